@@ -1,12 +1,22 @@
 import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
-import { hashes, inFolder, SMALL, smallCorpus, smallRun, smallRunAt, task } from "./tasks/support.ts";
+import {
+  hashes,
+  inFolder,
+  lastOfEach,
+  SMALL,
+  smallCorpus,
+  smallRun,
+  smallRunAt,
+  task,
+  taskHere,
+} from "./tasks/support.ts";
 
 /** Partitions the same text into `run`. */
 async function partitionSmall(run: string, more: string[] = []): Promise<{ out: string; err: string }> {
   const { docs } = await smallRun();
   if (more.length === 0 && !await exists(run)) return await smallRunAt(run);
-  const outcome = await task("partition", ["--run", run, "--input", docs, ...SMALL, ...more]);
+  const outcome = await taskHere("partition", lastOfEach(["--run", run, "--input", docs, ...SMALL, ...more]));
   assertEquals(outcome.code, 0, outcome.err);
   return outcome;
 }
@@ -46,12 +56,12 @@ Deno.test("partition skips what is up to date, and a changed flag reruns what de
     await partitionSmall(run);
     assertEquals(ran((await partitionSmall(run)).err), []);
 
-    const refused = await task("partition", ["--run", run, "--method", "argmax"]);
+    const refused = await taskHere("partition", ["--run", run, "--method", "argmax"]);
     assertEquals(refused.code, 2);
     assertStringIncludes(refused.err, 'it is "argmax", there it is "balanced"');
 
     const forced = async (...flags: string[]) => {
-      const { code, err } = await task("partition", ["--run", run, "--force", ...flags]);
+      const { code, err } = await taskHere("partition", ["--run", run, "--force", ...flags]);
       assertEquals(code, 0, err);
       return ran(err);
     };
@@ -67,7 +77,7 @@ Deno.test("partition skips what is up to date, and a changed flag reruns what de
     const [block] = Deno.readDirSync(`${run}/scores`);
     await Deno.remove(`${run}/scores/${block.name}/train.arrow`);
     assertEquals(
-      ran((await task("partition", ["--run", run])).err),
+      ran((await taskHere("partition", ["--run", run])).err),
       ["score"],
       "what is missing is made again",
     );
@@ -77,7 +87,7 @@ Deno.test("partition with more rounds comes to the bytes of a run that had as ma
   inFolder(async (folder) => {
     await partitionSmall(`${folder}/a`, ["--rounds", "5"]);
     await partitionSmall(`${folder}/b`);
-    const more = await task("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]);
+    const more = await taskHere("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]);
     assertEquals(more.code, 0, more.err);
     assertEquals(await hashes(`${folder}/b`), await hashes(`${folder}/a`));
   }));
@@ -88,7 +98,7 @@ Deno.test("partition reads standard input, and a run of it resumes without", () 
     const first = await task("partition", flags, { input: smallCorpus() });
     assertEquals(first.code, 0, first.err);
     await Deno.remove(`${folder}/run/partition`, { recursive: true });
-    const second = await task("partition", ["--run", `${folder}/run`]);
+    const second = await taskHere("partition", ["--run", `${folder}/run`]);
     assertEquals(second.code, 0, second.err);
     assertEquals(ran(second.err), ["split"]);
   }));
@@ -105,11 +115,11 @@ Deno.test("partition gives the same shards wherever the text lies, and --force w
       `${folder}/elsewhere/../elsewhere/text.jsonl`,
       ...SMALL,
     ];
-    assertEquals((await task("partition", moved)).code, 0);
+    assertEquals((await taskHere("partition", moved)).code, 0);
     for (const part of ["tokens/", "partitioner/", "partition/expert-00/", "partition/expert-01/"]) {
       assertEquals(await hashes(`${folder}/b`, part), await hashes(`${folder}/a`, part), part);
     }
-    const again = await task("partition", ["--run", `${folder}/b`, "--force"]);
+    const again = await taskHere("partition", ["--run", `${folder}/b`, "--force"]);
     assertEquals(again.code, 0, again.err);
     assertStringIncludes(again.err, "round  1 of");
     assertEquals(

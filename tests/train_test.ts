@@ -7,11 +7,12 @@ import {
   copyFolder,
   hashes,
   inFolder,
-  refusal,
+  lastOfEach,
   sendSignal,
   smallRunAt,
   task,
   taskCommand,
+  taskHere,
 } from "./tasks/support.ts";
 
 /** Whether the adapter at hand runs on the processor. */
@@ -58,7 +59,7 @@ const kept = async (run: string) =>
 
 /** Runs a task that must succeed. */
 async function succeed(name: string, args: string[]): Promise<{ out: string; err: string }> {
-  const outcome = await task(name, args);
+  const outcome = await taskHere(name, lastOfEach(args));
   assertEquals(outcome.code, 0, outcome.err);
   return outcome;
 }
@@ -78,9 +79,9 @@ async function trained(name: string, run: string, ...args: string[]) {
 
 /** Does a task in this process that must be refused, with a line that holds `text`. */
 async function refuse(name: string, args: string[], text: string): Promise<void> {
-  const { code, text: reported } = await refusal(name, args);
-  assertEquals(code, 2, reported);
-  assertStringIncludes(`${reported}\n`, text);
+  const { code, err } = await taskHere(name, lastOfEach(args));
+  assertEquals(code, 2, err);
+  assertStringIncludes(err, text);
 }
 
 Deno.test("two processes that train all experts share them, and both end with all of them trained", () =>
@@ -88,7 +89,7 @@ Deno.test("two processes that train all experts share them, and both end with al
     const alone = `${folder}/alone`;
     copyFolder(run, alone);
     const args = (run: string) => ["--run", run, "--expert", "all", ...BRIEF];
-    const both = await Promise.all([succeed("train-expert", args(run)), succeed("train-expert", args(run))]);
+    const both = await Promise.all([task("train-expert", args(run)), task("train-expert", args(run))]);
     for (const name of ["train-expert-00", "train-expert-01"]) {
       const started = both.flatMap(({ err }) => err.match(new RegExp(`${name} +started`, "g")) ?? []);
       assertEquals(started.length, 1, both.map(({ err }) => err).join("\n"));
@@ -240,7 +241,16 @@ Deno.test("train-expert stops at a loss that is no number and reports how to go 
     const { config, weights, notes } = await loadCheckpoint(`${run}/experts/expert-00`);
     weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
     await saveCheckpoint(`${folder}/huge`, config, weights, notes);
-    const diverged = await task("train-expert", [...args, "--init", `${folder}/huge`, "--force"]);
+    const diverged = await taskHere("train-expert", [
+      "--run",
+      run,
+      "--expert",
+      "0",
+      ...BRIEF,
+      "--init",
+      `${folder}/huge`,
+      "--force",
+    ]);
     assertEquals(diverged.code, 1);
     const error = diverged.err.trim().split("\n").at(-1)!;
     for (const part of ["must be finite", "at step 1 of expert-00"]) assertStringIncludes(error, part);
@@ -296,7 +306,7 @@ Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, b
 }, () =>
   inRun(async (run) => {
     const before = await hashes(run);
-    const { code, err } = await task("train-expert", [
+    const { code, err } = await taskHere("train-expert", [
       "--run",
       run,
       "--expert",

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   inFolder,
-  refusal,
+  lastOfEach,
   sendSignal,
   SMALL,
   smallRun,
   smallRunAt,
-  task,
   taskCommand,
+  taskHere,
 } from "./tasks/support.ts";
 
 /** Lists everything below a folder: files with their text, links with where they lead, folders. */
@@ -66,9 +66,9 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
       fill(home);
       const before = await treeOf(home);
       for (const [name, ...flags] of [["partition"], ...i === 0 ? others : []]) {
-        const { code, text } = await refusal(name, ["--run", home, ...flags]);
-        assertEquals(code, 2, text);
-        assertEquals(await treeOf(home), before, text);
+        const { code, err } = await taskHere(name, ["--run", home, ...flags]);
+        assertEquals(code, 2, err);
+        assertEquals(await treeOf(home), before, err);
       }
       await Deno.remove(home, { recursive: true });
     }
@@ -85,7 +85,7 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     const brief =
       "--expert 0 --expert-steps 4 --expert-batch 4 --expert-hidden 8 --expert-layers 1 --expert-heads 2";
     const tiny = ["--run", run, ...brief.split(" "), "--checkpoint-every", "1"];
-    assertEquals((await task("train-expert", tiny)).code, 0);
+    assertEquals((await taskHere("train-expert", tiny)).code, 0);
     const placed = litter(run, `${folder}/away`, MINE);
     const all = await treeOf(run);
     const mine = Object.entries(all).filter(([path]) => placed.includes(`${run}/${path}`));
@@ -110,15 +110,15 @@ Deno.test("files and links of the user's stay at every level of a run, through k
       ["train-expert", [...tiny, "--force"]],
     ];
     for (const [name, flags] of steps) {
-      const { code, err } = await task(name, flags);
+      const { code, err } = await taskHere(name, lastOfEach(flags));
       assertEquals(code, 0, err);
       await check(`after ${name} ${flags.join(" ")}`);
     }
-    const verified = await task("verify", ["--run", run]);
+    const verified = await taskHere("verify", ["--run", run]);
     assertEquals(verified.code, 0, verified.out + verified.err);
     await Deno.mkdir(`${run}/partition/expert-07`);
     await Deno.writeTextFile(`${run}/partition/expert-07/mine.txt`, "mine");
-    const refused = await task("partition", [...args, "--force", "--experts", "8"]);
+    const refused = await taskHere("partition", lastOfEach([...args, "--force", "--experts", "8"]));
     assertEquals(refused.code, 2, refused.err);
     assertStringIncludes(refused.err, 'expert-07" as it must not hold files of others');
     assertEquals(await Deno.readTextFile(`${run}/partition/expert-07/mine.txt`), "mine");
@@ -137,9 +137,9 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
       await Deno.remove(`${run}/${path}`).catch(() => {});
       await Deno.symlink(`${folder}/mine/it`, `${run}/${path}`);
       const before = await treeOf(`${folder}/mine`);
-      const { code, text } = await refusal("partition", [...args, "--force"]);
-      assertEquals(code, 2, `${path}: ${text}`);
-      assertStringIncludes(text, `${path}" as it must not lead elsewhere: it is a symbolic link`);
+      const { code, err } = await taskHere("partition", [...args, "--force"]);
+      assertEquals(code, 2, `${path}: ${err}`);
+      assertStringIncludes(err, `${path}" as it must not lead elsewhere: it is a symbolic link`);
       assertEquals(await treeOf(`${folder}/mine`), before);
       await Deno.remove(`${run}/${path}`);
       if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
@@ -182,14 +182,14 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
     ];
     const before = await treeOf(folder);
     for (const [name, args, output] of cases) {
-      const { code, text } = await refusal(name, [...args, "--output", output]);
-      assertEquals(code, 2, `${name}: ${text}`);
-      assertMatch(text, /^error: Cannot write ".+" as it must not .*; choose another --output$/);
+      const { code, err } = await taskHere(name, [...args, "--output", output]);
+      assertEquals(code, 2, `${name}: ${err}`);
+      assertMatch(err, /^error: Cannot write ".+" as it must not .*; choose another --output\n$/);
       assertEquals(await treeOf(folder), before, name);
     }
     for (const page of [`${run}/report.html`, `${folder}/page.html`]) {
-      const { code, err } = await task("report", ["--run", run, "--samples", "0", "--output", page]);
+      const { code, err } = await taskHere("report", ["--run", run, "--samples", "0", "--output", page]);
       assertEquals(code, 0, err);
     }
-    assertEquals((await task("verify", [run])).code, 0); // the manifest of the page is that of the page
+    assertEquals((await taskHere("verify", [run])).code, 0); // the manifest of the page is that of the page
   }));

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EVALUATION } from "../../pipeline/graph/mod.ts";
 import { writeComparedRun } from "../pipeline/comparison/support.ts";
-import { inFolder, refusal, task } from "./support.ts";
+import { inFolder, task, taskHere } from "./support.ts";
 
 Deno.test("deno task compare prints tables, JSON and a page, and refuses with exit code 2 what it cannot compare", () =>
   inFolder(async (folder) => {
@@ -45,9 +45,9 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
         ],
       ] as const
     ) {
-      const { code, text } = await refusal("compare", args);
-      assertEquals(code, 2, text);
-      assertMatch(`${text}\n`, message);
+      const { code, err } = await taskHere("compare", args);
+      assertEquals(code, 2, err);
+      assertMatch(err, message);
     }
   }));
 
@@ -60,10 +60,10 @@ Deno.test("a comparison refuses damaged documents, and says how they are made ag
     for (const damage of ["flip", "gone"]) {
       if (damage === "gone") await Deno.remove(path);
       else await Deno.writeFile(path, bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 4));
-      const { code, text } = await refusal("compare", [a, b]);
-      assertEquals(code, 2, text);
+      const { code, err } = await taskHere("compare", [a, b]);
+      assertEquals(code, 2, err);
       assertMatch(
-        `${text}\n`,
+        err,
         /^error: .*\/b\/evaluation\/result\/evaluation\.arrow.*; run deno task evaluate --run .*\n$/,
       );
     }

@@ -5,6 +5,8 @@
  */
 
 import { fileURLToPath } from "node:url";
+import type { Frame } from "../../tasks/command.ts";
+import { shareDevice } from "../device.ts";
 
 /** The project's folder. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -33,7 +35,7 @@ function variablesOf(name: string): Record<string, string> {
 }
 
 /** Leaves out every `--flag value` that a later one of the same name replaces: a task itself refuses two. */
-function lastOfEach(args: string[]): string[] {
+export function lastOfEach(args: string[]): string[] {
   const isReplaced = (i: number) =>
     args[i]?.startsWith("--") && !["--input", "--stop"].includes(args[i]) && args.includes(args[i], i + 1) &&
     args[i + 1] !== undefined && !args[i + 1].startsWith("--");
@@ -56,26 +58,41 @@ export function taskCommand(name: string, args: string[], options: Deno.CommandO
   });
 }
 
-/** Does a task that is to refuse something in this process; gives its exit code and what it says. */
-export async function refusal(
+/**
+ * Does a task in this process, on one device for all of a test file; gives what its own process would print. Nothing limits what it may
+ * do, and no signal reaches it: those need a process.
+ */
+export async function taskHere(
   name: string,
   args: readonly string[],
-): Promise<{ code: number; text: string }> {
-  const [{ perform }, { describe, exitCode }, { TASK }] = await Promise.all([
+): Promise<Pick<Outcome, "code" | "out" | "err">> {
+  shareDevice();
+  const [{ perform }, { describe, exitCode }, { eventLine }, { TASK }] = await Promise.all([
     import("../../tasks/command.ts"),
     import("../../tasks/errors.ts"),
+    import("../../tasks/progress.ts"),
     import(`../../tasks/${name}.ts`),
   ]);
-  const known = {};
-  const printed: string[] = [];
-  const signal = AbortSignal.timeout(60_000); // what hangs must fail, not stay
-  const print = (text: string) => void printed.push(text);
+  const known = {}, [out, err]: string[][] = [[], []];
+  const frame: Frame = {
+    known,
+    signal: AbortSignal.timeout(300_000), // what hangs must fail, not stay
+    onEvent(event) {
+      if (event.type === "progress" || event.type === "checkpoint") return;
+      err.push(`${new Date().toISOString().slice(0, 19)}Z ${eventLine(event)}`);
+    },
+    tell: (text) => void err.push(text),
+    print: (text) => void out.push(text),
+  };
+  let code = 0;
   try {
-    await perform(TASK, [...args], { known, signal, onEvent() {}, tell() {}, print });
+    await perform(TASK, [...args], frame);
   } catch (error) {
-    return { code: exitCode(error), text: await describe(error, known) };
+    code = exitCode(error);
+    err.push(await describe(error, known));
   }
-  return { code: 0, text: printed.join("\n") };
+  const text = (lines: string[]) => lines.map((line) => `${line}\n`).join("");
+  return { code, out: text(out), err: text(err) };
 }
 
 /** Sends a signal to a process, which may have ended just before: then nothing happens. */
@@ -154,7 +171,7 @@ export function smallRun(): Promise<SmallRun> {
     globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
     const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
     await Deno.writeTextFile(docs, smallCorpus());
-    const { code, out, err } = await task("partition", ["--run", run, "--input", docs, ...SMALL]);
+    const { code, out, err } = await taskHere("partition", ["--run", run, "--input", docs, ...SMALL]);
     if (code !== 0) throw new Error(err);
     return { run, docs, out, err };
   })();

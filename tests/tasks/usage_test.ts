@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { listFields, type Task } from "../../tasks/command.ts";
-import { hashes, inFolder, refusal, ROOT, smallRunAt, task } from "./support.ts";
+import { hashes, inFolder, ROOT, smallRunAt, task, taskHere } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */
 const PLACES = /\b(FILE|FOLDER|FULL|NONE|OUT|OTHER|RUN|SCORES|TOKENS)\b/g;
@@ -45,8 +45,8 @@ const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks
 
 /** Does a task in this process; gives its exit code and what it says, without the folder's name. */
 async function usage(name: string, args: string[], folder: string): Promise<{ code: number; text: string }> {
-  const { code, text } = await refusal(name, args.map((word) => word.replace(PLACES, `${folder}/$1`)));
-  return { code, text: text.replaceAll(`${folder}/`, "") };
+  const { code, err } = await taskHere(name, args.map((word) => word.replace(PLACES, `${folder}/$1`)));
+  return { code, text: err.trimEnd().split("\n").at(-1)!.replaceAll(`${folder}/`, "") };
 }
 
 Deno.test("every task refuses wrong usage as the table says, and touches nothing", () =>
