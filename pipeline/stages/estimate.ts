@@ -249,8 +249,8 @@ async function planOneRun(
     const sizes = {
       batch,
       length,
-      recompute: options.recompute,
       dtype,
+      recompute: options.recompute,
       kind: speed.kind,
       loss: variants?.loss,
     };
@@ -278,19 +278,11 @@ async function trainingEstimate(
   const steps = await target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-  const sizes = {
-    batch,
-    microBatch: microBatch || batch,
-    length,
-    recompute,
-    dtype,
-    kind,
-    loss: variants?.loss,
-  };
+  const loss = variants?.loss, sizes = { batch, length, recompute, dtype, kind, loss };
   return {
     seconds: slowedFlops(again * steps * trainingFlops(model, batch, length), model, kind) / flops,
     diskBytes: parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments next to them
-    memoryBytes: trainingMemory(model, sizes).total,
+    memoryBytes: trainingMemory(model, { ...sizes, microBatch: microBatch || batch }).total,
   };
 }
 
