@@ -23,6 +23,10 @@ export const TASK = await defineTask({
     }),
     forgetSource: field.texts({ value: "NAME", help: "documents to forget, by their source; repeatable" }),
     forgetIds: field.text({ value: "ID,…|FILE", help: "documents to forget, by their ids" }),
+    routers: field.choice(["keep", "relearn"], {
+      default: "keep",
+      help: "what has seen forgotten text: keep tokenizer and routers, or learn everything again without it",
+    }),
     replaceExpert: field.texts({
       value: "N=FOLDER",
       help: "put a checkpoint in the place of an expert; repeatable",

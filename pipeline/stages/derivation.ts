@@ -39,6 +39,7 @@ const SCHEMA = v.object({
   added: v.array(v.string()),
   replay: share,
   isNewExpert: v.boolean(),
+  relearned: v.boolean(),
 });
 
 /**
@@ -51,7 +52,7 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 /**
  * What a run derives from: the run `from` and the `version` that made it; its `blocks` of text; the keys of its nodes that are `kept`, by name, where its
  * `partitioner` lies, and for how many `experts` its blocks were grouped; of each expert that is `trained` there its key, the hash of its part, its sequences and its steps; the documents that are `forgotten`; the inputs that
- * are `added`, whether to a new expert (`isNewExpert`), and which share of the sequences that experts go on with are of before, `replay`.
+ * are `added`, whether to a new expert (`isNewExpert`), and which share of the sequences that experts go on with are of before, `replay`; and whether everything is learned again without what is forgotten, `relearned`.
  *
  * @ignore Its type is inferred.
  */

@@ -42,6 +42,8 @@ import { DOCUMENTS } from "./tokenize.ts";
 export interface Change {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
+  /** Whether tokenizer and routers are kept, though they have seen forgotten text, or everything is learned again without it. Default: `keep`. */
+  routers?: "keep" | "relearn";
   /** Inputs that are added: paths, patterns and folders. */
   add?: readonly string[];
   /** The same, for an expert of their own. */
@@ -106,7 +108,9 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const { derivation, configuration, plan } = await prepare(options);
   await writeDerivation(run, derivation);
   const experts = configuration.experts + Number(derivation.isNewExpert);
-  const own = { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
+  const own = derivation.relearned
+    ? { ...configuration, input: await filesLeft(from, configuration, derivation) }
+    : { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
   if (!await readRunConfiguration(run)) await writeRunConfiguration(run, own);
   const summary = await partition({ run, ...device }, watch);
   const parts = await derivedExperts(run, derivation);
@@ -150,6 +154,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       ...{ document: String(document), path, place, sha256, source, side },
     })),
     ...{ added: [...added], replay: change.replay ?? 0.5, isNewExpert: !!change.newExpert?.length },
+    relearned: change.routers === "relearn",
     experts: (await readDerivation(from))?.experts ?? configuration.experts,
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
   };
@@ -164,6 +169,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       },
     );
   }
+  if (derivation.relearned) await filesLeft(from, configuration, derivation);
   const plan = await planOf(run, { ...change, from }, derivation, { configuration, forgotten });
   return { derivation, configuration, plan };
 }
@@ -287,6 +293,28 @@ function choose(
   return rows.filter((row) => chosen.has(row));
 }
 
+/** Lists the files of a run that stay, where everything is learned again. Throws an `InputError` where a file holds other documents as well. */
+async function filesLeft(
+  from: string,
+  { input, tokenizer, routers }: Configuration,
+  { forgotten }: Derivation,
+): Promise<string[]> {
+  const gone = new Map<string, number>();
+  for (const { path } of forgotten) gone.set(path, (gone.get(path) ?? 0) + 1);
+  const all = Map.groupBy(await documentsOf(from), ({ path }) => path);
+  const named = tokenizer !== "" || routers !== "";
+  const partly = [...gone].find(([path, count]) => all.get(path)!.length > count)?.[0];
+  const fact = gone.size === 0
+    ? "documents must be forgotten"
+    : input.length === 0
+    ? "its text must be files: it is not"
+    : named
+    ? "they must be its own: its settings name others"
+    : partly && `whole files must be forgotten: "${partly}" holds other documents`;
+  if (fact) throw refuse(from, `nothing can be learned again: ${fact}`);
+  return [...all.keys()].filter((path) => !gone.has(path));
+}
+
 const matchesName = (path: string, name: string) => path === name || path.endsWith(`/${name}`);
 
 /** Names the experts of a document, by its row in the index. */
@@ -296,7 +324,7 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
 async function planOf(
   run: string,
   { from, replace = [], add = [], newExpert = [] }: Change & { from: string },
-  { trained }: Derivation,
+  { trained, relearned }: Derivation,
   { configuration, forgotten }: { configuration: Configuration; forgotten: readonly DocumentOfRun[] },
 ): Promise<DerivePlan> {
   const touched = new Set(forgotten.flatMap(expertsIn));
@@ -311,7 +339,7 @@ async function planOf(
         ? "replaced"
         : !trained[expert]
         ? "not trained"
-        : touched.has(expert)
+        : relearned || touched.has(expert)
         ? "from the start"
         : add.length > 0
         ? "goes on"
@@ -338,12 +366,16 @@ async function planOf(
       experts,
       seconds,
     },
-    descends: forgotten.length > 0 ? await descendants(from, forgotten) : [],
+    descends: forgotten.length > 0 ? await descendants(from, forgotten, relearned) : [],
   };
 }
 
 /** Names what has seen the forgotten text and stays. */
-async function descendants(from: string, forgotten: readonly DocumentOfRun[]): Promise<string[]> {
+async function descendants(
+  from: string,
+  forgotten: readonly DocumentOfRun[],
+  relearned: boolean,
+): Promise<string[]> {
   const there = [
     "dense",
     "dense-steps",
@@ -355,7 +387,7 @@ async function descendants(from: string, forgotten: readonly DocumentOfRun[]): P
     "export",
     "overlap",
   ];
-  const found = ["the tokenizer and the routers, which are kept"];
+  const found = relearned ? [] : ["the tokenizer and the routers, which are kept"];
   for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
   const copies = forgotten.length === 1 ? "the document" : "the documents";
   return [...found, `${from} itself, and the files of ${copies}`];

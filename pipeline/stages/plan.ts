@@ -56,7 +56,7 @@ export async function partitionGraph(
   { given = {}, keep = false, check = false, recorded = false, ...options }: GraphOptions = {},
 ): Promise<Plan> {
   const derivation = options.derivation ?? await readDerivation(run);
-  if (derivation) {
+  if (derivation && !derivation.relearned) {
     const { derivedNodes, derivedText } = await import("./derived.ts");
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
     if (!text.blocks) return { text, nodes: text.unpacked, complete: false };

@@ -144,6 +144,47 @@ Deno.test("derive() forgets one after another what it forgets at once, and its p
     assertEquals((await planDerive({ run: `${folder}/both`, from, forget: both })).forgotten.documents, 16);
   }));
 
+Deno.test("derive() learns everything again, to the bytes of a run that never read what is forgotten", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`,
+      change = { from, forget: { paths: ["0-of-*", "4-of-*"] }, routers: "relearn" as const };
+    assertEquals(
+      (await planDerive({ run, ...change })).descends.some((what) => what.includes("routers")),
+      false,
+    );
+    await derive({ run, ...change });
+    for (const { name } of Deno.readDirSync(`${from}/..`)) {
+      if (/^[^04].*jsonl$/.test(name)) await Deno.copyFile(`${from}/../${name}`, `${folder}/${name}`);
+    }
+    const never = `${folder}/never`;
+    const { sha256 } = await partition({
+      run: never,
+      sources: { flags: { ...SETTINGS, input: [`${folder}/*.jsonl`] } },
+    });
+    assertEquals((await partition({ run })).sha256, sha256);
+    await trainExperts([0, 1, 2], { run: never });
+    assertEquals(await partsOf(run), await partsOf(never));
+    assertEquals(await checkForgotten(run), []);
+    const partly = {
+      from,
+      forget: { ids: [String((await findSome(from)).document)] },
+      routers: "relearn" as const,
+    };
+    await assertRejects(
+      () => derive({ run: `${folder}/c`, ...partly }),
+      InputError,
+      "whole files must be forgotten",
+    );
+  }));
+
+/** Finds a document of a run. */
+async function findSome(run: string) {
+  for await (const batch of readArrow(`${run}/text/documents.arrow`)) {
+    return documentRows(batch, ["document"])[0];
+  }
+  throw new Error("there is none");
+}
+
 Deno.test("derive() leaves an expert without text untrained", () =>
   withRun(async (from, folder) => {
     const { experts } = await derive({
