@@ -16,7 +16,7 @@ const SMALLEST_BLOCK = 64;
  * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
  * all blocks; on GPUs a workgroup does either. The blocks depend on the variant alone.
  */
-function normOf(gpu: Gpu) {
+function normTexts(gpu: Gpu) {
   const [partial, finish] = [partialTexts(gpu), finishTexts(gpu)];
   return gpu.variants.rows === "workgroup"
     ? { partial: partial[1], finish: finish[1], lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 }
@@ -90,7 +90,7 @@ export function adamwStep(
 /** Plans the norm of all gradients and one AdamW step over all segments. */
 export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
   const { models, segments, beta1, beta2, epsilon, weightDecay } = tensors;
-  const norm = normOf(gpu);
+  const norm = normTexts(gpu);
   const places = segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / norm.block), 0);
   let first = 0;
   const partial = segments.map(({ size }, i) => {

@@ -45,7 +45,7 @@ function planned(
   return gpu.dispatch({ ...own, params, models });
 }
 
-const queriesOf = ({ batch, heads, length }: AttentionShape) => batch * heads * length;
+const countQueries = ({ batch, heads, length }: AttentionShape) => batch * heads * length;
 
 /** Plans an invocation per query or key. */
 function plan(
@@ -56,9 +56,9 @@ function plan(
   buffers: GpuBuffer[],
   cache?: KeyValueCache,
 ): Dispatch {
-  const workgroups = Math.ceil(queriesOf(shape) / WORKGROUP);
+  const workgroups = Math.ceil(countQueries(shape) / WORKGROUP);
   const own = { label, code, constants: { WG: WORKGROUP }, buffers, workgroups };
-  return planned(gpu, shape, queriesOf(shape), own, cacheParams(shape, cache));
+  return planned(gpu, shape, countQueries(shape), own, cacheParams(shape, cache));
 }
 
 /** Plans one workgroup per head of a sequence, with the text that `write` gives for this head size. */
@@ -73,7 +73,9 @@ function planHeads(
   const { batch, length, heads, headSize } = shape;
   const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
   const code = write({ columns: padded(headSize), block });
-  return planned(gpu, shape, queriesOf(shape), { label, code, buffers, workgroups: batch * heads }, [length]);
+  return planned(gpu, shape, countQueries(shape), { label, code, buffers, workgroups: batch * heads }, [
+    length,
+  ]);
 }
 
 /** Plans one workgroup per block of queries or keys of a head, with the text that `write` gives. */

@@ -44,7 +44,7 @@ function sharedLines({ columns, block }: HeadShape) {
   const parts = Math.ceil(columns / (4 * LANES));
   const own = (part: number) => `lane + ${LANES * part}u < ${vec4s}u`;
   /** The lane's vec4 of a part of a row, or the last one where it has none. */
-  const vec4Of = (row: string, part: number) => `${row} + min(lane + ${LANES * part}u, ${vec4s - 1}u)`;
+  const vec4At = (row: string, part: number) => `${row} + min(lane + ${LANES * part}u, ${vec4s - 1}u)`;
   return {
     keys,
     parts,
@@ -56,9 +56,9 @@ function sharedLines({ columns, block }: HeadShape) {
     /** Place of a column of a lane's key in the array of its component. */
     placeOf: (column: number, key: number) => (column >> 2) * keys + key,
     own,
-    vec4Of,
+    vec4At,
     /** The lane's vec4 of a part of the query's row. */
-    rowOf: (part: number) => vec4Of(`(base + query) * ${vec4s}u`, part),
+    rowOf: (part: number) => vec4At(`(base + query) * ${vec4s}u`, part),
     /** Stores the parts of a value as the query's row of a tensor. */
     storeRow: (tensor: string, value: string) =>
       unroll(
@@ -71,7 +71,7 @@ function sharedLines({ columns, block }: HeadShape) {
     /** Copies a row of keys or values into the arrays of its parts. */
     fillRows: (array: string, load: string) =>
       unroll(parts, (part) => {
-        const x = `let x${part} = ${load}(${vec4Of(`(base + key) * ${vec4s}u`, part)}); `;
+        const x = `let x${part} = ${load}(${vec4At(`(base + key) * ${vec4s}u`, part)}); `;
         return x + XYZW.map((r) => `${array}${part}${r}[c] = x${part}.${r};`).join(" ");
       }),
     /** Adds the block's rows, each times the scalar of its key, to the parts of a sum. */
@@ -159,14 +159,14 @@ const writePanels = (keys: number, values: number, keyRows: string) => ({
 export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean }) => string = remembered(
   (shape: HeadShape & { merged: boolean }) => {
     const { columns, merged } = shape;
-    const { keys, parts, constants, values, fence, placeOf, own, rowOf, vec4Of, ...lines } = sharedLines(
+    const { keys, parts, constants, values, fence, placeOf, own, rowOf, vec4At, ...lines } = sharedLines(
       shape,
     );
     const gradient = (part: number) =>
-      merged ? `d_out[${vec4Of("out_row", part)}]` : `d_heads[${rowOf(part)}]`;
+      merged ? `d_out[${vec4At("out_row", part)}]` : `d_heads[${rowOf(part)}]`;
     const ownProduct = unroll(
       parts,
-      (part) => `dot(d_out${part}, load_out(${vec4Of("out_row", part)}))`,
+      (part) => `dot(d_out${part}, load_out(${vec4At("out_row", part)}))`,
       " + ",
     );
     const stored = (sum: string) => `vec4f(${unroll(4, (r) => `${sum}_${r}[i * ${keys}u + c]`, ", ")})`;

@@ -37,7 +37,7 @@ export function rowsOfBlock(pass: BlockPass, { head4, length }: { head4: number;
   return length > 32 && head4 <= MOST_OF_64[pass] ? 64 : 32;
 }
 
-const partsOf = (head4: number) => Math.ceil(head4 / 8);
+const countParts = (head4: number) => Math.ceil(head4 / 8);
 const bytesOfTile = (rows: number) => rows * 9 * 16;
 
 /** Returns whether a block's q stays in workgroup memory: where there is room for it with what the forward pass needs anyway. */
@@ -46,7 +46,7 @@ export function keepsQuery(
   { head4, rows }: BlockShape,
 ): boolean {
   const others = bytesOfTile(rows) + 32 * 8 * 16 + (rows / 32) * 64 * 16;
-  return partsOf(head4) * bytesOfTile(rows) + others <= limits.maxComputeWorkgroupStorageSize;
+  return countParts(head4) * bytesOfTile(rows) + others <= limits.maxComputeWorkgroupStorageSize;
 }
 
 /** Adds the products of up to 8 vec4s of terms in `left` with those in `right` to an invocation's rows, in ascending order. */
@@ -66,7 +66,7 @@ function multiplyText(own: number, left: (row: string) => string): string {
 
 /** Lines that the passes share. */
 function sharedLines({ head4, rows }: BlockShape) {
-  const [own, parts] = [rows / 8, partsOf(head4)];
+  const [own, parts] = [rows / 8, countParts(head4)];
   return {
     own,
     parts,

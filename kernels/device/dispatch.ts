@@ -59,7 +59,7 @@ export interface Planner {
 /** Makes a planner, which keeps what calls can share: pipelines by their texts, parameters by their values. */
 export function createPlanner(device: GPUDevice): Planner {
   const pipelines = new Map<string, GPUComputePipeline>();
-  const pipelineOf = ({ label, code, constants = {} }: DispatchPlan) => {
+  const getPipeline = ({ label, code, constants = {} }: DispatchPlan) => {
     const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
     let pipeline = pipelines.get(key);
     if (!pipeline) {
@@ -73,7 +73,7 @@ export function createPlanner(device: GPUDevice): Planner {
   // Parameters never change after planning, so equal ones share a buffer. Those that are no longer kept live on in the
   // calls that bind them.
   const uniforms = new Map<string, GPUBuffer>();
-  const uniformOf = (label: string, params: number[]) => {
+  const makeUniform = (label: string, params: number[]) => {
     const key = params.join();
     let buffer = uniforms.get(key);
     if (!buffer) {
@@ -99,11 +99,11 @@ export function createPlanner(device: GPUDevice): Planner {
         );
       }
       const code = withStorage(label, plan.code, buffers.map(({ storage }) => storage));
-      const pipeline = pipelineOf({ ...plan, code });
+      const pipeline = getPipeline({ ...plan, code });
       const bindings = device.createBindGroup({
         label,
         layout: pipeline.getBindGroupLayout(0),
-        entries: [uniformOf(label, params), ...buffers.map((buffer) => buffer.raw)].map((
+        entries: [makeUniform(label, params), ...buffers.map((buffer) => buffer.raw)].map((
           buffer,
           binding,
         ) => ({

@@ -90,7 +90,7 @@ export async function openGpu(
   { adapter: wanted, variants, requireGpu = false }: OpenGpuOptions = {},
 ): Promise<Gpu> {
   const adapter = await requestAdapter(wanted);
-  const description = descriptionOf(adapter);
+  const description = describeAdapter(adapter);
   const kind: AdapterKind =
     adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
   if (requireGpu && kind === "software") {
@@ -118,7 +118,7 @@ export async function openGpu(
   }
 }
 
-function descriptionOf({ info }: GPUAdapter): string {
+function describeAdapter({ info }: GPUAdapter): string {
   return info.description || info.vendor;
 }
 
@@ -139,7 +139,7 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
         "with `apt-get install mesa-vulkan-drivers libvulkan1`",
     );
   }
-  const description = descriptionOf(adapter);
+  const description = describeAdapter(adapter);
   if (wanted && !preference && !description.toLowerCase().includes(wanted.toLowerCase())) {
     throw new InputError(
       `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"`,
@@ -180,7 +180,7 @@ async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; 
   } catch (error) {
     const { message } = error as Error;
     throw new RunError(
-      `Cannot open the GPU as "${descriptionOf(adapter)}" must give this process a device: ${
+      `Cannot open the GPU as "${describeAdapter(adapter)}" must give this process a device: ${
         message.replace(/\s+/g, " ").trim()
       }`,
       {

@@ -69,7 +69,7 @@ export interface Offers {
   f16: boolean;
 }
 
-function needOf(variant: string): { offer: keyof Offers; name: string } | undefined {
+function findNeed(variant: string): { offer: keyof Offers; name: string } | undefined {
   if (variant === "subgroup") return { offer: "subgroupsOf8", name: "subgroups of 8" };
   return variant === "workgroup_f16" ? { offer: "f16", name: "shader-f16" } : undefined;
 }
@@ -86,12 +86,12 @@ export function chooseVariants(
 ): Variants {
   const choose = <Kernel extends keyof Variants>(kernel: Kernel): Variants[Kernel] => {
     const variant = wanted[kernel] ?? VARIANTS[kind][kernel];
-    const need = needOf(variant);
+    const need = findNeed(variant);
     if (!need || offers[need.offer]) return variant;
     if (wanted[kernel] === undefined) return GENERAL[kernel];
     throw new InputError(
       `Cannot use ${kernel}=${variant} as the adapter must offer ${need.name}: this one does not; others are ` +
-        KERNEL_VARIANTS[kernel].filter((other) => needOf(other) === undefined).join(", "),
+        KERNEL_VARIANTS[kernel].filter((other) => findNeed(other) === undefined).join(", "),
     );
   };
   for (const [kernel, variant] of Object.entries(wanted)) {
@@ -107,7 +107,7 @@ export function chooseVariants(
 
 /** Returns whether an adapter can run a variant. */
 export function runnable(variant: string, offers: Offers): boolean {
-  const need = needOf(variant);
+  const need = findNeed(variant);
   return need === undefined || offers[need.offer];
 }
 
@@ -125,7 +125,7 @@ export function variantReasons(
       ? "asked for"
       : runnable(usual, offers)
       ? meant
-      : `general, as the adapter lacks ${needOf(usual)!.name} for ${usual}`;
+      : `general, as the adapter lacks ${findNeed(usual)!.name} for ${usual}`;
     return { kernel, form: chosen[kernel], why };
   });
 }

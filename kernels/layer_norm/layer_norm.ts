@@ -24,7 +24,7 @@ function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
   return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;
 }
 
-const sizesOf = (
+const sizeParams = (
   { rows, columns }: { rows: number; columns: number },
 ) => [rows, columns, padded(columns) / 4];
 
@@ -52,7 +52,7 @@ export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch 
     ...vec4s === undefined
       ? rowPlan(gpu, tensors, ...forwardTexts(gpu))
       : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
-    params: [...sizesOf(tensors), offset / 4, model / 4, floatBits(tensors.epsilon), block],
+    params: [...sizeParams(tensors), offset / 4, model / 4, floatBits(tensors.epsilon), block],
     buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
     models: tensors.models,
   });
@@ -92,7 +92,7 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   const label = "layer_norm_backward";
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const accumulate = Number(tensors.accumulate ?? false);
-  const params = [...sizesOf(tensors), offset / 4, model / 4, accumulate, BLOCK_ROWS];
+  const params = [...sizeParams(tensors), offset / 4, model / 4, accumulate, BLOCK_ROWS];
   const buffers = [tensors.dY, tensors.x, tensors.statistics, tensors.parameters.buffer, tensors.dX];
   const finish = addBlocks(gpu, {
     ...{ partial, blocks, width: 2 * padded(columns), sums: tensors.dParameters, models },

@@ -25,10 +25,10 @@ export function groupRows(rows: number, models: number): number {
 
 /** Returns the WGSL for products of `k` terms, with the fragments that all variants share. */
 export function linearNllSubgroup(k: number, fragments: Record<string, string>, details: boolean): string {
-  return textOf({ terms: k <= SHORT ? SHORT : LONG, fragments, details });
+  return makeText({ terms: k <= SHORT ? SHORT : LONG, fragments, details });
 }
 
-const textOf = remembered(
+const makeText = remembered(
   ({ terms, fragments, details }: { terms: number; fragments: Record<string, string>; details: boolean }) => {
     const columns = numbers(WIDTH);
     const panel = laneArrays("panel", WIDTH, terms + 1);

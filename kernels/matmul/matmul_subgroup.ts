@@ -68,12 +68,12 @@ export function panelPlan(
   k: number,
   models: number,
 ): { panel: PanelName; rows: number; workgroups: number } {
-  const speedOf = (name: PanelName) => {
+  const estimateSpeed = (name: PanelName) => {
     const { width, terms, block, speed } = PANELS[name];
     return terms < MOST_TERMS && k > terms ? 0 : speed * used(k, block) * used(n4, LANES * width);
   };
   const names = Object.keys(PANELS) as PanelName[];
-  const panel = names.reduce((best, name) => speedOf(name) > speedOf(best) ? name : best);
+  const panel = names.reduce((best, name) => estimateSpeed(name) > estimateSpeed(best) ? name : best);
   const across = Math.ceil(n4 / (LANES * PANELS[panel].width));
   const parts = Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models)));
   const rows = Math.ceil(m / Math.max(1, parts));

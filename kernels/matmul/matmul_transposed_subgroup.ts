@@ -31,8 +31,8 @@ const SHAPES = [
 
 /** Chooses the tiles by size alone. */
 export function tilePlan(m: number, n4: number): { shape: TileShape; workgroups: number } {
-  const speedOf = ({ width, speed }: typeof SHAPES[number]) => speed * used(n4, LANES * width);
-  const shape = SHAPES.reduce((best, other) => speedOf(other) > speedOf(best) ? other : best);
+  const estimateSpeed = ({ width, speed }: typeof SHAPES[number]) => speed * used(n4, LANES * width);
+  const shape = SHAPES.reduce((best, other) => estimateSpeed(other) > estimateSpeed(best) ? other : best);
   return { shape, workgroups: Math.ceil(n4 / (LANES * shape.width)) * Math.ceil(m / ROWS) };
 }
 

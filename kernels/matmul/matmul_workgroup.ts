@@ -60,12 +60,12 @@ export function countWorkgroups({ rows, columns }: Tile, m: number, n4: number):
  * efficiency. The choice changes no bit of C.
  */
 export function chooseTile(m: number, n4: number, models: number): Tile {
-  const time = (tile: Tile) => timeOf(tile, m, n4, models);
+  const time = (tile: Tile) => estimateTime(tile, m, n4, models);
   return TILES.reduce((best, tile) => time(tile) < time(best) ? tile : best);
 }
 
 /** Estimates how long a product takes with a tile, per term. */
-function timeOf(tile: Tile, m: number, n4: number, models: number): number {
+function estimateTime(tile: Tile, m: number, n4: number, models: number): number {
   const turns = Math.ceil(countWorkgroups(tile, m, n4) * models / MULTIPROCESSORS);
   return turns * tile.rows * tile.columns / tile.efficiency;
 }
@@ -115,7 +115,7 @@ function finishAll(sums: string[], store: (sum: string) => string): string {
 const lines = (all: (string | string[])[]): string => all.flat().join("\n");
 
 /** Writes how the products of a slice of both tiles are added to sums, which `sum` names by row and vec4. */
-function productsOf(
+function productLines(
   { ownRows, ownVec4s, terms }: Tile,
   slice: number,
   sum: (r: number, v: number) => string,
@@ -140,7 +140,13 @@ function productsOf(
 }
 
 /** Writes the places of a lane: its rows and columns of the product, and what it fetches of either matrix. */
-const placesOf = ({ ownRows, ownVec4s }: Tile, ofA: number[], ofB: number[], quads: number, lanes: number) =>
+const placeLines = (
+  { ownRows, ownVec4s }: Tile,
+  ofA: number[],
+  ofB: number[],
+  quads: number,
+  lanes: number,
+) =>
   lines([
     unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
     unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
@@ -186,7 +192,7 @@ export const matmulWorkgroup: (
     const half = holds === "f16";
     /** What the products of a slice are added to: in f16 a sum of its own, `h0_0` for `c0_0`. */
     const sum = (r: number, v: number) => `${half ? "h" : "c"}${r}_${v}`;
-    const products = (slice: number) => productsOf(tile, slice, sum);
+    const products = (slice: number) => productLines(tile, slice, sum);
     const multiply = (slice: number) =>
       !half ? products(slice) : lines([
         "{",
@@ -207,7 +213,7 @@ export const matmulWorkgroup: (
       matmul_tail: tail,
       element: half ? halfCode : SINGLE,
       ...segmented ? LONG_SUMS : SHORT_SUMS,
-      places: placesOf(tile, ofA, ofB, quads, lanes),
+      places: placeLines(tile, ofA, ofB, quads, lanes),
       sums: own.map(([r, v]) => `var c${r}_${v} = vec4f();`).join(" "),
       fetch_first: lines([
         half ? "var beyond = 0u;" : [],
@@ -245,7 +251,7 @@ export function planLong(
   const segments = Math.ceil(k / LONG_SEGMENT);
   const whole = chooseTile(m, n4, models);
   const split = chooseTile(m, n4, models * segments);
-  const time = (tile: Tile, parts: number) => timeOf(tile, m, n4, models * parts) / parts;
+  const time = (tile: Tile, parts: number) => estimateTime(tile, m, n4, models * parts) / parts;
   const pays = segments > 1 && time(split, segments) < 0.9 * time(whole, 1) &&
     4 * partsSize(m, n4, segments, models) <= MOST_PARTS;
   return pays ? { tile: split, segments } : { tile: whole, segments: 0 };

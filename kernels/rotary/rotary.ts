@@ -6,7 +6,7 @@ import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gp
 import { padded } from "../device/matrix.ts";
 
 /** Invocations of a workgroup: on a GPU two subgroups. */
-const workgroupOf = (gpu: Gpu) => gpu.variants.rows === "workgroup" ? 64 : 16;
+const workgroupSize = (gpu: Gpu) => gpu.variants.rows === "workgroup" ? 64 : 16;
 
 /** Sizes of a batch. */
 export interface BatchShape {
@@ -73,7 +73,7 @@ function rotary(
 ): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
   const rows = batch * length;
-  const WG = workgroupOf(gpu);
+  const WG = workgroupSize(gpu);
   const sizes = [rows, padded(3 * heads * headSize), heads, headSize, padded(headSize), length];
   return gpu.dispatch({
     ...{ label, code, buffers, models },
