@@ -68,18 +68,20 @@ export interface LockFile {
  */
 export function listPackages({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
   const keys = Object.keys(npm);
-  const keyOf = (name: string) =>
-    name in npm ? name : keys.find((key) => key.startsWith(`${name}_`) || nameOf(key) === name)!;
+  const findKey = (name: string) =>
+    name in npm ? name : keys.find((key) => key.startsWith(`${name}_`) || packageName(key) === name)!;
   const found = new Set<string>();
   const visit = (key: string) => {
     if (found.has(key)) return;
     found.add(key);
     const { dependencies = [], optionalPeers = [] } = npm[key];
-    for (const name of dependencies) if (!optionalPeers.includes(name)) visit(keyOf(name));
+    for (const name of dependencies) if (!optionalPeers.includes(name)) visit(findKey(name));
   };
-  for (const target of wanted) visit(keyOf(`${nameOf(target.slice(4))}@${specifiers[target]}`));
-  return [...found].sort().map((key) => `${nameOf(key)}@${key.slice(nameOf(key).length + 1).split("_")[0]}`);
+  for (const target of wanted) visit(findKey(`${packageName(target.slice(4))}@${specifiers[target]}`));
+  return [...found].sort().map((key) =>
+    `${packageName(key)}@${key.slice(packageName(key).length + 1).split("_")[0]}`
+  );
 }
 
 /** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
-const nameOf = (key: string): string => key.slice(0, key.indexOf("@", 1));
+const packageName = (key: string): string => key.slice(0, key.indexOf("@", 1));

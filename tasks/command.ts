@@ -180,10 +180,10 @@ const { HELP } = field.section("Command", {
 /** Writes a task's help from its table. */
 export function helpOf<Options extends Fields>(task: Task<Options>, options?: HelpOptions): string {
   const usage = `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`;
-  const about = [task.about ?? descriptionOf(task.name), ...task.more ? [task.more] : []].join(" ");
+  const about = [task.about ?? describeTask(task.name), ...task.more ? [task.more] : []].join(" ");
   return helpText(usage, about, { ...listFields(task), HELP }, options);
 }
 
-function descriptionOf(name: string): string {
+function describeTask(name: string): string {
   return JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[name].description;
 }

@@ -18,13 +18,13 @@ const NONE = "-";
 
 /** Gives a comparison in which remedies are commands. */
 export function comparisonJson({ runs, ...comparison }: Comparison): unknown {
-  const lacksOf = ({ lacks }: ComparedRun) =>
+  const lackLines = ({ lacks }: ComparedRun) =>
     lacks.map(({ because, command, ...lack }) => ({
       ...lack,
       because: because && worded(because),
       command: words(command),
     }));
-  return { runs: runs.map((run) => ({ ...run, lacks: lacksOf(run) })), ...comparison };
+  return { runs: runs.map((run) => ({ ...run, lacks: lackLines(run) })), ...comparison };
 }
 
 /** Lays out a comparison: settings, partitions, evaluations, sources, prefixes, and what runs lack. */

@@ -72,7 +72,7 @@ export function communicationText(
 
 /** A row of a table; false where it has none such, as of routers where no models route. */
 type Row = (string | number)[] | false;
-const rowsOf = (rows: Row[]) => rows.filter((row) => row !== false);
+const presentRows = (rows: Row[]) => rows.filter((row) => row !== false);
 
 /** Lays out what a configuration costs, or that of a run. */
 export function costText(cost: Cost, run = "This configuration"): string {
@@ -113,7 +113,7 @@ function weightsTable(cost: Cost): string {
   const sizes = ({ steps, batch }: typeof larger | typeof tokenwise) => [steps, batch];
   return table(
     "| weights | steps x batch | shape",
-    rowsOf([
+    presentRows([
       routes && row("router", parameters.router, [routerSteps, routerBatch], router),
       row("expert", parameters.expert, [steps, batch], expert),
       ...adopted.map(({ expert, parameters, shape: own, from }) => [
@@ -147,7 +147,7 @@ function flopsTable(cost: Cost): string {
     row(name, part, secondsOn(device, part, mixture.router), `${percent(part / experts)} of the experts`);
   return table(
     "| FLOPs | time |",
-    rowsOf([
+    presentRows([
       row("training of the experts", experts, allExperts, "all, one after another"),
       row("  of one expert", experts / mixture.experts, oneExpert, ALONE),
       part("training of the routers", trainRouters),
@@ -207,7 +207,7 @@ function memoryTable({ mixture, memory }: Cost): string {
   const routes = mixture.routers > 0;
   return table(
     "device memory | weights | transposed | gradients | moments | batch | in all | largest tensor",
-    rowsOf([
+    presentRows([
       row("training one expert", memory.expert),
       routes && row("training all routers", memory.routers),
       row("training dense, batch x E", memory.dense),
@@ -232,7 +232,7 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
   const routes = mixture.routers > 0;
   return table(
     "bytes exchanged | per exchange | exchanges | per node in all |",
-    rowsOf([
+    presentRows([
       routes && row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
       routes && row("mixture, scores of the corpus", c.corpusBytes, 1),
       row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),

@@ -89,7 +89,7 @@ function bugText(error: unknown, adapter: string | undefined): string {
   const versions = [`SmallTalk ${VERSION}`, `Deno ${Deno.version.deno}`, adapter].filter(Boolean).join(", ");
   return [
     `bug: ${error instanceof Error ? `${error.name}: ${oneLine(error.message)}` : String(error)}`,
-    `  at ${placeOf(error) ?? "an unknown place"}, with ${versions}`,
+    `  at ${findPlace(error) ?? "an unknown place"}, with ${versions}`,
     "  please report it, with this text and the command; --verbose prints all of its stack",
   ].join("\n");
 }
@@ -97,10 +97,10 @@ function bugText(error: unknown, adapter: string | undefined): string {
 const ROOT = new URL("../", import.meta.url).href;
 
 /** Finds the file and line in this project where an error, or one of its causes, was thrown. */
-function placeOf(error: unknown): string | undefined {
+function findPlace(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const line = error.stack?.split("\n").find((line) => /^\s+at /.test(line) && line.includes(ROOT));
-  return line?.slice(line.indexOf(ROOT) + ROOT.length).replace(/:\d+\)?$/, "") ?? placeOf(error.cause);
+  return line?.slice(line.indexOf(ROOT) + ROOT.length).replace(/:\d+\)?$/, "") ?? findPlace(error.cause);
 }
 
 const oneLine = (text: string): string => text.replace(/\s*\n\s*/g, " ").trim();

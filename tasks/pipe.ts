@@ -92,11 +92,11 @@ export async function arrowInputAgain(
   tell(`standard input is first written to ${path}, as ${why}`);
   for await (const chunk of until(signal, Deno.stdin.readable)) await writeAll(written, chunk, path);
   written.close();
-  return () => arrowInput(paths, () => ReadableStream.from(chunksOf(kept)));
+  return () => arrowInput(paths, () => ReadableStream.from(readChunks(kept)));
 }
 
 /** Reads an open file from its beginning, wherever others read it. */
-function* chunksOf(file: number): Generator<Uint8Array<ArrayBuffer>> {
+function* readChunks(file: number): Generator<Uint8Array<ArrayBuffer>> {
   for (let at = 0;;) {
     const chunk = new Uint8Array(2 ** 16);
     const length = readSync(file, chunk, 0, chunk.length, at);

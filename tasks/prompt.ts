@@ -11,7 +11,7 @@ import { counted, percent } from "./layout.ts";
 /** Reports which expert or experts continue the prompt, and how sure the choice is. */
 export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
   if (expert === null) return `model ${model}`;
-  const name = `${namesOf(answering)} of ${experts}`;
+  const name = `${nameExperts(answering)} of ${experts}`;
   if (route === null) return `${name}: as asked`;
   if (route.runnerUp === null) return `${name}: the only one`;
   const { prefixTokens, cost } = route;
@@ -24,10 +24,10 @@ export function routeLine({ route, expert, experts, answering }: Generation, mod
 export function changeLine({ tokens, answering, route }: Change): string {
   const after = `after ${counted(tokens, "new tokens")}`;
   const read = `the last ${counted(route.prefixTokens, "tokens")}`;
-  return `${namesOf(answering)} ${after}: ${sureness(route, answering)} over ${read}`;
+  return `${nameExperts(answering)} ${after}: ${sureness(route, answering)} over ${read}`;
 }
 
-function namesOf(answering: readonly Answering[]): string {
+function nameExperts(answering: readonly Answering[]): string {
   const shares = answering.map(({ expert, weight }) => `${expert} (${percent(weight)})`);
   return answering.length === 1 ? `expert ${answering[0].expert}` : `experts ${shares.join(" and ")}`;
 }

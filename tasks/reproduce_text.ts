@@ -34,7 +34,7 @@ export function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): v
 
 /** Words claims, and where they were written. */
 export function claimsText(run: string, claims: readonly Claim[]): string {
-  return [...claims.flatMap(claimLines), "", ...placesOf(run)].join("\n");
+  return [...claims.flatMap(claimLines), "", ...outputLines(run)].join("\n");
 }
 
 /** Words the findings of studies; `only` are the runs that were made alone. */
@@ -47,7 +47,7 @@ export function studiesText(
     { study, findings },
   ) => [study.title, ...findings.claims.flatMap(claimLines), ""]);
   const notes = only.length > 0 ? [`runs    ${root}/outcomes`] : [];
-  return [...parts, ...placesOf(root), ...notes].join("\n");
+  return [...parts, ...outputLines(root), ...notes].join("\n");
 }
 
 function claimLines({ claim, paper, here, holds }: Claim): string[] {
@@ -55,7 +55,7 @@ function claimLines({ claim, paper, here, holds }: Claim): string[] {
   return [`${verdict}${claim}`, `      paper: ${paper}`, `      here:  ${here}`];
 }
 
-function placesOf(folder: string): string[] {
+function outputLines(folder: string): string[] {
   return [`table   ${folder}/reproduction.md`, `report  ${folder}/report.html`];
 }
 

@@ -79,7 +79,7 @@ async function slurm(command: string, args: string[]): Promise<string> {
 const escaped = (value: string) => value.replace(/[\s"'\\#]/g, "\\$&");
 
 /** Gives the path of a folder without links, by which a run is known whatever it is called; as it is where nothing is there yet. */
-function placeOf(folder: string): string {
+function realPath(folder: string): string {
   try {
     return Deno.realPathSync(folder);
   } catch {
@@ -89,17 +89,17 @@ function placeOf(folder: string): string {
 
 /** Names the run, the job and the places that a job of Slurm belongs to. */
 const jobComment = (run: string, { job, base }: Submission) =>
-  `smalltalk ${job.name} ${base} ${placeOf(run)}`;
+  `smalltalk ${job.name} ${base} ${realPath(run)}`;
 
 /** Lists what Slurm knows of a run. Throws as {@linkcode slurm} does. */
 export async function readQueue(run: string): Promise<Queued[]> {
   const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
-  const place = placeOf(run);
+  const place = realPath(run);
   const text = await slurm("squeue", ["--noheader", "--array", "--me", `--format=${format}`]);
   return text.split("\n").flatMap((line) => {
     const [id, index, state, node, reason, ...comment] = line.split("|");
     const [, job, base, of] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
-    if (of === undefined || of !== place && placeOf(of) !== place) return [];
+    if (of === undefined || of !== place && realPath(of) !== place) return [];
     const task = /^\d+$/.test(index) ? { task: Number(index) } : {};
     return [{ job, place: Number(base) + (task.task ?? 0), id, ...task, state, node, reason }];
   });
@@ -143,18 +143,18 @@ function planSubmissions(
   { expertsAtOnce: limit }: SlurmOptions,
 ): { submissions: Submission[]; renewals: string[] } {
   const submissions: Submission[] = [];
-  const queuedOf = (name: string) => queue.filter(({ job }) => job === name);
-  const idsOf = (queued: readonly Queued[]) => [...new Set(queued.map(({ id }) => id))];
+  const queuedAs = (name: string) => queue.filter(({ job }) => job === name);
+  const jobIds = (queued: readonly Queued[]) => [...new Set(queued.map(({ id }) => id))];
   /**
    * Reports what a process waits for: of arrays in the queue single tasks, as others of them may have failed. Where all processes of a job
    * are in the queue none has, and arrays are named as a whole: a command takes only some thousand names.
    */
   const waitsFor = ({ after }: Job, ahead: readonly string[]): string => {
     const names = after.flatMap((name) => {
-      const queued = queuedOf(name);
+      const queued = queuedAs(name);
       const isWhole = queued.length === jobs.find((other) => other.name === name)!.done.length;
       return [
-        ...submissions.filter(({ job }) => job.name === name).map(({ name }) => `$${variableOf(name)}`),
+        ...submissions.filter(({ job }) => job.name === name).map(({ name }) => `$${variableName(name)}`),
         ...queued.map(({ id, task }) => task === undefined || isWhole ? id : `${id}_${task}`),
       ];
     });
@@ -163,22 +163,22 @@ function planSubmissions(
     );
   };
   for (const job of jobs) {
-    const queued = queuedOf(job.name);
+    const queued = queuedAs(job.name);
     const missing = listMissing(job).filter((place) => !queued.some((other) => other.place === place));
-    let ahead = limit ? idsOf(queued) : [];
+    let ahead = limit ? jobIds(queued) : [];
     for (const [base, places] of Map.groupBy(missing, (place) => place - place % maxArraySize)) {
       const number = submissions.filter((other) => other.job === job).length;
       const name = number === 0 ? job.name : `${job.name}-${number + 1}`;
       submissions.push({ job, name, base, places, after: waitsFor(job, ahead) });
-      if (limit) ahead = [`$${variableOf(name)}`];
+      if (limit) ahead = [`$${variableName(name)}`];
     }
   }
   const renewals = jobs.flatMap((job) => {
-    const pending = queuedOf(job.name).filter(({ state }) => state === "PENDING");
+    const pending = queuedAs(job.name).filter(({ state }) => state === "PENDING");
     const isRenewed = submissions.some((other) => job.after.includes(other.job.name));
-    return idsOf(pending).flatMap((id) => {
+    return jobIds(pending).flatMap((id) => {
       const tasks = pending.filter((other) => other.id === id).flatMap(({ task = [] }) => task);
-      const ahead = limit ? idsOf(queuedOf(job.name)).filter((other) => Number(other) < Number(id)) : [];
+      const ahead = limit ? jobIds(queuedAs(job.name)).filter((other) => Number(other) < Number(id)) : [];
       const some = tasks.length === 0 ? id : `${id}_[${slurmRanges(tasks.sort((a, b) => a - b))}]`;
       return [
         ...limit && tasks.length > 0 ? [`"JobId=${id}" "ArrayTaskThrottle=${limit}"`] : [],
@@ -189,7 +189,7 @@ function planSubmissions(
   return { submissions, renewals };
 }
 
-const variableOf = (name: string) => name.replaceAll("-", "_");
+const variableName = (name: string) => name.replaceAll("-", "_");
 
 /** Writes numbers as Slurm takes those of an array: `0-3,7`. */
 export function slurmRanges(numbers: readonly number[]): string {
@@ -259,7 +259,7 @@ const isNoDryRun = (word: string, i: number, all: readonly string[]): boolean =>
   !/^--dry-run(=|$)/.test(word) && !(all[i - 1] === "--dry-run" && /^(true|false)$/.test(word));
 
 /** Writes the lines of a shell script that write the scripts of submissions and submit them, and print the number of each. */
-function linesOf(
+function submitLines(
   run: string,
   { submissions, renewals }: ReturnType<typeof planSubmissions>,
   options: SlurmOptions,
@@ -269,7 +269,7 @@ function linesOf(
     `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
     ...submissions.flatMap((submission) => {
       const { name, after } = submission;
-      const [path, variable] = [quoted(`${folder}/scripts/${name}.sh`), variableOf(name)];
+      const [path, variable] = [quoted(`${folder}/scripts/${name}.sh`), variableName(name)];
       const script = writeScript(run, submission, options);
       let end = "SCRIPT";
       while (script.split("\n").includes(end)) end += "_"; // a path may have a line break
@@ -302,7 +302,7 @@ export function submitScript(
     `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // the folder in which relative paths were typed
     `cd ${quoted(PROJECT)}`,
     ["deno task submit", ...Deno.args.filter(isNoDryRun).map(quoted), "--settle"].join(" "),
-    ...linesOf(run, planSubmissions(jobs, queue, maxArraySize, options), options),
+    ...submitLines(run, planSubmissions(jobs, queue, maxArraySize, options), options),
   ].join("\n");
 }
 
@@ -323,7 +323,7 @@ export async function submitJobs(
     const queue = await readQueue(run); // before the plan: what ends in between counts as queued
     const plan = planSubmissions(await planned(), queue, maxArraySize, options);
     const script = `${run}/${JOBS}/scripts/submit.sh`;
-    await writeAtomic(script, ["set -e", ...linesOf(run, plan, options)].join("\n"));
+    await writeAtomic(script, ["set -e", ...submitLines(run, plan, options)].join("\n"));
     const ids = new Map(
       (await slurm("sh", [script])).split("\n").map((line) => line.split(" ") as [string, string]),
     );

@@ -86,7 +86,7 @@ export function studiesPlanText(plan: StudiesPlan, note?: string): string {
 
 /** Words the memory of one device that jobs take at most, and which jobs no micro-batch lets fit. */
 function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan): string[] {
-  const nameOf = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
+  const nameJob = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
   const lines: string[] = [];
   if (largest) {
     const { memoryBytes: bytes, memoryBytesSet, microBatch, microBatchSet } = largest;
@@ -95,14 +95,14 @@ function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan
         roughBytes(memoryBytesSet)
       } with ${microBatchSet} sequences at once, as it is set)`
       : "";
-    lines.push(`each device    at most ${roughBytes(bytes)} of memory, for ${nameOf(largest)}${smaller}`);
+    lines.push(`each device    at most ${roughBytes(bytes)} of memory, for ${nameJob(largest)}${smaller}`);
   }
   const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
   if (most === undefined) return lines;
   const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such jobs` : "";
   return [
     ...lines,
-    `too large      for ${roughBytes(memoryBytes!)}: ${nameOf(most)} takes ${
+    `too large      for ${roughBytes(memoryBytes!)}: ${nameJob(most)} takes ${
       roughBytes(most.memoryBytes)
     } with one sequence at a time${others}`,
   ];

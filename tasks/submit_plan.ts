@@ -50,12 +50,16 @@ export function planOf(
     routerGroups: routerGroups ?? before?.routerGroups,
     training: Object.keys(training).length > 0 ? training : undefined,
     zeroShot: readZeroShot(options, before),
-    slurm: slurmOf(options, given, before),
+    slurm: slurmOptions(options, given, before),
   };
 }
 
 /** Gives what Slurm is asked for; "none", or 0 processes, takes back what was said before. */
-function slurmOf(options: PlanOptions, given: ReadonlySet<string>, before: JobPlan | null): JobPlan["slurm"] {
+function slurmOptions(
+  options: PlanOptions,
+  given: ReadonlySet<string>,
+  before: JobPlan | null,
+): JobPlan["slurm"] {
   const said = { ...before?.slurm };
   for (const name of SLURM.filter((name) => given.has(name))) {
     const value = options[name];
@@ -71,7 +75,7 @@ function wholeImage(container: string): string {
 }
 
 /** Reads names that a flag lists, each of them one of `known`; `short` gives what a word stands for. Throws an `InputError` for others. */
-function namesOf<Name extends string>(
+function readNames<Name extends string>(
   what: string,
   [flag, text]: [flag: string, text: string],
   known: readonly Name[],
@@ -89,7 +93,7 @@ function namesOf<Name extends string>(
 
 /** Gives the models to compare with that a flag names. */
 function readDense(text: string): JobPlan["dense"] {
-  const named = namesOf("dense models", ["dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
+  const named = readNames("dense models", ["dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
   return DENSE.filter((name) => named.includes(name));
 }
 
@@ -101,7 +105,7 @@ function readZeroShot(
   const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
   const tasks = zeroShot === undefined
     ? before?.zeroShot?.tasks ?? []
-    : namesOf("zero-shot tasks", ["zeroShot", zeroShot], zeroShotTasks(), { own: MADE_ZERO_SHOT });
+    : readNames("zero-shot tasks", ["zeroShot", zeroShot], zeroShotTasks(), { own: MADE_ZERO_SHOT });
   if (zeroShotData !== undefined && tasks.length === 0) {
     const must = say`${setting("zeroShot")} must name tasks that read it`;
     throw new InputError(say`Cannot use the data "${zeroShotData}" as ${must}: it names none`);

@@ -109,15 +109,15 @@ export function speedOf(
 
 /** Lays out what a partition would do, with estimates of time, disk and memory. */
 export function planText(plan: PartitionPlan): string {
-  const priceOf = ({ seconds, diskBytes, memoryBytes }: Estimate) => [
+  const estimateCells = ({ seconds, diskBytes, memoryBytes }: Estimate) => [
     ...[duration(Math.ceil(seconds)), roughBytes(diskBytes), roughBytes(memoryBytes)],
   ];
   const rows = plan.stages.map(({ stage, action, nodes, toMake, because, ...price }) => {
     if (action === "up to date") return [stage, "", "", "", action];
     const share = nodes > 1 ? `, ${toMake} of ${nodes}` : "";
-    return [stage, ...priceOf(price), `${action}${share}${because ? `: ${because}` : ""}`];
+    return [stage, ...estimateCells(price), `${action}${share}${because ? `: ${because}` : ""}`];
   });
-  const [time, disk, memory] = priceOf(plan);
+  const [time, disk, memory] = estimateCells(plan);
   return lines(
     table("stage | time | disk | memory | what", rows) + "\n",
     `in all ${time}, ${disk} of disk, at most ${memory} of memory`,

@@ -75,16 +75,16 @@ export function watchText(
   const room = Math.max(1, height - groups.length - AROUND);
   return [
     ...[run, ""],
-    ...rows.length > 0 ? tableOf(rows.slice(0, room), width) : [],
+    ...rows.length > 0 ? trainingsTable(rows.slice(0, room), width) : [],
     ...rows.length > room ? [`and ${rows.length - room} more`] : [],
     ...groups,
     ...trainings.length > 0 ? [""] : [],
-    ...summaryOf(states),
+    ...summaryLines(states),
   ].map((line) => line.slice(0, width)).join("\n");
 }
 
 /** Lays out rows in the columns for which there is room. */
-function tableOf(rows: readonly Training[], width: number): string[] {
+function trainingsTable(rows: readonly Training[], width: number): string[] {
   for (let columns = COLUMNS.length;; columns--) {
     const kept = COLUMNS.slice(0, columns);
     const cells = rows.map((row) => kept.map(([, , cell]) => cell(row) || ""));
@@ -94,7 +94,7 @@ function tableOf(rows: readonly Training[], width: number): string[] {
 }
 
 /** Reports how many trainings are in each state, and how fast those at work are together. */
-function summaryOf(states: ReadonlyMap<string, readonly Training[]>): string[] {
+function summaryLines(states: ReadonlyMap<string, readonly Training[]>): string[] {
   const counts = [...states].map(([state, own]) => `${own.length} ${state}`).join(", ");
   const atWork = states.get("training") ?? [];
   const speed = atWork.reduce((sum, { tokensPerSecond }) => sum + (tokensPerSecond ?? 0), 0);

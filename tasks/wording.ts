@@ -24,19 +24,19 @@ export const words: Words = (reference) => {
 export function taskArguments(reference: TaskReference): string[] {
   const flags = Object.entries(reference.with).flatMap(([name, value]) => {
     if (value === undefined || value === false) return [];
-    return value === true ? [flagOf(name)] : [flagOf(name), String(value)];
+    return value === true ? [flagName(name)] : [flagName(name), String(value)];
   });
   return [reference.task, ...flags];
 }
 
-function flagOf(name: string): string {
+function flagName(name: string): string {
   const known: Fields = { ...FIELDS, ...DEVICE };
   return `--${known[name]?.flag ?? field.kebabCase(name)}`;
 }
 
 /** Writes a flag, and its value as a shell takes it. */
 function flagText(name: string, value: string | number | boolean | undefined): string {
-  return value === undefined ? flagOf(name) : `${flagOf(name)} ${quoted(String(value))}`;
+  return value === undefined ? flagName(name) : `${flagName(name)} ${quoted(String(value))}`;
 }
 
 /** Quotes a word that a shell would not take as it is. */
