@@ -78,7 +78,7 @@ function hashPurpose(purpose: string): [number, number] {
 type Blocks = (out: Uint32Array, low: number, high?: number) => void;
 
 /** The stream of (seed, purpose): the key is the seed, the counter is (block number, hash of the purpose). */
-function blocksOf(seed: number, purpose: string): Blocks {
+function randomBlocks(seed: number, purpose: string): Blocks {
   checkSeed(seed);
   const k0 = seed >>> 0, k1 = Math.floor(seed / TWO_32);
   const [p0, p1] = hashPurpose(purpose);
@@ -95,7 +95,7 @@ export function randomKeys(seed: number, purpose: string, indices: BigUint64Arra
   const keys = new BigUint64Array(indices.length);
   const words = new Uint32Array(keys.buffer);
   const from = new Uint32Array(indices.buffer, indices.byteOffset, indices.length * 2); // little-endian halves
-  const blocks = blocksOf(seed, purpose);
+  const blocks = randomBlocks(seed, purpose);
   const out = new Uint32Array(4);
   for (let i = 0; i < keys.length; i++) {
     blocks(out, from[2 * i], from[2 * i + 1]);
@@ -119,7 +119,7 @@ export function indexOfText(text: string): bigint {
 export function permutation(n: number, seed: number, purpose: string): Uint32Array {
   const order = new Uint32Array(n);
   for (let i = 0; i < n; i++) order[i] = i;
-  const blocks = blocksOf(seed, purpose);
+  const blocks = randomBlocks(seed, purpose);
   const out = new Uint32Array(4);
   for (let i = n - 1; i > 0; i--) {
     if (i === n - 1 || i % 2 === 1) blocks(out, i >>> 1); // one block serves positions 2k and 2k + 1
@@ -136,7 +136,7 @@ export function permutation(n: number, seed: number, purpose: string): Uint32Arr
 /** Returns n draws of the standard normal distribution, f32 `[n]`, by Box–Muller; none is beyond ±6.8. */
 export function normals(n: number, seed: number, purpose: string): Float32Array {
   const values = new Float32Array(n);
-  const blocks = blocksOf(seed, purpose);
+  const blocks = randomBlocks(seed, purpose);
   const out = new Uint32Array(4);
   for (let i = 0; i < n; i++) {
     const pair = i % 4;

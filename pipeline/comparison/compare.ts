@@ -41,7 +41,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   const isShared = heldOut !== null || !derived;
   const found = located.map(({ record }) => isShared && record.heldOut?.evaluated ? record.evaluation : null);
   const evaluations = found.map((own) => own?.trained ? null : own);
-  const { sources, sourcesApart } = sourcesOf(evaluations);
+  const { sources, sourcesApart } = compareSources(evaluations);
   const documents = await Promise.all(
     located.map(({ record }, i) => evaluations[i] && readDocuments(record)),
   );
@@ -51,7 +51,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
     runs: located.map(({ name, record }, i) => ({
       name,
       ...ofRecord(record),
-      evaluation: figuresOf(evaluations[i]), // null where it is not evaluated on all of this text
+      evaluation: pickFigures(evaluations[i]), // null where it is not evaluated on all of this text
       trained: found[i]?.trained ?? null, // experts that it is evaluated with, where others are not trained
       documents: documents[i]?.document.length ?? null, // those whose scores are known
       beside: paired?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
@@ -87,7 +87,7 @@ function ofRecord(
   };
 }
 
-function figuresOf(evaluation: Evaluation | null) {
+function pickFigures(evaluation: Evaluation | null) {
   if (evaluation === null) return null;
   const { prefix, scores, gains, prefixes, resamples } = evaluation;
   return { prefix, scores, gains, prefixes, resamples };
@@ -129,7 +129,7 @@ function listDifferences(runs: readonly NamedRun[]) {
 }
 
 /** Puts the sources that all evaluations share next to each other, and lists the labels of the others. */
-function sourcesOf(evaluations: readonly (Evaluation | null)[]) {
+function compareSources(evaluations: readonly (Evaluation | null)[]) {
   const scores = evaluations.map((own) => own && new Map(own.sources.map((score) => [score.source, score])));
   const evaluated = scores.filter((own) => own !== null);
   if (evaluated.length < 2) return { sources: [], sourcesApart: [] };

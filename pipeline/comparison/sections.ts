@@ -22,7 +22,7 @@ const MOST_RUNS = MOST_LEGEND;
 const WAYS = SHOWN_WAYS.filter((way) => way !== "random");
 
 /** Gives every run a line; the colours are those of experts, which no plot here shows. */
-const linesOf = (runs: readonly ComparedRun[]): (Line & { own: ComparedRun })[] =>
+const runLines = (runs: readonly ComparedRun[]): (Line & { own: ComparedRun })[] =>
   runs.map((own, i) => ({ ...expertLine(i), name: own.name, width: 2, own }));
 
 const html = ({ notes, label, ...table }: ComparisonTable, words?: Words) => {
@@ -55,7 +55,7 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
 }
 
 function evaluationPlots({ runs, sources, reference }: Comparison): Plots {
-  const lines = linesOf(runs).filter(({ own }) => own.evaluation !== null);
+  const lines = runLines(runs).filter(({ own }) => own.evaluation !== null);
   if (lines.length === 0) return null;
   const routed = lines.filter(({ own }) => own.routes);
   const paired = runs.flatMap(({ name, beside }) =>
@@ -111,7 +111,7 @@ const SECTIONS: readonly Section<Data>[] = [
     text: ({ tables, words }) => html(tables.partitions, words),
     plots: ({ runs }) =>
       runs.length <= MOST_RUNS &&
-      roundPlots(linesOf(runs).map((line) => ({ ...line, rounds: line.own.rounds }))),
+      roundPlots(runLines(runs).map((line) => ({ ...line, rounds: line.own.rounds }))),
   },
   {
     id: "evaluation",

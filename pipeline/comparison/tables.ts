@@ -14,7 +14,7 @@ import { valueText } from "./held_out.ts";
 export type ComparisonTable = { label: string; head: string[]; rows: (string | null)[][]; notes: Text[] };
 
 /** Makes a table with a row per run, of columns with their headings. */
-const tableOf = (
+const makeTable = (
   label: string,
   runs: readonly ComparedRun[],
   columns: readonly (readonly [head: string, cell: (run: ComparedRun) => string | null])[],
@@ -88,7 +88,7 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
   );
   const perplexity = ({ evaluation }: ComparedRun, way: Way) =>
     decimals(evaluation?.scores[way]?.perplexity, 2);
-  return tableOf("Mixtures", runs, [
+  return makeTable("Mixtures", runs, [
     ["run", ({ name }) => name],
     ["M", ({ evaluation, routes }) => evaluation && (routes ? String(evaluation.prefix) : "label")],
     ["perplexity", (run) => run.trained === null ? perplexity(run, "mixture") : "in part"],
@@ -114,7 +114,7 @@ function partitionsTable({ runs }: Comparison): ComparisonTable {
       units.has(undefined) ? "nats per predicted prefix token" : "of whole sequences"
     }`;
   const meaning = "NMI is the normalised mutual information of expert and source, regret the cost of balance";
-  return tableOf("Partitions", runs, [
+  return makeTable("Partitions", runs, [
     ["run", ({ name }) => name],
     ["sequences", ({ partition }) => partition && number(partition.sequences)],
     ["NMI", ({ partition }) => decimals(partition?.nmi, 3)],
@@ -141,7 +141,7 @@ export function comparisonTables(
   ]);
   if (new Set(adapters).size > 1) differing.push(["adapter", ...adapters]);
   return {
-    runs: tableOf("Runs", runs, [
+    runs: makeTable("Runs", runs, [
       ["run", ({ name }) => name],
       ["folder", ({ run }) => run],
       ["partitioner", ({ partitioner }) => partitioner ?? "taken from elsewhere"],

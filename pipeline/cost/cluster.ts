@@ -132,8 +132,8 @@ function countStages(
   const blocks = Math.ceil(text / configuration.blockBytes);
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
   const cpu = sequences / SEQUENCES_PER_SECOND;
-  const secondsOf = (work: number, model: ModelConfig) => slowedFlops(work, model, kind) / flops;
-  const scoring = secondsOf(sequences * passes * forwardFlops(router, 1, prefix), router);
+  const secondsFor = (work: number, model: ModelConfig) => slowedFlops(work, model, kind) / flops;
+  const scoring = secondsFor(sequences * passes * forwardFlops(router, 1, prefix), router);
   const training = experts * steps * trainingFlops(expert, expertBatch, sequenceLength);
   const evaluating = heldOut * experts * forwardFlops(expert, 1, sequenceLength);
   const roundTokens = tokenBytes(configuration, roundSequences * experts);
@@ -145,7 +145,7 @@ function countStages(
     [
       "train-routers",
       group,
-      secondsOf(rounds * roundFlops(configuration), router),
+      secondsFor(rounds * roundFlops(configuration), router),
       [roundsRead, roundsWritten, routerBytes],
       experts,
     ],
@@ -157,11 +157,11 @@ function countStages(
     [
       "train-expert",
       experts,
-      secondsOf(training, expert),
+      secondsFor(training, expert),
       [tokenized, experts * 7 * weights],
       Math.max(experts, 8),
     ],
-    ["evaluate", experts, secondsOf(evaluating, expert), [heldOutRead, experts * 4 * heldOut, 0], experts],
+    ["evaluate", experts, secondsFor(evaluating, expert), [heldOutRead, experts * 4 * heldOut, 0], experts],
   ];
   return rows.map(([name, most, seconds, [readBytes, writtenBytes, keptBytes = writtenBytes], files]) => {
     const processes = Math.max(1, Math.min(most, machines));

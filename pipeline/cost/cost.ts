@@ -178,7 +178,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   const { router, expert, experts, routers, batch } = mixture;
   const flops = { ...mixtureFlops(mixture), recomputed: again(mixture, expert, options, batch * experts) };
   const larger = equalCompute(configuration, corpus, others);
-  const tokenwise = switchOf(configuration, mixture);
+  const tokenwise = switchCost(configuration, mixture);
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const sums = (of: (flops: number, model: ModelConfig) => number): CostTimes => ({
@@ -204,7 +204,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     equalCompute: larger,
     switch: tokenwise,
     communication: countCommunication(configuration, mixture, parameters.expert),
-    memory: memoryOf(configuration, mixture, tokenwise.model, options),
+    memory: memoryCost(configuration, mixture, tokenwise.model, options),
     work: sums((flops) => flops),
     seconds: sums((flops, model) => secondsOn(options, flops, model)),
     device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
@@ -222,7 +222,7 @@ function again(
   return recompute ? steps * layersFlops(model, sequences, model.context) : 0;
 }
 
-function switchOf(configuration: Configuration, mixture: MixtureShape): SwitchCost {
+function switchCost(configuration: Configuration, mixture: MixtureShape): SwitchCost {
   const { steps, experts, length } = mixture;
   const model = switchShape(configuration);
   const batch = mixture.batch * experts;
@@ -233,7 +233,7 @@ function switchOf(configuration: Configuration, mixture: MixtureShape): SwitchCo
   };
 }
 
-function memoryOf(
+function memoryCost(
   configuration: Configuration,
   { router, expert, experts, routers: models, length, prefix, batch, routerBatch, routerLength }:
     MixtureShape,

@@ -113,9 +113,9 @@ export async function route(
     const rest = others.length === 0 ? own : await mixture.costs(block, others, signal); // [prefixes, rows, E]
     others.forEach((tokens, i) => keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts)));
     for (const row of counted) {
-      const label = numberOf(sources, source[row]);
+      const label = takeNumber(sources, source[row]);
       if (!documents.has(document[row])) routed.documents.push({ id: document[row], source: label });
-      routed.document.push(numberOf(documents, document[row]));
+      routed.document.push(takeNumber(documents, document[row]));
       routed.source.push(label);
       routed.predicted.push(length[row] - 1);
       routed.margin.push(findMargin(own.slice(row * experts, (row + 1) * experts), free[row]));
@@ -142,7 +142,7 @@ function findMargin(costs: Float32Array, chosen: number): number {
 }
 
 /** Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on. */
-function numberOf<Key>(numbers: Map<Key, number>, key: Key): number {
+function takeNumber<Key>(numbers: Map<Key, number>, key: Key): number {
   if (!numbers.has(key)) numbers.set(key, numbers.size);
   return numbers.get(key)!;
 }

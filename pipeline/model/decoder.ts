@@ -93,7 +93,7 @@ export function createDecoder(
     throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
   };
   /** Puts tokens into rows. Rows whose logits are returned come first. Passes are cut from the end, so the others are in reverse order. */
-  function rowsOf(texts: readonly Uint32Array[], named: readonly number[]) {
+  function placeRows(texts: readonly Uint32Array[], named: readonly number[]) {
     const total = texts.reduce((sum, text) => sum + text.length, 0);
     const ids = new Uint32Array(total);
     const places = new Uint32Array(2 * (total + ROWS));
@@ -124,7 +124,7 @@ export function createDecoder(
         throw new RangeError(`Cannot read tokens as each slot must be named once: they are ${named}`);
       }
       named.forEach((slot, i) => checkTokens(texts[i], lengths[known(slot)], capacity, vocabulary));
-      const { ids, places } = rowsOf(texts, named);
+      const { ids, places } = placeRows(texts, named);
       for (let end = ids.length; end > 0;) {
         const first = end <= longest ? 0 : Math.max(entries.length, end - longest);
         const rows = end - first;

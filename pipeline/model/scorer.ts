@@ -220,7 +220,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   }
 
   /** Returns the spans of rows: what counts of each. */
-  const spansOf = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
+  const toSpans = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
     const limit = Math.min(length, stride);
     if (counted instanceof Uint32Array) return Array.from(counted, (real) => prefixSpan(real, limit));
     checkSpans(counted, counted.map(() => limit));
@@ -233,7 +233,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
       return arena.bytes + (detailed?.arena.bytes ?? 0);
     },
     async score(tokens, stride, counted, signal) {
-      const spans = spansOf(stride, counted);
+      const spans = toSpans(stride, counted);
       const nll = new Float32Array(spans.length * ends.length * count);
       await run(scoring, { tokens, stride, spans, signal }, (row, model, { values: [values], at, size }) => {
         let sum = 0;
@@ -245,7 +245,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
       return nll;
     },
     async scoreTokens(tokens, stride, counted, signal) {
-      const spans = spansOf(stride, counted);
+      const spans = toSpans(stride, counted);
       const scores = emptyScores(spans, count);
       const { starts } = scores;
       detailed ??= planDetailed();

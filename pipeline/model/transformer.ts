@@ -38,7 +38,7 @@ export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   });
 }
 
-function contextOf(
+function makeContext(
   gpu: Gpu,
   bank: Bank,
   { shape }: Activations,
@@ -50,7 +50,7 @@ function contextOf(
 }
 
 /** Describes to every sublayer its part in a pass. */
-function passesOf(
+function describePasses(
   gpu: Gpu,
   bank: Bank,
   acts: Activations,
@@ -66,7 +66,7 @@ function passesOf(
     const [x, y] = acts.streams.slice(i, i + 2);
     const { cache, gathering, lengths, weights } = acts;
     const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
-    const context = contextOf(gpu, bank, acts, scope, gradients);
+    const context = makeContext(gpu, bank, acts, scope, gradients);
     return { sublayer, pass: { ...context, ...own, mode, cache, gathering, lengths, weights } };
   });
 }
@@ -76,12 +76,12 @@ function passesOf(
  */
 export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode = modeOf(acts)): Dispatch[] {
   const { shape: { models, batch, length }, tokens, streams, normalized: y, statistics } = acts;
-  const context = contextOf(gpu, bank, acts, "gpt_neox");
+  const context = makeContext(gpu, bank, acts, "gpt_neox");
   const weights = context.parameter("embed_in.weight").matrix;
   const sizes = { models, rows: batch * length, sharedTokens: !acts.training };
   return [
     embeddingForward(gpu, { weights, tokens, x: streams[0], ...sizes }),
-    ...passesOf(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) => sublayer.forward(pass)),
+    ...describePasses(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) => sublayer.forward(pass)),
     norm(context, "final_layer_norm", { x: streams.at(-1)!, y, statistics }),
   ];
 }
@@ -91,7 +91,7 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
   const { config } = bank.layout;
   const { vocabulary, hidden } = config;
   return matmul(gpu, {
-    a: normalizedOf(acts, hidden),
+    a: normalizedRows(acts, hidden),
     b: findParameter(bank, headName(config)).transposed,
     c: describeMatrix(acts.logits!, rows, vocabulary),
     ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
@@ -99,7 +99,7 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
 }
 
 /** Reports where the rows of the normalised output lie. */
-function normalizedOf({ shape, normalized }: Activations, hidden: number): Matrix {
+function normalizedRows({ shape, normalized }: Activations, hidden: number): Matrix {
   return describeMatrix(normalized, shape.batch * shape.length, hidden);
 }
 
@@ -114,7 +114,7 @@ function headLoss(bank: Bank, acts: Activations) {
   const { config } = bank.layout;
   const { shape: { models, batch, length }, targets, weights, nll } = acts;
   return {
-    a: normalizedOf(acts, config.hidden),
+    a: normalizedRows(acts, config.hidden),
     b: findParameter(bank, headName(config)).transposed,
     ...{ targets, weights, nll, models, rows: batch * length },
     ...{ k: config.hidden, vocabulary: config.vocabulary },
@@ -143,7 +143,7 @@ export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradie
     return [linearNll(gpu, loss), ...linearNllBackward(gpu, { ...loss, ...own })];
   }
   const dispatches: Dispatch[] = [];
-  for (const { model, models, row, chunk } of chunksOf(acts)) {
+  for (const { model, models, row, chunk } of logitChunks(acts)) {
     const a = describeMatrix(logits, chunk, vocabulary);
     const b = from(normalized, model, row);
     const { targets, nll } = acts;
@@ -169,7 +169,7 @@ export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradie
 }
 
 /** Lists the chunks of logits of a batch: `models` models from `model` on, and `chunk` rows of each from `row` on. */
-function* chunksOf({ shape, chunk: most }: Activations) {
+function* logitChunks({ shape, chunk: most }: Activations) {
   const rows = shape.batch * shape.length;
   for (let model = 0; model < shape.models; model += most.models) {
     const models = Math.min(most.models, shape.models - model);
@@ -190,9 +190,9 @@ export function planBackward(
   { buffers, accumulate }: Gradients,
 ): Dispatch[] {
   const { models, batch, length } = acts.shape;
-  const context = contextOf(gpu, bank, acts, "gpt_neox", buffers);
+  const context = makeContext(gpu, bank, acts, "gpt_neox", buffers);
   const gradients = { ...acts.gradients!, accumulate };
-  const passes = passesOf(gpu, bank, acts, "train", buffers);
+  const passes = describePasses(gpu, bank, acts, "train", buffers);
   const dispatches = normBackward({ ...context, ...gradients }, "final_layer_norm", {
     x: acts.streams.at(-1)!,
     statistics: acts.statistics,

@@ -41,7 +41,7 @@ export function compareFingerprints(
   if (hash === here.sha256) return [];
   const root = `its root hash must be ${shortHash(hash)}: it is ${shortHash(here.sha256)}`;
   if (typeof there === "string") return [{ file: "partition", what: root, remedy: COMPARE }];
-  const remedy = remedyOf(here, there);
+  const remedy = suggestRemedy(here, there);
   const problems = [{ file: "partition", what: root, remedy }];
   const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(compareBytes);
   const different = paths.filter((path) => there.files[path]?.sha256 !== here.files[path]?.sha256);
@@ -57,7 +57,7 @@ export function compareFingerprints(
 }
 
 /** Reports what to compare: facts that are known to differ come first. */
-function remedyOf(here: Fingerprint, there: Fingerprint): string {
+function suggestRemedy(here: Fingerprint, there: Fingerprint): string {
   const facts = ({ versions, adapter }: Fingerprint) =>
     [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(", ");
   return facts(there) === facts(here)

@@ -116,18 +116,18 @@ export async function addRow(
   tokenizer: Tokenizer,
 ): Promise<void> {
   const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
-  const text = await textOf(begin, tokenizer);
+  const text = await decodeText(begin, tokenizer);
   sample.ids.push(begin), sample.words.push(listWords(text));
   const predicted = costTokens(ids.length, { prefix: most, costs });
   if (cost === undefined || predicted < 1) return;
   sample.costs.push({
     ...{ sequence: String(sequence), source, cost: cost / predicted },
-    ...{ text: beginningOf(text), whole: ids.length >= most },
+    ...{ text: shorten(text), whole: ids.length >= most },
   });
 }
 
 /** Decodes ids; documents that end among them stand on lines of their own. */
-async function textOf(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer): Promise<string> {
+async function decodeText(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer): Promise<string> {
   const texts: string[] = [];
   for (let begin = 0; begin < ids.length;) {
     const found = ids.indexOf(eos, begin);
@@ -148,7 +148,7 @@ function takeEnds(found: Sample["costs"], most: number): Pick<ExpertName, "likel
   return { likeliest, leastLikely: sorted.slice(likeliest.length).slice(-most).reverse() };
 }
 
-function beginningOf(text: string): string {
+function shorten(text: string): string {
   const characters = [...text];
   return characters.length <= MOST_CHARACTERS ? text : `${characters.slice(0, MOST_CHARACTERS).join("")}…`;
 }

@@ -30,7 +30,7 @@ export const random: PartitionerKind = {
       ...description,
       sha256,
       perSequence: true,
-      costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, experts, Number(seed))),
+      costs: (rows, prefixes) => Promise.try(() => hashCosts(rows, prefixes, experts, Number(seed))),
       close() {},
     };
   },
@@ -38,7 +38,7 @@ export const random: PartitionerKind = {
 };
 
 /** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert that the hash of the first tokens chooses, 1 for all others. */
-function costsOf(
+function hashCosts(
   { tokens, sequenceLength, length }: TokenRows,
   prefixes: readonly number[],
   experts: number,

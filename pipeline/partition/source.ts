@@ -31,7 +31,7 @@ export const source: PartitionerKind = {
   settings: ["experts"],
   revision: 1,
   async learn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, sources }) {
-    const { sha256 } = await writeAtomic(`${folder}/${FILE}`, jsonText(groupsOf(sources, experts)));
+    const { sha256 } = await writeAtomic(`${folder}/${FILE}`, jsonText(groupLabels(sources, experts)));
     await writeDescription(folder, { kind: "source", experts, prefix, ...tokens });
     return { sha256, result: { sources: sources.size } };
   },
@@ -46,7 +46,7 @@ export const source: PartitionerKind = {
       ...description,
       sha256,
       perSequence: true,
-      costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, description.experts, experts)),
+      costs: (rows, prefixes) => Promise.try(() => labelCosts(rows, prefixes, description.experts, experts)),
       unknown: ({ source = [] }) => source.filter((label) => !experts.has(label)).length,
       close() {},
     };
@@ -55,7 +55,7 @@ export const source: PartitionerKind = {
 };
 
 /** Groups labels: the one with most tokens comes first, and each goes to the lightest group so far, the lower expert among equals. */
-function groupsOf(totals: ReadonlyMap<string, number>, experts: number): object {
+function groupLabels(totals: ReadonlyMap<string, number>, experts: number): object {
   if (totals.size < experts) {
     const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;
     const wanted = setting("experts");
@@ -74,7 +74,7 @@ function groupsOf(totals: ReadonlyMap<string, number>, experts: number): object 
 }
 
 /** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert of a row's label, 1 for all others, and for all where the label is new. */
-function costsOf(
+function labelCosts(
   { length, source }: TokenRows,
   prefixes: readonly number[],
   experts: number,

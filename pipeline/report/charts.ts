@@ -156,7 +156,7 @@ const marks = (values: readonly unknown[], mark: Spec, encoding: Spec): Spec[] =
   values.length === 0 ? [] : [{ data: { values }, mark, encoding }];
 
 /** Writes the values of lines as a table: a row for each place, its columns the lines, with intervals if there is one line. */
-function tableOf<X extends string | number>(
+function linesTable<X extends string | number>(
   what: string,
   y: Axis,
   { values, lines = [ONE], columns = [] }: Rows<X>,
@@ -201,7 +201,7 @@ export function curves(
   const place = { x: numbers("x", x, false), y: numbers("y", y) };
   const upright = { type: "rule", color: colour("line"), strokeDash: [2, 3] };
   return {
-    table: tableOf(x.title, y, rows),
+    table: linesTable(x.title, y, rows),
     spec: (width) => {
       const look = looks(lines, width, STROKE, {
         color: (line) => line.colour,
@@ -247,7 +247,7 @@ export function dots(
   const isApart = apart && lines.length > 1;
   if (isApart) y.yOffset = { field: "line", sort: lines.map(({ name }) => name) };
   return {
-    table: tableOf(title, x, named ? { ...rows, lines: [ONE] } : rows),
+    table: linesTable(title, x, named ? { ...rows, lines: [ONE] } : rows),
     spec: (width) => {
       const look = looks(lines, width, named ? null : {}, named || bars ? FILLS : FILLS_AND_SHAPES);
       return {
@@ -278,7 +278,7 @@ export function bars(
   const axis = { ...y, zero: true };
   const level = { type: "rule", color: colour("ink"), strokeDash: [4, 3] };
   return {
-    table: tableOf(title, y, rows),
+    table: linesTable(title, y, rows),
     spec: (width) => ({
       height: 220,
       layer: [

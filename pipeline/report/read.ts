@@ -119,7 +119,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
   );
   const status = await statusOf(run);
   const path = resolve(run), inside = relative(Deno.cwd(), path);
-  const partition = partitionOf(nodes, config.configuration.experts);
+  const partition = joinParts(nodes, config.configuration.experts);
   const switched = nodes.get("switch");
   const text = await readTextCounts(run);
   return {
@@ -133,7 +133,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
     lineage: await lineageOf(run), // the runs that it derives from
     lacks: lacksOf(status.stages), // what is not up to date
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
-    folders: await foldersOf(run, nodes, spentOn),
+    folders: await summarizeFolders(run, nodes, spentOn),
     rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??
       await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [], // of level one of a tree
     partition,
@@ -143,7 +143,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
     evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation),
-    heldOut: heldOutOf(nodes, text?.testSequences ?? null),
+    heldOut: countHeldOut(nodes, text?.testSequences ?? null),
     overlap: await overlapState(run) === "made" ? await readOverlap(run) : null,
     zeroShot: zeroShot.filter((result) => result !== null),
     reproduction,
@@ -160,7 +160,7 @@ async function readNodes(run: string): Promise<Map<string, Manifest>> {
 }
 
 /** Puts the parts of all experts together; null where one is not there. */
-function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): PartitionRecord | null {
+function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number): PartitionRecord | null {
   const names = Array.from({ length: experts }, (_, expert) => partOf(expert));
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
@@ -176,7 +176,7 @@ function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): Par
 }
 
 /** Reports of every folder of nodes how many there are, their files and bytes that are still there, how long they took, and what they counted. */
-async function foldersOf(
+async function summarizeFolders(
   run: string,
   nodes: ReadonlyMap<string, Manifest>,
   spentOn: (node: string) => Spent,
@@ -209,7 +209,7 @@ async function weightsIn(run: string, targets: readonly Target[]): Promise<numbe
 }
 
 /** Describes the held-out text: the hash of its shards, its sequences, and whether the evaluation is of it. */
-function heldOutOf(nodes: ReadonlyMap<string, Manifest>, sequences: number | null) {
+function countHeldOut(nodes: ReadonlyMap<string, Manifest>, sequences: number | null) {
   const list = nodes.get(SEQUENCES), evaluated = nodes.get(EVALUATION)?.inputs[ALL_TEST];
   const sha256 = list ? hashFiles(list, "test") : evaluated;
   return sha256 === undefined ? null : { sha256, sequences, evaluated: evaluated === sha256 };

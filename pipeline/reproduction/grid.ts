@@ -162,7 +162,7 @@ export class Grid {
     const found = new Map<string, Setup>();
     for (const setup of resolve(wanted)) {
       const models = [...new Set([...found.get(setup.name)?.models ?? [], ...setup.models])];
-      found.set(setup.name, { ...setup, models, choices: choicesOf(asked.get(setup.name) ?? [setup]) });
+      found.set(setup.name, { ...setup, models, choices: joinChoices(asked.get(setup.name) ?? [setup]) });
     }
     return [...found.values()];
   }
@@ -238,7 +238,7 @@ export class Grid {
 }
 
 /** Puts together what several studies ask of the evaluation of one run. */
-function choicesOf(setups: readonly Setup[]): Choices {
+function joinChoices(setups: readonly Setup[]): Choices {
   const all = setups.flatMap(({ choices }) => choices ?? []);
   const lengths = [...new Set(all.flatMap(({ routeLengths = [] }) => routeLengths))].sort((a, b) => a - b);
   return { ...Object.assign({}, ...all), ...lengths.length > 0 && { routeLengths: lengths } };

@@ -47,7 +47,7 @@ export async function heldBy(
  */
 export function fitMemory(jobs: readonly Held[], most = Infinity): FittedMemory {
   const sizes = new Map<string, number>(); // many jobs train the same
-  const bytesOf = ({ training, routers = 0 }: Held, microBatch: number): number => {
+  const heldBytes = ({ training, routers = 0 }: Held, microBatch: number): number => {
     if (!training) return routers;
     const { model, options } = training;
     const used = { ...options, microBatch };
@@ -55,16 +55,18 @@ export function fitMemory(jobs: readonly Held[], most = Infinity): FittedMemory 
     if (!sizes.has(key)) sizes.set(key, trainingMemory(model, used).total);
     return Math.max(routers, sizes.get(key)!);
   };
-  const least = jobs.map((job) => bytesOf(job, 1));
+  const least = jobs.map((job) => heldBytes(job, 1));
   const tooLarge = least.map((bytes) => bytes > most ? bytes : undefined);
   const asSet = jobs.map(({ training }) => training?.options.microBatch ?? 1);
   // One micro-batch divides the batches of all.
   const trained = jobs.flatMap(({ training }) => training ? [training.options.batch] : []);
   const fits = (microBatch: number) =>
     trained.every((batch) => batch % microBatch === 0) &&
-    jobs.every((job, i) => tooLarge[i] !== undefined || bytesOf(job, Math.min(microBatch, asSet[i])) <= most);
+    jobs.every((job, i) =>
+      tooLarge[i] !== undefined || heldBytes(job, Math.min(microBatch, asSet[i])) <= most
+    );
   let microBatch = Math.max(1, ...asSet);
   while (microBatch > 1 && !fits(microBatch)) microBatch--;
-  const bytes = jobs.map((job, i) => bytesOf(job, Math.min(microBatch, asSet[i])));
+  const bytes = jobs.map((job, i) => heldBytes(job, Math.min(microBatch, asSet[i])));
   return { microBatch, bytes, tooLarge };
 }

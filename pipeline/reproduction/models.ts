@@ -61,7 +61,7 @@ export async function train(
   const { run, recompute, trial } = options;
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
   const how = { batch, microBatch, length, dtype, recompute, kind: gpu.kind, loss: gpu.variants.loss };
-  const memoryOf = (models: number) => memoryTogether(modelShapes(configuration).expert, models, how);
+  const memoryFor = (models: number) => memoryTogether(modelShapes(configuration).expert, models, how);
   const side = SIDE_BY_SIDE[gpu.kind];
   const left = models.flatMap((model) => {
     const targets = findTargets(model, configuration);
@@ -75,7 +75,9 @@ export async function train(
     left.splice(left.indexOf(next), 1);
     // One model is tried in any case: the device itself says where even that does not fit.
     const together = next.length > 1;
-    const memory = together ? Math.max(await gpu.allocatable(memoryOf(next.length)), memoryOf(1)) : undefined;
+    const memory = together
+      ? Math.max(await gpu.allocatable(memoryFor(next.length)), memoryFor(1))
+      : undefined;
     const results = await trainModels(() => next, { ...options, gpu, together, memory }, watch);
     next.forEach(({ name }, i) => found.set(name, results[i]));
   }

@@ -61,21 +61,21 @@ async function plan(options: PlanStudiesOptions) {
   const { memoryBytes } = adapterKind(reported) === "gpu" ? { ...ASSUMED_GPU, ...reported } : reported;
   const device = { ...reported, ...memoryBytes !== undefined && { memoryBytes } };
   const { grid, known, only } = await openStudies(options);
-  const piecesOf = (grid: Grid) => new Planner(grid, known, only, device, options).plan();
-  const all = await piecesOf(grid);
+  const planPieces = (grid: Grid) => new Planner(grid, known, only, device, options).plan();
+  const all = await planPieces(grid);
   const studies = [];
   for (const study of grid.studies) {
-    const own = await piecesOf(grid.with([study]));
+    const own = await planPieces(grid.with([study]));
     const longest = Math.max(0, ...own.map(timeLeft));
-    studies.push({ study: study.name, pieces: own.length, ...totalOf(own), longest });
+    studies.push({ study: study.name, pieces: own.length, ...sumPieces(own), longest });
   }
-  const { bytes, ...memory } = memoryOf(all, memoryBytes);
+  const { bytes, ...memory } = findMemory(all, memoryBytes);
   return {
     /** Every piece, in order: its run, what is made, FLOPs, seconds and bytes that it takes of a device, and whether it is made. */
     pieces: all.map(({ run, piece, flops, seconds, done }, i) => ({
       ...{ run, piece, flops, seconds, done, memoryBytes: bytes[i] },
     })),
-    ...totalOf(all),
+    ...sumPieces(all),
     ...memory,
     /** The device of these estimates. */
     device,
@@ -137,7 +137,7 @@ interface Timed extends Record<"flops" | "seconds" | "begin" | "end", number> {
 const timeLeft = ({ seconds, done }: Pick<Timed, "seconds" | "done">): number => done ? 0 : seconds;
 
 /** Sums up the pieces that are not there. */
-function totalOf(pieces: readonly Timed[]) {
+function sumPieces(pieces: readonly Timed[]) {
   const left = pieces.filter(({ done }) => !done);
   const changes = left.filter(({ begin, end }) => end > begin)
     .flatMap(({ begin, end }) => [{ at: begin, by: 1 }, { at: end, by: -1 }])
@@ -156,7 +156,7 @@ function totalOf(pieces: readonly Timed[]) {
 }
 
 /** Reports how much memory every piece takes, and which of those that are missing takes most, or too much. */
-function memoryOf(pieces: readonly Timed[], most?: number) {
+function findMemory(pieces: readonly Timed[], most?: number) {
   const { microBatch, bytes, tooLarge } = fitMemory(pieces.map(({ holds }) => holds), most);
   const asSet = fitMemory(pieces.map(({ holds }) => holds));
   const left = pieces.map(({ run, piece, seconds, done }, i) => ({ run, piece, seconds, done, i }))

@@ -98,7 +98,7 @@ export async function writeResults(
       [`${own.no} of ${own.all}`, "questions of our own are answered no"],
     ] as const,
   };
-  const sections = [...results.map(sectionOf), VERDICTS_SECTION];
+  const sections = [...results.map(studySection), VERDICTS_SECTION];
   const { html } = await page(frame, sections, null, { plots: `${root}/plots`, words, signal, onWarning });
   await writeAtomic(`${root}/report.html`, html);
   await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
@@ -120,7 +120,7 @@ function evaluatedOn({ adapters, runs }: StudyResult): string {
   }`;
 }
 
-function sectionOf(result: StudyResult): Section {
+function studySection(result: StudyResult): Section {
   const { study, findings } = result;
   return {
     id: study.name,

@@ -104,9 +104,9 @@ const MOST_TRIALS = 4;
  */
 const MOST_ROUNDS = 4;
 
-const valueOf = <Name extends keyof RouterSettings>({ read, requirement }: typeof FIELDS[Name]) =>
+const readValue = <Name extends keyof RouterSettings>({ read, requirement }: typeof FIELDS[Name]) =>
   v.pipe(v.number(), v.check((value) => read(value) !== null, `it must be ${requirement}`));
-const SETTINGS = { routerRate: valueOf(FIELDS.routerRate), rounds: valueOf(FIELDS.rounds) };
+const SETTINGS = { routerRate: readValue(FIELDS.routerRate), rounds: readValue(FIELDS.rounds) };
 
 /** Schema of a {@linkcode RouterSearch}. */
 export const ROUTER_SEARCH = v.object({

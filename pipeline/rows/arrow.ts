@@ -78,7 +78,7 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
           `it holds ${values.length} for ${rows} rows`,
       );
     }
-    const flat = flatOf(values);
+    const flat = flatData(values);
     const data = listSize === undefined ? flat : makeData({
       type: new FixedSizeList(listSize, field("item", flat.type)),
       length: rows,
@@ -87,7 +87,7 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
     });
     children.push([name, data]);
   }
-  return batchOf(rows, children, lineage);
+  return makeBatch(rows, children, lineage);
 }
 
 /** A column with one value per row: texts or numbers. */
@@ -95,15 +95,15 @@ type Flat = string[] | Uint16Array | Uint32Array | BigUint64Array | Float32Array
 
 /** Builds a batch of other columns than those of {@linkcode toBatch}, in their order; all must be of one length. */
 export function toTable(columns: Record<string, Flat>, lineage: Lineage): RecordBatch {
-  const children = Object.entries(columns).map(([name, values]): [string, Data] => [name, flatOf(values)]);
-  return batchOf(children[0][1].length, children, lineage);
+  const children = Object.entries(columns).map(([name, values]): [string, Data] => [name, flatData(values)]);
+  return makeBatch(children[0][1].length, children, lineage);
 }
 
-function flatOf(values: Flat): Data {
+function flatData(values: Flat): Data {
   return Array.isArray(values) ? utf8(values) : makeVector(values).data[0];
 }
 
-function batchOf(
+function makeBatch(
   rows: number,
   columns: readonly [name: string, data: Data][],
   lineage: Lineage,
@@ -210,7 +210,7 @@ export function columnOf(batch: RecordBatch, name: string, where: string = origi
 
 /** What a row is called in messages: the batch that all rows are of, or a function of the row. */
 type Where = string | ((row: number) => string);
-const placeOf = (where: Where, row: number) =>
+const nameRow = (where: Where, row: number) =>
   typeof where === "string" ? `${where}, row ${row},` : where(row);
 
 /** Throws an InputError that names the row where a token id is not below `vocabulary`. */
@@ -218,7 +218,7 @@ export function checkTokens({ tokens, rows }: Tokens, vocabulary: number, where:
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    const place = placeOf(where, Math.floor(i / (tokens.length / rows)));
+    const place = nameRow(where, Math.floor(i / (tokens.length / rows)));
     const fact = `id is ${tokens[i]}, vocabulary is ${vocabulary}`;
     throw unreadable(place, "token ids must be below the vocabulary", fact);
   }
@@ -240,7 +240,7 @@ export function checkLengths(
     if (length[row] >= 2 && length[row] <= (sequenceLength ?? Infinity)) continue;
     const limit = sequenceLength === undefined ? "" : `, sequence length is ${sequenceLength}`;
     const rule = "length must be from 2 to the sequence length";
-    throw unreadable(placeOf(where, row), rule, `length is ${length[row]}${limit}`);
+    throw unreadable(nameRow(where, row), rule, `length is ${length[row]}${limit}`);
   }
 }
 

@@ -90,7 +90,7 @@ export async function openRows(
     if (known) noteChecksums(file, shard, known);
     checkLineage(shard.empty, pickIdentity(readLineage(first.empty)), first.path);
     for (const name of NUMERIC) {
-      const [type, wanted] = [shard, first].map(({ empty }) => String(typeOf(empty, name) ?? "none"));
+      const [type, wanted] = [shard, first].map(({ empty }) => String(columnType(empty, name) ?? "none"));
       if (type === wanted) continue;
       const rule = `column "${name}" must have one type in all files`;
       throw unreadable(path, rule, `it is ${type}, in "${first.path}" it is ${wanted}`);
@@ -199,7 +199,7 @@ export class Rows implements Disposable {
     };
     const values = target as ArrayLike<number>, { vocabulary } = this.lineage ?? {};
     if (name === "tokens" && vocabulary) checkTokens({ rows, tokens: values }, vocabulary, place);
-    if (name === "length") checkLengths(values, typeOf(this.#shards[0].empty, "tokens")?.listSize, place);
+    if (name === "length") checkLengths(values, columnType(this.#shards[0].empty, "tokens")?.listSize, place);
     return target;
   }
 
@@ -308,7 +308,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
       }
       const found = orUnreadable(where, () => checkNodes(where, empty.schema, message));
       const places = NUMERIC.map((name) => {
-        if (!typeOf(empty, name)) return NaN;
+        if (!columnType(empty, name)) return NaN;
         const place = found.get(name);
         if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
         if (place.nulls === 0) return start + place.offset;
@@ -324,7 +324,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
 
 const BY_NUMBER = "so that rows can be read by their number";
 
-function typeOf({ schema }: RecordBatch, name: string): DataType & { listSize?: number } | undefined {
+function columnType({ schema }: RecordBatch, name: string): DataType & { listSize?: number } | undefined {
   return schema.fields.find((field) => field.name === name)?.type;
 }
 

@@ -27,7 +27,7 @@ export function recordOf(path: string): FileRecord | undefined {
   let inside = basename(place), folder = dirname(place);
   if (inside === MANIFEST) return;
   for (let up = 0; up < DEEPEST; up++) {
-    const record = filesOf(`${folder}/${MANIFEST}`)?.[inside];
+    const record = notedFiles(`${folder}/${MANIFEST}`)?.[inside];
     if (record) return record;
     inside = `${basename(folder)}/${inside}`;
     folder = dirname(folder);
@@ -44,7 +44,7 @@ function linkedPlace(path: string): string {
 }
 
 /** Reads the files that a manifest notes; undefined where there is no manifest, or one of another program. */
-function filesOf(where: string): Files | undefined {
+function notedFiles(where: string): Files | undefined {
   let identity: string, text: string;
   try {
     const { ino, mtime, size } = Deno.statSync(where);

@@ -54,14 +54,14 @@ export type DecodingOptions = Partial<Omit<DecoderOptions, "config" | "weights">
 
 /** A decoder of some slots. */
 export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): Form<DecodingModel> {
-  const capacityOf = ({ context }: ModelConfig) => Math.min(context, options.capacity ?? context);
+  const usedCapacity = ({ context }: ModelConfig) => Math.min(context, options.capacity ?? context);
   return {
     name: `decoder ${JSON.stringify({ slots, ...options })}`,
     slots,
     size: (config) =>
-      weightBytes(config) + 2 * config.layers * slots * capacityOf(config) * config.hidden * BYTES,
+      weightBytes(config) + 2 * config.layers * slots * usedCapacity(config) * config.hidden * BYTES,
     open({ config, weights, notes }, gpu, queue) {
-      const own = { config, weights, slots, capacity: capacityOf(config) };
+      const own = { config, weights, slots, capacity: usedCapacity(config) };
       const engine = new Engine(createDecoder(gpu, { ...options, ...own }), queue);
       return { config, notes, engine, bytes: engine.bytes, close: (reason) => engine.close(reason) };
     },

@@ -89,7 +89,7 @@ export async function answer(mixture: Mixture, options: AnswerOptions): Promise<
   return await Generation.open(mixture, options, false);
 }
 
-const expertsOf = (answering: readonly Answering[]) => answering.map(({ expert }) => expert);
+const answeringExperts = (answering: readonly Answering[]) => answering.map(({ expert }) => expert);
 
 /** A text that comes while it is iterated, once. */
 export class Generation implements AsyncIterable<string>, Disposable {
@@ -175,7 +175,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
   async #takeModels(): Promise<void> {
     using stack = new DisposableStack();
     const { mixture, choice, tokenizer, options } = this;
-    const names = choice.rule ? expertsOf(this.answering).sort((a, b) => a - b) : [choice.model];
+    const names = choice.rule ? answeringExperts(this.answering).sort((a, b) => a - b) : [choice.model];
     const models = stack.use(await mixture.leaseAll(names, this.form, options.signal)).value;
     const [{ config, notes }] = models;
     models.forEach((one, i) => {
@@ -206,7 +206,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
   async #readerFor(tokens: readonly number[]): Promise<Reader | undefined> {
     const chosen = await chooseAnew(this.choice, this.mixture, this.promptTokens.length, tokens);
     if (!chosen) return undefined;
-    const [before, after] = [this.answering, chosen.answering].map(expertsOf);
+    const [before, after] = [this.answering, chosen.answering].map(answeringExperts);
     ({ route: this.lastRoute, answering: this.answering } = chosen);
     if (new Set(before).symmetricDifference(new Set(after)).size > 0) {
       this.#models.dispose(); // given back before others are asked for: a text that waits for models holds none

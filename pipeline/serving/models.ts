@@ -102,7 +102,7 @@ export async function runSource(
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
   const tokenizer = await findFirst(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
-  const folderOf = (model: ModelName) =>
+  const modelFolder = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
   /** Reads files; once more where they are not as their manifest notes, as the model may have been made anew meanwhile. */
   async function read<Value>(reader: () => Promise<Value>): Promise<Value> {
@@ -118,7 +118,7 @@ export async function runSource(
     }
   };
   const isWhole = async (model: ModelName) => {
-    const there = await Promise.all(MODEL_FILES.map((name) => exists(`${folderOf(model)}/${name}`)));
+    const there = await Promise.all(MODEL_FILES.map((name) => exists(`${modelFolder(model)}/${name}`)));
     return !there.includes(false);
   };
   const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
@@ -126,7 +126,7 @@ export async function runSource(
     experts: configuration?.experts,
     prefix: configuration?.prefix,
     shape: { hidden, layers, heads },
-    name: (model) => `"${folderOf(model)}"`,
+    name: (model) => `"${modelFolder(model)}"`,
     check: () => need(tokenizer, routing),
     async tokenizer() {
       await need(tokenizer);
@@ -147,10 +147,10 @@ export async function runSource(
       const there = await Promise.all(ids.map(isWhole));
       return ids.filter((id) => there[id]);
     },
-    describe: (model) => read(() => loadCheckpointConfig(folderOf(model))),
+    describe: (model) => read(() => loadCheckpointConfig(modelFolder(model))),
     async load(model) {
-      await need(...MODEL_FILES.map((name) => `${folderOf(model)}/${name}`));
-      return await read(() => loadCheckpoint(folderOf(model)));
+      await need(...MODEL_FILES.map((name) => `${modelFolder(model)}/${name}`));
+      return await read(() => loadCheckpoint(modelFolder(model)));
     },
   };
 }

@@ -208,7 +208,7 @@ export function gatherBlocks(
   const taken = new Set(others.map(({ name }) => idOf(name)));
   let held: Piece[] = [], bytes = 0;
   const close = () => {
-    if (held.length > 0) blocks.push(blockOf(held, bytes, taken));
+    if (held.length > 0) blocks.push(makeBlock(held, bytes, taken));
     [held, bytes] = [[], 0];
   };
   for (const piece of pieces) {
@@ -227,7 +227,7 @@ const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are disti
 export const idOf = (name: string): number => parseInt(name.slice(0, 10), 16);
 
 /** Names a block. Of blocks with the same content each has a name of its own, by their order. */
-function blockOf(pieces: Piece[], bytes: number, taken: Set<number>): Block {
+function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
   if (taken.size >= MOST_BLOCKS) {
     throw new InputError(`Cannot cut the text as it must make at most ${MOST_BLOCKS} blocks: it makes more`);
   }

@@ -99,7 +99,7 @@ class Learner {
   /** Merges the next pair wherever it stands. */
   next(): [string, string] | undefined {
     let pair = this.#queue.pop();
-    for (let now; pair && pair.count !== (now = this.#counts.get(keyOf(pair.left, pair.right))!);) {
+    for (let now; pair && pair.count !== (now = this.#counts.get(pairKey(pair.left, pair.right))!);) {
       this.#queue.push({ ...pair, count: now });
       pair = this.#queue.pop();
     }
@@ -136,7 +136,7 @@ class Learner {
   }
 
   #change(met: Map<number, number[]>, left: number, right: number, word: number, by: 1 | -1): void {
-    const key = keyOf(left, right);
+    const key = pairKey(left, right);
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + by * this.#frequencies[word]);
     if (by < 0) return;
     const words = met.get(key);
@@ -153,7 +153,7 @@ class Learner {
 }
 
 const MOST = 2 ** 21; // tokens
-const keyOf = (left: number, right: number): number => left * MOST + right;
+const pairKey = (left: number, right: number): number => left * MOST + right;
 
 /** A binary heap of pairs. */
 class Queue {

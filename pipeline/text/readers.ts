@@ -30,10 +30,10 @@ const NEWLINE = 10;
  * line), and inputs without any text: at the first read, or where it finds them.
  */
 export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
-  return ReadableStream.from(documentsOf(inputs, options));
+  return ReadableStream.from(readAll(inputs, options));
 }
 
-async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
+async function* readAll(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
   if (inputs.length === 0) {
     throw new InputError("Cannot read documents as there must be an input: none is given");
   }
@@ -49,13 +49,13 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
     }
   }
   if (texts === 0 && !options.mayBeEmpty) {
-    const names = files.map(nameOf);
+    const names = files.map(inputName);
     const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }
 
-const nameOf = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard input" : path;
+const inputName = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard input" : path;
 
 /**
  * Reads the documents of a piece of text. Throws an `InputError` where it cannot be read, and at its end where it is not what was hashed.
@@ -98,7 +98,7 @@ async function* documentsIn(
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, source = options.source } = file;
-  const name = nameOf(file), labelled = { ...options, source };
+  const name = inputName(file), labelled = { ...options, source };
   const given = () => options.standardInput ?? Deno.stdin.readable;
   if (format === "parquet") return yield* parquetDocuments(path, labelled, groups);
   if (format === "arrow") {
@@ -109,14 +109,14 @@ async function* documentsIn(
     const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is ${format}`, { where: name });
   }
-  const bytes = unpacked(path === STANDARD_INPUT ? given() : bytesOf(path, lines, onBytes), file);
+  const bytes = unpacked(path === STANDARD_INPUT ? given() : readBytes(path, lines, onBytes), file);
   if (format === "jsonl") {
     yield* jsonDocuments(bytes, name, labelled, { from: lines?.from ?? 0, line: before + 1 });
   } else yield { text: await wholeText(bytes, name), source: source ?? "" };
 }
 
 /** Reads a file, or some bytes of it, and shows them to somebody as they pass. */
-async function* bytesOf(
+async function* readBytes(
   path: string,
   { from, to } = { from: 0, to: Infinity },
   onBytes?: (chunk: Uint8Array) => void,
@@ -135,7 +135,7 @@ async function* bytesOf(
 }
 
 const unpacked = (bytes: AsyncIterable<Uint8Array>, file: InputFile): AsyncIterable<Uint8Array> =>
-  file.compression === undefined ? bytes : decompress(bytes, file.compression, nameOf(file));
+  file.compression === undefined ? bytes : decompress(bytes, file.compression, inputName(file));
 
 async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> {
   const chunks: Uint8Array[] = [];
@@ -182,7 +182,7 @@ async function* jsonRecords(
   name: string,
   start?: { from: number; line: number },
 ): AsyncGenerator<{ record: Record<string, unknown>; number: number }> {
-  for await (const { line, number, offset } of linesOf(bytes, name, start)) {
+  for await (const { line, number, offset } of splitLines(bytes, name, start)) {
     const json = decode(line, name, number, offset);
     if (json.trim() !== "") yield { record: parseLine(json, name, number), number };
   }
@@ -201,14 +201,14 @@ export interface DataRecord {
  * the file is damaged, with its line or row group.
  */
 export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
-  const file = inputFile(path), name = nameOf(file);
+  const file = inputFile(path), name = inputName(file);
   if (file.format === "parquet") {
     for await (const { record, row } of parquetRecords(path)) {
       yield { record: plain(record) as Record<string, unknown>, place: `${name}, row ${row}` };
     }
     return;
   }
-  for await (const { record, number } of jsonRecords(unpacked(bytesOf(path), file), name)) {
+  for await (const { record, number } of jsonRecords(unpacked(readBytes(path), file), name)) {
     yield { record, place: `${name}, line ${number}` };
   }
 }
@@ -234,7 +234,7 @@ function parseLine(json: string, name: string, number: number): Record<string, u
 }
 
 /** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
-async function* linesOf(
+async function* splitLines(
   bytes: AsyncIterable<Uint8Array>,
   name: string,
   { from: offset, line: number } = { from: 0, line: 1 },

@@ -13,7 +13,7 @@ import { asLabel, type Document, kindOf, lacks, type ReadOptions, type TokenRead
 const CUT_SHORT = "copy or write it again";
 
 /** Lists the columns that are needed, and the settings that name them: that of the text or of its ids, and that of its source. */
-function columnsOf({ textField = "text", textColumn, tokenColumn, sourceField }: ReadOptions) {
+function namedColumns({ textField = "text", textColumn, tokenColumn, sourceField }: ReadOptions) {
   return [
     tokenColumn
       ? { column: tokenColumn, option: "tokenColumn" }
@@ -23,7 +23,7 @@ function columnsOf({ textField = "text", textColumn, tokenColumn, sourceField }:
 }
 
 /** Throws where a column that is needed is not there. */
-function checkColumns(place: string, columns: string[], wanted: ReturnType<typeof columnsOf>): void {
+function checkColumns(place: string, columns: string[], wanted: ReturnType<typeof namedColumns>): void {
   for (const { column, option } of wanted) {
     if (columns.includes(column)) continue;
     throw lacks(place, `it must have a column "${column}"`, "it", columns, option);
@@ -49,9 +49,9 @@ async function tokenReader(
  * another kind.
  */
 async function openRowReader(name: string, options: ReadOptions) {
-  const { source = "" } = options, columns = columnsOf(options), [{ column }, labels] = columns;
+  const { source = "" } = options, columns = namedColumns(options), [{ column }, labels] = columns;
   const reader = await tokenReader(name, options);
-  const documentOf = async (
+  const toDocument = async (
     place: string,
     row: number,
     values: Record<string, unknown>,
@@ -60,18 +60,18 @@ async function openRowReader(name: string, options: ReadOptions) {
     const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
     const label = asLabel(named, source, `${place}, row ${row},`).toWellFormed();
     if (reader) {
-      const tokens = idsOf(place, row, column, value, reader);
+      const tokens = readIds(place, row, column, value, reader);
       return { text: await reader.decode(tokens), source: label, tokens };
     }
     if (typeof value === "string") return { text: value.toWellFormed(), source: label }; // Parquet may hold JSON
     const fact = `in row ${row} it is ${kindOf(value)}`;
     throw unreadable(place, `column "${column}" must hold strings`, fact);
   };
-  return { columns, documentOf };
+  return { columns, toDocument };
 }
 
 /** Reads a list of ids. EOS at its end closes or pads it and is left out. */
-function idsOf(
+function readIds(
   place: string,
   row: number,
   column: string,
@@ -114,14 +114,14 @@ export async function* arrowDocuments(
     const rule = say`${setting("tokenColumn")} must be of a file`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is read once`, { where: name });
   }
-  const { columns, documentOf } = await openRowReader(name, options);
+  const { columns, toDocument } = await openRowReader(name, options);
   let place = before;
   for await (const batch of readArrow(input, name, groups)) {
     checkColumns(name, columnNames(batch), columns);
     const found = columns.map(({ column }) => [column, valuesOf(columnOf(batch, column))] as const);
     for (let i = 0; i < batch.numRows; i++) {
       const values = Object.fromEntries(found.map(([column, values]) => [column, values[i]]));
-      yield { ...await documentOf(originOf(batch), i, values), place: place++ };
+      yield { ...await toDocument(originOf(batch), i, values), place: place++ };
     }
   }
 }
@@ -132,9 +132,9 @@ export async function* parquetDocuments(
   options: ReadOptions,
   groups?: { from: number; to: number },
 ): AsyncGenerator<Document> {
-  const { columns, documentOf } = await openRowReader(path, options);
+  const { columns, toDocument } = await openRowReader(path, options);
   for await (const { record, row } of parquetRecords(path, columns, groups)) {
-    yield { ...await documentOf(path, row, record), place: row };
+    yield { ...await toDocument(path, row, record), place: row };
   }
 }
 

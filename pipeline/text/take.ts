@@ -37,13 +37,13 @@ export async function* takeByHash<Taken extends Document>(
   open: () => AsyncIterable<Taken>,
   { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
 ): AsyncGenerator<Taken> {
-  const keyOf = ({ text }: Document) => randomBits(seed, "take", indexOfText(text));
+  const hashDocument = ({ text }: Document) => randomBits(seed, "take", indexOfText(text));
   let last: Candidate | undefined;
   for (let factor = 1;; factor *= 4) {
     const rough = new Lowest(factor * most);
     let at = 0;
     for await (const document of open()) {
-      rough.add({ key: keyOf(document), at: at++, size: least(document.text.length) });
+      rough.add({ key: hashDocument(document), at: at++, size: least(document.text.length) });
     }
     last = rough.last();
     if (sizes === undefined || last === undefined) break;
@@ -53,7 +53,7 @@ export async function* takeByHash<Taken extends Document>(
     const some = async function* () {
       let at = 0;
       for await (const document of open()) {
-        const key = keyOf(document);
+        const key = hashDocument(document);
         if (!isTaken({ key, at }, end)) at++;
         else {
           candidates.push({ key, at: at++, size: 0 });
@@ -71,7 +71,7 @@ export async function* takeByHash<Taken extends Document>(
   const [taken, left] = [new Set<string>(), new Set<string>()];
   let at = 0;
   for await (const document of open()) {
-    const isIn = last !== undefined && isTaken({ key: keyOf(document), at: at++ }, last);
+    const isIn = last !== undefined && isTaken({ key: hashDocument(document), at: at++ }, last);
     (isIn ? taken : left).add(document.source);
     if (isIn) yield document;
   }

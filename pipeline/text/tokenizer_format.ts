@@ -9,12 +9,12 @@ const isPart = (value: unknown): value is Part =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Lists a part of the pipeline, or the parts that it is a sequence of. */
-function partsOf(part: unknown): Part[] {
+function listParts(part: unknown): Part[] {
   if (!isPart(part)) return [];
   const inner = ["normalizers", "pretokenizers", "decoders", "processors"].flatMap((name) =>
     part[name] ?? []
   );
-  return [part, ...inner.flatMap(partsOf)];
+  return [part, ...inner.flatMap(listParts)];
 }
 
 /** Gives a pattern: what Oniguruma reads, or plain text. */
@@ -67,7 +67,7 @@ export function abortingSetting(format: unknown): string | undefined {
   if (!isPart(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
   const parts = [normalizer, cutter, decoder, isPart(model) ? { type: "BPE", ...model } : undefined];
-  for (const part of parts.flatMap(partsOf)) {
+  for (const part of parts.flatMap(listParts)) {
     const found = ABORTS.find(([type, is]) => (type ?? part.type) === part.type && is(part));
     if (found) return found[2](part);
   }
@@ -84,14 +84,14 @@ function isCharsmap(base64: unknown): boolean {
     new TextDecoder("utf-8", { fatal: true }).decode(texts);
     const trie = new DataView(bytes.buffer, 4, size); // throws where one reads beyond it
     const unitAt = (at: number) => trie.getUint32(4 * (at >>> 0), true);
-    const childrenOf = (at: number, unit = unitAt(at)) => at ^ (unit >>> 10) << ((unit & 1 << 9) >>> 6);
-    const nodes = new Set([childrenOf(0)]); // grows while it is gone through
+    const childrenStart = (at: number, unit = unitAt(at)) => at ^ (unit >>> 10) << ((unit & 1 << 9) >>> 6);
+    const nodes = new Set([childrenStart(0)]); // grows while it is gone through
     for (const node of nodes) {
       for (let byte = 1; byte < 256; byte++) {
         const at = node ^ byte, unit = unitAt(at);
         if ((unit & (1 << 31 | 0xff)) !== byte) continue;
-        nodes.add(childrenOf(at));
-        const text = texts[unitAt(childrenOf(at)) & 0x7fffffff] ?? 0x80;
+        nodes.add(childrenStart(at));
+        const text = texts[unitAt(childrenStart(at)) & 0x7fffffff] ?? 0x80;
         if ((unit >>> 8 & 1) === 1 && text >> 6 === 2) return false; // beyond the texts, or inside a character
       }
     }
@@ -112,7 +112,7 @@ function matchesNothing(regex: unknown): boolean {
 
 /** Returns whether a tokenizer cuts or rewrites text by patterns of its own. */
 export function hasPatterns({ normalizer, pre_tokenizer: cutter }: Part): boolean {
-  return [normalizer, cutter].flatMap(partsOf).some((part) => typeof findPattern(part).Regex === "string");
+  return [normalizer, cutter].flatMap(listParts).some((part) => typeof findPattern(part).Regex === "string");
 }
 
 /**

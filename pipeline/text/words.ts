@@ -174,13 +174,13 @@ function joinIds(
   known: readonly ArrayLike<number>[],
   others: readonly ArrayLike<number>[],
 ): Uint32Array {
-  const idsOf = (number: number) => number < 0 ? others[~number] : known[number];
+  const wordIds = (number: number) => number < 0 ? others[~number] : known[number];
   let total = 0;
-  for (const number of numbers) total += idsOf(number).length;
+  for (const number of numbers) total += wordIds(number).length;
   const joined = new Uint32Array(total);
   let at = 0;
   for (const number of numbers) {
-    const ids = idsOf(number);
+    const ids = wordIds(number);
     for (let i = 0; i < ids.length; i++) joined[at++] = ids[i];
   }
   return joined;

@@ -180,7 +180,7 @@ async function takeSteps(
   }
 }
 
-const meanOf = (values: readonly number[]): number =>
+const average = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** One training of a bank: its data, metrics and checkpoints. */
@@ -291,9 +291,9 @@ class SingleTraining {
     const { heldOut, log } = this.due(step);
     if (!log) return;
     const reports = this.#reports &&
-      Object.fromEntries(Object.entries(this.#reports).map(([name, values]) => [name, meanOf(values)]));
+      Object.fromEntries(Object.entries(this.#reports).map(([name, values]) => [name, average(values)]));
     const metrics: StepMetrics = {
-      ...{ step, tokens: this.#tokens, loss: meanOf(this.#losses), rate, norm: this.#norm },
+      ...{ step, tokens: this.#tokens, loss: average(this.#losses), rate, norm: this.#norm },
       ...reports && { reports },
       ...heldOut > 0 && { validationLoss: this.heldOut.nll / this.heldOut.predicted },
     };

@@ -75,7 +75,7 @@ export function createTogether(
       const participant: Participant = {
         train: (options) =>
           new Promise((resolve, reject) => {
-            asked.push({ options, kind: kindOf(options), resolve, reject });
+            asked.push({ options, kind: bankKey(options), resolve, reject });
             participant.leave(); // it has asked
           }),
         leave() {
@@ -98,7 +98,7 @@ async function trainAll(gpu: Gpu, own: readonly Asked[]): Promise<void> {
 }
 
 /** Describes what trainings must have in common to share a bank, among it the rates of all steps to come. */
-function kindOf(
+function bankKey(
   { model, batch, microBatch, recompute, dtype, steps, start, rateAt, ...options }: TrainModelOptions,
 ): string {
   const { beta1, beta2, epsilon, weightDecay, clip } = options;

@@ -38,7 +38,7 @@ export function harnessResults(
     return { alias, ...Object.fromEntries(reported) };
   };
   const whole = (result: ZeroShotResult) =>
-    measures(result.task, result.ways[way]!, (metric) => errorOf(result, way, metric));
+    measures(result.task, result.ways[way]!, (metric) => writtenError(result, way, metric));
   const sets = tasks.flatMap(({ task, sets }) =>
     sets.map(({ set, ways }) => [`${task}_${set}`, measures(`${task}_${set}`, ways[way]!)])
   );
@@ -70,7 +70,7 @@ export function harnessResults(
  * Gives the standard error of a metric of a task. Where it has sets, the harness pools theirs: it takes the sets as
  * given, whereas the run's own intervals draw questions from all of them.
  */
-function errorOf({ ways, sets }: ZeroShotResult, way: ChoiceWay, metric: Metric): number {
+function writtenError({ ways, sets }: ZeroShotResult, way: ChoiceWay, metric: Metric): number {
   if (sets.length === 0) return ways[way]![metric]!.standardError;
   const questions = sets.reduce((sum, set) => sum + set.questions, 0);
   const squares = sets.reduce((sum, { questions, ways }) => {

@@ -23,8 +23,8 @@ export type ChoiceWay = Way | `top-${number}`;
 /** Names the way in which so many experts answer together. */
 export const topWay = (size: number): ChoiceWay => `top-${size}`;
 
-const sizeOf = (way: unknown) => Number(/^top-([1-9]\d*)$/.exec(String(way))?.[1] ?? 0);
-const isWay = (name: unknown) => SHOWN_WAYS.some((way) => way === name) || sizeOf(name) > 0;
+const expertsTogether = (way: unknown) => Number(/^top-([1-9]\d*)$/.exec(String(way))?.[1] ?? 0);
+const isWay = (name: unknown) => SHOWN_WAYS.some((way) => way === name) || expertsTogether(name) > 0;
 const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 
 const INTERVAL = { value: finite, low: finite, high: finite };
@@ -98,7 +98,7 @@ export function judge({ metric, low, high }: Pick<Difference, "metric" | "low" |
 /** Lists the ways in which any of the tasks was answered, in the order in which they are printed. */
 export function waysOf(results: readonly ZeroShotResult[]): ChoiceWay[] {
   const found = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
-  const together = [...found].filter(sizeOf).sort((a, b) => sizeOf(a) - sizeOf(b));
+  const together = [...found].filter(expertsTogether).sort((a, b) => expertsTogether(a) - expertsTogether(b));
   return [...new Set<ChoiceWay>(["mixture", ...together, ...SHOWN_WAYS])].filter((way) => found.has(way));
 }
 

@@ -75,7 +75,7 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
 
   const models: ModelName[] = [...experts, ...baselines];
   const scores = new Map<ModelName, ScoredChoice[][]>();
-  const check = shapeChecker(readOf(prompts), "the task");
+  const check = shapeChecker(neededSizes(prompts), "the task");
   let done = 0;
   for (const model of models) {
     const onChoices = (choices: number) =>
@@ -84,8 +84,8 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     scores.set(model, await scoreChoices(model, { ...options, check, keepsTokens, onChoices }));
   }
   const answered = (score: (question: number, choice: number) => ScoredChoice) =>
-    answersOf(questions, prompts.map(({ choices }, i) => choices.map((_, j) => score(i, j))));
-  const by = (model: ModelName) => answersOf(questions, scores.get(model)!);
+    collectAnswers(questions, prompts.map(({ choices }, i) => choices.map((_, j) => score(i, j))));
+  const by = (model: ModelName) => collectAnswers(questions, scores.get(model)!);
   const answers: Partial<Record<ChoiceWay, Answers>> = {};
   const routed = (i: number, j: number) => scores.get(routes[i][j].expert)![i][j];
   answers.mixture = answered(routed);
@@ -103,7 +103,7 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     firstLargest(experts.map((expert) => scores.get(expert)![i][gold].logLikelihood))
   );
   answers.oracle = answered((i, j) => scores.get(best[i])![i][j]);
-  answers.random = meanOf(experts.map(by));
+  answers.random = meanAnswers(experts.map(by));
 
   const drawing = { resamples, seed, signal, sizes: mixes?.sizes };
   const { mixed, ...summary } = await summarizeAnswers(task, questions, answers, drawing);
@@ -129,7 +129,7 @@ function firstLargest(values: readonly number[]): number {
 }
 
 /** Tells of every question whether its likeliest choice is the right one. */
-function answersOf(questions: readonly Question[], scores: readonly ScoredChoice[][]): Answers {
+function collectAnswers(questions: readonly Question[], scores: readonly ScoredChoice[][]): Answers {
   const each = (value: (question: Question, own: number[], first: ScoredChoice) => number) =>
     Float64Array.from(questions, (question, i) => {
       return value(question, scores[i].map(({ logLikelihood }) => logLikelihood), scores[i][0]);
@@ -146,7 +146,7 @@ function answersOf(questions: readonly Question[], scores: readonly ScoredChoice
 }
 
 /** Averages the answers of several experts. */
-function meanOf(all: readonly Answers[]): Answers {
+function meanAnswers(all: readonly Answers[]): Answers {
   const mean = (metric: Metric) =>
     all[0][metric].map((_, at) => all.reduce((sum, one) => sum + one[metric][at], 0) / all.length);
   return { acc: mean("acc"), acc_norm: mean("acc_norm"), perplexity: mean("perplexity") };
@@ -168,7 +168,7 @@ async function routePrompts({ mixture, prompts, prefix, routing, signal }: AskOp
 }
 
 /** Gives what a model must be able to read: the longest choice, of which the last token is only predicted, and every token. */
-function readOf(prompts: readonly EncodedPrompt[]): { vocabulary: number; context: number } {
+function neededSizes(prompts: readonly EncodedPrompt[]): { vocabulary: number; context: number } {
   let [context, highest] = [1, 0];
   for (const { context: before, continuation } of prompts.flatMap(({ choices }) => choices)) {
     context = Math.max(context, before.length + continuation.length - 1);

@@ -127,19 +127,19 @@ function task(
       const candidates = candidatesOf(passages);
       const draw = drawOf(candidates);
       const keyed = new Map<bigint, Candidate>(); // by a hash of their text; of equal ones the first
-      for (const one of candidates.toReversed()) keyed.set(randomBits(SEED, name, indexOf(one)), one);
+      for (const one of candidates.toReversed()) keyed.set(randomBits(SEED, name, indexCandidate(one)), one);
       const taken = [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS);
       return taken.flatMap(([, candidate]) => ask(name, candidate, (bits) => draw(candidate, bits)));
     },
   };
 }
 
-const indexOf = ({ context, right }: Candidate) => indexOfText(`${context}\0${right}`);
+const indexCandidate = ({ context, right }: Candidate) => indexOfText(`${context}\0${right}`);
 
 /** Makes a question, if there are enough wrong choices. */
 function ask(purpose: string, candidate: Candidate, draw: (bits: bigint) => string | undefined): Question[] {
   const { context, delimiter, right, source, document } = candidate;
-  const seed = Number(indexOf(candidate) % 2n ** 52n);
+  const seed = Number(indexCandidate(candidate) % 2n ** 52n);
   const wrong = new Set<string>();
   for (let i = 0; wrong.size < CHOICES - 1 && i < 50; i++) {
     const choice = draw(randomBits(seed, purpose, i));

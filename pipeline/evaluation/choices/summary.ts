@@ -27,7 +27,7 @@ type Summary = Pick<ZeroShotResult, "ways" | "differences"> & {
 };
 
 /** Gives a metric from the mean. */
-const madeOf = (metric: Metric) => (mean: number) => metric === "perplexity" ? Math.exp(-mean) : mean;
+const fromMean = (metric: Metric) => (mean: number) => metric === "perplexity" ? Math.exp(-mean) : mean;
 
 const sum = (values: Iterable<number>) => [...values].reduce((a, b) => a + b, 0);
 
@@ -52,7 +52,7 @@ export async function summarizeAnswers(
 
   /** Measures the answers to some questions, each with its weight. */
   async function measure(rows: number[], weights: number[], sizes: readonly number[]): Promise<Summary> {
-    const groups = groupsOf(rows.map((i) => questions[i].document));
+    const groups = groupQuestions(rows.map((i) => questions[i].document));
     const total = sum(weights);
     const columns = Object.entries(answers).flatMap(([way, own]) =>
       metrics.map((metric) => {
@@ -67,13 +67,13 @@ export async function summarizeAnswers(
     const draws: Record<string, Float64Array> = {};
     for (const { way, metric, values, sums, name } of columns) {
       const mean = sum(sums) / total;
-      draws[name] = means[name].map(madeOf(metric));
+      draws[name] = means[name].map(fromMean(metric));
       const deviations = values.map((value, i) => weights[i] / total * (value - mean));
       const standardError = metric === "perplexity"
         ? deviation(draws[name])
-        : errorOf(sumBy(groups, deviations));
+        : estimateError(sumBy(groups, deviations));
       const interval = percentileInterval(draws[name]);
-      (ways[way] ??= {})[metric] = { value: madeOf(metric)(mean), ...interval, standardError };
+      (ways[way] ??= {})[metric] = { value: fromMean(metric)(mean), ...interval, standardError };
     }
     /** How much higher each metric of one way is than of another, on the same draws. */
     const differences = (way: ChoiceWay, against: ChoiceWay): Omit<Difference, "baseline">[] =>
@@ -103,7 +103,7 @@ export async function summarizeAnswers(
  * Gives the group of every question: questions of one document together, any other question in one of its own. Where all are of one
  * document each is a group, because one alone tells nothing of what others would bring.
  */
-function groupsOf(documents: readonly (number | undefined)[]): number[] {
+function groupQuestions(documents: readonly (number | undefined)[]): number[] {
   const keys = documents.map((document, i) => document ?? `question ${i}`);
   const numbers = new Map([...new Set(keys)].map((key, number) => [key, number]));
   return keys.map((key, i) => numbers.size > 1 ? numbers.get(key)! : i);
@@ -126,7 +126,7 @@ function deviation(values: Float64Array): number {
  * Standard error of a weighted mean, by the weighted deviations of groups that are drawn together; of equal weights in groups of one the
  * deviation over √n, as the harness gives it for a task without sets.
  */
-function errorOf(deviations: Float64Array): number {
+function estimateError(deviations: Float64Array): number {
   const { length } = deviations;
   return length < 2 ? 0 : Math.sqrt(sum(deviations.map((one) => one ** 2)) * length / (length - 1));
 }

@@ -47,7 +47,7 @@ export function describeMatrix(buffer: GpuBuffer, rows: number, columns: number)
 }
 
 /** Gives the sizes of the residual stream. */
-function sizesOf({ hidden: columns }: ModelConfig, { models, batch, length }: BatchShape) {
+function streamSizes({ hidden: columns }: ModelConfig, { models, batch, length }: BatchShape) {
   return { models, rows: batch * length, columns };
 }
 
@@ -58,7 +58,12 @@ export function norm(
   t: { x: GpuBuffer; y: GpuBuffer; statistics: GpuBuffer },
 ): Dispatch {
   const parameters = parameter(`${name}.weight`).matrix;
-  return layerNormForward(gpu, { ...t, parameters, ...sizesOf(config, shape), epsilon: LAYER_NORM_EPSILON });
+  return layerNormForward(gpu, {
+    ...t,
+    parameters,
+    ...streamSizes(config, shape),
+    epsilon: LAYER_NORM_EPSILON,
+  });
 }
 
 /**
@@ -79,7 +84,7 @@ export function normBackward(
     dX: pass.residual,
     dParameters: gradient,
     partial: pass.partial,
-    ...sizesOf(pass.config, pass.shape),
+    ...streamSizes(pass.config, pass.shape),
     accumulate: add,
     accumulateParameters: pass.accumulate,
   });
@@ -94,7 +99,7 @@ export interface StackedRows {
 }
 
 /** Gives the sizes of a linear layer's products, and views of rows: those of each model, or of each layer of a stack. */
-function productsOf({ shape: { models, batch, length } }: Pass, stack: number, stacked?: StackedRows) {
+function productSizes({ shape: { models, batch, length } }: Pass, stack: number, stacked?: StackedRows) {
   const m = batch * length;
   const sizes: { models: number; m: number; groups?: Groups } = stacked
     ? { models: stack, m: stacked.most, groups: { buffer: stacked.groups } }
@@ -118,7 +123,7 @@ export function linear(
   },
 ): Dispatch[] {
   const { rows: n, columns: k, stack, transposed } = pass.parameter(`${name}.weight`);
-  const { sizes, rows } = productsOf(pass, stack, stacked);
+  const { sizes, rows } = productSizes(pass, stack, stacked);
   return [matmul(pass.gpu, {
     a: rows(x, k),
     b: transposed,
@@ -147,7 +152,7 @@ export function linearBackward(
 ): Dispatch[] {
   const { gpu, partial, parts, accumulate } = pass;
   const { rows: outputs, columns: inputs, stack, asRead, gradient } = pass.parameter(`${name}.weight`);
-  const { sizes, sizes: { models, m, groups }, rows } = productsOf(pass, stack, stacked);
+  const { sizes, sizes: { models, m, groups }, rows } = productSizes(pass, stack, stacked);
   return [
     ...weightGradient(gpu, {
       dY: rows(dY, outputs),

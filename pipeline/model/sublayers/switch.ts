@@ -63,7 +63,7 @@ export const switchMlp: Sublayer = {
 
   parameters(config, scope) {
     const { hidden } = config;
-    const { experts } = switchOf(config);
+    const { experts } = switchConfig(config);
     return [
       ...normParameters(`${scope}.${NORM}`, hidden),
       { name: `${scope}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
@@ -74,7 +74,7 @@ export const switchMlp: Sublayer = {
 
   buffers(config, { shape, mode, dtype, sums }) {
     const { hidden } = config;
-    const { experts, capacity } = switchOf(config);
+    const { experts, capacity } = switchConfig(config);
     const sizes = switchShape(config, shape);
     const rows = sizes.models * sizes.rows;
     const stream = { values: rows * padded(hidden) };
@@ -112,14 +112,14 @@ export const switchMlp: Sublayer = {
   forward(pass) {
     const { gpu, config, x, y, buffers } = pass;
     const { norm: normalized, statistics, logits, packed, inner, gelu, made } = buffers;
-    const { balance } = switchOf(config);
+    const { balance } = switchConfig(config);
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
     const { transposed, rows: experts, columns } = pass.parameter(ROUTER);
     const training = pass.mode === "train"
       ? { capacities: buffers.capacities, balance, reports: pass.reports }
       : undefined;
-    const routing = routingOf(buffers);
+    const routing = routingBuffers(buffers);
     const stacked = stackedRows(pass);
     const { lengths, weights, sharedTokens } = pass;
     return [
@@ -147,7 +147,7 @@ export const switchMlp: Sublayer = {
     const { dPacked, sums: dInner } = buffers;
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
-    const routing = routingOf(buffers);
+    const routing = routingBuffers(buffers);
     const stacked = stackedRows(pass);
     const { asRead, gradient, rows: experts, columns } = pass.parameter(ROUTER);
     const { models } = sizes;
@@ -177,7 +177,8 @@ export const switchMlp: Sublayer = {
   flops(config, sequences, length) {
     const { hidden } = config;
     const tokens = sequences * length;
-    return 4 * tokens * hidden * (MLP_EXPANSION * hidden) + 2 * tokens * hidden * switchOf(config).experts;
+    return 4 * tokens * hidden * (MLP_EXPANSION * hidden) +
+      2 * tokens * hidden * switchConfig(config).experts;
   },
 
   reports: [{ name: "balanceLoss", loss: true }, { name: "balance" }, { name: "routed" }, {
@@ -186,24 +187,24 @@ export const switchMlp: Sublayer = {
 };
 
 /** Gives the settings of the sublayer. */
-function switchOf(config: ModelConfig): SwitchConfig {
+function switchConfig(config: ModelConfig): SwitchConfig {
   if (config.switch) return config.switch;
   throw new RangeError("Cannot route tokens as the model must say its experts: its configuration has none");
 }
 
 function switchShape(config: ModelConfig, { models, batch, length }: BatchShape): SwitchShape {
-  return { models, rows: batch * length, length, experts: switchOf(config).experts };
+  return { models, rows: batch * length, length, experts: switchConfig(config).experts };
 }
 
 /** Finds the buffers of the routing among those of the sublayer. */
-function routingOf(buffers: Record<string, GpuBuffer>): SwitchBuffers {
+function routingBuffers(buffers: Record<string, GpuBuffer>): SwitchBuffers {
   const { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, gateSums } = buffers;
   return { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, sums: gateSums };
 }
 
 /** Reports where the rows of the experts lie, and how many one of them takes at most. */
 function stackedRows({ config, shape, mode, buffers: { groups } }: Pass): StackedRows {
-  const { experts, capacity } = switchOf(config);
+  const { experts, capacity } = switchConfig(config);
   const rows = shape.batch * shape.length;
   const most = mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
   return { groups, most };

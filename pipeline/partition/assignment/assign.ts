@@ -92,7 +92,7 @@ async function* assigned(
       }
       const experts = columns.nll!.length / rows;
       checkWidth(where, experts, options.experts ?? known?.experts ?? experts);
-      known ??= knownOf(batch, experts, assignment, options);
+      known ??= readKnown(batch, experts, assignment, options);
       checkCosts(columns.nll!, experts, where);
       yield columns;
     }
@@ -131,7 +131,12 @@ interface Known {
   lineage: Lineage;
 }
 
-function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, options: AssignOptions): Known {
+function readKnown(
+  batch: RecordBatch,
+  experts: number,
+  assignment: Assignment,
+  options: AssignOptions,
+): Known {
   const where = originOf(batch), { prices } = options;
   checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);

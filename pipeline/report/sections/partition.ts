@@ -15,7 +15,7 @@ type Shares = Pick<PartitionCounts, "shares">;
 
 const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
 const isBalanced = ({ method = "" }: PartitionRecord) => ASSIGNMENTS.get(method)?.balanced ?? false;
-const sourcesOf = ({ parts }: PartitionRecord): Sources[] =>
+const partSources = ({ parts }: PartitionRecord): Sources[] =>
   parts.map(({ train }) =>
     Object.fromEntries(Object.entries(train.sources).map(([source, { sequences }]) => [source, sequences]))
   );
@@ -128,7 +128,7 @@ export const partition: Section<RunRecord> = {
   text: ({ partition }) => partition && partitionText(partition),
   plots: ({ partition }) => {
     if (!partition || partition.parts.length === 1) return null;
-    const balanced = isBalanced(partition), sources = sourcesOf(partition);
+    const balanced = isBalanced(partition), sources = partSources(partition);
     const several = new Set(sources.flatMap(Object.keys)).size > 1;
     return [sharePlot(partition, balanced), several && heatPlot(sources, balanced)];
   },

@@ -16,7 +16,7 @@ const CROWDED = 8;
 
 type Loss = "loss" | "validationLoss";
 
-const lineOf = ({ model, expert }: Curve, experts: number): Line =>
+const curveLine = ({ model, expert }: Curve, experts: number): Line =>
   expert === null ? wayLine(model as Way, experts) : expertLine(expert);
 
 /** Takes means of neighbouring values of a curve, so that it has at most 150 of them. */
@@ -39,7 +39,7 @@ function lossDomain(values: readonly { y: number }[]): [number, number] {
 
 /** Plots a loss of all models, against the tokens or the steps of their training. */
 function lossPlot(curves: readonly Curve[], experts: number, loss: Loss, by: "tokens" | "step"): Plot {
-  const lines = curves.map((curve) => lineOf(curve, experts));
+  const lines = curves.map((curve) => curveLine(curve, experts));
   const values = curves.flatMap((curve, i) => thinned(curve, loss, by, lines[i].name));
   const kind = loss === "validationLoss" ? "Validation" : "Training";
   const unit = by === "step" ? "steps" : by;
@@ -113,7 +113,7 @@ ${
   }`;
 }
 
-const expertsOf = ({ partition, config }: RunRecord) => partition?.experts ?? config.configuration.experts;
+const countExperts = ({ partition, config }: RunRecord) => partition?.experts ?? config.configuration.experts;
 
 /** The curves of all trainings. */
 export const training: Section<RunRecord> = {
@@ -121,7 +121,7 @@ export const training: Section<RunRecord> = {
   title: "Training",
   missing: (run) => {
     const { curves, alone, adopted } = run;
-    const experts = expertsOf(run);
+    const experts = countExperts(run);
     const ready = new Set([
       ...curves.flatMap(({ expert }) => expert ?? []),
       ...adopted.map(({ expert }) => expert),
@@ -147,7 +147,7 @@ export const training: Section<RunRecord> = {
   },
   text: (run) => {
     const { curves, adopted } = run;
-    const experts = expertsOf(run);
+    const experts = countExperts(run);
     const has = (name: string) => curves.some(({ model }) => model === name);
     const models =
       `Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of \
@@ -167,13 +167,13 @@ inference; a dense model sees all the tokens, in batches ${experts} times as lar
       ),
     ];
   },
-  plots: (run) => trainingPlots(run.curves, expertsOf(run)),
+  plots: (run) => trainingPlots(run.curves, countExperts(run)),
   tables: (run) => {
     if (run.curves.length === 0) return null;
     const rows = run.curves.map((curve) => {
       const { step, tokens } = curve.points.at(-1)!;
       return [
-        lineOf(curve, expertsOf(run)).name,
+        curveLine(curve, countExperts(run)).name,
         step,
         tokens,
         spent(curve.seconds),

@@ -21,7 +21,7 @@ const NAMES: Record<Metric, string> = {
   perplexity: "perplexity",
 };
 
-function nameOf(way: ChoiceWay, experts: number): string {
+function nameWay(way: ChoiceWay, experts: number): string {
   const [, together] = /^top-(\d+)$/.exec(way) ?? [];
   return together === undefined ? wayName(way as Way, experts) : `${together} experts together`;
 }
@@ -60,7 +60,7 @@ export const zeroShot: Section<RunRecord> = {
       const { task, questions, chance, ways, experts } = result;
       return waysOf([result]).map((way, i) => [
         ...i === 0 ? [task, questions, chance === null ? null : percent(chance)] : [null, null, null],
-        nameOf(way, experts),
+        nameWay(way, experts),
         ...metrics.map((metric) => measureText(metric, ways[way]?.[metric])),
       ]);
     });

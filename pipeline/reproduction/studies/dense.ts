@@ -31,7 +31,7 @@ interface Row extends Outcome {
 type Costs = Record<"training" | "token" | "routing" | "memory" | "exchanged", number | null>;
 
 /** Counts what a model costs. */
-function costsOf({ cost, trained, evaluation, way }: Row): Costs {
+function modelCosts({ cost, trained, evaluation, way }: Row): Costs {
   const { flops, memory, communication, parameters } = cost;
   const length = evaluation.models.config.context;
   if (way === "mixture") {
@@ -55,7 +55,7 @@ function costsOf({ cost, trained, evaluation, way }: Row): Costs {
 const costing = (head: string, cost: keyof Costs, write: (value: number) => string): Column<Row> => ({
   head,
   cell(row) {
-    const value = costsOf(row)[cost];
+    const value = modelCosts(row)[cost];
     return value === null ? null : write(value);
   },
 });
@@ -79,7 +79,7 @@ const COLUMNS: Column<Row>[] = [
 ];
 
 /** Lists the models of some runs, in the order of runs. */
-const rowsOf = (outcomes: readonly Outcome[]): Row[] =>
+const listRows = (outcomes: readonly Outcome[]): Row[] =>
   outcomes.flatMap((outcome) => WAYS.map((way) => ({ ...outcome, way })))
     .filter(({ evaluation, way }) => evaluation.scores[way]);
 
@@ -105,7 +105,7 @@ export const dense: Study = {
     claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
       gains.map((gain) => gainClaim(setup.label, gain, experts))
     ),
-    table: tableOf(rowsOf(outcomes), COLUMNS, { part: ({ way }) => way }),
+    table: tableOf(listRows(outcomes), COLUMNS, { part: ({ way }) => way }),
     note: NOTE,
     plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) => {
       const { experts, scores } = outcome.evaluation;
@@ -113,7 +113,7 @@ export const dense: Study = {
         `dense-${experts}`,
         `Perplexity of the mixture of ${experts} and of what could replace it`,
         "All but the larger dense model see as many tokens.",
-        rowsOf([outcome]).map(({ way }) => ({ label: wayLine(way, experts).name, ...scores[way]! })),
+        listRows([outcome]).map(({ way }) => ({ label: wayLine(way, experts).name, ...scores[way]! })),
       );
     }),
   }),

@@ -162,7 +162,7 @@ export const partitioners: Study = {
     const experts = Number(outcomes[0].setup.settings.experts);
     const lengths = sharedLengths(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
     return {
-      claims: claimsOf(outcomes, experts, [lengths[0], lengths.at(-1)!]),
+      claims: compareClusters(outcomes, experts, [lengths[0], lengths.at(-1)!]),
       table: tableOf(outcomes, columns(lengths), { after: (outcome) => moreRows(outcome, lengths) }),
       plots: [1, 2].map((times) =>
         prefixesPlot(
@@ -180,7 +180,7 @@ export const partitioners: Study = {
   },
 };
 
-function claimsOf(outcomes: readonly Outcome[], experts: number, [short, whole]: readonly number[]) {
+function compareClusters(outcomes: readonly Outcome[], experts: number, [short, whole]: readonly number[]) {
   const of = (way: Way, times = 1) =>
     outcomes.filter(({ setup: { settings } }) =>
       splitsSo(way, settings) && settings.experts === times * experts

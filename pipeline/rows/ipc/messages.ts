@@ -155,7 +155,7 @@ async function* messagesFrom(source: Source, name: string, hear?: Hear): AsyncGe
     if (length === 0) break;
     const metadata = await take(length);
     if (metadata.length < length) throw cutShort(where);
-    const message = decodeMessage(metadata, where), kind = kindOf(message);
+    const message = decodeMessage(metadata, where), kind = messageKind(message);
     if (kind === "batch") batches++;
     const start = offset + PREFIX + length, end = start + message.bodyLength;
     let left = message.bodyLength;
@@ -179,7 +179,7 @@ async function* messagesFrom(source: Source, name: string, hear?: Hear): AsyncGe
   }
 }
 
-function kindOf(message: Message): IpcMessage["kind"] {
+function messageKind(message: Message): IpcMessage["kind"] {
   if (message.isSchema()) return "schema";
   if (message.isDictionaryBatch()) return "dictionary";
   return message.metadata.has(CLOSING_ROWS) ? "closing" : "batch";

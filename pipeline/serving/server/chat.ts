@@ -68,21 +68,21 @@ export async function chat(exchange: Exchange, request: ChatRequest): Promise<Re
   if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
   const likeliest = request.logprobs ? request.top_logprobs : null;
   const wanted = await wantedTexts(exchange, request, [prompt], { most, likeliest });
-  return await respond(exchange, request, wanted, places, shapeOf(service));
+  return await respond(exchange, request, wanted, places, chatShape(service));
 }
 
-function shapeOf({ texts, template }: Service): Shape {
+function chatShape({ texts, template }: Service): Shape {
   const encoder = new TextEncoder();
   const reported = async (id: number, logprob: number) => {
     const token = await texts.text(id);
     return { token, logprob, bytes: [...encoder.encode(token)] };
   };
-  const contentOf = async ({ id, logProbability, top }: PlacedToken) => ({
+  const describeToken = async ({ id, logProbability, top }: PlacedToken) => ({
     ...await reported(id, logProbability!),
     top_logprobs: await Promise.all(top.map((one) => reported(one.id, one.logProbability))),
   });
   const logprobs = async (tokens: PlacedToken[] | null) =>
-    tokens && { content: await Promise.all(tokens.map(contentOf)), refusal: null };
+    tokens && { content: await Promise.all(tokens.map(describeToken)), refusal: null };
   return {
     id: "chatcmpl",
     object: "chat.completion",

@@ -38,10 +38,10 @@ export async function complete(exchange: Exchange, request: CompletionRequest): 
   }
   const scored = isScored ? await scorePrompts(exchange, wanted, places) : [];
   if (echo) {
-    const textOf = (i: number) => prompts[Math.floor(i / n)].text;
-    await Promise.all(wanted.map((own, i) => addHead(service, request, own, textOf(i), scored[i])));
+    const promptText = (i: number) => prompts[Math.floor(i / n)].text;
+    await Promise.all(wanted.map((own, i) => addHead(service, request, own, promptText(i), scored[i])));
   }
-  return await respond(exchange, request, wanted, places, shapeOf(service));
+  return await respond(exchange, request, wanted, places, completionShape(service));
 }
 
 /** Puts a prompt before its text. Of one that was scored, the likeliest token after it is known by then. */
@@ -87,7 +87,7 @@ async function readPrompts(
   });
 }
 
-function shapeOf({ texts }: Service): Shape {
+function completionShape({ texts }: Service): Shape {
   /** The likeliest tokens by their texts; of those with the same text the likeliest, and the token itself apart from them. */
   const findLikeliest = async ({ id, logProbability, top }: PlacedToken) => {
     if (logProbability === null) return null;

@@ -114,7 +114,7 @@ async function wholeChoice(
   { target, likeliest }: Wanted,
   shape: Shape,
 ): Promise<Record<string, unknown>> {
-  const expertsOf = (answering: readonly Answering[]) => answering.map(({ expert }) => expert).join();
+  const joinExperts = (answering: readonly Answering[]) => answering.map(({ expert }) => expert).join();
   let text = "";
   let finish_reason: Piece["finish"] = null;
   const tokens: PlacedToken[] = [];
@@ -122,7 +122,7 @@ async function wholeChoice(
   let writers = target.answering;
   for await (const piece of pieces) {
     const now = piece.target?.answering ?? writers;
-    if (piece.text !== "" && expertsOf(now) !== expertsOf(writers)) {
+    if (piece.text !== "" && joinExperts(now) !== joinExperts(writers)) {
       changes.push({ text_offset: text.length, answering: now });
       writers = now;
     }

@@ -52,7 +52,7 @@ function findModel(url: string, expert: number, upstreams: Upstreams): Promise<M
 
 async function askForModel(url: string, expert: number, { key }: Upstreams): Promise<Model> {
   const signal = AbortSignal.timeout(MOST_TO_LIST);
-  const response = await fetch(`${url}/v1/models`, { headers: headersOf(key), signal });
+  const response = await fetch(`${url}/v1/models`, { headers: makeHeaders(key), signal });
   if (!response.ok) {
     await response.body?.cancel();
     throw new Error(`it answers ${response.status}`);
@@ -63,7 +63,7 @@ async function askForModel(url: string, expert: number, { key }: Upstreams): Pro
   throw new Error(`it has no ${nameOf(expert)}`);
 }
 
-const headersOf = (key?: string): Record<string, string> => ({
+const makeHeaders = (key?: string): Record<string, string> => ({
   "content-type": "application/json",
   ...key === undefined ? {} : { authorization: `Bearer ${key}` },
 });
@@ -98,7 +98,7 @@ export async function* forwardText(
     let count = 0;
     let pieces = 0;
     let finish: Piece["finish"] = null;
-    for await (const { choices: [choice], usage, error } of chunksOf(body)) {
+    for await (const { choices: [choice], usage, error } of readChunks(body)) {
       listen();
       if (error) throw failed(expert, error.message);
       if (usage) count = usage.completion_tokens;
@@ -134,7 +134,7 @@ async function ask(
     ...{ stop: stop.length > 0 ? stop : undefined, stream: true, stream_options: { include_usage: true } },
   };
   const response = await fetch(`${url}/v1/completions`, {
-    ...{ method: "POST", body: JSON.stringify(body), headers: headersOf(upstreams.key), signal },
+    ...{ method: "POST", body: JSON.stringify(body), headers: makeHeaders(upstreams.key), signal },
   });
   if (response.ok) return response.body!;
   const reported = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
@@ -145,7 +145,7 @@ async function ask(
 }
 
 /** Reads server-sent events until `[DONE]`. */
-async function* chunksOf(
+async function* readChunks(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<v.InferOutput<typeof CHUNK>> {
   let rest = "";

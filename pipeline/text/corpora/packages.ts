@@ -39,7 +39,7 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
     }
   };
   try {
-    const root = new URL(folder, await placeOf(module));
+    const root = new URL(folder, await locateModule(module));
     await walk(root, "");
     return found.sort(compareBytes).map((name) => new URL(name, root));
   } catch (error) {
@@ -55,7 +55,7 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
  * Gives the place of a module of a package. The runtime fetches a package only when something of it is imported;
  * without a lock file it knows no place before. That is its package.json, so that nothing of it runs.
  */
-async function placeOf(module: string): Promise<string> {
+async function locateModule(module: string): Promise<string> {
   const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
   const version = new Map(Object.entries(LISTED.versions)).get(name);
   const pinned = version === undefined ? name : `npm:${name}@${version}`;
