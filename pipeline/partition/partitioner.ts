@@ -20,6 +20,9 @@ export interface TokenRows {
   source?: readonly string[];
 }
 
+/** What experts cost of branches of a tree that are not followed: more than all others, and still a number in f32. */
+export const NOT_FOLLOWED = 2 ** 126;
+
 /** A partitioner that was learned, opened from its folder. */
 export interface Partitioner {
   /** Its kind, a key of {@linkcode PARTITIONERS}. */
@@ -45,6 +48,8 @@ export interface Partitioner {
    * costs of a row do not depend on other rows. `signal` may end it early.
    */
   costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
+  /** Of a tree that follows some branches, the same that follows all: for texts that must not go to some experts. */
+  readonly whole?: Pick<Partitioner, "costs">;
   /** Counts the sequences of which it knows nothing, so that they cost every expert the same. */
   unknown?(rows: TokenRows): number;
   /** Frees what it holds. It may be used again, and then holds it again. */

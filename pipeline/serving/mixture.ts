@@ -132,11 +132,17 @@ export class Mixture {
     return this.#source.prefix ?? (await this.partitioner()).prefix;
   }
 
-  /** Asks the partitioner for costs; the call waits in the queue of the device. */
-  costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+  /** Asks the partitioner for costs, with `all` those by all branches of a tree; the call waits in the queue of the device. */
+  costs(
+    rows: TokenRows,
+    prefixes: readonly number[],
+    signal?: AbortSignal,
+    all = false,
+  ): Promise<Float32Array> {
     return this.#queue(async () => {
       this.#renew();
-      return await (await this.partitioner()).costs(rows, prefixes, signal);
+      const opened = await this.partitioner();
+      return await (all && opened.whole || opened).costs(rows, prefixes, signal);
     });
   }
 
@@ -153,7 +159,7 @@ export class Mixture {
   async routeAll(
     texts: readonly Uint32Array[],
     prefix?: number,
-    exclude?: readonly number[],
+    exclude: readonly number[] = [],
     signal?: AbortSignal,
   ): Promise<Route[]> {
     if (texts.some(({ length }) => length === 0)) {
@@ -178,7 +184,7 @@ export class Mixture {
       const isNoEvidence = length === 1 && !opened.perSequence; // a likelihood of nothing that is predicted
       const costs = isNoEvidence
         ? new Float32Array(rows.length * experts)
-        : await this.costs(together, [length], signal);
+        : await this.costs(together, [length], signal, exclude.length > 0);
       rows.forEach((i, row) => {
         const route = chooseRoute(costs.subarray(row * experts, (row + 1) * experts), length, exclude);
         routed[i] = cost === undefined ? route : { ...route, cost };

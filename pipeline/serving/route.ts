@@ -3,6 +3,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { NOT_FOLLOWED } from "../partition/partitioner.ts";
 
 /** What one request asks for that cannot be had, although the run that is to answer it is right. */
 export class RequestError extends InputError {}
@@ -17,7 +18,7 @@ export interface Route {
   margin: number;
   /** The margin per predicted token of the prefix. */
   marginPerToken: number;
-  /** Minus the cost of the prefix for every expert: with routers, its log-likelihood, in nats. */
+  /** Minus the cost of the prefix for every expert: with routers, its log-likelihood, in nats; -Infinity where a tree did not follow its branch. */
   scores: number[];
   /** Tokens of the prefix, min(M, length); the first one is not predicted, so one alone is no evidence for routers. */
   prefixTokens: number;
@@ -48,5 +49,6 @@ export function chooseRoute(
   }
   const margin = runnerUp === null ? 0 : scores[expert] - scores[runnerUp];
   const marginPerToken = prefixTokens === 1 ? 0 : margin / (prefixTokens - 1);
-  return { expert, runnerUp, margin, marginPerToken, scores, prefixTokens };
+  const known = scores.map((score) => score > -NOT_FOLLOWED ? score : -Infinity);
+  return { expert, runnerUp, margin, marginPerToken, scores: known, prefixTokens };
 }

@@ -14,7 +14,7 @@ import { sha256 } from "../../run/files.ts";
 import { ctbm } from "../ctbm/partitioner.ts";
 import { em } from "../em/partitioner.ts";
 import { readDescription } from "../folder.ts";
-import type { Partitioner, PartitionerWork, TokenRows } from "../partitioner.ts";
+import { NOT_FOLLOWED, type Partitioner, type PartitionerWork, type TokenRows } from "../partitioner.ts";
 import { branchesOf, branchName, isLast } from "./branches.ts";
 
 /** Opens and identifies trees. */
@@ -65,12 +65,11 @@ interface Followed {
   cost: number;
 }
 
-const NOT_FOLLOWED = 2 ** 126; // beyond all costs, and still a number in f32
 const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those used last
 
 /**
  * Makes a partitioner of those of all branches. A row follows the `beam` branches of each level whose paths cost least; the experts of
- * others cost 2^126. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf); what the
+ * others cost NOT_FOLLOWED. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf); what the
  * cheapest followed path costs above the last level is taken off, so with a beam of 1 the costs are those of the last partitioner alone.
  */
 export function treeOf(
@@ -129,6 +128,7 @@ export function treeOf(
     experts,
     sha256: treeHash(levels, branches.map(({ name }) => opened.get(name)!.sha256)),
     costs,
+    whole: beam < Infinity ? treeOf(levels, opened, Infinity) : undefined,
     close: () => opened.forEach((partitioner) => partitioner.close()),
   };
 }
