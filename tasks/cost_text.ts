@@ -114,7 +114,14 @@ function weightsTable(cost: Cost): string {
   return table(
     "| weights | steps x batch | shape",
     presentRows([
-      routes && row("router", parameters.router, [routerSteps, routerBatch], router),
+      routes &&
+      row(
+        "router",
+        parameters.router,
+        [routerSteps, routerBatch],
+        router,
+        `, ${count(mixture.routers)} of them`,
+      ),
       row("expert", parameters.expert, [steps, batch], expert),
       ...adopted.map(({ expert, parameters, shape: own, from }) => [
         ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],
@@ -129,12 +136,12 @@ function weightsTable(cost: Cost): string {
 function flopsTable(cost: Cost): string {
   const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
   const { experts, trainRouters, shardForRouters, shardForExperts, total, dense, inference } = flops;
-  const { length, prefix } = mixture;
-  const routes = mixture.routers > 0;
+  const { length, prefix, routers: all, passes = all } = mixture;
+  const routes = all > 0;
   const share = percent(Math.abs(larger.training / larger.mixture - 1));
   const apart = `${share} ${larger.training < larger.mixture ? "less" : "more"} than the mixture`;
   const onPrompt = routes
-    ? `routers on ${prefix} tokens, then one expert`
+    ? `${count(passes)} routers on ${prefix} tokens, then one expert`
     : "one expert; what chooses it is not counted";
   const { allExperts, oneExpert, routers, sharding } = seconds;
   const tokens = `${length} tokens`;

@@ -18,6 +18,7 @@ import {
   type SomeFigures,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
+import { expertPath, withPath } from "../pipeline/partition/mod.ts";
 import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
 import { below, count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
@@ -141,7 +142,7 @@ function sources({ sources }: Evaluation, ways: Way[]): string[] {
   return ["", table(["source", "documents", "tokens", ...titles, "goes to expert"], rows), below(note)];
 }
 
-function segments({ segments, scores, trained }: Evaluation): string[] {
+function segments({ segments, scores, trained, levels = [] }: Evaluation): string[] {
   const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
@@ -150,7 +151,13 @@ function segments({ segments, scores, trained }: Evaluation): string[] {
   };
   const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;
   const rows = shown.map(({ expert, sequences, share, tokens, perplexity: by }) => [
-    ...[String(expert), sequences, percent(share), tokens, perplexity(by.mixture)],
+    ...[
+      withPath(expert, expertPath(expert, levels)),
+      sequences,
+      percent(share),
+      tokens,
+      perplexity(by.mixture),
+    ],
     ...baselines.flatMap((way) => [perplexity(by[way]), compared(by.mixture, by[way])]),
   ]);
   const titles = baselines.flatMap((way) => [way, "mixture is"]);

@@ -3,6 +3,7 @@
  *
  *   deno task export --run runs/a --to megatron --expert all
  */
+import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
 import { InputError, say, setting } from "../kernels/mod.ts";
@@ -44,9 +45,10 @@ export const TASK = await defineTask({
       const one = say`Cannot export as one of ${setting("expert")} or ${setting("allText")} must say what`;
       throw new InputError(say`${one}: ${allText ? both : "neither is given"}`);
     }
-    const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run), "export");
+    const experts = await expertsOf(run);
+    const wanted = allText ? [undefined] : expertsNamed(expert, experts, "export");
     const all = await Array.fromAsync(wanted, async (id) => {
-      const place = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;
+      const place = id === undefined ? "all-text" : expertFolder(id, experts);
       const base = options.output ?? `${run}/export/${to}`;
       const own = { ...options, output: options.output && expert !== "all" ? base : `${base}/${place}` };
       if (to === "safetensors") return await exportModel({ ...own, expert: id! });

@@ -9,6 +9,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ExplainedError, InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { expertFolder } from "../pipeline/graph/mod.ts";
 import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/stages/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { quoted, words } from "./wording.ts";
@@ -230,8 +231,9 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
   const enter = container ? `apptainer exec --nv --bind ${shown} ${quoted(container)} ` : "";
   const offset = job.units ? base : job.first + base;
   const whose = job.units ? `the name at place N + ${offset}` : `number N + ${offset}`;
+  const digits = expertFolder(0, job.done.length).split("-")[1].length;
   const model = job.name === "train-expert"
-    ? '"experts~expert-$(printf %02d "$unit")~"'
+    ? `"experts~expert-$(printf %0${digits}d "$unit")~"`
     : `${job.name.slice(6)}~`;
   return [
     "#!/bin/bash",

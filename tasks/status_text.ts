@@ -5,6 +5,7 @@
  */
 
 import { task, type TaskReference } from "../kernels/mod.ts";
+import { withPath } from "../pipeline/partition/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
@@ -38,9 +39,13 @@ export function statusText(status: RunStatus): string {
     ...[name, state, ...files > 0 ? [String(files), bytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
-  const settings = groups.flatMap(([name, { settings = {} }]) => {
+  const alike = Map.groupBy(
+    groups,
+    ([, { command, settings = {} }]) => `${command.task}  ${settingsText(settings)}`,
+  );
+  const settings = [...alike.values()].flatMap(([[name, { settings = {} }], ...more]) => {
     const text = settingsText(settings);
-    return text === "" ? [] : [`  ${name}  ${text}`];
+    return text === "" ? [] : [`  ${name}${more.length > 0 ? ` and ${more.length} more` : ""}  ${text}`];
   });
   const blocks = [
     lines(
@@ -80,12 +85,17 @@ const by = (owner: Owner): string => `${processText(owner)} (task ${owner.task},
 /** Stages that stand alike: their name, the first of them, and what all of them made. */
 type Group = [name: string, first: StageStatus, outputs: { files: number; bytes: number }];
 
-/** Joins models in the same state into one row, with the first of their names and their number. */
+/**
+ * Joins models in the same state into one row, with the first of their names and their number: of a tree the experts of each branch of the
+ * root, whatever else sets them apart.
+ */
 function grouped(stages: readonly StageStatus[]): Group[] {
   const groups = Map.groupBy(
     stages,
-    ({ command, state, because, settings, holders }) =>
-      JSON.stringify([command.task, command.with.match, state, because, settings, holders]),
+    ({ path, command, state, because, settings, holders }) =>
+      path
+        ? `${path.split(".")[0]} ${state}`
+        : JSON.stringify([command.task, command.with.match, state, because, settings, holders]),
   );
   return Array.from(groups.values(), (alike) => {
     const [first, last] = [alike[0], alike.at(-1)!];
@@ -93,7 +103,12 @@ function grouped(stages: readonly StageStatus[]): Group[] {
     const names = all.length <= MOST_NAMES ? all : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
     const sum = (of: "files" | "bytes") => alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
     const sizes = { files: sum("files"), bytes: sum("bytes") };
-    return [alike.length === 1 ? names : `${names} (${alike.length})`, first, sizes];
+    const where = first.path && `${first.path} … ${last.path}`;
+    return [
+      alike.length === 1 ? withPath(names, first.path) : `${names} (${where ?? alike.length})`,
+      first,
+      sizes,
+    ];
   });
 }
 

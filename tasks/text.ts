@@ -6,6 +6,7 @@
 
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
+import { withPath } from "../pipeline/partition/mod.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import type {
   Estimate,
@@ -35,7 +36,7 @@ const NO_SOURCES = "none, as the text has no two sources; --source-field names t
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
-  const { nmi, costs, rounds, proof, heldOut = {}, dropped } = summary;
+  const { nmi, costs, rounds, proof, levels = [], heldOut = {}, dropped } = summary;
   const rows = summary.experts.map(({ expert, path, sequences, tokens, nllPerToken, words, sources }) => {
     const mix = Object.entries(sources)
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
@@ -46,7 +47,7 @@ export function summaryText(summary: PartitionSummary): string {
       list.join(", ")
     );
     return [
-      path ? `${expert} (${path})` : String(expert),
+      withPath(expert, path),
       sequences,
       tokens,
       nllPerToken?.toFixed(3) ?? "",
@@ -67,6 +68,11 @@ export function summaryText(summary: PartitionSummary): string {
       "words",
     ]) + "\n",
     proof && `assignment       ${proofText(proof, costs)}`,
+    levels.map(({ loads, proof }, i) => {
+      const [least, most] = [Math.min(...loads), Math.max(...loads)].map(count);
+      const proved = proof ? `; ${proofText(proof, costs)}` : "";
+      return `level ${i + 1}          ${loads.length} loads of ${least} to ${most} sequences${proved}`;
+    }),
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${shared}`,
     held.length > 0 && `held out         ${held.slice(0, MOST_HELD_OUT).join("; ")}`,
@@ -129,8 +135,13 @@ export function planText(plan: PartitionPlan): string {
 /** Writes a table of trained models; `runs` are those of the models, one for each. */
 export function trainedText(run: string, models: TrainResult[], runs: readonly string[] = []): string {
   const isOne = runs.every((other) => other === run);
-  const rows = models.map(({ folder, steps, batch, tokens, rate, loss, validationLoss }, i) => [
-    ...[isOne ? folder : `${runs[i]}/${folder}`, `${steps} x ${batch}`, tokens, rate.toExponential(1)],
+  const rows = models.map(({ folder, path, steps, batch, tokens, rate, loss, validationLoss }, i) => [
+    ...[
+      withPath(isOne ? folder : `${runs[i]}/${folder}`, path),
+      `${steps} x ${batch}`,
+      tokens,
+      rate.toExponential(1),
+    ],
     ...[loss, validationLoss].map((loss) => loss?.toFixed(3) ?? "none"),
   ]);
   return lines(

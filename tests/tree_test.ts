@@ -1,20 +1,29 @@
 // A tree of routers through a whole run: by levels, in parts, without locks, after interruptions, with prices.
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../kernels/errors.ts";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { InputError, wordText } from "../kernels/errors.ts";
 import { readManifest } from "../pipeline/graph/mod.ts";
 import { assignBalanced, openPartitioner } from "../pipeline/partition/mod.ts";
 import { branchesOf, isLast } from "../pipeline/partition/tree/branches.ts";
 import { openRows } from "../pipeline/rows/random_access.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
-import { evaluateRun, generate, partition, type RunEvent, trainExpert, verifyRun } from "../mod.ts";
+import {
+  evaluateRun,
+  generate,
+  openMixture,
+  partition,
+  type RunEvent,
+  trainExpert,
+  verifyRun,
+} from "../mod.ts";
 import { statusOf } from "../pipeline/stages/mod.ts";
+import { withoutRates } from "../pipeline/reproduction/search.ts";
 import { partitionGraph } from "../pipeline/stages/plan.ts";
 import { resolveSettings } from "../pipeline/stages/settings.ts";
 import { gpu } from "./kernels/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
-import { inFolder, task } from "./tasks/support.ts";
+import { copyFolder, inFolder, task } from "./tasks/support.ts";
 
 const TREE: Partial<Configuration> = { experts: 4, levels: [2, 2], rounds: 2, roundSequences: 16, chunk: 0 };
 
@@ -46,24 +55,44 @@ function checkBalance(levels: readonly number[], loads: readonly number[]): void
 for (
   const [levels, more] of [
     [[2, 2], {}],
-    [[4, 4], { partitioner: "ctbm", holdout: 0.3 }],
+    [[10, 10], { partitioner: "ctbm", holdout: 0.3 }],
     [[2, 2, 3], { start: "ctbm", method: "optimal" }],
   ] as [number[], Partial<Configuration>][]
 ) {
   Deno.test(`a tree of ${levels.join("x")} with ${JSON.stringify(more)} is balanced within one by level, and verified`, () =>
     inText(async (folder, settings) => {
       const run = `${folder}/run`;
-      const { experts, nmi } = await partition({ run, sources: { flags: settings }, gpu });
+      const { experts, nmi, levels: assigned = [] } = await partition({
+        run,
+        sources: { flags: settings },
+        gpu,
+      });
       checkBalance(levels, experts.map(({ sequences }) => sequences));
       assert(experts.every(({ sequences }) => sequences > 0) && nmi === null);
       const { problems, trainSequences } = await verifyRun(run);
       assertEquals(problems, []);
       assertEquals(trainSequences, experts.reduce((sum, { sequences }) => sum + sequences, 0));
       assert(await readManifest(`${run}/branches/${branchesOf(levels).at(-1)!.name}`));
+      if (experts.length === 100) { // whose names have three digits
+        assertEquals([experts[37].path, (await readManifest(`${run}/partition/expert-037`))!.result.expert], [
+          "3.7",
+          37,
+        ]);
+        const { stages } = await statusOf(run),
+          trained = stages.find(({ stage }) => stage === "train-expert-037")!;
+        assertEquals([trained.path, trained.command.with.expert], ["3.7", 37]);
+      }
       const root = await readManifest(`${run}/assignments/root`);
       if (settings.method !== "optimal") return;
       const { cost, bound } = root!.result.proof as Record<string, number>;
       assert(Math.abs(cost - bound) <= 1e-9 * cost, `${cost} is not ${bound}`);
+      assertEquals(assigned.map(({ loads }) => loads.length), [2, 4, 12]);
+      assertEquals(assigned.at(-1)!.loads, experts.map(({ sequences }) => sequences));
+      for (const { loads, proof } of assigned) {
+        assertEquals([proof!.rows, loads.reduce((a, b) => a + b)], [trainSequences, trainSequences]);
+        assert(Math.abs(proof!.gapShare) < 1e-6 && proof!.cost >= proof!.unbalanced);
+      }
+      assertEquals([assigned[0].proof!.cost, assigned[0].proof!.bound], [cost, bound]);
     }, { ...more, levels, experts: levels.reduce((a, b) => a * b) }));
 }
 
@@ -108,9 +137,24 @@ Deno.test("experts of a tree are trained, evaluated greedily and with a beam, an
       const generation = await generate({ run, prompt: "river stone court", gpu, beam, maxNewTokens: 2 });
       await Array.fromAsync(generation);
       const { scores, expert } = generation.route!;
-      assertEquals(scores.filter((score) => score > -(2 ** 100)).length, followed);
+      assertEquals(scores.filter((score) => score > -Infinity).length, followed);
       assertEquals(scores.indexOf(Math.max(...scores)), expert);
     }
+    const mixture = await openMixture({ run, gpu }), texts = [Uint32Array.of(5, 9, 20, 33)];
+    const [{ scores: followed }] = await mixture.routeAll(texts);
+    const exclude = followed.flatMap((score, expert) => score > -Infinity ? [expert] : []);
+    const [{ expert, runnerUp, margin, scores }] = await mixture.routeAll(texts, undefined, exclude);
+    const [best, second] = [0, 1, 2, 3].filter((e) => !exclude.includes(e)).sort((a, b) =>
+      scores[b] - scores[a]
+    );
+    assertEquals([exclude.length, expert, runnerUp, margin], [
+      2,
+      best,
+      second,
+      scores[best] - scores[second],
+    ]);
+    assert(scores.every(Number.isFinite) && margin < 1000); // all branches are followed
+    mixture.close();
   }, { holdout: 0.4 }));
 
 Deno.test("the rows of a branch are assigned by the paper's rule on its own scores alone", () =>
@@ -189,13 +233,19 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
       InputError,
       "must be a run",
     );
-    const flat = { ...flags, levels: [] };
-    await assertRejects(
-      () => partition({ run: `${folder}/third`, sources: { flags: flat }, gpu }),
-      InputError,
-      "there are 2x2",
-    );
+    for (const other of [{ experts: 2, levels: [] }, { experts: 6, levels: [2, 3] }]) {
+      await assertRejects(
+        () => partition({ run: `${folder}/third`, sources: { flags: { ...flags, ...other } }, gpu }),
+        InputError,
+        "there are 2x2",
+      );
+    }
     const { experts: _number, levels: _levels, ...other } = flags;
+    const study = withoutRates({ preset: "tiny", flags: other });
+    for (const given of [study, { ...flags, levels: [] }]) { // a number of experts alone, as a preset gives
+      const { configuration } = await resolveSettings(`${folder}/third`, { flags: given }, false);
+      assertEquals([configuration.experts, configuration.levels], [4, [2, 2]]);
+    }
     const ofPreset = await resolveSettings(`${folder}/third`, { preset: "tiny", flags: other }, false);
     assertEquals(ofPreset.configuration.levels, [2, 2]); // tiny says 4 experts
     const { experts: _same, levels: _wide, ...rest } = settings;
@@ -213,6 +263,16 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
     assertEquals((await names()).sort(), all.sort());
     const states = (await statusOf(second)).stages.filter(({ partition }) => partition);
     assert(states.every(({ state }) => state === "up to date"), JSON.stringify(states));
+    await Deno.rename(`${folder}/elsewhere`, first);
+    const priced = `${folder}/priced`, kept = `${folder}/kept`;
+    for (const name of ["partitioner", "tokenizer"]) await copyFolder(`${first}/${name}`, `${kept}/${name}`);
+    const named = { routers: `${kept}/partitioner`, tokenizer: `${kept}/tokenizer/tokenizer.json` };
+    await partition({ run: priced, sources: { flags: { ...flags, ...named } }, gpu });
+    await Deno.rename(first, `${folder}/elsewhere`);
+    const { stages, unseen } = await statusOf(priced);
+    assertMatch(wordText(unseen!), /^Cannot use .* of a tree as it must be a run: ".*first" is none$/);
+    const made = stages.filter(({ partition }) => partition);
+    assert(made.every(({ state }) => state === "up to date"), JSON.stringify(made));
   }, { method: "optimal" }));
 
 Deno.test("a tree of one level is the flat run, node by node", () =>
@@ -236,6 +296,9 @@ Deno.test("--experts 4x4 sets both the number and the levels, and what cannot be
     assertRejectsInput(error);
   }
   assertRejectsInput(() => resolved({ experts: "2x2", partitioner: "random" }));
+  assertRejectsInput(() => resolved({ experts: "2x2", levels: [4, 4] }));
+  assertRejectsInput(() => resolved({ experts: "2x8", levels: "4,4" }));
+  assertEquals(resolved({ experts: "2x2", levels: [2, 2] }).levels, [2, 2]);
   assertRejectsInput(() => resolved({ experts: 5, levels: [2, 2] }));
   assertRejectsInput(() => resolved({ experts: 4, levels: [3] }));
   const one = resolved({ levels: [3] });

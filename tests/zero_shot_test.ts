@@ -67,7 +67,7 @@ async function runOfModels(
   }
   await Deno.mkdir(`${run}/tokenizer`);
   await Deno.rename(`${run}/tokenizer.json`, `${run}/tokenizer/tokenizer.json`);
-  const models = Array.from({ length: experts }, (_, expert) => `experts/${expertFolder(expert)}`);
+  const models = Array.from({ length: experts }, (_, expert) => `experts/${expertFolder(expert, 1)}`);
   for (const name of ["tokenizer", "partitioner", ...models, ...Object.keys(dense)]) {
     const files = await noteFiles(`${run}/${name}`);
     const about = { settings: {}, inputs: {}, files, result: { tokenizer: sha256, eos } };

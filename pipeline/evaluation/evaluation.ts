@@ -125,7 +125,7 @@ const SHAPE = v.object({
 const MODEL = { config: SHAPE, parameters: count };
 
 /**
- * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, the experts that were there where others were not (only text
+ * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, the widths of the levels of a tree, the experts that were there where others were not (only text
  * that goes to them counts), held-out documents, sequences and predicted tokens (all but the first of every sequence); draws and seed of
  * the bootstrap; every way's score and gains; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M);
  * what margins tell; mixtures of several experts, with the routing temperature of their weights, a fallback, and the same experts chosen
@@ -136,6 +136,7 @@ export const EVALUATION = v.object({
   format: v.picklist([1, 2, EVALUATION_FORMAT]),
   prefix: count,
   experts: atLeast1,
+  levels: v.optional(v.array(atLeast1)),
   trained: v.optional(v.array(count)),
   ...{ documents: count, sequences: count, tokens: count, resamples: count, seed: finite },
   scores: v.object(v.entriesFromList(WAYS, v.optional(SCORE))),

@@ -7,6 +7,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import { sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
@@ -139,4 +140,20 @@ export const GIVEN: Maker = {
 /** A node that must be there as it is, whatever it was made of. */
 export function givenNode(name: string): Node {
   return { name, needs: [], settings: {}, revision: 0, maker: GIVEN, given: true };
+}
+
+/**
+ * Makes nodes of a stage. Where something that settings name for them is not here, those of these names count as they lie in the run,
+ * if what it was made of `isRecorded`.
+ */
+export async function orGiven(
+  stage: string,
+  names: readonly string[],
+  nodes: Promise<Node[]>,
+  isRecorded = true,
+): Promise<Node[]> {
+  return await nodes.catch((error) => {
+    if (!isRecorded || !(error instanceof InputError)) throw error;
+    return names.map((name) => ({ ...givenNode(name), maker: { ...GIVEN, stage } }));
+  });
 }

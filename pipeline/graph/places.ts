@@ -27,10 +27,11 @@ export const EVALUATION = "evaluation/result";
 /** Name of the folder of zero-shot tasks' nodes, and of their stage. */
 export const ZERO_SHOT = "zero-shot";
 
-/** Gives the name of an expert's folder, for instance `expert-03`. */
-export function expertFolder(expert: number): string {
-  return `expert-${String(expert).padStart(2, "0")}`;
+/** Gives the name of the folder of one of so many experts, for instance `expert-03`; of 100 or more `expert-003`. */
+export function expertFolder(expert: number, experts: number): string {
+  return `expert-${String(expert).padStart(Math.max(2, String(experts).length), "0")}`;
 }
 
 /** Names the node of an expert's part. */
-export const partOf = (expert: number): string => `partition/${expertFolder(expert)}`;
+export const partOf = (expert: number, experts: number): string =>
+  `partition/${expertFolder(expert, experts)}`;

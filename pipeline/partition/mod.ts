@@ -27,7 +27,7 @@ export { type Description, writeDescription } from "./folder.ts";
 export * from "./metrics.ts";
 export { mixingWeights, routingWindow, suitingTemperature } from "./mixing.ts";
 export { CALLED_WORDS, type ExpertName, type SampledText, type TellingTerm } from "./names.ts";
-export type * from "./partitioner.ts";
+export * from "./partitioner.ts";
 export {
   identifyPartitioner,
   openPartitioner,
@@ -35,5 +35,5 @@ export {
   PARTITIONERS,
   routesByPrefix,
 } from "./partitioners.ts";
-export type { Branch } from "./tree/branches.ts";
+export { type Branch, expertPath, withPath } from "./tree/branches.ts";
 export { score, type ScoreOptions } from "./score.ts";

@@ -6,11 +6,13 @@
  * large: only one is on the device at a time, and each is read again for every call.
  */
 
+import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routersHash } from "../checkpoints/routers.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { shortHash } from "../run/files.ts";
 import { createPartitioner, modelHashes } from "./em/partitioner.ts";
 import { expertFolder } from "../graph/places.ts";
@@ -20,13 +22,19 @@ import type { OpenOptions, Partitioner, PartitionerWork } from "./partitioner.ts
 export const self: PartitionerWork = {
   open: openExperts,
   async identify(folder) {
-    const hashes = await modelHashes(folder, expertFolder);
+    const hashes = await modelHashes(folder, await namesIn(folder));
     if (hashes.length > 0) return { sha256: routersHash(hashes), experts: hashes.length };
     throw new InputError(`Cannot route by "${folder}" as it must hold trained experts: it holds none`, {
       where: folder,
     });
   },
 };
+
+/** Gives how the experts of a run are named, by their number there. */
+async function namesIn(folder: string): Promise<(expert: number) => string> {
+  const { configuration } = await readRunConfiguration(dirname(folder), { edited: true }) ?? {};
+  return (expert) => expertFolder(expert, configuration?.experts ?? 0);
+}
 
 /**
  * Opens trained experts from their folder; they may differ in shape. Throws an `InputError` where there is none, or they differ in
@@ -38,7 +46,8 @@ async function openExperts(
   { batch }: OpenOptions = {},
 ): Promise<Partitioner> {
   const { sha256, experts } = await self.identify(folder);
-  const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${expertFolder(expert)}`);
+  const nameOf = await namesIn(folder);
+  const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${nameOf(expert)}`);
   const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert)));
   const [{ config, notes: { tokenizer, eos } }] = opened;
   for (const [expert, own] of opened.entries()) {

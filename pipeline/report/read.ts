@@ -60,10 +60,11 @@ export interface PartitionRecord {
   parts: ExpertPart[];
 }
 
-/** The training metrics of one model: its name, its id if it is an expert, the lines of its file, and how long its training took. */
+/** The training metrics of one model: its name, its id if it is an expert, its path in a tree, the lines of its file, and how long its training took. */
 export interface Curve {
   model: string;
   expert: number | null;
+  path?: string;
   points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss" | "reports">[];
   seconds?: Spent;
 }
@@ -110,9 +111,9 @@ export async function readRun(run: string, { doing = "report on", names = true }
   }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
   const curves: Curve[] = [];
-  for (const { name, node, expert = null } of targets) {
+  for (const { name, node, expert = null, path } of targets) {
     const points = await read(`${node}/${METRICS}`, readStepMetrics) ?? [];
-    if (points.length > 0) curves.push({ model: name, expert, points, seconds: spentOn(node) });
+    if (points.length > 0) curves.push({ model: name, expert, path, points, seconds: spentOn(node) });
   }
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
@@ -161,7 +162,7 @@ async function readNodes(run: string): Promise<Map<string, Manifest>> {
 
 /** Puts the parts of all experts together; null where one is not there. */
 function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number): PartitionRecord | null {
-  const names = Array.from({ length: experts }, (_, expert) => partOf(expert));
+  const names = Array.from({ length: experts }, (_, expert) => partOf(expert, experts));
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
   const { settings, result } = nodes.get(parts[0].assignments[0]) ?? {};

@@ -3,6 +3,7 @@
 
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
 import type { Way } from "../evaluation/evaluation.ts";
+import { withPath } from "../partition/tree/branches.ts";
 import COLOURS from "./colours.json" with { type: "json" };
 import VEGA from "./vega.json" with { type: "json" };
 
@@ -73,10 +74,15 @@ export function wayLine(way: Way, times: number | string): Line {
   return { name: wayName(way, times), colour: colour(way), dash, width: 2.5 };
 }
 
-/** Gives the line of an expert; colours repeat after eight. */
-export function expertLine(expert: number): Line {
+/** Gives the line of an expert, in a tree with its path; colours repeat after eight. */
+export function expertLine(expert: number, path?: string): Line {
   const dash = EXPERT_DASHES[Math.floor(expert / 4) % EXPERT_DASHES.length];
-  return { name: `expert ${expert}`, colour: colour(`e${expert % EXPERT_COLOURS}`), dash, width: 1.5 };
+  return {
+    name: withPath(`expert ${expert}`, path),
+    colour: colour(`e${expert % EXPERT_COLOURS}`),
+    dash,
+    width: 1.5,
+  };
 }
 
 /** Advances in em, as in a wide sans-serif font. */

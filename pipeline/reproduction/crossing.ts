@@ -34,7 +34,9 @@ export async function runCrossing(
 ): Promise<Crossing | null> {
   const used = segments.filter(({ tokens }) => tokens > 0);
   const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
-  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertTarget(expert).node)));
+  const curves = await Promise.all(
+    used.map(({ expert }) => readLosses(run, expertTarget(expert, { experts }).node)),
+  );
   const ofDense = await readLosses(run, "dense-steps");
   const both = [...curves[0].keys()].flatMap((step) => {
     const own = curves.map((losses) => losses.get(step));

@@ -13,7 +13,6 @@ import { readJsonIfThere, type Schema, sealed } from "../run/schema.ts";
 import { canonical, seal } from "../run/seal.ts";
 import { takeLock } from "../graph/lock.ts";
 import { type Node, withNeeds } from "../graph/node.ts";
-import { pricesOf } from "../stages/assign.ts";
 import { evaluateNodes } from "../stages/evaluate.ts";
 import { STAGES } from "../stages/stages.ts";
 import { lookAtText, type Text } from "../stages/text.ts";
@@ -157,7 +156,7 @@ export class Notes {
     const hash = (nodes: readonly Node[]) =>
       sha256(canonical(nodes.map(({ name, revision, settings }) => ({ name, revision, settings }))));
     const evaluation = await evaluateNodes({ configuration: c, tokens: blocks.map(tokensOf), models: [] });
-    const of = { configuration: c, text, blocks, prices: await pricesOf(c) };
+    const of = { configuration: c, text, blocks };
     const parts = [];
     for (const stage of STAGES.values()) parts.push(...await stage.nodes?.(of) ?? []);
     const isPart = ({ name }: Node) => name.startsWith("partition/expert-"); // others tell of paths

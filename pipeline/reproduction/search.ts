@@ -8,8 +8,7 @@
 import * as v from "valibot";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
-import { findPreset } from "../settings/presets.ts";
-import type { Sources } from "../settings/resolution.ts";
+import { givenValues, type Sources } from "../settings/resolution.ts";
 import type { RateName } from "../stages/targets.ts";
 
 /** Default share of the training that a trial of a learning rate takes. */
@@ -25,8 +24,8 @@ export const RATES: Record<Searched, RateName> = {
 };
 
 /** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
-export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
-  const values: Partial<Configuration> = { ...findPreset(preset), ...file, ...flags };
+export function withoutRates(sources: Sources): Partial<Configuration> {
+  const values = givenValues(sources);
   for (const field of Object.values(RATES)) delete values[field];
   return values;
 }

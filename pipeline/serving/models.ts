@@ -8,6 +8,7 @@ import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_fa
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import { readDescription } from "../partition/folder.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -101,9 +102,10 @@ export async function runSource(
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
+  const experts = configuration?.experts ?? (await readDescription(routing))?.experts ?? 0;
   const tokenizer = await findFirst(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
   const modelFolder = (model: ModelName) =>
-    typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
+    typeof model === "number" ? `${run}/experts/${expertFolder(model, experts)}` : `${run}/${model}`;
   /** Reads files; once more where they are not as their manifest notes, as the model may have been made anew meanwhile. */
   async function read<Value>(reader: () => Promise<Value>): Promise<Value> {
     return await reader().catch((error) => {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { say, setting } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { choice, flag, integer, integers, number, path, section, text } from "./field.ts";
 
 /** Settings of the partitioner and its routers. Symbols in brackets are those of the paper. */
@@ -69,8 +69,12 @@ export function withLevels<Value extends Record<string, unknown>>(values: Value)
   const { experts, levels } = values;
   const product = (levels: number[]) => levels.reduce((product, wide) => product * wide, 1);
   if (typeof experts === "string" && TREE.test(experts)) {
-    const levels = experts.split("x").map(Number);
-    return { ...values, experts: product(levels), levels };
+    const own = experts.split("x").map(Number);
+    if (levels !== undefined && String(levels) !== "" && String(levels) !== String(own)) {
+      const must = say`${setting("levels")} must be theirs: they are ${String(levels)}`;
+      throw new InputError(say`Cannot make ${experts} experts as ${must}`);
+    }
+    return { ...values, experts: product(own), levels: own };
   }
   if (experts === undefined && levels === undefined) return values;
   if (!Array.isArray(levels) || levels.length === 0) return { ...values, levels: [] };

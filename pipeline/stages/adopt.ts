@@ -12,7 +12,7 @@ import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { listScratches } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Making, type Node, noteAll, oneByOne } from "../graph/node.ts";
-import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../run/files.ts";
@@ -53,7 +53,7 @@ export async function adoptExpert(
 ): Promise<Adopted> {
   const { experts, sequenceLength, eos } = await needConfiguration(run);
   checkExpert("adopt", run, expert, experts);
-  const name = expertTarget(expert).node, part = partOf(expert), where = `${run}/${name}`;
+  const { node: name, part = "" } = expertTarget(expert, { experts }), where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
   const real = await Deno.realPath(from).catch(() => null); // it may be a link to it

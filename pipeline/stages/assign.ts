@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, orGiven } from "../graph/node.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
 import type { Branch } from "../partition/tree/branches.ts";
@@ -19,7 +19,7 @@ import {
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
 import { byPrices, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
-import { toTable } from "../rows/arrow.ts";
+import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
@@ -45,25 +45,28 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
   return chunk || Math.max(experts, CHUNK - CHUNK % experts);
 }
 
+/** What tells where assignments lie. */
+type Placing = Pick<GraphOf, "branch"> & { configuration?: Pick<Configuration, "prices" | "levels"> };
+
+/** Where prices are given: each block has an assignment of its own. */
+export const BY_PRICES: Placing = { configuration: { prices: "given", levels: [] } };
+
 /**
- * Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given; and what the names of its files
+ * Where the assignment of a block lies: in one node with all blocks, or in its own where `prices` are given; and what the names of its files
  * there begin with. A branch of a tree has a node for its own rows.
  */
 export function assignmentPlace(
   { name }: Named,
-  prices?: Prices | boolean,
-  branch?: Branch,
+  { configuration, branch }: Placing = {},
 ): { node: string; start: string; file: (side: "train" | "test") => string } {
-  return prices && !branch
+  const { prices = "", levels = [] } = configuration ?? {};
+  return prices !== "" && levels.length === 0 && !branch
     ? { node: `assignments/${name}`, start: "", file: (side) => `${side}.arrow` }
     : { node: assignmentNode(branch?.name), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
-export async function pricesOf(
-  { prices }: Pick<Configuration, "prices">,
-  branch?: Branch,
-): Promise<Prices | undefined> {
+async function readNamedPrices(prices: string, branch?: Branch): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
   if (branch && !isFolder) {
@@ -77,19 +80,25 @@ export async function pricesOf(
 export const orderOf = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
 
 /** Makes one node for all blocks, or with given prices one for each; one for a branch. */
-export function assignNodes({ configuration, blocks, prices, branch }: GraphOf): Node[] {
-  const { method, experts, seed } = configuration;
+export async function assignNodes(of: GraphOf): Promise<Node[]> {
+  const places = Map.groupBy(rowsOf(of.branch, of.blocks), (block) => assignmentPlace(block, of).node);
+  return await orGiven(ASSIGN, [...places.keys()], priced(of, places), of.recorded);
+}
+
+async function priced(
+  { configuration, branch }: GraphOf,
+  places: ReadonlyMap<string, readonly Named[]>,
+): Promise<Node[]> {
+  const { method, experts, seed } = configuration,
+    prices = await readNamedPrices(configuration.prices, branch);
   const assignment = prices ? byPrices(prices) : findAssignment(method);
-  const scored = rowsOf(branch, blocks);
-  const places = Map.groupBy(scored, (block) => assignmentPlace(block, prices, branch).node);
   const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
     ...{ method, experts, seed }, // which the sample of prices is drawn by
-    order: orderOf(scored.map(({ name }) => name)),
+    order: orderOf([...places.values()].flat().map(({ name }) => name)),
     ...assignment.byChunk ? { chunk: chunkOf(configuration) } : {},
   };
   const maker = oneByOne(ASSIGN, async (making) => {
-    const own = places.get(making.node.name)!;
-    const of = { configuration, blocks: own, prices, branch };
+    const of = { configuration, blocks: places.get(making.node.name)!, branch };
     const { sequences, ...found } = await assignBlocks(making, assignment, of);
     return branch ? found : { sequences, ...found }; // rows of a tree are counted once, with all branches
   });
@@ -106,9 +115,9 @@ export function assignNodes({ configuration, blocks, prices, branch }: GraphOf):
 async function assignBlocks(
   making: Making,
   assignment: Assignment,
-  { configuration, blocks, prices, branch }: Omit<GraphOf, "text" | "blocks"> & { blocks: readonly Named[] },
+  { configuration, blocks, branch }: Pick<GraphOf, "configuration" | "branch"> & { blocks: readonly Named[] },
 ): Promise<Record<string, unknown>> {
-  const { experts, seed } = configuration;
+  const { experts, seed, prices } = configuration;
   using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
   using test = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TEST })));
   const chunk = assignment.byChunk ? chunkOf(configuration) : CHUNK;
@@ -116,17 +125,13 @@ async function assignBlocks(
   const { expert, proof } = await input.assign(assignment);
   const counts = [["train", train, expert], ["test", test, likeliest(test, experts)]] as const;
   for (const [side, rows, chosen] of counts) {
-    let at = 0;
-    for (const block of blocks) {
-      const known = making.manifest(scoresOf(block)).result[`${side}Sequences`];
-      const sequences = Number(known ?? rows.count); // a branch below the root has its rows in one file
-      const batches = assignedBatches(rows, chosen, experts, at, at += sequences);
-      const empty = assignedBatch(rows, chosen, experts, 0, 0);
-      await writeRows(making, assignmentPlace(block, prices, branch).file(side), batches, empty);
-    }
+    await writeAssigned(making, { configuration, blocks, branch }, side, {
+      count: rows.count,
+      batch: (from, to) => assignedBatch(rows, chosen, experts, from, to),
+    });
   }
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;
-  if (!prices && train.count >= experts) {
+  if (prices === "" && train.count >= experts) {
     const found = proof?.prices ?? await learnPrices(input);
     const rows = Math.min(train.count, proof?.prices ? Infinity : SAMPLE);
     const known = { method: assignment.method, experts, rows, prefix, partitioner, prices: found };
@@ -221,9 +226,22 @@ class ScoredRows {
 }
 
 /** Makes batches of assigned rows, `from` up to `to`. */
-export function* assignedBatches(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
-  for (let at = from; at < to; at += ROWS) {
-    yield assignedBatch(rows, expert, experts, at, Math.min(to, at + ROWS));
+/** Writes the `count` assigned rows of a side, a file for each block, in batches of the rows between two numbers. */
+export async function writeAssigned(
+  making: Making,
+  { blocks, ...of }: Placing & { blocks: readonly Named[] },
+  side: "train" | "test",
+  { count, batch }: { count: number; batch: (from: number, to: number) => RecordBatch },
+): Promise<void> {
+  let end = 0;
+  for (const block of blocks) {
+    const known = making.manifest(scoresOf(block)).result[`${side}Sequences`];
+    const begin = end;
+    end += Number(known ?? count); // a branch below the root has its rows in one file
+    const batches = function* () {
+      for (let at = begin; at < end; at += ROWS) yield batch(at, Math.min(end, at + ROWS));
+    };
+    await writeRows(making, assignmentPlace(block, of).file(side), batches(), batch(0, 0));
   }
 }
 

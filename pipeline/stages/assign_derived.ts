@@ -14,12 +14,13 @@ import type { Block } from "../text/blocks.ts";
 import {
   ASSIGN,
   assignedBatch,
-  assignedBatches,
   assignmentPlace,
+  BY_PRICES,
   costsOf,
   likeliest,
   orderOf,
   PRICES,
+  writeAssigned,
 } from "./assign.ts";
 import { assignmentNode } from "./branch_rows.ts";
 import type { Derivation } from "./derivation.ts";
@@ -63,7 +64,7 @@ export function derivedAssignment(of: GraphOf, derivation: Derivation, blocks: D
 /** Gives where the assignment of a block lies in the other run. */
 function placeBefore({ kept }: Derivation, block: Block) {
   const together = assignmentPlace(block);
-  return together.node in kept ? together : assignmentPlace(block, true);
+  return together.node in kept ? together : assignmentPlace(block, BY_PRICES);
 }
 
 async function assign(
@@ -104,7 +105,7 @@ async function assign(
       const chosen = side === "test" || !prices
         ? likeliest(rows, experts)
         : byMendedPrices(rows, prices, loads);
-      await writeAssigned(making, block, side, rows, chosen, experts);
+      await writeBlock(making, block, side, rows, chosen, experts);
     }
   }
   if (known) await writePrices(`${making.folder}/${PRICES}`, { ...known, prices: prices! });
@@ -129,7 +130,7 @@ async function assignToNew(
         ? new Uint16Array(rows.count).fill(experts - 1)
         : await expertsBefore(derivation, block);
       if (side === "train") { for (const expert of chosen) loads[expert]++; }
-      await writeAssigned(making, block, side, rows, chosen, experts);
+      await writeBlock(making, block, side, rows, chosen, experts);
     }
   }
   const known = await pricesBefore(derivation, before);
@@ -146,7 +147,7 @@ async function expertsBefore(derivation: Derivation, block: Block): Promise<Uint
 }
 
 /** Writes the assignment of a side of a block. */
-async function writeAssigned(
+async function writeBlock(
   making: Making,
   block: Block,
   side: "train" | "test",
@@ -154,9 +155,10 @@ async function writeAssigned(
   chosen: Uint16Array,
   experts: number,
 ): Promise<void> {
-  const batches = assignedBatches(rows, chosen, experts, 0, rows.count);
-  const empty = assignedBatch(rows, chosen, experts, 0, 0);
-  await writeRows(making, assignmentPlace(block).file(side), batches, empty);
+  await writeAssigned(making, { blocks: [block] }, side, {
+    count: rows.count,
+    batch: (from, to) => assignedBatch(rows, chosen, experts, from, to),
+  });
 }
 
 /** Reads the prices of the other run, by which new text is assigned as the old was. */

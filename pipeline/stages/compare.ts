@@ -15,7 +15,7 @@ import { closeCursor, type Cursor, fill, openCursor, placeOf } from "../rows/cur
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
-import { assignmentPlace } from "./assign.ts";
+import { assignmentPlace, BY_PRICES } from "./assign.ts";
 import { type Branch, branchesOf } from "../partition/tree/branches.ts";
 import { blocksIn } from "../text/counts.ts";
 import { assignmentNode, rowsOf } from "./branch_rows.ts";
@@ -166,8 +166,8 @@ class Comparison {
 
   /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
   async #assigned(block: string, side: Side, branch?: Branch): Promise<number[]> {
-    const isTogether = this.#assignments.has(assignmentPlace({ name: "" }).node);
-    const { node, file: fileOf } = assignmentPlace({ name: block }, !isTogether, branch);
+    const isTogether = this.#assignments.has(assignmentNode());
+    const { node, file: fileOf } = assignmentPlace({ name: block }, isTogether ? { branch } : BY_PRICES);
     const file = `${node}/${fileOf(side)}`;
     const scores = this.#cursor(this.#read(`${scoresOf({ name: block })}/${side}.arrow`));
     const proof = side === "train" ? this.#assignments.get(node)?.found : undefined;

@@ -69,18 +69,20 @@ export const writeDerivation = (run: string, derivation: Derivation): Promise<vo
 /** Gives what the experts of a derived run go on from, where text was added to theirs, and which stay as they are. Their parts are there. */
 export async function modelsBefore(
   run: string,
+  experts: number,
 ): Promise<{ before: Map<number, Before>; kept: ReadonlySet<number> }> {
   const { trained = {}, added = [], replay = 0, isNewExpert } = await readDerivation(run) ?? {};
   const before = new Map<number, Before>();
   if (isNewExpert) return { before, kept: new Set(Object.keys(trained).map(Number)) };
   for (const [id, { part, sequences, steps }] of Object.entries(added.length > 0 ? trained : {})) {
-    const expert = Number(id), now = await readManifest(`${run}/${partOf(expert)}`);
+    const expert = Number(id), name = partOf(expert, experts), now = await readManifest(`${run}/${name}`);
     if (now && hashFiles(now) === part) continue; // nothing was added to its text
-    const stays = now !== null && partIn(partOf(expert), now).train.sequences === sequences;
-    before.set(expert, { node: beforeNode(expert), sequences, steps, replay, stays });
+    const stays = now !== null && partIn(name, now).train.sequences === sequences;
+    before.set(expert, { node: beforeNode(expert, experts), sequences, steps, replay, stays });
   }
   return { before, kept: new Set() };
 }
 
-/** Names the node of an expert as it was before text was added: the weights that it goes on from. */
-export const beforeNode = (expert: number): string => `before/${expertFolder(expert)}`;
+/** Names the node of one of so many experts as it was before text was added: the weights that it goes on from. */
+export const beforeNode = (expert: number, experts: number): string =>
+  `before/${expertFolder(expert, experts)}`;

@@ -145,7 +145,9 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const rows = await documentsOf(from);
   const forgotten = choose(from, rows, change.forget ?? {});
   const trained = await trainedExperts(from, configuration);
-  const models = Object.entries(trained).map(([id, { key }]) => [expertTarget(Number(id)).node, key]);
+  const models = Object.entries(trained).map((
+    [id, { key }],
+  ) => [expertTarget(Number(id), configuration).node, key]);
   const derivation: Derivation = {
     ...{ from: resolve(from), version: VERSION, blocks: (await indexedBlocks(from))! },
     kept: { ...keysOf(configuration, manifests), ...Object.fromEntries(models) },
@@ -249,14 +251,15 @@ function keysOf({ routers }: Configuration, manifests: ReadonlyMap<string, Manif
 }
 
 /** Describes the experts of a run that are trained on their parts as these are now. */
-async function trainedExperts(from: string, { experts }: Configuration): Promise<Derivation["trained"]> {
+async function trainedExperts(from: string, configuration: Configuration): Promise<Derivation["trained"]> {
   const trained: Derivation["trained"] = {};
-  for (let expert = 0; expert < experts; expert++) {
-    const manifest = await readManifest(`${from}/${expertTarget(expert).node}`);
-    const part = (await readManifest(`${from}/${partOf(expert)}`))!, hash = hashFiles(part);
-    const isLinked = manifest && !(partOf(expert) in manifest.inputs); // held-out rows of its part alone have changed
-    if (!manifest || !isLinked && manifest.inputs[partOf(expert)] !== hash) continue;
-    const { train: { sequences } } = partIn(partOf(expert), part);
+  for (let expert = 0; expert < configuration.experts; expert++) {
+    const { node, part: name = "" } = expertTarget(expert, configuration);
+    const manifest = await readManifest(`${from}/${node}`);
+    const part = (await readManifest(`${from}/${name}`))!, hash = hashFiles(part);
+    const isLinked = manifest && !(name in manifest.inputs); // held-out rows of its part alone have changed
+    if (!manifest || !isLinked && manifest.inputs[name] !== hash) continue;
+    const { train: { sequences } } = partIn(name, part);
     trained[expert] = { key: manifest.key, part: hash, sequences, steps: Number(manifest.result.steps ?? 0) };
   }
   return trained;
@@ -330,10 +333,8 @@ async function planOf(
   const touched = new Set(forgotten.flatMap(expertsIn));
   const experts: DerivedExpert[] = await Promise.all(
     Array.from({ length: configuration.experts }, async (_, expert) => {
-      const { train: { sequences } } = partIn(
-        partOf(expert),
-        (await readManifest(`${from}/${partOf(expert)}`))!,
-      );
+      const part = partOf(expert, configuration.experts);
+      const { train: { sequences } } = partIn(part, (await readManifest(`${from}/${part}`))!);
       const isReplaced = replace.some((own) => own.expert === expert);
       const state: DerivedExpert["state"] = isReplaced
         ? "replaced"
@@ -353,7 +354,7 @@ async function planOf(
   const times = await readTimes(from);
   const seconds = experts.filter(({ state }) => state === "from the start")
     .map(({ expert }) =>
-      times.findLast(({ nodes }) => nodes?.includes(expertTarget(expert).node))?.seconds ?? 0
+      times.findLast(({ nodes }) => nodes?.includes(expertTarget(expert, configuration).node))?.seconds ?? 0
     )
     .reduce((a, b) => a + b, 0);
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);

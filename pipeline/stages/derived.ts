@@ -99,8 +99,11 @@ export async function derivedNodes(
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
     ...added.length === 0 ? [] : Object.keys(trained).map(Number).map((expert) => {
-      const { name, node } = expertTarget(expert);
-      return isNewExpert ? keep(`train-${name}`, node) : keep(DERIVE, beforeNode(expert), node);
+      const { experts } = configuration, { name, node } = expertTarget(expert, configuration);
+      const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
+      return isNewExpert
+        ? keep(`train-${name}`, node, there)
+        : keep(DERIVE, beforeNode(expert, experts), there);
     }),
   ];
   for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);

@@ -109,7 +109,7 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
 
 /** Makes the node of the index with the expert of every document. */
 export function partIndexNode(of: GraphOf): Node {
-  const places = new Set(of.blocks.map((block) => assignmentPlace(block, of.prices).node));
+  const places = new Set(of.blocks.map((block) => assignmentPlace(block, of).node));
   return {
     name: PART_INDEX,
     needs: [INDEX, SEQUENCES, ...places],
@@ -161,10 +161,10 @@ function expertOf(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "exper
 async function expertsOf(
   making: Making,
   block: Block,
-  { prices }: GraphOf,
+  of: GraphOf,
 ): Promise<Map<bigint, Map<number, number>>> {
   const counts = new Map<bigint, Map<number, number>>();
-  const { node, file } = assignmentPlace(block, prices);
+  const { node, file } = assignmentPlace(block, of);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
     using tokens = await openNeeded(making, [{ need: tokensOf(block), file: name }]);
     using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);

@@ -38,7 +38,7 @@ import { needConfiguration, partIn } from "./parts.ts";
 import type { Plan } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
-import { partOf, TOKENIZER } from "../graph/places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import type { CorpusSize, Estimate, Speed, Stage } from "./stage.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
@@ -226,9 +226,9 @@ async function planOneRun(
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
   const speed = await speedOf(options, configuration);
-  const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run);
+  const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run, configuration.experts);
   for (const expert of experts) {
-    const part = partOf(expert);
+    const target = expertTarget(expert, configuration), part = target.part!;
     checkExpert("train", run, expert, configuration.experts);
     const manifest = await readManifest(`${run}/${part}`);
     if (!manifest) {
@@ -237,7 +237,7 @@ async function planOneRun(
       throw new InputError(what, { where: `${run}/${part}`, remedy });
     }
     const { train: { sequences } } = partIn(part, manifest);
-    const nodes = await trainNodes(configuration, [expertTarget(expert)], [], { ...options, before, kept });
+    const nodes = await trainNodes(configuration, [target], [], { ...options, before, kept });
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
     const graph = [...[part, TOKENIZER, before.get(expert)?.node ?? []].flat().map(givenNode), ...nodes];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);
@@ -273,7 +273,7 @@ async function trainingEstimate(
   { flops, kind }: Speed,
   { recompute, variants, keep = 2, checkpointEvery = 200 }: RunOptions & TrainingOptions,
 ): Promise<Estimate> {
-  const target = expertTarget(0), model = await target.model(configuration);
+  const target = expertTarget(0, configuration), model = await target.model(configuration);
   const { microBatch, sequenceLength: length, dtype, saveDtype, expertBatch: batch } = configuration;
   const steps = await target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three

@@ -79,7 +79,7 @@ export async function evaluateNode(
   of: EvaluationOf,
   { routeBy, beam, ...choices }: EvaluationChoices,
 ): Promise<Record<string, unknown>> {
-  const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers } = of.configuration;
+  const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers, levels } = of.configuration;
   const onWarning = (message: Text) => emit({ type: "warning", message });
   of.doubts?.forEach(onWarning);
   const { kind, routes } = await partitionerKind(routers || making.path(PARTITIONER));
@@ -104,7 +104,13 @@ export async function evaluateNode(
   });
   const { documents, sequences, tokens } = evaluation;
   making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, scores!, evaluation));
-  making.wrote(RESULT, await writeAtomic(`${making.folder}/${RESULT}`, jsonText(evaluation)));
+  making.wrote(
+    RESULT,
+    await writeAtomic(
+      `${making.folder}/${RESULT}`,
+      jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} }),
+    ),
+  );
   return { documents, sequences, tokens };
 }
 

@@ -100,7 +100,8 @@ export async function exportTexts(
   const configuration = await needConfiguration(run);
   if (expert !== undefined) checkExpert(EXPORT, run, expert, configuration.experts);
   const tokens = expert === undefined ? await tokensOfRun(run) : [];
-  const shards = await needNode(run, textOf({ expert }), await partitionRemedy(run));
+  const target = expert === undefined ? {} : expertTarget(expert, configuration);
+  const shards = await needNode(run, textOf(target), await partitionRemedy(run));
   await needNode(run, TOKENIZER, "copy it from the run");
   const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration);
   const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
@@ -120,7 +121,7 @@ export async function exportTexts(
       work.signal?.throwIfAborted();
       work.emit({ type: "progress", stage: EXPORT, done: done += rows, unit: "sequences" });
     };
-    for (const [side, needed] of Object.entries(filesOf({ expert }, tokens, () => shards))) {
+    for (const [side, needed] of Object.entries(filesOf(target, tokens, () => shards))) {
       if (needed.length === 0) continue;
       const counts = { texts: 0, tokens: 0 };
       const inOrder = expert === undefined || side === "test";
@@ -200,7 +201,7 @@ export async function exportModel(
 ): Promise<Exported> {
   const { experts } = await needConfiguration(run);
   checkExpert(EXPORT, run, expert, experts);
-  const folder = `${run}/${expertTarget(expert).node}`, model = await readManifest(folder);
+  const folder = `${run}/${expertTarget(expert, { experts }).node}`, model = await readManifest(folder);
   if (!model) {
     throw new InputError(`Cannot export expert ${expert} as it must be trained: there is no "${folder}"`, {
       where: folder,

@@ -31,8 +31,8 @@ export async function writeCertificate(
 ): Promise<void> {
   const { experts } = await needConfiguration(run);
   const states = await Promise.all(Array.from({ length: experts }, async (_, expert) => {
-    const part = hashFiles((await readManifest(`${run}/${partOf(expert)}`))!);
-    const model = await readManifest(`${run}/${expertTarget(expert).node}`);
+    const part = hashFiles((await readManifest(`${run}/${partOf(expert, experts)}`))!);
+    const model = await readManifest(`${run}/${expertTarget(expert, { experts }).node}`);
     const before = trained[expert];
     return {
       ...{ expert, part: { before: before?.part ?? null, now: part }, trainedAgain: part !== before?.part },

@@ -60,10 +60,10 @@ export async function derivedExperts(
 ): Promise<DerivedExpert[]> {
   const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
   for (let expert = 0; expert < experts; expert++) {
-    const part = await readManifest(`${run}/${partOf(expert)}`), own = trained[expert];
+    const name = partOf(expert, experts), part = await readManifest(`${run}/${name}`), own = trained[expert];
     if (!part) return [];
-    const model = await readManifest(`${run}/${expertTarget(expert).node}`);
-    const now = partIn(partOf(expert), part).train.sequences;
+    const model = await readManifest(`${run}/${expertTarget(expert, { experts }).node}`);
+    const now = partIn(name, part).train.sequences;
     const state = describeAdoption(model)
       ? "replaced"
       : isNewExpert && expert === experts - 1 && Object.keys(trained).length > 0

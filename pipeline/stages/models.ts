@@ -101,7 +101,10 @@ async function trainIn(
       return taken;
     },
   });
-  return nodes.map(({ name }) => trainResult(walk.manifest(name), run));
+  return nodes.map(({ name }, i) => ({
+    ...trainResult(walk.manifest(name), run),
+    ...targets[i].path ? { path: targets[i].path } : {},
+  }));
 }
 
 /** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */
@@ -112,7 +115,7 @@ async function trainingGraph(
   options: TrainingOptions,
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const { before, kept } = await modelsBefore(run);
+  const { before, kept } = await modelsBefore(run, configuration.experts);
   const own = targets.flatMap(({ expert = -1 }) => before.get(expert)?.node ?? []);
   const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
@@ -231,7 +234,7 @@ export async function trainExperts(
   return await trainModels(
     (configuration, run) => {
       for (const expert of of(run)) checkExpert("train", run, expert, configuration.experts);
-      return of(run).map(expertTarget);
+      return of(run).map((expert) => expertTarget(expert, configuration));
     },
     options,
     watch,

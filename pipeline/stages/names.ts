@@ -34,10 +34,10 @@ const SCHEMA: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
 
 /** Makes the node that names experts. */
 export function namesNode(of: GraphOf): Node {
-  const { configuration: { experts, seed, eos }, blocks, prices } = of;
+  const { configuration: { experts, seed, eos }, blocks } = of;
   return {
     name: NAMES,
-    needs: [TOKENIZER, ALL_TRAIN, ...new Set(blocks.map((block) => assignmentPlace(block, prices).node))],
+    needs: [TOKENIZER, ALL_TRAIN, ...new Set(blocks.map((block) => assignmentPlace(block, of).node))],
     settings: { experts, seed, eos },
     revision: 1,
     maker: oneByOne(SPLIT, (making) => name(making, of)),
@@ -45,10 +45,10 @@ export function namesNode(of: GraphOf): Node {
 }
 
 async function name(making: Making, of: GraphOf): Promise<Record<string, unknown>> {
-  const { configuration: { experts, seed, eos }, blocks, prices } = of;
+  const { configuration: { experts, seed, eos }, blocks } = of;
   using tokens = await openNeeded(making, trainFiles(blocks));
   using scores = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
-  const places = blocks.map((block) => assignmentPlace(block, prices));
+  const places = blocks.map((block) => assignmentPlace(block, of));
   using assigned = await openNeeded(
     making,
     places.map(({ node, file }) => ({ need: node, file: file("train") })),

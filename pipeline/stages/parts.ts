@@ -54,8 +54,9 @@ export async function readParts(run: string): Promise<{ settings: RunConfigurati
   const settings = await readRunConfiguration(run);
   if (!settings) throw missing("config.json");
   const parts: ExpertPart[] = [];
-  for (let expert = 0; expert < settings.configuration.experts; expert++) {
-    const node = partOf(expert);
+  const { experts } = settings.configuration;
+  for (let expert = 0; expert < experts; expert++) {
+    const node = partOf(expert, experts);
     const manifest = await readManifest(`${run}/${node}`);
     if (!manifest) throw missing(`${node}/${MANIFEST}`);
     parts.push(partIn(node, manifest));

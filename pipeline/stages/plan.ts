@@ -5,21 +5,12 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { readManifest } from "../graph/manifest.ts";
-import { GIVEN, givenNode, type Node } from "../graph/node.ts";
-import type { Prices } from "../partition/assignment/prices.ts";
+import type { Node } from "../graph/node.ts";
 import { checkLimit } from "../text/documents.ts";
 import { OFF } from "../text/inputs.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import type { Block } from "../text/blocks.ts";
-import { branchesOf } from "../partition/tree/branches.ts";
-import { ASSIGN, assignmentPlace, pricesOf } from "./assign.ts";
-import { assignmentNode, rowsOf } from "./branch_rows.ts";
 import { type Derivation, readDerivation } from "./derivation.ts";
 import { recordedText } from "./documents.ts";
-import { TOKENIZER } from "../graph/places.ts";
-import { LEARN } from "./learn.ts";
-import { SCORE, scoresOf } from "./score.ts";
 import { STAGES } from "./stages.ts";
 import { type GivenText, lookAtText, type Text } from "./text.ts";
 
@@ -68,53 +59,10 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  const isTree = configuration.levels.length > 0; // whose branches have prices of their own
-  const prices = isTree
-    ? undefined
-    : await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
   if (!blocks) return { text, nodes: unpacked, complete: false };
-  const nodes: Node[] = [], of = { configuration, text, blocks, prices, recorded };
-  for (const [name, stage] of STAGES) {
-    try {
-      nodes.push(...await stage.nodes?.(of) ?? []);
-    } catch (error) { // a tokenizer or routers that are named are not here
-      if (!recorded || !(error instanceof InputError)) throw error;
-      const names = recordedNodes(name, configuration, blocks);
-      if (!names) throw error;
-      nodes.push(...names.map((node) => ({ ...givenNode(node), maker: { ...GIVEN, stage: name } })));
-    }
-  }
+  const nodes: Node[] = [], of = { configuration, text, blocks, recorded };
+  for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
   return { text, nodes, complete: true };
-}
-
-/** Names the nodes of a stage that are given where a tokenizer or routers that settings name are not here; undefined for other stages. */
-function recordedNodes(
-  stage: string,
-  { levels, routers }: Configuration,
-  blocks: readonly Block[],
-): string[] | undefined {
-  if (stage === TOKENIZER) return [TOKENIZER];
-  if (levels.length === 0) return stage === SCORE ? blocks.map(scoresOf) : undefined;
-  const branches = branchesOf(levels);
-  if (stage === LEARN && routers !== "") return [];
-  if (stage === SCORE) return branches.flatMap((branch) => rowsOf(branch, blocks).map(scoresOf));
-  return stage === ASSIGN
-    ? [...branches.map(({ name }) => assignmentNode(name)), assignmentNode()]
-    : undefined;
-}
-
-/** Gives the prices by which a run was assigned, where those that settings name are not here. */
-async function recordedPrices(
-  run: string,
-  blocks: readonly Block[] | undefined,
-  recorded: boolean,
-  error: unknown,
-): Promise<Prices | undefined> {
-  if (!recorded) throw error;
-  if (!blocks) return undefined; // there is nothing to assign yet
-  const manifest = await readManifest(`${run}/${assignmentPlace(blocks[0], true).node}`);
-  if (!manifest) throw error;
-  return manifest.settings as unknown as Prices;
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, orGiven, type Work } from "../graph/node.ts";
 import { SEQUENCES } from "../graph/places.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
@@ -26,10 +26,14 @@ export const scoresOf = ({ name }: Pick<Block, "name">): string => `scores/${nam
  * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of another run is identified by its files.
  */
 export async function scoreNodes(of: GraphOf): Promise<Node[]> {
-  const { configuration, blocks, branch } = of, { routers, prefix, scoreBatch } = configuration;
+  const blockOf = new Map(rowsOf(of.branch, of.blocks).map((block) => [scoresOf(block), block]));
+  return await orGiven(SCORE, [...blockOf.keys()], scored(of, blockOf), of.recorded);
+}
+
+async function scored(of: GraphOf, blockOf: ReadonlyMap<string, Named>): Promise<Node[]> {
+  const { configuration, branch } = of, { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
   const learned = partitionerNode(branch), isWhole = !branch || branch.path.length === 0;
-  const blockOf = new Map(rowsOf(branch, blocks).map((block) => [scoresOf(block), block]));
   let partitioner: Partitioner | undefined; // which stays open between blocks
   const close = () => {
     partitioner?.close();

@@ -161,8 +161,7 @@ async function withPartitioner(
   const { experts, levels = [] } = await identifyPartitioner(folder);
   const wanted = given.levels?.length ? given.levels.join("x") : given.experts;
   const there = levels.length > 0 ? levels.join("x") : experts;
-  const isOfPreset = givenValues({ ...sources, preset: undefined }).experts === undefined; // which knows a number only
-  if (wanted !== undefined && wanted !== (isOfPreset ? experts : there)) {
+  if (wanted !== undefined && wanted !== there && wanted !== experts) {
     const asked = setting("experts");
     throw new InputError(
       say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${wanted}, there are ${there}`,

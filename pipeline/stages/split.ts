@@ -35,7 +35,7 @@ const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every exp
 
 /** Makes a node for every group of blocks, and one for every expert. */
 export function splitNodes(of: GraphOf): Node[] {
-  const { configuration: { experts, shardSequences, prefix }, prices } = of;
+  const { experts, shardSequences, prefix } = of.configuration;
   const groups = new Map(
     groupsOf(of).map((blocks) => [`split/${orderOf(blocks.map(({ name }) => name))}`, blocks]),
   );
@@ -44,12 +44,12 @@ export function splitNodes(of: GraphOf): Node[] {
     SPLIT,
     (making, work) => splitGroup(making, work, { ...of, blocks: groups.get(making.node.name)! }),
   );
-  const ofParts = oneByOne(SPLIT, (making) => gather(making, names));
+  const ofParts = oneByOne(SPLIT, (making) => gather(making, experts, names));
   return [
     ...[...groups].map(([name, blocks]): Node => ({
       name,
       needs: blocks.flatMap((block) => {
-        const { node, start } = assignmentPlace(block, prices);
+        const { node, start } = assignmentPlace(block, of);
         return [tokensOf(block), `${node}:${start}`];
       }),
       settings: { experts, shardSequences, prefix },
@@ -57,8 +57,8 @@ export function splitNodes(of: GraphOf): Node[] {
       maker: ofGroups,
     })),
     ...Array.from({ length: experts }, (_, expert): Node => ({
-      name: partOf(expert),
-      needs: names.map((name) => `${name}:${expertFolder(expert)}-`),
+      name: partOf(expert, experts),
+      needs: names.map((name) => `${name}:${expertFolder(expert, experts)}-`),
       settings: { expert, order: orderOf(names) },
       revision: 1,
       maker: ofParts,
@@ -86,15 +86,15 @@ function groupsOf({ configuration, blocks, grouped }: GraphOf): Block[][] {
 
 /** Writes the sequences of a group of blocks by expert. */
 async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
-  const { configuration: { experts }, blocks, prices } = of;
-  const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
+  const { configuration: { experts }, blocks } = of;
+  const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, of).node))];
   const [train, test] = [
     await splitSide("train", making, work, of),
     await splitSide("test", making, work, of),
   ];
   for (let expert = 0; expert < experts; expert++) {
     const counts = { expert, train: sideOf(train[expert]), test: sideOf(test[expert]), assignments };
-    await writeAtomic(`${making.folder}/${countsFile(expert)}`, jsonText(counts));
+    await writeAtomic(`${making.folder}/${countsFile(expert, experts)}`, jsonText(counts));
   }
   return {};
 }
@@ -103,16 +103,16 @@ async function splitSide(
   side: "train" | "test",
   making: Making,
   { signal, emit }: Work,
-  { configuration, blocks, prices }: GraphOf,
+  of: GraphOf,
 ): Promise<Tally[]> {
-  const { experts, prefix } = configuration;
+  const { configuration, blocks } = of, { experts, prefix } = configuration;
   const { path, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
   let writers: PartWriter[] | undefined;
   let done = 0;
   try {
     for (const block of blocks) {
-      const { node, file } = assignmentPlace(block, prices);
+      const { node, file } = assignmentPlace(block, of);
       const assigned = await readAssigned(`${path(node)}/${file(side)}`);
       let row = 0;
       const tokens = `${path(tokensOf(block))}/${side}.arrow`;
@@ -144,7 +144,7 @@ async function splitSide(
 }
 
 /** Names the file of what is counted of an expert in a group: the part of the expert needs no more of the group than files with its name. */
-const countsFile = (expert: number) => `${expertFolder(expert)}-counts.json`;
+const countsFile = (expert: number, experts: number) => `${expertFolder(expert, experts)}-counts.json`;
 
 /** Counts of a side as a manifest keeps them. */
 function sideOf(tally: Tally): SideCounts {
@@ -156,10 +156,14 @@ function sideOf(tally: Tally): SideCounts {
 }
 
 /** Links the shards of an expert, in the order of the groups. One without rows stays only where there is no other. */
-async function gather(making: Making, groups: readonly string[]): Promise<Record<string, unknown>> {
+async function gather(
+  making: Making,
+  experts: number,
+  groups: readonly string[],
+): Promise<Record<string, unknown>> {
   const expert = Number(making.node.settings.expert);
   const parts = await Promise.all(groups.map(async (name) => {
-    const file = `${making.path(name)}/${countsFile(expert)}`;
+    const file = `${making.path(name)}/${countsFile(expert, experts)}`;
     return { name, ...await readJson(file, PART, "the counts of a group") };
   }));
   const result: Record<string, unknown> = {
@@ -167,7 +171,7 @@ async function gather(making: Making, groups: readonly string[]): Promise<Record
     assignments: [...new Set(parts.flatMap(({ assignments }) => assignments))],
   };
   for (const side of SIDES) {
-    const start = `${expertFolder(expert)}-${side}-`;
+    const start = `${expertFolder(expert, experts)}-${side}-`;
     const withRows = parts.filter((part) => part[side].sequences > 0);
     let shards = 0;
     for (const { name } of withRows.length > 0 ? withRows : parts.slice(0, 1)) {
@@ -198,7 +202,7 @@ function openWriters(
   );
   const empty = sliceColumns(columns, 0, 0);
   return Array.from({ length: experts }, (_, expert) => {
-    const kind = `${expertFolder(expert)}-${side}`;
+    const kind = `${expertFolder(expert, experts)}-${side}`;
     return openPart({ folder, kind, lineage, empty, shardRows, batchRows });
   });
 }

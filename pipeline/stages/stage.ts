@@ -7,7 +7,6 @@
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { Node } from "../graph/node.ts";
-import type { Prices } from "../partition/assignment/prices.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
@@ -23,8 +22,6 @@ export interface GraphOf {
   blocks: readonly Block[];
   /** How blocks are grouped, where the run derives from another one: for so many experts, text that was added apart from the first `blocks`. */
   grouped?: { experts: number; blocks: number };
-  /** Prices that the settings name. */
-  prices?: Prices;
   /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */
   recorded?: boolean;
   /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */

@@ -4,19 +4,17 @@
  * @module
  */
 
-import { ZERO_SHOT } from "../graph/places.ts";
+import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, namesOf } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
-import type { Node } from "../graph/node.ts";
+import { type Node, orGiven } from "../graph/node.ts";
 import type { GraphOf, Stage } from "./stage.ts";
 
 type Name = keyof Configuration;
-
-const isTree = ({ configuration: { levels } }: GraphOf) => levels.length > 0;
 
 /** Remembers what is made of a graph: several stages ask for it, and it may read files. */
 function oncePerGraph<Made>(make: (of: GraphOf) => Promise<Made>): (of: GraphOf) => Promise<Made> {
@@ -28,7 +26,8 @@ function oncePerGraph<Made>(make: (of: GraphOf) => Promise<Made>): (of: GraphOf)
   };
 }
 
-const treeNodes = oncePerGraph(async (of) => await (await import("./tree.ts")).treeNodes(of));
+/** Lists the nodes that divide the text among the experts, by their stages. */
+const dividing = oncePerGraph(async (of) => await (await import("./tree.ts")).dividingNodes(of));
 
 /** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
 const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
@@ -50,9 +49,15 @@ const tokenizer: Stage = {
     ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
     ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
   ],
-  nodes: async (
-    of,
-  ) => [await (await import("./tokenizer.ts")).tokenizerNode(of, (await choosing(of)).at(-1))],
+  async nodes(of) {
+    const { tokenizerNode } = await import("./tokenizer.ts"), taken = (await choosing(of)).at(-1);
+    return await orGiven(
+      TOKENIZER,
+      [TOKENIZER],
+      tokenizerNode(of, taken).then((node) => [node]),
+      of.recorded,
+    );
+  },
 };
 
 const tokenize: Stage = {
@@ -76,24 +81,19 @@ const tokenize: Stage = {
 const learn: Stage = {
   about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
   settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
-  async nodes(of) {
-    if (isTree(of)) return (await treeNodes(of)).learn;
-    return of.configuration.routers !== "" ? [] : (await import("./learn.ts")).learnNodes(of);
-  },
+  nodes: async (of) => (await dividing(of)).learn,
 };
 
 const score: Stage = {
   about: "Scores the prefix of every sequence for every expert.",
   settings: ["prefix", "scoreBatch", "routers"],
-  nodes: async (of) =>
-    isTree(of) ? (await treeNodes(of)).score : await (await import("./score.ts")).scoreNodes(of),
+  nodes: async (of) => (await dividing(of)).score,
 };
 
 const assign: Stage = {
   about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
   settings: [...namesOf(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
-  nodes: async (of) =>
-    isTree(of) ? (await treeNodes(of)).assign : (await import("./assign.ts")).assignNodes(of),
+  nodes: async (of) => (await dividing(of)).assign,
 };
 
 const split: Stage = {

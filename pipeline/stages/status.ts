@@ -9,7 +9,7 @@ import { zeroShotTasks } from "../evaluation/choices/asking.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { MANIFEST, readManifest } from "../graph/manifest.ts";
-import { GIVEN, givenNode, type Node, splitNeed } from "../graph/node.ts";
+import { GIVEN, givenNode, type Node, orGiven, splitNeed } from "../graph/node.ts";
 import { ZERO_SHOT } from "../graph/places.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
@@ -30,6 +30,8 @@ import { trainNodes } from "./train.ts";
 export interface StageStatus {
   /** Name of the stage. */
   stage: string;
+  /** Where in a tree an expert is that it trains, such as `2.5`. */
+  path?: string;
   /** What it makes. */
   about: string;
   /** Its state; `being made` where a process makes a node of it. */
@@ -85,7 +87,7 @@ export interface RunStatus {
 }
 
 /** A row of a status: a stage, and what makes it. */
-interface Row extends Pick<StageStatus, "stage" | "command"> {
+interface Row extends Pick<StageStatus, "stage" | "path" | "command"> {
   /** Its nodes, where it is no stage of the partition's graph. */
   nodes: Node[];
   /** Whether a run is complete without it. */
@@ -115,14 +117,14 @@ export async function statusOf(run: string): Promise<RunStatus> {
       .map((stage): Row => ({ stage, command: task(stage, { run }), nodes: [] })),
     ...asked,
   ];
-  const stages = rows.map(({ nodes: rowNodes, stage, command, optional = false }): StageStatus => {
+  const stages = rows.map(({ nodes: rowNodes, stage, path, command, optional = false }): StageStatus => {
     const state = states.get(stage) ?? absentStage(stage, 1);
     const { about, onRequest } = STAGES.get(command.task)!;
     const names = new Set(nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name));
     const holders = distinct(owners.filter(({ node }) => names.has(node)));
     const force = isRefused(state, rowNodes) ? { force: true } : {};
     return {
-      ...{ stage, about, partition: !onRequest, optional },
+      ...{ stage, ...path ? { path } : {}, about, partition: !onRequest, optional },
       command: { ...command, with: { ...command.with, ...force } },
       ...stateOf(state),
       ...{ holders, ...holders.length > 0 ? { state: "being made" } : {} },
@@ -155,16 +157,16 @@ async function modelRows(
   const targets = allTargets(configuration).filter(isHere);
   const others = targets.filter(({ expert }) => expert === undefined);
   const trained = await trainedOf(run, others);
-  const models = await modelsBefore(run);
+  const models = await modelsBefore(run, configuration.experts);
   const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
   return await Promise.all(targets.map(async (target): Promise<Row> => {
-    const { name, expert, command, node } = target, stage = `train-${name}`;
+    const { name, expert, path, command, node } = target, stage = `train-${name}`;
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
     return {
-      ...{ stage, command: task(command.task, { run, ...command.with }) },
+      ...{ stage, path, command: task(command.task, { run, ...command.with }) },
       nodes: describeAdoption(manifest)
         ? given(stage, node)
-        : await orGiven(stage, node, trainNodes(configuration, [target], [], models)),
+        : await orGiven(stage, [node], trainNodes(configuration, [target], [], models)),
       optional: expert === undefined && name !== enough,
     };
   }));
@@ -186,7 +188,7 @@ async function askedRows(run: string, configuration: Configuration): Promise<Row
     !isSome && target.expert !== undefined || trained.includes(target)
   );
   const of = { configuration, tokens: [], models };
-  const nodes = await orGiven(EVALUATE, EVALUATION, evaluateNodes(of, choices as EvaluationChoices));
+  const nodes = await orGiven(EVALUATE, [EVALUATION], evaluateNodes(of, choices as EvaluationChoices));
   return [
     { stage: EVALUATE, command: task(EVALUATE, { run }), nodes },
     ...await Promise.all(
@@ -217,13 +219,6 @@ async function askedNodes(
   const settings = { ...manifest.settings, prefix, seed };
   return [{ name: node, needs, settings, revision: zeroShotRevision(name), maker: { ...GIVEN, stage } }];
 }
-
-/** Takes nodes that were made; where something that settings name is not here, what is there counts as it is. */
-const orGiven = (stage: string, node: string, nodes: Promise<Node[]>): Promise<Node[]> =>
-  nodes.catch((error) => {
-    if (error instanceof InputError) return given(stage, node);
-    throw error;
-  });
 
 const given = (stage: string, node: string): Node[] => [{ ...givenNode(node), maker: { ...GIVEN, stage } }];
 

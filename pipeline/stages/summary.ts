@@ -8,15 +8,16 @@
 import { InputError, type Text } from "../../kernels/errors.ts";
 import { noteFiles, readManifest } from "../graph/manifest.ts";
 import { NAMES, PARTITIONER, PRUNED, SEQUENCES } from "../graph/places.ts";
-import { gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
+import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/counts.ts";
 import { compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
-import { expertPath } from "../partition/tree/branches.ts";
+import { branchesOf, expertPath } from "../partition/tree/branches.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { sha256 } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import { blocksIn } from "../text/counts.ts";
 import { compareBytes } from "../text/glob.ts";
+import { assignmentNode } from "./branch_rows.ts";
 import { INDEX } from "./documents.ts";
 import { readParts, sideCounts } from "./parts.ts";
 import { scoresOf } from "./score.ts";
@@ -64,6 +65,14 @@ export interface ProofSummary extends Omit<Proof, "prices"> {
   greedyGapShare?: number;
 }
 
+/** How a level of a tree was assigned. */
+export interface LevelSummary {
+  /** Training sequences that each of its branches or experts got, in the order of all. */
+  loads: number[];
+  /** What the assignments of its branches proved together, where they proved something. */
+  proof?: ProofSummary;
+}
+
 /**
  * A partition in numbers. Everything but the rounds and the held-out counts is of the whole training set, as assigned. With its
  * fingerprint it is what {@linkcode comparePartition} compares another run with.
@@ -75,6 +84,8 @@ export interface PartitionSummary extends Fingerprint {
   costs?: string;
   /** What the assignment proved, where it proved something. */
   proof?: ProofSummary;
+  /** How each level of a tree was assigned. */
+  levels?: LevelSummary[];
   /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
   nmi: number | null;
   /** Tokens of the largest expert over the mean, less one. */
@@ -116,6 +127,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
     run,
     ...costs === undefined ? {} : { costs: String(costs) },
     ...proof === undefined ? {} : { proof: proofSummary(proof as Proof) },
+    ...levels.length > 0 ? { levels: await Promise.all(levels.map((_, i) => levelOf(run, levels, i))) } : {},
     ...{ nmi, tokenImbalance, regret, nllPerToken, shares },
     rounds: (learned?.result.rounds ?? []) as RoundMetrics[],
     experts: parts.map(({ expert, train, test }) => ({
@@ -132,6 +144,19 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
     ...dropped === undefined ? {} : { dropped: dropped as Record<string, number> },
     stages,
     ...await takeFingerprint(run),
+  };
+}
+
+/** Sums up how the branches of a level were assigned. */
+async function levelOf(run: string, levels: readonly number[], depth: number): Promise<LevelSummary> {
+  const names = branchesOf(levels).filter(({ path }) => path.length === depth).map(({ name }) => name);
+  const results = await Promise.all(
+    names.map(async (name) => (await readManifest(`${run}/${assignmentNode(name)}`))?.result ?? {}),
+  );
+  const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);
+  return {
+    loads: results.flatMap(({ loads = [] }) => loads as number[]),
+    ...proofs.length > 0 ? { proof: proofSummary(addProofs(proofs)) } : {},
   };
 }
 

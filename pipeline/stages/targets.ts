@@ -6,7 +6,8 @@
 
 import type { OtherRouters } from "../cost/mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { expertFolder } from "../graph/places.ts";
+import { expertFolder, partOf } from "../graph/places.ts";
+import { expertPath, type Experts } from "../partition/tree/branches.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
@@ -33,6 +34,10 @@ export interface Target {
   node: string;
   /** Which expert it is; undefined for a model of all text. */
   expert?: number;
+  /** The node of its part, of an expert. */
+  part?: string;
+  /** Its path, of an expert of a tree. */
+  path?: string;
   /** The task that trains it, and with which options. */
   command: { task: string; with: Record<string, string | number> };
   /** The settings that say its learning rate; the first of them that is not 0 does. */
@@ -136,10 +141,10 @@ function target(
   };
 }
 
-/** An expert, which learns from its own part alone. */
-export function expertTarget(expert: number): Target {
-  const name = expertFolder(expert);
-  const own = { expert, node: `experts/${name}`, flags: { expert } };
+/** An expert of a flat mixture or a tree, which learns from its own part alone. */
+export function expertTarget(expert: number, { experts, levels = [] }: Experts): Target {
+  const name = expertFolder(expert, experts), path = expertPath(expert, levels);
+  const own = { expert, path, part: partOf(expert, experts), node: `experts/${name}`, flags: { expert } };
   return target(name, "train-expert", { ...own, rates: ["expertRate"] });
 }
 
@@ -182,7 +187,7 @@ export const switchTarget = (): Target =>
   });
 
 /** All models that a run may train. */
-export function allTargets({ experts }: Pick<Configuration, "experts">): Target[] {
-  const ids = Array.from({ length: experts }, (_, expert) => expert);
-  return [...ids.map(expertTarget), ...Object.values(DENSE), switchTarget()];
+export function allTargets(of: Experts): Target[] {
+  const all = Array.from({ length: of.experts }, (_, expert) => expertTarget(expert, of));
+  return [...all, ...Object.values(DENSE), switchTarget()];
 }

@@ -10,7 +10,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { linkOrCopy } from "../graph/folder.ts";
 import { GIVEN, givenNode, type Maker, type Making, type Node, oneByOne } from "../graph/node.ts";
-import { partOf, TOKENIZER } from "../graph/places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -54,18 +54,17 @@ export interface TrainingOptions {
 }
 
 /** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
-export const textOf = ({ expert }: Pick<Target, "expert">): string =>
-  expert === undefined ? SEQUENCES : partOf(expert);
+export const textOf = ({ part }: Pick<Target, "part">): string => part ?? SEQUENCES;
 
 /** Lists the training files and the held-out files of a model: the shards of its part, or those of all `tokens`. */
 export function filesOf(
-  { expert }: Pick<Target, "expert">,
+  { part: need }: Pick<Target, "part">,
   tokens: readonly string[],
   manifest: Making["manifest"],
 ): Record<typeof SIDES[number], NeededFile[]> {
   const [train, test] = SIDES.map((side) => {
-    if (expert === undefined) return tokens.map((need) => ({ need, file: `${side}.arrow` }));
-    const need = partOf(expert), names = Object.keys(manifest(need).files).sort(byNumber);
+    if (need === undefined) return tokens.map((need) => ({ need, file: `${side}.arrow` }));
+    const names = Object.keys(manifest(need).files).sort(byNumber);
     return names.filter((name) => name.startsWith(`${side}-`)).map((file) => ({ need, file }));
   });
   return { train, test };

@@ -25,6 +25,7 @@ export type Routing = v.InferOutput<typeof ROUTING>;
 /** The schema of a {@linkcode TrainResult}. */
 export const TRAIN_RESULT = v.object({
   folder: v.string(),
+  path: v.optional(v.string()),
   steps: count,
   batch: count,
   tokens: count,
@@ -37,7 +38,7 @@ export const TRAIN_RESULT = v.object({
 });
 
 /**
- * What training one model came to: folder of the checkpoint in the run folder, steps, sequences per step, real tokens trained on, the
+ * What training one model came to: folder of the checkpoint in the run folder, path of an expert of a tree, steps, sequences per step, real tokens trained on, the
  * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
  * held-out sequences (nats; null where there are none), learning rate at its peak, the steps at which training went on under
  * other values, what training cost next to the mixture's, and what routing came to in the last line of metrics (for models that differ

@@ -10,7 +10,7 @@ import { readRouters } from "../cost/mixture.ts";
 import { listPartials, listScratches } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { findDamage, type Manifest, readManifest } from "../graph/manifest.ts";
-import { partOf, TOKENIZER } from "../graph/places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { readTimes, type Time } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
@@ -100,10 +100,10 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
 async function readKnown(
   run: string,
   configuration: Configuration,
-  { expert, tellsCost }: Target,
+  { part, tellsCost }: Target,
 ): Promise<Known> {
-  if (expert !== undefined) {
-    const part = partOf(expert), of = async (name: string) => (await readManifest(`${run}/${name}`))!;
+  if (part !== undefined) {
+    const of = async (name: string) => (await readManifest(`${run}/${name}`))!;
     const vocabulary = Number((await of(TOKENIZER)).result.entries);
     return { vocabulary, sequences: partIn(part, await of(part)).train.sequences };
   }

@@ -19,40 +19,35 @@ import { treeHash } from "../partition/tree/partitioner.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
-import { ASSIGN, assignmentPlace, assignNodes, orderOf, pricesOf } from "./assign.ts";
+import { ASSIGN, assignmentPlace, assignNodes, orderOf, writeAssigned } from "./assign.ts";
 import { assignmentNode, type Named, partitionerNode, rowNumbers, rowsOf } from "./branch_rows.ts";
 import { LEARN, learnNodes } from "./learn.ts";
 import { scoreNodes, scoresOf } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
-import { openNeeded, writeRows } from "./token_rows.ts";
+import { openNeeded } from "./token_rows.ts";
 
 /**
- * Makes the nodes of a tree, by the stages in whose place they come: the branches of a level need the assignment of the level above, so all
- * but the last level are scored and assigned among the learning.
+ * Makes the nodes that divide the text, by the stages in whose place they come. In a tree the branches of a level need the assignment of
+ * the level above, so all but the last level are scored and assigned among the learning.
  */
-export async function treeNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
-  const { configuration: { levels, routers } } = of;
+export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
+  const { levels, routers } = of.configuration, isLearned = routers === "", isTree = levels.length > 0;
   const nodes = { learn: [] as Node[], score: [] as Node[], assign: [] as Node[] };
-  for (const branch of branchesOf(levels)) {
-    const own = await branchOf(of, branch);
-    if (routers === "") nodes.learn.push(...learnNodes(own));
-    const scored = await scoreNodes(own), assigned = assignNodes(own);
-    if (!isLast(branch)) nodes[routers === "" ? "learn" : "score"].push(...scored, ...assigned);
-    else {
-      nodes.score.push(...scored);
-      nodes.assign.push(...assigned);
-    }
+  for (const own of isTree ? branchesOf(levels).map((branch) => branchOf(of, branch)) : [of]) {
+    if (isLearned) nodes.learn.push(...learnNodes(own));
+    const above = own.branch && !isLast(own.branch) ? nodes[isLearned ? "learn" : "score"] : undefined;
+    (above ?? nodes.score).push(...await scoreNodes(own));
+    (above ?? nodes.assign).push(...await assignNodes(own));
   }
-  if (routers === "") nodes.learn.push(createPartitioner(of));
-  nodes.assign.push(joinedNode(of));
+  if (isTree && isLearned) nodes.learn.push(createPartitioner(of));
+  if (isTree) nodes.assign.push(joinedNode(of));
   return nodes;
 }
 
 /** Gives what the nodes of a branch are made of. */
-async function branchOf({ configuration, ...of }: GraphOf, branch: Branch): Promise<GraphOf> {
+function branchOf({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
   const routers = configuration.routers && `${configuration.routers}/${branch.name}`;
-  const own = { ...configuration, routers, experts: branch.experts, levels: [] };
-  return { ...of, configuration: own, branch, prices: await pricesOf(configuration, branch) };
+  return { ...of, configuration: { ...configuration, routers, experts: branch.experts, levels: [] }, branch };
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
@@ -92,22 +87,31 @@ function joinedNode(of: GraphOf): Node {
       for (const side of ["train", "test"] as const) {
         const joined = await joinSide(making, { levels, blocks }, side);
         if (side === "train") joined.expert.forEach((chosen) => loads[chosen]++);
-        await writeSide(making, of, side, joined);
+        const { rows, lineage, ...columns } = joined;
+        const known = { ...lineage, experts, routers: undefined }, all = Object.entries(columns);
+        await writeAssigned(making, of, side, {
+          count: rows,
+          batch: (from, to) =>
+            toTable(
+              Object.fromEntries(all.map(([name, values]) => [name, values.subarray(from, to)])),
+              known,
+            ),
+        });
       }
       const results = branches.map(({ name }) => making.manifest(assignmentNode(name)).result);
       const { costs } = results[0];
-      const proof = undefined; // of each branch its own
-      return { sequences: loads.reduce((a, b) => a + b), experts, loads, proof, ...costs ? { costs } : {} };
+      return { sequences: loads.reduce((a, b) => a + b), experts, loads, ...costs ? { costs } : {} };
     }),
   };
 }
 
-/** Where all rows of a side go, and what each lost on all levels by going where there was room. */
-type Joined =
-  & Read<"sequence" | "expert" | "best" | "cost" | "lowest">
-  & { lost: Float32Array; lineage: Lineage };
+/** Where all rows of a side go. */
+type Joined = Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage };
 
-/** Joins the assignments of all branches. A cost is that of the last level; `lowest` is below it by what was lost on all levels. */
+/**
+ * Joins the assignments of all branches. A cost is that of the last level; `lowest` is below it by what each row lost on all levels by
+ * going where there was room.
+ */
 export async function joinSide(
   making: Pick<Making, "path" | "manifest">,
   { levels, blocks }: { levels: readonly number[]; blocks: readonly Named[] },
@@ -116,43 +120,20 @@ export async function joinSide(
   let joined: Joined | undefined;
   for (const branch of branchesOf(levels)) {
     const need = assignmentNode(branch.name);
-    const files = rowsOf(branch, blocks).map((own) => assignmentPlace(own, false, branch).file(side));
+    const files = rowsOf(branch, blocks).map((own) => assignmentPlace(own, { branch }).file(side));
     using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
     const all = Float64Array.from({ length: assigned.count }, (_, row) => row);
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
     const numbers = await rowNumbers(making, blocks, branch, `${side}.arrow`) ?? all;
-    joined ??= { ...own, lost: new Float32Array(own.rows), lineage: assigned.lineage! };
+    joined ??= { ...own, lowest: new Float32Array(own.rows), lineage: assigned.lineage! };
     for (const [row, at] of numbers.entries()) {
-      joined.lost[at] += own.cost[row] - own.lowest[row];
+      joined.lowest[at] -= own.cost[row] - own.lowest[row];
       if (!isLast(branch)) continue;
       joined.expert[at] = branch.first + own.expert[row];
       joined.best[at] = branch.first + own.best[row];
       joined.cost[at] = own.cost[row];
-      joined.lowest[at] = own.cost[row] - joined.lost[at];
+      joined.lowest[at] += own.cost[row];
     }
   }
   return joined!;
-}
-
-const ROWS = 4096; // of a batch
-
-async function writeSide(
-  making: Making,
-  { blocks, configuration }: GraphOf,
-  side: "train" | "test",
-  { sequence, expert, best, cost, lowest, lineage }: Joined,
-): Promise<void> {
-  const columns = Object.entries({ sequence, expert, best, cost, lowest });
-  const known = { ...lineage, experts: configuration.experts, routers: undefined };
-  const batch = (from: number, to: number) =>
-    toTable(Object.fromEntries(columns.map(([name, values]) => [name, values.subarray(from, to)])), known);
-  let begin = 0;
-  for (const block of blocks) {
-    const end = begin + Number(making.manifest(scoresOf(block)).result[`${side}Sequences`]);
-    const batches = function* () {
-      for (let at = begin; at < end; at += ROWS) yield batch(at, Math.min(end, at + ROWS));
-    };
-    await writeRows(making, assignmentPlace(block).file(side), batches(), batch(0, 0));
-    begin = end;
-  }
 }

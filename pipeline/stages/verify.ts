@@ -189,7 +189,7 @@ class Verification {
 
   /** Checks that everything that the partition is made of is there, and is what it was made of. */
   #checkNeeds(experts: number): void {
-    const parts = Array.from({ length: experts }, (_, expert) => partOf(expert));
+    const parts = Array.from({ length: experts }, (_, expert) => partOf(expert, experts));
     const wanted = new Set([INDEX, PART_INDEX, NAMES, ...parts]);
     for (const name of wanted) {
       const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;

@@ -40,6 +40,25 @@ Deno.test("statusText() puts models that stand alike into one row, and counts th
   assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
 });
 
+Deno.test("statusText() has a row for every branch of a tree and state, whatever else sets experts apart", () => {
+  const experts = Array.from(
+    { length: 256 },
+    (_, expert) =>
+      stageOf(`train-expert-${String(expert).padStart(3, "0")}`, {
+        path: `${expert >> 4}.${expert % 16}`,
+        command: task("train-expert", { run: "runs/a", expert }),
+        state: expert < 20 ? "up to date" : "missing",
+        because: `it was made at ${expert}`,
+      }),
+  );
+  const rows = statusText(statusOf(...experts)).split("\n").filter((line) =>
+    /(up to date|missing) /.test(line)
+  );
+  assertEquals(rows.length, 17);
+  assertMatch(rows[1], /^train-expert-016 … 019 \(1\.0 … 1\.3\) +up to date +8 +4 MiB/);
+  assertMatch(rows[2], /^train-expert-020 … 031 \(1\.4 … 1\.15\) +missing/);
+});
+
 Deno.test("statusText() reports what to run next of several models at once, and nothing of what is being made", () => {
   const expert = (id: number, state: StageStatus["state"]) =>
     stageOf(`train-expert-0${id}`, {

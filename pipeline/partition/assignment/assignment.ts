@@ -39,6 +39,14 @@ export interface Proof {
   prices?: number[];
 }
 
+/** Adds up what the proofs of assignments of different rows to different experts say. */
+export function addProofs(proofs: readonly Proof[]): Proof {
+  const sum = (name: "cost" | "bound" | "rows" | "unbalanced") =>
+    proofs.reduce((all, proof) => all + proof[name], 0);
+  const [cost, bound, rows, unbalanced] = [sum("cost"), sum("bound"), sum("rows"), sum("unbalanced")];
+  return { cost, bound, rows, unbalanced, loads: proofs.flatMap(({ loads }) => loads) };
+}
+
 /** Reports by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for an optimal one. */
 export function gapPerRow({ cost, bound, rows }: Proof): number {
   return rows === 0 ? 0 : Math.max(0, cost - bound) / rows;

@@ -36,17 +36,17 @@ export function branchesOf(levels: readonly number[]): Branch[] {
 }
 
 /** Numbers of experts, and the levels of a tree; none for a flat mixture. */
-type Experts = { experts: number; levels: readonly number[] };
+export type Experts = { experts: number; levels?: readonly number[] };
 
 /** Gives the numbers of routers that learn together: those of each branch of a tree, or E. */
-export const widthsOf = ({ experts, levels }: Experts): number[] =>
+export const widthsOf = ({ experts, levels = [] }: Experts): number[] =>
   levels.length > 0 ? branchesOf(levels).map(({ experts }) => experts) : [experts];
 
 /** Counts the prefix passes that routing a sequence takes. */
-export const passesOf = ({ experts, levels }: Experts): number =>
+export const passesOf = ({ experts, levels = [] }: Experts): number =>
   levels.length > 0 ? levels.reduce((sum, wide) => sum + wide, 0) : experts;
 
-/** Gives the path of an expert, for instance `2.5`. */
+/** Gives the path of an expert, for instance `2.5`; "" of a flat mixture. */
 export function expertPath(expert: number, levels: readonly number[]): string {
   const path: number[] = [];
   for (const wide of levels.toReversed()) {
@@ -55,6 +55,10 @@ export function expertPath(expert: number, levels: readonly number[]): string {
   }
   return path.join(".");
 }
+
+/** Adds to the name of an expert of a tree its path: `expert-37 (2.5)`. */
+export const withPath = (name: string | number, path?: string): string =>
+  path ? `${name} (${path})` : String(name);
 
 /** Whether a branch leads to experts, not to further branches. */
 export const isLast = ({ leaves, experts }: Branch): boolean => leaves === experts;

@@ -2,6 +2,7 @@
 // and a text that it wrote.
 
 import type { ExpertPart } from "../../stages/parts.ts";
+import { expertPath } from "../../partition/tree/branches.ts";
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
 import { printable } from "../../run/printable.ts";
 import { type Content, foldedTable, Html, markup, number, percent, sourceName } from "../html.ts";
@@ -39,11 +40,11 @@ from the same sample, are those that its router predicts best and worst, or that
 function expertHtml(
   name: ExpertName,
   { train }: Pick<ExpertPart, "train">,
-  unit: string,
+  { unit, levels }: { unit: string; levels: readonly number[] },
   sample?: string,
 ): Html {
   const { expert, terms, likeliest, leastLikely } = name;
-  const { name: label, colour } = expertLine(expert);
+  const { name: label, colour } = expertLine(expert, expertPath(expert, levels));
   const title = terms.slice(0, CALLED_WORDS).map(({ text }) => text).join(", ");
   const sources = Object.entries(train.sources)
     .map(([source, { sequences }]) => [sourceName(source), sequences / Math.max(1, train.sequences)] as const)
@@ -98,11 +99,11 @@ export const experts: Section<RunRecord & { samples: Samples }> = {
   id: "experts",
   title: "What the experts read and write",
   when: ({ partition }) => partition !== null,
-  text: ({ partition, names, samples }) => {
+  text: ({ partition, names, samples, config: { configuration: { levels } } }) => {
     const written = aboutSamples(samples);
     if (names === null) {
       const texts = [...samples.texts].map(([expert, text]) =>
-        markup`<h3>${capital(expertLine(expert).name)}</h3>\n${sampleHtml(text)}`
+        markup`<h3>${capital(expertLine(expert, expertPath(expert, levels)).name)}</h3>\n${sampleHtml(text)}`
       );
       return markup`<p>The words and texts of the experts are not here, as the shards of their parts or their tokenizer
 are not.${written}</p>${texts}`;
@@ -112,7 +113,7 @@ are not.${written}</p>${texts}`;
     return [
       markup`<p>${about(names)}${written}</p>`,
       names.slice(0, MOST_EXPERTS).map((name) =>
-        expertHtml(name, parts[name.expert], unit, samples.texts.get(name.expert))
+        expertHtml(name, parts[name.expert], { unit, levels }, samples.texts.get(name.expert))
       ),
     ];
   },

@@ -16,8 +16,8 @@ const CROWDED = 8;
 
 type Loss = "loss" | "validationLoss";
 
-const curveLine = ({ model, expert }: Curve, experts: number): Line =>
-  expert === null ? wayLine(model as Way, experts) : expertLine(expert);
+const curveLine = ({ model, expert, path }: Curve, experts: number): Line =>
+  expert === null ? wayLine(model as Way, experts) : expertLine(expert, path);
 
 /** Takes means of neighbouring values of a curve, so that it has at most 150 of them. */
 function thinned({ points }: Curve, loss: Loss, by: "tokens" | "step", line: string) {

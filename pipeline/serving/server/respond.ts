@@ -53,7 +53,8 @@ export async function respond(
   const { service, notes } = exchange;
   const read = wanted.reduce((sum, { prompt }, i) => i % request.n === 0 ? sum + prompt.length : sum, 0);
   const { metrics } = service;
-  const routing = wanted.map(({ target }) => routingOf(target));
+  const experts = await service.mixture.experts();
+  const routing = wanted.map(({ target }) => routingOf(target, experts));
   for (const { model, margin, cost } of routing) {
     metrics.choices.inc({ model });
     if (margin !== null) (cost ? metrics.costs : metrics.margins).observe({ model }, margin);
@@ -81,7 +82,10 @@ export async function respond(
   const headers = routingHeaders(routing);
   if (!request.stream) {
     const choices = await Promise.all(
-      texts.map(async (pieces, index) => ({ index, ...await wholeChoice(pieces, wanted[index], shape) })),
+      texts.map(async (pieces, index) => ({
+        index,
+        ...await wholeChoice(pieces, wanted[index], shape, experts),
+      })),
     );
     return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
   }
@@ -98,7 +102,7 @@ export async function respond(
       for await (const { text, tokens, finish, target: now = target } of pieces) {
         if (text === "" && tokens.length === 0 && finish === null) continue;
         const fields = await shape.piece(text, likeliest === null ? null : tokens);
-        sendChoice({ index, ...fields, finish_reason: finish, routing: routingOf(now) });
+        sendChoice({ index, ...fields, finish_reason: finish, routing: routingOf(now, experts) });
       }
     }));
     if (withUsage) send({ choices: [], usage: usage() });
@@ -113,6 +117,7 @@ async function wholeChoice(
   pieces: AsyncIterable<Piece>,
   { target, likeliest }: Wanted,
   shape: Shape,
+  experts: number,
 ): Promise<Record<string, unknown>> {
   const joinExperts = (answering: readonly Answering[]) => answering.map(({ expert }) => expert).join();
   let text = "";
@@ -131,7 +136,7 @@ async function wholeChoice(
     finish_reason = piece.finish;
   }
   const fields = await shape.whole(text, likeliest === null ? null : tokens);
-  const routing = { ...routingOf(target), ...isMixed(target) ? { changes } : {} };
+  const routing = { ...routingOf(target, experts), ...isMixed(target) ? { changes } : {} };
   return { ...fields, finish_reason, routing };
 }
 

@@ -92,7 +92,7 @@ async function checkServed(
   const present = await mixture.present();
   if (ids.some((id) => present.includes(id))) return;
   throw new InputError(`Cannot serve "${run}" as an expert of it must be trained: none is`, {
-    where: `${run}/experts/${expertFolder(ids[0])}`,
+    where: `${run}/experts/${expertFolder(ids[0], experts)}`,
     remedy: say`run ${task("train-expert", { run, expert: serveExperts ? ids[0] : "all" })} first`,
   });
 }

@@ -14,9 +14,9 @@ import type { Service } from "./service.ts";
 /** Who owns the models of `/v1/models`, by which a server of this program is known. */
 export const OWNER = "smalltalk";
 
-/** Gives the name of a model. */
-export function nameOf(model: ModelName): string {
-  return typeof model === "number" ? expertFolder(model) : model;
+/** Gives the name of a model next to so many experts. */
+export function nameOf(model: ModelName, experts: number): string {
+  return typeof model === "number" ? expertFolder(model, experts) : model;
 }
 
 /**
@@ -27,8 +27,9 @@ export async function listModels({ mixture, words, serveExperts, upstreams }: Se
   const here = (await mixture.present()).filter((expert) => serveExperts?.includes(expert) ?? true);
   const experts = new Set([...here, ...upstreams?.addresses.keys() ?? []]);
   const models: ModelName[] = [...[...experts].sort((a, b) => a - b), ...await mixture.dense()];
+  const all = await mixture.experts();
   const own = models.map((model) => ({
-    id: nameOf(model),
+    id: nameOf(model, all),
     loaded: mixture.holds(model),
     words: typeof model === "number" ? words?.[model] ?? null : null,
   }));
@@ -97,11 +98,11 @@ export async function findTargets(
   return targets;
 }
 
-/** Reports who answers. */
-export function routingOf(target: Choice) {
+/** Reports who of so many experts, or which other model, answers. */
+export function routingOf(target: Choice, experts: number) {
   const { model, route, answering } = target;
   return {
-    model: nameOf(model),
+    model: nameOf(model, experts),
     expert: typeof model === "number" ? model : null,
     margin: route?.margin ?? null, // over the runner-up: in nats, or in a cost that has a name
     margin_per_token: route?.marginPerToken ?? null,

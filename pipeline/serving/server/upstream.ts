@@ -58,9 +58,9 @@ async function askForModel(url: string, expert: number, { key }: Upstreams): Pro
     throw new Error(`it answers ${response.status}`);
   }
   const { data } = conform(MODELS, await response.json());
-  const found = data.find(({ id }) => id === nameOf(expert)) ?? data[0];
-  if (found.owned_by !== OWNER || found.id === nameOf(expert)) return found;
-  throw new Error(`it has no ${nameOf(expert)}`);
+  const ours = data.find(({ id }) => Number(/^expert-(\d+)$/.exec(id)?.[1]) === expert);
+  if (ours || data[0].owned_by !== OWNER) return ours ?? data[0];
+  throw new Error(`it has no ${nameOf(expert, 1)}`);
 }
 
 const makeHeaders = (key?: string): Record<string, string> => ({

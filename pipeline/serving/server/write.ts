@@ -4,12 +4,12 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Choice } from "../answering.ts";
 import { branching } from "../forms.ts";
 import { answer, type Finish, type Generation } from "../generate.ts";
-import type { ModelName } from "../models.ts";
+import { type ModelName, nameOf } from "../models.ts";
 import type { Places } from "./admission.ts";
 import { badRequest } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange } from "./service.ts";
-import { isMixed, nameOf } from "./targets.ts";
+import { isMixed } from "./targets.ts";
 
 /** A token and what its model said of it. */
 export interface ScoredToken {

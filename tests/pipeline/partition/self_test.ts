@@ -19,7 +19,7 @@ const ROWS = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 1, 2], [3, 5], [7]];
 async function writeExperts(folder: string, configs = EXPERTS.map(() => MODEL), tokenizer = "ab12") {
   for (const [expert, config] of configs.entries()) {
     const weights = anyWeights(config, EXPERTS[expert]);
-    await saveCheckpoint(`${folder}/${expertFolder(expert)}`, config, weights, { tokenizer, eos: 0 });
+    await saveCheckpoint(`${folder}/${expertFolder(expert, 1)}`, config, weights, { tokenizer, eos: 0 });
   }
 }
 

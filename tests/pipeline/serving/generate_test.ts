@@ -45,7 +45,7 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
       expert: (best + 1) % 3,
     });
     assertNotEquals(await textOf(other), text);
-    const model = `${run}/experts/${expertFolder(best)}`;
+    const model = `${run}/experts/${expertFolder(best, 1)}`;
     const alone = await generate({ gpu, model, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
     assertEquals([alone.route, alone.expert, alone.experts], [null, null, null]);
     assertEquals(await textOf(alone), text);
@@ -152,7 +152,7 @@ Deno.test("generate() reads the folder of one expert alone: others may be damage
     const whole = await generate(options);
     const text = await textOf(whole);
     const [damaged, away, changed] = [0, 1, 2, 3].filter((i) => i !== whole.expert).map((i) =>
-      `${run}/experts/${expertFolder(i)}`
+      `${run}/experts/${expertFolder(i, 1)}`
     );
     await Deno.writeTextFile(`${damaged}/model.safetensors`, "no tensors");
     await Deno.remove(away, { recursive: true });

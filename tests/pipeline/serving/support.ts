@@ -68,7 +68,7 @@ export async function servingRun(
   for (let i = 0; i < experts; i++) {
     const weights = anyWeights(router, `router ${i}`);
     await saveCheckpoint(`${run}/partitioner/${routerFolder(i)}`, router, weights, { ...notes, prefix });
-    const folder = `${run}/experts/${expertFolder(i)}`;
+    const folder = `${run}/experts/${expertFolder(i, 1)}`;
     await saveCheckpoint(folder, expert, anyWeights(expert, `expert ${i}`), notes);
     await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer.json);
   }

@@ -19,7 +19,7 @@ Deno.test("a run is partitioned, trained and evaluated on the graph, each model 
     await makeSmall(run, configuration);
     const { nodes } = await partitionGraph(run, configuration);
     const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
-    const models = [expertTarget(0), expertTarget(1), denseTarget("batch")];
+    const models = [expertTarget(0, { experts: 2 }), expertTarget(1, { experts: 2 }), denseTarget("batch")];
     const training = [...nodes, ...await trainNodes(configuration, models, tokens)];
     await makeAll(smallWork(run), training, { task: "test" });
     const evaluated = async (choices = {}) => {

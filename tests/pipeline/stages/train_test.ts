@@ -43,7 +43,15 @@ async function train(
       await Deno.link(`${folder}/run/${name}/${file}`, `${run}/${name}/${file}`);
     }
   }
-  const graph = [...given, ...await trainNodes(configuration, [0, 1].map(expertTarget), [], train)];
+  const graph = [
+    ...given,
+    ...await trainNodes(
+      configuration,
+      [0, 1].map((expert) => expertTarget(expert, { experts: 2 })),
+      [],
+      train,
+    ),
+  ];
   return await makeAll({ ...smallWork(run, events), signal: options.signal }, graph, {
     task: "test",
     ...options,

@@ -41,7 +41,7 @@ async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Prom
   });
   const { nodes } = await partitionGraph(work.run, configuration);
   const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
-  const models = [expertTarget(0), expertTarget(1), denseTarget("batch")];
+  const models = [expertTarget(0, { experts: 2 }), expertTarget(1, { experts: 2 }), denseTarget("batch")];
   await makeAll(work, [...nodes, ...await trainNodes(configuration, models, tokens)], { task: "test" });
   await writeRunConfiguration(work.run, configuration);
 }

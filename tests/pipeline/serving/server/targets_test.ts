@@ -47,7 +47,7 @@ Deno.test("findTargets() finds who answers each prompt: by its route, by name, o
     [{ model: "mixture@2", reroute: 3 }, [2, 0], [[2], [0]]],
   ];
   for (const [asked, models, answering] of cases) {
-    const routing = (await find(asked)).map(routingOf);
+    const routing = (await find(asked)).map((target) => routingOf(target, 3));
     assertEquals(routing.map(({ expert, model }) => expert ?? model), models);
     const experts = routing.map(({ answering }) => answering?.map(({ expert }) => expert) ?? null);
     assertEquals(experts, answering ?? [null, null]);
@@ -106,8 +106,8 @@ Deno.test("listModels() lists what can answer, trained and served here or on ano
 Deno.test("routingOf() and routingHeaders() say who answers and by how much, and nothing of what was not routed", () => {
   const route = chooseRoute([3, 1.5, 7], 4);
   const [routed, dense] = [
-    routingOf({ model: 1, route, answering: [] }),
-    routingOf({ model: "dense", route: null, answering: [] }),
+    routingOf({ model: 1, route, answering: [] }, 3),
+    routingOf({ model: "dense", route: null, answering: [] }, 3),
   ];
   assertEquals(routed, {
     ...{ model: "expert-01", expert: 1, margin: 1.5, margin_per_token: 0.5, runner_up: 0 },
