@@ -4,7 +4,7 @@
 import { percent, type Table } from "./html.ts";
 import { colour, type Line, textWidth } from "./theme.ts";
 
-/** A specification in Vega-Lite, without width and style. */
+/** A specification in Vega-Lite, or with `marks` in Vega, without width and style. */
 export type Spec = Record<string, unknown>;
 
 /** A plot. */

@@ -47,7 +47,9 @@ export async function drawPlot(
     (_method, _level, words: unknown[]) => onWarning?.(`plot ${plot.id}: ${words.join(" ")}`),
   );
   // The type of a specification is open; Vega-Lite checks it and reports what it does not know.
-  const compiled = compile(spec as unknown as TopLevelSpec, { logger }).spec;
+  const compiled = "marks" in spec
+    ? spec as unknown as vega.Spec
+    : compile(spec as unknown as TopLevelSpec, { logger }).spec;
   const view = new vega.View(vega.parse(compiled), { renderer: "none", logger });
   vega.resetSVGDefIds();
   const svg = await view.toSVG();

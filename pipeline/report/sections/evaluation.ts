@@ -9,6 +9,7 @@ import { lacking, type RunRecord } from "../read.ts";
 import { COMPARED, type Line, wayLine, wayName } from "../theme.ts";
 import { mixingPlots, reliabilityPlots } from "./mixing.ts";
 import { prefixPlots, routedByPlot } from "./prefixes.ts";
+import { branchSegments } from "./tree.ts";
 
 /** Experts up to which their shares of the text stand below them. */
 const FEW_EXPERTS = 8;
@@ -69,10 +70,11 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
   });
 }
 
-/** Plots the mixture against dense on the text that is routed to each expert. */
+/** Plots the mixture against dense on the text that is routed to each expert, or to each of what else segments are of. */
 export function segmentPlot(
-  { segments, scores, experts }: Evaluation,
+  { segments, scores, experts }: Pick<Evaluation, "segments" | "scores" | "experts">,
   compared: readonly (typeof COMPARED)[number][] = COMPARED,
+  part = "expert",
 ): Plot {
   const ways = compared.filter((way) => scores[way] !== undefined);
   const few = segments.length <= FEW_EXPERTS;
@@ -80,11 +82,11 @@ export function segmentPlot(
     id: "segments",
     title: "Perplexity by routed segment",
     about:
-      `Held-out text by the expert that it is routed to: that expert against the dense model on the same sequences. Nothing balances the experts' shares of the sequences, which stand ${
+      `Held-out text by the ${part} that it is routed to: the mixture against the dense model on the same sequences. Nothing balances the shares of the sequences, which stand ${
         few ? "below them" : "in the numbers"
       }.`,
     ...bars({
-      title: few ? "expert, and its share of the sequences" : "expert",
+      title: few ? `${part}, and its share of the sequences` : part,
       y: PERPLEXITY,
       values: segments.flatMap(({ expert, share, perplexity }) =>
         ways.map((way) => ({
@@ -179,7 +181,7 @@ export const evaluation: Section<RunRecord> = {
   text: ({ evaluation, routes }) => evaluation && summary(evaluation, routes),
   plots: ({ evaluation, routes }) => {
     if (!evaluation) return null;
-    const { experts, gains, segments, sources, scores, routedBy } = evaluation;
+    const { experts, levels, gains, segments, sources, scores, routedBy } = evaluation;
     const lines = COMPARED.filter((way) => scores[way])
       .map((way) => ({ ...wayLine(way, experts), of: ({ perplexity }: Source) => perplexity[way] }));
     const counts = {
@@ -191,6 +193,10 @@ export const evaluation: Section<RunRecord> = {
       gains.length > 0 && gainPlot(evaluation),
       experts > 1 && segments.some(({ perplexity }) => perplexity.mixture !== null) &&
       segmentPlot(evaluation),
+      levels && {
+        ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),
+        ...{ id: "perplexity-by-branch", title: "Perplexity by branch" },
+      },
       sources.length > 1 && sourcePlot(sources, lines, "Perplexity of", counts),
       experts > 1 && routes && prefixPlots(evaluation),
       experts > 1 && [reliabilityPlots(evaluation), mixingPlots(evaluation)],

@@ -7,6 +7,7 @@ import { foldedTable, markup, percent, plural, rounded, sourceName } from "../ht
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
 import { colour, HEAT_OPACITY } from "../theme.ts";
+import { treemapPlot } from "./tree.ts";
 
 /** Sequences of an expert's part, by source. */
 type Sources = Readonly<Record<string, number>>;
@@ -126,11 +127,12 @@ export const partition: Section<RunRecord> = {
   title: "Partition",
   missing: (run) => [!run.partition && lacking(run, "The partition", "partition")],
   text: ({ partition }) => partition && partitionText(partition),
-  plots: ({ partition }) => {
+  plots: ({ partition, config: { configuration: { levels } } }) => {
     if (!partition || partition.parts.length === 1) return null;
     const balanced = isBalanced(partition), sources = partSources(partition);
     const several = new Set(sources.flatMap(Object.keys)).size > 1;
-    return [sharePlot(partition, balanced), several && heatPlot(sources, balanced)];
+    const tree = levels.length > 0 && treemapPlot(partition, levels);
+    return [tree, sharePlot(partition, balanced), several && heatPlot(sources, balanced)];
   },
   tables: ({ partition }) => {
     const rows = partition?.parts.map(({ expert, train, test }) => [

@@ -1,4 +1,12 @@
-import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes, fail } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertStringIncludes,
+  fail,
+} from "@std/assert";
 import { curves, dots, type Plot } from "../../../pipeline/report/charts.ts";
 import { drawPlot } from "../../../pipeline/report/draw.ts";
 import { overheadPlot } from "../../../pipeline/report/sections/costs.ts";
@@ -12,6 +20,9 @@ import { mixingPlots, reliabilityPlots } from "../../../pipeline/report/sections
 import { heatPlot, sharePlot } from "../../../pipeline/report/sections/partition.ts";
 import { prefixPlots, routedByPlot } from "../../../pipeline/report/sections/prefixes.ts";
 import { trainingPlots } from "../../../pipeline/report/sections/training.ts";
+import { branchSegments, treemapPlot } from "../../../pipeline/report/sections/tree.ts";
+import type { PartitionRecord } from "../../../pipeline/report/read.ts";
+import type { ExpertPart } from "../../../pipeline/stages/parts.ts";
 import { colour, wayLine } from "../../../pipeline/report/theme.ts";
 import { evaluationOf, routedByOf, SHAPE } from "./support.ts";
 
@@ -117,6 +128,32 @@ Deno.test("names that every object has are drawn, long ones are cut, and hostile
 Deno.test("heatPlot() counts shares of each source over the experts, the largest first", () => {
   const { table } = heatPlot([{ s0: 3, s1: 0 }, { s0: 1, s1: 8 }], true);
   assertEquals(table.rows, [["s1", 8, "0.0%", "100.0%"], ["s0", 4, "75.0%", "25.0%"]]);
+});
+
+Deno.test("the map of a tree draws each expert as large as its share, and branches have the mean NLL of their experts", async () => {
+  const side = (sequences: number, source: string) =>
+    ({ sequences, sources: { [source]: { sequences, tokens: 1 } } }) as unknown as ExpertPart["train"];
+  const parts = [40, 10, 20, 30].map((held, expert) => ({
+    ...{ expert, train: side(25, `s${expert}`), test: side(held, "any") },
+  })) as ExpertPart[];
+  const plot = treemapPlot({ experts: 4, parts, train: {}, test: {} } as PartitionRecord, [2, 2]);
+  const svg = await draw(plot), areas = boxes(svg, "heat").map(({ width, height }) => width * height);
+  const whole = areas.reduce((a, b) => a + b);
+  assertEquals(areas.length, 4);
+  [0.4, 0.1, 0.2, 0.3].forEach((share, e) => assert(Math.abs(areas[e] / whole - share) < 0.02, `${areas}`));
+  for (const label of ["0: 50.0%", "1.1", "s3"]) assertStringIncludes(svg, `>${label}<`);
+  assertEquals(
+    plot.table.rows,
+    [[0, 2, "50.0%", "s0 50%, s1 50%"], [1, 2, "50.0%", "s2 50%, s3 50%"]].map((row) => row.map(String)).map((
+      [a, b, ...c],
+    ) => [a, Number(b), ...c]),
+  );
+  const branches = branchSegments({ ...evaluation, levels: [2, 2] });
+  const nll = (e: number) =>
+    Math.log(evaluation.segments[e].perplexity.dense!) * evaluation.segments[e].tokens;
+  const tokens = evaluation.segments[2].tokens + evaluation.segments[3].tokens;
+  assertAlmostEquals(branches[1].perplexity.dense!, Math.exp((nll(2) + nll(3)) / tokens), 1e-9);
+  assertEquals([branches.length, branches[1].expert, branches[1].tokens], [2, 1, tokens]);
 });
 
 Deno.test("trainingPlots() thins curves to means, and keeps where they end", () => {
