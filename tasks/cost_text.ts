@@ -106,6 +106,7 @@ function weightsTable(cost: Cost): string {
   const routes = mixture.routers > 0;
   const times = (larger.parameters / parameters.expert).toFixed(2);
   const largerNote = `: ${times} times an expert, ${count(larger.tokens)} tokens`;
+  const routersNote = `, ${count(mixture.routers)} of them`;
   const switchNote = `, ${tokenwise.model.switch!.experts} experts in every layer`;
   const row = (name: string, weights: number, [steps, batch]: number[], model: ModelConfig, note = "") => [
     ...[name, weights, `${count(steps)} x ${batch}`, shape(model) + note],
@@ -114,14 +115,7 @@ function weightsTable(cost: Cost): string {
   return table(
     "| weights | steps x batch | shape",
     presentRows([
-      routes &&
-      row(
-        "router",
-        parameters.router,
-        [routerSteps, routerBatch],
-        router,
-        `, ${count(mixture.routers)} of them`,
-      ),
+      routes && row("router", parameters.router, [routerSteps, routerBatch], router, routersNote),
       row("expert", parameters.expert, [steps, batch], expert),
       ...adopted.map(({ expert, parameters, shape: own, from }) => [
         ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],

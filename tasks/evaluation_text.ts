@@ -151,13 +151,8 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
   };
   const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;
   const rows = shown.map(({ expert, sequences, share, tokens, perplexity: by }) => [
-    ...[
-      withPath(expert, expertPath(expert, levels)),
-      sequences,
-      percent(share),
-      tokens,
-      perplexity(by.mixture),
-    ],
+    ...[withPath(expert, expertPath(expert, levels)), sequences, percent(share), tokens],
+    perplexity(by.mixture),
     ...baselines.flatMap((way) => [perplexity(by[way]), compared(by.mixture, by[way])]),
   ]);
   const titles = baselines.flatMap((way) => [way, "mixture is"]);

@@ -27,6 +27,8 @@ const SCHEMA = v.looseObject({
   vocabulary: POSITIVE,
   /** Id of the token that closes a document. */
   eos: count,
+  /** Widths of the levels of a tree. */
+  levels: v.optional(v.array(v.pipe(POSITIVE, v.minValue(2)))),
 });
 
 /**

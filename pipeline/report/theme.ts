@@ -77,12 +77,8 @@ export function wayLine(way: Way, times: number | string): Line {
 /** Gives the line of an expert, in a tree with its path; colours repeat after eight. */
 export function expertLine(expert: number, path?: string): Line {
   const dash = EXPERT_DASHES[Math.floor(expert / 4) % EXPERT_DASHES.length];
-  return {
-    name: withPath(`expert ${expert}`, path),
-    colour: colour(`e${expert % EXPERT_COLOURS}`),
-    dash,
-    width: 1.5,
-  };
+  const name = withPath(`expert ${expert}`, path);
+  return { name, colour: colour(`e${expert % EXPERT_COLOURS}`), dash, width: 1.5 };
 }
 
 /** Advances in em, as in a wide sans-serif font. */

@@ -61,23 +61,26 @@ export const PARTITIONER = section("Routers", {
 
 const TREE = /^\d+(x\d+)+$/;
 
+/** Counts the experts of a tree. */
+export const countExperts = (levels: readonly number[]): number =>
+  levels.reduce((product, wide) => product * wide, 1);
+
 /**
  * Reads experts that are written by levels, as `16x16`, as their number and the widths of the levels. A number alone, or one level of
  * that number, means that there are no levels.
  */
 export function withLevels<Value extends Record<string, unknown>>(values: Value): Value {
   const { experts, levels } = values;
-  const product = (levels: number[]) => levels.reduce((product, wide) => product * wide, 1);
   if (typeof experts === "string" && TREE.test(experts)) {
     const own = experts.split("x").map(Number);
     if (levels !== undefined && String(levels) !== "" && String(levels) !== String(own)) {
       const must = say`${setting("levels")} must be theirs: they are ${String(levels)}`;
       throw new InputError(say`Cannot make ${experts} experts as ${must}`);
     }
-    return { ...values, experts: product(own), levels: own };
+    return { ...values, experts: countExperts(own), levels: own };
   }
   if (experts === undefined && levels === undefined) return values;
   if (!Array.isArray(levels) || levels.length === 0) return { ...values, levels: [] };
-  const number = experts ?? product(levels);
+  const number = experts ?? countExperts(levels);
   return { ...values, experts: number, levels: levels.length === 1 && levels[0] === number ? [] : levels };
 }

@@ -7,7 +7,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, FIELDS } from "./configuration.ts";
 import { valuesOf } from "./field.ts";
-import { withLevels } from "./partitioner.ts";
+import { countExperts, withLevels } from "./partitioner.ts";
 import { findPreset } from "./presets.ts";
 
 /** Reports where a configuration's values come from; later ones win. */
@@ -80,7 +80,7 @@ function checkTogether(configuration: Configuration): void {
 
 /** Throws an `InputError` for a tree that cannot be. */
 function checkLevels({ levels, experts, partitioner }: Configuration): void {
-  const product = levels.reduce((product, wide) => product * wide, 1);
+  const product = countExperts(levels);
   if (levels.length === 0 || product === experts && ["em", "ctbm"].includes(partitioner)) return;
   const rule = product === experts
     ? say`${setting("partitioner")} must be em or ctbm: it is ${partitioner}`

@@ -104,13 +104,8 @@ export async function evaluateNode(
   });
   const { documents, sequences, tokens } = evaluation;
   making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, scores!, evaluation));
-  making.wrote(
-    RESULT,
-    await writeAtomic(
-      `${making.folder}/${RESULT}`,
-      jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} }),
-    ),
-  );
+  const result = jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} });
+  making.wrote(RESULT, await writeAtomic(`${making.folder}/${RESULT}`, result));
   return { documents, sequences, tokens };
 }
 

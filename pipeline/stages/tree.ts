@@ -68,7 +68,7 @@ function createPartitioner({ configuration: { experts, levels, prefix, rounds } 
       }
       const results = branches.map((branch) => manifest(partitionerNode(branch)).result);
       const known = (await readDescription(`${folder}/root`))!;
-      await writeDescription(folder, Object.assign(known, { kind: "tree", experts, levels }));
+      await writeDescription(folder, { ...known, kind: "tree", experts, levels });
       return { ...results[0], routers: treeHash(levels, results.map(({ routers }) => String(routers))) };
     }),
   };

@@ -3,6 +3,8 @@
  * branches, and so on; those of the last level are the experts.
  */
 
+import { countExperts } from "../../settings/partitioner.ts";
+
 /** A branch that is split further; the first is the root. */
 export interface Branch {
   /** Its name: `root`, `branch-02`, `branch-02.05`. */
@@ -24,7 +26,7 @@ export const branchName = (path: readonly number[]): string =>
 /** Lists all branches of a tree, the root first and each level after the one before, by the branches of each level. */
 export function branchesOf(levels: readonly number[]): Branch[] {
   const branches: Branch[] = [];
-  let paths: number[][] = [[]], leaves = levels.reduce((product, wide) => product * wide, 1);
+  let paths: number[][] = [[]], leaves = countExperts(levels);
   for (const experts of levels) {
     paths.forEach((path, i) =>
       branches.push({ name: branchName(path), path, experts, first: i * leaves, leaves })

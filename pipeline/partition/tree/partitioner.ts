@@ -7,10 +7,10 @@
  *     branch-02/ …         those of the levels below, by their paths
  */
 
-import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
 import { takeColumns } from "../../rows/columns.ts";
 import { sha256 } from "../../run/files.ts";
+import { countExperts } from "../../settings/partitioner.ts";
 import { ctbm } from "../ctbm/partitioner.ts";
 import { em } from "../em/partitioner.ts";
 import { readDescription } from "../folder.ts";
@@ -34,7 +34,7 @@ export const tree: PartitionerWork = {
     for (const { name } of branchesOf(levels)) {
       hashes.push((await (await workIn(`${folder}/${name}`)).identify(`${folder}/${name}`)).sha256);
     }
-    return { sha256: treeHash(levels, hashes), experts: expertsOf(levels), levels };
+    return { sha256: treeHash(levels, hashes), experts: countExperts(levels), levels };
   },
 };
 
@@ -42,16 +42,13 @@ export const tree: PartitionerWork = {
 export const treeHash = (levels: readonly number[], hashes: readonly string[]): string =>
   sha256([levels.join("x"), ...hashes].join("\n"));
 
-const LEVELS = v.pipe(v.array(v.pipe(v.number(), v.safeInteger(), v.minValue(2))), v.minLength(2));
-const expertsOf = (levels: readonly number[]) => levels.reduce((product, wide) => product * wide, 1);
 const workIn = async (folder: string): Promise<PartitionerWork> =>
   (await readDescription(folder))?.kind === "ctbm" ? ctbm : em;
 
 async function levelsIn(folder: string): Promise<number[]> {
-  const description = await readDescription(folder);
-  const levels = (description as { levels?: unknown } | null)?.levels;
-  if (v.is(LEVELS, levels) && expertsOf(levels) === description!.experts) return levels;
-  const fact = `they are ${JSON.stringify(levels)} for ${description?.experts} experts`;
+  const { levels = [], experts } = await readDescription(folder) ?? {};
+  if (levels.length > 1 && countExperts(levels) === experts) return levels;
+  const fact = `they are ${JSON.stringify(levels)} for ${experts} experts`;
   throw new InputError(
     `Cannot open the tree "${folder}" as its levels must be widths whose product is the number of experts: ${fact}`,
     { where: `${folder}/partitioner.json` },
@@ -77,7 +74,7 @@ export function treeOf(
   opened: ReadonlyMap<string, Partitioner>,
   beam = 1,
 ): Partitioner {
-  const root = opened.get("root")!, experts = expertsOf(levels), branches = branchesOf(levels);
+  const root = opened.get("root")!, experts = countExperts(levels), branches = branchesOf(levels);
   const last = new Set<Partitioner>(); // on the device
   const costsIn = async (
     name: string,

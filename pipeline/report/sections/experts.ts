@@ -10,6 +10,7 @@ import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 import type { Samples } from "../samples.ts";
 import { expertLine } from "../theme.ts";
+import { sourcesIn } from "./tree.ts";
 
 /** Most sources that are listed, and most experts whose texts are shown. */
 const MOST_SOURCES = 6;
@@ -46,10 +47,7 @@ function expertHtml(
   const { expert, terms, likeliest, leastLikely } = name;
   const { name: label, colour } = expertLine(expert, expertPath(expert, levels));
   const title = terms.slice(0, CALLED_WORDS).map(({ text }) => text).join(", ");
-  const sources = Object.entries(train.sources)
-    .map(([source, { sequences }]) => [sourceName(source), sequences / Math.max(1, train.sequences)] as const)
-    .filter(([, share]) => share >= 0.005)
-    .sort(([, a], [, b]) => b - a);
+  const sources = sourcesIn([{ train }]).filter(([, share]) => share >= 0.005);
   const listed = sources.slice(0, MOST_SOURCES).map(([source, share]) => `${source} ${percent(share, 0)}`)
     .join(", ");
   const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map((

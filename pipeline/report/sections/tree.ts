@@ -2,6 +2,7 @@
 
 import type { Evaluation } from "../../evaluation/evaluation.ts";
 import { branchesOf, expertPath } from "../../partition/tree/branches.ts";
+import type { ExpertPart } from "../../stages/parts.ts";
 import type { Plot, Spec } from "../charts.ts";
 import { percent, sourceName } from "../html.ts";
 import type { PartitionRecord } from "../read.ts";
@@ -14,8 +15,8 @@ const MOST_SOURCES = 4; // of a branch in the table
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 const nameOf = (path: readonly number[]) => path.join(".") || "all";
 
-/** Lists the sources of some parts, the largest first, with their shares. */
-function sourcesIn(parts: PartitionRecord["parts"]): [source: string, share: number][] {
+/** Lists the sources of the training text of some parts, the largest first, with their shares. */
+export function sourcesIn(parts: readonly Pick<ExpertPart, "train">[]): [source: string, share: number][] {
   const all = parts.flatMap(({ train }) => Object.entries(train.sources)),
     total = sum(all.map(([, own]) => own.sequences));
   const counts = [...Map.groupBy(all, ([source]) => source)].map((

@@ -82,10 +82,9 @@ export async function respond(
   const headers = routingHeaders(routing);
   if (!request.stream) {
     const choices = await Promise.all(
-      texts.map(async (pieces, index) => ({
-        index,
-        ...await wholeChoice(pieces, wanted[index], shape, experts),
-      })),
+      texts.map(async (pieces, index) => {
+        return { index, ...await wholeChoice(pieces, wanted[index], shape, experts) };
+      }),
     );
     return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
   }
