@@ -49,7 +49,7 @@ export function treemapPlot({ parts, test }: PartitionRecord, levels: readonly n
     title: "Branches of the tree",
     about:
       `Each rectangle is an expert, named by its path, within its branches; as large as its share of the ${text} sequences, \
-the darker the more of its training text is of one source, which it names.`,
+and coloured the stronger, the more of its training text is of one source, which it names.`,
     spec: () => treemapSpec([...nodes, ...leaves]),
     table: {
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
