@@ -5,7 +5,7 @@
  */
 
 import { task, type TaskReference } from "../kernels/mod.ts";
-import { withPath } from "../pipeline/partition/mod.ts";
+import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { changesText } from "../pipeline/stages/documents.ts";

@@ -6,7 +6,7 @@
 
 import type { CostDevice } from "../pipeline/cost/mod.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
-import { withPath } from "../pipeline/partition/mod.ts";
+import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import type {
   Estimate,
