@@ -72,41 +72,34 @@ export function evaluationText(
     ...routes ? [] : ["the true label of a text chooses its expert; no prompt has one"],
     "",
     table(
-      "| perplexity | 95% interval | NLL/token",
-      ways.map((way) => [names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)]),
+      `| perplexity | 95% interval | NLL/token${clean ? ` | ${clean.documents} clean documents` : ""}`,
+      ways.map((way) => [
+        ...[names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)],
+        ...clean ? [fit(clean.scores[way]!).join(", ")] : [],
+      ]),
     ),
     below(
       `perplexity: e to the power of NLL/token, so lower is better; 95% interval: by ${count(resamples)} ` +
         `bootstrap draws of documents; NLL/token: nats for a predicted token; ${BEST}: every sequence by the ` +
-        "expert that predicts it best; random: the mean of all experts",
+        "expert that predicts it best; random: the mean of all experts" +
+        (clean
+          ? "; clean documents: no 13 words in a row stand in training text, and no training document is nearly equal"
+          : ""),
     ),
     "",
     ...gains.length === 0 ? [worded(noGains)] : gains.map((gain) => {
-      if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}`;
+      const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
+      const onClean = own ? `; on clean documents ${gainText(own)}` : "";
+      if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}${onClean}`;
       const { side, ...values } = sideOf(gain);
       const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
-      return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})`;
+      return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})${onClean}`;
     }),
-    ...clean ? cleanText(clean) : [],
     text,
     "",
     ...few ? [few] : [],
     `run folder: ${run}`,
   ].join("\n");
-}
-
-/** Lays out perplexities and gains on the clean held-out documents. */
-function cleanText({ documents, scores, gains }: SomeFigures): string[] {
-  const ways = SHOWN_WAYS.filter((way) => scores[way]);
-  return [
-    "",
-    table(
-      `clean: ${counted(documents, "held-out documents")} | perplexity | 95% interval`,
-      ways.map((way) => [way === "oracle" ? BEST : way, ...fit(scores[way]!)]),
-    ),
-    below("clean: no 13 words in a row stand in training text, and no training document is nearly equal"),
-    ...gains.map((gain) => `against ${gain.baseline}: ${gainText(gain)}`),
-  ];
 }
 
 /** Reports that a part of the models is scored, how far all are, and what puts them together. */

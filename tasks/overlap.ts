@@ -4,7 +4,7 @@
  *   deno task overlap --run runs/a --against data/arc_easy.jsonl
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { findOverlap, overlapSentence, overlapTables } from "../pipeline/stages/mod.ts";
+import { findOverlap, overlapLine, overlapTables } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { lines, table } from "./layout.ts";
 import { take } from "./options.ts";
@@ -16,13 +16,15 @@ export const TASK = await defineTask({
     against: field.paths({
       default: [],
       help:
-        "file of texts, or TASK.jsonl of questions: also print which share 13 or 8 words in a row with training text; repeatable",
+        "file of texts: also print which share 13 or 8 words in a row with training text; repeatable; unless given, published questions that the run was asked",
     }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const found = await findOverlap(options, { signal, onEvent });
     const tables = overlapTables(found).map(({ title, head, rows }) => `\n${title}\n${table(head, rows)}`);
     const all = `all pairs   ${options.run}/overlap.arrow`;
-    print({ run: options.run, ...found }, lines(tables, `\noverlap     ${overlapSentence(found)}`, all));
+    const isNone = Object.keys(found.against).length === 0;
+    const none = isNone && "named texts none: no published questions were asked, and --against names no file";
+    print({ run: options.run, ...found }, lines(tables, `\noverlap     ${overlapLine(found)}`, all, none));
   },
 }, import.meta);

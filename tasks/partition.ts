@@ -29,8 +29,8 @@ export const TASK = await defineTask({
     }
     const summary = await partition({ ...options, sources }, { signal, onEvent });
     if (!options.overlap) return print(summary, summaryText(summary));
-    const { findOverlap, overlapSentence } = await import("../pipeline/stages/overlap.ts");
+    const { findOverlap, overlapLine } = await import("../pipeline/stages/overlap.ts");
     const overlap = await findOverlap({ run: summary.run }, { signal, onEvent });
-    print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapSentence(overlap)}`);
+    print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapLine(overlap)}`);
   },
 }, import.meta);

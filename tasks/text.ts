@@ -57,6 +57,8 @@ export function summaryText(summary: PartitionSummary): string {
   const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
     `${sourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`
   );
+  const leftOut = Object.entries(dropped ?? {}).map(([reason, documents]) => `${count(documents)} ${reason}`)
+    .join(", ");
   const last = rounds.at(-1)?.nmi;
   const inLast = typeof last === "number" &&
     `; ${last.toFixed(3)} in the last of ${counted(rounds.length, "rounds")}`;
@@ -76,16 +78,10 @@ export function summaryText(summary: PartitionSummary): string {
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${shared}`,
     held.length > 0 && `held out         ${held.slice(0, MOST_HELD_OUT).join("; ")}`,
-    dropped !== undefined && `left out         ${leftOut(dropped)}; text/dropped.arrow lists them`,
+    dropped !== undefined && `left out         ${leftOut || "nothing"}; text/dropped.arrow lists what`,
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   );
-}
-
-/** Reports how many documents were left out, and why. */
-function leftOut({ exact = 0, near = 0, passage = 0 }: Record<string, number>): string {
-  const parts = [counted(exact, "exact duplicates"), counted(near, "near-duplicates")];
-  return `${parts.join(", ")}, ${counted(passage, "documents")} with a passage of a named text`;
 }
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */

@@ -9,9 +9,10 @@ import { columnNames, columnOf, readArrow, toTable, writeArrowFile } from "../ro
 import { doubles, integers, strings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
 import { type FileRecord, unreadable } from "../run/files.ts";
-import { SHOWN_WAYS, type Way } from "./evaluation.ts";
+import type { Drawing } from "./bootstrap.ts";
+import { type Evaluation, SHOWN_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
-import type { Sums } from "./tables.ts";
+import { figuresOf, type Sums } from "./tables.ts";
 
 /**
  * What held-out documents came to, a row per document in the order of their first sequences `[rows]`: ids, label of the first sequence,
@@ -77,4 +78,25 @@ export async function readDocumentScores(path: string): Promise<DocumentScores> 
   }
   const document = integers(column("document"), BigUint64Array);
   return { document, source: strings(column("source")), ...counts, nll };
+}
+
+/** What some held-out documents come to, and their number. */
+export type SomeFigures = Pick<Evaluation, "scores" | "gains"> & { documents: number };
+
+/** Computes the figures of those documents whose ids are wanted; undefined where there is none. */
+export async function figuresOn(
+  { document, tokens, nll }: DocumentScores,
+  isWanted: (id: bigint) => boolean,
+  drawing: Drawing,
+): Promise<SomeFigures | undefined> {
+  const isKept = (_: unknown, row: number) => isWanted(document[row]);
+  const kept = Object.fromEntries(Object.entries(nll).map(([way, values]) => [way, values.filter(isKept)]));
+  const documents = kept.mixture.length;
+  if (documents === 0) return undefined;
+  const { score, gains } = await figuresOf(
+    { tokens: Float64Array.from(tokens.filter(isKept)), nll: kept },
+    drawing,
+  );
+  const scores = Object.fromEntries(Object.keys(kept).map((way) => [way, score(way)]));
+  return { documents, scores, gains: gains("mixture") };
 }

@@ -20,7 +20,7 @@ import {
   ZERO_SHOT,
 } from "../graph/places.ts";
 import { expertNames } from "../stages/names.ts";
-import { overlapState, readOverlap } from "../stages/overlap_result.ts";
+import { overlapState, readOverlap } from "../stages/overlap.ts";
 import { type ExpertPart, onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
 import { remedyOf } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";

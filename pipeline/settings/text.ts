@@ -59,7 +59,7 @@ export const TEXT = section("Text", {
   decontaminate: paths({
     default: [],
     help:
-      "file of texts, or TASK.jsonl of questions: leave out training documents that share 13 words in a row with it",
+      "file of texts, such as a benchmark: leave out training documents that share 13 words in a row with it",
   }),
   splitGroups: flag({
     help: say`keep documents that are nearly equal together, all held out or none, as ${

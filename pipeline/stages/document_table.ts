@@ -4,7 +4,7 @@
  * @module
  */
 
-import { columnOf, type RecordBatch, toTable } from "../rows/arrow.ts";
+import { columnOf, readArrow, type RecordBatch, toTable } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 
 /** A row: what is known of a document. Each table has some of the columns. */
@@ -70,4 +70,9 @@ export function documentRows<Name extends Column>(
     (_, row) =>
       Object.fromEntries(names.map((name, i) => [name, columns[i][row]])) as Pick<DocumentRow, Name>,
   );
+}
+
+/** Reads these columns of all rows of a table in a file. */
+export async function* readDocumentRows<Name extends Column>(path: string, names: readonly Name[]) {
+  for await (const batch of readArrow(path, path)) yield* documentRows(batch, names);
 }

@@ -1,200 +1,222 @@
 /**
- * Finds documents that are equal or nearly so: a node for every block, which hashes its documents, and one that joins them. Of documents
- * that have a side, the former also hashes runs of 13 words.
+ * Finds what documents have in common. A node for each block, or each file that is named, hashes its documents into tables; other nodes join
+ * these.
  *
- *     FOLDER/hashes/BLOCK/   bands.u32: a table of the bands of documents, and of their whole texts; train.u32 and test.u32: tables of
- *                            the runs of both sides; words.u32: of each document its words if it is held out, else 0
- *     FOLDER/pairs/          pairs.f64: of each pair the numbers of its documents, which count through all blocks, whether their texts
- *                            are equal, and their Jaccard index
+ *     FOLDER/BLOCK/   KIND-train.u32 and KIND-test.u32: tables of one kind of hashes, of the documents of both sides
  *
  * @module
  */
 
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { indexOfText } from "../random.ts";
+import { basename } from "node:path";
+import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { readAt } from "../rows/ipc/messages.ts";
-import { writeAll, writeAtomic } from "../run/files.ts";
-import { readVerified, verifyFile } from "../run/verified.ts";
-import type { Block } from "../text/blocks.ts";
-import { type BlockTable, joinTables, Table } from "../text/overlap/hash_tables.ts";
-import { PASSAGE } from "../text/overlap/passages.ts";
-import { hashBands, jaccard, listShingles, NEAR } from "../text/overlap/shingles.ts";
-import { hashRuns, hashWords } from "../text/overlap/word_hashes.ts";
-import type { Document } from "../text/readers.ts";
-import type { GraphOf } from "./stage.ts";
-import { hashText } from "./text.ts";
+import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../run/files.ts";
+import { verifyFile } from "../run/verified.ts";
+import { type Entry, type Joined, joinTables, tableBytes } from "../text/overlap/hash_tables.ts";
+import { hashBands, jaccard, NEAR, SHINGLE } from "../text/overlap/shingles.ts";
+import { type Hashes, hashRuns, hashText, hashWords, listRuns } from "../text/overlap/word_hashes.ts";
+import { type Document, readDocuments, readRecords } from "../text/readers.ts";
+import { SIDES } from "./parts.ts";
 
-const [BANDS, PAIRS] = ["bands.u32", "pairs.f64"];
-/** Files of a block about passages. */
-export const [TRAIN_RUNS, TEST_RUNS, WORDS] = ["train.u32", "test.u32", "words.u32"];
+/** Words in a run that leaks from one text into another. */
+export const PASSAGE = 13;
+/** A document is compared with at most so many before it that share a band. */
+const MOST_BEFORE = 100;
 
-/** Documents that are looked at. */
-export interface Looked extends GraphOf {
-  /** Stage and folder of the nodes. */
-  stage: string;
-  folder: string;
-  /** What reading a block needs, and reading it. */
-  needs(block: Block): string[];
-  read(block: Block, making: Making): AsyncIterable<Document>;
+/** What is hashed of a document, by kind: its whole text, bands of its shingles, its runs of so many words. */
+const KINDS = {
+  text: (_: Hashes, text: string) => hashText(text),
+  bands: hashBands,
+  13: (words: Hashes) => hashRuns(words, PASSAGE),
+  8: (words: Hashes) => hashRuns(words, 8),
+};
+/** Name of a kind of hashes. */
+export type Kind = keyof typeof KINDS;
+
+/** Documents that a node hashes. Those without a side are for training. */
+export interface Hashed extends Pick<Node, "name" | "needs" | "settings"> {
+  kinds: readonly Kind[];
+  read(making: Making): AsyncIterable<Document>;
 }
-
-/** Names the node of a block's hashes, and that of all pairs. */
-export const hashNode = ({ folder }: Looked, { name }: Block): string => `${folder}/hashes/${name}`;
-export const pairNode = ({ folder }: Looked): string => `${folder}/pairs`;
 
 /** Two documents that have something in common, by their numbers. */
 export interface Pair {
+  /** A training document. */
   one: number;
-  /** The later one; of a passage the training document. */
+  /** A later training document, or one that is held out. */
   other: number;
   /** Whether the texts are equal, nearly so, or share a passage. */
   kind: "exact" | "near" | "passage";
-  /** Their Jaccard index, or of the first one's words the share that passages cover. */
+  /** Their Jaccard index, or of the other one's runs of 13 words the share that training text has. */
   share: number;
 }
 
-/** Gives tables of blocks, checked; `size` of a block's result is added to the values of the next one. */
-export async function openTables(
-  looked: Looked,
-  making: Making,
-  file: string,
-  size: "documents" | "testWords",
-): Promise<BlockTable[]> {
-  const tables: BlockTable[] = [];
-  let first = 0;
-  for (const node of looked.blocks.map((block) => hashNode(looked, block))) {
-    const path = `${making.path(node)}/${file}`;
-    await verifyFile(path);
-    tables.push({ path, first });
-    first += Number(making.manifest(node).result[size]);
-  }
-  return tables;
+/** Takes files that are named as held-out documents: of JSON lines and Parquet each record, with all texts in it. */
+export const namedFiles = (folder: string, paths: readonly string[], ...kinds: Kind[]): Promise<Hashed[]> =>
+  Promise.all(paths.map(async (path, i): Promise<Hashed> => {
+    (await openToRead(path)).close(); // or an error that says what is missing
+    return {
+      ...{ name: `${folder}/named/${i}`, needs: [], kinds },
+      settings: { name: basename(path), sha256: (await hashFile(path)).sha256 },
+      async *read() {
+        const texts = /\.(jsonl|ndjson|parquet)\b/.test(path)
+          ? Array.fromAsync(readRecords(path), ({ record }) => joinTexts(record))
+          : Array.fromAsync(readDocuments([path]), ({ text }) => text);
+        const all = await texts.catch(withRemedy("name JSON lines, Parquet or text"));
+        for (const text of all) yield { text, source: "", side: "test" };
+      },
+    };
+  }));
+
+/** Joins the texts in a value, however deep they lie in it. */
+function joinTexts(value: unknown): string {
+  if (typeof value === "string") return value;
+  return value && typeof value === "object" ? Object.values(value).map(joinTexts).join("\n") : "";
 }
 
-/** Writes files of a node. */
-export async function writeFiles(making: Making, files: Record<string, Uint8Array | string>): Promise<void> {
-  for (const [file, data] of Object.entries(files)) {
-    making.wrote(file, await writeAtomic(`${making.folder}/${file}`, data));
-  }
-}
+/** Makes the nodes that hash documents. */
+export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
+  all.map(({ kinds, read, settings, ...node }): Node => ({
+    ...{ ...node, settings: { ...settings, kinds }, revision: 4 },
+    maker: oneByOne(stage, async (making, { emit, signal }) => {
+      const tables = kinds.flatMap((kind) => SIDES.map((side) => ({ kind, side, entries: [] as Entry[] })));
+      let documents = 0;
+      for await (const { text, side: own = "train" } of read(making)) {
+        signal?.throwIfAborted();
+        const words = hashWords(text), value = documents++;
+        for (const { kind, side, entries } of tables) {
+          if (side === own) entries.push({ hashes: KINDS[kind](words, text), value });
+        }
+        if (documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
+      }
+      for (const { kind, side, entries } of tables) {
+        const file = `${kind}-${side}.u32`;
+        making.wrote(file, await writeAtomic(`${making.folder}/${file}`, tableBytes(entries)));
+      }
+      return { documents };
+    }),
+  }));
 
-/** Makes the nodes that find duplicates. */
-export function duplicateNodes(looked: Looked): Node[] {
-  const { text, blocks } = looked;
-  const blockOf = new Map(blocks.map((block) => [hashNode(looked, block), block]));
-  const hashed = oneByOne(
-    looked.stage,
-    (making, work) => hashBlock(looked, blockOf.get(making.node.name)!, making, work),
-  );
-  return [
-    ...blocks.map((block): Node => ({
-      name: hashNode(looked, block),
-      needs: looked.needs(block),
-      settings: { ...text.reading, block: block.name },
-      revision: 3,
-      maker: hashed,
-    })),
-    {
-      name: pairNode(looked),
-      needs: blocks.flatMap((block) => [`${hashNode(looked, block)}:${BANDS}`, ...looked.needs(block)]),
-      settings: { text: hashText(text) },
-      revision: 3,
-      maker: oneByOne(looked.stage, (making, work) => joinBlocks(looked, making, work)),
-    },
-  ];
-}
+/** Documents that nodes have hashed, numbered through all of these, in the hands of a node that compares them. */
+export class Compared {
+  constructor(
+    private readonly making: Making,
+    private readonly nodes: readonly Hashed[],
+    private readonly signal?: AbortSignal,
+  ) {}
 
-async function hashBlock({ stage, read }: Looked, block: Block, making: Making, { emit, signal }: Work) {
-  const [bands, train, test] = [new Table(), new Table(), new Table()], sizes: number[] = [];
-  let testWords = 0;
-  for await (const { text, side } of read(block, making)) {
-    signal?.throwIfAborted();
-    const document = sizes.length, words = hashWords(text), whole = indexOfText(text);
-    bands.add(hashBands(words), document);
-    bands.add(
-      { high: Int32Array.of(Number(whole >> 32n)), low: Int32Array.of(Number(whole & 0xffffffffn)) },
-      document,
+  /** Gives the number of the node of each document. */
+  origins(): number[] {
+    return this.nodes.flatMap(({ name }, i) =>
+      Array(Number(this.making.manifest(name).result.documents)).fill(i)
     );
-    if (side === "train") train.add(hashRuns(words, PASSAGE), document);
-    if (side === "test") test.add(hashRuns(words, PASSAGE), testWords, 1);
-    sizes.push(side === "test" ? words.high.length : 0);
-    testWords += sizes[document];
-    if (sizes.length % 100 === 0) emit({ type: "progress", stage, done: sizes.length, unit: "documents" });
   }
-  await writeFiles(making, {
-    ...{ [BANDS]: bands.bytes(), [TRAIN_RUNS]: train.bytes(), [TEST_RUNS]: test.bytes() },
-    [WORDS]: new Uint8Array(Uint32Array.from(sizes).buffer),
-  });
-  return { documents: sizes.length, testWords };
-}
 
-/** Reads the documents of some numbers, in order. */
-export async function* readNumbers(
-  looked: Looked,
-  making: Making,
-  wanted: ReadonlySet<number>,
-): AsyncGenerator<{ number: number; text: string }> {
-  const sorted = Float64Array.from(wanted).sort();
-  let next = 0, first = 0;
-  for (const block of looked.blocks) {
-    let number = first;
-    first += Number(making.manifest(hashNode(looked, block)).result.documents);
-    for await (const { text } of sorted[next] < first ? looked.read(block, making) : []) {
-      if (sorted[next] === number++) yield { number: sorted[next++], text };
+  /** Opens tables for a join, checked; those of a kind that no node has hashed are none. */
+  async #open(kind: Kind, side: typeof SIDES[number], onRow: Joined["onRow"]): Promise<Joined> {
+    const tables: Joined["tables"] = [];
+    let first = 0;
+    for (const { name } of this.nodes.filter(({ kinds }) => kinds.includes(kind))) {
+      const path = `${this.making.path(name)}/${kind}-${side}.u32`;
+      await verifyFile(path);
+      tables.push({ path, first });
+      first += Number(this.making.manifest(name).result.documents);
+    }
+    return { tables, onRow };
+  }
+
+  /** Reads the documents of some numbers, in order. */
+  async *read(numbers: Iterable<number>): AsyncGenerator<Document & { number: number }> {
+    const sorted = Float64Array.from(numbers).sort();
+    let next = 0, first = 0;
+    for (const { name, read } of this.nodes) {
+      let number = first;
+      first += Number(this.making.manifest(name).result.documents);
+      for await (const document of sorted[next] < first ? read(this.making) : []) {
+        this.signal?.throwIfAborted();
+        if (sorted[next] === number++) yield { ...document, number: sorted[next++] };
+      }
     }
   }
-}
 
-async function joinBlocks(looked: Looked, making: Making, { signal }: Work) {
-  const tables = await openTables(looked, making, BANDS, "documents");
-  const candidates = new Map<number, Set<number>>(), wanted = new Set<number>(); // of each document, those before it
-  await joinTables(tables, undefined, (before, document) => {
-    const own = candidates.get(document) ?? new Set();
-    for (const one of before) {
-      own.add(one);
-      wanted.add(one).add(document);
+  /** Finds the duplicates of training documents. Of equal texts the first alone is compared, so a thousand make a thousand pairs. */
+  async findDuplicates(): Promise<Pair[]> {
+    const pairs: Pair[] = [], copies = new Set<number>(), candidates = new Map<number, Set<number>>();
+    const copy = ([one]: readonly number[], other: number) => {
+      if (one === undefined) return;
+      copies.add(other);
+      pairs.push({ kind: "exact", one, other, share: 1 });
+    };
+    const compare = (before: number[], other: number) => {
+      if (before.length === 0 || copies.has(other)) return;
+      const own = candidates.getOrInsertComputed(other, () => new Set());
+      for (const one of before.slice(-MOST_BEFORE)) own.add(one);
+    };
+    for (const [kind, onRow] of [["text", copy], ["bands", compare]] as const) {
+      const trained = await this.#open(kind, "train", (before, other) => {
+        onRow(before, other);
+        if (!copies.has(other)) before.push(other);
+      });
+      await joinTables([trained, await this.#open(kind, "test", onRow)], this.signal);
     }
-    candidates.set(document, own);
-  }, signal);
-  const path = `${making.folder}/shingles.f64`; // on disk while documents are compared
-  using file = await Deno.open(path, { read: true, write: true, createNew: true });
-  const known = new Map<number, { text: bigint; from: number; size: number }>();
-  let end = 0;
-  for await (const { number, text } of readNumbers(looked, making, wanted)) {
-    signal?.throwIfAborted();
-    const bytes = new Uint8Array(listShingles(hashWords(text)).buffer);
-    known.set(number, { text: indexOfText(text), from: end, size: bytes.length });
-    await writeAll(file, bytes, path);
-    end += bytes.length;
+    for await (const pair of this.#verify(candidates)) pairs.push(pair);
+    return pairs.sort((a, b) => a.other - b.other || a.one - b.one);
   }
-  const pairs: Pair[] = [];
-  for (const [other, before] of candidates) {
-    for (const one of before) {
-      const both = [known.get(one)!, known.get(other)!], isEqual = both[0].text === both[1].text;
-      const [a, b] = both.map(({ from, size }) =>
-        new Float64Array(readAt(file, from, isEqual ? 0 : size).buffer)
-      );
-      const share = isEqual ? 1 : jaccard(a, b);
-      if (share >= NEAR) pairs.push({ one, other, kind: isEqual ? "exact" : "near", share });
-    }
-  }
-  await Deno.remove(path);
-  const rows = pairs.sort((a, b) => a.other - b.other || a.one - b.one).flatMap((
-    { one, other, kind, share },
-  ) => [
-    ...[one, other, Number(kind === "exact"), share],
-  ]);
-  await writeFiles(making, { [PAIRS]: new Uint8Array(Float64Array.from(rows).buffer) });
-  return { candidates: candidates.size, pairs: pairs.length };
-}
 
-/** Reads all pairs, by the later document. */
-export async function readPairs(looked: Looked, { path }: Making): Promise<Pair[]> {
-  const numbers = new Float64Array((await readVerified(`${path(pairNode(looked))}/${PAIRS}`)).buffer);
-  return Array.from({ length: numbers.length / 4 }, (_, i) => {
-    const [one, other, isEqual, share] = numbers.subarray(4 * i);
-    return { one, other, kind: isEqual ? "exact" : "near", share };
-  });
+  /** Yields those of some pairs that are near-duplicates. Their shingles are on disk meanwhile. */
+  async *#verify(candidates: ReadonlyMap<number, ReadonlySet<number>>): AsyncGenerator<Pair> {
+    const path = `${this.making.folder}/shingles.f64`, places = new Map<number, readonly [number, number]>();
+    const wanted = new Set(candidates.entries().flatMap(([other, before]) => [other, ...before]));
+    using file = await Deno.open(path, { read: true, write: true, createNew: true });
+    let end = 0;
+    for await (const { number, text } of this.read(wanted)) {
+      const bytes = new Uint8Array(listRuns(hashWords(text), SHINGLE).buffer);
+      await writeAll(file, bytes, path);
+      places.set(number, [end, bytes.length]);
+      end += bytes.length;
+    }
+    const shingles = (number: number) =>
+      new Set(new Float64Array(readAt(file, ...places.get(number)!).buffer));
+    for (const [other, before] of candidates) {
+      const own = shingles(other);
+      for (const one of before) {
+        const share = jaccard(shingles(one), own);
+        if (share >= NEAR) yield { kind: "near", one, other, share };
+      }
+    }
+    await Deno.remove(path);
+  }
+
+  /**
+   * Finds the runs of words of held-out documents here that training documents of others have. Gives by document the number of runs, how many
+   * of them are shared, and if there are some the first training document that shares one; of documents for training nothing but zeros.
+   */
+  async findPassages(others: Compared, kind: 8 | 13) {
+    const size = this.origins().length;
+    const [runs, shared, ones] = [new Uint32Array(size), new Uint32Array(size), new Float64Array(size)];
+    const held = await this.#open(kind, "test", (kept, document) => {
+      runs[document]++;
+      kept.push(document);
+    });
+    const trained = await others.#open(kind, "train", (kept, one) => {
+      for (let document; (document = kept.pop()) !== undefined;) {
+        if (shared[document]++ === 0 || one < ones[document]) ones[document] = one;
+      }
+    });
+    await joinTables([held, trained], this.signal);
+    return { runs, shared, ones };
+  }
+
+  /** Finds the documents that share a passage with texts of named files: of each the number of the first such file. */
+  async findLeaks(named: Compared): Promise<Map<number, number>> {
+    const leaks = new Map<number, number>(), files = named.origins();
+    const texts = await named.#open(PASSAGE, "test", (kept, text) => kept.push(text));
+    const documents = await this.#open(PASSAGE, "train", ([text], document) => {
+      leaks.set(document, Math.min(files[text], leaks.get(document) ?? Infinity));
+    });
+    await joinTables([texts, documents], this.signal);
+    return leaks;
+  }
 }
 
 /** Groups documents that pairs lead to from one another: of each that is in a pair, the lowest number of its group. */
@@ -205,8 +227,8 @@ export function groupPairs(pairs: readonly Pair[]): Map<number, number> {
     return number;
   };
   for (const { one, other } of pairs) {
-    const [a, b] = [lowest(one), lowest(other)];
-    lower.set(Math.max(a, b), Math.min(a, b));
+    const [a, b] = [lowest(one), lowest(other)].sort((a, b) => a - b);
+    lower.set(a, a).set(b, a);
   }
-  return new Map(pairs.flatMap(({ one, other }) => [one, other]).map((number) => [number, lowest(number)]));
+  return new Map(lower.keys().map((number) => [number, lowest(number)]));
 }

@@ -10,8 +10,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { comparedCost, costApart } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
-import { figuresOn, type SomeFigures } from "../evaluation/clean.ts";
-import { readDocumentScores } from "../evaluation/documents.ts";
+import { figuresOn, readDocumentScores } from "../evaluation/documents.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
 import { checkFallback } from "../evaluation/margins.ts";
@@ -35,7 +34,7 @@ import {
   scoresOf,
 } from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
-import { overlapState, readLeaks } from "./overlap_result.ts";
+import { overlapState, readLeaks } from "./overlap.ts";
 import { needConfiguration } from "./parts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { allTargets, type Target } from "./targets.ts";
@@ -89,25 +88,18 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
  * Gives the figures of an evaluation on the held-out documents alone that share nothing with training text, where somebody has looked for
  * that; undefined elsewhere. Warns of a gain that is outside the interval that it has on all documents.
  */
-export async function evaluateClean(
-  run: string,
-  evaluation: Evaluation,
-  { onEvent }: RunWatch = {},
-): Promise<SomeFigures | undefined> {
+export async function evaluateClean(run: string, evaluation: Evaluation, { onEvent }: RunWatch = {}) {
   const warn = (message: Text) => onEvent?.({ type: "warning", message });
-  const state = await overlapState(run);
-  if (state === "out of date") {
-    warn(say`what was found to overlap is of other text: run ${task("overlap", { run })} again`);
-  }
+  const state = await overlapState(run), again = task("overlap", { run });
+  if (state === "out of date") warn(say`what was found to overlap is of other text: run ${again} again`);
   if (state !== "made") return undefined;
-  const scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
-  const clean = await figuresOn(scores, await readLeaks(run), evaluation);
-  if (!clean) return void warn("every held-out document shares a passage with training text, or nearly all");
-  for (const gain of clean.changed) {
+  const leaks = await readLeaks(run), scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
+  const clean = await figuresOn(scores, (id) => !leaks.has(id), evaluation);
+  if (!clean) warn("every held-out document shares a passage with training text, or nearly all");
+  for (const gain of clean?.gains ?? []) {
     const all = evaluation.gains.find(({ baseline }) => baseline === gain.baseline)!;
-    const both = `${gainText(gain)} on the documents that share nothing with training text, ${
-      gainText(all)
-    } on all`;
+    if (gain.percent >= all.low && gain.percent <= all.high) continue;
+    const both = `${gainText(gain)} on clean documents, ${gainText(all)} on all`;
     warn(`duplicates or leaks change a result: compared with ${gain.baseline} the perplexity is ${both}`);
   }
   return clean;

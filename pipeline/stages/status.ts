@@ -19,6 +19,7 @@ import { needConfiguration, partsAlone } from "./parts.ts";
 import { modelsBefore } from "./derivation.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
+import { overlapAsMade } from "./overlap.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "./stages.ts";
@@ -191,6 +192,7 @@ async function askedRows(run: string, configuration: Configuration): Promise<Row
   const nodes = await orGiven(EVALUATE, [EVALUATION], evaluateNodes(of, choices as EvaluationChoices));
   return [
     { stage: EVALUATE, command: task(EVALUATE, { run }), nodes },
+    { stage: "overlap", command: task("overlap", { run }), optional: true, nodes: await overlapAsMade(run) },
     ...await Promise.all(
       zeroShotTasks().map(async (name): Promise<Row> => ({
         ...{ stage: `${ZERO_SHOT}-${name}`, command: task(ZERO_SHOT, { run, task: name }), optional: true },

@@ -112,7 +112,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   }
   const file = `${name}.json`;
   making.wrote(file, await writeAtomic(`${making.folder}/${file}`, jsonText(result)));
-  return { questions: result.questions };
+  return { questions: result.questions, ...of.files && { file: of.files.questions } };
 }
 
 /** Gives the questions of a task, and what examples are taken from where that is apart. */

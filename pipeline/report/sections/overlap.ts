@@ -1,6 +1,6 @@
 // Duplicates of documents, and passages of held-out ones in training text.
 
-import { overlapSentence, overlapTables } from "../../stages/overlap_result.ts";
+import { overlapLine, overlapTables } from "../../stages/overlap.ts";
 import { foldedTable, htmlTable, markup } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
@@ -12,7 +12,7 @@ export const overlap: Section<RunRecord> = {
   when: ({ overlap }) => overlap !== null,
   text: ({ overlap }) => {
     const [bySource, ...others] = overlapTables(overlap!);
-    return markup`<p>Compared by runs of words: ${overlapSentence(overlap!)}.</p>${
+    return markup`<p>Compared by runs of words: ${overlapLine(overlap!)}.</p>${
       htmlTable(bySource, bySource.title)
     }${others.map((table) => foldedTable(table, table.title))}`;
   },

@@ -1,35 +1,32 @@
 /**
  * Hashes the words of a text, and runs of them, so that texts are compared without a tokenizer.
  *
- * A word is a run of letters, digits and marks, in lower case; where a script does not part words, a character is one. Hashes have 64 bits
- * in two halves: FNV-1a and a rotating one over characters, both spread and joined over words by the steps of MurmurHash3 (Appleby, 2011).
+ * A word is a run of letters, digits and marks, in lower case; where a script does not part words, a character is one. Of a word there are
+ * two hashes of its characters, FNV-1a and a rotating one; of a run two polynomials of these (Karp and Rabin, 1987). All have their bits
+ * spread by the last steps of MurmurHash3 (Appleby, 2011).
  *
  * @module
  */
 
-/** Hashes in order. */
-export interface Hashes {
-  /** Their upper 32 bits. */
-  high: Int32Array;
-  /** Their lower 32 bits. */
-  low: Int32Array;
-}
+import { indexOfText } from "../../random.ts";
+
+/** Hashes in order `[2 n]`: of each its two halves, 32 bits each. */
+export type Hashes = Int32Array<ArrayBuffer>;
 
 const UNITS = 2 ** 16;
 const INNER = /[\p{L}\p{N}\p{M}\p{Cs}]/u; // Cs: halves of characters beyond 16 bits
 const UNPARTED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}]/u;
+const SEED = 0x2545f491;
+const FACTORS = [0x01000193, 0x9e3779b1];
 
-/** The lower case of each UTF-16 unit that words are made of, 0 of others; and which units are words; made when they are first needed. */
-let tables: { lower: Uint16Array; alone: Uint8Array } | undefined;
+/** Each UTF-16 unit in lower case; less than 0 where it is a word alone, 0 where it is in none. Made when it is first needed. */
+let units: Int32Array | undefined;
 
-function makeTables() {
-  const units = Array.from({ length: UNITS }, (_, code) => String.fromCharCode(code));
-  const lowered = (unit: string) => INNER.test(unit) ? unit.toLowerCase().charCodeAt(0) : 0;
-  return {
-    lower: Uint16Array.from(units, lowered),
-    alone: Uint8Array.from(units, (unit) => Number(UNPARTED.test(unit))),
-  };
-}
+const makeUnits = () =>
+  Int32Array.from({ length: UNITS }, (_, code) => {
+    const unit = String.fromCharCode(code);
+    return INNER.test(unit) ? unit.toLowerCase().charCodeAt(0) * (UNPARTED.test(unit) ? -1 : 1) : 0;
+  });
 
 /** Spreads the bits of a hash. */
 export function spread(hash: number): number {
@@ -38,50 +35,51 @@ export function spread(hash: number): number {
   return hash ^ (hash >>> 16);
 }
 
-/** Joins a hash and a number whose bits are spread. */
-export function join(hash: number, number: number): number {
-  hash ^= number;
-  return (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
-}
-
 /** Gives 53 bits of a hash as a number: all but the upper ten, and the lowest. */
 export const hashKey = (high: number, low: number): number => (high & 0x3fffff) * 2 ** 31 + (low >>> 1);
 
-/** Hashes the words of a text. */
-export function hashWords(text: string): Hashes {
-  const { lower, alone } = tables ??= makeTables();
-  const end = text.length, highs = new Int32Array(end), lows = new Int32Array(end);
-  let count = 0;
-  for (let i = 0; i < end;) {
-    let code = text.charCodeAt(i++), unit = lower[code];
+/** Hashes a whole text. */
+export const hashText = (text: string): Hashes => new Int32Array(BigUint64Array.of(indexOfText(text)).buffer);
+
+/** Hashes the words of a text; `starts` takes the places where they begin. */
+export function hashWords(text: string, starts?: number[]): Hashes {
+  units ??= makeUnits();
+  const end = text.length, words: Hashes = new Int32Array(2 * end);
+  let size = 0;
+  for (let at = 0; at < end;) {
+    let unit = units[text.charCodeAt(at++)];
     if (unit === 0) continue;
-    let high = 0x2545f491, low = 0x2545f491;
-    for (let isAlone = alone[code]; unit !== 0; i++) {
-      high = Math.imul(high ^ unit, 0x01000193);
-      low = Math.imul(((low << 5) | (low >>> 27)) ^ unit, 0x9e3779b1);
-      if (isAlone || i === end) break;
-      unit = lower[code = text.charCodeAt(i)];
-      if (alone[code]) break; // a word of its own, which comes next
-      isAlone = 0;
-    }
-    highs[count] = spread(high);
-    lows[count++] = spread(low);
+    starts?.push(at - 1);
+    const isAlone = unit < 0;
+    let high = SEED, low = SEED;
+    do {
+      high = Math.imul(high ^ unit, FACTORS[0]);
+      low = Math.imul(((low << 5) | (low >>> 27)) ^ unit, FACTORS[1]);
+    } while (!isAlone && at < end && (unit = units[text.charCodeAt(at)]) > 0 && at++ < end);
+    words[size++] = spread(high);
+    words[size++] = spread(low);
   }
-  return { high: highs.subarray(0, count), low: lows.subarray(0, count) };
+  return words.subarray(0, size);
 }
 
 /** Hashes every run of `length` words, in order. */
-export function hashRuns({ high, low }: Hashes, length: number): Hashes {
-  const count = Math.max(0, high.length - length + 1);
-  const runs: Hashes = { high: new Int32Array(count), low: new Int32Array(count) };
-  for (let at = 0; at < count; at++) {
-    let upper = length, lower = ~length;
-    for (let i = at; i < at + length; i++) {
-      upper = join(upper, high[i]);
-      lower = join(lower, low[i]);
+export function hashRuns(words: Hashes, length: number): Hashes {
+  const before = 2 * (length - 1), runs: Hashes = new Int32Array(Math.max(0, words.length - before));
+  for (const half of runs.length > 0 ? [0, 1] : []) {
+    const factor = FACTORS[half];
+    let power = 1, sum = 0; // the factor to the power of `length`; the polynomial of the last `length` words
+    for (let i = 0; i < length; i++) power = Math.imul(power, factor);
+    for (let at = half; at < words.length; at += 2) {
+      sum = (Math.imul(sum, factor) + words[at]) | 0;
+      if (at >= before + 2) sum = (sum - Math.imul(power, words[at - before - 2])) | 0;
+      if (at >= before) runs[at - before] = spread(sum);
     }
-    runs.high[at] = spread(upper);
-    runs.low[at] = spread(lower);
   }
   return runs;
+}
+
+/** Lists the runs of `length` words, in order: 53 bits of the hash of each. */
+export function listRuns(words: Hashes, length: number): Float64Array<ArrayBuffer> {
+  const runs = hashRuns(words, length);
+  return Float64Array.from({ length: runs.length / 2 }, (_, i) => hashKey(runs[2 * i], runs[2 * i + 1]));
 }

@@ -1,6 +1,7 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   type DocumentScores,
+  figuresOn,
   readDocumentScores,
   writeDocumentScores,
 } from "../../../pipeline/evaluation/documents.ts";
@@ -8,6 +9,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { readArrow } from "../../../pipeline/rows/arrow.ts";
+import { uniform } from "../../../pipeline/random.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const SCORES: DocumentScores = {
@@ -58,4 +60,27 @@ Deno.test("readDocumentScores() refuses files of another layout, and reports wha
     await refused('column "mixture" must hold float64', of({ nll: { mixture: Float32Array.of(1, 2) } }));
     await refused('column "tokens" must hold integers', of({ tokens: Float64Array.of(1, 2) }));
   });
+});
+
+/** Scores of 200 documents, of which the mixture knows every fourth by heart; the gain over the dense model is 10% on the others. */
+const known = (i: number) => i % 4 === 0;
+const ids = BigUint64Array.from({ length: 200 }, (_, i) => BigInt(i));
+const tokens = Uint32Array.from(ids, (_, i) => 50 + i % 7);
+const nll = (gain: number) =>
+  Float64Array.from(tokens, (count, i) => count * (3 + uniform(1, "nll", i) - (known(i) ? 3 * gain : gain)));
+const scores: DocumentScores = {
+  ...{ document: ids, source: Array(200).fill(""), sequences: tokens, tokens },
+  nll: { mixture: nll(-Math.log(0.9)), dense: nll(0) },
+};
+
+Deno.test("figuresOn() computes perplexities and gains on some documents", async () => {
+  const drawing = { resamples: 200, seed: 3 };
+  const found = (await figuresOn(scores, (id) => !known(Number(id)), drawing))!;
+  assertEquals(found.documents, 150);
+  assert(Math.abs(found.gains[0].percent - 10) < 1e-9);
+  const sum = (values: ArrayLike<number>) =>
+    Array.from(values).filter((_, i) => !known(i)).reduce((a, b) => a + b);
+  assert(Math.abs(found.scores.dense!.nllPerToken - sum(scores.nll.dense!) / sum(tokens)) < 1e-12);
+  assertGreater(found.scores.dense!.high, found.scores.dense!.perplexity);
+  assertEquals(await figuresOn(scores, () => false, drawing), undefined);
 });

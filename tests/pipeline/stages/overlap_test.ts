@@ -1,18 +1,23 @@
 import { assert, assertEquals, assertGreater, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { writeDocumentScores } from "../../../pipeline/evaluation/documents.ts";
+import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { findOverlap, overlapSentence, overlapTables, readLeaks } from "../../../pipeline/stages/overlap.ts";
+import { findOverlap, overlapLine, overlapTables, readLeaks } from "../../../pipeline/stages/overlap.ts";
+import { writeManifest } from "../../../pipeline/graph/manifest.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
+import { evaluateClean } from "../../../pipeline/stages/evaluate_run.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
-import { allPairs, listRuns, splitWords } from "../text/overlap/brute_force.ts";
+import { allPairs, listRuns } from "../text/overlap/brute_force.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
 /** Words of a text, drawn from 900. */
@@ -94,19 +99,19 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     const columns = ["kind", "path", "place", "side", "other_path", "other_place", "other_side"];
     const rows = await readTable(`${run}/overlap.arrow`, columns);
     const pairs = rows.filter(({ kind }) => kind !== "passage").map((row) =>
-      `${numberAt(row.path, row.place)} ${numberAt(row.other_path, row.other_place)}`
+      [numberAt(row.path, row.place), numberAt(row.other_path, row.other_place)].sort((a, b) => a - b).join(
+        " ",
+      )
     );
-    assertEquals(pairs.sort(), PAIRS.sort());
-    assertGreater(PAIRS.length, 12);
-
     const sides = await sidesIn(run);
+    const trained = PAIRS.filter((pair) => pair.split(" ").some((i) => sides[Number(i)] === "train"));
+    assertEquals(pairs.sort(), trained.sort());
+    assertGreater(trained.length, 12);
+    assert(rows.every(({ side }) => side === "train"));
     const held = TEXTS.flatMap((_, i) => sides[i] === "test" ? [i] : []);
     const known = new Set(TEXTS.flatMap((text, i) => sides[i] === "train" ? listRuns(text, 13) : []));
-    const covered = held.map((i) => {
-      const marks = listRuns(TEXTS[i], 13).map((run) => known.has(run));
-      return splitWords(TEXTS[i]).filter((_, at) => marks.slice(Math.max(0, at - 12), at + 1).some(Boolean))
-        .length;
-    });
+    const runs = held.map((i) => listRuns(TEXTS[i], 13));
+    const shared = runs.map((own) => own.filter((run) => known.has(run)).length);
     const twin = (i: number) =>
       PAIRS.some((pair) => {
         const both = pair.split(" ").map(Number);
@@ -115,8 +120,9 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     assertEquals(found.all.documents, 120 - held.length);
     assertEquals(found.all.heldOut, held.length);
     assertEquals(found.all.twins, held.filter(twin).length);
-    assertEquals(found.all.leaking, covered.filter((count) => count > 0).length);
-    assertEquals(found.all.covered, covered.reduce((a, b) => a + b));
+    assertEquals(found.all.leaking, shared.filter((count) => count > 0).length);
+    assertEquals(found.all.shared, shared.reduce((a, b) => a + b));
+    assertEquals(found.all.runs, runs.flat().length);
     assertGreater(found.all.leaking, found.all.twins);
     const copies = PAIRS.filter((pair) => {
       const [a, b] = pair.split(" ").map(Number);
@@ -124,10 +130,35 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     });
     assertEquals(found.all.copies, copies.length);
     assertEquals(found.sources["kind 0"].documents + found.sources["kind 1"].documents, found.all.documents);
-    const leaks = held.filter((i, at) => covered[at] > 0 || twin(i));
+    const leaks = held.filter((i, at) => shared[at] > 0 || twin(i));
     assertEquals((await readLeaks(run)).size, leaks.length);
-    const [example] = found.examples;
-    assertEquals(example.one.text.slice(0, 60), example.other.text.slice(0, 60));
+    const [one, other] = found.examples;
+    assertEquals(one.text.slice(0, 60), other.text.slice(0, 60));
+
+    // A mixture that knows leaking documents by heart gains less on the others.
+    const ids = (await readTable(`${run}/partition/documents.arrow`, ["document", "side"]))
+      .filter(({ side }) => side === "test").map(({ document }) => BigInt(document));
+    const unclean = await readLeaks(run), ones = new Uint32Array(ids.length).fill(1);
+    const scores = {
+      ...{ document: BigUint64Array.from(ids), source: ids.map(() => ""), sequences: ones, tokens: ones },
+      nll: {
+        mixture: Float64Array.from(ids, (id) => unclean.has(id) ? 1 : 2.9),
+        dense: new Float64Array(ids.length).fill(3),
+      },
+    };
+    await writeDocumentScores(`${run}/evaluation/result/evaluation.arrow`, scores, { prefix: 8, experts: 2 });
+    const evaluation = {
+      resamples: 100,
+      seed: 1,
+      gains: [{ baseline: "dense", percent: 50, low: 40, high: 60 }],
+    };
+    const warnings: string[] = [];
+    const onEvent = (event: RunEvent) =>
+      void (event.type === "warning" && warnings.push(String(event.message)));
+    const clean = await evaluateClean(run, evaluation as unknown as Evaluation, { onEvent });
+    assertEquals(clean?.documents, held.length - leaks.length);
+    assertMatch(warnings.join(), /^duplicates or leaks change a result: compared with dense/);
+    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "overlap")?.state, "up to date");
 
     for (const blockBytes of [3000, 1e6]) {
       const other = `${folder}/${blockBytes}`;
@@ -144,6 +175,22 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
   });
 });
 
+Deno.test("of equal documents every one but the first makes one pair", async () => {
+  await inFolder(async (folder) => {
+    const run = `${folder}/run`, input = `${folder}/texts.jsonl`;
+    const texts = TEXTS.slice(0, 4).flatMap((text) => Array.from({ length: 150 }, () => text));
+    await Deno.writeTextFile(
+      input,
+      texts.map((text) => JSON.stringify({ text, source: "" }) + "\n").join(""),
+    );
+    await split(run, input, { holdout: 0.3, blockBytes: 50_000 });
+    const { all: { documents, copies, near } } = await findOverlap({ run });
+    assertGreater(documents, 0);
+    assertEquals([copies, near], [documents * 149 / 150, 0]);
+    assertEquals((await readTable(`${run}/overlap.arrow`, ["kind"])).length, copies);
+  });
+});
+
 Deno.test("a damaged table is refused with the command that mends it, and --check mends it; text that changed is refused", async () => {
   await inFolder(async (folder) => {
     const run = `${folder}/run`, input = await writeTexts(folder);
@@ -154,11 +201,11 @@ Deno.test("a damaged table is refused with the command that mends it, and --chec
     await findOverlap({ run });
     const made = await hashes(`${run}/overlap`);
     const block = Array.from(Deno.readDirSync(`${run}/overlap/hashes`))[0].name;
-    const path = `${run}/overlap/hashes/${block}/bands.u32`, bytes = await Deno.readFile(path);
+    const path = `${run}/overlap/hashes/${block}/bands-train.u32`, bytes = await Deno.readFile(path);
     bytes[bytes.length - 5] ^= 4;
     await Deno.writeFile(path, bytes);
-    await Deno.remove(`${run}/overlap/pairs`, { recursive: true });
-    await assertRejects(() => findOverlap({ run }), InputError, "bands.u32");
+    await Deno.remove(`${run}/overlap/result`, { recursive: true });
+    await assertRejects(() => findOverlap({ run }), InputError, "bands-train.u32");
     await findOverlap({ run, check: true });
     assertEquals(await hashes(`${run}/overlap`), made);
     await Deno.writeTextFile(`${folder}/texts/1.jsonl`, JSON.stringify({ text: "else", source: "" }) + "\n");
@@ -188,15 +235,34 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", a
       run,
       against: [`${folder}/items.jsonl`, `${folder}/arc_easy.jsonl`],
     });
-    assertEquals(found.against.map(({ length, texts, found, covered }) => [length, texts, found, covered]), [
-      ...[[13, 4, 2, 43], [8, 4, 3, 53]],
-      ...[[13, 1, 1, 13], [8, 1, 1, 13]],
+    const counts = Object.entries(found.against).map(([name, { heldOut, leaking, shared, runs }]) => [
+      ...[name.slice(folder.length + 1), heldOut, leaking, shared, runs],
     ]);
+    assertEquals(counts, [
+      ...[["items.jsonl, 8 words", 4, 3, 32, 35], ["items.jsonl, 13 words", 4, 2, 19, 19]],
+      ...[["arc_easy.jsonl, 8 words", 1, 1, 6, 13], ["arc_easy.jsonl, 13 words", 1, 1, 1, 8]],
+    ]);
+    // Without names it takes the questions that the run was asked, and reports those that are gone.
+    const asked = { name: "zero-shot/arc_easy", key: "", revision: 2, settings: {}, inputs: {}, files: {} };
+    await writeManifest(`${run}/zero-shot/arc_easy`, {
+      ...asked,
+      result: { file: `${folder}/arc_easy.jsonl` },
+    });
+    const { against } = await findOverlap({ run });
+    assertEquals(Object.keys(against).map((name) => name.slice(folder.length + 1)), [
+      ...["arc_easy.jsonl, 8 words", "arc_easy.jsonl, 13 words"],
+    ]);
+    await Deno.remove(`${folder}/arc_easy.jsonl`);
+    const warnings: string[] = [];
+    const onEvent = (event: RunEvent) =>
+      void (event.type === "warning" && warnings.push(String(event.message)));
+    assertEquals((await findOverlap({ run }, { onEvent })).against, {});
+    assertMatch(warnings.join(), /arc_easy.jsonl.* is gone/);
     const tables = overlapTables(found);
-    assertEquals(tables.map(({ title }) => title), ["By source", "By expert", "Examples", "Named texts"]);
-    assertEquals(tables[0].rows.map(([name]) => name), ["kind 0", "kind 1", "all"]);
-    assertEquals(tables[3].rows[0].slice(1), ["13", 4, 2, "68.3%"]); // 43 of 30 + 10 + 10 + 13 words
-    assertMatch(overlapSentence(found), /of 120 training documents \d+ equal an earlier one/);
+    assertEquals(tables.map(({ title }) => title), ["By source", "By expert", "Named texts", "Examples"]);
+    assertEquals(tables[0].rows.map(([name]) => name), ["kind 0", "kind 1", "(all)"]);
+    assertEquals(tables[2].rows[0].slice(1), [4, 3, "91.4%"]);
+    assertMatch(overlapLine(found), /^documents 120, copies \d+, near \d+, apart/);
   });
 });
 
@@ -214,12 +280,16 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
       const run = `${folder}/${name}`, summary = await split(run, input, flags);
       sides[name] = await sidesIn(run);
       const left = TEXTS.flatMap((_, i) => sides[name][i] === undefined ? [i] : []);
-      const dropped = name === "off"
-        ? []
-        : await readTable(`${run}/text/dropped.arrow`, ["path", "place", "reason", "kept", "keptPlace"]);
+      const dropped = name === "off" ? [] : await readTable(`${run}/text/dropped.arrow`, [
+        "path",
+        "place",
+        "reason",
+        "kept_path",
+        "kept_place",
+      ]);
       assertEquals(dropped.map(({ path, place }) => numberAt(path, place)), left);
-      for (const { path, place, reason, kept, keptPlace } of dropped) {
-        const [gone, stays] = [numberAt(path, place), numberAt(kept, keptPlace)];
+      for (const { path, place, reason, kept_path, kept_place } of dropped) {
+        const [gone, stays] = [numberAt(path, place), numberAt(kept_path, kept_place)];
         assertEquals(reason, TEXTS[gone] === TEXTS[stays] ? "exact" : "near");
         assert(sides[name][stays] !== undefined);
       }
@@ -278,6 +348,6 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     const renamed = { ...configuration, decontaminate: [`${folder}/other.txt`] };
     const { nodes } = await partitionGraph(`${folder}/run`, renamed);
     const pruned = nodes.find(({ name }) => name === "text/pruned")!;
-    assertEquals((await new Walk(`${folder}/run`, nodes).of(pruned)).state, "changed");
+    assertEquals((await new Walk(`${folder}/run`, nodes).of(pruned)).state, "waits"); // for the node that hashes the file
   });
 });

@@ -1,46 +1,49 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { joinTables, Table } from "../../../../pipeline/text/overlap/hash_tables.ts";
-import { PASSAGE } from "../../../../pipeline/text/overlap/passages.ts";
-import { hashBands, jaccard, listShingles, NEAR } from "../../../../pipeline/text/overlap/shingles.ts";
-import { hashRuns, hashWords } from "../../../../pipeline/text/overlap/word_hashes.ts";
+import { type Entry, joinTables, tableBytes } from "../../../../pipeline/text/overlap/hash_tables.ts";
+import { hashBands, jaccard, NEAR, SHINGLE } from "../../../../pipeline/text/overlap/shingles.ts";
+import { hashRuns, hashWords, listRuns } from "../../../../pipeline/text/overlap/word_hashes.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { allPairs, corpusWithCopies, listRuns, splitWords } from "./brute_force.ts";
+import { allPairs, corpusWithCopies, listRuns as listTexts, splitWords } from "./brute_force.ts";
 
+const PASSAGE = 13;
 const texts = await corpusWithCopies(2000, 150);
 
-/** Writes tables of `blocks` blocks of about as many texts each; `add` fills that of a block with the hashes of a text. */
+/** Writes tables of `blocks` blocks of about as many texts each; `entry` gives the hashes of a text, and how many values they take. */
 async function writeTables(
   folder: string,
   blocks: number,
-  add: (table: Table, text: string, number: number) => number,
+  entry: (text: string, value: number) => { size: number; entries: Entry[] },
 ): Promise<{ path: string; first: number }[]> {
   const tables = [];
   for (let block = 0, first = 0, next = 0; block < blocks; block++) {
-    const path = `${folder}/${block}-${blocks}`,
-      table = new Table(),
-      end = Math.floor((block + 1) * texts.length / blocks);
+    const path = `${folder}/${block}-${blocks}`, end = Math.floor((block + 1) * texts.length / blocks);
+    const all: Entry[] = [];
     let own = 0;
-    for (; next < end; next++) own += add(table, texts[next], own);
-    await Deno.writeFile(path, table.bytes());
+    for (; next < end; next++) {
+      const { size, entries } = entry(texts[next], own);
+      for (const own of entries) all.push(own);
+      own += size;
+    }
+    await Deno.writeFile(path, tableBytes(all));
     tables.push({ path, first });
     first += own;
   }
   return tables;
 }
 
-const addBands = (table: Table, text: string, number: number) => {
-  table.add(hashBands(hashWords(text)), number);
-  return 1;
-};
+const bandsOf = (text: string, value: number) => ({
+  size: 1,
+  entries: [{ hashes: hashBands(hashWords(text)), value }],
+});
 
 /** Lists the pairs of texts that share a band, as "first second". */
 async function candidates(tables: { path: string; first: number }[]): Promise<string[]> {
   const pairs = new Set<string>();
-  await joinTables(
-    tables,
-    undefined,
-    (before, number) => before.forEach((one) => pairs.add(`${one} ${number}`)),
-  );
+  const onRow = (before: number[], number: number) => {
+    for (const one of before) pairs.add(`${one} ${number}`);
+    before.push(number);
+  };
+  await joinTables([{ tables, onRow }]);
   return [...pairs].sort();
 }
 
@@ -48,9 +51,9 @@ Deno.test("of 2,000 documents and their copies, MinHash misses at most 0.5% of t
   const wanted = new Map([...allPairs(texts)].filter(([, index]) => index >= NEAR));
   const found = new Map<string, number>();
   await inFolder(async (folder) => {
-    const pairs = await candidates(await writeTables(folder, 7, addBands));
-    assertEquals(pairs, await candidates(await writeTables(folder, 2, addBands)));
-    const lists = texts.map((text) => listShingles(hashWords(text)));
+    const pairs = await candidates(await writeTables(folder, 7, bandsOf));
+    assertEquals(pairs, await candidates(await writeTables(folder, 2, bandsOf)));
+    const lists = texts.map((text) => new Set(listRuns(hashWords(text), SHINGLE)));
     for (const pair of pairs) {
       const [a, b] = pair.split(" ").map(Number);
       const index = jaccard(lists[a], lists[b]);
@@ -70,45 +73,45 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
   const known = new Map<string, number>(), expected = new Map<number, number>();
   let place = 0;
   for (const text of texts) {
-    if (!held(text)) listRuns(text, PASSAGE).forEach((run, i) => known.has(run) || known.set(run, place + i));
+    if (!held(text)) {
+      listTexts(text, PASSAGE).forEach((run, i) => known.has(run) || known.set(run, place + i));
+    }
     place += splitWords(text).length;
   }
   place = 0;
   for (const text of texts) {
     if (held(text)) {
-      listRuns(text, PASSAGE).forEach((run, i) => known.has(run) && expected.set(place + i, known.get(run)!));
+      listTexts(text, PASSAGE).forEach((run, i) =>
+        known.has(run) && expected.set(place + i, known.get(run)!)
+      );
     }
     place += splitWords(text).length;
   }
   assertGreater(expected.size, 1000);
-  const adding = (side: boolean) => (table: Table, text: string, before: number) => {
-    const words = hashWords(text);
-    if (held(text) === side) table.add(hashRuns(words, PASSAGE), before, 1);
-    return words.high.length;
+  const wordsOf = (side: boolean) => (text: string, value: number) => {
+    const words = hashWords(text), runs = held(text) === side ? hashRuns(words, PASSAGE) : new Int32Array();
+    const entries = Array.from({ length: runs.length / 2 }, (_, i) => ({
+      hashes: runs.subarray(2 * i, 2 * i + 2),
+      value: value + i,
+    }));
+    return { size: words.length / 2, entries };
   };
   for (const blocks of [1, 5]) {
     await inFolder(async (folder) => {
       const [tests, trains] = [`${folder}/test`, `${folder}/train`];
       for (const path of [tests, trains]) await Deno.mkdir(path);
       const found = new Map<number, number>();
-      await joinTables(
-        await writeTables(tests, blocks, adding(true)),
-        await writeTables(trains, blocks, adding(false)),
-        (places, other) => places.forEach((place) => found.set(place, other)),
-      );
+      await joinTables([
+        {
+          tables: await writeTables(tests, blocks, wordsOf(true)),
+          onRow: (places, place) => places.push(place),
+        },
+        {
+          tables: await writeTables(trains, blocks, wordsOf(false)),
+          onRow: (places, other) => places.splice(0).forEach((place) => found.set(place, other)),
+        },
+      ]);
       assertEquals(new Map([...found].sort(([a], [b]) => a - b)), expected);
     });
   }
-});
-
-Deno.test("a thousand documents that are alike are compared with a hundred before them, not each with all", async () => {
-  await inFolder(async (folder) => {
-    const table = new Table();
-    for (let number = 0; number < 1000; number++) {
-      table.add({ high: Int32Array.of(7), low: Int32Array.of(8) }, number);
-    }
-    await Deno.writeFile(`${folder}/table`, table.bytes());
-    const pairs = await candidates([{ path: `${folder}/table`, first: 0 }]);
-    assertEquals(pairs.length, 4950 + 900 * 100);
-  });
 });
