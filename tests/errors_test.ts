@@ -1,10 +1,23 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk } from "./disk.ts";
-import { hashes, inFolder, type Outcome, SMALL, smallCorpus, smallRunAt, task } from "./tasks/support.ts";
+import {
+  hashes,
+  inFolder,
+  lastOfEach,
+  SMALL,
+  smallCorpus,
+  smallRunAt,
+  task,
+  taskHere,
+} from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
-function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
+function assertFails(
+  { code, out, err }: Awaited<ReturnType<typeof taskHere>>,
+  expected: number,
+  ...texts: string[]
+): void {
   assertEquals([code, out.trim()], [expected, ""], err); // the tokenizers library prints blank lines
   const line = err.trim().split("\n").at(-1)!;
   assertMatch(line, /^error: [^\n]+$/);
@@ -18,10 +31,13 @@ async function partitionOf(
   text: string | Uint8Array,
   more: string[] = [],
   name = "docs.jsonl",
-): Promise<Outcome> {
+) {
   const path = `${folder}/${name}`;
   await Deno.writeFile(path, typeof text === "string" ? new TextEncoder().encode(text) : text);
-  return await task("partition", ["--run", `${folder}/run`, "--input", path, ...SMALL, ...more]);
+  return await taskHere(
+    "partition",
+    lastOfEach(["--run", `${folder}/run`, "--input", path, ...SMALL, ...more]),
+  );
 }
 
 async function withRun(test: (folder: string, run: string) => Promise<void>): Promise<void> {
@@ -43,11 +59,11 @@ Deno.test("variants of kernels that are unknown, or that the adapter cannot run,
   withRun(async (_, run) => {
     const config = `${run}/config.json`;
     const before = await Deno.readTextFile(config);
-    const routers = (variants: string, options?: Deno.CommandOptions) =>
-      task("train-routers", ["--run", run, "--force", "--variants", variants], options);
-    assertFails(await routers("conv=tiles"), 2, '"conv=tiles"', "attention=query|subgroup|workgroup");
+    const routers = (variants: string) => ["--run", run, "--force", "--variants", variants];
+    const none = await taskHere("train-routers", routers("conv=tiles"));
+    assertFails(none, 2, '"conv=tiles"', "attention=query|subgroup|workgroup");
     const narrow = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has subgroups of 4
-    const outcome = await routers("rows=workgroup,attention=subgroup", narrow);
+    const outcome = await task("train-routers", routers("rows=workgroup,attention=subgroup"), narrow);
     const { kind } = JSON.parse(before).adapter;
     if (kind === "software") { // another adapter does not heed the variable
       assertFails(
@@ -58,7 +74,7 @@ Deno.test("variants of kernels that are unknown, or that the adapter cannot run,
       );
     }
     assertEquals(await Deno.readTextFile(config), before);
-    const { code, err } = await routers("rows=workgroup,attention=query");
+    const { code, err } = await taskHere("train-routers", routers("rows=workgroup,attention=query"));
     assertEquals(code, 0, err);
   }));
 
@@ -81,15 +97,15 @@ Deno.test("a first attempt that failed holds no flag, and what is refused change
     const made = await partitionOf(folder, smallCorpus());
     assertEquals(made.code, 0, made.err);
     const none = ["--run", `${folder}/none`, "--input", docs, "--routers", `${folder}/no`];
-    assertFails(await task("partition", none), 2, `${folder}/no`);
-    assertFails(await task("partition", [...none.slice(0, 3), `${folder}/none.txt`]), 2, "none.txt");
+    assertFails(await taskHere("partition", none), 2, `${folder}/no`);
+    assertFails(await taskHere("partition", [...none.slice(0, 3), `${folder}/none.txt`]), 2, "none.txt");
     assertFalse(await exists(`${folder}/none`)); // what is refused leaves no folder
 
     const complete = await hashes(run);
     const away = ["--run", run, "--force", "--experts", "3"];
-    assertFails(await task("partition", [...away, "--adapter", "nosuch"]), 2, "nosuch");
-    assertFails(await task("partition", [...away, "--input", `${folder}/none.txt`]), 2, "none.txt");
-    const other = await task("partition", ["--run", run, "--sequence-length", "64"]);
+    assertFails(await taskHere("partition", [...away, "--adapter", "nosuch"]), 2, "nosuch");
+    assertFails(await taskHere("partition", [...away, "--input", `${folder}/none.txt`]), 2, "none.txt");
+    const other = await taskHere("partition", ["--run", run, "--sequence-length", "64"]);
     assertFails(other, 2, "--sequence-length must be what", "--force");
     assertEquals(await hashes(run), complete);
   }));
@@ -114,7 +130,7 @@ Deno.test({
       ) {
         assertFails(await task(name, [...run, ...args]), 2, `${folder}/run`, "must be writable");
       }
-      assertEquals((await task("status", run)).code, 0);
-      assertEquals((await task("verify", [`${folder}/run`])).code, 0);
+      assertEquals((await taskHere("status", run)).code, 0);
+      assertEquals((await taskHere("verify", [`${folder}/run`])).code, 0);
     }),
 });

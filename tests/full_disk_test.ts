@@ -5,16 +5,7 @@ import { findDamage, MANIFEST, readManifest } from "../pipeline/graph/manifest.t
 import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
 import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
-import {
-  commandOf,
-  hashes,
-  inFolder,
-  type Outcome,
-  ROOT,
-  SMALL,
-  smallCorpus,
-  task,
-} from "./tasks/support.ts";
+import { commandOf, hashes, inFolder, ROOT, SMALL, smallCorpus, task, taskHere } from "./tasks/support.ts";
 
 const FULL =
   /^Cannot write "([^"\n]+)" as the disk must have room for it: it is full( \([^()\n]+\))?; free [^\n]+$/;
@@ -29,10 +20,9 @@ function assertFull(error: unknown, folder: string): string {
 }
 
 /** Runs a task that must succeed, or throws the error that its last line tells. */
-async function run(name: string, args: string[], options?: Parameters<typeof task>[2]): Promise<Outcome> {
-  const outcome = await task(name, args, options);
-  const { code, err, out } = outcome;
-  if (code === 0) return outcome;
+async function run(name: string, args: string[], options?: Parameters<typeof task>[2]): Promise<void> {
+  const { code, err, out } = options ? await task(name, args, options) : await taskHere(name, args);
+  if (code === 0) return;
   const [, line] = /(?:^|\n)error: ([^\n]+)\n$/.exec(err) ?? [];
   assertEquals([code, out.trim()], [1, ""], err);
   assert(line !== undefined, err);

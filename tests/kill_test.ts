@@ -1,11 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   inFolder,
+  lastOfEach,
   sendSignal,
   SMALL,
   smallCorpus,
-  task,
   taskCommand,
+  taskHere,
   whatIsMade,
   writeQuestions,
 } from "./tasks/support.ts";
@@ -15,10 +16,11 @@ const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-bat
 );
 /** Times as many kills: `deno task test:long` takes more. */
 const TIMES = Number(Deno.env.get("SMALLTALK_KILLS") ?? 1);
+/** The tasks of a run, and how often each is killed. */
 const STEPS: [name: string, kills: number, args: string[]][] = [
-  ["partition", 4, [...SMALL, "--holdout", "0.3", "--block-bytes", "4096"]], // a dozen blocks
+  ["partition", 4, lastOfEach([...SMALL, "--holdout", "0.3", "--block-bytes", "4096"])], // a dozen blocks
   ["train-expert", 2, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
-  ["train-dense", 1, []],
+  ...TIMES > 1 ? [["train-dense", 1, []] as [string, number, string[]]] : [], // which is trained as experts are
   ["evaluate", 1, ["--resamples", "50"]],
   ["zero-shot", 1, ["--task", "arc_easy", "--resamples", "50"]],
   ["report", 1, []],
@@ -39,14 +41,22 @@ async function eachStep(
   }
 }
 
-/** Runs a task to its end, or kills it after some milliseconds; says whether it was killed. It must not fail. */
-async function runOrKill(name: string, args: string[], after = Infinity): Promise<boolean> {
+const NEVER = 600_000;
+
+/** Starts a task and kills it after some milliseconds unless it has ended by then; says whether it was killed. It must not fail. */
+async function killAfter(name: string, args: string[], after: number): Promise<boolean> {
   const child = taskCommand(name, args, { stdout: "null" }).spawn();
-  const timer = after < Infinity ? setTimeout(() => sendSignal(child, "SIGKILL"), after) : undefined;
+  const timer = setTimeout(() => sendSignal(child, "SIGKILL"), after);
   const { code, signal, stderr } = await child.output();
   clearTimeout(timer);
   assert(code === 0 || signal === "SIGKILL", `${name}: ${new TextDecoder().decode(stderr)}`);
   return signal === "SIGKILL";
+}
+
+/** Runs a task to its end. */
+async function complete(name: string, args: string[]): Promise<void> {
+  const { code, err } = await taskHere(name, args);
+  assertEquals(code, 0, `${name}: ${err}`);
 }
 
 /** Takes away every lock of a run as soon as somebody has it, until it is stopped. */
@@ -75,7 +85,7 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     const durations = new Map<string, number>();
     await eachStep(folder, `${folder}/undisturbed`, async (name, args) => {
       const start = performance.now();
-      await runOrKill(name, args);
+      await killAfter(name, args, NEVER); // in a process, as it takes longer there
       durations.set(name, performance.now() - start);
     });
     const expected = await whatIsMade(`${folder}/undisturbed`);
@@ -86,10 +96,10 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     await eachStep(folder, killedRun, async (name, args, kills) => {
       for (let kill = 0; kill < TIMES * kills; kill++) {
         const after = durations.get(name)! * (0.2 + 0.7 * Math.random());
-        if (await runOrKill(name, args, after)) killed++;
+        if (await killAfter(name, args, after)) killed++;
         await checkWhole(killedRun, expected, `after ${name} was killed after ${after} ms`);
       }
-      await runOrKill(name, args);
+      await complete(name, args);
     });
     assertEquals(await whatIsMade(killedRun), expected);
     assert(killed > 0, "no task was killed before its end");
@@ -97,13 +107,13 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     const unlocked = `${folder}/unlocked`, stop = withoutLocks(unlocked);
     await eachStep(folder, unlocked, async (name, args) => {
       const after = durations.get(name)! * (0.5 + Math.random());
-      const both = await Promise.allSettled([runOrKill(name, args), runOrKill(name, args, after)]);
+      const both = await Promise.allSettled([killAfter(name, args, NEVER), killAfter(name, args, after)]);
       for (const one of both) if (one.status === "rejected") throw one.reason;
     });
     stop();
     assertEquals(await whatIsMade(unlocked), expected);
     assertEquals(await Array.fromAsync(Deno.readDir(`${unlocked}/scratch`)).catch(() => []), []);
-    assertEquals((await task("verify", [unlocked])).code, 0);
+    await complete("verify", [unlocked]);
   }));
 
 Deno.test("a derivation killed at random moments gives the bytes of an undisturbed one", {
@@ -114,25 +124,19 @@ Deno.test("a derivation killed at random moments gives the bytes of an undisturb
       await Deno.writeTextFile(`${folder}/${name}.jsonl`, smallCorpus(name === "old" ? 48 : 20));
     }
     const from = `${folder}/a`, run = ["--run", from];
-    await runOrKill("partition", [
-      ...run,
-      "--input",
-      `${folder}/old.jsonl`,
-      ...SMALL,
-      "--block-bytes",
-      "4096",
-    ]);
-    await runOrKill("train-expert", [...run, "--expert", "all", ...BRIEF]);
+    const text = ["--input", `${folder}/old.jsonl`, "--block-bytes", "4096"];
+    await complete("partition", [...run, ...text, ...SMALL]);
+    await complete("train-expert", [...run, "--expert", "all", ...BRIEF]);
     const before = await whatIsMade(from);
     for (const [i, change] of [["--forget-source", "code"], ["--add", `${folder}/new.jsonl`]].entries()) {
       const args = (name: string) => ["--from", from, "--run", `${folder}/${name}-${i}`, ...change];
       const start = performance.now();
-      await runOrKill("derive", args("undisturbed"));
+      await killAfter("derive", args("undisturbed"), NEVER);
       const time = performance.now() - start;
       for (let kill = 0; kill < 2 * TIMES; kill++) {
-        await runOrKill("derive", args("killed"), time * (0.1 + 0.8 * Math.random()));
+        await killAfter("derive", args("killed"), time * (0.1 + 0.8 * Math.random()));
       }
-      await runOrKill("derive", args("killed"));
+      await complete("derive", args("killed"));
       assertEquals(await whatIsMade(`${folder}/killed-${i}`), await whatIsMade(`${folder}/undisturbed-${i}`));
     }
     assertEquals(await whatIsMade(from), before);

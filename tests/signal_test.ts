@@ -3,12 +3,13 @@ import { exists } from "../pipeline/run/files.ts";
 import {
   hashes,
   inFolder,
+  lastOfEach,
   sendSignal,
   SMALL,
   smallCorpus,
   smallRunAt,
-  task,
   taskCommand,
+  taskHere,
 } from "./tasks/support.ts";
 
 const MOST_MS = 30_000; // two seconds on a machine that is not busy: only what hangs fails here
@@ -30,7 +31,7 @@ async function interrupt(name: string, args: string[], stage: string, signal: De
 
 Deno.test("a signal in the middle of any stage ends a task with 130 soon, and what follows gives the same bytes", () =>
   inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(300));
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(150));
     const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "8", "--holdout", "0.2"];
     const brief = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 60";
     const training = [...brief.split(" "), "--expert-warmup", "2", "--checkpoint-every", "25"];
@@ -52,7 +53,7 @@ Deno.test("a signal in the middle of any stage ends a task with 130 soon, and wh
           assertStringIncludes(outcome.err, "interrupted: run the same command again to continue\n");
           assertFalse(/^\s+at /m.test(outcome.err), outcome.err);
         }
-        const { code, err } = await task(name, ["--run", run, ...args]);
+        const { code, err } = await taskHere(name, lastOfEach(["--run", run, ...args]));
         assertEquals(code, 0, err);
       }
     }

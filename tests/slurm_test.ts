@@ -1,7 +1,7 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
 import { hasSlurm, logsOf, startSlurm, until } from "./slurm.ts";
-import { inFolder, SMALL, smallCorpus, task, whatIsMade } from "./tasks/support.ts";
+import { inFolder, lastOfEach, SMALL, smallCorpus, task, taskHere, whatIsMade } from "./tasks/support.ts";
 
 const EXPERTS = 5; // more than an array may have here
 const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", "--block-bytes", "8192"];
@@ -19,7 +19,7 @@ async function undisturbed(folder: string): Promise<Record<string, string>> {
       ["evaluate"],
     ]
   ) {
-    const { code, err } = await task(name, ["--run", run, ...args]);
+    const { code, err } = await taskHere(name, ["--run", run, ...lastOfEach(args)]);
     assertEquals(code, 0, err);
   }
   return await whatIsMade(run);

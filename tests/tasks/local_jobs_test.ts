@@ -6,7 +6,7 @@ import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { until } from "../slurm.ts";
-import { inFolder, ROOT, SMALL, smallCorpus, task, whatIsMade } from "./support.ts";
+import { inFolder, ROOT, SMALL, smallCorpus, task, taskHere, whatIsMade } from "./support.ts";
 
 /** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
 const job = (name: string, names: string[], after: Job["after"] = []): Job => ({
@@ -162,7 +162,7 @@ Deno.test("deno task submit --executor local makes what one process after anothe
         zeroShot,
       ]
     ) {
-      const { code, err } = await task(name, [...whole, ...args]);
+      const { code, err } = await taskHere(name, [...whole, ...args]);
       assertEquals(code, 0, err);
     }
     const questions = ["--zero-shot", "piqa", "--zero-shot-data", `${folder}/data`];
@@ -175,7 +175,7 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     const made = await whatIsMade(run);
     assertEquals(made, await whatIsMade(`${folder}/whole`));
     assert(await exists(`${run}/report.html`));
-    const again = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
+    const again = await taskHere("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
     assertEquals(await whatIsMade(run), made);
 
@@ -183,7 +183,15 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     for (const gone of ["result", "expert-01"]) {
       await Deno.remove(`${run}/evaluation/${gone}`, { recursive: true });
     }
-    const planned = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2", "--dry-run"]);
+    const planned = await taskHere("submit", [
+      "--run",
+      run,
+      "--executor",
+      "local",
+      "--jobs",
+      "2",
+      "--dry-run",
+    ]);
     assertEquals(planned.out.match(/^\S+: \d+ process.*$/gm), [
       "evaluate-models: 1 process",
       "evaluate: 1 process, after evaluate-models",
