@@ -12,7 +12,7 @@ import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { filesUnder } from "../pipeline/run/files.ts";
 import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/run/mod.ts";
-import { type Extra, listPackages, partsOf } from "./bundle_parts.ts";
+import { type Extra, gatherParts, listPackages } from "./bundle_parts.ts";
 
 /** What {@linkcode makeBundle} made: an archive, its size and hash, how many files it has, the tasks that it runs, its packages. */
 export interface Bundle extends FileRecord {
@@ -48,7 +48,7 @@ export interface BundleOptions {
 export async function makeBundle(options: BundleOptions): Promise<Bundle> {
   const { output, extras, signal, cache = cacheFolder() } = options;
   const { name, compression } = await checkPlace(output);
-  const { tasks, packages: imported } = partsOf(extras);
+  const { tasks, packages: imported } = gatherParts(extras);
   const read = async (file: string) => JSON.parse(await Deno.readTextFile(`${ROOT}${file}`));
   const project = await read("deno.json");
   const packages = listPackages(await read("deno.lock"), imported.map((name) => project.imports[name]));

@@ -39,7 +39,7 @@ const ADDED: Record<Extra, Part> = {
 };
 
 /** Gathers the tasks and packages of a bundle with these extras. */
-export function partsOf(extras: readonly Extra[]): Part {
+export function gatherParts(extras: readonly Extra[]): Part {
   const parts = [BASE, ...extras.map((extra) => ADDED[extra])];
   return {
     tasks: parts.flatMap(({ tasks }) => tasks),

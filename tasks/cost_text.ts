@@ -21,7 +21,7 @@ import {
 import type { ModelConfig } from "../pipeline/model/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
-import { speedOf } from "./text.ts";
+import { speedText } from "./text.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */
 export function tableText(rows: TableRow[]): string {
@@ -242,7 +242,7 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
 }
 
 /** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
-export function namedDevice(options: Parameters<typeof speedOf>[0], usual: CostDevice): CostDevice {
-  if (options.flops === undefined) return { ...usual, ...speedOf(options) };
-  return { ...PLAIN_DEVICE, ...speedOf(options) };
+export function namedDevice(options: Parameters<typeof speedText>[0], usual: CostDevice): CostDevice {
+  if (options.flops === undefined) return { ...usual, ...speedText(options) };
+  return { ...PLAIN_DEVICE, ...speedText(options) };
 }

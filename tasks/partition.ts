@@ -7,7 +7,7 @@ import { partition } from "../pipeline/stages/partition.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, take } from "./options.ts";
-import { planText, speedOf, summaryText } from "./text.ts";
+import { planText, speedText, summaryText } from "./text.ts";
 import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
@@ -24,7 +24,7 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {
       const { planPartition } = await import("../pipeline/stages/estimate.ts");
-      const plan = await planPartition({ ...options, sources, device: speedOf(options), words });
+      const plan = await planPartition({ ...options, sources, device: speedText(options), words });
       return print(plan, planText(plan));
     }
     const summary = await partition({ ...options, sources }, { signal, onEvent });

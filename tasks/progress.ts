@@ -41,7 +41,7 @@ export function startProgress(log: Log) {
   function tick(event: Step): void {
     const now = performance.now();
     const before = paces.get(event.stage);
-    const pace = paceOf(event, before, now);
+    const pace = measurePace(event, before, now);
     paces.set(event.stage, pace);
     const isFirst = isBar && (before === undefined || !isDrawn);
     const isLast = log === "json" && event.done === event.total;
@@ -88,7 +88,7 @@ export interface Pace {
 const QUIET_MS = 1000;
 
 /** Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins anew. */
-export function paceOf({ done, total }: Step, before: Pace | undefined, now: number): Pace {
+export function measurePace({ done, total }: Step, before: Pace | undefined, now: number): Pace {
   if (before === undefined || done < before.done) return { first: done, since: now, done, reported: now };
   const { first, since } = before;
   const isResolved = now - since >= QUIET_MS && done > first;

@@ -9,7 +9,7 @@ import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
 import { take } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
-import { PLANNING, planOf } from "./submit_plan.ts";
+import { PLANNING, readPlan } from "./submit_plan.ts";
 import { plannedText, submittedText } from "./submit_text.ts";
 
 export const TASK = await defineTask({
@@ -18,7 +18,7 @@ export const TASK = await defineTask({
   options: { ...take("run", "preset", "config", "force"), ...PLANNING },
   run: async ({ sources, options, given, denied, signal, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
-    const plan = planOf(options, { given, denied }, await readJobPlan(run));
+    const plan = readPlan(options, { given, denied }, await readJobPlan(run));
     const reported = { run, sources, force };
     // What is accepted here is accepted by the trainings; they keep what was trained with these settings.
     const asked = force ? { ...plan, training: { ...plan.training, replace: true } } : plan;

@@ -28,7 +28,7 @@ const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] a
  * Gives the plan that options say, those of them that were `given`, without what was `denied`, and otherwise the one of `before`. Throws
  * an `InputError` where a name is unknown or a folder is missing, and where settings are to be written by a dry run.
  */
-export function planOf(
+export function readPlan(
   options: PlanOptions,
   { given, denied }: Pick<Call<Fields>, "given" | "denied">,
   before: JobPlan | null,

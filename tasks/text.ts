@@ -103,7 +103,7 @@ export function driftText({ deviation, limit }: Drift): string {
 }
 
 /** Gives the device that options name. */
-export function speedOf(
+export function speedText(
   { flops, utilisation }: { flops?: number; utilisation?: number },
 ): Partial<CostDevice> {
   return { ...flops !== undefined && { flops }, ...utilisation !== undefined && { utilisation } };

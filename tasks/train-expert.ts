@@ -8,7 +8,7 @@ import { adoptedExperts } from "../pipeline/training/mod.ts";
 import { expertsOf, planExperts, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
-import { planText, speedOf, trainedText } from "./text.ts";
+import { planText, speedText, trainedText } from "./text.ts";
 import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
@@ -36,7 +36,7 @@ export const TASK = await defineTask({
     const experts = await expertsOf(run, also);
     const wanted = expertsNamed(expert, experts, "train");
     if (options.dryRun) {
-      const plan = await planExperts(wanted, { ...options, sources, device: speedOf(options), words });
+      const plan = await planExperts(wanted, { ...options, sources, device: speedText(options), words });
       return print(plan, planText(plan));
     }
     const runs = [run, ...options.also];

@@ -1,7 +1,7 @@
 /** Where the matrices of a bank of models lie inside a buffer. */
 
 import type { GpuBuffer } from "./gpu.ts";
-import { bytesOf } from "./storage.ts";
+import { bytesPerValue } from "./storage.ts";
 
 /**
  * A bank of matrices inside a buffer. Offset, stride and `model` count values, not bytes, and are multiples
@@ -54,7 +54,7 @@ export function placement(
     );
   }
   const end = offset + (models - 1) * model + (rows - 1) * stride + padded(columns);
-  const endByte = end * bytesOf(buffer.storage);
+  const endByte = end * bytesPerValue(buffer.storage);
   if (endByte > buffer.bytes) {
     throw new RangeError(
       `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${endByte}, the buffer has ` +

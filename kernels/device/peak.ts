@@ -7,7 +7,7 @@
 
 import type { Gpu } from "./gpu.ts";
 import type { AdapterKind } from "./variants.ts";
-import { type Effort, secondsOf } from "./time.ts";
+import { type Effort, measureSeconds } from "./time.ts";
 
 /** The measured peak of an adapter. */
 export interface Peak {
@@ -85,7 +85,7 @@ export async function measurePeak(
         buffers: [out],
         workgroups: invocations / 64,
       });
-      return invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
+      return invocations * iterations * FLOPS / await measureSeconds(gpu, [arithmetic], effort) / 1e9;
     };
     const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
     const copy = gpu.dispatch({
@@ -97,7 +97,7 @@ export async function measurePeak(
     });
     const gflops = await flops("f32");
     const gflopsF16 = halves && gpu.offers.f16 ? await flops("f16") : undefined;
-    const gbytes = 2 * bytes / await secondsOf(gpu, [copy], effort) / 1e9;
+    const gbytes = 2 * bytes / await measureSeconds(gpu, [copy], effort) / 1e9;
     return { gflops, gflopsF16, gbytes };
   } finally {
     arena.destroy();

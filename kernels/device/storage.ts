@@ -22,7 +22,7 @@ export type Storage = "f32" | "bf16" | "f32_as_bf16";
 export type Dtype = "f32" | "bf16";
 
 /** Returns the bytes of one value. */
-export function bytesOf(storage: Storage = "f32"): number {
+export function bytesPerValue(storage: Storage = "f32"): number {
   return storage === "bf16" ? 2 : 4;
 }
 

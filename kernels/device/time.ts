@@ -52,7 +52,7 @@ export function takeMedian(seconds: Seconds, clock: Clock): number {
 }
 
 /** Gives the median seconds of one run of the dispatches, in order. */
-export async function secondsOf(
+export async function measureSeconds(
   gpu: Gpu,
   dispatches: readonly Dispatch[],
   { rounds, seconds, clock }: Effort,

@@ -8,7 +8,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import type { FileRecord } from "../run/files.ts";
-import { checkRead, recordOf } from "../run/verified.ts";
+import { checkRead, findRecord } from "../run/verified.ts";
 import { EMBEDDING, HEAD, type ModelConfig, parameterSpecs, wholeShape } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
@@ -94,7 +94,7 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors", Deno.readFile); // which is hashed here
   const actual = { bytes: file.length, sha256: sha256(file) };
-  const record = recordOf(path);
+  const record = findRecord(path);
   if (record) checkRead(path, actual, record);
   const tensors = decodeSafetensors(file, path);
   const weights = weightsIn(tensors, config, path);

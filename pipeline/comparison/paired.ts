@@ -4,7 +4,7 @@
 
 import type { DocumentScores } from "../evaluation/documents.ts";
 import type { Lower } from "../evaluation/evaluation.ts";
-import { figuresOf } from "../evaluation/tables.ts";
+import { computeFigures } from "../evaluation/tables.ts";
 
 /**
  * Reports how much lower the perplexity of every mixture is than that of the first one whose text another one cuts into the same documents:
@@ -20,7 +20,7 @@ export async function compareWithFirst(
   const paired = runs.flatMap((scores, i) => scores && cuts[i] === cuts[first] ? [{ i, scores }] : []);
   const nll = Object.fromEntries(paired.map(({ i, scores }) => [i, scores.nll.mixture]));
   const tokens = Float64Array.from(runs[first]!.tokens);
-  const { gain } = await figuresOf({ tokens, nll }, { resamples, seed: 0, signal });
+  const { gain } = await computeFigures({ tokens, nll }, { resamples, seed: 0, signal });
   const gains: (Lower | null)[] = runs.map(() => null);
   for (const { i } of paired) if (i !== first) gains[i] = gain(String(i), String(first));
   return { first, gains };

@@ -12,8 +12,8 @@ import { largerDenseShape } from "../model/shapes.ts";
 import { count, finite } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
-import { answeringOf, inferenceMemory, routingMemory, trainingMemory } from "./memory.ts";
-import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
+import { answeringSizes, inferenceMemory, routingMemory, trainingMemory } from "./memory.ts";
+import { type CostCorpus, mixtureShape, type OtherRouters } from "./mixture.ts";
 
 /**
  * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
@@ -60,7 +60,7 @@ export function equalCompute(
 ): EqualCompute {
   const model = largerDenseShape(configuration);
   validateModelConfig(model, "the larger dense model");
-  const shape = mixtureOf(configuration, corpus, routers);
+  const shape = mixtureShape(configuration, corpus, routers);
   const { batch, length } = shape;
   const perStep = trainingFlops(model, batch, length);
   const steps = Math.max(1, Math.round(mixtureFlops(shape).total / perStep));
@@ -100,11 +100,11 @@ export function comparedCost(
   model: ModelConfig,
   { batch, steps, corpus, routers, kind }: ComparedOptions,
 ): TrainingCost {
-  const shape = mixtureOf(configuration, corpus, routers);
+  const shape = mixtureShape(configuration, corpus, routers);
   const { length, expert, router, routers: models, prefix } = shape;
   const { microBatch: micro, expertBatch, dtype } = configuration;
   const training = { microBatch: micro || expertBatch, length, dtype, kind };
-  const answer = answeringOf(length);
+  const answer = answeringSizes(length);
   return {
     ...comparedFlops(shape, model, batch, steps),
     memory: {

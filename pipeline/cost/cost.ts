@@ -10,7 +10,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import {
-  answeringOf,
+  answeringSizes,
   type InferenceMemory,
   inferenceMemory,
   routerMemory,
@@ -27,7 +27,7 @@ import { canonical } from "../run/seal.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { findTextSeed, TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
-import { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
+import { type CostCorpus, mixtureShape, type OtherRouters, readRouters } from "./mixture.ts";
 import { type EqualCompute, equalCompute } from "./compared_cost.ts";
 import { type Communication, countCommunication } from "./communication.ts";
 import {
@@ -174,7 +174,7 @@ export interface CostOptions extends CostDevice {
  */
 export function costOf(configuration: Configuration, options: CostOptions): Cost {
   const { corpus, flops: peak, utilisation, name, adopted = [], routers: others } = options;
-  const mixture = mixtureOf(configuration, corpus, others);
+  const mixture = mixtureShape(configuration, corpus, others);
   const { router, expert, experts, routers, batch } = mixture;
   const flops = { ...mixtureFlops(mixture), recomputed: again(mixture, expert, options, batch * experts) };
   const larger = equalCompute(configuration, corpus, others);
@@ -246,7 +246,7 @@ function memoryCost(
   const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
   const training = (model: ModelConfig, sequences = batch) =>
     trainingMemory(model, { batch: sequences, ...sizes });
-  const answer = answeringOf(length);
+  const answer = answeringSizes(length);
   return {
     expert: training(expert),
     routers: routerMemory(router, {

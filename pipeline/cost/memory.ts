@@ -8,7 +8,7 @@
 import { adamwScratch } from "../../kernels/adamw/adamw.ts";
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
-import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
@@ -74,7 +74,7 @@ const NONE: ModelMemory = { weights: 0, transposed: 0, activations: 0, total: 0 
 const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once by default
 
 /** Gives the sizes of answering: room for `length` tokens of prompt and answer. */
-export function answeringOf(length: number): Pick<InferenceMemoryOptions, "capacity" | "length"> {
+export function answeringSizes(length: number): Pick<InferenceMemoryOptions, "capacity" | "length"> {
   return { capacity: length, length: Math.min(LONGEST_PASS, length) };
 }
 
@@ -160,7 +160,7 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
   const kept = layerOf(model).flatMap((sublayer) =>
     Object.values(sublayer.buffers(model, sizes).cache ?? {})
   );
-  const cache = model.layers * sum(kept.map(({ values, storage }) => values * bytesOf(storage)));
+  const cache = model.layers * sum(kept.map(({ values, storage }) => values * bytesPerValue(storage)));
   const kinds = { weights, transposed, cache, activations: held.bytes - cache };
   return { ...kinds, total: sum(Object.values(kinds)) };
 }
@@ -177,7 +177,7 @@ function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions)
   }
   const weights = layouts.flatMap(({ segments, models }) => segments.map(({ size }) => size * models * 4));
   const transposed = layouts.flatMap(({ transposedSegments, models }) =>
-    transposedSegments.map((size) => size * models * bytesOf(pass.dtype ?? "f32"))
+    transposedSegments.map((size) => size * models * bytesPerValue(pass.dtype ?? "f32"))
   );
   const bytes = (buffers: number[]) => sum(buffers.map(rounded));
   return { shape, layouts, held, weights: bytes(weights), transposed: bytes(transposed) };

@@ -37,7 +37,7 @@ export async function readRouters(
 }
 
 /** Gives the sizes that a configuration names directly. */
-export function shapeOf(
+export function findShape(
   configuration: Configuration,
 ): Pick<MixtureShape, "expert" | "router" | "experts" | "length" | "prefix" | "batch" | "routerBatch"> {
   const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = configuration;
@@ -49,12 +49,12 @@ export function shapeOf(
  * elsewhere of which nothing is known count as models of the settings' shape. Throws an `InputError` on values
  * that do not go together.
  */
-export function mixtureOf(
+export function mixtureShape(
   configuration: Configuration,
   corpus?: CostCorpus,
   others?: OtherRouters,
 ): MixtureShape {
-  const shape = shapeOf(configuration);
+  const shape = findShape(configuration);
   const { experts, prefix, batch, routerBatch } = shape;
   const widths = widthsOf(configuration), passes = passesOf(configuration);
   // Each part is assumed to hold one E-th of the corpus.

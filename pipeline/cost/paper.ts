@@ -8,7 +8,7 @@
 import { resolveConfiguration } from "../settings/resolution.ts";
 import { type Communication, denseStepBytes, exchangeBytes } from "./communication.ts";
 import { mixtureFlops } from "./flops.ts";
-import { shapeOf } from "./mixture.ts";
+import { findShape } from "./mixture.ts";
 
 /**
  * The figures of a row of Table 3: training FLOPs of the experts, and of the dense model, and additional ones of the
@@ -60,7 +60,7 @@ export function paperTable(): TableRow[] {
     const [training, trainingOverhead, inference, inferenceOverhead] = printed;
     const c = resolveConfiguration({ preset });
     const shape = {
-      ...shapeOf(c),
+      ...findShape(c),
       experts,
       routers: experts,
       steps: c.expertSteps,

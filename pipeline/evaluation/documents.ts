@@ -12,7 +12,7 @@ import { type FileRecord, unreadable } from "../run/files.ts";
 import type { Drawing } from "./bootstrap.ts";
 import { type Evaluation, SHOWN_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
-import { figuresOf, type Sums } from "./tables.ts";
+import { computeFigures, type Sums } from "./tables.ts";
 
 /**
  * What held-out documents came to, a row per document in the order of their first sequences `[rows]`: ids, label of the first sequence,
@@ -93,7 +93,7 @@ export async function figuresOn(
   const kept = Object.fromEntries(Object.entries(nll).map(([way, values]) => [way, values.filter(isKept)]));
   const documents = kept.mixture.length;
   if (documents === 0) return undefined;
-  const { score, gains } = await figuresOf(
+  const { score, gains } = await computeFigures(
     { tokens: Float64Array.from(tokens.filter(isKept)), nll: kept },
     drawing,
   );

@@ -13,7 +13,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
-import { type ModelName, nameOf } from "../serving/models.ts";
+import { type ModelName, modelTitle } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
 import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
@@ -22,7 +22,7 @@ import { addFallback, type FallbackOptions, measureReliability } from "./margins
 import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
 import { type ModelScores, shapeChecker } from "./model_pass.ts";
 import { route, type Routed, type RouteOptions, type Routes, shareAgreed } from "./routes.ts";
-import { byPrefix, createTable, figuresOf, summarize } from "./tables.ts";
+import { byPrefix, computeFigures, createTable, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {
@@ -124,7 +124,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
   for (const [tokens, routes] of other?.routes ?? []) table.add(otherBy(tokens), routedNll(routes));
 
-  const figures = await figuresOf(table.document, { resamples, seed, signal: options.signal });
+  const figures = await computeFigures(table.document, { resamples, seed, signal: options.signal });
   const choice = (margin: number, row: number) => ({ margin, loss: mixtureNll(row) - bestNll(row) });
   return {
     format: EVALUATION_FORMAT,
@@ -181,7 +181,7 @@ function countedNll(
   all: Float32Array,
   { documents, document, counts }: Routed,
 ): Float32Array {
-  const name = nameOf(model);
+  const name = modelTitle(model);
   if (all.length !== counts.length) {
     const fact = `${name} gets more or fewer of them than the partitioner`;
     throw new InputError(`Cannot evaluate as every pass must read the same sequences: ${fact}`);

@@ -7,7 +7,7 @@
 
 import type { ModelConfig } from "../model/shape.ts";
 import { type LoadedModel, scoring } from "../serving/forms.ts";
-import { checkShape, type ModelName, nameOf } from "../serving/models.ts";
+import { checkShape, type ModelName, modelTitle } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
 import type { RouteOptions } from "./routes.ts";
 import { blocks, joined, type Keep, type Sequences } from "./rows.ts";
@@ -58,7 +58,7 @@ export type Check = (model: ModelName, loaded: Pick<LoadedModel, "config" | "not
 export function shapeChecker(text: Pick<ModelConfig, "vocabulary" | "context">, whose: string): Check {
   let first: { shape: ModelConfig; whose: string } | undefined;
   return (model, loaded) => {
-    const name = nameOf(model);
+    const name = modelTitle(model);
     if (loaded.notes.adopted !== undefined) return checkShape(loaded, text, name, { whose });
     const textAlone = hasOwnShape(model);
     if (!textAlone) first ??= { shape: loaded.config, whose: name };

@@ -61,7 +61,7 @@ export interface Figures {
 }
 
 /** Computes the figures of columns by document. */
-export async function figuresOf({ tokens, nll }: Documents, drawing: Drawing): Promise<Figures> {
+export async function computeFigures({ tokens, nll }: Documents, drawing: Drawing): Promise<Figures> {
   const draws = await resample({ tokens, nll }, drawing);
   const total = tokens.reduce((a, b) => a + b);
   const mean = (column: string) => nll[column].reduce((a, b) => a + b, 0) / total;

@@ -7,7 +7,7 @@
 
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
-import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { InputError } from "../../kernels/errors.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
@@ -162,7 +162,7 @@ export function createActivations(
     places: float("places of rows", batch * length),
   };
   const buffers = sublayerBuffers(buffer, config, shape, options, {
-    mode: modeOf({ training, cache }),
+    mode: passMode({ training, cache }),
     slots,
   });
   // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two take turns.
@@ -222,7 +222,7 @@ function bufferMaker(arena: Arena): BufferMaker {
   const made = new Map<string, GpuBuffer>();
   return (label, { values, storage = "f32", data }) => {
     if (!made.has(label)) {
-      made.set(label, arena.buffer(label, data?.() ?? values * bytesOf(storage), storage));
+      made.set(label, arena.buffer(label, data?.() ?? values * bytesPerValue(storage), storage));
     }
     return made.get(label)!;
   };
@@ -283,6 +283,6 @@ function scratchOfSums(
   return { columns: Math.max(...columns), products: kind === "gpu" ? Math.max(head, ...products) : 0 };
 }
 
-export function modeOf({ training, cache }: { training: boolean; cache?: unknown }): Mode {
+export function passMode({ training, cache }: { training: boolean; cache?: unknown }): Mode {
   return training ? "train" : cache ? "decode" : "score";
 }

@@ -6,7 +6,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
-import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
+import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs, valuesOf } from "./shape.ts";
 import { listSublayers } from "./sublayers/layer.ts";
@@ -123,7 +123,7 @@ export function createBank(
     weights: segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
     /** Transposed copies of the matrices in `dtype`, refreshed after every update. */
     transposed: transposedSegments.map((size, i) =>
-      arena.buffer(`transposed ${i}`, size * models.length * bytesOf(dtype), dtype)
+      arena.buffer(`transposed ${i}`, size * models.length * bytesPerValue(dtype), dtype)
     ),
   };
   writeTensors(gpu, layout, bank.weights, models);

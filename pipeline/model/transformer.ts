@@ -19,7 +19,7 @@ import { EMBEDDING, headName } from "./shape.ts";
 import { layerOf, listSublayers } from "./sublayers/layer.ts";
 import { describeMatrix, norm, normBackward } from "./sublayers/parts.ts";
 import type { Mode, Pass, Sublayer } from "./sublayers/sublayer.ts";
-import { type Activations, listReports, modeOf } from "./activations.ts";
+import { type Activations, listReports, passMode } from "./activations.ts";
 
 /** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
 export interface Gradients {
@@ -74,7 +74,12 @@ function describePasses(
 /**
  * Plans the forward pass up to the final LayerNorm. Default of `mode`: that which the buffers were made for.
  */
-export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode = modeOf(acts)): Dispatch[] {
+export function planForward(
+  gpu: Gpu,
+  bank: Bank,
+  acts: Activations,
+  mode: Mode = passMode(acts),
+): Dispatch[] {
   const { shape: { models, batch, length }, tokens, streams, normalized: y, statistics } = acts;
   const context = makeContext(gpu, bank, acts, "gpt_neox");
   const weights = context.parameter("embed_in.weight").matrix;

@@ -122,7 +122,9 @@ export const namedRouters = async (
   routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
 
 /** Reports what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */
-export function costOf({ kind, perSequence }: Pick<Partitioner, "kind" | "perSequence">): string | undefined {
+export function nameCost(
+  { kind, perSequence }: Pick<Partitioner, "kind" | "perSequence">,
+): string | undefined {
   return perSequence ? PARTITIONERS.get(kind)?.cost ?? "cost" : undefined;
 }
 

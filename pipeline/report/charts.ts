@@ -69,7 +69,7 @@ const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle
 const ONE: Line = { name: "", colour: colour("mixture") };
 
 /** Gives the names that a plot of names shows, the first ones, and reports how many more there are. */
-export const shownOf = <Name>(names: readonly Name[]): [shown: readonly Name[], more: string] => {
+export const shownNames = <Name>(names: readonly Name[]): [shown: readonly Name[], more: string] => {
   const more = names.length - MOST_NAMES;
   return [names.slice(0, MOST_NAMES), more > 0 ? `; ${more} smaller ones are in the table only` : ""];
 };
@@ -240,7 +240,7 @@ export function dots(
   },
 ): Drawn {
   const { lines = [ONE] } = rows;
-  const [names] = shownOf([...new Set(rows.values.map(({ x }) => x))]);
+  const [names] = shownNames([...new Set(rows.values.map(({ x }) => x))]);
   const values = rows.values.filter((one) => one.y !== null && names.includes(one.x))
     .map((value) => ({ line: named ? value.x : lines[0].name, ...value }));
   const y: Spec = { y: nameAxis(names) };

@@ -31,7 +31,7 @@ const megabytes = (bytes: number): string => `${digitsText(bytes / 1e6, 2)} MB`;
 type Exchanges = { exchanges: number; bytesPerExchange: number };
 
 /** Writes the claims of a run. */
-export function claimsOf(outcome: RunOutcome, exchanges: Exchanges): Claim[] {
+export function judgeRun(outcome: RunOutcome, exchanges: Exchanges): Claim[] {
   const { evaluation, crossing } = outcome;
   const { scores, gains, experts } = evaluation;
   const against = (baseline: Baseline, claim: string): Claim[] =>

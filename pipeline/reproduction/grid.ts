@@ -6,7 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { mixtureFlops } from "../cost/flops.ts";
-import { mixtureOf } from "../cost/mixture.ts";
+import { mixtureShape } from "../cost/mixture.ts";
 import { BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
@@ -264,7 +264,7 @@ export function rateRecipe(model: Searched, c: Configuration): string {
   // A shape that is not that of an expert follows from the experts next to it, steps of equal compute from that of the mixture.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
   const compute = model === "dense-compute"
-    ? ` of ${mixtureFlops(mixtureOf(c)).total.toExponential(1)} FLOPs`
+    ? ` of ${mixtureFlops(mixtureShape(c)).total.toExponential(1)} FLOPs`
     : "";
   const shape = alike ? "" : `${model} beside ${c.experts} experts${compute}, `;
   const multiple = model === "experts" ? 1 : c.experts;

@@ -18,7 +18,7 @@ import type { Claims, Searched } from "../report/reproduction.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { adoptedExperts } from "../training/adoption.ts";
-import { claimsMarkdown, claimsOf, head, ROUTING_VERDICTS, row } from "./claims.ts";
+import { claimsMarkdown, head, judgeRun, ROUTING_VERDICTS, row } from "./claims.ts";
 import type { Crossing } from "./crossing.ts";
 import { openDevice, searchModelRate, train, type TrainingSite } from "./models.ts";
 import { givenIn, RATES, TRIAL_SHARE, withoutRates } from "./search.ts";
@@ -71,7 +71,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     const { communication } = await readCost({ run, flops: 1, utilisation: 1 });
     const reproduction: Reproduction = {
       format: 1,
-      claims: claimsOf(outcome, communication),
+      claims: judgeRun(outcome, communication),
       ...{ search, trialShare, crossing: outcome.crossing ?? null },
       models: { experts, dense, "dense-steps": steps },
     };

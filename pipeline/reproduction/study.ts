@@ -57,7 +57,7 @@ export interface Study {
 export const MODELS: Setup["models"] = ["experts", "dense", "dense-steps"];
 
 /** Names a run by what sets it apart from the preset. */
-export const setupOf = (
+export const makeSetup = (
   name: string,
   label: string,
   settings: Partial<Configuration>,
@@ -70,7 +70,7 @@ export const REPEATED = 4;
 /** Lists runs of these numbers of experts, which studies share by their names. */
 export const setupsByExperts = (counts: readonly number[], more: Partial<Setup>): Setup[] =>
   counts.map((experts) =>
-    setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, {
+    makeSetup(`em-${experts}-experts`, `${experts} experts`, { experts }, {
       repeated: experts === REPEATED,
       ...more,
     })

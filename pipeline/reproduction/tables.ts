@@ -85,7 +85,7 @@ export const agreements = (head: string): Column => ({
  * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run, where there are several. Rows
  * of one run that tell of different things differ in `part`.
  */
-export function tableOf<Row extends Outcome>(
+export function makeTable<Row extends Outcome>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
   { part = () => "", after = () => [] }: { part?: (row: Row) => string; after?: (row: Row) => Cell[][] } = {},

@@ -138,7 +138,7 @@ export function strings(column: Column): string[] {
 }
 
 /** Gives the values of a column of texts, numbers, true and false, or lists of integers; null where there is none. */
-export function valuesOf(column: Column): ArrayLike<unknown> {
+export function columnValues(column: Column): ArrayLike<unknown> {
   const { name, where, data } = column, { type, children: [child] } = data;
   if (child && DataType.isInt(child.type)) {
     const bounds = listBounds(column), values = readNumbers({ name, data: child, where }) as Uint32Array;

@@ -40,7 +40,7 @@ export async function fill(cursor: Cursor): Promise<boolean> {
 }
 
 /** Reports where the next row stands, for messages: file, batch, and row in that batch. */
-export function placeOf({ batch, row }: Cursor): string {
+export function nameCursor({ batch, row }: Cursor): string {
   return `${batch === undefined ? "the stream" : originOf(batch)}, row ${row}`;
 }
 

@@ -46,11 +46,11 @@ export async function readTimes(run: string, most = Infinity): Promise<Time[]> {
   const { size } = await file.stat();
   await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
   const text = await new Response(file.readable).text();
-  return text.split("\n").flatMap((line) => timeOf(line) ?? []);
+  return text.split("\n").flatMap((line) => parseTime(line) ?? []);
 }
 
 /** Gives a measurement in a line of the file, undefined where the line is none. */
-export function timeOf(line: string): Time | undefined {
+export function parseTime(line: string): Time | undefined {
   try {
     return v.parse(TIME, JSON.parse(line));
   } catch {

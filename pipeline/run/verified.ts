@@ -22,7 +22,7 @@ type Files = Readonly<Record<string, FileRecord>>;
 const known = new Map<string, { identity: string; files?: Files }>();
 
 /** Gives what the manifest of its node notes of a file; undefined where no manifest knows it. */
-export function recordOf(path: string): FileRecord | undefined {
+export function findRecord(path: string): FileRecord | undefined {
   const place = linkedPlace(resolve(path));
   let inside = basename(place), folder = dirname(place);
   if (inside === MANIFEST) return;
@@ -85,13 +85,13 @@ export function checkRead(path: string, { bytes, sha256 }: FileRecord, record: F
 
 /** Reads a whole file, and verifies it. */
 export async function readVerified(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = await Deno.readFile(path), record = recordOf(path);
+  const bytes = await Deno.readFile(path), record = findRecord(path);
   if (record) checkRead(path, { bytes: bytes.length, sha256: sha256(bytes) }, record);
   return bytes;
 }
 
 /** Verifies a file of which a part alone will be read. */
 export async function verifyFile(path: string): Promise<void> {
-  const record = recordOf(path);
+  const record = findRecord(path);
   if (record) checkRead(path, await hashFile(path), record);
 }

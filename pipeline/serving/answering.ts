@@ -8,9 +8,9 @@ import { routingWindow, suitingTemperature } from "../partition/mixing.ts";
 import type { Values } from "../settings/field.ts";
 import {
   type Answering,
-  answeringOf,
   checkMix,
   checkTemperature,
+  chooseAnswering,
   type MIXING,
   resolveMixing,
 } from "./mixing.ts";
@@ -85,7 +85,7 @@ export async function choose(
   const rule = { mix, reroute, temperature, exclude, prefix: prefix ?? await mixture.prefix() };
   const routes = known ? [known] : await routeBy(rule, mixture, prompts);
   return routes.map((route) => {
-    const answering = answeringOf(route, mix, temperature, exclude);
+    const answering = chooseAnswering(route, mix, temperature, exclude);
     return { model: answering[0].expert, route, answering, rule };
   });
 }
@@ -114,7 +114,7 @@ export async function chooseAnew(
   const isDue = tokens.length > Math.max(prompt, prefix - 1) && (tokens.length - prefix) % reroute === 0;
   if (!rule || !isDue) return undefined;
   const [route] = await routeBy(rule, mixture, [tokens]);
-  return { route, answering: answeringOf(route, rule.mix, rule.temperature, rule.exclude) };
+  return { route, answering: chooseAnswering(route, rule.mix, rule.temperature, rule.exclude) };
 }
 
 /** Throws an `InputError` where experts that may not answer are none of the mixture, or one that is named. */

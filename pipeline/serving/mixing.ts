@@ -67,7 +67,7 @@ export function checkTemperature(sizes: readonly number[], routingTemperature: n
  * Reports which experts continue a text with this route, the one of the largest weight first. Experts whose
  * weight vanishes do not, nor do those in `exclude`.
  */
-export function answeringOf(
+export function chooseAnswering(
   { scores }: Route,
   mix: number,
   temperature: number,

@@ -10,7 +10,7 @@ import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
-import { costOf, PARTITIONERS } from "../partition/partitioners.ts";
+import { nameCost, PARTITIONERS } from "../partition/partitioners.ts";
 import { shortHash } from "../run/files.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form, type LoadedModel } from "./forms.ts";
@@ -175,7 +175,7 @@ export class Mixture {
       });
     }
     const most = prefix ?? await this.prefix();
-    const cost = costOf(opened);
+    const cost = nameCost(opened);
     const routed = new Array<Route>(texts.length);
     for (const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))) {
       const tokens = new Uint32Array(rows.length * length);

@@ -19,7 +19,7 @@ import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 export type ModelName = number | string;
 
 /** Names a model in messages. */
-export const nameOf = (model: ModelName): string => typeof model === "number" ? `expert ${model}` : model;
+export const modelTitle = (model: ModelName): string => typeof model === "number" ? `expert ${model}` : model;
 
 /** Where a mixture comes from. */
 export interface MixtureSource {

@@ -11,7 +11,7 @@ import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { Certificate } from "../partition/assignment/certificate.ts";
 import { columnOf, type Columns, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { floats, integers } from "../rows/column_values.ts";
-import { closeCursor, type Cursor, fill, openCursor, placeOf } from "../rows/cursor.ts";
+import { closeCursor, type Cursor, fill, nameCursor, openCursor } from "../rows/cursor.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
@@ -106,7 +106,7 @@ class Comparison {
           const fact = await difference(part, tokens);
           if (fact !== undefined) {
             wrong.add(expert);
-            problem(part.batch ? placeOf(part) : parts[expert].node, fact);
+            problem(part.batch ? nameCursor(part) : parts[expert].node, fact);
           } else take(expert);
         }
         tokens.row++;
@@ -122,7 +122,7 @@ class Comparison {
       if (alone) { while (await fill(cursor)) take(i); }
       else if (await fill(cursor) && !wrong.has(i)) {
         wrong.add(i);
-        problem(placeOf(cursor), "it must be a sequence of the tokens, and not a second time: it is not");
+        problem(nameCursor(cursor), "it must be a sequence of the tokens, and not a second time: it is not");
       }
       await rest(cursor); // so that the file is hashed
       for (const name of wrong.has(i) ? [] : ["sequences", "tokens"] as const) {
@@ -253,7 +253,7 @@ async function rest(cursor: Cursor): Promise<number> {
 /** Reports how the next row of a part differs from a token row that was assigned to it. */
 async function difference(part: Cursor, tokens: Cursor): Promise<string | undefined> {
   const id = tokens.columns.sequence[tokens.row],
-    must = `sequence ${id} of ${placeOf(tokens)} must be here, unchanged`;
+    must = `sequence ${id} of ${nameCursor(tokens)} must be here, unchanged`;
   if (!await fill(part)) return `${must}: the part ends before it`;
   const found = part.columns.sequence[part.row];
   if (found !== id) return `${must}: sequence ${found} is`;

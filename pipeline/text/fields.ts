@@ -110,7 +110,7 @@ export function head(text: string, length: number): string {
 }
 
 /** Names the kind of a value. */
-export function kindOf(value: unknown): string {
+export function describeKind(value: unknown): string {
   if (value === null || value === undefined) return "null";
   if (Array.isArray(value)) return "an array";
   return typeof value === "object" ? "an object" : `a ${typeof value}`;

@@ -13,7 +13,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
-import { asLabel, type Document, kindOf, lacks, type ReadOptions } from "./fields.ts";
+import { asLabel, describeKind, type Document, lacks, type ReadOptions } from "./fields.ts";
 import type { Piece } from "./blocks.ts";
 import { type InputFile, inputFile, listInputs, STANDARD_INPUT } from "./inputs.ts";
 import { arrowDocuments, parquetDocuments, parquetRecords } from "./tables.ts";
@@ -163,7 +163,7 @@ async function* jsonDocuments(
     };
     const text = field(textField, "textField");
     if (typeof text !== "string") {
-      const fact = `on line ${number} it is ${kindOf(text)}`;
+      const fact = `on line ${number} it is ${describeKind(text)}`;
       throw unreadable(name, `field "${textField}" must be a string`, fact);
     }
     const label = sourceField ? field(sourceField, "sourceField") : undefined;
@@ -217,7 +217,7 @@ export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plain);
-  if (kindOf(value) !== "an object") return value;
+  if (describeKind(value) !== "an object") return value;
   return Object.fromEntries(Object.entries(value as object).map(([name, value]) => [name, plain(value)]));
 }
 
@@ -229,8 +229,8 @@ function parseLine(json: string, name: string, number: number): Record<string, u
     const reason = (error as Error).message.replace(/\s+/g, " ").slice(0, 120);
     throw unreadable(name, "every line must be JSON", `invalid JSON on line ${number}: ${reason}`);
   }
-  if (kindOf(value) === "an object") return value as Record<string, unknown>;
-  throw unreadable(name, "every line must be a JSON object", `line ${number} is ${kindOf(value)}`);
+  if (describeKind(value) === "an object") return value as Record<string, unknown>;
+  throw unreadable(name, "every line must be a JSON object", `line ${number} is ${describeKind(value)}`);
 }
 
 /** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */

@@ -6,9 +6,9 @@
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { columnNames, columnOf, originOf, readArrow } from "../rows/arrow.ts";
-import { valuesOf } from "../rows/column_values.ts";
+import { columnValues } from "../rows/column_values.ts";
 import { unreadable } from "../run/files.ts";
-import { asLabel, type Document, kindOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
+import { asLabel, describeKind, type Document, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
 
@@ -64,7 +64,7 @@ async function openRowReader(name: string, options: ReadOptions) {
       return { text: await reader.decode(tokens), source: label, tokens };
     }
     if (typeof value === "string") return { text: value.toWellFormed(), source: label }; // Parquet may hold JSON
-    const fact = `in row ${row} it is ${kindOf(value)}`;
+    const fact = `in row ${row} it is ${describeKind(value)}`;
     throw unreadable(place, `column "${column}" must hold strings`, fact);
   };
   return { columns, toDocument };
@@ -83,7 +83,7 @@ function readIds(
     throw unreadable(
       place,
       `column "${column}" must hold lists of ids`,
-      `in row ${row} it is ${kindOf(value)}`,
+      `in row ${row} it is ${describeKind(value)}`,
     );
   }
   const ids = new Uint32Array(list.length);
@@ -118,7 +118,7 @@ export async function* arrowDocuments(
   let place = before;
   for await (const batch of readArrow(input, name, groups)) {
     checkColumns(name, columnNames(batch), columns);
-    const found = columns.map(({ column }) => [column, valuesOf(columnOf(batch, column))] as const);
+    const found = columns.map(({ column }) => [column, columnValues(columnOf(batch, column))] as const);
     for (let i = 0; i < batch.numRows; i++) {
       const values = Object.fromEntries(found.map(([column, values]) => [column, values[i]]));
       yield { ...await toDocument(originOf(batch), i, values), place: place++ };

@@ -10,7 +10,7 @@ import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
 import type { Peak } from "../../kernels/device/peak.ts";
 import type { Size } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
-import { type Effort, secondsOf } from "../../kernels/device/time.ts";
+import { type Effort, measureSeconds } from "../../kernels/device/time.ts";
 
 /**
  * How fast something ran, and how near the peak: GFLOP/s and their share of the arithmetic peak, left out where nothing is computed; GB/s and
@@ -60,7 +60,7 @@ export async function measureKernels(
     try {
       const dispatches = planKernel(gpu, tensorsIn(gpu, arena), kernel, size);
       if (dispatches.length === 0) continue;
-      const seconds = await secondsOf(gpu, dispatches, effort);
+      const seconds = await measureSeconds(gpu, dispatches, effort);
       row.ms = seconds * 1000;
       row.speed = speedOf(seconds, kernel.flops(size), 4 * kernel.values(size), peak);
     } catch (error) {

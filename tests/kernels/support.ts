@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { InputError } from "../../kernels/errors.ts";
 import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
-import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/device/storage.ts";
+import { bytesPerValue, type Dtype, fromBf16, toBf16 } from "../../kernels/device/storage.ts";
 import { KERNEL_VARIANTS, type Variants } from "../../kernels/device/variants.ts";
 import { normals, uniform } from "../../pipeline/random.ts";
 
@@ -234,7 +234,7 @@ export async function run(
     gpu.submit(list);
     const sources = all.map(({ buffer, initial, sizes }) => ({
       buffer,
-      bytes: initial.length * bytesOf(sizes.dtype),
+      bytes: initial.length * bytesPerValue(sizes.dtype),
     }));
     return (await gpu.read(sources)).map((bytes, i) =>
       all[i].sizes.dtype === "f32" ? new Float32Array(bytes) : fromBf16(new Uint16Array(bytes))

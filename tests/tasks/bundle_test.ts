@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { listPackages, partsOf } from "../../tasks/bundle_parts.ts";
+import { gatherParts, listPackages } from "../../tasks/bundle_parts.ts";
 import { makeBundle } from "../../tasks/bundle_files.ts";
 import { InputError } from "../../kernels/mod.ts";
 import { hashes, importedBy, inFolder, ROOT, smallRunAt, task } from "./support.ts";
@@ -16,10 +16,10 @@ const LATER = {
   nothing: ["hyparquet-writer"],
 };
 
-Deno.test("partsOf() brings every package that the tasks of a bundle import, at once or later", async () => {
+Deno.test("gatherParts() brings every package that the tasks of a bundle import, at once or later", async () => {
   const loaded = new Map<string, string[]>();
   for (const extras of [[], ["tokenizer"], ["report"], ["tokenizer", "report"]] as const) {
-    const { tasks, packages } = partsOf(extras);
+    const { tasks, packages } = gatherParts(extras);
     const brought = [
       ...packages,
       ...LATER.nothing,
@@ -50,7 +50,7 @@ Deno.test("listPackages() lists what packages need, and no optional peer that no
     },
   };
   assertEquals(listPackages(lock, ["npm:a@1"]), ["@x/y@2", "a@1", "c@1", "e@2"]);
-  const wanted = partsOf([]).packages.map((name) => PROJECT.imports[name]);
+  const wanted = gatherParts([]).packages.map((name) => PROJECT.imports[name]);
   const packages = listPackages(read("deno.lock"), wanted);
   assertFalse(packages.some((name) => /^(typescript|hyparquet|vega)@/.test(name)), packages.join());
 });

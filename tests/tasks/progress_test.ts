@@ -7,7 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import type { RunEvent } from "../../mod.ts";
-import { type Pace, paceOf, stepText } from "../../tasks/progress.ts";
+import { measurePace, type Pace, stepText } from "../../tasks/progress.ts";
 import { commandOf, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 /** Runs a task in a terminal of 80 columns, ended after `seconds` where they are given, and gives what it shows, a line each time it draws. */
@@ -95,10 +95,10 @@ const step = (done: number, more: Partial<Step> = {}): Step => {
 /** Paces of a stage whose events come at these times, in seconds. */
 function paces(events: [seconds: number, done: number][]): Pace[] {
   let pace: Pace | undefined;
-  return events.map(([seconds, done]) => pace = paceOf(step(done), pace, 1000 * seconds));
+  return events.map(([seconds, done]) => pace = measurePace(step(done), pace, 1000 * seconds));
 }
 
-Deno.test("paceOf() counts what this process did, gives no rate before a second, and begins anew where a stage does", () => {
+Deno.test("measurePace() counts what this process did, gives no rate before a second, and begins anew where a stage does", () => {
   const resumed = paces([[10, 500], [10.001, 510], [12, 520], [20, 600]]);
   assertEquals(resumed.map(({ rate }) => rate), [undefined, undefined, 10, 10]);
   assertEquals(resumed.map(({ left }) => left), [undefined, undefined, 48, 40]);
@@ -106,7 +106,7 @@ Deno.test("paceOf() counts what this process did, gives no rate before a second,
   assertEquals(again.map(({ rate }) => rate), [undefined, 100, undefined, 10]);
   const still = paces([[0, 7], [5, 7], [9, 7]]);
   assert(still.every(({ rate, left }) => rate === undefined && left === undefined));
-  const unknown = paceOf(step(20, { total: undefined }), paceOf(step(0), undefined, 0), 2000);
+  const unknown = measurePace(step(20, { total: undefined }), measurePace(step(0), undefined, 0), 2000);
   assertEquals([unknown.rate, unknown.left], [10, undefined]);
 });
 

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { assertEquals } from "@std/assert";
 import { valuesOf } from "../../pipeline/settings/mod.ts";
 import type { JobPlan } from "../../pipeline/stages/mod.ts";
-import { PLANNING, planOf } from "../../tasks/submit_plan.ts";
+import { PLANNING, readPlan } from "../../tasks/submit_plan.ts";
 
 const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, ""); // a folder that is there
 
@@ -14,11 +14,11 @@ function planned(
   denied: string[] = [],
 ): Partial<JobPlan> {
   const said = { given: new Set(Object.keys(flags)), denied: new Set(denied) };
-  const plan = planOf(valuesOf(PLANNING, flags), said, before);
+  const plan = readPlan(valuesOf(PLANNING, flags), said, before);
   return Object.fromEntries(Object.entries(plan).filter(([, value]) => value !== undefined));
 }
 
-Deno.test("planOf() takes what flags say, and what was planned before otherwise", () => {
+Deno.test("readPlan() takes what flags say, and what was planned before otherwise", () => {
   assertEquals(planned(), { parts: 1, dense: ["batch"] });
   const flags = {
     ...{ parts: 4, routerGroups: 2, dense: "compute,switch,batch" },

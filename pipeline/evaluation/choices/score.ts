@@ -9,9 +9,9 @@ import { InputError } from "../../../kernels/errors.ts";
 import { joinTokens } from "../../rows/columns.ts";
 import { branching } from "../../serving/forms.ts";
 import { answer } from "../../serving/generate.ts";
-import { answeringOf, logSumExp } from "../../serving/mixing.ts";
+import { chooseAnswering, logSumExp } from "../../serving/mixing.ts";
 import type { Mixture } from "../../serving/mixture.ts";
-import { type ModelName, nameOf } from "../../serving/models.ts";
+import { type ModelName, modelTitle } from "../../serving/models.ts";
 import type { Route } from "../../serving/route.ts";
 import { BASELINES } from "../baselines.ts";
 import { RESAMPLES } from "../bootstrap.ts";
@@ -207,8 +207,8 @@ export async function scoreChoices(
       const logLikelihood = logProbability.reduce((a, b) => a + b, 0);
       if (!Number.isFinite(logLikelihood)) {
         throw new InputError(
-          `Cannot ask a question as every log-probability must be finite: one of ${nameOf(model)} is not`,
-          { remedy: `train ${nameOf(model)} again at a lower rate` },
+          `Cannot ask a question as every log-probability must be finite: one of ${modelTitle(model)} is not`,
+          { remedy: `train ${modelTitle(model)} again at a lower rate` },
         );
       }
       scores[i][j] = { logLikelihood, greedy, ...keepsTokens && { tokens: logProbability } };
@@ -227,7 +227,7 @@ function mixedLikelihood(
   logProbability: (expert: number) => Float32Array,
   { mix, temperature }: Together,
 ): number {
-  const own = answeringOf(route, mix, temperature).map(({ expert, weight }) => {
+  const own = chooseAnswering(route, mix, temperature).map(({ expert, weight }) => {
     return { logWeight: Math.log(weight), values: logProbability(expert) };
   });
   return own[0].values.reduce(
@@ -263,7 +263,7 @@ async function writesGreedily(
   };
   // Questions of the same experts follow one another, so that these are loaded once.
   const experts = (i: number) =>
-    answeringOf(routes[i][0], mix, temperature).map(({ expert }) => expert).sort((a, b) => a - b).join();
+    chooseAnswering(routes[i][0], mix, temperature).map(({ expert }) => expert).sort((a, b) => a - b).join();
   for (const group of Map.groupBy(alone, experts).values()) {
     for (let first = 0; first < group.length; first += AT_ONCE) {
       await Promise.all(group.slice(first, first + AT_ONCE).map(writes));

@@ -2,7 +2,7 @@
 
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { type Evaluation, type Lower, SHOWN_WAYS } from "../../evaluation/evaluation.ts";
-import { bars, dots, PERPLEXITY, type Plot, shownOf } from "../charts.ts";
+import { bars, dots, PERPLEXITY, type Plot, shownNames } from "../charts.ts";
 import { type Html, markup, percent, plural, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type RunRecord } from "../read.ts";
@@ -116,7 +116,9 @@ export function sourcePlot<Source extends { source: string; tokens: number }>(
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",
-    about: `${whose} held-out text of each source, the largest first${shownOf(sources)[1]}. Lower is better.`,
+    about: `${whose} held-out text of each source, the largest first${
+      shownNames(sources)[1]
+    }. Lower is better.`,
     ...dots({
       title: "source",
       x: PERPLEXITY,

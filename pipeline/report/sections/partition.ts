@@ -2,7 +2,7 @@
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionCounts } from "../../partition/counts.ts";
-import { bars, below, labelLimit, nameAxis, type Plot, SHARES, shownOf } from "../charts.ts";
+import { bars, below, labelLimit, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
 import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
@@ -52,7 +52,7 @@ export function heatPlot(parts: readonly Sources[], balanced: boolean): Plot {
     const counts = parts.map((sources) => sources[source] ?? 0);
     return { source: sourceName(source), counts, total: sum(counts) };
   }).sort((a, b) => b.total - a.total);
-  const [shown, more] = shownOf(rows);
+  const [shown, more] = shownNames(rows);
   const cells = shown.flatMap(({ source, counts, total }) =>
     counts.map((count, expert) => {
       const share = count / Math.max(1, total);

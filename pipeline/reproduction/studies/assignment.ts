@@ -7,8 +7,8 @@
 
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { mixtures, perplexitiesPlot } from "../plots.ts";
-import { MODELS, setupOf, type Study } from "../study.ts";
-import { type Column, isLower, labels, percentText, perplexities, scoreText, tableOf } from "../tables.ts";
+import { makeSetup, MODELS, type Study } from "../study.ts";
+import { type Column, isLower, labels, makeTable, percentText, perplexities, scoreText } from "../tables.ts";
 
 const METHODS = {
   balanced: "greedy, equal parts",
@@ -43,8 +43,8 @@ export const assignment: Study = {
   setups: ({ experts, method: own }) =>
     Object.entries(METHODS).map(([method, label]) =>
       method === own
-        ? setupOf(`em-${experts}-experts`, label, { experts, method }, { models: MODELS })
-        : setupOf(`em-${method}`, label, { method })
+        ? makeSetup(`em-${experts}-experts`, label, { experts, method }, { models: MODELS })
+        : makeSetup(`em-${method}`, label, { method })
     ),
   findings(outcomes) {
     const scores = mixtures(outcomes);
@@ -64,7 +64,7 @@ export const assignment: Study = {
           holds: isLower(greedy, unbalanced) === true,
         },
       ],
-      table: tableOf(outcomes, COLUMNS),
+      table: makeTable(outcomes, COLUMNS),
       plots: [
         perplexitiesPlot(
           "assignment",

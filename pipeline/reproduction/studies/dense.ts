@@ -10,7 +10,7 @@ import { wayLine, wayName } from "../../report/theme.ts";
 import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot } from "../plots.ts";
 import { type Outcome, REPEATED, setupsByExperts, type Study } from "../study.ts";
-import { type Column, digitsText, gains, labels, percentText, perplexities, tableOf } from "../tables.ts";
+import { type Column, digitsText, gains, labels, makeTable, percentText, perplexities } from "../tables.ts";
 
 /** The mixture, and the models that could replace it. */
 const WAYS = ["mixture", ...BASELINES] as const;
@@ -105,7 +105,7 @@ export const dense: Study = {
     claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
       gains.map((gain) => gainClaim(setup.label, gain, experts))
     ),
-    table: tableOf(listRows(outcomes), COLUMNS, { part: ({ way }) => way }),
+    table: makeTable(listRows(outcomes), COLUMNS, { part: ({ way }) => way }),
     note: NOTE,
     plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) => {
       const { experts, scores } = outcome.evaluation;

@@ -10,8 +10,8 @@ import { wayLine } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { gainClaim, paperGain, paperGrowth } from "../claims.ts";
 import { MODELS, type Outcome, REPEATED, setupsByExperts, type Study } from "../study.ts";
-import { type Column, gainOver, gains, labels, percentText, perplexities, tableOf } from "../tables.ts";
-import { allAhead, ownTextOf } from "./segments.ts";
+import { type Column, gainOver, gains, labels, makeTable, percentText, perplexities } from "../tables.ts";
+import { allAhead, compareOwnText } from "./segments.ts";
 
 const EXPERTS = [2, 4, 8];
 /** The dense models, and what columns and plot call them. */
@@ -51,7 +51,7 @@ export const experts: Study = {
         ),
         ...outcomes.flatMap(ownTextClaim),
       ],
-      table: tableOf(outcomes, COLUMNS),
+      table: makeTable(outcomes, COLUMNS),
       note: behindText(outcomes),
       plots: [gainsPlot(first)],
     };
@@ -78,7 +78,7 @@ function crossingText(outcome: Outcome): string | null {
 
 /** Reports how many experts beat a dense model on the text that is routed to them; null without that model. */
 function aheadText(outcome: Outcome, model: Dense): string | null {
-  const shares = ownTextOf(outcome).map(({ below }) => below[model]);
+  const shares = compareOwnText(outcome).map(({ below }) => below[model]);
   if (shares.every((below) => below === null)) return null;
   return `${shares.filter((below) => below !== null && below > 0).length} of ${shares.length}`;
 }
@@ -86,7 +86,7 @@ function aheadText(outcome: Outcome, model: Dense): string | null {
 /** Names the experts that are behind a dense model on the text that is routed to them; undefined where none is. */
 function behindText(outcomes: readonly Outcome[]): string | undefined {
   const texts = DENSE.flatMap(([model, short]) => {
-    const named = outcomes.flatMap(ownTextOf).flatMap(({ setup, expert, sources, below }) => {
+    const named = outcomes.flatMap(compareOwnText).flatMap(({ setup, expert, sources, below }) => {
       const own = below[model];
       if (own === null || own >= 0) return [];
       return `${setup.label}, expert ${expert}${sources && ` (${sources})`} by ${percentText(-own)}`;
@@ -131,7 +131,7 @@ function ownTextClaim(outcome: Outcome): Claim[] {
   return [{
     claim: `${setup.label}: on the text routed to it, every expert beats ${wayLine("dense", experts).name}`,
     paper: paperGain(experts) ? "all do" : NOT_REPORTED,
-    ...allAhead(ownTextOf(outcome)),
+    ...allAhead(compareOwnText(outcome)),
   }];
 }
 

@@ -12,18 +12,18 @@ import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { OFF } from "../../text/inputs.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "../plots.ts";
-import { type Outcome, type Setup, setupOf, type Study } from "../study.ts";
+import { makeSetup, type Outcome, type Setup, type Study } from "../study.ts";
 import {
   agreements,
   type Column,
   isLower,
   labels,
+  makeTable,
   percentText,
   perplexities,
   scoreAt,
   scoreText,
   sharedLengths,
-  tableOf,
 } from "../tables.ts";
 
 /** A way to split text: its name, as runs have it that no other study has, and in tables; settings that tell it from the others. */
@@ -64,7 +64,7 @@ function setupFor(way: Way, withDense: Way, preset: Configuration, times = 1): S
   const { name, label, settings, repeated } = way;
   const experts = times * preset.experts;
   const baselines = times > 1 ? ["dense"] as const : ["dense", "dense-steps"] as const;
-  return setupOf(
+  return makeSetup(
     `${splitsSo(way, preset) ? "em" : name}-${experts}-experts`,
     times > 1 ? `${label}, ${experts} experts` : label,
     { experts, ...settings },
@@ -163,7 +163,7 @@ export const partitioners: Study = {
     const lengths = sharedLengths(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
     return {
       claims: compareClusters(outcomes, experts, [lengths[0], lengths.at(-1)!]),
-      table: tableOf(outcomes, columns(lengths), { after: (outcome) => moreRows(outcome, lengths) }),
+      table: makeTable(outcomes, columns(lengths), { after: (outcome) => moreRows(outcome, lengths) }),
       plots: [1, 2].map((times) =>
         prefixesPlot(
           `partitioners-${times * experts}`,

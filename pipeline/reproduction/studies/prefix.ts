@@ -11,16 +11,16 @@ import { NOT_REPORTED } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { SHORTEST, shortPrefix } from "../claims.ts";
 import { prefixesPlot } from "../plots.ts";
-import { MODELS, type Outcome, type Setup, setupOf, type Study } from "../study.ts";
+import { makeSetup, MODELS, type Outcome, type Setup, type Study } from "../study.ts";
 import {
   type Column,
   isLower,
   labels,
+  makeTable,
   percentText,
   scoreAt,
   scoreText,
   sharedLengths,
-  tableOf,
 } from "../tables.ts";
 
 /** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
@@ -38,9 +38,9 @@ function setups({ experts, prefix }: Configuration): Setup[] {
   const choices = Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
   const prefixLengths = [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));
   return [
-    setupOf(`em-${experts}-experts`, `trained with ${prefix}`, { experts }, { models: MODELS }),
-    setupOf(`em-prefix-${eighth}`, `trained with ${eighth}`, { prefix: eighth }, { choices }),
-    setupOf("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths }),
+    makeSetup(`em-${experts}-experts`, `trained with ${prefix}`, { experts }, { models: MODELS }),
+    makeSetup(`em-prefix-${eighth}`, `trained with ${eighth}`, { prefix: eighth }, { choices }),
+    makeSetup("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths }),
   ];
 }
 
@@ -82,7 +82,7 @@ export const prefix: Study = {
         comparison(eighth, short, long, "better"),
         comparison(length, long, short, "worse"),
       ],
-      table: tableOf(outcomes, [
+      table: makeTable(outcomes, [
         labels("routers"),
         ...lengths.map((tokens): Column => ({
           head: `${tokens} tokens`,
@@ -140,7 +140,7 @@ export const short: Study = {
         here: `mixed lengths ${scoreText(ofMixed)}, ${long.evaluation.prefix} tokens ${scoreText(ofLong)}`,
         holds: isLower(ofMixed, ofLong),
       }],
-      table: tableOf(outcomes, [
+      table: makeTable(outcomes, [
         labels("routers"),
         ...lengths.flatMap((tokens): Column[] => [
           {

@@ -8,7 +8,7 @@ import { forwardFlops } from "../../cost/flops.ts";
 import { atPrefix } from "../../evaluation/evaluation.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { mixtures, perplexitiesPlot } from "../plots.ts";
-import { MODELS, type Outcome, setupOf, type Study } from "../study.ts";
+import { makeSetup, MODELS, type Outcome, type Study } from "../study.ts";
 import { percentText, scoreText } from "../tables.ts";
 
 /** Widths of routers next to that of the preset: of `small`, from an eighth of the width of its experts to one and a half. */
@@ -47,8 +47,8 @@ export const routers: Study = {
       const label = `width ${routerHidden}`;
       const own = { models: MODELS, choices: { routeBy: "self" as const } };
       return routerHidden === preset.routerHidden
-        ? setupOf(`em-${experts}-experts`, label, { experts }, own)
-        : setupOf(`em-router-width-${routerHidden}`, label, { routerHidden });
+        ? makeSetup(`em-${experts}-experts`, label, { experts }, own)
+        : makeSetup(`em-router-width-${routerHidden}`, label, { routerHidden });
     }),
   findings(outcomes) {
     const routed = mixtures(outcomes).map((mixture, i) => {

@@ -13,9 +13,9 @@ import {
   type Column,
   digitsText,
   labels,
+  makeTable,
   percentText,
   perplexities,
-  tableOf,
 } from "../tables.ts";
 
 const COLUMNS: Column[] = [
@@ -62,7 +62,7 @@ export const routing: Study = {
         ...rest,
       }))
     ),
-    table: tableOf(outcomes, COLUMNS),
+    table: makeTable(outcomes, COLUMNS),
     plots: outcomes.map(({ partition, evaluation }) => ({
       ...heatPlot(partition.experts.map(({ sources }) => sources), true),
       id: `study-routing-${evaluation.experts}`,

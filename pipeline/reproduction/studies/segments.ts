@@ -7,8 +7,8 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { segmentPlot } from "../../report/sections/evaluation.ts";
-import { MODELS, type Outcome, setupOf, type Study } from "../study.ts";
-import { type Column, labels, percentText, tableOf } from "../tables.ts";
+import { makeSetup, MODELS, type Outcome, type Study } from "../study.ts";
+import { type Column, labels, makeTable, percentText } from "../tables.ts";
 
 /** An expert of a run, on the text that is routed to it. */
 interface OwnText extends Outcome {
@@ -28,7 +28,7 @@ interface OwnText extends Outcome {
 const [LEAST, MOST, SHARE] = [2, 4, 0.1];
 
 /** Gives all experts of a run. */
-export const ownTextOf = (outcome: Outcome): OwnText[] =>
+export const compareOwnText = (outcome: Outcome): OwnText[] =>
   outcome.evaluation.segments.map(({ expert, share, perplexity: { mixture, ...others } }) => {
     const below = (other: number | null | undefined) => other && mixture ? 1 - mixture / other : null;
     const { sources, sequences } = outcome.partition.experts[expert];
@@ -83,10 +83,10 @@ export const segments: Study = {
   paper:
     "Figure 5: all experts do, and all get a substantial share, though nothing balances them at inference.",
   setups: ({ experts }) => [
-    setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, { models: MODELS, repeated: true }),
+    makeSetup(`em-${experts}-experts`, `${experts} experts`, { experts }, { models: MODELS, repeated: true }),
   ],
   findings(outcomes) {
-    const experts = outcomes.flatMap(ownTextOf);
+    const experts = outcomes.flatMap(compareOwnText);
     const shares = experts.map(({ share, evaluation }) => share * evaluation.experts);
     const [{ setup, evaluation }] = outcomes;
     const baselines = BASELINES.filter((name) => setup.models.includes(name));
@@ -104,7 +104,7 @@ export const segments: Study = {
           holds: Math.min(...shares) >= 0.25,
         },
       ],
-      table: tableOf(experts, COLUMNS, { part: ({ setup, expert }) => `${setup.name} ${expert}` }),
+      table: makeTable(experts, COLUMNS, { part: ({ setup, expert }) => `${setup.name} ${expert}` }),
       plots: [{ ...segmentPlot(evaluation, ["mixture", ...baselines]), id: "study-segments" }],
     };
   },

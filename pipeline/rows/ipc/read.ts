@@ -8,7 +8,7 @@
 import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { hashFile, unreadable } from "../../run/files.ts";
-import { checkRead, recordOf } from "../../run/verified.ts";
+import { checkRead, findRecord } from "../../run/verified.ts";
 import { checkNodes } from "./checks.ts";
 import { orUnreadable } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256, cutShort, type IpcMessage, messages } from "./messages.ts";
@@ -33,7 +33,7 @@ export function readArrow(
   name: string = typeof input === "string" ? input : "the Arrow stream",
   some?: BatchRange,
 ): ReadableStream<RecordBatch> {
-  const record = typeof input === "string" && !some ? recordOf(input) : undefined;
+  const record = typeof input === "string" && !some ? findRecord(input) : undefined;
   return ReadableStream.from(async function* () {
     const hash = createHash("sha256");
     let bytes = 0;

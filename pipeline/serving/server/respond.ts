@@ -5,7 +5,7 @@ import type { Places } from "./admission.ts";
 import { badRequest, errorBody } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import { type Exchange, logged } from "./service.ts";
-import { findTargets, isElsewhere, isMixed, routingHeaders, routingOf } from "./targets.ts";
+import { describeRouting, findTargets, isElsewhere, isMixed, routingHeaders } from "./targets.ts";
 import { forwardText } from "./upstream.ts";
 import { type Piece, type PlacedToken, type Wanted, writeText } from "./write.ts";
 
@@ -54,7 +54,7 @@ export async function respond(
   const read = wanted.reduce((sum, { prompt }, i) => i % request.n === 0 ? sum + prompt.length : sum, 0);
   const { metrics } = service;
   const experts = await service.mixture.experts();
-  const routing = wanted.map(({ target }) => routingOf(target, experts));
+  const routing = wanted.map(({ target }) => describeRouting(target, experts));
   for (const { model, margin, cost } of routing) {
     metrics.choices.inc({ model });
     if (margin !== null) (cost ? metrics.costs : metrics.margins).observe({ model }, margin);
@@ -101,7 +101,7 @@ export async function respond(
       for await (const { text, tokens, finish, target: now = target } of pieces) {
         if (text === "" && tokens.length === 0 && finish === null) continue;
         const fields = await shape.piece(text, likeliest === null ? null : tokens);
-        sendChoice({ index, ...fields, finish_reason: finish, routing: routingOf(now, experts) });
+        sendChoice({ index, ...fields, finish_reason: finish, routing: describeRouting(now, experts) });
       }
     }));
     if (withUsage) send({ choices: [], usage: usage() });
@@ -135,7 +135,7 @@ async function wholeChoice(
     finish_reason = piece.finish;
   }
   const fields = await shape.whole(text, likeliest === null ? null : tokens);
-  const routing = { ...routingOf(target, experts), ...isMixed(target) ? { changes } : {} };
+  const routing = { ...describeRouting(target, experts), ...isMixed(target) ? { changes } : {} };
   return { ...fields, finish_reason, routing };
 }
 

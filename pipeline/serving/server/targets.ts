@@ -15,7 +15,7 @@ import type { Service } from "./service.ts";
 export const OWNER = "smalltalk";
 
 /** Gives the name of a model next to so many experts. */
-export function nameOf(model: ModelName, experts: number): string {
+export function nameModel(model: ModelName, experts: number): string {
   return typeof model === "number" ? expertFolder(model, experts) : model;
 }
 
@@ -29,7 +29,7 @@ export async function listModels({ mixture, words, serveExperts, upstreams }: Se
   const models: ModelName[] = [...[...experts].sort((a, b) => a - b), ...await mixture.dense()];
   const all = await mixture.experts();
   const own = models.map((model) => ({
-    id: nameOf(model, all),
+    id: nameModel(model, all),
     loaded: mixture.holds(model),
     words: typeof model === "number" ? words?.[model] ?? null : null,
   }));
@@ -99,10 +99,10 @@ export async function findTargets(
 }
 
 /** Reports who of so many experts, or which other model, answers. */
-export function routingOf(target: Choice, experts: number) {
+export function describeRouting(target: Choice, experts: number) {
   const { model, route, answering } = target;
   return {
-    model: nameOf(model, experts),
+    model: nameModel(model, experts),
     expert: typeof model === "number" ? model : null,
     margin: route?.margin ?? null, // over the runner-up: in nats, or in a cost that has a name
     margin_per_token: route?.marginPerToken ?? null,
@@ -121,7 +121,7 @@ const MOST_IN_HEADERS = 4096;
  * Reports in HTTP headers who answers; of several texts one after another. Reports nothing of so many texts that
  * headers would be too long: each text of the answer says it as well.
  */
-export function routingHeaders(all: readonly ReturnType<typeof routingOf>[]): Record<string, string> {
+export function routingHeaders(all: readonly ReturnType<typeof describeRouting>[]): Record<string, string> {
   const list = (field: "model" | "margin" | "runner_up") =>
     all.map((routing) => routing[field] ?? "").join(", ");
   const headers = {

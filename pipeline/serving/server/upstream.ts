@@ -11,7 +11,7 @@ import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange } from "./service.ts";
-import { nameOf, OWNER } from "./targets.ts";
+import { nameModel, OWNER } from "./targets.ts";
 import type { Piece, Wanted } from "./write.ts";
 
 /** Milliseconds that a server may take to say which models it has, and for which that stays known. */
@@ -60,7 +60,7 @@ async function askForModel(url: string, expert: number, { key }: Upstreams): Pro
   const { data } = conform(MODELS, await response.json());
   const ours = data.find(({ id }) => Number(/^expert-(\d+)$/.exec(id)?.[1]) === expert);
   if (ours || data[0].owned_by !== OWNER) return ours ?? data[0];
-  throw new Error(`it has no ${nameOf(expert, 1)}`);
+  throw new Error(`it has no ${nameModel(expert, 1)}`);
 }
 
 const makeHeaders = (key?: string): Record<string, string> => ({

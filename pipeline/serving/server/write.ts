@@ -4,7 +4,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Choice } from "../answering.ts";
 import { branching } from "../forms.ts";
 import { answer, type Finish, type Generation } from "../generate.ts";
-import { type ModelName, nameOf } from "../models.ts";
+import { type ModelName, modelTitle } from "../models.ts";
 import type { Places } from "./admission.ts";
 import { badRequest } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
@@ -157,7 +157,7 @@ async function scoreWith(
     const [{ logProbability, likeliest, highest }] = results[row];
     const broken = logProbability.find((value) => !Number.isFinite(value));
     if (broken !== undefined) {
-      const fact = `one is ${broken}; the weights of ${nameOf(model)} are damaged`;
+      const fact = `one is ${broken}; the weights of ${modelTitle(model)} are damaged`;
       throw new InputError(`Cannot score a prompt as log-probabilities must be numbers: ${fact}`);
     }
     const tops = Array.from(likeliest, (id, i) => ({ id, logProbability: highest[i] }));

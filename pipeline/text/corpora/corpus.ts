@@ -19,7 +19,7 @@ import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
 import { permutation } from "../../random.ts";
 import { type Document, head } from "../fields.ts";
 import { FORMS } from "./forms.ts";
-import { filesOf, type Part, readText } from "./packages.ts";
+import { listFiles, type Part, readText } from "./packages.ts";
 
 /** Names an embedded corpus. */
 export type CorpusName = "default" | "wide";
@@ -98,7 +98,7 @@ async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Do
 
 /** Yields the documents of one file after another. */
 async function* byFiles(parts: readonly Part[], source: string): AsyncGenerator<string> {
-  const files = await filesOf(parts);
+  const files = await listFiles(parts);
   for (const at of permutation(files.length, 0, `corpus ${source}`)) {
     const { part, url } = files[at];
     for (const text of FORMS[part.form](await readText(url))) if (text !== "") yield text;
@@ -114,7 +114,7 @@ async function* byDocuments(
   characters: number,
 ): AsyncGenerator<string> {
   const all: string[] = [];
-  for (const { part, url } of await filesOf(parts)) all.push(...FORMS[part.form](await readText(url)));
+  for (const { part, url } of await listFiles(parts)) all.push(...FORMS[part.form](await readText(url)));
   const documents = withoutRepeats(all.filter((text) => text.length >= SHORTEST));
   let given = 0;
   for (const at of permutation(documents.length, 0, `wide corpus ${source}`)) {

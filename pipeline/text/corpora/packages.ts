@@ -24,7 +24,7 @@ export interface Part {
 }
 
 /** Lists the files of parts, in byte order of their names. Throws a RunError where a package is not installed. */
-export async function filesOf(parts: readonly Part[]): Promise<{ part: Part; url: URL }[]> {
+export async function listFiles(parts: readonly Part[]): Promise<{ part: Part; url: URL }[]> {
   const found: { part: Part; url: URL }[] = [];
   for (const part of parts) for (const url of await listPackageFiles(part)) found.push({ part, url });
   return found;

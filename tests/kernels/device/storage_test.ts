@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { bytesOf, fromBf16, toBf16 } from "../../../kernels/device/storage.ts";
+import { bytesPerValue, fromBf16, toBf16 } from "../../../kernels/device/storage.ts";
 import { gpu } from "../support.ts";
 
 fc.configureGlobal({ seed: 1 });
@@ -92,7 +92,7 @@ for (const [element, width] of [["vec4f", 4], ["vec2f", 2]] as const) {
     ) {
       if (from === "f32_as_bf16" && element === "vec2f") continue;
       const x = arena.buffer("x", from === "bf16" ? words : values, from);
-      const y = arena.buffer("y", values.length * bytesOf(to), to);
+      const y = arena.buffer("y", values.length * bytesPerValue(to), to);
       const z = arena.buffer("z", values.length * 4);
       gpu.submit([
         gpu.dispatch({

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { bytesOf } from "../../../kernels/device/storage.ts";
+import { bytesPerValue } from "../../../kernels/device/storage.ts";
 import {
   fittingMicroBatch,
   inferenceMemory,
@@ -111,7 +111,7 @@ Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() ho
     });
     const { total, cache } = inferenceMemory(TINY, { capacity, length: Math.min(8, capacity), dtype });
     assertNear(total, decoder.bytes, `capacity ${capacity}, ${dtype}`);
-    assertEquals(cache, 2 * 3 * capacity * 32 * bytesOf(dtype));
+    assertEquals(cache, 2 * 3 * capacity * 32 * bytesPerValue(dtype));
     decoder.close();
   }
   const models = [0, 1, 2].map((i) => anyWeights(TINY, i));

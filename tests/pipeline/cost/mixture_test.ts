@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, mixtureFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
-import { mixtureOf, readRouters } from "../../../pipeline/cost/mixture.ts";
+import { mixtureShape, readRouters } from "../../../pipeline/cost/mixture.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
@@ -80,7 +80,7 @@ Deno.test("readCost() counts routers from elsewhere with their own shape, or non
 
 Deno.test("a tree of 16x16 scores E + E^1.5 prefixes a router's sequence and round instead of E^2, and 32 a prompt", () => {
   const mixture = (levels: number[]) =>
-    mixtureOf(resolveConfiguration({ preset: "paper-335m", flags: { experts: 256, levels } }));
+    mixtureShape(resolveConfiguration({ preset: "paper-335m", flags: { experts: 256, levels } }));
   const [flat, tree] = [[], [16, 16]].map((levels) => mixture(levels));
   const { rounds, roundSequences } = resolveConfiguration({ preset: "paper-335m" });
   const scored = ({ roundsScored, passes, routers }: typeof tree) =>

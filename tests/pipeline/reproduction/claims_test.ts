@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { claimsOf } from "../../../pipeline/reproduction/claims.ts";
+import { judgeRun } from "../../../pipeline/reproduction/claims.ts";
 import type { Outcome } from "../../../pipeline/reproduction/study.ts";
 import { outcome, type Reported, setupsFor } from "./support.ts";
 
@@ -15,10 +15,10 @@ function find(
 ) {
   const one = outcome(SETUP, reported);
   change(one);
-  return claimsOf(one, exchanges).find(({ claim }) => claim.includes(text))!;
+  return judgeRun(one, exchanges).find(({ claim }) => claim.includes(text))!;
 }
 
-Deno.test("claimsOf() reports yes where a run bears a claim out, and no where it does not", () => {
+Deno.test("judgeRun() reports yes where a run bears a claim out, and no where it does not", () => {
   const beats = find("beats a dense model of the same");
   assertStringIncludes(beats.here, "40.00 → 30.00: 25.0% lower [24.0%, 26.0%]");
   assertStringIncludes(beats.paper, "11.78 → 10.78: 8.5% lower");
@@ -41,7 +41,7 @@ Deno.test("claimsOf() reports yes where a run bears a claim out, and no where it
   assertEquals(find("E times the steps, a harder"), undefined); // of which nothing is reported
 });
 
-Deno.test("claimsOf() asks whether an eighth of the prefix is enough, or 4 tokens", () => {
+Deno.test("judgeRun() asks whether an eighth of the prefix is enough, or 4 tokens", () => {
   const short = (...perplexities: [number, number][]) =>
     find("short prefix", { prefixes: Object.fromEntries(perplexities) });
   assertEquals(short([8, 35], [64, 30]).holds, true);

