@@ -39,6 +39,7 @@ const STATES = {
   "goes on": "goes on, with added text and old",
   "no text left": "has no text left to learn from",
   replaced: "gives its place to another checkpoint",
+  tuned: "is tuned on its pairs",
   new: "learns the added text",
   "not trained": "is not trained",
 };

@@ -10,7 +10,7 @@ import { type LoadedModel, scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName, modelTitle } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
 import type { RouteOptions } from "./routes.ts";
-import { blocks, joined, type Keep, type Sequences } from "./rows.ts";
+import { blocks, countedSpans, joined, type Keep, type Sequences } from "./rows.ts";
 
 /** What one model gives for all sequences, whichever process asks it. */
 export interface ModelScores extends Pick<LoadedModel, "config" | "notes"> {
@@ -38,11 +38,12 @@ export async function scoreModel(
   using lease = await mixture.lease(model, scoring({ length: sequences.sequenceLength }), signal);
   const { scorer, config, notes } = lease.value;
   const scores: Float32Array[] = [];
-  for await (const { rows, tokens, sequenceLength, length } of blocks(open(), sequences, keep)) {
+  for await (const block of blocks(open(), sequences, keep)) {
+    const { rows, tokens, sequenceLength } = block, counted = countedSpans(block);
     signal?.throwIfAborted();
-    const byToken = onTokens && await scorer.scoreTokens(tokens, sequenceLength, length, signal);
+    const byToken = onTokens && await scorer.scoreTokens(tokens, sequenceLength, counted, signal);
     if (byToken) onTokens(byToken.logProbability);
-    scores.push(byToken?.nll ?? await scorer.score(tokens, sequenceLength, length, signal)); // the same bits
+    scores.push(byToken?.nll ?? await scorer.score(tokens, sequenceLength, counted, signal)); // the same bits
     onRows?.(rows);
   }
   return { config, notes, nll: joined(scores) };

@@ -5,6 +5,7 @@
  */
 
 import { assignArgmax } from "../partition/assignment/argmax.ts";
+import { routedLengths } from "../partition/score.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import type { RecordBatch } from "../rows/arrow.ts";
 import type { Mixture } from "../serving/mixture.ts";
@@ -94,9 +95,10 @@ export async function route(
   };
   for await (const block of blocks(open(), { tokenizer, vocabulary, sequenceLength })) {
     signal?.throwIfAborted();
-    const { rows, document, source, length } = block;
-    routed.unknown += partitioner.unknown?.(block) ?? 0;
-    const own = await mixture.costs(block, [prefix], signal);
+    const { rows, document, source, length, begin } = block;
+    const routing = { ...block, length: routedLengths(block) };
+    routed.unknown += partitioner.unknown?.(routing) ?? 0;
+    const own = await mixture.costs(routing, [prefix], signal);
     const free = assignArgmax(own, experts);
     const counts = Array.from(free, (expert) => trained?.includes(expert) ?? true);
     const counted = [...counts.keys()].filter((row) => counts[row]);
@@ -110,14 +112,14 @@ export async function route(
       }
     };
     keep(prefix, own);
-    const rest = others.length === 0 ? own : await mixture.costs(block, others, signal); // [prefixes, rows, E]
+    const rest = others.length === 0 ? own : await mixture.costs(routing, others, signal); // [prefixes, rows, E]
     others.forEach((tokens, i) => keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts)));
     for (const row of counted) {
       const label = takeNumber(sources, source[row]);
       if (!documents.has(document[row])) routed.documents.push({ id: document[row], source: label });
       routed.document.push(takeNumber(documents, document[row]));
       routed.source.push(label);
-      routed.predicted.push(length[row] - 1);
+      routed.predicted.push(length[row] - Math.max(1, begin?.[row] ?? 0));
       routed.margin.push(findMargin(own.slice(row * experts, (row + 1) * experts), free[row]));
     }
     routed.counts.push(...counts);

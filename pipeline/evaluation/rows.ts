@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Span } from "../model/span.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { type Columns, fromBatch, type RecordBatch } from "../rows/arrow.ts";
 import { regroup, takeColumns } from "../rows/columns.ts";
@@ -12,6 +13,8 @@ import { regroup, takeColumns } from "../rows/columns.ts";
 export interface Block extends Required<Pick<Columns, "rows" | "tokens" | "length" | "document" | "source">> {
   /** S. */
   sequenceLength: number;
+  /** Position of the first token that counts; all count where it is absent. */
+  begin?: Uint32Array;
 }
 
 /** What is known of sequences: their tokenizer, V and S. */
@@ -42,19 +45,24 @@ export async function* blocks(
     for await (const batch of batches) {
       checkLineage(batch, { tokenizer, vocabulary, sequenceLength }, "the partitioner");
       const columns = fromBatch(batch, undefined, ["tokens"]);
-      const { rows, sequence, document = sequence, source = Array(rows).fill(""), tokens, length } = columns;
+      const { rows, sequence, document = sequence, source = Array(rows).fill("") } = columns;
+      const { tokens, length, begin } = columns;
       const taken = Array.from({ length: rows }, (_, row) => row).filter((row) => keep(before + row));
       before += rows;
-      const all = { rows, sequence, document, source, tokens, length };
+      const all = { rows, sequence, document, source, tokens, length, ...begin && { begin } };
       if (taken.length > 0) yield taken.length === rows ? all : takeColumns(all, taken);
     }
   };
   for await (
-    const { rows, tokens, length, document, source } of regroup(kept(), rowsPerBlock(sequenceLength))
+    const { rows, tokens, length, document, source, begin } of regroup(kept(), rowsPerBlock(sequenceLength))
   ) {
-    yield { rows, tokens: tokens!, sequenceLength, length, document: document!, source: source! };
+    yield { rows, tokens: tokens!, sequenceLength, length, document: document!, source: source!, begin };
   }
 }
+
+/** Gives what of each row counts in a loss. */
+export const countedSpans = ({ length, begin }: Pick<Block, "length" | "begin">): Uint32Array | Span[] =>
+  begin ? Array.from(length, (end, row) => ({ begin: Math.min(begin[row], end), end })) : length;
 
 /** Joins what the blocks of a pass gave. */
 export function joined(parts: readonly Float32Array[]): Float32Array {

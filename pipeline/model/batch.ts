@@ -1,7 +1,7 @@
 /** How a batch of token sequences is prepared for the device. */
 
 import { InputError } from "../../kernels/errors.ts";
-import { checkSpans, firstPredicted, predictedTokens, type Span, wholeSpan } from "./span.ts";
+import { checkSpans, firstPredicted, predictedTokens, type Span } from "./span.ts";
 
 /** Sequences of one batch: each of several models has its own, or all models read the same. */
 export interface HostBatch {
@@ -12,6 +12,8 @@ export interface HostBatch {
   tokens: Uint32Array;
   /** Real tokens `[models, batch]`, at most `length`: the rest is padding. */
   lengths: Uint32Array;
+  /** Position of the first token of each sequence that counts in the loss `[models, batch]`; 0 unless given. */
+  begins?: Uint32Array;
   /**
    * The tokens that count in the loss, for every sequence `[models, batch]`, within its real tokens. Default:
    * all real tokens.
@@ -21,31 +23,38 @@ export interface HostBatch {
 
 /** Makes a batch of `sequences` sequences of length 0. */
 export function emptyBatch(sequences: number, length: number): HostBatch {
-  return { tokens: new Uint32Array(sequences * length), lengths: new Uint32Array(sequences) };
+  const own = () => new Uint32Array(sequences);
+  return { tokens: new Uint32Array(sequences * length), lengths: own(), begins: own() };
 }
 
 /** Gives some sequences of a batch, in the memory of the whole. */
-export function partOfBatch({ tokens, lengths }: HostBatch, first: number, count: number): HostBatch {
+export function partOfBatch({ tokens, lengths, begins }: HostBatch, first: number, count: number): HostBatch {
   const length = tokens.length / lengths.length, end = first + count;
-  return { tokens: tokens.subarray(first * length, end * length), lengths: lengths.subarray(first, end) };
+  return {
+    tokens: tokens.subarray(first * length, end * length),
+    lengths: lengths.subarray(first, end),
+    begins: begins?.subarray(first, end),
+  };
 }
 
 /**
  * Copies a sequence of `real` tokens, from `start` on in `source`, to a place of a batch. Padding of 0
- * follows it.
+ * follows it. Tokens before position `from` do not count in the loss.
  */
 export function placeSequence(
-  { tokens, lengths }: HostBatch,
+  { tokens, lengths, begins }: HostBatch,
   place: number,
   source: Uint16Array | Uint32Array,
   start: number,
   real: number,
+  from = 0,
 ): void {
   const length = tokens.length / lengths.length;
   const [begin, end] = [place * length, (place + 1) * length];
   tokens.set(source.subarray(start, start + real), begin);
   tokens.fill(0, begin + real, end);
   lengths[place] = real;
+  if (begins) begins[place] = Math.min(from, real);
 }
 
 /**
@@ -98,8 +107,8 @@ export function shiftTargets(
   { sum = false }: { sum?: boolean } = {},
 ): Uint32Array {
   checkBatch(hostBatch, { sequences: targets.length / length, length, vocabulary });
-  const { tokens, lengths, spans } = hostBatch;
-  const counted = spans ?? Array.from(lengths, wholeSpan);
+  const { tokens, lengths, begins, spans } = hostBatch;
+  const counted = spans ?? Array.from(lengths, (end, i) => ({ begin: Math.min(begins?.[i] ?? 0, end), end }));
   const batch = lengths.length / models;
   const predicted = new Uint32Array(models);
   counted.forEach((span, row) => predicted[Math.floor(row / batch)] += predictedTokens(span));

@@ -38,6 +38,10 @@ export function unknownText(sequences: number): string {
   return `${subject} no label that training had: every expert costs ${them} the same, and the first one takes ${them} unless parts are balanced`;
 }
 
+/** Gives how many tokens of each row may route: of one that begins with a prompt, the prompt's. */
+export const routedLengths = ({ length, begin }: Pick<Columns, "length" | "begin">): Uint32Array =>
+  begin ? length.map((real, row) => begin[row] > 0 ? Math.min(real, begin[row]) : real) : length;
+
 /** Rows that are collected before they are scored, so that small batches do not cost a readback each. */
 const ROWS_PER_GROUP = 1024;
 
@@ -76,7 +80,7 @@ async function* scored(
     const { tokens, ...rest } = concatColumns(held);
     held = [];
     count = 0;
-    const sequences = { ...rest, tokens: tokens!, sequenceLength };
+    const sequences = { ...rest, tokens: tokens!, sequenceLength, length: routedLengths(rest) };
     const nll = rest.rows === 0 ? new Float32Array() : await partitioner.costs(sequences, [prefix], signal);
     unknown += partitioner.unknown?.(sequences) ?? 0;
     return toBatch({ ...rest, ...(dropTokens ? {} : { tokens }), nll }, lineage!);

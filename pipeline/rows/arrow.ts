@@ -52,7 +52,7 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
 }
 
 /** Columns in the order in which they are written. */
-const COLUMNS = ["sequence", "document", "source", "tokens", "length", "nll", "expert"] as const;
+const COLUMNS = ["sequence", "document", "source", "tokens", "length", "begin", "nll", "expert"] as const;
 
 const field = (name: string, type: DataType) => new Field(name, type, false);
 
@@ -129,10 +129,11 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
     source: [],
     tokens: new Uint16Array(),
     length: new Uint32Array(),
+    begin: new Uint32Array(),
     nll: new Float32Array(),
     expert: new Uint16Array(),
   };
-  for (const name of ["document", "source", "tokens", "nll", "expert"] as const) {
+  for (const name of ["document", "source", "tokens", "begin", "nll", "expert"] as const) {
     if (!names.includes(name)) delete all[name];
   }
   return toBatch(all, lineage);
@@ -177,7 +178,8 @@ export function fromBatch(
   const find = (name: string): Column | undefined => findColumn(batch, name, where);
   const need = (name: string): Column => columnOf(batch, name, where);
   needed.forEach(need);
-  const [document, source, tokens, nll, expert] = ["document", "source", "tokens", "nll", "expert"].map(find);
+  const [document, source, tokens, begin] = ["document", "source", "tokens", "begin"].map(find);
+  const [nll, expert] = ["nll", "expert"].map(find);
 
   const columns: Columns = {
     rows,
@@ -186,6 +188,7 @@ export function fromBatch(
     ...source && { source: strings(source) },
     ...tokens && { tokens: tokenIds(items(tokens)) },
     length: integers(need("length"), Uint32Array),
+    ...begin && { begin: integers(begin, Uint32Array) },
     ...nll && { nll: floats(items(nll)) },
     ...expert && { expert: integers(expert, Uint16Array) },
   };

@@ -21,6 +21,8 @@ export interface Columns {
   tokens?: Uint16Array | Uint32Array;
   /** Real tokens of each row, u32 `[rows]`. */
   length: Uint32Array;
+  /** Position of the first token that counts in a loss, u32 `[rows]`; all count where it is absent. */
+  begin?: Uint32Array;
   /** Prefix negative log-likelihood per router, f32 `[rows, E]`, nats, summed over the prefix. */
   nll?: Float32Array;
   /** Assigned expert, u16 `[rows]`. */

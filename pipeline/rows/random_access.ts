@@ -23,7 +23,7 @@ export type Numeric = keyof typeof ARRAYS;
 /** The arrays of such columns. */
 export const ARRAYS = {
   ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
-  ...{ length: Uint32Array, nll: Float32Array, expert: Uint16Array },
+  ...{ length: Uint32Array, begin: Uint32Array, nll: Float32Array, expert: Uint16Array },
   ...{ best: Uint16Array, cost: Float32Array, lowest: Float32Array }, // of assignments
 };
 const NUMERIC = Object.keys(ARRAYS) as Numeric[];
@@ -126,6 +126,11 @@ export class Rows implements Disposable {
     for (const batch of this.#batches) this.#all = (batch.first = this.#all) + batch.rows;
     this.count = only?.length ?? this.#all;
     this.lineage = shards.length > 0 ? readLineage(shards[0].empty) : null;
+  }
+
+  /** Whether rows have a column. */
+  has(name: Numeric): boolean {
+    return this.#shards.length > 0 && columnType(this.#shards[0].empty, name) !== undefined;
   }
 
   /** Gives those rows that have these numbers, numbered anew from 0 in their order. */

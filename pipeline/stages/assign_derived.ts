@@ -200,7 +200,7 @@ function mend(costs: Float32Array, prices: number[], loads: readonly number[]): 
 }
 
 /** Gives the largest deviation of a load from an equal one. */
-const deviationOf = (loads: readonly number[]): number => {
+export const deviationOf = (loads: readonly number[]): number => {
   const mean = loads.reduce((a, b) => a + b, 0) / loads.length;
   return mean === 0 ? 0 : Math.max(...loads.map((load) => Math.abs(load / mean - 1)));
 };

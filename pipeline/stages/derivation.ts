@@ -40,6 +40,7 @@ const SCHEMA = v.object({
   replay: share,
   isNewExpert: v.boolean(),
   relearned: v.boolean(),
+  tuned: v.boolean(),
 });
 
 /**
@@ -52,7 +53,8 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 /**
  * What a run derives from: the run `from` and the `version` that made it; its `blocks` of text; the keys of its nodes that are `kept`, by name, where its
  * `partitioner` lies, and for how many `experts` its blocks were grouped; of each expert that is `trained` there its key, the hash of its part, its sequences and its steps; the documents that are `forgotten`; the inputs that
- * are `added`, whether to a new expert (`isNewExpert`), and which share of the sequences that experts go on with are of before, `replay`; and whether everything is learned again without what is forgotten, `relearned`.
+ * are `added`, whether to a new expert (`isNewExpert`), and which share of the sequences that experts go on with are of before, `replay`; and whether everything is learned again without what is forgotten, `relearned`;
+ * whether what is added are pairs that models are `tuned` on.
  *
  * @ignore Its type is inferred.
  */
@@ -70,19 +72,27 @@ export const writeDerivation = (run: string, derivation: Derivation): Promise<vo
 export async function modelsBefore(
   run: string,
   experts: number,
-): Promise<{ before: Map<number, Before>; kept: ReadonlySet<number> }> {
-  const { trained = {}, added = [], replay = 0, isNewExpert } = await readDerivation(run) ?? {};
-  const before = new Map<number, Before>();
+): Promise<{ before: Map<string, Before>; kept: ReadonlySet<number> }> {
+  const { trained = {}, added = [], replay = 0, isNewExpert, tuned, kept: nodes = {} } =
+    await readDerivation(run) ?? {};
+  const before = new Map<string, Before>();
   if (isNewExpert) return { before, kept: new Set(Object.keys(trained).map(Number)) };
   for (const [id, { part, sequences, steps }] of Object.entries(added.length > 0 ? trained : {})) {
-    const expert = Number(id), name = partOf(expert, experts), now = await readManifest(`${run}/${name}`);
+    const name = expertFolder(Number(id), experts), node = partOf(Number(id), experts);
+    const now = await readManifest(`${run}/${node}`);
     if (now && hashFiles(now) === part) continue; // nothing was added to its text
-    const stays = now !== null && partIn(name, now).train.sequences === sequences;
-    before.set(expert, { node: beforeNode(expert, experts), sequences, steps, replay, stays });
+    const own = tuned ? { sequences: 0, steps: 0, replay: 0 } : { sequences, steps, replay };
+    const stays = now !== null && partIn(node, now).train.sequences === own.sequences;
+    before.set(name, { node: beforeNode(name), ...own, stays });
+  }
+  for (const name of tuned ? DENSE.filter((name) => name in nodes) : []) {
+    before.set(name, { node: beforeNode(name), sequences: 0, steps: 0, replay: 0, stays: false });
   }
   return { before, kept: new Set() };
 }
 
-/** Names the node of one of so many experts as it was before text was added: the weights that it goes on from. */
-export const beforeNode = (expert: number, experts: number): string =>
-  `before/${expertFolder(expert, experts)}`;
+/** Dense models, which are tuned next to the experts. */
+export const DENSE = ["dense", "dense-steps"];
+
+/** Names the node of a model as it was before text was added: the weights that it goes on from. */
+export const beforeNode = (model: string): string => `before/${model}`;

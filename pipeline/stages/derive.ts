@@ -22,11 +22,12 @@ import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { adoptExpert } from "./adopt.ts";
 import { assignmentNode } from "./branch_rows.ts";
-import { type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
+import { deviationOf } from "./assign_derived.ts";
+import { DENSE, type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
 import { documentRows } from "./document_table.ts";
 import { indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
-import { checkExpert, trainExperts } from "./models.ts";
+import { checkExpert, trainDense, trainExperts } from "./models.ts";
 import { type DerivedExpert, derivedExperts } from "./lineage.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
@@ -38,7 +39,7 @@ import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
 import { DOCUMENTS } from "./tokenize.ts";
 
-/** What changes from one run to the next: one of the four. */
+/** What changes from one run to the next: one of the five. */
 export interface Change {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
@@ -48,6 +49,10 @@ export interface Change {
   add?: readonly string[];
   /** The same, for an expert of their own. */
   newExpert?: readonly string[];
+  /** Pairs of prompt and response that models are tuned on: files of JSON lines. */
+  tune?: readonly string[];
+  /** Passes over these pairs; 2 unless given. */
+  epochs?: number;
   /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
   replace?: readonly { expert: number; from: string }[];
   /** Share of old sequences among those by which experts learn added text; 0.5 unless given. */
@@ -108,22 +113,30 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const { derivation, configuration, plan } = await prepare(options);
   await writeDerivation(run, derivation);
   const experts = configuration.experts + Number(derivation.isNewExpert);
-  const own = derivation.relearned
+  const own = derivation.tuned
+    ? { ...configuration, ...ofPairs(options) }
+    : derivation.relearned
     ? { ...configuration, input: await filesLeft(from, configuration, derivation) }
     : { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
   if (!await readRunConfiguration(run)) await writeRunConfiguration(run, own);
   const summary = await partition({ run, ...device }, watch);
   const parts = await derivedExperts(run, derivation);
-  const isToTrain = ({ state }: DerivedExpert) => ["from the start", "goes on", "new"].includes(state);
+  const isToTrain = ({ state }: DerivedExpert) =>
+    ["from the start", "goes on", "new", "tuned"].includes(state);
   const isReplaced = ({ expert }: DerivedExpert) => replace.some((own) => own.expert === expert);
   const wanted = parts.filter((expert) => !isReplaced(expert)).filter((expert) =>
     expert.state === "kept" || !noTrain && isToTrain(expert)
   );
   const ids = wanted.map(({ expert }) => expert);
   if (ids.length > 0) await trainExperts(ids, { run, reuse: [from], ...device }, watch);
+  const dense = derivation.tuned && !noTrain ? DENSE.filter((name) => name in derivation.kept) : [];
+  for (const name of dense) {
+    await trainDense(name === "dense" ? "batch" : "steps", { run, ...device }, watch);
+  }
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
   if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
-  const { deviation } = (await readManifest(`${run}/${assignmentNode()}`))!.result;
+  const { deviation = deviationOf(summary.experts.map(({ sequences }) => sequences)) } =
+    (await readManifest(`${run}/${assignmentNode()}`))!.result;
   return {
     ...plan,
     experts: await derivedExperts(run, derivation),
@@ -132,6 +145,20 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   };
 }
 
+/** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
+const ofPairs = ({ epochs = 2 }: Change): Partial<Configuration> => ({
+  ...{
+    input: [],
+    routers: "",
+    prices: "",
+    method: "argmax",
+    packing: "document",
+    maxTokens: 0,
+    maxDocuments: 0,
+  },
+  ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
+});
+
 /** Finds out what is derived, and from what. */
 async function prepare({ run, from, ...change }: DeriveOptions) {
   if (await isSamePlace(run, from)) {
@@ -139,15 +166,18 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   }
   const configuration = await needConfiguration(from);
   checkChange(from, change, configuration);
-  const added = change.newExpert?.length ? change.newExpert : change.add ?? [];
+  const added = [change.newExpert, change.tune, change.add].find((list) => list?.length) ?? [];
   if (added.length > 0) await listInputs(added, configuration);
   const manifests = await completeRun(from, configuration);
   const rows = await documentsOf(from);
   const forgotten = choose(from, rows, change.forget ?? {});
   const trained = await trainedExperts(from, configuration);
-  const models = Object.entries(trained).map((
-    [id, { key }],
-  ) => [expertTarget(Number(id), configuration).node, key]);
+  const dense = await Promise.all(
+    DENSE.map(async (name) => [name, (await readManifest(`${from}/${name}`))?.key]),
+  );
+  const models = Object.entries(trained)
+    .map(([id, { key }]) => [expertTarget(Number(id), configuration).node, key]);
+  models.push(...change.tune?.length ? dense.filter(([, key]) => key) as [string, string][] : []);
   const derivation: Derivation = {
     ...{ from: resolve(from), version: VERSION, blocks: (await indexedBlocks(from))! },
     kept: { ...keysOf(configuration, manifests), ...Object.fromEntries(models) },
@@ -156,7 +186,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       ...{ document: String(document), path, place, sha256, source, side },
     })),
     ...{ added: [...added], replay: change.replay ?? 0.5, isNewExpert: !!change.newExpert?.length },
-    relearned: change.routers === "relearn",
+    ...{ relearned: change.routers === "relearn", tuned: !!change.tune?.length },
     experts: (await readDerivation(from))?.experts ?? configuration.experts,
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
   };
@@ -182,13 +212,14 @@ const refuse = (from: string, fact: Text, remedy?: Text) =>
 /** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
 function checkChange(
   from: string,
-  { forget, add, newExpert, replace }: Change,
+  { forget, add, newExpert, tune, replace }: Change,
   { experts, levels, packing, partitioner }: Configuration,
 ) {
   const named = [
     forget && Object.values(forget).some((list) => list.length > 0),
     add?.length,
     newExpert?.length,
+    tune?.length,
     replace?.length,
   ];
   const count = named.filter(Boolean).length;
@@ -326,7 +357,7 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
 
 async function planOf(
   run: string,
-  { from, replace = [], add = [], newExpert = [] }: Change & { from: string },
+  { from, replace = [], add = [], newExpert = [], tune = [] }: Change & { from: string },
   { trained, relearned }: Derivation,
   { configuration, forgotten }: { configuration: Configuration; forgotten: readonly DocumentOfRun[] },
 ): Promise<DerivePlan> {
@@ -342,6 +373,8 @@ async function planOf(
         ? "not trained"
         : relearned || touched.has(expert)
         ? "from the start"
+        : tune.length > 0
+        ? "tuned"
         : add.length > 0
         ? "goes on"
         : "kept";
@@ -363,7 +396,7 @@ async function planOf(
       run,
       from,
       forgotten: { documents: forgotten.length, tokens },
-      added: [...add, ...newExpert],
+      added: [...add, ...newExpert, ...tune],
       experts,
       seconds,
     },

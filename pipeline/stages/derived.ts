@@ -8,18 +8,20 @@
 
 import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
+import { PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, idOf } from "../text/blocks.ts";
+import { assignNodes } from "./assign.ts";
 import { derivedAssignment } from "./assign_derived.ts";
 import { keepRows, nodeBefore } from "./before.ts";
-import { beforeNode, type Derivation } from "./derivation.ts";
+import { beforeNode, DENSE, type Derivation } from "./derivation.ts";
 import { documentBatch, documentRows } from "./document_table.ts";
 import { blockOf, indexNode, partIndexNode, recordedText } from "./documents.ts";
 import { LEARN } from "./learn.ts";
 import { namesNode } from "./names.ts";
+import { pairsText } from "./pairs.ts";
 import { SCORE, scoreNodes, scoresOf } from "./score.ts";
 import { newRouterNode } from "./new_router.ts";
 import { splitNodes } from "./split.ts";
@@ -50,9 +52,11 @@ export const DERIVE = "derive";
 export async function derivedText(
   run: string,
   configuration: Configuration,
-  { blocks, added }: Derivation,
+  derivation: Derivation,
   options: { keep: boolean; check: boolean; recorded: boolean },
 ): Promise<Text> {
+  const { blocks, added } = derivation;
+  if (derivation.tuned) return await pairsText(run, configuration, derivation.added, options.recorded);
   const before = blocks.map(blockOf);
   if (options.recorded || added.length === 0) {
     const text = await recordedText(run, configuration);
@@ -68,6 +72,7 @@ export async function derivedNodes(
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
+  if (derivation.tuned) return await tunedNodes(configuration, derivation, text);
   const { kept, trained, added, isNewExpert, partitioner } = derivation;
   const blocks = text.blocks!, count = derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
@@ -101,13 +106,35 @@ export async function derivedNodes(
     ...added.length === 0 ? [] : Object.keys(trained).map(Number).map((expert) => {
       const { experts } = configuration, { name, node } = expertTarget(expert, configuration);
       const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
-      return isNewExpert
-        ? keep(`train-${name}`, node, there)
-        : keep(DERIVE, beforeNode(expert, experts), there);
+      return isNewExpert ? keep(`train-${name}`, node, there) : keep(DERIVE, beforeNode(name), there);
     }),
   ];
   for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
   return nodes.filter(({ name }) => name !== TOKENIZER || TOKENIZER in kept);
+}
+
+/** Lists the nodes of a run whose models are tuned: its text are pairs alone, which go where their prompts are routed. */
+async function tunedNodes(configuration: Configuration, derivation: Derivation, text: Text): Promise<Node[]> {
+  const of: GraphOf = { configuration, text, blocks: text.blocks!, prompts: true };
+  const { trained, partitioner, kept } = derivation;
+  const models = [
+    ...Object.keys(trained).map((id) => expertTarget(Number(id), configuration).node),
+    ...DENSE.filter((name) => name in kept),
+  ];
+  return [
+    ...text.unpacked,
+    keptNode(TOKENIZER, TOKENIZER, derivation, TOKENIZER),
+    ...[...tokenizeNodes(of), sequencesNode(of), indexNode(of)],
+    keptNode(LEARN, PARTITIONER, derivation, partitioner),
+    ...[
+      ...await scoreNodes(of),
+      ...await assignNodes(of),
+      ...splitNodes(of),
+      partIndexNode(of),
+      namesNode(of),
+    ],
+    ...models.map((node) => keptNode(DERIVE, beforeNode(node.replace("experts/", "")), derivation, node)),
+  ];
 }
 
 /** Gathers the ids of documents that are forgotten, by the blocks that have them. */
@@ -127,6 +154,7 @@ function keptNode(stage: string, name: string, derivation: Derivation, where: st
     name,
     needs: [],
     settings: { kept: derivation.kept[where] },
+    ...name === TOKENIZER ? { links: { [TOKENIZER_FILE]: TOKENIZER_FILE } } : {},
     revision: 1,
     maker: oneByOne(stage, async ({ folder, wrote }) => {
       const { path, manifest: { files, result } } = await nodeBefore(derivation, where);

@@ -239,7 +239,12 @@ async function planOneRun(
     const { train: { sequences } } = partIn(part, manifest);
     const nodes = await trainNodes(configuration, [target], [], { ...options, before, kept });
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
-    const graph = [...[part, TOKENIZER, before.get(expert)?.node ?? []].flat().map(givenNode), ...nodes];
+    const graph = [
+      ...[part, TOKENIZER, before.get(expertTarget(expert, configuration).name)?.node ?? []].flat().map(
+        givenNode,
+      ),
+      ...nodes,
+    ];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);
     stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }

@@ -17,10 +17,18 @@ export interface DerivedExpert {
   expert: number;
   /**
    * `kept`: its bytes are those of before. `from the start`: it is trained again on what is left. `goes on`: it is trained further, on added
-   * text and old. `replaced`: another checkpoint takes its place. `new`: it learns added text alone. `no text left`: nothing stays that it could be trained on, so prompts
+   * text and old. `replaced`: another checkpoint takes its place. `new`: it learns added text alone. `tuned`: it goes on with the responses to its prompts. `no text left`: nothing stays that it could be trained on, so prompts
    * that are routed to it fail. `not trained`: it is not trained in the other run either.
    */
-  state: "kept" | "from the start" | "goes on" | "replaced" | "no text left" | "new" | "not trained";
+  state:
+    | "kept"
+    | "from the start"
+    | "goes on"
+    | "replaced"
+    | "no text left"
+    | "new"
+    | "tuned"
+    | "not trained";
   /** Its training sequences before, and now where they are known. */
   sequences: { before: number; now?: number };
 }
@@ -56,7 +64,7 @@ export async function lineageOf(run: string): Promise<Step[]> {
 /** Reports what became of every expert, once the parts of the derived run are there. */
 export async function derivedExperts(
   run: string,
-  { trained, added, isNewExpert }: Derivation,
+  { trained, added, isNewExpert, tuned }: Derivation,
 ): Promise<DerivedExpert[]> {
   const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
   for (let expert = 0; expert < experts; expert++) {
@@ -70,6 +78,8 @@ export async function derivedExperts(
       ? "new"
       : !own
       ? "not trained"
+      : tuned
+      ? now === 0 ? "kept" : "tuned"
       : isNewExpert || own.part === hashFiles(part) || added.length > 0 && now === own.sequences
       ? "kept"
       : now === 0
@@ -89,6 +99,7 @@ const BECAME: Record<DerivedExpert["state"], string> = {
   replaced: "replaced",
   "no text left": "without text",
   new: "new",
+  tuned: "tuned",
   "not trained": "not trained",
 };
 

@@ -116,7 +116,7 @@ async function trainingGraph(
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
   const { before, kept } = await modelsBefore(run, configuration.experts);
-  const own = targets.flatMap(({ expert = -1 }) => before.get(expert)?.node ?? []);
+  const own = targets.flatMap(({ name }) => before.get(name)?.node ?? []);
   const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
     const where = `${run}/${name}`;

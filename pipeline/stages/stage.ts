@@ -20,6 +20,8 @@ export interface GraphOf {
   text: Text;
   /** Its blocks. */
   blocks: readonly Block[];
+  /** Whether its text is pairs of prompt and response. */
+  prompts?: boolean;
   /** How blocks are grouped, where the run derives from another one: for so many experts, text that was added apart from the first `blocks`. */
   grouped?: { experts: number; blocks: number };
   /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */

@@ -66,7 +66,7 @@ export interface Before {
   node: string;
   /** Sequences that it was trained on, which come first. */
   sequences: number;
-  /** Its steps. */
+  /** Its steps; 0 where those of now do not follow from them. */
   steps: number;
   /** Share of old sequences among those that it goes on with. */
   replay: number;
@@ -110,7 +110,9 @@ export function goingOn(target: Target, before: Before): Target {
   return {
     ...target,
     before,
-    steps(configuration, { sequences }) {
+    steps(configuration, text) {
+      const { sequences } = text;
+      if (before.steps === 0) return target.steps(configuration, text);
       const batch = target.batch(configuration), passes = before.steps * batch / before.sequences;
       const seen = passes * (sequences - before.sequences) / (1 - before.replay);
       return Math.max(1, Math.ceil(seen / batch));

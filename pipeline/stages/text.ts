@@ -71,8 +71,7 @@ export async function lookAtText(
     const node = isGiven
       ? await readOnce(run, givenNode(documents, blockBytes), handed)
       : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
-    const blocks = await blocksOf(run, [node], blockBytes);
-    return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
+    return await textIn(run, node, blockBytes);
   }
   const { files, passed } = await listInputs(input, configuration);
   const known = await KnownFiles.at(`${run}/${FILES}`);
@@ -110,6 +109,12 @@ async function readOnce(run: string, node: Node, handed?: string): Promise<Node>
 const isLarge = async ({ path }: InputFile, blockBytes: number) => (await Deno.stat(path)).size > blockBytes;
 const isNode = (part: Piece | Node): part is Node => "maker" in part;
 
+/** Gives the text of one node, once that is made. */
+export async function textIn(run: string, node: Node, blockBytes: number): Promise<Text> {
+  const blocks = await blocksOf(run, [node], blockBytes);
+  return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
+}
+
 /** Gathers blocks of pieces, and of the files that nodes hold; undefined where one of these is not made. */
 async function blocksOf(
   run: string,
@@ -134,7 +139,7 @@ async function blocksOf(
 }
 
 /** Makes the node of text that is written as JSON lines, in files that are blocks. */
-function linesNode(
+export function linesNode(
   name: string,
   settings: Record<string, unknown>,
   blockBytes: number,
@@ -214,7 +219,7 @@ export async function* readBlock(
     maxDocuments: undefined,
     mayBeEmpty: true,
   };
-  const ownOptions = { ...OWN, mayBeEmpty: true };
+  const ownOptions = { ...OWN, prompts: true, mayBeEmpty: true };
   for (const [i, piece] of block.pieces.entries()) {
     for await (const document of readPiece(piece, piece.own ? ownOptions : options)) {
       // From the beginning of the piece, so that a change before it in the file leaves the block as it is.

@@ -47,7 +47,7 @@ export async function writeRows(
 }
 
 /** Reads rows by their numbers in any order, as fast as in the order of their files. */
-export function readRows<Name extends "sequence" | "tokens" | "length" | "source" | "nll">(
+export function readRows<Name extends "sequence" | "tokens" | "length" | "begin" | "source" | "nll">(
   rows: Rows,
   numbers: ArrayLike<number>,
   names: readonly Name[],

@@ -80,7 +80,7 @@ export const byName = <Value>(values: ReadonlyMap<string, Value>): Record<string
   Object.fromEntries([...values].sort(([a], [b]) => a < b ? -1 : 1));
 
 /** Makes a node for every block. */
-export function tokenizeNodes({ configuration, text, blocks }: GraphOf, taken?: Node): Node[] {
+export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf, taken?: Node): Node[] {
   const { eos, sequenceLength, packing, holdout } = configuration;
   const seed = findTextSeed(configuration);
   const blockOf = new Map(blocks.map((block) => [tokensOf(block), block]));
@@ -91,12 +91,20 @@ export function tokenizeNodes({ configuration, text, blocks }: GraphOf, taken?: 
   };
   const maker = oneByOne(TOKENIZE, async (making, work) => {
     const { tokenizer, encoders } = opened ??= await open(making, work);
-    const options = { sequenceLength, packing, holdout, textSeed: seed, encoders };
+    const options = { sequenceLength, packing, holdout, textSeed: seed, encoders, prompts };
     const block = blockOf.get(making.node.name)!;
     const documents = readTaken(block, configuration, text, making, taken);
     return await tokenizeBlock(making, work, documents, block, tokenizer, options);
   }, () => void opened?.encoders.close());
-  const settings = { ...text.reading, eos, sequenceLength, packing, holdout, ...holdout > 0 ? { seed } : {} };
+  const settings = {
+    ...text.reading,
+    eos,
+    sequenceLength,
+    packing,
+    holdout,
+    ...holdout > 0 ? { seed } : {},
+    ...prompts ? { prompts } : {},
+  };
   return blocks.map((block) => ({
     name: tokensOf(block),
     needs: [TOKENIZER, ...taken ? [takenNeed(taken, block)] : []],
@@ -148,7 +156,8 @@ async function tokenizeBlock(
   };
   const all = { ...options, firstId: BigInt(block.id) << 24n, onDocument };
   const sides = { train: new TransformStream<RecordBatch>(), test: new TransformStream<RecordBatch>() };
-  const empty = emptyBatch(["document", "source", "tokens"], tokenLineage(tokenizer, options));
+  const columns = ["document", "source", "tokens", ...options.prompts ? ["begin" as const] : []] as const;
+  const empty = emptyBatch([...columns], tokenLineage(tokenizer, options));
   const written = Promise.all([
     writeRows(making, TRAIN, sides.train.readable, empty),
     writeRows(making, TEST, sides.test.readable, empty),

@@ -47,8 +47,8 @@ export interface TrainingOptions {
   bank?: Bank;
   /** Called once trainings have joined the bank. */
   began?: () => void;
-  /** What experts go on from, by their ids, where text was added to theirs. */
-  before?: ReadonlyMap<number, Before>;
+  /** What models go on from, by their names, where text was added to theirs. */
+  before?: ReadonlyMap<string, Before>;
   /** Experts that stay as they are. */
   kept?: ReadonlySet<number>;
 }
@@ -82,7 +82,7 @@ export async function trainNodes(
 ): Promise<Node[]> {
   const { trial, together } = options, { init } = configuration;
   const targets = named.map((target) => {
-    const before = target.expert === undefined ? undefined : options.before?.get(target.expert);
+    const before = options.before?.get(target.name);
     return before ? goingOn(target, before) : target;
   });
   const start = init === "" ? {} : { init: await modelHash(init) };

@@ -166,7 +166,7 @@ class Training {
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
     const stage = `train-${target.name}`;
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
-    const draw = target.before
+    const draw = target.before?.sequences
       ? replaying(known.train.count, configuration.seed, target.before)
       : drawing(known.train.count, configuration.seed, "training");
     try {
@@ -175,7 +175,7 @@ class Training {
         rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
         start: saved?.state ?? known.start(),
         open: (at) => (count) => {
-          const rows = readRows(known.train, draw(at, count), ["sequence", "tokens", "length"]);
+          const rows = readRows(known.train, draw(at, count), columnsOf(known.train));
           at += count;
           return Promise.resolve(rows);
         },
@@ -401,8 +401,14 @@ function sampleRows(
 ): Columns | undefined {
   if (most === 0 || rows.count === 0) return undefined;
   const numbers = drawing(rows.count, seed, "validation")(0, Math.min(most, rows.count));
-  return readRows(rows, numbers, ["sequence", "tokens", "length"]);
+  return readRows(rows, numbers, columnsOf(rows));
 }
+
+/** Names the columns that a model learns from. */
+const columnsOf = (rows: Rows) =>
+  rows.has("begin")
+    ? ["sequence", "tokens", "length", "begin"] as const
+    : ["sequence", "tokens", "length"] as const;
 
 function noteMetrics(result: TrainResult, line: StepMetrics, { model }: Recipe): void {
   result.loss = line.loss;

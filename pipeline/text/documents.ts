@@ -58,8 +58,8 @@ export function checkLimit({ input, maxDocuments: most }: Configuration): void {
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */
 export async function* documentLines(documents: AsyncIterable<Document>): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
-  for await (const { text, source } of documents) {
-    yield encoder.encode(JSON.stringify({ text, source }) + "\n");
+  for await (const { text, source, prompt } of documents) {
+    yield encoder.encode(JSON.stringify({ text, source, prompt }) + "\n");
   }
 }
 

@@ -21,6 +21,8 @@ export interface Document {
   tokens?: Uint32Array;
   /** Its line in its file, from 1, or its row, from 0; absent where the file is the document. */
   place?: number;
+  /** Characters at its beginning that are a prompt: the rest alone counts in a loss, and the prompt alone routes. */
+  prompt?: number;
   /** The side of the split that it is on, where its text alone does not decide that. */
   side?: "train" | "test";
 }
@@ -33,6 +35,8 @@ export interface ReadOptions extends
       "textField" | "textColumn" | "tokenColumn" | "sourceField" | "sourceFromPath" | "maxDocuments"
     >
   > {
+  /** Whether lines say in a field `prompt` how many characters of the text are one. */
+  prompts?: boolean;
   /** Format of every input; by its name unless given. */
   format?: string;
   /**

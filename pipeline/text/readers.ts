@@ -152,7 +152,7 @@ async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promis
 async function* jsonDocuments(
   bytes: AsyncIterable<Uint8Array>,
   name: string,
-  { textField = "text", sourceField, source = "" }: ReadOptions,
+  { textField = "text", sourceField, source = "", prompts }: ReadOptions,
   start?: { from: number; line: number },
 ): AsyncGenerator<Document> {
   for await (const { record, number } of jsonRecords(bytes, name, start)) {
@@ -172,6 +172,7 @@ async function* jsonDocuments(
       text: text.toWellFormed(),
       source: asLabel(label, source, place).toWellFormed(),
       place: number,
+      ...prompts && typeof record.prompt === "number" ? { prompt: record.prompt } : {},
     };
   }
 }

@@ -7,7 +7,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
-import { tokenArray } from "../rows/columns.ts";
+import { joinTokens, tokenArray } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import { type Encoders, openEncoders } from "./encoders.ts";
 import { returnLargeBlocks } from "./garbage.ts";
@@ -37,6 +37,8 @@ export interface TokenizeOptions extends
   encoders?: Encoders;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
+  /** Whether documents begin with prompts, which rows tell. */
+  prompts?: boolean;
   /** Number that ids of documents and sequences begin with; 0 unless given. */
   firstId?: bigint;
   /** Called with every document that has tokens. */
@@ -156,11 +158,11 @@ async function* tokenized(
   const lineage = tokenLineage(tokenizer, options);
   const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
   const writers = new Map(
-    sides.map((side) => [side, new Packer(tokenizer, options.sequenceLength, packing, counts, firstId)]),
+    sides.map((side) => [side, new Packer(tokenizer, { ...options, packing, firstId }, counts)]),
   );
   let seen = 0;
   for await (const group of encodedGroups(documents, tokenizer, options)) {
-    for (const { document, ids } of group) {
+    for (const { document, ids, begin } of group) {
       const { text, source } = document;
       if (seen >= maxTokens) break;
       if (ids.length === 0) {
@@ -171,7 +173,7 @@ async function* tokenized(
       const packer = writers.get(side)!;
       seen += ids.length + 1;
       const id = firstId + BigInt(counts.documents++);
-      packer.add(ids, source ?? "", id);
+      packer.add(ids, source ?? "", id, begin);
       onDocument?.({ id, document, side, tokens: ids.length + 1 });
       for (const columns of packer.take()) yield { side, batch: toBatch(columns, lineage) };
     }
@@ -192,14 +194,20 @@ async function* encodedGroups(
     TokenizeOptions,
     "workers" | "workersAfter" | "encoders" | "maxDocuments"
   >,
-): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
+): AsyncGenerator<{ document: Document; ids: Uint32Array; begin?: number }[]> {
   returnLargeBlocks();
   const encoders = open ?? openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
-    const texts = group.filter(({ tokens }) => tokens === undefined).map(({ text }) => text);
+    const texts = group.filter(({ tokens }) => tokens === undefined).flatMap(({ text, prompt = 0 }) =>
+      prompt > 0 ? [text.slice(0, prompt), text.slice(prompt)] : [text]
+    );
     const encoded = texts.length > 0 ? await encoders.encode(texts) : [];
     let next = 0;
-    return group.map((document) => ({ document, ids: document.tokens ?? encoded[next++] }));
+    return group.map((document) => {
+      const ids = document.tokens ?? encoded[next++];
+      if (!document.prompt) return { document, ids };
+      return { document, ids: joinTokens([ids, encoded[next++]]), begin: ids.length };
+    });
   };
   const ahead: ReturnType<typeof encode>[] = [];
   try {
@@ -241,6 +249,7 @@ interface Row {
   document: bigint;
   source: string;
   length: number;
+  begin?: number;
   parts: { at: number; ids: Uint32Array }[];
 }
 
@@ -253,25 +262,31 @@ class Packer {
 
   constructor(
     readonly tokenizer: Tokenizer,
-    readonly sequenceLength: number,
-    readonly packing: Packing,
+    readonly options:
+      & Required<Pick<TokenizeOptions, "sequenceLength" | "packing" | "firstId">>
+      & TokenizeOptions,
     readonly counts: TokenizeCounts,
-    readonly firstId: bigint,
   ) {
-    this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / sequenceLength)));
+    this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / options.sequenceLength)));
   }
 
-  add(ids: Uint32Array, source: string, document: bigint): void {
-    const total = ids.length + 1; // EOS closes it
+  /** Adds a document. One that begins with a prompt is one row, which is cut where it is too long. */
+  add(ids: Uint32Array, source: string, document: bigint, begin?: number): void {
+    const { sequenceLength, packing } = this.options;
+    if (begin !== undefined && begin >= sequenceLength) {
+      const rule = `a prompt must be shorter than a sequence of ${sequenceLength} tokens`;
+      throw new InputError(`Cannot take pairs as ${rule}: one has ${begin}`);
+    }
+    const total = Math.min(ids.length + 1, begin === undefined ? Infinity : sequenceLength); // EOS closes it
     for (let at = 0; at < total;) {
-      const row = this.#open ??= { sequence: 0n, document, source, length: 0, parts: [] };
-      const count = Math.min(this.sequenceLength - row.length, total - at);
+      const row = this.#open ??= { sequence: 0n, document, source, length: 0, parts: [], begin };
+      const count = Math.min(sequenceLength - row.length, total - at);
       row.parts.push({ at: row.length, ids: ids.subarray(at, at + count) });
       row.length += count;
       at += count;
-      if (row.length === this.sequenceLength) this.#closeRow();
+      if (row.length === sequenceLength) this.#closeRow();
     }
-    if (this.packing === "document") this.#closeRow();
+    if (packing === "document" || begin !== undefined) this.#closeRow();
   }
 
   #closeRow(): void {
@@ -282,7 +297,7 @@ class Packer {
       this.counts.droppedTails++;
       return;
     }
-    row.sequence = this.firstId + BigInt(this.counts.sequences++);
+    row.sequence = this.options.firstId + BigInt(this.counts.sequences++);
     this.#rows.push(row);
     this.counts.tokens += row.length;
   }
@@ -297,7 +312,7 @@ class Packer {
   }
 
   #columnsOf(rows: readonly Row[]): Columns {
-    const { vocabulary, eos } = this.tokenizer, width = this.sequenceLength;
+    const { vocabulary, eos } = this.tokenizer, { sequenceLength: width, prompts } = this.options;
     const tokens = new (tokenArray(vocabulary))(rows.length * width).fill(eos);
     for (const [i, { parts }] of rows.entries()) {
       for (const { at, ids } of parts) tokens.set(ids, i * width + at);
@@ -309,6 +324,7 @@ class Packer {
       source: rows.map(({ source }) => source),
       tokens,
       length: Uint32Array.from(rows, ({ length }) => length),
+      ...prompts && { begin: Uint32Array.from(rows, ({ begin = 0 }) => begin) },
     };
   }
 }

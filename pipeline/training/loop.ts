@@ -264,7 +264,7 @@ class SingleTraining {
     }
     for (let i = 0; i < batch; i++) {
       const real = i < count ? Math.min(stride, rows.length[first + i]) : 0;
-      placeSequence(this.input, i, rows.tokens!, (first + i) * stride, real);
+      placeSequence(this.input, i, rows.tokens!, (first + i) * stride, real, rows.begin?.[first + i]);
     }
     checkBatch(this.input, { sequences: batch, length, vocabulary });
   }

@@ -92,6 +92,10 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     }
     assertEquals((await verifyRun(run)).problems, []);
     assertEquals(await checkForgotten(run), []);
+    assertEquals(
+      await Deno.readTextFile(`${run}/tokenizer.json`),
+      await Deno.readTextFile(`${from}/tokenizer.json`),
+    );
     const { stages } = await statusOf(run);
     assertEquals(
       stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),

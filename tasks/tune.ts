@@ -1,0 +1,40 @@
+/**
+ * Tunes the experts of a run, and its dense models, on pairs of prompt and response, in a run of its own.
+ *
+ *   deno task tune --from runs/a --run runs/tuned --input pairs.jsonl
+ */
+import { InputError } from "../kernels/mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
+import { derive, planDerive } from "../pipeline/stages/mod.ts";
+import { defineTask } from "./command.ts";
+import { deriveText } from "./derive_text.ts";
+import { DEVICE, take } from "./options.ts";
+
+export const TASK = await defineTask({
+  name: "tune",
+  options: {
+    ...take("run", "check"),
+    from: field.path({ value: "RUN", help: "the run whose models are tuned, which stays as it is" }),
+    input: field.paths({
+      help:
+        'JSON lines with "prompt" and "response", or with "messages"; the response alone counts; repeatable',
+    }),
+    epochs: field.number({ min: 0.01, max: 1000, default: 2, help: "passes over the pairs" }),
+    noTrain: field.flag({ help: "leave the training to train-expert and train-dense" }),
+    dryRun: field.flag({ help: "print which models would be tuned, and make nothing" }),
+    ...take("workers", "requireGpu"),
+    ...DEVICE,
+  },
+  run: async ({ options, signal, onEvent, print }) => {
+    const { from, input: tune = [], ...how } = options;
+    if (from === undefined || tune.length === 0) {
+      throw new InputError(
+        `Cannot tune as --${from === undefined ? "from" : "input"} must be given: it is not`,
+      );
+    }
+    const plan = options.dryRun
+      ? await planDerive({ ...how, from, tune })
+      : await derive({ ...how, from, tune }, { signal, onEvent });
+    print(plan, deriveText(plan));
+  },
+}, import.meta);

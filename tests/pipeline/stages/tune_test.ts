@@ -1,0 +1,192 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { openGpu } from "../../../kernels/device/gpu.ts";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { readManifest } from "../../../pipeline/graph/mod.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { createTrainer } from "../../../pipeline/model/trainer.ts";
+import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { derive } from "../../../pipeline/stages/derive.ts";
+import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { trainDense, trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
+import { readPairs } from "../../../pipeline/stages/pairs.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { verifyRun } from "../../../pipeline/stages/verify.ts";
+import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { copyFolder, hashes, inFolder, task } from "../../tasks/support.ts";
+import { TOPICS, withPartition } from "./support.ts";
+
+const SETTINGS: Partial<Configuration> = {
+  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 6, expertWarmup: 2 },
+};
+
+/** Writes pairs: prompts of two words of a topic, and of each the third as its response; as messages every other one. */
+async function writePairs(
+  path: string,
+  count: number,
+  response = (word: string) => ` ${word}`,
+): Promise<void> {
+  const lines = Array.from({ length: count }, (_, i) => {
+    const words = TOPICS[i % 2],
+      at = (k: number) => words[(i * 3 + k) % 8],
+      prompt = `${at(0)} ${at(1)} ${at(2)} ${i}`;
+    const content = response(at(3));
+    const messages = [{ role: "user", content: prompt }, { role: "assistant", content }];
+    return JSON.stringify(i % 4 < 2 ? { prompt: `${prompt}\n`, response: content } : { messages }) + "\n";
+  });
+  await Deno.writeTextFile(path, lines.join(""));
+}
+
+Deno.test("derive() tunes experts on the responses to the prompts that are routed to them, and the dense model on all", () =>
+  withPartition(async (from) => {
+    const folder = `${from}/..`, run = `${folder}/tuned`, pairs = `${folder}/pairs.jsonl`;
+    await trainExperts([0, 1], { run: from, sources: { flags: SETTINGS } });
+    await trainDense("batch", { run: from });
+    const before = await hashes(from);
+    await writePairs(pairs, 80);
+    const { experts } = await derive({ run, from, tune: [pairs], epochs: 3 });
+    assertEquals(await hashes(from), before);
+    for (const { state, sequences: { now } } of experts) assertEquals(state, now === 0 ? "kept" : "tuned");
+    assertEquals((await verifyRun(run)).problems, []);
+    const { stages } = await statusOf(run);
+    assertEquals(
+      stages.filter(({ stage, state }) => /^train-(expert|dense$)/.test(stage) && state !== "up to date"),
+      [],
+    );
+
+    // Of held-out pairs the responses alone count, by whichever expert the prompt is routed to.
+    const { tokens, scores } = await evaluateRun({ run });
+    const tokenizer = await loadTokenizer(`${run}/tokenizer.json`), gpu = await openGpu();
+    let nll = 0, predicted = 0;
+    for (const { expert } of experts) {
+      for await (const batch of readArrow(`${run}/partition/expert-0${expert}/test-00000.arrow`)) {
+        const { rows, tokens, length, begin } = fromBatch(batch);
+        if (rows === 0) continue;
+        const stride = tokens!.length / rows;
+        const { config, weights } = await loadCheckpoint(`${run}/experts/expert-0${expert}`);
+        const spans = Array.from(length, (end, row) => ({ begin: begin![row], end }));
+        const scorer = createScorer(gpu, { config, models: [weights], batch: rows, length: stride });
+        nll += (await scorer.score(tokens!, stride, spans)).reduce((a, b) => a + b, 0);
+        for (let row = 0; row < rows; row++) {
+          const ids = tokens!.subarray(row * stride, row * stride + length[row]);
+          const prompt = await tokenizer.decode(ids.slice(0, begin![row]));
+          const response = await tokenizer.decode(ids.slice(begin![row]));
+          assert(prompt.endsWith("\n") && response.startsWith(" "), `${prompt}${response}`);
+          predicted += length[row] - begin![row];
+        }
+        scorer.close();
+      }
+    }
+    gpu.close();
+    assertEquals(tokens, predicted);
+    assert(Math.abs(scores.mixture!.perplexity - Math.exp(nll / predicted)) < 1e-3);
+
+    // Another response leaves the route as it is, and an expert that is tuned elsewhere has the same bytes.
+    const other = `${folder}/other`;
+    await writePairs(`${folder}/others.jsonl`, 80, () => " something else");
+    await derive({ run: other, from, tune: [`${folder}/others.jsonl`], noTrain: true });
+    const routes = async (run: string) => {
+      const chosen = new Map<string, number>();
+      for (const { expert } of experts) {
+        for (const side of ["train", "test"]) {
+          for await (const batch of readArrow(`${run}/partition/expert-0${expert}/${side}-00000.arrow`)) {
+            const { rows, tokens, begin } = fromBatch(batch), stride = tokens!.length / rows;
+            for (let row = 0; row < rows; row++) {
+              chosen.set(tokens!.subarray(row * stride, row * stride + begin![row]).join(), expert);
+            }
+          }
+        }
+      }
+      return chosen;
+    };
+    const chosen = await routes(run);
+    assertEquals(chosen.size, 80);
+    assertEquals(new Map([...await routes(other)].sort()), new Map([...chosen].sort()));
+    const tuned = experts.find(({ state }) => state === "tuned")!.expert, alone = `${folder}/alone`;
+    for (const place of ["tokenizer", `partition/expert-0${tuned}`, `before/expert-0${tuned}`, "derived"]) {
+      await Deno.mkdir(`${alone}/partition`, { recursive: true });
+      await Deno.mkdir(`${alone}/before`, { recursive: true });
+      copyFolder(`${run}/${place}`, `${alone}/${place}`);
+    }
+    await Deno.copyFile(`${run}/config.json`, `${alone}/config.json`);
+    await trainExpert(tuned, { run: alone });
+    const weights = async (run: string) =>
+      (await readManifest(`${run}/experts/expert-0${tuned}`))!.files["model.safetensors"];
+    assertEquals(await weights(alone), await weights(run));
+
+    // The pairs need not be there any more.
+    await Deno.remove(pairs);
+    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
+  }));
+
+Deno.test("a step on a batch with beginnings is the step with spans from there", async () => {
+  const gpu = await openGpu(), config = { vocabulary: 32, hidden: 16, layers: 1, heads: 2, context: 8 };
+  const { initialWeights } = await import("../../../pipeline/model/parameters.ts");
+  const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+  const tokens = Uint32Array.from({ length: 16 }, (_, i) => (7 * i) % 32), lengths = Uint32Array.of(8, 6);
+  const after = async (more: Record<string, unknown>) => {
+    const trainer = createTrainer(gpu, {
+      config,
+      start: [initialWeights(config, 1)],
+      batch: 2,
+      length: 8,
+      settings,
+    });
+    trainer.step({ tokens, lengths, ...more }, 0.01);
+    const [weights] = await trainer.weights();
+    trainer.close();
+    return weights;
+  };
+  const whole = await after({}), begun = await after({ begins: Uint32Array.of(3, 5) });
+  assertEquals(begun, await after({ spans: [{ begin: 3, end: 8 }, { begin: 5, end: 6 }] }));
+  assertEquals(whole, await after({ begins: new Uint32Array(2) }));
+  assert([...whole].some(([name, values]) => values.some((value, i) => value !== begun.get(name)![i])));
+  gpu.close();
+});
+
+Deno.test("pairs that are none are refused with their line, and nothing is written", () =>
+  withPartition(async (from) => {
+    const path = `${from}/../pairs.jsonl`, good = { prompt: "a ", response: "b" };
+    const cases: [unknown, string][] = [
+      [{ prompt: "a " }, "line 2, has no response"],
+      [{ response: "b" }, "line 2, has no prompt"],
+      [{ prompt: "", response: "b" }, "has no prompt"],
+      [{ prompt: "a", response: 5 }, "has no response"],
+      [{ messages: [{ role: "user", content: "a" }] }, "has no prompt"],
+      [{ messages: "a" }, "has no prompt"],
+    ];
+    for (const [line, text] of cases) {
+      await Deno.writeTextFile(path, [good, line].map((line) => JSON.stringify(line) + "\n").join(""));
+      const read = () => Array.fromAsync(readPairs([{ path, format: "jsonl" }]));
+      assertStringIncludes(wordText((await assertRejects(read, InputError)).what), text);
+    }
+    await Deno.writeTextFile(path, JSON.stringify({ prompt: "river ".repeat(200), response: "b" }) + "\n");
+    await assertRejects(
+      () => derive({ run: `${from}/../b`, from, tune: [path] }),
+      InputError,
+      "a prompt must be shorter",
+    );
+    const { code, err } = await task("tune", [
+      "--from",
+      from,
+      "--run",
+      `${from}/../c`,
+      "--input",
+      `${path}.none`,
+    ]);
+    assertEquals(code, 2, err);
+    assertStringIncludes((await task("tune", ["--from", from])).err, "--input must be given");
+    await writePairs(path, 12);
+    const out = await task("tune", [
+      "--from",
+      from,
+      "--run",
+      `${from}/../d`,
+      "--input",
+      path,
+      "--epochs",
+      "1",
+    ]);
+    assertEquals(out.code, 0, out.err);
+  }));
