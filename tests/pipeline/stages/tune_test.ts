@@ -14,7 +14,7 @@ import { readPairs } from "../../../pipeline/stages/pairs.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { copyFolder, hashes, inFolder, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, task } from "../../tasks/support.ts";
 import { TOPICS, withPartition } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
