@@ -20,7 +20,8 @@ const OFTEN = new Set(
   expertHidden expertLayers expertHeads expertBatch expertRate expertSteps expertEpochs expert match run preset
   force resume dryRun part requireGpu seed json HELP output
   trained mix fallback prompt model maxNewTokens temperature topK host port apiKeyFile memory task data fewShot limit
-  executor jobs parts dense slurmPartition time gres study seeds only paper cluster`.split(/\s+/),
+  executor jobs parts dense slurmPartition time gres study seeds only paper cluster
+  from add newExpert forget forgetSource forgetIds replaceExpert`.split(/\s+/),
 );
 
 /** What of a task its help shows, and how wide. */
