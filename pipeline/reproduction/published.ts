@@ -118,16 +118,23 @@ function splitLabel({ claim }: Claim): [label: string, text: string] {
   return found ? [`${found[1]}${found[2] ?? ""}`, found[3].replaceAll(`${found[1]}×`, "E×")] : ["", claim];
 }
 
-/** Writes all claims, those that do not hold first: a row for each, with all numbers of experts, seeds and folders of studies. */
+/**
+ * Writes all claims, those that do not hold first: a row for each, with all numbers of experts, seeds and folders of studies. Where the paper
+ * reports several figures, each has its number of experts before it.
+ */
 function claimsTable(judged: readonly Judged[], folder: string): string[] {
   const texts = failuresFirst(judged, ({ claim }) => claim).map(({ claim }) => splitLabel(claim)[1]);
   const rows = [...new Set(texts)].map((text) => {
     const alike = judged.filter(({ claim }) => splitLabel(claim)[1] === text);
-    const papers = new Set(alike.map(({ claim: { paper } }) => paper));
+    const papers = Map.groupBy(alike, ({ claim: { paper } }) => paper);
     if (papers.size > 1) papers.delete(NOT_REPORTED);
+    const reported = [...papers].map(([paper, [{ claim }]]) => {
+      const [label] = splitLabel(claim);
+      return papers.size > 1 && label ? `${label}: ${paper}` : paper;
+    });
     return row([
       text.replace(/^[a-z]/, (letter) => letter.toUpperCase()),
-      [...papers].join("; "),
+      reported.join("; "),
       figuresText(alike, folder),
       verdictText(alike),
     ]);
