@@ -143,6 +143,10 @@
 
 // A whole run, from documents of your own: text in, balanced shards per expert out, in a folder that can be gone on with.
 export {
+  derive,
+  type Derived,
+  type DeriveOptions,
+  type DerivePlan,
   type Estimate,
   type EvaluateRunOptions,
   type ExpertSummary,
@@ -152,6 +156,7 @@ export {
   type PartitionOptions,
   type PartitionPlan,
   type PartitionSummary,
+  planDerive,
   type PlanOptions,
   planPartition,
   type Problem,
