@@ -13,25 +13,14 @@ import { readAt } from "../rows/ipc/messages.ts";
 import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../run/files.ts";
 import { verifyFile } from "../run/verified.ts";
 import { type Entry, type Joined, joinTables, tableBytes } from "../text/overlap/hash_tables.ts";
-import { hashBands, jaccard, NEAR, SHINGLE } from "../text/overlap/shingles.ts";
-import { type Hashes, hashRuns, hashText, hashWords, listRuns } from "../text/overlap/word_hashes.ts";
+import { hashWords, jaccard, type Kind, KINDS, listRuns, PASSAGE } from "../text/overlap/word_hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
 import { SIDES } from "./parts.ts";
 
-/** Words in a run that leaks from one text into another. */
-export const PASSAGE = 13;
+/** Jaccard index from which on texts are near-duplicates. */
+export const NEAR = 0.8;
 /** A document is compared with at most so many before it that share a band. */
 const MOST_BEFORE = 100;
-
-/** What is hashed of a document, by kind: its whole text, bands of its shingles, its runs of so many words. */
-const KINDS = {
-  text: (_: Hashes, text: string) => hashText(text),
-  bands: hashBands,
-  13: (words: Hashes) => hashRuns(words, PASSAGE),
-  8: (words: Hashes) => hashRuns(words, 8),
-};
-/** Name of a kind of hashes. */
-export type Kind = keyof typeof KINDS;
 
 /** Documents that a node hashes. Those without a side are for training. */
 export interface Hashed extends Pick<Node, "name" | "needs" | "settings"> {
@@ -85,7 +74,7 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
         signal?.throwIfAborted();
         const words = hashWords(text), value = documents++;
         for (const { kind, side, entries } of tables) {
-          if (side === own) entries.push({ hashes: KINDS[kind](words, text), value });
+          if (side === own) entries.push([KINDS[kind](words, text), value]);
         }
         if (documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
       }
@@ -170,7 +159,7 @@ export class Compared {
     using file = await Deno.open(path, { read: true, write: true, createNew: true });
     let end = 0;
     for await (const { number, text } of this.read(wanted)) {
-      const bytes = new Uint8Array(listRuns(hashWords(text), SHINGLE).buffer);
+      const bytes = new Uint8Array(listRuns(hashWords(text)).buffer);
       await writeAll(file, bytes, path);
       places.set(number, [end, bytes.length]);
       end += bytes.length;

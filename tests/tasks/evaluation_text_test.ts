@@ -41,3 +41,12 @@ Deno.test("evaluationText() reports what chooses the experts: a prefix, or true 
   assertStringIncludes(byLabel, "\nthe true label of a text chooses its expert; no prompt has one\n");
   assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
 });
+
+Deno.test("evaluationText() prints next to every figure what it is on clean documents, where somebody has looked for overlap", () => {
+  const evaluation = evaluationOf(SHAPE), { scores, gains } = evaluation;
+  const text = evaluationText("runs/a", evaluation, true, { documents: 12, scores, gains });
+  assertMatch(text, /NLL\/token +12 clean documents$/m);
+  assertMatch(text, /^mixture, routed by 64 tokens +45\.25 .* 45\.25, \d/m);
+  assertMatch(text, /by 13\.2% \(11\.9% to 14\.6%\); on clean documents 13\.2% lower/);
+  assertFalse(evaluationText("runs/a", evaluation).includes("clean"));
+});

@@ -16,21 +16,18 @@ const BUCKETS = 1024;
 const MOST_ROWS = 2 ** 20;
 
 /** Hashes of a table, which have one value. */
-export interface Entry {
-  hashes: Hashes;
-  value: number;
-}
+export type Entry = readonly [Hashes, value: number];
 
 /** Gives the bytes of a table. Rows of a bucket keep their order. */
 export function tableBytes(entries: readonly Entry[]): Uint8Array<ArrayBuffer> {
   const ends = new Uint32Array(BUCKETS), bucketIn = (half: number) => half >>> 22;
-  for (const { hashes } of entries) {
+  for (const [hashes] of entries) {
     for (let i = 0; i < hashes.length; i += 2) ends[bucketIn(hashes[i])]++;
   }
   let rows = 0;
   for (const [bucket, count] of ends.entries()) [ends[bucket], rows] = [rows, rows + count]; // now where each begins
   const table = new Uint32Array(BUCKETS + 3 * rows);
-  for (const { hashes, value } of entries) {
+  for (const [hashes, value] of entries) {
     for (let i = 0; i < hashes.length; i += 2) {
       const at = BUCKETS + 3 * ends[bucketIn(hashes[i])]++;
       table[at] = hashes[i];

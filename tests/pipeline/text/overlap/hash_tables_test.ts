@@ -1,7 +1,15 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { type Entry, joinTables, tableBytes } from "../../../../pipeline/text/overlap/hash_tables.ts";
-import { hashBands, jaccard, NEAR, SHINGLE } from "../../../../pipeline/text/overlap/shingles.ts";
-import { hashRuns, hashWords, listRuns } from "../../../../pipeline/text/overlap/word_hashes.ts";
+import { joinTables, tableBytes } from "../../../../pipeline/text/overlap/hash_tables.ts";
+import {
+  hashBands,
+  type Hashes,
+  hashRuns,
+  hashWords,
+  jaccard,
+  listRuns,
+  SHINGLE,
+} from "../../../../pipeline/text/overlap/word_hashes.ts";
+import { NEAR } from "../../../../pipeline/stages/duplicates.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { allPairs, corpusWithCopies, listRuns as listTexts, splitWords } from "./brute_force.ts";
 
@@ -12,12 +20,12 @@ const texts = await corpusWithCopies(2000, 150);
 async function writeTables(
   folder: string,
   blocks: number,
-  entry: (text: string, value: number) => { size: number; entries: Entry[] },
+  entry: (text: string, value: number) => { size: number; entries: [Hashes, number][] },
 ): Promise<{ path: string; first: number }[]> {
   const tables = [];
   for (let block = 0, first = 0, next = 0; block < blocks; block++) {
     const path = `${folder}/${block}-${blocks}`, end = Math.floor((block + 1) * texts.length / blocks);
-    const all: Entry[] = [];
+    const all: [Hashes, number][] = [];
     let own = 0;
     for (; next < end; next++) {
       const { size, entries } = entry(texts[next], own);
@@ -33,7 +41,7 @@ async function writeTables(
 
 const bandsOf = (text: string, value: number) => ({
   size: 1,
-  entries: [{ hashes: hashBands(hashWords(text)), value }],
+  entries: [[hashBands(hashWords(text)), value] as [Hashes, number]],
 });
 
 /** Lists the pairs of texts that share a band, as "first second". */
@@ -90,10 +98,9 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
   assertGreater(expected.size, 1000);
   const wordsOf = (side: boolean) => (text: string, value: number) => {
     const words = hashWords(text), runs = held(text) === side ? hashRuns(words, PASSAGE) : new Int32Array();
-    const entries = Array.from({ length: runs.length / 2 }, (_, i) => ({
-      hashes: runs.subarray(2 * i, 2 * i + 2),
-      value: value + i,
-    }));
+    const entries = Array.from({ length: runs.length / 2 }, (_, i): [Hashes, number] => [
+      ...[runs.subarray(2 * i, 2 * i + 2), value + i] as const,
+    ]);
     return { size: words.length / 2, entries };
   };
   for (const blocks of [1, 5]) {
