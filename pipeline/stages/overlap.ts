@@ -57,7 +57,7 @@ const SCHEMA = v.object({
 export type Overlap = v.InferOutput<typeof SCHEMA>;
 
 /** Lists the documents that became sequences, each on its side. */
-const documentsOf = ({ configuration, text, blocks }: GraphOf, folder: string, ...kinds: Kind[]): Hashed[] =>
+const blockTexts = ({ configuration, text, blocks }: GraphOf, folder: string, ...kinds: Kind[]): Hashed[] =>
   blocks.map((block): Hashed => ({
     ...{ name: `overlap/${folder}/${block.name}`, needs: [`${tokensOf(block)}:${DOCUMENTS}`], kinds },
     settings: { ...text.reading, block: block.name },
@@ -77,8 +77,8 @@ const documentsOf = ({ configuration, text, blocks }: GraphOf, folder: string, .
 /** Lists the nodes of a run that is split: what is given, and what is made of it and of named files. */
 async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<Node[]> {
   const named = await namedFiles(STAGE, against, PASSAGE, 8);
-  const blocks = documentsOf(of, "hashes", "text", "bands", PASSAGE);
-  const eights = named.length > 0 ? documentsOf(of, "eights", 8) : [], all = [...blocks, ...eights, ...named];
+  const blocks = blockTexts(of, "hashes", "text", "bands", PASSAGE);
+  const eights = named.length > 0 ? blockTexts(of, "eights", 8) : [], all = [...blocks, ...eights, ...named];
   return [
     ...[...of.blocks.map(tokensOf), PART_INDEX].map(givenNode),
     ...hashNodes(STAGE, all),
@@ -205,13 +205,13 @@ async function writeResult(making: Making, { signal }: Work, lists: readonly Has
     if (count > 0) pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
   }
   const total = noTally(), sources = new Map<string, Tally>(), experts = new Map<string, Tally>();
-  const pairsOf = Map.groupBy(pairs, ({ other }) => other);
+  const pairsByOther = Map.groupBy(pairs, ({ other }) => other);
   const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other]));
-  const rows = new Map<number, Found["both"][number]>(), expertOf: string[] = [], unclean: bigint[] = [];
+  const rows = new Map<number, Found["both"][number]>(), expertNames: string[] = [], unclean: bigint[] = [];
   for await (const row of readDocumentRows(`${making.path(PART_INDEX)}/${DOCUMENTS}`, COLUMNS)) {
-    const number = expertOf.push(row.expert) - 1, own = pairsOf.get(number) ?? [];
+    const number = expertNames.push(row.expert) - 1, own = pairsByOther.get(number) ?? [];
     const has = (...kinds: Pair["kind"][]) => Number(own.some(({ kind }) => kinds.includes(kind)));
-    const apart = Number(own.some(({ one }) => expertOf[one] !== row.expert));
+    const apart = Number(own.some(({ one }) => expertNames[one] !== row.expert));
     const counts = {
       train: { documents: 1, copies: has("exact"), near: has("near"), apart },
       test: { heldOut: 1, twins: has("exact", "near"), leaking: has("passage") },

@@ -66,7 +66,7 @@ async function prune(
   const { dedup, decontaminate, holdout } = configuration, seed = findTextSeed(configuration);
   const pairs = await documents.findDuplicates();
   const groups = groupPairs(pairs), copies = groupPairs(pairs.filter(({ kind }) => kind === "exact"));
-  const textOf = (number: number) => copies.get(number) ?? number;
+  const firstEqual = (number: number) => copies.get(number) ?? number;
   /** Of each group the first one in a seeded order. Its text decides the side of all. */
   const firsts = new Map<number, { number: number; order: bigint; side: Side }>();
   for await (const { number, text } of documents.read(groups.keys())) {
@@ -86,11 +86,11 @@ async function prune(
       const where = { path: pathOf(block.pieces[piece]), place: place + before };
       const first = firsts.get(groups.get(number) ?? -1), side = first?.side;
       if (first) places.set(number, where);
-      let by = dedup === "near" && first ? first.number : dedup === "exact" ? textOf(number) : number;
+      let by = dedup === "near" && first ? first.number : dedup === "exact" ? firstEqual(number) : number;
       if (by === number && leaks.has(number)) {
         if ((side ?? sideOf(document.text, seed, holdout)) === "train") by = -1 - leaks.get(number)!;
       }
-      const reason = by < 0 ? "passage" : textOf(by) === textOf(number) ? "exact" : "near";
+      const reason = by < 0 ? "passage" : firstEqual(by) === firstEqual(number) ? "exact" : "near";
       if (by === number) kept[i].push({ at, ...side && { side } });
       else dropped.push({ ...where, source, reason, by });
       number++;

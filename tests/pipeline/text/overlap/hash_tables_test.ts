@@ -39,7 +39,7 @@ async function writeTables(
   return tables;
 }
 
-const bandsOf = (text: string, value: number) => ({
+const bandEntry = (text: string, value: number) => ({
   size: 1,
   entries: [[hashBands(hashWords(text)), value] as [Hashes, number]],
 });
@@ -59,8 +59,8 @@ Deno.test("of 2,000 documents and their copies, MinHash misses at most 0.5% of t
   const wanted = new Map([...allPairs(texts)].filter(([, index]) => index >= NEAR));
   const found = new Map<string, number>();
   await inFolder(async (folder) => {
-    const pairs = await candidates(await writeTables(folder, 7, bandsOf));
-    assertEquals(pairs, await candidates(await writeTables(folder, 2, bandsOf)));
+    const pairs = await candidates(await writeTables(folder, 7, bandEntry));
+    assertEquals(pairs, await candidates(await writeTables(folder, 2, bandEntry)));
     const lists = texts.map((text) => new Set(listRuns(hashWords(text), SHINGLE)));
     for (const pair of pairs) {
       const [a, b] = pair.split(" ").map(Number);
@@ -96,7 +96,7 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
     place += splitWords(text).length;
   }
   assertGreater(expected.size, 1000);
-  const wordsOf = (side: boolean) => (text: string, value: number) => {
+  const runEntries = (side: boolean) => (text: string, value: number) => {
     const words = hashWords(text), runs = held(text) === side ? hashRuns(words, PASSAGE) : new Int32Array();
     const entries = Array.from({ length: runs.length / 2 }, (_, i): [Hashes, number] => [
       ...[runs.subarray(2 * i, 2 * i + 2), value + i] as const,
@@ -110,11 +110,11 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
       const found = new Map<number, number>();
       await joinTables([
         {
-          tables: await writeTables(tests, blocks, wordsOf(true)),
+          tables: await writeTables(tests, blocks, runEntries(true)),
           onRow: (places, place) => places.push(place),
         },
         {
-          tables: await writeTables(trains, blocks, wordsOf(false)),
+          tables: await writeTables(trains, blocks, runEntries(false)),
           onRow: (places, other) => places.splice(0).forEach((place) => found.set(place, other)),
         },
       ]);
