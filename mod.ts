@@ -150,6 +150,7 @@ export {
   type Estimate,
   type EvaluateRunOptions,
   type ExpertSummary,
+  type LevelSummary,
   type Match,
   type Part,
   partition,

@@ -221,7 +221,7 @@ export async function readInput(folder: string, name: string, read = readVerifie
 async function modelIn(folder: string): Promise<string | undefined> {
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
-  for (const name of names.flatMap((name) => [name, `${name}/expert-00`])) {
+  for (const name of names.flatMap((name) => [name, `${name}/expert-00`, `${name}/expert-000`])) {
     if (await exists(`${folder}/${name}/model.safetensors`)) {
       return `name a model in it, such as ${folder}/${name}`;
     }

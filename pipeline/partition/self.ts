@@ -46,8 +46,8 @@ async function openExperts(
   { batch }: OpenOptions = {},
 ): Promise<Partitioner> {
   const { sha256, experts } = await self.identify(folder);
-  const nameOf = await namesIn(folder);
-  const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${nameOf(expert)}`);
+  const name = await namesIn(folder);
+  const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${name(expert)}`);
   const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert)));
   const [{ config, notes: { tokenizer, eos } }] = opened;
   for (const [expert, own] of opened.entries()) {

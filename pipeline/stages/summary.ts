@@ -127,7 +127,9 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
     run,
     ...costs === undefined ? {} : { costs: String(costs) },
     ...proof === undefined ? {} : { proof: proofSummary(proof as Proof) },
-    ...levels.length > 0 ? { levels: await Promise.all(levels.map((_, i) => levelOf(run, levels, i))) } : {},
+    ...levels.length > 0
+      ? { levels: await Promise.all(levels.map((_, i) => summarizeLevel(run, levels, i))) }
+      : {},
     ...{ nmi, tokenImbalance, regret, nllPerToken, shares },
     rounds: (learned?.result.rounds ?? []) as RoundMetrics[],
     experts: parts.map(({ expert, train, test }) => ({
@@ -148,7 +150,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 }
 
 /** Sums up how the branches of a level were assigned. */
-async function levelOf(run: string, levels: readonly number[], depth: number): Promise<LevelSummary> {
+async function summarizeLevel(run: string, levels: readonly number[], depth: number): Promise<LevelSummary> {
   const names = branchesOf(levels).filter(({ path }) => path.length === depth).map(({ name }) => name);
   const results = await Promise.all(
     names.map(async (name) => (await readManifest(`${run}/${assignmentNode(name)}`))?.result ?? {}),

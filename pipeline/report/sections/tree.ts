@@ -13,19 +13,15 @@ const LINE = 15; // pixels, of text
 const MOST_SOURCES = 4; // of a branch in the table
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-const nameOf = (path: readonly number[]) => path.join(".") || "all";
+const branchLabel = (path: readonly number[]) => path.join(".") || "all";
 
 /** Lists the sources of the training text of some parts, the largest first, with their shares. */
 export function sourcesIn(parts: readonly Pick<ExpertPart, "train">[]): [source: string, share: number][] {
-  const all = parts.flatMap(({ train }) => Object.entries(train.sources)),
-    total = sum(all.map(([, own]) => own.sequences));
-  const counts = [...Map.groupBy(all, ([source]) => source)].map((
-    [source, own],
-  ): [string, number] => [
-    sourceName(source),
-    sum(own.map(([, { sequences }]) => sequences)) / Math.max(1, total),
-  ]);
-  return counts.sort(([, a], [, b]) => b - a);
+  const all = parts.flatMap(({ train }) => Object.entries(train.sources));
+  const count = (own: typeof all) => sum(own.map(([, { sequences }]) => sequences)), total = count(all);
+  return [...Map.groupBy(all, ([source]) => sourceName(source))]
+    .map(([source, own]): [string, number] => [source, count(own) / Math.max(1, total)])
+    .sort(([, a], [, b]) => b - a);
 }
 
 /** Plots experts within their branches, as large as their shares of the held-out text, or of all text where none is held out. */
@@ -36,8 +32,8 @@ export function treemapPlot({ parts, test }: PartitionRecord, levels: readonly n
     share: percent(sum(sizes.slice(first, first + leaves)) / total),
   }));
   const nodes = branches.map(({ path, share }) => ({
-    ...{ id: nameOf(path), parent: path.length > 0 ? nameOf(path.slice(0, -1)) : null },
-    text: `${nameOf(path)}: ${share}`,
+    ...{ id: branchLabel(path), parent: path.length > 0 ? branchLabel(path.slice(0, -1)) : null },
+    text: `${branchLabel(path)}: ${share}`,
   }));
   const leaves = parts.map((part, expert) => {
     const id = expertPath(expert, levels), [[source = "", share = 0] = []] = sourcesIn([part]);
@@ -54,10 +50,8 @@ and coloured the stronger, the more of its training text is of one source, which
     table: {
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
       rows: branches.filter(({ path }) => path.length === 1).map(({ path, experts, share }) => [
-        ...[nameOf(path), experts.length, share],
-        sourcesIn(experts).slice(0, MOST_SOURCES).map(([name, share]) => `${name} ${percent(share, 0)}`).join(
-          ", ",
-        ),
+        ...[branchLabel(path), experts.length, share],
+        sourcesIn(experts).slice(0, MOST_SOURCES).map((one) => `${one[0]} ${percent(one[1], 0)}`).join(", "),
       ]),
     },
   };
@@ -65,12 +59,6 @@ and coloured the stronger, the more of its training text is of one source, which
 
 /** Specifies a drawing in Vega, as Vega-Lite has no treemap. */
 function treemapSpec(values: readonly Record<string, unknown>[]): Spec {
-  const layout = {
-    paddingInner: 1,
-    paddingOuter: 1,
-    paddingTop: LINE + 2,
-    size: [{ signal: "width" }, HEIGHT],
-  };
   const box = { x: { field: "x0" }, y: { field: "y0" }, x2: { field: "x1" }, y2: { field: "y1" } };
   const marks = (data: string, look: Record<string, unknown>) => [
     { type: "rect", from: { data }, encode: { update: { ...box, ...look } } },
@@ -97,7 +85,10 @@ function treemapSpec(values: readonly Record<string, unknown>[]): Spec {
         ...{ name: "all", values },
         transform: [
           { type: "stratify", key: "id", parentKey: "parent" },
-          { type: "treemap", field: "size", ...layout },
+          {
+            ...{ type: "treemap", field: "size", size: [{ signal: "width" }, HEIGHT] },
+            ...{ paddingInner: 1, paddingOuter: 1, paddingTop: LINE + 2 },
+          },
         ],
       },
       { name: "experts", source: "all", transform: [{ type: "filter", expr: "!datum.children" }] },
