@@ -42,9 +42,9 @@ export function floatBits(value: number): number {
   return new Uint32Array(Float32Array.of(value).buffer)[0];
 }
 
-/** Folds `count` workgroups over x and y, each at most 65,535, as evenly as can be. */
-export function foldGrid(count: number): [number, number] {
-  const y = Math.max(1, Math.ceil(count / WORKGROUPS_PER_AXIS));
+/** Folds `count` workgroups over x and y, each at most `axis`, as evenly as can be. */
+export function foldGrid(count: number, axis = WORKGROUPS_PER_AXIS): [number, number] {
+  const y = Math.max(1, Math.ceil(count / axis));
   return [Math.ceil(count / y), y];
 }
 

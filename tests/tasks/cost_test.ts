@@ -1,21 +1,21 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { writeRunConfiguration } from "../../pipeline/run/configuration.ts";
 import { defaultConfiguration } from "../../pipeline/settings/configuration.ts";
-import { inFolder, task } from "./support.ts";
+import { inFolder, taskHere } from "./support.ts";
 
 async function json(...args: string[]) {
-  const { code, out, err } = await task("cost", [...args, "--json"]);
+  const { code, out, err } = await taskHere("cost", [...args, "--json"]);
   assertEquals(code, 0, err);
   return JSON.parse(out);
 }
 
 Deno.test("cost prints the default configuration, and with --paper Table 3 and the paper's communication", async () => {
-  assertMatch((await task("cost", [])).out, /^This configuration: E=4(?=[^]*router)(?![^]*Table 3)/);
+  assertMatch((await taskHere("cost", [])).out, /^This configuration: E=4(?=[^]*router)(?![^]*Table 3)/);
   assertMatch(
-    (await task("cost", ["--partitioner", "source"])).out,
+    (await taskHere("cost", ["--partitioner", "source"])).out,
     /^This configuration: E=4(?![^]*router)/,
   );
-  const { code, out, err } = await task("cost", ["--paper"]);
+  const { code, out, err } = await taskHere("cost", ["--paper"]);
   assertEquals([code, err], [0, ""]);
   assertMatch(
     out,
@@ -36,7 +36,7 @@ Deno.test("cost --json takes preset, config, run and flags", () =>
     assertEquals([cost.mixture.experts, cost.mixture.expert.hidden, cost.mixture.steps], [8, 1024, 256_000]);
     await writeRunConfiguration(folder, { ...defaultConfiguration(), expertLayers: 7 });
     assertEquals((await json("--config", `${folder}/config.json`)).cost.mixture.expert.layers, 7);
-    assertMatch((await task("cost", ["--run", folder])).out, new RegExp(`^${folder}: E=`));
+    assertMatch((await taskHere("cost", ["--run", folder])).out, new RegExp(`^${folder}: E=`));
     const ofRun = await json("--run", folder, "--flops", "2e12", "--utilisation", "0.5", "--recompute");
     assertEquals(ofRun.cost.mixture.expert.layers, 7);
     assertEquals(ofRun.cost.device, { flops: 2e12, utilisation: 0.5 });

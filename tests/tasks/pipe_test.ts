@@ -1,8 +1,9 @@
 import { toText } from "@std/streams";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
+import { InputError } from "../../kernels/mod.ts";
 import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
-import { until } from "../../tasks/pipe.ts";
+import { arrowOutput, until } from "../../tasks/pipe.ts";
 import { bytesOf, columnsOf, LINEAGE, stream } from "../pipeline/rows/support.ts";
 import {
   commandOf,
@@ -133,6 +134,21 @@ Deno.test("until() passes everything on, closes its source, and ends with the re
   ending.abort(new DOMException("enough", "AbortError"));
   await assertRejects(() => waiting, DOMException, "enough");
   await assertRejects(() => Array.fromAsync(until(ending.signal, source(false))), DOMException, "enough");
+});
+
+Deno.test("Arrow is not written to a terminal", async () => {
+  const { isTerminal } = Deno.stdout;
+  Deno.stdout.isTerminal = () => true;
+  try {
+    const about = { signal: new AbortController().signal, tell() {} };
+    await assertRejects(
+      () => arrowOutput(ReadableStream.from([]), "-", about),
+      InputError,
+      "as it is binary",
+    );
+  } finally {
+    Deno.stdout.isTerminal = isTerminal;
+  }
 });
 
 Deno.test("a task whose reader stops early ends without a word", async () => {

@@ -249,9 +249,14 @@ interface Graph {
   modules: { specifier: string; dependencies?: { isDynamic?: boolean; code?: { specifier?: string } }[] }[];
 }
 
+const graphs = new Map<string, Promise<Graph>>();
+
 /** Lists the packages that a file of the project and what it imports load, as `deno.json` names them: at once, or `later` as well. */
 export async function importedBy(file: string, { later = false } = {}): Promise<string[]> {
-  const { roots, modules }: Graph = JSON.parse(await denoIn(ROOT, ["info", "--json", file]));
+  const read = async (): Promise<Graph> => JSON.parse(await denoIn(ROOT, ["info", "--json", file]));
+  const graph = graphs.get(file) ?? read();
+  graphs.set(file, graph);
+  const { roots, modules } = await graph;
   const byName = new Map(modules.map((module) => [module.specifier, module]));
   const [seen, found, left] = [new Set<string>(), new Set<string>(), [roots[0]]];
   for (let name = left.pop(); name !== undefined; name = left.pop()) {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertFalse, assertStringIncludes } from "@std/assert";
 import type { Training } from "../../pipeline/stages/mod.ts";
 import { watchText } from "../../tasks/watch_text.ts";
 
@@ -40,24 +40,6 @@ const many = (count: number, training: Training): Training[] =>
     { length: count },
     (_, i) => ({ ...training, model: `expert-${String(i).padStart(2, "0")}` }),
   );
-
-Deno.test("watchText() has a row for each training with all that is known, those at work first", () => {
-  const complete = { ...WAITING, model: "dense", state: "complete", step: 400, loss: 3.5 } as const;
-  const adopted = { ...WAITING, model: "expert-01", state: "adopted", from: "there" } as const;
-  const text = watchText("runs/a", [adopted, complete, TRAINING]);
-  const [name, , , ...rows] = text.split("\n");
-  assertEquals(name, "runs/a");
-  assertEquals(rows[0].split(/ {2,}/), [
-    ...["expert-00", "training", "120 of 400", "4.123", "2 min 10 s", "12,345", "node3, process 77"],
-    ...["4.568", "100", "3.0e-3", "2.50 (40.0%)"],
-  ]);
-  assertMatch(rows[1], /^expert-01 +adopted +from there$/);
-  assertMatch(rows[2], /^dense +complete +400 of 400 +3.500$/);
-  assertStringIncludes(
-    text,
-    "1 adopted, 1 complete, 1 training\n12,345 tokens/s together, 2 min 10 s left at most",
-  );
-});
 
 Deno.test("watchText() fits the room that there is: fewer columns, rows in one, never a line too many", () => {
   const trainings = [...many(128, WAITING), { ...WAITING, model: "dense" }];

@@ -59,9 +59,10 @@ fn load_s(i: u32) -> f32 { return s[i]; }
 fn store_y(i: u32, value: ${element}) { y[i] = value; }
 
 @compute @workgroup_size(1)
-fn main(@builtin(workgroup_id) group: vec3u) {
-  if (group.x < count) { store_y(group.x, load_x(group.x)); }
-  z[group.x] = load_s(group.x);
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let i = group.y * grid.x + group.x;
+  if (i < count) { store_y(i, load_x(i)); }
+  if (i < arrayLength(&z)) { z[i] = load_s(i); }
 }
 `;
 

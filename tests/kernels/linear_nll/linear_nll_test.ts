@@ -24,6 +24,7 @@ import {
   inStorage,
   integers,
   MANY_ROWS,
+  MANY_TERMS,
   part,
   random,
   randomIntegers,
@@ -374,7 +375,7 @@ Deno.test("linearNllBackward() gives a row the same bits in any company, batch a
 });
 
 Deno.test("linearNllBackward() takes many rows", async () => {
-  const shape = { models: 1, rows: MANY_ROWS, k: 1, vocabulary: 3 };
+  const shape = { models: 1, rows: MANY_TERMS, k: 1, vocabulary: 3 };
   const inputs = draw(shape, "many rows of gradients");
   await checkGradients(TILED, shape, inputs, { atol: 0.05, rtol: 1e-4 }); // sums of 65,537 terms
 });

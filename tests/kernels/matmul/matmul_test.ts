@@ -42,7 +42,7 @@ import {
   halfProducts,
   inStorage,
   LONG_SUMS,
-  MANY_ROWS,
+  MANY_TERMS,
   part,
   random,
   run,
@@ -266,9 +266,9 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     }
   });
 
-  Deno.test(`matmul() as ${variant} takes more rows than an axis has workgroups`, async () => {
-    await check(on, { models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
-    await check(on, { models: 2, m: 2, n: MANY_ROWS, k: 2 }, "bias", false);
+  Deno.test(`matmul() as ${variant} takes more tiles than an axis has workgroups`, async () => {
+    await check(on, { models: 1, m: 64 * 64, n: 3, k: 2 }, "none", false);
+    await check(on, { models: 2, m: 2, n: 64 * 64, k: 2 }, "bias", false);
   });
 
   Deno.test(`matmul() as ${variant} shares one matrix among all models where its model stride is 0`, async () => {
@@ -542,13 +542,13 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     }
   });
 
-  Deno.test(`matmulTransposed() as ${variant} takes more rows, and more terms, than an axis has workgroups`, async () => {
-    for (const shape of [{ models: 1, m: MANY_ROWS, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_ROWS }]) {
+  Deno.test(`matmulTransposed() as ${variant} takes more tiles than an axis has workgroups, and many terms`, async () => {
+    for (const shape of [{ models: 1, m: 64 * 64, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_TERMS }]) {
       const a = random(shape.k * shape.m, "many a");
       const b = random(shape.k * shape.n, "many b");
       const actual = await product(on, shape, a, b, { transposed: true });
       // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the roundings a random walk.
-      const tolerance = shape.k === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
+      const tolerance = shape.k === MANY_TERMS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
       assertClose(actual, matmulReference(a, b, { ...shape, transposed: true }), tolerance);
     }
   });

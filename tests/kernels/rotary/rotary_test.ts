@@ -39,7 +39,7 @@ const SHAPES: AttentionShape[] = [
   { models: 1, batch: 1, length: 131, heads: 3, headSize: 10 },
   { models: 1, batch: 1, length: 15, heads: 1, headSize: 64 },
   { models: 1, batch: 9363, length: 7, heads: 1, headSize: 2 }, // 65,541 rows
-  { models: 1, batch: 1, length: 2, heads: 32_769, headSize: 2 }, // 65,538 heads
+  { models: 1, batch: 1, length: 2, heads: 501, headSize: 2 },
 ];
 
 /** Sizes of the fused projection's rows, and of a tensor with one row per head and position. */

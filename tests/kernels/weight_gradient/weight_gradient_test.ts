@@ -15,7 +15,7 @@ import {
   EDGE_ROWS,
   inStorage,
   LONG_SUMS,
-  MANY_ROWS,
+  MANY_TERMS,
   part,
   random,
   run,
@@ -34,7 +34,7 @@ const SHAPES = [
   { models: 2, rows: 77, outputs: 70, inputs: 61 }, // two
   { models: 1, rows: 37, outputs: 33, inputs: 125 }, // two, twice
   { models: 1, rows: 3, outputs: 1030, inputs: 2 },
-  { models: 1, rows: MANY_ROWS, outputs: 3, inputs: 2 },
+  { models: 1, rows: MANY_TERMS, outputs: 3, inputs: 2 },
 ];
 
 const RANDOM_SHAPES = randomShapes("weight gradients", ({ upTo, among }) => ({
@@ -88,7 +88,7 @@ async function check(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
     ofModels((dY) => columnSumsOf(dY, outputs)),
   ];
   // 65,537 terms, in some variants one after another: partial sums of order 500, rounded to 2^-24 of it.
-  const tolerance = rows === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
+  const tolerance = rows === MANY_TERMS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
   ["weight", "bias"].forEach((name, j) => {
     const sum = expected[j].map((value, at) => value + (accumulate ? before[j][at] : 0));
     assertClose(actual[j], sum, tolerance, `${name} of ${what}`);

@@ -57,6 +57,25 @@ Deno.test("decompress() refuses damaged input", async () => {
   }
 });
 
+Deno.test("decompress() refuses .zst data whose window takes more than 128 MiB", async () => {
+  const frame = (exponent: number) =>
+    // magic, no flags, a window of 2^(10 + exponent) bytes, one last raw block
+    Uint8Array.of(
+      0x28,
+      0xb5,
+      0x2f,
+      0xfd,
+      0,
+      exponent << 3,
+      1 | 3 << 3,
+      0,
+      0,
+      ...new TextEncoder().encode("abc"),
+    );
+  assertEquals(await inChunks(frame(17), [], "zst"), new TextEncoder().encode("abc"));
+  await assertRejects(() => inChunks(frame(18), [], "zst"), InputError, "a window of at most 128 MiB");
+});
+
 Deno.test("decompress() takes zeros after the last member of .gz data for padding, and refuses more that follows them", async () => {
   const member = new Uint8Array(gzipSync(TEXT)), fact = "other bytes follow the zeros after a member";
   for (const size of [1, 512, 200_000]) {

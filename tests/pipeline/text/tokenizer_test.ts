@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { Tokenizer as Library } from "tokenizers";
@@ -139,6 +139,22 @@ Deno.test("a tokenizer cuts texts where no token can cross, also next to special
     { numRuns: 200 },
   );
   assertEquals([...tokenizer.cut!("a".repeat(50) + " b c", 4)], ["a".repeat(50), " b c"]);
+});
+
+Deno.test("trainTokenizer() learns from the first 10,000 characters of a word, and warns of what it leaves out", async () => {
+  const warnings: string[] = [];
+  const trained = async (text: string) => {
+    const options = {
+      vocabularySize: 258,
+      sample: 1e6,
+      onWarning: (text: unknown) => warnings.push(String(text)),
+    };
+    return (await trainTokenizer(documents(text), options)).json;
+  };
+  // Behind 10,000 characters another pair is the most frequent one.
+  assertEquals(await trained("ab".repeat(5000) + "cd".repeat(9000)), await trained("ab".repeat(5000)));
+  assertEquals(warnings.length, 1);
+  assertStringIncludes(warnings[0], "18000 characters of longer ones are left out");
 });
 
 Deno.test("trainTokenizer() reads no more than its sample and reports what a text supports", async () => {
