@@ -10,6 +10,7 @@ import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import type { Rows } from "../rows/random_access.ts";
+import { sha256 } from "../run/files.ts";
 import type { Block } from "../text/blocks.ts";
 import {
   ASSIGN,
@@ -54,7 +55,7 @@ export function derivedAssignment(of: GraphOf, derivation: Derivation, blocks: D
       ...derivation.isNewExpert ? { isNewExpert: true } : {},
       ...{ method: "derived", experts, order: orderOf(of.blocks.map(({ name }) => name)) },
       kept: [...assigned].map((name) => derivation.kept[name]),
-      forgotten: derivation.forgotten.map(({ document }) => document),
+      forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
     maker: oneByOne(ASSIGN, (making) => assign(making, experts, derivation, blocks)),
@@ -184,14 +185,14 @@ function byMendedPrices(rows: Rows, prices: number[], loads: number[]): Uint16Ar
 
 /** Raises the prices of experts that have too many rows, and lowers the others', until all have about equal loads; gives the experts. */
 function mend(costs: Float32Array, prices: number[], loads: readonly number[]): Uint16Array {
-  const experts = prices.length;
+  const experts = prices.length, most = Math.max(MOST_DEVIATION, deviationOf(loads)); // what was uneven before may stay so
   let best = { chosen: new Uint16Array() as Uint16Array, deviation: Infinity, prices: [...prices] };
   for (let step = 0; step < MOST_STEPS; step++) {
     const chosen = assignArgmax(costs, experts, prices), all = [...loads];
     for (const expert of chosen) all[expert]++;
     const deviation = deviationOf(all);
     if (deviation < best.deviation) best = { chosen, deviation, prices: [...prices] };
-    if (deviation <= MOST_DEVIATION) break;
+    if (deviation <= most) break;
     const mean = all.reduce((a, b) => a + b, 0) / experts, size = 4 / (1 + step / 20);
     for (let e = 0; e < experts; e++) prices[e] += size * (all[e] / mean - 1);
   }

@@ -5,15 +5,22 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { type Manifest, readManifest } from "../graph/manifest.ts";
-import type { Making } from "../graph/node.ts";
+import { linkOrCopy } from "../graph/folder.ts";
+import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
+import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { toBatch, toTable } from "../rows/arrow.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Numeric, Rows } from "../rows/random_access.ts";
 import type { Block } from "../text/blocks.ts";
-import type { Derivation } from "./derivation.ts";
+import { beforeNode, DENSE, type Derivation, readDerivation } from "./derivation.ts";
+import { partIn } from "./parts.ts";
+import { type Before, expertTarget } from "./targets.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
 import { ROWS, tokensOf } from "./tokenize.ts";
+
+/** Manifests of the other run that were read, by what is kept of it: one may list many blocks. */
+const read = new WeakMap<Derivation["kept"], Map<string, Promise<Manifest | null>>>();
 
 /** Gives the folder of the other run that a node of a derived one is made of, and its manifest, which must be the one that was planned. */
 export async function nodeBefore(
@@ -21,7 +28,10 @@ export async function nodeBefore(
   name: string,
 ): Promise<{ path: string; manifest: Manifest }> {
   const path = name.startsWith("/") ? name : `${from}/${name}`;
-  const manifest = await readManifest(path);
+  const known = read.get(kept) ?? new Map<string, Promise<Manifest | null>>();
+  read.set(kept, known);
+  if (!known.has(path)) known.set(path, readManifest(path));
+  const manifest = await known.get(path)!;
   if (manifest?.key === kept[name]) return { path, manifest };
   const fact = manifest ? "it was made anew meanwhile" : "it is not there";
   throw new InputError(
@@ -32,6 +42,57 @@ export async function nodeBefore(
     },
   );
 }
+
+/** Makes a node that is linked from the other run. */
+export function keptNode(stage: string, name: string, derivation: Derivation, where: string): Node {
+  return {
+    name,
+    needs: [],
+    settings: { kept: derivation.kept[where] },
+    ...name === TOKENIZER ? { links: { [TOKENIZER_FILE]: TOKENIZER_FILE } } : {},
+    revision: 1,
+    maker: oneByOne(stage, async ({ folder, wrote }) => {
+      const { path, manifest: { files, result } } = await nodeBefore(derivation, where);
+      for (const [file, note] of Object.entries(files)) {
+        await linkOrCopy(`${path}/${file}`, `${folder}/${file}`);
+        wrote(file, note);
+      }
+      return result;
+    }),
+  };
+}
+
+/** Gives what the models of a derived run go on from, by their names, and the nodes of experts that stay as they are. Their parts are there. */
+export async function modelsBefore(
+  run: string,
+  experts: number,
+): Promise<{ before: Map<string, Before>; kept: Map<number, Node> }> {
+  const before = new Map<string, Before>(), kept = new Map<number, Node>();
+  const derivation = await readDerivation(run);
+  if (!derivation || derivation.relearned) return { before, kept };
+  const { trained, added, replay, isNewExpert, tuned, replaced } = derivation;
+  for (const [id, { part, sequences, passes }] of Object.entries(trained)) {
+    const expert = Number(id), { name, node } = expertTarget(expert, { experts });
+    if (replaced.some((own) => own.expert === expert)) continue;
+    const now = await readManifest(`${run}/${partOf(expert, experts)}`);
+    const isSame = now && (tuned ? countTrain(now) === 0 : isNewExpert || hashFiles(now, "train-") === part);
+    const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
+    if (isSame) kept.set(expert, keptNode(`train-${name}`, node, derivation, there));
+    else if (added.length > 0) {
+      before.set(name, { node: beforeNode(name), ...tuned ? AFRESH : { sequences, passes, replay } });
+    }
+  }
+  for (const name of tuned ? DENSE.filter((name) => name in derivation.kept) : []) {
+    before.set(name, { node: beforeNode(name), ...AFRESH });
+  }
+  return { before, kept };
+}
+
+/** How a model goes on with text alone that is new. */
+const AFRESH = { sequences: 0, passes: 0, replay: 0 };
+
+/** Counts the training sequences of a part. */
+const countTrain = ({ name, ...manifest }: Manifest) => partIn(name, { name, ...manifest }).train.sequences;
 
 /** Numbers the rows of a block's side that stay: those of documents that are not forgotten. */
 export async function rowsLeft(

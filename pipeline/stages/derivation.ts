@@ -9,13 +9,10 @@
 
 import * as v from "valibot";
 import { writePages } from "../graph/folder.ts";
-import { hashFiles, readManifest } from "../graph/manifest.ts";
-import { DERIVED, expertFolder, partOf } from "../graph/places.ts";
+import { DERIVED } from "../graph/places.ts";
 import { jsonText } from "../run/files.ts";
-import { count, readJsonIfThere, share } from "../run/schema.ts";
+import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
 import { INDEXED } from "./documents.ts";
-import { partIn } from "./parts.ts";
-import type { Before } from "./targets.ts";
 
 const FILE = "derivation.json";
 
@@ -30,17 +27,19 @@ const SCHEMA = v.object({
   blocks: v.array(INDEXED),
   kept: v.record(v.string(), v.string()),
   partitioner: v.string(),
-  experts: count,
+  grouped: v.object({ experts: count, starts: v.array(count) }),
+  parts: v.array(count),
   trained: v.record(
     v.string(),
-    v.object({ key: v.string(), part: v.string(), sequences: count, steps: count }),
+    v.object({ key: v.string(), part: v.string(), sequences: count, passes: finite }),
   ),
-  forgotten: v.array(DOCUMENT),
+  ...{ forgotten: v.array(DOCUMENT), forgottenBefore: v.array(DOCUMENT) },
   added: v.array(v.string()),
   replay: share,
   isNewExpert: v.boolean(),
   relearned: v.boolean(),
   tuned: v.boolean(),
+  replaced: v.array(v.object({ expert: count, from: v.string() })),
 });
 
 /**
@@ -51,10 +50,14 @@ const SCHEMA = v.object({
 export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 
 /**
- * What a run derives from: the run `from` and the `version` that made it; its `blocks` of text; the keys of its nodes that are `kept`, by name, where its
- * `partitioner` lies, and for how many `experts` its blocks were grouped; of each expert that is `trained` there its key, the hash of its part, its sequences and its steps; the documents that are `forgotten`; the inputs that
- * are `added`, whether to a new expert (`isNewExpert`), and which share of the sequences that experts go on with are of before, `replay`; and whether everything is learned again without what is forgotten, `relearned`;
- * whether what is added are pairs that models are `tuned` on.
+ * What a run derives from. `from` is the other run, `version` made it. `blocks` are its blocks of text; `grouped` says for how many experts they
+ * were put into groups, and before which ones text was added. `kept` has the keys of nodes that may be linked, by name; `partitioner` is the
+ * name of one of them, or a path. `parts` has the training sequences of each expert, `trained` what is known of those that are trained: key,
+ * hash of the training shards, their sequences, and how often each was seen.
+ *
+ * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, to a new expert
+ * (`isNewExpert`), or as pairs that models are `tuned` on; the share of old sequences among those that experts go on with, `replay`; whether
+ * everything is learned again, `relearned`; checkpoints by which experts are `replaced`.
  *
  * @ignore Its type is inferred.
  */
@@ -67,29 +70,6 @@ export const readDerivation = (run: string): Promise<Derivation | null> =>
 /** Writes what a run derives from. */
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
   writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
-
-/** Gives what the experts of a derived run go on from, where text was added to theirs, and which stay as they are. Their parts are there. */
-export async function modelsBefore(
-  run: string,
-  experts: number,
-): Promise<{ before: Map<string, Before>; kept: ReadonlySet<number> }> {
-  const { trained = {}, added = [], replay = 0, isNewExpert, tuned, kept: nodes = {} } =
-    await readDerivation(run) ?? {};
-  const before = new Map<string, Before>();
-  if (isNewExpert) return { before, kept: new Set(Object.keys(trained).map(Number)) };
-  for (const [id, { part, sequences, steps }] of Object.entries(added.length > 0 ? trained : {})) {
-    const name = expertFolder(Number(id), experts), node = partOf(Number(id), experts);
-    const now = await readManifest(`${run}/${node}`);
-    if (now && hashFiles(now) === part) continue; // nothing was added to its text
-    const own = tuned ? { sequences: 0, steps: 0, replay: 0 } : { sequences, steps, replay };
-    const stays = now !== null && partIn(node, now).train.sequences === own.sequences;
-    before.set(name, { node: beforeNode(name), ...own, stays });
-  }
-  for (const name of tuned ? DENSE.filter((name) => name in nodes) : []) {
-    before.set(name, { node: beforeNode(name), sequences: 0, steps: 0, replay: 0, stays: false });
-  }
-  return { before, kept: new Set() };
-}
 
 /** Dense models, which are tuned next to the experts. */
 export const DENSE = ["dense", "dense-steps"];

@@ -7,6 +7,7 @@
 
 import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import type { Node } from "../graph/node.ts";
 import { PARTITIONER, partOf, TOKENIZER } from "../graph/places.ts";
@@ -22,10 +23,11 @@ import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { adoptExpert } from "./adopt.ts";
 import { assignmentNode } from "./branch_rows.ts";
+import { partitionerKind } from "../partition/partitioners.ts";
 import { deviationOf } from "./assign_derived.ts";
 import { DENSE, type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
 import { documentRows } from "./document_table.ts";
-import { indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
+import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
 import { type DerivedExpert, derivedExperts } from "./lineage.ts";
@@ -34,6 +36,7 @@ import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
 import { partitionGraph } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
+import { checkOwn } from "./settings.ts";
 import { stageStates } from "./standing.ts";
 import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
@@ -119,16 +122,23 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
     ? { ...configuration, input: await filesLeft(from, configuration, derivation) }
     : { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
   if (!await readRunConfiguration(run)) await writeRunConfiguration(run, own);
+  const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
+  if (
+    derivation.added.length > 0 &&
+    (dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0)
+  ) {
+    const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
+    watch.onEvent?.({ type: "warning", message });
+  }
   const summary = await partition({ run, ...device }, watch);
   const parts = await derivedExperts(run, derivation);
   const isToTrain = ({ state }: DerivedExpert) =>
     ["from the start", "goes on", "new", "tuned"].includes(state);
-  const isReplaced = ({ expert }: DerivedExpert) => replace.some((own) => own.expert === expert);
-  const wanted = parts.filter((expert) => !isReplaced(expert)).filter((expert) =>
-    expert.state === "kept" || !noTrain && isToTrain(expert)
+  const wanted = parts.filter((expert) => expert.state === "kept" || !noTrain && isToTrain(expert));
+  const ids = wanted.map(({ expert }) => expert).filter((expert) =>
+    expert in derivation.trained || !derivation.tuned
   );
-  const ids = wanted.map(({ expert }) => expert);
-  if (ids.length > 0) await trainExperts(ids, { run, reuse: [from], ...device }, watch);
+  if (ids.length > 0) await trainExperts(ids, { run, ...device }, watch);
   const dense = derivation.tuned && !noTrain ? DENSE.filter((name) => name in derivation.kept) : [];
   for (const name of dense) {
     await trainDense(name === "dense" ? "batch" : "steps", { run, ...device }, watch);
@@ -168,7 +178,12 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   checkChange(from, change, configuration);
   const added = [change.newExpert, change.tune, change.add].find((list) => list?.length) ?? [];
   if (added.length > 0) await listInputs(added, configuration);
+  for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
   const manifests = await completeRun(from, configuration);
+  const { kind } = await partitionerKind(configuration.routers || `${from}/${PARTITIONER}`);
+  if (change.newExpert?.length && kind !== "em") {
+    throw refuse(from, `routers must split its text, to add one: it is split by "${kind}"`);
+  }
   const rows = await documentsOf(from);
   const forgotten = choose(from, rows, change.forget ?? {});
   const trained = await trainedExperts(from, configuration);
@@ -178,33 +193,53 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const models = Object.entries(trained)
     .map(([id, { key }]) => [expertTarget(Number(id), configuration).node, key]);
   models.push(...change.tune?.length ? dense.filter(([, key]) => key) as [string, string][] : []);
+  const above = await readDerivation(from), blocks = (await indexedBlocks(from))!;
+  const { experts: groupedFor = configuration.experts, starts = [] } = above?.grouped ?? {};
   const derivation: Derivation = {
-    ...{ from: resolve(from), version: VERSION, blocks: (await indexedBlocks(from))! },
+    ...{ from: resolve(from), version: VERSION, blocks, trained },
     kept: { ...keysOf(configuration, manifests), ...Object.fromEntries(models) },
-    trained,
+    grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
+    parts: await partSizes(from, configuration),
     forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
       ...{ document: String(document), path, place, sha256, source, side },
     })),
-    ...{ added: [...added], replay: change.replay ?? 0.5, isNewExpert: !!change.newExpert?.length },
-    ...{ relearned: change.routers === "relearn", tuned: !!change.tune?.length },
-    experts: (await readDerivation(from))?.experts ?? configuration.experts,
+    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
+    ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
+    ...{ isNewExpert: !!change.newExpert?.length, tuned: !!change.tune?.length },
+    ...{
+      relearned: change.routers === "relearn",
+      replaced: (change.replace ?? []).map((own) => ({ ...own })),
+    },
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
   };
-  const before = await readDerivation(run);
-  if (before ? canonical(before) !== canonical(derivation) : await exists(`${run}/config.json`)) {
+  await checkOwn(run);
+  const before = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
+  if (before ? isMade && !isSameChange(before, derivation) : await exists(`${run}/config.json`)) {
     const is = before ? `it derives otherwise, from "${before.from}"` : "it is a run of its own";
     throw new InputError(
       `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
-      {
-        where: run,
-        remedy: say`choose another ${setting("run")}`,
-      },
+      { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
   if (derivation.relearned) await filesLeft(from, configuration, derivation);
-  const plan = await planOf(run, { ...change, from }, derivation, { configuration, forgotten });
-  return { derivation, configuration, plan };
+  const plan = await planOf(run, { ...change, from }, derivation, { configuration, rows, forgotten });
+  return { derivation: before && isMade ? before : derivation, configuration, plan };
 }
+
+/** Whether two derivations make the same change; the other run may have trained more meanwhile. */
+function isSameChange(one: Derivation, other: Derivation): boolean {
+  const changeOf = (
+    { from, forgotten, added, replay, isNewExpert, relearned, tuned, replaced }: Derivation,
+  ) => canonical({ from, forgotten, added, replay, isNewExpert, relearned, tuned, replaced });
+  return changeOf(one) === changeOf(other);
+}
+
+/** Counts the training sequences of every expert. */
+const partSizes = (from: string, { experts }: Configuration): Promise<number[]> =>
+  Promise.all(Array.from({ length: experts }, async (_, expert) => {
+    const name = partOf(expert, experts);
+    return partIn(name, (await readManifest(`${from}/${name}`))!).train.sequences;
+  }));
 
 const refuse = (from: string, fact: Text, remedy?: Text) =>
   new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
@@ -213,7 +248,7 @@ const refuse = (from: string, fact: Text, remedy?: Text) =>
 function checkChange(
   from: string,
   { forget, add, newExpert, tune, replace }: Change,
-  { experts, levels, packing, partitioner }: Configuration,
+  { experts, levels, packing }: Configuration,
 ) {
   const named = [
     forget && Object.values(forget).some((list) => list.length > 0),
@@ -234,9 +269,6 @@ function checkChange(
     );
   }
   if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
-  if (newExpert?.length && partitioner !== "em") {
-    throw refuse(from, `routers must split its text, to add one: it is split by "${partitioner}"`);
-  }
   if (named[0] && packing === "concat") {
     throw refuse(
       from,
@@ -283,15 +315,20 @@ function keysOf({ routers }: Configuration, manifests: ReadonlyMap<string, Manif
 
 /** Describes the experts of a run that are trained on their parts as these are now. */
 async function trainedExperts(from: string, configuration: Configuration): Promise<Derivation["trained"]> {
+  const { experts } = configuration, above = (await readDerivation(from))?.trained ?? {};
   const trained: Derivation["trained"] = {};
-  for (let expert = 0; expert < configuration.experts; expert++) {
-    const { node, part: name = "" } = expertTarget(expert, configuration);
-    const manifest = await readManifest(`${from}/${node}`);
-    const part = (await readManifest(`${from}/${name}`))!, hash = hashFiles(part);
-    const isLinked = manifest && !(name in manifest.inputs); // held-out rows of its part alone have changed
-    if (!manifest || !isLinked && manifest.inputs[name] !== hash) continue;
+  for (let expert = 0; expert < experts; expert++) {
+    const target = expertTarget(expert, { experts }), name = partOf(expert, experts);
+    const manifest = await readManifest(`${from}/${target.node}`),
+      part = (await readManifest(`${from}/${name}`))!;
+    const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
+    if (!manifest || !isLinked && manifest.inputs[name] !== hashFiles(part)) continue;
     const { train: { sequences } } = partIn(name, part);
-    trained[expert] = { key: manifest.key, part: hash, sequences, steps: Number(manifest.result.steps ?? 0) };
+    const batch = target.batch(configuration),
+      { steps = await target.steps(configuration, { sequences }) } = manifest.result as { steps?: number };
+    const isFurther = isLinked || manifest.settings.before !== undefined;
+    const { passes = steps * batch / sequences } = isFurther ? above[expert] ?? {} : {};
+    trained[expert] = { key: manifest.key, part: hashFiles(part, "train-"), sequences, passes };
   }
   return trained;
 }
@@ -319,10 +356,16 @@ function choose(
     for (const row of found) chosen.add(row);
   };
   for (const path of paths) {
-    add(`path "${path}"`, (row) => isGlob(path) ? matchesPath(row.path, path) : matchesName(row.path, path));
+    const own = path.replace(/^\.\//, "");
+    add(`path "${path}"`, (row) => matchesName(row.path, own) || isGlob(own) && matchesPath(row.path, own));
   }
   for (const source of sources) add(`source "${source}"`, (row) => row.source === source);
-  for (const id of ids) add(`id ${id}`, ({ document }) => String(document) === id);
+  const byId = new Map(ids.length > 0 ? rows.map((row) => [String(row.document), row]) : []);
+  for (const id of ids) {
+    const row = byId.get(id);
+    if (!row) throw refuse(from, `what is forgotten must be there: no document has the id ${id}`);
+    chosen.add(row);
+  }
   if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
   return rows.filter((row) => chosen.has(row));
 }
@@ -359,9 +402,11 @@ async function planOf(
   run: string,
   { from, replace = [], add = [], newExpert = [], tune = [] }: Change & { from: string },
   { trained, relearned }: Derivation,
-  { configuration, forgotten }: { configuration: Configuration; forgotten: readonly DocumentOfRun[] },
+  { configuration, rows, forgotten }:
+    & { configuration: Configuration }
+    & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
-  const touched = new Set(forgotten.flatMap(expertsIn));
+  const touched = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
   const experts: DerivedExpert[] = await Promise.all(
     Array.from({ length: configuration.experts }, async (_, expert) => {
       const part = partOf(expert, configuration.experts);
@@ -400,13 +445,14 @@ async function planOf(
       experts,
       seconds,
     },
-    descends: forgotten.length > 0 ? await descendants(from, forgotten, relearned) : [],
+    descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };
 }
 
 /** Names what has seen the forgotten text and stays. */
 async function descendants(
   from: string,
+  rows: readonly DocumentOfRun[],
   forgotten: readonly DocumentOfRun[],
   relearned: boolean,
 ): Promise<string[]> {
@@ -423,6 +469,11 @@ async function descendants(
   ];
   const found = relearned ? [] : ["the tokenizer and the routers, which are kept"];
   for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
-  const copies = forgotten.length === 1 ? "the document" : "the documents";
-  return [...found, `${from} itself, and the files of ${copies}`];
+  const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));
+  const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map(({ document }) =>
+    document
+  );
+  if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
+  const which = forgotten.length === 1 ? "the document" : "the documents";
+  return [...found, `${from} itself, and the files of ${which}`];
 }

@@ -6,16 +6,15 @@
  * @module
  */
 
-import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, idOf } from "../text/blocks.ts";
 import { assignNodes } from "./assign.ts";
 import { derivedAssignment } from "./assign_derived.ts";
-import { keepRows, nodeBefore } from "./before.ts";
+import { keepRows, keptNode, nodeBefore } from "./before.ts";
 import { beforeNode, DENSE, type Derivation } from "./derivation.ts";
 import { documentBatch, documentRows } from "./document_table.ts";
 import { blockOf, indexNode, partIndexNode, recordedText } from "./documents.ts";
@@ -57,12 +56,13 @@ export async function derivedText(
 ): Promise<Text> {
   const { blocks, added } = derivation;
   if (derivation.tuned) return await pairsText(run, configuration, derivation.added, options.recorded);
-  const before = blocks.map(blockOf);
+  const before = blocks.map(blockOf),
+    own = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
-    const text = await recordedText(run, configuration);
+    const text = await recordedText(run, own);
     return { ...text, blocks: text.blocks ?? before };
   }
-  const text = await lookAtText(run, { ...configuration, input: added }, {}, { ...options, others: before });
+  const text = await lookAtText(run, own, {}, { ...options, others: before });
   return { ...text, blocks: text.blocks && [...before, ...text.blocks] };
 }
 
@@ -80,7 +80,7 @@ export async function derivedNodes(
     configuration: { ...configuration, routers: "", prices: "" },
     text,
     blocks,
-    grouped: { experts: derivation.experts, blocks: count },
+    grouped: derivation.grouped,
   };
   const forgotten = documentsByBlock(derivation, before);
   const keep = (stage: string, name: string, where = name) => keptNode(stage, name, derivation, where);
@@ -103,10 +103,9 @@ export async function derivedNodes(
     derivedAssignment(of, derivation, { before, more, forgotten }),
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
-    ...added.length === 0 ? [] : Object.keys(trained).map(Number).map((expert) => {
-      const { experts } = configuration, { name, node } = expertTarget(expert, configuration);
-      const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
-      return isNewExpert ? keep(`train-${name}`, node, there) : keep(DERIVE, beforeNode(name), there);
+    ...added.length === 0 || isNewExpert ? [] : Object.keys(trained).map((id) => {
+      const { name, node } = expertTarget(Number(id), configuration);
+      return keep(DERIVE, beforeNode(name), node);
     }),
   ];
   for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
@@ -146,25 +145,6 @@ function documentsByBlock({ forgotten }: Derivation, blocks: readonly Block[]): 
     byBlock.set(name, (byBlock.get(name) ?? new Set()).add(id));
   }
   return byBlock;
-}
-
-/** Makes a node that is linked from the other run. */
-function keptNode(stage: string, name: string, derivation: Derivation, where: string): Node {
-  return {
-    name,
-    needs: [],
-    settings: { kept: derivation.kept[where] },
-    ...name === TOKENIZER ? { links: { [TOKENIZER_FILE]: TOKENIZER_FILE } } : {},
-    revision: 1,
-    maker: oneByOne(stage, async ({ folder, wrote }) => {
-      const { path, manifest: { files, result } } = await nodeBefore(derivation, where);
-      for (const [file, note] of Object.entries(files)) {
-        await linkOrCopy(`${path}/${file}`, `${folder}/${file}`);
-        wrote(file, note);
-      }
-      return result;
-    }),
-  };
 }
 
 const filtered = (

@@ -27,7 +27,7 @@ import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
-import { modelsBefore } from "./derivation.ts";
+import { modelsBefore } from "./before.ts";
 import { changesText, type TextChanges } from "./documents.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";

@@ -7,6 +7,7 @@
  * @module
  */
 
+import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { writePages } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, nodesIn, readManifest } from "../graph/manifest.ts";
@@ -15,7 +16,9 @@ import { changedInput } from "../graph/walk.ts";
 import { columnNames, columnOf, readArrow } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { jsonText } from "../run/files.ts";
-import { type Derivation, readDerivation } from "./derivation.ts";
+import { count, readJsonIfThere } from "../run/schema.ts";
+import { canonical } from "../run/seal.ts";
+import { type Derivation, type Forgotten, readDerivation } from "./derivation.ts";
 import { needConfiguration } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
 import { expertTarget } from "./targets.ts";
@@ -23,28 +26,43 @@ import { expertTarget } from "./targets.ts";
 const FORGOTTEN = "forgotten";
 const FILE = "forget.json";
 
+const CERTIFICATE = v.object({
+  documents: v.array(v.unknown()),
+  experts: v.array(v.object({ expert: count, key: v.object({ now: v.nullable(v.string()) }) })),
+});
+
 /** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
 export async function writeCertificate(
   run: string,
-  { from, version, forgotten, trained }: Derivation,
+  { from, version, forgotten, forgottenBefore, trained }: Derivation,
   descends: readonly string[],
 ): Promise<void> {
   const { experts } = await needConfiguration(run);
   const states = await Promise.all(Array.from({ length: experts }, async (_, expert) => {
-    const part = hashFiles((await readManifest(`${run}/${partOf(expert, experts)}`))!);
-    const model = await readManifest(`${run}/${expertTarget(expert, { experts }).node}`);
+    const part = hashFiles((await readManifest(`${run}/${partOf(expert, experts)}`))!, "train-");
+    const key = (await readManifest(`${run}/${expertTarget(expert, { experts }).node}`))?.key ?? null;
     const before = trained[expert];
     return {
-      ...{ expert, part: { before: before?.part ?? null, now: part }, trainedAgain: part !== before?.part },
-      key: { before: before?.key ?? null, now: model?.key ?? null },
+      ...{
+        expert,
+        part: { before: before?.part ?? null, now: part },
+        trainedAgain: before !== undefined && key !== null && key !== before.key,
+      },
+      key: { before: before?.key ?? null, now: key },
     };
   }));
-  const certificate = { from, version, documents: forgotten, experts: states, descends };
+  const certificate = {
+    from,
+    version,
+    documents: [...forgottenBefore, ...forgotten],
+    experts: states,
+    descends,
+  };
   await writePages(run, FORGOTTEN, { [FILE]: jsonText(certificate) });
 }
 
 /** Something of a run that is not as its certificate says. */
-interface Finding {
+export interface Finding {
   /** The file or folder, by its path in the run. */
   file: string;
   /** What must be true, and what is. */
@@ -59,7 +77,8 @@ interface Finding {
  */
 export async function checkForgotten(run: string): Promise<Finding[]> {
   const derivation = await readDerivation(run);
-  if (!derivation || derivation.forgotten.length === 0) {
+  const forgotten = [...derivation?.forgottenBefore ?? [], ...derivation?.forgotten ?? []];
+  if (!derivation || forgotten.length === 0) {
     throw new InputError(
       say`Cannot check what "${run}" has forgotten as it must derive with ${setting("forget")}: it does not`,
       {
@@ -67,9 +86,10 @@ export async function checkForgotten(run: string): Promise<Finding[]> {
       },
     );
   }
-  const ids = new Set(derivation.forgotten.map(({ document }) => BigInt(document)));
-  const texts = new Set(derivation.forgotten.map(({ sha256 }) => sha256));
+  const ids = new Set(forgotten.map(({ document }) => BigInt(document)));
+  const texts = new Set(forgotten.map(({ sha256 }) => sha256));
   const found: Finding[] = [];
+  if (derivation.forgotten.length > 0) await checkCertificate(run, forgotten, found);
   const remedy = say`remove it, or ${task("derive", { run, from: derivation.from })} into another folder`;
   for (const folder of nodeFolders()) {
     for await (const name of nodesIn(run, folder)) {
@@ -90,6 +110,41 @@ export async function checkForgotten(run: string): Promise<Finding[]> {
     }
   }
   return found;
+}
+
+/** Compares the certificate with what the run derives from, and with the models that are there. */
+async function checkCertificate(
+  run: string,
+  forgotten: readonly Forgotten[],
+  found: Finding[],
+): Promise<void> {
+  const file = `${FORGOTTEN}/${FILE}`,
+    remedy = "derive it once more, by the same command, which writes it again";
+  const certificate = await readJsonIfThere(
+    `${run}/${file}`,
+    CERTIFICATE,
+    "the certificate of what is forgotten",
+  );
+  if (!certificate) {
+    return void found.push({ file, what: "the certificate must be there: it is not", remedy });
+  }
+  if (canonical(certificate.documents) !== canonical(forgotten)) {
+    found.push({
+      file,
+      what: "it must list the documents that the run has forgotten: it lists others",
+      remedy,
+    });
+  }
+  for (const { expert, key: { now } } of certificate.experts) {
+    const { node } = expertTarget(expert, { experts: certificate.experts.length });
+    const there = (await readManifest(`${run}/${node}`))?.key;
+    if (!there || there === now) continue;
+    found.push({
+      file,
+      what: `it must name the expert ${expert} that is there: it names another one`,
+      remedy,
+    });
+  }
 }
 
 /** Finds a row of a document with one of these ids or texts; undefined where there is none. */

@@ -111,6 +111,7 @@ function partitionJobs(
   const processesOf: Record<string, number> = {
     ...{ [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0, [TOKENIZER]: 1 },
     ...{ [LEARN]: learns ? groups : 0, [ASSIGN]: prices === "" ? 1 : parts },
+    derive: 0, // what trainings go on from is made with the rest
   };
   const jobs: Draft[] = [];
   for (const [name, { about, onRequest }] of STAGES) {

@@ -6,10 +6,8 @@
 
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { partOf } from "../graph/places.ts";
-import { describeAdoption } from "../training/adoption.ts";
 import { type Derivation, readDerivation } from "./derivation.ts";
 import { needConfiguration, partIn } from "./parts.ts";
-import { expertTarget } from "./targets.ts";
 
 /** What becomes of an expert. */
 export interface DerivedExpert {
@@ -35,8 +33,9 @@ export interface DerivedExpert {
 
 /** A step from one run to the next. */
 export interface Step {
-  /** The run, and the one that it derives from. */
+  /** The run. */
   run: string;
+  /** The one that it derives from. */
   from: string;
   /** How many documents it has forgotten. */
   forgotten: number;
@@ -47,9 +46,9 @@ export interface Step {
 }
 
 /** Reports from which run a run derives, and that from which, as far as they are here. */
-export async function lineageOf(run: string): Promise<Step[]> {
-  const derivation = await readDerivation(run);
-  if (!derivation) return [];
+export async function lineageOf(run: string, seen: readonly string[] = []): Promise<Step[]> {
+  const derivation = await readDerivation(run), real = await Deno.realPath(run).catch(() => run);
+  if (!derivation || seen.includes(real)) return []; // a run may have taken the place of the one that it derives from
   const { from, forgotten, added } = derivation;
   const step = {
     run,
@@ -58,21 +57,21 @@ export async function lineageOf(run: string): Promise<Step[]> {
     added,
     experts: await derivedExperts(run, derivation),
   };
-  return [step, ...await lineageOf(from)];
+  return [step, ...await lineageOf(from, [...seen, real])];
 }
 
 /** Reports what became of every expert, once the parts of the derived run are there. */
 export async function derivedExperts(
   run: string,
-  { trained, added, isNewExpert, tuned }: Derivation,
+  { trained, parts, added, isNewExpert, tuned, replaced, relearned }: Derivation,
 ): Promise<DerivedExpert[]> {
   const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
   for (let expert = 0; expert < experts; expert++) {
     const name = partOf(expert, experts), part = await readManifest(`${run}/${name}`), own = trained[expert];
     if (!part) return [];
-    const model = await readManifest(`${run}/${expertTarget(expert, { experts }).node}`);
     const now = partIn(name, part).train.sequences;
-    const state = describeAdoption(model)
+    const isSame = !relearned && (isNewExpert || own?.part === hashFiles(part, "train-"));
+    const state = replaced.some((one) => one.expert === expert)
       ? "replaced"
       : isNewExpert && expert === experts - 1 && Object.keys(trained).length > 0
       ? "new"
@@ -80,14 +79,14 @@ export async function derivedExperts(
       ? "not trained"
       : tuned
       ? now === 0 ? "kept" : "tuned"
-      : isNewExpert || own.part === hashFiles(part) || added.length > 0 && now === own.sequences
+      : isSame
       ? "kept"
       : now === 0
       ? "no text left"
       : added.length > 0
       ? "goes on"
       : "from the start";
-    found.push({ expert, state, sequences: { before: own?.sequences ?? now, now } });
+    found.push({ expert, state, sequences: { before: parts[expert] ?? 0, now } });
   }
   return found;
 }

@@ -31,7 +31,7 @@ export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { derive, type Derived, type DeriveOptions, type DerivePlan, planDerive } from "./derive.ts";
 export * from "./estimate.ts";
-export { checkForgotten } from "./forgotten.ts";
+export { checkForgotten, type Finding } from "./forgotten.ts";
 export { findRepair } from "./remedy.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
@@ -43,6 +43,7 @@ export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type 
 export * from "./summary.ts";
 export {
   allTargets,
+  type Before,
   denseTarget,
   expertTarget,
   type Match,

@@ -22,7 +22,7 @@ import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { modelsBefore } from "./derivation.ts";
+import { modelsBefore } from "./before.ts";
 import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 import { textOf, type TrainingOptions, trainNodes } from "./train.ts";

@@ -21,6 +21,7 @@ import { printable } from "../run/printable.ts";
 import { byLabel, count, readJson } from "../run/schema.ts";
 import { readVerified } from "../run/verified.ts";
 import { hashWords, type Kind, listRuns, PASSAGE, SHINGLE } from "../text/overlap/word_hashes.ts";
+import { readDerivation } from "./derivation.ts";
 import { documentColumns, type DocumentRow, readDocumentRows } from "./document_table.ts";
 import { changesOfText, changesText, PART_INDEX } from "./documents.ts";
 import { Compared, type Hashed, hashNodes, namedFiles, type Pair } from "./duplicates.ts";
@@ -103,6 +104,12 @@ export async function findOverlap(
 ): Promise<Overlap> {
   const { run, check } = options;
   await needConfiguration(run);
+  const derivation = await readDerivation(run);
+  if (derivation) {
+    const what = `Cannot look for overlap in "${run}" as its text must be here: it derives from another run`;
+    const remedy = say`run ${task("overlap", { run: derivation.from })}`;
+    throw new InputError(what, { where: run, remedy });
+  }
   const files = against.length > 0 ? against : await askedFiles(run, watch);
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
     const { text } = await partitionGraph(run, configuration, { keep: true, check }), { blocks = [] } = text;

@@ -9,7 +9,7 @@ import type { Node } from "../graph/node.ts";
 import { checkLimit } from "../text/documents.ts";
 import { OFF } from "../text/inputs.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { type Derivation, readDerivation } from "./derivation.ts";
+import { readDerivation } from "./derivation.ts";
 import { recordedText } from "./documents.ts";
 import { STAGES } from "./stages.ts";
 import { type GivenText, lookAtText, type Text } from "./text.ts";
@@ -34,8 +34,6 @@ export interface GraphOptions {
   keep?: boolean;
   /** Whether sizes and times of files that were seen before are not believed. */
   check?: boolean;
-  /** What the run is to derive from, where that is not written yet. */
-  derivation?: Derivation;
   /** Whether text, and what settings name elsewhere, is taken to be what the run was made of: nobody looks at it. */
   recorded?: boolean;
 }
@@ -44,9 +42,9 @@ export interface GraphOptions {
 export async function partitionGraph(
   run: string,
   configuration: Configuration,
-  { given = {}, keep = false, check = false, recorded = false, ...options }: GraphOptions = {},
+  { given = {}, keep = false, check = false, recorded = false }: GraphOptions = {},
 ): Promise<Plan> {
-  const derivation = options.derivation ?? await readDerivation(run);
+  const derivation = await readDerivation(run);
   if (derivation && !derivation.relearned) {
     const { derivedNodes, derivedText } = await import("./derived.ts");
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });

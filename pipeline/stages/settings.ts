@@ -82,6 +82,15 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
       Object.assign(configuration, { [name]: existing[name] });
     } else changed.push(name);
   }
+  const bound = changed.find((name) => !TRAINING.includes(name) && !/^(expert|dense|switch)/.test(name));
+  if (bound && await exists(`${run}/${DERIVED}`)) {
+    throw new InputError(
+      say`Cannot change ${
+        setting(bound)
+      } of "${run}" as it derives from another run: its text and its parts go by that`,
+      { where: run, remedy: "change that run, and derive again" },
+    );
+  }
   const fixed = changed.length > 0 && !force ? await fixedSettings(run) : new Set();
   const refused = changed.find((name) => fixed.has(name));
   if (refused) {
@@ -128,7 +137,7 @@ export async function checkAlone(run: string): Promise<void> {
 }
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
-async function checkOwn(run: string): Promise<void> {
+export async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   const isSeen = ({ name }: Deno.DirEntry) => (wholeName(name) ?? name) === "files.json";
   // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.

@@ -72,12 +72,12 @@ export function splitNodes(of: GraphOf): Node[] {
  */
 function groupsOf({ configuration, blocks, grouped }: GraphOf): Block[][] {
   const { shardSequences, sequenceLength, blockBytes } = configuration;
-  const { experts, blocks: before } = grouped ?? { ...configuration, blocks: blocks.length };
+  const { experts, starts } = grouped ?? { ...configuration, starts: [] };
   const bytes = experts * shardSequences * sequenceLength * BYTES_PER_TOKEN;
   const size = Math.max(1, Math.round(bytes / blockBytes));
   const groups: Block[][] = [];
   for (const [i, block] of blocks.entries()) {
-    const isFirst = groups.length === 0 || i === before;
+    const isFirst = groups.length === 0 || starts.includes(i);
     if (isFirst || parseInt(block.name.slice(0, 8), 16) % size === 0) groups.push([]);
     groups.at(-1)!.push(block);
   }

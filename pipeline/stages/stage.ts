@@ -22,8 +22,8 @@ export interface GraphOf {
   blocks: readonly Block[];
   /** Whether its text is pairs of prompt and response. */
   prompts?: boolean;
-  /** How blocks are grouped, where the run derives from another one: for so many experts, text that was added apart from the first `blocks`. */
-  grouped?: { experts: number; blocks: number };
+  /** How blocks are grouped, where the run derives from another one: for so many experts, and anew where text was added. */
+  grouped?: { experts: number; starts: readonly number[] };
   /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */
   recorded?: boolean;
   /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */

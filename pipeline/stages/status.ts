@@ -16,7 +16,7 @@ import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { needConfiguration, partsAlone } from "./parts.ts";
-import { modelsBefore } from "./derivation.ts";
+import { modelsBefore } from "./before.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { overlapAsMade } from "./overlap.ts";

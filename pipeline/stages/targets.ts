@@ -66,12 +66,10 @@ export interface Before {
   node: string;
   /** Sequences that it was trained on, which come first. */
   sequences: number;
-  /** Its steps; 0 where those of now do not follow from them. */
-  steps: number;
+  /** How often it saw each; 0 where its steps do not follow from that. */
+  passes: number;
   /** Share of old sequences among those that it goes on with. */
   replay: number;
-  /** Whether no training text was added to its own: it stays as it is. */
-  stays: boolean;
 }
 
 /** Settings that every model's training depends on. */
@@ -112,9 +110,9 @@ export function goingOn(target: Target, before: Before): Target {
     before,
     steps(configuration, text) {
       const { sequences } = text;
-      if (before.steps === 0) return target.steps(configuration, text);
-      const batch = target.batch(configuration), passes = before.steps * batch / before.sequences;
-      const seen = passes * (sequences - before.sequences) / (1 - before.replay);
+      if (before.passes === 0) return target.steps(configuration, text);
+      const batch = target.batch(configuration);
+      const seen = before.passes * (sequences - before.sequences) / (1 - before.replay);
       return Math.max(1, Math.ceil(seen / batch));
     },
   };

@@ -8,8 +8,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { linkOrCopy } from "../graph/folder.ts";
-import { GIVEN, givenNode, type Maker, type Making, type Node, oneByOne } from "../graph/node.ts";
+import type { Maker, Making, Node } from "../graph/node.ts";
 import { TOKENIZER } from "../graph/places.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
@@ -49,8 +48,8 @@ export interface TrainingOptions {
   began?: () => void;
   /** What models go on from, by their names, where text was added to theirs. */
   before?: ReadonlyMap<string, Before>;
-  /** Experts that stay as they are. */
-  kept?: ReadonlySet<number>;
+  /** Nodes of experts that stay as they are in another run. */
+  kept?: ReadonlyMap<number, Node>;
 }
 
 /** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
@@ -99,8 +98,8 @@ export async function trainNodes(
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
     known.set(name, target);
     const stage = `train-${target.name}`;
-    if (options.kept?.has(target.expert ?? -1)) return { ...givenNode(name), maker: { ...GIVEN, stage } };
-    if (target.before?.stays) return linkNode(name, target.before.node, stage);
+    const kept = options.kept?.get(target.expert ?? -1);
+    if (kept) return kept;
     return {
       name,
       needs: [textOf(target), TOKENIZER, ...target.before ? [target.before.node] : []],
@@ -115,19 +114,6 @@ export async function trainNodes(
     };
   });
 }
-
-/** Makes the node of a model that is the one of another node. */
-const linkNode = (name: string, need: string, stage: string): Node => ({
-  ...{ name, needs: [need], settings: {}, revision: 1 },
-  maker: oneByOne(stage, async ({ folder, path, manifest, wrote }) => {
-    const { files, result } = manifest(need);
-    for (const [file, note] of Object.entries(files)) {
-      await linkOrCopy(`${path(need)}/${file}`, `${folder}/${file}`);
-      wrote(file, note);
-    }
-    return result;
-  }),
-});
 
 async function checkTarget(target: Target, configuration: Configuration): Promise<void> {
   const { validateModelConfig } = await import("../model/shape.ts");

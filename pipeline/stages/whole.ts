@@ -7,7 +7,7 @@
 import { type Manifest, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { modelsBefore } from "./derivation.ts";
+import { modelsBefore } from "./before.ts";
 import { evaluateNodes } from "./evaluate.ts";
 import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";

@@ -3,6 +3,7 @@ import { InputError, wordText } from "../../../kernels/errors.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { documentRows } from "../../../pipeline/stages/document_table.ts";
+import { readDerivation } from "../../../pipeline/stages/derivation.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
 import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
 import { lineageOf, stepText } from "../../../pipeline/stages/lineage.ts";
@@ -120,7 +121,7 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     await Deno.remove(`${run}/experts/expert-0${again}`, { recursive: true });
     copyFolder(`${from}/experts/expert-0${again}`, `${run}/experts/expert-0${again}`);
     assertEquals((await checkForgotten(run)).map(({ file }) => file), [
-      `experts/expert-0${again}/manifest.json`,
+      ...["forgotten/forget.json", `experts/expert-0${again}/manifest.json`],
     ]);
     copyFolder(`${from}/tokens`, `${run}/overlap`);
     assert((await checkForgotten(run)).some(({ what }) => what.includes("must have no row of document")));
@@ -188,6 +189,49 @@ async function findSome(run: string) {
   }
   throw new Error("there is none");
 }
+
+Deno.test("derive() keeps experts on the way over several runs, also adopted ones, and one in the place of the other", () =>
+  withRun(async (from, folder) => {
+    await writeTopic(`${folder}/new.jsonl`, 1, 30);
+    const path = (name: string) => `${folder}/${name}`;
+    await derive({ run: path("more"), from, add: [path("new.jsonl")] });
+    await writeTopic(path("newer.jsonl"), 1, 20);
+    const twice = await derive({ run: path("twice"), from: path("more"), add: [path("newer.jsonl")] });
+    const less = await derive({ run: path("less"), from: path("twice"), forget: { paths: ["0-of-*"] } });
+    await derive({
+      run: path("other"),
+      from: path("less"),
+      replace: [{ expert: 1, from: `${from}/experts/expert-02` }],
+    });
+    const last = await derive({ run: path("last"), from: path("other"), forget: { paths: ["3-of-*"] } });
+    const order = ["more", "twice", "less", "other", "last"];
+    let kept = 0;
+    for (const [i, { experts }] of [[1, twice], [2, less], [4, last]] as const) {
+      const [before, after] = [await partsOf(path(order[i - 1])), await partsOf(path(order[i]))];
+      for (const { expert, state } of experts) {
+        for (const node of [`experts/expert-0${expert}`]) {
+          assertEquals(
+            JSON.stringify(before[node]) === JSON.stringify(after[node]),
+            state === "kept",
+            `${order[i]} ${node}`,
+          );
+        }
+      }
+      kept += experts.filter(({ state }) => state === "kept").length;
+    }
+    assert(kept > 0, "none was kept");
+    const { trained } = (await readDerivation(path("less")))!;
+    const { trained: first } = (await readDerivation(path("more")))!;
+    for (const [id, { passes }] of Object.entries(trained)) assertEquals(passes, first[id].passes);
+    assertEquals(await checkForgotten(path("last")), []);
+    await Deno.remove(`${path("last")}/forgotten`, { recursive: true });
+    assertStringIncludes((await checkForgotten(path("last")))[0].what, "the certificate must be there");
+    const prefix = { run: path("last"), force: true, sources: { flags: { prefix: 8 } } };
+    await assertRejects(() => partition(prefix), InputError, "it derives from another run");
+    await Deno.remove(path("more"), { recursive: true }); // a run takes the place of the one that it derives from
+    await Deno.rename(path("twice"), path("more"));
+    assertEquals((await lineageOf(path("more"))).length, 1);
+  }));
 
 Deno.test("derive() leaves an expert without text untrained", () =>
   withRun(async (from, folder) => {
