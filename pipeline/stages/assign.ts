@@ -66,7 +66,7 @@ export function assignmentPlace(
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
-async function readNamedPrices(prices: string, branch?: Branch): Promise<Prices | undefined> {
+export async function readNamedPrices(prices: string, branch?: Branch): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
   if (branch && !isFolder) {

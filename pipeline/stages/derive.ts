@@ -75,8 +75,9 @@ export interface DeriveOptions
 
 /** What a derivation does, or would do. */
 export interface DerivePlan {
-  /** The run that is derived, and the one that it derives from. */
+  /** The run that is derived. */
   run: string;
+  /** The one that it derives from. */
   from: string;
   /** Documents that are forgotten, and their tokens. */
   forgotten: { documents: number; tokens: number };

@@ -10,7 +10,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { comparedCost, costApart } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
-import { figuresOn, readDocumentScores } from "../evaluation/documents.ts";
+import { figuresOn, readDocumentScores, type SomeFigures } from "../evaluation/documents.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
 import { checkFallback } from "../evaluation/margins.ts";
@@ -88,7 +88,11 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
  * Gives the figures of an evaluation on the held-out documents alone that share nothing with training text, where somebody has looked for
  * that; undefined elsewhere. Warns of a gain that is outside the interval that it has on all documents.
  */
-export async function evaluateClean(run: string, evaluation: Evaluation, { onEvent }: RunWatch = {}) {
+export async function evaluateClean(
+  run: string,
+  evaluation: Evaluation,
+  { onEvent }: RunWatch = {},
+): Promise<SomeFigures | undefined> {
   const warn = (message: Text) => onEvent?.({ type: "warning", message });
   const state = await overlapState(run), again = task("overlap", { run });
   if (state === "out of date") warn(say`what was found to overlap is of other text: run ${again} again`);

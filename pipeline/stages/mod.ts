@@ -29,7 +29,14 @@ export {
 } from "./models.ts";
 export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
-export { derive, type Derived, type DeriveOptions, type DerivePlan, planDerive } from "./derive.ts";
+export {
+  type Change,
+  derive,
+  type Derived,
+  type DeriveOptions,
+  type DerivePlan,
+  planDerive,
+} from "./derive.ts";
 export * from "./estimate.ts";
 export { checkForgotten, type Finding } from "./forgotten.ts";
 export { findRepair } from "./remedy.ts";

@@ -57,7 +57,11 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  if (!blocks) return { text, nodes: unpacked, complete: false };
+  if (!blocks) { // what settings name is read all the same, before anything is made
+    const { levels, prices } = configuration;
+    if (levels.length === 0 && !recorded) await (await import("./assign.ts")).readNamedPrices(prices);
+    return { text, nodes: unpacked, complete: false };
+  }
   const nodes: Node[] = [], of = { configuration, text, blocks, recorded };
   for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
   return { text, nodes, complete: true };
