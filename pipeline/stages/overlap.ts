@@ -16,7 +16,7 @@ import { GIVEN, givenNode, type Making, type Node, oneByOne, splitNeed, type Wor
 import { ZERO_SHOT } from "../graph/places.ts";
 import { Walk } from "../graph/walk.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
-import { byNumber, exists, jsonText, openToRead, writeAtomic } from "../run/files.ts";
+import { byNumber, exists, jsonText, writeAtomic } from "../run/files.ts";
 import { printable } from "../run/printable.ts";
 import { byLabel, count, readJson } from "../run/schema.ts";
 import { readVerified } from "../run/verified.ts";
@@ -111,7 +111,7 @@ export async function findOverlap(
     throw new InputError(what, { where: run, remedy });
   }
   const files = against.length > 0 ? against : await askedFiles(run, watch);
-  for (const path of files) (await openToRead(path)).close(); // or an error, before anything is written
+  await namedFiles(STAGE, files); // or an error, before anything is written
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
     const { text } = await partitionGraph(run, configuration, { keep: true, check }), { blocks = [] } = text;
     const changes = changesText(await changesOfText(run, blocks));
