@@ -8,7 +8,7 @@
  *
  * @example A whole run, from documents of your own
  * ```ts
- * import { partition, statusOf, verifyRun } from "@smalltalk/deno";
+ * import { partition, readStatus, verifyRun } from "@smalltalk/deno";
  *
  * function* texts() {
  *   for (let i = 0; i < 60; i++) {
@@ -20,16 +20,16 @@
  * const flags = { experts: 2, vocabularySize: 300, sequenceLength: 32, prefix: 16, ...routers };
  * const { experts } = await partition({ run: "run", documents: ReadableStream.from(texts()), sources: { flags } });
  * console.log(experts.map(({ sequences }) => sequences)); // they differ by one at most
- * console.log((await statusOf("run")).stages.map(({ stage, state }) => `${stage}: ${state}`));
+ * console.log((await readStatus("run")).stages.map(({ stage, state }) => `${stage}: ${state}`));
  * console.log((await verifyRun("run")).problems); // none
  * ```
  *
  * @example Models of a run, and how good they are
  * ```ts
- * import { evaluateRun, expertsOf, report, trainDense, trainExpert } from "@smalltalk/deno";
+ * import { evaluateRun, readExpertCount, report, trainDense, trainExpert } from "@smalltalk/deno";
  *
  * const flags = { expertHidden: 16, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 20 };
- * for (let expert = 0; expert < await expertsOf("run"); expert++) {
+ * for (let expert = 0; expert < await readExpertCount("run"); expert++) {
  *   await trainExpert(expert, { run: "run", sources: { flags } });
  * }
  * await trainDense("batch", { run: "run", sources: { flags } });
@@ -162,6 +162,7 @@ export {
   planPartition,
   type Problem,
   type ProofSummary,
+  readStatus,
   runOneStage,
   type RunOptions,
   type RunStatus,
@@ -169,7 +170,6 @@ export {
   type StageEstimate,
   type StageRun,
   type StageStatus,
-  statusOf,
   type TextChanges,
   type TrainingOptions,
   type VerifyProgress,
@@ -190,7 +190,7 @@ export { type FileRecord, readConfiguration, type RunEvent, VERSION } from "./pi
 export {
   askRun,
   evaluateRun,
-  expertsOf,
+  readExpertCount,
   trainDense,
   trainExpert,
   type TrainOptions,
@@ -330,10 +330,10 @@ export { trainModel, type TrainModelOptions } from "./pipeline/training/mod.ts";
 
 // What it costs.
 export {
+  computeCost,
   type Cost,
   type CostCorpus,
   type CostDevice,
-  costOf,
   type CostOptions,
   type InferenceMemory,
   inferenceMemory,

@@ -11,10 +11,10 @@ import {
   type Field,
   FIELDS,
   type Fields,
+  fillValues,
   parseValue,
   readSomeValues,
   type Sources,
-  valuesOf,
   withLevels,
 } from "../pipeline/settings/mod.ts";
 import { unknownFlag } from "./flags.ts";
@@ -73,7 +73,7 @@ export async function readArguments(
   return {
     paths: paths.map(fromHere),
     sources: { preset, file, flags },
-    options: valuesOf(own, options),
+    options: fillValues(own, options),
     given: new Set(Object.keys(options)),
     denied,
   };

@@ -16,7 +16,7 @@ import {
   writePrices,
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, readLineage, type RecordBatch } from "../pipeline/rows/mod.ts";
-import { checkOutput, chunkOf, proofSummary } from "../pipeline/stages/mod.ts";
+import { checkOutput, chooseChunk, proofSummary } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 
@@ -46,7 +46,10 @@ export async function assignFiles(options: AssignFilesOptions): Promise<void> {
     batches: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
     experts: number,
   ) =>
-    arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, { signal, tell });
+    arrowOutput(assign(batches, { ...given, chunk: chooseChunk({ chunk, experts }) }), output, {
+      signal,
+      tell,
+    });
   const passes = known ? 1 : findAssignment(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await peekExperts(arrowInput(paths));

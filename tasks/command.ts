@@ -8,7 +8,7 @@
 import type { Text } from "../kernels/mod.ts";
 import type { RunEvent } from "../pipeline/run/mod.ts";
 import { field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
-import { settingsOf } from "../pipeline/stages/stages.ts";
+import { listSettings } from "../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
 import { type HelpOptions, helpText } from "./help.ts";
@@ -103,7 +103,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   });
   try {
     const tell = (text: string) => progress.tell("note", text);
-    if (isHelp) console.log(helpOf(task, helpOptions(args)));
+    if (isHelp) console.log(writeHelp(task, helpOptions(args)));
     else await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
   } catch (error) {
     await end(error);
@@ -169,7 +169,7 @@ export async function perform<Options extends Fields>(
 
 /** Lists the fields that a task takes, by name: settings, then options. */
 export function listFields<Options extends Fields>({ name, options }: Task<Options>): Fields {
-  const settings = settingsOf(name).map((name) => [name, FIELDS[name]]);
+  const settings = listSettings(name).map((name) => [name, FIELDS[name]]);
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
@@ -178,7 +178,7 @@ const { HELP } = field.section("Command", {
 });
 
 /** Writes a task's help from its table. */
-export function helpOf<Options extends Fields>(task: Task<Options>, options?: HelpOptions): string {
+export function writeHelp<Options extends Fields>(task: Task<Options>, options?: HelpOptions): string {
   const usage = `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`;
   const about = [task.about ?? describeTask(task.name), ...task.more ? [task.more] : []].join(" ");
   return helpText(usage, about, { ...listFields(task), HELP }, options);

@@ -6,6 +6,7 @@
 
 import { say, setting, task } from "../kernels/mod.ts";
 import {
+  asPositive,
   BASELINE_NOTES,
   BASELINES,
   type Evaluation,
@@ -14,7 +15,6 @@ import {
   isEqual,
   type Lower,
   SHOWN_WAYS,
-  sideOf,
   type SomeFigures,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
@@ -91,7 +91,7 @@ export function evaluationText(
       const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
       const onClean = own ? `; on clean documents ${gainText(own)}` : "";
       if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}${onClean}`;
-      const { side, ...values } = sideOf(gain);
+      const { side, ...values } = asPositive(gain);
       const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
       return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})${onClean}`;
     }),
@@ -177,7 +177,7 @@ function reliability({ reliability, experts }: Evaluation): string[] {
 
 /** Writes by how much a perplexity is lower or higher, in percent, with its interval. */
 function side(gain: Lower, digits: number, unit = ""): string {
-  const { side, ...values } = sideOf(gain);
+  const { side, ...values } = asPositive(gain);
   const [by, from, to] = [values.by, values.from, values.to].map((value) => value.toFixed(digits));
   return `${by}% ${side} (${from}${unit} to ${to}${unit})`;
 }

@@ -5,7 +5,7 @@
  */
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
+import { exportModel, exportTexts, readExpertCount, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, take } from "./options.ts";
@@ -45,7 +45,7 @@ export const TASK = await defineTask({
       const one = say`Cannot export as one of ${setting("expert")} or ${setting("allText")} must say what`;
       throw new InputError(say`${one}: ${allText ? both : "neither is given"}`);
     }
-    const experts = await expertsOf(run);
+    const experts = await readExpertCount(run);
     const wanted = allText ? [undefined] : expertsNamed(expert, experts, "export");
     const all = await Array.fromAsync(wanted, async (id) => {
       const place = id === undefined ? "all-text" : expertFolder(id, experts);

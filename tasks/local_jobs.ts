@@ -6,7 +6,7 @@
 
 import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { type Job, JOBS, unitOf } from "../pipeline/stages/mod.ts";
+import { type Job, JOBS, nameUnit } from "../pipeline/stages/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
 import { taskArguments } from "./wording.ts";
 
@@ -79,7 +79,7 @@ async function runProcess(
   place: number,
   { tell, signal }: Omit<LocalOptions, "atOnce">,
 ): Promise<number> {
-  const unit = unitOf(job, place);
+  const unit = nameUnit(job, place);
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   tell(`${name} starts`);
   const path = `${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`;

@@ -4,7 +4,7 @@
  *   deno task status --run runs/a
  */
 import { readJobPlan } from "../pipeline/stages/job_plan.ts";
-import { isToRun, statusOf } from "../pipeline/stages/status.ts";
+import { isToRun, readStatus } from "../pipeline/stages/status.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { take } from "./options.ts";
@@ -23,7 +23,7 @@ export const TASK = await defineTask({
     }),
   },
   run: async ({ options, print }) => {
-    const status = await statusOf(options.run);
+    const status = await readStatus(options.run);
     const stages = status.stages.map(({ because, command, ...stage }) => ({
       ...stage,
       because: because && worded(because),

@@ -5,7 +5,7 @@
  */
 
 import { task } from "../kernels/mod.ts";
-import { type Job, listMissing, unitOf } from "../pipeline/stages/mod.ts";
+import { type Job, listMissing, nameUnit } from "../pipeline/stages/mod.ts";
 import { lines } from "./layout.ts";
 import { type Queued, slurmRanges } from "./slurm.ts";
 import { words } from "./wording.ts";
@@ -47,7 +47,7 @@ export function plannedText(run: string, jobs: readonly Job[], atOnce: number): 
   const blocks = left.map((job) => {
     const missing = listMissing(job);
     const before = job.after.filter((name) => left.some((other) => other.name === name));
-    const all = missing.map((place) => job.tasks(unitOf(job, place)).map(words).join(" && "));
+    const all = missing.map((place) => job.tasks(nameUnit(job, place)).map(words).join(" && "));
     const more = all.length - MOST_COMMANDS;
     const shown = more > 0 ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!] : all;
     return lines(

@@ -5,7 +5,7 @@
  */
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptedExperts } from "../pipeline/training/mod.ts";
-import { expertsOf, planExperts, trainExperts } from "../pipeline/stages/mod.ts";
+import { planExperts, readExpertCount, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
 import { planText, speedText, trainedText } from "./text.ts";
@@ -33,7 +33,7 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
     const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
-    const experts = await expertsOf(run, also);
+    const experts = await readExpertCount(run, also);
     const wanted = expertsNamed(expert, experts, "train");
     if (options.dryRun) {
       const plan = await planExperts(wanted, { ...options, sources, device: speedText(options), words });

@@ -10,10 +10,10 @@ import {
   type ChoiceWay,
   type Difference,
   judge,
+  listWays,
   type Metric,
   METRICS,
   topWay,
-  waysOf,
   type ZeroShotResult,
 } from "../pipeline/evaluation/mod.ts";
 import { count, counted, percent, perplexity, sourceName, table } from "./layout.ts";
@@ -55,7 +55,7 @@ const valueText = (metric: Metric) => metric === "perplexity" ? perplexity : per
 function metricTable(results: readonly ZeroShotResult[]): string {
   const metrics = METRICS.filter((metric) => results.some(({ ways }) => ways.mixture![metric]));
   const rows = results.flatMap((result) =>
-    waysOf([result]).map((way, i) => {
+    listWays([result]).map((way, i) => {
       const { task, questions, chance, ways } = result;
       const about = [task, count(questions), chance === null ? "-" : percent(chance)];
       const cells = metrics.flatMap((metric) => {

@@ -75,14 +75,14 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
     copyFolder(`${run}/partitioner`, `${only}/partitioner`);
     copyFolder(`${run}/experts/expert-01`, `${only}/experts/expert-01`);
     const asked = { prompt: "river stone", expert: 1, maxNewTokens: 6, seed: 1, gpu };
-    const textOf = async (of: { run?: string; model?: string }) =>
+    const textNode = async (of: { run?: string; model?: string }) =>
       (await Array.fromAsync(await generate({ ...asked, ...of }))).join("");
-    assertEquals(await textOf({ run: only }), await textOf({ run }));
+    assertEquals(await textNode({ run: only }), await textNode({ run }));
     await serving(only, ["--serve-experts", "1"], async ({ client, url }) => {
       const { choices } = await client.completions.create({
         ...{ model: "expert-01", prompt: asked.prompt, max_tokens: 6, seed: 1 },
       });
-      assertEquals(choices[0].text, await textOf({ run }));
+      assertEquals(choices[0].text, await textNode({ run }));
       const { data } = await (await fetch(`${url}/v1/models`)).json();
       assert(data.every(({ words }: { words?: unknown }) => !words));
     });

@@ -48,7 +48,7 @@ const LOADED = new Map(FILES.map((file) => [file, listImports(file, AT_ONCE)]));
 const IMPORTS = new Map(FILES.map((file) => [file, [...LOADED.get(file)!, ...listImports(file, LATER)]]));
 
 /** Gives the place of a file in the order of layers: kernels, the folders of pipeline, mod.ts, tasks. */
-function layerOf(file: string): number {
+function chooseSublayers(file: string): number {
   const [top, next] = file.split("/");
   if (top === "kernels") return 0;
   if (top === "mod.ts") return ORDER.length + 1;
@@ -68,8 +68,8 @@ function refused(rule: (file: string, path: string) => boolean): string[] {
 }
 
 Deno.test("no file imports one of a layer above it", () => {
-  assertEquals(FILES.filter((file) => layerOf(file) === 0 && !file.startsWith("kernels/")), []);
-  assertEquals(refused((file, path) => layerOf(path) > layerOf(file)), []);
+  assertEquals(FILES.filter((file) => chooseSublayers(file) === 0 && !file.startsWith("kernels/")), []);
+  assertEquals(refused((file, path) => chooseSublayers(path) > chooseSublayers(file)), []);
 });
 
 /** The files whose names an entry gives: tasks may import these alone, to load less than the folder. */

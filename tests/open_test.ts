@@ -8,9 +8,9 @@ import {
   partition,
   PARTITIONERS,
   planPartition,
+  readStatus,
   type Stage,
   STAGES,
-  statusOf,
   trainExpert,
   verifyRun,
   writeAtomic,
@@ -18,7 +18,7 @@ import {
 import { wordText } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
 import { writeDescription } from "../pipeline/partition/folder.ts";
-import { helpOf } from "../tasks/command.ts";
+import { writeHelp } from "../tasks/command.ts";
 import { stageTask } from "../tasks/stage.ts";
 import { gpu } from "./kernels/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
@@ -86,11 +86,11 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       assertEquals((await verifyRun(run)).problems, []);
       await Deno.writeTextFile(count, "{}");
       assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["count/count.json"]);
-      const reported = (await statusOf(run)).stages.find(({ stage }) => stage === "count")!;
+      const reported = (await readStatus(run)).stages.find(({ stage }) => stage === "count")!;
       assertEquals([reported.state, reported.settings?.expertSteps], ["damaged", 7]);
       assertEquals(await make({ expertSteps: 7 }), ["count"]);
 
-      const help = helpOf(await stageTask("count", { main: false }, {}));
+      const help = writeHelp(await stageTask("count", { main: false }, {}));
       for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {
         assertStringIncludes(help, text);
       }
@@ -161,7 +161,7 @@ Deno.test({
         });
         await Array.fromAsync(generation);
         assertEquals(generation.expert, generation.promptTokens[0] % 2);
-        const learned = (await statusOf(run)).stages.find(({ stage }) => stage === "train-routers")!;
+        const learned = (await readStatus(run)).stages.find(({ stage }) => stage === "train-routers")!;
         assertEquals([learned.state, learned.settings?.partitioner], ["up to date", "first"]);
       });
     } finally {

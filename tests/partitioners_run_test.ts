@@ -10,10 +10,10 @@ import {
   partition,
   type PartitionSummary,
   readShards,
+  readStatus,
   report,
   type RunEvent,
   score,
-  statusOf,
   trainExpert,
   verifyRun,
 } from "../mod.ts";
@@ -53,8 +53,8 @@ async function whole(
     await make();
     assertEquals(events.flatMap((e) => e.type === "stage" && e.state === "done" ? [e.stage] : []), []);
     assert(
-      (await statusOf(run)).stages.every(({ state, stage }) =>
-        state === "up to date" || /train-(expert|dense|switch)|evaluate|zero-shot/.test(stage)
+      (await readStatus(run)).stages.every(({ state, stage }) =>
+        state === "up to date" || /train-(expert|dense|switch)|evaluate|overlap|zero-shot/.test(stage)
       ),
     );
 

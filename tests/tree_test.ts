@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../kernels/errors.ts";
 import { readManifest } from "../pipeline/graph/mod.ts";
 import { assignBalanced, openPartitioner } from "../pipeline/partition/mod.ts";
-import { branchesOf, isLast } from "../pipeline/partition/tree/branches.ts";
+import { isLast, listBranches } from "../pipeline/partition/tree/branches.ts";
 import { openRows } from "../pipeline/rows/random_access.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
@@ -17,7 +17,7 @@ import {
   trainExpert,
   verifyRun,
 } from "../mod.ts";
-import { statusOf } from "../pipeline/stages/mod.ts";
+import { readStatus } from "../pipeline/stages/mod.ts";
 import { withoutRates } from "../pipeline/reproduction/search.ts";
 import { partitionGraph } from "../pipeline/stages/plan.ts";
 import { resolveSettings } from "../pipeline/stages/settings.ts";
@@ -39,7 +39,7 @@ const inText = (
 
 /** Gives what each branch of a tree was given, from the training sequences of its experts. */
 function checkBalance(levels: readonly number[], loads: readonly number[]): void {
-  for (const { name, first, leaves, experts } of branchesOf(levels)) {
+  for (const { name, first, leaves, experts } of listBranches(levels)) {
     const shares = Array.from(
       { length: experts },
       (_, i) =>
@@ -72,13 +72,13 @@ for (
       const { problems, trainSequences } = await verifyRun(run);
       assertEquals(problems, []);
       assertEquals(trainSequences, experts.reduce((sum, { sequences }) => sum + sequences, 0));
-      assert(await readManifest(`${run}/branches/${branchesOf(levels).at(-1)!.name}`));
+      assert(await readManifest(`${run}/branches/${listBranches(levels).at(-1)!.name}`));
       if (experts.length === 100) { // whose names have three digits
         assertEquals([experts[37].path, (await readManifest(`${run}/partition/expert-037`))!.result.expert], [
           "3.7",
           37,
         ]);
-        const { stages } = await statusOf(run),
+        const { stages } = await readStatus(run),
           trained = stages.find(({ stage }) => stage === "train-expert-037")!;
         assertEquals([trained.path, trained.command.with.expert], ["3.7", 37]);
       }
@@ -161,7 +161,7 @@ Deno.test("the rows of a branch are assigned by the paper's rule on its own scor
   inText(async (folder, settings) => {
     const run = `${folder}/run`;
     await makeSmall(run, settings);
-    for (const { name } of branchesOf(settings.levels).filter(isLast)) {
+    for (const { name } of listBranches(settings.levels).filter(isLast)) {
       assertEquals((await readManifest(`${run}/scores/${name}`))!.result, { experts: 2 }); // rows count at the root
       using scores = await openRows([`${run}/scores/${name}/train.arrow`]);
       using assigned = await openRows([`${run}/assignments/${name}/${name}-train.arrow`]);
@@ -261,7 +261,7 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
     const all = await names();
     await Deno.rename(first, `${folder}/elsewhere`);
     assertEquals((await names()).sort(), all.sort());
-    const states = (await statusOf(second)).stages.filter(({ partition }) => partition);
+    const states = (await readStatus(second)).stages.filter(({ partition }) => partition);
     assert(states.every(({ state }) => state === "up to date"), JSON.stringify(states));
     await Deno.rename(`${folder}/elsewhere`, first);
     const priced = `${folder}/priced`, kept = `${folder}/kept`;
@@ -269,7 +269,7 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
     const named = { routers: `${kept}/partitioner`, tokenizer: `${kept}/tokenizer/tokenizer.json` };
     await partition({ run: priced, sources: { flags: { ...flags, ...named } }, gpu });
     await Deno.rename(first, `${folder}/elsewhere`);
-    const { stages, unseen } = await statusOf(priced);
+    const { stages, unseen } = await readStatus(priced);
     assertMatch(wordText(unseen!), /^Cannot use .* of a tree as it must be a run: ".*first" is none$/);
     const made = stages.filter(({ partition }) => partition);
     assert(made.every(({ state }) => state === "up to date"), JSON.stringify(made));

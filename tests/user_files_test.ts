@@ -11,11 +11,11 @@ import {
 } from "./tasks/support.ts";
 
 /** Lists everything below a folder: files with their text, links with where they lead, folders. */
-async function treeOf(folder: string, under = ""): Promise<Record<string, string>> {
+async function openTree(folder: string, under = ""): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${folder}/${under}`)) {
     const path = `${under}${name}`;
-    if (isDirectory) Object.assign(found, { [path]: "folder" }, await treeOf(folder, `${path}/`));
+    if (isDirectory) Object.assign(found, { [path]: "folder" }, await openTree(folder, `${path}/`));
     else {found[path] = isSymlink
         ? Deno.readLinkSync(`${folder}/${path}`)
         : Deno.readTextFileSync(`${folder}/${path}`);}
@@ -64,11 +64,11 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
     for (const [i, fill] of make.entries()) {
       await Deno.mkdir(home);
       fill(home);
-      const before = await treeOf(home);
+      const before = await openTree(home);
       for (const [name, ...flags] of [["partition"], ...i === 0 ? others : []]) {
         const { code, err } = await taskHere(name, ["--run", home, ...flags]);
         assertEquals(code, 2, err);
-        assertEquals(await treeOf(home), before, err);
+        assertEquals(await openTree(home), before, err);
       }
       await Deno.remove(home, { recursive: true });
     }
@@ -79,7 +79,7 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     await Deno.mkdir(`${folder}/away/expert-00`, { recursive: true });
     const names = "x.partial train-00000.arrow expert-00/train-00000.arrow step-00000001.safetensors";
     for (const name of names.split(" ")) await Deno.writeTextFile(`${folder}/away/${name}`, "mine");
-    const away = await treeOf(`${folder}/away`);
+    const away = await openTree(`${folder}/away`);
     const { run, docs } = await smallRunAt(`${folder}/run`);
     const args = ["--run", run, "--input", docs, ...SMALL];
     const brief =
@@ -87,13 +87,13 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     const tiny = ["--run", run, ...brief.split(" "), "--checkpoint-every", "1"];
     assertEquals((await taskHere("train-expert", tiny)).code, 0);
     const placed = litter(run, `${folder}/away`, MINE);
-    const all = await treeOf(run);
+    const all = await openTree(run);
     const mine = Object.entries(all).filter(([path]) => placed.includes(`${run}/${path}`));
     assert(mine.length === placed.length && mine.length > 100, `${mine.length} of ${placed.length}`);
     const check = async (what: string) => {
-      const now = await treeOf(run);
+      const now = await openTree(run);
       assertEquals(mine.filter(([path, text]) => now[path] !== text), [], what);
-      assertEquals(await treeOf(`${folder}/away`), away, what);
+      assertEquals(await openTree(`${folder}/away`), away, what);
     };
 
     const child = taskCommand("partition", [...args, "--force", "--experts", "3"], {
@@ -136,11 +136,11 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
       else await Deno.writeTextFile(`${folder}/mine/it`, "mine");
       await Deno.remove(`${run}/${path}`).catch(() => {});
       await Deno.symlink(`${folder}/mine/it`, `${run}/${path}`);
-      const before = await treeOf(`${folder}/mine`);
+      const before = await openTree(`${folder}/mine`);
       const { code, err } = await taskHere("partition", [...args, "--force"]);
       assertEquals(code, 2, `${path}: ${err}`);
       assertStringIncludes(err, `${path}" as it must not lead elsewhere: it is a symbolic link`);
-      assertEquals(await treeOf(`${folder}/mine`), before);
+      assertEquals(await openTree(`${folder}/mine`), before);
       await Deno.remove(`${run}/${path}`);
       if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
       if (isFolder) await Deno.rename(`${folder}/mine/it`, `${run}/${path}`);
@@ -180,12 +180,12 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
       ["zero-shot", ["--run", run], run],
       ["zero-shot", ["--run", run], `${run}/dense`],
     ];
-    const before = await treeOf(folder);
+    const before = await openTree(folder);
     for (const [name, args, output] of cases) {
       const { code, err } = await taskHere(name, [...args, "--output", output]);
       assertEquals(code, 2, `${name}: ${err}`);
       assertMatch(err, /^error: Cannot write ".+" as it must not .*; choose another --output\n$/);
-      assertEquals(await treeOf(folder), before, name);
+      assertEquals(await openTree(folder), before, name);
     }
     for (const page of [`${run}/report.html`, `${folder}/page.html`]) {
       const { code, err } = await taskHere("report", ["--run", run, "--samples", "0", "--output", page]);

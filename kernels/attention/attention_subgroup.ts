@@ -54,7 +54,7 @@ function sharedLines({ columns, block }: HeadShape) {
     /** Columns between two stores into a spare element of every array: see FENCE in matmul_subgroup.ts. */
     fence: Math.max(1, Math.floor(64 / keys)),
     /** Place of a column of a lane's key in the array of its component. */
-    placeOf: (column: number, key: number) => (column >> 2) * keys + key,
+    resolvePlace: (column: number, key: number) => (column >> 2) * keys + key,
     own,
     vec4At,
     /** The lane's vec4 of a part of the query's row. */
@@ -94,7 +94,7 @@ function sharedLines({ columns, block }: HeadShape) {
 /** Returns the WGSL of the forward pass. */
 export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered((shape: HeadShape) => {
   const { columns } = shape;
-  const { keys, parts, constants, values, fence, placeOf, own, rowOf, ...lines } = sharedLines(shape);
+  const { keys, parts, constants, values, fence, resolvePlace, own, rowOf, ...lines } = sharedLines(shape);
   return compose(forwardCode, {
     panel_arrays: `${keyArrays("key", values + 1)}\n${lines.rowArrays("value_row")}`,
     fill_keys: unroll(4, (r) => `key_${r}[i * ${keys}u + c] = x[${r}];`, " "),
@@ -108,7 +108,7 @@ export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered
       unroll(columns, (column) => {
         const products = unroll(
           keys,
-          (key) => `score${key} += x * key_${column & 3}[${placeOf(column, key)}];`,
+          (key) => `score${key} += x * key_${column & 3}[${resolvePlace(column, key)}];`,
           " ",
         );
         const stores = () => unroll(4, (r) => ` key_${r}[${values}] = score${r % keys};`, "");
@@ -159,7 +159,7 @@ const writePanels = (keys: number, values: number, keyRows: string) => ({
 export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean }) => string = remembered(
   (shape: HeadShape & { merged: boolean }) => {
     const { columns, merged } = shape;
-    const { keys, parts, constants, values, fence, placeOf, own, rowOf, vec4At, ...lines } = sharedLines(
+    const { keys, parts, constants, values, fence, resolvePlace, own, rowOf, vec4At, ...lines } = sharedLines(
       shape,
     );
     const gradient = (part: number) =>
@@ -196,7 +196,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
         "\n" +
         unroll(columns, (column) => {
           const products = unroll(keys, (key) => {
-            const place = `${column & 3}[${placeOf(column, key)}]`;
+            const place = `${column & 3}[${resolvePlace(column, key)}]`;
             return `score${key} += x * key_${place}; gain${key} += y * value_${place};`;
           }, " ");
           const stores = () =>
@@ -215,7 +215,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
       ),
       add_to_keys_and_values: unroll(columns, (column) => {
         const products = unroll(keys, (key) => {
-          const place = `${column & 3}[${placeOf(column, key)}]`;
+          const place = `${column & 3}[${resolvePlace(column, key)}]`;
           return `key_sum_${place} += slope${key} * x; value_sum_${place} += weight${key} * y;`;
         }, " ");
         return `{ ${factors(column)} ${products} }`;

@@ -4,7 +4,7 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { heldOutTokens, type RunRecord } from "../report/read.ts";
 import { shortHash } from "../run/files.ts";
-import { namesOf } from "../settings/configuration.ts";
+import { listNames } from "../settings/configuration.ts";
 import { findTextSeed, TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 
@@ -38,7 +38,11 @@ export async function sharedHeldOut(runs: readonly NamedRun[]): Promise<HeldOut 
 }
 
 /** Settings that decide which text is held out, and how it is cut. */
-const SETTINGS = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequences"), "textSeed"] as const;
+const SETTINGS = [
+  ...listNames(TEXT, "textSeed"),
+  ...listNames(TOKENS, "shardSequences"),
+  "textSeed",
+] as const;
 
 function differs(former: RunRecord, latter: RunRecord): InputError {
   const [own, other] = [former, latter].map(({ config: { configuration } }) => ({

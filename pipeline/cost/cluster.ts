@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { passesOf, widthsOf } from "../partition/tree/branches.ts";
+import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { tokenArray } from "../rows/columns.ts";
 import { denseStepBytes } from "./communication.ts";
 import { forwardFlops, slowedFlops, trainingFlops } from "./flops.ts";
@@ -103,7 +103,7 @@ export function planCluster(configuration: Configuration, options: ClusterOption
 
 /** Counts the bytes of all scores of a round. */
 const exchangedBytes = ({ roundSequences, ...of }: Configuration) =>
-  widthsOf(of).reduce((sum, routers) => sum + 4 * roundSequences * routers * routers, 0);
+  listWidths(of).reduce((sum, routers) => sum + 4 * roundSequences * routers * routers, 0);
 
 /** What a stage takes: processes at most; seconds of one, were it alone; bytes read, written, and of these kept; entries of a folder. */
 type StageRow = [
@@ -122,7 +122,7 @@ function countStages(
 ): ClusterStage[] {
   const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences } =
     configuration;
-  const { router, expert } = modelShapes(configuration), passes = passesOf(configuration);
+  const { router, expert } = modelShapes(configuration), passes = countPasses(configuration);
   const [tokenized, scores] = [tokenBytes(configuration, sequences), scoreBytes(passes, sequences)];
   const [weights, exchanged] = [4 * parameterCount(expert), exchangedBytes(configuration)];
   const routerBytes = 4 * parameterCount(router) * experts;
@@ -192,7 +192,7 @@ export function roundFlops(configuration: Configuration): number {
   const flops = (routers: number) =>
     routers * roundSequences * routers * forwardFlops(router, 1, prefix) +
     routers * steps * trainingFlops(router, routerBatch, prefix);
-  return widthsOf(configuration).reduce((sum, routers) => sum + flops(routers), 0);
+  return listWidths(configuration).reduce((sum, routers) => sum + flops(routers), 0);
 }
 
 /** Estimates the bytes of all routers' activations. */

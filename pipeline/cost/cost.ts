@@ -7,7 +7,7 @@
 
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { type Configuration, listNames } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import {
   answeringSizes,
@@ -19,7 +19,7 @@ import {
   trainingMemory,
 } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { passesOf, widthsOf } from "../partition/tree/branches.ts";
+import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { switchShape } from "../model/shapes.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -152,7 +152,7 @@ export function secondsOn(device: CostDevice, flops: number, model: ModelConfig)
   return slowedFlops(flops, model, adapterKind(device)) / (device.flops * device.utilisation);
 }
 
-/** What {@link costOf} takes apart from a configuration. */
+/** What {@link computeCost} takes apart from a configuration. */
 export interface CostOptions extends CostDevice {
   /**
    * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new sequences.
@@ -172,7 +172,7 @@ export interface CostOptions extends CostDevice {
  * Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go
  * together.
  */
-export function costOf(configuration: Configuration, options: CostOptions): Cost {
+export function computeCost(configuration: Configuration, options: CostOptions): Cost {
   const { corpus, flops: peak, utilisation, name, adopted = [], routers: others } = options;
   const mixture = mixtureShape(configuration, corpus, others);
   const { router, expert, experts, routers, batch } = mixture;
@@ -242,7 +242,7 @@ function memoryCost(
 ): Cost["memory"] {
   const kind = adapterKind(device);
   const { dtype } = configuration;
-  const together = Math.min(models, Math.max(...widthsOf(configuration))); // a tree trains one branch after another
+  const together = Math.min(models, Math.max(...listWidths(configuration))); // a tree trains one branch after another
   const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
   const training = (model: ModelConfig, sequences = batch) =>
     trainingMemory(model, { batch: sequences, ...sizes });
@@ -261,12 +261,12 @@ function memoryCost(
     switch: training(tokenwise, batch * experts),
     inference: inferenceMemory(expert, answer),
     switchInference: inferenceMemory(tokenwise, answer),
-    routing: routingMemory(router, { prefix, models: Math.min(models, passesOf(configuration)), kind }),
+    routing: routingMemory(router, { prefix, models: Math.min(models, countPasses(configuration)), kind }),
   };
 }
 
 /** The settings that the number of sequences depends on, apart from the seed of the text. */
-const SEQUENCES = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequences")];
+const SEQUENCES = [...listNames(TEXT, "textSeed"), ...listNames(TOKENS, "shardSequences")];
 
 /** What {@link readCost} takes. */
 export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted" | "routers"> {
@@ -282,7 +282,7 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted" 
  */
 export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
   const count = async (configuration: Configuration, more: Partial<CostOptions> = {}) =>
-    costOf(configuration, { ...options, ...more, routers: await readRouters(configuration, run) });
+    computeCost(configuration, { ...options, ...more, routers: await readRouters(configuration, run) });
   if (run === "") return await count(resolveConfiguration(sources));
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {

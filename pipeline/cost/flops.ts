@@ -6,7 +6,7 @@
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { layerOf } from "../model/sublayers/layer.ts";
+import { chooseSublayers } from "../model/sublayers/layer.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
 export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {
@@ -17,7 +17,7 @@ export function forwardFlops(model: ModelConfig, sequences: number, length: numb
 
 /** Counts the FLOPs of the part of a forward pass that recomputation repeats. */
 export function layersFlops(model: ModelConfig, sequences: number, length: number): number {
-  const ofLayer = layerOf(model).map((sublayer) => sublayer.flops(model, sequences, length));
+  const ofLayer = chooseSublayers(model).map((sublayer) => sublayer.flops(model, sequences, length));
   return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
 }
 

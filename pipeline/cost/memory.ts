@@ -11,7 +11,7 @@ import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
-import { layerOf } from "../model/sublayers/layer.ts";
+import { chooseSublayers } from "../model/sublayers/layer.ts";
 import {
   type ActivationOptions,
   createActivations,
@@ -157,7 +157,7 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
   const bank = planBanks(model, { models, batch, length }, pass);
   const { shape, held, weights, transposed } = bank;
   const sizes = { shape, mode: "decode", dtype, slots: batch, positions: capacity, sums: true } as const;
-  const kept = layerOf(model).flatMap((sublayer) =>
+  const kept = chooseSublayers(model).flatMap((sublayer) =>
     Object.values(sublayer.buffers(model, sizes).cache ?? {})
   );
   const cache = model.layers * sum(kept.map(({ values, storage }) => values * bytesPerValue(storage)));

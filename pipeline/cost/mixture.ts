@@ -9,8 +9,8 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routerFolder } from "../checkpoints/routers.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import { holdsPartitioner, kindOf, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
-import { passesOf, widthsOf } from "../partition/tree/branches.ts";
+import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { MixtureShape } from "./flops.ts";
@@ -56,11 +56,13 @@ export function mixtureShape(
 ): MixtureShape {
   const shape = findShape(configuration);
   const { experts, prefix, batch, routerBatch } = shape;
-  const widths = widthsOf(configuration), passes = passesOf(configuration);
+  const widths = listWidths(configuration), passes = countPasses(configuration);
   // Each part is assumed to hold one E-th of the corpus.
   const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
   const isTrained = configuration.routers === "";
-  const hasModels = isTrained ? kindOf(configuration).models === true : !others || others.shape !== undefined;
+  const hasModels = isTrained
+    ? findKind(configuration).models === true
+    : !others || others.shape !== undefined;
   const rounds = isTrained && hasModels ? configuration.rounds : 0;
   return {
     ...shape,

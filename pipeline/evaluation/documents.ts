@@ -5,7 +5,7 @@
  * @module
  */
 
-import { columnNames, columnOf, readArrow, toTable, writeArrowFile } from "../rows/arrow.ts";
+import { columnNames, needColumn, readArrow, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { doubles, integers, strings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
 import { type FileRecord, unreadable } from "../run/files.ts";
@@ -61,7 +61,7 @@ export async function readDocumentScores(path: string): Promise<DocumentScores> 
   if (!batch || others.length > 0) {
     throw unreadable(path, "it must hold one batch of documents", `it holds ${batch ? "more" : "none"}`);
   }
-  const column = (name: string) => columnOf(batch, name);
+  const column = (name: string) => needColumn(batch, name);
   const there = columnNames(batch);
   const ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
   const counts = {

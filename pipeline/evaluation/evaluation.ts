@@ -180,7 +180,7 @@ export function atPrefix<Row extends { prefix: number }>(
 }
 
 /** Gives a gain in positive numbers: by how much a perplexity is lower or higher, with the ends of that interval. */
-export function sideOf(
+export function asPositive(
   { percent, low, high }: Lower,
 ): { side: "lower" | "higher"; by: number; from: number; to: number } {
   return percent < 0
@@ -194,7 +194,7 @@ export const isEqual = ({ low, high }: Pick<Lower, "low" | "high">): boolean => 
 /** Writes by how much a perplexity is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]", or "equal". */
 export function gainText(gain: Lower): string {
   if (isEqual(gain)) return "equal";
-  const { side, by, from, to } = sideOf(gain);
+  const { side, by, from, to } = asPositive(gain);
   return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
 }
 

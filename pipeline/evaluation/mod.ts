@@ -16,7 +16,7 @@ export * from "./choices/tasks.ts";
 export { type DocumentScores, readDocumentScores, type SomeFigures } from "./documents.ts";
 export * from "./evaluate.ts";
 export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
-export { type Lower, type PrefixScore, type Score, SHOWN_WAYS, sideOf, type Way } from "./evaluation.ts";
+export { asPositive, type Lower, type PrefixScore, type Score, SHOWN_WAYS, type Way } from "./evaluation.ts";
 export { type FallbackOptions } from "./margins.ts";
 export { type MixOptions } from "./mix.ts";
 export * from "./model_pass.ts";

@@ -49,18 +49,18 @@ const scratchPath = (run: string, name: string, key: string): string =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
 /** Lists the folders in `folder` that belong to a node. */
-async function foldersOf(folder: string, name: string): Promise<string[]> {
+async function listOwnFolders(folder: string, name: string): Promise<string[]> {
   const own = (await listEntries(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
   return own.map((entry) => `${folder}/${entry.name}`);
 }
 
 /** Lists the folders of a node's checkpoints, under whatever keys. */
 export const listScratches = (run: string, name: string): Promise<string[]> =>
-  foldersOf(`${run}/${SCRATCH}`, name);
+  listOwnFolders(`${run}/${SCRATCH}`, name);
 
 /** Lists the folders in which processes make a node, or were making it. */
 export const listPartials = (run: string, name: string): Promise<string[]> =>
-  foldersOf(`${run}/${PARTIAL}`, name);
+  listOwnFolders(`${run}/${PARTIAL}`, name);
 
 /** Names a new folder in which a node, or a link, is made. */
 const newPartial = (run: string, name: string, more = "") =>

@@ -44,11 +44,11 @@ export interface Lock {
 /** Takes the lock of a node, or returns the process that holds it. */
 export type TakeLock = (run: string, node: string, task: string) => Promise<Lock | Owner>;
 
-const pathOf = (run: string, node: string) => `${run}/${LOCKS}/${node.replaceAll("/", "~")}`;
+const namePath = (run: string, node: string) => `${run}/${LOCKS}/${node.replaceAll("/", "~")}`;
 
 /** Takes the lock of a node, or returns the process that holds it. */
 export async function takeLock(run: string, node: string, task: string): Promise<Lock | Owner> {
-  const path = pathOf(run, node);
+  const path = namePath(run, node);
   const file = await writing(path, async () => {
     await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
     return await Deno.open(path, { read: true, write: true, create: true });
@@ -103,7 +103,7 @@ export async function listOwners(run: string): Promise<Owner[]> {
 
 /** Removes the lock files of processes that are gone. */
 export async function removeDeadLocks(run: string): Promise<void> {
-  const alive = new Set((await listOwners(run)).map(({ node }) => pathOf(run, node)));
+  const alive = new Set((await listOwners(run)).map(({ node }) => namePath(run, node)));
   for (const { name } of await listEntries(`${run}/${LOCKS}`)) {
     const path = `${run}/${LOCKS}/${name}`;
     if (!alive.has(path)) await removeIfThere(path); // whoever has just opened it does the same work as another one at worst
@@ -117,7 +117,7 @@ async function livingOwner(
   file: Deno.FsFile,
   exclusive: boolean,
 ): Promise<Owner | undefined> {
-  const path = pathOf(run, node);
+  const path = namePath(run, node);
   const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
   const record = parse(await Deno.readTextFile(path).catch(() => ""));
   if (isFree === false) return record ?? { node, pid: 0, host: "", since: "", task: "" };

@@ -33,5 +33,5 @@ export function expertFolder(expert: number, experts: number): string {
 }
 
 /** Names the node of an expert's part. */
-export const partOf = (expert: number, experts: number): string =>
+export const partNode = (expert: number, experts: number): string =>
   `partition/${expertFolder(expert, experts)}`;

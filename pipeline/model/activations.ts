@@ -15,7 +15,7 @@ import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type ModelConfig, parameterSpecs } from "./shape.ts";
-import { layerOf, listSublayers } from "./sublayers/layer.ts";
+import { chooseSublayers, listSublayers } from "./sublayers/layer.ts";
 import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**
@@ -58,7 +58,7 @@ interface Bound {
 export function largestActivation(config: ModelConfig, { batch, length }: BatchShape): Bound {
   const shape = { models: 1, batch, length };
   const most = { mode: "train", dtype: "f32", slots: batch, positions: length, sums: true } as const;
-  const tensors = layerOf(config).flatMap((sublayer) => {
+  const tensors = chooseSublayers(config).flatMap((sublayer) => {
     const { layer, cache, scratch } = sublayer.buffers(config, { shape, ...most });
     return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]): Bound => {
       return { name: `activations "${name}" of ${sublayer.name}`, values };
@@ -166,7 +166,7 @@ export function createActivations(
     slots,
   });
   // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two take turns.
-  const turns = training ? layerOf(config).length : 2;
+  const turns = training ? chooseSublayers(config).length : 2;
   const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
     const turn = place % turns;
     return stream(training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
@@ -236,7 +236,7 @@ function sublayerBuffers(
   { training, recompute, capacity, gathered, dtype = "f32", sums = true }: ActivationOptions,
   { mode, slots }: { mode: Mode; slots: number },
 ): Record<string, GpuBuffer>[] {
-  const layer = layerOf(config);
+  const layer = chooseSublayers(config);
   const keeps = training && !recompute;
   const positions = capacity ?? (gathered ?? shape).length;
   const sizes = layer.map((own) =>
@@ -268,7 +268,7 @@ function scratchOfSums(
   kind: AdapterKind,
 ): { columns: number; products: number } {
   const { vocabulary, hidden } = config;
-  const weights = layerOf(config).flatMap((sublayer) => sublayer.parameters(config, ""));
+  const weights = chooseSublayers(config).flatMap((sublayer) => sublayer.parameters(config, ""));
   const columns = [
     layerNormScratch({ models, rows: batch * length, columns: hidden }),
     ...weights.map(({ shape: [outputs], stack = 1 }) =>

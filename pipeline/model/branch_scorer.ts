@@ -149,12 +149,12 @@ export function createBranchScorer(
     async score(texts, signal) {
       for (const text of texts) checkTokens(text, longest, vocabulary);
       const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
-      for (const pass of passesOf(texts, room, longest)) {
+      for (const pass of cutPasses(texts, room, longest)) {
         signal?.throwIfAborted();
         const rows = await run(texts, pass);
         for (const { text, continuation, first } of pass.placed) {
           const own = texts[text].continuations[continuation];
-          scores[text][continuation] = scoreOf(
+          scores[text][continuation] = findScore(
             own,
             rows.map((values) => values.subarray(first, first + own.length)),
           );
@@ -167,7 +167,7 @@ export function createBranchScorer(
 }
 
 /** Gives the score of a continuation from NLLs, likeliest tokens and their NLLs of its rows. */
-function scoreOf(own: Uint32Array, [nll, ids, least]: Float32Array[]): ContinuationScore {
+function findScore(own: Uint32Array, [nll, ids, least]: Float32Array[]): ContinuationScore {
   const likeliest = Uint32Array.from(ids);
   return {
     logProbability: nll.map((value) => 0 - value),
@@ -217,10 +217,10 @@ interface BranchPass {
  * Puts continuations into passes of at most `room` rows and `room` tokens of sequences. Continuations of one
  * text lie side by side, and short texts come together, so that sequences have little padding.
  */
-function* passesOf(texts: readonly Branching[], room: number, longest: number): Generator<BranchPass> {
-  const tokensOf = ({ context, continuations }: Branching) =>
+function* cutPasses(texts: readonly Branching[], room: number, longest: number): Generator<BranchPass> {
+  const tokensNode = ({ context, continuations }: Branching) =>
     context.length - 1 + continuations.reduce((most, { length }) => Math.max(most, length), 0);
-  const order = [...texts.keys()].sort((a, b) => tokensOf(texts[a]) - tokensOf(texts[b]) || a - b);
+  const order = [...texts.keys()].sort((a, b) => tokensNode(texts[a]) - tokensNode(texts[b]) || a - b);
   let pass: BranchPass = { placed: [], predicting: 0, shared: 0, length: 0 };
   for (const text of order) {
     const { context, continuations } = texts[text];

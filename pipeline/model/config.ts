@@ -60,6 +60,6 @@ export function wholeShape({ shape, stack }: Pick<ParameterSpec, "shape" | "stac
 }
 
 /** Counts the values of a tensor. */
-export function valuesOf(spec: Pick<ParameterSpec, "shape" | "stack">): number {
+export function countValues(spec: Pick<ParameterSpec, "shape" | "stack">): number {
   return wholeShape(spec).reduce((product, size) => product * size);
 }

@@ -8,7 +8,7 @@ import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
-import { type ModelConfig, type ParameterSpec, parameterSpecs, valuesOf } from "./shape.ts";
+import { countValues, type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
 import { listSublayers } from "./sublayers/layer.ts";
 import type { Parameter } from "./sublayers/sublayer.ts";
 
@@ -23,7 +23,7 @@ export function initialWeights(config: ModelConfig, seed: number): Weights {
   return new Map(
     parameterSpecs(config).map((spec) => {
       const { name, initial } = spec;
-      const size = valuesOf(spec);
+      const size = countValues(spec);
       if (initial === "zeros") return [name, new Float32Array(size)];
       if (initial === "ones") return [name, new Float32Array(size).fill(1)];
       const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);

@@ -4,11 +4,17 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { type ModelConfig, type ParameterSpec, valuesOf } from "./config.ts";
-import { layerOf, listSublayers } from "./sublayers/layer.ts";
+import { countValues, type ModelConfig, type ParameterSpec } from "./config.ts";
+import { chooseSublayers, listSublayers } from "./sublayers/layer.ts";
 import { normParameters } from "./sublayers/parts.ts";
 
-export { type ModelConfig, type ParameterSpec, type SwitchConfig, valuesOf, wholeShape } from "./config.ts";
+export {
+  countValues,
+  type ModelConfig,
+  type ParameterSpec,
+  type SwitchConfig,
+  wholeShape,
+} from "./config.ts";
 export { ROTARY_BASE } from "./sublayers/attention.ts";
 export { MLP_EXPANSION } from "./sublayers/mlp.ts";
 export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";
@@ -37,7 +43,7 @@ export function validateModelConfig(config: ModelConfig, what = "a model"): void
       `Cannot build ${what} as hidden / heads must be even for rotary positions: hidden is ${hidden}, heads is ${heads}`,
     );
   }
-  for (const sublayer of layerOf(config, what)) sublayer.validate?.(config, what);
+  for (const sublayer of chooseSublayers(config, what)) sublayer.validate?.(config, what);
 }
 
 /** The tensor of the embedding. */
@@ -64,5 +70,5 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
 
 /** Counts the weights of a model, biases and LayerNorm parameters among them. */
 export function parameterCount(config: ModelConfig): number {
-  return parameterSpecs(config).reduce((sum, spec) => sum + valuesOf(spec), 0);
+  return parameterSpecs(config).reduce((sum, spec) => sum + countValues(spec), 0);
 }

@@ -16,7 +16,7 @@ import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { type Bank, findParameter } from "./parameters.ts";
 import { EMBEDDING, headName } from "./shape.ts";
-import { layerOf, listSublayers } from "./sublayers/layer.ts";
+import { chooseSublayers, listSublayers } from "./sublayers/layer.ts";
 import { describeMatrix, norm, normBackward } from "./sublayers/parts.ts";
 import type { Mode, Pass, Sublayer } from "./sublayers/sublayer.ts";
 import { type Activations, listReports, passMode } from "./activations.ts";
@@ -204,7 +204,7 @@ export function planBackward(
     add: false,
   });
   while (passes.length > 0) {
-    const layer = passes.splice(-layerOf(context.config).length);
+    const layer = passes.splice(-chooseSublayers(context.config).length);
     if (acts.recompute) {
       // The output of the last sublayer is still there: it is the input of the next layer.
       layer.forEach(({ sublayer, pass }, i) => {

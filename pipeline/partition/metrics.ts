@@ -11,11 +11,11 @@ export function normalizedMutualInformation(
   a: ArrayLike<number | string>,
   b: ArrayLike<number | string>,
 ): number {
-  const [rowOf, columnOf] = [a, b].map((labels) =>
+  const [rowOf, needColumn] = [a, b].map((labels) =>
     new Map([...new Set(Array.from(labels))].map((label, index) => [label, index]))
   );
-  const table = Array.from(rowOf, () => new Array<number>(columnOf.size).fill(0));
-  for (let i = 0; i < a.length; i++) table[rowOf.get(a[i])!][columnOf.get(b[i])!]++;
+  const table = Array.from(rowOf, () => new Array<number>(needColumn.size).fill(0));
+  for (let i = 0; i < a.length; i++) table[rowOf.get(a[i])!][needColumn.get(b[i])!]++;
   return informationOfTable(table);
 }
 

@@ -6,7 +6,7 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, isMissing } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { namesOf } from "../settings/configuration.ts";
+import { listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import { readDescription } from "./folder.ts";
 import type { Identity, OpenOptions, Partitioner, PartitionerKind, PartitionerWork } from "./partitioner.ts";
@@ -36,7 +36,7 @@ const em = loaded({
     ...["experts", "prefix", "prefixLengths", "rounds", "roundSequences", "seed"] as const,
     ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
     ...["start", "fixed", "partitionerSample"] as const,
-    ...namesOf(OPTIMISER),
+    ...listNames(OPTIMISER),
   ],
   revision: 1,
 }, async () => (await import("./em/partitioner.ts")).em);
@@ -78,7 +78,7 @@ export const PARTITIONERS: Map<string, PartitionerKind> = new Map(
 );
 
 /** Finds the kind of partitioner that settings name, among those that can split text. */
-export function kindOf({ partitioner }: Pick<Configuration, "partitioner">): PartitionerKind {
+export function findKind({ partitioner }: Pick<Configuration, "partitioner">): PartitionerKind {
   const kind = PARTITIONERS.get(partitioner);
   if (kind?.splits) return kind;
   throw new InputError(
@@ -90,7 +90,7 @@ export function kindOf({ partitioner }: Pick<Configuration, "partitioner">): Par
 
 /** Whether models route: the settings' own, or those of another run, which are taken for models until they are read. */
 export function hasRouters(settings: Pick<Configuration, "partitioner" | "routers">): boolean {
-  return settings.routers !== "" || kindOf(settings).models === true;
+  return settings.routers !== "" || findKind(settings).models === true;
 }
 
 /** Opens a folder's partitioner; `device` opens the GPU where it needs one. Throws an `InputError` where none of a known kind is there. */

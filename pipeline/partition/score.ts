@@ -5,7 +5,7 @@
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { checkLineage, FORMAT, readLineage } from "../rows/lineage.ts";
-import { checkTokens, fromBatch, originOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { checkTokens, findOrigin, fromBatch, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import type { Columns } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { concatColumns } from "../rows/columns.ts";
@@ -87,7 +87,7 @@ async function* scored(
   };
 
   for await (const batch of source) {
-    const where = originOf(batch);
+    const where = findOrigin(batch);
     checkLineage(batch, { tokenizer, vocabulary }, "the partitioner");
     const { nll: _nll, expert: _expert, ...columns } = fromBatch(batch, where, ["tokens"]);
     const length = columns.tokens!.length / columns.rows; // NaN without rows

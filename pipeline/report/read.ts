@@ -14,7 +14,7 @@ import {
   ALL_TEST,
   EVALUATION,
   PARTITIONER,
-  partOf,
+  partNode,
   SEQUENCES,
   TOKENIZER,
   ZERO_SHOT,
@@ -22,7 +22,7 @@ import {
 import { expertNames } from "../stages/names.ts";
 import { overlapState, readOverlap } from "../stages/overlap.ts";
 import { type ExpertPart, onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
-import { remedyOf } from "../stages/remedy.ts";
+import { findRemedy } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
 import { TRAIN_RESULT } from "../stages/training_result.ts";
@@ -37,8 +37,8 @@ import { checkRunFolder, exists, listEntries, withRemedy } from "../run/files.ts
 import { printable } from "../run/printable.ts";
 import { conform } from "../run/schema.ts";
 import { readTimes, secondsByNode } from "../run/timing.ts";
-import { lineageOf } from "../stages/lineage.ts";
-import { lacksOf, statusOf } from "../stages/status.ts";
+import { readLineageSteps } from "../stages/lineage.ts";
+import { listLacks, readStatus } from "../stages/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
 import { METRICS, readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
@@ -97,7 +97,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const read = async <T>(path: string, reader: (path: string) => Promise<T>): Promise<T | null> => {
     if (!await exists(`${run}/${path}`)) return null;
     return await reader(`${run}/${path}`).catch(async (error) =>
-      withRemedy(await remedyOf(run, path, config.configuration))(error)
+      withRemedy(await findRemedy(run, path, config.configuration))(error)
     );
   };
   const nodes = await readNodes(run);
@@ -118,7 +118,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );
-  const status = await statusOf(run);
+  const status = await readStatus(run);
   const path = resolve(run), inside = relative(Deno.cwd(), path);
   const partition = joinParts(nodes, config.configuration.experts);
   const switched = nodes.get("switch");
@@ -131,8 +131,8 @@ export async function readRun(run: string, { doing = "report on", names = true }
     text, // what it came to in tokens
     routes: await routesByPrefix(run), // else the true labels of held-out text choose the experts
     alone: status.parts, // experts whose parts lie here without their run
-    lineage: await lineageOf(run), // the runs that it derives from
-    lacks: lacksOf(status.stages), // what is not up to date
+    lineage: await readLineageSteps(run), // the runs that it derives from
+    lacks: listLacks(status.stages), // what is not up to date
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
     folders: await summarizeFolders(run, nodes, spentOn),
     rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??
@@ -162,7 +162,7 @@ async function readNodes(run: string): Promise<Map<string, Manifest>> {
 
 /** Puts the parts of all experts together; null where one is not there. */
 function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number): PartitionRecord | null {
-  const names = Array.from({ length: experts }, (_, expert) => partOf(expert, experts));
+  const names = Array.from({ length: experts }, (_, expert) => partNode(expert, experts));
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
   const { settings, result } = nodes.get(parts[0].assignments[0]) ?? {};

@@ -3,7 +3,7 @@
 import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { wordText } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
-import { isEqual, sideOf } from "../evaluation/evaluation.ts";
+import { asPositive, isEqual } from "../evaluation/evaluation.ts";
 import { writePages } from "../graph/folder.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { writeAtomic } from "../run/files.ts";
@@ -120,7 +120,7 @@ function splitText({ config: { configuration: { routers, partitioner } } }: RunR
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
   const experts = partition?.experts ?? config.configuration.experts;
   const found: [string, string][] = (evaluation?.gains ?? []).map(({ baseline, ...gain }) => {
-    const { side, by } = sideOf(gain);
+    const { side, by } = asPositive(gain);
     const name = wayName(baseline, evaluation!.experts);
     return isEqual(gain)
       ? ["equal", `perplexities of the mixture and of ${name}`]

@@ -6,7 +6,7 @@
 
 import { paperPair, paperTable, type TableRow } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
-import { type Evaluation, type Gain, gainText, sideOf } from "../evaluation/evaluation.ts";
+import { asPositive, type Evaluation, type Gain, gainText } from "../evaluation/evaluation.ts";
 import { wayName } from "../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { Crossing } from "./crossing.ts";
@@ -36,7 +36,7 @@ export function judgeRun(outcome: RunOutcome, exchanges: Exchanges): Claim[] {
   const { scores, gains, experts } = evaluation;
   const against = (baseline: Baseline, claim: string): Claim[] =>
     gains.filter((gain) => gain.baseline === baseline).map((gain) => {
-      const { side, by, from, to } = sideOf(gain);
+      const { side, by, from, to } = asPositive(gain);
       const [before, after] = [scores[baseline]!, scores.mixture!].map((one) => one.perplexity.toFixed(2));
       const here = `${before} → ${after}: ${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
       return { claim, paper: paperOn(baseline, experts), here, holds: gain.low > 0 };

@@ -16,7 +16,7 @@ import {
   FIELD_NAMES,
   FIELDS,
   isDefault,
-  namesOf as settingsIn,
+  listNames as settingsIn,
 } from "../settings/configuration.ts";
 import { LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";

@@ -16,7 +16,7 @@ import { type Node, withNeeds } from "../graph/node.ts";
 import { evaluateNodes } from "../stages/evaluate.ts";
 import { STAGES } from "../stages/stages.ts";
 import { lookAtText, type Text } from "../stages/text.ts";
-import { tokensOf } from "../stages/tokenize.ts";
+import { tokensNode } from "../stages/tokenize.ts";
 import { trainNodes } from "../stages/train.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Grid, Known } from "./grid.ts";
@@ -155,7 +155,7 @@ export class Notes {
     const blocks = text.blocks ?? [{ name: "", id: 0, pieces: [], bytes: 0 }]; // its node says what the corpus is
     const hash = (nodes: readonly Node[]) =>
       sha256(canonical(nodes.map(({ name, revision, settings }) => ({ name, revision, settings }))));
-    const evaluation = await evaluateNodes({ configuration: c, tokens: blocks.map(tokensOf), models: [] });
+    const evaluation = await evaluateNodes({ configuration: c, tokens: blocks.map(tokensNode), models: [] });
     const of = { configuration: c, text, blocks };
     const parts = [];
     for (const stage of STAGES.values()) parts.push(...await stage.nodes?.(of) ?? []);

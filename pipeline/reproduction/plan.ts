@@ -9,9 +9,9 @@ import { narrowNotes } from "../cost/flops.ts";
 import {
   adapterKind,
   ASSUMED_GPU,
+  computeCost,
   type Cost,
   type CostDevice,
-  costOf,
   type CostTimes,
   PLAIN_DEVICE,
 } from "../cost/cost.ts";
@@ -231,7 +231,7 @@ class Planner extends StudyWalk {
 
   /** Adds a piece. Nobody waits for what is there. */
   #add(setup: Setup, piece: string, { done, holds, takes, after, gives }: Reported): void {
-    const { work, seconds: times } = this.#costOf(setup);
+    const { work, seconds: times } = this.#computeCost(setup);
     const [flops, seconds] = [takes(work), takes(times)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));
     const end = begin + timeLeft({ seconds, done });
@@ -239,10 +239,10 @@ class Planner extends StudyWalk {
     this.#ends.set(gives, end);
   }
 
-  #costOf(setup: Setup): Cost {
+  #computeCost(setup: Setup): Cost {
     const { device, options: { recompute, variants } } = this;
     const cost = this.#costs.get(setup.name) ??
-      costOf(this.grid.configuration(setup), { ...device, recompute, loss: variants?.loss });
+      computeCost(this.grid.configuration(setup), { ...device, recompute, loss: variants?.loss });
     this.#costs.set(setup.name, cost);
     return cost;
   }
@@ -281,7 +281,7 @@ class Planner extends StudyWalk {
     const search = (piece: string, rounds: number, trials: number) =>
       this.#add(setup, piece, {
         done: recipe in this.#before.searches,
-        holds: { ...experts, routers: this.#costOf(setup).memory.routers.total },
+        holds: { ...experts, routers: this.#computeCost(setup).memory.routers.total },
         takes: ({ routers, sharding, allExperts }) =>
           (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * this.#share * allExperts,
         ...{ after: [recipe], gives: recipe },
@@ -300,7 +300,7 @@ class Planner extends StudyWalk {
     const isRouted = this.#ends.has(scores); // another run's routers and scores are linked
     this.#add(setup, "partition", {
       done: await this.#isDone(setup, NAMES),
-      holds: isRouted ? {} : { routers: this.#costOf(setup).memory.routers.total },
+      holds: isRouted ? {} : { routers: this.#computeCost(setup).memory.routers.total },
       takes: ({ routers, sharding }) => isRouted ? 0 : routers + sharding,
       after: [scores, this.grid.routerRecipe(setup)],
       gives: split,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { atPrefix, type Gain, gainText, sideOf, type Way } from "../evaluation/evaluation.ts";
+import { asPositive, atPrefix, type Gain, gainText, type Way } from "../evaluation/evaluation.ts";
 import type { Table } from "../report/html.ts";
 import type { Outcome } from "./study.ts";
 
@@ -70,7 +70,7 @@ export const gains = <Row extends Outcome>(head: string, way: (row: Row) => Way)
   },
   figure: (row) => gainOver(row, way(row))?.percent,
   spread: (mean, deviation) => {
-    const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
+    const { side, by } = asPositive({ percent: mean, low: mean - deviation, high: mean + deviation });
     return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
   },
 });

@@ -23,7 +23,7 @@ import {
 import { joinBytes } from "./bytes.ts";
 import { type Columns, tokenArray } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
-import { originOf, readArrow } from "./ipc/read.ts";
+import { findOrigin, readArrow } from "./ipc/read.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, type Lineage, NAMES, pickIdentity, readLineage } from "./lineage.ts";
 
@@ -31,7 +31,7 @@ import { checkLineage, type Lineage, NAMES, pickIdentity, readLineage } from "./
 export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
-export { arrowBatches, type BatchRange, originOf, readArrow } from "./ipc/read.ts";
+export { arrowBatches, type BatchRange, findOrigin, readArrow } from "./ipc/read.ts";
 export { arrowBytes, shardName, writeArrowFile, type Written, type WrittenShard } from "./ipc/write.ts";
 
 /**
@@ -171,12 +171,12 @@ function utf8(strings: string[]): Data<Utf8> {
  */
 export function fromBatch(
   batch: RecordBatch,
-  where: string = originOf(batch),
+  where: string = findOrigin(batch),
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
   const rows = batch.numRows;
   const find = (name: string): Column | undefined => findColumn(batch, name, where);
-  const need = (name: string): Column => columnOf(batch, name, where);
+  const need = (name: string): Column => needColumn(batch, name, where);
   needed.forEach(need);
   const [document, source, tokens, begin] = ["document", "source", "tokens", "begin"].map(find);
   const [nll, expert] = ["nll", "expert"].map(find);
@@ -204,7 +204,7 @@ function findColumn(batch: RecordBatch, name: string, where: string): Column | u
 }
 
 /** Finds a column by its name. Throws an `InputError` where there is none. */
-export function columnOf(batch: RecordBatch, name: string, where: string = originOf(batch)): Column {
+export function needColumn(batch: RecordBatch, name: string, where: string = findOrigin(batch)): Column {
   const column = findColumn(batch, name, where);
   if (column) return column;
   const fact = `its columns are ${columnNames(batch).join(", ") || "none"}`;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Columns, fromBatch, originOf, type RecordBatch } from "./arrow.ts";
+import { type Columns, findOrigin, fromBatch, type RecordBatch } from "./arrow.ts";
 
 /** A place in a stream of batches. */
 export interface Cursor {
@@ -41,7 +41,7 @@ export async function fill(cursor: Cursor): Promise<boolean> {
 
 /** Reports where the next row stands, for messages: file, batch, and row in that batch. */
 export function nameCursor({ batch, row }: Cursor): string {
-  return `${batch === undefined ? "the stream" : originOf(batch)}, row ${row}`;
+  return `${batch === undefined ? "the stream" : findOrigin(batch)}, row ${row}`;
 }
 
 /** Stops reading and releases the stream. */

@@ -7,7 +7,7 @@
 import type { RecordBatch } from "apache-arrow/Arrow.dom";
 import { InputError } from "../../kernels/errors.ts";
 import { shortHash, unreadable } from "../run/files.ts";
-import { originOf } from "./ipc/read.ts";
+import { findOrigin } from "./ipc/read.ts";
 
 /** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
 export interface Lineage {
@@ -49,7 +49,7 @@ export const NAMES = [...TEXTS, ...NUMBERS];
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
 export function readLineage(batch: RecordBatch): Lineage | null {
-  const { metadata } = batch.schema, where = originOf(batch);
+  const { metadata } = batch.schema, where = findOrigin(batch);
   if (!metadata.has("smalltalk.format")) return null;
   const lineage: Lineage = { stage: "", format: FORMAT };
   for (const name of TEXTS) {
@@ -82,7 +82,7 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
     if (wanted === undefined || value === undefined || value === wanted) continue;
     const [former, latter] = [value, wanted].map((text) => shortHash(String(text)));
     throw new InputError(
-      `Cannot use ${originOf(batch)} with ${owner} as both must have the same ${name}: ` +
+      `Cannot use ${findOrigin(batch)} with ${owner} as both must have the same ${name}: ` +
         `${name} is ${former} in the former, ${latter} in the latter`,
       { remedy: name === "tokenizer" ? "make the former with the tokenizer.json of the latter" : undefined },
     );

@@ -10,7 +10,7 @@
 import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom";
 import { crc32 } from "node:zlib";
 import { openToRead, unreadable } from "../run/files.ts";
-import { checkLengths, checkTokens, columnOf, type Columns, type RecordBatch } from "./arrow.ts";
+import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
 import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
 import { checkNodes } from "./ipc/checks.ts";
 import { orUnreadable } from "./ipc/library.ts";
@@ -261,7 +261,7 @@ export class Rows implements Disposable {
         readAt(file, offset, end - offset)
       );
       const decoded = decode(batch.where, [batch.shard.schema, ...messages]);
-      this.#decoded = { batch, sources: strings(columnOf(decoded, "source")) };
+      this.#decoded = { batch, sources: strings(needColumn(decoded, "source")) };
     }
     return this.#decoded.sources[row];
   }
@@ -338,7 +338,7 @@ function findLayout(
   { path, empty }: Shard,
   name: Numeric,
 ): { item: (Int | Float) & { bitWidth: number }; width: number } {
-  const { type } = columnOf(empty, name, path).data;
+  const { type } = needColumn(empty, name, path).data;
   const isList = DataType.isFixedSizeList(type), mustBeList = name === "tokens" || name === "nll";
   const item: DataType = isList ? type.children[0].type : type;
   if (isList === mustBeList && (FLOATS.includes(name) ? DataType.isFloat(item) : DataType.isInt(item))) {

@@ -11,7 +11,7 @@ import { conform, isObject, readJson, readJsonIfThere } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
-import { valuesOf } from "../settings/field.ts";
+import { fillValues } from "../settings/field.ts";
 import { withLevels } from "../settings/partitioner.ts";
 
 /** Version of the layout. */
@@ -88,7 +88,7 @@ export async function readRunConfiguration(
         say`use that version, or choose another ${setting("run")}`,
       );
     }
-    const values = valuesOf(FIELDS, configuration);
+    const values = fillValues(FIELDS, configuration);
     if (!isSealed(object) && !edited) {
       throw refuse(
         say`it must be what the run wrote, by its checksum: ${await findEdit(run, configuration)}`,

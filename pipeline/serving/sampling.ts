@@ -4,7 +4,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { type Fields, integer, number, section, type Values, valuesOf } from "../settings/field.ts";
+import { type Fields, fillValues, integer, number, section, type Values } from "../settings/field.ts";
 
 /**
  * How many tokens are added, and how each is chosen.
@@ -46,7 +46,7 @@ export function resolveSampling(options: Partial<Values<typeof SAMPLING>>): Valu
 /** Gives the settings of a section that stand among other options. */
 export function settingsAmong<Table extends Fields>(table: Table, options: object): Values<Table> {
   const given = Object.entries(options).filter(([name, value]) => name in table && value !== undefined);
-  return valuesOf(table, Object.fromEntries(given));
+  return fillValues(table, Object.fromEntries(given));
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "./experts.ts";
-import { integer, readSomeValues, section, type Values, valuesOf } from "./field.ts";
+import { fillValues, integer, readSomeValues, section, type Values } from "./field.ts";
 import { PARTITIONER } from "./partitioner.ts";
 import { TEXT } from "./text.ts";
 import { TOKENS } from "./tokens.ts";
@@ -37,7 +37,7 @@ export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(FIELDS)
 
 /** Gives the default values: those of the preset `tiny`. */
 export function defaultConfiguration(): Configuration {
-  return valuesOf(FIELDS, {});
+  return fillValues(FIELDS, {});
 }
 
 /** Returns whether a value of a setting is its default. */
@@ -55,7 +55,7 @@ export function checkSettings(values: Partial<Configuration>): void {
 }
 
 /** Names the fields of a section, except some. */
-export function namesOf(
+export function listNames(
   section: Partial<Record<keyof Configuration, unknown>>,
   ...without: (keyof Configuration)[]
 ): (keyof Configuration)[] {

@@ -228,7 +228,10 @@ export function readSomeValues<Table extends Fields>(
  * Reads values as {@linkcode readSomeValues} does, and adds the defaults of the others, in the order of the
  * table.
  */
-export function valuesOf<Table extends Fields>(table: Table, values: Record<string, unknown>): Values<Table> {
+export function fillValues<Table extends Fields>(
+  table: Table,
+  values: Record<string, unknown>,
+): Values<Table> {
   const defaults = Object.entries(table).map(([name, field]) => [name, structuredClone(field.default)]);
   return { ...Object.fromEntries(defaults), ...readSomeValues(table, values) } as Values<Table>;
 }

@@ -10,10 +10,10 @@ export {
   checkValue,
   type Field,
   type Fields,
+  fillValues,
   parseValue,
   readSomeValues,
   type Values,
-  valuesOf,
 } from "./field.ts";
 export * as field from "./field.ts";
 export { nearest } from "./nearest.ts";

@@ -6,7 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, FIELDS } from "./configuration.ts";
-import { valuesOf } from "./field.ts";
+import { fillValues } from "./field.ts";
 import { countExperts, withLevels } from "./partitioner.ts";
 import { findPreset } from "./presets.ts";
 
@@ -30,7 +30,7 @@ export interface Sources {
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},
 ): Configuration {
-  const configuration = valuesOf(FIELDS, { ...withLevels(base), ...givenValues({ preset, file, flags }) });
+  const configuration = fillValues(FIELDS, { ...withLevels(base), ...givenValues({ preset, file, flags }) });
   checkTogether(configuration);
   return configuration;
 }

@@ -25,8 +25,8 @@ import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { assignmentNode, type Named, rowsOf } from "./branch_rows.ts";
-import { scoresOf } from "./score.ts";
+import { assignmentNode, listBranchRows, type Named } from "./branch_rows.ts";
+import { scoresNode } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
 import { openNeeded, readRows, writeRows } from "./token_rows.ts";
 import { TEST, TRAIN } from "./tokenize.ts";
@@ -41,7 +41,7 @@ export const PRICES = "prices.json";
 const ROWS = 4096; // of a batch
 
 /** Gives how many sequences are assigned together: what the settings say, or about 65,536, a multiple of the experts. */
-export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "experts">): number {
+export function chooseChunk({ chunk, experts }: Pick<Configuration, "chunk" | "experts">): number {
   return chunk || Math.max(experts, CHUNK - CHUNK % experts);
 }
 
@@ -77,11 +77,14 @@ export async function readNamedPrices(prices: string, branch?: Branch): Promise<
 }
 
 /** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */
-export const orderOf = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
+export const hashOrder = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
 
 /** Makes one node for all blocks, or with given prices one for each; one for a branch. */
 export async function assignNodes(of: GraphOf): Promise<Node[]> {
-  const places = Map.groupBy(rowsOf(of.branch, of.blocks), (block) => assignmentPlace(block, of).node);
+  const places = Map.groupBy(
+    listBranchRows(of.branch, of.blocks),
+    (block) => assignmentPlace(block, of).node,
+  );
   return await orGiven(ASSIGN, [...places.keys()], priced(of, places), of.recorded);
 }
 
@@ -94,8 +97,8 @@ async function priced(
   const assignment = prices ? byPrices(prices) : findAssignment(method);
   const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
     ...{ method, experts, seed }, // which the sample of prices is drawn by
-    order: orderOf([...places.values()].flat().map(({ name }) => name)),
-    ...assignment.byChunk ? { chunk: chunkOf(configuration) } : {},
+    order: hashOrder([...places.values()].flat().map(({ name }) => name)),
+    ...assignment.byChunk ? { chunk: chooseChunk(configuration) } : {},
   };
   const maker = oneByOne(ASSIGN, async (making) => {
     const of = { configuration, blocks: places.get(making.node.name)!, branch };
@@ -104,7 +107,7 @@ async function priced(
   });
   return [...places].map(([name, blocks]): Node => ({
     name,
-    needs: blocks.map(scoresOf),
+    needs: blocks.map(scoresNode),
     ...prices || branch ? {} : { links: { [`assignments/${PRICES}`]: PRICES } },
     settings,
     revision: prices ? 1 : assignment.revision ?? 1,
@@ -118,9 +121,9 @@ async function assignBlocks(
   { configuration, blocks, branch }: Pick<GraphOf, "configuration" | "branch"> & { blocks: readonly Named[] },
 ): Promise<Record<string, unknown>> {
   const { experts, seed, prices } = configuration;
-  using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
-  using test = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TEST })));
-  const chunk = assignment.byChunk ? chunkOf(configuration) : CHUNK;
+  using train = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })));
+  using test = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TEST })));
+  const chunk = assignment.byChunk ? chooseChunk(configuration) : CHUNK;
   const input = new ScoredRows(train, { experts, seed, chunk, shuffled: assignment.byChunk });
   const { expert, proof } = await input.assign(assignment);
   const counts = [["train", train, expert], ["test", test, likeliest(test, experts)]] as const;
@@ -153,13 +156,13 @@ export function likeliest(rows: Rows, experts: number): Uint16Array {
   const expert = new Uint16Array(rows.count);
   for (let at = 0; at < rows.count; at += ROWS) {
     const numbers = Float64Array.from({ length: Math.min(ROWS, rows.count - at) }, (_, i) => at + i);
-    expert.set(assignArgmax(costsOf(rows, experts, numbers), experts), at);
+    expert.set(assignArgmax(readCosts(rows, experts, numbers), experts), at);
   }
   return expert;
 }
 
 /** Reads costs f32 `[rows, E]`. */
-export function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
+export function readCosts(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
   return rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
 }
 
@@ -235,7 +238,7 @@ export async function writeAssigned(
 ): Promise<void> {
   let end = 0;
   for (const block of blocks) {
-    const known = making.manifest(scoresOf(block)).result[`${side}Sequences`];
+    const known = making.manifest(scoresNode(block)).result[`${side}Sequences`];
     const begin = end;
     end += Number(known ?? count); // a branch below the root has its rows in one file
     const batches = function* () {
@@ -248,7 +251,7 @@ export async function writeAssigned(
 /** Makes a batch of assigned rows: their ids and experts, the best expert of each, and what both cost. */
 export function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
   const numbers = Float64Array.from({ length: to - from }, (_, i) => from + i);
-  const costs = costsOf(rows, experts, numbers);
+  const costs = readCosts(rows, experts, numbers);
   const best = assignArgmax(costs, experts);
   const chosen = expert.subarray(from, to);
   const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);

@@ -17,16 +17,16 @@ import {
   assignedBatch,
   assignmentPlace,
   BY_PRICES,
-  costsOf,
+  hashOrder,
   likeliest,
-  orderOf,
   PRICES,
+  readCosts,
   writeAssigned,
 } from "./assign.ts";
 import { assignmentNode } from "./branch_rows.ts";
 import type { Derivation } from "./derivation.ts";
-import { batchesOf, batchOf, nodeBefore, openBefore, rowsLeft } from "./before.ts";
-import { scoresOf } from "./score.ts";
+import { buildBatch, makeBatches, nodeBefore, openBefore, rowsLeft } from "./before.ts";
+import { scoresNode } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
 
@@ -49,11 +49,11 @@ export function derivedAssignment(of: GraphOf, derivation: Derivation, blocks: D
   const assigned = new Set(blocks.before.map((block) => placeBefore(derivation, block).node));
   return {
     name: assignmentNode(),
-    needs: of.blocks.map(scoresOf),
+    needs: of.blocks.map(scoresNode),
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
       ...derivation.isNewExpert ? { isNewExpert: true } : {},
-      ...{ method: "derived", experts, order: orderOf(of.blocks.map(({ name }) => name)) },
+      ...{ method: "derived", experts, order: hashOrder(of.blocks.map(({ name }) => name)) },
       kept: [...assigned].map((name) => derivation.kept[name]),
       forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
     },
@@ -77,10 +77,10 @@ async function assign(
   if (derivation.isNewExpert) return await assignToNew(making, experts, derivation, { before, more });
   const loads = new Array<number>(experts).fill(0);
   for (const block of before) {
-    const { node, file: fileOf } = placeBefore(derivation, block), ids = forgotten.get(block.name);
+    const { node, file: nameFile } = placeBefore(derivation, block), ids = forgotten.get(block.name);
     const { path, manifest } = await nodeBefore(derivation, node);
     for (const [side, file] of SIDES) {
-      const name = fileOf(side), to = assignmentPlace(block).file(side);
+      const name = nameFile(side), to = assignmentPlace(block).file(side);
       using rows = await openBefore(derivation, node, name);
       const left = ids
         ? await rowsLeft(derivation, block, file, ids)
@@ -90,8 +90,8 @@ async function assign(
         await writeRows(
           making,
           to,
-          batchesOf(rows, left, COLUMNS),
-          batchOf(rows, left.subarray(0, 0), COLUMNS),
+          makeBatches(rows, left, COLUMNS),
+          buildBatch(rows, left.subarray(0, 0), COLUMNS),
         );
       } else {
         await linkOrCopy(`${path}/${name}`, `${making.folder}/${to}`);
@@ -102,7 +102,7 @@ async function assign(
   const known = await pricesBefore(derivation, before), prices = known && [...known.prices];
   for (const block of more) {
     for (const [side, file] of SIDES) {
-      using rows = await openNeeded(making, [{ need: scoresOf(block), file }]);
+      using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
       const chosen = side === "test" || !prices
         ? likeliest(rows, experts)
         : byMendedPrices(rows, prices, loads);
@@ -111,7 +111,7 @@ async function assign(
   }
   if (known) await writePrices(`${making.folder}/${PRICES}`, { ...known, prices: prices! });
   const sequences = loads.reduce((a, b) => a + b, 0);
-  return { sequences, experts, loads, deviation: deviationOf(loads) };
+  return { sequences, experts, loads, deviation: computeDeviation(loads) };
 }
 
 /** Leaves training sequences of before where they are, and gives those that were added to the last expert; held-out ones go where they cost least. */
@@ -124,7 +124,7 @@ async function assignToNew(
   const loads = new Array<number>(experts).fill(0);
   for (const block of [...before, ...more]) {
     for (const [side, file] of SIDES) {
-      using rows = await openNeeded(making, [{ need: scoresOf(block), file }]);
+      using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
       const chosen = side === "test"
         ? likeliest(rows, experts)
         : more.includes(block)
@@ -137,7 +137,7 @@ async function assignToNew(
   const known = await pricesBefore(derivation, before);
   const prices = known && { ...known, experts, prices: [...known.prices, 0] };
   if (prices) await writePrices(`${making.folder}/${PRICES}`, prices);
-  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: deviationOf(loads) };
+  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: computeDeviation(loads) };
 }
 
 /** Reads the experts of the training sequences of a block in the other run. */
@@ -175,7 +175,7 @@ function byMendedPrices(rows: Rows, prices: number[], loads: number[]): Uint16Ar
   const expert = new Uint16Array(rows.count), experts = prices.length;
   for (let at = 0; at < rows.count; at += CHUNK) {
     const numbers = Float64Array.from({ length: Math.min(CHUNK, rows.count - at) }, (_, i) => at + i);
-    const costs = costsOf(rows, experts, numbers);
+    const costs = readCosts(rows, experts, numbers);
     const chosen = mend(costs, prices, loads);
     for (const one of chosen) loads[one]++;
     expert.set(chosen, at);
@@ -185,12 +185,12 @@ function byMendedPrices(rows: Rows, prices: number[], loads: number[]): Uint16Ar
 
 /** Raises the prices of experts that have too many rows, and lowers the others', until all have about equal loads; gives the experts. */
 function mend(costs: Float32Array, prices: number[], loads: readonly number[]): Uint16Array {
-  const experts = prices.length, most = Math.max(MOST_DEVIATION, deviationOf(loads)); // what was uneven before may stay so
+  const experts = prices.length, most = Math.max(MOST_DEVIATION, computeDeviation(loads)); // what was uneven before may stay so
   let best = { chosen: new Uint16Array() as Uint16Array, deviation: Infinity, prices: [...prices] };
   for (let step = 0; step < MOST_STEPS; step++) {
     const chosen = assignArgmax(costs, experts, prices), all = [...loads];
     for (const expert of chosen) all[expert]++;
-    const deviation = deviationOf(all);
+    const deviation = computeDeviation(all);
     if (deviation < best.deviation) best = { chosen, deviation, prices: [...prices] };
     if (deviation <= most) break;
     const mean = all.reduce((a, b) => a + b, 0) / experts, size = 4 / (1 + step / 20);
@@ -201,7 +201,7 @@ function mend(costs: Float32Array, prices: number[], loads: readonly number[]): 
 }
 
 /** Gives the largest deviation of a load from an equal one. */
-export const deviationOf = (loads: readonly number[]): number => {
+export const computeDeviation = (loads: readonly number[]): number => {
   const mean = loads.reduce((a, b) => a + b, 0) / loads.length;
   return mean === 0 ? 0 : Math.max(...loads.map((load) => Math.abs(load / mean - 1)));
 };

@@ -20,7 +20,7 @@ export interface Bank extends Together {
  * Gives the sizes of the banks that train so many models of one shape at once. On the processor there are two, as one computes while the
  * other is between two kernels, or waits for its host.
  */
-const banksOf = (models: number, kind: AdapterKind): number[] =>
+const sizeBanks = (models: number, kind: AdapterKind): number[] =>
   kind === "software" && models > 1 ? [Math.ceil(models / 2), Math.floor(models / 2)] : [models];
 
 /** Predicts the device memory of training so many models of one shape at once: every bank has activations of its own. */
@@ -29,7 +29,7 @@ export function memoryTogether(
   models: number,
   { kind = "software", ...sizes }: Omit<TrainingMemoryOptions, "models">,
 ): number {
-  return banksOf(models, kind)
+  return sizeBanks(models, kind)
     .map((models) => trainingMemory(config, { ...sizes, models, kind }).total)
     .reduce((sum, total) => sum + total);
 }
@@ -41,7 +41,7 @@ export function createBank({ memory = Infinity, adapter }: { memory?: number; ad
     fits: ({ model, gpu: { kind, maxBindingBytes: limit, variants: { loss } }, ...sizes }, models) =>
       memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory,
     async devices(own, models) {
-      if (banksOf(models, own.kind).length === 1) return [own];
+      if (sizeBanks(models, own.kind).length === 1) return [own];
       if (more.length === 0) {
         more.push(await openGpu({ adapter: adapter || undefined, variants: own.variants }));
       }

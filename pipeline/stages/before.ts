@@ -8,7 +8,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { linkOrCopy } from "../graph/folder.ts";
 import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { partNode, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { toBatch, toTable } from "../rows/arrow.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Numeric, Rows } from "../rows/random_access.ts";
@@ -17,7 +17,7 @@ import { beforeNode, DENSE, type Derivation, readDerivation } from "./derivation
 import { partIn } from "./parts.ts";
 import { type Before, expertTarget } from "./targets.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
-import { ROWS, tokensOf } from "./tokenize.ts";
+import { ROWS, tokensNode } from "./tokenize.ts";
 
 /** Manifests of the other run that were read, by what is kept of it: one may list many blocks. */
 const read = new WeakMap<Derivation["kept"], Map<string, Promise<Manifest | null>>>();
@@ -74,7 +74,7 @@ export async function modelsBefore(
   for (const [id, { part, sequences, passes }] of Object.entries(trained)) {
     const expert = Number(id), { name, node } = expertTarget(expert, { experts });
     if (replaced.some((own) => own.expert === expert)) continue;
-    const now = await readManifest(`${run}/${partOf(expert, experts)}`);
+    const now = await readManifest(`${run}/${partNode(expert, experts)}`);
     const isSame = now && (tuned ? countTrain(now) === 0 : isNewExpert || hashFiles(now, "train-") === part);
     const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
     if (isSame) kept.set(expert, keptNode(`train-${name}`, node, derivation, there));
@@ -101,7 +101,7 @@ export async function rowsLeft(
   side: string,
   ids: ReadonlySet<bigint>,
 ): Promise<Float64Array> {
-  using tokens = await openBefore(derivation, tokensOf(block), side);
+  using tokens = await openBefore(derivation, tokensNode(block), side);
   const all = Float64Array.from({ length: tokens.count }, (_, row) => row);
   const { document } = tokens.read(all, ["document"]);
   return all.filter((row) => !ids.has(document[row]));
@@ -127,20 +127,20 @@ export async function keepRows(
   return await writeRows(
     making,
     file,
-    batchesOf(rows, left, names),
-    batchOf(rows, left.subarray(0, 0), names),
+    makeBatches(rows, left, names),
+    buildBatch(rows, left.subarray(0, 0), names),
   );
 }
 
 /** Reads these rows in batches. */
-export function* batchesOf(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
+export function* makeBatches(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
   for (let at = 0; at < numbers.length; at += ROWS) {
-    yield batchOf(rows, numbers.subarray(at, at + ROWS), names);
+    yield buildBatch(rows, numbers.subarray(at, at + ROWS), names);
   }
 }
 
 /** Makes a batch of these rows. */
-export function batchOf(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
+export function buildBatch(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
   const { rows: count, ...columns } = rows.read(numbers, names);
   return names.includes("length")
     ? toBatch({ rows: count, ...columns } as unknown as Columns, rows.lineage!)

@@ -11,7 +11,7 @@ import { type Branch, branchName } from "../partition/tree/branches.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { GraphOf } from "./stage.ts";
 import { openNeeded } from "./token_rows.ts";
-import { tokensOf } from "./tokenize.ts";
+import { tokensNode } from "./tokenize.ts";
 
 /** Names the node of the partitioner of a branch, or of the run. */
 export const partitionerNode = (branch?: Branch): string => branch ? `branches/${branch.name}` : PARTITIONER;
@@ -20,14 +20,14 @@ export const partitionerNode = (branch?: Branch): string => branch ? `branches/$
 export type Named = Pick<GraphOf["blocks"][number], "name">;
 
 /** Names what holds the rows of a branch: all blocks, or below the root the branch. */
-export const rowsOf = (branch: Branch | undefined, blocks: readonly Named[]): readonly Named[] =>
+export const listBranchRows = (branch: Branch | undefined, blocks: readonly Named[]): readonly Named[] =>
   !branch || branch.path.length === 0 ? blocks : [branch];
 
 /** Names the node of the assignment of a branch, or of all rows. */
 export const assignmentNode = (branch = "all"): string => `assignments/${branch}`;
 
 /** Lets one process make what a branch below the root learns. */
-export const unitOf = (branch?: Branch): { unit?: string } =>
+export const branchUnit = (branch?: Branch): { unit?: string } =>
   branch && branch.path.length > 0 ? { unit: `rounds/${branch.name}` } : {};
 
 /** Names the branches that lead to a branch, the root first. */
@@ -43,7 +43,7 @@ export async function branchRows(
   { blocks, branch }: Pick<GraphOf, "blocks" | "branch">,
   side: string,
 ): Promise<Rows> {
-  const rows = await openNeeded(making, blocks.map((block) => ({ need: tokensOf(block), file: side })));
+  const rows = await openNeeded(making, blocks.map((block) => ({ need: tokensNode(block), file: side })));
   const numbers = branch && await rowNumbers(making, blocks, branch, side);
   return numbers ? rows.some(numbers) : rows;
 }

@@ -95,7 +95,7 @@ async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   const kind = "unfinished";
   for (const { name, isDirectory } of await listEntries(`${run}/${PARTIAL}`)) {
     if (!/~(old-)?[0-9a-f-]{36}$/.test(name)) continue;
-    const node = nodeOf(name), folder = `${PARTIAL}/${name}`;
+    const node = nodeInPath(name), folder = `${PARTIAL}/${name}`;
     const files = isDirectory ? (await litterIn(`${run}/${folder}`)).map((file) => `/${file}`) : [""];
     for (const file of files) yield { path: folder + file, node, kind };
   }
@@ -107,7 +107,7 @@ async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   }
 }
 
-const nodeOf = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replaceAll("~", "/");
+const nodeInPath = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replaceAll("~", "/");
 
 /** What a process leaves in a folder of checkpoints: metrics without their state, and a folder of its own. */
 const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
@@ -118,7 +118,7 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   for (const { name, isDirectory } of await listEntries(`${run}/${SCRATCH}`)) {
     if (!isDirectory) continue; // nor a link
     const folder = `${SCRATCH}/${name}`, { mtime } = await Deno.stat(`${run}/${folder}`);
-    folders.push({ node: nodeOf(name), folder, time: Number(mtime) });
+    folders.push({ node: nodeInPath(name), folder, time: Number(mtime) });
   }
   const goingOn = new Set<string>();
   for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {

@@ -9,20 +9,20 @@ import * as v from "valibot";
 import { MANIFEST, type Manifest } from "../graph/manifest.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { Certificate } from "../partition/assignment/certificate.ts";
-import { columnOf, type Columns, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { type Columns, needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { closeCursor, type Cursor, fill, nameCursor, openCursor } from "../rows/cursor.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
-import { type Branch, branchesOf } from "../partition/tree/branches.ts";
+import { type Branch, listBranches } from "../partition/tree/branches.ts";
 import { blocksIn } from "../text/counts.ts";
-import { assignmentNode, rowsOf } from "./branch_rows.ts";
+import { assignmentNode, listBranchRows } from "./branch_rows.ts";
 import { joinSide } from "./tree.ts";
 import { type ExpertPart } from "./parts.ts";
-import { scoresOf } from "./score.ts";
-import { SEQUENCES, tokensOf } from "./tokenize.ts";
+import { scoresNode } from "./score.ts";
+import { SEQUENCES, tokensNode } from "./tokenize.ts";
 
 /** What is compared. */
 export interface Compared {
@@ -72,7 +72,7 @@ class Comparison {
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
     const levels = this.#levels = (manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[];
-    for (const name of [...names, ...branchesOf(levels).map(({ name }) => assignmentNode(name))]) {
+    for (const name of [...names, ...listBranches(levels).map(({ name }) => assignmentNode(name))]) {
       const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
     }
@@ -96,7 +96,8 @@ class Comparison {
     const joined = this.#levels.length > 0 ? await this.#expertsOfTree(side) : undefined;
     let at = 0;
     for (const block of this.#blocks) {
-      const node = tokensOf({ name: block }), rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
+      const node = tokensNode({ name: block }),
+        rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
       const experts = joined ? joined.subarray(at, at += rows) : await this.#assigned(block, side);
       const tokens = this.#cursor(this.#read(`${node}/${side}.arrow`));
       for (const expert of experts) {
@@ -157,8 +158,8 @@ class Comparison {
   /** Checks the assignments of all branches of a tree, and gives the experts that they lead to. */
   async #expertsOfTree(side: Side): Promise<Uint16Array> {
     const { run, manifests } = this.of, blocks = this.#blocks.map((name) => ({ name }));
-    for (const branch of branchesOf(this.#levels)) {
-      for (const { name } of rowsOf(branch, blocks)) await this.#assigned(name, side, branch);
+    for (const branch of listBranches(this.#levels)) {
+      for (const { name } of listBranchRows(branch, blocks)) await this.#assigned(name, side, branch);
     }
     const path = (name: string) => `${run}/${name}`, manifest = (name: string) => manifests.get(name)!;
     return (await joinSide({ path, manifest }, { levels: this.#levels, blocks }, side)).expert;
@@ -167,17 +168,17 @@ class Comparison {
   /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
   async #assigned(block: string, side: Side, branch?: Branch): Promise<number[]> {
     const isTogether = this.#assignments.has(assignmentNode());
-    const { node, file: fileOf } = assignmentPlace({ name: block }, isTogether ? { branch } : BY_PRICES);
-    const file = `${node}/${fileOf(side)}`;
-    const scores = this.#cursor(this.#read(`${scoresOf({ name: block })}/${side}.arrow`));
+    const { node, file: nameFile } = assignmentPlace({ name: block }, isTogether ? { branch } : BY_PRICES);
+    const file = `${node}/${nameFile(side)}`;
+    const scores = this.#cursor(this.#read(`${scoresNode({ name: block })}/${side}.arrow`));
     const proof = side === "train" ? this.#assignments.get(node)?.found : undefined;
     const isLowest = side === "test" || this.#method === "argmax"; // whether each goes where it costs least
     const all: number[] = [];
     let isWrong = false;
     for await (const batch of this.#read(file)) {
-      const sequence = integers(columnOf(batch, "sequence"), BigUint64Array);
-      const [expert, best] = ["expert", "best"].map((name) => integers(columnOf(batch, name), Uint16Array));
-      const [cost, lowest] = ["cost", "lowest"].map((name) => floats(columnOf(batch, name)));
+      const sequence = integers(needColumn(batch, "sequence"), BigUint64Array);
+      const [expert, best] = ["expert", "best"].map((name) => integers(needColumn(batch, name), Uint16Array));
+      const [cost, lowest] = ["cost", "lowest"].map((name) => floats(needColumn(batch, name)));
       for (let row = 0; row < batch.numRows; row++, scores.row++) {
         if (!await fill(scores)) break;
         const { columns } = scores, experts = columns.nll!.length / columns.rows;
@@ -233,7 +234,7 @@ class Comparison {
       problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
     }
     if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
-    const branches = branchesOf(this.#levels).map(({ name }) =>
+    const branches = listBranches(this.#levels).map(({ name }) =>
       this.#assignments.get(assignmentNode(name))!.loads
     );
     for (const own of branches.length > 0 ? branches : [loads]) {

@@ -10,7 +10,7 @@ import { InputError, say, setting, task, type Text } from "../../kernels/errors.
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import type { Node } from "../graph/node.ts";
-import { PARTITIONER, partOf, TOKENIZER } from "../graph/places.ts";
+import { PARTITIONER, partNode, TOKENIZER } from "../graph/places.ts";
 import { Walk } from "../graph/walk.ts";
 import { readArrow } from "../rows/arrow.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
@@ -24,7 +24,7 @@ import { listInputs } from "../text/inputs.ts";
 import { adoptExpert } from "./adopt.ts";
 import { assignmentNode } from "./branch_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
-import { deviationOf } from "./assign_derived.ts";
+import { computeDeviation } from "./assign_derived.ts";
 import { DENSE, type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
 import { documentRows } from "./document_table.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
@@ -146,7 +146,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   }
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
   if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
-  const { deviation = deviationOf(summary.experts.map(({ sequences }) => sequences)) } =
+  const { deviation = computeDeviation(summary.experts.map(({ sequences }) => sequences)) } =
     (await readManifest(`${run}/${assignmentNode()}`))!.result;
   return {
     ...plan,
@@ -185,7 +185,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   if (change.newExpert?.length && kind !== "em") {
     throw refuse(from, `routers must split its text, to add one: it is split by "${kind}"`);
   }
-  const rows = await documentsOf(from);
+  const rows = await listDocuments(from);
   const forgotten = choose(from, rows, change.forget ?? {});
   const trained = await trainedExperts(from, configuration);
   const dense = await Promise.all(
@@ -198,7 +198,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const { experts: groupedFor = configuration.experts, starts = [] } = above?.grouped ?? {};
   const derivation: Derivation = {
     ...{ from: resolve(from), version: VERSION, blocks, trained },
-    kept: { ...keysOf(configuration, manifests), ...Object.fromEntries(models) },
+    kept: { ...listKeys(configuration, manifests), ...Object.fromEntries(models) },
     grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
     parts: await partSizes(from, configuration),
     forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
@@ -223,22 +223,22 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     );
   }
   if (derivation.relearned) await filesLeft(from, configuration, derivation);
-  const plan = await planOf(run, { ...change, from }, derivation, { configuration, rows, forgotten });
+  const plan = await describePlan(run, { ...change, from }, derivation, { configuration, rows, forgotten });
   return { derivation: before && isMade ? before : derivation, configuration, plan };
 }
 
 /** Whether two derivations make the same change; the other run may have trained more meanwhile. */
 function isSameChange(one: Derivation, other: Derivation): boolean {
-  const changeOf = (
+  const pickChange = (
     { from, forgotten, added, replay, isNewExpert, relearned, tuned, replaced }: Derivation,
   ) => canonical({ from, forgotten, added, replay, isNewExpert, relearned, tuned, replaced });
-  return changeOf(one) === changeOf(other);
+  return pickChange(one) === pickChange(other);
 }
 
 /** Counts the training sequences of every expert. */
 const partSizes = (from: string, { experts }: Configuration): Promise<number[]> =>
   Promise.all(Array.from({ length: experts }, async (_, expert) => {
-    const name = partOf(expert, experts);
+    const name = partNode(expert, experts);
     return partIn(name, (await readManifest(`${from}/${name}`))!).train.sequences;
   }));
 
@@ -305,7 +305,7 @@ async function completeRun(from: string, configuration: Configuration): Promise<
 }
 
 /** Gives the keys of the nodes that a derived run may keep. */
-function keysOf({ routers }: Configuration, manifests: ReadonlyMap<string, Manifest>): Derivation["kept"] {
+function listKeys({ routers }: Configuration, manifests: ReadonlyMap<string, Manifest>): Derivation["kept"] {
   const learned = routers ? resolve(routers) : PARTITIONER;
   const isKept = (name: string) =>
     /^(tokens|scores|assignments)\//.test(name) || [TOKENIZER, learned].includes(name);
@@ -319,7 +319,7 @@ async function trainedExperts(from: string, configuration: Configuration): Promi
   const { experts } = configuration, above = (await readDerivation(from))?.trained ?? {};
   const trained: Derivation["trained"] = {};
   for (let expert = 0; expert < experts; expert++) {
-    const target = expertTarget(expert, { experts }), name = partOf(expert, experts);
+    const target = expertTarget(expert, { experts }), name = partNode(expert, experts);
     const manifest = await readManifest(`${from}/${target.node}`),
       part = (await readManifest(`${from}/${name}`))!;
     const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
@@ -334,10 +334,10 @@ async function trainedExperts(from: string, configuration: Configuration): Promi
   return trained;
 }
 
-type DocumentOfRun = Awaited<ReturnType<typeof documentsOf>>[number];
+type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
 
 /** Lists the documents of a run with their experts. */
-async function documentsOf(from: string) {
+async function listDocuments(from: string) {
   const file = `${from}/${PART_INDEX}/${DOCUMENTS}`;
   return (await Array.fromAsync(readArrow(file, file))).flatMap((batch) => documentRows(batch, PART_COLUMNS));
 }
@@ -379,7 +379,7 @@ async function filesLeft(
 ): Promise<string[]> {
   const gone = new Map<string, number>();
   for (const { path } of forgotten) gone.set(path, (gone.get(path) ?? 0) + 1);
-  const all = Map.groupBy(await documentsOf(from), ({ path }) => path);
+  const all = Map.groupBy(await listDocuments(from), ({ path }) => path);
   const named = tokenizer !== "" || routers !== "";
   const partly = [...gone].find(([path, count]) => all.get(path)!.length > count)?.[0];
   const fact = gone.size === 0
@@ -399,7 +399,7 @@ const matchesName = (path: string, name: string) => path === name || path.endsWi
 const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
   expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
 
-async function planOf(
+async function describePlan(
   run: string,
   { from, replace = [], add = [], newExpert = [], tune = [] }: Change & { from: string },
   { trained, relearned }: Derivation,
@@ -410,7 +410,7 @@ async function planOf(
   const touched = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
   const experts: DerivedExpert[] = await Promise.all(
     Array.from({ length: configuration.experts }, async (_, expert) => {
-      const part = partOf(expert, configuration.experts);
+      const part = partNode(expert, configuration.experts);
       const { train: { sequences } } = partIn(part, (await readManifest(`${from}/${part}`))!);
       const isReplaced = replace.some((own) => own.expert === expert);
       const state: DerivedExpert["state"] = isReplaced

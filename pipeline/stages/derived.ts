@@ -11,17 +11,17 @@ import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { type Block, idOf } from "../text/blocks.ts";
+import { type Block, parseBlockId } from "../text/blocks.ts";
 import { assignNodes } from "./assign.ts";
 import { derivedAssignment } from "./assign_derived.ts";
 import { keepRows, keptNode, nodeBefore } from "./before.ts";
 import { beforeNode, DENSE, type Derivation } from "./derivation.ts";
 import { documentBatch, documentRows } from "./document_table.ts";
-import { blockOf, indexNode, partIndexNode, recordedText } from "./documents.ts";
+import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { LEARN } from "./learn.ts";
 import { namesNode } from "./names.ts";
 import { pairsText } from "./pairs.ts";
-import { SCORE, scoreNodes, scoresOf } from "./score.ts";
+import { SCORE, scoreNodes, scoresNode } from "./score.ts";
 import { newRouterNode } from "./new_router.ts";
 import { splitNodes } from "./split.ts";
 import type { GraphOf } from "./stage.ts";
@@ -40,7 +40,7 @@ import {
   TEST,
   TOKENIZE,
   tokenizeNodes,
-  tokensOf,
+  tokensNode,
   TRAIN,
 } from "./tokenize.ts";
 
@@ -56,7 +56,7 @@ export async function derivedText(
 ): Promise<Text> {
   const { blocks, added } = derivation;
   if (derivation.tuned) return await pairsText(run, configuration, derivation.added, options.recorded);
-  const before = blocks.map(blockOf),
+  const before = blocks.map(toBlock),
     own = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
     const text = await recordedText(run, own);
@@ -86,11 +86,11 @@ export async function derivedNodes(
   const keep = (stage: string, name: string, where = name) => keptNode(stage, name, derivation, where);
   const tokens = before.map((block) => {
     const ids = forgotten.get(block.name);
-    return ids ? filteredTokens(block, ids, derivation) : keep(TOKENIZE, tokensOf(block));
+    return ids ? filteredTokens(block, ids, derivation) : keep(TOKENIZE, tokensNode(block));
   });
   const scores = before.map((block) => {
     const ids = forgotten.get(block.name);
-    return ids ? filteredScores(block, ids, derivation) : keep(SCORE, scoresOf(block));
+    return ids ? filteredScores(block, ids, derivation) : keep(SCORE, scoresNode(block));
   });
   const nodes = [
     keep(TOKENIZER, TOKENIZER),
@@ -138,7 +138,7 @@ async function tunedNodes(configuration: Configuration, derivation: Derivation, 
 
 /** Gathers the ids of documents that are forgotten, by the blocks that have them. */
 function documentsByBlock({ forgotten }: Derivation, blocks: readonly Block[]): Map<string, Set<bigint>> {
-  const names = new Map(blocks.map(({ name }) => [BigInt(idOf(name)), name]));
+  const names = new Map(blocks.map(({ name }) => [BigInt(parseBlockId(name)), name]));
   const byBlock = new Map<string, Set<bigint>>();
   for (const { document } of forgotten) {
     const id = BigInt(document), name = names.get(id >> 24n)!;
@@ -163,7 +163,7 @@ const filtered = (
 
 /** Makes the tokens of a block without those of documents that are forgotten. */
 function filteredTokens(block: Block, ids: ReadonlySet<bigint>, derivation: Derivation): Node {
-  return filtered(TOKENIZE, tokensOf(block), ids, derivation, async (making) => {
+  return filtered(TOKENIZE, tokensNode(block), ids, derivation, async (making) => {
     const { path, manifest } = await nodeBefore(derivation, making.node.name);
     const counts: number[] = [];
     for (const file of [TRAIN, TEST]) {
@@ -190,7 +190,7 @@ function filteredTokens(block: Block, ids: ReadonlySet<bigint>, derivation: Deri
 
 /** Makes the scores of a block without those of documents that are forgotten. */
 function filteredScores(block: Block, ids: ReadonlySet<bigint>, derivation: Derivation): Node {
-  return filtered(SCORE, scoresOf(block), ids, derivation, async (making) => {
+  return filtered(SCORE, scoresNode(block), ids, derivation, async (making) => {
     const { manifest } = await nodeBefore(derivation, making.node.name);
     const counts: number[] = [];
     for (const file of [TRAIN, TEST]) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { columnOf, readArrow, type RecordBatch, toTable } from "../rows/arrow.ts";
+import { needColumn, readArrow, type RecordBatch, toTable } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 
 /** A row: what is known of a document. Each table has some of the columns. */
@@ -62,7 +62,7 @@ export function documentRows<Name extends Column>(
   names: readonly Name[],
 ): Pick<DocumentRow, Name>[] {
   const columns = names.map((name) => {
-    const column = columnOf(batch, name);
+    const column = needColumn(batch, name);
     return name in NUMBERS ? integers(column, NUMBERS[name as keyof typeof NUMBERS]) : strings(column);
   });
   return Array.from(

@@ -11,7 +11,7 @@
 import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { columnOf, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { readVerified } from "../run/verified.ts";
@@ -22,7 +22,7 @@ import { documentBatch, type DocumentRow, documentRows } from "./document_table.
 import type { GraphOf } from "./stage.ts";
 import { readingSettings, type Text } from "./text.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
-import { byName, countSources, DOCUMENTS, SEQUENCES, TEST, TOKENIZE, tokensOf, TRAIN } from "./tokenize.ts";
+import { byName, countSources, DOCUMENTS, SEQUENCES, TEST, TOKENIZE, tokensNode, TRAIN } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
@@ -33,7 +33,7 @@ const COLUMNS = ["document", "path", "place", "sha256", "source", "side", "token
 export const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
 
 /** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
-export const pathOf = ({ file: { path }, own }: Piece): string =>
+export const piecePath = ({ file: { path }, own }: Piece): string =>
   own ? path.split("/").slice(-3).join("/") : path;
 
 const BLOCKS = "blocks.json";
@@ -61,11 +61,11 @@ export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null>
 export function indexNode({ blocks }: GraphOf): Node {
   const list = JSON.stringify(blocks.map(({ name, pieces }): IndexedBlock => ({
     name,
-    pieces: pieces.map((piece) => [pathOf(piece), piece.sha256, piece.before ?? 0]),
+    pieces: pieces.map((piece) => [piecePath(piece), piece.sha256, piece.before ?? 0]),
   })));
   return {
     name: INDEX,
-    needs: blocks.map((block) => `${tokensOf(block)}:${DOCUMENTS}`),
+    needs: blocks.map((block) => `${tokensNode(block)}:${DOCUMENTS}`),
     links: { [`text/${DOCUMENTS}`]: DOCUMENTS },
     settings: { text: sha256(list) },
     revision: 1,
@@ -94,8 +94,8 @@ function warnOfFew(sources: readonly { name: string; test: number }[], emit: Wor
 
 async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
   for (const block of blocks) {
-    const paths = block.pieces.map(pathOf);
-    const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
+    const paths = block.pieces.map(piecePath);
+    const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
     for await (const batch of readArrow(file, file)) {
       const rows = documentRows(batch, ["piece", ...FILE_COLUMNS]).map(({ piece, place, ...row }) => ({
         ...row,
@@ -138,18 +138,18 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
       // The index has the documents of one block after another.
       while (left === 0) {
         const block = next.next().value!;
-        left = Number(making.manifest(tokensOf(block)).result.documents);
-        experts = await expertsOf(making, block, of);
+        left = Number(making.manifest(tokensNode(block)).result.documents);
+        experts = await countExperts(making, block, of);
       }
       left--;
-      rows.push({ ...row, ...expertOf(experts.get(row.document) ?? new Map()) });
+      rows.push({ ...row, ...nameExpert(experts.get(row.document) ?? new Map()) });
     }
     yield documentBatch("split", PART_COLUMNS, rows);
   }
 }
 
 /** Reports which expert a document went to, or how its sequences went apart. */
-function expertOf(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "expert" | "shares"> {
+function nameExpert(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "expert" | "shares"> {
   const sorted = [...counts].sort(([a, x], [b, y]) => y - x || a - b);
   if (sorted.length === 1) return { expert: String(sorted[0][0]), shares: "" };
   const all = sorted.reduce((sum, [, count]) => sum + count, 0);
@@ -158,7 +158,7 @@ function expertOf(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "exper
 }
 
 /** Counts, for every document of a block, its sequences at each expert. */
-async function expertsOf(
+async function countExperts(
   making: Making,
   block: Block,
   of: GraphOf,
@@ -166,7 +166,7 @@ async function expertsOf(
   const counts = new Map<bigint, Map<number, number>>();
   const { node, file } = assignmentPlace(block, of);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
-    using tokens = await openNeeded(making, [{ need: tokensOf(block), file: name }]);
+    using tokens = await openNeeded(making, [{ need: tokensNode(block), file: name }]);
     using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);
     const numbers = Float64Array.from({ length: tokens.count }, (_, row) => row);
     const { expert } = assigned.read(numbers, ["expert"]);
@@ -193,7 +193,7 @@ export async function findDocument(run: string, id: bigint): Promise<FoundDocume
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
   const isSplit = await exists(part), file = isSplit ? part : all;
   for await (const batch of readArrow(file, file)) {
-    const row = integers(columnOf(batch, "document"), BigUint64Array).indexOf(id);
+    const row = integers(needColumn(batch, "document"), BigUint64Array).indexOf(id);
     if (row < 0) continue;
     if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };
     const found = documentRows(batch, PART_COLUMNS)[row];
@@ -216,8 +216,10 @@ export interface TextChanges {
 export async function changesOfText(run: string, blocks: readonly Block[]): Promise<TextChanges | null> {
   const indexed = await indexedBlocks(run);
   if (!indexed) return null;
-  const now = filesOf(blocks.flatMap(({ pieces }) => pieces.map((piece) => [pathOf(piece), piece.sha256])));
-  const then = filesOf(indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])));
+  const now = joinPieces(
+    blocks.flatMap(({ pieces }) => pieces.map((piece) => [piecePath(piece), piece.sha256])),
+  );
+  const then = joinPieces(indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])));
   return {
     added: [...now.keys()].filter((path) => !then.has(path)),
     changed: [...now.keys()].filter((path) => then.has(path) && then.get(path) !== now.get(path)),
@@ -226,7 +228,7 @@ export async function changesOfText(run: string, blocks: readonly Block[]): Prom
 }
 
 /** Joins the hashes of the pieces of every file. */
-function filesOf(pieces: readonly string[][]): Map<string, string> {
+function joinPieces(pieces: readonly string[][]): Map<string, string> {
   const files = new Map<string, string>();
   for (const [path, sha256] of pieces) files.set(path, `${files.get(path) ?? ""} ${sha256}`);
   return files;
@@ -244,7 +246,7 @@ function listSome(names: readonly string[]): string {
 }
 
 /** Gives a block as the index lists it. Its files cannot be read by that. */
-export const blockOf = ({ name, pieces }: IndexedBlock): Block => ({
+export const toBlock = ({ name, pieces }: IndexedBlock): Block => ({
   ...{ name, id: 0, bytes: 0 },
   pieces: pieces.map(([path, sha256, before]): Piece => ({
     ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
@@ -253,7 +255,7 @@ export const blockOf = ({ name, pieces }: IndexedBlock): Block => ({
 
 /** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */
 export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
-  const blocks = (await indexedBlocks(run))?.map(blockOf);
+  const blocks = (await indexedBlocks(run))?.map(toBlock);
   return {
     ...{ blocks, unpacked: [], passed: new Map(), asText: [] },
     reading: readingSettings(configuration),

@@ -20,10 +20,10 @@ import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/f
 import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import { hasRouters, kindOf } from "../partition/partitioners.ts";
+import { findKind, hasRouters } from "../partition/partitioners.ts";
 import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
 import { readTimes } from "../run/timing.ts";
-import { passesOf, widthsOf } from "../partition/tree/branches.ts";
+import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
@@ -97,11 +97,11 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   const { run, words } = options;
   const { configuration, plan, stages, changes, warnings } = await planRun(options);
   const { maxTokens, maxDocuments, sequenceLength, rounds, roundSequences, experts, routers } = configuration;
-  const characters = charactersOf(configuration, plan);
+  const characters = countCharacters(configuration, plan);
   const perToken = charactersPerToken(configuration);
   const tokens = Math.min(characters / perToken, maxTokens || Infinity);
   const sequences = Math.ceil(tokens / sequenceLength * 1.1);
-  const speed = await speedOf(options, configuration);
+  const speed = await findSpeed(options, configuration);
   const size = { characters, sequences };
   const estimates = stages.map((state) =>
     withState(state, estimateStage(state.stage, configuration, size, speed))
@@ -126,7 +126,7 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
     );
   }
   return {
-    ...{ run, text: changes, stages: estimates, ...totalOf(estimates) },
+    ...{ run, text: changes, stages: estimates, ...addEstimates(estimates) },
     assumptions: assumptions.map((text) => wordText(text, words)),
     warnings: doubts.map((text) => wordText(text, words)),
   };
@@ -174,7 +174,7 @@ function withState(
 }
 
 /** Adds up what would run; memory is that of the stage that takes most. */
-function totalOf(stages: readonly StageEstimate[]): Estimate {
+function addEstimates(stages: readonly StageEstimate[]): Estimate {
   const running = stages.filter(({ action }) => action !== "up to date");
   return {
     seconds: running.reduce((sum, { seconds }) => sum + seconds, 0),
@@ -184,7 +184,7 @@ function totalOf(stages: readonly StageEstimate[]): Estimate {
 }
 
 /** Counts the characters of a text from the sizes of its files. */
-function charactersOf(
+function countCharacters(
   { input, corpus, corpusCharacters }: Configuration,
   { text: { blocks } }: Plan,
 ): number {
@@ -209,7 +209,7 @@ export async function planExperts(
     plan.stages.push(...other.stages.map((stage) => ({ ...stage, stage: `${stage.stage} of ${run}` })));
     plan.warnings.push(...other.warnings);
   }
-  Object.assign(plan, totalOf(plan.stages));
+  Object.assign(plan, addEstimates(plan.stages));
   if (!together && also.length === 0) return plan;
   const needed = plan.stages.filter(({ action }) => action !== "up to date")
     .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
@@ -225,7 +225,7 @@ async function planOneRun(
   const { run, sources = {}, force = false, resume = false, memory, variants, words } = options;
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
-  const speed = await speedOf(options, configuration);
+  const speed = await findSpeed(options, configuration);
   const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run, configuration.experts);
   for (const expert of experts) {
     const target = expertTarget(expert, configuration), part = target.part!;
@@ -268,7 +268,7 @@ async function planOneRun(
     );
   }
   const assumptions = reported.map((text) => wordText(text, words));
-  return { run, text: null, stages, ...totalOf(stages), assumptions, warnings: [] };
+  return { run, text: null, stages, ...addEstimates(stages), assumptions, warnings: [] };
 }
 
 /** Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's memory. */
@@ -292,7 +292,7 @@ async function trainingEstimate(
 }
 
 /** Finds the speed of estimates, and reports where it comes from: of this run's rounds, of the usual device, or of the one that is named. */
-async function speedOf(
+async function findSpeed(
   { run, device }: PlanOptions,
   configuration: Configuration,
 ): Promise<Required<Speed> & { reported: Text }> {
@@ -356,9 +356,9 @@ const ESTIMATES: Record<string, NonNullable<Stage["estimate"]>> = {
     memoryBytes: 100e6,
   }),
   "train-routers"(c, { sequences }, speed) {
-    if (!kindOf(c).models) return sampleEstimate(c, sequences, speed);
+    if (!findKind(c).models) return sampleEstimate(c, sequences, speed);
     const { router } = modelShapes(c);
-    const widths = widthsOf(c), own = { ...c, experts: Math.max(...widths) }; // one branch of a tree after another
+    const widths = listWidths(c), own = { ...c, experts: Math.max(...widths) }; // one branch of a tree after another
     const bytes = 4 * parameterCount(router) * own.experts;
     return {
       seconds: c.rounds * slowedFlops(roundFlops(c), router, speed.kind) / speed.flops,
@@ -368,11 +368,11 @@ const ESTIMATES: Record<string, NonNullable<Stage["estimate"]>> = {
     };
   },
   score(c, { sequences }, { flops, kind }) {
-    const passes = passesOf(c), diskBytes = scoreBytes(passes, sequences);
+    const passes = countPasses(c), diskBytes = scoreBytes(passes, sequences);
     if (!hasRouters(c)) return { seconds: sequences / 5_000, diskBytes, memoryBytes: 50e6 };
     const { router } = modelShapes(c);
     const work = sequences * passes * forwardFlops(router, 1, c.prefix);
-    const own = { ...c, experts: Math.max(...widthsOf(c)) };
+    const own = { ...c, experts: Math.max(...listWidths(c)) };
     return {
       seconds: slowedFlops(work, router, kind) / flops,
       diskBytes,

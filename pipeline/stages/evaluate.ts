@@ -42,7 +42,7 @@ export interface EvaluationOf {
 /** Names a model as the mixture does. */
 export const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
 /** Names the node of a model's scores. */
-export const scoresOf = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
+export const scoresNode = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
 /** Names those of the models that the mixture is compared with. */
 export const listBaselines = (models: readonly Target[]): Baseline[] =>
   models.flatMap(({ expert, name }) => expert === undefined ? name as Baseline : []);
@@ -51,7 +51,7 @@ export const listBaselines = (models: readonly Target[]): Baseline[] =>
  * What asks the models of a run something, also of its `text`: the nodes that must be there, needs and settings by which prompts are
  * routed, and the weights.
  */
-export async function askedOf({ configuration, tokens, models }: EvaluationOf, text = true) {
+export async function gatherAsked({ configuration, tokens, models }: EvaluationOf, text = true) {
   const partitioner = configuration.routers === "" ? [PARTITIONER] : [];
   const read = [TOKENIZER, ...text ? [SEQUENCES, ...tokens] : [], ...partitioner];
   const given = [...read, ...models.map(({ node }) => node)].map(givenNode);
@@ -62,19 +62,19 @@ export async function askedOf({ configuration, tokens, models }: EvaluationOf, t
 /** Makes the nodes of an evaluation, after the nodes that it is given. */
 export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Promise<Node[]> {
   const { configuration: { prefix, seed }, models } = of;
-  const { given, partitioner, weights, routers } = await askedOf(of);
-  const makerOf = (what: "scoreNode" | "evaluateNode") =>
+  const { given, partitioner, weights, routers } = await gatherAsked(of);
+  const makeMaker = (what: "scoreNode" | "evaluateNode") =>
     oneByOne(
       EVALUATE,
       async (making, work) => await (await import("./evaluation.ts"))[what](making, work, of, choices),
     );
-  const scorer = makerOf("scoreNode"); // another adapter rounds differently, but whoever scored first is believed
+  const scorer = makeMaker("scoreNode"); // another adapter rounds differently, but whoever scored first is believed
   const { resamples = RESAMPLES, ...several } = choices;
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models; // mixes need single tokens
   return [
     ...given,
     ...passes.map((model): Node => ({
-      name: scoresOf(model),
+      name: scoresNode(model),
       needs: [ALL_TEST, `${model.node}:model.safetensors`, `${model.node}:config.json`, TOKENIZER],
       settings: {},
       revision: 1,
@@ -82,11 +82,11 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
     })),
     {
       name: EVALUATION,
-      needs: [ALL_TEST, ...partitioner, ...passes.map(scoresOf), ...weights],
+      needs: [ALL_TEST, ...partitioner, ...passes.map(scoresNode), ...weights],
       settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...routers, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
       revision: 3,
-      maker: makerOf("evaluateNode"),
+      maker: makeMaker("evaluateNode"),
     },
   ];
 }

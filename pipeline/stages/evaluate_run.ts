@@ -31,7 +31,7 @@ import {
   type EvaluationOf,
   listBaselines,
   RESULT,
-  scoresOf,
+  scoresNode,
 } from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
 import { overlapState, readLeaks } from "./overlap.ts";
@@ -139,10 +139,10 @@ export async function evaluateModels(
     const { models, configuration } = of, nodes = await evaluateNodes(of);
     const places = allTargets(configuration).map(({ name }) => name);
     const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
-    const names = new Set(own.map(scoresOf));
+    const names = new Set(own.map(scoresNode));
     await make(nodes, { wanted: ({ name, given }) => given || names.has(name) });
     const walk = new Walk(options.run, nodes);
-    const states = await Promise.all(models.map((model) => walk.of(walk.node(scoresOf(model)))));
+    const states = await Promise.all(models.map((model) => walk.of(walk.node(scoresNode(model)))));
     const evaluated = states.filter(({ state }) => state === "made").length;
     return { own: own.map(({ name }) => name), evaluated, models: models.length };
   });

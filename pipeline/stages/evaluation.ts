@@ -25,7 +25,7 @@ import {
   listBaselines,
   modelName,
   RESULT,
-  scoresOf,
+  scoresNode,
 } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
 import { TEST } from "./tokenize.ts";
@@ -52,7 +52,7 @@ export async function scoreNode(
   of: EvaluationOf,
 ): Promise<Record<string, unknown>> {
   const { emit, signal } = work, { adapter, variants } = await work.gpu();
-  const model = of.models.find((model) => scoresOf(model) === making.node.name)!;
+  const model = of.models.find((model) => scoresNode(model) === making.node.name)!;
   const { entries: vocabulary, tokenizer } = making.manifest(TOKENIZER).result as {
     entries: number;
     tokenizer: string;
@@ -116,7 +116,7 @@ async function knownScores(
   name: ModelName,
 ): Promise<ModelScores> {
   const model = models.find((model) => modelName(model) === name)!;
-  const bytes = await readVerified(`${making.path(scoresOf(model))}/${NLL}`);
+  const bytes = await readVerified(`${making.path(scoresNode(model))}/${NLL}`);
   const { config, notes } = await loadCheckpointConfig(making.path(model.node));
   return { config, notes, nll: new Float32Array(bytes.buffer) };
 }

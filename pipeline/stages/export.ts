@@ -37,7 +37,7 @@ import { needConfiguration, partitionRemedy } from "./parts.ts";
 import type { RunWatch } from "./run.ts";
 import { expertTarget } from "./targets.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
-import { filesOf, textOf } from "./train.ts";
+import { listNodeFiles, textNode } from "./train.ts";
 
 /**
  * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON
@@ -101,7 +101,7 @@ export async function exportTexts(
   if (expert !== undefined) checkExpert(EXPORT, run, expert, configuration.experts);
   const tokens = expert === undefined ? await tokensOfRun(run) : [];
   const target = expert === undefined ? {} : expertTarget(expert, configuration);
-  const shards = await needNode(run, textOf(target), await partitionRemedy(run));
+  const shards = await needNode(run, textNode(target), await partitionRemedy(run));
   await needNode(run, TOKENIZER, "copy it from the run");
   const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration);
   const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
@@ -121,12 +121,12 @@ export async function exportTexts(
       work.signal?.throwIfAborted();
       work.emit({ type: "progress", stage: EXPORT, done: done += rows, unit: "sequences" });
     };
-    for (const [side, needed] of Object.entries(filesOf(target, tokens, () => shards))) {
+    for (const [side, needed] of Object.entries(listNodeFiles(target, tokens, () => shards))) {
       if (needed.length === 0) continue;
       const counts = { texts: 0, tokens: 0 };
       const inOrder = expert === undefined || side === "test";
       const all = inOrder
-        ? textsOf(needed.map(({ need, file }) => `${run}/${need}/${file}`), {
+        ? readTexts(needed.map(({ need, file }) => `${run}/${need}/${file}`), {
           ...{ whole: expert === undefined, eos, crossing: configuration.packing === "concat", onRows },
         })
         : shuffled(await openNeeded({ path: (need) => `${run}/${need}`, manifest: () => shards }, needed), {
@@ -152,7 +152,7 @@ export async function exportTexts(
 }
 
 /** Gives the texts of shards in their order, some at a time: whole documents or every sequence by itself. */
-async function* textsOf(
+async function* readTexts(
   paths: readonly string[],
   { whole, eos, crossing, onRows }: {
     whole: boolean;

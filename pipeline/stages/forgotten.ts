@@ -11,9 +11,9 @@ import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { writePages } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, nodesIn, readManifest } from "../graph/manifest.ts";
-import { partOf } from "../graph/places.ts";
+import { partNode } from "../graph/places.ts";
 import { changedInput } from "../graph/walk.ts";
-import { columnNames, columnOf, readArrow } from "../rows/arrow.ts";
+import { columnNames, needColumn, readArrow } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { jsonText } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
@@ -39,7 +39,7 @@ export async function writeCertificate(
 ): Promise<void> {
   const { experts } = await needConfiguration(run);
   const states = await Promise.all(Array.from({ length: experts }, async (_, expert) => {
-    const part = hashFiles((await readManifest(`${run}/${partOf(expert, experts)}`))!, "train-");
+    const part = hashFiles((await readManifest(`${run}/${partNode(expert, experts)}`))!, "train-");
     const key = (await readManifest(`${run}/${expertTarget(expert, { experts }).node}`))?.key ?? null;
     const before = trained[expert];
     return {
@@ -151,8 +151,10 @@ async function checkCertificate(
 async function findRow(path: string, ids: ReadonlySet<bigint>, texts: ReadonlySet<string>) {
   for await (const batch of readArrow(path, path)) {
     const names = columnNames(batch);
-    const documents = names.includes("document") ? integers(columnOf(batch, "document"), BigUint64Array) : [];
-    const hashes = names.includes("sha256") ? strings(columnOf(batch, "sha256")) : [];
+    const documents = names.includes("document")
+      ? integers(needColumn(batch, "document"), BigUint64Array)
+      : [];
+    const hashes = names.includes("sha256") ? strings(needColumn(batch, "sha256")) : [];
     for (const id of documents) if (ids.has(id)) return `it must have no row of document ${id}: it has one`;
     const copy = hashes.findIndex((hash) => texts.has(hash));
     if (copy >= 0) {

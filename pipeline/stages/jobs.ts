@@ -9,15 +9,15 @@ import { task, type TaskReference } from "../../kernels/errors.ts";
 import type { Node } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { EVALUATION, TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
-import { kindOf } from "../partition/partitioners.ts";
+import { findKind } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { ASSIGN } from "./assign.ts";
-import { EVALUATE, scoresOf } from "./evaluate.ts";
+import { EVALUATE, scoresNode } from "./evaluate.ts";
 import type { JobOptions, JobPlan } from "./job_plan.ts";
 import { LEARN } from "./learn.ts";
 import type { Plan } from "./plan.ts";
-import { refuseRevision, shareOf } from "./run.ts";
+import { chooseShare, refuseRevision } from "./run.ts";
 import { SCORE } from "./score.ts";
 import { resolveSettings } from "./settings.ts";
 import { SPLIT } from "./split.ts";
@@ -101,24 +101,24 @@ function partitionJobs(
 ): Draft[] {
   const { routers, experts, prices } = configuration;
   const learns = routers === "";
-  const groups = learns && kindOf(configuration).models ? Math.min(routerGroups, experts) : 1;
+  const groups = learns && findKind(configuration).models ? Math.min(routerGroups, experts) : 1;
   const whole: Draft = {
     ...{ name: "partition", about: "Partitions the text.", device: true, after: [] },
     shares: [nodes.map(({ name }) => name)],
     tasks: () => [task("partition", { run })],
   };
   if (parts === 1 && groups === 1) return [whole];
-  const processesOf: Record<string, number> = {
+  const processes: Record<string, number> = {
     ...{ [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0, [TOKENIZER]: 1 },
     ...{ [LEARN]: learns ? groups : 0, [ASSIGN]: prices === "" ? 1 : parts },
     derive: 0, // what trainings go on from is made with the rest
   };
   const jobs: Draft[] = [];
   for (const [name, { about, onRequest }] of STAGES) {
-    const of = onRequest ? 0 : processesOf[name] ?? parts;
+    const of = onRequest ? 0 : processes[name] ?? parts;
     if (of === 0) continue;
     const own = namesIn(nodes, name);
-    const share = (index: number) => namesIn(nodes.filter(shareOf({ index, of }, nodes)), name);
+    const share = (index: number) => namesIn(nodes.filter(chooseShare({ index, of }, nodes)), name);
     jobs.push({
       ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
       shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),
@@ -154,7 +154,7 @@ function modelJobs(
     tasks: () => [task(command.task, { run, ...command.with, ...training })],
   }));
   const trained = [expertsJob, ...others].map(({ name }) => name);
-  const places = allTargets({ experts: experts.length }).map(scoresOf), scores = "evaluate-models";
+  const places = allTargets({ experts: experts.length }).map(scoresNode), scores = "evaluate-models";
   const asked: Draft[] = zeroShot
     ? [{
       about: "Asks one zero-shot task of the mixture and the dense models.",
@@ -199,5 +199,5 @@ const requiringGpu = (job: Job): Job => ({
 export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
 
 /** Gives what the process at a place of a job gets: its number, or its name. */
-export const unitOf = ({ units, first }: Job, place: number): string | number =>
+export const nameUnit = ({ units, first }: Job, place: number): string | number =>
   units?.[place] ?? first + place;

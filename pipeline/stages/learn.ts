@@ -12,12 +12,12 @@
 
 import { type Maker, type Node, oneByOne } from "../graph/node.ts";
 import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
-import { kindOf, PARTITIONERS } from "../partition/partitioners.ts";
+import { findKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
-import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import type { Branch } from "../partition/tree/branches.ts";
-import { branchRows, partitionerNode, rowNeeds, unitOf } from "./branch_rows.ts";
+import { branchRows, branchUnit, partitionerNode, rowNeeds } from "./branch_rows.ts";
 import type { GraphOf } from "./stage.ts";
 import { ALL_TRAIN, countSources, TRAIN } from "./tokenize.ts";
 
@@ -38,15 +38,15 @@ export const roundNode = (round: number, router: number, branch?: Branch): strin
   `${roundsFolder(branch)}/${two(round)}/router-${two(router)}`;
 
 /** Names the nodes of all routers after a round. */
-const roundOf = (round: number, { configuration: { experts }, branch }: GraphOf): string[] =>
+const listRound = (round: number, { configuration: { experts }, branch }: GraphOf): string[] =>
   Array.from({ length: experts }, (_, router) => roundNode(round, router, branch));
 
-const valuesOf = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
+const pickValues = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
   Object.fromEntries(names.map((name) => [name, configuration[name]]));
 
 /** Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner itself. */
 export function learnNodes(of: GraphOf): Node[] {
-  const kind = kindOf(of.configuration), { branch } = of;
+  const kind = findKind(of.configuration), { branch } = of;
   if (kind.kind !== "em") return [learnNode(partitionerNode(branch), kind, of)];
   const start = of.configuration.start === "ctbm"
     ? [learnNode(startNode(branch), PARTITIONERS.get("ctbm")!, of)]
@@ -59,9 +59,9 @@ function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
   const { configuration, blocks, branch } = of;
   return {
     name,
-    ...unitOf(branch),
+    ...branchUnit(branch),
     needs: [ALL_TRAIN, ...rowNeeds(branch)],
-    settings: { partitioner: kind.kind, ...valuesOf(configuration, kind.settings) },
+    settings: { partitioner: kind.kind, ...pickValues(configuration, kind.settings) },
     revision: kind.revision,
     maker: oneByOne(LEARN, async (making, { emit, signal }) => {
       using rows = await branchRows(making, of, TRAIN);
@@ -84,13 +84,13 @@ function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
 const SETTINGS = [
   ...["experts", "prefix", "prefixLengths", "roundSequences", "seed"] as const,
   ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
-  ...namesOf(OPTIMISER),
+  ...listNames(OPTIMISER),
 ];
 
 /** Makes the nodes of all rounds. */
 function roundNodes(of: GraphOf): Node[] {
   const { configuration: { experts, rounds, start, fixed }, branch } = of;
-  const settings = { ...valuesOf(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
+  const settings = { ...pickValues(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
   let bank: import("./round_bank.ts").RoundBank | undefined;
   return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
     const maker: Maker = {
@@ -105,13 +105,13 @@ function roundNodes(of: GraphOf): Node[] {
       },
       close: () => bank?.close(),
     };
-    return roundOf(round, of).map((name, router): Node => ({
+    return listRound(round, of).map((name, router): Node => ({
       name,
-      ...unitOf(branch),
+      ...branchUnit(branch),
       needs: [
         ...[ALL_TRAIN, ...rowNeeds(branch)],
         ...start === "ctbm" && (round === 1 || fixed) ? [startNode(branch)] : [],
-        ...round === 1 ? [] : roundOf(round - 1, of),
+        ...round === 1 ? [] : listRound(round - 1, of),
       ],
       settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
       revision: 1,
@@ -126,8 +126,8 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
   const { configuration: { experts, rounds, prefix, roundSequences }, branch } = of;
   return {
     name: partitionerNode(branch),
-    ...unitOf(branch),
-    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(branch), ...start, ...roundOf(rounds, of)],
+    ...branchUnit(branch),
+    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(branch), ...start, ...listRound(rounds, of)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
     maker: oneByOne(

@@ -5,7 +5,7 @@
  */
 
 import { hashFiles, readManifest } from "../graph/manifest.ts";
-import { partOf } from "../graph/places.ts";
+import { partNode } from "../graph/places.ts";
 import { type Derivation, readDerivation } from "./derivation.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 
@@ -46,7 +46,7 @@ export interface Step {
 }
 
 /** Reports from which run a run derives, and that from which, as far as they are here. */
-export async function lineageOf(run: string, seen: readonly string[] = []): Promise<Step[]> {
+export async function readLineageSteps(run: string, seen: readonly string[] = []): Promise<Step[]> {
   const derivation = await readDerivation(run), real = await Deno.realPath(run).catch(() => run);
   if (!derivation || seen.includes(real)) return []; // a run may have taken the place of the one that it derives from
   const { from, forgotten, added } = derivation;
@@ -57,7 +57,7 @@ export async function lineageOf(run: string, seen: readonly string[] = []): Prom
     added,
     experts: await derivedExperts(run, derivation),
   };
-  return [step, ...await lineageOf(from, [...seen, real])];
+  return [step, ...await readLineageSteps(from, [...seen, real])];
 }
 
 /** Reports what became of every expert, once the parts of the derived run are there. */
@@ -67,7 +67,9 @@ export async function derivedExperts(
 ): Promise<DerivedExpert[]> {
   const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
   for (let expert = 0; expert < experts; expert++) {
-    const name = partOf(expert, experts), part = await readManifest(`${run}/${name}`), own = trained[expert];
+    const name = partNode(expert, experts),
+      part = await readManifest(`${run}/${name}`),
+      own = trained[expert];
     if (!part) return [];
     const now = partIn(name, part).train.sequences;
     const isSame = !relearned && (isNewExpert || own?.part === hashFiles(part, "train-"));

@@ -5,13 +5,13 @@
  */
 
 export * from "./clean.ts";
-export { chunkOf } from "./assign.ts";
+export { chooseChunk } from "./assign.ts";
 export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
 export { type DocumentRow } from "./document_table.ts";
 export { type StageState } from "./standing.ts";
 export * from "./jobs.ts";
 export * from "./job_plan.ts";
-export { type DerivedExpert, lineageOf, type Step, stepText } from "./lineage.ts";
+export { type DerivedExpert, readLineageSteps, type Step, stepText } from "./lineage.ts";
 export * from "./evaluate_run.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export * from "./adopt.ts";
@@ -19,7 +19,7 @@ export * from "./export.ts";
 export * from "./trainings.ts";
 export {
   type ChooseModels,
-  expertsOf,
+  readExpertCount,
   tokensOfRun,
   trainDense,
   trainExpert,
@@ -44,7 +44,7 @@ export * from "./overlap.ts";
 export * from "./partition.ts";
 export * from "./plan.ts";
 export * from "./stage.ts";
-export { settingsOf, STAGES } from "./stages.ts";
+export { listSettings, STAGES } from "./stages.ts";
 export * from "./status.ts";
 export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 export * from "./summary.ts";

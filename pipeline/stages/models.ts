@@ -24,8 +24,8 @@ import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { modelsBefore } from "./before.ts";
 import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
-import { SEQUENCES, tokensOf } from "./tokenize.ts";
-import { textOf, type TrainingOptions, trainNodes } from "./train.ts";
+import { SEQUENCES, tokensNode } from "./tokenize.ts";
+import { textNode, type TrainingOptions, trainNodes } from "./train.ts";
 import { type TrainResult, trainResult } from "./training_result.ts";
 
 /** Where models are trained, and how. */
@@ -117,7 +117,7 @@ async function trainingGraph(
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
   const { before, kept } = await modelsBefore(run, configuration.experts);
   const own = targets.flatMap(({ name }) => before.get(name)?.node ?? []);
-  const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER, ...own])];
+  const given = [...new Set([...targets.map(textNode), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
     const where = `${run}/${name}`;
     if (await readManifest(where)) continue;
@@ -169,7 +169,7 @@ async function refuseReplaced(
 /** Lists the nodes of all tokens of a run, in order, without a look at its text. */
 export async function tokensOfRun(run: string): Promise<string[]> {
   const list = await readManifest(`${run}/${SEQUENCES}`);
-  if (list) return blocksIn(list).map((name) => tokensOf({ name }));
+  if (list) return blocksIn(list).map((name) => tokensNode({ name }));
   throw new InputError(`Cannot read the tokens of "${run}" as its text must be there as tokens: it is not`, {
     where: `${run}/${SEQUENCES}`,
     remedy: await partitionRemedy(run),
@@ -209,7 +209,7 @@ export function checkExpert(what: string, run: string, expert: number, experts: 
  * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run, and where one of the runs of
  * `also` is none or has another number of experts.
  */
-export async function expertsOf(run: string, also: readonly string[] = []): Promise<number> {
+export async function readExpertCount(run: string, also: readonly string[] = []): Promise<number> {
   const [{ experts }, ...others] = await otherRuns(run, also);
   const other = others.findIndex((configuration) => configuration.experts !== experts);
   if (other < 0) return experts;

@@ -16,7 +16,7 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { assignmentPlace } from "./assign.ts";
-import { scoresOf } from "./score.ts";
+import { scoresNode } from "./score.ts";
 import { SPLIT } from "./split.ts";
 import { openNeeded } from "./token_rows.ts";
 import type { GraphOf } from "./stage.ts";
@@ -47,7 +47,7 @@ export function namesNode(of: GraphOf): Node {
 async function name(making: Making, of: GraphOf): Promise<Record<string, unknown>> {
   const { configuration: { experts, seed, eos }, blocks } = of;
   using tokens = await openNeeded(making, trainFiles(blocks));
-  using scores = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
+  using scores = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })));
   const places = blocks.map((block) => assignmentPlace(block, of));
   using assigned = await openNeeded(
     making,

@@ -34,7 +34,7 @@ const OWN = [
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
   const there = await Deno.stat(output).catch(() => null);
-  const place = await placeOf(output);
+  const place = await resolvePlace(output);
   await askAll(inputs, async (input) => {
     const read = input === "-" ? standardInput() : await Deno.stat(input).catch(() => null);
     const isRead = read?.isDirectory
@@ -67,22 +67,22 @@ function standardInput() {
 
 /** Throws an `InputError` where a folder that results are to be written into is a run, or one of a run's own. */
 export async function checkOutputFolder(output: string): Promise<void> {
-  const place = await placeOf(output);
+  const place = await resolvePlace(output);
   if (await findRun(place) === place) throw refuse(output, "it must not be a run folder: it is one");
   await checkOutput(`${output}/results.json`);
 }
 
 /** Returns whether two paths are those of the same file, or would be. */
 export async function isSamePlace(one: string, other: string): Promise<boolean> {
-  return await placeOf(one) === await placeOf(other);
+  return await resolvePlace(one) === await resolvePlace(other);
 }
 
 /** Gives the place of a file that may be there: its folder without links, as far as there is one, and its name. */
-async function placeOf(path: string): Promise<string> {
+async function resolvePlace(path: string): Promise<string> {
   const whole = resolve(path);
   const folder = dirname(whole);
   if (folder === whole) return whole;
-  const real = await Deno.realPath(folder).catch(() => placeOf(folder));
+  const real = await Deno.realPath(folder).catch(() => resolvePlace(folder));
   return resolve(real, basename(whole));
 }
 

@@ -31,7 +31,7 @@ import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import type { GraphOf } from "./stage.ts";
 import { readBlock } from "./text.ts";
 import { writeRows } from "./token_rows.ts";
-import { DOCUMENTS, tokensOf } from "./tokenize.ts";
+import { DOCUMENTS, tokensNode } from "./tokenize.ts";
 
 const STAGE = "overlap", RESULT = "overlap/result", REVISION = 3;
 const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];
@@ -60,10 +60,10 @@ export type Overlap = v.InferOutput<typeof SCHEMA>;
 /** Lists the documents that became sequences, each on its side. */
 const blockTexts = ({ configuration, text, blocks }: GraphOf, folder: string, ...kinds: Kind[]): Hashed[] =>
   blocks.map((block): Hashed => ({
-    ...{ name: `overlap/${folder}/${block.name}`, needs: [`${tokensOf(block)}:${DOCUMENTS}`], kinds },
+    ...{ name: `overlap/${folder}/${block.name}`, needs: [`${tokensNode(block)}:${DOCUMENTS}`], kinds },
     settings: { ...text.reading, block: block.name },
     async *read(making) {
-      const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
+      const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
       const rows = readDocumentRows(file, ["piece", "place", "side"]);
       let next = await rows.next();
       for await (const document of readBlock(block, configuration, text)) {
@@ -81,7 +81,7 @@ async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<No
   const blocks = blockTexts(of, "hashes", "text", "bands", PASSAGE);
   const eights = named.length > 0 ? blockTexts(of, "eights", 8) : [], all = [...blocks, ...eights, ...named];
   return [
-    ...[...of.blocks.map(tokensOf), PART_INDEX].map(givenNode),
+    ...[...of.blocks.map(tokensNode), PART_INDEX].map(givenNode),
     ...hashNodes(STAGE, all),
     {
       name: RESULT,

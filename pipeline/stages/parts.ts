@@ -12,7 +12,7 @@ import { newTally, type Tally } from "../partition/counts.ts";
 import { exists, listEntries } from "../run/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
-import { partOf, SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import { partNode, SEQUENCES, TOKENIZER } from "../graph/places.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 const SIDE = v.object({
@@ -56,7 +56,7 @@ export async function readParts(run: string): Promise<{ settings: RunConfigurati
   const parts: ExpertPart[] = [];
   const { experts } = settings.configuration;
   for (let expert = 0; expert < experts; expert++) {
-    const node = partOf(expert, experts);
+    const node = partNode(expert, experts);
     const manifest = await readManifest(`${run}/${node}`);
     if (!manifest) throw missing(`${node}/${MANIFEST}`);
     parts.push(partIn(node, manifest));

@@ -16,9 +16,9 @@ import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
 import { findTextSeed } from "../settings/text.ts";
 import { PASSAGE } from "../text/overlap/word_hashes.ts";
-import { type Side, sideOf } from "../text/tokenize.ts";
+import { chooseSide, type Side } from "../text/tokenize.ts";
 import { documentColumns, type DocumentRow } from "./document_table.ts";
-import { pathOf } from "./documents.ts";
+import { piecePath } from "./documents.ts";
 import { Compared, groupPairs, type Hashed, hashNodes, namedFiles } from "./duplicates.ts";
 import type { GraphOf } from "./stage.ts";
 import { type Numbered, readTaken, takenNeed, writeTaken } from "./take.ts";
@@ -72,7 +72,7 @@ async function prune(
   for await (const { number, text } of documents.read(groups.keys())) {
     const group = groups.get(number)!, order = randomBits(seed, "dedup", indexOfText(text));
     if (order >= (firsts.get(group)?.order ?? 2n ** 64n)) continue;
-    firsts.set(group, { number, order, side: sideOf(text, seed, holdout) });
+    firsts.set(group, { number, order, side: chooseSide(text, seed, holdout) });
   }
   const leaks = await documents.findLeaks(named);
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
@@ -83,12 +83,12 @@ async function prune(
   for (const [i, block] of blocks.entries()) {
     for await (const document of readTaken(block, configuration, text, making, taken)) {
       const { at, source, piece, place = 0 } = document, { before = 0 } = block.pieces[piece];
-      const where = { path: pathOf(block.pieces[piece]), place: place + before };
+      const where = { path: piecePath(block.pieces[piece]), place: place + before };
       const first = firsts.get(groups.get(number) ?? -1), side = first?.side;
       if (first) places.set(number, where);
       let by = dedup === "near" && first ? first.number : dedup === "exact" ? firstEqual(number) : number;
       if (by === number && leaks.has(number)) {
-        if ((side ?? sideOf(document.text, seed, holdout)) === "train") by = -1 - leaks.get(number)!;
+        if ((side ?? chooseSide(document.text, seed, holdout)) === "train") by = -1 - leaks.get(number)!;
       }
       const reason = by < 0 ? "passage" : firstEqual(by) === firstEqual(number) ? "exact" : "near";
       if (by === number) kept[i].push({ at, ...side && { side } });

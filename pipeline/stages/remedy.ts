@@ -23,7 +23,7 @@ const CHOICES = [
 ];
 
 /** Reports how a file of a run, by its path there, is made again, whether it is missing or damaged. */
-export async function remedyOf(run: string, path: string, configuration: Configuration): Promise<Text> {
+export async function findRemedy(run: string, path: string, configuration: Configuration): Promise<Text> {
   const check = true, [folder, name] = path.split("/");
   const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
   const target = allTargets(configuration).find(({ node }) => `${path}/`.startsWith(`${node}/`));
@@ -70,7 +70,7 @@ export async function findRepair(where: string, { choosing = false } = {}): Prom
   if (run === null) return undefined;
   const path = relative(run, file);
   const read = await readRunConfiguration(run, { edited: true }).catch(() => null);
-  const remedy = await remedyOf(run, path, read?.configuration ?? defaultConfiguration());
+  const remedy = await findRemedy(run, path, read?.configuration ?? defaultConfiguration());
   if (await isWhole(file)) return undefined;
   const alone = await partsAlone(run);
   if (alone.length === 0 || !choosing) return remedy;

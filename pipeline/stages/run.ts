@@ -108,7 +108,7 @@ export async function openRun<Result>(
       const gpu = await device.open();
       if (!isNoted) { // settings may have changed since this process began
         const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
-        await writeRunConfiguration(run, now, noteOf(gpu));
+        await writeRunConfiguration(run, now, describeGpu(gpu));
       }
       isNoted = true;
       return gpu;
@@ -119,7 +119,7 @@ export async function openRun<Result>(
       const again = nodes.filter(isAgain).map(({ name }) => name);
       for (const name of again) made.add(name);
       const how = {
-        ...{ task: name, check, reuse, again, mine: part && shareOf(part, nodes) },
+        ...{ task: name, check, reuse, again, mine: part && chooseShare(part, nodes) },
         adapter: () => device.description,
         ...more,
       };
@@ -149,7 +149,7 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
 }
 
 /** Describes the device that works first in a run. Manifests tell of each node which one made it. */
-const noteOf = ({ adapter: description, kind, variants }: Gpu) => ({
+const describeGpu = ({ adapter: description, kind, variants }: Gpu) => ({
   description,
   kind,
   variants: { ...variants } as Record<string, string>,
@@ -184,7 +184,7 @@ export async function makePartition(
     }
     for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
     const isWanted = wantedFor(stage);
-    const isMine = part ? shareOf(part, plan.nodes) : () => true;
+    const isMine = part ? chooseShare(part, plan.nodes) : () => true;
     const walk = await make(plan.nodes, { wanted: (node) => isWanted(node) && isMine(node) });
     return { walk, plan };
   });
@@ -281,7 +281,7 @@ export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promis
  * Chooses the share of a part: every `of`-th node, or unit of nodes, of each folder. What puts the nodes of its own stage together, and does not go again, is
  * nobody's: whoever needs it makes it.
  */
-export function shareOf({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
+export function chooseShare({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const places = new Map<string, number>(), units = new Map<string, number>(), mine = new Set<string>();
   for (const { name, unit = name, needs, temporary, maker: { stage } } of nodes) {

@@ -11,26 +11,28 @@ import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
 import { readArrow, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import type { Block } from "../text/blocks.ts";
-import { branchRows, type Named, partitionerNode, rowNeeds, rowsOf } from "./branch_rows.ts";
+import { branchRows, listBranchRows, type Named, partitionerNode, rowNeeds } from "./branch_rows.ts";
 import type { GraphOf } from "./stage.ts";
 import { writeRows } from "./token_rows.ts";
-import { TEST, tokensOf, TRAIN } from "./tokenize.ts";
+import { TEST, tokensNode, TRAIN } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const SCORE = "score";
 
 /** Names the node of a block's scores. */
-export const scoresOf = ({ name }: Pick<Block, "name">): string => `scores/${name}`;
+export const scoresNode = ({ name }: Pick<Block, "name">): string => `scores/${name}`;
 
 /**
  * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of another run is identified by its files.
  */
 export async function scoreNodes(of: GraphOf): Promise<Node[]> {
-  const blockOf = new Map(rowsOf(of.branch, of.blocks).map((block) => [scoresOf(block), block]));
-  return await orGiven(SCORE, [...blockOf.keys()], scored(of, blockOf), of.recorded);
+  const blockByNode = new Map(
+    listBranchRows(of.branch, of.blocks).map((block) => [scoresNode(block), block]),
+  );
+  return await orGiven(SCORE, [...blockByNode.keys()], scored(of, blockByNode), of.recorded);
 }
 
-async function scored(of: GraphOf, blockOf: ReadonlyMap<string, Named>): Promise<Node[]> {
+async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Promise<Node[]> {
   const { configuration, branch } = of, { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
   const learned = partitionerNode(branch), isWhole = !branch || branch.path.length === 0;
@@ -47,19 +49,19 @@ async function scored(of: GraphOf, blockOf: ReadonlyMap<string, Named>): Promise
     );
     // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by whole sequences.
     const decide = partitioner.perSequence ? partitioner.prefix : prefix;
-    const block = blockOf.get(making.node.name)!;
-    const open = (name: string) => isWhole ? blockRows(making, block, name) : batchesOf(making, of, name);
-    const { trainSequences, testSequences } = isWhole ? making.manifest(tokensOf(block)).result : {};
+    const block = blockByNode.get(making.node.name)!;
+    const open = (name: string) => isWhole ? blockRows(making, block, name) : makeBatches(making, of, name);
+    const { trainSequences, testSequences } = isWhole ? making.manifest(tokensNode(block)).result : {};
     const total = isWhole ? Number(trainSequences) + Number(testSequences) : undefined;
-    const scored = await scoreRowsOf(making, work, partitioner, decide, { open, total });
+    const scored = await writeRowScores(making, work, partitioner, decide, { open, total });
     if (isWhole) return scored;
     close(); // the next branch has another one
     return { experts: scored.experts }; // rows of a tree are counted once, at its root
   }, close);
-  return [...blockOf].map(([name, block]) => ({
+  return [...blockByNode].map(([name, block]) => ({
     name,
     needs: [
-      ...isWhole ? [`${tokensOf(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(branch)],
+      ...isWhole ? [`${tokensNode(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(branch)],
       ...routers === "" ? [learned] : [],
     ],
     settings: { prefix, ...named }, // not scoreBatch: the bits are the same
@@ -69,14 +71,14 @@ async function scored(of: GraphOf, blockOf: ReadonlyMap<string, Named>): Promise
 }
 
 function blockRows({ path }: Making, block: Named, name: string): ReadableStream<RecordBatch> {
-  const tokens = `${path(tokensOf(block))}/${name}`;
+  const tokens = `${path(tokensNode(block))}/${name}`;
   return readArrow(tokens, tokens);
 }
 
 const ROWS = 1024; // that are read at once
 
 /** Reads the rows of a branch; one batch without rows where there are none. */
-const batchesOf = (making: Making, of: GraphOf, name: string): ReadableStream<RecordBatch> =>
+const makeBatches = (making: Making, of: GraphOf, name: string): ReadableStream<RecordBatch> =>
   ReadableStream.from(async function* () {
     using rows = await branchRows(making, of, name);
     for (let at = 0; at === 0 || at < rows.count; at += ROWS) {
@@ -86,7 +88,7 @@ const batchesOf = (making: Making, of: GraphOf, name: string): ReadableStream<Re
     }
   }());
 
-async function scoreRowsOf(
+async function writeRowScores(
   making: Making,
   { emit, signal }: Work,
   partitioner: Partitioner,

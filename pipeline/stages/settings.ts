@@ -10,11 +10,11 @@ import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { DERIVED } from "../graph/places.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
-import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
+import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, exists, listEntries, wholeName } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
-import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS, listNames } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { givenValues, resolveConfiguration, type Sources } from "../settings/resolution.ts";
@@ -40,19 +40,19 @@ export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
 export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
 /** What trained models are made with; each has a rate of its own as well. */
-const TRAINING = [...namesOf(EXPERTS, "denseRate", "denseStepsRate", "init"), ...namesOf(OPTIMISER)];
+const TRAINING = [...listNames(EXPERTS, "denseRate", "denseStepsRate", "init"), ...listNames(OPTIMISER)];
 
 /** Settings that are fixed once a folder is there. */
 type Fixed = [folder: string, names: readonly (keyof Configuration)[]];
 
 const FIXED: readonly Fixed[] = [
-  ["tokens", [...namesOf(TEXT), ...namesOf(TOKENS, "shardSequences"), "seed"]],
+  ["tokens", [...listNames(TEXT), ...listNames(TOKENS, "shardSequences"), "seed"]],
   ["tokenizer", ["tokenizer", "vocabularySize", "tokenizerSample"]],
-  ["rounds", [...namesOf(PARTITIONER), "seed"]],
-  ["partitioner", [...namesOf(PARTITIONER), "seed"]],
-  ["scores", namesOf(ASSIGNMENT, "method", "chunk", "prices")],
-  ["assignments", namesOf(ASSIGNMENT)],
-  ["partition", [...namesOf(ASSIGNMENT), "shardSequences"]],
+  ["rounds", [...listNames(PARTITIONER), "seed"]],
+  ["partitioner", [...listNames(PARTITIONER), "seed"]],
+  ["scores", listNames(ASSIGNMENT, "method", "chunk", "prices")],
+  ["assignments", listNames(ASSIGNMENT)],
+  ["partition", [...listNames(ASSIGNMENT), "shardSequences"]],
   ...MODELS.map((folder): Fixed => [folder, TRAINING]),
 ];
 
@@ -70,7 +70,7 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
     : {};
   const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
-  kindOf(resolved);
+  findKind(resolved);
   findAssignment(resolved.method);
   const configuration = await withPartitioner(resolved, sources, existing !== undefined);
   const changed: (keyof Configuration)[] = [];
@@ -177,11 +177,11 @@ async function withPartitioner(
       { where: folder },
     );
   }
-  const own = { experts, levels: [...levels], tokenizer: tokenizer || await tokenizerOf(folder) };
+  const own = { experts, levels: [...levels], tokenizer: tokenizer || await findTokenizer(folder) };
   return { ...configuration, ...own };
 }
 
-async function tokenizerOf(folder: string): Promise<string> {
+async function findTokenizer(folder: string): Promise<string> {
   for (const place of ["", "../", "../tokenizer/"]) {
     const path = `${folder}/${place}tokenizer.json`;
     if (await exists(path)) return path;
@@ -194,11 +194,11 @@ async function tokenizerOf(folder: string): Promise<string> {
 
 /** Returns whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
 async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
-  const placesOf = async (value: unknown) => {
+  const listPlaces = async (value: unknown) => {
     const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];
     return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
   };
   if (!one || !other) return false;
-  const places = await Promise.all([placesOf(one), placesOf(other)]).catch(() => null); // a path that does not exist is no place
+  const places = await Promise.all([listPlaces(one), listPlaces(other)]).catch(() => null); // a path that does not exist is no place
   return places !== null && places[0] === places[1];
 }

@@ -8,11 +8,18 @@
 import { InputError } from "../../kernels/errors.ts";
 import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { expertFolder, partOf } from "../graph/places.ts";
+import { expertFolder, partNode } from "../graph/places.ts";
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
-import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch, shardName } from "../rows/arrow.ts";
+import {
+  type Columns,
+  fromBatch,
+  needColumn,
+  readArrow,
+  type RecordBatch,
+  shardName,
+} from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
@@ -21,10 +28,10 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import { assignmentPlace, orderOf } from "./assign.ts";
+import { assignmentPlace, hashOrder } from "./assign.ts";
 import { addSides, PART, type SideCounts, sideCounts, SIDES } from "./parts.ts";
 import type { GraphOf } from "./stage.ts";
-import { tokensOf } from "./tokenize.ts";
+import { tokensNode } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const SPLIT = "split";
@@ -37,7 +44,7 @@ const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every exp
 export function splitNodes(of: GraphOf): Node[] {
   const { experts, shardSequences, prefix } = of.configuration;
   const groups = new Map(
-    groupsOf(of).map((blocks) => [`split/${orderOf(blocks.map(({ name }) => name))}`, blocks]),
+    groupBlocks(of).map((blocks) => [`split/${hashOrder(blocks.map(({ name }) => name))}`, blocks]),
   );
   const names = [...groups.keys()];
   const ofGroups = oneByOne(
@@ -50,16 +57,16 @@ export function splitNodes(of: GraphOf): Node[] {
       name,
       needs: blocks.flatMap((block) => {
         const { node, start } = assignmentPlace(block, of);
-        return [tokensOf(block), `${node}:${start}`];
+        return [tokensNode(block), `${node}:${start}`];
       }),
       settings: { experts, shardSequences, prefix },
       revision: 1,
       maker: ofGroups,
     })),
     ...Array.from({ length: experts }, (_, expert): Node => ({
-      name: partOf(expert, experts),
+      name: partNode(expert, experts),
       needs: names.map((name) => `${name}:${expertFolder(expert, experts)}-`),
-      settings: { expert, order: orderOf(names) },
+      settings: { expert, order: hashOrder(names) },
       revision: 1,
       maker: ofParts,
     })),
@@ -70,7 +77,7 @@ export function splitNodes(of: GraphOf): Node[] {
  * Cuts blocks into groups. Where one begins follows from the names of blocks, and these by what stands in them: so a block more or less
  * changes no other group.
  */
-function groupsOf({ configuration, blocks, grouped }: GraphOf): Block[][] {
+function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
   const { shardSequences, sequenceLength, blockBytes } = configuration;
   const { experts, starts } = grouped ?? { ...configuration, starts: [] };
   const bytes = experts * shardSequences * sequenceLength * BYTES_PER_TOKEN;
@@ -93,7 +100,7 @@ async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Reco
     await splitSide("test", making, work, of),
   ];
   for (let expert = 0; expert < experts; expert++) {
-    const counts = { expert, train: sideOf(train[expert]), test: sideOf(test[expert]), assignments };
+    const counts = { expert, train: keepCounts(train[expert]), test: keepCounts(test[expert]), assignments };
     await writeAtomic(`${making.folder}/${countsFile(expert, experts)}`, jsonText(counts));
   }
   return {};
@@ -115,20 +122,20 @@ async function splitSide(
       const { node, file } = assignmentPlace(block, of);
       const assigned = await readAssigned(`${path(node)}/${file(side)}`);
       let row = 0;
-      const tokens = `${path(tokensOf(block))}/${side}.arrow`;
+      const tokens = `${path(tokensNode(block))}/${side}.arrow`;
       for await (const batch of readArrow(tokens, tokens)) {
         signal?.throwIfAborted();
         const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
         writers ??= openWriters(side, folder, batch, columns, configuration);
-        const rowsOf = countRows(columns, row, assigned, tallies, prefix);
-        for (const [expert, writer] of writers.entries()) await writer.add(columns, rowsOf[expert]);
+        const rowsByExpert = countRows(columns, row, assigned, tallies, prefix);
+        for (const [expert, writer] of writers.entries()) await writer.add(columns, rowsByExpert[expert]);
         row += columns.rows;
         emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
       }
       const are = assigned.expert.length;
       if (row === are) continue;
       throw new InputError(
-        `Cannot split "${path(tokensOf(block))}" as every sequence must be assigned: ${are} of ${row} are`,
+        `Cannot split "${path(tokensNode(block))}" as every sequence must be assigned: ${are} of ${row} are`,
       );
     }
     for (const writer of writers!) {
@@ -147,7 +154,7 @@ async function splitSide(
 const countsFile = (expert: number, experts: number) => `${expertFolder(expert, experts)}-counts.json`;
 
 /** Counts of a side as a manifest keeps them. */
-function sideOf(tally: Tally): SideCounts {
+function keepCounts(tally: Tally): SideCounts {
   const { wanted, cost, lowest, predicted } = tally;
   return {
     ...partCounts(tally),
@@ -182,7 +189,7 @@ async function gather(
         making.wrote(to, note);
       }
     }
-    result[side] = sideOf(addSides(parts.map((part) => sideCounts(part[side]))));
+    result[side] = keepCounts(addSides(parts.map((part) => sideCounts(part[side]))));
   }
   return result;
 }
@@ -230,8 +237,8 @@ async function readAssigned(file: string): Promise<Assigned> {
     return joined;
   };
   const chosen = (name: string) =>
-    join(new Uint16Array(rows), (batch) => integers(columnOf(batch, name), Uint16Array));
-  const nats = (name: string) => join(new Float32Array(rows), (batch) => floats(columnOf(batch, name)));
+    join(new Uint16Array(rows), (batch) => integers(needColumn(batch, name), Uint16Array));
+  const nats = (name: string) => join(new Float32Array(rows), (batch) => floats(needColumn(batch, name)));
   return {
     ...{ expert: chosen("expert"), best: chosen("best"), cost: nats("cost"), lowest: nats("lowest") },
     perSequence: batches.some((batch) => readLineage(batch)?.costs !== undefined),
@@ -246,15 +253,15 @@ function countRows(
   tallies: Tally[],
   prefix: number,
 ): number[][] {
-  const rowsOf = tallies.map((): number[] => []);
+  const rowsByExpert = tallies.map((): number[] => []);
   for (let row = 0; row < rows; row++) {
     const at = first + row;
-    rowsOf[expert[at]]?.push(row);
+    rowsByExpert[expert[at]]?.push(row);
     tallies[best[at]].wanted++;
     const predicted = perSequence ? 1 : prefixTokens(length[row], prefix);
     countRow(tallies[expert[at]], {
       ...{ tokens: length[row], source: source?.[row] ?? "", cost: cost[at], lowest: lowest[at], predicted },
     });
   }
-  return rowsOf;
+  return rowsByExpert;
 }

@@ -7,7 +7,7 @@
 import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
-import { type Configuration, FIELD_NAMES, namesOf } from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
@@ -39,7 +39,7 @@ const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
 
 const corpus: Stage = {
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
-  settings: namesOf(TEXT),
+  settings: listNames(TEXT),
   nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
 };
 
@@ -66,7 +66,7 @@ const tokenize: Stage = {
     ...["eos", "sequenceLength", "packing", "maxTokens", "take", "holdout", "shardSequences"] as const,
     ...["seed", "textSeed", "tokenizer"] as const,
     ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
-    ...namesOf(TEXT),
+    ...listNames(TEXT),
   ],
   async nodes(of) {
     const { takeNode } = await import("./take.ts");
@@ -92,7 +92,7 @@ const score: Stage = {
 
 const assign: Stage = {
   about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
-  settings: [...namesOf(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
+  settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
   nodes: async (of) => (await dividing(of)).assign,
 };
 
@@ -123,18 +123,18 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   ["train-expert", {
     about:
       "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",
-    settings: namesOf(EXPERTS, "denseRate", "denseStepsRate"),
+    settings: listNames(EXPERTS, "denseRate", "denseStepsRate"),
     onRequest: true,
   }],
   ["train-dense", {
     about: "Trains a dense baseline on all training tokens, at the training cost of all experts together.",
-    settings: [...namesOf(EXPERTS), ...namesOf(LARGER_DENSE)],
+    settings: [...listNames(EXPERTS), ...listNames(LARGER_DENSE)],
     onRequest: true,
   }],
   ["train-switch", {
     about:
       "Trains a Switch Transformer on all training tokens: in every layer as many experts as the mixture has, chosen token by token.",
-    settings: [...namesOf(EXPERTS, "denseRate", "denseStepsRate"), ...namesOf(SWITCH)],
+    settings: [...listNames(EXPERTS, "denseRate", "denseStepsRate"), ...listNames(SWITCH)],
     onRequest: true,
   }],
   ["evaluate", {
@@ -166,21 +166,22 @@ export const stagesAdded = (): string[] => [...STAGES.keys()].filter((name) => !
 const OTHERS: Record<string, () => readonly Name[]> = {
   partition: () =>
     [...STAGES.values()].filter(({ onRequest }) => !onRequest).flatMap(({ settings }) => settings),
-  reproduce: () => [...OTHERS.partition(), ...namesOf(EXPERTS), ...namesOf(LARGER_DENSE), ...namesOf(SWITCH)],
+  reproduce:
+    () => [...OTHERS.partition(), ...listNames(EXPERTS), ...listNames(LARGER_DENSE), ...listNames(SWITCH)],
   submit: () => OTHERS.reproduce(),
   show: () => ["tokenizer"],
   cost: () => [
     ...["vocabularySize", "sequenceLength", "holdout", "shardSequences"] as const,
-    ...namesOf(PARTITIONER, "routerRate", "routerWarmup"),
+    ...listNames(PARTITIONER, "routerRate", "routerWarmup"),
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
-    ...namesOf(LARGER_DENSE, "denseComputeRate"),
-    ...namesOf(SWITCH, "switchRate"),
+    ...listNames(LARGER_DENSE, "denseComputeRate"),
+    ...listNames(SWITCH, "switchRate"),
   ],
 };
 
 /** Lists the settings that a task takes, in the order of all settings. */
-export function settingsOf(task: string): (keyof Configuration)[] {
+export function listSettings(task: string): (keyof Configuration)[] {
   const taken = STAGES.get(task)?.settings ?? OTHERS[task]?.() ?? [];
   return FIELD_NAMES.filter((name) => taken.includes(name));
 }

@@ -52,7 +52,7 @@ export async function stageStates(walk: Walk, nodes: readonly Node[]): Promise<S
   const known = new Map<string, StageState>();
   const before = (node = "") => known.get(stageOfNode.get(node) ?? "");
   for (const [stage, own] of stages) {
-    known.set(stage, stageOf(stage, own.map(({ name }) => found.get(name)!), needed, before));
+    known.set(stage, summarizeStage(stage, own.map(({ name }) => found.get(name)!), needed, before));
   }
   return [...known.values()];
 }
@@ -94,7 +94,7 @@ function neededNodes(nodes: readonly Node[], found: ReadonlyMap<string, NodeStat
   return needed;
 }
 
-function stageOf(
+function summarizeStage(
   stage: string,
   found: readonly NodeState[],
   needed: ReadonlySet<string>,
@@ -113,7 +113,7 @@ function stageOf(
     : due.some(isOther)
     ? "out of date"
     : "missing";
-  const because = new Set(due.flatMap((node) => reasonOf(node, before(node.because)) ?? []));
+  const because = new Set(due.flatMap((node) => explainState(node, before(node.because)) ?? []));
   const last = found.at(-1)!, revision = last.manifest?.revision;
   return {
     ...{ stage, state, nodes: found.length, toMake: due.length },
@@ -128,7 +128,10 @@ function stageOf(
 const LONGEST = 40; // characters of a value that is printed
 const valueText = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
 
-function reasonOf({ node, state, because, manifest }: NodeState, before?: StageState): string | undefined {
+function explainState(
+  { node, state, because, manifest }: NodeState,
+  before?: StageState,
+): string | undefined {
   if (state === "damaged") return manifest || because === MANIFEST ? `${because} is damaged` : because;
   if (state === "waits") {
     return before && before.state !== "missing" ? `"${before.stage}" is ${before.state}` : undefined;

@@ -99,12 +99,12 @@ interface Row extends Pick<StageStatus, "stage" | "path" | "command"> {
  * Reads the state of a run. Only reads and changes nothing. Where the text is not here, it is taken to be what the run was made of. Throws
  * an `InputError` where the folder is no run.
  */
-export async function statusOf(run: string): Promise<RunStatus> {
+export async function readStatus(run: string): Promise<RunStatus> {
   await checkRunFolder(run);
   const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
-  const { plan, unseen } = parts.length > 0 ? {} : await planOf(run, configuration);
+  const { plan, unseen } = parts.length > 0 ? {} : await planStatus(run, configuration);
   const asked = [
     ...await modelRows(run, configuration, parts),
     ...plan ? await askedRows(run, configuration) : [],
@@ -127,7 +127,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
     return {
       ...{ stage, ...path ? { path } : {}, about, partition: !onRequest, optional },
       command: { ...command, with: { ...command.with, ...force } },
-      ...stateOf(state),
+      ...describeState(state),
       ...{ holders, ...holders.length > 0 ? { state: "being made" } : {} },
     };
   });
@@ -139,7 +139,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
 }
 
 /** Gives the graph of a run: of its text, or where that is not here of what it was made of. */
-async function planOf(run: string, configuration: Configuration): Promise<{ plan: Plan; unseen?: Text }> {
+async function planStatus(run: string, configuration: Configuration): Promise<{ plan: Plan; unseen?: Text }> {
   try {
     return { plan: await partitionGraph(run, configuration) };
   } catch (error) {
@@ -157,7 +157,7 @@ async function modelRows(
   const isHere = ({ expert }: Target) => parts.length === 0 || expert !== undefined && parts.includes(expert);
   const targets = allTargets(configuration).filter(isHere);
   const others = targets.filter(({ expert }) => expert === undefined);
-  const trained = await trainedOf(run, others);
+  const trained = await listTrained(run, others);
   const models = await modelsBefore(run, configuration.experts);
   const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
   return await Promise.all(targets.map(async (target): Promise<Row> => {
@@ -173,7 +173,7 @@ async function modelRows(
   }));
 }
 
-const trainedOf = async (run: string, targets: readonly Target[]): Promise<Target[]> => {
+const listTrained = async (run: string, targets: readonly Target[]): Promise<Target[]> => {
   const there = await Promise.all(targets.map(({ node }) => exists(`${run}/${node}/${MANIFEST}`)));
   return targets.filter((_, i) => there[i]);
 };
@@ -183,7 +183,7 @@ async function askedRows(run: string, configuration: Configuration): Promise<Row
   const targets = allTargets(configuration);
   const made = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
   const { format: _, prefix: __, seed: ___, routers: ____, ...choices } = made?.settings ?? {};
-  const trained = await trainedOf(run, targets);
+  const trained = await listTrained(run, targets);
   const isSome = "trained" in choices;
   const models = targets.filter((target) =>
     !isSome && target.expert !== undefined || trained.includes(target)
@@ -244,7 +244,7 @@ function isRefused({ stage, state, revision, manifests }: StageState, nodes: rea
     nodes.some((node) => otherSetting(node, manifest) !== undefined);
 }
 
-function stateOf({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
+function describeState({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
   const adopted = describeAdoption(manifests.at(-1));
   const why = adopted && state === "up to date"
     ? `adopted from "${adopted.from}"`
@@ -280,17 +280,17 @@ function isLacking({ state, optional }: StageStatus): boolean {
  * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
  * one call of a task makes, and nothing otherRuns, are listed together.
  */
-export function lacksOf(stages: readonly StageStatus[]): Lack[] {
-  const callOf = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
+export function listLacks(stages: readonly StageStatus[]): Lack[] {
+  const nameCall = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
     JSON.stringify([task, others]);
   const alikes = Map.groupBy(
     stages.filter(isLacking),
-    (stage) => JSON.stringify([callOf(stage), stage.command.with.force, stage.state, stage.because]),
+    (stage) => JSON.stringify([nameCall(stage), stage.command.with.force, stage.state, stage.because]),
   );
   return [...alikes.values()].flatMap((alike): Lack[] => {
     const [first] = alike, { state, because, command } = first;
     const isForAll = alike.length > 1 && command.with.expert !== undefined;
-    const ofCall = stages.filter((stage) => callOf(stage) === callOf(first));
+    const ofCall = stages.filter((stage) => nameCall(stage) === nameCall(first));
     // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
     // refused where it is not.
     const isOne = command.with.force
@@ -311,7 +311,7 @@ export function lacksOf(stages: readonly StageStatus[]): Lack[] {
 export function nextTask(stages: readonly StageStatus[]): TaskReference | undefined {
   const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";
   const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
-  return next && lacksOf(stages).find(({ stages }) => stages.includes(next.stage))!.command;
+  return next && listLacks(stages).find(({ stages }) => stages.includes(next.stage))!.command;
 }
 
 /** Names the stages of a lack in a few words. */

@@ -11,7 +11,7 @@ import { NAMES, PARTITIONER, PRUNED, SEQUENCES } from "../graph/places.ts";
 import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/counts.ts";
 import { compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
-import { branchesOf, expertPath } from "../partition/tree/branches.ts";
+import { expertPath, listBranches } from "../partition/tree/branches.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { sha256 } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
@@ -20,7 +20,7 @@ import { compareBytes } from "../text/glob.ts";
 import { assignmentNode } from "./branch_rows.ts";
 import { INDEX } from "./documents.ts";
 import { readParts, sideCounts } from "./parts.ts";
-import { scoresOf } from "./score.ts";
+import { scoresNode } from "./score.ts";
 import type { SourceCounts } from "./tokenize.ts";
 
 export type { Fingerprint };
@@ -142,7 +142,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
       words: names?.[expert] ?? [],
       testSequences: test.sequences,
     })),
-    ...index === undefined ? {} : { heldOut: heldOutOf(index as Record<string, SourceCounts>) },
+    ...index === undefined ? {} : { heldOut: sumHeldOut(index as Record<string, SourceCounts>) },
     ...dropped === undefined ? {} : { dropped: dropped as Record<string, number> },
     stages,
     ...await takeFingerprint(run),
@@ -151,7 +151,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 
 /** Sums up how the branches of a level were assigned. */
 async function summarizeLevel(run: string, levels: readonly number[], depth: number): Promise<LevelSummary> {
-  const names = branchesOf(levels).filter(({ path }) => path.length === depth).map(({ name }) => name);
+  const names = listBranches(levels).filter(({ path }) => path.length === depth).map(({ name }) => name);
   const results = await Promise.all(
     names.map(async (name) => (await readManifest(`${run}/${assignmentNode(name)}`))?.result ?? {}),
   );
@@ -169,7 +169,7 @@ export function proofSummary({ prices: _, ...proof }: Proof): ProofSummary {
   return { ...proof, gapPerSequence: gapPerRow(proof), gapShare: gapShare(proof), ...greedyGap };
 }
 
-function heldOutOf(sources: Record<string, SourceCounts>): PartitionSummary["heldOut"] {
+function sumHeldOut(sources: Record<string, SourceCounts>): PartitionSummary["heldOut"] {
   const entries = Object.entries(sources).map(([name, { documents, tokens }]) =>
     [name, { documents: documents.test, tokens: tokens.test }] as const
   );
@@ -217,7 +217,7 @@ export async function takeFingerprint(run: string): Promise<Fingerprint> {
 async function scoringAdapter(run: string): Promise<string | undefined> {
   const list = await readManifest(`${run}/${SEQUENCES}`);
   const [name] = list ? blocksIn(list) : [];
-  return (name && await readManifest(`${run}/${scoresOf({ name })}`) || undefined)?.made.adapter;
+  return (name && await readManifest(`${run}/${scoresNode({ name })}`) || undefined)?.made.adapter;
 }
 
 /**

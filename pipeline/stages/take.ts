@@ -59,20 +59,20 @@ export async function writeTaken(
   taken: readonly (readonly Pick<Numbered, "at" | "side">[])[],
 ): Promise<{ documents: number }> {
   for (const [i, block] of blocks.entries()) {
-    const file = fileOf(block);
+    const file = nameFile(block);
     const numbers = Uint32Array.from(taken[i], ({ at, side }) => at + SIDES.indexOf(side) * 2 ** PLACES);
     wrote(file, await writeAtomic(`${folder}/${file}`, new Uint8Array(numbers.buffer)));
   }
   return { documents: taken.reduce((sum, { length }) => sum + length, 0) };
 }
 
-const fileOf = ({ name }: Block) => `${name}.u32`;
+const nameFile = ({ name }: Block) => `${name}.u32`;
 
 /** Names what a node of a block needs of the documents that are taken. */
-export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${fileOf(block)}`;
+export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${nameFile(block)}`;
 
 async function readNumbers(making: Making, taken: Node, block: Block): Promise<Uint32Array> {
-  const bytes = await readVerified(`${making.path(taken.name)}/${fileOf(block)}`);
+  const bytes = await readVerified(`${making.path(taken.name)}/${nameFile(block)}`);
   return new Uint32Array(bytes.buffer);
 }
 

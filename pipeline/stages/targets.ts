@@ -6,9 +6,9 @@
 
 import type { OtherRouters } from "../cost/mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { expertFolder, partOf } from "../graph/places.ts";
+import { expertFolder, partNode } from "../graph/places.ts";
 import { expertPath, type Experts } from "../partition/tree/branches.ts";
-import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { type Configuration, listNames } from "../settings/configuration.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { trainingSteps } from "../training/steps.ts";
@@ -74,8 +74,8 @@ export interface Before {
 
 /** Settings that every model's training depends on. */
 const SETTINGS = [
-  ...namesOf(EXPERTS, "expertRate", "denseRate", "denseStepsRate"),
-  ...namesOf(OPTIMISER),
+  ...listNames(EXPERTS, "expertRate", "denseRate", "denseStepsRate"),
+  ...listNames(OPTIMISER),
   "seed",
 ] as const;
 
@@ -85,7 +85,7 @@ export function targetSettings(
   configuration: Configuration,
 ): Record<string, unknown> {
   const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
-  const ofMixture = tellsCost ? namesOf(PARTITIONER, ...levels) : []; // by which its compute is counted
+  const ofMixture = tellsCost ? listNames(PARTITIONER, ...levels) : []; // by which its compute is counted
   const names = [...SETTINGS, ...settings, ...ofMixture, ...expert === undefined ? ["experts"] as const : []];
   const values = names.map((name) => [name, configuration[name]]);
   const more = before ? { before } : {};
@@ -144,7 +144,7 @@ function target(
 /** An expert of a flat mixture or a tree, which learns from its own part alone. */
 export function expertTarget(expert: number, { experts, levels = [] }: Experts): Target {
   const name = expertFolder(expert, experts), path = expertPath(expert, levels);
-  const own = { expert, path, part: partOf(expert, experts), node: `experts/${name}`, flags: { expert } };
+  const own = { expert, path, part: partNode(expert, experts), node: `experts/${name}`, flags: { expert } };
   return target(name, "train-expert", { ...own, rates: ["expertRate"] });
 }
 
@@ -163,7 +163,7 @@ const DENSE: Record<Match, Target> = {
   compute: target("dense-compute", "train-dense", {
     rates: ["denseComputeRate", "expertRate"],
     flags: { match: "compute" },
-    settings: namesOf(LARGER_DENSE, "denseComputeRate"),
+    settings: listNames(LARGER_DENSE, "denseComputeRate"),
     model: async (configuration) => (await shapes()).largerDenseShape(configuration),
     async steps(configuration, { sequences, heldOut = 0, routers }) {
       const { equalCompute } = await import("../cost/compared_cost.ts");
@@ -181,7 +181,7 @@ export const switchTarget = (): Target =>
   target("switch", "train-switch", {
     rates: ["switchRate", "expertRate"],
     wide: true,
-    settings: namesOf(SWITCH, "switchRate"),
+    settings: listNames(SWITCH, "switchRate"),
     model: async (configuration) => (await shapes()).switchShape(configuration),
     ...{ tellsCost: true, optional: true },
   });

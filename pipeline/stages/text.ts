@@ -79,7 +79,7 @@ export async function lookAtText(
   const parts: (Piece | Node)[] = [];
   for (const file of files) {
     const isInput = file.path === STANDARD_INPUT;
-    const pieces = isInput ? [] : await known.piecesOf(file, blockBytes);
+    const pieces = isInput ? [] : await known.cutPieces(file, blockBytes);
     if (!isInput && !(file.compression && await isLarge(file, blockBytes))) {
       for (const piece of pieces) parts.push(piece);
     } else {
@@ -92,7 +92,7 @@ export async function lookAtText(
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
-  const blocks = await blocksOf(run, parts, blockBytes, others);
+  const blocks = await gatherTextBlocks(run, parts, blockBytes, others);
   if (blocks?.every(({ bytes }) => bytes === 0)) {
     const list = configuration.input.join(", ");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
@@ -111,12 +111,12 @@ const isNode = (part: Piece | Node): part is Node => "maker" in part;
 
 /** Gives the text of one node, once that is made. */
 export async function textIn(run: string, node: Node, blockBytes: number): Promise<Text> {
-  const blocks = await blocksOf(run, [node], blockBytes);
+  const blocks = await gatherTextBlocks(run, [node], blockBytes);
   return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
 }
 
 /** Gathers blocks of pieces, and of the files that nodes hold; undefined where one of these is not made. */
-async function blocksOf(
+async function gatherTextBlocks(
   run: string,
   parts: readonly (Piece | Node)[],
   blockBytes: number,

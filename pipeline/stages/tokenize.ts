@@ -33,11 +33,11 @@ export const TOKENIZE = "tokenize";
 export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents.arrow"];
 
 /** Names the node of a block's tokens. */
-export const tokensOf = ({ name }: Pick<Block, "name">): string => `tokens/${name}`;
+export const tokensNode = ({ name }: Pick<Block, "name">): string => `tokens/${name}`;
 
 /** Names the files of the training sequences of all blocks. */
 export const trainFiles = (blocks: readonly Block[]): { need: string; file: string }[] =>
-  blocks.map((block) => ({ need: tokensOf(block), file: TRAIN }));
+  blocks.map((block) => ({ need: tokensNode(block), file: TRAIN }));
 
 /** What became of the text of a block, in counts by source. */
 export interface SourceCounts {
@@ -51,7 +51,7 @@ export interface SourceCounts {
 export function countSources(making: Making, blocks: readonly Block[]): Map<string, SourceCounts> {
   const totals = new Map<string, SourceCounts>();
   for (const block of blocks) {
-    const sources = making.manifest(tokensOf(block)).result.sources as Record<string, SourceCounts>;
+    const sources = making.manifest(tokensNode(block)).result.sources as Record<string, SourceCounts>;
     for (const [name, { documents, tokens }] of Object.entries(sources)) {
       for (const side of ["train", "test"] as const) {
         addSource(totals, name, side, documents[side], tokens[side]);
@@ -83,7 +83,7 @@ export const byName = <Value>(values: ReadonlyMap<string, Value>): Record<string
 export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf, taken?: Node): Node[] {
   const { eos, sequenceLength, packing, holdout } = configuration;
   const seed = findTextSeed(configuration);
-  const blockOf = new Map(blocks.map((block) => [tokensOf(block), block]));
+  const blockByNode = new Map(blocks.map((block) => [tokensNode(block), block]));
   let opened: { tokenizer: Tokenizer; encoders: Encoders } | undefined;
   const open = async (making: Making, { workers }: Work) => {
     const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
@@ -92,7 +92,7 @@ export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf,
   const maker = oneByOne(TOKENIZE, async (making, work) => {
     const { tokenizer, encoders } = opened ??= await open(making, work);
     const options = { sequenceLength, packing, holdout, textSeed: seed, encoders, prompts };
-    const block = blockOf.get(making.node.name)!;
+    const block = blockByNode.get(making.node.name)!;
     const documents = readTaken(block, configuration, text, making, taken);
     return await tokenizeBlock(making, work, documents, block, tokenizer, options);
   }, () => void opened?.encoders.close());
@@ -106,7 +106,7 @@ export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf,
     ...prompts ? { prompts } : {},
   };
   return blocks.map((block) => ({
-    name: tokensOf(block),
+    name: tokensNode(block),
     needs: [TOKENIZER, ...taken ? [takenNeed(taken, block)] : []],
     settings: { ...settings, block: block.name },
     revision: 1,
@@ -120,12 +120,12 @@ export { ALL_TEST, ALL_TRAIN, SEQUENCES };
 export function sequencesNode({ blocks }: GraphOf): Node {
   return {
     name: SEQUENCES,
-    needs: blocks.map((block) => `${tokensOf(block)}:t`),
+    needs: blocks.map((block) => `${tokensNode(block)}:t`),
     settings: { blocks: blocks.map(({ name }) => name) },
     revision: 1,
     maker: oneByOne(TOKENIZE, async ({ folder, manifest }) => {
       for (const [file, shard] of [["train.json", TRAIN], ["test.json", TEST]]) {
-        const hashes = blocks.map((block) => [block.name, manifest(tokensOf(block)).files[shard].sha256]);
+        const hashes = blocks.map((block) => [block.name, manifest(tokensNode(block)).files[shard].sha256]);
         await writeAtomic(`${folder}/${file}`, jsonText(Object.fromEntries(hashes)));
       }
       return { blocks: blocks.length };

@@ -8,7 +8,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
 import { findTextSeed } from "../settings/text.ts";
-import { sideOf } from "../text/tokenize.ts";
+import { chooseSide } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import type { GraphOf } from "./stage.ts";
@@ -58,7 +58,7 @@ async function train(
     for (const block of blocks) {
       for await (const document of readTaken(block, configuration, text, making, taken)) {
         signal?.throwIfAborted();
-        const side = document.side ?? sideOf(document.text, seed, holdout);
+        const side = document.side ?? chooseSide(document.text, seed, holdout);
         if (side === "train") yield document;
       }
     }

@@ -53,10 +53,10 @@ export interface TrainingOptions {
 }
 
 /** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
-export const textOf = ({ part }: Pick<Target, "part">): string => part ?? SEQUENCES;
+export const textNode = ({ part }: Pick<Target, "part">): string => part ?? SEQUENCES;
 
 /** Lists the training files and the held-out files of a model: the shards of its part, or those of all `tokens`. */
-export function filesOf(
+export function listNodeFiles(
   { part: need }: Pick<Target, "part">,
   tokens: readonly string[],
   manifest: Making["manifest"],
@@ -102,7 +102,7 @@ export async function trainNodes(
     if (kept) return kept;
     return {
       name,
-      needs: [textOf(target), TOKENIZER, ...target.before ? [target.before.node] : []],
+      needs: [textNode(target), TOKENIZER, ...target.before ? [target.before.node] : []],
       settings: {
         ...targetSettings(target, configuration),
         ...start,

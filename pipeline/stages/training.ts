@@ -52,8 +52,8 @@ import { cosineRate } from "../training/schedule.ts";
 import { createBank } from "./bank.ts";
 import { peakRate, type Target, type TrainingText } from "./targets.ts";
 import { drawing, openNeeded, readRows, replaying } from "./token_rows.ts";
-import { filesOf, textOf, type TrainingOptions } from "./train.ts";
-import { routingOf, type TrainResult } from "./training_result.ts";
+import { listNodeFiles, textNode, type TrainingOptions } from "./train.ts";
+import { summarizeRouting, type TrainResult } from "./training_result.ts";
 
 /** What trainings have in common. */
 interface Site {
@@ -117,7 +117,7 @@ class Training {
   /** Opens the sequences and resolves what the model is trained with. */
   static async open(of: Site & Model & { gpu: Gpu }): Promise<Training> {
     const { making, target, work, configuration, options, tokens, gpu } = of;
-    const files = filesOf(target, tokens, making.manifest);
+    const files = listNodeFiles(target, tokens, making.manifest);
     const train = await openNeeded(making, files.train);
     using test = await openNeeded(making, files.test);
     checkText(of, train);
@@ -175,7 +175,7 @@ class Training {
         rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
         start: saved?.state ?? known.start(),
         open: (at) => (count) => {
-          const rows = readRows(known.train, draw(at, count), columnsOf(known.train));
+          const rows = readRows(known.train, draw(at, count), listLearnedColumns(known.train));
           at += count;
           return Promise.resolve(rows);
         },
@@ -216,7 +216,9 @@ class Training {
   async #writeModel(weights: Weights): Promise<void> {
     const { of: { making, target, configuration: { saveDtype } }, recipe, known } = this;
     const { eos, tokenizer } = known.train.lineage!;
-    const part = target.expert === undefined ? {} : { partition: hashFiles(making.manifest(textOf(target))) };
+    const part = target.expert === undefined
+      ? {}
+      : { partition: hashFiles(making.manifest(textNode(target))) };
     const records = await saveModelFolder(making.folder, recipe.model, weights, {
       notes: { tokenizer, eos: eos!, ...part },
       tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
@@ -367,7 +369,7 @@ function checkText({ making, target, configuration }: Site & Model, { lineage, c
     );
   }
   if (count > 0) return;
-  const where = making.path(textOf(target));
+  const where = making.path(textNode(target));
   const fact = `as its part must hold sequences: "${where}" holds none`;
   throw new InputError(`Cannot train ${target.name} ${fact}`, { where });
 }
@@ -401,11 +403,11 @@ function sampleRows(
 ): Columns | undefined {
   if (most === 0 || rows.count === 0) return undefined;
   const numbers = drawing(rows.count, seed, "validation")(0, Math.min(most, rows.count));
-  return readRows(rows, numbers, columnsOf(rows));
+  return readRows(rows, numbers, listLearnedColumns(rows));
 }
 
 /** Names the columns that a model learns from. */
-const columnsOf = (rows: Rows) =>
+const listLearnedColumns = (rows: Rows) =>
   rows.has("begin")
     ? ["sequence", "tokens", "length", "begin"] as const
     : ["sequence", "tokens", "length"] as const;
@@ -413,6 +415,6 @@ const columnsOf = (rows: Rows) =>
 function noteMetrics(result: TrainResult, line: StepMetrics, { model }: Recipe): void {
   result.loss = line.loss;
   result.tokens = line.tokens;
-  if (line.reports && model.switch) result.routing = routingOf(line.reports, model);
+  if (line.reports && model.switch) result.routing = summarizeRouting(line.reports, model);
   if (typeof line.validationLoss === "number") result.validationLoss = line.validationLoss;
 }

@@ -65,7 +65,7 @@ export function trainResult(
 }
 
 /** Reports what routing came to, from what the sublayers of all layers report. */
-export function routingOf(
+export function summarizeRouting(
   { balance, routed, dropped }: Record<string, number>,
   { layers }: Pick<ModelConfig, "layers">,
 ): Routing {

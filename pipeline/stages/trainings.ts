@@ -84,9 +84,9 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
         const text = known.get(name) ?? await readKnown(run, configuration, target).catch(() => undefined);
         if (text) known.set(name, text);
         const own = { ...configuration, vocabularySize: text?.vocabulary ?? configuration.vocabularySize };
-        const training = await trainingOf(run, own, target, {
+        const training = await describeTraining(run, own, target, {
           ...{ text, holders: owners.filter((owner) => owner.node === node) },
-          tokensPerSecond: speedOf(times, `train-${name}`),
+          tokensPerSecond: findSpeed(times, `train-${name}`),
           utilisation: times.findLast(({ stage, step }) => stage === `train-${name}` && step)?.utilisation,
         });
         return training.state === "waiting" && optional ? [] : [training];
@@ -112,7 +112,7 @@ async function readKnown(
   return { vocabulary, sequences, heldOut, routers };
 }
 
-async function trainingOf(
+async function describeTraining(
   run: string,
   configuration: Configuration,
   target: Target,
@@ -165,7 +165,7 @@ async function trainingOf(
     flopsPerSecond: stepsPerSecond && stepsPerSecond * await flops(),
     utilisation: works ? speed.utilisation ?? null : null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
-    checkpoint: last === undefined ? null : await checkpointOf(last),
+    checkpoint: last === undefined ? null : await findCheckpoint(last),
     updated: metrics?.at?.toISOString() ?? null,
     holders,
     ...adoption && { from: adoption.from },
@@ -189,13 +189,13 @@ async function newest(paths: readonly string[]): Promise<string | undefined> {
   return most < 0 ? undefined : paths[times.indexOf(most)];
 }
 
-async function checkpointOf(path: string): Promise<Training["checkpoint"]> {
+async function findCheckpoint(path: string): Promise<Training["checkpoint"]> {
   const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);
   return { step: Number(/step-(\d+)/.exec(path)![1]), at: at?.toISOString() ?? null };
 }
 
 /** Gives the tokens a second over the last lines of a training since it last began or went on: all their tokens by all their seconds. */
-function speedOf(times: readonly Time[], stage: string): number | null {
+function findSpeed(times: readonly Time[], stage: string): number | null {
   const own = times.filter((time) => time.stage === stage && time.step !== undefined);
   const again = own.findLastIndex(({ step }, i) => i > 0 && step! <= own[i - 1].step!);
   const reported = own.slice(Math.max(0, again)).slice(-RECENT)

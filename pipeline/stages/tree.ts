@@ -14,15 +14,15 @@ import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { PARTITIONER } from "../graph/places.ts";
 import { readDescription, writeDescription } from "../partition/folder.ts";
-import { type Branch, branchesOf, isLast } from "../partition/tree/branches.ts";
+import { type Branch, isLast, listBranches } from "../partition/tree/branches.ts";
 import { treeHash } from "../partition/tree/partitioner.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
-import { ASSIGN, assignmentPlace, assignNodes, orderOf, writeAssigned } from "./assign.ts";
-import { assignmentNode, type Named, partitionerNode, rowNumbers, rowsOf } from "./branch_rows.ts";
+import { ASSIGN, assignmentPlace, assignNodes, hashOrder, writeAssigned } from "./assign.ts";
+import { assignmentNode, listBranchRows, type Named, partitionerNode, rowNumbers } from "./branch_rows.ts";
 import { LEARN, learnNodes } from "./learn.ts";
-import { scoreNodes, scoresOf } from "./score.ts";
+import { scoreNodes, scoresNode } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
 import { openNeeded } from "./token_rows.ts";
 
@@ -33,7 +33,7 @@ import { openNeeded } from "./token_rows.ts";
 export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
   const { levels, routers } = of.configuration, isLearned = routers === "", isTree = levels.length > 0;
   const nodes = { learn: [] as Node[], score: [] as Node[], assign: [] as Node[] };
-  for (const own of isTree ? branchesOf(levels).map((branch) => branchOf(of, branch)) : [of]) {
+  for (const own of isTree ? listBranches(levels).map((branch) => takeBranch(of, branch)) : [of]) {
     if (isLearned) nodes.learn.push(...learnNodes(own));
     const above = own.branch && !isLast(own.branch) ? nodes[isLearned ? "learn" : "score"] : undefined;
     (above ?? nodes.score).push(...await scoreNodes(own));
@@ -45,14 +45,14 @@ export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "scor
 }
 
 /** Gives what the nodes of a branch are made of. */
-function branchOf({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
+function takeBranch({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
   const routers = configuration.routers && `${configuration.routers}/${branch.name}`;
   return { ...of, configuration: { ...configuration, routers, experts: branch.experts, levels: [] }, branch };
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
 function createPartitioner({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
-  const branches = branchesOf(levels);
+  const branches = listBranches(levels);
   return {
     name: PARTITIONER,
     needs: branches.map(partitionerNode),
@@ -76,11 +76,11 @@ function createPartitioner({ configuration: { experts, levels, prefix, rounds } 
 
 /** Makes the node that says of the rows of all blocks to which expert they go, and what that costs. */
 function joinedNode(of: GraphOf): Node {
-  const { configuration: { experts, levels }, blocks } = of, branches = branchesOf(levels);
+  const { configuration: { experts, levels }, blocks } = of, branches = listBranches(levels);
   return {
     name: assignmentNode(),
-    needs: [...blocks.map(scoresOf), ...branches.map(({ name }) => assignmentNode(name))],
-    settings: { experts, levels, order: orderOf(blocks.map(({ name }) => name)) },
+    needs: [...blocks.map(scoresNode), ...branches.map(({ name }) => assignmentNode(name))],
+    settings: { experts, levels, order: hashOrder(blocks.map(({ name }) => name)) },
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
       const loads = new Array<number>(experts).fill(0);
@@ -118,9 +118,9 @@ export async function joinSide(
   side: "train" | "test",
 ): Promise<Joined> {
   let joined: Joined | undefined;
-  for (const branch of branchesOf(levels)) {
+  for (const branch of listBranches(levels)) {
     const need = assignmentNode(branch.name);
-    const files = rowsOf(branch, blocks).map((own) => assignmentPlace(own, { branch }).file(side));
+    const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file(side));
     using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
     const all = Float64Array.from({ length: assigned.count }, (_, row) => row);
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);

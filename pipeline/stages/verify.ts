@@ -19,7 +19,7 @@ import type { Problem } from "./summary.ts";
 import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
-import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { partNode, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
 const EXPORT = "export"; // the folder of exports, which are nodes of other names
@@ -131,11 +131,11 @@ class Verification {
   /** Adds how each problem is mended. */
   async #mend(): Promise<void> {
     if (this.#found.length === 0) return;
-    const { remedyOf } = await import("./remedy.ts");
+    const { findRemedy } = await import("./remedy.ts");
     for (const { file, what, remedy } of this.#found) {
       const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(file);
       const mended = !isCopied && remedy ||
-        await remedyOf(this.run, file, this.#configuration ?? defaultConfiguration());
+        await findRemedy(this.run, file, this.#configuration ?? defaultConfiguration());
       this.report.problems.push({ file, what, remedy: mended });
     }
   }
@@ -189,7 +189,7 @@ class Verification {
 
   /** Checks that everything that the partition is made of is there, and is what it was made of. */
   #checkNeeds(experts: number): void {
-    const parts = Array.from({ length: experts }, (_, expert) => partOf(expert, experts));
+    const parts = Array.from({ length: experts }, (_, expert) => partNode(expert, experts));
     const wanted = new Set([INDEX, PART_INDEX, NAMES, ...parts]);
     for (const name of wanted) {
       const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;
@@ -217,7 +217,7 @@ class Verification {
     const before = this.report.bytes;
     let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     for (const { path, bytes, sha256 } of files) {
-      const fact = await damageOf(`${this.run}/${path}`, bytes, sha256);
+      const fact = await findFileDamage(`${this.run}/${path}`, bytes, sha256);
       if (fact === MISSING && /^rounds\/(.*\/)?\d+\/router-/.test(path)) { // it goes once the routers are learned
         total -= bytes;
         continue;
@@ -233,7 +233,7 @@ class Verification {
 const MISSING = "it must be there: it is missing";
 
 /** Reports how a file differs from what its maker wrote. */
-async function damageOf(path: string, bytes: number, sha256: string): Promise<string | undefined> {
+async function findFileDamage(path: string, bytes: number, sha256: string): Promise<string | undefined> {
   try {
     const { isFile, size } = await Deno.lstat(path);
     if (!isFile) return "it must be a file: it is a folder or a link";

@@ -11,7 +11,7 @@ import { modelsBefore } from "./before.ts";
 import { evaluateNodes } from "./evaluate.ts";
 import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";
-import { tokensOf } from "./tokenize.ts";
+import { tokensNode } from "./tokenize.ts";
 import { trainNodes } from "./train.ts";
 import { zeroShotNodes } from "./zero_shot.ts";
 
@@ -37,7 +37,7 @@ export async function planAll(
   const all = allTargets(configuration);
   const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.has(name));
   if (!partition.complete) return { partition, targets, graph: partition.nodes };
-  const tokens = partition.text.blocks!.map(tokensOf);
+  const tokens = partition.text.blocks!.map(tokensNode);
   const made = new Map<Target, Manifest | null>();
   for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
   const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there

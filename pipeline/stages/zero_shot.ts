@@ -29,7 +29,7 @@ import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/nearest.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
-import { askedOf, type EvaluationOf, listBaselines } from "./evaluate.ts";
+import { type EvaluationOf, gatherAsked, listBaselines } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
 import { needConfiguration } from "./parts.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
@@ -60,8 +60,8 @@ export async function zeroShotNodes(
   const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
   const { prefix, seed } = of.configuration;
   const made = MADE_TASKS.get(name), task: ZeroShotTask = (made ?? TASKS.get(name))!;
-  const files = made ? undefined : await findData(dataOf(name, data), name);
-  const { given, partitioner, weights, routers } = await askedOf(of, made !== undefined);
+  const files = made ? undefined : await findData(findTaskData(name, data), name);
+  const { given, partitioner, weights, routers } = await gatherAsked(of, made !== undefined);
   return [...given, {
     name: `${ZERO_SHOT}/${name}`,
     needs: [TOKENIZER, ...made ? [ALL_TEST] : [], ...partitioner, ...weights],
@@ -82,7 +82,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } = configuration;
   listMixes(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
-  const all = await questionsOf(making, work, of, tokenizer);
+  const all = await readOwnQuestions(making, work, of, tokenizer);
   const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);
   const contexts = withExamples(task, questions, fewShot, all.pool);
   const prompts = await encodeQuestions(tokenizer, questions, contexts, longest);
@@ -116,7 +116,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
 }
 
 /** Gives the questions of a task, and what examples are taken from where that is apart. */
-async function questionsOf(
+async function readOwnQuestions(
   making: Making,
   { run }: Work,
   { task, files, tokens, configuration: { packing, sequenceLength: longest } }: Asking,
@@ -144,7 +144,7 @@ async function questionsOf(
 }
 
 /** Gives the folder of the data. Throws an `InputError` where there is none. */
-function dataOf(task: string, data: string | undefined): string {
+function findTaskData(task: string, data: string | undefined): string {
   if (data !== undefined) return data;
   throw new InputError(
     say`Cannot ask ${task} as ${setting("data")} must name the folder with its questions: it is not given`,
@@ -178,7 +178,7 @@ export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroSho
  */
 export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
   const { run, data, tasks, force } = options;
-  const names = [...new Set(tasks?.length ? tasks : await tasksOf(data))];
+  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))];
   const unknown = names.find((name) => !zeroShotTasks().includes(name));
   if (unknown !== undefined) {
     throw new InputError(
@@ -209,7 +209,7 @@ export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}):
 }
 
 /** Lists the tasks whose data are in a folder; without a folder those of our own. */
-async function tasksOf(data: string | undefined): Promise<readonly string[]> {
+async function listTasks(data: string | undefined): Promise<readonly string[]> {
   if (data === undefined) return MADE_ZERO_SHOT;
   const found = await listData(data, [...TASKS.keys()]);
   if (found.length > 0) return found;

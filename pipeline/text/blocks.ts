@@ -105,7 +105,7 @@ export class KnownFiles {
   }
 
   /** Gives the pieces of a file, of at most about so many bytes where it can be cut. */
-  async piecesOf(file: InputFile, most: number): Promise<Piece[]> {
+  async cutPieces(file: InputFile, most: number): Promise<Piece[]> {
     const { size: bytes, mtime } = Deno.statSync(file.path); // a promise costs ten times as much as the answer
     const time = Number(mtime), known = this.#files.get(file.path);
     const kind = `${file.format} ${file.compression ?? ""}`;
@@ -205,7 +205,7 @@ export function gatherBlocks(
   others: readonly Pick<Block, "name">[] = [],
 ): Block[] {
   const blocks: Block[] = [];
-  const taken = new Set(others.map(({ name }) => idOf(name)));
+  const taken = new Set(others.map(({ name }) => parseBlockId(name)));
   let held: Piece[] = [], bytes = 0;
   const close = () => {
     if (held.length > 0) blocks.push(makeBlock(held, bytes, taken));
@@ -224,7 +224,7 @@ export function gatherBlocks(
 const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are distinguished
 
 /** Gives the number of a block by its name. */
-export const idOf = (name: string): number => parseInt(name.slice(0, 10), 16);
+export const parseBlockId = (name: string): number => parseInt(name.slice(0, 10), 16);
 
 /** Names a block. Of blocks with the same content each has a name of its own, by their order. */
 function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
@@ -236,7 +236,7 @@ function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
   ) => [sha256, format, compression, source]);
   for (let copy = 0;; copy++) {
     const hash = sha256(canonical({ content, copy }));
-    const id = idOf(hash);
+    const id = parseBlockId(hash);
     if (taken.has(id)) continue;
     taken.add(id);
     return { name: hash.slice(0, 16), id, pieces, bytes };

@@ -5,7 +5,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { columnNames, columnOf, originOf, readArrow } from "../rows/arrow.ts";
+import { columnNames, findOrigin, needColumn, readArrow } from "../rows/arrow.ts";
 import { columnValues } from "../rows/column_values.ts";
 import { unreadable } from "../run/files.ts";
 import { asLabel, describeKind, type Document, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
@@ -118,10 +118,10 @@ export async function* arrowDocuments(
   let place = before;
   for await (const batch of readArrow(input, name, groups)) {
     checkColumns(name, columnNames(batch), columns);
-    const found = columns.map(({ column }) => [column, columnValues(columnOf(batch, column))] as const);
+    const found = columns.map(({ column }) => [column, columnValues(needColumn(batch, column))] as const);
     for (let i = 0; i < batch.numRows; i++) {
       const values = Object.fromEntries(found.map(([column, values]) => [column, values[i]]));
-      yield { ...await toDocument(originOf(batch), i, values), place: place++ };
+      yield { ...await toDocument(findOrigin(batch), i, values), place: place++ };
     }
   }
 }

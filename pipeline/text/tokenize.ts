@@ -89,7 +89,7 @@ export function noCounts(): TokenizeCounts {
 }
 
 /** Reports on which side of the split a text is, or one of this index: equal texts are always on the same side. */
-export function sideOf(text: string | bigint, seed: number, holdout: number): Side {
+export function chooseSide(text: string | bigint, seed: number, holdout: number): Side {
   if (holdout <= 0) return "train";
   const index = typeof text === "string" ? indexOfText(text) : text;
   return uniform(seed, "holdout", index) < holdout ? "test" : "train";
@@ -169,7 +169,7 @@ async function* tokenized(
         counts.emptyDocuments++;
         continue;
       }
-      const side = document.side ?? sideOf(text, split, holdout);
+      const side = document.side ?? chooseSide(text, split, holdout);
       const packer = writers.get(side)!;
       seen += ids.length + 1;
       const id = firstId + BigInt(counts.documents++);
@@ -307,11 +307,11 @@ class Packer {
     if (all) this.#closeRow();
     while (this.#rows.length >= this.#capacity || (all && (this.#rows.length > 0 || !this.#yielded))) {
       this.#yielded = true;
-      yield this.#columnsOf(this.#rows.splice(0, this.#capacity));
+      yield this.#listLearnedColumns(this.#rows.splice(0, this.#capacity));
     }
   }
 
-  #columnsOf(rows: readonly Row[]): Columns {
+  #listLearnedColumns(rows: readonly Row[]): Columns {
     const { vocabulary, eos } = this.tokenizer, { sequenceLength: width, prompts } = this.options;
     const tokens = new (tokenArray(vocabulary))(rows.length * width).fill(eos);
     for (const [i, { parts }] of rows.entries()) {

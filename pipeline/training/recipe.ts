@@ -7,7 +7,7 @@ import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
-import { layerOf } from "../model/sublayers/layer.ts";
+import { chooseSublayers } from "../model/sublayers/layer.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /**
@@ -59,7 +59,7 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
   }
   const facts = (of: ModelConfig) => ({
     ...{ vocabulary: of.vocabulary, hidden: of.hidden, layers: of.layers, heads: of.heads },
-    sublayers: layerOf(of).map(({ name }) => name).join(", "),
+    sublayers: chooseSublayers(of).map(({ name }) => name).join(", "),
     "experts of a layer": of.switch?.experts,
   });
   const there = facts(config);

@@ -21,7 +21,7 @@ export function refuse(why: string): never {
 }
 
 /** Reports what a flag takes. */
-function helpOf(name: string, flag: Flag): string {
+function writeHelp(name: string, flag: Flag): string {
   if (flag === false) return `  --${name}`;
   if (typeof flag !== "object") {
     return `  --${name} ${typeof flag === "number" ? `N  (default ${flag})` : "TEXT"}`;
@@ -59,7 +59,7 @@ export function benchFlags<const Flags extends Record<string, Flag>>(
 ): { [Name in keyof Flags]: Value<Flags[Name]> } {
   const all = Object.entries(flags);
   if (Deno.args.includes("--help")) {
-    console.log([about, "", ...all.map(([name, flag]) => helpOf(name, flag)), "  --help"].join("\n"));
+    console.log([about, "", ...all.map(([name, flag]) => writeHelp(name, flag)), "  --help"].join("\n"));
     Deno.exit(0);
   }
   const given: Record<string, unknown> = parseArgs(Deno.args, {

@@ -67,12 +67,12 @@ export interface Kernel {
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
 const MOST_WEIGHTS = 1 << 24;
 
-const rowsOf = ({ batch, context }: Size) => batch * context;
+const listBranchRows = ({ batch, context }: Size) => batch * context;
 const chunk = (s: Size) =>
   logitsChunk(s, { models: s.models ?? 1, batch: s.batch, length: s.context }, s.logitsBytes);
-const chunkOf = (s: Size) => chunk(s).rows;
+const chooseChunk = (s: Size) => chunk(s).rows;
 const together = (s: Size) => chunk(s).models;
-const chunks = (s: Size) => Math.ceil(rowsOf(s) / chunkOf(s));
+const chunks = (s: Size) => Math.ceil(listBranchRows(s) / chooseChunk(s));
 const perLayer = ({ layers }: Size) => layers;
 const perNorm = ({ layers }: Size) => 2 * layers + 1;
 const once = () => 1;
@@ -140,7 +140,7 @@ function product(
 /** The forward product of a linear layer `[rows, k] · [k, n]` and the two products of its gradients. */
 function linear(
   what: string,
-  { calls = perLayer, together, rows = rowsOf, n, k, tail, inputTail }: {
+  { calls = perLayer, together, rows = listBranchRows, n, k, tail, inputTail }: {
     calls?: (s: Size) => number;
     together?: (s: Size) => number;
     rows?: (s: Size) => number;
@@ -172,7 +172,7 @@ const PRODUCTS: Kernel[] = [
   ...linear("attention output", { n: hidden, k: hidden, tail: "bias_residual" }),
   ...linear("MLP up", { n: inner, k: hidden, tail: "bias_gelu" }),
   ...linear("MLP down", { n: hidden, k: inner, tail: "bias_residual", inputTail: "gelu_slope" }),
-  ...linear("head", { calls: chunks, together, rows: chunkOf, n: (s) => s.vocabulary, k: hidden }),
+  ...linear("head", { calls: chunks, together, rows: chooseChunk, n: (s) => s.vocabulary, k: hidden }),
 ];
 
 const attentionShape = (s: Size) => ({
@@ -183,9 +183,9 @@ const attentionShape = (s: Size) => ({
   headSize: s.hidden / s.heads,
 });
 const headed = (t: Tensors, s: Size) => t.floats(headedSize(attentionShape(s)));
-const perHead = (t: Tensors, s: Size) => t.floats(rowsOf(s) * s.heads);
-const stream = (t: Tensors, s: Size) => t.floats(rowsOf(s) * padded(s.hidden));
-const statistics = (t: Tensors, s: Size) => t.floats(rowsOf(s) * 2);
+const perHead = (t: Tensors, s: Size) => t.floats(listBranchRows(s) * s.heads);
+const stream = (t: Tensors, s: Size) => t.floats(listBranchRows(s) * padded(s.hidden));
+const statistics = (t: Tensors, s: Size) => t.floats(listBranchRows(s) * 2);
 /** Pairs of a query and a key at or before it. */
 const pairs = (s: Size) => s.batch * s.heads * s.context * (s.context + 1) / 2;
 /** What a pair costs: products with a head's columns, and the softmax. */
@@ -226,13 +226,17 @@ function attention(
     calls: perLayer,
     plan: (gpu, t, s) => planAttention(gpu, t, s, label !== "attention_forward"),
     flops,
-    values: (s) => rowsOf(s) * (streams * s.hidden + perHeads * s.heads),
+    values: (s) => listBranchRows(s) * (streams * s.hidden + perHeads * s.heads),
   };
 }
 
 const ATTENTION: Kernel[] = [
   attention("attention_forward", { flops: (s) => pairFlops(s, 2), streams: 4, perHeads: 1 }),
-  attention("attention_backward_heads", { flops: (s) => 2 * rowsOf(s) * s.hidden, streams: 3, perHeads: 1 }),
+  attention("attention_backward_heads", {
+    flops: (s) => 2 * listBranchRows(s) * s.hidden,
+    streams: 3,
+    perHeads: 1,
+  }),
   attention("attention_backward", { flops: (s) => pairFlops(s, 5), streams: 7, perHeads: 2 }),
   // Where these two stand for the one before, each takes scores and slopes of its own.
   attention("attention_backward_query", { flops: (s) => pairFlops(s, 3), streams: 5, perHeads: 2 }),
@@ -242,14 +246,14 @@ const ATTENTION: Kernel[] = [
     plan: (gpu, t, s) =>
       rotaryForward(gpu, {
         shape: attentionShape(s),
-        qkv: t.floats(rowsOf(s) * padded(3 * s.hidden)),
+        qkv: t.floats(listBranchRows(s) * padded(3 * s.hidden)),
         angles: t.floats(rotaryAngles(s.context, s.hidden / s.heads).length),
         q: headed(t, s),
         k: headed(t, s),
         v: headed(t, s),
       }),
-    flops: (s) => 7 * rowsOf(s) * s.hidden,
-    values: (s) => 6 * rowsOf(s) * s.hidden + s.context * s.hidden / s.heads,
+    flops: (s) => 7 * listBranchRows(s) * s.hidden,
+    values: (s) => 6 * listBranchRows(s) * s.hidden + s.context * s.hidden / s.heads,
   },
   {
     ...{ label: "rotary_backward", what: "Q and K", calls: perLayer },
@@ -260,10 +264,10 @@ const ATTENTION: Kernel[] = [
         dK: headed(t, s),
         dV: headed(t, s),
         angles: t.floats(rotaryAngles(s.context, s.hidden / s.heads).length),
-        dQkv: t.floats(rowsOf(s) * padded(3 * s.hidden)),
+        dQkv: t.floats(listBranchRows(s) * padded(3 * s.hidden)),
       }),
-    flops: (s) => 7 * rowsOf(s) * s.hidden,
-    values: (s) => 6 * rowsOf(s) * s.hidden + s.context * s.hidden / s.heads,
+    flops: (s) => 7 * listBranchRows(s) * s.hidden,
+    values: (s) => 6 * listBranchRows(s) * s.hidden + s.context * s.hidden / s.heads,
   },
 ];
 
@@ -276,7 +280,7 @@ const linears = (s: Size): [inputs: number, outputs: number][] => [
 ];
 const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
 /** Sums of columns over blocks of 64 rows. */
-const partialSums = (s: Size, columns: number) => Math.ceil(rowsOf(s) / 64) * columns;
+const partialSums = (s: Size, columns: number) => Math.ceil(listBranchRows(s) / 64) * columns;
 const biases = (s: Size) => sum(linears(s).map(([, outputs]) => outputs));
 
 /** The weights' gradients, and the biases' with them. */
@@ -286,20 +290,20 @@ const planBiases: Kernel["plan"] = (gpu, t, s) =>
     const model = size + padded(outputs);
     const buffer = t.floats(model); // of both, as in a model
     return weightGradient(gpu, {
-      dY: matrix(t, rowsOf(s), outputs),
-      x: matrix(t, rowsOf(s), inputs),
+      dY: matrix(t, listBranchRows(s), outputs),
+      x: matrix(t, listBranchRows(s), inputs),
       weight: { buffer, stride: padded(inputs), model },
       bias: { buffer, offset: size, stride: padded(outputs), model },
       partial: t.floats(weightGradientScratch({ models: 1, outputs })),
       models: 1,
-      rows: rowsOf(s),
+      rows: listBranchRows(s),
       inputs,
       outputs,
     });
   });
 
 const planNorm: Kernel["plan"] = (gpu, t, s) => {
-  const sizes = { models: 1, rows: rowsOf(s), columns: s.hidden };
+  const sizes = { models: 1, rows: listBranchRows(s), columns: s.hidden };
   return layerNormBackward(gpu, {
     ...sizes,
     dY: stream(t, s),
@@ -323,24 +327,24 @@ const ROWS: Kernel[] = [
         y: stream(t, s),
         statistics: statistics(t, s),
         models: 1,
-        rows: rowsOf(s),
+        rows: listBranchRows(s),
         columns: s.hidden,
         epsilon: LAYER_NORM_EPSILON,
       }),
-    flops: (s) => 8 * rowsOf(s) * s.hidden,
-    values: (s) => rowsOf(s) * (2 * s.hidden + 2) + 2 * s.hidden,
+    flops: (s) => 8 * listBranchRows(s) * s.hidden,
+    values: (s) => listBranchRows(s) * (2 * s.hidden + 2) + 2 * s.hidden,
   },
   {
     ...{ label: "layer_norm_backward", what: "stream, added", calls: perNorm }, // with the sums for the gains where no column_sum_partial runs
     plan: planNorm,
-    flops: (s) => 11 * rowsOf(s) * s.hidden,
-    values: (s) => rowsOf(s) * (4 * s.hidden + 2) + s.hidden,
+    flops: (s) => 11 * listBranchRows(s) * s.hidden,
+    values: (s) => listBranchRows(s) * (4 * s.hidden + 2) + s.hidden,
   },
   {
     ...{ label: "column_sum_partial", what: "a norm's gains", calls: perNorm },
     plan: planNorm,
-    flops: (s) => 5 * rowsOf(s) * s.hidden,
-    values: (s) => rowsOf(s) * (2 * s.hidden + 2) + 2 * partialSums(s, s.hidden),
+    flops: (s) => 5 * listBranchRows(s) * s.hidden,
+    values: (s) => listBranchRows(s) * (2 * s.hidden + 2) + 2 * partialSums(s, s.hidden),
   },
   {
     ...{ label: "column_sum_finish", what: "a norm's gains", calls: perNorm },
@@ -357,14 +361,14 @@ const ROWS: Kernel[] = [
 ];
 
 const crossEntropy = (t: Tensors, s: Size): CrossEntropy => ({
-  logits: t.floats(chunkOf(s) * padded(s.vocabulary)),
-  targets: t.integers(someTokens(rowsOf(s), s.vocabulary)),
-  weights: t.floats(rowsOf(s)),
-  nll: t.floats(rowsOf(s)),
+  logits: t.floats(chooseChunk(s) * padded(s.vocabulary)),
+  targets: t.integers(someTokens(listBranchRows(s), s.vocabulary)),
+  weights: t.floats(listBranchRows(s)),
+  nll: t.floats(listBranchRows(s)),
   models: 1,
-  rows: rowsOf(s),
+  rows: listBranchRows(s),
   first: 0,
-  chunk: chunkOf(s),
+  chunk: chooseChunk(s),
   vocabulary: s.vocabulary,
 });
 
@@ -374,58 +378,66 @@ const LOSS: Kernel[] = [
     plan: (gpu, t, s) => {
       const { targets, weights, nll } = crossEntropy(t, s);
       return linearNll(gpu, {
-        a: matrix(t, rowsOf(s), s.hidden),
+        a: matrix(t, listBranchRows(s), s.hidden),
         b: matrix(t, s.hidden, s.vocabulary),
-        ...{ targets, weights, nll, models: 1, rows: rowsOf(s), k: s.hidden, vocabulary: s.vocabulary },
-      });
-    },
-    flops: (s) => (2 * s.hidden + 4) * rowsOf(s) * s.vocabulary,
-    values: (s) => rowsOf(s) * (s.hidden + 3) + s.hidden * s.vocabulary,
-  },
-  {
-    ...{ label: "linear_nll_backward", what: "head, instead of chunks", calls: never },
-    plan: (gpu, t, s) => {
-      const { targets, weights } = crossEntropy(t, s);
-      const [a, dA] = [matrix(t, rowsOf(s), s.hidden), matrix(t, rowsOf(s), s.hidden)];
-      const [w, dW] = [matrix(t, s.vocabulary, s.hidden), matrix(t, s.vocabulary, s.hidden)];
-      return linearNllBackward(gpu, {
-        ...{ a, b: matrix(t, s.hidden, s.vocabulary), w, dA, dW, accumulate: false, targets, weights },
         ...{
-          statistics: t.floats(2 * rowsOf(s)),
+          targets,
+          weights,
+          nll,
           models: 1,
-          rows: rowsOf(s),
+          rows: listBranchRows(s),
           k: s.hidden,
           vocabulary: s.vocabulary,
         },
       });
     },
-    flops: (s) => (8 * s.hidden + 10) * rowsOf(s) * s.vocabulary,
-    values: (s) => rowsOf(s) * (2 * s.hidden + 4) + 3 * s.hidden * s.vocabulary,
+    flops: (s) => (2 * s.hidden + 4) * listBranchRows(s) * s.vocabulary,
+    values: (s) => listBranchRows(s) * (s.hidden + 3) + s.hidden * s.vocabulary,
+  },
+  {
+    ...{ label: "linear_nll_backward", what: "head, instead of chunks", calls: never },
+    plan: (gpu, t, s) => {
+      const { targets, weights } = crossEntropy(t, s);
+      const [a, dA] = [matrix(t, listBranchRows(s), s.hidden), matrix(t, listBranchRows(s), s.hidden)];
+      const [w, dW] = [matrix(t, s.vocabulary, s.hidden), matrix(t, s.vocabulary, s.hidden)];
+      return linearNllBackward(gpu, {
+        ...{ a, b: matrix(t, s.hidden, s.vocabulary), w, dA, dW, accumulate: false, targets, weights },
+        ...{
+          statistics: t.floats(2 * listBranchRows(s)),
+          models: 1,
+          rows: listBranchRows(s),
+          k: s.hidden,
+          vocabulary: s.vocabulary,
+        },
+      });
+    },
+    flops: (s) => (8 * s.hidden + 10) * listBranchRows(s) * s.vocabulary,
+    values: (s) => listBranchRows(s) * (2 * s.hidden + 4) + 3 * s.hidden * s.vocabulary,
   },
   {
     ...{ label: "cross_entropy_backward", what: "logits", calls: chunks, together },
     plan: (gpu, t, s) => crossEntropyBackward(gpu, crossEntropy(t, s)),
-    flops: (s) => 5 * chunkOf(s) * s.vocabulary,
-    values: (s) => chunkOf(s) * (2 * s.vocabulary + 3),
+    flops: (s) => 5 * chooseChunk(s) * s.vocabulary,
+    values: (s) => chooseChunk(s) * (2 * s.vocabulary + 3),
   },
   {
     ...{ label: "sequence_sum", what: "NLL", calls: once },
     plan: (gpu, t, s) =>
       sequenceSum(gpu, {
-        values: t.floats(rowsOf(s)),
+        values: t.floats(listBranchRows(s)),
         slot: t.integers(new Uint32Array(4)),
         sums: t.floats(s.batch),
         models: 1,
         batch: s.batch,
         length: s.context,
       }),
-    flops: rowsOf,
-    values: (s) => rowsOf(s) + s.batch,
+    flops: listBranchRows,
+    values: (s) => listBranchRows(s) + s.batch,
   },
 ];
 
 /** Different tokens of the batch: the rows of the embedding's gradient that change. */
-const distinct = (s: Size) => new Set(someTokens(rowsOf(s), s.vocabulary)).size;
+const distinct = (s: Size) => new Set(someTokens(listBranchRows(s), s.vocabulary)).size;
 
 const EMBEDDING: Kernel[] = [
   {
@@ -433,19 +445,19 @@ const EMBEDDING: Kernel[] = [
     plan: (gpu, t, s) =>
       embeddingForward(gpu, {
         weights: matrix(t, s.vocabulary, s.hidden),
-        tokens: t.integers(someTokens(rowsOf(s), s.vocabulary)),
+        tokens: t.integers(someTokens(listBranchRows(s), s.vocabulary)),
         x: stream(t, s),
         models: 1,
-        rows: rowsOf(s),
+        rows: listBranchRows(s),
         sharedTokens: false,
       }),
     flops: never,
-    values: (s) => rowsOf(s) * (2 * s.hidden + 1),
+    values: (s) => listBranchRows(s) * (2 * s.hidden + 1),
   },
   {
     ...{ label: "embedding_backward", what: "rows, added", calls: once },
     plan(gpu, t, s) {
-      const tokens = someTokens(rowsOf(s), s.vocabulary);
+      const tokens = someTokens(listBranchRows(s), s.vocabulary);
       const order = new Uint32Array(tokens.length);
       tokenOrder(tokens, s.vocabulary, order);
       return embeddingBackward(gpu, {
@@ -454,11 +466,11 @@ const EMBEDDING: Kernel[] = [
         order: t.integers(order),
         dWeights: matrix(t, s.vocabulary, s.hidden),
         models: 1,
-        rows: rowsOf(s),
+        rows: listBranchRows(s),
       });
     },
-    flops: (s) => rowsOf(s) * s.hidden,
-    values: (s) => rowsOf(s) * (s.hidden + 2) + 2 * distinct(s) * s.hidden,
+    flops: (s) => listBranchRows(s) * s.hidden,
+    values: (s) => listBranchRows(s) * (s.hidden + 2) + 2 * distinct(s) * s.hidden,
   },
 ];
 

@@ -73,8 +73,8 @@ export async function measureHead(
     takeMedian(seconds.get(way)!, clock)
   );
   const flops = 2 * head.models * head.rows * head.vocabulary * head.hidden;
-  const shareOf = (products: number, seconds: number) => products * flops / seconds / (peak.gflops * 1e9);
-  const shares = { share: shareOf(1, loss), trainingShare: shareOf(3, training) };
+  const chooseShare = (products: number, seconds: number) => products * flops / seconds / (peak.gflops * 1e9);
+  const shares = { share: chooseShare(1, loss), trainingShare: chooseShare(3, training) };
   return { ...head, product, loss, ratio: product / loss, training, ...shares };
 }
 

@@ -15,7 +15,7 @@ function newWords(copy: number, characters: number): string {
 }
 
 /** Gives a copy of a text, with words of its own. */
-function textOf(texts: readonly string[], copy: number): string {
+function textNode(texts: readonly string[], copy: number): string {
   const text = texts[copy % texts.length];
   return `${newWords(copy, text.length)}. ${text}`;
 }
@@ -28,7 +28,7 @@ export async function writeTexts(path: string, bytes: number, from = 0): Promise
   const encoder = new TextEncoder();
   let copy = from;
   for (let written = 0; written < bytes; copy++) {
-    const line = encoder.encode(JSON.stringify({ text: textOf(texts, copy) }) + "\n");
+    const line = encoder.encode(JSON.stringify({ text: textNode(texts, copy) }) + "\n");
     await writer.write(line);
     written += line.length;
   }

@@ -21,7 +21,7 @@ export type Speed =
   & Record<"gbytes" | "ofMemory", number>;
 
 /** Divides work by time and by the peak. */
-export function speedOf(seconds: number, flops: number, bytes: number, peak: Peak): Speed {
+export function findSpeed(seconds: number, flops: number, bytes: number, peak: Peak): Speed {
   const gbytes = bytes / seconds / 1e9;
   const speed = { gbytes, ofMemory: gbytes / peak.gbytes };
   if (flops === 0) return speed;
@@ -62,7 +62,7 @@ export async function measureKernels(
       if (dispatches.length === 0) continue;
       const seconds = await measureSeconds(gpu, dispatches, effort);
       row.ms = seconds * 1000;
-      row.speed = speedOf(seconds, kernel.flops(size), 4 * kernel.values(size), peak);
+      row.speed = findSpeed(seconds, kernel.flops(size), 4 * kernel.values(size), peak);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       row.refused = error.message;

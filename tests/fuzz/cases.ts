@@ -8,7 +8,7 @@ import { relative, resolve } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { randomBits } from "../../pipeline/random.ts";
 import { copyFolder } from "../tasks/support.ts";
-import { type Base, type Damage, damageOf, type Outcome, outcomeOf, WORK } from "./damage.ts";
+import { type Base, type Damage, findFileDamage, type Outcome, outcomeOf, WORK } from "./damage.ts";
 import { inputOutcomeOf, INPUTS, makeInput } from "./inputs.ts";
 
 /** A case: what is damaged, and what works with it, by its name in `WORK` or `INPUTS`. */
@@ -39,13 +39,13 @@ export function caseOf({ base, inputs }: Bench, seed: number, index: number): Ca
   const turn = index >> 1;
   if (index % 2 === 0) {
     const works = Object.keys(WORK);
-    const damage = damageOf(base.run, [...base.hashes.keys()], seed, turn);
+    const damage = findFileDamage(base.run, [...base.hashes.keys()], seed, turn);
     return { work: works[Math.floor(turn / 7) % works.length], damage };
   }
   const names = [...inputs.keys()], work = `input ${names[turn % names.length]}`;
   const { folder } = inputs.get(names[turn % names.length])!;
   const round = Math.floor(turn / names.length);
-  return { work, damage: damageOf(folder, INPUTS[names[turn % names.length]].files, seed, round) };
+  return { work, damage: findFileDamage(folder, INPUTS[names[turn % names.length]].files, seed, round) };
 }
 
 /** Does a case. Throws where it fails. */

@@ -8,7 +8,7 @@
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { askRun, evaluateRun, generate, partition, planPartition, report, runOneStage } from "../../mod.ts";
-import { statusOf, trainDense, trainExpert, verifyRun } from "../../mod.ts";
+import { readStatus, trainDense, trainExpert, verifyRun } from "../../mod.ts";
 import { compareRuns } from "../../pipeline/comparison/mod.ts";
 import { readCost } from "../../pipeline/cost/mod.ts";
 import { ExplainedError } from "../../kernels/mod.ts";
@@ -88,10 +88,10 @@ async function reported(run: string): Promise<string> {
 }
 
 /** Lists the files of a run, by path, but for links and the one that holds times. */
-export function filesOf(run: string, folder = ""): string[] {
+export function listNodeFiles(run: string, folder = ""): string[] {
   return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory, isFile }) =>
     isDirectory
-      ? filesOf(run, `${folder}${name}/`)
+      ? listNodeFiles(run, `${folder}${name}/`)
       : isFile && name !== "timing.jsonl"
       ? [`${folder}${name}`]
       : []
@@ -100,7 +100,7 @@ export function filesOf(run: string, folder = ""): string[] {
 
 async function hashesOf(run: string): Promise<Map<string, string>> {
   const hashes = new Map<string, string>();
-  for (const path of filesOf(run)) hashes.set(path, (await hashFile(`${run}/${path}`)).sha256);
+  for (const path of listNodeFiles(run)) hashes.set(path, (await hashFile(`${run}/${path}`)).sha256);
   return hashes;
 }
 
@@ -128,7 +128,7 @@ export const blockIn = (run: string, folder: string): string =>
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
 
 /** Reports what is in a value as text, without the names of the folders of the run and of the undisturbed one. */
-const textOf = (value: unknown, run: string): string =>
+const textNode = (value: unknown, run: string): string =>
   JSON.stringify(value).replaceAll(run, "RUN").replaceAll(basename(run), "RUN");
 
 /** What may be done in a run whose file is damaged. */
@@ -140,22 +140,22 @@ export const WORK: Record<string, Work> = {
   report: reported,
   compare: async (run, _, base) => {
     const comparison = await compareRuns({ runs: [run, base.run] });
-    return textOf({ ...comparison, runs: comparison.runs.map((found) => ({ ...found, lacks: [] })) }, run);
+    return textNode({ ...comparison, runs: comparison.runs.map((found) => ({ ...found, lacks: [] })) }, run);
   },
-  cost: async (run) => textOf(await readCost({ run, flops: 1, utilisation: 1 }), run),
+  cost: async (run) => textNode(await readCost({ run, flops: 1, utilisation: 1 }), run),
   // What tells how a run stands may tell of what is damaged; of no other stages.
   plan: async (run) => (await planPartition({ run })).stages.map(({ stage }) => stage),
   "plan of experts": (run) => planExperts([0, 1], { run }).then(() => {}),
   jobs: (run) => planJobs({ run, parts: 2 }).then(() => {}),
   status: async (run) => {
-    const { stages, unseen } = await statusOf(run);
-    return unseen ? textOf({ damaged: unseen }, run) : stages.map(({ stage }) => stage).join();
+    const { stages, unseen } = await readStatus(run);
+    return unseen ? textNode({ damaged: unseen }, run) : stages.map(({ stage }) => stage).join();
   },
   watch: async (run) => {
     const trainings = await (await openTrainings(run)).read();
-    return textOf(trainings.map((training) => ({ ...training, updated: null, checkpoint: null })), run);
+    return textNode(trainings.map((training) => ({ ...training, updated: null, checkpoint: null })), run);
   },
-  clean: async (run) => textOf((await cleanRun({ run, dryRun: true })).unfinished, run),
+  clean: async (run) => textNode((await cleanRun({ run, dryRun: true })).unfinished, run),
   "export text": async (run) =>
     (await exportTexts({ run, to: "text", expert: 1, output: `${run}/export/text/expert-01` })).files,
   "export again": async (run) =>
@@ -176,7 +176,7 @@ export const WORK: Record<string, Work> = {
     const more = { prompt: "The people of", maxNewTokens: 3, temperature: 0 };
     return (await Array.fromAsync(await generate({ model: `${run}/dense`, gpu, ...more }))).join("");
   },
-  "zero-shot again": async (run, gpu, base) => textOf(await askRun({ run, gpu, ...asked(base.run) }), run),
+  "zero-shot again": async (run, gpu, base) => textNode(await askRun({ run, gpu, ...asked(base.run) }), run),
   adopt: async (run, _, base) =>
     (await adoptExpert({ run, expert: 1, from: `${base.run}/experts/expert-00`, force: true })).sha256,
   ...Object.fromEntries(
@@ -271,15 +271,20 @@ function withField(bytes: Uint8Array, at: number, value: unknown): Uint8Array {
 }
 
 /** Gives the kind of a file: its path without numbers. */
-export const kindOf = (file: string): string => file.replaceAll(/\d+/g, "N");
+export const findKind = (file: string): string => file.replaceAll(/\d+/g, "N");
 
 const KINDS = ["flip", "flip", "flip", "flip", "cut", "swap", "zeros", "field", "field"] as const;
 
 /** Picks the damage of case `index` of a seed: a kind of file, one of these files of a folder, and what happens to it. */
-export function damageOf(folder: string, files: readonly string[], seed: number, index: number): Damage {
+export function findFileDamage(
+  folder: string,
+  files: readonly string[],
+  seed: number,
+  index: number,
+): Damage {
   const draw = (what: string, below: number) =>
     Number(randomBits(seed, `damage ${what}`, BigInt(index)) % BigInt(Math.max(1, below)));
-  const kinds = [...Map.groupBy(files, kindOf).values()];
+  const kinds = [...Map.groupBy(files, findKind).values()];
   const alike = kinds[index % kinds.length];
   const file = alike[draw("file", alike.length)];
   const { size } = Deno.statSync(`${folder}/${file}`);

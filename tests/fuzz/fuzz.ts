@@ -17,7 +17,7 @@ import { openGpu } from "../../kernels/device/gpu.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { commandOf } from "../tasks/support.ts";
 import { type Case, caseOf, doCase, flipCases, openBench } from "./cases.ts";
-import { kindOf, makeBase, openBase } from "./damage.ts";
+import { findKind, makeBase, openBase } from "./damage.ts";
 
 /** A case that says nothing for so long hangs: each takes seconds at most. */
 const SILENT_MS = 180_000;
@@ -114,7 +114,7 @@ async function supervise(base: string, scratch: string): Promise<number> {
   const counts = new Map<string, Record<string, number>>();
   let done = 0, failed = 0;
   const note = (own: Case, error?: string, outcome = "FAILED") => {
-    const name = flags.flips ? kindOf(own.damage.file) : own.work, row = counts.get(name) ?? {};
+    const name = flags.flips ? findKind(own.damage.file) : own.work, row = counts.get(name) ?? {};
     counts.set(name, { ...row, [outcome]: (row[outcome] ?? 0) + 1 });
     done++;
     if (error === undefined) return;

@@ -54,10 +54,10 @@ function linesOf(bytes: Uint8Array): unknown {
   });
 }
 
-const documentsOf = async (path: string) =>
+const listDocuments = async (path: string) =>
   await Array.fromAsync(readDocuments([path], { sourceField: "source" }));
 
-const rowsOf = (batches: ReadableStream<RecordBatch>) =>
+const listBranchRows = (batches: ReadableStream<RecordBatch>) =>
   Array.fromAsync(batches, (batch) => {
     const { rows, sequence, expert, nll, tokens } = fromBatch(batch);
     return [rows, ...[sequence, expert, nll, tokens].map((values) => values?.join())];
@@ -70,7 +70,7 @@ const streamOf = async (path: string) => readArrow((await Deno.open(path)).reada
 async function scored(batches: ReadableStream<RecordBatch>, folder: string, gpu: Gpu): Promise<unknown> {
   const partitioner = await openPartitioner(folder, () => Promise.resolve(gpu));
   try {
-    return await rowsOf(score(batches, { partitioner }));
+    return await listBranchRows(score(batches, { partitioner }));
   } finally {
     partitioner.close();
   }
@@ -93,7 +93,7 @@ export const INPUTS: Record<string, Input> = {
   "text": {
     files: ["document.txt"],
     make: (folder) => Deno.writeTextFileSync(`${folder}/document.txt`, `${RECORDS[0].text}\nœuvre 小\n`),
-    use: async (folder) => (await documentsOf(`${folder}/document.txt`)).map(({ text }) => text),
+    use: async (folder) => (await listDocuments(`${folder}/document.txt`)).map(({ text }) => text),
     says: (
       folder,
     ) => [new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(`${folder}/document.txt`))],
@@ -101,14 +101,14 @@ export const INPUTS: Record<string, Input> = {
   "JSON lines": {
     files: ["docs.jsonl"],
     make: (folder) => Deno.writeTextFileSync(`${folder}/docs.jsonl`, DOCUMENTS),
-    use: (folder) => documentsOf(`${folder}/docs.jsonl`),
+    use: (folder) => listDocuments(`${folder}/docs.jsonl`),
     says: (folder) => linesOf(Deno.readFileSync(`${folder}/docs.jsonl`)),
   },
   "gzip": {
     files: ["docs.jsonl.gz"],
     make: (folder) =>
       Deno.writeFileSync(`${folder}/docs.jsonl.gz`, gzipSync(new TextEncoder().encode(DOCUMENTS))),
-    use: (folder) => documentsOf(`${folder}/docs.jsonl.gz`),
+    use: (folder) => listDocuments(`${folder}/docs.jsonl.gz`),
   },
   "zstd": {
     files: ["docs.jsonl.zst"],
@@ -117,7 +117,7 @@ export const INPUTS: Record<string, Input> = {
       const bytes = zstdCompressSync(new TextEncoder().encode(DOCUMENTS), { params });
       Deno.writeFileSync(`${folder}/docs.jsonl.zst`, bytes);
     },
-    use: (folder) => documentsOf(`${folder}/docs.jsonl.zst`),
+    use: (folder) => listDocuments(`${folder}/docs.jsonl.zst`),
   },
   "Parquet": {
     files: ["docs.parquet"],
@@ -129,7 +129,7 @@ export const INPUTS: Record<string, Input> = {
       Deno.writeFileSync(`${folder}/docs.parquet`, new Uint8Array(bytes));
     },
     use: async (folder) => {
-      const documents = await documentsOf(`${folder}/docs.parquet`);
+      const documents = await listDocuments(`${folder}/docs.parquet`);
       const { num_rows } = parquetMetadata(Deno.readFileSync(`${folder}/docs.parquet`).buffer);
       if (documents.length !== Number(num_rows)) throw new Error(`${documents.length} of ${num_rows} rows`);
       return documents;
@@ -145,7 +145,7 @@ export const INPUTS: Record<string, Input> = {
       }, { types: {} });
       Deno.writeFileSync(`${folder}/docs.arrow`, tableToIPC(table, { format: "file" })!);
     },
-    use: (folder) => documentsOf(`${folder}/docs.arrow`),
+    use: (folder) => listDocuments(`${folder}/docs.arrow`),
     says: (folder) =>
       tableFromIPC(Deno.readFileSync(`${folder}/docs.arrow`)).toArray()
         .map(({ text, source }) => ({ text, source })),
@@ -169,12 +169,13 @@ export const INPUTS: Record<string, Input> = {
   "pipe of scores": {
     files: ["scores.arrows"],
     make: (folder, base, gpu) => writeScores(`${folder}/scores.arrows`, base, gpu),
-    use: async (folder) => await rowsOf(assign(await streamOf(`${folder}/scores.arrows`), { chunk: 8 })),
+    use: async (folder) =>
+      await listBranchRows(assign(await streamOf(`${folder}/scores.arrows`), { chunk: 8 })),
   },
   "file of scores": {
     files: ["scores.arrow"],
     make: (folder, base, gpu) => writeScores(`${folder}/scores.arrow`, base, gpu),
-    use: (folder) => rowsOf(assign(readArrow(`${folder}/scores.arrow`), { chunk: 8 })),
+    use: (folder) => listBranchRows(assign(readArrow(`${folder}/scores.arrow`), { chunk: 8 })),
   },
   "prices": {
     files: ["prices.json"],
@@ -185,7 +186,7 @@ export const INPUTS: Record<string, Input> = {
     },
     use: async (folder) => {
       const prices = await readPrices(`${folder}/prices.json`);
-      return await rowsOf(assign(readArrow(`${folder}/scores.arrow`), { prices, chunk: 8 }));
+      return await listBranchRows(assign(readArrow(`${folder}/scores.arrow`), { prices, chunk: 8 }));
     },
   },
   "checkpoint": {

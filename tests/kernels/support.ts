@@ -291,8 +291,10 @@ function fold(dispatch: Dispatch): Dispatch {
 }
 
 /** Concatenates one list of values per model. */
-export function stack(models: number, valuesOf: (model: number) => ArrayLike<number>): Float64Array {
-  return Float64Array.from(Array.from({ length: models }, (_, model) => Array.from(valuesOf(model))).flat());
+export function stack(models: number, fillValues: (model: number) => ArrayLike<number>): Float64Array {
+  return Float64Array.from(
+    Array.from({ length: models }, (_, model) => Array.from(fillValues(model))).flat(),
+  );
 }
 
 /** Returns model `index`'s part of values `[models, …]`. */

@@ -16,7 +16,7 @@ type ErrorClass<E extends Error> = new (...args: any[]) => E;
 /** What a thrown error must be: nothing, or a class and a part of its message; and a note for where it is not. */
 type Expectation = [note?: string] | [Class: ErrorClass<Error>, includes?: string, note?: string];
 
-const noteOf = ([first, , note]: Expectation) => typeof first === "string" ? first : note;
+const describeGpu = ([first, , note]: Expectation) => typeof first === "string" ? first : note;
 
 function failWith(what: string, note?: string): never {
   throw new AssertionError({ message: note ? `${what}: ${note}` : `${what}.` });
@@ -89,7 +89,7 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
 
 /** Checks what was thrown, in `thrown` if anything was, and returns it. */
 function checkThrown(thrown: { error: unknown } | undefined, how: string, expectation: Expectation): unknown {
-  const note = noteOf(expectation), [Class, includes] = expectation;
+  const note = describeGpu(expectation), [Class, includes] = expectation;
   if (thrown === undefined) failWith(`Expected function to ${how}`, note);
   const { error } = thrown;
   if (Class === undefined || typeof Class === "string") return error;
@@ -132,7 +132,7 @@ export async function assertRejects(
   try {
     promise = fn();
   } catch {
-    failWith("Function throws when expected to reject", noteOf(expectation));
+    failWith("Function throws when expected to reject", describeGpu(expectation));
   }
   const thrown = await Promise.resolve(promise).then(() => undefined, (error: unknown) => ({ error }));
   return checkThrown(thrown, "reject", expectation);

@@ -6,12 +6,14 @@ import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
 import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
 import { concatColumns, sliceColumns } from "../../pipeline/rows/columns.ts";
 import { assignFiles, type AssignFilesOptions } from "../../tasks/assign_files.ts";
-import { columnsOf, LINEAGE } from "../pipeline/rows/support.ts";
+import { LINEAGE, listLearnedColumns } from "../pipeline/rows/support.ts";
 import { inFolder } from "./support.ts";
 
 /** Scored rows of two experts, in two files; gives their paths and costs. */
 async function scores(folder: string) {
-  const parts = [columnsOf(20), columnsOf(12, 20)].map(({ expert: _, tokens: __, ...columns }) => ({
+  const parts = [listLearnedColumns(20), listLearnedColumns(12, 20)].map((
+    { expert: _, tokens: __, ...columns },
+  ) => ({
     ...columns,
     nll: columns.nll!.map((_, i) => (i * 7919 + columns.rows) % 101),
   }));

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
-import { helpOf, listFields, type Task } from "../../tasks/command.ts";
+import { listFields, type Task, writeHelp } from "../../tasks/command.ts";
 import { inFolder, ROOT, smallCorpus, task } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -52,7 +52,7 @@ Deno.test("every task has the name of its file, and flags of its own whose defau
 Deno.test("--help all lists every flag of the table, with its default, for every task", async () => {
   for (const name of TASKS) {
     const { task, fields } = await tableOf(name);
-    const help = helpOf(task, { all: true });
+    const help = writeHelp(task, { all: true });
     assertStringIncludes(help, `Usage: deno task ${name}`);
     assertFalse(/object|undefined|default (true|false)/.test(help), help);
     for (const { flag, help: line } of Object.values(fields)) {
@@ -61,7 +61,7 @@ Deno.test("--help all lists every flag of the table, with its default, for every
     }
   }
   const { code, out, err } = await task("partition", ["--help", "all"]);
-  assertEquals([code, out], [0, helpOf((await tableOf("partition")).task, { all: true }) + "\n"], err);
+  assertEquals([code, out], [0, writeHelp((await tableOf("partition")).task, { all: true }) + "\n"], err);
   assertMatch(out, /^ {2}--experts E\|AxB +experts.* \[E\].*\(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
   assertMatch(out, /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m);
@@ -70,7 +70,7 @@ Deno.test("--help all lists every flag of the table, with its default, for every
 Deno.test("--help shows what most need, and how many flags more there are, within the terminal's width", async () => {
   for (const name of TASKS) {
     const { task, fields } = await tableOf(name);
-    const help = helpOf(task, { columns: 80 });
+    const help = writeHelp(task, { columns: 80 });
     const shown = [...help.matchAll(/^ {2}--([a-z]\S*)/gm)].length;
     const [, more = "0"] = /^(\d+) more flags: --help all$/m.exec(help) ?? [];
     assertEquals(shown + Number(more), Object.keys(fields).length + 1, name); // --help is one
@@ -78,7 +78,7 @@ Deno.test("--help shows what most need, and how many flags more there are, withi
     assertEquals(help.split("\n").filter((line) => line.includes(" ") && line.length > 90), [], name);
   }
   const { code, out } = await task("partition", ["--help"]);
-  assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"]);
+  assertEquals([code, out], [0, writeHelp((await tableOf("partition")).task) + "\n"]);
 });
 
 Deno.test("--config takes fields or a run's config.json, and flags override it", () =>

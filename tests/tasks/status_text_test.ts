@@ -4,7 +4,7 @@ import { task } from "../../kernels/mod.ts";
 import { statusText } from "../../tasks/status_text.ts";
 
 /** The status of a stage that is made. */
-function stageOf(stage: string, more: Partial<StageStatus> = {}): StageStatus {
+function summarizeStage(stage: string, more: Partial<StageStatus> = {}): StageStatus {
   const name = stage.replace(/-\d+$/, "");
   return {
     stage,
@@ -20,21 +20,21 @@ function stageOf(stage: string, more: Partial<StageStatus> = {}): StageStatus {
   } as StageStatus;
 }
 
-const statusOf = (...stages: StageStatus[]): RunStatus =>
+const readStatus = (...stages: StageStatus[]): RunStatus =>
   ({ run: "runs/a", holders: [], parts: [], text: null, stages }) as unknown as RunStatus;
 
 Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
   const experts = [0, 1, 2].map((expert) =>
-    stageOf(`train-expert-0${expert}`, { command: task("train-expert", { run: "runs/a", expert }) })
+    summarizeStage(`train-expert-0${expert}`, { command: task("train-expert", { run: "runs/a", expert }) })
   );
-  const other = stageOf("train-expert-03", {
+  const other = summarizeStage("train-expert-03", {
     command: task("train-expert", { run: "runs/a", expert: 3 }),
     state: "missing",
     outputs: undefined,
     settings: undefined,
     revision: { made: null, now: 1 },
   });
-  const text = statusText(statusOf(...experts, other));
+  const text = statusText(readStatus(...experts, other));
   assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +6 +3 MiB$/m);
   assertMatch(text, /^train-expert-03 +missing$/m);
   assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
@@ -44,14 +44,14 @@ Deno.test("statusText() has a row for every branch of a tree and state, whatever
   const experts = Array.from(
     { length: 256 },
     (_, expert) =>
-      stageOf(`train-expert-${String(expert).padStart(3, "0")}`, {
+      summarizeStage(`train-expert-${String(expert).padStart(3, "0")}`, {
         path: `${expert >> 4}.${expert % 16}`,
         command: task("train-expert", { run: "runs/a", expert }),
         state: expert < 20 ? "up to date" : "missing",
         because: `it was made at ${expert}`,
       }),
   );
-  const rows = statusText(statusOf(...experts)).split("\n").filter((line) =>
+  const rows = statusText(readStatus(...experts)).split("\n").filter((line) =>
     /(up to date|missing) /.test(line)
   );
   assertEquals(rows.length, 17);
@@ -61,10 +61,10 @@ Deno.test("statusText() has a row for every branch of a tree and state, whatever
 
 Deno.test("statusText() reports what to run next of several models at once, and nothing of what is being made", () => {
   const expert = (id: number, state: StageStatus["state"]) =>
-    stageOf(`train-expert-0${id}`, {
+    summarizeStage(`train-expert-0${id}`, {
       ...{ state, partition: false, command: task("train-expert", { run: "runs/a", expert: id }) },
     });
-  const last = (...stages: StageStatus[]) => statusText(statusOf(...stages)).split("\n").at(-1);
+  const last = (...stages: StageStatus[]) => statusText(readStatus(...stages)).split("\n").at(-1);
   const missing = [expert(1, "missing"), expert(2, "missing")];
   assertEquals(last(...missing), "next: deno task train-expert --run runs/a --expert all");
   assertEquals(last(missing[0]), "next: deno task train-expert --run runs/a --expert 1");

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assertEquals } from "@std/assert";
-import { valuesOf } from "../../pipeline/settings/mod.ts";
+import { fillValues } from "../../pipeline/settings/mod.ts";
 import type { JobPlan } from "../../pipeline/stages/mod.ts";
 import { PLANNING, readPlan } from "../../tasks/submit_plan.ts";
 
@@ -14,7 +14,7 @@ function planned(
   denied: string[] = [],
 ): Partial<JobPlan> {
   const said = { given: new Set(Object.keys(flags)), denied: new Set(denied) };
-  const plan = readPlan(valuesOf(PLANNING, flags), said, before);
+  const plan = readPlan(fillValues(PLANNING, flags), said, before);
   return Object.fromEntries(Object.entries(plan).filter(([, value]) => value !== undefined));
 }
 

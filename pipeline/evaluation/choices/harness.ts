@@ -1,7 +1,7 @@
 /** Writes results in the form of the LM Evaluation Harness, so that tools which read its files can read these. */
 
 import { jsonText, writeAtomic } from "../../run/files.ts";
-import { type ChoiceWay, waysOf, type ZeroShotResult } from "./results.ts";
+import { type ChoiceWay, listWays, type ZeroShotResult } from "./results.ts";
 import type { Metric } from "./tasks.ts";
 
 /** Writes the results of every way of answering into a folder: `WAY/results.json`. Throws where it cannot be written. */
@@ -10,7 +10,7 @@ export async function writeHarnessResults(
   results: readonly ZeroShotResult[],
   { run, limit }: { run: string; limit?: number },
 ): Promise<void> {
-  for (const way of waysOf(results)) {
+  for (const way of listWays(results)) {
     const text = jsonText(harnessResults(results, way, { name: `${run} ${way}`, limit }));
     await writeAtomic(`${folder}/${way}/results.json`, text);
   }

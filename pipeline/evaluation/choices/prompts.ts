@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { indexOfText, randomBits } from "../../random.ts";
 import { joinTokens } from "../../rows/columns.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
-import { contextOf, listContinuations, type Question, TASKS, type ZeroShotTask } from "./tasks.ts";
+import { listContinuations, type Question, TASKS, writeContext, type ZeroShotTask } from "./tasks.ts";
 
 /** A question in tokens, cut to the length that a model reads. */
 export interface EncodedPrompt {
@@ -99,7 +99,7 @@ export function withExamples(
   count: number,
   pool?: readonly Question[],
 ): string[] {
-  if (count === 0) return questions.map((question) => contextOf(question));
+  if (count === 0) return questions.map((question) => writeContext(question));
   if (!task.examples) {
     throw new InputError(
       say`Cannot put examples before ${task.name} as ${
@@ -111,7 +111,7 @@ export function withExamples(
   return questions.map((question) => {
     const known = bySet.get(question.set) ?? [];
     const others = pool ? known.slice(0, count) : draw(question, known, count);
-    if (others.length === count) return contextOf(question, others);
+    if (others.length === count) return writeContext(question, others);
     const whose = question.set === "" ? task.name : `"${question.set}" of ${task.name}`;
     const from = pool ? "" : "among those asked ";
     const file = TASKS.has(task.name) ? `, or put examples into ${task.name}_few_shot.jsonl` : "";

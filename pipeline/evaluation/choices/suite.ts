@@ -10,7 +10,7 @@
  */
 
 import { indexOfText, randomBits } from "../../random.ts";
-import { fromBatch, originOf, type RecordBatch } from "../../rows/arrow.ts";
+import { findOrigin, fromBatch, type RecordBatch } from "../../rows/arrow.ts";
 import { checkLineage } from "../../rows/lineage.ts";
 import type { Document } from "../../text/readers.ts";
 import type { Packing } from "../../text/tokenize.ts";
@@ -44,7 +44,10 @@ export async function* heldOutDocuments(
   };
   for await (const batch of batches) {
     checkLineage(batch, { tokenizer: sha256, vocabulary }, "the tokenizer");
-    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(batch, originOf(batch));
+    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(
+      batch,
+      findOrigin(batch),
+    );
     for (let row = 0; row < rows && given < MOST_CHARACTERS; row++) {
       if (packing === "document" && open && open.document !== document[row]) yield* close();
       open = { document: document[row], source: source?.[row] ?? "" };

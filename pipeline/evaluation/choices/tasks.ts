@@ -32,7 +32,7 @@ export function listContinuations({ choices, delimiter }: Question): string[] {
 }
 
 /** Gives the text that a question's choices follow: the description, the examples with their right choices, and its own context. */
-export function contextOf({ description, context }: Question, examples: readonly Question[] = []): string {
+export function writeContext({ description, context }: Question, examples: readonly Question[] = []): string {
   const shown = examples.map((example) => example.context + listContinuations(example)[example.gold]);
   return description + [...shown, context].join("\n\n");
 }

@@ -18,7 +18,7 @@ const DEFAULT = [attention.name, mlp.name];
  * Lists the sublayers of each layer. Throws an `InputError` where a name is unknown; `what` names the model
  * in the message.
  */
-export function layerOf({ sublayers = DEFAULT }: ModelConfig, what = "a model"): readonly Sublayer[] {
+export function chooseSublayers({ sublayers = DEFAULT }: ModelConfig, what = "a model"): readonly Sublayer[] {
   return sublayers.map((name) => {
     const sublayer = SUBLAYERS.get(name);
     if (sublayer) return sublayer;
@@ -33,6 +33,6 @@ export function layerOf({ sublayers = DEFAULT }: ModelConfig, what = "a model"):
  */
 export function listSublayers(config: ModelConfig): { sublayer: Sublayer; layer: number; scope: string }[] {
   return Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) =>
-    layerOf(config).map((sublayer) => ({ sublayer, layer, scope: `gpt_neox.layers.${layer}` }))
+    chooseSublayers(config).map((sublayer) => ({ sublayer, layer, scope: `gpt_neox.layers.${layer}` }))
   );
 }

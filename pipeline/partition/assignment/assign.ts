@@ -3,7 +3,7 @@
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { prefixTokens } from "../../model/span.ts";
 import { checkLineage, FORMAT, type Lineage, pickIdentity, readLineage } from "../../rows/lineage.ts";
-import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
+import { findOrigin, fromBatch, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
 import {
@@ -83,7 +83,7 @@ async function* assigned(
 
   async function* scored(): AsyncGenerator<Columns> {
     for await (const batch of open()) {
-      const where = originOf(batch), columns = fromBatch(batch, where, ["nll"]), { rows } = columns;
+      const where = findOrigin(batch), columns = fromBatch(batch, where, ["nll"]), { rows } = columns;
       checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
       if (known !== undefined) checkLineage(batch, pickIdentity(known.lineage), "the rows before it");
       if (rows === 0) {
@@ -137,7 +137,7 @@ function readKnown(
   assignment: Assignment,
   options: AssignOptions,
 ): Known {
-  const where = originOf(batch), { prices } = options;
+  const where = findOrigin(batch), { prices } = options;
   checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);
   const lineage = { ...lineageOut(batch, assignment, options), experts };

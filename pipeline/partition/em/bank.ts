@@ -89,7 +89,7 @@ export class RouterBank {
     const { trainer, routers, settings } = this;
     const { roundSequences, routerBatch: batch, routerRate, routerWarmup: warmup } = settings;
     const steps = Math.floor(roundSequences / batch), stride = rows.tokens.length / rows.rows;
-    const parts = routers.map((router) => this.#partOf(router, round, expert));
+    const parts = routers.map((router) => this.#partNode(router, round, expert));
     const input = emptyBatch(routers.length * batch, this.length);
     const pace = startPace(undefined, this.gpu.kind);
     const trainingLoss = new Array<number>(routers.length).fill(0);
@@ -137,7 +137,7 @@ export class RouterBank {
   }
 
   /** Lists the rows of a router in a round, in the order in which it trains on them. */
-  #partOf(router: number, round: number, expert: Uint16Array): number[] {
+  #partNode(router: number, round: number, expert: Uint16Array): number[] {
     const part: number[] = [];
     expert.forEach((chosen, row) => chosen === router && part.push(row));
     const order = permutation(part.length, this.settings.seed, `round ${round} router ${router}`);

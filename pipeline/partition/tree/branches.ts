@@ -24,7 +24,7 @@ export const branchName = (path: readonly number[]): string =>
   path.length === 0 ? "root" : `branch-${path.map((number) => String(number).padStart(2, "0")).join(".")}`;
 
 /** Lists all branches of a tree, the root first and each level after the one before, by the branches of each level. */
-export function branchesOf(levels: readonly number[]): Branch[] {
+export function listBranches(levels: readonly number[]): Branch[] {
   const branches: Branch[] = [];
   let paths: number[][] = [[]], leaves = countExperts(levels);
   for (const experts of levels) {
@@ -41,11 +41,11 @@ export function branchesOf(levels: readonly number[]): Branch[] {
 export type Experts = { experts: number; levels?: readonly number[] };
 
 /** Gives the numbers of routers that learn together: those of each branch of a tree, or E. */
-export const widthsOf = ({ experts, levels = [] }: Experts): number[] =>
-  levels.length > 0 ? branchesOf(levels).map(({ experts }) => experts) : [experts];
+export const listWidths = ({ experts, levels = [] }: Experts): number[] =>
+  levels.length > 0 ? listBranches(levels).map(({ experts }) => experts) : [experts];
 
 /** Counts the prefix passes that routing a sequence takes. */
-export const passesOf = ({ experts, levels = [] }: Experts): number =>
+export const countPasses = ({ experts, levels = [] }: Experts): number =>
   levels.length > 0 ? levels.reduce((sum, wide) => sum + wide, 0) : experts;
 
 /** Gives the path of an expert, for instance `2.5`; "" of a flat mixture. */

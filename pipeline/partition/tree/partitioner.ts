@@ -15,30 +15,30 @@ import { ctbm } from "../ctbm/partitioner.ts";
 import { em } from "../em/partitioner.ts";
 import { readDescription } from "../folder.ts";
 import { NOT_FOLLOWED, type Partitioner, type PartitionerWork, type TokenRows } from "../partitioner.ts";
-import { branchesOf, branchName, isLast } from "./branches.ts";
+import { branchName, isLast, listBranches } from "./branches.ts";
 
 /** Opens and identifies trees. */
 export const tree: PartitionerWork = {
   async open(folder, device, options) {
     const levels = await levelsIn(folder);
     const opened = new Map<string, Partitioner>();
-    for (const { name } of branchesOf(levels)) {
+    for (const { name } of listBranches(levels)) {
       const work = await workIn(`${folder}/${name}`);
       opened.set(name, await work.open(`${folder}/${name}`, device, options));
     }
-    return treeOf(levels, opened, options?.beam);
+    return openTree(levels, opened, options?.beam);
   },
   async identify(folder) {
     const levels = await levelsIn(folder);
     const hashes: string[] = [];
-    for (const { name } of branchesOf(levels)) {
+    for (const { name } of listBranches(levels)) {
       hashes.push((await (await workIn(`${folder}/${name}`)).identify(`${folder}/${name}`)).sha256);
     }
     return { sha256: treeHash(levels, hashes), experts: countExperts(levels), levels };
   },
 };
 
-/** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode branchesOf}. */
+/** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode listBranches}. */
 export const treeHash = (levels: readonly number[], hashes: readonly string[]): string =>
   sha256([levels.join("x"), ...hashes].join("\n"));
 
@@ -69,12 +69,12 @@ const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those
  * others cost NOT_FOLLOWED. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf); what the
  * cheapest followed path costs above the last level is taken off, so with a beam of 1 the costs are those of the last partitioner alone.
  */
-export function treeOf(
+export function openTree(
   levels: readonly number[],
   opened: ReadonlyMap<string, Partitioner>,
   beam = 1,
 ): Partitioner {
-  const root = opened.get("root")!, experts = countExperts(levels), branches = branchesOf(levels);
+  const root = opened.get("root")!, experts = countExperts(levels), branches = listBranches(levels);
   const last = new Set<Partitioner>(); // on the device
   const costsIn = async (
     name: string,
@@ -125,7 +125,7 @@ export function treeOf(
     experts,
     sha256: treeHash(levels, branches.map(({ name }) => opened.get(name)!.sha256)),
     costs,
-    whole: beam < Infinity ? treeOf(levels, opened, Infinity) : undefined,
+    whole: beam < Infinity ? openTree(levels, opened, Infinity) : undefined,
     close: () => opened.forEach((partitioner) => partitioner.close()),
   };
 }

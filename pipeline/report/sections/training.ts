@@ -2,7 +2,7 @@
 
 import type { Way } from "../../evaluation/evaluation.ts";
 import { allTargets } from "../../stages/targets.ts";
-import { routingOf } from "../../stages/training_result.ts";
+import { summarizeRouting } from "../../stages/training_result.ts";
 import { type Axis, curves as plotCurves, MOST_LEGEND, type Plot } from "../charts.ts";
 import { bytes, foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
 import type { Section } from "../page.ts";
@@ -95,7 +95,7 @@ function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
   if (lines.length === 0) return null;
   const { expertLayers: layers } = config.configuration;
   const rows = [...new Set([0, lines.length >> 1, lines.length - 1])].map((i) => {
-    const { balance, dropped } = routingOf(lines[i].reports, { layers });
+    const { balance, dropped } = summarizeRouting(lines[i].reports, { layers });
     return [lines[i].step, balance.toFixed(3), percent(dropped)];
   });
   const { inference = 0, expertInference = 0, routing } = switchCost?.memory ?? {};

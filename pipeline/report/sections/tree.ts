@@ -1,7 +1,7 @@
 // The branches of a tree of routers: how much text each gets, of which sources, and how well its experts predict it.
 
 import type { Evaluation } from "../../evaluation/evaluation.ts";
-import { branchesOf, expertPath } from "../../partition/tree/branches.ts";
+import { expertPath, listBranches } from "../../partition/tree/branches.ts";
 import type { ExpertPart } from "../../stages/parts.ts";
 import type { Plot, Spec } from "../charts.ts";
 import { percent, sourceName } from "../html.ts";
@@ -27,7 +27,7 @@ export function sourcesIn(parts: readonly Pick<ExpertPart, "train">[]): [source:
 /** Plots experts within their branches, as large as their shares of the held-out text, or of all text where none is held out. */
 export function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]): Plot {
   const side = test ? "test" : "train", sizes = parts.map((part) => part[side].sequences), total = sum(sizes);
-  const branches = branchesOf(levels).map(({ path, first, leaves }) => ({
+  const branches = listBranches(levels).map(({ path, first, leaves }) => ({
     ...{ path, experts: parts.slice(first, first + leaves) },
     share: percent(sum(sizes.slice(first, first + leaves)) / total),
   }));
@@ -105,7 +105,7 @@ function treemapSpec(values: readonly Record<string, unknown>[]): Spec {
 
 /** Puts the segments of all experts of each branch of the root together. */
 export function branchSegments({ segments, levels = [] }: Evaluation): Evaluation["segments"] {
-  return branchesOf(levels).filter(({ path }) => path.length === 1).map(({ path, first, leaves }) => {
+  return listBranches(levels).filter(({ path }) => path.length === 1).map(({ path, first, leaves }) => {
     const own = segments.slice(first, first + leaves).filter(({ tokens }) => tokens > 0);
     const tokens = sum(own.map(({ tokens }) => tokens));
     const perplexity = { ...segments[first].perplexity };

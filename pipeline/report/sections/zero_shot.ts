@@ -4,8 +4,8 @@ import { BASELINES } from "../../evaluation/baselines.ts";
 import {
   type ChoiceWay,
   judge,
+  listWays,
   type Measure,
-  waysOf,
   type ZeroShotResult,
 } from "../../evaluation/choices/results.ts";
 import { type Metric, METRICS } from "../../evaluation/choices/tasks.ts";
@@ -58,7 +58,7 @@ export const zeroShot: Section<RunRecord> = {
     const head = ["task", "questions", "guessing", "answered by", ...metrics.map((metric) => NAMES[metric])];
     const rows = zeroShot.flatMap((result) => {
       const { task, questions, chance, ways, experts } = result;
-      return waysOf([result]).map((way, i) => [
+      return listWays([result]).map((way, i) => [
         ...i === 0 ? [task, questions, chance === null ? null : percent(chance)] : [null, null, null],
         nameWay(way, experts),
         ...metrics.map((metric) => measureText(metric, ways[way]?.[metric])),

@@ -16,7 +16,7 @@ import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256, cutShort, type IpcMessage, mes
 const origins = new WeakMap<RecordBatch, string>();
 
 /** Returns where a batch was read, "tokens.arrow, batch 3", for messages; "the batch" where it was made here. */
-export function originOf(batch: RecordBatch): string {
+export function findOrigin(batch: RecordBatch): string {
   return origins.get(batch) ?? "the batch";
 }
 

@@ -19,7 +19,7 @@ import { type FileRecord, writeAtomic } from "../../run/files.ts";
 import { joinBytes } from "../bytes.ts";
 import { openWriter } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./messages.ts";
-import { originOf } from "./read.ts";
+import { findOrigin } from "./read.ts";
 
 /**
  * Arrow's file writer, which leaves out the schema message that the format wants before the first batch; this
@@ -60,7 +60,7 @@ async function* encode(
     if (!util.compareSchemas(batch.schema, schema)) {
       throw new InputError(
         `Cannot write ${target} as all batches must have one schema: ` +
-          `${originOf(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
+          `${findOrigin(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
       );
     }
     if (batch.numRows === 0) continue;

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/variants.ts";
 import { benchFlags } from "../flags.ts";
 import { columns, digits } from "../text.ts";
-import { type CompiledText, compileTexts, textsOf } from "./texts.ts";
+import { type CompiledText, compileTexts, readTexts } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
 
 const ABOUT =
@@ -89,7 +89,7 @@ export async function examine(
 ): Promise<{ device?: string; texts: Compiled[] }> {
   const folder = await Deno.makeTempDir({ prefix: "compiled-" });
   try {
-    const texts = await compileTexts(textsOf(variants), folder);
+    const texts = await compileTexts(readTexts(variants), folder);
     const driver = await statisticsOf(texts.map(({ file }) => file), on);
     return {
       device: driver?.device,

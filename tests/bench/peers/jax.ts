@@ -5,7 +5,7 @@
 // deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task resolves
 
 import {
-  batchOf,
+  buildBatch,
   RATE,
   rotary,
   SCORE_BATCH,
@@ -111,7 +111,7 @@ await serve((size) => {
     async train(from: number, count: number) {
       const losses: any[] = [];
       for (let i = 0; i < count; i++) {
-        const { tokens, targets, weights } = batchOf(size, from + i);
+        const { tokens, targets, weights } = buildBatch(size, from + i);
         const t = from + i + 1;
         const rates = [RATE, 1 - beta1 ** t, 1 - beta2 ** t].map((value) => np.array([value]));
         const [value, ...next] = step(...state, [whole(tokens), whole(targets), np.array(weights)], rates);

@@ -4,7 +4,7 @@
  */
 // deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task resolves
 
-import { batchOf, RATE, rotary, serve, SETTINGS, type Size, tensors } from "./task.ts";
+import { buildBatch, RATE, rotary, serve, SETTINGS, type Size, tensors } from "./task.ts";
 
 const PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webgpu"]; // the core alone registers no gradients
 const tf = await import(PACKAGES[0]);
@@ -82,7 +82,7 @@ await serve((size) => {
     async train(from: number, count: number) {
       const losses: any[] = [];
       for (let i = 0; i < count; i++) {
-        const { tokens, targets, weights } = batchOf(size, from + i);
+        const { tokens, targets, weights } = buildBatch(size, from + i);
         const t = from + i + 1;
         const [value, ...next] = tf.tidy(() => {
           const whole = (values: Uint32Array) => tf.tensor1d(Int32Array.from(values), "int32");

@@ -140,9 +140,9 @@ async function checkOn(
         assertClose(actual, expected, relative, `${list} of segment ${i}, model ${model}, ${what}`);
         if (list !== "weights") return;
         const before = part(segments[i].weights, models, model);
-        const changeOf = (after: ArrayLike<number>) => Float64Array.from(before, (w, j) => after[j] - w);
+        const pickChange = (after: ArrayLike<number>) => Float64Array.from(before, (w, j) => after[j] - w);
         const place = `change of weights of segment ${i}, model ${model}, ${what}`;
-        assertClose(changeOf(actual), changeOf(expected), changes(rate), place);
+        assertClose(pickChange(actual), pickChange(expected), changes(rate), place);
       });
       assertClose(
         part(results[3 * sizes.length + i], models, model),

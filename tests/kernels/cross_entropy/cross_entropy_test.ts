@@ -113,7 +113,7 @@ function place(shape: Shape, { logits, targets, weights }: Inputs, padding: numb
 }
 
 /** Leaves out the rows of `[models, rows]` that do not belong to the chunk. */
-function chunkOf({ models, first, chunk }: Shape, values: Float32Array): number[] {
+function chooseChunk({ models, first, chunk }: Shape, values: Float32Array): number[] {
   return Array.from(
     { length: models },
     (_, model) => [...part(values, models, model).subarray(first, first + chunk)],
@@ -131,7 +131,7 @@ async function checkBackward(on: Gpu, shape: Shape, inputs: Inputs, tolerance: T
   const [actualNll] = await run([dispatch], [nll], { scratch: [logits], untouched: outside(shape) });
   const [dLogits] = await run([dispatch], [zeroed], { scratch: [nll] });
   const expected = reference(shape, inputs);
-  assertClose(chunkOf(shape, actualNll), expected.nll, tolerance, `nll of ${what}`);
+  assertClose(chooseChunk(shape, actualNll), expected.nll, tolerance, `nll of ${what}`);
   assertClose(dLogits, expected.dLogits, tolerance, `dLogits of ${what}`);
 }
 

@@ -79,7 +79,7 @@ function anyCase(
 }
 
 /** Makes the buffers of a routing as banks of words, which no kernel would write. */
-function banksOf(shape: SwitchShape) {
+function sizeBanks(shape: SwitchShape) {
   const sizes = Object.entries(switchSizes(shape));
   return Object.fromEntries(
     sizes.map((
@@ -88,7 +88,7 @@ function banksOf(shape: SwitchShape) {
   ) as unknown as Record<keyof SwitchBuffers, ReturnType<typeof bank>>;
 }
 
-const buffersOf = (banks: ReturnType<typeof banksOf>) =>
+const buffersOf = (banks: ReturnType<typeof sizeBanks>) =>
   Object.fromEntries(
     Object.entries(banks).map(([name, { buffer }]) => [name, buffer]),
   ) as unknown as SwitchBuffers;
@@ -113,7 +113,7 @@ async function route(
 ): Promise<void> {
   const { shape, logits, lengths } = own;
   const { models, rows, experts } = shape;
-  const banks = banksOf(shape);
+  const banks = sizeBanks(shape);
   const goes = all ? own.goes.map(() => true) : own.goes;
   const weights = random(models * rows, "weights").map((value, i) => goes[i] ? Math.abs(value) : 0);
   const capacities = factor === undefined ? undefined : switchCapacities(rows, experts, factor);

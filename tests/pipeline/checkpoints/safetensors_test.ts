@@ -35,7 +35,7 @@ function concatenate(parts: Uint8Array[]): Uint8Array {
 }
 
 /** A file with this header text and these bytes of tensors. */
-function fileOf(header: unknown, bytes = new Uint8Array(0)): Uint8Array {
+function nameFile(header: unknown, bytes = new Uint8Array(0)): Uint8Array {
   const text = new TextEncoder().encode(typeof header === "string" ? header : JSON.stringify(header));
   const length = new Uint8Array(BigUint64Array.of(BigInt(text.length)).buffer);
   return concatenate([length, text, bytes]);
@@ -120,10 +120,10 @@ Deno.test("encodeSafetensors() rounds to BF16 as toBf16() does", () => {
 Deno.test("safetensorsMetadata() gives back the texts that were stored", () => {
   const metadata = { step: "12", notes: '{"a":"line\\nbreak"}' };
   assertEquals(safetensorsMetadata(encode(EXAMPLE, "F32", metadata), PATH), metadata);
-  assertEquals(safetensorsMetadata(fileOf({}), PATH), {});
+  assertEquals(safetensorsMetadata(nameFile({}), PATH), {});
   for (const wrong of [5, "text", { a: 1 }, { a: null }]) {
     assertThrows(
-      () => safetensorsMetadata(fileOf({ __metadata__: wrong }), PATH),
+      () => safetensorsMetadata(nameFile({ __metadata__: wrong }), PATH),
       InputError,
       `Cannot read "${PATH}"`,
     );
@@ -139,16 +139,16 @@ Deno.test("decodeSafetensors() refuses a file cut off anywhere, and one with byt
 Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
   const bytes = new Uint8Array(8);
   const good = { dtype: "F32", shape: [2], data_offsets: [0, 8] };
-  assertEquals(decodeSafetensors(fileOf({ x: good }, bytes), PATH).get("x")!.shape, [2]);
+  assertEquals(decodeSafetensors(nameFile({ x: good }, bytes), PATH).get("x")!.shape, [2]);
   for (
     const header of ["", "not JSON", "{", "null", "5", '"text"', "[]", "[1]", "true", '{"a":\n\n', "\u0000\n"]
   ) {
-    refused(fileOf(header, bytes), "header");
+    refused(nameFile(header, bytes), "header");
   }
   refused(concatenate([new Uint8Array(8).fill(255), bytes]), "its header should have");
-  refused(fileOf("\ud800{}").with(8, 0xff), "header is not a JSON object"); // no UTF-8
+  refused(nameFile("\ud800{}").with(8, 0xff), "header is not a JSON object"); // no UTF-8
   const hostile = JSON.parse('{"toString": 1, "valueOf": 1}');
-  for (const entry of [null, 5, "text"]) refused(fileOf({ x: entry }, bytes), "dtype undefined");
+  for (const entry of [null, 5, "text"]) refused(nameFile({ x: entry }, bytes), "dtype undefined");
   const entries: [Record<string, unknown>, string][] = [
     [{ dtype: "F64" }, 'dtype "F64", which must be F32, F16 or BF16'],
     [{ dtype: hostile }, "dtype"],
@@ -159,16 +159,16 @@ Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
     [{ data_offsets: [0.5, 8.5] }, "lies at [0.5,8.5] of 8 bytes of tensors"],
     [{ data_offsets: [8, 16] }, "lies at [8,16]"],
   ];
-  for (const [change, message] of entries) refused(fileOf({ x: { ...good, ...change } }, bytes), message);
+  for (const [change, message] of entries) refused(nameFile({ x: { ...good, ...change } }, bytes), message);
 });
 
 Deno.test("decodeSafetensors() refuses tensors that overlap, leave gaps or leave bytes over", () => {
   const one = (start: number) => ({ dtype: "F32", shape: [1], data_offsets: [start, start + 4] });
-  refused(fileOf({ a: one(0), b: one(0) }, new Uint8Array(8)), "overlap or leave a gap at byte 4");
-  refused(fileOf({ a: one(0), b: one(8) }, new Uint8Array(12)), "overlap or leave a gap at byte 4");
-  refused(fileOf({ a: one(4) }, new Uint8Array(8)), "overlap or leave a gap at byte 0");
-  refused(fileOf({}, new Uint8Array(1)), "its tensors have 0 bytes, it holds 1");
-  assertEquals(decodeSafetensors(fileOf({ a: one(4), b: one(0) }, new Uint8Array(8)), PATH).size, 2); // any order
+  refused(nameFile({ a: one(0), b: one(0) }, new Uint8Array(8)), "overlap or leave a gap at byte 4");
+  refused(nameFile({ a: one(0), b: one(8) }, new Uint8Array(12)), "overlap or leave a gap at byte 4");
+  refused(nameFile({ a: one(4) }, new Uint8Array(8)), "overlap or leave a gap at byte 0");
+  refused(nameFile({}, new Uint8Array(1)), "its tensors have 0 bytes, it holds 1");
+  assertEquals(decodeSafetensors(nameFile({ a: one(4), b: one(0) }, new Uint8Array(8)), PATH).size, 2); // any order
 });
 
 Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fails otherwise", () => {
@@ -192,8 +192,8 @@ Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fa
   );
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), decodes));
   fc.assert(
-    fc.property(fc.json(), fc.uint8Array({ maxLength: 8 }), (text, bytes) => decodes(fileOf(text, bytes))),
+    fc.property(fc.json(), fc.uint8Array({ maxLength: 8 }), (text, bytes) => decodes(nameFile(text, bytes))),
   );
   const entry = fc.record({ dtype: fc.jsonValue(), shape: fc.jsonValue(), data_offsets: fc.jsonValue() });
-  fc.assert(fc.property(fc.dictionary(fc.string(), entry), (header) => decodes(fileOf(header))));
+  fc.assert(fc.property(fc.dictionary(fc.string(), entry), (header) => decodes(nameFile(header))));
 });

@@ -16,7 +16,7 @@ import { ALL_TEST, EVALUATION, MANIFEST } from "../../../pipeline/graph/mod.ts";
 import { words } from "../../../tasks/wording.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { changeNode } from "../report/support.ts";
-import { changeEvaluation, removeEvaluation, scoresOf, type Unlike, writeComparedRun } from "./support.ts";
+import { changeEvaluation, removeEvaluation, scoresNode, type Unlike, writeComparedRun } from "./support.ts";
 
 Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", async () => {
   await inFolder(async (folder) => {
@@ -187,7 +187,7 @@ Deno.test("compareWithFirst() gives the interval that draws by another generator
   const a = tokens.map((count, i) => count * hard[i]);
   const b = tokens.map((count, i) => count * (hard[i] - 0.2 + 0.5 * random()));
   const alike = a.map((nll, i) => nll + 0.1 * tokens[i]);
-  const runs = [null, ...[a, b, alike].map((nll) => scoresOf(tokens, nll))];
+  const runs = [null, ...[a, b, alike].map((nll) => scoresNode(tokens, nll))];
   const { first, gains: [, none, other, same] } = (await compareWithFirst(runs, { resamples }))!;
   assertEquals([first, none], [1, null]);
   for (const value of Object.values(same!)) assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
@@ -208,14 +208,14 @@ Deno.test("compareWithFirst() gives the interval that draws by another generator
 });
 
 Deno.test("compareWithFirst() pairs only runs whose text is cut into the same documents", async () => {
-  const own = scoresOf([10, 20], [30, 40]), third = scoresOf([10, 20], [29, 39]);
+  const own = scoresNode([10, 20], [30, 40]), third = scoresNode([10, 20], [29, 39]);
   const longer = { ...own, sequences: Uint32Array.of(1, 2) };
   const paired = async (...runs: Parameters<typeof compareWithFirst>[0]) => {
     const found = await compareWithFirst(runs, { resamples: 9 });
     return found && [found.first, ...found.gains.map((gain) => gain !== null)];
   };
-  assertEquals(await paired(own, scoresOf([10, 21], [30, 40])), null);
-  assertEquals(await paired(own, scoresOf([10, 20, 5], [30, 40, 9])), null);
+  assertEquals(await paired(own, scoresNode([10, 21], [30, 40])), null);
+  assertEquals(await paired(own, scoresNode([10, 20, 5], [30, 40, 9])), null);
   assertEquals(await paired(own, null), null);
   assertEquals(await paired(own, longer, third), [0, false, false, true]);
   assertEquals(await paired(longer, own, third), [1, false, false, true]);

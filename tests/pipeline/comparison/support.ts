@@ -31,7 +31,7 @@ export interface Unlike {
 }
 
 /** Gives what documents came to, of so many predicted tokens each. */
-export function scoresOf(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
+export function scoresNode(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
   return {
     document: BigUint64Array.from(tokens, (_, i) => BigInt(i)),
     source: Array.from(tokens, () => "news"),
@@ -67,7 +67,7 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
     evaluation.scores.mixture!.nllPerToken = documents.reduce((a, b) => a + b) / evaluation.tokens;
   }
   const path = `${run}/scores.arrow`;
-  await writeDocumentScores(path, scoresOf(documents.map(() => 1), documents), { prefix: 64, experts: 4 });
+  await writeDocumentScores(path, scoresNode(documents.map(() => 1), documents), { prefix: 64, experts: 4 });
   await writeEvaluation(run, evaluation, await Deno.readFile(path));
   await Deno.remove(path);
 }

@@ -7,7 +7,7 @@ const TOKENS = 1e12;
 const CLUSTER = { tokens: TOKENS, machines: 1000, flops: 18e12, diskBytesPerSecond: 1e10 };
 
 /** Plans the paper's sizes with so many experts. */
-function planOf(experts: number, more: Partial<typeof CLUSTER> = {}): ClusterPlan {
+function makePlan(experts: number, more: Partial<typeof CLUSTER> = {}): ClusterPlan {
   const flags = { experts, holdout: 1e-5, shardSequences: 262_144 };
   return planCluster(resolveConfiguration({ preset: "paper-335m", flags }), { ...CLUSTER, ...more });
 }
@@ -21,7 +21,7 @@ const forward = (H: number, L: number, S: number, V = 32_000) =>
 
 Deno.test("planCluster() counts time, disk, traffic and files as a plain calculation does", () => {
   for (const E of [32, 256]) {
-    const plan = planOf(E);
+    const plan = makePlan(E);
     const N = Math.floor(TOKENS / 1024);
     assertEquals([plan.experts, plan.sequences], [E, N]);
     const of = (name: string) => plan.stages.find((stage) => stage.name === name)!;
@@ -45,12 +45,12 @@ Deno.test("planCluster() counts time, disk, traffic and files as a plain calcula
 });
 
 Deno.test("planCluster() takes no more machines than there are, and refuses less text than experts", () => {
-  const few = planOf(256, { machines: 10 });
+  const few = makePlan(256, { machines: 10 });
   assert(few.stages.every(({ processes }) => processes <= 10));
-  const [many, one] = [planOf(256), few].map(({ stages }) =>
+  const [many, one] = [makePlan(256), few].map(({ stages }) =>
     stages.find(({ name }) => name === "train-expert")!
   );
   near(one.computeSeconds, 25.6 * many.computeSeconds, "experts on ten machines");
   const rule = "there must be a sequence of 1024 tokens for each of 32 experts: corpusTokens is 31744";
-  assertThrows(() => planOf(32, { tokens: 1024 * 31 }), InputError, rule);
+  assertThrows(() => makePlan(32, { tokens: 1024 * 31 }), InputError, rule);
 });

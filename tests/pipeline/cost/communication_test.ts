@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { parameterCount } from "../../../pipeline/model/shape.ts";
 import { cost } from "./support.ts";
 
-Deno.test("costOf() exchanges two bytes a score both ways, and dense four bytes a weight both ways", () => {
+Deno.test("computeCost() exchanges two bytes a score both ways, and dense four bytes a weight both ways", () => {
   const { communication: c, parameters, mixture } = cost({
     experts: 8,
     rounds: 5,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { comparedCost, equalCompute } from "../../../pipeline/cost/compared_cost.ts";
-import { costOf } from "../../../pipeline/cost/cost.ts";
+import { computeCost } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { assertSame, DEVICE } from "./support.ts";
@@ -9,7 +9,7 @@ import { assertSame, DEVICE } from "./support.ts";
 Deno.test("equalCompute() takes as many whole steps as come nearest to the mixture's FLOPs, overhead included", () => {
   for (const preset of ["tiny", "small", "paper-335m", "paper-1.3b"]) {
     const c = resolveConfiguration({ preset });
-    const { flops, equalCompute: larger } = costOf(c, DEVICE);
+    const { flops, equalCompute: larger } = computeCost(c, DEVICE);
     assertEquals(larger, equalCompute(c));
     assertEquals(larger.mixture, flops.experts + flops.overhead);
     const perStep = trainingFlops(larger.model, c.expertBatch, c.sequenceLength);
@@ -23,7 +23,7 @@ Deno.test("equalCompute() takes as many whole steps as come nearest to the mixtu
   // The sequences of a corpus that exists are scored, however many steps are taken.
   const c = resolveConfiguration({});
   const known = equalCompute(c, { train: 3000, test: 300 });
-  assertSame(known.mixture, costOf(c, { ...DEVICE, corpus: { train: 3000, test: 300 } }).flops.total);
+  assertSame(known.mixture, computeCost(c, { ...DEVICE, corpus: { train: 3000, test: 300 } }).flops.total);
   assertThrows(
     () => equalCompute({ ...c, denseHidden: 30 }),
     InputError,
@@ -35,7 +35,7 @@ Deno.test("comparedCost() counts the memory of the routers that the mixture answ
   const of = (flags: { partitioner?: "ctbm"; experts?: number }) => {
     const c = resolveConfiguration({ preset: "small", flags });
     const { model, batch, steps } = equalCompute(c);
-    return { memory: comparedCost(c, model, { batch, steps }).memory, cost: costOf(c, DEVICE) };
+    return { memory: comparedCost(c, model, { batch, steps }).memory, cost: computeCost(c, DEVICE) };
   };
   const { memory, cost } = of({});
   assertEquals(memory.routing, cost.memory.routing.total);

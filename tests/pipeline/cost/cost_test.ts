@@ -9,7 +9,7 @@ import { forwardFlops, layersFlops } from "../../../pipeline/cost/flops.ts";
 import { writeNode } from "../report/support.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
 
-Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the experts", () => {
+Deno.test("computeCost() is linear in steps, rounds and experts, and dense equals the experts", () => {
   fc.assert(
     fc.property(configurations, (flags) => {
       const one = cost(flags);
@@ -42,7 +42,7 @@ Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the
   );
 });
 
-Deno.test("costOf() counts recomputation in the time and memory of every training, not in the method's FLOPs", () => {
+Deno.test("computeCost() counts recomputation in the time and memory of every training, not in the method's FLOPs", () => {
   const [plain, again] = [cost(), cost({}, { recompute: true })];
   const half = cost({ dtype: "bf16" });
   assertEquals([plain.dtype, half.dtype], ["f32", "bf16"]);
@@ -69,7 +69,7 @@ Deno.test("costOf() counts recomputation in the time and memory of every trainin
   assert(again.memory.expert.total < plain.memory.expert.total);
 });
 
-Deno.test("costOf() puts the dense model's micro-batches at the expert's batch", () => {
+Deno.test("computeCost() puts the dense model's micro-batches at the expert's batch", () => {
   const { memory } = cost({ experts: 8 });
   assertEquals(memory.dense.activations, memory.expert.activations);
   assert(cost({ microBatch: 4 }).memory.expert.activations < memory.expert.activations);

@@ -9,7 +9,7 @@ import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
 import { assertSame, cost, DEVICE } from "./support.ts";
 
-Deno.test("costOf() counts router training at M tokens, as it runs, not at S as the paper does", () => {
+Deno.test("computeCost() counts router training at M tokens, as it runs, not at S as the paper does", () => {
   const { flops, mixture } = cost({ prefix: 64, sequenceLength: 128 });
   const { experts, router, routerSteps, routerBatch } = mixture;
   assertSame(flops.trainRouters, experts * routerSteps * trainingFlops(router, routerBatch, 64));
@@ -17,7 +17,7 @@ Deno.test("costOf() counts router training at M tokens, as it runs, not at S as 
   assertSame(mixed.flops.trainRouters, experts * routerSteps * trainingFlops(router, routerBatch, 32));
 });
 
-Deno.test("costOf() takes steps from tokens, or from epochs of a known corpus", () => {
+Deno.test("computeCost() takes steps from tokens, or from epochs of a known corpus", () => {
   const corpus = { train: 4000, test: 100 };
   assertEquals(cost({ expertTokens: 128 * 16 * 9 + 100 }).mixture.steps, 9);
   const { mixture } = cost({ expertEpochs: 1.5 }, { corpus });
@@ -32,7 +32,7 @@ Deno.test("costOf() takes steps from tokens, or from epochs of a known corpus", 
   assertThrows(() => cost({ expertTokens: 100 }), InputError, "at least one step");
 });
 
-Deno.test("costOf() counts no routers where text is split without models, and those of em in every other case", () => {
+Deno.test("computeCost() counts no routers where text is split without models, and those of em in every other case", () => {
   const em = cost({});
   for (const partitioner of ["ctbm", "random", "source"]) {
     const { flops, communication, memory, parameters, equalCompute } = cost({ partitioner });

@@ -2,14 +2,14 @@
 
 import { assertAlmostEquals } from "@std/assert";
 import fc from "fast-check";
-import { costOf } from "../../../pipeline/cost/cost.ts";
+import { computeCost } from "../../../pipeline/cost/cost.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 export const DEVICE = { flops: 1e12, utilisation: 0.4 };
 
 export function cost(flags: Partial<Configuration> = {}, options = {}) {
-  return costOf(resolveConfiguration({ flags }), { ...DEVICE, ...options });
+  return computeCost(resolveConfiguration({ flags }), { ...DEVICE, ...options });
 }
 
 /** Fails unless two numbers agree to twelve digits. */

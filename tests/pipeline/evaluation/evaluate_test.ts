@@ -7,7 +7,7 @@ import { type Columns } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
+import { readStatus } from "../../../pipeline/stages/status.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
@@ -18,11 +18,11 @@ import {
   anyRows,
   argmin,
   assertAlike,
-  batchesOf,
   E,
   evaluateRows,
   EXPERTS,
   M,
+  makeBatches,
   MODEL,
   type ModelLoader,
   type Options,
@@ -250,7 +250,7 @@ Deno.test("evaluate() sends all to the first of equal routers, and to the only o
 Deno.test("evaluate() refuses what does not fit together, with both values", async () => {
   const rows = anyRows(8);
   const refusals: [Options, RegExp][] = [
-    [{ open: () => batchesOf(anyRows(0)) }, /there must be held-out sequences: there are none$/],
+    [{ open: () => makeBatches(anyRows(0)) }, /there must be held-out sequences: there are none$/],
     [
       { experts: [anyModel("a"), anyModel("b", { ...MODEL, layers: 1 }), anyModel("c")] },
       /Cannot use expert 1 as it must have the shape of expert 0: layers is 1, that of expert 0 is 2; train it again$/,
@@ -271,7 +271,7 @@ Deno.test("evaluate() refuses scores of more or fewer sequences than were routed
   const rows = anyRows(8);
   for (const others of [7, 9]) {
     let passes = 0; // the first one routes, the second is that of expert 0
-    const open = () => batchesOf(passes++ === 2 ? anyRows(others) : rows, 100);
+    const open = () => makeBatches(passes++ === 2 ? anyRows(others) : rows, 100);
     const rule = "every pass must read the same sequences: expert 1 gets more or fewer of them";
     await assertRejects(() => evaluateRows(rows, { open }), InputError, rule);
   }
@@ -302,7 +302,10 @@ Deno.test("evaluateRun() of the experts that are trained says what an evaluation
     assertEquals(some.trained, [0]);
     const { document, tokens } = await readDocumentScores(`${run}/evaluation.arrow`);
     assertEquals([document.length, tokens.reduce((a, b) => a + b)], [some.documents, some.tokens]);
-    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state, "up to date");
+    assertEquals(
+      (await readStatus(run)).stages.find(({ stage }) => stage === "evaluate")!.state,
+      "up to date",
+    );
 
     const scored = await evaluateModels({ index: 1, of: 1 }, { run, gpu });
     assertEquals(scored, { own: ["expert-00", "dense"], evaluated: 2, models: 2 });
@@ -310,7 +313,7 @@ Deno.test("evaluateRun() of the experts that are trained says what an evaluation
 
     await trainExpert(1, options);
     assertEquals(
-      (await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state,
+      (await readStatus(run)).stages.find(({ stage }) => stage === "evaluate")!.state,
       "out of date",
     );
     const all = await evaluateRun({ run, gpu, resamples: 3, trained: true });

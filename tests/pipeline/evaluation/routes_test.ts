@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { route, routingPrefixes } from "../../../pipeline/evaluation/routes.ts";
 import { gpu } from "../../kernels/support.ts";
-import { anyRouters, anyRows, batchesOf, mixtureOf, S } from "./support.ts";
+import { anyRouters, anyRows, makeBatches, mixtureOf, S } from "./support.ts";
 
 const E = 3;
 const ROWS = anyRows(40);
@@ -10,7 +10,7 @@ const ROWS = anyRows(40);
 async function routeRows(size: number, more: { routeLengths?: number[]; trained?: number[] } = {}) {
   const mixture = mixtureOf(gpu, anyRouters(E), {});
   try {
-    const options = { mixture, prefix: 6, sequenceLength: S, open: () => batchesOf(ROWS, size), ...more };
+    const options = { mixture, prefix: 6, sequenceLength: S, open: () => makeBatches(ROWS, size), ...more };
     return await route(options, await mixture.partitioner(), () => {});
   } finally {
     mixture.close();

@@ -2,24 +2,24 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { blocks } from "../../../pipeline/evaluation/rows.ts";
-import { anyRows, batchesOf, LINEAGE, S } from "./support.ts";
+import { anyRows, LINEAGE, makeBatches, S } from "./support.ts";
 
 const KNOWN = { tokenizer: "ab12", vocabulary: 13, sequenceLength: S };
 
 Deno.test("blocks() gives every row that is kept once, in blocks of one size, however they come in batches", async () => {
   const rows = anyRows(2500);
-  const expected = await Array.fromAsync(blocks(batchesOf(rows, 2500), KNOWN));
+  const expected = await Array.fromAsync(blocks(makeBatches(rows, 2500), KNOWN));
   assertEquals(expected.map((block) => block.rows), [1024, 1024, 452]);
   assertEquals(expected.flatMap(({ length }) => [...length]), [...rows.length]);
   assertEquals(expected.flatMap(({ tokens }) => [...tokens]), [...rows.tokens!]);
   assertEquals(expected.flatMap(({ document }) => [...document]), [...rows.document!]);
   assertEquals(expected.flatMap(({ source }) => source), rows.source);
   for (const size of [7, 1000]) {
-    const actual = await Array.fromAsync(blocks(batchesOf(rows, size), KNOWN));
+    const actual = await Array.fromAsync(blocks(makeBatches(rows, size), KNOWN));
     assert(JSON.stringify(actual, bigints) === JSON.stringify(expected, bigints), `batches of ${size}`);
   }
   const keep = (row: number) => row % 2 === 1;
-  const kept = await Array.fromAsync(blocks(batchesOf(rows, 70), KNOWN, keep));
+  const kept = await Array.fromAsync(blocks(makeBatches(rows, 70), KNOWN, keep));
   assertEquals(kept.map((block) => block.rows), [1024, 226]);
   assertEquals(kept.flatMap(({ length }) => [...length]), [...rows.length].filter((_, row) => keep(row)));
 });
@@ -47,7 +47,7 @@ Deno.test("blocks() refuses rows without tokens, and of another tokenizer, lengt
     await assertRejects(() => Array.fromAsync(blocks(batches, { ...KNOWN, ...more })), InputError, message);
   };
   await refused(ReadableStream.from([toBatch(bare, LINEAGE)]), 'it must have a column "tokens"');
-  const all = () => batchesOf(anyRows(4));
+  const all = () => makeBatches(anyRows(4));
   await refused(all(), "tokenizer is ab12 in the former, ef56 in the latter", { tokenizer: "ef56" });
   await refused(all(), "sequenceLength is 12 in the former, 6 in the latter", { sequenceLength: 6 });
   await refused(all(), "vocabulary is 13 in the former, 3 in the latter", { vocabulary: 3 });

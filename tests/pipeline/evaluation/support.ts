@@ -58,7 +58,7 @@ export async function evaluateRows(rows: Columns, options: Options = {}, size = 
     ...rest
   } = options;
   const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense));
-  const open = rest.open ?? (() => batchesOf(rows, size));
+  const open = rest.open ?? (() => makeBatches(rows, size));
   const pass = { mixture, open, signal: rest.signal };
   try {
     return await evaluate({
@@ -93,7 +93,7 @@ export function anyRows(rows: number, documents = 7, name = "rows"): Columns {
 }
 
 /** Streams rows in batches of one size. */
-export function batchesOf(
+export function makeBatches(
   columns: Columns,
   size = 5,
   lineage: Lineage = LINEAGE,

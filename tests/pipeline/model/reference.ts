@@ -106,7 +106,7 @@ export const BRANCHES: Record<string, Branch> = {
 };
 
 /** Takes one of several equal parts of a tensor. */
-function partOf(values: ArrayLike<number>, parts: number, index: number): number[] {
+function partNode(values: ArrayLike<number>, parts: number, index: number): number[] {
   const size = values.length / parts;
   return Array.from(values).slice(index * size, (index + 1) * size);
 }
@@ -118,7 +118,7 @@ BRANCHES.switch = (stream, { config, tensor, norm }) =>
     const input = norm("post_attention_layernorm", x);
     const gates = softmax(apply(tensor("mlp.router.weight"), null, input));
     const expert = gates.indexOf(Math.max(...gates));
-    const own = (name: string) => partOf(tensor(`mlp.experts.${name}`), experts, expert);
+    const own = (name: string) => partNode(tensor(`mlp.experts.${name}`), experts, expert);
     const inner = apply(own("dense_h_to_4h.weight"), own("dense_h_to_4h.bias"), input).map(gelu);
     return apply(own("dense_4h_to_h.weight"), own("dense_4h_to_h.bias"), inner).map((value) =>
       gates[expert] * value

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
-import { type ModelConfig, parameterSpecs, valuesOf } from "../../../pipeline/model/shape.ts";
+import { countValues, type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { assertClose, assertSameBits, dot, gpu, random, randomIntegers } from "../../kernels/support.ts";
 import type { ReferenceWeights } from "./reference.ts";
@@ -11,7 +11,7 @@ import type { ReferenceWeights } from "./reference.ts";
 export function anyWeights(config: ModelConfig, name: string | number): Weights {
   return new Map(
     parameterSpecs(config).map((spec) => {
-      const values = random(valuesOf(spec), `${spec.name} of ${name}`, 0.3);
+      const values = random(countValues(spec), `${spec.name} of ${name}`, 0.3);
       return [spec.name, spec.initial === "ones" ? values.map((value) => value + 1) : values];
     }),
   );
@@ -38,7 +38,7 @@ export function sequencesOf({ tokens, lengths }: HostBatch): number[][] {
 }
 
 /** Takes the part of one model out of a batch for `models`. */
-export function batchOf({ tokens, lengths }: HostBatch, models: number, index: number): HostBatch {
+export function buildBatch({ tokens, lengths }: HostBatch, models: number, index: number): HostBatch {
   const [size, batch] = [tokens.length / models, lengths.length / models];
   return {
     tokens: tokens.slice(index * size, (index + 1) * size),

@@ -19,7 +19,7 @@ import {
 import { assertClose, assertSameBits, gpu, runnableVariants } from "../../kernels/support.ts";
 import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { type ReferenceWeights, sequenceNll } from "./reference.ts";
-import { anyBatch, anyWeights, assertSameTensors, assertSlopes, batchOf, sequencesOf } from "./support.ts";
+import { anyBatch, anyWeights, assertSameTensors, assertSlopes, buildBatch, sequencesOf } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -80,7 +80,7 @@ function answersOf(batch: HostBatch): HostBatch {
 
 /** The mean NLL per token of the answers of one model, in f64: what the prompts lack of whole sequences. */
 function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, model: number): number {
-  const sequences = sequencesOf(batchOf(batch, 3, model));
+  const sequences = sequencesOf(buildBatch(batch, 3, model));
   const prompts = sequences.map((_, row) => spans![model * SHAPE.batch + row].begin);
   const nll = (tokens: number[]) => tokens.length > 1 ? sequenceNll(CONFIG, weights, tokens) : 0;
   const total = sequences.reduce(
@@ -163,7 +163,7 @@ for (const { variant, on } of LOSSES) {
     const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
     for (let model = 0; model < 3; model++) {
       const alone = await train(
-        BATCHES.map((batch) => batchOf(batch, 3, model)),
+        BATCHES.map((batch) => buildBatch(batch, 3, model)),
         { start: [START[model]] },
         on,
       );
@@ -246,7 +246,7 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
     [outside, InputError, "sequence 4, position 4 holds 13, the vocabulary is 13"],
     [{ ...good, tokens: good.tokens.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
     [{ ...good, lengths: good.lengths.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
-    [batchOf(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
+    [buildBatch(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
     [{ ...good, spans }, RangeError, "a span must lie within its row"],
   ];
   for (const [wrong, kind, message] of refused) assertThrows(() => trainer.step(wrong, RATE), kind, message);

@@ -17,7 +17,7 @@ import {
   assertCloseTensors,
   assertSameTensors,
   assertSlopes,
-  batchOf,
+  buildBatch,
   sequencesOf,
 } from "./support.ts";
 
@@ -58,7 +58,11 @@ async function runPasses(
   shiftTargets(batch, models, shape.length, config.vocabulary, targets, lossWeights);
   const order = new Uint32Array(models * rows);
   for (let i = 0; i < models; i++) {
-    tokenOrder(batchOf(batch, models, i).tokens, config.vocabulary, order.subarray(i * rows, (i + 1) * rows));
+    tokenOrder(
+      buildBatch(batch, models, i).tokens,
+      config.vocabulary,
+      order.subarray(i * rows, (i + 1) * rows),
+    );
   }
   gpu.write(acts.tokens, batch.tokens);
   gpu.write(acts.order, order);
@@ -86,7 +90,7 @@ for (const config of CONFIGS) {
       assertClose([sum], [expected], THROUGH_LAYERS, `NLL of sequence ${i}`);
     });
     for (let model = 0; model < models; model++) {
-      const sequences = sequencesOf(batchOf(batch, models, model));
+      const sequences = sequencesOf(buildBatch(batch, models, model));
       const loss = (own: ReferenceWeights) => meanNll(config, own, sequences);
       assertSlopes(loss, weights[model], gradients[model], `model ${model}`);
     }

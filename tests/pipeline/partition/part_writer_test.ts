@@ -5,7 +5,7 @@ import { type Columns, emptyBatch, fromBatch, readShards } from "../../../pipeli
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { LINEAGE, rowsOf } from "./support.ts";
+import { LINEAGE, listBranchRows } from "./support.ts";
 
 const NAMES = ["document", "source", "tokens", "nll", "expert"] as const;
 const EMPTY = fromBatch(emptyBatch([...NAMES], LINEAGE));
@@ -21,15 +21,18 @@ Deno.test("a PartWriter writes the rows that it is given, in order, in full shar
   inFolder(async (folder) => {
     const writer = open(folder);
     const [even, odd] = [0, 1].map((rest) => Array.from({ length: 10 }, (_, i) => 2 * i + rest));
-    await writer.add(rowsOf(20), even);
-    await writer.add(rowsOf(20, 300), odd);
+    await writer.add(listBranchRows(20), even);
+    await writer.add(listBranchRows(20, 300), odd);
     const shards = await writer.close();
     assertEquals(shards.map(({ name, rows }) => [name, rows]), [
       ["train-00000.arrow", 7],
       ["train-00001.arrow", 7],
       ["train-00002.arrow", 6],
     ]);
-    const expected = concatColumns([takeColumns(rowsOf(20), even), takeColumns(rowsOf(20, 300), odd)]);
+    const expected = concatColumns([
+      takeColumns(listBranchRows(20), even),
+      takeColumns(listBranchRows(20, 300), odd),
+    ]);
     const parts = await readAll(folder, shards.map(({ name }) => name));
     assertEquals(parts.map(({ rows }) => rows), [3, 3, 1, 3, 3, 1, 3, 3]);
     assertEquals(concatColumns(parts), expected);
@@ -44,7 +47,7 @@ Deno.test("a PartWriter writes the rows that it is given, in order, in full shar
 
 Deno.test("a PartWriter writes the same bytes however its rows come", () =>
   inFolder(async (folder) => {
-    const all = rowsOf(16);
+    const all = listBranchRows(16);
     const write = async (name: string, cuts: number[]) => {
       await Deno.mkdir(`${folder}/${name}`);
       const writer = open(`${folder}/${name}`);
@@ -73,7 +76,7 @@ Deno.test("a PartWriter without rows writes one shard with the columns of the ot
 Deno.test("PartWriter.abort() leaves the shards that were finished, and nothing of the one begun", () =>
   inFolder(async (folder) => {
     const writer = open(folder);
-    await writer.add(rowsOf(20), Array.from({ length: 12 }, (_, row) => row));
+    await writer.add(listBranchRows(20), Array.from({ length: 12 }, (_, row) => row));
     await writer.abort(new Error("stopped"));
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["train-00000.arrow"]);
   }));

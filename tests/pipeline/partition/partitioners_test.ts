@@ -2,8 +2,8 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import {
+  findKind,
   identifyPartitioner,
-  kindOf,
   openPartitioner,
   partitionerFolder,
   PARTITIONERS,
@@ -14,12 +14,12 @@ import { type Configuration, defaultConfiguration } from "../../../pipeline/sett
 import { inFolder } from "../../tasks/support.ts";
 import { E, noDevice, PREFIX } from "./support.ts";
 
-Deno.test("kindOf() finds every kind that text can be split by, and lists them where it is another", () => {
+Deno.test("findKind() finds every kind that text can be split by, and lists them where it is another", () => {
   for (const [name, kind] of PARTITIONERS) {
-    if (kind.splits) assertEquals(kindOf({ partitioner: name }), kind);
-    else assertThrows(() => kindOf({ partitioner: name }), InputError, "must be one of em, ");
+    if (kind.splits) assertEquals(findKind({ partitioner: name }), kind);
+    else assertThrows(() => findKind({ partitioner: name }), InputError, "must be one of em, ");
   }
-  assertThrows(() => kindOf({ partitioner: "topic" }), InputError, 'it is "topic"');
+  assertThrows(() => findKind({ partitioner: "topic" }), InputError, 'it is "topic"');
 });
 
 const DESCRIPTION = { kind: "random", experts: E, prefix: PREFIX, tokenizer: "ab12", vocabulary: 99, eos: 0 };

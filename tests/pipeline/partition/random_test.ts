@@ -6,7 +6,7 @@ import { inFolder } from "../../tasks/support.ts";
 import { learningOf, noDevice } from "./support.ts";
 
 const S = 6;
-const rowsOf = (count: number, first = 0) => ({
+const listBranchRows = (count: number, first = 0) => ({
   tokens: Uint16Array.from({ length: count * S }, (_, i) => (i + first * S) * 7919 % 251),
   sequenceLength: S,
   length: Uint32Array.from({ length: count }, (_, i) => 2 + (i + first) % (S - 1)),
@@ -22,7 +22,7 @@ Deno.test("random parts are about equal, by the hash of the tokens that are aske
     const { learned, partitioner } = await learn(folder);
     assertEquals(partitioner.sha256, learned.sha256);
     assertEquals([partitioner.experts, partitioner.prefix], [3, S]);
-    const costs = await partitioner.costs(rowsOf(6000), [S]);
+    const costs = await partitioner.costs(listBranchRows(6000), [S]);
     assertEquals(costs.length, 18_000);
     assertEquals(costs.filter((cost) => cost === 0).length, 6000);
     assertEquals(costs.filter((cost) => cost === 1).length, 12_000);
@@ -34,12 +34,12 @@ Deno.test("random parts are about equal, by the hash of the tokens that are aske
 Deno.test("random costs depend on the seed and the row's own prefix alone", () =>
   inFolder(async (folder) => {
     const { partitioner } = await learn(folder);
-    const rows = rowsOf(50);
+    const rows = listBranchRows(50);
     const together = await partitioner.costs(rows, [1, 3, S]);
     for (const [k, prefix] of [1, 3, S].entries()) {
       assertEquals(together.subarray(150 * k, 150 * (k + 1)), await partitioner.costs(rows, [prefix]));
     }
-    const alone = await partitioner.costs(rowsOf(1, 31), [S]);
+    const alone = await partitioner.costs(listBranchRows(1, 31), [S]);
     assertEquals(alone, together.slice(300 + 3 * 31, 300 + 3 * 32));
     const cut = { ...rows, length: rows.length.map((length) => Math.min(3, length)) };
     assertEquals(await partitioner.costs(cut, [S]), together.subarray(150, 300));
@@ -47,5 +47,5 @@ Deno.test("random costs depend on the seed and the row's own prefix alone", () =
     const other = await learn(folder, 2);
     assertNotEquals(other.learned.sha256, partitioner.sha256);
     assertNotEquals(await other.partitioner.costs(rows, [S]), together.subarray(300));
-    assertEquals(await partitioner.costs(rowsOf(0), [S]), new Float32Array());
+    assertEquals(await partitioner.costs(listBranchRows(0), [S]), new Float32Array());
   }));

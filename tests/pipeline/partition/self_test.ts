@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { expertFolder } from "../../../pipeline/graph/places.ts";
-import { kindOf, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
+import { findKind, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { self } from "../../../pipeline/partition/self.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
@@ -66,7 +66,7 @@ Deno.test("self refuses experts that are not there or of other tokens, and to sp
   const { routes, splits } = PARTITIONERS.get("self")!;
   assert(routes && !splits);
   await assertRejects(
-    () => Promise.try(() => kindOf({ ...defaultConfiguration(), partitioner: "self" })),
+    () => Promise.try(() => findKind({ ...defaultConfiguration(), partitioner: "self" })),
     InputError,
     'must be one of em, ctbm, random, source: it is "self"',
   );

@@ -24,7 +24,7 @@ export const LINEAGE: Lineage = {
 };
 
 /** Assigned rows with every column; ids start at `first`. */
-export function rowsOf(rows: number, first = 100): Columns {
+export function listBranchRows(rows: number, first = 100): Columns {
   const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => i + first * perRow);
   return {
     rows,
@@ -39,7 +39,7 @@ export function rowsOf(rows: number, first = 100): Columns {
 }
 
 /** The rows in batches of `rows`, the last one shorter. */
-export function batchesOf(columns: Columns, rows: number, lineage = LINEAGE): ReadableStream<RecordBatch> {
+export function makeBatches(columns: Columns, rows: number, lineage = LINEAGE): ReadableStream<RecordBatch> {
   const batches: RecordBatch[] = [];
   for (let begin = 0; begin < columns.rows; begin += rows) {
     batches.push(toBatch(sliceColumns(columns, begin, Math.min(begin + rows, columns.rows)), lineage));

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
-import { ASSUMED_GPU, costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
+import { ASSUMED_GPU, computeCost, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { writeKnown } from "../../../pipeline/reproduction/notes.ts";
 import { planStudies } from "../../../pipeline/reproduction/plan.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
@@ -36,7 +36,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     const { pieces } = await plan("dense");
     const seconds = (piece: string) =>
       pieces.find((one) => one.run === "em-4-experts-seed-0" && one.piece === piece)!.seconds;
-    const cost = costOf(resolveConfiguration(SMALL), PLAIN_DEVICE);
+    const cost = computeCost(resolveConfiguration(SMALL), PLAIN_DEVICE);
     const speed = PLAIN_DEVICE.flops * PLAIN_DEVICE.utilisation;
     assertAlmostEquals(seconds("dense-compute"), cost.equalCompute.training / speed);
     assertAlmostEquals(seconds("switch"), cost.switch.training / speed);

@@ -24,7 +24,7 @@ function reference(n: bigint, { seed, purpose, epoch = 0 }: OrderOptions) {
       for (const round of rounds) [left, right] = [right, left ^ mix(right, round)];
       return left << half | right;
     }),
-    placeOf: walk((i) => {
+    resolvePlace: walk((i) => {
       let [left, right] = [i >> half, i & mask];
       for (const round of rounds.toReversed()) [left, right] = [right ^ mix(left, round), left];
       return left << half | right;
@@ -58,10 +58,10 @@ Deno.test("Order equals its BigInt form up to 2^52, and that form finds the plac
       (n, seed, epoch, part) => {
         const i = Math.min(n - 1, Math.floor(part * n));
         const options = { seed, purpose: "reference", epoch };
-        const value = permuted(i, n, options), { at, placeOf } = reference(BigInt(n), options);
+        const value = permuted(i, n, options), { at, resolvePlace } = reference(BigInt(n), options);
         assert(value >= 0 && value < n);
         assertEquals(BigInt(value), at(BigInt(i)));
-        assertEquals(placeOf(BigInt(value)), BigInt(i));
+        assertEquals(resolvePlace(BigInt(value)), BigInt(i));
       },
     ),
     { numRuns: 300 },

@@ -9,7 +9,7 @@ import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { arrowBytes, writeArrowFile } from "../../../pipeline/rows/ipc/write.ts";
 import { checksums, openRows } from "../../../pipeline/rows/random_access.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { bytesOf, collect, columnsOf, LINEAGE, stream } from "./support.ts";
+import { bytesOf, collect, LINEAGE, listLearnedColumns, stream } from "./support.ts";
 
 const NAMES = ["sequence", "document", "source", "tokens", "length", "nll", "expert"] as const;
 
@@ -18,8 +18,10 @@ async function writeSome(folder: string): Promise<string[]> {
   const counts = [[5, 3], [], [0], [4, 0, 1], [2]];
   let first = 0;
   return await Promise.all(counts.map(async (rows, i) => {
-    const batches = rows.map((count) => toBatch(columnsOf(count, (first += count) - count), LINEAGE));
-    const path = `${folder}/${i}.arrow`, empty = toBatch(columnsOf(0), LINEAGE);
+    const batches = rows.map((count) =>
+      toBatch(listLearnedColumns(count, (first += count) - count), LINEAGE)
+    );
+    const path = `${folder}/${i}.arrow`, empty = toBatch(listLearnedColumns(0), LINEAGE);
     if (i === 3) {
       await Deno.writeFile(path, await bytesOf(arrowBytes(stream(...batches), empty, { closes: false })));
     } else await writeArrowFile(path, stream(...batches), empty, { closes: i === 0 });
@@ -169,7 +171,7 @@ Deno.test("openRows() refuses what has no fixed places, and reports how to write
       children: [arrow.makeData({ type: int, data: Int32Array.of(1, 2) })],
     }));
     await refused(write({ union, tokens: vector(pairs, fixed) }), "must come before any union");
-    const empty = await bytesOf(arrowBytes(stream(), toBatch(columnsOf(0), LINEAGE)));
+    const empty = await bytesOf(arrowBytes(stream(), toBatch(listLearnedColumns(0), LINEAGE)));
     await refused(empty.subarray(0, 90), "it is cut short");
     const encode = (bytes: Uint8Array) => new Uint8Array(zstdCompressSync(bytes));
     const decode = (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes));
@@ -187,9 +189,9 @@ Deno.test("openRows() refuses files of two tokenizers, and of two types of token
   inFolder(async (folder) => {
     const { vocabulary: _, ...open } = LINEAGE;
     const files: [Columns, typeof open][] = [
-      [columnsOf(2), open],
-      [{ ...columnsOf(2), tokens: new Uint32Array(8) }, open],
-      [columnsOf(2), { ...open, tokenizer: "ff" }],
+      [listLearnedColumns(2), open],
+      [{ ...listLearnedColumns(2), tokens: new Uint32Array(8) }, open],
+      [listLearnedColumns(2), { ...open, tokenizer: "ff" }],
     ];
     for (const [i, [columns, lineage]] of files.entries()) {
       await writeArrowFile(`${folder}/${i}`, stream(toBatch(columns, lineage)));
@@ -205,9 +207,9 @@ Deno.test("openRows() refuses files of two tokenizers, and of two types of token
 
 Deno.test("Rows.read() names file, batch and row of an id that the vocabulary lacks, and of a length beyond S", () =>
   inFolder(async (folder) => {
-    const tokens = columnsOf(4).tokens!.with(13, 500), path = `${folder}/a.arrow`;
-    const wrong = { ...columnsOf(4), tokens, length: Uint32Array.of(2, 5, 2, 1) };
-    await writeArrowFile(path, stream(toBatch(columnsOf(3), LINEAGE), toBatch(wrong, LINEAGE)));
+    const tokens = listLearnedColumns(4).tokens!.with(13, 500), path = `${folder}/a.arrow`;
+    const wrong = { ...listLearnedColumns(4), tokens, length: Uint32Array.of(2, 5, 2, 1) };
+    await writeArrowFile(path, stream(toBatch(listLearnedColumns(3), LINEAGE), toBatch(wrong, LINEAGE)));
     using rows = await openRows([path]);
     assertEquals(rows.read([2, 5], ["tokens"]).rows, 2);
     const refused = (number: number, name: "tokens" | "length", message: string) =>
@@ -258,7 +260,10 @@ Deno.test("with checksums any damaged bit is refused; without them it gives othe
 Deno.test("a checksum is looked at when its batch is first read, and names the file and the batch", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
-    await writeArrowFile(path, stream(toBatch(columnsOf(3), LINEAGE), toBatch(columnsOf(3, 3), LINEAGE)));
+    await writeArrowFile(
+      path,
+      stream(toBatch(listLearnedColumns(3), LINEAGE), toBatch(listLearnedColumns(3, 3), LINEAGE)),
+    );
     const known = await checksums(path);
     assertEquals(known.length, 3);
     const open = (values: number[]) => openRows([path], { checksums: new Map([[path, values]]) });
@@ -277,7 +282,7 @@ Deno.test("a file whose place another one takes meanwhile is checked anew, or re
   inFolder(async (folder) => {
     const paths = Array.from({ length: 70 }, (_, i) => `${folder}/${i}.arrow`);
     const write = (i: number, first: number) =>
-      writeArrowFile(paths[i], stream(toBatch(columnsOf(2, first), LINEAGE)));
+      writeArrowFile(paths[i], stream(toBatch(listLearnedColumns(2, first), LINEAGE)));
     for (const i of paths.keys()) await write(i, 2 * i);
     const known = new Map([[paths[0], await checksums(paths[0])]]);
     const all = Array.from({ length: 140 }, (_, i) => i);

@@ -17,7 +17,7 @@ const PROMPT = "the ship and the sea, 日本";
 const SINGLE = { atol: 2e-4, rtol: 1e-4 };
 const E = 3;
 
-async function textOf(generation: Generation): Promise<string> {
+async function textNode(generation: Generation): Promise<string> {
   return (await Array.fromAsync(generation)).join("");
 }
 
@@ -79,7 +79,7 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
         onChange: (change) => heard.push(change),
       });
       const own = [...generation.promptTokens];
-      await textOf(generation);
+      await textNode(generation);
       assert(seen.length > 7, `${what}: ${seen.length} tokens`);
       let before: number[] | undefined;
       const changes: [number, number[]][] = [];
@@ -128,7 +128,7 @@ Deno.test("generate() mixes an adopted expert of another size, whose padding is 
       const seen: Float32Array[] = [];
       const generation = await generate({ ...options, onToken: (_, logits) => seen.push(logits.slice()) });
       const own = [...generation.promptTokens];
-      await textOf(generation);
+      await textNode(generation);
       for (const [i, logits] of seen.entries()) {
         const text = [...own, ...generation.tokens.slice(0, i)];
         const expected = mixtureReference(text, weights(own), { 0: [config, "adopted"] });
@@ -148,7 +148,7 @@ Deno.test("generate() gives the same text with one expert to mix as with none, a
   await inFolder(async (run) => {
     await servingRun(run, E);
     const text = async (options: Partial<AnswerOptions>) =>
-      await textOf(
+      await textNode(
         await generate({
           gpu,
           run,
@@ -188,7 +188,7 @@ Deno.test("answer() mixes and changes experts for many texts at once as for each
     }));
     const reported = async (mixture: Mixture, options: AnswerOptions) => {
       const generation = await answer(mixture, options);
-      const text = await textOf(generation);
+      const text = await textNode(generation);
       return { text, changes: generation.changes.map(({ tokens, answering }) => ({ tokens, answering })) };
     };
     const shared = await openMixture({ gpu, run, slots: 2, memory });

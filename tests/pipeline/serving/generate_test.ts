@@ -14,12 +14,12 @@ import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts"
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
 
-async function textOf(generation: Generation): Promise<string> {
+async function textNode(generation: Generation): Promise<string> {
   return (await Array.fromAsync(generation)).join("");
 }
 
 async function failure(options: GenerateOptions): Promise<Error> {
-  return await assertRejects(async () => await textOf(await generate({ gpu, ...options })), Error);
+  return await assertRejects(async () => await textNode(await generate({ gpu, ...options })), Error);
 }
 
 Deno.test("generate() answers with the expert that the f64 routers choose, and streams what its tokens spell", async () => {
@@ -31,7 +31,7 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
     const best = nll.indexOf(Math.min(...nll));
     const routed = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
     assertEquals([routed.expert, routed.experts, routed.route?.prefixTokens], [best, 3, prefix.length]);
-    const text = await textOf(routed);
+    const text = await textNode(routed);
     assertEquals([...routed.promptTokens], [...prompt]);
     assertEquals([routed.tokens.length, routed.finish], [30, "length"]);
     const whole = await tokenizer.decode([...prompt, ...routed.tokens]);
@@ -39,16 +39,16 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
 
     const named = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3, expert: best });
     assertEquals([named.route, named.expert], [null, best]);
-    assertEquals(await textOf(named), text);
+    assertEquals(await textNode(named), text);
     const other = await generate({
       ...{ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 },
       expert: (best + 1) % 3,
     });
-    assertNotEquals(await textOf(other), text);
+    assertNotEquals(await textNode(other), text);
     const model = `${run}/experts/${expertFolder(best, 1)}`;
     const alone = await generate({ gpu, model, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
     assertEquals([alone.route, alone.expert, alone.experts], [null, null, null]);
-    assertEquals(await textOf(alone), text);
+    assertEquals(await textNode(alone), text);
   });
 });
 
@@ -66,7 +66,7 @@ Deno.test("generate() gives the same text for the same seed, with and without th
   await inFolder(async (run) => {
     await servingRun(run);
     const text = async (options: Partial<GenerateOptions>) =>
-      await textOf(await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 25, ...options }));
+      await textNode(await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 25, ...options }));
     const first = await text({ seed: 1 });
     assertEquals(await text({ seed: 1 }), first);
     assertEquals(await text({ seed: 1, cache: false }), first);
@@ -82,18 +82,18 @@ Deno.test("generate() stops before a stop text, and at the context unless the wi
     await servingRun(run);
     const options = { gpu, run, prompt: PROMPT, maxNewTokens: 60, seed: 5 };
     const full = await generate(options);
-    const text = await textOf(full);
+    const text = await textNode(full);
     const room = EXPERT.context + 1 - full.promptTokens.length;
     assertEquals([full.finish, full.tokens.length, full.context], ["context", room, EXPERT.context]);
     const slid = await generate({ ...options, window: true });
-    assert((await textOf(slid)).startsWith(text.replace(/\uFFFD+$/, "")));
+    assert((await textNode(slid)).startsWith(text.replace(/\uFFFD+$/, "")));
     assertEquals([slid.finish, slid.tokens.length], ["length", 60]);
     const stop = text.slice(9, 12);
     const stopped = await generate({ ...options, stop: ["never in it", stop] });
-    assertEquals(await textOf(stopped), text.slice(0, text.indexOf(stop)));
+    assertEquals(await textNode(stopped), text.slice(0, text.indexOf(stop)));
     assertEquals(stopped.finish, "stop");
     const never = [`${[...text].at(-1)} and no more`]; // its beginning is held back until the end
-    assertEquals(await textOf(await generate({ ...options, stop: never })), text);
+    assertEquals(await textNode(await generate({ ...options, stop: never })), text);
   });
 });
 
@@ -133,7 +133,7 @@ Deno.test("generate() holds one expert, not E, and frees it at the end, however 
       const generation = await open();
       assertEquals(meter.atOnce(), 1); // the routers were freed before the expert came
       held.push(meter.held());
-      await textOf(generation);
+      await textNode(generation);
       assertEquals(meter.held(), 0);
       for await (const _ of await open()) break;
       assertEquals(meter.held(), 0);
@@ -150,14 +150,14 @@ Deno.test("generate() reads the folder of one expert alone: others may be damage
     await servingRun(run, 4);
     const options = { gpu, run, prompt: PROMPT, maxNewTokens: 10 };
     const whole = await generate(options);
-    const text = await textOf(whole);
+    const text = await textNode(whole);
     const [damaged, away, changed] = [0, 1, 2, 3].filter((i) => i !== whole.expert).map((i) =>
       `${run}/experts/${expertFolder(i, 1)}`
     );
     await Deno.writeTextFile(`${damaged}/model.safetensors`, "no tensors");
     await Deno.remove(away, { recursive: true });
     await Deno.writeTextFile(`${changed}/config.json`, "{");
-    assertEquals(await textOf(await generate(options)), text);
+    assertEquals(await textNode(await generate(options)), text);
 
     for (const other of [damaged, away, changed]) {
       const expert = Number(other.slice(-2));
@@ -171,12 +171,12 @@ Deno.test("generate() needs no config.json, and no routers for an expert that is
     await servingRun(run);
     const options = { gpu, run, prompt: PROMPT, maxNewTokens: 5 };
     const whole = await generate(options);
-    const text = await textOf(whole);
+    const text = await textNode(whole);
     await Deno.rename(`${run}/config.json`, `${run}/kept.json`);
-    assertEquals(await textOf(await generate(options)), text);
+    assertEquals(await textNode(await generate(options)), text);
     await Deno.rename(`${run}/kept.json`, `${run}/config.json`);
     await Deno.remove(`${run}/partitioner`, { recursive: true });
-    assertEquals(await textOf(await generate({ ...options, expert: whole.expert! })), text);
+    assertEquals(await textNode(await generate({ ...options, expert: whole.expert! })), text);
     assertEquals(
       (await failure(options)).message,
       `Cannot generate as "${run}/partitioner" must be there: it is not`,

@@ -5,6 +5,7 @@ import {
   choice,
   custom,
   type Field,
+  fillValues,
   flag,
   integer,
   integers,
@@ -17,7 +18,6 @@ import {
   text,
   texts,
   type Values,
-  valuesOf,
 } from "../../../pipeline/settings/field.ts";
 
 const TABLE = section("Kitchen", {
@@ -62,18 +62,18 @@ Deno.test("section() gives names, the heading, and flags in kebab case where non
   assertEquals(kebabCase("topK"), "top-k");
 });
 
-Deno.test("valuesOf() fills in defaults and keeps them whole, readSomeValues() gives what it is given", () => {
-  const values: Values<typeof TABLE> = valuesOf(TABLE, { size: "four", fullSpeed: "fast" });
+Deno.test("fillValues() fills in defaults and keeps them whole, readSomeValues() gives what it is given", () => {
+  const values: Values<typeof TABLE> = fillValues(TABLE, { size: "four", fullSpeed: "fast" });
   const literal: "slow" | "fast" = values.fullSpeed;
   const target: string | undefined = values.target;
   assertEquals([literal, target, values.size.letters, values.lengths], ["fast", undefined, 4, [2]]);
   assertEquals(Object.keys(values), Object.keys(TABLE));
-  assertEquals(valuesOf(TABLE, {}).size, { letters: 0 });
+  assertEquals(fillValues(TABLE, {}).size, { letters: 0 });
   values.lengths.push(7);
-  assertEquals(valuesOf(TABLE, {}).lengths, [2]);
+  assertEquals(fillValues(TABLE, {}).lengths, [2]);
   assertEquals(readSomeValues(TABLE, { rounds: 4 }), { rounds: 4 });
   assertThrows(() => readSomeValues(TABLE, { round: 4 }), InputError, 'the nearest is "rounds"');
-  assertThrows(() => valuesOf(TABLE, { share: 2 }), InputError, "from 0 to 1: it is 2");
+  assertThrows(() => fillValues(TABLE, { share: 2 }), InputError, "from 0 to 1: it is 2");
 });
 
 Deno.test("parseValue() reads numbers and lists, and leaves the rest to checkValue()", () => {

@@ -7,7 +7,7 @@ import { type ModelConfig, parameterCount } from "../../../pipeline/model/shape.
 import { adoptExpert } from "../../../pipeline/stages/adopt.ts";
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainExpert } from "../../../pipeline/stages/models.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
+import { readStatus } from "../../../pipeline/stages/status.ts";
 import { openTrainings } from "../../../pipeline/stages/trainings.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
@@ -57,7 +57,7 @@ Deno.test("adoptExpert() makes another trainer's checkpoint an expert, of its ow
     const { config, weights, notes, dtype } = await loadCheckpoint(`${run}/experts/expert-01`);
     assertEquals([config, weights, dtype], [FOREIGN, (await loadCheckpoint(from)).weights, "BF16"]);
     assertEquals(notes.adopted, from);
-    const status = (await statusOf(run)).stages.find(({ stage }) => stage === "train-expert-01")!;
+    const status = (await readStatus(run)).stages.find(({ stage }) => stage === "train-expert-01")!;
     assertEquals([status.state, status.because], ["up to date", `adopted from "${from}"`]);
     assertEquals((await verifyRun(run)).problems, []);
     const [, training] = await (await openTrainings(run)).read();

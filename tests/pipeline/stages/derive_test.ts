@@ -6,12 +6,12 @@ import { documentRows } from "../../../pipeline/stages/document_table.ts";
 import { readDerivation } from "../../../pipeline/stages/derivation.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
 import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
-import { lineageOf, stepText } from "../../../pipeline/stages/lineage.ts";
+import { readLineageSteps, stepText } from "../../../pipeline/stages/lineage.ts";
 import { trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { makePartition } from "../../../pipeline/stages/run.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
-import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { readStatus } from "../../../pipeline/stages/status.ts";
+import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers } from "../../../pipeline/rows/column_values.ts";
 import { replaying } from "../../../pipeline/stages/token_rows.ts";
 import { matchesPath } from "../../../pipeline/text/glob.ts";
@@ -63,12 +63,14 @@ const withRun = (test: (from: string, folder: string) => Promise<void>) =>
     assertEquals(await hashes(from), before, "the other run must stay as it is");
   });
 
-const filesOf = async (run: string, node: string) => (await readManifest(`${run}/${node}`))!.files;
+const listNodeFiles = async (run: string, node: string) => (await readManifest(`${run}/${node}`))!.files;
 
 /** Hashes the files of nodes that a change may not touch. */
 async function partsOf(run: string): Promise<Record<string, unknown>> {
   const nodes = [0, 1, 2].flatMap((expert) => [`partition/expert-0${expert}`, `experts/expert-0${expert}`]);
-  return Object.fromEntries(await Promise.all(nodes.map(async (node) => [node, await filesOf(run, node)])));
+  return Object.fromEntries(
+    await Promise.all(nodes.map(async (node) => [node, await listNodeFiles(run, node)])),
+  );
 }
 
 Deno.test("derive() forgets documents: experts without one keep their bytes, the others are those of the rest alone", () =>
@@ -89,7 +91,7 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
       assertEquals(plan.experts[expert].state, state);
     }
     for (const node of ["tokenizer", "partitioner"]) {
-      assertEquals(await filesOf(run, node), await filesOf(from, node));
+      assertEquals(await listNodeFiles(run, node), await listNodeFiles(from, node));
     }
     assertEquals((await verifyRun(run)).problems, []);
     assertEquals(await checkForgotten(run), []);
@@ -97,7 +99,7 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
       await Deno.readTextFile(`${run}/tokenizer.json`),
       await Deno.readTextFile(`${from}/tokenizer.json`),
     );
-    const { stages } = await statusOf(run);
+    const { stages } = await readStatus(run);
     assertEquals(
       stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),
       [
@@ -114,7 +116,7 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     await Deno.copyFile(`${run}/config.json`, `${alone}/config.json`);
     await trainExpert(again, { run: alone });
     const weights = async (run: string) =>
-      (await filesOf(run, `experts/expert-0${again}`))["model.safetensors"];
+      (await listNodeFiles(run, `experts/expert-0${again}`))["model.safetensors"];
     assertEquals(await weights(alone), await weights(run));
 
     // What was put back is found.
@@ -133,7 +135,7 @@ Deno.test("derive() forgets one after another what it forgets at once, and its p
     await derive({ run: `${folder}/both`, from, forget: both });
     await derive({ run: `${folder}/one`, from, forget: { paths: ["4-of-*"] } });
     await derive({ run: `${folder}/two`, from: `${folder}/one`, forget: { paths: ["0-of-*"] } });
-    const steps = await lineageOf(`${folder}/two`);
+    const steps = await readLineageSteps(`${folder}/two`);
     assertEquals(steps.map(({ from, forgotten }) => [from, forgotten]), [[`${folder}/one`, 8], [from, 8]]);
     assertStringIncludes(stepText(steps[0]), "8 documents forgotten; expert");
     const { heldOut, runs } = await compareRuns({ runs: [from, `${folder}/two`] });
@@ -230,7 +232,7 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     await assertRejects(() => partition(prefix), InputError, "it derives from another run");
     await Deno.remove(path("more"), { recursive: true }); // a run takes the place of the one that it derives from
     await Deno.rename(path("twice"), path("more"));
-    assertEquals((await lineageOf(path("more"))).length, 1);
+    assertEquals((await readLineageSteps(path("more"))).length, 1);
   }));
 
 Deno.test("derive() leaves an expert without text untrained", () =>
@@ -261,8 +263,8 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     assert(deviation <= 0.05, String(deviation));
     for (const { expert, state, sequences: { before, now } } of experts) {
       assertEquals(state, now === before ? "kept" : "goes on");
-      const node = `partition/expert-0${expert}`, there = await filesOf(run, node);
-      for (const [file, { sha256 }] of Object.entries(await filesOf(from, node))) {
+      const node = `partition/expert-0${expert}`, there = await listNodeFiles(run, node);
+      for (const [file, { sha256 }] of Object.entries(await listNodeFiles(from, node))) {
         if (file.startsWith("train-")) assertEquals(there[file].sha256, sha256, `${node}/${file}`);
       }
       const own = (await readManifest(`${run}/experts/expert-0${expert}`))!;
@@ -271,7 +273,7 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     for (const name of await Array.fromAsync(Deno.readDir(`${from}/tokens`))) {
       for (const folder of ["tokens", "scores"]) {
         const node = `${folder}/${name.name}`;
-        assertEquals(await filesOf(run, node), await filesOf(from, node));
+        assertEquals(await listNodeFiles(run, node), await listNodeFiles(from, node));
       }
     }
     assertEquals((await verifyRun(run)).problems, []);
@@ -279,7 +281,7 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     await derive({ run: twice, from: run, add: change.add, noTrain: true });
     const ids: bigint[] = [];
     for await (const batch of readArrow(`${twice}/text/documents.arrow`)) {
-      ids.push(...integers(columnOf(batch, "document"), BigUint64Array));
+      ids.push(...integers(needColumn(batch, "document"), BigUint64Array));
     }
     assertEquals(ids.length, 72 + 60);
     assertEquals(new Set(ids).size, ids.length);
@@ -301,16 +303,16 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
     assertEquals(experts.map(({ state }) => state), ["kept", "kept", "kept", "new"]);
     for (const { expert } of experts.slice(0, 3)) {
       assertEquals(
-        await filesOf(run, `experts/expert-0${expert}`),
-        await filesOf(from, `experts/expert-0${expert}`),
+        await listNodeFiles(run, `experts/expert-0${expert}`),
+        await listNodeFiles(from, `experts/expert-0${expert}`),
       );
-      const part = `partition/expert-0${expert}`, now = await filesOf(run, part);
-      for (const [file, { sha256 }] of Object.entries(await filesOf(from, part))) {
+      const part = `partition/expert-0${expert}`, now = await listNodeFiles(run, part);
+      for (const [file, { sha256 }] of Object.entries(await listNodeFiles(from, part))) {
         if (file.startsWith("train-")) assertEquals(now[file].sha256, sha256);
       }
     }
-    const routers = await filesOf(run, "partitioner");
-    for (const [file, note] of Object.entries(await filesOf(from, "partitioner"))) {
+    const routers = await listNodeFiles(run, "partitioner");
+    for (const [file, note] of Object.entries(await listNodeFiles(from, "partitioner"))) {
       if (file.startsWith("router-")) assertEquals(routers[file], note);
     }
     const { experts: parts } = await partition({ run });

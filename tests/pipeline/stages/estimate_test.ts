@@ -7,7 +7,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
+import { computeCost, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -33,7 +33,7 @@ Deno.test("planPartition() goes by the device that is named, and warns of rounds
       stages.find(({ stage }) => stage === "train-routers")!.seconds;
     assertAlmostEquals(routers(one), 2 * routers(two), 1e-9);
     // The same device gives the same time as what the configuration costs.
-    const cost = costOf(resolveConfiguration({ flags: SMALL_SETTINGS }), PLAIN_DEVICE);
+    const cost = computeCost(resolveConfiguration({ flags: SMALL_SETTINGS }), PLAIN_DEVICE);
     assertAlmostEquals(routers(await plan()), cost.seconds.routers, 1e-9);
     const narrow = async (partitioner: string) =>
       (await plan({ partitioner })).assumptions.some((line) => line.startsWith("a model of width 8 "));
@@ -90,7 +90,7 @@ Deno.test({
         "train-expert-01 would run",
       ]);
       const c = resolveConfiguration({ flags: { ...SMALL_SETTINGS, ...flags } });
-      const cost = costOf(c, PLAIN_DEVICE);
+      const cost = computeCost(c, PLAIN_DEVICE);
       assertAlmostEquals(plan.seconds, cost.seconds.allExperts, 1e-9);
       assertEquals(plan.diskBytes, 2 * (4 + 2 * 12) * cost.parameters.expert);
       const other = `${run}-1`;

@@ -7,7 +7,7 @@ import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
 import { resolveSampling } from "../../../pipeline/serving/sampling.ts";
 import { readDocuments } from "../../../pipeline/text/readers.ts";
-import { sideOf } from "../../../pipeline/text/tokenize.ts";
+import { chooseSide } from "../../../pipeline/text/tokenize.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { hashes } from "../../tasks/support.ts";
 import { readDataset, readMegatron, readParquet } from "../rows/export/readers.ts";
@@ -39,7 +39,7 @@ Deno.test("exportTexts() writes every document of all text in its order, in ever
       const expected: Record<Side, { text: string; ids: number[] }[]> = { train: [], test: [] };
       for await (const { text } of readDocuments(input!, { sourceField: "source" })) {
         const [ids] = await tokenizer.encode([text]);
-        expected[sideOf(text, 0, 0.1)].push({ text, ids: [...ids, tokenizer.eos] });
+        expected[chooseSide(text, 0, 0.1)].push({ text, ids: [...ids, tokenizer.eos] });
       }
       assert(expected.test.length > 0 && expected.train.length > 0);
       const formats = packing === "concat" ? ["text"] as const : ["megatron", "datasets", "parquet"] as const;

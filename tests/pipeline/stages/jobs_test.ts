@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { listMissing, lockJobs, makePartition, planJobs } from "../../../pipeline/stages/mod.ts";
-import { readJobPlan, unitOf, writeJobSettings } from "../../../pipeline/stages/mod.ts";
+import { nameUnit, readJobPlan, writeJobSettings } from "../../../pipeline/stages/mod.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists, writeAtomic } from "../../../pipeline/run/files.ts";
 import { until } from "../../slurm.ts";
@@ -38,16 +38,16 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     }
     assertEquals(named.get("train-dense")!.after, ["tokens"]);
     assertEquals(named.get("evaluate-models")!.after, ["train-expert", "train-dense", "train-dense-steps"]);
-    const tasksOf = (name: string, place: number) => {
+    const listTasks = (name: string, place: number) => {
       const job = named.get(name)!;
-      return job.tasks(unitOf(job, place)).map(({ task, with: { run: _run, ...more } }) => [task, more]);
+      return job.tasks(nameUnit(job, place)).map(({ task, with: { run: _run, ...more } }) => [task, more]);
     };
-    assertEquals(tasksOf("score", 1), [["score", { part: "2/4" }]]);
-    assertEquals(tasksOf("train-routers", 0), [["train-routers", { part: undefined }]]);
-    assertEquals(tasksOf("train-expert", 2), [["train-expert", { expert: 2 }]]);
+    assertEquals(listTasks("score", 1), [["score", { part: "2/4" }]]);
+    assertEquals(listTasks("train-routers", 0), [["train-routers", { part: undefined }]]);
+    assertEquals(listTasks("train-expert", 2), [["train-expert", { expert: 2 }]]);
     assertEquals(named.get("evaluate-models")!.done, [false, false, false, false, false, true, true]); // of seven that there may be
-    assertEquals(tasksOf("evaluate-models", 4), [["evaluate", { part: "5/7" }]]);
-    assertEquals(tasksOf("zero-shot", 0), [["zero-shot", { task: "last_word", data: undefined }]]);
+    assertEquals(listTasks("evaluate-models", 4), [["evaluate", { part: "5/7" }]]);
+    assertEquals(listTasks("zero-shot", 0), [["zero-shot", { task: "last_word", data: undefined }]]);
     const whole = await planJobs({ ...reported, dense: [] });
     const all = ["partition", "train-expert", "evaluate-models", "evaluate", "report"];
     assertEquals(whole.map(({ name }) => name), all);

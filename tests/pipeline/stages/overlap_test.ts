@@ -4,7 +4,7 @@ import { writeDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { findOverlap, overlapLine, overlapTables, readLeaks } from "../../../pipeline/stages/overlap.ts";
@@ -14,7 +14,7 @@ import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { evaluateClean } from "../../../pipeline/stages/evaluate_run.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
+import { readStatus } from "../../../pipeline/stages/status.ts";
 import { takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
 import { allPairs, listRuns } from "../text/overlap/brute_force.ts";
@@ -59,7 +59,7 @@ async function readTable(path: string, names: readonly string[]): Promise<Record
   const rows: Record<string, string>[] = [];
   for await (const batch of readArrow(path, path)) {
     const columns = names.map((name) => {
-      const column = columnOf(batch, name);
+      const column = needColumn(batch, name);
       return /place|document/i.test(name)
         ? Array.from(integers(column, name.endsWith("document") ? BigUint64Array : Uint32Array), String)
         : strings(column);
@@ -158,7 +158,10 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     const clean = await evaluateClean(run, evaluation as unknown as Evaluation, { onEvent });
     assertEquals(clean?.documents, held.length - leaks.length);
     assertMatch(warnings.join(), /^duplicates or leaks change a result: compared with dense/);
-    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "overlap")?.state, "up to date");
+    assertEquals(
+      (await readStatus(run)).stages.find(({ stage }) => stage === "overlap")?.state,
+      "up to date",
+    );
 
     for (const blockBytes of [3000, 1e6]) {
       const other = `${folder}/${blockBytes}`;
@@ -341,7 +344,7 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     // The name says how a file is read, so it is in the key; without the file the run is as it was.
     await Deno.rename(`${folder}/named.txt`, `${folder}/other.txt`);
     const toMake = async () =>
-      (await statusOf(`${folder}/run`)).stages
+      (await readStatus(`${folder}/run`)).stages
         .filter(({ partition, toMake }) => partition && toMake > 0);
     assertEquals(await toMake(), []);
     const configuration = (await readRunConfiguration(`${folder}/run`))!.configuration;

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
-import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { runOneStage } from "../../../pipeline/stages/partition.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
@@ -165,7 +165,7 @@ Deno.test("the index leads from every document to its file, and after the split 
     const read = async (path: string, name: string) => {
       const values: string[] = [];
       for await (const batch of readArrow(`${run}/${path}/documents.arrow`)) {
-        values.push(...strings(columnOf(batch, name)));
+        values.push(...strings(needColumn(batch, name)));
       }
       return values;
     };
@@ -180,7 +180,7 @@ Deno.test("the index leads from every document to its file, and after the split 
       smallSettings(`${folder}/text`, { partitioner: "random", method: "balanced" }),
     );
     for await (const batch of readArrow(`${folder}/mixed/partition/documents.arrow`)) {
-      const [experts, shares] = ["expert", "shares"].map((name) => strings(columnOf(batch, name)));
+      const [experts, shares] = ["expert", "shares"].map((name) => strings(needColumn(batch, name)));
       assert(
         experts.includes("mixed") && shares.every((text, i) => (text !== "") === (experts[i] === "mixed")),
       );
@@ -211,7 +211,7 @@ Deno.test("lines in the index are those of the text, whatever the file was like 
     assertEquals(await index("run"), await index("fresh"));
     const places: number[] = [];
     for await (const batch of readArrow(`${folder}/run/text/documents.arrow`)) {
-      places.push(...integers(columnOf(batch, "place"), Uint32Array));
+      places.push(...integers(needColumn(batch, "place"), Uint32Array));
     }
     assertEquals(places.sort((a, b) => a - b), Array.from({ length: 59 }, (_, i) => i + 1));
   }));

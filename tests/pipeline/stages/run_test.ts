@@ -136,13 +136,17 @@ Deno.test("what a run would refuse, its plan refuses: endings, patterns without 
 Deno.test("documents that a script hands over are kept, and read again whenever they are given", () =>
   inRun(async (_, options) => {
     const { flags: { input: _input, ...flags } = {} } = options().sources!;
-    const given = (texts: string[]) => ({ ...options(), sources: { flags }, documents: documentsOf(texts) });
+    const given = (texts: string[]) => ({
+      ...options(),
+      sources: { flags },
+      documents: listDocuments(texts),
+    });
     const texts = Array.from({ length: 40 }, (_, i) => `text ${i} of a river and a bridge `.repeat(20));
     await makePartition(given(texts));
     assertEquals(await stagesMade(given(texts)), ["corpus"]);
     assert((await stagesMade(given([...texts, "one more ".repeat(30)]))).includes("split"));
   }));
 
-async function* documentsOf(texts: readonly string[]) {
+async function* listDocuments(texts: readonly string[]) {
   for (const text of texts) yield await Promise.resolve({ text, source: "" });
 }

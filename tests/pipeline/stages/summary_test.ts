@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { expertNames } from "../../../pipeline/stages/names.ts";
 import { comparePartition, summarizeRun, takeFingerprint } from "../../../pipeline/stages/summary.ts";
-import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
@@ -45,8 +45,8 @@ Deno.test("a summary reports what was done, and what is held out of each source"
 
     const heldOut: Record<string, { documents: number; tokens: number }> = {};
     for await (const batch of readArrow(`${run}/text/documents.arrow`)) {
-      const [sources, sides] = ["source", "side"].map((name) => strings(columnOf(batch, name)));
-      const tokens = integers(columnOf(batch, "tokens"), Uint32Array);
+      const [sources, sides] = ["source", "side"].map((name) => strings(needColumn(batch, name)));
+      const tokens = integers(needColumn(batch, "tokens"), Uint32Array);
       for (const [i, source] of sources.entries()) {
         const counts = heldOut[source] ??= { documents: 0, tokens: 0 };
         if (sides[i] !== "test") continue;

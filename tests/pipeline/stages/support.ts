@@ -12,7 +12,7 @@ import {
 } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
-import { type Part, shareOf } from "../../../pipeline/stages/run.ts";
+import { chooseShare, type Part } from "../../../pipeline/stages/run.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import {
@@ -145,7 +145,7 @@ export async function makeSmall(
   { part, ...options }: Partial<MakeOptions> & { part?: Part } = {},
 ): Promise<Walk> {
   const { nodes } = await partitionGraph(run, configuration, { keep: true });
-  const mine = part && shareOf(part, nodes);
+  const mine = part && chooseShare(part, nodes);
   return await makeAll(smallWork(run), nodes, { task: "test", mine, ...options });
 }
 

@@ -5,7 +5,7 @@ import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
 import { readManifest } from "../../../pipeline/graph/manifest.ts";
 import { memoryTogether } from "../../../pipeline/stages/bank.ts";
-import { expertsOf, trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
+import { readExpertCount, trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
 import { trainExperts, trainModels } from "../../../pipeline/stages/models.ts";
 import { makePartition } from "../../../pipeline/stages/run.ts";
 import { denseTarget, switchTarget } from "../../../pipeline/stages/targets.ts";
@@ -65,7 +65,7 @@ Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere
 test("where one of several fails, the others are made, and its error is reported in the end", () =>
   withPartition(async (run) => {
     const other = `${run}-1`;
-    await makePartition({ run: other, gpu, sources: { flags: { ...(await settingsOf(run)), seed: 1 } } });
+    await makePartition({ run: other, gpu, sources: { flags: { ...(await listSettings(run)), seed: 1 } } });
     await trainExpert(0, { run, gpu, sources: { flags } });
     const { config, weights, notes } = await loadCheckpoint(`${run}/experts/expert-00`);
     weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
@@ -98,13 +98,13 @@ test("an expert that another process trains comes last, and is waited for", () =
     }
   }));
 
-const settingsOf = async (run: string) =>
+const listSettings = async (run: string) =>
   JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration as Record<string, never>;
 
 test("seeds of one model are trained as a bank across runs, to the files that each has alone", () =>
   withPartition(async (run) => {
     const also = [`${run}-1`];
-    const settings = { ...await settingsOf(run), seed: 1 };
+    const settings = { ...await listSettings(run), seed: 1 };
     await makePartition({ run: also[0], gpu, sources: { flags: settings }, reuse: [run] });
     const runs = [run, ...also], options = { gpu, sources: { flags } };
     const models = () => [denseTarget("batch"), switchTarget()];
@@ -127,7 +127,7 @@ test("seeds of one model are trained as a bank across runs, to the files that ea
 test("a wrong run to train in parallel is reported before anything is trained or a device opens", () =>
   withPartition(async (run) => {
     const other = `${run}-1`;
-    await makePartition({ run: other, gpu, sources: { flags: { ...await settingsOf(run), experts: 3 } } });
+    await makePartition({ run: other, gpu, sources: { flags: { ...await listSettings(run), experts: 3 } } });
     const events: string[] = [];
     const watch = { onEvent: ({ type }: { type: string }) => events.push(type) };
     const options = (also: string[], where = run) => ({ run: where, sources: { flags }, also });
@@ -140,5 +140,9 @@ test("a wrong run to train in parallel is reported before anything is trained or
     ];
     for (const [fn, what] of cases) await assertRejects(fn, InputError, what);
     assertEquals([events, await made(run), await made(other)], [[], {}, {}]);
-    await assertRejects(() => expertsOf(run, [other]), InputError, "as many experts: they have 3 and 2");
+    await assertRejects(
+      () => readExpertCount(run, [other]),
+      InputError,
+      "as many experts: they have 3 and 2",
+    );
   }));

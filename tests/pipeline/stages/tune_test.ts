@@ -11,7 +11,7 @@ import { derive } from "../../../pipeline/stages/derive.ts";
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
 import { readPairs } from "../../../pipeline/stages/pairs.ts";
-import { statusOf } from "../../../pipeline/stages/status.ts";
+import { readStatus } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { copyFolder, hashes, task } from "../../tasks/support.ts";
@@ -49,7 +49,7 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     assertEquals(await hashes(from), before);
     for (const { state, sequences: { now } } of experts) assertEquals(state, now === 0 ? "kept" : "tuned");
     assertEquals((await verifyRun(run)).problems, []);
-    const { stages } = await statusOf(run);
+    const { stages } = await readStatus(run);
     assertEquals(
       stages.filter(({ stage, state }) => /^train-(expert|dense$)/.test(stage) && state !== "up to date"),
       [],
@@ -117,7 +117,7 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
 
     // The pairs need not be there any more.
     await Deno.remove(pairs);
-    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
+    assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
   }));
 
 Deno.test("a step on a batch with beginnings is the step with spans from there", async () => {

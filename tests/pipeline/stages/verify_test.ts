@@ -5,7 +5,7 @@ import { hashFiles } from "../../../pipeline/graph/mod.ts";
 import { splitNeed } from "../../../pipeline/graph/node.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import { columnOf, type Columns, fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { type Columns, fromBatch, needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { toBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { floats, integers } from "../../../pipeline/rows/column_values.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
@@ -88,11 +88,11 @@ async function changeAssigned(
 ): Promise<void> {
   const [batch] = await Array.fromAsync(readArrow(path));
   const rows = {
-    sequence: integers(columnOf(batch, "sequence"), BigUint64Array).slice(),
-    expert: integers(columnOf(batch, "expert"), Uint16Array).slice(),
-    best: integers(columnOf(batch, "best"), Uint16Array),
-    cost: floats(columnOf(batch, "cost")).slice(),
-    lowest: floats(columnOf(batch, "lowest")),
+    sequence: integers(needColumn(batch, "sequence"), BigUint64Array).slice(),
+    expert: integers(needColumn(batch, "expert"), Uint16Array).slice(),
+    best: integers(needColumn(batch, "best"), Uint16Array),
+    cost: floats(needColumn(batch, "cost")).slice(),
+    lowest: floats(needColumn(batch, "lowest")),
   };
   change(rows);
   await writeArrowFile(path, ReadableStream.from([toTable(rows, readLineage(batch)!)]));

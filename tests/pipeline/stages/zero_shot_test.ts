@@ -3,7 +3,7 @@ import { openGpu } from "../../../kernels/device/gpu.ts";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { encodeQuestions } from "../../../pipeline/evaluation/choices/prompts.ts";
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
-import { contextOf, TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
+import { TASKS, writeContext } from "../../../pipeline/evaluation/choices/tasks.ts";
 import { makeAll, readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/stages/targets.ts";
@@ -101,7 +101,7 @@ Deno.test("a run answers as askQuestions() reports of its models, and keeps that
     const mixture = await openMixture({ run });
     const expected = await askQuestions({
       ...{ mixture, task: piqa, questions, prefix: 16, resamples: 10, baselines: ["dense"] },
-      prompts: await encodeQuestions(tokenizer, questions, questions.map((one) => contextOf(one)), 128),
+      prompts: await encodeQuestions(tokenizer, questions, questions.map((one) => writeContext(one)), 128),
     });
     mixture.close();
     assertEquals(actual, expected);

@@ -9,14 +9,14 @@ import { toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 
-async function blocksOf(inputs: string[], most: number, known?: KnownFiles): Promise<Block[]> {
+async function gatherTextBlocks(inputs: string[], most: number, known?: KnownFiles): Promise<Block[]> {
   const files = known ?? await KnownFiles.at();
   const pieces: Piece[] = [];
-  for (const file of (await listInputs(inputs)).files) pieces.push(...await files.piecesOf(file, most));
+  for (const file of (await listInputs(inputs)).files) pieces.push(...await files.cutPieces(file, most));
   return gatherBlocks(pieces, most);
 }
 
-const textsOf = async (blocks: readonly Block[]) => {
+const readTexts = async (blocks: readonly Block[]) => {
   const texts: string[] = [];
   for (const { pieces } of blocks) {
     for (const piece of pieces) {
@@ -75,13 +75,13 @@ Deno.test("a large file of lines is cut between lines, and its documents are tho
     );
     for (const end of ["\n", ""]) {
       await Deno.writeTextFile(`${folder}/a.jsonl`, lines.join("\n") + end);
-      const [whole] = await blocksOf([`${folder}/a.jsonl`], 1e9);
-      const blocks = await blocksOf([`${folder}/a.jsonl`], 700);
+      const [whole] = await gatherTextBlocks([`${folder}/a.jsonl`], 1e9);
+      const blocks = await gatherTextBlocks([`${folder}/a.jsonl`], 700);
       assert(blocks.length > 20);
-      assertEquals(await textsOf(blocks), await textsOf([whole]));
+      assertEquals(await readTexts(blocks), await readTexts([whole]));
       const longer = [...lines, JSON.stringify({ text: "at the end" })].join("\n") + "\n";
       await Deno.writeTextFile(`${folder}/a.jsonl`, longer);
-      const more = await blocksOf([`${folder}/a.jsonl`], 700);
+      const more = await gatherTextBlocks([`${folder}/a.jsonl`], 700);
       assert(more.filter(({ name }) => !blocks.some((block) => block.name === name)).length <= 2);
     }
   }));
@@ -89,9 +89,9 @@ Deno.test("a large file of lines is cut between lines, and its documents are tho
 Deno.test("Parquet is cut between row groups", async () => {
   const path = `${ROOT}fixtures/zero_shot/mmlu.parquet`;
   const files = await KnownFiles.at();
-  const pieces = await files.piecesOf({ path, format: "parquet" }, 1);
+  const pieces = await files.cutPieces({ path, format: "parquet" }, 1);
   assertEquals(pieces.map(({ groups }) => groups?.from), pieces.map((_, i) => i));
-  const [whole] = await files.piecesOf({ path, format: "parquet" }, 1e9);
+  const [whole] = await files.cutPieces({ path, format: "parquet" }, 1e9);
   const options = { textColumn: "question" };
   const read = async (piece: Piece) =>
     (await Array.fromAsync(readPiece(piece, options))).map(({ text, place }) => `${place} ${text}`);
@@ -111,7 +111,7 @@ Deno.test("Arrow is cut between batches, in files and streams", () =>
         (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) =>
           `${place} ${text}`
         );
-      const pieces = await files.piecesOf(file, 1), [whole] = await files.piecesOf(file, 1e9);
+      const pieces = await files.cutPieces(file, 1), [whole] = await files.cutPieces(file, 1e9);
       assertEquals(pieces.map(({ groups }) => groups?.from), [0, 1, 2, 3, 4]);
       assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
       assertEquals((await read(whole)).at(-1), "9 4 b");
@@ -125,27 +125,30 @@ Deno.test("what was hashed is known again, until a file changes; a file that cha
     const old = new Date("2026-01-01");
     await Deno.utime(path, old, old); // one that was written just now is read again
     const known = await KnownFiles.at(`${folder}/files.jsonl`);
-    const [before] = await blocksOf([path], 1_000, known);
+    const [before] = await gatherTextBlocks([path], 1_000, known);
     await known.keep();
     // The same size and time: taken for the same without a look, as its hash shows.
     const { mtime } = await Deno.stat(path);
     await Deno.writeTextFile(path, "two");
     await Deno.utime(path, mtime!, mtime!);
     const again = await KnownFiles.at(`${folder}/files.jsonl`);
-    assertEquals((await blocksOf([path], 1_000, again))[0].name, before.name);
-    await assertRejects(() => textsOf([before]), InputError, "it has changed");
+    assertEquals((await gatherTextBlocks([path], 1_000, again))[0].name, before.name);
+    await assertRejects(() => readTexts([before]), InputError, "it has changed");
     again.forget();
-    assert((await blocksOf([path], 1_000, again))[0].name !== before.name);
+    assert((await gatherTextBlocks([path], 1_000, again))[0].name !== before.name);
     const kept = await Deno.readTextFile(`${folder}/files.jsonl`);
     await Deno.writeTextFile(
       `${folder}/files.jsonl`,
       kept.replace(/(?<=\[3,0,"..)./, (digit) => digit === "0" ? "1" : "0"),
     );
     assert(
-      (await blocksOf([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`)))[0].name !== before.name,
+      (await gatherTextBlocks([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`)))[0].name !==
+        before.name,
     );
     await Deno.writeTextFile(path, "three");
-    assert((await blocksOf([path], 1_000, again))[0].name !== before.name);
+    assert((await gatherTextBlocks([path], 1_000, again))[0].name !== before.name);
     await Deno.writeTextFile(`${folder}/files.jsonl`, "damaged");
-    assert((await blocksOf([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`))).length === 1);
+    assert(
+      (await gatherTextBlocks([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`))).length === 1,
+    );
   }));

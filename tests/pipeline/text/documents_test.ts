@@ -11,8 +11,10 @@ import { inFolder } from "../../tasks/support.ts";
 const settings = (more: Partial<Configuration>) => ({ ...defaultConfiguration(), ...more });
 
 /** Opens the documents of settings; gives their texts. */
-const textsOf = async (more: Partial<Configuration>, onLeftOut?: (sources: string[], all: number) => void) =>
-  (await Array.fromAsync(openDocuments(settings(more), onLeftOut))).map(({ text }) => text);
+const readTexts = async (
+  more: Partial<Configuration>,
+  onLeftOut?: (sources: string[], all: number) => void,
+) => (await Array.fromAsync(openDocuments(settings(more), onLeftOut))).map(({ text }) => text);
 
 Deno.test("openDocuments() reads the field of text of JSON lines next to the column of Arrow, which is the field's without a name", () =>
   inFolder(async (folder) => {
@@ -21,8 +23,8 @@ Deno.test("openDocuments() reads the field of text of JSON lines next to the col
     for (const textColumn of ["content", ""]) {
       const column = textColumn || "body";
       await Deno.writeFile(input[1], tableToIPC(tableFromArrays({ [column]: ["gull"] }), "file"));
-      assertEquals(await textsOf({ input, textField: "body", textColumn }), ["sail", "gull"]);
-      assertEquals(await textsOf({ input: [input[1]], textField: "body", textColumn, format: "arrow" }), [
+      assertEquals(await readTexts({ input, textField: "body", textColumn }), ["sail", "gull"]);
+      assertEquals(await readTexts({ input: [input[1]], textField: "body", textColumn, format: "arrow" }), [
         "gull",
       ]);
     }
@@ -35,18 +37,18 @@ Deno.test("openDocuments() reads files, the first ones where it is asked so, or 
     await Deno.writeTextFile(path, all.map((document) => JSON.stringify(document) + "\n").join(""));
     const texts = all.map(({ text }) => text);
     const common = { input: [path], sourceField: "source" };
-    assertEquals(await textsOf(common), texts);
-    assertEquals(await textsOf({ ...common, maxDocuments: 5, take: "head" }), texts.slice(0, 5));
-    const taken = await textsOf({ ...common, maxDocuments: 5 });
+    assertEquals(await readTexts(common), texts);
+    assertEquals(await readTexts({ ...common, maxDocuments: 5, take: "head" }), texts.slice(0, 5));
+    const taken = await readTexts({ ...common, maxDocuments: 5 });
     assertEquals(taken.length, 5);
     assert(
       taken.every((text) => texts.includes(text)) &&
         JSON.stringify(taken) !== JSON.stringify(texts.slice(0, 5)),
     );
-    assertEquals(await textsOf({ ...common, maxDocuments: 5 }), taken, "the same again");
+    assertEquals(await readTexts({ ...common, maxDocuments: 5 }), taken, "the same again");
     assertEquals(taken, texts.filter((text) => taken.includes(text)), "in their order");
     const left: [string[], number][] = [];
-    await textsOf({ ...common, maxDocuments: 1, seed: 3 }, (sources, count) => left.push([sources, count]));
+    await readTexts({ ...common, maxDocuments: 1, seed: 3 }, (sources, count) => left.push([sources, count]));
     assertEquals(left.map(([sources, count]) => [sources.length, count]), [[1, 2]]);
   }));
 

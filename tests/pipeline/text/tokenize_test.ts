@@ -3,8 +3,8 @@ import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import {
+  chooseSide,
   noCounts,
-  sideOf,
   tokenizeDocuments,
   type TokenizeOptions,
 } from "../../../pipeline/text/tokenize.ts";
@@ -106,8 +106,8 @@ Deno.test("tokenizeDocuments() holds the same texts out wherever they stand, and
   const held = rows.filter(({ side }) => side === "test").length / rows.length;
   assert(Math.abs(held - 0.3) < 0.05, `${held}`);
   assertEquals(new Set(rows.map(({ sequence }) => sequence)).size, rows.length);
-  assertEquals(sideOf("text 1", 7, 0), "train");
-  assert(texts.some((text) => sideOf(text, 7, 0.3) !== sideOf(text, 8, 0.3)));
+  assertEquals(chooseSide("text 1", 7, 0), "train");
+  assert(texts.some((text) => chooseSide(text, 7, 0.3) !== chooseSide(text, 8, 0.3)));
 });
 
 Deno.test("tokenizeDocuments() stops at its limits and gives an empty batch per side for no documents", async () => {
@@ -169,7 +169,7 @@ Deno.test("tokenizeDocuments() gives the same rows with any number of workers", 
   const [one, two] = [await rowsWith(1), await rowsWith(2)];
   assertEquals(one.counts.documents, texts.length);
   assert(one.counts.tokens > texts.length * 150);
-  assertEquals(JSON.stringify(two, textOf), JSON.stringify(one, textOf));
+  assertEquals(JSON.stringify(two, textNode), JSON.stringify(one, textNode));
 
   // A reader that leaves ends the workers as well.
   const left = tokenizeDocuments(documents(), tokenizer, {
@@ -180,4 +180,4 @@ Deno.test("tokenizeDocuments() gives the same rows with any number of workers", 
 });
 
 /** Writes numbers beyond 2^53 as text. */
-const textOf = (_: string, value: unknown) => typeof value === "bigint" ? String(value) : value;
+const textNode = (_: string, value: unknown) => typeof value === "bigint" ? String(value) : value;

@@ -7,19 +7,19 @@ const cutter = byteLevelPreTokenizer(false);
 const known = new Map<string, number>();
 
 /** Gives the library's own pieces of a text, numbered: two of one number are the same. Any wrong cut makes other pieces. */
-function piecesOf(text: string): number[] {
+function cutPieces(text: string): number[] {
   return cutter.preTokenizeString(text).map(([piece]) => {
     if (!known.has(piece)) known.set(piece, known.size);
     return known.get(piece)!;
   });
 }
 
-const encodeBatch = (texts: string[]) => Promise.resolve(texts.map(piecesOf));
+const encodeBatch = (texts: string[]) => Promise.resolve(texts.map(cutPieces));
 
 async function assertSamePieces(texts: string[]): Promise<void> {
   const encoder = new WordEncoder(encodeBatch);
   const encoded = await encoder.encode(texts.map((text) => [text]));
-  texts.forEach((text, i) => assertEquals(Array.from(encoded[i]), piecesOf(text), JSON.stringify(text)));
+  texts.forEach((text, i) => assertEquals(Array.from(encoded[i]), cutPieces(text), JSON.stringify(text)));
 }
 
 const KINDS = [..."aZs7._' \n\u00a0\u0001é\u0301٣中😀"];
@@ -55,8 +55,8 @@ Deno.test("WordEncoder gives the library's pieces of any text, also of text that
       const plain = await encoder.encode(pieces);
       const nfc = await composed.encode(pieces);
       pieces.forEach(([text], i) => {
-        assertEquals(Array.from(plain[i]), piecesOf(text));
-        assertEquals(Array.from(nfc[i]), piecesOf(text.normalize("NFC")));
+        assertEquals(Array.from(plain[i]), cutPieces(text));
+        assertEquals(Array.from(nfc[i]), cutPieces(text.normalize("NFC")));
       });
     }),
     { numRuns: 300 },
@@ -69,7 +69,7 @@ Deno.test("WordEncoder joins the pieces of a text, asks for a word once, and for
   const long = "c".repeat(64);
   const longer = "c".repeat(65);
   const [ids, none] = await encoder.encode([["one two", "two one"], []]);
-  assertEquals([Array.from(ids), none.length], [[...piecesOf("one two"), ...piecesOf("two one")], 0]);
+  assertEquals([Array.from(ids), none.length], [[...cutPieces("one two"), ...cutPieces("two one")], 0]);
   await encoder.encode([[`one ${longer}`], [longer, long, long], [" two"]]);
   assertEquals(asked, [["one", " two", "two", " one"], [` ${longer}`, longer, long]]);
   await encoder.encode([["one two"], [long, longer]]);
@@ -79,7 +79,7 @@ Deno.test("WordEncoder joins the pieces of a text, asks for a word once, and for
 Deno.test("WordEncoder keeps calls apart that run at once", async () => {
   const encoder = new WordEncoder(encodeBatch), texts = ["a b c", "c b d", "a d", "b e"];
   const calls = await Promise.all(texts.map((text) => encoder.encode([[text]])));
-  assertEquals(calls.map(([ids]) => Array.from(ids)), texts.map(piecesOf));
+  assertEquals(calls.map(([ids]) => Array.from(ids)), texts.map(cutPieces));
 });
 
 Deno.test("WordEncoder gives the ids of more words than it keeps, and goes on after a failure", async () => {

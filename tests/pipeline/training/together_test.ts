@@ -5,7 +5,7 @@ import { createTogether, type TogetherOptions } from "../../../pipeline/training
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
-import { anyBatch, anyWeights, assertSameTensors, batchOf } from "../model/support.ts";
+import { anyBatch, anyWeights, assertSameTensors, buildBatch } from "../model/support.ts";
 import { anyRows, MODEL, readingFrom, SMALL } from "./support.ts";
 
 const IDS = [0, 1, 2];
@@ -201,7 +201,7 @@ Deno.test("the models of a bank take the logits of as many rows as alone, howeve
   const together = await gradients(start, all);
   const split = await gradients(start, all, bindingAtMost(6e6)); // of few models at a time
   for (const id of IDS) {
-    const own = batchOf(all, models, id);
+    const own = buildBatch(all, models, id);
     const [alone] = await gradients([start[id]], own);
     assertSameTensors(together[id], alone, `gradients of model ${id} in a bank`);
     const [low] = await gradients([start[id]], own, bindingAtMost(6e6)); // less is held at once, too

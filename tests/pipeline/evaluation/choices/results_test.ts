@@ -3,8 +3,8 @@ import {
   type ChoiceWay,
   type Difference,
   judge,
+  listWays,
   topWay,
-  waysOf,
   type ZeroShotResult,
 } from "../../../../pipeline/evaluation/choices/results.ts";
 
@@ -15,12 +15,12 @@ Deno.test("judge() reports better or worse only where the interval leaves out ze
   assertEquals([of("perplexity", 1, 2), of("perplexity", -2, -1)], ["worse", "better"]);
 });
 
-Deno.test("waysOf() lists what answered some task: the mixture, then fewer experts together before more, then the others", () => {
+Deno.test("listWays() lists what answered some task: the mixture, then fewer experts together before more, then the others", () => {
   const result = (...ways: ChoiceWay[]) =>
     ({ ways: Object.fromEntries(ways.map((way) => [way, {}])) }) as unknown as ZeroShotResult;
   assertEquals(topWay(2), "top-2");
   assertEquals(
-    waysOf([result("random", "oracle", "top-10", "mixture"), result("mixture", "dense", "top-2")]),
+    listWays([result("random", "oracle", "top-10", "mixture"), result("mixture", "dense", "top-2")]),
     ["mixture", "top-2", "top-10", "dense", "oracle", "random"],
   );
 });

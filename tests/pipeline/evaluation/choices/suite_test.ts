@@ -6,7 +6,7 @@ import {
   MADE_TASKS,
   MOST_QUESTIONS,
 } from "../../../../pipeline/evaluation/choices/suite.ts";
-import { type Packing, sideOf, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
+import { chooseSide, type Packing, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import { defaultCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
 import { CHARACTERS } from "./support.ts";
 
@@ -14,7 +14,7 @@ import { CHARACTERS } from "./support.ts";
 const held: HeldOutDocument[] = [];
 for await (const document of defaultCorpus({ characters: 400_000 })) {
   const { text } = document;
-  if (sideOf(text, 0, 0.1) === "test") held.push({ ...document, tokens: Math.ceil(text.length / 3) });
+  if (chooseSide(text, 0, 0.1) === "test") held.push({ ...document, tokens: Math.ceil(text.length / 3) });
 }
 
 const made = (documents: HeldOutDocument[], longest?: number) => {

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { contextOf, listContinuations, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { listContinuations, TASKS, writeContext } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { FEW_SHOT, GOLDEN } from "./golden.ts";
 
 Deno.test("ask() makes the requests that the harness makes of every data set's documents", () => {
@@ -8,7 +8,7 @@ Deno.test("ask() makes the requests that the harness makes of every data set's d
   for (const [name, requests] of Object.entries(GOLDEN)) {
     for (const { doc, context, continuations, gold, normalise_by_characters: lengths } of requests) {
       const question = TASKS.get(name)!.ask(doc);
-      assertEquals(contextOf(question), context);
+      assertEquals(writeContext(question), context);
       assertEquals(listContinuations(question), continuations);
       assertEquals(question.gold, gold);
       if (lengths) assertEquals(question.choices.map((choice) => [...choice].length), lengths);
@@ -16,12 +16,12 @@ Deno.test("ask() makes the requests that the harness makes of every data set's d
   }
 });
 
-Deno.test("contextOf() puts examples before a question as the harness does, the description once and first", () => {
+Deno.test("writeContext() puts examples before a question as the harness does, the description once and first", () => {
   for (const [key, { examples, doc, context, continuations }] of Object.entries(FEW_SHOT)) {
     const [, name, count] = /^(.*)_(\d)$/.exec(key)!;
     const ask = TASKS.get(name)!.ask;
     assertEquals(examples.length, Number(count));
-    assertEquals(contextOf(ask(doc), examples.map(ask)), context);
+    assertEquals(writeContext(ask(doc), examples.map(ask)), context);
     assertEquals(listContinuations(ask(doc)), continuations);
   }
 });

@@ -5,7 +5,7 @@ import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memor
 import { createDecoder } from "../../../../pipeline/model/decoder.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import { type ModelConfig, parameterCount, parameterSpecs } from "../../../../pipeline/model/shape.ts";
-import { layerOf, listSublayers, SUBLAYERS } from "../../../../pipeline/model/sublayers/layer.ts";
+import { chooseSublayers, listSublayers, SUBLAYERS } from "../../../../pipeline/model/sublayers/layer.ts";
 import { mlp } from "../../../../pipeline/model/sublayers/mlp.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { BRANCHES, logitsReference, sequenceNll } from "../reference.ts";
@@ -31,14 +31,14 @@ BRANCHES.second = (stream, layer) =>
 const PLAIN: ModelConfig = { vocabulary: 11, hidden: 6, layers: 2, heads: 1, context: 9 };
 const CONFIG: ModelConfig = { ...PLAIN, sublayers: ["attention", "second", "mlp"] };
 
-Deno.test("layerOf() and listSublayers() give attention and MLP unless others are named, and refuse what there is not", () => {
-  assertEquals(layerOf(PLAIN).map(({ name }) => name), ["attention", "mlp"]);
+Deno.test("chooseSublayers() and listSublayers() give attention and MLP unless others are named, and refuse what there is not", () => {
+  assertEquals(chooseSublayers(PLAIN).map(({ name }) => name), ["attention", "mlp"]);
   assertEquals(
     listSublayers(CONFIG).map(({ sublayer, layer, scope }) => `${layer} ${scope} ${sublayer.name}`),
     [0, 1].flatMap((i) => CONFIG.sublayers!.map((name) => `${i} gpt_neox.layers.${i} ${name}`)),
   );
   const message = 'must be some of attention, mlp, switch, second: one is "none"';
-  assertThrows(() => layerOf({ ...PLAIN, sublayers: ["mlp", "none"] }), InputError, message);
+  assertThrows(() => chooseSublayers({ ...PLAIN, sublayers: ["mlp", "none"] }), InputError, message);
 });
 
 Deno.test("a sublayer of a test scores and decodes as an independent f64 model", async () => {

@@ -49,7 +49,7 @@ function total(terms: number[]): number {
   return total(terms.slice(0, terms.length >> 1)) + total(terms.slice(terms.length >> 1));
 }
 
-const rowsOf = ({ costs, experts }: Case): number[][] =>
+const listBranchRows = ({ costs, experts }: Case): number[][] =>
   Array.from(
     { length: costs.length / experts },
     (_, i) => [...costs.subarray(i * experts, (i + 1) * experts)],
@@ -57,7 +57,7 @@ const rowsOf = ({ costs, experts }: Case): number[][] =>
 
 /** Checks by weak duality that experts are optimal: the prices bound the cost of any other assignment. Returns cost and bound. */
 function prove(one: Case, expert: ArrayLike<number>, prices: ArrayLike<number>) {
-  const rows = rowsOf(one), experts = Array.from(expert);
+  const rows = listBranchRows(one), experts = Array.from(expert);
   assertEquals(one.rooms.map((_, e) => experts.filter((x) => x === e).length), one.rooms);
   const cost = total(rows.map((row, i) => row[expert[i]]));
   const least = total(rows.map((row) => Math.min(...row.map((c, e) => c + prices[e]))));
@@ -70,7 +70,7 @@ function prove(one: Case, expert: ArrayLike<number>, prices: ArrayLike<number>) 
 /** Checks a proof from its definition. */
 function check(one: Case, expert: number[], proof: Proof): number {
   const { cost, bound, rounding } = prove(one, expert, proof.prices!);
-  const rows = rowsOf(one);
+  const rows = listBranchRows(one);
   const greedy = assignBalanced(one.costs, one.experts, one.predicted, one.rooms);
   assertAlmostEquals(proof.cost, cost, rounding);
   assertAlmostEquals(proof.bound, bound, rounding);
@@ -137,7 +137,7 @@ Deno.test("optimal finds the least cost of all assignments of up to 7 rows, and 
   let greedyWorse = 0, fewer = 0;
   for (let seed = 0; seed < 500; seed++) {
     const one = exampleOf(seed, 7);
-    const rows = rowsOf(one);
+    const rows = listBranchRows(one);
     const { expert, proof } = await run(one, [1 + seed % 7]);
     if (rows.length === 0) {
       assertEquals([expert, proof], [[], undefined]);

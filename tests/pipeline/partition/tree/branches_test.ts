@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { branchesOf, expertPath, isLast } from "../../../../pipeline/partition/tree/branches.ts";
+import { expertPath, isLast, listBranches } from "../../../../pipeline/partition/tree/branches.ts";
 
-Deno.test("branchesOf() lists the root first, then level by level, with the experts below each branch", () => {
-  const branches = branchesOf([2, 3, 2]);
+Deno.test("listBranches() lists the root first, then level by level, with the experts below each branch", () => {
+  const branches = listBranches([2, 3, 2]);
   assertEquals(branches.map(({ name }) => name), [
     ...["root", "branch-00", "branch-01"],
     ...["branch-00.00", "branch-00.01", "branch-00.02", "branch-01.00", "branch-01.01", "branch-01.02"],
@@ -15,7 +15,7 @@ Deno.test("branchesOf() lists the root first, then level by level, with the expe
 Deno.test("expertPath() counts as branches do", () => {
   assertEquals(expertPath(37, [16, 16]), "2.5");
   for (const levels of [[4, 4], [2, 3, 2]]) {
-    for (const { first, path, experts } of branchesOf(levels).filter(isLast)) {
+    for (const { first, path, experts } of listBranches(levels).filter(isLast)) {
       for (let i = 0; i < experts; i++) assertEquals(expertPath(first + i, levels), [...path, i].join("."));
     }
   }

@@ -2,8 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { identifyPartitioner, openPartitioner } from "../../../../pipeline/partition/partitioners.ts";
 import type { Partitioner, TokenRows } from "../../../../pipeline/partition/partitioner.ts";
-import { type Branch, branchesOf, expertPath } from "../../../../pipeline/partition/tree/branches.ts";
-import { treeOf } from "../../../../pipeline/partition/tree/partitioner.ts";
+import { type Branch, expertPath, listBranches } from "../../../../pipeline/partition/tree/branches.ts";
+import { openTree } from "../../../../pipeline/partition/tree/partitioner.ts";
 import { writeDescription } from "../../../../pipeline/partition/folder.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -16,7 +16,7 @@ const ROWS: TokenRows = {
 };
 
 /** What a row, by its first token, costs an expert of a branch by a prefix; the drawn numbers are exact in f32 sums. */
-const costOf = ({ name }: Branch, token: number, prefix: number, i: number) =>
+const computeCost = ({ name }: Branch, token: number, prefix: number, i: number) =>
   Math.floor(1000 * uniform(3, `${name} ${prefix} ${i}`, BigInt(token)));
 
 function fake(branch: Branch, calls: string[] = []): Partitioner {
@@ -28,7 +28,7 @@ function fake(branch: Branch, calls: string[] = []): Partitioner {
         Array.from(
           length,
           (_, row) =>
-            Array.from({ length: branch.experts }, (_, i) => costOf(branch, tokens[row * S], prefix, i)),
+            Array.from({ length: branch.experts }, (_, i) => computeCost(branch, tokens[row * S], prefix, i)),
         )
       );
       return Promise.resolve(Float32Array.from(values.flat()));
@@ -37,14 +37,14 @@ function fake(branch: Branch, calls: string[] = []): Partitioner {
 }
 
 const treeOfFakes = (levels: number[], beam?: number, calls?: string[]) =>
-  treeOf(levels, new Map(branchesOf(levels).map((branch) => [branch.name, fake(branch, calls)])), beam);
+  openTree(levels, new Map(listBranches(levels).map((branch) => [branch.name, fake(branch, calls)])), beam);
 
 /** Sums the costs of all levels of an expert's path, one by one. */
 function pathCost(levels: number[], token: number, prefix: number, expert: number): number {
   const path = expertPath(expert, levels).split(".").map(Number);
-  const branches = new Map(branchesOf(levels).map((branch) => [String(branch.path), branch]));
+  const branches = new Map(listBranches(levels).map((branch) => [String(branch.path), branch]));
   return path.reduce(
-    (sum, i, depth) => sum + costOf(branches.get(String(path.slice(0, depth)))!, token, prefix, i),
+    (sum, i, depth) => sum + computeCost(branches.get(String(path.slice(0, depth)))!, token, prefix, i),
     0,
   );
 }
@@ -66,17 +66,17 @@ for (const levels of [[3, 4], [2, 3, 2]]) {
 
   Deno.test(`a tree of ${levels.join("x")} goes down greedily: one branch a level, the last level's costs as they are`, async () => {
     const calls: string[] = [], costs = await treeOfFakes(levels, undefined, calls).costs(ROWS, [4]);
-    const branches = new Map(branchesOf(levels).map((branch) => [String(branch.path), branch]));
+    const branches = new Map(listBranches(levels).map((branch) => [String(branch.path), branch]));
     ROWS.length.forEach((_, row) => {
       let path: number[] = [];
       for (let level = 0; level + 1 < levels.length; level++) {
         const branch = branches.get(String(path))!;
-        const own = Array.from({ length: branch.experts }, (_, i) => costOf(branch, row * S, 4, i));
+        const own = Array.from({ length: branch.experts }, (_, i) => computeCost(branch, row * S, 4, i));
         path = [...path, own.indexOf(Math.min(...own))];
       }
       const last = branches.get(String(path))!;
       const expected = new Float32Array(E).fill(2 ** 126);
-      for (let i = 0; i < last.experts; i++) expected[last.first + i] = costOf(last, row * S, 4, i);
+      for (let i = 0; i < last.experts; i++) expected[last.first + i] = computeCost(last, row * S, 4, i);
       assertEquals(costs.subarray(row * E, (row + 1) * E), expected);
     });
     assertEquals(calls.length, 20 * levels.length); // one partitioner a level and row
@@ -86,7 +86,7 @@ for (const levels of [[3, 4], [2, 3, 2]]) {
 Deno.test("a beam keeps the branches that cost least, a row does not depend on others, and no prefix on another one", async () => {
   const tree = treeOfFakes([4, 3], 2), all = await tree.costs(ROWS, [2, 4]);
   for (let row = 0; row < 20; row++) {
-    const first = Array.from({ length: 4 }, (_, i) => costOf(branchesOf([4, 3])[0], row * S, 4, i));
+    const first = Array.from({ length: 4 }, (_, i) => computeCost(listBranches([4, 3])[0], row * S, 4, i));
     const best = [...first.keys()].sort((a, b) => first[a] - first[b]).slice(0, 2);
     const own = all.subarray((20 + row) * 12, (21 + row) * 12);
     own.forEach((cost, expert) => assertEquals(cost < 2 ** 126, best.includes(Math.floor(expert / 3))));

@@ -2,7 +2,7 @@ import { assertStringIncludes } from "@std/assert";
 import { Message, RecordBatch, RecordBatchStreamWriter } from "apache-arrow";
 import { toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
-import { collect, columnsOf, LINEAGE, pipe } from "../support.ts";
+import { collect, LINEAGE, listLearnedColumns, pipe } from "../support.ts";
 
 /** Rewrites the messages of a stream: `change` may alter a batch's header. */
 function rewrite(
@@ -25,7 +25,7 @@ type Node = { length: number; nullCount: number };
 type Region = { offset: number; length: number };
 
 Deno.test("readArrow() refuses batches that say less, or more, than they hold", async () => {
-  const batch = toBatch(columnsOf(40), LINEAGE);
+  const batch = toBatch(listLearnedColumns(40), LINEAGE);
   const cases: [string, (header: { _length: number; _nodes: Node[]; _buffers: Region[] }) => void][] = [
     ['it has 20 rows, column "sequence" has 40', (header) => header._length = 20],
     ["it has 41 rows", (header) => header._length = 41],

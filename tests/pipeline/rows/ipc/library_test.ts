@@ -8,10 +8,10 @@ import { InputError } from "../../../../kernels/errors.ts";
 import { readArrow, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { joinBytes } from "../../../../pipeline/rows/bytes.ts";
 import { arrowBytes } from "../../../../pipeline/rows/ipc/write.ts";
-import { bytesOf, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
+import { bytesOf, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
 
 Deno.test("readArrow() refuses vectors in metadata that are longer than it", async () => {
-  const bytes = await bytesOf(arrowBytes(stream(toBatch(columnsOf(3), LINEAGE))));
+  const bytes = await bytesOf(arrowBytes(stream(toBatch(listLearnedColumns(3), LINEAGE))));
   const view = new DataView(bytes.buffer), schema = view.getInt32(4, true);
   const refusals = async (begin: number, size: number, length: number) => {
     let count = 0;

@@ -8,7 +8,7 @@ import { sliceColumns } from "../../../../pipeline/rows/columns.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { bytesOf, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
+import { bytesOf, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
 
 /** A type as flechette describes it. */
 interface Described {
@@ -55,23 +55,26 @@ function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
 }
 
 Deno.test("arrowBytes() writes what an independent reader reads, schema, metadata and values", async () => {
-  const columns = columnsOf(11);
+  const columns = listLearnedColumns(11);
   const parts = [sliceColumns(columns, 0, 5), sliceColumns(columns, 5, 5), sliceColumns(columns, 5, 11)];
   checkWithFlechette(
     await bytesOf(arrowBytes(stream(...parts.map((part) => toBatch(part, LINEAGE))))),
     columns,
   );
-  checkWithFlechette(await bytesOf(arrowBytes(stream(), toBatch(columnsOf(0), LINEAGE))), columnsOf(0));
+  checkWithFlechette(
+    await bytesOf(arrowBytes(stream(), toBatch(listLearnedColumns(0), LINEAGE))),
+    listLearnedColumns(0),
+  );
 });
 
 Deno.test("writeArrowFile() writes what an independent reader reads, and reports its rows, bytes and hash", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
     for (const [rows, closes] of [[7, false], [0, false], [7, true], [0, true]] as const) {
-      const rowsOf = stream(toBatch(columnsOf(rows), LINEAGE));
-      const written = await writeArrowFile(path, rowsOf, undefined, { closes });
+      const listBranchRows = stream(toBatch(listLearnedColumns(rows), LINEAGE));
+      const written = await writeArrowFile(path, listBranchRows, undefined, { closes });
       const bytes = await Deno.readFile(path);
-      checkWithFlechette(bytes, columnsOf(rows));
+      checkWithFlechette(bytes, listLearnedColumns(rows));
       assertEquals(written, {
         rows,
         bytes: bytes.length,
@@ -83,7 +86,7 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and reports
 });
 
 Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
-  const written = [toBatch(columnsOf(2), LINEAGE), toBatch(columnsOf(1, 2), LINEAGE)];
+  const written = [toBatch(listLearnedColumns(2), LINEAGE), toBatch(listLearnedColumns(1, 2), LINEAGE)];
   for (const batches of [written, [emptyBatch(["tokens"], LINEAGE)]]) {
     const bytes = await bytesOf(arrowBytes(stream(...batches)));
     const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
@@ -104,13 +107,13 @@ Deno.test("a pipe's closing batch is seen by no other reader, nor its announceme
 Deno.test("writeArrowFile() leaves nothing behind where its source fails, and passes the error on", async () => {
   await inFolder(async (folder) => {
     const failing = ReadableStream.from(async function* () {
-      yield toBatch(columnsOf(2), LINEAGE);
+      yield toBatch(listLearnedColumns(2), LINEAGE);
       await Promise.resolve();
       throw new RangeError("upstream");
     }());
     await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, failing), RangeError, "upstream");
-    const other = toBatch({ ...columnsOf(2), expert: undefined }, LINEAGE);
-    const mixed = stream(toBatch(columnsOf(2), LINEAGE), other);
+    const other = toBatch({ ...listLearnedColumns(2), expert: undefined }, LINEAGE);
+    const mixed = stream(toBatch(listLearnedColumns(2), LINEAGE), other);
     await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, mixed), InputError, "must have one schema");
     await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, stream()), TypeError, "there is none");
     assertEquals([...Deno.readDirSync(folder)], []);

@@ -4,10 +4,10 @@ import { IGNORED, withBrowser } from "../../../browser.ts";
 import { eventsOf, post, withServer } from "./support.ts";
 
 /** Gives what an element says. */
-const textOf = async (page: Page, id: string) => await page.evaluate(`at("${id}").textContent`) as string;
+const textNode = async (page: Page, id: string) => await page.evaluate(`at("${id}").textContent`) as string;
 
 /** Gives what all elements say that a selector finds. */
-const textsOf = async (page: Page, selector: string) =>
+const readTexts = async (page: Page, selector: string) =>
   await page.evaluate(
     `[...document.querySelectorAll("${selector}")].map((one) => one.textContent.trim())`,
   ) as string[];
@@ -15,11 +15,11 @@ const textsOf = async (page: Page, selector: string) =>
 /** Waits until an element says what matches. */
 async function says(page: Page, id: string, pattern: RegExp): Promise<string> {
   for (let i = 0; i < 300; i++) {
-    const text = await textOf(page, id);
+    const text = await textNode(page, id);
     if (pattern.test(text)) return text;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`${id} says "${await textOf(page, id)}", not ${pattern}`);
+  throw new Error(`${id} says "${await textNode(page, id)}", not ${pattern}`);
 }
 
 /** Presses Ctrl+Enter in the prompt, and waits until the text is written. */
@@ -89,10 +89,10 @@ Deno.test({
           const { choices: [{ text, routing: { expert } }] } = await client.completions.create(
             request,
           ) as unknown as { choices: { text: string; routing: { expert: number } }[] };
-          assertEquals(await textOf(page, "text"), prompt + text);
-          assertEquals((await textsOf(page, "#bars li")).length, 3);
-          assertMatch((await textsOf(page, "#bars .chosen")).join(), new RegExp(`^expert ${expert}\\d+%$`));
-          assertStringIncludes(await textOf(page, "why"), `Expert ${expert} writes: `);
+          assertEquals(await textNode(page, "text"), prompt + text);
+          assertEquals((await readTexts(page, "#bars li")).length, 3);
+          assertMatch((await readTexts(page, "#bars .chosen")).join(), new RegExp(`^expert ${expert}\\d+%$`));
+          assertStringIncludes(await textNode(page, "why"), `Expert ${expert} writes: `);
           const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
           assertEquals(paper, scheme === "dark" ? "rgb(22, 24, 28)" : "rgb(255, 255, 255)");
           const fields = `[...document.querySelectorAll("input, select, textarea")]`;
@@ -127,11 +127,11 @@ Deno.test({
             expert: Number(turn.dataset.expert), text: turn.textContent, label: turn.ariaLabel,
           }))`);
           assertEquals(shown, turns);
-          assertEquals(await textOf(page, "text"), prompt + turns.map(({ text }) => text).join(""));
+          assertEquals(await textNode(page, "text"), prompt + turns.map(({ text }) => text).join(""));
           const writers = [...new Set(turns.map(({ expert }) => expert))];
-          assertEquals(await textsOf(page, "#legend li"), writers.map((id) => `${id} expert ${id}`));
+          assertEquals(await readTexts(page, "#legend li"), writers.map((id) => `${id} expert ${id}`));
           assertMatch(
-            await textOf(page, "why"),
+            await textNode(page, "why"),
             /^Expert \d writes: .* Mixed: \d+% expert \d, \d+% expert \d\.$/,
           );
           const contrasts = await page.evaluate(CONTRASTS) as number[];
@@ -152,7 +152,7 @@ Deno.test({
           window.fetch = fetch;
           showBars([], null);
         })()`);
-        assertEquals(await textsOf(page, "#bars li"), ["expert 0of 0", "expert 2of 2"]);
+        assertEquals(await readTexts(page, "#bars li"), ["expert 0of 0", "expert 2of 2"]);
         await page.evaluate("listModels()");
         await set("exclude", "7");
         await page.click("#write");
@@ -175,10 +175,10 @@ Deno.test({
         await page.click("#write"); // another text instead: the one before says nothing any more
         await says(page, "state", /writing/);
         await new Promise((resolve) => setTimeout(resolve, 100));
-        assertEquals(await textOf(page, "state"), "writing …");
+        assertEquals(await textNode(page, "state"), "writing …");
         await page.click("#stop");
         assertEquals(await says(page, "state", /stopped/), "stopped");
-        assertEquals(await textOf(page, "error"), "");
+        assertEquals(await textNode(page, "error"), "");
       });
     }),
 });

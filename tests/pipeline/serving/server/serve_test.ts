@@ -26,7 +26,7 @@ interface Mixed {
 
 Deno.test("mix and reroute write what generate writes with them; every piece says who wrote it, the whole where others took over", async () => {
   await withServer({}, async ({ run, url, client }) => {
-    const expertsOf = (answering: readonly { expert: number }[]) =>
+    const readExpertCount = (answering: readonly { expert: number }[]) =>
       answering.map(({ expert }) => expert).join();
     const complete = (body: unknown) => post(`${url}/v1/completions`, body);
     const cases: [mixing: { mix?: number; reroute?: number }, model: string, exclude?: number[]][] = [
@@ -40,12 +40,12 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
       const prefix = model === "mixture" ? undefined : 4;
       const wanted = await generate({ gpu, run, temperature: 1, maxNewTokens: 24, prefix, ...shared });
       const first = wanted.answering;
-      let last = expertsOf(first);
+      let last = readExpertCount(first);
       const pieces: [string, string][] = [];
       const turns: [number, string][] = [];
       let text = "";
       for await (const piece of wanted) {
-        const now = expertsOf(wanted.answering);
+        const now = readExpertCount(wanted.answering);
         if (now !== last) turns.push([text.length, last = now]);
         text += piece;
         pieces.push([piece, JSON.stringify(wanted.answering)]);
@@ -57,7 +57,7 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
       assert(streamed.every(({ routing }) => routing.expert === routing.answering![0].expert));
       const { choices: [whole] }: { choices: Mixed[] } = await (await complete(request)).json();
       assertEquals([whole.text, whole.routing.answering], [text, first], what);
-      const reported = whole.routing.changes!.map((own) => [own.text_offset, expertsOf(own.answering)]);
+      const reported = whole.routing.changes!.map((own) => [own.text_offset, readExpertCount(own.answering)]);
       assertEquals(reported, turns, what);
       assertEquals(reported.length > 0, "reroute" in mixing, what);
     }

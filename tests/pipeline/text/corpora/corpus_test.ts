@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { CORPORA, defaultCorpus, wideCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
 import type { Document } from "../../../../pipeline/text/readers.ts";
 
-const charactersOf = (documents: Document[], source: string) =>
+const countCharacters = (documents: Document[], source: string) =>
   documents.reduce((sum, document) => sum + (document.source === source ? document.text.length : 0), 0);
 
 const TAGS = /\w\/(nn|at|in|vb[dngz]?|jj|cc|\.|,)\b|\*\*z/;
@@ -34,7 +34,7 @@ for (
     // If this fails, the text of every run on this corpus has changed: give its version a new number.
     const hash = createHash("sha256").update(JSON.stringify(documents)).digest("hex");
     assertEquals([hash.slice(0, 16), version.startsWith(start)], [expected, true]);
-    for (const source of sources) assertEquals(charactersOf(documents, source), 60_000, source);
+    for (const source of sources) assertEquals(countCharacters(documents, source), 60_000, source);
     assertEquals(documents.slice(0, sources.length).map(({ source }) => source), [...sources]);
     for (const { source, text } of documents) {
       assert(text !== "" && text.isWellFormed());
@@ -60,7 +60,7 @@ for (
 Deno.test("wideCorpus() has 1.3 million characters in a hundred documents or more of every source", async () => {
   const documents = await Array.fromAsync(wideCorpus({ characters: 1_300_000 }));
   for (const source of CORPORA.wide.sources) {
-    assertEquals([source, charactersOf(documents, source)], [source, 1_300_000]);
+    assertEquals([source, countCharacters(documents, source)], [source, 1_300_000]);
     const own = documents.filter((document) => document.source === source);
     assert(own.length >= 100, `${source} has ${own.length} documents`);
     for (const { text: { length } } of own.slice(0, -1)) { // the last one is cut
