@@ -124,7 +124,6 @@ Deno.test({
         const [name, ...args] of [
           ["partition", "--force"],
           ["train-expert", "--expert", "0"],
-          ["train-routers", "--group", "1/2"],
           ["submit", "--executor", "local"],
         ]
       ) {
