@@ -284,11 +284,17 @@ function submitLines(
       ];
     }),
     "",
-    ...renewals.map((renewal) => `scontrol update ${renewal} || refused=yes`),
+    ...renewals.length > 0 ? [RENEW] : [],
+    ...renewals.map((renewal) => `renew ${renewal}`),
     ...renewals.length > 0 ? ['[ -z "${refused:-}" ]'] : [], // what is queued can no longer wait for what was submitted
     "",
   ];
 }
+
+/** Changes what is queued; a task that has ended meanwhile need not be changed. */
+const RENEW = `renew() {
+  told=$(scontrol update "$@" 2>&1) || ! printf '%s\\n' "$told" | grep -v 'already finished' >&2 || refused=yes
+}`;
 
 /** Writes a shell script that writes all scripts and submits them, for a person to read, edit and run. */
 export function submitScript(

@@ -70,16 +70,15 @@ Deno.test("submitScript() lets what is queued wait for what takes the place of a
     { ...queued("all", 0, "80"), task: undefined },
   ];
   const renewed = (queue: Queued[], options = {}) =>
-    submitScript("r", jobs, queue, 1001, options).matchAll(/^(scontrol update .*) \|\| refused=yes$/gm).map((
-      [, line],
-    ) => line).toArray();
+    submitScript("r", jobs, queue, 1001, options).matchAll(/^renew (.*)$/gm).map(([, line]) => line)
+      .toArray();
   assertEquals(submitted(submitScript("r", jobs, queue, 1001, {})), [["train", "0", ""]]);
-  const waits = 'scontrol update "JobId=79_[0-2]" "Dependency=afterok:$train,afterok:77_1"';
+  const waits = '"JobId=79_[0-2]" "Dependency=afterok:$train,afterok:77_1"';
   assertEquals(renewed(queue), [waits]);
   assertEquals(renewed([...queue, queued("train", 0, "77")]), []);
   // A limit that is other than before holds for what is queued, too.
   assertEquals(renewed(queue, { expertsAtOnce: 3 }), [
-    'scontrol update "JobId=79" "ArrayTaskThrottle=3"',
+    '"JobId=79" "ArrayTaskThrottle=3"',
     waits,
   ]);
 });
