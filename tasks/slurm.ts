@@ -293,7 +293,7 @@ function submitLines(
 
 /** Changes what is queued; a task that has ended meanwhile need not be changed. */
 const RENEW = `renew() {
-  told=$(scontrol update "$@" 2>&1) || ! printf '%s\\n' "$told" | grep -v 'already finished' >&2 || refused=yes
+  reported=$(scontrol update "$@" 2>&1) || ! printf '%s\\n' "$reported" | grep -v 'already finished' >&2 || refused=yes
 }`;
 
 /** Writes a shell script that writes all scripts and submits them, for a person to read, edit and run. */

@@ -178,7 +178,7 @@ class Runner extends StudyWalk {
     for (const study of STUDIES.values()) {
       const isAsked = grid.studies.includes(study);
       try {
-        const found = await this.#resultOf(study, isAsked, most);
+        const found = await this.#findResult(study, isAsked, most);
         if (typeof found !== "string") results.push(found);
         else if (isAsked) {
           const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
@@ -193,7 +193,7 @@ class Runner extends StudyWalk {
   }
 
   /** Gives what a study found with as many seeds as are complete, at most so many, or names the first run that is needed and missing. */
-  async #resultOf(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
+  async #findResult(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
     const setupsWith = (seeds: number) => {
       const grid = this.grid.with([study], seeds);
       return grid.unresolved.map((setup) => grid.resolved(setup, this.known.searches, !isAsked) ?? setup);

@@ -152,7 +152,7 @@ export class Rows implements Disposable {
     const columns: Partial<Columns> = { rows };
     for (const name of names as readonly (Numeric | "source")[]) {
       if (name === "source") {
-        columns.source = Array.from(this.#readNumbers(numbers), (number) => this.#sourceOf(number));
+        columns.source = Array.from(this.#readNumbers(numbers), (number) => this.#readSource(number));
         continue;
       }
       const { width, item } = findLayout(this.#shards[0], name);
@@ -253,7 +253,7 @@ export class Rows implements Disposable {
     return file;
   }
 
-  #sourceOf(number: number): string {
+  #readSource(number: number): string {
     const { batch, row } = this.#find(number);
     if (this.#decoded.batch !== batch) {
       const file = this.#open(batch);

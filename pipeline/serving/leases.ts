@@ -103,7 +103,7 @@ export class Leases {
     signal?: AbortSignal,
   ): Promise<Lease<Value[]>> {
     signal?.throwIfAborted();
-    this.#check(loaders, loaders.map((loader) => this.#sizeOf(loader)));
+    this.#check(loaders, loaders.map((loader) => this.#measure(loader)));
     const entries = await this.#wait(loaders, signal);
     using releasing = new DisposableStack();
     releasing.defer(() => {
@@ -177,7 +177,7 @@ export class Leases {
   #loadAll(missing: readonly Loader<Held>[], keep: readonly Loader<Held>[]): boolean {
     const isUnsure = this.#budget.memory < Infinity && this.#held.values().some(({ loaded }) => !loaded);
     if (isUnsure) return false; // the size of what is being loaded is only an estimate
-    const need = sum(missing.map((loader) => this.#sizeOf(loader)));
+    const need = sum(missing.map((loader) => this.#measure(loader)));
     if (!this.#makeRoom(missing.length, need, keep)) return false;
     for (const loader of missing) this.#load(loader);
     return true;
@@ -187,7 +187,7 @@ export class Leases {
     this.#counts.loads++;
     const { key, size } = loader;
     const value = loader.load();
-    const entry: Entry = { key, bytes: this.#sizeOf(loader), users: 0, used: performance.now(), value };
+    const entry: Entry = { key, bytes: this.#measure(loader), users: 0, used: performance.now(), value };
     this.#held.set(key, entry);
     value.then((loaded) => {
       entry.loaded = loaded;
@@ -233,7 +233,7 @@ export class Leases {
     return sum([...this.#held.values()].map(({ bytes }) => bytes));
   }
 
-  #sizeOf({ size, estimate }: Loader<Held>): number {
+  #measure({ size, estimate }: Loader<Held>): number {
     return this.#sizes.get(size) ?? estimate;
   }
 

@@ -214,18 +214,18 @@ class WordTable {
     for (let i = 0; i < text.length; i++) {
       const code = text.charCodeAt(i), kind = KIND[code];
       if (CUT[before * KINDS + kind]) {
-        found.push(this.#numberOf(text, start, i, hash, fresh));
+        found.push(this.#findNumber(text, start, i, hash, fresh));
         start = i;
         hash = 0;
       }
       hash = Math.imul(hash ^ code, 0x01000193);
       before = kind;
     }
-    if (start < text.length) found.push(this.#numberOf(text, start, text.length, hash, fresh));
+    if (start < text.length) found.push(this.#findNumber(text, start, text.length, hash, fresh));
     return found;
   }
 
-  #numberOf(text: string, start: number, end: number, hash: number, fresh: Fresh): number {
+  #findNumber(text: string, start: number, end: number, hash: number, fresh: Fresh): number {
     const isKept = end - start <= LONGEST && !this.full, mask = this.#slots.length - 1;
     let slot = (hash ^ (hash >>> 15)) & mask;
     for (let number; (number = this.#slots[slot] - 1) >= 0; slot = (slot + 1) & mask) {

@@ -178,7 +178,7 @@ class Exchange {
       const heap = this.#heaps[a * experts + b];
       if (heap === undefined) continue;
       while (heap.size > 0 && this.expert[heap.first] !== a) heap.pop(); // it has gone
-      this.#losses[a * experts + b] = heap.size > 0 ? heap.lossOf(heap.first) : Infinity;
+      this.#losses[a * experts + b] = heap.size > 0 ? heap.computeLoss(heap.first) : Infinity;
     }
   }
 
@@ -223,7 +223,7 @@ class Heap {
     return this.#rows[0];
   }
 
-  lossOf(row: number): number {
+  computeLoss(row: number): number {
     return this.costs[row * this.experts + this.b] - this.costs[row * this.experts + this.a];
   }
 
@@ -250,7 +250,7 @@ class Heap {
   }
 
   #isBefore(row: number, other: number): boolean {
-    const difference = this.lossOf(row) - this.lossOf(other);
+    const difference = this.computeLoss(row) - this.computeLoss(other);
     return difference < 0 || difference === 0 && row > other;
   }
 }
