@@ -5,7 +5,7 @@
 
 /**
  * The tokens at positions `begin` to `end - 1` of a row count; each is predicted from all tokens before it.
- * The first token of a row has none before it and is never predicted, so a span from 0 counts the same tokens
+ * The first token of a row has none before it and is never predicted. So a span from 0 counts the same tokens
  * as one from 1.
  */
 export interface Span {

@@ -237,8 +237,8 @@ export class Trainer {
   }
 
   /**
-   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary, a `RangeError` where
-   * the batch has another shape or a span leaves its sequence, and where 64 steps wait for {@link Trainer.drain}.
+   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary. Throws a `RangeError`
+   * where the batch has another shape, a span leaves its sequence, or 64 steps wait for {@link Trainer.drain}.
    */
   step(batch: HostBatch, rate: number): void {
     for (const dispatches of this.#passes(batch, rate)) this.#gpu.submit(dispatches);

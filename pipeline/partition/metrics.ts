@@ -43,8 +43,8 @@ export function shares(costs: Float32Array, experts: number): number[] {
 }
 
 /**
- * Rows that were assigned: their costs f32 `[rows, E]`, such as prefix NLLs in nats, the expert of each `[rows]`, E, and their
- * predicted prefix tokens `[rows]`, `min(M, length) - 1`; without these every row counts as one.
+ * Rows that were assigned: their costs f32 `[rows, E]`, the expert of each `[rows]`, E, and their predicted prefix tokens
+ * `[rows]`, `min(M, length) - 1`. Without these tokens every row counts as one. Costs may be prefix NLLs in nats.
  */
 export type AssignedRows = [
   costs: Float32Array,

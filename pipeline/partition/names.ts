@@ -1,8 +1,8 @@
 /**
  * Names experts by their training text: the words that set an expert's sequences apart, its likeliest and least likely texts.
  *
- * A word's log-odds are those of the event that a sequence holds it, in one expert's sequences against the rest, with the share of
- * all sequences that hold it as a prior (after Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008). A sequence
+ * A word's log-odds are those of the event that a sequence holds it, in one expert's sequences against the rest. The prior is the
+ * share of all sequences that hold it (after Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008). A sequence
  * counts once, however often it repeats a word.
  *
  * Everything comes from a random sample of each part. Its size is bounded, and so are time and memory.

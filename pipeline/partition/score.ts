@@ -49,7 +49,7 @@ const ROWS_PER_GROUP = 1024;
  * Adds `nll` f32 `[rows, E]`, the costs by the first min(M, length) tokens, to every batch.
  *
  * Small batches are joined; the rows and their order stay. Throws an `InputError` where the rows come from another
- * tokenizer than the partitioner's, where the prefix exceeds S, or where a token id is not below the partitioner's vocabulary.
+ * tokenizer than the partitioner's. Also where the prefix exceeds S or a token id is not below the partitioner's vocabulary.
  */
 export function score(
   source: ReadableStream<RecordBatch>,

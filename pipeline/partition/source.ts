@@ -4,7 +4,7 @@
  *     partitioner.json
  *     sources.json     the expert and the training tokens of every label
  *
- * It goes by labels that a prompt does not have, so it can split text and take the true label of held-out text, but not route.
+ * It goes by labels that a prompt does not have. So it can split text and take the true label of held-out text, but not route.
  */
 
 import * as v from "valibot";

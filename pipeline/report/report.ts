@@ -66,8 +66,8 @@ const SECTIONS = [
  * Writes the report of a run as one HTML page, with plots, for light and dark screens of any width; the same run gives the
  * same bytes on one adapter. What the run does not have yet is left out, with a sentence that names the task to run.
  *
- * @throws {InputError} if the folder is not there or not a run's, if a file in it is not as the run wrote it, or if the page
- * or a plot cannot be written.
+ * @throws {InputError} if the folder is not there or not a run's, or if a file in it is not as the run wrote it. Also if the
+ * page or a plot cannot be written.
  */
 export async function report(options: ReportOptions): Promise<Report> {
   const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } = options;

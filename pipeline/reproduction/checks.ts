@@ -94,8 +94,8 @@ export async function checkStudies(
 }
 
 /**
- * Throws an `InputError` where the parts of a run show that it cannot be evaluated, or that one of the runs that are
- * to be made cannot be split by its labels: before anything is trained.
+ * Checks the parts of a run before anything is trained. Throws an `InputError` where they show that it cannot be
+ * evaluated. Also where one of the runs that are to be made cannot be split by its labels.
  */
 export function checkParts(
   run: string,

@@ -1,6 +1,6 @@
 /**
  * Finds where the held-out curve of a run's mixture crosses that of the dense model with E times the
- * steps, from the metrics of their trainings.
+ * steps. The curves come from the metrics of their trainings.
  *
  * @module
  */

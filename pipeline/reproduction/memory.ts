@@ -41,9 +41,9 @@ export async function heldBy(
 }
 
 /**
- * Finds the largest micro-batch with which every job takes at most `most` bytes, as studies have one for all of their models, and
- * says what each takes. It is at most that of the settings; jobs that no micro-batch lets fit do not decide on it. Throws an
- * `InputError` where a model's shape is impossible.
+ * Finds the largest micro-batch with which every job takes at most `most` bytes, and says what each takes. Studies have one
+ * micro-batch for all of their models. It is at most that of the settings; jobs that no micro-batch lets fit do not decide on it.
+ * Throws an `InputError` where a model's shape is impossible.
  */
 export function fitMemory(jobs: readonly Held[], most = Infinity): FittedMemory {
   const sizes = new Map<string, number>(); // many jobs train the same

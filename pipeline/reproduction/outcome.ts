@@ -58,7 +58,7 @@ export const OUTCOME = v.pipe(
 
 /**
  * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what it costs, how its models were
- * trained, and where the curve of its mixture crosses that of the dense model with E times the steps, where both were trained.
+ * trained. Also where the curve of its mixture crosses that of the dense model with E times the steps, if both were trained.
  *
  * @ignore
  */

@@ -36,8 +36,8 @@ export const perplexitiesPlot = (
 });
 
 /**
- * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to `longest` tokens, and
- * that of the dense models next to the first run that has any as level lines: no prefix routes them.
+ * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to `longest` tokens. The
+ * dense models of the first run that has any are level lines: no prefix routes them.
  */
 export function prefixesPlot(
   id: string,

@@ -42,8 +42,8 @@ const RESULTS = v.object({
 });
 
 /**
- * What `studies.json` holds: the settings that all runs share where they are no defaults, and of every study its
- * claims, its table, the adapters that evaluated, and its runs.
+ * What `studies.json` holds: the settings that all runs share where they are no defaults, and the studies. Of every
+ * study it holds the claims, the table, the adapters that evaluated, and the runs.
  *
  * @ignore
  */

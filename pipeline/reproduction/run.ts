@@ -192,7 +192,7 @@ class Runner extends StudyWalk {
     return results;
   }
 
-  /** Gives what a study found with as many seeds as are complete, at most so many, or names the first run that is needed and missing. */
+  /** Gives what a study found with as many seeds as are complete, at most `most`. Else names the first run that is needed and missing. */
   async #findResult(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
     const setupsWith = (seeds: number) => {
       const grid = this.grid.with([study], seeds);

@@ -31,8 +31,8 @@ export function withoutRates(sources: Sources): Partial<Configuration> {
 }
 
 /**
- * Gives what flags set: that is not searched for. What a preset or a file says of rates and of routers' settings is, as
- * the file may be a run's `config.json`, which holds every setting.
+ * Gives what flags set: that is not searched for. Rates and routers' settings of a preset or a file are searched for all
+ * the same. The file may be a run's `config.json`, which holds every setting.
  */
 export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};
 

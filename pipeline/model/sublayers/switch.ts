@@ -1,7 +1,7 @@
 /**
  * The multilayer perceptron of a Switch Transformer (Fedus et al. 2022): every layer has E of them, and a
- * router chooses one for each token. In training an expert takes at most a share of the tokens of a pass, and
- * the balance of the load is a part of the loss; so results depend on how a batch is cut into micro-batches.
+ * router chooses one for each token. In training an expert takes at most a share of the tokens of a pass. The
+ * balance of the load is a part of the loss. So results depend on how a batch is cut into micro-batches.
  * Outside training every token is taken, and its result does not depend on other tokens.
  */
 

@@ -6,7 +6,7 @@
  * section 9.7). The graph has a node per expert; its edge a → b is the row of a that loses least by going to b. The prices that Dijkstra's
  * algorithm leaves behind prove the result (`certificate.ts`).
  *
- * Good prices leave little to move. So the first prices come from every 17th row, assigned in the same way, and only rows that are nearly
+ * Good prices leave little to move. So the first prices come from every 17th row, assigned in the same way. Only rows that are nearly
  * as well off elsewhere may move. A move costs O(E²) to find and O(E·log N) to make. All costs are held in memory, four bytes each.
  */
 

@@ -95,8 +95,8 @@ export interface Drift {
 }
 
 /**
- * Tells how far shares drift from equal ones: by √((E − 1) / n) for prices that were learned on n rows, and, where few rows are
- * assigned, by their own number m likewise.
+ * Tells how far shares drift from equal ones. Chance alone moves them by √((E − 1) / n) for prices that were learned on n rows.
+ * Where few rows are assigned, their own number m counts likewise.
  *
  * @param loads Rows that each expert got `[E]`.
  * @param learned Rows that the prices were learned on, n.

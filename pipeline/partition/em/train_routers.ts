@@ -61,7 +61,7 @@ export interface TrainRoutersOptions
  *
  * All start from the same weights. Round 1 trains on a random equal split, or on the parts that `begin`
  * gives. Every later round trains on the balanced assignment of N new sequences by the routers of the round
- * before, unless `fixed` keeps the parts of `begin`.
+ * before. With `fixed` it keeps to the parts of `begin`.
  *
  * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not
  * finite.

@@ -25,8 +25,8 @@ interface Row extends Outcome {
 }
 
 /**
- * The costs of a model: FLOPs of its training, of a generated token and of routing a prompt, bytes on the device
- * that answers, and bytes that training exchanges per node.
+ * The costs of a model, in FLOPs and in bytes. FLOPs are those of its training, of a generated token and of routing a
+ * prompt. Bytes are those on the device that answers, and those that training exchanges per node.
  */
 type Costs = Record<"training" | "token" | "routing" | "memory" | "exchanged", number | null>;
 

@@ -1,6 +1,6 @@
 /**
- * Study "experts": how the gain over a dense model grows with the number of experts, each of which sees as many tokens
- * (SmallTalk LM, figure 2 and table 3).
+ * Study "experts": how the gain over a dense model grows with the number of experts (SmallTalk LM, figure 2 and table 3).
+ * Each expert sees as many tokens, however many there are.
  *
  * @module
  */
