@@ -11,8 +11,8 @@ import { fullDisk, VERSION } from "../pipeline/run/mod.ts";
 import { worded } from "./wording.ts";
 
 /**
- * A task that threw or was interrupted: the run folder that it worked in, whether an expert may be named to it,
- * the adapter that it opened, and whether it would begin anew.
+ * A task that threw or was interrupted: the run folder that it worked in, and the adapter that it opened. Also
+ * whether an expert may be named to it, and whether it would begin anew.
  */
 export interface Known {
   run?: string;

@@ -167,7 +167,7 @@ function utf8(strings: string[]): Data<Utf8> {
  * Returns the columns of a batch as typed arrays. Where the types are ours, these are views of the batch's
  * memory. What other writers use instead (other widths of integers and floats, lists of equal length,
  * dictionaries) is converted. Throws an `InputError` where a column is missing (`needed` names further ones
- * that must be there), where a column is of another kind, and where values are null or impossible.
+ * that must be there). Also where a column is of another kind, or values are null or impossible.
  */
 export function fromBatch(
   batch: RecordBatch,

@@ -64,8 +64,8 @@ export const CONFIGURATION_BACK: Text = say`copy config.json back, or ${ANEW}`;
 
 /**
  * Reads a run's `config.json`, or returns null where there is none. Throws an `InputError` where it is
- * damaged or of another format, where it was edited (unless `edited` accepts that), and where the run is a
- * file.
+ * damaged or of another format, or where the run is a file. Also where it was edited, unless `edited` accepts
+ * that.
  */
 export async function readRunConfiguration(
   run: string,

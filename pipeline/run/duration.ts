@@ -8,7 +8,7 @@
 const UNITS = [["years", 31_557_600], ["s", 1], ["ms", 1e-3], ["µs", 1e-6]] as const;
 const PAIRS = [["d", 86_400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]] as const;
 
-/** Writes seconds as 2 d 3 h or 4 min 10 s, and below a minute, or above a year, in one unit with three digits. */
+/** Writes seconds as 2 d 3 h or 4 min 10 s. Below a minute, or above a year, it writes one unit with three digits. */
 export function duration(seconds: number): string {
   if (seconds <= 0) return "0 s";
   const pair = PAIRS.find(([, size, , part]) => Math.round(seconds / part) * part >= size);

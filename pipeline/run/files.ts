@@ -69,8 +69,8 @@ export function jsonText(value: unknown): string {
  * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
  * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
  * was. `shared` says that several processes may write the file at once; `bytes` of the data, where it is known, how many they
- * are. Throws a `RunError` that names the path where the disk is full or another process writes the same, an `InputError`
- * where the place cannot be written.
+ * are. Throws a `RunError` that names the path where the disk is full or another process writes the same. Throws an
+ * `InputError` where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,

@@ -18,8 +18,8 @@ const FIGURES = v.object({
 });
 
 /**
- * What a device reached: arithmetic in registers in f32 and, where offered, f16 (GFLOP/s), memory traffic (GB/s), the share of the
- * f32 arithmetic that a training step reached (0 to 1), and when that was measured.
+ * What a device reached: arithmetic in registers in f32 and, where offered, f16 (GFLOP/s), and memory traffic (GB/s). Also the share of
+ * the f32 arithmetic that a training step reached (0 to 1), and when that was measured.
  *
  * @ignore
  */

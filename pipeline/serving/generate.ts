@@ -66,9 +66,9 @@ export interface GenerateOptions
  * loads the expert. So only one expert is held and only its folder is read; of a mixture, as many as are
  * mixed. Where experts are weighted anew, the partitioner stays open.
  *
- * Throws an `InputError` where the prompt is empty or too long, where the expert is out of range or not
- * trained yet (it names the task to run), where a mixture is impossible, where a model has another shape or
- * tokenizer, and where a file is damaged.
+ * Throws an `InputError` where the prompt is empty or too long, or a mixture is impossible. Also where the
+ * expert is out of range or not trained yet (it names the task to run). Also where a model has another shape
+ * or tokenizer, or a file is damaged.
  */
 export async function generate(
   { run, model, beam, memory, adapter, variants, gpu, ...options }: GenerateOptions,

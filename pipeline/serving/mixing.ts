@@ -80,8 +80,8 @@ export function chooseAnswering(
 }
 
 /**
- * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits, for
- * the ids below `vocabulary`, which all models must have. With one reader it returns its logits for all ids.
+ * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits. They are
+ * for the ids below `vocabulary`, which all models must have. With one reader it returns its logits for all ids.
  */
 export function mixReaders(
   readers: readonly Reader[],

@@ -162,8 +162,8 @@ const SHAPE = ["vocabulary", "hidden", "layers", "heads", "context"] as const;
 const TEXT = ["vocabulary", "context"] as const;
 
 /**
- * Throws an `InputError` with both values where a model's shape differs from another one's, or with `textAlone` only the vocabulary
- * and the length of the sequences that it reads. One that another trainer made may be of any size, as long as it reads what the
+ * Throws an `InputError` with both values where a model's shape differs from another one's. With `textAlone` it compares only the
+ * vocabulary and the length of the sequences that a model reads. One that another trainer made may be of any size, as long as it reads what the
  * other one reads.
  */
 export function checkShape(

@@ -45,7 +45,7 @@ export interface Adopted extends Adoption {
 /**
  * Puts a checkpoint into a run as one of its experts. It may have another size than the others, but it must read the ids of the run's
  * tokenizer and sequences of the run's length. Throws an `InputError` where the checkpoint is damaged or of another architecture,
- * tokenizer or part, and where there is an expert already and `force` does not give it up.
+ * tokenizer or part. Also where there is an expert already and `force` does not give it up.
  */
 export async function adoptExpert(
   { expert, from, run, force = false }: AdoptOptions,

@@ -22,7 +22,7 @@ import { ROWS, tokensNode } from "./tokenize.ts";
 /** Manifests of the other run that were read, by what is kept of it: one may list many blocks. */
 const read = new WeakMap<Derivation["kept"], Map<string, Promise<Manifest | null>>>();
 
-/** Gives the folder of the other run that a node of a derived one is made of, and its manifest, which must be the one that was planned. */
+/** Gives the folder of the other run that a node of a derived one is made of, and its manifest. That must be the one that was planned. */
 export async function nodeBefore(
   { from, kept }: Derivation,
   name: string,

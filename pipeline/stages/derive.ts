@@ -108,8 +108,8 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
  * Derives a run from another one, or goes on where that was stopped. Experts that lost text are trained again from the start on the rest; those
  * that gained text go on from their weights; all others keep their bytes.
  *
- * Throws an `InputError` where the other run is not complete, nothing or more than one change is named, a pattern matches no document, or
- * the folder holds another run; and what {@linkcode partition} and {@linkcode trainExperts} throw.
+ * Throws an `InputError` where the other run is not complete, or where nothing or more than one change is named. Also where a pattern matches
+ * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainExperts} throw as well.
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
   const { run, from, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;

@@ -1,5 +1,5 @@
 /**
- * The index of the text: a table with a row for every document, and after the split its expert, so that any row of any shard leads back to
+ * The index of the text: a table with a row for every document, and after the split its expert. So any row of any shard leads back to
  * its file. Any tool reads it.
  *
  *     text/documents.arrow        document, path, place, sha256, source, side, tokens

@@ -251,9 +251,9 @@ export async function trainExpert(
 }
 
 /**
- * Trains a dense model of a run on all of its text, unless that is done: with E times an expert's batch and its steps (`batch`, the paper's
- * protocol), with its batch and E times its steps (`steps`), so for the tokens, training FLOPs and inference cost of the mixture; or a
- * larger one for as many FLOPs as the mixture's training takes (`compute`). Throws what {@linkcode trainModels} throws.
+ * Trains a dense model of a run on all of its text, unless that is done. `batch`, the paper's protocol, takes E times an expert's batch and
+ * its steps; `steps` takes its batch and E times its steps. So both have the tokens, training FLOPs and inference cost of the mixture.
+ * `compute` trains a larger one for as many FLOPs as the mixture's training takes. Throws what {@linkcode trainModels} throws.
  */
 export async function trainDense(
   match: Match,

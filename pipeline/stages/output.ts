@@ -29,8 +29,8 @@ const OWN = [
 ];
 
 /**
- * Throws an `InputError` where a file that is to be written is one of those that are read, by whatever name (`-` is
- * standard input, which a shell may read from a file), lies in a folder that is read, or is a file of a run.
+ * Throws an `InputError` where a file that is to be written is one of those that are read, by whatever name. Also where
+ * it lies in a folder that is read, or is a file of a run. `-` names standard input, which a shell may read from a file.
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
   const there = await Deno.stat(output).catch(() => null);

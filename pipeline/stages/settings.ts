@@ -59,8 +59,8 @@ const FIXED: readonly Fixed[] = [
 /**
  * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports which of them differ from the run's, whether
  * it has settings already, and the adapter that it notes. Throws an `InputError` with both values where a
- * setting that something was made with is to change, or where `config.json` was edited, unless `force` accepts that; and where a folder
- * holds files and is no run.
+ * setting that something was made with is to change, or where `config.json` was edited. `force` accepts both. Throws one also where a
+ * folder holds files and is no run.
  */
 export async function resolveSettings(run: string, sources: Sources, force: boolean) {
   await checkOwn(run);

@@ -1,6 +1,6 @@
 /**
- * The text of a run: the files that its inputs name, cut into blocks. Text that is no file which can be cut (the embedded corpus, standard
- * input, documents of a script, a large compressed file) is first unpacked into a node of its own.
+ * The text of a run: the files that its inputs name, cut into blocks. Text that is no file which can be cut is first unpacked into a node
+ * of its own. Such are the embedded corpus, standard input, documents of a script, and a large compressed file.
  *
  * @module
  */

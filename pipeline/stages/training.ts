@@ -228,7 +228,7 @@ class Training {
   }
 
   /**
-   * Loads the latest checkpoint that the training can go on from, and where it has none and `resume` is given, that of the same model that
+   * Loads the latest checkpoint that the training can go on from. Where it has none and `resume` is given, loads that of the same model that
    * was trained with other values. Gives also the path of the metrics up to it.
    */
   async #loadSaved() {

@@ -1,6 +1,6 @@
 /**
- * Checks a run after the fact: that every file of its nodes is what its manifest says, that nodes are made of one another, that rows are
- * where they belong, and that counts are those of the rows. Each file is read once: rows are compared while it is hashed.
+ * Checks a run after the fact: that every file of its nodes is what its manifest says, and that nodes are made of one another. Also that
+ * rows are where they belong, and that counts are those of the rows. Each file is read once: rows are compared while it is hashed.
  *
  * @module
  */

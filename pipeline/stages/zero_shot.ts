@@ -173,8 +173,8 @@ export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroSho
 
 /**
  * Asks zero-shot tasks of the mixture of a run, next to the models of all text that are trained there, each unless that is done: of the same
- * models, questions and options. Throws an `InputError` where a task is unknown, its data are missing or damaged, an expert is not trained,
- * or models differ in shape or tokenizer; what `openRun` throws as well.
+ * models, questions and options. Throws an `InputError` where a task is unknown, or its data are missing or damaged. Also where an expert is
+ * not trained, or models differ in shape or tokenizer. It throws what `openRun` throws as well.
  */
 export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
   const { run, data, tasks, force } = options;

@@ -26,8 +26,8 @@ const NEWLINE = 10;
 
 /**
  * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws an
- * `InputError` for an unknown format, a folder, a field that is no string, damaged content (with file and
- * line), and inputs without any text: at the first read, or where it finds them.
+ * `InputError` for an unknown format, a folder, or a field that is no string. Also for damaged content (with
+ * file and line), and for inputs without any text. It throws at the first read, or where it finds them.
  */
 export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
   return ReadableStream.from(readAll(inputs, options));

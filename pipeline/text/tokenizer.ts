@@ -67,7 +67,7 @@ const LONGEST_WORD = 10_000;
 /**
  * Trains a byte-level BPE tokenizer of exactly `vocabularySize` ids on the first `sample` characters of the documents.
  *
- * Merges are greedy, so the first V − 257 on top of all 256 bytes are the tokenizer of size V, however many there could be. Throws
+ * Merges are greedy. So the first V − 257 on top of all 256 bytes are the tokenizer of size V, however many there could be. Throws
  * `InputError` where the text supports fewer merges, with both numbers, or where the size is impossible.
  */
 export async function trainTokenizer(

@@ -1,6 +1,6 @@
 /**
- * Studies "prefix" and "short": how many tokens route well, for routers that were trained with long, short and mixed prefixes (SmallTalk LM,
- * figure 4b), and how well a few tokens of a prompt do.
+ * Studies "prefix" and "short". The first asks how many tokens route well, for routers that were trained with long, short and mixed prefixes
+ * (SmallTalk LM, figure 4b). The second asks how well a few tokens of a prompt do.
  *
  * @module
  */

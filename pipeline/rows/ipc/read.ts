@@ -24,8 +24,8 @@ export function findOrigin(batch: RecordBatch): string {
  * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream.
  * Input without batches gives one batch without rows.
  *
- * Throws an `InputError`, with file and batch, where the input is not Arrow, is cut short (it lacks its end
- * marker or its footer) or is damaged. A file of a run is hashed while it is read: only after its
+ * Throws an `InputError`, with file and batch, where the input is not Arrow, is damaged or is cut short. What
+ * is cut short lacks its end marker or its footer. A file of a run is hashed while it is read: only after its
  * last batch are its batches proven to be what was written. `some` reads those batches alone, and no end.
  */
 export function readArrow(

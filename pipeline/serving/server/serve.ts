@@ -71,8 +71,8 @@ export async function serve(options: ServeOptions): Promise<void> {
 }
 
 /**
- * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, an expert
- * to serve is none of the run, or none of those to serve is trained and nothing else can answer.
+ * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, or an expert
+ * to serve is none of the run. Also where none of those to serve is trained and nothing else can answer.
  */
 async function checkServed(
   mixture: Mixture,
