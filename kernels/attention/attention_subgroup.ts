@@ -2,9 +2,9 @@
  * The variant of attention for software adapters with subgroups of 8 lanes. This file writes the unrolled loops
  * of its WGSL, one text per head size. Each lane holds a vec4 of the columns of a head's row; a row of more
  * than 32 columns is cut into parts, of each of which a lane holds a vec4. The names in the text end in what
- * they stand for: `score3` is the score of the lane's key 3, `q1` is part 1 of the query, `key_2` is an array
- * with component 2 of all the lane's keys, and `value_row1y` is an array with component y of part 1 of the
- * block's values, one per key.
+ * they stand for. `score3` is the score of the lane's key 3, and `q1` is part 1 of the query. `key_2` is an array
+ * with component 2 of all the lane's keys. `value_row1y` is an array with component y of part 1 of the block's
+ * values, one per key.
  */
 
 import {

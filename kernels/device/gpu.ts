@@ -82,9 +82,9 @@ export interface OpenGpuOptions {
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
- * Throws a `RunError` when there is no adapter (and reports which package brings one) or it gives no device, and an
- * `InputError` when `adapter` names another than the one obtained, a GPU is required and there is none, or a variant in
- * `variants` is unknown or beyond the adapter.
+ * Throws a `RunError` when there is no adapter (and reports which package brings one) or it gives no device. Throws an
+ * `InputError` when `adapter` names another than the one obtained, or a GPU is required and there is none. Also when a
+ * variant in `variants` is unknown or beyond the adapter.
  */
 export async function openGpu(
   { adapter: wanted, variants, requireGpu = false }: OpenGpuOptions = {},

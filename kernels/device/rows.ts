@@ -11,8 +11,8 @@ const INVOCATION_WORKGROUP = 16;
 const [FEWEST_LANES, MOST_LANES] = [32, 256];
 
 /**
- * What a text includes as `rows`: which row an invocation of a workgroup of WG works on, the first of its values that it takes and how
- * far the next one is, whether it writes what the row has once, and the sum over all that work on the row.
+ * What a text includes as `rows`: which row an invocation of a workgroup of WG works on, and the sum over all that work on the row.
+ * Also the first of the row's values that it takes, how far the next one is, and whether it writes what the row has once.
  */
 const ROW_PER_INVOCATION = `
 fn row_of(group: u32, lane: u32) -> u32 { return group * WG + lane; }

@@ -1,12 +1,12 @@
 /**
  * How a tensor's values are stored: f32, or bf16 in pairs, two to a `u32`. Arithmetic is f32 in any case.
  *
- * A shader that may meet bf16 reads and writes a tensor `x` through one-line accessors below its bindings,
+ * A shader that may meet bf16 reads and writes a tensor `x` through one-line accessors below its bindings:
  *
  *     fn load_x(i: u32) -> vec4f { return x[i]; }
  *     fn store_x(i: u32, value: vec4f) { x[i] = value; }
  *
- * with `vec4f`, `vec2f` or, to read alone, `f32` as the array's element; {@link withStorage} rewrites the array's
+ * The array's element is `vec4f`, `vec2f` or, to read alone, `f32`. {@link withStorage} rewrites the array's
  * declaration and these lines. Files stay whole, valid WGSL: their f32 text.
  */
 

@@ -23,8 +23,8 @@ const INCLUDE = /^ *\/\/ include (\w+)$/gm;
 /**
  * Puts `fragments` where the text includes them, and gives its own `const`s of type u32 the values of `constants`.
  *
- * Throws where the text includes a fragment that is not given, where one is given that no text includes, and where a constant is
- * not declared.
+ * Throws where the text includes a fragment that is not given, and where one is given that no text includes. Also where a constant
+ * is not declared.
  */
 export function compose(
   text: string,

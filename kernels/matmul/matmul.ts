@@ -215,7 +215,7 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
 
 /**
  * Plans the subgroup variant, or returns undefined where it cannot run. It keeps its partial sums in `c`. That
- * is impossible where the tail is not linear, since a tail cannot be taken of partial sums, and where `c` is
+ * is impossible where the tail is not linear, since a tail cannot be taken of partial sums. Also where `c` is
  * bf16, which would round them.
  */
 function panels(

@@ -86,8 +86,8 @@ export async function writeCheckpoint(
 
 /**
  * Reads a checkpoint folder of this architecture, whoever wrote it. Throws an `InputError` where the folder
- * is missing or holds no model, where a field of its shape is not supported, where a weight is no number, and
- * where a file is cut short, damaged or not as it was made. The error names the file and the field.
+ * is missing or holds no model, or where a field of its shape is not supported. Also where a weight is no
+ * number, or a file is cut short, damaged or not as it was made. The error names the file and the field.
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder);

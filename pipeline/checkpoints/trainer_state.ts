@@ -1,6 +1,6 @@
 /**
- * Training states on disk: weights, moments and progress of a bank of models in one safetensors file, so that
- * a state is there as a whole or not at all.
+ * Training states on disk: weights, moments and progress of a bank of models in one safetensors file. So a
+ * state is there as a whole or not at all.
  */
 
 import { createHash } from "node:crypto";

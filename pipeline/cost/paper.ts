@@ -21,8 +21,8 @@ export type TableFigures = Record<
 >;
 
 /**
- * A row of Table 3: steps and batch of an expert and of the dense model, what the paper prints, and what the formulas give (`denseTraining` is
- * that of the dense model by its own steps and batch), and the perplexities that the paper prints.
+ * A row of Table 3: steps and batch of an expert and of the dense model. With them stand what the paper prints, perplexities too, and
+ * what the formulas give. `denseTraining` is the training of the dense model by its own steps and batch.
  */
 export interface TableRow
   extends Record<"experts" | "steps" | "batch" | "denseSteps" | "denseBatch", number> {

@@ -16,7 +16,7 @@ import { listCards } from "./system.ts";
 const PAPER = Object.entries(PRESETS).filter(([name]) => name.startsWith("paper-"));
 
 /**
- * Warns of an adapter that runs on the processor if the system shows a card, or if the experts have the shape
+ * Warns of an adapter that runs on the processor if the system shows a card. Also if the experts have the shape
  * of one of the paper's; otherwise undefined. `cards` are asked of the system unless given.
  */
 export async function processorWarning(

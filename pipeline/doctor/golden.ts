@@ -14,8 +14,8 @@ import { readGoldenCase } from "./golden_case.ts";
 export const GOLDEN_CASES = ["tiny", "odd"] as const;
 
 /**
- * How far the results of a device are from golden values: the worst relative error of the losses and the gradient norms of
- * all steps, and of the gradients of the first one, by `‖a − b‖ / ‖b‖` of a tensor.
+ * How far the results of a device are from golden values: the worst relative errors, by `‖a − b‖ / ‖b‖` of a tensor. Losses and
+ * gradient norms are those of all steps, gradients those of the first one.
  */
 export type GoldenErrors = Record<"loss" | "norm" | "gradients", number>;
 

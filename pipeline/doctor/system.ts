@@ -72,9 +72,9 @@ export async function listCards({ root = "" }: SystemPlaces = {}): Promise<strin
 }
 
 /**
- * The environment of programs that a task may run by their names. Where the environment names libraries to
- * load into them (as on clusters and in images for GPUs), Deno refuses to run them, so these variables are
- * left out.
+ * The environment of programs that a task may run by their names. The process's own may name libraries to
+ * load into them, as on clusters and in images for GPUs. Deno refuses to run them then, so these variables
+ * are left out.
  */
 export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
 

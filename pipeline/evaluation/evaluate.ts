@@ -75,8 +75,8 @@ export type EvaluationChoices =
  *
  * Every mixture of several experts is measured on the same sequences and draws; one of a single expert is the mixture, to the bit.
  *
- * @throws {InputError} if there are no sequences, if models differ in shape, tokens, partitioner and models in tokenizer, if an NLL
- * isn't finite, or if a mixture that is asked for is impossible.
+ * @throws {InputError} if there are no sequences, an NLL isn't finite, or a mixture that is asked for is impossible. Also if models
+ * differ in shape, or if tokens, partitioner and models differ in tokenizer.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { mixture, prefix, sequenceLength, fallback, margin, routeBy, trained } = options;

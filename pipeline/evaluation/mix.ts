@@ -1,7 +1,7 @@
 /**
  * Mixtures in which several experts answer together (method of c-BTM, Gururangan et al. 2023, arXiv
  * 2303.14177). The probability of a token is Σ_e w_e p_e; the weights come from what the text before it costs
- * every expert. Experts score one after another, so the log-probabilities of all tokens under all experts are
+ * every expert. Experts score one after another. So the log-probabilities of all tokens under all experts are
  * kept, for as many sequences at a time as fit a budget.
  *
  * @module

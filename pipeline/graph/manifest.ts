@@ -35,9 +35,9 @@ const SCHEMA = v.object({
 export type FileNote = v.InferOutput<typeof NOTE>;
 
 /**
- * What stands in a node's folder: its `key` and what that is a hash of (`name`, `revision`, `settings`, and `inputs`, hashes of files by
- * need), its `files` by path, its `result` (counts and metrics), by which version and adapter it was `made`, or from which run it was
- * linked.
+ * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and metrics). The key is a hash of `name`,
+ * `revision`, `settings` and `inputs` (hashes of files by need). `made` tells by which version and adapter the node was made, or from
+ * which run it was linked.
  *
  * @ignore Its type is inferred.
  */

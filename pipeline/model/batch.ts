@@ -58,7 +58,7 @@ export function placeSequence(
 }
 
 /**
- * Checks the batch of a step. Throws an {@link InputError} where a token id is not below `vocabulary`, and a `RangeError` where
+ * Checks the batch of a step. Throws an {@link InputError} where a token id is not below `vocabulary`. Throws a `RangeError` where
  * there are not `sequences` sequences of `length` tokens, or a span leaves its row.
  */
 export function checkBatch(

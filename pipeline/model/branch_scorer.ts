@@ -47,8 +47,8 @@ export interface BranchScorer {
   /** Plans of passes that are kept. */
   readonly plans: number;
   /**
-   * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, both together have more than
-   * S + 1 tokens, or a token id is outside the vocabulary. `signal` ends it between two passes.
+   * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, or both together have more
+   * than S + 1 tokens. Also where a token id is outside the vocabulary. `signal` ends it between two passes.
    */
   score(texts: readonly Branching[], signal?: AbortSignal): Promise<ContinuationScore[][]>;
   /** Frees the device memory. */

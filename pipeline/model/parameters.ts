@@ -1,6 +1,6 @@
 /**
- * The weights of one model on the host (a map from Hugging Face names to f32 arrays), and the same weights of a
- * bank of models on the device, packed into a few large buffers.
+ * The weights of models. On the host, those of one model are a map from Hugging Face names to f32 arrays. On the
+ * device, those of a bank of models are packed into a few large buffers.
  */
 
 import { InputError } from "../../kernels/errors.ts";

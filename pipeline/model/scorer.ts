@@ -127,8 +127,8 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
 
   /**
    * Plans forward pass and loss, and where results of a row wait for their readback: `steps` values of it, its
-   * sum or one per token. In the latter case the host adds up in f32 in ascending order, as the device does in
-   * every variant of its kernels, to the same bits.
+   * sum or one per token. In the latter case the host adds up in f32 in ascending order. Every variant of the
+   * device's kernels does the same, to the same bits.
    */
   function plan(arena: Arena, steps: number, details?: TokenDetails) {
     const rowBytes = steps * models.length * 4 * (details ? 3 : 1);

@@ -41,7 +41,7 @@ const ENOUGH = 3.6;
 
 /**
  * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as the
- * expert, with as many heads and layers, like the paper's 1.3B next to its 335M (table 3). In a small expert
+ * expert, with as many heads and layers. So is the paper's 1.3B next to its 335M (table 3). In a small expert
  * the embedding is a large part, so that this makes less than 3.6 times its parameters; then the number of
  * layers is that which comes nearest to four times.
  */

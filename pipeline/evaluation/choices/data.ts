@@ -44,8 +44,8 @@ export async function hashData({ questions, examples }: DataFiles): Promise<Reco
 }
 
 /**
- * Reads the questions of a file. Throws an `InputError` with line or row where a question lacks a field, has
- * an empty choice, or names a right choice that it does not have; also where there is no question.
+ * Reads the questions of a file. Throws an `InputError` with line or row where a question lacks a field or has
+ * an empty choice. Also where it names a right choice that it does not have, and where there is no question.
  */
 export async function readQuestions(path: string, task: ChoiceTask): Promise<Question[]> {
   const questions: Question[] = [];

@@ -2,7 +2,7 @@
  * Asks a mixture the questions of a zero-shot task, next to dense models, the best expert in hindsight and a
  * random expert. All score the same tokens (SmallTalk LM, section 3.4 and figure 3). Models are leased one
  * after another. Each scores all questions, and computes the tokens of a context once for all its choices. Where several experts answer
- * together, the probability of a token is Σ_e w_e p_e, with the weights of the K experts that the routing prefix costs least.
+ * together, the probability of a token is Σ_e w_e p_e. The weights are those of the K experts that the routing prefix costs least.
  */
 
 import { InputError } from "../../../kernels/errors.ts";

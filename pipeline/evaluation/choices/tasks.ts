@@ -41,8 +41,8 @@ export function writeContext({ description, context }: Question, examples: reado
 export const METRICS = ["acc", "acc_norm", "perplexity"] as const;
 
 /**
- * What is measured: how often the likeliest choice is the right one (`acc`; without choices, how often every token of the answer is
- * the likeliest), how often it is the likeliest per character (`acc_norm`), and the perplexity of the right answer.
+ * What is measured. `acc`: how often the likeliest choice is the right one; without choices, how often every token of the answer is
+ * the likeliest. `acc_norm`: how often the right choice is the likeliest per character. `perplexity`: that of the right answer.
  */
 export type Metric = typeof METRICS[number];
 
