@@ -125,8 +125,8 @@ async function runTask(
 }
 
 /**
- * Has a process end when this one does, by `kill -9` too: a shell waits for a line that only this process can write, and where
- * it reads the end of the pipe instead it ends the other. Returns what calls the shell off.
+ * Has a process end when this one does, by `kill -9` too. A shell waits for a line that only this process can write. Where it reads the end
+ * of the pipe instead, it ends the other. Returns what calls the shell off.
  */
 function endWithThis(pid: number): () => Promise<unknown> {
   const args = ["-c", `trap "" INT TERM HUP; read -r _ || kill -TERM ${pid}`];

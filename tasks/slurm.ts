@@ -316,8 +316,8 @@ export function submitScript(
 
 /**
  * Submits the places that are missing and not queued, while no other process does so for this run; tells whom it waits for. Returns what
- * was queued before, and the submissions. Throws a `RunError` where another process still submits after a minute, or what is queued can
- * no longer wait for what is submitted, and the reason of `signal` where that ends the waiting.
+ * was queued before, and the submissions. Throws a `RunError` where another process still submits after a minute, or what is queued can no
+ * longer wait for what is submitted. Throws the reason of `signal` where that ends the waiting.
  */
 export async function submitJobs(
   run: string,

@@ -24,8 +24,8 @@ const COLUMNS = below(
 const INTERNAL = ["format", "variants"];
 
 /**
- * Lays out the status of a run: a row per stage (one row for models in the same state), what else could be
- * made, the settings that each was made with where they are no defaults, and what to run next.
+ * Lays out the status of a run: a row per stage (one row for models in the same state), what else could be made, and what to run next. Also
+ * the settings that each was made with where they are no defaults.
  */
 export function statusText(status: RunStatus): string {
   const { run, holders, parts, stages, unseen } = status;

@@ -41,9 +41,9 @@ import {
 } from "./flops.ts";
 
 /**
- * A figure of each training and prompt: training of one expert, and of all one after another; of routers, with its
- * scoring; scoring of the corpus (`sharding`); training of the dense model, of the larger one, of the Switch Transformer;
- * a prompt of S tokens, by all routers on its prefix and one expert on all of it, by the dense model and by the larger one.
+ * A figure of each training and prompt: training of one expert, and of all one after another; of routers, with its scoring; scoring of the
+ * corpus (`sharding`); training of the dense model, of the larger one, of the Switch Transformer. All routers read the prefix of a `prompt`
+ * of S tokens, and one expert reads all of it. The dense model and the larger one read it as well.
  */
 export type CostTimes = Record<
   | ("oneExpert" | "allExperts" | "routers" | "sharding" | "dense" | "equalCompute" | "switch")
@@ -89,9 +89,13 @@ export interface Cost {
   /** Bytes exchanged. */
   communication: Communication;
   /**
-   * Device memory, in bytes, each on a device of its own: training of one expert, of all routers side by side (and scoring
-   * with them, as `train-routers` does), of the dense model with E times the batch, of the Switch Transformer; generation of
-   * up to S tokens with one expert and with the Switch Transformer; all routers on the prefix of one prompt.
+   * Device memory, in bytes, each on a device of its own.
+   *
+   * - `expert`: training of one expert.
+   * - `routers`: training of all routers side by side, and scoring with them, as `train-routers` does.
+   * - `dense`, `switch`: training of the dense model with E times the batch, and of the Switch Transformer.
+   * - `inference`, `switchInference`: generation of up to S tokens with one expert, and with the Switch Transformer.
+   * - `routing`: all routers on the prefix of one prompt.
    */
   memory:
     & Record<"expert" | "routers" | "dense" | "switch", TrainingMemory>

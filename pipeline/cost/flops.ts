@@ -55,11 +55,14 @@ export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind
 }
 
 /**
- * What the FLOPs of a mixture depend on, with the paper's symbols: experts E, and routers (as many, or none where text is split without
- * models), with their shapes; tokens of a sequence S (`length`) and of the routing `prefix` M; training steps and batch B of an expert and
- * of a router, whose training sequences have `routerLength` tokens (M in this project, S as the paper counts); the `passes` that route a
- * sequence, fewer than routers in a tree; and the sequences that take so many passes
- * while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
+ * What the FLOPs of a mixture depend on, with the paper's symbols.
+ *
+ * - Experts E, and routers (as many, or none where text is split without models), with their shapes.
+ * - Tokens of a sequence S (`length`) and of the routing `prefix` M.
+ * - Training steps and batch B of an expert and of a router.
+ * - `routerLength`: tokens of a router's training sequences (M in this project, S as the paper counts).
+ * - `passes`: those that route a sequence, fewer than routers in a tree.
+ * - The sequences that take so many passes while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
  */
 export type MixtureShape =
   & Record<"expert" | "router", ModelConfig>
@@ -68,9 +71,10 @@ export type MixtureShape =
   & Record<"routerSteps" | "routerBatch" | "routerLength" | "roundsScored" | "corpusScored", number>;
 
 /**
- * FLOPs of a mixture: training of all `experts` and of all routers, scoring for the routers' rounds and for the experts' text, these three
- * together (`overhead`), and all of it (`total`); training of the `dense` model that sees as many tokens; one sequence through one expert,
- * which is what the dense model takes, and its prefix through all routers. What is split without models counts as free.
+ * FLOPs of a mixture: training of all `experts` and of all routers, and scoring for the routers' rounds and for the experts' text.
+ * `overhead` is all of these but the experts' training, and `total` is all of it. `dense` is training of the dense model that sees as many
+ * tokens. `inference` is one sequence through one expert, which is what the dense model takes. `inferenceOverhead` is its prefix through
+ * all routers. What is split without models counts as free.
  */
 export type MixtureFlops =
   & Record<"experts" | "trainRouters" | "shardForRouters" | "shardForExperts" | "overhead" | "total", number>

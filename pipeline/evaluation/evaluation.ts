@@ -9,8 +9,8 @@ import { count, finite, readJson, share } from "../run/schema.ts";
 import { BASELINES } from "./baselines.ts";
 
 /**
- * What answers for a sequence: the expert that its prefix chooses, any expert (the mean of their NLLs), the expert with the
- * lowest NLL of the whole sequence, or a baseline.
+ * What answers for a sequence. `mixture`: the expert that its prefix chooses. `random`: any expert, as the mean of their NLLs. `oracle`:
+ * the expert with the lowest NLL of the whole sequence. The others are baselines.
  *
  * @ignore
  */
@@ -41,8 +41,8 @@ const GAIN = v.object({ baseline: v.picklist(BASELINES), ...LOWER.entries });
 const atLeast1 = v.pipe(count, v.minValue(1));
 
 /**
- * Held-out sequences of one source: documents (one counts where its first sequence does), sequences, predicted tokens, perplexity
- * by way, and the share of its sequences that goes to each expert `[E]`.
+ * Held-out sequences of one source: documents (one counts where its first sequence does), sequences, predicted tokens, and perplexity by
+ * way. Also the share of its sequences that goes to each expert `[E]`.
  */
 const SOURCE = v.object({
   source: v.string(),
@@ -64,8 +64,8 @@ const SEGMENT = v.object({
 });
 
 /**
- * The mixture where a prefix of another length routes: perplexity of the whole sequences with its 95% bootstrap interval over
- * documents, the mixture so routed against every baseline, the share of the sequences that goes where M tokens send it.
+ * The mixture where a prefix of another length routes: perplexity of the whole sequences with its 95% bootstrap interval over documents.
+ * `gains` compare the mixture so routed with every baseline. `agreement` is the share of the sequences that goes where M tokens send it.
  */
 const PREFIX = v.object({
   ...{ prefix: atLeast1, ...PERPLEXITY, gains: v.optional(v.array(GAIN), []), agreement: share },
@@ -73,10 +73,10 @@ const PREFIX = v.object({
 
 const RELIABLE = { sequences: count, right: share, loss: v.nullable(finite) };
 /**
- * How well a margin, by which the routing prefix costs the chosen expert less than the second best, tells whether the choice is right:
- * sequences, the share of them whose expert is the best in hindsight, and how much higher the NLL of the others' whole sequences is on
- * average than their best expert's, in nats (null where all are right); for all, and for bins of about as many sequences each whose margins
- * lie within `from` and `to`.
+ * How well a margin tells whether the choice is right. The margin is by how much the routing prefix costs the chosen expert less than the
+ * second best. `right` is the share of the sequences whose expert is the best in hindsight. `loss` is how much higher, on average, the NLL
+ * of the other whole sequences is than that of their best expert, in nats. It is null where all are right. All of this is for all
+ * sequences, and for bins of about as many sequences each whose margins lie within `from` and `to`.
  */
 const RELIABILITY = v.object({
   ...RELIABLE,
@@ -99,8 +99,8 @@ const MIX = v.object({
 
 const POINT = { margin: v.nullable(finite), share, ...PERPLEXITY };
 /**
- * The mixture where sequences of a margin below some value go to a dense model: the share sent and the perplexity with its interval, for the
- * `chosen` margin where one was, and as a curve over margins from none sent to all (a margin of null sends all).
+ * The mixture where sequences of a margin below some value go to a dense model: the share sent, and the perplexity with its interval.
+ * `chosen` is for the margin that was chosen, where one was. `curve` is over margins from none sent to all (a margin of null sends all).
  */
 const FALLBACK = v.object({
   model: v.picklist(BASELINES),
@@ -109,8 +109,8 @@ const FALLBACK = v.object({
 });
 
 /**
- * The same experts where another partitioner chooses: its kind, and by prefix the perplexity, how much lower that of the run's own
- * partitioner is, and the share of the sequences that both send to the same expert.
+ * The same experts where another partitioner chooses, of this kind. By prefix: the perplexity, and how much lower that of the run's own
+ * partitioner is (`gain`). `agreement` is the share of the sequences that both send to the same expert.
  */
 const ROUTED_BY = v.object({
   kind: v.string(),
@@ -125,12 +125,17 @@ const SHAPE = v.object({
 const MODEL = { config: SHAPE, parameters: count };
 
 /**
- * Result of {@linkcode evaluate}, what `evaluation.json` holds: M, E, the widths of the levels of a tree, the experts that were there where others were not (only text
- * that goes to them counts), held-out documents, sequences and predicted tokens (all but the first of every sequence); draws and seed of
- * the bootstrap; every way's score and gains; by source in the order of their labels, by expert, by prefix (4, 8, 16, … S tokens, and M);
- * what margins tell; mixtures of several experts, with the routing temperature of their weights, a fallback, and the same experts chosen
- * by another partitioner, where they are asked for; shape and weights of an expert or baseline, of every expert that was adopted, and of
- * a router where a partitioner has some.
+ * Result of {@linkcode evaluate}, what `evaluation.json` holds.
+ *
+ * - M (`prefix`), E (`experts`), and the widths of the `levels` of a tree.
+ * - `trained`: the experts that were there where others were not. Only text that goes to them counts.
+ * - Held-out documents, sequences and predicted tokens (all but the first of every sequence).
+ * - Draws (`resamples`) and seed of the bootstrap, and every way's score and gains.
+ * - Figures by source in the order of their labels, by expert, and by prefix (4, 8, 16, … S tokens, and M).
+ * - `reliability`: what margins tell.
+ * - Where they are asked for: mixtures of several experts with the routing temperature of their weights, and a fallback.
+ * - Where that is asked for: the same experts chosen by another partitioner (`routedBy`).
+ * - Shape and weights of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.
  */
 export const EVALUATION = v.object({
   format: v.picklist([1, 2, EVALUATION_FORMAT]),

@@ -1,6 +1,6 @@
 /**
- * The folders of nodes while they come and go: a partial folder that one process fills, the rename by which it becomes the node's, scratch
- * folders of checkpoints, and the removal of files that nothing needs any more.
+ * The folders of nodes while they come and go: a partial folder that one process fills, and the rename by which it becomes the node's. Also
+ * scratch folders of checkpoints, and the removal of files that nothing needs any more.
  *
  * @module
  */
@@ -163,7 +163,7 @@ export async function linkOrCopy(from: string, to: string): Promise<void> {
 }
 
 /**
- * Links a node from the first of these runs that has made it under the same key, or copies it where the run is on another disk. Returns its
+ * Links a node from the first of these runs that has made it under the same key. Copies it where the run is on another disk. Returns its
  * manifest; null where none has. Every file is hashed first.
  */
 export async function linkNode(walk: Walk, node: Node, runs: readonly string[]): Promise<Manifest | null> {
@@ -266,7 +266,7 @@ export async function linkFile(run: string, place: string, target: string): Prom
 }
 
 /**
- * Writes pages of a run, by their file names, into the node of this name, with a link to each at the root of the run. A task writes them of
+ * Writes pages of a run, by their file names, into the node of this name. Puts a link to each at the root of the run. A task writes them of
  * what is there: the node needs none, its key is a hash of the pages, and the last writer's stay.
  */
 export async function writePages(run: string, name: string, pages: Record<string, string>): Promise<void> {

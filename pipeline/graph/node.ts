@@ -1,7 +1,7 @@
 /**
- * A run is a graph of folders. Each folder, a node, is made once and whole, and never changed; its manifest tells what it was made of.
- * A node's key is a hash of its settings and of the bytes that it needs, so a change that leaves bytes as they were stops there.
- * Skipping, resuming, parts and many machines need nothing else.
+ * A run is a graph of folders. Each folder, a node, is made once and whole, and never changed; its manifest tells what it was made of. A
+ * node's key is a hash of its settings and of the bytes that it needs. So a change that leaves bytes as they were stops there. Skipping,
+ * resuming, parts and many machines need nothing else.
  *
  * @module
  */
@@ -143,8 +143,8 @@ export function givenNode(name: string): Node {
 }
 
 /**
- * Makes nodes of a stage. Where something that settings name for them is not here, those of these names count as they lie in the run,
- * if what it was made of `isRecorded`.
+ * Makes nodes of a stage. Something that settings name for them may not be here. Then the nodes of these names count as they lie in the
+ * run, if what it was made of `isRecorded`.
  */
 export async function orGiven(
   stage: string,

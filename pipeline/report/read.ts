@@ -82,8 +82,8 @@ export function lacking(
 }
 
 /**
- * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
- * be what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
+ * Reads a run folder. Throws an `InputError` where the folder is none of a run. Also where a file in it, which the error names, cannot be
+ * what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
  */
 export async function readRun(run: string, { doing = "report on", names = true } = {}) {
   const refuse = (must: string, remedy: Text = say`name the folder that ${task("partition")} wrote`) =>
@@ -176,7 +176,9 @@ function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number): Parti
   };
 }
 
-/** Reports of every folder of nodes how many there are, their files and bytes that are still there, how long they took, and what they counted. */
+/**
+ * Sums up every folder of nodes: how many there are, their files and bytes that are still there, how long they took, and what they counted.
+ */
 async function summarizeFolders(
   run: string,
   nodes: ReadonlyMap<string, Manifest>,

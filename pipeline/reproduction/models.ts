@@ -35,7 +35,7 @@ export interface TrainingSite extends Omit<TrainOptions, "together"> {
   gpu: Gpu;
 }
 
-/** Opens a device for work on models of a configuration, says which it is, and warns of a processor where a GPU was to be expected. */
+/** Opens a device for work on models of a configuration, and says which it is. Warns of a processor where a GPU was to be expected. */
 export async function openDevice(
   { adapter, variants, requireGpu }: Pick<RunOptions, "adapter" | "variants" | "requireGpu">,
   configuration: Configuration,
@@ -87,8 +87,8 @@ export async function train(
 }
 
 /**
- * Trains a model of a run, or all its experts, for a share of the steps, and gives the loss of each on
- * held-out text in nats per token: infinite for all where a training diverges.
+ * Trains a model of a run, or all its experts, for a share of the steps. Gives the loss of each on held-out text in nats per token:
+ * infinite for all where a training diverges.
  */
 export async function trialLosses(
   model: Searched,

@@ -1,6 +1,6 @@
 /**
- * The notes of a folder of studies: what searches found (`rates.json`, `routers.json`), and what single runs came to, a small file each, so
- * that a study goes on where a run itself lies on another machine or is gone.
+ * The notes of a folder of studies: what searches found (`rates.json`, `routers.json`), and what single runs came to, a small file each. So
+ * a study goes on where a run itself lies on another machine or is gone.
  *
  * @module
  */
@@ -116,8 +116,8 @@ export class Notes {
   ) {}
 
   /**
-   * Finds the note of a run of the same settings, text and learning rates, with at least its models and its choices, and as this version
-   * would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
+   * Finds the note of a run of the same settings, text and learning rates, with at least its models and its choices. It must be as this
+   * version would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
    */
   async find(setup: Setup, rates: Known["rates"], keep = false): Promise<Outcome | undefined> {
     const known = this.grid.rates(setup, rates);

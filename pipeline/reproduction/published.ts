@@ -83,8 +83,8 @@ function judgedOnce(published: readonly Published[]): Judged[] {
 }
 
 /**
- * Writes what studies came to: how many claims do not hold, all claims in one table, those that do not hold first, studies that were not
- * run yet, and the pictures; `folder` is the way from the page to the results.
+ * Writes what studies came to: how many claims do not hold, and all claims in one table, those that do not hold first. Then come studies
+ * that were not run yet, and the pictures. `folder` is the way from the page to the results.
  */
 export function resultsText(published: readonly Published[], folder: string): string {
   const judged = judgedOnce(published);
@@ -209,10 +209,9 @@ export interface PublishedPage {
 }
 
 /**
- * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they
- * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
- * routers are put next to those that are there. Gives what it says. Throws an `InputError` where
- * there are no such results or they cannot be read, studies or seeds that are kept would be
+ * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they take the place of the results
+ * that are kept under that name. Notes of runs, learning rates and settings of routers are put next to those that are there. Gives what it
+ * says. Throws an `InputError` where there are no such results or they cannot be read. Also where studies or seeds that are kept would be
  * lost, or the page has no place for results. All is read before anything is written.
  */
 export async function publishResults(

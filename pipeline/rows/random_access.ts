@@ -75,8 +75,8 @@ interface Shard {
  * Opens shards: the metadata of their messages is read, their bodies are not. `checksums` holds for each path, as far as they are known,
  * what {@linkcode checksums} gives. What is in no batch is checked now, a batch when a row of it is first read.
  *
- * Throws an `InputError` that says where, where a file is no whole Arrow data or compressed, where files differ in the types
- * of columns or in what {@linkcode checkLineage} compares, and where a checksum is another one.
+ * Throws an `InputError`, which says where, if a file is no whole Arrow data or compressed, or if a checksum is another one. Also if files
+ * differ in the types of columns or in what {@linkcode checkLineage} compares.
  */
 export async function openRows(
   paths: readonly string[],
@@ -163,11 +163,11 @@ export class Rows implements Disposable {
   }
 
   /**
-   * Reads one column of the rows with these numbers into `target` `[rows, width]`, and returns it. Where `width` is less than the
-   * lists have, the first values of each are read. Rows that follow one another are read at once.
+   * Reads one column of the rows with these numbers into `target` `[rows, width]`, and returns it. Where `width` is less than the lists
+   * have, the first values of each are read. Rows that follow one another are read at once.
    *
-   * Throws an `InputError` that says where, where a file has no such column or one that cannot be read by row, where a checksum is
-   * another one, and where a value is impossible. Throws a `RangeError` where there is no row with a number.
+   * Throws an `InputError`, which says where, if a file has no such column or one that cannot be read by row. Also if a checksum is another
+   * one, or a value is impossible. Throws a `RangeError` where there is no row with a number.
    */
   fill<Target extends InstanceType<IntegerArray> | Float32Array>(
     name: Numeric,

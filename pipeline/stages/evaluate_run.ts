@@ -71,8 +71,9 @@ async function opened<Result>(
 /**
  * Evaluates the mixture of a run on its held-out sequences, next to the models of all text that are trained there, unless that is done.
  *
- * Throws an `InputError` where the run is not partitioned, an expert is not trained or was trained on another part, models differ in shape
- * or tokenizer, a file is damaged, nothing is held out, or what is asked for is impossible; what {@linkcode openRun} throws as well.
+ * Throws an `InputError` where the run is not partitioned, nothing is held out, a file is damaged, or what is asked for is impossible. Also
+ * where an expert is not trained or was trained on another part, or where models differ in shape or tokenizer. Throws what
+ * {@linkcode openRun} throws as well.
  */
 export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch = {}): Promise<Evaluation> {
   const { run, trained = false } = options;
@@ -151,8 +152,8 @@ export async function evaluateModels(
 const MOST_NAMED = 8;
 
 /**
- * Lists the models of a run that are trained. Throws an `InputError` where one was trained on another text than is there now, or where an
- * expert is not trained, unless `some` of them will do.
+ * Lists the models of a run that are trained. Throws an `InputError` where one was trained on another text than is there now. Also where an
+ * expert is not trained; with `some`, only where no expert is.
  */
 export async function modelsOfRun(
   run: string,
@@ -276,8 +277,8 @@ async function leftOut(run: string, { configuration, models }: EvaluationOf): Pr
 const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
 
 /**
- * Lists what makes the comparison uneven: experts that were trained differently, models that should have seen as many tokens as all experts
- * and did not, and models that should have cost as much compute and did not. What no manifest tells is not compared.
+ * Lists what makes the comparison uneven: experts that were trained differently, or by others. Also models that should have seen as many
+ * tokens as all experts, or have cost as much compute, and did not. What no manifest tells is not compared.
  */
 async function unequal(run: string, { configuration, models }: EvaluationOf): Promise<string[]> {
   const messages: string[] = [], adopted: string[] = [];

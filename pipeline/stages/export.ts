@@ -87,11 +87,11 @@ const EXPORT = "export";
 const CHUNK_BYTES = 2 ** 26; // of tokens that are read at once in random order
 
 /**
- * Exports the text of an expert's part, in random order and each sequence as a text of its own, or all text as whole documents in their
- * order; held-out text apart. Memory does not grow with the text.
+ * Exports the text of an expert's part, in random order and each sequence as a text of its own. Without an expert it exports all text, as
+ * whole documents in their order. Held-out text is kept apart. Memory does not grow with the text.
  *
- * Throws an `InputError` where the run has no such part or its text is not there as tokens, a file is damaged, or the folder holds files
- * of others; a `RunError` where the disk is full; the signal's reason where it ends the work.
+ * Throws an `InputError` where the run has no such part or its text is not there as tokens. Also where a file is damaged, or the folder
+ * holds files of others. Throws a `RunError` where the disk is full, and the signal's reason where it ends the work.
  */
 export async function exportTexts(
   { run, to, expert, output, as = "tokens", force }: ExportTextOptions,
@@ -193,8 +193,8 @@ async function* shuffled(
 }
 
 /**
- * Exports a trained expert as a Hugging Face folder whose `generation_config.json` samples as `generate` does, and whose output head is a
- * tensor of its own where `untie` says so. Throws as {@linkcode exportTexts} does, and where the expert is not trained.
+ * Exports a trained expert as a Hugging Face folder whose `generation_config.json` samples as `generate` does. With `untie` its output head
+ * is a tensor of its own. Throws as {@linkcode exportTexts} does, and where the expert is not trained.
  */
 export async function exportModel(
   { run, expert, output, untie = false, force }: ExportModelOptions,

@@ -36,8 +36,9 @@ const PLAN = v.object({
 });
 
 /**
- * How the jobs of a run were planned when they were last submitted: the parts of stages, the models to compare with, the processes that
- * train the routers together, what trainings get apart from the run, the zero-shot tasks that are asked, and what Slurm is asked for.
+ * How the jobs of a run were planned when they were last submitted: the parts of stages, and the models to compare with. Also the processes
+ * that train the routers together, and what trainings get apart from the run. Also the zero-shot tasks that are asked, and what Slurm is
+ * asked for.
  *
  * @ignore
  */
@@ -92,8 +93,8 @@ async function removeRevisions(run: string, configuration: Configuration, plan: 
 }
 
 /**
- * Waits until no other process submits or runs the jobs of a run, so that as many run at once as one of them was asked for. Throws a `RunError`
- * where that takes longer than `patience` milliseconds, and the reason of `signal` where that ends the waiting.
+ * Waits until no other process submits or runs the jobs of a run. Thus as many run at once as one of them was asked for. Throws a
+ * `RunError` where that takes longer than `patience` milliseconds, and the reason of `signal` where that ends the waiting.
  */
 export async function lockJobs(
   run: string,

@@ -37,9 +37,12 @@ const STAGE = "overlap", RESULT = "overlap/result", REVISION = 3;
 const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];
 
 /**
- * Counts of documents. Those for training, and of them those that equal an earlier one, others that are nearly so, and those of
- * both of which another expert has the earlier one. Those that are held out, and of them those that equal a training document or are nearly
- * so, and those that share a passage with one.
+ * Counts of documents.
+ *
+ * - `documents`: those for training. Of them `copies` equal an earlier one, and `near` are others that are nearly so.
+ * - `apart`: copies and near ones whose earlier document another expert has.
+ * - `heldOut`: those that are held out. Of them `twins` equal a training document or are nearly so.
+ * - `leaking`: those held out that share a passage with a training document.
  */
 const COUNTS = ["documents", "copies", "near", "apart", "heldOut", "twins", "leaking"] as const;
 type Count = typeof COUNTS[number];

@@ -16,11 +16,11 @@ import { type PartitionSummary, proofSummary, type StageRun, summarizeRun } from
 export type PartitionOptions = RunOptions;
 
 /**
- * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made again, so a run
+ * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made again. So a run
  * that was stopped at any moment goes on, to the same bytes.
  *
- * Throws an `InputError` for impossible settings and bad input, a `RunError` where there is no GPU, the disk is full or a loss is not
- * finite, and the signal's reason where it ends the run.
+ * Throws an `InputError` for impossible settings and bad input. Throws a `RunError` where there is no GPU, the disk is full or a loss is
+ * not finite. Throws the signal's reason where it ends the run.
  */
 export async function partition(options: PartitionOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
   const stages: StageRun[] = [];

@@ -14,8 +14,8 @@ import { conform, count, finite, share } from "../run/schema.ts";
 const ROUTING = v.object({ balance: finite, dropped: share });
 
 /**
- * What routing tokens among the experts of layers comes to, over all layers: `balance`, E · Σ f P, where f is the share of tokens sent
- * to an expert and P its mean probability (1 where all are equal, E where one gets all), and the share of tokens `dropped`, which no
+ * What routing tokens among the experts of layers comes to, over all layers. `balance` is E · Σ f P, where f is the share of tokens sent to
+ * an expert and P its mean probability. It is 1 where all are equal, and E where one gets all. `dropped` is the share of tokens that no
  * expert took.
  *
  * @ignore
@@ -38,11 +38,16 @@ export const TRAIN_RESULT = v.object({
 });
 
 /**
- * What training one model came to: folder of the checkpoint in the run folder, path of an expert of a tree, steps, sequences per step, real tokens trained on, the
- * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
- * held-out sequences (nats; null where there are none), learning rate at its peak, the steps at which training went on under
- * other values, what training cost next to the mixture's, and what routing came to in the last line of metrics (for models that differ
- * from experts in more than batch and steps, and for those with experts in their layers).
+ * What training one model came to.
+ *
+ * - `folder` of the checkpoint in the run folder, and `path` of an expert of a tree.
+ * - `steps`, sequences per step (`batch`), and real `tokens` trained on.
+ * - `loss`: the training loss of the last line of metrics (nats per predicted token; null before there is one).
+ * - `validationLoss`: mean NLL per predicted token of the held-out sequences (nats; null where there are none).
+ * - `rate`: learning rate at its peak.
+ * - `resumed`: the steps at which training went on under other values.
+ * - `cost`: what training cost next to the mixture's, for models that differ from experts in more than batch and steps.
+ * - `routing`: what routing came to in the last line of metrics, for models with experts in their layers.
  *
  * @ignore
  */

@@ -1,6 +1,6 @@
 /**
  * A tree of partitioners: the method applied to its own output. Each branch learns from the rows that the level above assigned to it,
- * scores these and assigns them, all in nodes of its own, so branches are made anywhere and in any order.
+ * scores these and assigns them. It does so in nodes of its own, so branches are made anywhere and in any order.
  *
  *     rounds/branch-02/03/router-01/     branches/branch-02/       the rounds and the routers of branch 2
  *     scores/branch-02/                  assignments/branch-02/    what its rows cost its experts, and where they go
@@ -28,7 +28,7 @@ import { openNeeded } from "./token_rows.ts";
 
 /**
  * Makes the nodes that divide the text, by the stages in whose place they come. In a tree the branches of a level need the assignment of
- * the level above, so all but the last level are scored and assigned among the learning.
+ * the level above. So all but the last level are scored and assigned among the learning.
  */
 export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
   const { levels, routers } = of.configuration, isLearned = routers === "", isTree = levels.length > 0;

@@ -48,9 +48,10 @@ export interface InputOptions {
 }
 
 /**
- * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, a folder for all files in it and
- * below that can be read, but for those of runs, "-" for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no files,
- * where a format is unknown, where a named file is a pipe, and where a path does not fit the pattern of sources.
+ * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, "-" for standard input. A folder
+ * stands for all files in it and below that can be read, but for those of runs. A path that comes twice is listed once. Throws an
+ * `InputError` where there are no files, where a format is unknown, and where a named file is a pipe. Also where a path does not fit the
+ * pattern of sources.
  */
 export async function listInputs(inputs: readonly string[], options: InputOptions = {}): Promise<Inputs> {
   const passed = new Map<string, number>();
@@ -178,9 +179,9 @@ export function inputFile(
 }
 
 /**
- * Gives the source that a path tells: the name of the folder that holds the file, or the text at `{source}`
- * in a pattern such as `{source}/*.txt`, which is compared with the end of the path. Throws an `InputError`
- * for a pattern without `{source}`, and where the path does not fit the pattern.
+ * Gives the source that a path tells: the name of the folder that holds the file. With a pattern such as `{source}/*.txt`, it is the text
+ * at `{source}`; the end of the path is compared with the pattern. Throws an `InputError` for a pattern without `{source}`, and where the
+ * path does not fit the pattern.
  */
 export function sourceOfPath(path: string, pattern: string): string {
   const whole = resolve(path);

@@ -29,8 +29,8 @@ const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 
 const INTERVAL = { value: finite, low: finite, high: finite };
 /**
- * A metric with its standard error and the ends of its 95% bootstrap interval, over questions (as the harness gives them, which
- * pools errors of sets where this takes the questions of all sets together) or over the documents that these are made of.
+ * A metric with its standard error and the ends of its 95% bootstrap interval, over questions or over the documents that these are made of.
+ * Over questions it is as the harness gives them. But the harness pools errors of sets where this takes the questions of all sets together.
  */
 const MEASURE = v.object({ ...INTERVAL, standardError: finite });
 const byMetric = <Schema extends v.GenericSchema>(schema: Schema) =>
@@ -46,11 +46,15 @@ const MIXED = v.object({
 });
 
 /**
- * What a task came to: questions that were asked, and how many its data hold; examples before each; routing, and its prefix M; E;
- * questions that lost tokens at the left; the accuracy of guessing (null without choices); draws and seed of the bootstrap; every
- * way's metrics, differences from every baseline, the share of the choices that each expert gets `[E]`, and the same for each set of
- * a task that has several; if experts answer together, the routing temperature of their weights, and their
- * differences.
+ * What a task came to.
+ *
+ * - Questions that were asked, how many its data hold (`published`), and examples before each (`fewShot`).
+ * - Routing, and its prefix M; E.
+ * - Questions that lost tokens at the left (`cut`), and the accuracy of guessing (`chance`, null without choices).
+ * - Draws (`resamples`) and seed of the bootstrap.
+ * - Every way's metrics, differences from every baseline, and the share of the choices that each expert gets `[E]`.
+ * - Metrics and differences for each set of a task that has several.
+ * - If experts answer together, the routing temperature of their weights, and their differences.
  */
 const ZERO_SHOT = v.object({
   format: v.literal(ZERO_SHOT_FORMAT),

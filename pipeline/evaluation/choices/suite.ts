@@ -1,12 +1,10 @@
 /**
- * Zero-shot tasks of our own, for small models: questions made of a run's held-out documents, which no model of it has seen. The
- * same documents make the same questions.
+ * Zero-shot tasks of our own, for small models: questions made of a run's held-out documents, which no model of it has seen. The same
+ * documents make the same questions. The choices after a passage:
  *
- * | task | the choices after a passage |
- * |---|---|
- * | last_word | a word that the passage has already had, and three that such passages elsewhere end with |
- * | shuffled_words | the sentence that follows, and three times its words in another order |
- * | next_sentence | the sentence that follows, and three from elsewhere: other documents of the same source where there are some |
+ * - `last_word`: a word that the passage has already had, and three that such passages elsewhere end with.
+ * - `shuffled_words`: the sentence that follows, and three times its words in another order.
+ * - `next_sentence`: the sentence that follows, and three from elsewhere: other documents of the same source where there are some.
  */
 
 import { indexOfText, randomBits } from "../../random.ts";
@@ -63,8 +61,8 @@ export async function* heldOutDocuments(
 }
 
 /**
- * A sentence, or a line, of a document and its source, with whole sentences before it, up to 240 characters, and the white space
- * between them.
+ * A sentence, or a line, of a document and its source. `context` is the whole sentences before it, up to 240 characters, and `delimiter`
+ * the white space between them.
  */
 export type Passage = Record<"source" | "context" | "delimiter" | "sentence", string> & { document: number };
 

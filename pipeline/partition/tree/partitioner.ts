@@ -55,7 +55,7 @@ async function levelsIn(folder: string): Promise<number[]> {
   );
 }
 
-/** A row of a prefix, at `prefix · rows + row`, that follows a path, and by how much that costs more than its cheapest one. */
+/** A row of a prefix, at `prefix · rows + row`, that follows a path. `cost` is by how much that costs more than its cheapest one. */
 interface Followed {
   at: number;
   path: readonly number[];
@@ -66,8 +66,8 @@ const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those
 
 /**
  * Makes a partitioner of those of all branches. A row follows the `beam` branches of each level whose paths cost least; the experts of
- * others cost NOT_FOLLOWED. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf); what the
- * cheapest followed path costs above the last level is taken off, so with a beam of 1 the costs are those of the last partitioner alone.
+ * others cost NOT_FOLLOWED. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf). What the
+ * cheapest followed path costs above the last level is taken off. So with a beam of 1 the costs are those of the last partitioner alone.
  */
 export function openTree(
   levels: readonly number[],

@@ -3,13 +3,14 @@
  * their licences, and which of their files make which source.
  *
  * The default corpus has six kinds: news, general, learned prose and fiction (the Brown corpus), speeches (State of the Union addresses)
- * and code (libraries that this project uses). The wide one has eleven clearly different ones: essays and fiction (the Brown corpus),
- * speeches, chapters of the King James Bible, compiler messages in eight languages, declarations of web interfaces, libraries in JavaScript,
- * modules of the standard library of Python, contracts in Solidity, libraries in C and C++, and the table of the characters of Unicode.
+ * and code (libraries that this project uses). The wide one has eleven clearly different ones. Its prose is essays and fiction (the Brown
+ * corpus), speeches, and chapters of the King James Bible. Its code is libraries in JavaScript, modules of the standard library of Python,
+ * contracts in Solidity, and libraries in C and C++. The others are compiler messages in eight languages, declarations of web interfaces,
+ * and the table of the characters of Unicode.
  *
- * A document of the wide corpus is a chapter, an article, or up to 6,000 characters of a file or a speech, cut between sentences or
- * declarations. Those below 500 characters are left out, and so are licences at the head of a file, tables of numbers,
- * generated variants, and documents of which more than half stands in others.
+ * A document of the wide corpus is a chapter, an article, or up to 6,000 characters of a file or a speech. Cuts lie between sentences or
+ * declarations. Left out are documents below 500 characters, licences at the head of a file, tables of numbers, and generated variants. So
+ * are documents of which more than half stands in others.
  *
  * @module
  */
