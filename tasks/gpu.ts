@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../kernels/mod.ts";
 import { listCards, type SystemPlaces } from "../pipeline/doctor/mod.ts";
 import { quoted } from "./wording.ts";
 
-/** Throws an `InputError` where a task sees other cards, or none of this number. It says how to start the task so that it sees this card alone. */
+/** Throws an `InputError` where a task sees other cards, or none of this number. It says how the task is started to see this card alone. */
 export async function checkOneCard(gpu: number, task: string, places?: SystemPlaces): Promise<void> {
   const all = await listCards(places);
   const nvidia = all.filter((card) => card.startsWith("/dev/nvidia"));

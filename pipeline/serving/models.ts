@@ -163,8 +163,8 @@ const TEXT = ["vocabulary", "context"] as const;
 
 /**
  * Throws an `InputError` with both values where a model's shape differs from another one's. With `textAlone` it compares only the
- * vocabulary and the length of the sequences that a model reads. One that another trainer made may be of any size, as long as it reads what the
- * other one reads.
+ * vocabulary and the length of the sequences that a model reads. One that another trainer made may be of any size, as long as it reads
+ * what the other one reads.
  */
 export function checkShape(
   { config, notes }: Pick<Checkpoint, "config" | "notes">,

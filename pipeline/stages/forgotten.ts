@@ -72,8 +72,8 @@ export interface Finding {
 }
 
 /**
- * Checks what a run has forgotten: that no table or shard has a row of such a document, and that its text stands in no other one. Also that every
- * folder was made of what is there now, so that none of before was put back. Throws an `InputError` where nothing was forgotten.
+ * Checks what a run has forgotten: that no table or shard has a row of such a document, and that its text stands in no other one. Also that
+ * every folder was made of what is there now, so that none of before was put back. Throws an `InputError` where nothing was forgotten.
  */
 export async function checkForgotten(run: string): Promise<Finding[]> {
   const derivation = await readDerivation(run);
