@@ -162,6 +162,19 @@ export async function linkOrCopy(from: string, to: string): Promise<void> {
   });
 }
 
+/** Links all files of a folder of a node into that of a node that is being made, or into `inside` it. */
+export async function linkFiles(
+  { folder, wrote }: Pick<Making, "folder" | "wrote">,
+  from: string,
+  files: Readonly<Record<string, FileNote>>,
+  inside = "",
+): Promise<void> {
+  for (const [file, note] of Object.entries(files)) {
+    await linkOrCopy(`${from}/${file}`, `${folder}/${inside}${file}`);
+    wrote(inside + file, note);
+  }
+}
+
 /**
  * Links a node from the first of these runs that has made it under the same key. Copies it where the run is on another disk. Returns its
  * manifest; null where none has. Every file is hashed first.

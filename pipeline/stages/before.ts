@@ -5,8 +5,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { linkOrCopy } from "../graph/folder.ts";
-import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
+import { linkFiles } from "../graph/folder.ts";
+import { type Manifest, readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { partNode, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { toBatch, toTable } from "../rows/arrow.ts";
@@ -14,7 +14,7 @@ import type { Columns } from "../rows/columns.ts";
 import type { Numeric, Rows } from "../rows/random_access.ts";
 import type { Block } from "../text/blocks.ts";
 import { beforeNode, DENSE, type Derivation, readDerivation } from "./derivation.ts";
-import { partIn } from "./parts.ts";
+import { isUnchanged } from "./lineage.ts";
 import { type Before, expertTarget } from "./targets.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
 import { ROWS, tokensNode } from "./tokenize.ts";
@@ -51,12 +51,9 @@ export function keptNode(stage: string, name: string, derivation: Derivation, wh
     settings: { kept: derivation.kept[where] },
     ...name === TOKENIZER ? { links: { [TOKENIZER_FILE]: TOKENIZER_FILE } } : {},
     revision: 1,
-    maker: oneByOne(stage, async ({ folder, wrote }) => {
+    maker: oneByOne(stage, async (making) => {
       const { path, manifest: { files, result } } = await nodeBefore(derivation, where);
-      for (const [file, note] of Object.entries(files)) {
-        await linkOrCopy(`${path}/${file}`, `${folder}/${file}`);
-        wrote(file, note);
-      }
+      await linkFiles(making, path, files);
       return result;
     }),
   };
@@ -75,10 +72,10 @@ export async function modelsBefore(
     const expert = Number(id), { name, node } = expertTarget(expert, { experts });
     if (replaced.some((own) => own.expert === expert)) continue;
     const now = await readManifest(`${run}/${partNode(expert, experts)}`);
-    const isSame = now && (tuned ? countTrain(now) === 0 : isNewExpert || hashFiles(now, "train-") === part);
     const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
-    if (isSame) kept.set(expert, keptNode(`train-${name}`, node, derivation, there));
-    else if (added.length > 0) {
+    if (now && isUnchanged(derivation, part, now)) {
+      kept.set(expert, keptNode(`train-${name}`, node, derivation, there));
+    } else if (added.length > 0) {
       before.set(name, { node: beforeNode(name), ...tuned ? AFRESH : { sequences, passes, replay } });
     }
   }
@@ -90,9 +87,6 @@ export async function modelsBefore(
 
 /** How a model goes on with text alone that is new. */
 const AFRESH = { sequences: 0, passes: 0, replay: 0 };
-
-/** Counts the training sequences of a part. */
-const countTrain = ({ name, ...manifest }: Manifest) => partIn(name, { name, ...manifest }).train.sequences;
 
 /** Numbers the rows of a block's side that stay: those of documents that are not forgotten. */
 export async function rowsLeft(

@@ -12,7 +12,6 @@ import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import type { Node } from "../graph/node.ts";
 import { PARTITIONER, partNode, TOKENIZER } from "../graph/places.ts";
 import { Walk } from "../graph/walk.ts";
-import { readArrow } from "../rows/arrow.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
@@ -26,7 +25,7 @@ import { assignmentNode } from "./branch_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "./assign_derived.ts";
 import { DENSE, type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
-import { documentRows } from "./document_table.ts";
+import { readDocumentRows } from "./document_table.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
@@ -36,7 +35,7 @@ import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
 import { partitionGraph } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
-import { checkOwn } from "./settings.ts";
+import { checkOwn, MODELS } from "./settings.ts";
 import { stageStates } from "./standing.ts";
 import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
@@ -112,15 +111,15 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
  * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainExperts} throw as well.
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
-  const { run, from, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
+  const { run, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
   const device = { check, workers, adapter, variants, requireGpu, gpu };
-  const { derivation, configuration, plan } = await prepare(options);
+  const { derivation, configuration, input, plan } = await prepare(options);
   await writeDerivation(run, derivation);
   const experts = configuration.experts + Number(derivation.isNewExpert);
   const own = derivation.tuned
     ? { ...configuration, ...ofPairs(options) }
     : derivation.relearned
-    ? { ...configuration, input: await filesLeft(from, configuration, derivation) }
+    ? { ...configuration, input }
     : { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
   if (!await readRunConfiguration(run)) await writeRunConfiguration(run, own);
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
@@ -136,9 +135,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const isToTrain = ({ state }: DerivedExpert) =>
     ["from the start", "goes on", "new", "tuned"].includes(state);
   const wanted = parts.filter((expert) => expert.state === "kept" || !noTrain && isToTrain(expert));
-  const ids = wanted.map(({ expert }) => expert).filter((expert) =>
-    expert in derivation.trained || !derivation.tuned
-  );
+  const ids = wanted.map(({ expert }) => expert);
   if (ids.length > 0) await trainExperts(ids, { run, ...device }, watch);
   const dense = derivation.tuned && !noTrain ? DENSE.filter((name) => name in derivation.kept) : [];
   for (const name of dense) {
@@ -222,9 +219,9 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
-  if (derivation.relearned) await filesLeft(from, configuration, derivation);
+  const input = derivation.relearned ? filesLeft(from, configuration, rows, forgotten) : configuration.input;
   const plan = await describePlan(run, { ...change, from }, derivation, { configuration, rows, forgotten });
-  return { derivation: before && isMade ? before : derivation, configuration, plan };
+  return { derivation: before && isMade ? before : derivation, configuration, input, plan };
 }
 
 /** Whether two derivations make the same change; the other run may have trained more meanwhile. */
@@ -337,10 +334,8 @@ async function trainedExperts(from: string, configuration: Configuration): Promi
 type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
 
 /** Lists the documents of a run with their experts. */
-async function listDocuments(from: string) {
-  const file = `${from}/${PART_INDEX}/${DOCUMENTS}`;
-  return (await Array.fromAsync(readArrow(file, file))).flatMap((batch) => documentRows(batch, PART_COLUMNS));
-}
+const listDocuments = (from: string) =>
+  Array.fromAsync(readDocumentRows(`${from}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS));
 
 /** Chooses the documents that are forgotten. Throws an `InputError` for a pattern, a source or an id that names none. */
 function choose(
@@ -372,14 +367,15 @@ function choose(
 }
 
 /** Lists the files of a run that stay, where everything is learned again. Throws an `InputError` where a file holds other documents as well. */
-async function filesLeft(
+function filesLeft(
   from: string,
   { input, tokenizer, routers }: Configuration,
-  { forgotten }: Derivation,
-): Promise<string[]> {
+  rows: readonly DocumentOfRun[],
+  forgotten: readonly DocumentOfRun[],
+): string[] {
   const gone = new Map<string, number>();
   for (const { path } of forgotten) gone.set(path, (gone.get(path) ?? 0) + 1);
-  const all = Map.groupBy(await listDocuments(from), ({ path }) => path);
+  const all = Map.groupBy(rows, ({ path }) => path);
   const named = tokenizer !== "" || routers !== "";
   const partly = [...gone].find(([path, count]) => all.get(path)!.length > count)?.[0];
   const fact = gone.size === 0
@@ -402,31 +398,27 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
 async function describePlan(
   run: string,
   { from, replace = [], add = [], newExpert = [], tune = [] }: Change & { from: string },
-  { trained, relearned }: Derivation,
+  { trained, parts, relearned }: Derivation,
   { configuration, rows, forgotten }:
     & { configuration: Configuration }
     & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
   const touched = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
-  const experts: DerivedExpert[] = await Promise.all(
-    Array.from({ length: configuration.experts }, async (_, expert) => {
-      const part = partNode(expert, configuration.experts);
-      const { train: { sequences } } = partIn(part, (await readManifest(`${from}/${part}`))!);
-      const isReplaced = replace.some((own) => own.expert === expert);
-      const state: DerivedExpert["state"] = isReplaced
-        ? "replaced"
-        : !trained[expert]
-        ? "not trained"
-        : relearned || touched.has(expert)
-        ? "from the start"
-        : tune.length > 0
-        ? "tuned"
-        : add.length > 0
-        ? "goes on"
-        : "kept";
-      return { expert, state, sequences: { before: sequences } };
-    }),
-  );
+  const experts = parts.map((before, expert): DerivedExpert => {
+    const isReplaced = replace.some((own) => own.expert === expert);
+    const state: DerivedExpert["state"] = isReplaced
+      ? "replaced"
+      : !trained[expert]
+      ? "not trained"
+      : relearned || touched.has(expert)
+      ? "from the start"
+      : tune.length > 0
+      ? "tuned"
+      : add.length > 0
+      ? "goes on"
+      : "kept";
+    return { expert, state, sequences: { before } };
+  });
   if (newExpert.length > 0) {
     experts.push({ expert: configuration.experts, state: "new", sequences: { before: 0 } });
   }
@@ -457,17 +449,8 @@ async function descendants(
   forgotten: readonly DocumentOfRun[],
   relearned: boolean,
 ): Promise<string[]> {
-  const there = [
-    "dense",
-    "dense-steps",
-    "dense-compute",
-    "switch",
-    "evaluation",
-    "zero-shot",
-    "report",
-    "export",
-    "overlap",
-  ];
+  const models = MODELS.filter((name) => name !== "experts");
+  const there = [...models, "evaluation", "zero-shot", "report", "export", "overlap"];
   const found = relearned ? [] : ["the tokenizer and the routers, which are kept"];
   for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
   const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));

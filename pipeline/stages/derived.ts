@@ -8,7 +8,6 @@
 
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
-import { readArrow } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, parseBlockId } from "../text/blocks.ts";
@@ -16,7 +15,7 @@ import { assignNodes } from "./assign.ts";
 import { derivedAssignment } from "./assign_derived.ts";
 import { keepRows, keptNode, nodeBefore } from "./before.ts";
 import { beforeNode, DENSE, type Derivation } from "./derivation.ts";
-import { documentBatch, documentRows } from "./document_table.ts";
+import { readDocumentRows } from "./document_table.ts";
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { LEARN } from "./learn.ts";
 import { namesNode } from "./names.ts";
@@ -28,13 +27,11 @@ import type { GraphOf } from "./stage.ts";
 import { STAGES, stagesAdded } from "./stages.ts";
 import { expertTarget } from "./targets.ts";
 import { lookAtText, type Text } from "./text.ts";
-import { writeRows } from "./token_rows.ts";
 import {
   addSource,
   byName,
   COLUMNS,
   DOCUMENTS,
-  ROWS,
   sequencesNode,
   type SourceCounts,
   TEST,
@@ -42,6 +39,7 @@ import {
   tokenizeNodes,
   tokensNode,
   TRAIN,
+  writeDocumentTable,
 } from "./tokenize.ts";
 
 /** Name of the stage that links models which training goes on from. */
@@ -73,7 +71,7 @@ export async function derivedNodes(
   text: Text,
 ): Promise<Node[]> {
   if (derivation.tuned) return await tunedNodes(configuration, derivation, text);
-  const { kept, trained, added, isNewExpert, partitioner } = derivation;
+  const { trained, added, isNewExpert, partitioner } = derivation;
   const blocks = text.blocks!, count = derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const of: GraphOf = {
@@ -109,7 +107,7 @@ export async function derivedNodes(
     }),
   ];
   for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
-  return nodes.filter(({ name }) => name !== TOKENIZER || TOKENIZER in kept);
+  return nodes;
 }
 
 /** Lists the nodes of a run whose models are tuned: its text are pairs alone, which go where their prompts are routed. */
@@ -170,15 +168,9 @@ function filteredTokens(block: Block, ids: ReadonlySet<bigint>, derivation: Deri
       const names = ["sequence", "document", "source", "tokens", "length"] as const;
       counts.push(await keepRows(making, derivation, making.node.name, file, names, { block, ids }));
     }
-    const table = `${path}/${DOCUMENTS}`, rows = [];
-    for await (const batch of readArrow(table, table)) rows.push(...documentRows(batch, COLUMNS));
+    const rows = await Array.fromAsync(readDocumentRows(`${path}/${DOCUMENTS}`, COLUMNS));
     const left = rows.filter(({ document }) => !ids.has(document));
-    const batches = function* () {
-      for (let at = 0; at < left.length; at += ROWS) {
-        yield documentBatch(TOKENIZE, COLUMNS, left.slice(at, at + ROWS));
-      }
-    };
-    await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
+    await writeDocumentTable(making, left);
     const sources = new Map<string, SourceCounts>();
     for (const { source, side, tokens } of left) addSource(sources, source, side, 1, tokens);
     const [trainSequences, testSequences] = counts;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { hashFiles, readManifest } from "../graph/manifest.ts";
+import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { partNode } from "../graph/places.ts";
 import { type Derivation, readDerivation } from "./derivation.ts";
 import { needConfiguration, partIn } from "./parts.ts";
@@ -60,11 +60,22 @@ export async function readLineageSteps(run: string, seen: readonly string[] = []
   return [step, ...await readLineageSteps(from, [...seen, real])];
 }
 
+/** Whether an expert stays as it was: trained on a part with training shards of the hash `before`, which is this one now. */
+export const isUnchanged = (
+  { isNewExpert, tuned, relearned }: Derivation,
+  before: string | undefined,
+  part: Manifest,
+): boolean =>
+  tuned
+    ? partIn(part.name, part).train.sequences === 0
+    : !relearned && (isNewExpert || hashFiles(part, "train-") === before);
+
 /** Reports what became of every expert, once the parts of the derived run are there. */
 export async function derivedExperts(
   run: string,
-  { trained, parts, added, isNewExpert, tuned, replaced, relearned }: Derivation,
+  derivation: Derivation,
 ): Promise<DerivedExpert[]> {
+  const { trained, parts, added, isNewExpert, tuned, replaced } = derivation;
   const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
   for (let expert = 0; expert < experts; expert++) {
     const name = partNode(expert, experts),
@@ -72,17 +83,16 @@ export async function derivedExperts(
       own = trained[expert];
     if (!part) return [];
     const now = partIn(name, part).train.sequences;
-    const isSame = !relearned && (isNewExpert || own?.part === hashFiles(part, "train-"));
     const state = replaced.some((one) => one.expert === expert)
       ? "replaced"
       : isNewExpert && expert === experts - 1 && Object.keys(trained).length > 0
       ? "new"
       : !own
       ? "not trained"
-      : tuned
-      ? now === 0 ? "kept" : "tuned"
-      : isSame
+      : isUnchanged(derivation, own.part, part)
       ? "kept"
+      : tuned
+      ? "tuned"
       : now === 0
       ? "no text left"
       : added.length > 0

@@ -8,7 +8,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { loadRouters, routerFolder, routersHash } from "../checkpoints/routers.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
-import { linkOrCopy } from "../graph/folder.ts";
+import { linkFiles } from "../graph/folder.ts";
 import { type Making, type Node, noteAll, oneByOne, type Work } from "../graph/node.ts";
 import { PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { openRouters } from "../partition/em/bank.ts";
@@ -89,11 +89,8 @@ async function addRouter(
       emit({ type: "progress", stage: LEARN, done: round, total: rounds, unit: "rounds" });
     }
     const { weights: [weights] } = await bank.state(), name = routerFolder(models.length);
-    for (const [file, note] of Object.entries(files)) {
-      if (!file.startsWith("router-")) continue;
-      await linkOrCopy(`${path}/${file}`, `${making.folder}/${file}`);
-      making.wrote(file, note);
-    }
+    const ofRouters = Object.entries(files).filter(([file]) => file.startsWith("router-"));
+    await linkFiles(making, path, Object.fromEntries(ofRouters));
     const tokenizer = `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`;
     const written = await saveModelFolder(`${making.folder}/${name}`, config, weights, {
       notes: { ...notes, eos: notes.eos! },

@@ -24,7 +24,7 @@ import { expandInputs } from "../text/inputs.ts";
 import { stagesAdded } from "./stages.ts";
 
 /** Folders of trained models. */
-const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
+export const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "branches", "partitioner"],

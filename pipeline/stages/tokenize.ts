@@ -139,6 +139,19 @@ export const COLUMNS = ["document", "piece", "place", "sha256", "source", "side"
 export const ROWS = 4096;
 const MOST_IDS = 2 ** 24; // of a block
 
+/** Writes the table of a block's documents. */
+export async function writeDocumentTable(
+  making: Making,
+  table: readonly Pick<DocumentRow, typeof COLUMNS[number]>[],
+): Promise<void> {
+  const batches = function* () {
+    for (let at = 0; at < table.length; at += ROWS) {
+      yield documentBatch(TOKENIZE, COLUMNS, table.slice(at, at + ROWS));
+    }
+  };
+  await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
+}
+
 async function tokenizeBlock(
   making: Making,
   { emit, signal }: Work,
@@ -177,12 +190,7 @@ async function tokenizeBlock(
     throw error;
   }
   const [trainSequences, testSequences] = await written;
-  const batches = function* () {
-    for (let at = 0; at < table.length; at += ROWS) {
-      yield documentBatch(TOKENIZE, COLUMNS, table.slice(at, at + ROWS));
-    }
-  };
-  await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
+  await writeDocumentTable(making, table);
   const { documents, emptyDocuments, tokens, droppedTails, sequences } = counts;
   if (Math.max(documents, sequences) >= MOST_IDS) {
     throw new InputError(

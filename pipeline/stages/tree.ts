@@ -10,7 +10,7 @@
  * @module
  */
 
-import { linkOrCopy } from "../graph/folder.ts";
+import { linkFiles } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { PARTITIONER } from "../graph/places.ts";
 import { readDescription, writeDescription } from "../partition/folder.ts";
@@ -61,10 +61,7 @@ function createPartitioner({ configuration: { experts, levels, prefix, rounds } 
     maker: oneByOne(LEARN, async ({ folder, path, manifest, wrote }) => {
       for (const branch of branches) {
         const node = partitionerNode(branch);
-        for (const [file, note] of Object.entries(manifest(node).files)) {
-          await linkOrCopy(`${path(node)}/${file}`, `${folder}/${branch.name}/${file}`);
-          wrote(`${branch.name}/${file}`, note);
-        }
+        await linkFiles({ folder, wrote }, path(node), manifest(node).files, `${branch.name}/`);
       }
       const results = branches.map((branch) => manifest(partitionerNode(branch)).result);
       const known = (await readDescription(`${folder}/root`))!;
