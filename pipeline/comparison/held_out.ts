@@ -5,8 +5,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { heldOutTokens, type RunRecord } from "../report/read.ts";
 import { shortHash } from "../run/files.ts";
 import { listNames } from "../settings/configuration.ts";
-import { findTextSeed, TEXT } from "../settings/text.ts";
-import { TOKENS } from "../settings/tokens.ts";
+import { findTextSeed, TEXT, TOKENS } from "../settings/text.ts";
 
 /** A run by its name next to the others, and what it holds. */
 export type NamedRun = { name: string; record: RunRecord };

@@ -5,12 +5,10 @@
  * @module
  */
 
-import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "./experts.ts";
 import { fillValues, integer, readSomeValues, section, type Values } from "./field.ts";
-import { PARTITIONER } from "./partitioner.ts";
-import { TEXT } from "./text.ts";
-import { TOKENS } from "./tokens.ts";
+import { ASSIGNMENT, PARTITIONER } from "./partitioner.ts";
+import { TEXT, TOKENS } from "./text.ts";
 
 /**
  * Describes every field of a configuration, by name.

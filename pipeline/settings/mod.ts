@@ -11,12 +11,11 @@ export {
   type Field,
   type Fields,
   fillValues,
+  nearest,
   parseValue,
   readSomeValues,
   type Values,
 } from "./field.ts";
 export * as field from "./field.ts";
-export { nearest } from "./nearest.ts";
 export { withLevels } from "./partitioner.ts";
-export { findPreset, PRESETS } from "./presets.ts";
-export { resolveConfiguration, type Sources } from "./resolution.ts";
+export { findPreset, PRESETS, resolveConfiguration, type Sources } from "./resolution.ts";

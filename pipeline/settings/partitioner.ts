@@ -1,5 +1,5 @@
 /**
- * The settings of the partitioner: how it learns to split text.
+ * The settings of the partitioner and of the assignment: how text is split, and how sequences are scored and given to experts.
  *
  * @module
  */
@@ -57,6 +57,28 @@ export const PARTITIONER = section("Routers", {
   routerBatch: integer({ default: 16, min: 1, max: 65_536, help: "sequences in a router's training batch" }),
   routerRate: number({ default: 4e-3, min: 0, max: 1, help: "learning rate of the routers after warm-up" }),
   routerWarmup: integer({ default: 50, min: 0, help: "steps over which the rate rises to its value" }),
+});
+
+/** Settings of scoring and assignment. */
+export const ASSIGNMENT = section("Assignment", {
+  scoreBatch: integer({ default: 0, min: 0, max: 65_536, help: "sequences scored at a time; 0 chooses" }),
+  method: text({
+    default: "balanced",
+    value: "balanced|optimal|argmax",
+    help:
+      "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, the default of the partitioners random and source",
+  }),
+  prices: path({
+    default: "",
+    value: "RUN",
+    help:
+      "run, or file, whose prices assign each block of text alone, so that new text changes no earlier assignment",
+  }),
+  chunk: integer({
+    default: 0,
+    min: 0,
+    help: "sequences assigned together [N], a multiple of the experts; 0 is about 65,536",
+  }),
 });
 
 const TREE = /^\d+(x\d+)+$/;

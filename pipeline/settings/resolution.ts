@@ -1,14 +1,32 @@
 /**
- * Resolves a configuration from all places that set some of its values.
+ * Resolves a configuration from all places that set some of its values: presets, a file, flags.
  *
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import paper1300 from "../../fixtures/presets/paper-1.3b.json" with { type: "json" };
+import paper335 from "../../fixtures/presets/paper-335m.json" with { type: "json" };
+import small from "../../fixtures/presets/small.json" with { type: "json" };
+import tiny from "../../fixtures/presets/tiny.json" with { type: "json" };
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { type Configuration, FIELDS } from "./configuration.ts";
-import { fillValues } from "./field.ts";
+import { fillValues, readSomeValues } from "./field.ts";
 import { countExperts, withLevels } from "./partitioner.ts";
-import { findPreset } from "./presets.ts";
+
+/** Holds the presets by name. */
+export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
+  tiny: readSomeValues(FIELDS, tiny),
+  small: readSomeValues(FIELDS, small),
+  "paper-335m": readSomeValues(FIELDS, paper335),
+  "paper-1.3b": readSomeValues(FIELDS, paper1300),
+};
+
+/** Gives the values of a preset; no values for no name. Throws an `InputError` for an unknown name. */
+export function findPreset(name?: string): Partial<Configuration> {
+  if (name === undefined) return {};
+  if (Object.hasOwn(PRESETS, name)) return PRESETS[name];
+  throw new InputError(`Cannot use preset "${name}" as it must be one of ${Object.keys(PRESETS).join(", ")}`);
+}
 
 /** Reports where a configuration's values come from; later ones win. */
 export interface Sources {
@@ -42,51 +60,48 @@ export function givenValues(
   return Object.assign({}, ...[findPreset(preset), file, flags].map(withLevels));
 }
 
-type Name = keyof Configuration;
-
-function checkTogether(configuration: Configuration): void {
-  const { prefix, sequenceLength, roundSequences, routerBatch, chunk, experts } = configuration;
-  const routerHead = configuration.routerHidden / configuration.routerHeads;
-  const expertHead = configuration.expertHidden / configuration.expertHeads;
-  const rules: [holds: boolean, what: string, name: Name, bound: string, other: Name][] = [
-    [prefix <= sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength"],
-    [isEven(routerHead), "build the routers", "routerHidden", EVEN, "routerHeads"],
-    [isEven(expertHead), "build the experts", "expertHidden", EVEN, "expertHeads"],
-    [roundSequences >= routerBatch, "train routers", "roundSequences", "at least", "routerBatch"],
-    [chunk % experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"],
-  ];
-  for (const [holds, what, name, bound, other] of rules) {
-    if (holds) continue;
-    const [one, two] = [setting(name), setting(other)];
-    const [value, limit] = [configuration[name], configuration[other]].map(String);
-    throw new InputError(
-      say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${value}, ${two} is ${limit}`,
-    );
-  }
-  checkLevels(configuration);
-  if (configuration.fixed && configuration.start === "random") {
-    const start = setting("start");
-    throw new InputError(say`Cannot keep first parts in every round as ${start} must be ctbm: it is random`, {
-      remedy: say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`,
-    });
-  }
-  const longest = Math.max(0, ...configuration.prefixLengths);
-  if (longest <= prefix) return;
-  const [lengths, most] = [setting("prefixLengths"), setting("prefix")];
-  throw new InputError(
-    say`Cannot mix ${lengths} as each must be at most ${most}: the longest is ${longest}, ${most} is ${prefix}`,
-  );
-}
-
-/** Throws an `InputError` for a tree that cannot be. */
-function checkLevels({ levels, experts, partitioner }: Configuration): void {
-  const product = countExperts(levels);
-  if (levels.length === 0 || product === experts && ["em", "ctbm"].includes(partitioner)) return;
-  const rule = product === experts
-    ? say`${setting("partitioner")} must be em or ctbm: it is ${partitioner}`
-    : say`its levels must multiply to ${setting("experts")}, ${experts}: they come to ${product}`;
-  throw new InputError(say`Cannot build a tree of ${levels.join("x")} experts as ${rule}`);
-}
-
 const EVEN = "an even multiple of";
-const isEven = (value: number): boolean => value % 2 === 0;
+
+/** Throws an `InputError` where values do not fit each other. */
+function checkTogether(c: Configuration): void {
+  const rule = (holds: boolean, what: string, one: keyof Configuration, bound: string, two: typeof one) => {
+    const [name, other, value, limit] = [setting(one), setting(two), String(c[one]), String(c[two])];
+    return [
+      holds,
+      say`${what} as ${name} must be ${bound} ${other}: ${name} is ${value}, ${other} is ${limit}`,
+    ];
+  };
+  const start = setting("start"), most = setting("prefix");
+  const product = countExperts(c.levels), longest = Math.max(0, ...c.prefixLengths);
+  const tree = `build a tree of ${c.levels.join("x")} experts`;
+  const rules = [
+    rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength"),
+    rule(c.routerHidden / c.routerHeads % 2 === 0, "build the routers", "routerHidden", EVEN, "routerHeads"),
+    rule(c.expertHidden / c.expertHeads % 2 === 0, "build the experts", "expertHidden", EVEN, "expertHeads"),
+    rule(c.roundSequences >= c.routerBatch, "train routers", "roundSequences", "at least", "routerBatch"),
+    rule(c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"),
+    [
+      c.levels.length === 0 || product === c.experts,
+      say`${tree} as its levels must multiply to ${
+        setting("experts")
+      }, ${c.experts}: they come to ${product}`,
+    ],
+    [
+      c.levels.length === 0 || ["em", "ctbm"].includes(c.partitioner),
+      say`${tree} as ${setting("partitioner")} must be em or ctbm: it is ${c.partitioner}`,
+    ],
+    [
+      !c.fixed || c.start !== "random",
+      say`keep first parts in every round as ${start} must be ctbm: it is random`,
+      say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`,
+    ],
+    [
+      longest <= c.prefix,
+      say`mix ${
+        setting("prefixLengths")
+      } as each must be at most ${most}: the longest is ${longest}, ${most} is ${c.prefix}`,
+    ],
+  ] as [holds: boolean, what: Text, remedy?: Text][];
+  const [, what, remedy] = rules.find(([holds]) => !holds) ?? [];
+  if (what !== undefined) throw new InputError(say`Cannot ${what}`, { remedy });
+}

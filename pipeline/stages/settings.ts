@@ -13,13 +13,11 @@ import { findAssignment } from "../partition/assignment/assignments.ts";
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, exists, listEntries, wholeName } from "../run/files.ts";
-import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, listNames } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
-import { PARTITIONER } from "../settings/partitioner.ts";
+import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
 import { givenValues, resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { TEXT } from "../settings/text.ts";
-import { TOKENS } from "../settings/tokens.ts";
+import { TEXT, TOKENS } from "../settings/text.ts";
 import { expandInputs } from "../text/inputs.ts";
 import { stagesAdded } from "./stages.ts";
 

@@ -6,10 +6,9 @@
 
 import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
-import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
-import { PARTITIONER } from "../settings/partitioner.ts";
+import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
 import { type Node, orGiven } from "../graph/node.ts";
 import type { GraphOf, Stage } from "./stage.ts";

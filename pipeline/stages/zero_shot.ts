@@ -27,7 +27,7 @@ import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
-import { nearestText } from "../settings/nearest.ts";
+import { nearestText } from "../settings/field.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { type EvaluationOf, gatherAsked, listBaselines } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";

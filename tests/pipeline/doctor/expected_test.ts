@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { wordText } from "../../../kernels/errors.ts";
 import { processorWarning, saturationWarning } from "../../../pipeline/doctor/expected.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { PRESETS } from "../../../pipeline/settings/presets.ts";
+import { PRESETS } from "../../../pipeline/settings/resolution.ts";
 
 const LAVAPIPE = { adapter: "llvmpipe (LLVM 19.1.7, 256 bits)", kind: "software" } as const;
 const H100 = { adapter: "NVIDIA H100", kind: "gpu" } as const;

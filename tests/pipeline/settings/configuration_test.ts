@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { ASSIGNMENT } from "../../../pipeline/settings/assignment.ts";
 import {
   checkSettings,
   defaultConfiguration,
@@ -9,9 +8,8 @@ import {
 } from "../../../pipeline/settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../../../pipeline/settings/experts.ts";
 import { checkValue, type Fields } from "../../../pipeline/settings/field.ts";
-import { PARTITIONER } from "../../../pipeline/settings/partitioner.ts";
-import { TEXT } from "../../../pipeline/settings/text.ts";
-import { TOKENS } from "../../../pipeline/settings/tokens.ts";
+import { ASSIGNMENT, PARTITIONER } from "../../../pipeline/settings/partitioner.ts";
+import { TEXT, TOKENS } from "../../../pipeline/settings/text.ts";
 
 Deno.test("FIELDS have names and flags of their own, a heading, and defaults that they take", () => {
   const fields = Object.entries<Fields[string]>(FIELDS);

@@ -10,6 +10,8 @@ import {
   integer,
   integers,
   kebabCase,
+  nearest,
+  nearestText,
   number,
   parseValue,
   path,
@@ -84,4 +86,27 @@ Deno.test("parseValue() reads numbers and lists, and leaves the rest to checkVal
   assertEquals(parseValue(TABLE.warm, "true"), true);
   assertThrows(() => checkValue(TABLE.rounds, parseValue(TABLE.rounds, "six")), InputError, 'it is "six"');
   assertThrows(() => checkValue(TABLE.rounds, parseValue(TABLE.rounds, " ")), InputError, 'it is " "');
+});
+
+Deno.test("nearest() finds the name with the fewest edits, the first of equals, and none where none is near", () => {
+  const names = ["output", "experts", "vocab-size", "prefix", "preset", "log"];
+  const cases: [string, string | undefined][] = [
+    ["expert", "experts"],
+    ["vocab-siez", "vocab-size"],
+    ["pre", "prefix"], // it begins so, as does preset
+    ["pr", undefined],
+    ["lag", "log"],
+    ["x", undefined],
+    ["l", undefined],
+    ["input", undefined], // three edits from output
+    ["config", undefined],
+    ["vocabulary", undefined],
+    ["vocab", "vocab-size"],
+  ];
+  for (const [word, name] of cases) assertEquals([word, nearest(word, names)], [word, name]);
+  assertEquals(nearest("pre", []), undefined);
+  assertEquals(
+    [nearestText("expert", names), nearestText("x", names)],
+    ['the nearest is "experts"', "none is like it"],
+  );
 });

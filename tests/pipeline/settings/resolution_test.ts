@@ -1,7 +1,11 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Configuration, FIELD_NAMES } from "../../../pipeline/settings/configuration.ts";
-import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import {
+  type Configuration,
+  defaultConfiguration,
+  FIELD_NAMES,
+} from "../../../pipeline/settings/configuration.ts";
+import { findPreset, PRESETS, resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 Deno.test("resolveConfiguration() lets flags win over the file, the file over the preset, the preset over the base", () => {
   const base = { experts: 2, rounds: 2, seed: 2, chunk: 0 };
@@ -36,4 +40,30 @@ Deno.test("resolveConfiguration() keeps the parts of a start in every round wher
     InputError,
     "as start must be ctbm: it is random; leave out fixed, or set start ctbm",
   );
+});
+
+Deno.test("PRESETS resolve, and tiny holds the defaults", () => {
+  for (const preset of Object.keys(PRESETS)) resolveConfiguration({ preset });
+  assertEquals(resolveConfiguration({ preset: "tiny" }), defaultConfiguration());
+});
+
+Deno.test("findPreset() gives none for no name, and refuses an unknown one", () => {
+  assertEquals(findPreset(), {});
+  for (const name of ["big", "toString"]) {
+    assertThrows(() => findPreset(name), InputError, "one of tiny, small, paper-335m, paper-1.3b");
+  }
+});
+
+Deno.test("PRESETS hold the paper's values", () => {
+  const paper = resolveConfiguration({ preset: "paper-1.3b" });
+  const { routerHidden, routerLayers, routerHeads, routerBatch, routerRate } = paper;
+  assertEquals([routerHidden, routerLayers, routerHeads, routerBatch, routerRate], [96, 12, 12, 32, 1e-4]);
+  assertEquals([paper.vocabularySize, paper.sequenceLength, paper.prefix], [32_000, 1024, 256]);
+  const { clip, beta1, beta2, epsilon, weightDecay } = paper;
+  assertEquals([clip, beta1, beta2, epsilon, weightDecay], [0.1, 0.9, 0.99, 1e-8, 0.1]);
+  const steps = paper.rounds * Math.floor(paper.roundSequences / paper.routerBatch);
+  assert(Math.abs(steps - 128_000) < 100, `${steps} steps`);
+  const { expertHidden, expertLayers, expertHeads, expertSteps } = paper;
+  assertEquals([expertHidden, expertLayers, expertHeads, expertSteps], [2048, 24, 16, 512_000]);
+  assertEquals(resolveConfiguration({ preset: "paper-335m" }).expertHidden, 1024);
 });

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { type Assignment, equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { ASSIGNMENTS, findAssignment } from "../../../../pipeline/partition/assignment/assignments.ts";
-import { ASSIGNMENT } from "../../../../pipeline/settings/assignment.ts";
+import { ASSIGNMENT } from "../../../../pipeline/settings/partitioner.ts";
 
 Deno.test("findAssignment() finds every way to assign by its name, and lists them where there is none", () => {
   for (const [name, assignment] of ASSIGNMENTS) {
