@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { ASSIGNMENTS, partition, PARTITIONERS, STAGES } from "../mod.ts";
-import type { ModelConfig } from "../pipeline/model/shape.ts";
+import { type ModelConfig, SUBLAYERS } from "../pipeline/model/shape.ts";
 import { readParts } from "../pipeline/stages/parts.ts";
-import { SUBLAYERS } from "../pipeline/model/sublayers/layer.ts";
 import { createTrainer } from "../pipeline/model/trainer.ts";
 import { gpu } from "./kernels/support.ts";
 import { anyBatch, anyWeights } from "./pipeline/model/support.ts";

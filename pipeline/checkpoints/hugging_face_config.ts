@@ -13,14 +13,13 @@ import {
   MLP_EXPANSION,
   type ModelConfig,
   ROTARY_BASE,
+  SUBLAYERS,
   validateModelConfig,
 } from "../model/shape.ts";
-import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import { exists, isFolder, isMissing, oneLine } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import { readVerified } from "../run/verified.ts";
-import { parseObject } from "./safetensors.ts";
-import type { SafetensorsDtype } from "./safetensors.ts";
+import { parseObject, type SafetensorsDtype } from "./safetensors.ts";
 
 /** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */
 export interface CheckpointNotes {

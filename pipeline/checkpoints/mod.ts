@@ -5,7 +5,6 @@
  */
 
 export type { Checkpoint, CheckpointNotes } from "./hugging_face_config.ts";
-export { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+export { loadCheckpoint, type ModelFolderOptions, saveCheckpoint, saveModelFolder } from "./checkpoint.ts";
 export { loadRouters, type Routers } from "./routers.ts";
-export { type ModelFolderOptions, saveModelFolder } from "./model_folder.ts";
 export { type SafetensorsDtype } from "./safetensors.ts";

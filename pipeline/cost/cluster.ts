@@ -6,8 +6,7 @@
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { type ModelConfig, modelShapes, parameterCount } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { tokenArray } from "../rows/columns.ts";

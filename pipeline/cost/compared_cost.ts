@@ -7,8 +7,7 @@
 
 import * as v from "valibot";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
-import { largerDenseShape } from "../model/shapes.ts";
+import { largerDenseShape, type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { count, finite } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";

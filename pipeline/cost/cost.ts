@@ -18,9 +18,8 @@ import {
   type TrainingMemory,
   trainingMemory,
 } from "./memory.ts";
-import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { type ModelConfig, parameterCount, switchShape } from "../model/shape.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
-import { switchShape } from "../model/shapes.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { canonical } from "../run/seal.ts";

@@ -5,8 +5,7 @@
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import type { ModelConfig } from "../model/shape.ts";
-import { chooseSublayers } from "../model/sublayers/layer.ts";
+import { chooseSublayers, type ModelConfig } from "../model/shape.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
 export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {

@@ -9,9 +9,8 @@ import { adamwScratch } from "../../kernels/adamw/adamw.ts";
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
-import type { ModelConfig } from "../model/shape.ts";
+import { chooseSublayers, type ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
-import { chooseSublayers } from "../model/sublayers/layer.ts";
 import {
   type ActivationOptions,
   createActivations,

@@ -7,12 +7,11 @@
 
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routerFolder } from "../checkpoints/routers.ts";
-import type { ModelConfig } from "../model/shape.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { trainingSteps } from "../training/steps.ts";
+import { trainingSteps } from "../training/schedule.ts";
 import type { MixtureShape } from "./flops.ts";
 
 /** Sequences of a tokenized corpus, for training and held out. */

@@ -7,7 +7,7 @@
 
 import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { modelShapes } from "../model/shape.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { PRESETS } from "../settings/resolution.ts";
 import { listCards } from "./system.ts";

@@ -14,8 +14,7 @@ import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
-import { type ModelConfig, parameterSpecs } from "./shape.ts";
-import { chooseSublayers, listSublayers } from "./sublayers/layer.ts";
+import { chooseSublayers, listSublayers, type ModelConfig, parameterSpecs } from "./shape.ts";
 import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**

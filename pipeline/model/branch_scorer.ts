@@ -12,7 +12,7 @@ import type { ModelConfig } from "./shape.ts";
 import { createBanks } from "./banks.ts";
 import { checkIds } from "./batch.ts";
 import type { Weights } from "./parameters.ts";
-import { keepRecent } from "./recent.ts";
+import { keepRecent } from "./passes.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /** A text and what may follow it. */

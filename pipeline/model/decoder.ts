@@ -15,7 +15,7 @@ import type { ModelConfig } from "./shape.ts";
 import { createBanks } from "./banks.ts";
 import { checkIds } from "./batch.ts";
 import type { Weights } from "./parameters.ts";
-import { keepRecent } from "./recent.ts";
+import { keepRecent } from "./passes.ts";
 import { planForward, planLogits } from "./transformer.ts";
 
 /** Tokens with which a sequence goes on. */

@@ -19,6 +19,7 @@ export {
   type ModelConfig,
   parameterCount,
   type ParameterSpec,
+  SUBLAYERS,
   type SwitchConfig,
   validateModelConfig,
 } from "./shape.ts";
@@ -30,7 +31,6 @@ export {
   type TrainerOptions,
   type TrainerState,
 } from "./trainer.ts";
-export { SUBLAYERS } from "./sublayers/layer.ts";
 export { mlp } from "./sublayers/mlp.ts";
 export {
   type BackwardPass,

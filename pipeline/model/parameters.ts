@@ -8,8 +8,7 @@ import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
-import { countValues, type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
-import { listSublayers } from "./sublayers/layer.ts";
+import { countValues, listSublayers, type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
 import type { Parameter } from "./sublayers/sublayer.ts";
 
 /** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */

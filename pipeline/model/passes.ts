@@ -1,4 +1,4 @@
-/** How many sequences run through a model at once, and between two readbacks. */
+/** How many sequences run through a model at once and between two readbacks, and the plans of passes that are kept. */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { type ModelConfig, parameterCount } from "./shape.ts";
@@ -30,4 +30,40 @@ export function rowsPerRead(
 ): number {
   const products = parameterCount(config) * models * length;
   return Math.max(1, Math.min(ROWS_PER_READ[kind], Math.floor(PRODUCTS_PER_READ / products)));
+}
+
+/**
+ * Makes what depends on some sizes, which takes milliseconds: plans of passes, scorers. Makes each value when it is first asked for.
+ * Of more than `most` those that were used last are kept; `drop` frees another one.
+ */
+export function keepRecent<Sizes extends number[], Value>(
+  make: (...sizes: Sizes) => Value,
+  most = Infinity,
+  drop: (value: Value) => void = () => {},
+) {
+  const kept = new Map<string, Value>(); // the one that was used last stands last
+  return {
+    /** Values that are kept. */
+    get count(): number {
+      return kept.size;
+    },
+    /** Gives the value of these sizes. */
+    of(...sizes: Sizes): Value {
+      const key = sizes.join();
+      if (!kept.has(key) && kept.size >= most) {
+        const [[oldest, value]] = kept;
+        kept.delete(oldest);
+        drop(value);
+      }
+      const value = kept.has(key) ? kept.get(key)! : make(...sizes);
+      kept.delete(key);
+      kept.set(key, value);
+      return value;
+    },
+    /** Frees all. */
+    clear(): void {
+      kept.forEach(drop);
+      kept.clear();
+    },
+  };
 }

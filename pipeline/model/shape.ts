@@ -1,12 +1,17 @@
 /**
- * The shape of a model: a decoder-only transformer (SmallTalk LM, arXiv 2410.03529). Its embedding is also
- * its output head, except in models that others trained, which may have a head of their own.
+ * The shape of a model: a decoder-only transformer (SmallTalk LM, arXiv 2410.03529), the sublayers that its
+ * layers are made of, and its tensors. Its embedding is also its output head, except in models that others
+ * trained, which may have a head of their own.
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import { countValues, type ModelConfig, type ParameterSpec } from "./config.ts";
-import { chooseSublayers, listSublayers } from "./sublayers/layer.ts";
+import { attention } from "./sublayers/attention.ts";
+import { mlp } from "./sublayers/mlp.ts";
 import { normParameters } from "./sublayers/parts.ts";
+import type { Sublayer } from "./sublayers/sublayer.ts";
+import { switchMlp } from "./sublayers/switch.ts";
 
 export {
   countValues,
@@ -18,6 +23,36 @@ export {
 export { ROTARY_BASE } from "./sublayers/attention.ts";
 export { MLP_EXPANSION } from "./sublayers/mlp.ts";
 export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";
+
+/** Every sublayer by its name. */
+export const SUBLAYERS: Map<string, Sublayer> = new Map(
+  [attention, mlp, switchMlp].map((own) => [own.name, own]),
+);
+
+const DEFAULT = [attention.name, mlp.name];
+
+/**
+ * Lists the sublayers of each layer. Throws an `InputError` where a name is unknown; `what` names the model
+ * in the message.
+ */
+export function chooseSublayers({ sublayers = DEFAULT }: ModelConfig, what = "a model"): readonly Sublayer[] {
+  return sublayers.map((name) => {
+    const sublayer = SUBLAYERS.get(name);
+    if (sublayer) return sublayer;
+    const known = [...SUBLAYERS.keys()].join(", ");
+    throw new InputError(`Cannot build ${what} as its sublayers must be some of ${known}: one is "${name}"`);
+  });
+}
+
+/**
+ * Lists the sublayers of all layers in the order of the forward pass, each with the scope of the names of
+ * its weights.
+ */
+export function listSublayers(config: ModelConfig): { sublayer: Sublayer; layer: number; scope: string }[] {
+  return Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) =>
+    chooseSublayers(config).map((sublayer) => ({ sublayer, layer, scope: `gpt_neox.layers.${layer}` }))
+  );
+}
 
 /** Sizes beyond which a shape is a mistake. */
 const MOST = { vocabulary: 2 ** 24, hidden: 2 ** 20, layers: 4096, heads: 2 ** 16, context: 2 ** 24 };
@@ -71,4 +106,59 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
 /** Counts the weights of a model, biases and LayerNorm parameters among them. */
 export function parameterCount(config: ModelConfig): number {
   return parameterSpecs(config).reduce((sum, spec) => sum + countValues(spec), 0);
+}
+
+/**
+ * Gives the shapes of routers and experts. The vocabulary is as large as the settings say; that of the
+ * tokenizer may be smaller.
+ */
+export function modelShapes(configuration: Configuration): { router: ModelConfig; expert: ModelConfig } {
+  const { routerHidden, routerLayers, routerHeads, expertHidden, expertLayers, expertHeads } = configuration;
+  const common = { vocabulary: configuration.vocabularySize, context: configuration.sequenceLength };
+  return {
+    router: { ...common, hidden: routerHidden, layers: routerLayers, heads: routerHeads },
+    expert: { ...common, hidden: expertHidden, layers: expertLayers, heads: expertHeads },
+  };
+}
+
+/** Gives the shape of the Switch Transformer: that of an expert, with experts of its own in every layer. */
+export function switchShape(configuration: Configuration): ModelConfig {
+  return {
+    ...modelShapes(configuration).expert,
+    sublayers: [attention.name, switchMlp.name],
+    switch: {
+      experts: configuration.switchExperts || configuration.experts,
+      capacity: configuration.switchCapacity,
+      balance: configuration.switchBalance,
+    },
+  };
+}
+
+/**
+ * About how many times the parameters of an expert the larger dense model has; the paper's has 3.8 times as
+ * many.
+ */
+const TIMES = 4;
+/** From so many times on, the larger dense model keeps the number of layers of an expert. */
+const ENOUGH = 3.6;
+
+/**
+ * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as the
+ * expert, with as many heads and layers. So is the paper's 1.3B next to its 335M (table 3). In a small expert
+ * the embedding is a large part, so that this makes less than 3.6 times its parameters; then the number of
+ * layers is that which comes nearest to four times.
+ */
+export function largerDenseShape(configuration: Configuration): ModelConfig {
+  const { expert } = modelShapes(configuration);
+  const wide = {
+    ...expert,
+    hidden: configuration.denseHidden || 2 * expert.hidden,
+    heads: configuration.denseHeads || expert.heads,
+  };
+  if (configuration.denseLayers > 0) return { ...wide, layers: configuration.denseLayers };
+  const ratio = (layers: number) => parameterCount({ ...wide, layers }) / parameterCount(expert);
+  if (ratio(expert.layers) >= ENOUGH) return wide;
+  const perLayer = ratio(2) - ratio(1);
+  const more = Math.round((TIMES - ratio(expert.layers)) / perLayer);
+  return { ...wide, layers: expert.layers + Math.max(0, more) };
 }

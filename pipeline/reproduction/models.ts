@@ -10,7 +10,7 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
 import { processorWarning } from "../doctor/expected.ts";
 import { listOwners } from "../graph/lock.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { modelShapes } from "../model/shape.ts";
 import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../stages/models.ts";
 import type { RunOptions, RunWatch } from "../stages/run.ts";

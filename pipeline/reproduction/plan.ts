@@ -16,7 +16,7 @@ import {
   PLAIN_DEVICE,
 } from "../cost/cost.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { modelShapes } from "../model/shapes.ts";
+import { modelShapes } from "../model/shape.ts";
 import { NAMES } from "../graph/places.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import type { Sources } from "../settings/resolution.ts";

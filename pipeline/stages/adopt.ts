@@ -6,9 +6,8 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
-import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { listScratches } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Making, type Node, noteAll, oneByOne } from "../graph/node.ts";

@@ -7,8 +7,7 @@
 
 import { basename, relative, resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
-import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
 import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";

@@ -7,7 +7,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { loadRouters, routerFolder, routersHash } from "../checkpoints/routers.ts";
-import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
 import { type Making, type Node, noteAll, oneByOne, type Work } from "../graph/node.ts";
 import { PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";

@@ -11,7 +11,7 @@ import { expertPath, type Experts } from "../partition/tree/branches.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
-import { trainingSteps } from "../training/steps.ts";
+import { trainingSteps } from "../training/schedule.ts";
 
 /** What a model learns from, in numbers. */
 export interface TrainingText {
@@ -118,7 +118,7 @@ export function goingOn(target: Target, before: Before): Target {
   };
 }
 
-const shapes = () => import("../model/shapes.ts"); // with all kernels, which nobody needs to list models
+const shapes = () => import("../model/shape.ts"); // with all kernels, which nobody needs to list models
 
 /** Completes a model that has the shape of an expert, unless another is given, and E times its batch (`wide`) or steps (`long`). */
 function target(

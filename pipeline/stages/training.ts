@@ -18,7 +18,7 @@ import {
   type TaskReference,
   type Text,
 } from "../../kernels/errors.ts";
-import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { comparedCost, type TrainingCost } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";

@@ -7,17 +7,18 @@
 import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { Columns } from "../rows/columns.ts";
 import { checkBatch, emptyBatch, type HostBatch, partOfBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
-import { startPace } from "./pace.ts";
 import {
   createTrainer,
   freshState,
   joinStates,
   sliceState,
   type StepResult,
+  STEPS_PER_READ,
   type Trainer,
   type TrainerOptions,
   type TrainerState,
@@ -178,6 +179,32 @@ async function takeSteps(
     let state: Promise<TrainerState> | undefined; // of all models, which is read once
     await each((training) => training.save(step, () => state ??= trainer.state()));
   }
+}
+
+/** Most steps between two reads, by kind of adapter. */
+const MOST_STEPS: Record<AdapterKind, number> = { software: 8, gpu: STEPS_PER_READ };
+const MOST_MS = 400; // an interruption has an effect only at a read
+
+/**
+ * Begins to count steps, and decides how often their results are read back: a read waits for all steps that the device
+ * still works on, and costs as much as a small step. Results are read after the first step, and then after as many as take a moment: at
+ * most 8, or 64 on a GPU.
+ */
+export function startPace(now = performance.now.bind(performance), kind: AdapterKind = "software") {
+  let [steps, every, since] = [0, 1, now()];
+  return {
+    /** Counts a step, and reports whether to read now. */
+    step() {
+      if (steps++ === 0) since = now();
+      return steps >= every;
+    },
+    /** Notes that all steps so far are done. */
+    looked() {
+      const fitting = Math.floor(MOST_MS * steps / (now() - since));
+      if (steps > 0) every = Math.max(1, Math.min(MOST_STEPS[kind], fitting));
+      steps = 0;
+    },
+  };
 }
 
 const average = (values: readonly number[]): number =>

@@ -6,8 +6,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
-import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
-import { chooseSublayers } from "../model/sublayers/layer.ts";
+import { chooseSublayers, EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /**

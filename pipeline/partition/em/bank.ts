@@ -17,8 +17,7 @@ import { createTrainer, type Trainer, type TrainerState } from "../../model/trai
 import { permutation, randomBits } from "../../random.ts";
 import type { Columns } from "../../rows/columns.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { LossNotFiniteError } from "../../training/loop.ts";
-import { startPace } from "../../training/pace.ts";
+import { LossNotFiniteError, startPace } from "../../training/loop.ts";
 import { constantRate } from "../../training/schedule.ts";
 
 /** Settings of routers. Empty `prefixLengths` stand for M alone. */

@@ -9,8 +9,7 @@
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/routers.ts";
-import { rowsPerPass } from "../../model/passes.ts";
-import { keepRecent } from "../../model/recent.ts";
+import { keepRecent, rowsPerPass } from "../../model/passes.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
 import { readDescription } from "../folder.ts";

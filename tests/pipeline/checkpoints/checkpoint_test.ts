@@ -1,17 +1,18 @@
 import { inFolder } from "../../tasks/support.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint, saveModelFolder } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import { CONFIG, NOTES, WEIGHTS, writeConfig, writeTensors } from "./support.ts";
 
 Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for bit", async () => {
   await inFolder(async (folder) => {
-    const hash = await saveCheckpoint(`${folder}/deep/model`, CONFIG, WEIGHTS, NOTES);
+    const records = await saveCheckpoint(`${folder}/deep/model`, CONFIG, WEIGHTS, NOTES);
+    const hash = records["model.safetensors"].sha256;
     const loaded = await loadCheckpoint(`${folder}/deep/model`);
     assertEquals(loaded, { config: CONFIG, weights: WEIGHTS, notes: NOTES, sha256: hash, dtype: "F32" });
     assertEquals(hash, sha256(await Deno.readFile(`${folder}/deep/model/model.safetensors`)));
-    assertEquals(await saveCheckpoint(`${folder}/again`, CONFIG, WEIGHTS, NOTES), hash);
+    assertEquals(await saveCheckpoint(`${folder}/again`, CONFIG, WEIGHTS, NOTES), records);
     const files = [...Deno.readDirSync(`${folder}/deep/model`)].map(({ name }) => name).sort();
     assertEquals(files, ["config.json", "model.safetensors"]);
   });
@@ -136,3 +137,22 @@ Deno.test("loadCheckpoint() reports which folder to name, or which file of a mod
     }
   });
 });
+
+Deno.test("saveModelFolder() takes a tokenizer or the path of its file, to the same folder", () =>
+  inFolder(async (folder) => {
+    const model = { type: "BPE", vocab: { a: 0, b: 1, c: 2, "</s>": NOTES.eos }, merges: [] };
+    const json = JSON.stringify({ added_tokens: [], model });
+    await Deno.writeTextFile(`${folder}/tokenizer.json`, json);
+    const save = (name: string, tokenizer: string | { json: string }, eos = NOTES.eos) =>
+      saveModelFolder(`${folder}/${name}`, CONFIG, WEIGHTS, { notes: { ...NOTES, eos }, tokenizer });
+    const records = await save("a", `${folder}/tokenizer.json`);
+    assertEquals(await save("b", { json }), records);
+    assertEquals(await Deno.readTextFile(`${folder}/b/tokenizer.json`), json);
+    const settings = JSON.parse(await Deno.readTextFile(`${folder}/b/tokenizer_config.json`));
+    assertEquals([settings.eos_token, settings.model_max_length], ["</s>", CONFIG.context]);
+    await assertRejects(
+      () => save("c", { json }, 4),
+      InputError,
+      "end-of-document token: it has no token of id 4",
+    );
+  }));

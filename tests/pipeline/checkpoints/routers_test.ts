@@ -61,7 +61,8 @@ Deno.test("loadRouters() refuses missing folders, gaps and routers that differ",
 async function saveRouters(folder: string, models: Weights[]) {
   const hashes: string[] = [];
   for (const [i, weights] of models.entries()) {
-    hashes.push(await saveCheckpoint(`${folder}/${routerFolder(i)}`, CONFIG, weights, NOTES));
+    const records = await saveCheckpoint(`${folder}/${routerFolder(i)}`, CONFIG, weights, NOTES);
+    hashes.push(records["model.safetensors"].sha256);
   }
   return hashes;
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { writeManifest } from "../../../pipeline/graph/mod.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { checkShape, modelSource, runSource } from "../../../pipeline/serving/models.ts";
@@ -28,7 +28,7 @@ Deno.test("modelSource() takes the tokenizer of the folder, or of the run that i
 /** Trains expert 0 as far as a run shows it: other weights, and a manifest that verifies its files. */
 async function trainAnew(run: string, seed: string): Promise<string> {
   const folder = `${run}/experts/expert-00`;
-  const files = await writeCheckpoint(folder, EXPERT, anyWeights(EXPERT, seed), { prefix: seed.length });
+  const files = await saveCheckpoint(folder, EXPERT, anyWeights(EXPERT, seed), { prefix: seed.length });
   await writeManifest(folder, {
     ...{ key: seed, name: "experts/expert-00", revision: 1, settings: {}, inputs: {}, result: {}, files },
   });

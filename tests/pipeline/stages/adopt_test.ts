@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { saveModelFolder } from "../../../pipeline/checkpoints/model_folder.ts";
+import { loadCheckpoint, saveModelFolder } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { type ModelConfig, parameterCount } from "../../../pipeline/model/shape.ts";
 import { adoptExpert } from "../../../pipeline/stages/adopt.ts";

@@ -9,7 +9,7 @@ import {
 import { InputError } from "../../../kernels/errors.ts";
 import { computeCost, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
-import { modelShapes } from "../../../pipeline/model/shapes.ts";
+import { modelShapes } from "../../../pipeline/model/shape.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { partition, planExperts, planPartition, type RunOptions } from "../../../pipeline/stages/mod.ts";

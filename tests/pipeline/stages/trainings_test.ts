@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
 import { readManifest } from "../../../pipeline/graph/manifest.ts";
-import { modelShapes } from "../../../pipeline/model/shapes.ts";
+import { modelShapes } from "../../../pipeline/model/shape.ts";
 import { trainExpert, trainModels } from "../../../pipeline/stages/models.ts";
 import { denseTarget } from "../../../pipeline/stages/targets.ts";
 import { openTrainings } from "../../../pipeline/stages/trainings.ts";

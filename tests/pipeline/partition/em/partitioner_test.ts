@@ -33,7 +33,8 @@ async function scored(rows: ReturnType<typeof listBranchRows>, prefixes: number[
 async function writeRouters(folder: string): Promise<string[]> {
   const hashes: string[] = [];
   for (const [i, model] of routers.models.entries()) {
-    hashes.push(await saveCheckpoint(`${folder}/router-0${i}`, ROUTER, model, routers.notes));
+    const records = await saveCheckpoint(`${folder}/router-0${i}`, ROUTER, model, routers.notes);
+    hashes.push(records["model.safetensors"].sha256);
   }
   return hashes;
 }

@@ -4,8 +4,14 @@ import { forwardFlops } from "../../../../pipeline/cost/flops.ts";
 import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memory.ts";
 import { createDecoder } from "../../../../pipeline/model/decoder.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
-import { type ModelConfig, parameterCount, parameterSpecs } from "../../../../pipeline/model/shape.ts";
-import { chooseSublayers, listSublayers, SUBLAYERS } from "../../../../pipeline/model/sublayers/layer.ts";
+import {
+  chooseSublayers,
+  listSublayers,
+  type ModelConfig,
+  parameterCount,
+  parameterSpecs,
+  SUBLAYERS,
+} from "../../../../pipeline/model/shape.ts";
 import { mlp } from "../../../../pipeline/model/sublayers/mlp.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { BRANCHES, logitsReference, sequenceNll } from "../reference.ts";
