@@ -4,11 +4,87 @@
  *   deno task doctor --json > machine.json
  */
 import { RunError } from "../kernels/mod.ts";
-import { examine } from "../pipeline/doctor/mod.ts";
+import { type AdapterDiagnosis, type Diagnosis, examine, variantsText } from "../pipeline/doctor/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { doctorText } from "./doctor_text.ts";
+import { bytes, count, peakText, table } from "./layout.ts";
 import { DEVICE } from "./options.ts";
+
+/** A row: a name, which stands once for several, and what there is of it. */
+type Row = [name: string, text: string];
+
+/** Writes a diagnosis as text; `quick` says that its figures of speed mean nothing. */
+export function doctorText(
+  { system, adapter, refusal, others = [], problems }: Diagnosis,
+  quick = false,
+): string {
+  const { cards, nvidia, mesa, loader, drivers, environment, container } = system;
+  const versions = [nvidia && `NVIDIA ${nvidia}`, mesa && `Mesa ${mesa}`].filter(Boolean);
+  const rows: Row[] = [
+    ["cards", cards.join(", ") || "none visible"],
+    ["loader", loader ?? "none (libvulkan.so.1)"],
+    ...drivers.map(({ path, library, api, problem }): Row => [
+      "driver file",
+      `${path}: ${problem ? `broken, ${problem}` : `${library}${api ? `, Vulkan ${api}` : ""}`}`,
+    ]),
+    ["driver version", versions.join(", ") || "unknown"],
+    ...Object.entries(environment).map((pair): Row => ["environment", pair.join("=")]),
+    ...container ? [["container", container] as Row] : [],
+    ...others.map(({ by, adapter }): Row => ["alone", `${by}: ${adapter ?? "no adapter"}`]),
+    ...adapter ? adapterRows(adapter, quick) : [["adapter", `none: ${refusal}`] as Row],
+  ];
+  const once = rows.map(([name, text], i) => [name === rows[i - 1]?.[0] ? "" : name, text]);
+  const found = problems.map(({ severity, what, remedy }) => `${severity}: ${what}\n  ${remedy}`);
+  return [table(null, once), "", ...found.length > 0 ? found : ["nothing is wrong"]].join("\n");
+}
+
+function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
+  const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, kept } = adapter;
+  const [loss, gradients] = (["loss", "gradients"] as const)
+    .map((name) => Math.max(...golden.map((trial) => trial[name])).toExponential(1));
+  const wrong = golden.filter(({ right }) => !right);
+  const trials = `${golden.length} of ${golden.length} trials`;
+  const all = memory.allocatable < memory.asked ? "" : ", all that was asked for";
+  return [
+    ["adapter", `${name}, ${kind === "software" ? "on the processor" : "a GPU"}`],
+    ["adapter", `backend ${backend}, driver ${driver}`],
+    ["features", features.join(", ")],
+    ["features", `subgroups of 8: ${offers.subgroupsOf8 ? "yes" : "no"}`],
+    ["limits", `largest buffer ${bytes(limits.maxBufferSize)}`],
+    ["limits", `largest binding ${bytes(limits.maxStorageBufferBindingSize)}`],
+    ["limits", `workgroup memory ${bytes(limits.maxComputeWorkgroupStorageSize)}`],
+    ["limits", `invocations of a workgroup ${count(limits.maxComputeInvocationsPerWorkgroup)}`],
+    ["limits", `buffers of a kernel ${count(limits.maxStorageBuffersPerShaderStage)}`],
+    ...forms.map(({ kernel, form, why }): Row => ["variants", `${kernel}=${form}: ${why}`]),
+    ["memory", `${bytes(memory.allocatable)} of buffers at once${all}`],
+    [
+      "golden values",
+      wrong.length > 0
+        ? `wrong in ${wrong.length} of ${golden.length} trials`
+        : `right in ${trials}, all variants; relative errors of losses up to ${loss}, of gradients up to ${gradients}`,
+    ],
+    ...wrong.map(({ variants, dtype, model, ...errors }): Row => {
+      const [loss, norm, gradients] = (["loss", "norm", "gradients"] as const)
+        .map((name) => errors[name].toExponential(1));
+      const off = `losses off by ${loss}, norms by ${norm}, gradients by ${gradients}`;
+      return ["golden values", `${variantsText(variants)} in ${dtype}, ${model}: ${off}`];
+    }),
+    ...quick ? [["speed", "not measured"] as Row] : speedRows(adapter),
+    ["kept in", kept ?? "no file"],
+  ];
+}
+
+/** Writes how fast an adapter is. */
+function speedRows({ roof: peak, step }: AdapterDiagnosis): Row[] {
+  const { batch, context, hidden, layers, vocabulary } = step.model;
+  const model = `H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context}`;
+  const half = peak.gflopsF16 ? `${count(peak.gflopsF16)} in f16, ` : "";
+  const speed = `${count(step.tokensPerSecond)} tokens/s, ${count(step.gflops)} GFLOP/s`;
+  return [
+    ["peak", `${count(peak.gflops)} GFLOP/s in f32, ${half}${count(peak.gbytes)} GB/s copying`],
+    ["training", `${speed}, ${peakText(step.utilisation)} (${model})`],
+  ];
+}
 
 export const TASK = await defineTask({
   name: "doctor",

@@ -3,14 +3,90 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
+import { InputError } from "../kernels/mod.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
-import type { Change } from "../pipeline/serving/mod.ts";
+import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
 import { SAMPLING } from "../pipeline/serving/sampling.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { forOutput } from "./layout.ts";
+import { counted, forOutput, percent } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
-import { changeLine, lines, readPrompt, routeLine } from "./prompt.ts";
+
+/** Reports which expert or experts continue the prompt, and how sure the choice is. */
+export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
+  if (expert === null) return `model ${model}`;
+  const name = `${nameExperts(answering)} of ${experts}`;
+  if (route === null) return `${name}: as asked`;
+  if (route.runnerUp === null) return `${name}: the only one`;
+  const { prefixTokens, cost } = route;
+  if (prefixTokens === 1 && cost === undefined) return `${name}: one token alone is no evidence`;
+  const read = counted(prefixTokens, "prefix tokens");
+  return `${name}: ${sureness(route, answering)} over ${read}`;
+}
+
+/** Reports which experts continue the text from here, after how many new tokens, and how sure the choice is. */
+export function changeLine({ tokens, answering, route }: Change): string {
+  const after = `after ${counted(tokens, "new tokens")}`;
+  const read = `the last ${counted(route.prefixTokens, "tokens")}`;
+  return `${nameExperts(answering)} ${after}: ${sureness(route, answering)} over ${read}`;
+}
+
+function nameExperts(answering: readonly Answering[]): string {
+  const shares = answering.map(({ expert, weight }) => `${expert} (${percent(weight)})`);
+  return answering.length === 1 ? `expert ${answering[0].expert}` : `experts ${shares.join(" and ")}`;
+}
+
+function sureness(route: Route, answering: readonly Answering[]): string {
+  const { expert, margin, runnerUp, marginPerToken, scores, cost } = route;
+  const isOne = answering.length === 1;
+  if (cost === undefined) {
+    const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${
+      marginPerToken.toFixed(2)
+    } per token)`;
+    return isOne ? ahead : `expert ${expert} is ${ahead}`;
+  }
+  const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
+  const reported = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
+  return isOne ? reported : `expert ${expert} has the ${reported}`;
+}
+
+/** Reads the prompt from standard input, without its last line break. */
+export async function readPrompt(): Promise<string> {
+  if (Deno.stdin.isTerminal()) {
+    throw new InputError("Cannot continue a prompt as there must be one: there is none", {
+      remedy: "set --prompt, or send it to standard input",
+    });
+  }
+  const bytes = await new Response(Deno.stdin.readable).bytes();
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, "");
+  } catch {
+    throw new InputError("Cannot continue a prompt as standard input must be UTF-8: it is not");
+  }
+}
+
+/** Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break, also where an error ends it. */
+export async function* lines(
+  text: AsyncIterable<string>,
+  shown = (piece: string) => piece,
+): AsyncGenerator<Uint8Array> {
+  const encoder = new TextEncoder();
+  let some = false;
+  let held = ""; // a carriage return, until it is known whether a line feed follows
+  try {
+    for await (const piece of text) {
+      some = true;
+      const whole = held + piece;
+      held = whole.endsWith("\r") ? "\r" : "";
+      yield encoder.encode(shown(whole.slice(0, whole.length - held.length)));
+    }
+    if (held !== "") yield encoder.encode(shown(held));
+  } catch (error) {
+    if (some) yield encoder.encode(`${shown(held)}\n`);
+    throw error;
+  }
+  yield encoder.encode("\n");
+}
 
 const { flag, integer, path, section, text, texts } = field;
 

@@ -3,12 +3,63 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
+import { fileURLToPath } from "node:url";
+import { ExplainedError, InputError, say, setting } from "../kernels/mod.ts";
+import type { Answered } from "../pipeline/serving/mod.ts";
 import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addresses.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
+import { describe, explained, type Known } from "./errors.ts";
 import { DEVICE, take } from "./options.ts";
-import { answerLine, errorLine } from "./serve_log.ts";
-import { checkUpstreams } from "./upstream_permission.ts";
+import type { Log } from "./progress.ts";
+import { quoted } from "./wording.ts";
+
+/** Words a request that was answered. */
+export function answerLine(answered: Answered, log: Log): string {
+  const time = new Date().toISOString();
+  if (log === "json") return JSON.stringify({ time, ...answered });
+  const { request, status, milliseconds, notes } = answered;
+  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`).join("");
+  return `${time} ${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
+}
+
+/** Words an error: one line where it explains itself, as tasks tell it; a bug has its stack. */
+export async function errorLine(error: unknown, log: Log, known: Known = {}): Promise<string> {
+  const time = new Date().toISOString();
+  const text = explained(error) instanceof ExplainedError
+    ? await describe(error, known)
+    : `bug: ${Deno.inspect(error)}`;
+  return log === "json"
+    ? JSON.stringify({ time, type: "error", message: text.replace(/^error: /, "") })
+    : `${time} ${text}`;
+}
+
+/**
+ * Throws an `InputError` where this process may not reach an upstream: it gives the command that starts the same server with that
+ * permission, as a shell takes it where the task was called. `args` are the arguments of the task.
+ */
+export async function checkUpstreams(
+  upstreams: ReadonlyMap<number, string>,
+  args: readonly string[] = Deno.args,
+): Promise<void> {
+  const hosts = new Set([...upstreams.values()].map((url) => new URL(url).host));
+  const states = await Promise.all([...hosts].map((host) => Deno.permissions.query({ name: "net", host })));
+  const refused = [...hosts].filter((_, i) => states[i].state !== "granted");
+  if (refused.length === 0) return;
+  const { tasks, permissions } = JSON.parse(
+    await Deno.readTextFile(new URL("../deno.json", import.meta.url)),
+  );
+  const net = `--allow-net=${[...permissions.server.net, ...refused]}`; // replaces what the set permits
+  const isElsewhere = ![undefined, Deno.cwd()].includes(Deno.env.get("INIT_CWD"));
+  const file = isElsewhere ? fileURLToPath(new URL("serve.ts", import.meta.url)) : "tasks/serve.ts";
+  const start = tasks.serve.command.replace("tasks/serve.ts", () => [net, file].map(quoted).join(" "));
+  throw new InputError(
+    say`Cannot forward to ${refused.join(" and ")} as a task may reach this machine alone, and ${
+      setting("upstream")
+    } names another`,
+    { remedy: `run ${[start, ...args.map(quoted)].join(" ")}` },
+  );
+}
 
 const { custom, integer, integers, number, path, section, text } = field;
 const MOST = 2_147_483; // seconds: timers count milliseconds in 31 bits

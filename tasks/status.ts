@@ -3,13 +3,142 @@
  *
  *   deno task status --run runs/a
  */
+import { task, type TaskReference } from "../kernels/mod.ts";
+import { type Owner, processText } from "../pipeline/graph/lock.ts";
+import { withPath } from "../pipeline/partition/tree/branches.ts";
+import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
+import { changesText } from "../pipeline/stages/documents.ts";
 import { readJobPlan } from "../pipeline/stages/job_plan.ts";
-import { isToRun, readStatus } from "../pipeline/stages/status.ts";
-import { field } from "../pipeline/settings/mod.ts";
+import {
+  isToRun,
+  nextTask,
+  readStatus,
+  type RunStatus,
+  type StageStatus,
+} from "../pipeline/stages/status.ts";
 import { defineTask } from "./command.ts";
+import { below, bytes, lines, ranges, table } from "./layout.ts";
 import { take } from "./options.ts";
-import { statusText } from "./status_text.ts";
 import { worded, words } from "./wording.ts";
+
+/** Longest list of models that is printed whole. */
+const MOST_NAMES = 40;
+
+const COLUMNS = below(
+  "files, size: what the stage has made; note: why it is not up to date, or which process works on it",
+);
+
+/** What settings hold that only this project's own code reads. */
+const INTERNAL = ["format", "variants"];
+
+/**
+ * Lays out the status of a run: a row per stage (one row for models in the same state), what else could be made, and what to run next. Also
+ * the settings that each was made with where they are no defaults.
+ */
+export function statusText(status: RunStatus): string {
+  const { run, holders, parts, stages, unseen } = status;
+  const changes = changesText(status.text);
+  const groups = grouped(stages);
+  const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
+  const more = new Set(
+    groups.filter((group) => !isWanted(group)).map(([, { command }]) => requestText(command)),
+  );
+  const rows = groups.filter(isWanted).map(([name, { state, because, holders }, { files, bytes: size }]) => [
+    ...[name, state, ...files > 0 ? [String(files), bytes(size)] : ["", ""]],
+    holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
+  ]);
+  const alike = Map.groupBy(
+    groups,
+    ([, { command, settings = {} }]) => `${command.task}  ${settingsText(settings)}`,
+  );
+  const settings = [...alike.values()].flatMap(([[name, { settings = {} }], ...more]) => {
+    const text = settingsText(settings);
+    return text === "" ? [] : [`  ${name}${more.length > 0 ? ` and ${more.length} more` : ""}  ${text}`];
+  });
+  const blocks = [
+    lines(
+      `run  ${run}${holders.map((owner) => `, in which ${by(owner)} works`).join("")}`,
+      parts.length > 0 &&
+        `only parts lie here, without the run that they come from: of experts ${parts.join(", ")}`,
+      changes && `text  ${changes}`,
+      unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
+    ),
+    lines(table("stage | state | files | size | note", rows), "", COLUMNS),
+    more.size > 0 && `on request: ${[...more].join(", ")}`,
+    settings.length > 0 && lines("settings that are not defaults", settings),
+    nextText(status),
+  ];
+  return blocks.filter(Boolean).join("\n\n");
+}
+
+/** Names a task that makes what nobody has asked for, with the flag that tells it from others. */
+function requestText({ task: name, with: { match } }: TaskReference): string {
+  return words(task(name, { match })).replace(/^deno task /, "");
+}
+
+/** Reports what to run next. */
+function nextText({ run, parts, stages }: RunStatus): string {
+  const next = nextTask(stages);
+  if (next !== undefined) return `next: ${words(next)}`;
+  if (stages.some(({ state }) => state === "being made")) {
+    return "next: nothing, once what is being made is there";
+  }
+  return parts.length > 0
+    ? "nothing is missing here: go on in the whole run"
+    : `nothing is missing: ${words(task("report", { run }))} shows it on one page`;
+}
+
+const by = (owner: Owner): string => `${processText(owner)} (task ${owner.task}, since ${owner.since})`;
+
+/** Stages that stand alike: their name, the first of them, and what all of them made. */
+type Group = [name: string, first: StageStatus, outputs: { files: number; bytes: number }];
+
+/**
+ * Joins models in the same state into one row, with the first of their names and their number: of a tree the experts of each branch of the
+ * root, whatever else sets them apart.
+ */
+function grouped(stages: readonly StageStatus[]): Group[] {
+  const groups = Map.groupBy(
+    stages,
+    ({ path, command, state, because, settings, holders }) =>
+      path
+        ? `${path.split(".")[0]} ${state}`
+        : JSON.stringify([command.task, command.with.match, state, because, settings, holders]),
+  );
+  return Array.from(groups.values(), (alike) => {
+    const [first, last] = [alike[0], alike.at(-1)!];
+    const all = ranges(alike.map(({ stage }) => stage));
+    const names = all.length <= MOST_NAMES ? all : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
+    const sum = (of: "files" | "bytes") => alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
+    const sizes = { files: sum("files"), bytes: sum("bytes") };
+    const where = first.path && `${first.path} … ${last.path}`;
+    return [
+      alike.length === 1 ? withPath(names, first.path) : `${names} (${where ?? alike.length})`,
+      first,
+      sizes,
+    ];
+  });
+}
+
+/** Writes settings that are no defaults: as flags where they are some, and as names otherwise. */
+function settingsText(settings: Record<string, unknown>): string {
+  const fields: Fields = FIELDS;
+  return Object.entries(settings)
+    .filter(([name, value]) => {
+      const isDefault = JSON.stringify(fields[name]?.default) === JSON.stringify(value);
+      return !INTERNAL.includes(name) && !isDefault && valueText(value) !== "";
+    })
+    .map(([name, value]) => `${fields[name]?.flag ?? field.kebabCase(name)} ${valueText(value)}`)
+    .join(", ");
+}
+
+/** Writes a value without the marks of JSON. */
+function valueText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(valueText).join(" ");
+  if (typeof value !== "object" || value === null) return String(value ?? "");
+  const parts = Object.entries(value).map(([name, part]) => `${field.kebabCase(name)} ${valueText(part)}`);
+  return `(${parts.join(", ")})`;
+}
 
 export const TASK = await defineTask({
   name: "status",

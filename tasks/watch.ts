@@ -3,14 +3,161 @@
  *
  *   deno task watch --run runs/a
  */
+import { setTimeout } from "node:timers/promises";
 import { InputError, say, setting } from "../kernels/mod.ts";
+import { duration } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
+import { count, PEAK_TOO_LOW, percent, ranges, table } from "./layout.ts";
 import { take } from "./options.ts";
-import { openScreen, pause } from "./screen.ts";
 import { isTrained } from "./slurm_view.ts";
-import { newLines, terminalRoom, watchText } from "./watch_text.ts";
+
+/** Room for a table, in columns and lines. Default: as much as it takes. */
+export type Room = Partial<Record<"width" | "height", number>>;
+
+/** Gives the room of the terminal. */
+export function terminalRoom(): Required<Room> {
+  const { columns, rows } = Deno.consoleSize();
+  return { width: columns, height: rows };
+}
+
+/** If more trainings than this are done or wait, they share one row. */
+const MOST_ROWS = 16;
+/** Lines of the table that are not trainings: name, head, summary, and blank lines. */
+const AROUND = 7;
+const RANK = ["training", "damaged", "stopped", "adopted", "complete", "waiting"];
+
+/** The columns, and in a line what stands for `%`. The last ones are left out first where there is no room. */
+const COLUMNS: [head: string, said: string, cell: (training: Training) => string | undefined | false][] = [
+  ["training", "%", ({ model }) => model],
+  ["state", "%", ({ state }) => state],
+  ["step", "step %", ({ step, steps, state }) => {
+    if (state === "adopted" || state === "waiting" && steps === null) return "";
+    return steps === null ? count(step) : `${count(step)} of ${count(steps)}`;
+  }],
+  ["loss", "loss %", ({ loss }) => loss?.toFixed(3)],
+  ["left", "% left", ({ secondsLeft: left }) => left !== null && duration(Math.ceil(left))],
+  ["tokens/s", "% tokens/s", ({ tokensPerSecond: speed }) => speed !== null && count(speed)],
+  ["where", "on %", ({ holders, from }) => {
+    if (from !== undefined) return `from ${from}`;
+    return holders.map(({ pid, host }) => `${host || "here"}, process ${pid}`).join("; ");
+  }],
+  ["held-out", "held-out %", ({ validationLoss }) => validationLoss?.toFixed(3)],
+  [
+    "checkpoint",
+    "checkpoint of step %",
+    ({ checkpoint, state }) => checkpoint !== null && state !== "complete" && count(checkpoint.step),
+  ],
+  ["rate", "rate %", ({ rate, state }) => rate !== null && state !== "complete" && rate.toExponential(1)],
+  ["GFLOP/s", "% GFLOP/s", ({ flopsPerSecond: flops, utilisation }) => {
+    if (flops === null) return "";
+    const share = utilisation === null || utilisation > 1 ? "" : ` (${percent(utilisation)})`;
+    return (flops / 1e9).toPrecision(3) + share;
+  }],
+];
+const LEAST_COLUMNS = 4;
+
+/**
+ * Lays out all trainings: first those at work, then those that are done or wait; many of these share one row.
+ */
+export function watchText(
+  run: string,
+  trainings: readonly Training[],
+  { width = Infinity, height = Infinity }: Room = {},
+): string {
+  const states = Map.groupBy(trainings, ({ state }) => state);
+  const { complete = [], waiting = [] } = Object.fromEntries(states);
+  const busy = trainings.length - complete.length - waiting.length;
+  const apart = [complete, waiting].filter(({ length }) =>
+    length > MOST_ROWS || length > 0 && busy + length > height - AROUND - 2
+  );
+  const rows = trainings.filter((training) => !apart.flat().includes(training))
+    .sort((a, b) => RANK.indexOf(a.state) - RANK.indexOf(b.state));
+  const groups = apart.map((own) =>
+    `${own.length} ${own[0].state}: ${ranges(own.map(({ model }) => model))}`
+  );
+  const room = Math.max(1, height - groups.length - AROUND);
+  return [
+    ...[run, ""],
+    ...rows.length > 0 ? trainingsTable(rows.slice(0, room), width) : [],
+    ...rows.length > room ? [`and ${rows.length - room} more`] : [],
+    ...groups,
+    ...trainings.length > 0 ? [""] : [],
+    ...summaryLines(states),
+  ].map((line) => line.slice(0, width)).join("\n");
+}
+
+/** Lays out rows in the columns for which there is room. */
+function trainingsTable(rows: readonly Training[], width: number): string[] {
+  for (let columns = COLUMNS.length;; columns--) {
+    const kept = COLUMNS.slice(0, columns);
+    const cells = rows.map((row) => kept.map(([, , cell]) => cell(row) || ""));
+    const lines = table(kept.map(([head]) => head), cells, ["where"]).split("\n");
+    if (columns === LEAST_COLUMNS || lines.every((line) => line.length <= width)) return lines;
+  }
+}
+
+/** Reports how many trainings are in each state, and how fast those at work are together. */
+function summaryLines(states: ReadonlyMap<string, readonly Training[]>): string[] {
+  const counts = [...states].map(([state, own]) => `${own.length} ${state}`).join(", ");
+  const atWork = states.get("training") ?? [];
+  const speed = atWork.reduce((sum, { tokensPerSecond }) => sum + (tokensPerSecond ?? 0), 0);
+  if (speed === 0) return [counts];
+  const left = Math.max(0, ...atWork.map(({ secondsLeft }) => secondsLeft ?? 0));
+  const isLow = atWork.some(({ utilisation }) => (utilisation ?? 0) > 1);
+  const together = `${count(speed)} tokens/s together, ${duration(Math.ceil(left))} left at most`;
+  return [counts, together + (isLow ? `; ${PEAK_TOO_LOW}` : "")];
+}
+
+/** Words the state of a training in one line, for a log. */
+export function trainingLine(training: Training): string {
+  const { model, state, step, from } = training;
+  if (state === "adopted") return `${model} adopted from ${from}`;
+  const reported = COLUMNS.slice(2).map(([head, said, cell]) => {
+    const text = head === "step" && step === 0 && state !== "training" ? "" : cell(training);
+    return text ? said.replace("%", () => text) : "";
+  });
+  return [`${model} ${state}`, ...reported].filter(Boolean).join(", ");
+}
+
+/** Words the trainings that `reported`, which it keeps, does not hold as they stand now; those that wait only once they have begun. */
+export function newLines(trainings: readonly Training[], reported: Map<string, string>): string[] {
+  const time = new Date().toISOString().slice(0, 19);
+  return trainings.filter(({ model, state, step }) => {
+    const key = `${state} ${step}`;
+    if (reported.get(model) === key || state === "waiting" && !reported.has(model)) return false;
+    reported.set(model, key);
+    return true;
+  }).map((training) => `${time}Z ${trainingLine(training)}`);
+}
+
+/** Another screen without a cursor, and back. */
+const [ENTER, LEAVE] = ["\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"];
+const [HOME, REST_OF_LINE, REST_OF_SCREEN] = ["\x1b[H", "\x1b[K", "\x1b[J"];
+
+/** Opens a screen of its own on the terminal of standard output, to show lines instead of those before; `write` puts text there. */
+export function openScreen(
+  write: (text: string) => void = (text) => void Deno.stdout.writeSync(new TextEncoder().encode(text)),
+): { show: (text: string) => void; close: () => void } {
+  let open = true;
+  const close = () => {
+    if (open) write(LEAVE);
+    open = false;
+  };
+  globalThis.addEventListener("unload", close); // also where a second interruption ends the process at once
+  write(ENTER);
+  return {
+    show: (text) =>
+      write(HOME + text.split("\n").map((line) => line + REST_OF_LINE).join("\r\n") + REST_OF_SCREEN),
+    close,
+  };
+}
+
+/** Waits for so many seconds, or until the signal. */
+export async function pause(seconds: number, signal: AbortSignal): Promise<void> {
+  await setTimeout(1000 * seconds, undefined, { signal }).catch(() => {});
+}
 
 export const TASK = await defineTask({
   name: "watch",

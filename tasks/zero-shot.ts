@@ -3,13 +3,148 @@
  *
  *   deno task zero-shot --run runs/a --task arc_easy,sciq --data data
  */
-import { writeHarnessResults } from "../pipeline/evaluation/mod.ts";
+import { say, setting, task } from "../kernels/mod.ts";
+import {
+  BASELINES,
+  type ChoiceWay,
+  type Difference,
+  judge,
+  listWays,
+  type Metric,
+  METRICS,
+  topWay,
+  writeHarnessResults,
+  type ZeroShotResult,
+} from "../pipeline/evaluation/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { askRun, checkOutputFolder } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
+import { count, counted, percent, perplexity, sourceName, table } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
-import { zeroShotText } from "./zero_shot_text.ts";
+import { worded } from "./wording.ts";
+
+const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
+const MOST_SETS = 4; // of a task that are printed one by one
+
+/** Lays out results: metrics by task, then the mixture against each dense model, and on how many tasks it wins. */
+export function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
+  const [{ routing, prefix, fewShot, resamples, mixing }] = results;
+  const by = routing === "context" ? "by the text before the choices" : "by text and choice";
+  const isCompared = BASELINES.some((name) => results.some(({ ways }) => ways[name]));
+  const dense = task("train-dense", { run });
+  const none = say`no wins, as no dense model is trained: run ${dense} (also with ${
+    setting("match", "steps")
+  }), then ask again`;
+  return [
+    "",
+    metricTable(results),
+    "",
+    ...isCompared ? [differenceTable(results), "", ...wins(results)] : [worded(none)],
+    ...togetherText(results),
+    "",
+    `routed ${by}, ${count(prefix)} tokens at most; ${
+      fewShot === 0 ? "no" : count(fewShot)
+    } examples; intervals: ` +
+    `95%, bootstrap over questions or the documents that they are made of, ${count(resamples)} draws`,
+    ...mixing
+      ? [`weights of experts together: costs over a routing temperature of ${mixing.temperature}`]
+      : [],
+    `run folder: ${run}`,
+  ].join("\n");
+}
+
+const valueText = (metric: Metric) => metric === "perplexity" ? perplexity : percent;
+
+/** A row for every task and way of answering, with each metric and its interval. */
+function metricTable(results: readonly ZeroShotResult[]): string {
+  const metrics = METRICS.filter((metric) => results.some(({ ways }) => ways.mixture![metric]));
+  const rows = results.flatMap((result) =>
+    listWays([result]).map((way, i) => {
+      const { task, questions, chance, ways } = result;
+      const about = [task, count(questions), chance === null ? "-" : percent(chance)];
+      const cells = metrics.flatMap((metric) => {
+        const { [metric]: own } = ways[way]!;
+        if (!own) return ["-", ""];
+        const [value, low, high] = [own.value, own.low, own.high].map(valueText(metric));
+        return [value, `${low} to ${high}`];
+      });
+      return [...i === 0 ? about : about.map(() => ""), NAMES[way] ?? way, ...cells];
+    })
+  );
+  const head = metrics.flatMap((metric) => [metric, "95% interval"]);
+  return table(["task", "questions", "guessing", "answered by", ...head], rows, ["answered by"]);
+}
+
+/** A difference of one metric. */
+type Compared = Omit<Difference, "baseline">;
+
+/** Writes a difference, its interval and what that shows. */
+function differenceCells(difference: Compared): string[] {
+  const { metric, value, low, high } = difference;
+  const size = metric === "perplexity" ? perplexity : (value: number) => (100 * value).toFixed(1);
+  const signed = (value: number) => `${value < 0 ? "-" : "+"}${size(Math.abs(value))}`;
+  return [signed(value), `${signed(low)} to ${signed(high)}`, judge(difference)];
+}
+
+function differenceTable(results: readonly ZeroShotResult[]): string {
+  const row = (name: string, difference: Difference) => [
+    ...[name, difference.metric, difference.baseline, ...differenceCells(difference)],
+  ];
+  const rows = results.flatMap(({ task, differences, sets }) => [
+    ...differences.map((difference) => row(task, difference)),
+    ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
+      differences.filter(({ metric }) => metric === "acc").map((one) => row(`  ${sourceName(set)}`, one))
+    ),
+  ]);
+  return table("task | metric | against | mixture is by | 95% interval | that is", rows);
+}
+
+/** Counts what the intervals of several accuracies show, by `who`. Each count is of so many: few may all be undecided. */
+function winLines<One extends Compared>(
+  things: string,
+  all: readonly One[],
+  who: (one: One) => string,
+): string[] {
+  const groups = Map.groupBy(all.filter(({ metric }) => metric === "acc"), who);
+  return Array.from(groups, ([who, own]) => {
+    const counts = (["better", "worse", "equal"] as const).map((verdict) => {
+      const name = verdict === "equal" ? "no difference beyond the interval" : verdict;
+      return `${name} on ${own.filter((one) => judge(one) === verdict).length}`;
+    });
+    return `${who} by acc, of ${counted(own.length, things)}: ${counts.join(", ")}`;
+  });
+}
+
+/** Tells on how many tasks the mixture is better than each dense model; sets of a task that has many are counted separately. */
+function wins(results: readonly ZeroShotResult[]): string[] {
+  const lines = (things: string, all: readonly { differences: Difference[] }[]) =>
+    winLines(
+      things,
+      all.flatMap(({ differences }) => differences),
+      ({ baseline }) => `mixture against ${baseline}`,
+    );
+  const many = results.filter(({ sets }) => sets.length > MOST_SETS);
+  return [...lines("tasks", results), ...many.flatMap(({ task, sets }) => lines(`sets of ${task}`, sets))];
+}
+
+/** Experts that answer together next to the mixture and each dense model; nothing where none do. */
+function togetherText(results: readonly ZeroShotResult[]): string[] {
+  const all = results.flatMap(({ task, mixing }) =>
+    (mixing?.differences ?? []).map((difference) => ({ task, ...difference }))
+  );
+  if (all.length === 0) return [];
+  const rows = all.map(({ task, ...difference }) => [
+    ...[task, difference.metric, topWay(difference.experts), difference.against],
+    ...differenceCells(difference),
+  ]);
+  return [
+    "",
+    table("task | metric | together | against | differ by | 95% interval | that is", rows, ["together"]),
+    "",
+    ...winLines("tasks", all, ({ experts, against }) => `${topWay(experts)} against ${against}`),
+  ];
+}
 
 const { custom, flag, integer, path, section } = field;
 

@@ -5,7 +5,7 @@ import { assignArgmax } from "../../pipeline/partition/assignment/argmax.ts";
 import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
 import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
 import { concatColumns, sliceColumns } from "../../pipeline/rows/columns.ts";
-import { assignFiles, type AssignFilesOptions } from "../../tasks/assign_files.ts";
+import { assignFiles, type AssignFilesOptions } from "../../tasks/assign.ts";
 import { LINEAGE, listLearnedColumns } from "../pipeline/rows/support.ts";
 import { inFolder } from "./support.ts";
 

@@ -1,7 +1,7 @@
 import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { gatherParts, listPackages } from "../../tasks/bundle_parts.ts";
-import { makeBundle } from "../../tasks/bundle_files.ts";
+import { gatherParts, listPackages } from "../../tasks/bundle.ts";
+import { makeBundle } from "../../tasks/bundle.ts";
 import { InputError } from "../../kernels/mod.ts";
 import { hashes, importedBy, inFolder, ROOT, smallRunAt, task } from "./support.ts";
 
@@ -169,7 +169,7 @@ async function isolated(cwd: string, command: string[]): Promise<{ code: number;
 Deno.test("makeBundle() reads a project whose path has spaces and letters beyond ASCII", () =>
   inFolder(async (folder) => {
     await Deno.symlink(ROOT, `${folder}/a ü`);
-    const there = await import(String(pathToFileURL(`${folder}/a ü/tasks/bundle_files.ts`)));
+    const there = await import(String(pathToFileURL(`${folder}/a ü/tasks/bundle.ts`)));
     const { signal } = new AbortController();
     const options = { output: `${folder}/x.tar`, extras: [], signal, cache: `${folder}/none` };
     await assertRejects(() => there.makeBundle(options), Error, "must be in Deno's cache"); // it has read what to copy

@@ -1,5 +1,5 @@
 import { assertFalse, assertMatch } from "@std/assert";
-import { evaluationText } from "../../tasks/evaluation_text.ts";
+import { evaluationText } from "../../tasks/evaluate.ts";
 import { evaluationOf, SHAPE } from "../pipeline/report/support.ts";
 
 Deno.test("evaluationText() prints next to every figure what it is on clean documents, where somebody has looked for overlap", () => {

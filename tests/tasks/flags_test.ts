@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { listFields } from "../../tasks/command.ts";
 import { unknownFlag } from "../../tasks/flags.ts";
-import { listPackages } from "../../tasks/bundle_parts.ts";
+import { listPackages } from "../../tasks/bundle.ts";
 import { TASK as EXPORT } from "../../tasks/export.ts";
 import { flagsTable, TABLE } from "./flags_table.ts";
 import { exists } from "../../pipeline/run/files.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { CORPORA } from "../../pipeline/text/corpora/corpus.ts";
-import { listPackages } from "../../tasks/bundle_parts.ts";
+import { listPackages } from "../../tasks/bundle.ts";
 import { type LockFile, ONLY_READ, reducedLock } from "./lock_file.ts";
 import { importedBy, ROOT } from "./support.ts";
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { lines } from "../../tasks/prompt.ts";
+import { lines } from "../../tasks/generate.ts";
 import { forOutput } from "../../tasks/layout.ts";
 
 const written = async (text: AsyncIterable<string>, shown?: (piece: string) => string) => {

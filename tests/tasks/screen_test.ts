@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { openScreen } from "../../tasks/screen.ts";
+import { openScreen } from "../../tasks/watch.ts";
 
 Deno.test("openScreen() shows each text in the place of the one before, and gives the terminal back once", () => {
   let written = "";

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { RunStatus, StageStatus } from "../../pipeline/stages/mod.ts";
 import { task } from "../../kernels/mod.ts";
-import { statusText } from "../../tasks/status_text.ts";
+import { statusText } from "../../tasks/status.ts";
 
 /** The status of a stage that is made. */
 function summarizeStage(stage: string, more: Partial<StageStatus> = {}): StageStatus {

@@ -1,6 +1,6 @@
 import { assert, assertFalse, assertStringIncludes } from "@std/assert";
 import type { Training } from "../../pipeline/stages/mod.ts";
-import { watchText } from "../../tasks/watch_text.ts";
+import { watchText } from "../../tasks/watch.ts";
 
 const WAITING: Training = {
   model: "expert-00",

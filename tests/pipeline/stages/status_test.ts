@@ -11,7 +11,7 @@ import {
   type StageStatus,
   stagesText,
 } from "../../../pipeline/stages/mod.ts";
-import { statusText } from "../../../tasks/status_text.ts";
+import { statusText } from "../../../tasks/status.ts";
 import { worded } from "../../../tasks/wording.ts";
 import { inFolder, task } from "../../tasks/support.ts";
 import { smallFlags, writeTexts } from "./support.ts";
