@@ -15,9 +15,9 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...take("run"),
-    expert: field.integer({ min: 0, help: "the expert that it becomes" }),
-    from: field.path({ value: "FOLDER", help: "checkpoint folder (GPTNeoXForCausalLM) of any size" }),
-    force: field.flag({ help: "replace the expert that is there, or accept one that notes another part" }),
+    expert: field.integer({ min: 0 }, "the expert that it becomes"),
+    from: field.path({ value: "FOLDER" }, "checkpoint folder (GPTNeoXForCausalLM) of any size"),
+    force: field.flag("replace the expert that is there, or accept one that notes another part"),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, expert, from } = options;

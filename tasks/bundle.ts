@@ -319,14 +319,15 @@ export const TASK = await defineTask({
   name: "bundle",
   startsAnew: true,
   options: field.section("Command", {
-    output: field.path({
-      value: "FILE",
-      help: `archive to write, .tar.xz, .tar.gz or .tar; without it ${STANDARD}`,
-    }),
-    with: field.custom(parseExtras, {
-      value: "NAME,…",
-      help: `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
-    }),
+    output: field.path(
+      { value: "FILE" },
+      `archive to write, .tar.xz, .tar.gz or .tar; without it ${STANDARD}`,
+    ),
+    with: field.custom(
+      parseExtras,
+      { value: "NAME,…" },
+      `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
+    ),
   }),
   run: async ({ options, signal, onEvent, print }) => {
     const wanted = options.output ?? fromHere(STANDARD);

@@ -28,12 +28,11 @@ export const TASK = await defineTask({
   name: "clean",
   options: {
     ...take("run"),
-    dryRun: field.flag({ help: "only say what would be removed" }),
-    keep: field.integer({
-      default: 0,
-      min: 0,
-      help: "checkpoints that stay of a training that is complete; of others the last two stay anyway",
-    }),
+    dryRun: field.flag("only say what would be removed"),
+    keep: field.integer(
+      { default: 0, min: 0 },
+      "checkpoints that stay of a training that is complete; of others the last two stay anyway",
+    ),
   },
   run: async ({ options, signal, print }) => {
     const cleaned = await cleanRun(options, { signal });

@@ -18,18 +18,15 @@ import { count, decimalBytes, lines, scientific, table } from "./layout.ts";
 
 /** The cluster that is counted, and its corpus. */
 export const CLUSTER = field.section("Command", {
-  cluster: field.flag({
-    help:
-      "count instead what a run on many machines takes, at E = 32 and 256 and the paper's sizes unless said otherwise",
-  }),
-  machines: field.integer({ default: 1000, min: 1, help: "machines of the cluster, with a device each" }),
-  corpusTokens: field.number({ default: 1e12, min: 1, max: 1e15, help: "tokens of its training text" }),
-  diskRate: field.number({
-    default: 1e10,
-    min: 1,
-    max: 1e15,
-    help: "bytes that its shared disk reads and writes a second, for all machines together",
-  }),
+  cluster: field.flag(
+    "count instead what a run on many machines takes, at E = 32 and 256 and the paper's sizes unless said otherwise",
+  ),
+  machines: field.integer({ default: 1000, min: 1 }, "machines of the cluster, with a device each"),
+  corpusTokens: field.number({ default: 1e12, min: 1, max: 1e15 }, "tokens of its training text"),
+  diskRate: field.number(
+    { default: 1e10, min: 1, max: 1e15 },
+    "bytes that its shared disk reads and writes a second, for all machines together",
+  ),
 });
 
 /** Throws an `InputError` where options are given that say nothing of a cluster and one is counted, or the other way round. */

@@ -174,7 +174,7 @@ export function listFields<Options extends Fields>({ name, options }: Task<Optio
 }
 
 const { HELP } = field.section("Command", {
-  HELP: field.text({ flag: "help", value: "[all]", help: "print this, or all flags" }),
+  HELP: field.text({ flag: "help", value: "[all]" }, "print this, or all flags"),
 });
 
 /** Writes a task's help from its table. */

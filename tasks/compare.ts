@@ -15,7 +15,7 @@ export const TASK = await defineTask({
   startsAnew: true,
   positional: "RUN RUN…",
   options: {
-    output: field.path({ value: "FILE", help: "HTML page with plots to write as well" }),
+    output: field.path({ value: "FILE" }, "HTML page with plots to write as well"),
   },
   run: async ({ paths, options, signal, onWarning, print }) => {
     const { output } = options;

@@ -18,7 +18,7 @@ export const TASK = await defineTask({
   startsAnew: isPipe,
   options: {
     ...IN_A_RUN,
-    output: field.path({ value: "PATH", help: "file of documents to write instead of working in a run" }),
+    output: field.path({ value: "PATH" }, "file of documents to write instead of working in a run"),
   },
   run: async (call) => {
     const { sources, options, signal, tell } = call;

@@ -22,10 +22,8 @@ export const TASK = await defineTask({
   name: "cost",
   startsAnew: true,
   options: {
-    paper: field.flag({
-      help: "print the paper's tables as well: its figures next to those of the formulas",
-    }),
-    run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),
+    paper: field.flag("print the paper's tables as well: its figures next to those of the formulas"),
+    run: field.path({ value: "FOLDER" }, "run folder whose settings and number of sequences to take"),
     ...take("preset", "config", "recompute", "flops", "utilisation"),
     ...CLUSTER,
   },

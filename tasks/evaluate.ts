@@ -239,28 +239,29 @@ export const TASK = await defineTask({
   name: "evaluate",
   options: {
     ...{ ...take("run", "force", "check", "part"), ...DEVICE, ...take("requireGpu") },
-    trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),
-    resamples: field.integer({ min: 1, max: 1e6, help: "bootstrap draws of documents; without it 1000" }),
+    trained: field.flag("evaluate the experts that are trained, on the text that goes to them"),
+    resamples: field.integer({ min: 1, max: 1e6 }, "bootstrap draws of documents; without it 1000"),
     ...take("mix", "beam"),
     routingTemperature: MIXING.routingTemperature,
     reroute: MIXING.reroute,
-    fallback: field.choice<Baseline, undefined>(BASELINES, {
-      help: "dense model that takes sequences whose expert is unsure",
-    }),
-    margin: field.number({
-      min: 0,
-      help: "margin below which an expert is unsure; without it a curve over all margins alone",
-    }),
-    routeLengths: field.integers({
-      default: [],
-      value: "N,N,…",
-      min: 1,
-      max: 1_000_000,
-      help: "further numbers of tokens to route by, apart from 4, 8, 16, … and all",
-    }),
-    routeBy: field.choice(["self"], {
-      help: "also route in another way than the run's own: self, by the experts' own NLL of the prefix",
-    }),
+    fallback: field.choice<Baseline, undefined>(
+      BASELINES,
+      {},
+      "dense model that takes sequences whose expert is unsure",
+    ),
+    margin: field.number(
+      { min: 0 },
+      "margin below which an expert is unsure; without it a curve over all margins alone",
+    ),
+    routeLengths: field.integers(
+      { default: [], value: "N,N,…", min: 1, max: 1_000_000 },
+      "further numbers of tokens to route by, apart from 4, 8, 16, … and all",
+    ),
+    routeBy: field.choice(
+      ["self"],
+      {},
+      "also route in another way than the run's own: self, by the experts' own NLL of the prefix",
+    ),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, part } = options;

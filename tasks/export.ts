@@ -20,15 +20,17 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...take("run"),
-    to: choice<typeof FORMATS[number], undefined>(FORMATS, {
-      help: "what to write; safetensors is a trained expert, the others are text",
-    }),
-    expert: text({ value: "N|all", help: "the expert whose part or model to write, or all, a folder each" }),
-    allText: flag({ help: "all text instead, as whole documents in their order" }),
-    as: choice(["tokens", "text"], { default: "tokens", help: "with --to parquet: what a row holds" }),
-    untie: flag({ help: "with --to safetensors: write the output head as a tensor of its own" }),
-    output: path({ value: "FOLDER", help: "folder to write into, new or empty; without it one in the run" }),
-    force: flag({ help: "replace another export in that folder, and write again what is there" }),
+    to: choice<typeof FORMATS[number], undefined>(
+      FORMATS,
+      {},
+      "what to write; safetensors is a trained expert, the others are text",
+    ),
+    expert: text({ value: "N|all" }, "the expert whose part or model to write, or all, a folder each"),
+    allText: flag("all text instead, as whole documents in their order"),
+    as: choice(["tokens", "text"], { default: "tokens" }, "with --to parquet: what a row holds"),
+    untie: flag("with --to safetensors: write the output head as a tensor of its own"),
+    output: path({ value: "FOLDER" }, "folder to write into, new or empty; without it one in the run"),
+    force: flag("replace another export in that folder, and write again what is there"),
   },
   run: async ({ options, given, signal, onEvent, print }) => {
     const { run, to, expert, allText } = options;

@@ -92,19 +92,18 @@ const { flag, integer, path, section, text, texts } = field;
 
 /** What is continued, with which model, and how tokens are chosen. */
 const GENERATION = section("Command", {
-  prompt: text({
-    default: "-",
-    value: "TEXT",
-    help: "text to continue; - is standard input, without its last line break",
-  }),
-  expert: integer({ min: 0, max: 65_534, help: "expert to use instead of the routers' choice" }),
-  model: path({ value: "FOLDER", help: "checkpoint to use instead of a run's experts, like runs/a/dense" }),
+  prompt: text(
+    { default: "-", value: "TEXT" },
+    "text to continue; - is standard input, without its last line break",
+  ),
+  expert: integer({ min: 0, max: 65_534 }, "expert to use instead of the routers' choice"),
+  model: path({ value: "FOLDER" }, "checkpoint to use instead of a run's experts, like runs/a/dense"),
   ...MIXING,
   ...SAMPLING,
-  stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
-  window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
+  stop: texts({ default: [], value: "TEXT" }, "text to stop before; may be repeated"),
+  window: flag("beyond the context, go on from its later half; without it the text ends there"),
   ...take("memory", "beam"),
-  noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
+  noCache: flag("read the whole text again for every token; slower, the same text"),
 });
 
 export const TASK = await defineTask({

@@ -51,100 +51,86 @@ export function expertsNamed(text: string | undefined, experts: number, what: st
 
 /** Every option that several tasks take. */
 const ALL = section("Command", {
-  json: flag({ help: "print the result as JSON" }),
-  log: choice(["text", "json"], {
-    default: "text",
-    help: "progress on standard error: a bar, or lines with times elsewhere; or JSON lines",
-  }),
-  verbose: flag({ help: "print where an error comes from" }),
-  run: path({ default: "runs/default", value: "FOLDER", help: "run folder" }),
-  preset: choice(Object.keys(PRESETS), { help: "values to start from; without it tiny's, or the run's own" }),
-  config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
-  force: flag({
-    help:
-      "accept values that differ from the run's config.json and make again what depends on them; if none differ, make all again",
-  }),
-  check: flag({
-    help: "check hashes of what is made, not only sizes, and make damaged or missing files again",
-  }),
-  reuse: paths({
-    help: "another run: what it has made of the same settings and inputs is linked from it; repeatable",
-  }),
-  part: custom(partParser(say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
-    value: "I/N",
-    help:
-      "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel with processes that make the others; the task without it puts them together",
-  }),
-  workers: integer({
-    min: 1,
-    max: 1024,
-    help:
-      "threads that turn text into tokens, to the same bytes; with 1, text is encoded on one core; without it one for every core",
-  }),
-  output: path({
-    value: "PATH",
-    help: "file to write where files or a pipe are read, instead of standard output; a run keeps its own",
-  }),
-  adapter: text({ value: "NAME", help: "high-performance, low-power or part of the adapter's name" }),
-  onGpu: integer({
-    flag: "gpu",
-    min: 0,
-    help:
-      "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
-  }),
-  variants: custom(parseVariants, {
-    value: "KERNEL=VARIANT,…",
-    help: `variants of kernels to run instead of the adapter's own: ${variantsText()}`,
-  }),
-  requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
-  recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
-  trialShare: number({
-    default: 1 / 8,
-    min: 1e-6,
-    max: 1,
-    help:
-      "share of a training that a learning rate is tried on, where none is known; short trials may mislead",
-  }),
-  flops: number({
-    min: 1,
-    max: 1e30,
-    help: "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
-  }),
-  utilisation: number({
-    min: 1e-6,
-    max: 1,
-    help: "part of that peak that is reached; without it what was measured, or 0.4",
-  }),
-  checkpointEvery: integer({ default: 200, min: 0, help: "steps between two checkpoints; 0 for none" }),
-  checkpointMinutes: integer({
-    default: 15,
-    min: 0,
-    help: "minutes after which one is made between these steps, and kept until the next; 0 for none",
-  }),
-  keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
-  also: paths({
-    default: [],
-    help:
-      "another run, such as one of another seed, whose same models train along, to the same bits; repeatable",
-  }),
-  resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
-  replace: flag({ help: "train again what was trained with other values, and keep what was not" }),
-  mix: integers({
-    default: [],
-    value: "K,K,…",
-    min: 1,
-    max: 65_535,
-    help: "also mixtures in which so many experts answer together, their probabilities weighted",
-  }),
-  beam: integer({
-    min: 1,
-    max: 65_535,
-    help: "branches of each level of a tree of routers that a text follows, the likeliest; without it 1",
-  }),
-  memory: custom(parseBytes, {
-    value: "SIZE",
-    help: "most device memory that models may take, like 2GiB; without it as much as they need",
-  }),
+  json: flag("print the result as JSON"),
+  log: choice(
+    ["text", "json"],
+    { default: "text" },
+    "progress on standard error: a bar, or lines with times elsewhere; or JSON lines",
+  ),
+  verbose: flag("print where an error comes from"),
+  run: path({ default: "runs/default", value: "FOLDER" }, "run folder"),
+  preset: choice(Object.keys(PRESETS), {}, "values to start from; without it tiny's, or the run's own"),
+  config: path({ value: "FILE" }, "JSON file of values, like a run's config.json; flags override it"),
+  force: flag(
+    "accept values that differ from the run's config.json and make again what depends on them; if none differ, make all again",
+  ),
+  check: flag("check hashes of what is made, not only sizes, and make damaged or missing files again"),
+  reuse: paths(
+    {},
+    "another run: what it has made of the same settings and inputs is linked from it; repeatable",
+  ),
+  part: custom(
+    partParser(say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`),
+    { value: "I/N" },
+    "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel with processes that make the others; the task without it puts them together",
+  ),
+  workers: integer(
+    { min: 1, max: 1024 },
+    "threads that turn text into tokens, to the same bytes; with 1, text is encoded on one core; without it one for every core",
+  ),
+  output: path(
+    { value: "PATH" },
+    "file to write where files or a pipe are read, instead of standard output; a run keeps its own",
+  ),
+  adapter: text({ value: "NAME" }, "high-performance, low-power or part of the adapter's name"),
+  onGpu: integer(
+    { flag: "gpu", min: 0 },
+    "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
+  ),
+  variants: custom(
+    parseVariants,
+    { value: "KERNEL=VARIANT,…" },
+    `variants of kernels to run instead of the adapter's own: ${variantsText()}`,
+  ),
+  requireGpu: flag("stop where the adapter runs on the processor"),
+  recompute: flag("compute activations again: less memory, a forward pass more, the same bits"),
+  trialShare: number(
+    { default: 1 / 8, min: 1e-6, max: 1 },
+    "share of a training that a learning rate is tried on, where none is known; short trials may mislead",
+  ),
+  flops: number(
+    { min: 1, max: 1e30 },
+    "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
+  ),
+  utilisation: number(
+    { min: 1e-6, max: 1 },
+    "part of that peak that is reached; without it what was measured, or 0.4",
+  ),
+  checkpointEvery: integer({ default: 200, min: 0 }, "steps between two checkpoints; 0 for none"),
+  checkpointMinutes: integer(
+    { default: 15, min: 0 },
+    "minutes after which one is made between these steps, and kept until the next; 0 for none",
+  ),
+  keep: integer({ default: 2, min: 1, max: 1000 }, "checkpoints that are kept, the latest ones"),
+  also: paths(
+    { default: [] },
+    "another run, such as one of another seed, whose same models train along, to the same bits; repeatable",
+  ),
+  resume: flag("go on from the last checkpoint although it was trained with other values"),
+  replace: flag("train again what was trained with other values, and keep what was not"),
+  mix: integers(
+    { default: [], value: "K,K,…", min: 1, max: 65_535 },
+    "also mixtures in which so many experts answer together, their probabilities weighted",
+  ),
+  beam: integer(
+    { min: 1, max: 65_535 },
+    "branches of each level of a tree of routers that a text follows, the likeliest; without it 1",
+  ),
+  memory: custom(
+    parseBytes,
+    { value: "SIZE" },
+    "most device memory that models may take, like 2GiB; without it as much as they need",
+  ),
 });
 
 /** The options that several tasks take. */
@@ -182,51 +168,46 @@ function parseTime(text: string): string | undefined {
 
 /** How the jobs of a run are planned, and who runs them. */
 export const JOB_OPTIONS = section("Command", {
-  executor: choice(["slurm", "local"], { default: "slurm", help: "who runs the jobs" }),
-  jobs: integer({ default: 1, min: 1, max: 1000, help: "processes at once of --executor local" }),
-  parts: integer({
-    min: 1,
-    max: 100_000,
-    help: "processes that tokenize, score and split; without it 1, or as before",
-  }),
-  routerGroups: integer({
-    min: 1,
-    max: 65_535,
-    help:
-      "processes, each on a device of its own, that train the routers in parallel; without it 1, or as before",
-  }),
-  dense: text({
-    value: "NAME,…",
-    help:
-      "models to compare with, of batch, steps, compute and switch; both for the first two, all, none; without it batch, or as before",
-  }),
-  zeroShot: text({
-    value: "NAME,…",
-    help:
-      "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
-  }),
-  zeroShotData: path({ value: "FOLDER", help: "folder with the data of zero-shot tasks that are published" }),
-  slurmPartition: word({
-    value: "NAME",
-    help: "Slurm's partition of nodes; none for its default, without it as before",
-  }),
-  expertsAtOnce: integer({
-    min: 0,
-    max: 1_000_000,
-    help: "most processes of a job of the run at once; 0 for no limit, without it as before",
-  }),
-  time: custom(parseTime, {
-    value: "D-HH:MM:SS",
-    help: "most time of a process, which is queued again after it; none for Slurm's, without it as before",
-  }),
-  gres: word({
-    value: "NAME:N",
-    help: "what a process with a GPU asks Slurm for, like gpu:1; none for nothing, without it as before",
-  }),
-  container: text({
-    value: "IMAGE",
-    help: "Apptainer image that tasks run in; none for none, without it as before",
-  }),
-  dryRun: flag({ help: "print the scripts, to read, edit and run, and submit nothing" }),
-  settle: flag({ help: "only write the settings of the run, as the scripts of --dry-run do first" }),
+  executor: choice(["slurm", "local"], { default: "slurm" }, "who runs the jobs"),
+  jobs: integer({ default: 1, min: 1, max: 1000 }, "processes at once of --executor local"),
+  parts: integer(
+    { min: 1, max: 100_000 },
+    "processes that tokenize, score and split; without it 1, or as before",
+  ),
+  routerGroups: integer(
+    { min: 1, max: 65_535 },
+    "processes, each on a device of its own, that train the routers in parallel; without it 1, or as before",
+  ),
+  dense: text(
+    { value: "NAME,…" },
+    "models to compare with, of batch, steps, compute and switch; both for the first two, all, none; without it batch, or as before",
+  ),
+  zeroShot: text(
+    { value: "NAME,…" },
+    "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
+  ),
+  zeroShotData: path({ value: "FOLDER" }, "folder with the data of zero-shot tasks that are published"),
+  slurmPartition: word(
+    { value: "NAME" },
+    "Slurm's partition of nodes; none for its default, without it as before",
+  ),
+  expertsAtOnce: integer(
+    { min: 0, max: 1_000_000 },
+    "most processes of a job of the run at once; 0 for no limit, without it as before",
+  ),
+  time: custom(
+    parseTime,
+    { value: "D-HH:MM:SS" },
+    "most time of a process, which is queued again after it; none for Slurm's, without it as before",
+  ),
+  gres: word(
+    { value: "NAME:N" },
+    "what a process with a GPU asks Slurm for, like gpu:1; none for nothing, without it as before",
+  ),
+  container: text(
+    { value: "IMAGE" },
+    "Apptainer image that tasks run in; none for none, without it as before",
+  ),
+  dryRun: flag("print the scripts, to read, edit and run, and submit nothing"),
+  settle: flag("only write the settings of the run, as the scripts of --dry-run do first"),
 });

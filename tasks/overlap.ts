@@ -13,11 +13,10 @@ export const TASK = await defineTask({
   name: "overlap",
   options: {
     ...take("run", "force", "check", "part"),
-    against: field.paths({
-      default: [],
-      help:
-        "file of texts: also print which share 13 or 8 words in a row with training text; repeatable; unless given, published questions that the run was asked",
-    }),
+    against: field.paths(
+      { default: [] },
+      "file of texts: also print which share 13 or 8 words in a row with training text; repeatable; unless given, published questions that the run was asked",
+    ),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const found = await findOverlap(options, { signal, onEvent });

@@ -14,9 +14,9 @@ export const TASK = await defineTask({
   name: "partition",
   options: {
     ...IN_A_RUN,
-    dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
-    overlap: field.flag({ help: "look for duplicates and passages afterwards, as the task overlap does" }),
-    frozen: field.flag({ help: "refuse text or settings other than those that the run was made of" }),
+    dryRun: field.flag("print what would run, with estimates of time, disk and memory"),
+    overlap: field.flag("look for duplicates and passages afterwards, as the task overlap does"),
+    frozen: field.flag("refuse text or settings other than those that the run was made of"),
     ...take("flops", "utilisation", "workers"),
     ...DEVICE,
     ...take("requireGpu"),

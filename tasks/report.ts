@@ -25,14 +25,13 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...take("run"),
-    output: field.path({ value: "PATH", help: "file to write instead of the run's report.html" }),
+    output: field.path({ value: "PATH" }, "file to write instead of the run's report.html"),
     ...DEVICE,
-    samples: field.integer({
-      default: SAMPLE_TOKENS,
-      min: 0,
-      help: "most tokens of the text that every expert writes for the page; 0 for none",
-    }),
-    plots: field.path({ value: "FOLDER", help: "folder that gets each plot as an SVG file as well" }),
+    samples: field.integer(
+      { default: SAMPLE_TOKENS, min: 0 },
+      "most tokens of the text that every expert writes for the page; 0 for none",
+    ),
+    plots: field.path({ value: "FOLDER" }, "folder that gets each plot as an SVG file as well"),
   },
   run: async ({ options, signal, onWarning, print }) => {
     if (options.output === "-") {

@@ -14,15 +14,11 @@ export const TASK = await defineTask({
   name: "results",
   startsAnew: true,
   options: {
-    from: field.path({
-      default: "",
-      value: "FOLDER",
-      help: "folder of studies whose results are taken in first",
-    }),
-    as: field.text({
-      value: "NAME",
-      help: "name under which they are kept, without it studies; studies of other text need another one",
-    }),
+    from: field.path({ default: "", value: "FOLDER" }, "folder of studies whose results are taken in first"),
+    as: field.text(
+      { value: "NAME" },
+      "name under which they are kept, without it studies; studies of other text need another one",
+    ),
   },
   run: async ({ options, print }) => {
     const done = await publishResults({ root: fileURLToPath(new URL("..", import.meta.url)), ...options });

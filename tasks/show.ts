@@ -90,11 +90,12 @@ export const TASK = await defineTask({
   startsAnew: true,
   positional: "SHARD…",
   options: {
-    limit: field.integer({ default: 10, min: 1, help: "most rows to print" }),
-    document: field.custom(documentId, {
-      value: "ID",
-      help: "print the file and line of this document of a run, or of the run that a shard is of",
-    }),
+    limit: field.integer({ default: 10, min: 1 }, "most rows to print"),
+    document: field.custom(
+      documentId,
+      { value: "ID" },
+      "print the file and line of this document of a run, or of the run that a shard is of",
+    ),
   },
   run: async ({ paths, sources, options, onWarning }) => {
     if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");

@@ -13,25 +13,22 @@ import { namedDevice } from "./cost_text.ts";
 
 /** Which studies are made, and what of them. */
 export const STUDY = field.section("Command", {
-  study: field.texts({
-    default: [],
-    value: "NAME",
-    help: `a study instead: ${STUDY_NAMES.join(", ")}, or all; repeatable`,
-  }),
-  seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
-  from: field.paths({
-    value: "FOLDER",
-    help: "studies elsewhere, or their results: what is noted there is not made again; repeatable",
-  }),
-  only: field.texts({
-    default: [],
-    value: "RUN",
-    help: "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
-  }),
-  dryRun: field.flag({
-    help:
-      "print what a study would run, and what that takes of one device and of many; a preset of the paper without --input does so by itself",
-  }),
+  study: field.texts(
+    { default: [], value: "NAME" },
+    `a study instead: ${STUDY_NAMES.join(", ")}, or all; repeatable`,
+  ),
+  seeds: field.integer({ default: 1, min: 1, max: 100 }, "seeds of a study, where it repeats them"),
+  from: field.paths(
+    { value: "FOLDER" },
+    "studies elsewhere, or their results: what is noted there is not made again; repeatable",
+  ),
+  only: field.texts(
+    { default: [], value: "RUN" },
+    "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
+  ),
+  dryRun: field.flag(
+    "print what a study would run, and what that takes of one device and of many; a preset of the paper without --input does so by itself",
+  ),
 });
 
 /** Reports why a plan is printed alone that was not asked for. */

@@ -15,11 +15,11 @@ export const TASK = await defineTask({
   drains: true, // a step in hand ends, and is saved
   options: {
     ...IN_A_RUN,
-    match: field.choice(["batch", "steps", "compute"], {
-      default: "batch",
-      help:
-        "E times the experts' batch (the paper's baseline), E times their steps (harder to beat), or the mixture's FLOPs with a larger model",
-    }),
+    match: field.choice(
+      ["batch", "steps", "compute"],
+      { default: "batch" },
+      "E times the experts' batch (the paper's baseline), E times their steps (harder to beat), or the mixture's FLOPs with a larger model",
+    ),
     ...TRAINING,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {

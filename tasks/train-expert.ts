@@ -16,18 +16,17 @@ export const TASK = await defineTask({
   drains: true, // a step in hand ends, and is saved
   options: {
     ...IN_A_RUN,
-    expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),
-    together: field.flag({
-      help:
-        "train them at the same time in one process, to the same bits; those that do not fit --memory follow",
-    }),
-    dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
+    expert: field.text({ value: "N|all" }, "the expert to train, from 0, or all one after another"),
+    together: field.flag(
+      "train them at the same time in one process, to the same bits; those that do not fit --memory follow",
+    ),
+    dryRun: field.flag("print what would run, with estimates of time, disk and memory"),
     ...take("flops", "utilisation"),
-    memory: field.custom(parseBytes, {
-      value: "SIZE",
-      help:
-        "most device memory that training may take, like 8GiB; with --dry-run a micro-batch is suggested for it",
-    }),
+    memory: field.custom(
+      parseBytes,
+      { value: "SIZE" },
+      "most device memory that training may take, like 8GiB; with --dry-run a micro-batch is suggested for it",
+    ),
     ...{ ...TRAINING, ...take("part") },
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {

@@ -12,7 +12,8 @@ import { stageTask } from "./stage.ts";
 const GROUP = field.section("Command", {
   group: field.custom(
     partParser(say`Cannot train in a group as ${setting("group")} must be K/N with 1 <= K <= N`),
-    { value: "K/N", help: "the same as --part" },
+    { value: "K/N" },
+    "the same as --part",
   ),
 });
 

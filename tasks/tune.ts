@@ -14,14 +14,14 @@ export const TASK = await defineTask({
   name: "tune",
   options: {
     ...take("run", "check"),
-    from: field.path({ value: "RUN", help: "the run whose models are tuned, which stays as it is" }),
-    input: field.paths({
-      help:
-        'JSON lines with "prompt" and "response", or with "messages"; the response alone counts; repeatable',
-    }),
-    epochs: field.number({ min: 0.01, max: 1000, default: 2, help: "passes over the pairs" }),
-    noTrain: field.flag({ help: "leave the training to train-expert and train-dense" }),
-    dryRun: field.flag({ help: "print which models would be tuned, and make nothing" }),
+    from: field.path({ value: "RUN" }, "the run whose models are tuned, which stays as it is"),
+    input: field.paths(
+      {},
+      'JSON lines with "prompt" and "response", or with "messages"; the response alone counts; repeatable',
+    ),
+    epochs: field.number({ min: 0.01, max: 1000, default: 2 }, "passes over the pairs"),
+    noTrain: field.flag("leave the training to train-expert and train-dense"),
+    dryRun: field.flag("print which models would be tuned, and make nothing"),
     ...take("workers", "requireGpu"),
     ...DEVICE,
   },

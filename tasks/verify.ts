@@ -21,13 +21,11 @@ export const TASK = await defineTask({
   positional: "[RUN]",
   options: {
     ...take("run"),
-    against: field.text({
-      value: "FILE|HASH",
-      help: "root hash of a partition made elsewhere, or the file that partition --json printed there",
-    }),
-    forgotten: field.flag({
-      help: "check also that nothing in a derived run is of text that it has forgotten",
-    }),
+    against: field.text(
+      { value: "FILE|HASH" },
+      "root hash of a partition made elsewhere, or the file that partition --json printed there",
+    ),
+    forgotten: field.flag("check also that nothing in a derived run is of text that it has forgotten"),
   },
   run: async ({ paths, options, given, signal, print }) => {
     const [place, second = given.has("run") ? "--run" : undefined] = paths;

@@ -164,13 +164,9 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...take("run"),
-    once: field.flag({ help: "look once and end; so does --json" }),
-    follow: field.flag({ help: "go on when the run's trainings are complete" }),
-    every: field.number({
-      min: 0.1,
-      max: 86_400,
-      help: "seconds between two looks; 2 on a terminal, else 60",
-    }),
+    once: field.flag("look once and end; so does --json"),
+    follow: field.flag("go on when the run's trainings are complete"),
+    every: field.number({ min: 0.1, max: 86_400 }, "seconds between two looks; 2 on a terminal, else 60"),
   },
   run: async ({ options, signal, print }) => {
     const { run, once, json, follow } = options;

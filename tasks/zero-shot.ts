@@ -155,24 +155,20 @@ function namesIn(text: string): string[] {
 }
 
 const QUESTIONS = section("Command", {
-  task: custom(namesIn, {
-    value: "NAME,…",
-    help:
-      "tasks to ask; without it all whose data are there, or those made of held-out text if there are no data",
-  }),
-  data: path({ value: "FOLDER", help: "folder with TASK.jsonl or TASK.parquet, as data sets publish them" }),
-  fewShot: integer({ default: 0, min: 0, max: 1000, help: "examples before each question" }),
-  limit: integer({ min: 1, help: "questions of a task, or of each set of it, to ask: the first ones" }),
-  routeWithChoice: flag({
-    help: "let each choice route with its context; without it the context alone does",
-  }),
-  resamples: integer({
-    default: 1000,
-    min: 1,
-    max: 1_000_000,
-    help: "bootstrap draws of questions, or of their documents",
-  }),
-  output: path({ value: "FOLDER", help: "write results there as the LM Evaluation Harness does" }),
+  task: custom(
+    namesIn,
+    { value: "NAME,…" },
+    "tasks to ask; without it all whose data are there, or those made of held-out text if there are no data",
+  ),
+  data: path({ value: "FOLDER" }, "folder with TASK.jsonl or TASK.parquet, as data sets publish them"),
+  fewShot: integer({ default: 0, min: 0, max: 1000 }, "examples before each question"),
+  limit: integer({ min: 1 }, "questions of a task, or of each set of it, to ask: the first ones"),
+  routeWithChoice: flag("let each choice route with its context; without it the context alone does"),
+  resamples: integer(
+    { default: 1000, min: 1, max: 1_000_000 },
+    "bootstrap draws of questions, or of their documents",
+  ),
+  output: path({ value: "FOLDER" }, "write results there as the LM Evaluation Harness does"),
 });
 
 export const TASK = await defineTask({

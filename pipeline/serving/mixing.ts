@@ -16,22 +16,18 @@ import { settingsAmong } from "./sampling.ts";
  * @ignore Its type is inferred.
  */
 export const MIXING = section("Mixing", {
-  mix: integer({
-    default: 1,
-    min: 1,
-    max: 65_535,
-    help: "experts that continue the text together, their probabilities weighted; all of them are loaded",
-  }),
-  routingTemperature: number({
-    min: 1e-6,
-    max: 1e6,
-    help: "what divides costs before they become weights of experts; without it 1, for ctbm 0.1",
-  }),
-  reroute: integer({
-    min: 1,
-    max: 1_000_000,
-    help: "weigh experts anew after every so many tokens, by the last M ones",
-  }),
+  mix: integer(
+    { default: 1, min: 1, max: 65_535 },
+    "experts that continue the text together, their probabilities weighted; all of them are loaded",
+  ),
+  routingTemperature: number(
+    { min: 1e-6, max: 1e6 },
+    "what divides costs before they become weights of experts; without it 1, for ctbm 0.1",
+  ),
+  reroute: integer(
+    { min: 1, max: 1_000_000 },
+    "weigh experts anew after every so many tokens, by the last M ones",
+  ),
 });
 
 /** An expert that continues a text, and its weight among those that do. */

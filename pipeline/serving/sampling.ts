@@ -12,21 +12,17 @@ import { type Fields, fillValues, integer, number, section, type Values } from "
  * @ignore Its type is inferred.
  */
 export const SAMPLING = section("Sampling", {
-  temperature: number({
-    default: 0.8,
-    min: 0,
-    max: 1000,
-    help: "what logits are divided by; 0 takes the likeliest token",
-  }),
-  topK: integer({ default: 0, min: 0, help: "choose among that many likeliest tokens; 0 for all" }),
-  topP: number({
-    default: 1,
-    min: 1e-9,
-    max: 1,
-    help: "choose among the fewest tokens with that much probability",
-  }),
-  seed: integer({ default: 0, min: 0, help: "seed of the choice; the same seed gives the same text" }),
-  maxNewTokens: integer({ default: 200, min: 1, help: "most tokens to add" }),
+  temperature: number(
+    { default: 0.8, min: 0, max: 1000 },
+    "what logits are divided by; 0 takes the likeliest token",
+  ),
+  topK: integer({ default: 0, min: 0 }, "choose among that many likeliest tokens; 0 for all"),
+  topP: number(
+    { default: 1, min: 1e-9, max: 1 },
+    "choose among the fewest tokens with that much probability",
+  ),
+  seed: integer({ default: 0, min: 0 }, "seed of the choice; the same seed gives the same text"),
+  maxNewTokens: integer({ default: 200, min: 1 }, "most tokens to add"),
 });
 
 /** How a token is chosen; top-p keeps the fewest tokens whose probability sums up to it, after top-k and of what that kept. */

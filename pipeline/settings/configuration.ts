@@ -24,7 +24,7 @@ export const FIELDS = {
   ...EXPERTS,
   ...LARGER_DENSE,
   ...SWITCH,
-  ...section("Run", { seed: integer({ default: 0, min: 0, help: "seed of everything random" }) }),
+  ...section("Run", { seed: integer({ default: 0, min: 0 }, "seed of everything random") }),
 };
 
 /** Holds every value that a result depends on, by the names of {@linkcode FIELDS}. */

@@ -43,8 +43,6 @@ export type Values<Table extends Fields> = {
 
 /** What the maker of a field says of it. Without a default it may be left out. */
 export interface Notes<Default> {
-  /** One line of help. */
-  help: Text;
   /** Value where none is given. */
   default?: Default;
   /** Flag on the command line, where it is not the name in kebab case. */
@@ -52,6 +50,9 @@ export interface Notes<Default> {
   /** What stands for the value in the help. */
   value?: string;
 }
+
+/** The same, where the help must name what stands for the value. */
+type Named<Default> = Notes<Default> & { value: string };
 
 /** Bounds of a number. The upper bound is 2^53 - 1 unless given, and is not mentioned then. */
 export interface Range {
@@ -72,41 +73,46 @@ function field<Value>(
   schema: v.GenericSchema<unknown, Value>,
   requirement: string,
   notes: Notes<Value> & { isPath?: boolean },
+  help: Text,
 ): Field<Value> {
   const read = (value: unknown) => {
     const result = v.safeParse(schema, value);
     return result.success ? { value: result.output } : null;
   };
-  return { form, requirement, read, name: "", section: "", flag: "", value: "N", isPath: false, ...notes };
+  const plain = { name: "", section: "", flag: "", value: "N", isPath: false };
+  return { ...plain, form, requirement, help, read, ...notes };
 }
 
 /** Makes a field of an integer. */
 export function integer<Default extends number | undefined = undefined>(
   { min, max, ...notes }: Notes<Default> & Range,
+  help: Text,
 ): Field<number | Default> {
   const schema = v.pipe(within({ min, max }), v.safeInteger());
-  return field<number | Default>("integer", schema, `an integer ${rangeText({ min, max })}`, notes);
+  return field<number | Default>("integer", schema, `an integer ${rangeText({ min, max })}`, notes, help);
 }
 
 /** Makes a field of a number. */
 export function number<Default extends number | undefined = undefined>(
   { min, max, ...notes }: Notes<Default> & Range,
+  help: Text,
 ): Field<number | Default> {
   const words = `a number ${rangeText({ min, max })}`;
-  return field<number | Default>("number", within({ min, max }), words, notes);
+  return field<number | Default>("number", within({ min, max }), words, notes, help);
 }
 
 /** Makes a field of a list of integers, separated by commas in a flag. */
-export function integers({ min, max, ...notes }: Notes<number[]> & Range): Field<number[]> {
+export function integers({ min, max, ...notes }: Notes<number[]> & Range, help: Text): Field<number[]> {
   const schema = v.array(v.pipe(within({ min, max }), v.safeInteger()));
-  return field("integers", schema, `integers ${rangeText({ min, max })}, separated by commas`, notes);
+  return field("integers", schema, `integers ${rangeText({ min, max })}, separated by commas`, notes, help);
 }
 
 /** Makes a field of a text. */
 export function text<Default extends string | undefined = undefined>(
-  notes: Notes<Default> & { value: string },
+  notes: Named<Default>,
+  help: Text,
 ): Field<string | Default> {
-  return field<string | Default>("text", v.string(), "a text", notes);
+  return field<string | Default>("text", v.string(), "a text", notes, help);
 }
 
 const ONE_WORD = "one word without quotes, backslashes or #";
@@ -117,13 +123,13 @@ export const WORD: v.GenericSchema<unknown, string> = v.pipe(
 );
 
 /** Makes a field of a text that can stand as it is in a line of a script. */
-export function word(notes: Notes<never> & { value: string }): Field<string | undefined> {
-  return field<string | undefined>("text", WORD, ONE_WORD, notes);
+export function word(notes: Named<never>, help: Text): Field<string | undefined> {
+  return field<string | undefined>("text", WORD, ONE_WORD, notes, help);
 }
 
 /** Makes a field of a list of texts, whose flag is repeated. */
-export function texts(notes: Notes<string[]> & { value: string }): Field<string[]> {
-  return field("texts", v.array(v.string()), "a list of texts", notes);
+export function texts(notes: Named<string[]>, help: Text): Field<string[]> {
+  return field("texts", v.array(v.string()), "a list of texts", notes, help);
 }
 
 /**
@@ -131,29 +137,31 @@ export function texts(notes: Notes<string[]> & { value: string }): Field<string[
  * refused.
  */
 export function path<Default extends string | undefined = undefined>(
-  notes: Notes<Default> & { value: string },
+  notes: Named<Default>,
+  help: Text,
 ): Field<string | Default> {
   const schema = notes.default === "" ? v.string() : v.pipe(v.string(), v.nonEmpty());
-  return field<string | Default>("text", schema, "a path", { ...notes, isPath: true });
+  return field<string | Default>("text", schema, "a path", { ...notes, isPath: true }, help);
 }
 
 /** Makes a field of a list of paths, whose flag is repeated. */
-export function paths(notes: Notes<string[]>): Field<string[]> {
-  return field("texts", v.array(v.string()), "a list of texts", { value: "PATH", ...notes, isPath: true });
+export function paths(notes: Notes<string[]>, help: Text): Field<string[]> {
+  return { ...texts({ value: "PATH", ...notes }, help), isPath: true };
 }
 
 /** Makes a field that takes one of some texts. */
 export function choice<const Choice extends string, Default extends string | undefined = undefined>(
   choices: readonly Choice[],
   notes: Notes<Default> & { default?: NoInfer<Choice> },
+  help: Text,
 ): Field<Choice | Default> {
   const all = { value: choices.join("|"), ...notes };
-  return field<Choice | Default>("choice", v.picklist(choices), `one of ${choices.join(", ")}`, all);
+  return field<Choice | Default>("choice", v.picklist(choices), `one of ${choices.join(", ")}`, all, help);
 }
 
 /** Makes a field that is true where its flag is given, and false elsewhere. */
-export function flag(notes: Notes<boolean>): Field<boolean> {
-  return field("flag", v.boolean(), "true or false", { default: false, ...notes, value: "" });
+export function flag(help: Text): Field<boolean> {
+  return field("flag", v.boolean(), "true or false", { default: false, value: "" }, help);
 }
 
 /**
@@ -162,10 +170,11 @@ export function flag(notes: Notes<boolean>): Field<boolean> {
  */
 export function custom<Value>(
   read: (text: string) => Value,
-  notes: Notes<never> & { value: string },
+  notes: Named<never>,
+  help: Text,
 ): Field<Value> {
   const schema = v.pipe(v.string(), v.transform(read));
-  return { ...field<Value>("text", schema, "a text", notes), default: read("") };
+  return { ...field<Value>("text", schema, "a text", notes, help), default: read("") };
 }
 
 /**

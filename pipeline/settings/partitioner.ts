@@ -9,76 +9,56 @@ import { choice, flag, integer, integers, number, path, section, text } from "./
 
 /** Settings of the partitioner and its routers. Symbols in brackets are those of the paper. */
 export const PARTITIONER = section("Routers", {
-  partitioner: text({
-    default: "em",
-    value: "em|ctbm|random|source",
-    help:
-      "how text is split: em by routers trained by expectation maximisation, ctbm by clusters of TF-IDF, random by a hash, source by labels",
-  }),
-  partitionerSample: integer({
-    default: 50_000,
-    min: 1,
-    help: "sequences that clusters are learned on",
-  }),
-  routers: path({ default: "", value: "FOLDER", help: "routers to use; without it they are trained" }),
-  experts: integer({
-    default: 4,
-    min: 1,
-    max: 65_535,
-    value: "E|AxB",
-    help:
-      "experts, and as many routers [E]; 16x16: a tree of routers, 16 that split the text and 16 in each part",
-  }),
-  levels: integers({
-    default: [],
-    value: "A,B",
-    min: 2,
-    max: 65_535,
-    help: "widths of the levels of a tree of routers; their product is the number of experts",
-  }),
-  prefix: integer({ default: 64, min: 2, max: 65_536, help: "tokens of the routing prefix [M]" }),
-  prefixLengths: integers({
-    default: [],
-    value: "M,M,…",
-    min: 2,
-    max: 65_536,
-    help: "train routers on a seeded mix of these prefix lengths",
-  }),
-  routerHidden: integer({ default: 32, min: 2, max: 65_536, help: "width [H], an even multiple of heads" }),
-  routerLayers: integer({ default: 2, min: 1, max: 1024, help: "layers of a router [L]" }),
-  routerHeads: integer({ default: 2, min: 1, max: 1024, help: "attention heads of a router" }),
-  start: choice(["random", "ctbm"], {
-    default: "random",
-    help: "parts that routers begin with: random ones, or clusters of TF-IDF",
-  }),
-  fixed: flag({ help: say`keep the parts of ${setting("start")}: routers only learn to recognise them` }),
-  rounds: integer({ default: 12, min: 1, help: "EM rounds [T]" }),
-  roundSequences: integer({ default: 256, min: 1, help: "sequences per router and round [N / E]" }),
-  routerBatch: integer({ default: 16, min: 1, max: 65_536, help: "sequences in a router's training batch" }),
-  routerRate: number({ default: 4e-3, min: 0, max: 1, help: "learning rate of the routers after warm-up" }),
-  routerWarmup: integer({ default: 50, min: 0, help: "steps over which the rate rises to its value" }),
+  partitioner: text(
+    { default: "em", value: "em|ctbm|random|source" },
+    "how text is split: em by routers trained by expectation maximisation, ctbm by clusters of TF-IDF, random by a hash, source by labels",
+  ),
+  partitionerSample: integer({ default: 50_000, min: 1 }, "sequences that clusters are learned on"),
+  routers: path({ default: "", value: "FOLDER" }, "routers to use; without it they are trained"),
+  experts: integer(
+    { default: 4, min: 1, max: 65_535, value: "E|AxB" },
+    "experts, and as many routers [E]; 16x16: a tree of routers, 16 that split the text and 16 in each part",
+  ),
+  levels: integers(
+    { default: [], value: "A,B", min: 2, max: 65_535 },
+    "widths of the levels of a tree of routers; their product is the number of experts",
+  ),
+  prefix: integer({ default: 64, min: 2, max: 65_536 }, "tokens of the routing prefix [M]"),
+  prefixLengths: integers(
+    { default: [], value: "M,M,…", min: 2, max: 65_536 },
+    "train routers on a seeded mix of these prefix lengths",
+  ),
+  routerHidden: integer({ default: 32, min: 2, max: 65_536 }, "width [H], an even multiple of heads"),
+  routerLayers: integer({ default: 2, min: 1, max: 1024 }, "layers of a router [L]"),
+  routerHeads: integer({ default: 2, min: 1, max: 1024 }, "attention heads of a router"),
+  start: choice(
+    ["random", "ctbm"],
+    { default: "random" },
+    "parts that routers begin with: random ones, or clusters of TF-IDF",
+  ),
+  fixed: flag(say`keep the parts of ${setting("start")}: routers only learn to recognise them`),
+  rounds: integer({ default: 12, min: 1 }, "EM rounds [T]"),
+  roundSequences: integer({ default: 256, min: 1 }, "sequences per router and round [N / E]"),
+  routerBatch: integer({ default: 16, min: 1, max: 65_536 }, "sequences in a router's training batch"),
+  routerRate: number({ default: 4e-3, min: 0, max: 1 }, "learning rate of the routers after warm-up"),
+  routerWarmup: integer({ default: 50, min: 0 }, "steps over which the rate rises to its value"),
 });
 
 /** Settings of scoring and assignment. */
 export const ASSIGNMENT = section("Assignment", {
-  scoreBatch: integer({ default: 0, min: 0, max: 65_536, help: "sequences scored at a time; 0 chooses" }),
-  method: text({
-    default: "balanced",
-    value: "balanced|optimal|argmax",
-    help:
-      "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, the default of the partitioners random and source",
-  }),
-  prices: path({
-    default: "",
-    value: "RUN",
-    help:
-      "run, or file, whose prices assign each block of text alone, so that new text changes no earlier assignment",
-  }),
-  chunk: integer({
-    default: 0,
-    min: 0,
-    help: "sequences assigned together [N], a multiple of the experts; 0 is about 65,536",
-  }),
+  scoreBatch: integer({ default: 0, min: 0, max: 65_536 }, "sequences scored at a time; 0 chooses"),
+  method: text(
+    { default: "balanced", value: "balanced|optimal|argmax" },
+    "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, the default of the partitioners random and source",
+  ),
+  prices: path(
+    { default: "", value: "RUN" },
+    "run, or file, whose prices assign each block of text alone, so that new text changes no earlier assignment",
+  ),
+  chunk: integer(
+    { default: 0, min: 0 },
+    "sequences assigned together [N], a multiple of the experts; 0 is about 65,536",
+  ),
 });
 
 const TREE = /^\d+(x\d+)+$/;

@@ -23,16 +23,16 @@ import {
 } from "../../../pipeline/settings/field.ts";
 
 const TABLE = section("Kitchen", {
-  rounds: integer({ default: 3, min: 1, max: 9, help: "" }),
-  share: number({ default: 0.5, min: 0, max: 1, help: "" }),
-  lengths: integers({ default: [2], min: 2, help: "" }),
-  label: text({ default: "", value: "NAME", help: "" }),
-  labels: texts({ default: [], value: "NAME", help: "" }),
-  folder: path({ default: "", value: "FOLDER", help: "" }),
-  target: path({ value: "FILE", help: "" }),
-  fullSpeed: choice(["slow", "fast"], { default: "slow", help: "" }),
-  size: custom((text) => ({ letters: text.length }), { value: "TEXT", flag: "long", help: "" }),
-  warm: flag({ help: "" }),
+  rounds: integer({ default: 3, min: 1, max: 9 }, ""),
+  share: number({ default: 0.5, min: 0, max: 1 }, ""),
+  lengths: integers({ default: [2], min: 2 }, ""),
+  label: text({ default: "", value: "NAME" }, ""),
+  labels: texts({ default: [], value: "NAME" }, ""),
+  folder: path({ default: "", value: "FOLDER" }, ""),
+  target: path({ value: "FILE" }, ""),
+  fullSpeed: choice(["slow", "fast"], { default: "slow" }, ""),
+  size: custom((text) => ({ letters: text.length }), { value: "TEXT", flag: "long" }, ""),
+  warm: flag(""),
 });
 
 Deno.test("a field takes the values of its kind and range alone", () => {
