@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { statfsSync } from "node:fs";
 import { RunError } from "../kernels/errors.ts";
-import { findDamage, MANIFEST, readManifest } from "../pipeline/graph/manifest.ts";
+import { findDamage, readManifest } from "../pipeline/graph/node.ts";
+import { MANIFEST } from "../pipeline/run/schema.ts";
 import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
 import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";

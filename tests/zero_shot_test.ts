@@ -8,7 +8,7 @@ import type { Tokenizer } from "../pipeline/text/tokenizer.ts";
 import { anyWeights } from "./pipeline/model/support.ts";
 import { post, serving } from "./pipeline/serving/server/support.ts";
 import { noteFiles, writeManifest } from "../pipeline/graph/mod.ts";
-import { expertFolder } from "../pipeline/graph/places.ts";
+import { expertFolder } from "../pipeline/graph/node.ts";
 import { byteTokenizer, EXPERT, servingRun } from "./pipeline/serving/support.ts";
 import { inFolder, task } from "./tasks/support.ts";
 

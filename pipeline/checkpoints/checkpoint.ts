@@ -7,7 +7,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../run/files.ts";
-import { checkRead, findRecord, readVerified } from "../run/verified.ts";
+import { checkRead, findRecord, readVerified } from "../run/schema.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { EMBEDDING, HEAD, type ModelConfig, parameterSpecs, wholeShape } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";

@@ -17,8 +17,7 @@ import {
   validateModelConfig,
 } from "../model/shape.ts";
 import { exists, isFolder, isMissing, oneLine } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
-import { readVerified } from "../run/verified.ts";
+import { conform, readVerified } from "../run/schema.ts";
 import { parseObject, type SafetensorsDtype } from "./safetensors.ts";
 
 /** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */

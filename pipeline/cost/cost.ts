@@ -22,7 +22,7 @@ import { type ModelConfig, parameterCount, switchShape } from "../model/shape.ts
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical } from "../run/schema.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { findTextSeed, TEXT, TOKENS } from "../settings/text.ts";
 import { type CostCorpus, mixtureShape, type OtherRouters, readRouters } from "./mixture.ts";

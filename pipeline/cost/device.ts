@@ -1,6 +1,6 @@
 /** The device for which time is estimated. */
 
-import { measuredDevices } from "../run/measured.ts";
+import { measuredDevices } from "../run/timing.ts";
 import { adapterKind, ASSUMED_GPU, type CostDevice, PLAIN_DEVICE } from "./cost.ts";
 
 /**

@@ -7,8 +7,7 @@
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { measuredDevices } from "../run/measured.ts";
-import { recordTime } from "../run/timing.ts";
+import { measuredDevices, recordTime } from "../run/timing.ts";
 import type { StepMetrics } from "../training/metrics.ts";
 import type { Recipe } from "../training/recipe.ts";
 import { longWarmup } from "../training/schedule.ts";

@@ -21,18 +21,19 @@ import {
   writeError,
   writing,
 } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical, MANIFEST } from "../run/schema.ts";
 import { listOwners, type Owner } from "./lock.ts";
 import {
   type FileNote,
   findDamage,
-  MANIFEST,
+  type Making,
   type Manifest,
+  type Node,
   noteFiles,
   readManifest,
+  splitNeed,
   writeManifest,
-} from "./manifest.ts";
-import { type Making, type Node, splitNeed } from "./node.ts";
+} from "./node.ts";
 import type { Walk } from "./walk.ts";
 
 /** Folder of partial folders, in the run folder. */

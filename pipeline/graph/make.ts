@@ -18,8 +18,17 @@ import {
   removeSpent,
 } from "./folder.ts";
 import { type Lock, type Owner, processText, type TakeLock, takeLock } from "./lock.ts";
-import { type FileNote, type Manifest, noteFiles, writeManifest } from "./manifest.ts";
-import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
+import {
+  type FileNote,
+  type Making,
+  type Manifest,
+  type Node,
+  noteFiles,
+  splitNeed,
+  withNeeds,
+  type Work,
+  writeManifest,
+} from "./node.ts";
 import { changedInput, type NodeState, Walk } from "./walk.ts";
 
 /** How nodes are made. */

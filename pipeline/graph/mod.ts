@@ -7,7 +7,5 @@
 export * from "./folder.ts";
 export * from "./lock.ts";
 export * from "./make.ts";
-export * from "./manifest.ts";
 export * from "./node.ts";
-export * from "./places.ts";
 export * from "./walk.ts";

@@ -6,9 +6,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { canonical } from "../run/seal.ts";
-import { findDamage, hashFiles, MANIFEST, type Manifest, readManifest } from "./manifest.ts";
-import { type Node, nodeKey, splitNeed } from "./node.ts";
+import { canonical, MANIFEST } from "../run/schema.ts";
+import { findDamage, hashFiles, type Manifest, type Node, nodeKey, readManifest, splitNeed } from "./node.ts";
 
 /** What is known of a node. */
 export interface NodeState {

@@ -15,7 +15,7 @@ import { routersHash } from "../checkpoints/routers.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { shortHash } from "../run/files.ts";
 import { createPartitioner, modelHashes } from "./em/partitioner.ts";
-import { expertFolder } from "../graph/places.ts";
+import { expertFolder } from "../graph/node.ts";
 import type { OpenOptions, Partitioner, PartitionerWork } from "./partitioner.ts";
 
 /** Opens and identifies the experts of a run as routers. */

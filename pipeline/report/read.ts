@@ -9,20 +9,24 @@ import { readZeroShot } from "../evaluation/choices/results.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { readEvaluation } from "../evaluation/evaluation.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
-import { findDamage, hashFiles, type Manifest, nodesIn, readManifest } from "../graph/manifest.ts";
 import {
   ALL_TEST,
   EVALUATION,
+  findDamage,
+  hashFiles,
+  type Manifest,
+  nodesIn,
   PARTITIONER,
   partNode,
+  readManifest,
   SEQUENCES,
   TOKENIZER,
   ZERO_SHOT,
-} from "../graph/places.ts";
-import { expertNames } from "../stages/names.ts";
+} from "../graph/node.ts";
+import { expertNames } from "../stages/split.ts";
 import { overlapState, readOverlap } from "../stages/overlap.ts";
 import { type ExpertPart, onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
-import { findRemedy } from "../stages/remedy.ts";
+import { findRemedy } from "../stages/output.ts";
 import { nodeFolders } from "../stages/settings.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
 import { TRAIN_RESULT } from "../stages/training_result.ts";

@@ -10,7 +10,7 @@ import { mixtureShape } from "../cost/mixture.ts";
 import { BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical } from "../run/schema.ts";
 import {
   type Configuration,
   FIELD_NAMES,

@@ -15,9 +15,8 @@ import {
   type CostTimes,
   PLAIN_DEVICE,
 } from "../cost/cost.ts";
-import { readManifest } from "../graph/manifest.ts";
+import { NAMES, readManifest } from "../graph/node.ts";
 import { modelShapes } from "../model/shape.ts";
-import { NAMES } from "../graph/places.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { openStudies, type StudyChoice } from "./checks.ts";

@@ -7,9 +7,16 @@
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder, jsonText, listEntries, withRemedy, writeAtomic } from "./files.ts";
-import { conform, isObject, readJson, readJsonIfThere } from "./schema.ts";
-import { canonical, isSealed, seal } from "./seal.ts";
-import { VERSION } from "./version.ts";
+import {
+  canonical,
+  conform,
+  isObject,
+  isSealed,
+  readJson,
+  readJsonIfThere,
+  seal,
+  VERSION,
+} from "./schema.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { fillValues } from "../settings/field.ts";
 import { withLevels } from "../settings/partitioner.ts";

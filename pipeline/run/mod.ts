@@ -6,7 +6,7 @@
 
 export { findRun, readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
-export { duration } from "./duration.ts";
+export { duration, printable, printableLines } from "./printable.ts";
 export {
   type Amount,
   type FileRecord,
@@ -16,6 +16,4 @@ export {
   writeAll,
   writeAtomic,
 } from "./files.ts";
-export { printable, printableLines } from "./printable.ts";
-export { verifyFile } from "./verified.ts";
-export { VERSION } from "./version.ts";
+export { verifyFile, VERSION } from "./schema.ts";

@@ -6,7 +6,7 @@ import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
-import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { readDescription } from "../partition/folder.ts";
 import type { Partitioner } from "../partition/partitioner.ts";

@@ -9,9 +9,17 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { listScratches } from "../graph/folder.ts";
-import { hashFiles, readManifest } from "../graph/manifest.ts";
-import { givenNode, type Making, type Node, noteAll, oneByOne } from "../graph/node.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import {
+  givenNode,
+  hashFiles,
+  type Making,
+  type Node,
+  noteAll,
+  oneByOne,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+} from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../run/files.ts";

@@ -25,11 +25,18 @@ import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { assignmentNode, listBranchRows, type Named } from "./branch_rows.ts";
+import {
+  assignmentNode,
+  listBranchRows,
+  type Named,
+  openNeeded,
+  readRows,
+  TEST,
+  TRAIN,
+  writeRows,
+} from "./token_rows.ts";
 import { scoresNode } from "./score.ts";
-import type { GraphOf } from "./stage.ts";
-import { openNeeded, readRows, writeRows } from "./token_rows.ts";
-import { TEST, TRAIN } from "./tokenize.ts";
+import type { GraphOf } from "./stages.ts";
 
 /** Name of the stage. */
 export const ASSIGN = "assign";

@@ -23,12 +23,11 @@ import {
   readCosts,
   writeAssigned,
 } from "./assign.ts";
-import { assignmentNode } from "./branch_rows.ts";
+import { assignmentNode, openNeeded, writeRows } from "./token_rows.ts";
 import type { Derivation } from "./derivation.ts";
 import { buildBatch, makeBatches, nodeBefore, openBefore, rowsLeft } from "./before.ts";
 import { scoresNode } from "./score.ts";
-import type { GraphOf } from "./stage.ts";
-import { openNeeded, writeRows } from "./token_rows.ts";
+import type { GraphOf } from "./stages.ts";
 
 const COLUMNS = ["sequence", "expert", "best", "cost", "lowest"] as const;
 const CHUNK = 65_536; // new sequences after which prices are mended

@@ -6,9 +6,16 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { linkFiles } from "../graph/folder.ts";
-import { type Manifest, readManifest } from "../graph/manifest.ts";
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { partNode, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import {
+  type Making,
+  type Manifest,
+  type Node,
+  oneByOne,
+  partNode,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+} from "../graph/node.ts";
 import { toBatch, toTable } from "../rows/arrow.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Numeric, Rows } from "../rows/random_access.ts";
@@ -16,8 +23,8 @@ import type { Block } from "../text/blocks.ts";
 import { beforeNode, DENSE, type Derivation, readDerivation } from "./derivation.ts";
 import { isUnchanged } from "./lineage.ts";
 import { type Before, expertTarget } from "./targets.ts";
-import { openNeeded, writeRows } from "./token_rows.ts";
-import { ROWS, tokensNode } from "./tokenize.ts";
+import { openNeeded, tokensNode, writeRows } from "./token_rows.ts";
+import { ROWS } from "./tokenize.ts";
 
 /** Manifests of the other run that were read, by what is kept of it: one may list many blocks. */
 const read = new WeakMap<Derivation["kept"], Map<string, Promise<Manifest | null>>>();

@@ -8,7 +8,7 @@
 import { basename, dirname } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
-import { readManifest } from "../graph/manifest.ts";
+import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, removeFiles, wholeName } from "../run/files.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "./parts.ts";

@@ -6,7 +6,7 @@
  */
 
 import * as v from "valibot";
-import { MANIFEST, type Manifest } from "../graph/manifest.ts";
+import { type Manifest, SEQUENCES } from "../graph/node.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { Certificate } from "../partition/assignment/certificate.ts";
 import { type Columns, needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
@@ -14,15 +14,14 @@ import { floats, integers } from "../rows/column_values.ts";
 import { closeCursor, type Cursor, fill, nameCursor, openCursor } from "../rows/cursor.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
-import { conform, count, finite } from "../run/schema.ts";
+import { conform, count, finite, MANIFEST } from "../run/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
 import { type Branch, listBranches } from "../partition/tree/branches.ts";
 import { blocksIn } from "../text/counts.ts";
-import { assignmentNode, listBranchRows } from "./branch_rows.ts";
+import { assignmentNode, listBranchRows, tokensNode } from "./token_rows.ts";
 import { joinSide } from "./tree.ts";
 import { type ExpertPart } from "./parts.ts";
 import { scoresNode } from "./score.ts";
-import { SEQUENCES, tokensNode } from "./tokenize.ts";
 
 /** What is compared. */
 export interface Compared {

@@ -9,7 +9,7 @@
 
 import * as v from "valibot";
 import { writePages } from "../graph/folder.ts";
-import { DERIVED } from "../graph/places.ts";
+import { DERIVED } from "../graph/node.ts";
 import { jsonText } from "../run/files.ts";
 import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
 import { INDEXED } from "./documents.ts";

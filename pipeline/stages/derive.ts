@@ -8,24 +8,28 @@
 import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import type { Node } from "../graph/node.ts";
-import { PARTITIONER, partNode, TOKENIZER } from "../graph/places.ts";
+import {
+  hashFiles,
+  type Manifest,
+  type Node,
+  PARTITIONER,
+  partNode,
+  readManifest,
+  TOKENIZER,
+} from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical, VERSION } from "../run/schema.ts";
 import { readTimes } from "../run/timing.ts";
-import { VERSION } from "../run/version.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { adoptExpert } from "./adopt.ts";
-import { assignmentNode } from "./branch_rows.ts";
+import { assignmentNode, DOCUMENTS, readDocumentRows } from "./token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "./assign_derived.ts";
 import { DENSE, type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
-import { readDocumentRows } from "./document_table.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
@@ -33,13 +37,11 @@ import { type DerivedExpert, derivedExperts } from "./lineage.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
-import { partitionGraph } from "./plan.ts";
+import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
 import { checkOwn, MODELS } from "./settings.ts";
-import { stageStates } from "./standing.ts";
 import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
-import { DOCUMENTS } from "./tokenize.ts";
 
 /** What changes from one run to the next: one of the five. */
 export interface Change {

@@ -6,8 +6,7 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
+import { type Making, type Node, oneByOne, PARTITIONER, TOKENIZER } from "../graph/node.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, parseBlockId } from "../text/blocks.ts";
@@ -15,30 +14,24 @@ import { assignNodes } from "./assign.ts";
 import { derivedAssignment } from "./assign_derived.ts";
 import { keepRows, keptNode, nodeBefore } from "./before.ts";
 import { beforeNode, DENSE, type Derivation } from "./derivation.ts";
-import { readDocumentRows } from "./document_table.ts";
+import { DOCUMENTS, readDocumentRows, TEST, tokensNode, TRAIN } from "./token_rows.ts";
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { LEARN } from "./learn.ts";
-import { namesNode } from "./names.ts";
+import { namesNode, splitNodes } from "./split.ts";
 import { pairsText } from "./pairs.ts";
 import { SCORE, scoreNodes, scoresNode } from "./score.ts";
 import { newRouterNode } from "./new_router.ts";
-import { splitNodes } from "./split.ts";
-import type { GraphOf } from "./stage.ts";
-import { STAGES, stagesAdded } from "./stages.ts";
+import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
 import { expertTarget } from "./targets.ts";
 import { lookAtText, type Text } from "./text.ts";
 import {
   addSource,
   byName,
   COLUMNS,
-  DOCUMENTS,
   sequencesNode,
   type SourceCounts,
-  TEST,
   TOKENIZE,
   tokenizeNodes,
-  tokensNode,
-  TRAIN,
   writeDocumentTable,
 } from "./tokenize.ts";
 

@@ -9,20 +9,28 @@
  */
 
 import * as v from "valibot";
-import { readManifest } from "../graph/manifest.ts";
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, readManifest, SEQUENCES, type Work } from "../graph/node.ts";
 import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/verified.ts";
+import { readVerified } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
-import { documentBatch, type DocumentRow, documentRows } from "./document_table.ts";
-import type { GraphOf } from "./stage.ts";
+import {
+  documentBatch,
+  type DocumentRow,
+  documentRows,
+  DOCUMENTS,
+  openNeeded,
+  TEST,
+  tokensNode,
+  TRAIN,
+  writeRows,
+} from "./token_rows.ts";
+import type { GraphOf } from "./stages.ts";
 import { readingSettings, type Text } from "./text.ts";
-import { openNeeded, writeRows } from "./token_rows.ts";
-import { byName, countSources, DOCUMENTS, SEQUENCES, TEST, TOKENIZE, tokensNode, TRAIN } from "./tokenize.ts";
+import { byName, countSources, TOKENIZE } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];

@@ -11,7 +11,7 @@ import { basename } from "node:path";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { readAt } from "../rows/ipc/messages.ts";
 import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../run/files.ts";
-import { verifyFile } from "../run/verified.ts";
+import { verifyFile } from "../run/schema.ts";
 import { type Entry, type Joined, joinTables, tableBytes } from "../text/overlap/hash_tables.ts";
 import { hashWords, jaccard, type Kind, KINDS, listRuns, PASSAGE } from "../text/overlap/word_hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";

@@ -12,14 +12,20 @@ import type { Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
-import { givenNode, type Node, oneByOne } from "../graph/node.ts";
-import { EVALUATION, TOKENIZER } from "../graph/places.ts";
+import {
+  ALL_TEST,
+  EVALUATION,
+  givenNode,
+  type Node,
+  oneByOne,
+  PARTITIONER,
+  SEQUENCES,
+  TOKENIZER,
+} from "../graph/node.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { PARTITIONER } from "./learn.ts";
 import type { Target } from "./targets.ts";
-import { ALL_TEST, SEQUENCES } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const EVALUATE = "evaluate";

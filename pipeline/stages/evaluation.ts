@@ -10,12 +10,11 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
 import { evaluate, type EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
-import type { Making, Work } from "../graph/node.ts";
-import { TOKENIZER } from "../graph/places.ts";
+import { type Making, PARTITIONER, TOKENIZER, type Work } from "../graph/node.ts";
 import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/verified.ts";
+import { readVerified } from "../run/schema.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
 import {
@@ -27,8 +26,7 @@ import {
   RESULT,
   scoresNode,
 } from "./evaluate.ts";
-import { PARTITIONER } from "./learn.ts";
-import { TEST } from "./tokenize.ts";
+import { TEST } from "./token_rows.ts";
 
 const NLL = "nll.f32";
 

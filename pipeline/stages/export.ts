@@ -10,9 +10,20 @@ import { InputError, say, setting, task, type Text } from "../../kernels/errors.
 import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
-import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import { type Making, type Node, noteAll, oneByOne, type Work } from "../graph/node.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import {
+  type FileNote,
+  findDamage,
+  hashFiles,
+  type Making,
+  type Manifest,
+  type Node,
+  noteAll,
+  oneByOne,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
 import { otherSetting } from "../graph/walk.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import {
@@ -28,7 +39,7 @@ import {
 } from "../rows/export/mod.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { listEntries, writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/verified.ts";
+import { readVerified } from "../run/schema.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";

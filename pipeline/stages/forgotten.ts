@@ -10,14 +10,12 @@
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { writePages } from "../graph/folder.ts";
-import { hashFiles, MANIFEST, nodesIn, readManifest } from "../graph/manifest.ts";
-import { partNode } from "../graph/places.ts";
+import { hashFiles, nodesIn, partNode, readManifest } from "../graph/node.ts";
 import { changedInput } from "../graph/walk.ts";
 import { columnNames, needColumn, readArrow } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { jsonText } from "../run/files.ts";
-import { count, readJsonIfThere } from "../run/schema.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical, count, MANIFEST, readJsonIfThere } from "../run/schema.ts";
 import { type Derivation, type Forgotten, readDerivation } from "./derivation.ts";
 import { needConfiguration } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";

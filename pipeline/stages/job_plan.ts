@@ -11,7 +11,7 @@ import * as v from "valibot";
 import { RunError, say, task } from "../../kernels/errors.ts";
 import { removeFolder } from "../graph/folder.ts";
 import { type Lock, processText, takeLock } from "../graph/lock.ts";
-import { readManifest } from "../graph/manifest.ts";
+import { readManifest } from "../graph/node.ts";
 import { writeRunConfiguration } from "../run/configuration.ts";
 import { jsonText, refuseLink, withRemedy, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
@@ -83,7 +83,7 @@ export async function writeJobSettings(
 
 /** Removes what another version made. Throws a `RunError` where another process works in the run. */
 async function removeRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
-  const { planAll } = await import("./whole.ts");
+  const { planAll } = await import("./jobs.ts");
   for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
     const manifest = given ? null : await readManifest(`${run}/${name}`);
     if (!manifest || manifest.revision === revision) continue;

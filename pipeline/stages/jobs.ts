@@ -6,27 +6,36 @@
  */
 
 import { task, type TaskReference } from "../../kernels/errors.ts";
-import type { Node } from "../graph/node.ts";
+import {
+  EVALUATION,
+  givenNode,
+  type Manifest,
+  type Node,
+  readManifest,
+  TOKENIZER,
+  ZERO_SHOT,
+} from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { EVALUATION, TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { findKind } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { ASSIGN } from "./assign.ts";
-import { EVALUATE, scoresNode } from "./evaluate.ts";
+import { modelsBefore } from "./before.ts";
+import { EVALUATE, evaluateNodes, scoresNode } from "./evaluate.ts";
 import type { JobOptions, JobPlan } from "./job_plan.ts";
 import { LEARN } from "./learn.ts";
-import type { Plan } from "./plan.ts";
+import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./plan.ts";
 import { chooseShare, refuseRevision } from "./run.ts";
 import { SCORE } from "./score.ts";
 import { resolveSettings } from "./settings.ts";
 import { SPLIT } from "./split.ts";
 import { STAGES } from "./stages.ts";
-import { nodesToMake } from "./standing.ts";
-import { allTargets, type Target } from "./targets.ts";
+import { allTargets, type Match, type Target } from "./targets.ts";
 import { CORPUS } from "./text.ts";
 import { TOKENIZE } from "./tokenize.ts";
-import { planAll } from "./whole.ts";
+import { tokensNode } from "./token_rows.ts";
+import { trainNodes } from "./train.ts";
+import { zeroShotNodes } from "./zero_shot.ts";
 
 /** A job of a run: one or several processes that do the same work for different numbers. */
 export interface Job {
@@ -201,3 +210,43 @@ export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place)
 /** Gives what the process at a place of a job gets: its number, or its name. */
 export const nameUnit = ({ units, first }: Job, place: number): string | number =>
   units?.[place] ?? first + place;
+
+/** Which models and tasks a run is to have apart from its experts. */
+export interface WholeChoices {
+  /** Models of all text. */
+  dense: readonly (Match | "switch")[];
+  /** Zero-shot tasks, and the folder of their data. */
+  zeroShot?: { tasks: readonly string[]; data?: string };
+}
+
+/** Plans all nodes of a run; before its text is unpacked, those that unpack it. */
+export async function planAll(
+  run: string,
+  configuration: Configuration,
+  { dense, zeroShot }: WholeChoices,
+  look: GraphOptions = {},
+): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
+  const partition = await partitionGraph(run, configuration, look);
+  const chosen = new Set(
+    dense.map((match) => match === "batch" ? "dense" : match === "switch" ? match : `dense-${match}`),
+  );
+  const all = allTargets(configuration);
+  const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.has(name));
+  if (!partition.complete) return { partition, targets, graph: partition.nodes };
+  const tokens = partition.text.blocks!.map(tokensNode);
+  const made = new Map<Target, Manifest | null>();
+  for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
+  const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there
+  const trainings =
+    (await trainNodes(configuration, targets, tokens, await modelsBefore(run, configuration.experts)))
+      .map((node, i) => made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
+      );
+  const of = { configuration, tokens, models };
+  const later = await evaluateNodes(of);
+  for (const name of zeroShot?.tasks ?? []) {
+    later.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
+  }
+  const graph = new Map([...partition.nodes, ...trainings].map((node) => [node.name, node]));
+  for (const node of later) if (!graph.has(node.name)) graph.set(node.name, node); // given there, made here
+  return { partition, targets, graph: [...graph.values()] };
+}

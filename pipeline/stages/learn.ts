@@ -10,18 +10,15 @@
  * @module
  */
 
-import { type Maker, type Node, oneByOne } from "../graph/node.ts";
-import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
+import { ALL_TRAIN, type Maker, type Node, oneByOne, TOKENIZER } from "../graph/node.ts";
 import { findKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import type { Branch } from "../partition/tree/branches.ts";
-import { branchRows, branchUnit, partitionerNode, rowNeeds } from "./branch_rows.ts";
-import type { GraphOf } from "./stage.ts";
-import { ALL_TRAIN, countSources, TRAIN } from "./tokenize.ts";
-
-export { PARTITIONER };
+import { branchRows, branchUnit, partitionerNode, rowNeeds, TRAIN } from "./token_rows.ts";
+import type { GraphOf } from "./stages.ts";
+import { countSources } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const LEARN = "train-routers";

@@ -4,8 +4,7 @@
  * @module
  */
 
-import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import { partNode } from "../graph/places.ts";
+import { hashFiles, type Manifest, partNode, readManifest } from "../graph/node.ts";
 import { type Derivation, readDerivation } from "./derivation.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 

@@ -7,8 +7,8 @@
 export * from "./clean.ts";
 export { chooseChunk } from "./assign.ts";
 export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
-export { type DocumentRow } from "./document_table.ts";
-export { type StageState } from "./standing.ts";
+export { type DocumentRow } from "./token_rows.ts";
+export * from "./plan.ts";
 export * from "./jobs.ts";
 export * from "./job_plan.ts";
 export { type DerivedExpert, readLineageSteps, type Step, stepText } from "./lineage.ts";
@@ -27,8 +27,8 @@ export {
   trainModels,
   type TrainOptions,
 } from "./models.ts";
-export { expertNames } from "./names.ts";
-export { checkOutput, checkOutputFolder } from "./output.ts";
+export { expertNames } from "./split.ts";
+export { checkOutput, checkOutputFolder, findRepair } from "./output.ts";
 export {
   type Change,
   derive,
@@ -39,12 +39,9 @@ export {
 } from "./derive.ts";
 export * from "./estimate.ts";
 export { checkForgotten, type Finding } from "./forgotten.ts";
-export { findRepair } from "./remedy.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
-export * from "./plan.ts";
-export * from "./stage.ts";
-export { listSettings, STAGES } from "./stages.ts";
+export * from "./stages.ts";
 export * from "./status.ts";
 export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 export * from "./summary.ts";

@@ -8,9 +8,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { listScratches } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
-import { readManifest } from "../graph/manifest.ts";
-import { givenNode, type Node } from "../graph/node.ts";
-import { TOKENIZER } from "../graph/places.ts";
+import { givenNode, type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
@@ -24,7 +22,7 @@ import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { modelsBefore } from "./before.ts";
 import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
-import { SEQUENCES, tokensNode } from "./tokenize.ts";
+import { tokensNode } from "./token_rows.ts";
 import { textNode, type TrainingOptions, trainNodes } from "./train.ts";
 import { type TrainResult, trainResult } from "./training_result.ts";
 

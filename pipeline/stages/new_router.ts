@@ -9,8 +9,16 @@ import { InputError } from "../../kernels/errors.ts";
 import { loadRouters, routerFolder, routersHash } from "../checkpoints/routers.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
-import { type Making, type Node, noteAll, oneByOne, type Work } from "../graph/node.ts";
-import { PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import {
+  type Making,
+  type Node,
+  noteAll,
+  oneByOne,
+  PARTITIONER,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
 import { openRouters } from "../partition/em/bank.ts";
 import { createPartitioner } from "../partition/em/partitioner.ts";
 import { readDescription, writeDescription } from "../partition/folder.ts";

@@ -1,17 +1,22 @@
 /**
- * Keeps what a task writes from taking the place of what it reads, and of what a run holds.
+ * The files of a run by their paths: a task's output must not take the place of one, and a command makes each again.
  *
  * @module
  */
 
 import { fstatSync } from "node:fs";
 import { basename, dirname, relative, resolve } from "node:path";
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { LOCKS } from "../graph/lock.ts";
-import { findRun } from "../run/configuration.ts";
-import { askAll } from "../run/files.ts";
+import { readManifest } from "../graph/node.ts";
+import { findRun, readRunConfiguration } from "../run/configuration.ts";
+import { askAll, exists, hashFile } from "../run/files.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { partsAlone } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
+import { allTargets } from "./targets.ts";
 
 /** What else of a run no user writes: folders, and places of links to files of nodes. */
 const OWN = [
@@ -91,4 +96,78 @@ function refuse(where: string, fact: Text): InputError {
     where,
     remedy: say`choose another ${setting("output")}`,
   });
+}
+
+const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";
+/** Choices of `evaluate` and `zero-shot` that are no settings of the run, by the names of their flags. */
+const CHOICES = [
+  ...["mix", "routingTemperature", "reroute", "fallback", "margin", "routeBy", "routeLengths", "trained"],
+  ...["resamples", "fewShot", "limit", "beam"],
+];
+
+/** Reports how a file of a run, by its path there, is made again, whether it is missing or damaged. */
+export async function findRemedy(run: string, path: string, configuration: Configuration): Promise<Text> {
+  const check = true, [folder, name] = path.split("/");
+  const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
+  const target = allTargets(configuration).find(({ node }) => `${path}/`.startsWith(`${node}/`));
+  if (target) {
+    const manifest = await again(target.node), { from } = manifest?.result.adopted as { from?: string } ?? {};
+    const { task: trains, with: flags } = target.command;
+    if (manifest === null) return say`run ${task(trains, { run, ...flags })} first`;
+    if (from) return say`run ${task("adopt", { run, ...flags, from, force: true })}`;
+    return say`run ${task(trains, { run, ...flags, check })}`;
+  }
+  if (path === "reproduction.json") return say`run ${task("reproduce", { run, check })}`;
+  if (folder === "search") return `remove "${run}/search/${name}": it is made again when it is needed`;
+  if (folder === SCRATCH) return "remove it: what it stands for is made again";
+  if (folder === "export") return say`export it again, with ${setting("force")}`;
+  if (/^overlap\b/.test(folder)) return say`run ${task("overlap", { run, check })}`;
+  if (folder === "report" || /^report\.\w+$/.test(path)) return say`run ${task("report", { run })}`;
+  if (/^(evaluation|zero-shot)\b/.test(folder)) {
+    const isAsked = folder.startsWith("zero-shot");
+    const node = isAsked ? `${folder}/${basename(name, ".json")}` : "evaluation/result";
+    const { settings = {} } = await again(node) ?? {};
+    const choices = Object.entries(settings).filter(([name, value]) =>
+      CHOICES.includes(name) && value !== null && value !== 0 &&
+      !(name === "resamples" && value === RESAMPLES)
+    );
+    const flags = Object.fromEntries(choices.map(([name, value]) => [name, value === true || String(value)]));
+    if (settings.routing === "choice") flags.routeWithChoice = true;
+    const asked = isAsked ? { task: basename(name, ".json") } : {};
+    return say`run ${task(isAsked ? "zero-shot" : "evaluate", { run, ...asked, check, ...flags })}`;
+  }
+  if ((await partsAlone(run)).length > 0) return COPY_AGAIN;
+  if (/^text\/(given|input)\b/.test(path)) {
+    return say`hand the same text over again, to ${task("partition", { run })}`;
+  }
+  return say`run ${task("partition", { run, check })}`;
+}
+
+/**
+ * Reports how a damaged or missing file or folder of a run is made again. Undefined for other files, and for a file that is as its node's
+ * manifest says: making it again would mend nothing. `choosing` says whether an expert may be named, so that nothing has to route.
+ */
+export async function findRepair(where: string, { choosing = false } = {}): Promise<Text | undefined> {
+  const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well
+  const run = await findRun(file);
+  if (run === null) return undefined;
+  const path = relative(run, file);
+  const read = await readRunConfiguration(run, { edited: true }).catch(() => null);
+  const remedy = await findRemedy(run, path, read?.configuration ?? defaultConfiguration());
+  if (await isWhole(file)) return undefined;
+  const alone = await partsAlone(run);
+  if (alone.length === 0 || !choosing) return remedy;
+  return say`${remedy}, or choose with ${setting("expert")} ${alone.join(" or ")}`;
+}
+
+/** Whether a file is what the manifest of its node says, or none of a node. */
+async function isWhole(file: string): Promise<boolean> {
+  for (let folder = dirname(file), up = 0; up < 3; folder = dirname(folder), up++) {
+    const manifest = await readManifest(folder).catch(() => undefined);
+    if (manifest === undefined) return false;
+    const note = manifest?.files[relative(folder, file)];
+    if (note) return await hashFile(file).then(({ sha256 }) => sha256 === note.sha256, () => false);
+    if (manifest) return true; // none of its files
+  }
+  return await exists(file);
 }

@@ -11,27 +11,39 @@
 import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
-import { readManifest } from "../graph/manifest.ts";
-import { GIVEN, givenNode, type Making, type Node, oneByOne, splitNeed, type Work } from "../graph/node.ts";
-import { ZERO_SHOT } from "../graph/places.ts";
+import {
+  GIVEN,
+  givenNode,
+  type Making,
+  type Node,
+  oneByOne,
+  readManifest,
+  splitNeed,
+  type Work,
+  ZERO_SHOT,
+} from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import { byNumber, exists, jsonText, writeAtomic } from "../run/files.ts";
 import { printable } from "../run/printable.ts";
-import { byLabel, count, readJson } from "../run/schema.ts";
-import { readVerified } from "../run/verified.ts";
+import { byLabel, count, readJson, readVerified } from "../run/schema.ts";
 import { hashWords, type Kind, listRuns, PASSAGE, SHINGLE } from "../text/overlap/word_hashes.ts";
 import { readDerivation } from "./derivation.ts";
-import { documentColumns, type DocumentRow, readDocumentRows } from "./document_table.ts";
+import {
+  documentColumns,
+  type DocumentRow,
+  DOCUMENTS,
+  readDocumentRows,
+  tokensNode,
+  writeRows,
+} from "./token_rows.ts";
 import { changesOfText, changesText, PART_INDEX } from "./documents.ts";
 import { Compared, type Hashed, hashNodes, namedFiles, type Pair } from "./duplicates.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { partitionGraph } from "./plan.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
-import type { GraphOf } from "./stage.ts";
+import type { GraphOf } from "./stages.ts";
 import { readBlock } from "./text.ts";
-import { writeRows } from "./token_rows.ts";
-import { DOCUMENTS, tokensNode } from "./tokenize.ts";
 
 const STAGE = "overlap", RESULT = "overlap/result", REVISION = 3;
 const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];

@@ -8,7 +8,7 @@
 import type { Proof } from "../partition/assignment/assignment.ts";
 import { Walk } from "../graph/walk.ts";
 import type { RunEvent } from "../run/events.ts";
-import { stageStates } from "./standing.ts";
+import { stageStates } from "./plan.ts";
 import { makePartition, type RunOptions, type RunWatch } from "./run.ts";
 import { type PartitionSummary, proofSummary, type StageRun, summarizeRun } from "./summary.ts";
 

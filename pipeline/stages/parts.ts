@@ -7,12 +7,11 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
+import { type Manifest, partNode, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { newTally, type Tally } from "../partition/counts.ts";
 import { exists, listEntries } from "../run/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
-import { byLabel, conform, count, finite } from "../run/schema.ts";
-import { partNode, SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import { byLabel, conform, count, finite, MANIFEST } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 const SIDE = v.object({

@@ -10,20 +10,18 @@
 
 import { basename } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import { GIVEN, givenNode, type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { PRUNED } from "../graph/places.ts";
+import { GIVEN, givenNode, type Making, type Node, oneByOne, PRUNED, type Work } from "../graph/node.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
 import { findTextSeed } from "../settings/text.ts";
 import { PASSAGE } from "../text/overlap/word_hashes.ts";
 import { chooseSide, type Side } from "../text/tokenize.ts";
-import { documentColumns, type DocumentRow } from "./document_table.ts";
+import { documentColumns, type DocumentRow, writeRows } from "./token_rows.ts";
 import { piecePath } from "./documents.ts";
 import { Compared, groupPairs, type Hashed, hashNodes, namedFiles } from "./duplicates.ts";
-import type { GraphOf } from "./stage.ts";
+import type { GraphOf } from "./stages.ts";
 import { type Numbered, readTaken, takenNeed, writeTaken } from "./take.ts";
 import { CORPUS, hashText } from "./text.ts";
-import { writeRows } from "./token_rows.ts";
 
 const DROPPED = "dropped.arrow";
 

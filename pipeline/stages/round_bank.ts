@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Making, noteAll, type Work } from "../graph/node.ts";
+import { type Making, noteAll, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { routerFolder, routersHash } from "../checkpoints/routers.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
@@ -24,15 +24,11 @@ import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { readJson } from "../run/schema.ts";
-import { readVerified } from "../run/verified.ts";
+import { readJson, readVerified } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { branchRows } from "./branch_rows.ts";
+import { branchRows, drawing, readRows, TRAIN } from "./token_rows.ts";
 import { LEARN, roundNode, startNode } from "./learn.ts";
-import type { GraphOf } from "./stage.ts";
-import { drawing, readRows } from "./token_rows.ts";
-import { TRAIN } from "./tokenize.ts";
+import type { GraphOf } from "./stages.ts";
 
 const [STATE, SCORES, ROUND, ROUNDS] = [
   "state.safetensors",

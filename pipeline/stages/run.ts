@@ -19,10 +19,9 @@ import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText } from "./documents.ts";
 import { LEARN } from "./learn.ts";
-import { partitionGraph, type Plan } from "./plan.ts";
+import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
-import { absentStage, type StageState, stageStates } from "./standing.ts";
 import type { Text as RunText } from "./text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */

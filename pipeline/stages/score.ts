@@ -4,17 +4,24 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne, orGiven, type Work } from "../graph/node.ts";
-import { SEQUENCES } from "../graph/places.ts";
+import { type Making, type Node, oneByOne, orGiven, SEQUENCES, type Work } from "../graph/node.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
 import { readArrow, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import type { Block } from "../text/blocks.ts";
-import { branchRows, listBranchRows, type Named, partitionerNode, rowNeeds } from "./branch_rows.ts";
-import type { GraphOf } from "./stage.ts";
-import { writeRows } from "./token_rows.ts";
-import { TEST, tokensNode, TRAIN } from "./tokenize.ts";
+import {
+  branchRows,
+  listBranchRows,
+  type Named,
+  partitionerNode,
+  rowNeeds,
+  TEST,
+  tokensNode,
+  TRAIN,
+  writeRows,
+} from "./token_rows.ts";
+import type { GraphOf } from "./stages.ts";
 
 /** Name of the stage. */
 export const SCORE = "score";

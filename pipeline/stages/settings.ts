@@ -7,7 +7,7 @@
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
-import { DERIVED } from "../graph/places.ts";
+import { DERIVED } from "../graph/node.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";

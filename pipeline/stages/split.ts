@@ -1,16 +1,31 @@
 /**
  * Splits the sequences of all blocks by expert. A node for every group of neighbouring blocks holds its sequences by expert; a node, and so
- * a folder, for every expert links the shards of all groups. So text that is added or changed touches the shards of its own group alone.
+ * a folder, for every expert links the shards of all groups. So text that is added or changed touches the shards of its own group alone. Experts are
+ * named by the words that set their sequences apart, in a random sample of all training sequences.
+ *
+ *     partition/names/   names.json: for every expert its words, likeliest and least likely texts
  *
  * @module
  */
 
+import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { linkOrCopy } from "../graph/folder.ts";
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { expertFolder, partNode } from "../graph/places.ts";
+import {
+  ALL_TRAIN,
+  expertFolder,
+  type Making,
+  NAMES,
+  type Node,
+  oneByOne,
+  partNode,
+  readManifest,
+  TOKENIZER,
+  type Work,
+} from "../graph/node.ts";
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
+import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
 import {
   type Columns,
@@ -20,18 +35,22 @@ import {
   type RecordBatch,
   shardName,
 } from "../rows/arrow.ts";
-import { sliceColumns } from "../rows/columns.ts";
 import { floats, integers } from "../rows/column_values.ts";
-import { checksums } from "../rows/random_access.ts";
+import { sliceColumns } from "../rows/columns.ts";
 import { type Lineage, readLineage } from "../rows/lineage.ts";
+import { Order } from "../rows/order.ts";
+import { checksums } from "../rows/random_access.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { readJson } from "../run/schema.ts";
+import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
+import { tokenizerIn } from "../text/tokenizer.ts";
 import { assignmentPlace, hashOrder } from "./assign.ts";
 import { addSides, PART, type SideCounts, sideCounts, SIDES } from "./parts.ts";
-import type { GraphOf } from "./stage.ts";
-import { tokensNode } from "./tokenize.ts";
+import { scoresNode } from "./score.ts";
+import type { GraphOf } from "./stages.ts";
+import { openNeeded, tokensNode, TRAIN } from "./token_rows.ts";
+import { trainFiles } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const SPLIT = "split";
@@ -264,4 +283,57 @@ function countRows(
     });
   }
   return rowsByExpert;
+}
+
+const NAMES_FILE = "names.json";
+const SAMPLED = ["sequence", "source", "tokens", "length"] as const;
+
+const SAMPLED_TEXT = v.object({ sequence: v.string(), source: v.string(), cost: finite, text: v.string() });
+const EXPERT_NAMES: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
+  ...{ expert: count, sampled: count, likeliest: v.array(SAMPLED_TEXT), leastLikely: v.array(SAMPLED_TEXT) },
+  terms: v.array(v.object({ text: v.string(), logOdds: finite, share, shareOfRest: share })),
+}));
+
+/** Makes the node that names experts. */
+export function namesNode(of: GraphOf): Node {
+  const { configuration: { experts, seed, eos }, blocks } = of;
+  return {
+    name: NAMES,
+    needs: [TOKENIZER, ALL_TRAIN, ...new Set(blocks.map((block) => assignmentPlace(block, of).node))],
+    settings: { experts, seed, eos },
+    revision: 1,
+    maker: oneByOne(SPLIT, (making) => nameExperts(making, of)),
+  };
+}
+
+async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, unknown>> {
+  const { configuration: { experts, seed, eos }, blocks } = of;
+  using tokens = await openNeeded(making, trainFiles(blocks));
+  using scores = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })));
+  const places = blocks.map((block) => assignmentPlace(block, of));
+  using assigned = await openNeeded(
+    making,
+    places.map(({ node, file }) => ({ need: node, file: file("train") })),
+  );
+  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
+  const samples = Array.from({ length: experts }, newSample);
+  const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
+  const rows = Math.min(tokens.count, experts * sampledRows(experts));
+  for (const number of Float64Array.from({ length: rows }, (_, i) => order.at(i)).sort()) {
+    const { tokens: ids, length: [length], ...row } = tokens.read([number], SAMPLED);
+    const [expert] = assigned.read([number], ["expert"]).expert;
+    const cost = scores.read([number], ["nll"]).nll[expert];
+    const one = { sequence: row.sequence[0], source: row.source[0], ids: ids.subarray(0, length), cost };
+    await addRow(samples[expert], one, scores.lineage!, tokenizer);
+  }
+  const names = await nameSamples(samples, tokenizer);
+  await writeAtomic(`${making.folder}/${NAMES_FILE}`, jsonText(names));
+  return { experts, words: names.map(({ terms }) => terms.map(({ text }) => text)) };
+}
+
+/** Reads what sets the experts of a run apart; null where nobody has named them. Throws an `InputError` where the file is damaged. */
+export async function expertNames(run: string): Promise<ExpertName[] | null> {
+  const folder = `${run}/${NAMES}`;
+  if (!await readManifest(folder)) return null;
+  return await readJson(`${folder}/${NAMES_FILE}`, EXPERT_NAMES, "names of experts");
 }

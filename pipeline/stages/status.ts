@@ -8,9 +8,8 @@ import { InputError, task, type TaskReference, type Text } from "../../kernels/e
 import { zeroShotTasks } from "../evaluation/choices/asking.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
-import { MANIFEST, readManifest } from "../graph/manifest.ts";
-import { GIVEN, givenNode, type Node, orGiven, splitNeed } from "../graph/node.ts";
-import { ZERO_SHOT } from "../graph/places.ts";
+import { GIVEN, givenNode, type Node, orGiven, readManifest, splitNeed, ZERO_SHOT } from "../graph/node.ts";
+import { MANIFEST } from "../run/schema.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
@@ -20,10 +19,9 @@ import { modelsBefore } from "./before.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { overlapAsMade } from "./overlap.ts";
-import { partitionGraph, type Plan } from "./plan.ts";
+import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "./stages.ts";
-import { absentStage, type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";
 import { trainNodes } from "./train.ts";
 

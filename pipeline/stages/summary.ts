@@ -6,8 +6,7 @@
  */
 
 import { InputError, type Text } from "../../kernels/errors.ts";
-import { noteFiles, readManifest } from "../graph/manifest.ts";
-import { NAMES, PARTITIONER, PRUNED, SEQUENCES } from "../graph/places.ts";
+import { NAMES, noteFiles, PARTITIONER, PRUNED, readManifest, SEQUENCES } from "../graph/node.ts";
 import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/counts.ts";
 import { compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
@@ -17,7 +16,7 @@ import { sha256 } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import { blocksIn } from "../text/counts.ts";
 import { compareBytes } from "../text/glob.ts";
-import { assignmentNode } from "./branch_rows.ts";
+import { assignmentNode } from "./token_rows.ts";
 import { INDEX } from "./documents.ts";
 import { readParts, sideCounts } from "./parts.ts";
 import { scoresNode } from "./score.ts";

@@ -5,9 +5,9 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, TOKENIZER } from "../graph/node.ts";
 import { writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/verified.ts";
+import { readVerified } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
@@ -15,9 +15,8 @@ import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/take.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
-import type { GraphOf } from "./stage.ts";
+import type { GraphOf } from "./stages.ts";
 import { type BlockDocument, CORPUS, hashText, readBlock, type Text } from "./text.ts";
-import { TOKENIZER } from "../graph/places.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
 const CHARACTERS_PER_TOKEN = 6;

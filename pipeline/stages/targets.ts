@@ -6,7 +6,7 @@
 
 import type { OtherRouters } from "../cost/mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { expertFolder, partNode } from "../graph/places.ts";
+import { expertFolder, partNode } from "../graph/node.ts";
 import { expertPath, type Experts } from "../partition/tree/branches.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";

@@ -10,7 +10,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Node, oneByOne } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, gatherBlocks, KnownFiles, type Piece } from "../text/blocks.ts";
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";

@@ -1,14 +1,24 @@
 /**
- * The training sequences of all blocks as one list, read by number.
+ * Arrow files of nodes: the sequences of all blocks as one list that is read by number, and tables with a row for every document. The rows
+ * of a branch of a tree are those that the levels above assigned to it. Nothing is copied: they are read from the tokens of all blocks.
  *
  * @module
  */
 
-import type { Making } from "../graph/node.ts";
-import { type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
+import { type Making, PARTITIONER } from "../graph/node.ts";
+import { type Branch, branchName } from "../partition/tree/branches.ts";
+import { needColumn, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
+import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
-import { checksums, openRows, type Rows } from "../rows/random_access.ts";
 import { Order } from "../rows/order.ts";
+import { checksums, openRows, type Rows } from "../rows/random_access.ts";
+import type { GraphOf } from "./stages.ts";
+
+/** Files of a node of the stage. */
+export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents.arrow"];
+
+/** Names the node of a block's tokens. */
+export const tokensNode = ({ name }: Named): string => `tokens/${name}`;
 
 /** A file in the folder of a node that is needed. */
 export interface NeededFile {
@@ -92,4 +102,129 @@ export function drawing(
       if (pass !== epoch || !order) order = new Order(n, { seed, purpose, epoch: epoch = pass });
       return order.at((from + i) % n);
     });
+}
+
+/** A row: what is known of a document. Each table has some of the columns. */
+export interface DocumentRow {
+  /** Its id. */
+  document: bigint;
+  /** Number of the piece that it is of, in its block. */
+  piece: number;
+  /** The file. */
+  path: string;
+  /** Its line or row, in the file or in the piece. */
+  place: number;
+  /** SHA-256 of its text. */
+  sha256: string;
+  /** Source, "" if none. */
+  source: string;
+  /** Whether it is for training or held out. */
+  side: "train" | "test";
+  /** Its tokens. */
+  tokens: number;
+  /** The expert that it went to, or `mixed`. */
+  expert: string;
+  /** Shares of experts, where its sequences went apart. */
+  shares: string;
+}
+
+type Column = keyof DocumentRow;
+const NUMBERS = { document: BigUint64Array, piece: Uint32Array, place: Uint32Array, tokens: Uint32Array };
+
+/** Gives these columns of rows, each under its name after a `prefix`. */
+export function documentColumns<Name extends Column>(
+  names: readonly Name[],
+  rows: readonly Pick<DocumentRow, Name>[],
+  prefix = "",
+) {
+  return Object.fromEntries(names.map((name) => {
+    const values = rows.map((row) => row[name]);
+    return [
+      prefix + name,
+      name in NUMBERS ? new NUMBERS[name as keyof typeof NUMBERS](values as never) : values as string[],
+    ];
+  }));
+}
+
+/** Makes a batch of a table of these columns, which a stage writes. */
+export const documentBatch = <Name extends Column>(
+  stage: string,
+  names: readonly Name[],
+  rows: readonly Pick<DocumentRow, Name>[],
+): RecordBatch => toTable(documentColumns(names, rows), { format: 1, stage });
+
+/** Reads these columns of a batch of a table. */
+export function documentRows<Name extends Column>(
+  batch: RecordBatch,
+  names: readonly Name[],
+): Pick<DocumentRow, Name>[] {
+  const columns = names.map((name) => {
+    const column = needColumn(batch, name);
+    return name in NUMBERS ? integers(column, NUMBERS[name as keyof typeof NUMBERS]) : strings(column);
+  });
+  return Array.from(
+    { length: batch.numRows },
+    (_, row) =>
+      Object.fromEntries(names.map((name, i) => [name, columns[i][row]])) as Pick<DocumentRow, Name>,
+  );
+}
+
+/** Reads these columns of all rows of a table in a file. */
+export async function* readDocumentRows<Name extends Column>(path: string, names: readonly Name[]) {
+  for await (const batch of readArrow(path, path)) yield* documentRows(batch, names);
+}
+
+/** Names the node of the partitioner of a branch, or of the run. */
+export const partitionerNode = (branch?: Branch): string => branch ? `branches/${branch.name}` : PARTITIONER;
+
+/** A node's worth of rows: a block, or all rows of a branch below the root. */
+export type Named = Pick<GraphOf["blocks"][number], "name">;
+
+/** Names what holds the rows of a branch: all blocks, or below the root the branch. */
+export const listBranchRows = (branch: Branch | undefined, blocks: readonly Named[]): readonly Named[] =>
+  !branch || branch.path.length === 0 ? blocks : [branch];
+
+/** Names the node of the assignment of a branch, or of all rows. */
+export const assignmentNode = (branch = "all"): string => `assignments/${branch}`;
+
+/** Lets one process make what a branch below the root learns. */
+export const branchUnit = (branch?: Branch): { unit?: string } =>
+  branch && branch.path.length > 0 ? { unit: `rounds/${branch.name}` } : {};
+
+/** Names the branches that lead to a branch, the root first. */
+const above = ({ path }: Branch): string[] => path.map((_, depth) => branchName(path.slice(0, depth)));
+
+/** Names what is needed to know the rows of a branch. */
+export const rowNeeds = (branch?: Branch): string[] =>
+  branch ? above(branch).map((name) => assignmentNode(name)) : [];
+
+/** Opens the sequences of a side: all, or those of the branch. */
+export async function branchRows(
+  making: Making,
+  { blocks, branch }: Pick<GraphOf, "blocks" | "branch">,
+  side: string,
+): Promise<Rows> {
+  const rows = await openNeeded(making, blocks.map((block) => ({ need: tokensNode(block), file: side })));
+  const numbers = branch && await rowNumbers(making, blocks, branch, side);
+  return numbers ? rows.some(numbers) : rows;
+}
+
+/** Numbers the rows of a branch among those of all blocks; undefined for the root, which has all. */
+export async function rowNumbers(
+  making: Pick<Making, "path" | "manifest">,
+  blocks: readonly Named[],
+  branch: Branch,
+  side: string,
+): Promise<Float64Array | undefined> {
+  let numbers: Float64Array | undefined;
+  for (const [depth, name] of above(branch).entries()) {
+    const files = (depth === 0 ? blocks : [{ name }]).map(({ name }) => `${name}-${side}`);
+    const need = assignmentNode(name);
+    using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
+    const all = Float64Array.from({ length: assigned.count }, (_, row) => row);
+    const { expert } = assigned.read(all, ["expert"]);
+    const kept = all.filter((row) => expert[row] === branch.path[depth]);
+    numbers = kept.map((row) => numbers?.[row] ?? row);
+  }
+  return numbers;
 }

@@ -1,39 +1,49 @@
 /**
- * Turns each block of text into token sequences: those of training documents, those of held-out ones, and a row for every document.
+ * The tokenizer of a run, trained on a bounded sample of training documents or a copy of the one that is named; and what it makes of each
+ * block: sequences of training documents, of held-out ones, and a row for every document.
  *
  * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { ALL_TEST, ALL_TRAIN, SEQUENCES, TOKENIZER } from "../graph/places.ts";
-import { jsonText, sha256, writeAtomic } from "../run/files.ts";
+import {
+  type Making,
+  type Node,
+  oneByOne,
+  SEQUENCES,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+import { hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
+import { type Encoders, openEncoders } from "../text/encoders.ts";
 import {
+  chooseSide,
   noCounts,
   type TokenizedDocument,
   tokenizeDocuments,
   type TokenizeOptions,
   tokenLineage,
 } from "../text/tokenize.ts";
-import { type Encoders, openEncoders } from "../text/encoders.ts";
-import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
-import { documentBatch, type DocumentRow } from "./document_table.ts";
-import type { GraphOf } from "./stage.ts";
+import { loadTokenizer, type Tokenizer, tokenizerIn, trainTokenizer } from "../text/tokenizer.ts";
+import type { GraphOf } from "./stages.ts";
 import { readTaken, takenNeed } from "./take.ts";
-import type { BlockDocument } from "./text.ts";
-import { writeRows } from "./token_rows.ts";
+import { type BlockDocument, hashText } from "./text.ts";
+import {
+  documentBatch,
+  type DocumentRow,
+  DOCUMENTS,
+  TEST,
+  tokensNode,
+  TRAIN,
+  writeRows,
+} from "./token_rows.ts";
 
 /** Name of the stage. */
 export const TOKENIZE = "tokenize";
-
-/** Files of a node of the stage. */
-export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents.arrow"];
-
-/** Names the node of a block's tokens. */
-export const tokensNode = ({ name }: Pick<Block, "name">): string => `tokens/${name}`;
 
 /** Names the files of the training sequences of all blocks. */
 export const trainFiles = (blocks: readonly Block[]): { need: string; file: string }[] =>
@@ -113,8 +123,6 @@ export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf,
     maker,
   }));
 }
-
-export { ALL_TEST, ALL_TRAIN, SEQUENCES };
 
 /** Makes the node that lists the sequences of all blocks, by the hashes of their files. */
 export function sequencesNode({ blocks }: GraphOf): Node {
@@ -203,4 +211,58 @@ async function tokenizeBlock(
     ...{ vocabulary: tokenizer.vocabulary, eos: tokenizer.eos, tokenizer: tokenizer.sha256 },
     sources: byName(sources),
   };
+}
+
+/** Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file, or where none of the size can be trained. */
+export async function tokenizerNode(of: GraphOf, taken?: Node): Promise<Node> {
+  const { configuration, text } = of;
+  const { tokenizer, vocabularySize, tokenizerSample, holdout, eos } = configuration;
+  const isNamed = tokenizer !== "";
+  const open = (making: Making, work: Work) =>
+    isNamed ? loadTokenizer(tokenizer, { eos: eos || undefined }) : train(of, making, work, taken);
+  return {
+    name: TOKENIZER,
+    needs: taken && !isNamed ? [taken.name] : [],
+    settings: isNamed
+      ? { tokenizer: await hashNamed(tokenizer), eos }
+      : { text: hashText(text), vocabularySize, tokenizerSample, holdout, seed: findTextSeed(configuration) },
+    links: { [TOKENIZER_FILE]: TOKENIZER_FILE },
+    revision: 1,
+    maker: oneByOne(TOKENIZER, async (making, work) => {
+      const { json, vocabulary, eos, sha256 } = await open(making, work);
+      await writeAtomic(`${making.folder}/${TOKENIZER_FILE}`, json);
+      return { entries: vocabulary, eos, tokenizer: sha256 };
+    }),
+  };
+}
+
+async function hashNamed(tokenizer: string): Promise<string> {
+  const info = await Deno.stat(tokenizer).catch(() => null);
+  if (info?.isFile) return (await hashFile(tokenizer)).sha256;
+  const fact = !info ? "there is none" : info.isDirectory ? "it is a folder" : "it is a pipe or a device";
+  throw new InputError(`Cannot load tokenizer "${tokenizer}" as it must be a file: ${fact}`, {
+    where: tokenizer,
+  });
+}
+
+async function train(
+  { configuration, text, blocks }: GraphOf,
+  making: Making,
+  { emit, signal }: Work,
+  taken?: Node,
+): Promise<Tokenizer> {
+  const { holdout, vocabularySize, tokenizerSample } = configuration, seed = findTextSeed(configuration);
+  const documents = async function* () {
+    for (const block of blocks) {
+      for await (const document of readTaken(block, configuration, text, making, taken)) {
+        signal?.throwIfAborted();
+        const side = document.side ?? chooseSide(document.text, seed, holdout);
+        if (side === "train") yield document;
+      }
+    }
+  };
+  return await trainTokenizer(documents(), {
+    ...{ vocabularySize, sample: tokenizerSample, signal },
+    onWarning: (message) => emit({ type: "warning", message }),
+  });
 }

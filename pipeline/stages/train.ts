@@ -8,8 +8,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Maker, Making, Node } from "../graph/node.ts";
-import { TOKENIZER } from "../graph/places.ts";
+import { type Maker, type Making, type Node, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -17,7 +16,6 @@ import type { Bank } from "./bank.ts";
 import { SIDES } from "./parts.ts";
 import { type Before, goingOn, type Target, targetSettings } from "./targets.ts";
 import type { NeededFile } from "./token_rows.ts";
-import { SEQUENCES } from "./tokenize.ts";
 
 /** Version of what training makes of the same inputs. */
 const REVISION = 2;

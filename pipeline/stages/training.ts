@@ -24,15 +24,21 @@ import { comparedCost, type TrainingCost } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { listScratches, removeFolder } from "../graph/folder.ts";
-import { hashFiles, readManifest } from "../graph/manifest.ts";
-import { type Making, noteAll, type Work } from "../graph/node.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import {
+  hashFiles,
+  type Making,
+  noteAll,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
 import { otherSetting } from "../graph/walk.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { sha256, shortHash, writeAtomic, writing } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel } from "../training/loop.ts";
 import { METRICS, type MetricsFile, openMetrics, type StepMetrics } from "../training/metrics.ts";

@@ -11,8 +11,7 @@
  */
 
 import { linkFiles } from "../graph/folder.ts";
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { PARTITIONER } from "../graph/places.ts";
+import { type Making, type Node, oneByOne, PARTITIONER } from "../graph/node.ts";
 import { readDescription, writeDescription } from "../partition/folder.ts";
 import { type Branch, isLast, listBranches } from "../partition/tree/branches.ts";
 import { treeHash } from "../partition/tree/partitioner.ts";
@@ -20,11 +19,17 @@ import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
 import { ASSIGN, assignmentPlace, assignNodes, hashOrder, writeAssigned } from "./assign.ts";
-import { assignmentNode, listBranchRows, type Named, partitionerNode, rowNumbers } from "./branch_rows.ts";
+import {
+  assignmentNode,
+  listBranchRows,
+  type Named,
+  openNeeded,
+  partitionerNode,
+  rowNumbers,
+} from "./token_rows.ts";
 import { LEARN, learnNodes } from "./learn.ts";
 import { scoreNodes, scoresNode } from "./score.ts";
-import type { GraphOf } from "./stage.ts";
-import { openNeeded } from "./token_rows.ts";
+import type { GraphOf } from "./stages.ts";
 
 /**
  * Makes the nodes that divide the text, by the stages in whose place they come. In a tree the branches of a level need the assignment of

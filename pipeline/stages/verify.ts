@@ -7,8 +7,19 @@
 
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { SCRATCH } from "../graph/folder.ts";
-import { hashFiles, MANIFEST, type Manifest, nodesIn, readManifest } from "../graph/manifest.ts";
-import { splitNeed } from "../graph/node.ts";
+import {
+  hashFiles,
+  type Manifest,
+  NAMES,
+  nodesIn,
+  partNode,
+  readManifest,
+  SEQUENCES,
+  splitNeed,
+  TOKENIZER,
+  TOKENIZER_FILE,
+} from "../graph/node.ts";
+import { MANIFEST } from "../run/schema.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, hashFile, isMissing, listEntries, oneLine, shortHash } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
@@ -16,11 +27,8 @@ import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
 import { INDEX, PART_INDEX } from "./documents.ts";
 import type { Problem } from "./summary.ts";
-import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
-import { partNode, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { SEQUENCES } from "./tokenize.ts";
 
 const EXPORT = "export"; // the folder of exports, which are nodes of other names
 
@@ -131,7 +139,7 @@ class Verification {
   /** Adds how each problem is mended. */
   async #mend(): Promise<void> {
     if (this.#found.length === 0) return;
-    const { findRemedy } = await import("./remedy.ts");
+    const { findRemedy } = await import("./output.ts");
     for (const { file, what, remedy } of this.#found) {
       const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(file);
       const mended = !isCopied && remedy ||

@@ -22,20 +22,27 @@ import { cutPassages, heldOutDocuments, MADE_TASKS } from "../evaluation/choices
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { listMixes } from "../evaluation/mix.ts";
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
+import {
+  ALL_TEST,
+  type Making,
+  type Node,
+  oneByOne,
+  PARTITIONER,
+  TOKENIZER,
+  type Work,
+  ZERO_SHOT,
+} from "../graph/node.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/field.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { type EvaluationOf, gatherAsked, listBaselines } from "./evaluate.ts";
-import { PARTITIONER } from "./learn.ts";
 import { needConfiguration } from "./parts.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
 import { tokensOfRun } from "./models.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { ALL_TEST, TEST } from "./tokenize.ts";
+import { TEST } from "./token_rows.ts";
 
 /** Reports that no question of a task can be made of a run's held-out text. */
 class NoQuestionsError extends InputError {}

@@ -11,7 +11,7 @@
 import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import { isMissing, sha256, writeAtomic } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
+import { canonical } from "../run/schema.ts";
 import type { InputFile } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
 import { rowGroups } from "./tables.ts";

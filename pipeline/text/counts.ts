@@ -5,8 +5,7 @@
  */
 
 import * as v from "valibot";
-import { type Manifest, readManifest } from "../graph/manifest.ts";
-import { SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import { type Manifest, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { conform, count } from "../run/schema.ts";
 
 const LISTED = v.object({ blocks: v.array(v.string()) });

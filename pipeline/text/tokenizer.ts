@@ -8,10 +8,9 @@
 import type * as Native from "tokenizers";
 import BYTE_LEVEL from "../../fixtures/byte_level_bpe.json" with { type: "json" };
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { TOKENIZER_FILE } from "../graph/places.ts";
+import { TOKENIZER_FILE } from "../graph/node.ts";
 import { sha256 } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
-import { readVerified } from "../run/verified.ts";
+import { canonical, readVerified } from "../run/schema.ts";
 import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
 import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";

@@ -6,7 +6,7 @@
  */
 
 import * as v from "valibot";
-import { type Manifest, readManifest } from "../graph/manifest.ts";
+import { type Manifest, readManifest } from "../graph/node.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { listEntries } from "../run/files.ts";
 import { count } from "../run/schema.ts";

@@ -16,7 +16,7 @@ import { readRun } from "../../pipeline/report/read.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
 import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
-import { canonical } from "../../pipeline/run/seal.ts";
+import { canonical } from "../../pipeline/run/schema.ts";
 import { adoptExpert, cleanRun, exportModel, exportTexts } from "../../pipeline/stages/mod.ts";
 import {
   openTrainings,

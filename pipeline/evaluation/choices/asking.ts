@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ZERO_SHOT } from "../../graph/places.ts";
+import { ZERO_SHOT } from "../../graph/node.ts";
 import type { Routing } from "./results.ts";
 import { MADE_TASKS } from "./suite.ts";
 import { TASKS } from "./tasks.ts";

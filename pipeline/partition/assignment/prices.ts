@@ -6,8 +6,7 @@
 
 import * as v from "valibot";
 import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
-import { finite, readJson } from "../../run/schema.ts";
-import { isSealed, seal } from "../../run/seal.ts";
+import { finite, isSealed, readJson, seal } from "../../run/schema.ts";
 import { assignArgmax } from "./argmax.ts";
 import { type Assignment, checkWidth } from "./assignment.ts";
 import { Certificate } from "./certificate.ts";

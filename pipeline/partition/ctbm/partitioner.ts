@@ -13,7 +13,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
 import { prefixSpan } from "../../model/span.ts";
 import { sha256 } from "../../run/files.ts";
-import { readVerified } from "../../run/verified.ts";
+import { readVerified } from "../../run/schema.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
 import type { Partitioner, PartitionerWork, TokenRows } from "../partitioner.ts";
 import { embed, squaredDistances } from "./embedding.ts";

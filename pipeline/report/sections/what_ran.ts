@@ -4,7 +4,7 @@ import { setting, type Words, wordText } from "../../../kernels/errors.ts";
 import type { Cost } from "../../cost/cost.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
-import { duration } from "../../run/duration.ts";
+import { duration } from "../../run/printable.ts";
 import { stepText } from "../../stages/lineage.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import { bytes, type Content, foldedTable, markup, number, plural, rough, unbroken } from "../html.ts";

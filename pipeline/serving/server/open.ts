@@ -2,8 +2,7 @@
 
 import * as v from "valibot";
 import { InputError, say } from "../../../kernels/errors.ts";
-import { readManifest } from "../../graph/manifest.ts";
-import { NAMES } from "../../graph/places.ts";
+import { NAMES, readManifest } from "../../graph/node.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import type { Mixture } from "../mixture.ts";
 import type { Admission } from "./admission.ts";

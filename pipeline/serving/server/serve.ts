@@ -7,7 +7,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { once } from "node:events";
 import { InputError, say, setting, task } from "../../../kernels/errors.ts";
-import { expertFolder } from "../../graph/places.ts";
+import { expertFolder } from "../../graph/node.ts";
 import { type Mixture, openMixture } from "../mixture.ts";
 import { Admission } from "./admission.ts";
 import type { ServeOptions, Service } from "./service.ts";

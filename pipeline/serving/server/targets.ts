@@ -3,7 +3,7 @@
  * expert, and dense models.
  */
 
-import { expertFolder } from "../../graph/places.ts";
+import { expertFolder } from "../../graph/node.ts";
 import { type Choice, choose } from "../answering.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";

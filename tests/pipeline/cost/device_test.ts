@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { ASSUMED_GPU, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { usualDevice, usualGpu } from "../../../pipeline/cost/device.ts";
-import { keepMeasured } from "../../../pipeline/run/measured.ts";
+import { keepMeasured } from "../../../pipeline/run/timing.ts";
 import { withCache } from "../run/measured_support.ts";
 
 Deno.test("usualDevice() is the one that was asked for, or the last, of those that were measured, or two cores", () =>

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { expertFolder } from "../../../pipeline/graph/places.ts";
+import { expertFolder } from "../../../pipeline/graph/node.ts";
 import { findKind, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { self } from "../../../pipeline/partition/self.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";

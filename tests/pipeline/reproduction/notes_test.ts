@@ -11,7 +11,7 @@ import {
 } from "../../../pipeline/reproduction/notes.ts";
 import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
 import { STAGES } from "../../../pipeline/stages/stages.ts";
-import { seal } from "../../../pipeline/run/seal.ts";
+import { seal } from "../../../pipeline/run/schema.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
 import { gridOf, outcome, ratesFor, setupsFor } from "./support.ts";

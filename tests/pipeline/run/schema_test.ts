@@ -1,7 +1,21 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
-import { byLabel, conform, count, readJson, readJsonLines, share } from "../../../pipeline/run/schema.ts";
+import { writeManifest } from "../../../pipeline/graph/mod.ts";
+import { hashFile } from "../../../pipeline/run/files.ts";
+import {
+  byLabel,
+  canonical,
+  conform,
+  count,
+  isSealed,
+  readJson,
+  readJsonLines,
+  readVerified,
+  seal,
+  share,
+  verifyFile,
+} from "../../../pipeline/run/schema.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const SCHEMA = v.object({ rows: v.array(v.object({ n: count, part: share })) });
@@ -54,3 +68,77 @@ Deno.test("byLabel() keeps labels that every object has as keys, and names the l
   ];
   for (const [value, field] of wrong) assertThrows(() => conform(schema, value), InputError, field);
 });
+
+Deno.test("isSealed() believes a note as it was sealed, in any order, and none with one bit flipped", () => {
+  const text = JSON.stringify(seal({ format: 3, configuration: { seed: 0, names: ["a", "b"] }, rate: 1e-3 }));
+  assert(isSealed(JSON.parse(text)));
+  assert(isSealed(Object.fromEntries(Object.entries(JSON.parse(text)).reverse())));
+  const bytes = new TextEncoder().encode(text);
+  let read = 0;
+  for (let bit = 0; bit < 8 * bytes.length; bit++) {
+    const flipped = bytes.slice();
+    flipped[bit >> 3] ^= 1 << (bit & 7);
+    let note: Record<string, unknown>;
+    try {
+      note = JSON.parse(new TextDecoder().decode(flipped));
+    } catch {
+      continue;
+    }
+    read++;
+    const same = canonical(note) === canonical(JSON.parse(text));
+    assertEquals(isSealed(note), same, JSON.stringify(note));
+  }
+  assert(read > 100);
+});
+
+/** Writes files into a node and notes them in its manifest. */
+async function makeNode(node: string, files: Record<string, string>): Promise<void> {
+  const records: Record<string, Awaited<ReturnType<typeof hashFile>>> = {};
+  for (const [name, text] of Object.entries(files)) {
+    await Deno.mkdir(`${node}/${name}/..`, { recursive: true });
+    await Deno.writeTextFile(`${node}/${name}`, text);
+    records[name] = await hashFile(`${node}/${name}`);
+  }
+  const known = {
+    name: "node",
+    revision: 1,
+    settings: {},
+    inputs: {},
+    result: {},
+    key: String(Math.random()),
+  };
+  await writeManifest(node, { ...known, files: records });
+}
+
+Deno.test("readVerified() gives what the manifest notes, refuses anything else by name, and passes what none knows", () =>
+  inFolder(async (folder) => {
+    const node = `${folder}/node`, path = `${node}/a.txt`;
+    await Deno.mkdir(`${node}/deep`, { recursive: true });
+    await makeNode(node, { "a.txt": "sound", "deep/b.txt": "deeper" });
+    const read = async (path: string) => new TextDecoder().decode(await readVerified(path));
+    await Deno.symlink("node/a.txt", `${folder}/link.txt`);
+    for (const same of [path, `${node}/./a.txt`, `${folder}/link.txt`]) {
+      assertEquals(await read(same), "sound");
+    }
+    assertEquals(await read(`${node}/deep/b.txt`), "deeper");
+    await Deno.writeTextFile(path, "sounD");
+    const error = await assertRejects(() => read(path), InputError, "as it was made: its SHA-256 is");
+    assertEquals(error.where, path);
+    await assertRejects(() => verifyFile(path), InputError, "as it was made");
+    await assertRejects(() => read(`${folder}/link.txt`), InputError, "as it was made");
+    await Deno.writeTextFile(path, "cut");
+    await assertRejects(() => read(path), InputError, "it has 3 bytes, its maker noted 5");
+    await Deno.writeTextFile(`${node}/deep/b.txt`, "deepeR");
+    await assertRejects(() => read(`${node}/deep/b.txt`), InputError, "as it was made");
+    await Deno.writeTextFile(`${node}/other.txt`, "of the user");
+    assertEquals(await read(`${node}/other.txt`), "of the user");
+    await makeNode(node, { "a.txt": "anew" }); // another manifest counts at once
+    assertEquals(await read(path), "anew");
+    const manifest = `${node}/manifest.json`;
+    await Deno.writeTextFile(manifest, (await Deno.readTextFile(manifest)).replace('"node"', '"nodE"'));
+    await assertRejects(() => read(path), InputError, "its checksum is not that of what it says");
+    await Deno.writeTextFile(manifest, ""); // as a full disk leaves it
+    await assertRejects(() => read(path), InputError, "its checksum is not that of what it says");
+    await Deno.writeTextFile(manifest, '{"version": 3}'); // of another program
+    assertEquals(await read(path), "anew");
+  }));

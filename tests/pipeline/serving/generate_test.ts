@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { expertFolder } from "../../../pipeline/graph/places.ts";
+import { expertFolder } from "../../../pipeline/graph/node.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";

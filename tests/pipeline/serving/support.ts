@@ -6,7 +6,7 @@ import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer
 import { routerFolder } from "../../../pipeline/checkpoints/routers.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { expertFolder } from "../../../pipeline/graph/places.ts";
+import { expertFolder } from "../../../pipeline/graph/node.ts";
 import { anyWeights } from "../model/support.ts";
 
 /** M of the runs made here. */

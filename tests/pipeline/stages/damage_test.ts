@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readManifest } from "../../../pipeline/graph/manifest.ts";
-import { splitNeed } from "../../../pipeline/graph/node.ts";
+import { readManifest, splitNeed } from "../../../pipeline/graph/node.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./support.ts";
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
-import { documentRows } from "../../../pipeline/stages/document_table.ts";
+import { documentRows, replaying } from "../../../pipeline/stages/token_rows.ts";
 import { readDerivation } from "../../../pipeline/stages/derivation.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
 import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
@@ -13,7 +13,6 @@ import { makePartition } from "../../../pipeline/stages/run.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers } from "../../../pipeline/rows/column_values.ts";
-import { replaying } from "../../../pipeline/stages/token_rows.ts";
 import { matchesPath } from "../../../pipeline/text/glob.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";

@@ -8,7 +8,7 @@ import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { findOverlap, overlapLine, overlapTables, readLeaks } from "../../../pipeline/stages/overlap.ts";
-import { writeManifest } from "../../../pipeline/graph/manifest.ts";
+import { writeManifest } from "../../../pipeline/graph/node.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";

@@ -3,7 +3,7 @@ import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
-import { readManifest } from "../../../pipeline/graph/manifest.ts";
+import { readManifest } from "../../../pipeline/graph/node.ts";
 import { memoryTogether } from "../../../pipeline/stages/bank.ts";
 import { readExpertCount, trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
 import { trainExperts, trainModels } from "../../../pipeline/stages/models.ts";

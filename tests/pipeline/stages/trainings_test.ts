@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
-import { readManifest } from "../../../pipeline/graph/manifest.ts";
+import { readManifest } from "../../../pipeline/graph/node.ts";
 import { modelShapes } from "../../../pipeline/model/shape.ts";
 import { trainExpert, trainModels } from "../../../pipeline/stages/models.ts";
 import { denseTarget } from "../../../pipeline/stages/targets.ts";

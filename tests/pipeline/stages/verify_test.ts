@@ -1,8 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { type Manifest, noteFiles, readManifest, writeManifest } from "../../../pipeline/graph/manifest.ts";
+import {
+  type Manifest,
+  noteFiles,
+  readManifest,
+  splitNeed,
+  writeManifest,
+} from "../../../pipeline/graph/node.ts";
 import { hashFiles } from "../../../pipeline/graph/mod.ts";
-import { splitNeed } from "../../../pipeline/graph/node.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { type Columns, fromBatch, needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
