@@ -26,17 +26,17 @@ import {
 } from "../graph/node.ts";
 import { otherSetting } from "../graph/walk.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
+import { writeSplit, writeSplits } from "../rows/export/datasets.ts";
+import { writeMegatron } from "../rows/export/megatron.ts";
 import {
   counted,
   pieces,
+  rowTexts,
   type TokenText,
   wholeDocuments,
   writeLines,
-  writeMegatron,
   writeParquet,
-  writeSplit,
-  writeSplits,
-} from "../rows/export/mod.ts";
+} from "../rows/export/texts.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { listEntries, writeAtomic } from "../run/files.ts";
 import { readVerified } from "../run/schema.ts";
@@ -192,13 +192,9 @@ async function* shuffled(
   const chunk = Math.ceil(CHUNK_BYTES / (4 * (all.lineage?.sequenceLength ?? 1)));
   for (let at = 0; at < all.count; at += chunk) {
     const numbers = draw(at, Math.min(chunk, all.count - at));
-    const { tokens, length, source } = readRows(all, numbers, ["tokens", "length", "source"]);
-    const width = tokens.length / numbers.length;
+    const read = readRows(all, numbers, ["tokens", "length", "source"]);
     onRows(numbers.length);
-    yield Array.from(length, (length, row) => ({
-      ids: tokens.subarray(row * width, row * width + length),
-      source: source[row],
-    }));
+    yield rowTexts(read);
   }
 }
 

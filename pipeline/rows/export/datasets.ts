@@ -17,10 +17,7 @@ import {
 import NOTES from "../../../fixtures/datasets.json" with { type: "json" };
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
 import { arrowBytes, type RecordBatch, shardName } from "../arrow.ts";
-import { type TokenText, writeFiles } from "./texts.ts";
-
-/** The column that holds the ids. */
-export const INPUT_IDS = "input_ids";
+import { INPUT_IDS, type TokenText, writeFiles } from "./texts.ts";
 
 const TYPE = new List(new Field("item", new Int32(), true));
 const FIELD = new Field(INPUT_IDS, TYPE, true);

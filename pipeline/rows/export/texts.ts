@@ -1,12 +1,13 @@
 /**
  * Gives texts of tokens as other trainers take them: either the pieces that an expert's part holds, or whole
- * documents.
+ * documents. Writes them as JSON lines and as Parquet, a row per text.
  *
  * @module
  */
 
+import type { SchemaElement } from "hyparquet-writer";
 import { type FileRecord, writeAtomic } from "../../run/files.ts";
-import { fromBatch, type RecordBatch, shardName } from "../arrow.ts";
+import { type Columns, fromBatch, type RecordBatch, shardName } from "../arrow.ts";
 import { joinTokens, type TokenArray } from "../columns.ts";
 
 /** A text as its tokens, without padding. */
@@ -17,16 +18,20 @@ export interface TokenText {
   source: string;
 }
 
+/** Gives every row as a text, as views of the memory of the columns. */
+export function rowTexts(
+  { rows, tokens, length, source }: Pick<Columns, "rows" | "tokens" | "length" | "source">,
+): TokenText[] {
+  return Array.from({ length: rows }, (_, row) => {
+    const begin = row * tokens!.length / rows;
+    return { ids: tokens!.subarray(begin, begin + length[row]), source: source?.[row] ?? "" };
+  });
+}
+
 /** Yields every sequence as a text of its own, a batch of them at a time. */
 export async function* pieces(batches: AsyncIterable<RecordBatch>): AsyncGenerator<TokenText[]> {
   for await (const batch of batches) {
-    const { rows, tokens, length, source } = fromBatch(batch, undefined, ["tokens"]);
-    const width = rows === 0 ? 0 : tokens!.length / rows;
-    if (rows === 0) continue;
-    yield Array.from({ length: rows }, (_, row) => ({
-      ids: tokens!.subarray(row * width, row * width + length[row]),
-      source: source?.[row] ?? "",
-    }));
+    if (batch.numRows > 0) yield rowTexts(fromBatch(batch, undefined, ["tokens"]));
   }
 }
 
@@ -51,11 +56,9 @@ export async function* wholeDocuments(
     return [text];
   };
   for await (const batch of batches) {
-    const { rows, tokens, length, ...columns } = fromBatch(batch, undefined, ["tokens", "document"]);
+    const columns = fromBatch(batch, undefined, ["tokens", "document"]);
     const done: TokenText[] = [];
-    for (let row = 0; row < rows; row++) {
-      const width = tokens!.length / rows;
-      const ids = tokens!.subarray(row * width, row * width + length[row]);
+    for (const [row, { ids, source }] of rowTexts(columns).entries()) {
       if (crossing) {
         for (let begin = 0; begin < ids.length;) {
           const end = ids.indexOf(eos, begin) + 1 || ids.length;
@@ -67,7 +70,7 @@ export async function* wholeDocuments(
       }
       if (columns.document![row] !== document) done.push(...close());
       document = columns.document![row];
-      label = columns.source?.[row] ?? "";
+      label = source;
       open.push(ids.slice()); // a copy: the batch is gone before the document ends
     }
     if (done.length > 0) yield done;
@@ -86,7 +89,10 @@ export interface Cut {
   tokens: number;
 }
 
-/** Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic` throws. */
+/**
+ * Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic`
+ * throws.
+ */
 export async function writeFiles(
   folder: string,
   [name, ending]: [name: string, ending: string],
@@ -132,4 +138,77 @@ export async function* counted(
     for (const { ids } of texts) counts.tokens += ids.length;
     yield texts;
   }
+}
+
+const LINES = { texts: 256, tokens: 1 << 18 };
+
+/** Writes files of `rows` texts with the fields `text`, which `decode` makes, and `source`, as {@linkcode writeFiles} does. */
+export function writeLines(
+  folder: string,
+  name: string,
+  texts: AsyncIterable<TokenText[]>,
+  { rows, decode }: { rows: number; decode: (text: TokenText) => Promise<string> },
+): Promise<Record<string, FileRecord>> {
+  const encoder = new TextEncoder();
+  const line = async (text: TokenText) =>
+    JSON.stringify({ text: await decode(text), source: text.source }) + "\n";
+  return writeFiles(folder, [name, ".jsonl"], texts, { rows, ...LINES }, async function* (groups) {
+    for await (const group of groups) yield encoder.encode((await Promise.all(group.map(line))).join(""));
+  });
+}
+
+/** The column that holds the ids. */
+export const INPUT_IDS = "input_ids";
+
+const ROW_GROUP = { texts: 1024, tokens: 1 << 18 }; // the library holds its ids as numbers, with their levels
+
+const text = (name: string): SchemaElement => ({
+  name,
+  type: "BYTE_ARRAY",
+  converted_type: "UTF8",
+  logical_type: { type: "STRING" },
+  repetition_type: "REQUIRED",
+});
+
+const IDS: SchemaElement[] = [
+  { name: INPUT_IDS, repetition_type: "REQUIRED", num_children: 1, converted_type: "LIST" },
+  { name: "list", repetition_type: "REPEATED", num_children: 1 },
+  { name: "element", type: "INT32", repetition_type: "REQUIRED" },
+];
+
+/** Writes files of `rows` texts as {@linkcode writeFiles} does: their ids or, where `decode` is given, the text that it makes of them. */
+export async function writeParquet(
+  folder: string,
+  name: string,
+  texts: AsyncIterable<TokenText[]>,
+  { rows, decode }: { rows: number; decode?: (text: TokenText) => Promise<string> },
+): Promise<Record<string, FileRecord>> {
+  const { ByteWriter, ParquetWriter } = await import("hyparquet-writer"); // for Parquet alone
+  const columns = decode ? [text("text")] : IDS;
+  const schema: SchemaElement[] = [{ name: "root", num_children: 2 }, ...columns, text("source")];
+  return await writeFiles(
+    folder,
+    [name, ".parquet"],
+    texts,
+    { rows, ...ROW_GROUP },
+    async function* (groups) {
+      const writer = new ByteWriter();
+      const parquet = new ParquetWriter({ writer, schema });
+      const take = () => {
+        const bytes = writer.getBytes().slice();
+        writer.index = 0; // the buffer is used again; offsets go on
+        return bytes;
+      };
+      for await (const group of groups) {
+        const content = decode
+          ? { name: "text", data: await Promise.all(group.map(decode)) }
+          : { name: INPUT_IDS, data: group.map(({ ids }) => Array.from(ids)) };
+        const source = { name: "source", data: group.map(({ source }) => source) };
+        parquet.write({ columnData: [content, source], rowGroupSize: group.length });
+        yield take();
+      }
+      parquet.finish();
+      yield take();
+    },
+  );
 }

@@ -18,7 +18,7 @@ import {
   vectorFromArray,
 } from "apache-arrow";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeParquet } from "../../../pipeline/rows/export/mod.ts";
+import { writeParquet } from "../../../pipeline/rows/export/texts.ts";
 import type { TokenReader } from "../../../pipeline/text/fields.ts";
 import { readDocuments, type ReadOptions } from "../../../pipeline/text/readers.ts";
 import { inFolder } from "../../tasks/support.ts";

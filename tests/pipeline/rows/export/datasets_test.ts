@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { writeSplit, writeSplits } from "../../../../pipeline/rows/export/mod.ts";
+import { writeSplit, writeSplits } from "../../../../pipeline/rows/export/datasets.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { grouping, idsOf, readDataset, someTexts } from "./readers.ts";
 

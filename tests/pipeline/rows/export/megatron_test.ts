@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { sha256 } from "../../../../pipeline/run/files.ts";
-import { writeMegatron } from "../../../../pipeline/rows/export/mod.ts";
+import { writeMegatron } from "../../../../pipeline/rows/export/megatron.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { grouping, idsOf, readMegatron, someTexts } from "./readers.ts";
 

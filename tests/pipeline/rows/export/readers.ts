@@ -9,7 +9,7 @@ import { tableFromIPC } from "@uwdata/flechette";
 import { parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import { tokenArray } from "../../../../pipeline/rows/columns.ts";
-import type { TokenText } from "../../../../pipeline/rows/export/mod.ts";
+import type { TokenText } from "../../../../pipeline/rows/export/texts.ts";
 
 /** Texts made up for a test: lengths from 1 on, ids below `vocabulary`. */
 export function someTexts(count: number, vocabulary: number): TokenText[] {

@@ -2,10 +2,11 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
 import { type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { pieces, wholeDocuments } from "../../../../pipeline/rows/export/mod.ts";
+import { pieces, wholeDocuments, writeLines, writeParquet } from "../../../../pipeline/rows/export/texts.ts";
 import { noCounts, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
-import { idsOf } from "./readers.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { grouping, idsOf, readParquet, someTexts } from "./readers.ts";
 
 const EOS = 0;
 /** A tokenizer whose ids are the codes of characters, from 1 on. */
@@ -71,3 +72,34 @@ Deno.test("pieces() gives every sequence without its padding", async () => {
     { ids: Uint16Array.of(7, 0), source: "b" },
   ]);
 });
+
+Deno.test("writeLines() writes a JSON object per text, in files of so many rows", () =>
+  inFolder(async (folder) => {
+    const texts = someTexts(700, 300);
+    const decode = ({ ids }: { ids: ArrayLike<number> }) => Promise.resolve(`a "${ids[0]}"\n小`);
+    const records = await writeLines(folder, "train", grouping(texts, 37), { rows: 400, decode });
+    assertEquals(Object.keys(records), ["train-00000.jsonl", "train-00001.jsonl"]);
+    const lines = await Promise.all(
+      Object.keys(records).map((name) => Deno.readTextFile(`${folder}/${name}`)),
+    );
+    assertEquals(
+      lines.join("").trimEnd().split("\n").map((line) => JSON.parse(line)),
+      texts.map(({ ids, source }) => ({ text: `a "${ids[0]}"\n小`, source })),
+    );
+  }));
+
+Deno.test("writeParquet() writes ids as lists, or their text, in files of so many rows", () =>
+  inFolder(async (folder) => {
+    const texts = someTexts(2500, 70_000);
+    const records = await writeParquet(folder, "train", grouping(texts, 37), { rows: 1200 });
+    const names = ["train-00000.parquet", "train-00001.parquet", "train-00002.parquet"];
+    assertEquals(Object.keys(records), names);
+    const rows = await readParquet(names.map((name) => `${folder}/${name}`));
+    assertEquals(rows.map(({ input_ids }) => input_ids), idsOf(texts));
+    assertEquals(rows.map(({ source }) => source), texts.map(({ source }) => source));
+
+    const decode = ({ ids }: { ids: ArrayLike<number> }) => Promise.resolve(`小 ${ids[0]}`);
+    await writeParquet(folder, "text", grouping(texts, 37), { rows: 5000, decode });
+    const said = await readParquet([`${folder}/text-00000.parquet`]);
+    assertEquals(said.map(({ text }) => text), texts.map(({ ids }) => `小 ${ids[0]}`));
+  }));
