@@ -17,7 +17,7 @@ import {
 } from "../mod.ts";
 import { wordText } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
-import { writeDescription } from "../pipeline/partition/folder.ts";
+import { writeDescription } from "../pipeline/partition/partitioner.ts";
 import { writeHelp } from "../tasks/command.ts";
 import { stageTask } from "../tasks/stage.ts";
 import { gpu } from "./kernels/support.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { assignArgmax } from "../partition/assignment/argmax.ts";
+import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { routedLengths } from "../partition/score.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import type { RecordBatch } from "../rows/arrow.ts";

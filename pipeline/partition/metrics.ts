@@ -1,7 +1,9 @@
-/** Measures of a partition, from plain arrays. Sources (labels of text) are only used to measure: no model ever sees them. */
+/**
+ * Measures of a partition, from plain arrays, or from counts of what each expert gets, row by row, so that a partition of any size can be
+ * described. Sources (labels of text) are only used to measure: no model ever sees them.
+ */
 
-import { assignArgmax } from "./assignment/argmax.ts";
-import { leastCost } from "./assignment/assignment.ts";
+import { assignArgmax, leastCost } from "./assignment/assignment.ts";
 
 /**
  * Measures how much two labelings of the same items tell about each other: mutual information over the arithmetic mean of
@@ -56,12 +58,12 @@ export type AssignedRows = [
 /** Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. */
 export function regret(...rows: AssignedRows): number {
   const [costs, , experts] = rows;
-  return perToken(rows, (row) => leastCost(costs, row * experts, experts));
+  return sumPerToken(rows, (row) => leastCost(costs, row * experts, experts));
 }
 
 /** Computes the mean cost of the assigned experts per predicted prefix token. */
 export function nllPerToken(...rows: AssignedRows): number {
-  return perToken(rows, () => 0);
+  return sumPerToken(rows, () => 0);
 }
 
 /** Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per expert; 0 for no tokens. */
@@ -72,7 +74,7 @@ export function tokenImbalance(tokens: ArrayLike<number>): number {
 }
 
 /** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token; 0 for no rows. */
-function perToken(
+function sumPerToken(
   [costs, expert, experts, predicted]: AssignedRows,
   baseline: (row: number) => number,
 ): number {
@@ -81,7 +83,7 @@ function perToken(
     nats += costs[row * experts + expert[row]] - baseline(row);
     tokens += predicted?.[row] ?? 1;
   }
-  return tokens === 0 ? 0 : nats / tokens;
+  return perToken(nats, tokens);
 }
 
 function entropy(counts: number[], items: number): number {
@@ -91,3 +93,102 @@ function entropy(counts: number[], items: number): number {
 function total(counts: number[]): number {
   return counts.reduce((a, b) => a + b, 0);
 }
+
+/** Sequences and tokens of one source. */
+export interface SourceCount {
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+}
+
+/** Sums over one expert's sequences. */
+export interface Tally extends SourceCount {
+  /** Number of sequences, of any expert, that cost least at this one. */
+  wanted: number;
+  /** Costs of its sequences. */
+  cost: number;
+  /** What its sequences would cost at their best experts. */
+  lowest: number;
+  /** Predicted prefix tokens; NaN where M is unknown. */
+  predicted: number;
+  /** Sequences and tokens by source. */
+  sources: Map<string, SourceCount>;
+}
+
+/** Counts of one expert's sequences. */
+export interface PartCounts extends SourceCount {
+  /** Mean cost per predicted prefix token, nats; null where M is unknown. */
+  nllPerToken: number | null;
+  /** Sequences and tokens by source. */
+  sources: Record<string, SourceCount>;
+}
+
+/** Measures over all experts. */
+export interface PartitionCounts extends Omit<PartCounts, "sources"> {
+  /** What balancing costs, nats per predicted prefix token; null where M is unknown. */
+  regret: number | null;
+  /** Normalised mutual information of expert and source; null where there are not two sources. */
+  nmi: number | null;
+  /** Tokens of the largest expert over the mean, less one. */
+  tokenImbalance: number;
+  /** Share of the sequences that each expert would get without balancing `[E]`. */
+  shares: number[];
+}
+
+/** Makes an empty tally. */
+export function newTally(): Tally {
+  return { sequences: 0, tokens: 0, wanted: 0, cost: 0, lowest: 0, predicted: 0, sources: new Map() };
+}
+
+/** Adds one sequence to its expert's tally, in place. */
+export function countRow(
+  tally: Tally,
+  row: { tokens: number; source: string; cost: number; lowest: number; predicted: number },
+): void {
+  tally.sequences++;
+  tally.tokens += row.tokens;
+  tally.cost += row.cost;
+  tally.lowest += row.lowest;
+  tally.predicted += row.predicted;
+  const source = tally.sources.get(row.source) ?? { sequences: 0, tokens: 0 };
+  tally.sources.set(row.source, source);
+  source.sequences++;
+  source.tokens += row.tokens;
+}
+
+/** Gives the counts of one expert. */
+export function partCounts({ sequences, tokens, cost, predicted, sources }: Tally): PartCounts {
+  const sorted = [...sources].sort(([a], [b]) => a < b ? -1 : 1); // so that it does not depend on who came first
+  return {
+    sequences,
+    tokens,
+    nllPerToken: knownPerToken(cost, predicted),
+    sources: Object.fromEntries(sorted),
+  };
+}
+
+/** Gives the counts of all experts together. */
+export function partitionCounts(tallies: Tally[]): PartitionCounts {
+  const sum = (valueOf: (tally: Tally) => number) =>
+    tallies.reduce((total, tally) => total + valueOf(tally), 0);
+  const sequences = sum((tally) => tally.sequences);
+  const predicted = sum((tally) => tally.predicted);
+  const names = [...new Set(tallies.flatMap(({ sources }) => [...sources.keys()]))].sort();
+  const table = tallies.map(({ sources }) => names.map((name) => sources.get(name)?.sequences ?? 0));
+  return {
+    sequences,
+    tokens: sum((tally) => tally.tokens),
+    nllPerToken: knownPerToken(sum((tally) => tally.cost), predicted),
+    regret: knownPerToken(sum((tally) => tally.cost - tally.lowest), predicted),
+    nmi: names.length < 2 ? null : informationOfTable(table),
+    tokenImbalance: tokenImbalance(tallies.map((tally) => tally.tokens)),
+    shares: tallies.map((tally) => sequences === 0 ? 0 : tally.wanted / sequences),
+  };
+}
+
+const perToken = (cost: number, predicted: number): number => predicted === 0 ? 0 : cost / predicted;
+
+/** The same where the number of tokens may be unknown, which gives null. */
+const knownPerToken = (cost: number, predicted: number): number | null =>
+  Number.isNaN(predicted) ? null : perToken(cost, predicted);

@@ -5,9 +5,8 @@
  * @module
  */
 
-export { assignArgmax } from "./assignment/argmax.ts";
-export { assign, type AssignOptions } from "./assignment/assign.ts";
 export {
+  assignArgmax,
   type Assignment,
   type AssignmentInput,
   type CostRows,
@@ -16,14 +15,15 @@ export {
   gapShare,
   type Proof,
 } from "./assignment/assignment.ts";
+export { assign, type AssignOptions } from "./assignment/assign.ts";
 export { ASSIGNMENTS, findAssignment } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
 export type { RouterSettings } from "./em/bank.ts";
 export * from "./em/train_routers.ts";
-export type { PartCounts, PartitionCounts, SourceCount } from "./counts.ts";
-export { type Description, writeDescription } from "./folder.ts";
+export type { PartCounts, PartitionCounts, SourceCount } from "./metrics.ts";
+export { type Description, writeDescription } from "./partitioner.ts";
 export * from "./metrics.ts";
 export { mixingWeights, routingWindow, suitingTemperature } from "./mixing.ts";
 export { CALLED_WORDS, type ExpertName, type SampledText, type TellingTerm } from "./names.ts";

@@ -5,11 +5,16 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, isMissing } from "../run/files.ts";
-import type { Configuration } from "../settings/configuration.ts";
-import { listNames } from "../settings/configuration.ts";
+import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
-import { readDescription } from "./folder.ts";
-import type { Identity, OpenOptions, Partitioner, PartitionerKind, PartitionerWork } from "./partitioner.ts";
+import {
+  type Identity,
+  type OpenOptions,
+  type Partitioner,
+  type PartitionerKind,
+  type PartitionerWork,
+  readDescription,
+} from "./partitioner.ts";
 import { random } from "./random.ts";
 import { source } from "./source.ts";
 

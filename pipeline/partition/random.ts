@@ -3,8 +3,13 @@
 import { prefixSpan } from "../model/span.ts";
 import { randomKeys } from "../random.ts";
 import { hashFile } from "../run/files.ts";
-import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
-import type { PartitionerKind, TokenRows } from "./partitioner.ts";
+import {
+  identifiedBy,
+  type PartitionerKind,
+  readDescription,
+  type TokenRows,
+  writeDescription,
+} from "./partitioner.ts";
 
 const FILE = "partitioner.json";
 

@@ -11,8 +11,13 @@ import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { byLabel, count, readJson } from "../run/schema.ts";
-import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
-import type { PartitionerKind, TokenRows } from "./partitioner.ts";
+import {
+  identifiedBy,
+  type PartitionerKind,
+  readDescription,
+  type TokenRows,
+  writeDescription,
+} from "./partitioner.ts";
 
 const FILE = "sources.json";
 

@@ -8,8 +8,7 @@ import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_fa
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { readDescription } from "../partition/folder.ts";
-import type { Partitioner } from "../partition/partitioner.ts";
+import { type Partitioner, readDescription } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile, listEntries } from "../run/files.ts";

@@ -10,13 +10,13 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import {
+  assignArgmax,
   type Assignment,
   type AssignmentInput,
   type CostRows,
   equalRooms,
   type Proof,
 } from "../partition/assignment/assignment.ts";
-import { assignArgmax } from "../partition/assignment/argmax.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
 import { byPrices, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";

@@ -7,7 +7,7 @@
 
 import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { assignArgmax } from "../partition/assignment/argmax.ts";
+import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";

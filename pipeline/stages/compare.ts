@@ -7,16 +7,22 @@
 
 import * as v from "valibot";
 import { type Manifest, SEQUENCES } from "../graph/node.ts";
+import { Certificate } from "../partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
-import { Certificate } from "../partition/assignment/certificate.ts";
-import { type Columns, needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { type Branch, listBranches } from "../partition/tree/branches.ts";
+import {
+  type Columns,
+  findOrigin,
+  fromBatch,
+  needColumn,
+  readArrow,
+  type RecordBatch,
+} from "../rows/arrow.ts";
 import { floats, integers } from "../rows/column_values.ts";
-import { closeCursor, type Cursor, fill, nameCursor, openCursor } from "../rows/cursor.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite, MANIFEST } from "../run/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
-import { type Branch, listBranches } from "../partition/tree/branches.ts";
 import { blocksIn } from "../text/counts.ts";
 import { assignmentNode, listBranchRows, tokensNode } from "./token_rows.ts";
 import { joinSide } from "./tree.ts";
@@ -80,7 +86,7 @@ class Comparison {
   }
 
   async close(): Promise<void> {
-    for (const cursor of this.#open) await closeCursor(cursor);
+    for (const { batches } of this.#open) await batches.return(undefined);
   }
 
   async side(side: Side): Promise<number[]> {
@@ -100,18 +106,18 @@ class Comparison {
       const experts = joined ? joined.subarray(at, at += rows) : await this.#assigned(block, side);
       const tokens = this.#cursor(this.#read(`${node}/${side}.arrow`));
       for (const expert of experts) {
-        if (!await fill(tokens)) break;
+        if (!await tokens.fill()) break;
         const part = cursors[expert];
         if (part && !wrong.has(expert)) {
           const fact = await difference(part, tokens);
           if (fact !== undefined) {
             wrong.add(expert);
-            problem(part.batch ? nameCursor(part) : parts[expert].node, fact);
+            problem(part.batch ? part.name : parts[expert].node, fact);
           } else take(expert);
         }
         tokens.row++;
       }
-      const read = tokens.before + tokens.row + await rest(tokens);
+      const read = await tokens.end();
       this.#count(node, `${side}Sequences`, read, rows);
       if (read !== experts.length) {
         problem(node, `its ${read} ${side} sequences must be assigned: ${experts.length} are`);
@@ -119,12 +125,12 @@ class Comparison {
       this.of.onRows(this.#done += read, this.#total);
     }
     for (const [i, cursor] of cursors.entries()) {
-      if (alone) { while (await fill(cursor)) take(i); }
-      else if (await fill(cursor) && !wrong.has(i)) {
+      if (alone) { while (await cursor.fill()) take(i); }
+      else if (await cursor.fill() && !wrong.has(i)) {
         wrong.add(i);
-        problem(nameCursor(cursor), "it must be a sequence of the tokens, and not a second time: it is not");
+        problem(cursor.name, "it must be a sequence of the tokens, and not a second time: it is not");
       }
-      await rest(cursor); // so that the file is hashed
+      await cursor.end(); // so that the file is hashed
       for (const name of wrong.has(i) ? [] : ["sequences", "tokens"] as const) {
         this.#count(parts[i].node, `${side} ${name}`, found[i][name], parts[i][side][name]);
       }
@@ -135,7 +141,7 @@ class Comparison {
   }
 
   #cursor(batches: AsyncGenerator<RecordBatch>): Cursor {
-    const cursor = openCursor(ReadableStream.from(batches));
+    const cursor = new Cursor(batches);
     this.#open.push(cursor);
     return cursor;
   }
@@ -179,7 +185,7 @@ class Comparison {
       const [expert, best] = ["expert", "best"].map((name) => integers(needColumn(batch, name), Uint16Array));
       const [cost, lowest] = ["cost", "lowest"].map((name) => floats(needColumn(batch, name)));
       for (let row = 0; row < batch.numRows; row++, scores.row++) {
-        if (!await fill(scores)) break;
+        if (!await scores.fill()) break;
         const { columns } = scores, experts = columns.nll!.length / columns.rows;
         const costs = columns.nll!.subarray(scores.row * experts, (scores.row + 1) * experts);
         proof?.add({ costs, experts }, expert.subarray(row, row + 1));
@@ -199,7 +205,7 @@ class Comparison {
       }
       all.push(...expert);
     }
-    const rows = scores.before + scores.row + await rest(scores);
+    const rows = await scores.end();
     if (rows !== all.length) {
       this.of.problem(file, `it must have a row for each of ${rows} scores: it has ${all.length}`);
     }
@@ -243,18 +249,11 @@ class Comparison {
   }
 }
 
-/** Reads a cursor to its end, and counts the rows that it passes. */
-async function rest(cursor: Cursor): Promise<number> {
-  let rows = 0;
-  for (; await fill(cursor); cursor.row = cursor.columns.rows) rows += cursor.columns.rows - cursor.row;
-  return rows;
-}
-
 /** Reports how the next row of a part differs from a token row that was assigned to it. */
 async function difference(part: Cursor, tokens: Cursor): Promise<string | undefined> {
   const id = tokens.columns.sequence[tokens.row],
-    must = `sequence ${id} of ${nameCursor(tokens)} must be here, unchanged`;
-  if (!await fill(part)) return `${must}: the part ends before it`;
+    must = `sequence ${id} of ${tokens.name} must be here, unchanged`;
+  if (!await part.fill()) return `${must}: the part ends before it`;
   const found = part.columns.sequence[part.row];
   if (found !== id) return `${must}: sequence ${found} is`;
   const name = NAMES.find((name) => !isSame(name, part, tokens));
@@ -268,4 +267,38 @@ function isSame(name: keyof Columns, a: Cursor, b: Cursor): boolean {
   if (width !== y.length / b.columns.rows) return false;
   for (let i = 0; i < width; i++) if (x[a.row * width + i] !== y[b.row * width + i]) return false;
   return true;
+}
+
+/** A place in a stream of batches, which is read at the reader's own pace, so that several can be walked side by side. */
+class Cursor {
+  /** The current batch; undefined before the first. */
+  batch?: RecordBatch;
+  columns: Columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  /** Its next row. */
+  row = 0;
+  #before = 0; // rows of the batches before it
+
+  constructor(readonly batches: AsyncGenerator<RecordBatch>) {}
+
+  /** Reads on until it is at a row; returns false at the end of the stream. */
+  async fill(): Promise<boolean> {
+    while (this.row === this.columns.rows) {
+      const { value, done } = await this.batches.next();
+      if (done) return false;
+      this.#before += this.row;
+      [this.batch, this.columns, this.row] = [value, fromBatch(value), 0];
+    }
+    return true;
+  }
+
+  /** Passes all rows that are left, and counts those of the whole stream. */
+  async end(): Promise<number> {
+    while (await this.fill()) this.row = this.columns.rows;
+    return this.#before + this.row;
+  }
+
+  /** Where the next row stands, for messages: file, batch, and row in that batch. */
+  get name(): string {
+    return `${this.batch ? findOrigin(this.batch) : "the stream"}, row ${this.row}`;
+  }
 }

@@ -12,8 +12,18 @@ import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { readAt } from "../rows/ipc/messages.ts";
 import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../run/files.ts";
 import { verifyFile } from "../run/schema.ts";
-import { type Entry, type Joined, joinTables, tableBytes } from "../text/overlap/hash_tables.ts";
-import { hashWords, jaccard, type Kind, KINDS, listRuns, PASSAGE } from "../text/overlap/word_hashes.ts";
+import {
+  type Entry,
+  hashWords,
+  jaccard,
+  type Joined,
+  joinTables,
+  type Kind,
+  KINDS,
+  listRuns,
+  PASSAGE,
+  tableBytes,
+} from "../text/hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
 import { SIDES } from "./parts.ts";
 

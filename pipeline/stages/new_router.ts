@@ -21,7 +21,7 @@ import {
 } from "../graph/node.ts";
 import { openRouters } from "../partition/em/bank.ts";
 import { createPartitioner } from "../partition/em/partitioner.ts";
-import { readDescription, writeDescription } from "../partition/folder.ts";
+import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { nodeBefore } from "./before.ts";

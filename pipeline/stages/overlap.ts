@@ -27,7 +27,7 @@ import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import { byNumber, exists, jsonText, writeAtomic } from "../run/files.ts";
 import { printable } from "../run/printable.ts";
 import { byLabel, count, readJson, readVerified } from "../run/schema.ts";
-import { hashWords, type Kind, listRuns, PASSAGE, SHINGLE } from "../text/overlap/word_hashes.ts";
+import { hashWords, type Kind, listRuns, PASSAGE, SHINGLE } from "../text/hashes.ts";
 import { readDerivation } from "./derivation.ts";
 import {
   documentColumns,

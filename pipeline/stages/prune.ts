@@ -14,7 +14,7 @@ import { GIVEN, givenNode, type Making, type Node, oneByOne, PRUNED, type Work }
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
 import { findTextSeed } from "../settings/text.ts";
-import { PASSAGE } from "../text/overlap/word_hashes.ts";
+import { PASSAGE } from "../text/hashes.ts";
 import { chooseSide, type Side } from "../text/tokenize.ts";
 import { documentColumns, type DocumentRow, writeRows } from "./token_rows.ts";
 import { piecePath } from "./documents.ts";

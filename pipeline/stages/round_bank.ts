@@ -18,7 +18,7 @@ import { assignBalanced } from "../partition/assignment/balanced.ts";
 import { openClusters } from "../partition/ctbm/partitioner.ts";
 import { openRouters, randomAssignment, type RouterBank } from "../partition/em/bank.ts";
 import { assignRound as assignBy } from "../partition/em/train_routers.ts";
-import { writeDescription } from "../partition/folder.ts";
+import { writeDescription } from "../partition/partitioner.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";

@@ -24,7 +24,7 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { prefixTokens } from "../model/span.ts";
-import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
+import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
 import {

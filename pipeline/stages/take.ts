@@ -12,7 +12,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import type { Document } from "../text/readers.ts";
-import { takeByHash } from "../text/take.ts";
+import { takeByHash } from "../text/documents.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import type { GraphOf } from "./stages.ts";

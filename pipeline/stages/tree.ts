@@ -12,7 +12,7 @@
 
 import { linkFiles } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne, PARTITIONER } from "../graph/node.ts";
-import { readDescription, writeDescription } from "../partition/folder.ts";
+import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import { type Branch, isLast, listBranches } from "../partition/tree/branches.ts";
 import { treeHash } from "../partition/tree/partitioner.ts";
 import { toTable } from "../rows/arrow.ts";

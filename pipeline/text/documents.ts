@@ -1,17 +1,18 @@
 /**
- * Opens the documents that settings name, and writes documents for a pipe.
+ * Opens the documents that settings name, and writes documents for a pipe. Where there is a limit, it takes those whose seeded hashes
+ * are the lowest, so that every file and every source gives its share: some 50 bytes of memory for every document that is taken.
  *
  * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { indexOfText, randomBits } from "../random.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { expandInputs } from "./inputs.ts";
 import { type Document, readDocuments, type ReadOptions } from "./readers.ts";
-import { takeByHash } from "./take.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
@@ -75,4 +76,107 @@ export function tokenBatches(
       yield batch;
     }
   }());
+}
+
+/** How many documents are taken. */
+export interface Limit {
+  /** Seed of the hashes. */
+  seed: number;
+  /** The limit. The document with which it is reached is the last one. */
+  most: number;
+  /** Gives the size of each of some documents. Default: each counts as one. */
+  sizes?: (documents: AsyncIterable<Document>) => AsyncIterable<number>;
+  /**
+   * A size that a text of so many characters is unlikely to exceed. It is needed with `sizes`, so that few
+   * documents must be measured.
+   */
+  least?: (characters: number) => number;
+  /** Called with the sources of which no document is taken, and the number of sources. */
+  onLeftOut?: (sources: string[], all: number) => void;
+}
+
+interface Candidate {
+  key: bigint;
+  /** Place in the order of documents. Of two equal ones the earlier comes first. */
+  at: number;
+  size: number;
+}
+
+/** Yields the documents that are taken, in their order; `open` opens all of them, as often as it is called. */
+export async function* takeByHash<Taken extends Document>(
+  open: () => AsyncIterable<Taken>,
+  { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
+): AsyncGenerator<Taken> {
+  const hashDocument = ({ text }: Document) => randomBits(seed, "take", indexOfText(text));
+  let last: Candidate | undefined;
+  for (let factor = 1;; factor *= 4) {
+    const rough = new Lowest(factor * most);
+    let at = 0;
+    for await (const document of open()) {
+      rough.add({ key: hashDocument(document), at: at++, size: least(document.text.length) });
+    }
+    last = rough.last();
+    if (sizes === undefined || last === undefined) break;
+    const exact = new Lowest(most);
+    const candidates: Candidate[] = [];
+    const end = last;
+    const some = async function* () {
+      let at = 0;
+      for await (const document of open()) {
+        const key = hashDocument(document);
+        if (!isTaken({ key, at }, end)) at++;
+        else {
+          candidates.push({ key, at: at++, size: 0 });
+          yield document;
+        }
+      }
+    };
+    let next = 0;
+    for await (const size of sizes(some())) exact.add({ ...candidates[next++], size });
+    const isAll = next === at;
+    if (exact.total < most && !isAll) continue; // texts that have more characters for their size than was expected
+    last = exact.last();
+    break;
+  }
+  const [taken, left] = [new Set<string>(), new Set<string>()];
+  let at = 0;
+  for await (const document of open()) {
+    const isIn = last !== undefined && isTaken({ key: hashDocument(document), at: at++ }, last);
+    (isIn ? taken : left).add(document.source);
+    if (isIn) yield document;
+  }
+  const without = [...left].filter((source) => !taken.has(source));
+  if (without.length > 0) onLeftOut?.(without, taken.size + without.length);
+}
+
+const compare = (a: Omit<Candidate, "size">, b: Omit<Candidate, "size">): number =>
+  a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
+const isTaken = (one: Omit<Candidate, "size">, last: Candidate): boolean => compare(one, last) <= 0;
+
+/** Holds the first candidates that reach the limit together. */
+class Lowest {
+  #candidates: Candidate[] = [];
+  total = 0;
+
+  constructor(readonly most: number) {}
+
+  add(candidate: Candidate): void {
+    this.#candidates.push(candidate);
+    this.total += candidate.size;
+    if (this.total > 2 * this.most && this.#candidates.length > 1024) this.#cut();
+  }
+
+  /** Gives the last candidate that is taken; undefined where there are none. */
+  last(): Candidate | undefined {
+    this.#cut();
+    return this.#candidates.at(-1);
+  }
+
+  #cut(): void {
+    this.#candidates.sort(compare);
+    let total = 0, kept = 0;
+    while (kept < this.#candidates.length && total < this.most) total += this.#candidates[kept++].size;
+    this.#candidates.length = kept;
+    this.total = total;
+  }
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { wordText } from "../../kernels/errors.ts";
-import { assignArgmax } from "../../pipeline/partition/assignment/argmax.ts";
+import { assignArgmax } from "../../pipeline/partition/assignment/assignment.ts";
 import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
 import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
 import { concatColumns, sliceColumns } from "../../pipeline/rows/columns.ts";

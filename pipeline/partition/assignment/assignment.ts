@@ -1,4 +1,7 @@
-/** The seam between costs and parts: ways to hand rows to experts by what a row costs each of them. */
+/**
+ * The seam between costs and parts: ways to hand rows to experts by what a row costs each of them; the simplest way, and what proves
+ * any of them.
+ */
 
 import { InputError } from "../../../kernels/errors.ts";
 import { checkSettings } from "../../settings/configuration.ts";
@@ -119,4 +122,110 @@ export function checkWidth(where: string, actual: number, expected: number): voi
       `experts is ${expected}`,
     { where },
   );
+}
+
+/** Gives each row to its best expert. */
+export const argmax: Assignment = {
+  method: "argmax",
+  about: "each row to its best expert, with no balance",
+  passes: 1,
+  balanced: false,
+  byChunk: false,
+  perToken: false,
+  async *assign({ open }) {
+    for await (const { costs, experts } of open()) yield assignArgmax(costs, experts);
+    return undefined;
+  },
+};
+
+/**
+ * Assigns every row to the expert of its lowest NLL, with no balance (ties: the lower id), as inference routes.
+ *
+ * @param nll Prefix NLLs `[N, E]`, nats; row-major.
+ * @param experts E, 1 to 65,535.
+ * @param prices Amounts to add to the NLLs of each expert `[E]`; 0 unless given.
+ * @returns The expert of each row, `[N]`.
+ * @throws {InputError} if a value isn't finite or E is impossible.
+ * @throws {RangeError} if the shape is wrong.
+ */
+export function assignArgmax(nll: Float32Array, experts: number, prices?: ArrayLike<number>): Uint16Array {
+  const rows = checkCosts(nll, experts);
+  const added = Float64Array.from(prices ?? { length: experts }, (price = 0) => price);
+  const expert = new Uint16Array(rows);
+  for (let row = 0, begin = 0; row < rows; row++, begin += experts) {
+    let best = 0, least = Infinity;
+    for (let e = 0; e < experts; e++) {
+      const cost = nll[begin + e] + added[e];
+      if (cost < least) best = e, least = cost;
+    }
+    expert[row] = best;
+  }
+  return expert;
+}
+
+/** Adds up millions of costs without losing what tells one assignment from another: the error of each addition is kept (Neumaier). */
+export class Sum {
+  #sum = 0;
+  #lost = 0;
+
+  /** Adds a number. */
+  add(x: number): void {
+    const next = this.#sum + x;
+    this.#lost += Math.abs(this.#sum) >= Math.abs(x) ? (this.#sum - next) + x : (x - next) + this.#sum;
+    this.#sum = next;
+  }
+
+  /** The sum so far. */
+  get value(): number {
+    return this.#sum + this.#lost;
+  }
+}
+
+/**
+ * Sums what an assignment costs and what no other with the same rooms undercuts. For any prices p,
+ *
+ *     D(p) = Σ_rows min_e (cost_e + p_e) − Σ_e room_e · p_e
+ *
+ * is such a bound: every row pays its price or less than it would elsewhere, and prices paid for all rooms cancel out. Give it
+ * all rows once; sums are in f64, in their order, with what additions round away kept.
+ */
+export class Certificate {
+  /** Rows so far. */
+  rows = 0;
+  readonly #loads: number[];
+  readonly #prices: readonly number[];
+  readonly #cost = new Sum();
+  readonly #least = new Sum();
+  readonly #unbalanced = new Sum();
+
+  /** `prices` are those that prove it `[E]`. */
+  constructor(prices: ArrayLike<number>) {
+    this.#prices = Array.from(prices);
+    this.#loads = this.#prices.map(() => 0);
+  }
+
+  /** Takes the rows that come next, and the expert of each. */
+  add({ costs, experts }: CostRows, expert: Uint16Array): void {
+    const prices = this.#prices, rows = costs.length / experts;
+    for (let row = 0, begin = 0; row < rows; row++, begin += experts) {
+      let least = Infinity;
+      for (let e = 0; e < experts; e++) least = Math.min(least, costs[begin + e] + prices[e]);
+      this.#least.add(least);
+      this.#unbalanced.add(leastCost(costs, begin, experts));
+      this.#cost.add(costs[begin + expert[row]]);
+      this.#loads[expert[row]]++;
+    }
+    this.rows += rows;
+  }
+
+  /** Reports what the rows prove. */
+  get proof(): Proof & { prices: number[] } {
+    const prices = [...this.#prices], loads = [...this.#loads];
+    const paid = new Sum();
+    loads.forEach((load, e) => paid.add(load * prices[e]));
+    const cost = this.#cost.value,
+      bound = this.#least.value - paid.value,
+      unbalanced = this.#unbalanced.value;
+    return { cost, bound, rows: this.rows, loads, unbalanced, prices };
+  }
 }

@@ -1,8 +1,7 @@
 /** The table of all ways to assign. */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
-import { argmax } from "./argmax.ts";
-import type { Assignment } from "./assignment.ts";
+import { argmax, type Assignment } from "./assignment.ts";
 import { balanced } from "./balanced.ts";
 import { optimal } from "./optimal.ts";
 

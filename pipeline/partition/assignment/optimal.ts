@@ -4,16 +4,14 @@
  * Every expert has a price, and every row starts where cost + price is least. Then rows move one by one, along shortest paths from
  * experts with too many rows to experts with too few (successive shortest paths: Ahuja, Magnanti and Orlin, "Network Flows", 1993,
  * section 9.7). The graph has a node per expert; its edge a → b is the row of a that loses least by going to b. The prices that Dijkstra's
- * algorithm leaves behind prove the result (`certificate.ts`).
+ * algorithm leaves behind prove the result (`Certificate`).
  *
  * Good prices leave little to move. So the first prices come from every 17th row, assigned in the same way. Only rows that are nearly
  * as well off elsewhere may move. A move costs O(E²) to find and O(E·log N) to make. All costs are held in memory, four bytes each.
  */
 
-import { assignArgmax } from "./argmax.ts";
-import type { Assignment, CostRows, Proof } from "./assignment.ts";
+import { assignArgmax, type Assignment, Certificate, type CostRows, type Proof, Sum } from "./assignment.ts";
 import { assignBalanced } from "./balanced.ts";
-import { Certificate, Sum } from "./certificate.ts";
 
 const STRIDE = 17; // of the sample that first prices come from; prime, so that no rhythm of the rows repeats in it
 const FEW = 4096; // rows that need no sample

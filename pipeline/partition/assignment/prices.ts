@@ -7,9 +7,7 @@
 import * as v from "valibot";
 import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
 import { finite, isSealed, readJson, seal } from "../../run/schema.ts";
-import { assignArgmax } from "./argmax.ts";
-import { type Assignment, checkWidth } from "./assignment.ts";
-import { Certificate } from "./certificate.ts";
+import { assignArgmax, type Assignment, Certificate, checkWidth } from "./assignment.ts";
 
 /** Version of the file that this code writes, and the newest that it reads. */
 const FORMAT = 1;

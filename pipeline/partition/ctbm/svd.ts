@@ -7,7 +7,7 @@
 
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 import { normals } from "../../random.ts";
-import type { SparseRow } from "./tfidf.ts";
+import type { SparseRow } from "./embedding.ts";
 
 const BLOCK = 8; // vectors multiplied at once
 const RESIDUAL = 1e-6; // of an eigenvalue; the error of the value is of the order of its square

@@ -12,8 +12,7 @@ import { loadRouters, routerFolder, type Routers, routersHash } from "../../chec
 import { keepRecent, rowsPerPass } from "../../model/passes.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
-import { readDescription } from "../folder.ts";
-import type { OpenOptions, Partitioner, PartitionerWork } from "../partitioner.ts";
+import { type OpenOptions, type Partitioner, type PartitionerWork, readDescription } from "../partitioner.ts";
 
 /** Opens and identifies routers of EM. */
 export const em: PartitionerWork = {

@@ -13,8 +13,13 @@ import { sha256 } from "../../run/files.ts";
 import { countExperts } from "../../settings/partitioner.ts";
 import { ctbm } from "../ctbm/partitioner.ts";
 import { em } from "../em/partitioner.ts";
-import { readDescription } from "../folder.ts";
-import { NOT_FOLLOWED, type Partitioner, type PartitionerWork, type TokenRows } from "../partitioner.ts";
+import {
+  NOT_FOLLOWED,
+  type Partitioner,
+  type PartitionerWork,
+  readDescription,
+  type TokenRows,
+} from "../partitioner.ts";
 import { branchName, isLast, listBranches } from "./branches.ts";
 
 /** Opens and identifies trees. */

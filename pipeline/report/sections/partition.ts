@@ -1,7 +1,7 @@
 // The parts of the text.
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
-import type { PartitionCounts } from "../../partition/counts.ts";
+import type { PartitionCounts } from "../../partition/metrics.ts";
 import { bars, below, labelLimit, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
 import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";

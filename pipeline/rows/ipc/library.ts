@@ -1,5 +1,6 @@
 /**
- * What the Arrow library lacks: Zstandard, checks of what it reads, errors that say where something is wrong, and the bytes of a batch as soon as it is written.
+ * What the Arrow library lacks: Zstandard, errors that say where something is wrong, and the bytes of a batch as soon as it is written.
+ * Also checks of what it takes for granted: that the columns and buffers of a batch are as long as its rows need.
  *
  * @module
  */
@@ -8,6 +9,9 @@ import {
   AsyncByteQueue,
   compressionRegistry,
   CompressionType,
+  DataType,
+  type Field,
+  type Message,
   type RecordBatchWriter,
   type Schema,
 } from "apache-arrow/Arrow.dom";
@@ -54,4 +58,103 @@ export function openWriter(writer: RecordBatchWriter, schema: Schema): () => Uin
   sink.write = (chunk) => void chunks.push(chunk as Uint8Array);
   writer.reset(sink, schema);
   return () => chunks.splice(0);
+}
+
+/** Where a column's values lie in the body of its batch; of a list, those of its items. */
+export interface Place {
+  /** Byte of the body where they begin. */
+  offset: number;
+  /** Null values among them. */
+  nulls: number;
+}
+
+/** What a message says of a batch. */
+interface BatchHeader {
+  length: number;
+  nodes: { length: number; nullCount: number }[];
+  buffers: { offset: number; length: number }[];
+  compression: unknown;
+  variadicBufferCounts: number[];
+}
+
+/**
+ * Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. Returns
+ * where the columns lie, by name, up to the first of a type that has another layout than lists and numbers.
+ */
+export function checkNodes(
+  where: string,
+  { fields }: Schema,
+  message: Message,
+): Map<string, Place> {
+  const { length, nodes, buffers, compression, variadicBufferCounts } = message.header() as BatchHeader;
+  const rule = "its columns must be as long as it";
+  const places = new Map<string, Place>();
+  let [node, buffer, variadic] = [0, 0, 0];
+  /** Checks a column and the columns in it. Returns where its values lie, or undefined where it cannot go on. */
+  const visit = ({ name, type }: Pick<Field, "name" | "type">, rows?: number): Place | undefined => {
+    const { length: own, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
+    if (own < 0 || rows !== undefined && own !== rows) {
+      throw unreadable(where, rule, `it has ${length} rows, column "${name}" has ${own} of ${rows}`);
+    }
+    if (nullCount < 0 || nullCount > own) {
+      throw unreadable(where, rule, `column "${name}" has ${nullCount} null values of ${own}`);
+    }
+    const stored: DataType = DataType.isDictionary(type) ? type.indices : type;
+    const sizes = leastBytes(stored, own);
+    if (sizes === undefined) return undefined;
+    if (nullCount === 0 && sizes.length > 0) sizes[0] = 0;
+    const place = { offset: 0, nulls: nullCount };
+    for (const needed of sizes) {
+      const { offset, length: has } = buffers[buffer++] ?? { offset: 0, length: 0 };
+      if (compression === null && has < needed) {
+        throw unreadable(
+          where,
+          `the buffers of column "${name}" must hold ${own} values`,
+          `one has ${has} bytes, they take ${needed}`,
+        );
+      }
+      place.offset = offset;
+    }
+    if (DataType.isUtf8View(stored) || DataType.isBinaryView(stored)) {
+      buffer += variadicBufferCounts[variadic++];
+    }
+    for (const child of stored.children as Field[] ?? []) {
+      const fixed = DataType.isFixedSizeList(stored) ? own * stored.listSize : undefined;
+      const inner = visit({ name, type: child.type }, fixed);
+      if (!inner) return undefined;
+      place.offset = inner.offset;
+      place.nulls += inner.nulls;
+    }
+    return place;
+  };
+  for (const field of fields) {
+    const place = visit(field, length);
+    if (!place) return places;
+    places.set(field.name, place);
+  }
+  if (node !== nodes.length) {
+    throw unreadable(
+      where,
+      `it must have ${node} columns and lists, as its schema says`,
+      `it has ${nodes.length}`,
+    );
+  }
+  return places;
+}
+
+/** Lists the bytes that the buffers of a column take at least, validity first; undefined where the layout is another one. */
+function leastBytes(type: DataType, length: number): number[] | undefined {
+  const validity = Math.ceil(length / 8);
+  const offsets = (bytes: number) => length === 0 ? 0 : (length + 1) * bytes;
+  if (DataType.isInt(type)) return [validity, length * type.bitWidth / 8];
+  if (DataType.isFloat(type)) return [validity, length * (2 << type.precision)];
+  if (DataType.isUtf8(type) || DataType.isBinary(type)) return [validity, offsets(4), 0];
+  if (DataType.isLargeUtf8(type) || DataType.isLargeBinary(type)) return [validity, offsets(8), 0];
+  if (DataType.isUtf8View(type) || DataType.isBinaryView(type)) return [validity, length * 16];
+  if (DataType.isList(type) || DataType.isMap(type)) return [validity, offsets(4)];
+  if (DataType.isLargeList(type)) return [validity, offsets(8)];
+  if (DataType.isFixedSizeList(type) || DataType.isStruct(type)) return [validity];
+  if (DataType.isNull(type)) return [];
+  if (DataType.isUnion(type)) return undefined;
+  return [validity, 0]; // of one width
 }

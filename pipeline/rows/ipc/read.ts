@@ -9,8 +9,7 @@ import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { hashFile, unreadable } from "../../run/files.ts";
 import { checkRead, findRecord } from "../../run/schema.ts";
-import { checkNodes } from "./checks.ts";
-import { orUnreadable } from "./library.ts";
+import { checkNodes, orUnreadable } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256, cutShort, type IpcMessage, messages } from "./messages.ts";
 
 const origins = new WeakMap<RecordBatch, string>();

@@ -12,15 +12,18 @@
  * declarations. Left out are documents below 500 characters, licences at the head of a file, tables of numbers, and generated variants. So
  * are documents of which more than half stands in others.
  *
+ * Files are listed and read where `import.meta.resolve` has the packages; nothing of them runs. `fixtures/corpora.json` pins those that
+ * are there for their text alone; `deno.json` pins the others.
+ *
  * @module
  */
 
-import { InputError } from "../../../kernels/errors.ts";
 import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
+import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
 import { permutation } from "../../random.ts";
 import { type Document, head } from "../fields.ts";
+import { compareBytes } from "../glob.ts";
 import { FORMS } from "./forms.ts";
-import { listFiles, type Part, readText } from "./packages.ts";
 
 /** Names an embedded corpus. */
 export type CorpusName = "default" | "wide";
@@ -138,4 +141,73 @@ function withoutRepeats(documents: readonly string[]): string[] {
     if (!isRepeat) { for (const line of lines) seen.add(line); }
     return !isRepeat;
   });
+}
+
+/** Files of one package that belong to a source of a corpus. */
+export interface Part {
+  /** The source. */
+  source: string;
+  /** A module of the package, by which it is found. */
+  module: string;
+  /** Folder of the files, from that module. */
+  folder: string;
+  /** Pattern of the names of the files, folders below included. */
+  names: string;
+  /** How documents are made of the text of a file. */
+  form: string;
+}
+
+/** Lists the files of parts, in byte order of their names. Throws a RunError where a package is not installed. */
+export async function listFiles(parts: readonly Part[]): Promise<{ part: Part; url: URL }[]> {
+  const found: { part: Part; url: URL }[] = [];
+  for (const part of parts) for (const url of await listPackageFiles(part)) found.push({ part, url });
+  return found;
+}
+
+async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]> {
+  const found: string[] = [], wanted = new RegExp(names);
+  const walk = async (root: URL, below: string) => {
+    for await (const { name, isDirectory } of Deno.readDir(new URL(below, root))) {
+      if (isDirectory) await walk(root, `${below}${name}/`);
+      else if (wanted.test(below + name)) found.push(below + name);
+    }
+  };
+  try {
+    const root = new URL(folder, await locateModule(module));
+    await walk(root, "");
+    return found.sort(compareBytes).map((name) => new URL(name, root));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound) && !(error instanceof TypeError)) throw error;
+    throw new RunError(
+      `Cannot read the embedded corpus as the package "${module}" must be installed: it is not`,
+      { remedy: say`run deno install, or name text of your own with ${setting("input")}`, cause: error },
+    );
+  }
+}
+
+/**
+ * Gives the place of a module of a package. The runtime fetches a package only when something of it is imported;
+ * without a lock file it knows no place before. That is its package.json, so that nothing of it runs.
+ */
+async function locateModule(module: string): Promise<string> {
+  const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
+  const version = new Map(Object.entries(LISTED.versions)).get(name);
+  const pinned = version === undefined ? name : `npm:${name}@${version}`;
+  const wanted = module.replace(name, pinned);
+  const known = import.meta.resolve(wanted); // throws a TypeError in a bundle, which holds no corpora
+  if (await isFile(known)) return known;
+  // Some packages do not export the file: they are fetched all the same.
+  await import(`${pinned}/package.json`, { with: { type: "json" } }).catch(() => {});
+  const found = import.meta.resolve(wanted);
+  if (!await isFile(found)) throw new Deno.errors.NotFound();
+  return found;
+}
+
+async function isFile(url: string): Promise<boolean> {
+  return url.startsWith("file:") && await Deno.stat(new URL(url)).then((found) => found.isFile, () => false);
+}
+
+/** Reads a text file with lines that end in \n. */
+export async function readText(url: URL): Promise<string> {
+  return (await Deno.readTextFile(url)).replaceAll("\r\n", "\n");
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeDescription } from "../../../pipeline/partition/folder.ts";
+import { writeDescription } from "../../../pipeline/partition/partitioner.ts";
 import {
   findKind,
   identifyPartitioner,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { random } from "../../../pipeline/partition/random.ts";
 import { openPartitioner } from "../../../pipeline/partition/partitioners.ts";
-import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
+import { assignArgmax } from "../../../pipeline/partition/assignment/assignment.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { learningOf, noDevice } from "./support.ts";
 

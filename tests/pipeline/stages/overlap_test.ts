@@ -17,7 +17,7 @@ import { evaluateClean } from "../../../pipeline/stages/evaluate_run.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
 import { takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
-import { allPairs, listRuns } from "../text/overlap/brute_force.ts";
+import { allPairs, listRuns } from "../text/brute_force.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
 /** Words of a text, drawn from 900. */

@@ -1,6 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
-import { embed, learnEmbedding, squaredDistances } from "../../../../pipeline/partition/ctbm/embedding.ts";
-import { countTokens, type SparseRow, weigh } from "../../../../pipeline/partition/ctbm/tfidf.ts";
+import {
+  countTokens,
+  embed,
+  learnEmbedding,
+  type SparseRow,
+  squaredDistances,
+  weigh,
+} from "../../../../pipeline/partition/ctbm/embedding.ts";
 
 const GOLDEN = new URL("../../../../fixtures/golden/ctbm/embedding.json", import.meta.url);
 

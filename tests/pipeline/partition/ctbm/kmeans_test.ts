@@ -1,6 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { assignArgmax } from "../../../../pipeline/partition/assignment/argmax.ts";
-import { equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
+import { assignArgmax, equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { cluster } from "../../../../pipeline/partition/ctbm/kmeans.ts";
 import { normals, uniform } from "../../../../pipeline/random.ts";
 

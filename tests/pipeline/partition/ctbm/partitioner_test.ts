@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../../../pipeline/checkpoints/safetensors.ts";
-import { assignArgmax } from "../../../../pipeline/partition/assignment/argmax.ts";
+import { assignArgmax } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { ctbm } from "../../../../pipeline/partition/ctbm/partitioner.ts";
 import { openPartitioner } from "../../../../pipeline/partition/partitioners.ts";
 import { uniform } from "../../../../pipeline/random.ts";

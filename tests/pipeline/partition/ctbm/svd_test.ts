@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { decompose } from "../../../../pipeline/partition/ctbm/svd.ts";
-import type { SparseRow } from "../../../../pipeline/partition/ctbm/tfidf.ts";
+import type { SparseRow } from "../../../../pipeline/partition/ctbm/embedding.ts";
 import { normals, uniform } from "../../../../pipeline/random.ts";
 
 const sparse = (dense: number[][]): SparseRow[] =>

@@ -4,7 +4,7 @@ import { routersHash } from "../../../../pipeline/checkpoints/routers.ts";
 import { saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import { createPartitioner, em } from "../../../../pipeline/partition/em/partitioner.ts";
-import { writeDescription } from "../../../../pipeline/partition/folder.ts";
+import { writeDescription } from "../../../../pipeline/partition/partitioner.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { anyRouters, anyRows, ROUTER, S } from "../../evaluation/support.ts";

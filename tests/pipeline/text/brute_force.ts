@@ -1,7 +1,7 @@
 // Another way to the same: words by a regular expression, shingles and runs as texts in sets, all pairs by an inverted index.
 
-import { uniform } from "../../../../pipeline/random.ts";
-import { wideCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
+import { uniform } from "../../../pipeline/random.ts";
+import { wideCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 
 const UNPARTED = "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}\\p{Script=Lao}";
 const WORD = new RegExp(`[${UNPARTED}]|(?:(?![${UNPARTED}])[\\p{L}\\p{N}\\p{M}\u{10000}-\u{10ffff}])+`, "gu");

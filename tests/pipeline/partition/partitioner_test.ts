@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readDescription, writeDescription } from "../../../pipeline/partition/folder.ts";
+import { readDescription, writeDescription } from "../../../pipeline/partition/partitioner.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { inFolder } from "../../tasks/support.ts";
 
