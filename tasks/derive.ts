@@ -1,5 +1,6 @@
 /**
- * Derives a run from another one: text is added or forgotten, or an expert is replaced. What that does not touch keeps its bytes.
+ * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or split. What that does not touch keeps its
+ * bytes.
  *
  *   deno task derive --from runs/a --run runs/b --forget 'letters/*.txt'
  */
@@ -29,11 +30,21 @@ export const TASK = await defineTask({
       { value: "N=FOLDER" },
       "put a checkpoint in the place of an expert; repeatable",
     ),
+    dropExpert: field.integer(
+      { value: "N", min: 0 },
+      "drop an expert: its text goes to the others, which go on with it",
+    ),
+    splitExpert: field.integer(
+      { value: "N", min: 0 },
+      "split an expert: two new routers divide its text, and two experts begin with its weights",
+    ),
     replay: field.number(
       { min: 0, max: 0.99, default: 0.5 },
-      "share of old sequences by which experts learn added text",
+      "share of old sequences by which experts learn text that they get",
     ),
-    noTrain: field.flag("leave the training of experts to train-expert"),
+    noTrain: field.flag(
+      "leave the training of experts to train-expert; next to a dropped one they stay as they are",
+    ),
     dryRun: field.flag("print what would be forgotten, kept and trained, and make nothing"),
     ...take("workers", "requireGpu"),
     ...DEVICE,

@@ -41,19 +41,29 @@ const STATES = {
   replaced: "gives its place to another checkpoint",
   tuned: "is tuned on its pairs",
   new: "learns the added text",
+  split: "begins with the weights of the one that is split",
   "not trained": "is not trained",
 };
 
 /** Lays out what a derivation does, or would do. */
 export function deriveText(plan: DerivePlan | Derived): string {
-  const { run, from, forgotten, added, experts, seconds, descends } = plan;
-  const rows = experts.map(({ expert, state, sequences: { before, now = "" } }) => [
-    ...[expert, before, now, STATES[state]],
+  const { run, from, forgotten, added, dropped, experts, seconds, descends } = plan;
+  const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => [
+    ...[
+      expert,
+      before,
+      now,
+      STATES[state] + (was === null || was === expert ? "" : `; it was expert ${was}`),
+    ],
   ]);
   return "\n" + lines(
     table("expert | sequences before | now | what", rows) + "\n",
     forgotten.documents > 0 &&
       `forgotten        ${counted(forgotten.documents, "documents")}, ${counted(forgotten.tokens, "tokens")}`,
+    dropped &&
+      `dropped          expert ${dropped.expert}: the others get its ${
+        counted(dropped.sequences, "sequences")
+      }`,
     added.length > 0 && `added            ${added.join(", ")}`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "has seen it      " : "                 "}${what}`),

@@ -128,7 +128,11 @@ Deno.test("a derivation killed at random moments gives the bytes of an undisturb
     await complete("partition", [...run, ...text, ...SMALL]);
     await complete("train-expert", [...run, "--expert", "all", ...BRIEF]);
     const before = await whatIsMade(from);
-    for (const [i, change] of [["--forget-source", "code"], ["--add", `${folder}/new.jsonl`]].entries()) {
+    const changes = [
+      ...[["--forget-source", "code"], ["--add", `${folder}/new.jsonl`]],
+      ...[["--drop-expert", "1"], ["--split-expert", "0"]],
+    ];
+    for (const [i, change] of changes.entries()) {
       const args = (name: string) => ["--from", from, "--run", `${folder}/${name}-${i}`, ...change];
       const start = performance.now();
       await killAfter("derive", args("undisturbed"), NEVER);

@@ -9,6 +9,9 @@ import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
+import type { Branch } from "../partition/tree/branches.ts";
+import { toTable } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Block } from "../text/blocks.ts";
@@ -16,6 +19,7 @@ import {
   ASSIGN,
   assignedBatch,
   assignmentPlace,
+  assignNodes,
   BY_PRICES,
   hashOrder,
   likeliest,
@@ -23,17 +27,19 @@ import {
   readCosts,
   writeAssigned,
 } from "./assign.ts";
-import { assignmentNode, openNeeded, writeRows } from "./token_rows.ts";
-import type { Derivation } from "./derivation.ts";
+import { assignmentNode, listBranchRows, openNeeded, TEST, TRAIN, writeRows } from "./token_rows.ts";
+import { type Derivation, findReshaping, movedFile } from "./derivation.ts";
 import { buildBatch, makeBatches, nodeBefore, openBefore, rowsLeft } from "./before.ts";
-import { scoresNode } from "./score.ts";
+import { learnNodes } from "./learn.ts";
+import { scoreNodes, scoresNode } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
 
 const COLUMNS = ["sequence", "expert", "best", "cost", "lowest"] as const;
 const CHUNK = 65_536; // new sequences after which prices are mended
 const MOST_DEVIATION = 0.05; // of an expert's load from an equal one
 const MOST_STEPS = 200; // of mending prices
-const SIDES = [["train", "train.arrow"], ["test", "test.arrow"]] as const;
+const SIDES = [["train", TRAIN], ["test", TEST]] as const;
+type Side = typeof SIDES[number][0];
 
 /** The blocks of a derived run: those of before, with the documents that are forgotten of each, and those that are added. */
 export interface DerivedBlocks {
@@ -44,21 +50,42 @@ export interface DerivedBlocks {
 
 /** Makes the node of the assignment of all blocks. */
 export function derivedAssignment(of: GraphOf, derivation: Derivation, blocks: DerivedBlocks): Node {
-  const { experts } = of.configuration;
-  const assigned = new Set(blocks.before.map((block) => placeBefore(derivation, block).node));
+  const { experts } = of.configuration, { same, split } = findReshaping(derivation);
   return {
     name: assignmentNode(),
-    needs: of.blocks.map(scoresNode),
+    needs: [...of.blocks.map(scoresNode), ...split ? [assignmentNode(split.name)] : []],
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
-      ...derivation.isNewExpert ? { isNewExpert: true } : {},
+      ...same ? {} : { origins: derivation.origins },
       ...{ method: "derived", experts, order: hashOrder(of.blocks.map(({ name }) => name)) },
-      kept: [...assigned].map((name) => derivation.kept[name]),
+      kept: keysBefore(derivation, blocks.before),
       forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
-    maker: oneByOne(ASSIGN, (making) => assign(making, experts, derivation, blocks)),
+    maker: oneByOne(
+      ASSIGN,
+      (making) => same ? assign(making, experts, derivation, blocks) : reassign(making, derivation, blocks),
+    ),
   };
+}
+
+/** Makes the nodes that learn two routers on the part of an expert that is split, and divide it by them: a branch of a tree. */
+export async function dividedNodes(of: GraphOf, derivation: Derivation, branch: Branch): Promise<Node[]> {
+  const two = { experts: 2, start: "ctbm", fixed: false } as const;
+  const own: GraphOf = { ...of, configuration: { ...of.configuration, ...two, partitioner: "em" }, branch };
+  const root: Node = {
+    name: assignmentNode("root"),
+    needs: [],
+    settings: { kept: keysBefore(derivation, of.blocks) },
+    revision: 1,
+    maker: oneByOne(ASSIGN, async (making) => {
+      for (const block of of.blocks) {
+        for (const [side] of SIDES) await linkAssigned(making, derivation, block, side);
+      }
+      return {};
+    }),
+  };
+  return [root, ...learnNodes(own), ...await scoreNodes(own), ...await assignNodes(own)];
 }
 
 /** Gives where the assignment of a block lies in the other run. */
@@ -67,90 +94,146 @@ function placeBefore({ kept }: Derivation, block: Block) {
   return together.node in kept ? together : assignmentPlace(block, BY_PRICES);
 }
 
+/** Lists the keys of the assignments of the other run. */
+const keysBefore = (derivation: Derivation, blocks: readonly Block[]) =>
+  [...new Set(blocks.map((block) => placeBefore(derivation, block).node))].map((name) =>
+    derivation.kept[name]
+  );
+
+/** Links the assignment of a side of a block as it is in the other run. */
+async function linkAssigned(making: Making, derivation: Derivation, block: Block, side: Side): Promise<void> {
+  const { node, file: nameFile } = placeBefore(derivation, block), name = nameFile(side);
+  const { path, manifest } = await nodeBefore(derivation, node), to = assignmentPlace(block).file(side);
+  await linkOrCopy(`${path}/${name}`, `${making.folder}/${to}`);
+  making.wrote(to, manifest.files[name]);
+}
+
 async function assign(
   making: Making,
   experts: number,
   derivation: Derivation,
   { before, more, forgotten }: DerivedBlocks,
 ): Promise<Record<string, unknown>> {
-  if (derivation.isNewExpert) return await assignToNew(making, experts, derivation, { before, more });
   const loads = new Array<number>(experts).fill(0);
   for (const block of before) {
     const { node, file: nameFile } = placeBefore(derivation, block), ids = forgotten.get(block.name);
-    const { path, manifest } = await nodeBefore(derivation, node);
     for (const [side, file] of SIDES) {
-      const name = nameFile(side), to = assignmentPlace(block).file(side);
-      using rows = await openBefore(derivation, node, name);
-      const left = ids
-        ? await rowsLeft(derivation, block, file, ids)
-        : Float64Array.from({ length: rows.count }, (_, row) => row);
+      using rows = await openBefore(derivation, node, nameFile(side));
+      const left = ids ? await rowsLeft(derivation, block, file, ids) : listAll(rows);
       if (side === "train") { for (const expert of rows.read(left, ["expert"]).expert) loads[expert]++; }
       if (ids) {
-        await writeRows(
-          making,
-          to,
-          makeBatches(rows, left, COLUMNS),
-          buildBatch(rows, left.subarray(0, 0), COLUMNS),
-        );
-      } else {
-        await linkOrCopy(`${path}/${name}`, `${making.folder}/${to}`);
-        making.wrote(to, manifest.files[name]);
-      }
+        const empty = buildBatch(rows, left.subarray(0, 0), COLUMNS);
+        await writeRows(making, assignmentPlace(block).file(side), makeBatches(rows, left, COLUMNS), empty);
+      } else await linkAssigned(making, derivation, block, side);
     }
   }
   const known = await pricesBefore(derivation, before), prices = known && [...known.prices];
   for (const block of more) {
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
-      const chosen = side === "test" || !prices
-        ? likeliest(rows, experts)
-        : byMendedPrices(rows, prices, loads);
+      const chosen = side === "test" ? likeliest(rows, experts) : assignRows(rows, prices, loads);
       await writeBlock(making, block, side, rows, chosen, experts);
     }
   }
   if (known) await writePrices(`${making.folder}/${PRICES}`, { ...known, prices: prices! });
-  const sequences = loads.reduce((a, b) => a + b, 0);
-  return { sequences, experts, loads, deviation: computeDeviation(loads) };
+  return summarize(loads);
 }
 
-/** Leaves training sequences of before where they are, and gives those that were added to the last expert; held-out ones go where they cost least. */
-async function assignToNew(
+const NOBODY = 65_535; // in place of an expert that was dropped
+
+/**
+ * Leaves training sequences with their experts, whatever the numbers of these are now. Those of an expert that was split go by the two new
+ * routers, those of one that was dropped by prices to the others, and added ones to the new one. Held-out sequences go where they cost least.
+ */
+async function reassign(
   making: Making,
-  experts: number,
   derivation: Derivation,
-  { before, more }: Pick<DerivedBlocks, "before" | "more">,
+  { before, more }: DerivedBlocks,
 ): Promise<Record<string, unknown>> {
-  const loads = new Array<number>(experts).fill(0);
+  const { origins } = derivation, experts = origins.length, { split, dropped } = findReshaping(derivation);
+  const known = await pricesBefore(derivation, before);
+  const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
+  const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
+  const halves = split && await readHalves(making, split, before), at = split?.path[0];
+  for (const block of before) {
+    const { node, file } = placeBefore(derivation, block);
+    using rows = await openBefore(derivation, node, file("train"));
+    const { expert } = rows.read(listAll(rows), ["expert"]);
+    const chosen = expert.map((was) =>
+      was === dropped ? NOBODY : was === at ? [at, experts - 1][halves!.next().value!] : origins.indexOf(was)
+    );
+    for (const one of chosen) if (one !== NOBODY) loads[one]++;
+    chosenBy.set(block, chosen);
+  }
+  const moved = origins.map((): bigint[] => []);
+  let lineage: Lineage | undefined;
   for (const block of [...before, ...more]) {
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
-      const chosen = side === "test"
-        ? likeliest(rows, experts)
-        : more.includes(block)
-        ? new Uint16Array(rows.count).fill(experts - 1)
-        : await expertsBefore(derivation, block);
-      if (side === "train") { for (const expert of chosen) loads[expert]++; }
+      lineage = rows.lineage!;
+      const chosen = side === "test" ? likeliest(rows, experts) : chosenBy.get(block) ?? toLast(rows, loads);
+      if (side === "train") moveRows(rows, chosen, { prices, loads, moved });
       await writeBlock(making, block, side, rows, chosen, experts);
     }
   }
-  const known = await pricesBefore(derivation, before);
-  const prices = known && { ...known, experts, prices: [...known.prices, 0] };
-  if (prices) await writePrices(`${making.folder}/${PRICES}`, prices);
-  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: computeDeviation(loads) };
+  for (const [expert, ids] of dropped === undefined ? [] : moved.entries()) {
+    const table = toTable({ sequence: BigUint64Array.from(ids) }, lineage!);
+    await writeRows(making, movedFile(expert, experts), [table]);
+  }
+  if (prices) {
+    const partitioner = lineage!.routers;
+    await writePrices(`${making.folder}/${PRICES}`, { ...known!, experts, partitioner, prices });
+  }
+  return summarize(loads);
 }
 
-/** Reads the experts of the training sequences of a block in the other run. */
-async function expertsBefore(derivation: Derivation, block: Block): Promise<Uint16Array> {
-  const { node, file } = placeBefore(derivation, block);
-  using rows = await openBefore(derivation, node, file("train"));
-  return rows.read(Float64Array.from({ length: rows.count }, (_, row) => row), ["expert"]).expert!;
+/** Reads to which of its two routers each training sequence of an expert that was split goes, in their order. */
+async function readHalves(
+  making: Making,
+  branch: Branch,
+  blocks: readonly Block[],
+): Promise<Iterator<number>> {
+  const need = assignmentNode(branch.name);
+  const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file("train"));
+  using rows = await openNeeded(making, files.map((file) => ({ need, file })));
+  return rows.read(listAll(rows), ["expert"]).expert.values();
 }
+
+/** Gives all rows to the last expert. */
+function toLast({ count }: Rows, loads: number[]): Uint16Array {
+  loads[loads.length - 1] += count;
+  return new Uint16Array(count).fill(loads.length - 1);
+}
+
+/** Gives rows that are nobody's to experts, and notes which ones each gets. */
+function moveRows(
+  rows: Rows,
+  chosen: Uint16Array,
+  { prices, loads, moved }: { prices?: number[]; loads: number[]; moved: readonly bigint[][] },
+): void {
+  const numbers = listAll(rows).filter((row) => chosen[row] === NOBODY);
+  const expert = assignRows(rows.some(numbers), prices, loads);
+  const { sequence } = rows.read(numbers, ["sequence"]);
+  for (const [i, row] of numbers.entries()) {
+    chosen[row] = expert[i];
+    moved[expert[i]].push(sequence[i]);
+  }
+}
+
+const summarize = (loads: readonly number[]) => ({
+  sequences: loads.reduce((a, b) => a + b, 0),
+  experts: loads.length,
+  loads,
+  deviation: computeDeviation(loads),
+});
+
+const listAll = ({ count }: Rows) => Float64Array.from({ length: count }, (_, row) => row);
 
 /** Writes the assignment of a side of a block. */
 async function writeBlock(
   making: Making,
   block: Block,
-  side: "train" | "test",
+  side: Side,
   rows: Rows,
   chosen: Uint16Array,
   experts: number,
@@ -169,15 +252,16 @@ async function pricesBefore(derivation: Derivation, [block]: readonly Block[]): 
   return prices && { method: "prices", experts: prices.length, rows: 1, partitioner, prices };
 }
 
-/** Assigns rows where cost + price is least, chunk by chunk; mends prices where the loads of old and new rows together would drift apart. */
-function byMendedPrices(rows: Rows, prices: number[], loads: number[]): Uint16Array {
-  const expert = new Uint16Array(rows.count), experts = prices.length;
+/**
+ * Assigns rows where cost + price is least, chunk by chunk, or without prices where cost is; adds them to the loads. Prices are mended where
+ * the loads of old and new rows together would drift apart.
+ */
+function assignRows(rows: Rows, prices: number[] | undefined, loads: number[]): Uint16Array {
+  const expert = prices ? new Uint16Array(rows.count) : likeliest(rows, loads.length);
   for (let at = 0; at < rows.count; at += CHUNK) {
     const numbers = Float64Array.from({ length: Math.min(CHUNK, rows.count - at) }, (_, i) => at + i);
-    const costs = readCosts(rows, experts, numbers);
-    const chosen = mend(costs, prices, loads);
-    for (const one of chosen) loads[one]++;
-    expert.set(chosen, at);
+    if (prices) expert.set(mend(readCosts(rows, loads.length, numbers), prices, loads), at);
+    for (const one of expert.subarray(at, at + numbers.length)) loads[one]++;
   }
   return expert;
 }

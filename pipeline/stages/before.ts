@@ -20,7 +20,15 @@ import { toBatch, toTable } from "../rows/arrow.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Numeric, Rows } from "../rows/random_access.ts";
 import type { Block } from "../text/blocks.ts";
-import { beforeNode, DENSE, type Derivation, readDerivation } from "./derivation.ts";
+import { assignmentNode } from "./token_rows.ts";
+import {
+  beforeNode,
+  DENSE,
+  type Derivation,
+  findReshaping,
+  movedFile,
+  readDerivation,
+} from "./derivation.ts";
 import { isUnchanged } from "./lineage.ts";
 import { type Before, expertTarget } from "./targets.ts";
 import { openNeeded, tokensNode, writeRows } from "./token_rows.ts";
@@ -66,6 +74,48 @@ export function keptNode(stage: string, name: string, derivation: Derivation, wh
   };
 }
 
+/** Name of the stage that links models which training goes on from. */
+const DERIVE = "derive";
+
+/** Makes the nodes of models that may go on from what they were in the other run. */
+export function beforeNodes(derivation: Derivation): Node[] {
+  const { origins, trained, added, stays } = derivation, experts = origins.length;
+  const { isNew, split, dropped } = findReshaping(derivation);
+  const isOpen = added.length > 0 && !isNew || dropped !== undefined && !stays;
+  const nodes = origins.flatMap((origin, expert) => {
+    if (origin === null || !trained[origin] || !isOpen && origin !== split?.path[0]) return [];
+    const name = beforeNode(expertTarget(expert, { experts }).name);
+    const node = keptNode(DERIVE, name, derivation, nodeOfOrigin(derivation, origin));
+    return [dropped === undefined ? node : withMoved(node, movedFile(expert, experts))];
+  });
+  return [
+    ...nodes,
+    ...listDense(derivation).map((name) => keptNode(DERIVE, beforeNode(name), derivation, name)),
+  ];
+}
+
+/** Puts next to a model the file of the sequences that it got from an expert that was dropped. */
+function withMoved(node: Node, file: string): Node {
+  const assigned = assignmentNode();
+  return {
+    ...node,
+    needs: [`${assigned}:${file}`],
+    maker: oneByOne(DERIVE, async (making, work) => {
+      const note = making.manifest(assigned).files[file];
+      await linkFiles(making, making.path(assigned), { [file]: note });
+      return (await node.maker.make([making], work))[0] as Record<string, unknown>;
+    }),
+  };
+}
+
+/** Names the node of an expert of the other run. */
+const nodeOfOrigin = ({ parts }: Derivation, expert: number) =>
+  expertTarget(expert, { experts: parts.length }).node;
+
+/** Names the dense models that are tuned. */
+export const listDense = ({ tuned, kept }: Derivation): string[] =>
+  tuned ? DENSE.filter((name) => name in kept) : [];
+
 /** Gives what the models of a derived run go on from, by their names, and the nodes of experts that stay as they are. Their parts are there. */
 export async function modelsBefore(
   run: string,
@@ -74,21 +124,24 @@ export async function modelsBefore(
   const before = new Map<string, Before>(), kept = new Map<number, Node>();
   const derivation = await readDerivation(run);
   if (!derivation || derivation.relearned) return { before, kept };
-  const { trained, added, replay, isNewExpert, tuned, replaced } = derivation;
-  for (const [id, { part, sequences, passes }] of Object.entries(trained)) {
-    const expert = Number(id), { name, node } = expertTarget(expert, { experts });
-    if (replaced.some((own) => own.expert === expert)) continue;
-    const now = await readManifest(`${run}/${partNode(expert, experts)}`);
-    const { node: there } = expertTarget(expert, { experts: experts - Number(isNewExpert) });
-    if (now && isUnchanged(derivation, part, now)) {
-      kept.set(expert, keptNode(`train-${name}`, node, derivation, there));
-    } else if (added.length > 0) {
-      before.set(name, { node: beforeNode(name), ...tuned ? AFRESH : { sequences, passes, replay } });
+  const { trained, origins, replay, tuned, replaced } = derivation;
+  const { split, dropped } = findReshaping(derivation);
+  const further = new Set(beforeNodes(derivation).map(({ name }) => name));
+  for (const [expert, origin] of origins.entries()) {
+    const own = origin !== null && trained[origin];
+    if (!own || replaced.some((one) => one.expert === expert)) continue;
+    const { name, node } = expertTarget(expert, { experts });
+    const part = await readManifest(`${run}/${partNode(expert, experts)}`);
+    if (part && isUnchanged(derivation, own.part, part)) {
+      kept.set(expert, keptNode(`train-${name}`, node, derivation, nodeOfOrigin(derivation, origin)));
+    } else if (further.has(beforeNode(name))) {
+      const { sequences, passes } = own,
+        moved = dropped === undefined ? {} : { moved: movedFile(expert, experts) };
+      const how = tuned || split ? AFRESH : { sequences, passes, replay, ...moved };
+      before.set(name, { node: beforeNode(name), ...how });
     }
   }
-  for (const name of tuned ? DENSE.filter((name) => name in derivation.kept) : []) {
-    before.set(name, { node: beforeNode(name), ...AFRESH });
-  }
+  for (const name of listDense(derivation)) before.set(name, { node: beforeNode(name), ...AFRESH });
   return { before, kept };
 }
 

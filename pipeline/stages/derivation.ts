@@ -9,7 +9,8 @@
 
 import * as v from "valibot";
 import { writePages } from "../graph/folder.ts";
-import { DERIVED } from "../graph/node.ts";
+import { DERIVED, expertFolder } from "../graph/node.ts";
+import { type Branch, branchName } from "../partition/tree/branches.ts";
 import { jsonText } from "../run/files.ts";
 import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
 import { INDEXED } from "./documents.ts";
@@ -36,7 +37,8 @@ const SCHEMA = v.object({
   ...{ forgotten: v.array(DOCUMENT), forgottenBefore: v.array(DOCUMENT) },
   added: v.array(v.string()),
   replay: share,
-  isNewExpert: v.boolean(),
+  origins: v.array(v.nullable(count)),
+  stays: v.boolean(),
   relearned: v.boolean(),
   tuned: v.boolean(),
   replaced: v.array(v.object({ expert: count, from: v.string() })),
@@ -55,9 +57,10 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
  * name of one of them, or a path. `parts` has the training sequences of each expert, `trained` what is known of those that are trained: key,
  * hash of the training shards, their sequences, and how often each was seen.
  *
- * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, to a new expert
- * (`isNewExpert`), or as pairs that models are `tuned` on; the share of old sequences among those that experts go on with, `replay`; whether
- * everything is learned again, `relearned`; checkpoints by which experts are `replaced`.
+ * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, also as pairs that
+ * models are `tuned` on; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again,
+ * `relearned`; checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new,
+ * one that is missing was dropped, one that is there twice was split. With `stays` experts stay as they are although their text does not.
  *
  * @ignore Its type is inferred.
  */
@@ -71,8 +74,26 @@ export const readDerivation = (run: string): Promise<Derivation | null> =>
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
   writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
 
+/**
+ * Finds out which expert of the other run is `dropped`, and which one is `split` and so a branch of a tree below the others; whether one `isNew`,
+ * and whether all stay the `same`.
+ */
+export function findReshaping({ origins, parts }: Pick<Derivation, "origins" | "parts">) {
+  const twice = origins.find((origin, i) => origin !== null && origins.indexOf(origin) < i) ?? -1;
+  const split: Branch = { name: branchName([twice]), path: [twice], experts: 2, first: 0, leaves: 2 };
+  const dropped = parts.findIndex((_, expert) => !origins.includes(expert));
+  return {
+    ...{ same: origins.length === parts.length, isNew: origins.includes(null) },
+    ...{ split: twice < 0 ? undefined : split, dropped: dropped < 0 ? undefined : dropped },
+  };
+}
+
 /** Dense models, which are tuned next to the experts. */
 export const DENSE = ["dense", "dense-steps"];
+
+/** Names the file, in the node of the assignment, of the sequences that an expert got from one that was dropped. */
+export const movedFile = (expert: number, experts: number): string =>
+  `moved-${expertFolder(expert, experts)}.arrow`;
 
 /** Names the node of a model as it was before text was added: the weights that it goes on from. */
 export const beforeNode = (model: string): string => `before/${model}`;

@@ -1,6 +1,6 @@
 /**
- * Derives a run from another one: text is added or forgotten, or an expert is replaced, and what that does not touch keeps its bytes. The other
- * run is only read.
+ * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or split. What that does not touch keeps its
+ * bytes. The other run is only read.
  *
  * @module
  */
@@ -8,6 +8,7 @@
 import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { routerFolder } from "../checkpoints/routers.ts";
 import {
   hashFiles,
   type Manifest,
@@ -18,6 +19,7 @@ import {
   TOKENIZER,
 } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
+import { modelShapes } from "../model/shape.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { canonical, VERSION } from "../run/schema.ts";
@@ -29,11 +31,19 @@ import { adoptExpert } from "./adopt.ts";
 import { assignmentNode, DOCUMENTS, readDocumentRows } from "./token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "./assign_derived.ts";
-import { DENSE, type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
+import { listDense } from "./before.ts";
+import {
+  DENSE,
+  type Derivation,
+  findReshaping,
+  type Forgotten,
+  readDerivation,
+  writeDerivation,
+} from "./derivation.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
-import { type DerivedExpert, derivedExperts } from "./lineage.ts";
+import { type DerivedExpert, derivedExperts, tellState } from "./lineage.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
@@ -43,7 +53,7 @@ import { checkOwn, MODELS } from "./settings.ts";
 import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
 
-/** What changes from one run to the next: one of the five. */
+/** What changes from one run to the next: one of these. */
 export interface Change {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
@@ -59,7 +69,11 @@ export interface Change {
   epochs?: number;
   /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
   replace?: readonly { expert: number; from: string }[];
-  /** Share of old sequences among those by which experts learn added text; 0.5 unless given. */
+  /** An expert whose text goes to the others by prices; those after it move down by a number. */
+  dropExpert?: number;
+  /** An expert whose text is divided by two new routers, between two experts that begin with its weights: it and a last one. */
+  splitExpert?: number;
+  /** Share of old sequences among those by which experts learn text that they get; 0.5 unless given. */
   replay?: number;
 }
 
@@ -70,7 +84,7 @@ export interface DeriveOptions
     Pick<RunOptions, "run" | "check" | "workers" | "adapter" | "variants" | "requireGpu" | "gpu"> {
   /** The run to derive from. It stays as it is. */
   from: string;
-  /** Leaves the training of experts to `train-expert`. */
+  /** Leaves the training of experts to `train-expert`. Next to one that is dropped they stay as they are. */
   noTrain?: boolean;
 }
 
@@ -84,6 +98,8 @@ export interface DerivePlan {
   forgotten: { documents: number; tokens: number };
   /** Inputs that are added. */
   added: readonly string[];
+  /** The expert of the other run that is dropped, and its training sequences; null for none. */
+  dropped: { expert: number; sequences: number } | null;
   /** Every expert. Which ones added text touches is not known before it is scored. */
   experts: DerivedExpert[];
   /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
@@ -117,7 +133,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const device = { check, workers, adapter, variants, requireGpu, gpu };
   const { derivation, configuration, input, plan } = await prepare(options);
   await writeDerivation(run, derivation);
-  const experts = configuration.experts + Number(derivation.isNewExpert);
+  const experts = derivation.origins.length;
   const own = derivation.tuned
     ? { ...configuration, ...ofPairs(options) }
     : derivation.relearned
@@ -135,12 +151,11 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const summary = await partition({ run, ...device }, watch);
   const parts = await derivedExperts(run, derivation);
   const isToTrain = ({ state }: DerivedExpert) =>
-    ["from the start", "goes on", "new", "tuned"].includes(state);
+    ["from the start", "goes on", "new", "split", "tuned"].includes(state);
   const wanted = parts.filter((expert) => expert.state === "kept" || !noTrain && isToTrain(expert));
   const ids = wanted.map(({ expert }) => expert);
   if (ids.length > 0) await trainExperts(ids, { run, ...device }, watch);
-  const dense = derivation.tuned && !noTrain ? DENSE.filter((name) => name in derivation.kept) : [];
-  for (const name of dense) {
+  for (const name of noTrain ? [] : listDense(derivation)) {
     await trainDense(name === "dense" ? "batch" : "steps", { run, ...device }, watch);
   }
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
@@ -180,10 +195,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   if (added.length > 0) await listInputs(added, configuration);
   for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
   const manifests = await completeRun(from, configuration);
-  const { kind } = await partitionerKind(configuration.routers || `${from}/${PARTITIONER}`);
-  if (change.newExpert?.length && kind !== "em") {
-    throw refuse(from, `routers must split its text, to add one: it is split by "${kind}"`);
-  }
+  const origins = listOrigins(configuration, change), parts = await partSizes(from, configuration);
+  if (origins.length !== parts.length) await checkRouters(from, configuration, change, parts);
   const rows = await listDocuments(from);
   const forgotten = choose(from, rows, change.forget ?? {});
   const trained = await trainedExperts(from, configuration);
@@ -199,17 +212,14 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     ...{ from: resolve(from), version: VERSION, blocks, trained },
     kept: { ...listKeys(configuration, manifests), ...Object.fromEntries(models) },
     grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
-    parts: await partSizes(from, configuration),
+    ...{ parts, origins, stays: change.dropExpert !== undefined && !!change.noTrain },
     forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
       ...{ document: String(document), path, place, sha256, source, side },
     })),
     forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
     ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
-    ...{ isNewExpert: !!change.newExpert?.length, tuned: !!change.tune?.length },
-    ...{
-      relearned: change.routers === "relearn",
-      replaced: (change.replace ?? []).map((own) => ({ ...own })),
-    },
+    ...{ tuned: !!change.tune?.length, relearned: change.routers === "relearn" },
+    replaced: (change.replace ?? []).map((own) => ({ ...own })),
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
   };
   await checkOwn(run);
@@ -222,16 +232,52 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     );
   }
   const input = derivation.relearned ? filesLeft(from, configuration, rows, forgotten) : configuration.input;
-  const plan = await describePlan(run, { ...change, from }, derivation, { configuration, rows, forgotten });
+  const plan = await describePlan(run, from, derivation, { added, configuration, rows, forgotten });
   return { derivation: before && isMade ? before : derivation, configuration, input, plan };
 }
 
 /** Whether two derivations make the same change; the other run may have trained more meanwhile. */
 function isSameChange(one: Derivation, other: Derivation): boolean {
   const pickChange = (
-    { from, forgotten, added, replay, isNewExpert, relearned, tuned, replaced }: Derivation,
-  ) => canonical({ from, forgotten, added, replay, isNewExpert, relearned, tuned, replaced });
+    { from, forgotten, added, replay, origins, stays, relearned, tuned, replaced }: Derivation,
+  ) => canonical({ from, forgotten, added, replay, origins, stays, relearned, tuned, replaced });
   return pickChange(one) === pickChange(other);
+}
+
+/** Lists for each expert the one that it was: all stay but one that is dropped, and a new one or half of one that is split comes last. */
+function listOrigins(
+  { experts }: Configuration,
+  { newExpert, dropExpert, splitExpert }: Change,
+): (number | null)[] {
+  const all = Array.from({ length: experts }, (_, expert): number | null => expert);
+  if (newExpert?.length) return [...all, null];
+  return splitExpert === undefined ? all.filter((expert) => expert !== dropExpert) : [...all, splitExpert];
+}
+
+/** Throws an `InputError` where a run has no routers that one could come to or go from, or a part that is to be split is too small. */
+async function checkRouters(
+  from: string,
+  configuration: Configuration,
+  { splitExpert }: Change,
+  parts: readonly number[],
+): Promise<void> {
+  const folder = configuration.routers || `${from}/${PARTITIONER}`, { kind } = await partitionerKind(folder);
+  if (kind !== "em") {
+    throw refuse(from, `routers must split its text, to change their number: it is split by "${kind}"`);
+  }
+  if (splitExpert === undefined) return;
+  const { config } = await loadCheckpointConfig(`${folder}/${routerFolder(0)}`);
+  const { router } = modelShapes({ ...configuration, vocabularySize: config.vocabulary });
+  if (Object.entries(router).some(([name, value]) => config[name as keyof typeof router] !== value)) {
+    throw refuse(
+      from,
+      "its routers must be of the shape that its settings say, to split an expert: they are not",
+    );
+  }
+  if (parts[splitExpert] < 2) {
+    const there = `expert ${splitExpert} has ${parts[splitExpert]}`;
+    throw refuse(from, `an expert that is split must have two training sequences: ${there}`);
+  }
 }
 
 /** Counts the training sequences of every expert. */
@@ -244,10 +290,12 @@ const partSizes = (from: string, { experts }: Configuration): Promise<number[]> 
 const refuse = (from: string, fact: Text, remedy?: Text) =>
   new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
 
+const CHANGES = ["forget", "add", "newExpert", "replaceExpert", "dropExpert", "splitExpert"];
+
 /** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
 function checkChange(
   from: string,
-  { forget, add, newExpert, tune, replace }: Change,
+  { forget, add, newExpert, tune, replace, dropExpert, splitExpert }: Change,
   { experts, levels, packing }: Configuration,
 ) {
   const named = [
@@ -256,17 +304,16 @@ function checkChange(
     newExpert?.length,
     tune?.length,
     replace?.length,
+    dropExpert !== undefined,
+    splitExpert !== undefined,
   ];
   const count = named.filter(Boolean).length;
   if (count !== 1) {
-    const what = say`one change must be named, of ${setting("forget")}, ${setting("add")}, ${
-      setting("newExpert")
-    } and ${setting("replaceExpert")}`;
-    throw refuse(
-      from,
-      say`${what}: there are ${count}`,
-      count > 1 ? "derive once more from what is derived" : undefined,
-    );
+    const [forget, add, newExpert, replace, drop, split] = CHANGES.map((name) => setting(name));
+    const what =
+      say`one change must be named, of ${forget}, ${add}, ${newExpert}, ${replace}, ${drop} and ${split}`;
+    const remedy = count > 1 ? "derive once more from what is derived" : undefined;
+    throw refuse(from, say`${what}: there are ${count}`, remedy);
   }
   if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
   if (named[0] && packing === "concat") {
@@ -276,6 +323,9 @@ function checkChange(
     );
   }
   for (const { expert } of replace ?? []) checkExpert("replace", from, expert, experts);
+  if (splitExpert !== undefined) checkExpert("split", from, splitExpert, experts);
+  if (dropExpert !== undefined) checkExpert("drop", from, dropExpert, experts);
+  if (dropExpert !== undefined && experts === 1) throw refuse(from, "an expert must stay: it has no other");
 }
 
 /** Looks at the nodes of a run, all of which must be there, and gives their manifests. */
@@ -315,7 +365,7 @@ function listKeys({ routers }: Configuration, manifests: ReadonlyMap<string, Man
 
 /** Describes the experts of a run that are trained on their parts as these are now. */
 async function trainedExperts(from: string, configuration: Configuration): Promise<Derivation["trained"]> {
-  const { experts } = configuration, above = (await readDerivation(from))?.trained ?? {};
+  const { experts } = configuration, above = await readDerivation(from);
   const trained: Derivation["trained"] = {};
   for (let expert = 0; expert < experts; expert++) {
     const target = expertTarget(expert, { experts }), name = partNode(expert, experts);
@@ -327,7 +377,9 @@ async function trainedExperts(from: string, configuration: Configuration): Promi
     const batch = target.batch(configuration),
       { steps = await target.steps(configuration, { sequences }) } = manifest.result as { steps?: number };
     const isFurther = isLinked || manifest.settings.before !== undefined;
-    const { passes = steps * batch / sequences } = isFurther ? above[expert] ?? {} : {};
+    const { passes = steps * batch / sequences } = isFurther
+      ? above?.trained[above.origins[expert] ?? -1] ?? {}
+      : {};
     trained[expert] = { key: manifest.key, part: hashFiles(part, "train-"), sequences, passes };
   }
   return trained;
@@ -399,31 +451,20 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
 
 async function describePlan(
   run: string,
-  { from, replace = [], add = [], newExpert = [], tune = [] }: Change & { from: string },
-  { trained, parts, relearned }: Derivation,
-  { configuration, rows, forgotten }:
-    & { configuration: Configuration }
+  from: string,
+  derivation: Derivation,
+  { added, configuration, rows, forgotten }:
+    & { added: readonly string[]; configuration: Configuration }
     & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
-  const touched = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
-  const experts = parts.map((before, expert): DerivedExpert => {
-    const isReplaced = replace.some((own) => own.expert === expert);
-    const state: DerivedExpert["state"] = isReplaced
-      ? "replaced"
-      : !trained[expert]
-      ? "not trained"
-      : relearned || touched.has(expert)
-      ? "from the start"
-      : tune.length > 0
-      ? "tuned"
-      : add.length > 0
-      ? "goes on"
-      : "kept";
-    return { expert, state, sequences: { before } };
+  const { origins, parts, relearned, tuned, stays } = derivation;
+  const { isNew, split, dropped } = findReshaping(derivation);
+  const losing = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
+  const isOpen = relearned || tuned || added.length > 0 && !isNew || dropped !== undefined && !stays;
+  const experts = origins.map((was, expert) => {
+    const touched = isOpen || was === null || losing.has(was) || was === split?.path[0];
+    return tellState(derivation, expert, { touched });
   });
-  if (newExpert.length > 0) {
-    experts.push({ expert: configuration.experts, state: "new", sequences: { before: 0 } });
-  }
   const times = await readTimes(from);
   const seconds = experts.filter(({ state }) => state === "from the start")
     .map(({ expert }) =>
@@ -433,12 +474,9 @@ async function describePlan(
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
     ...{
-      run,
-      from,
-      forgotten: { documents: forgotten.length, tokens },
-      added: [...add, ...newExpert, ...tune],
-      experts,
-      seconds,
+      ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
+      dropped: dropped === undefined ? null : { expert: dropped, sequences: parts[dropped] },
+      ...{ experts, seconds },
     },
     descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };

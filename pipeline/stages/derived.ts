@@ -11,18 +11,17 @@ import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, parseBlockId } from "../text/blocks.ts";
 import { assignNodes } from "./assign.ts";
-import { derivedAssignment } from "./assign_derived.ts";
-import { keepRows, keptNode, nodeBefore } from "./before.ts";
-import { beforeNode, DENSE, type Derivation } from "./derivation.ts";
+import { derivedAssignment, dividedNodes } from "./assign_derived.ts";
+import { beforeNodes, keepRows, keptNode, nodeBefore } from "./before.ts";
+import { type Derivation, findReshaping } from "./derivation.ts";
 import { DOCUMENTS, readDocumentRows, TEST, tokensNode, TRAIN } from "./token_rows.ts";
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { LEARN } from "./learn.ts";
 import { namesNode, splitNodes } from "./split.ts";
 import { pairsText } from "./pairs.ts";
 import { SCORE, scoreNodes, scoresNode } from "./score.ts";
-import { newRouterNode } from "./new_router.ts";
+import { newRouterNode, routersNode } from "./new_router.ts";
 import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
-import { expertTarget } from "./targets.ts";
 import { lookAtText, type Text } from "./text.ts";
 import {
   addSource,
@@ -34,9 +33,6 @@ import {
   tokenizeNodes,
   writeDocumentTable,
 } from "./tokenize.ts";
-
-/** Name of the stage that links models which training goes on from. */
-export const DERIVE = "derive";
 
 /** Gives the text of a derived run: the blocks of the other run, and those of text that is added. */
 export async function derivedText(
@@ -64,7 +60,7 @@ export async function derivedNodes(
   text: Text,
 ): Promise<Node[]> {
   if (derivation.tuned) return await tunedNodes(configuration, derivation, text);
-  const { trained, added, isNewExpert, partitioner } = derivation;
+  const { same, isNew, split } = findReshaping(derivation), { partitioner } = derivation;
   const blocks = text.blocks!, count = derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const of: GraphOf = {
@@ -88,16 +84,15 @@ export async function derivedNodes(
     ...tokens,
     ...tokenizeNodes({ ...of, blocks: more }),
     ...[sequencesNode(of), indexNode(of)],
-    isNewExpert ? newRouterNode(configuration, derivation, more) : keep(LEARN, PARTITIONER, partitioner),
-    ...isNewExpert ? [] : scores,
-    ...await scoreNodes(isNewExpert ? of : { ...of, blocks: more }),
+    ...isNew ? [newRouterNode(configuration, derivation, more)] : [],
+    ...split ? await dividedNodes(of, derivation, split) : [],
+    same ? keep(LEARN, PARTITIONER, partitioner) : routersNode(derivation),
+    ...same ? scores : [],
+    ...await scoreNodes(same ? { ...of, blocks: more } : of),
     derivedAssignment(of, derivation, { before, more, forgotten }),
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
-    ...added.length === 0 || isNewExpert ? [] : Object.keys(trained).map((id) => {
-      const { name, node } = expertTarget(Number(id), configuration);
-      return keep(DERIVE, beforeNode(name), node);
-    }),
+    ...beforeNodes(derivation),
   ];
   for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
   return nodes;
@@ -106,16 +101,11 @@ export async function derivedNodes(
 /** Lists the nodes of a run whose models are tuned: its text are pairs alone, which go where their prompts are routed. */
 async function tunedNodes(configuration: Configuration, derivation: Derivation, text: Text): Promise<Node[]> {
   const of: GraphOf = { configuration, text, blocks: text.blocks!, prompts: true };
-  const { trained, partitioner, kept } = derivation;
-  const models = [
-    ...Object.keys(trained).map((id) => expertTarget(Number(id), configuration).node),
-    ...DENSE.filter((name) => name in kept),
-  ];
   return [
     ...text.unpacked,
     keptNode(TOKENIZER, TOKENIZER, derivation, TOKENIZER),
     ...[...tokenizeNodes(of), sequencesNode(of), indexNode(of)],
-    keptNode(LEARN, PARTITIONER, derivation, partitioner),
+    keptNode(LEARN, PARTITIONER, derivation, derivation.partitioner),
     ...[
       ...await scoreNodes(of),
       ...await assignNodes(of),
@@ -123,7 +113,7 @@ async function tunedNodes(configuration: Configuration, derivation: Derivation, 
       partIndexNode(of),
       namesNode(of),
     ],
-    ...models.map((node) => keptNode(DERIVE, beforeNode(node.replace("experts/", "")), derivation, node)),
+    ...beforeNodes(derivation),
   ];
 }
 

@@ -70,6 +70,8 @@ export interface Before {
   passes: number;
   /** Share of old sequences among those that it goes on with. */
   replay: number;
+  /** The file, in its node, of the sequences that came from another expert, where these do not lie behind the others. */
+  moved?: string;
 }
 
 /** Settings that every model's training depends on. */

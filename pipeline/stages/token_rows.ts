@@ -89,6 +89,18 @@ export function replaying(
     });
 }
 
+/** Gives rows in an order in which the sequences of `last` are the last ones. */
+export function putLast(rows: Rows, last: Rows): Rows {
+  const listAll = ({ count }: Rows) => Float64Array.from({ length: count }, (_, row) => row);
+  const moved = new Set(last.read(listAll(last), ["sequence"]).sequence);
+  last[Symbol.dispose]();
+  const all = listAll(rows), { sequence } = rows.read(all, ["sequence"]);
+  const [own, others] = [false, true].map((is) => all.filter((row) => moved.has(sequence[row]) === is));
+  all.set(own);
+  all.set(others, own.length);
+  return rows.some(all);
+}
+
 /** Gives an endless stream of numbers below n: each pass in a random order of its own. */
 export function drawing(
   n: number,

@@ -57,7 +57,7 @@ import {
 import { cosineRate } from "../training/schedule.ts";
 import { createBank } from "./bank.ts";
 import { peakRate, type Target, type TrainingText } from "./targets.ts";
-import { drawing, openNeeded, readRows, replaying } from "./token_rows.ts";
+import { drawing, openNeeded, putLast, readRows, replaying } from "./token_rows.ts";
 import { listNodeFiles, textNode, type TrainingOptions } from "./train.ts";
 import { summarizeRouting, type TrainResult } from "./training_result.ts";
 
@@ -124,7 +124,8 @@ class Training {
   static async open(of: Site & Model & { gpu: Gpu }): Promise<Training> {
     const { making, target, work, configuration, options, tokens, gpu } = of;
     const files = listNodeFiles(target, tokens, making.manifest);
-    const train = await openNeeded(making, files.train);
+    const all = await openNeeded(making, files.train), { node = "", moved } = target.before ?? {};
+    const train = moved ? await putLast(all, await openNeeded(making, [{ need: node, file: moved }])) : all;
     using test = await openNeeded(making, files.test);
     checkText(of, train);
     const { vocabulary, tokenizer } = train.lineage!;

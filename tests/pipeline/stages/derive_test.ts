@@ -6,7 +6,7 @@ import { documentRows, replaying } from "../../../pipeline/stages/token_rows.ts"
 import { readDerivation } from "../../../pipeline/stages/derivation.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
 import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
-import { readLineageSteps, stepText } from "../../../pipeline/stages/lineage.ts";
+import { type DerivedExpert, readLineageSteps, stepText } from "../../../pipeline/stages/lineage.ts";
 import { trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { makePartition } from "../../../pipeline/stages/run.ts";
@@ -329,6 +329,166 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
     assertEquals(more.experts.map(({ state }) => state === "not trained"), [false, false, false, false]);
   }));
 
+/** Reads the ids of the training sequences of a part, in the order of its shards. */
+async function listSequences(run: string, expert: number): Promise<bigint[]> {
+  const node = `partition/expert-0${expert}`, ids: bigint[] = [];
+  for (
+    const file of Object.keys(await listNodeFiles(run, node)).filter((file) => file.startsWith("train-"))
+      .sort()
+  ) {
+    for await (const batch of readArrow(`${run}/${node}/${file}`)) {
+      ids.push(...integers(needColumn(batch, "sequence"), BigUint64Array));
+    }
+  }
+  return ids;
+}
+
+Deno.test("derive() drops an expert: the others get its text in about equal loads, and go on with it or stay", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`, change = { from, dropExpert: 1 };
+    const plan = await planDerive({ run, ...change });
+    assertEquals(plan.dropped, { expert: 1, sequences: (await listSequences(from, 1)).length });
+    assertEquals(plan.experts.map(({ was, state }) => [was, state]), [[0, "goes on"], [2, "goes on"]]);
+    assertEquals(await hashes(folder), {});
+    const { experts, deviation, partition: { sha256 } } = await derive({ run, ...change });
+    assertEquals(experts.map(({ was, state }) => [was, state]), [[0, "goes on"], [2, "goes on"]]);
+    assert(deviation <= 0.05, String(deviation));
+    const [routers, then] = [
+      await listNodeFiles(run, "partitioner"),
+      await listNodeFiles(from, "partitioner"),
+    ];
+    for (const [file, note] of Object.entries(routers).filter(([file]) => file.startsWith("router-"))) {
+      const was = file.replace("router-01", "router-02");
+      assertEquals(note, then[was]);
+      assertEquals(
+        Deno.statSync(`${run}/partitioner/${file}`).ino,
+        Deno.statSync(`${from}/partitioner/${was}`).ino,
+      );
+    }
+    const gone = new Set(await listSequences(from, 1));
+    for (const { expert, was } of experts) {
+      const now = await listSequences(run, expert);
+      assertEquals(
+        now.filter((id) => !gone.has(id)),
+        await listSequences(from, was!),
+        "its own sequences stay",
+      );
+      for (const id of now) gone.delete(id);
+      const { inputs, settings } = (await readManifest(`${run}/experts/expert-0${expert}`))!;
+      assert(inputs[`before/expert-0${expert}`], "it begins with what it was");
+      assertEquals(
+        (settings.before as { sequences: number }).sequences,
+        (await listSequences(from, was!)).length,
+      );
+    }
+    assertEquals(gone.size, 0, "every sequence of the dropped one went to another");
+    assertEquals((await verifyRun(run)).problems, []);
+    const [step] = await readLineageSteps(run);
+    assertEquals(stepText(step), "expert 1 dropped; all experts trained further");
+    const last = await derive({ run: `${folder}/last`, from: run, dropExpert: 0 });
+    assertEquals(last.experts.map(({ was, state }) => [was, state]), [[1, "goes on"]]);
+    const alone = { run: `${folder}/none`, from: `${folder}/last`, dropExpert: 0 };
+    await assertRejects(() => derive(alone), InputError, "an expert must stay");
+
+    // Where they stay, they keep their bytes, and another run may derive from that.
+    const still = await derive({ run: `${folder}/still`, ...change, noTrain: true });
+    assertEquals(still.experts.map(({ was, state }) => [was, state]), [[0, "kept"], [2, "kept"]]);
+    assertEquals(still.partition.sha256, sha256);
+    for (const { expert, was } of still.experts) {
+      const [now, then] = [
+        await listNodeFiles(`${folder}/still`, `experts/expert-0${expert}`),
+        await listNodeFiles(from, `experts/expert-0${was}`),
+      ];
+      assertEquals(now, then);
+    }
+    const { stages } = await readStatus(`${folder}/still`);
+    assertEquals(
+      stages.filter(({ stage }) => stage.startsWith("train-expert")).map(({ state }) => state),
+      ["up to date", "up to date"],
+    );
+    const less = await derive({
+      run: `${folder}/less`,
+      from: `${folder}/still`,
+      forget: { paths: ["0-of-*"] },
+    });
+    assert(less.experts.some(({ state }) => state === "from the start"));
+  }));
+
+Deno.test("derive() splits an expert: two new routers divide its text, and the others keep their bytes", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`, change = { from, splitExpert: 1 };
+    const states: [number | null, string][] = [[0, "kept"], [1, "split"], [2, "kept"], [1, "split"]];
+    const told = (all: readonly DerivedExpert[]) =>
+      all.map(({ was, state }): [number | null, string] => [was, state]);
+    assertEquals(
+      told((await planDerive({ run, ...change })).experts),
+      states,
+    );
+    const { experts } = await derive({ run, ...change });
+    assertEquals(told(experts), states);
+    const [routers, then] = [
+      await listNodeFiles(run, "partitioner"),
+      await listNodeFiles(from, "partitioner"),
+    ];
+    for (const expert of [0, 2]) {
+      assertEquals(
+        await listNodeFiles(run, `experts/expert-0${expert}`),
+        await listNodeFiles(from, `experts/expert-0${expert}`),
+      );
+      const [now, before] = [await listSequences(run, expert), await listSequences(from, expert)];
+      assertEquals(now, before);
+      const file = `router-0${expert}/model.safetensors`;
+      assertEquals(routers[file], then[file]);
+    }
+    const halves = [await listSequences(run, 1), await listSequences(run, 3)];
+    assertEquals(halves.flat().sort(), (await listSequences(from, 1)).sort());
+    assert(Math.abs(halves[0].length - halves[1].length) <= 1, "they are equal");
+    const hashesOf = ["router-01", "router-03"].map((name) => routers[`${name}/model.safetensors`].sha256);
+    assertEquals(new Set([...hashesOf, then["router-01/model.safetensors"].sha256]).size, 3);
+    for (const expert of [1, 3]) {
+      const own = (await readManifest(`${run}/experts/expert-0${expert}`))!;
+      assert(own.inputs[`before/expert-0${expert}`], "it begins with the weights of the one that was split");
+      assertEquals(
+        (await listNodeFiles(run, `before/expert-0${expert}`))["model.safetensors"],
+        (await listNodeFiles(from, "experts/expert-01"))["model.safetensors"],
+      );
+    }
+    assertEquals((await verifyRun(run)).problems, []);
+    const { stages } = await readStatus(run);
+    assertEquals(
+      stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),
+      ["train-dense", "evaluate"],
+    );
+    assertEquals(stepText((await readLineageSteps(run))[0]), "experts 0, 2 kept; experts 1, 3 split off");
+
+    // Prompts go to the halves, and others read the run.
+    const calls = [["evaluate", "--resamples", "10"], ["report"], [
+      "generate",
+      "--prompt",
+      "river",
+      "--max-tokens",
+      "2",
+    ]];
+    for (const [name, ...args] of calls) {
+      const { code, err } = await task(name, ["--run", run, ...args]);
+      assertEquals(code, 0, err);
+    }
+    const { segments } = JSON.parse(await Deno.readTextFile(`${run}/evaluation.json`));
+    assertEquals(segments.length, 4);
+    assertStringIncludes(await Deno.readTextFile(`${run}/report.html`), "experts 1, 3 split off");
+    assertEquals((await compareRuns({ runs: [from, run] })).runs[1].lineage[0].experts.length, 4);
+
+    // Its parts are made in any order, and it is changed further.
+    const part = `${folder}/part`;
+    await Deno.mkdir(part);
+    await Deno.copyFile(`${run}/config.json`, `${part}/config.json`);
+    copyFolder(`${run}/derived`, `${part}/derived`);
+    for (const index of [2, 1]) await makePartition({ run: part, part: { index, of: 2 } });
+    assertEquals((await partition({ run: part })).sha256, (await partition({ run })).sha256);
+    const { experts: joined } = await derive({ run: `${folder}/c`, from: run, dropExpert: 3 });
+    assertEquals(joined.map(({ was }) => was), [0, 1, 2]);
+  }));
+
 Deno.test("derive() puts a checkpoint in the place of an expert, and the others keep their bytes", () =>
   withRun(async (from, folder) => {
     const run = `${folder}/b`, replace = [{ expert: 1, from: `${from}/experts/expert-02` }];
@@ -354,6 +514,9 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
       [{ forget: { paths: ["**"] } }, "all would be forgotten"],
       [{ add: [`${folder}/none`] }, "it must exist"],
       [{ replace: [{ expert: 3, from }] }, "it must be one of 0 to 2"],
+      [{ dropExpert: 3 }, "Cannot drop expert 3 as it must be one of 0 to 2"],
+      [{ splitExpert: 3 }, "Cannot split expert 3 as it must be one of 0 to 2"],
+      [{ dropExpert: 1, splitExpert: 1 }, "there are 2"],
       [{ forget, run: from }, "must be another folder"],
       [{ forget, from: folder }, "it must be a run folder"],
     ];
