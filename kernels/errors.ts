@@ -112,6 +112,11 @@ export abstract class ExplainedError extends Error {
  */
 export class InputError extends ExplainedError {}
 
+/** Throws an {@linkcode InputError} unless something holds. */
+export function ensure(holds: unknown, what: Text, explanation?: Explanation): asserts holds {
+  if (!holds) throw new InputError(what, explanation);
+}
+
 /**
  * Reports that the input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is
  * held, a loss that is not finite.

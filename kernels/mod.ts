@@ -6,6 +6,7 @@
 
 export { type AdamwSettings } from "./adamw/adamw.ts";
 export {
+  ensure,
   ExplainedError,
   type Explanation,
   InputError,

@@ -3,9 +3,8 @@
  *
  *   deno task adopt --run runs/a --expert 2 --from trained-elsewhere
  */
-import { InputError } from "../kernels/mod.ts";
+import { ensure } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { adoptExpert } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { count } from "./layout.ts";
 import { take } from "./options.ts";
@@ -21,10 +20,9 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, expert, from } = options;
-    if (expert === undefined || from === undefined) {
-      const name = expert === undefined ? "expert" : "from";
-      throw new InputError(`Cannot adopt as --${name} must be given: it is not`);
-    }
+    ensure(expert !== undefined, "Cannot adopt as --expert must be given: it is not");
+    ensure(from !== undefined, "Cannot adopt as --from must be given: it is not");
+    const { adoptExpert } = await import("../pipeline/stages/mod.ts");
     const adopted = await adoptExpert({ ...options, expert, from }, { signal, onEvent });
     const { folder, parameters, shape: { hidden, layers, heads }, state } = adopted;
     const what = `expert ${expert} ${state === "done" ? "is" : "was"} adopted from ${adopted.from}`;

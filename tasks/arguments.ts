@@ -1,23 +1,24 @@
 /**
- * Reads the arguments of a task by its table of fields.
+ * Reads the arguments of a task by its table of fields. Of a flag that the task does not have it reports which of its own is meant, and
+ * which other tasks have it.
  *
  * @module
  */
 
 import { resolve } from "node:path";
-import { InputError, say, setting } from "../kernels/mod.ts";
-import { readConfiguration } from "../pipeline/run/mod.ts";
+import { ensure, InputError, say, setting } from "../kernels/errors.ts";
+import { readConfiguration } from "../pipeline/run/configuration.ts";
 import {
   type Field,
   FIELDS,
   type Fields,
   fillValues,
+  nearest,
   parseValue,
   readSomeValues,
   type Sources,
   withLevels,
 } from "../pipeline/settings/mod.ts";
-import { unknownFlag } from "./flags.ts";
 import { quoted } from "./wording.ts";
 
 /** The arguments of a task. */
@@ -47,11 +48,8 @@ export async function readArguments(
   if (unknown !== undefined) {
     throw await unknownFlag(name, Object.values(fields).map(({ flag }) => flag), unknown, remedy);
   }
-  if (paths.length > 0 && positional === undefined) {
-    throw new InputError(`Cannot run task "${name}" as it takes flags only: "${paths[0]}" is none`, {
-      remedy,
-    });
-  }
+  const isTaken = paths.length === 0 || positional !== undefined;
+  ensure(isTaken, `Cannot run task "${name}" as it takes flags only: "${paths[0]}" is none`, { remedy });
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = {};
   const denied = new Set<string>();
@@ -61,13 +59,14 @@ export async function readArguments(
     else (field.name in own ? options : settings)[field.name] = value;
   }
   const flags = readSomeValues(FIELDS, withLevels(settings));
-  if (flags.corpus !== undefined && flags.input !== undefined) {
-    const both = say`only one of ${setting("input")} and ${setting("corpus")} may be given`;
-    throw new InputError(
-      say`Cannot read two corpora, as ${both}: input is ${flags.input}, corpus is ${flags.corpus}`,
+  if (flags.corpus !== undefined) {
+    const both = `input is ${flags.input}, corpus is ${flags.corpus}`;
+    ensure(
+      !flags.input,
+      `Cannot read two corpora, as only one of --input and --corpus may be given: ${both}`,
     );
+    flags.input = []; // inputs that a file or the run names do not count
   }
-  if (flags.corpus !== undefined) flags.input = []; // inputs that a file or the run names do not count
   const { preset, config } = options as { preset?: string; config?: string };
   const file = config === undefined ? undefined : await readConfiguration(config);
   return {
@@ -125,20 +124,19 @@ function readWords(fields: Fields, args: readonly string[]) {
 function valueOf(field: Field, words: string[]): unknown {
   const named = setting(field.name);
   const text = words.map((word) => JSON.stringify(word)).join(" and ");
-  if (field.form === "flag" && !words.every((word) => /^(true|false)$/.test(word))) {
-    const what = say`Cannot use ${named} as it takes no value but true or false: it is ${text}`;
-    throw new InputError(what, { remedy: "leave it out for no" });
-  }
-  const different = field.form === "flag" ? [...new Set(words)] : words;
-  if (field.form !== "texts" && different.length > 1) {
-    throw new InputError(say`Cannot use ${named} as it must be given once: it is ${text}`);
-  }
-  if (field.form !== "text" && words.includes("")) {
-    throw new InputError(say`Cannot use ${named} as it must have a value, ${field.requirement}: it has none`);
-  }
+  const isFlag = field.form === "flag", different = isFlag ? new Set(words).size : words.length;
+  ensure(
+    !isFlag || words.every((word) => /^(true|false)$/.test(word)),
+    say`Cannot use ${named} as it takes no value but true or false: it is ${text}`,
+    { remedy: "leave it out for no" },
+  );
+  const isOnce = field.form === "texts" || different === 1;
+  ensure(isOnce, say`Cannot use ${named} as it must be given once: it is ${text}`);
+  const hasValue = field.form === "text" || !words.includes("");
+  ensure(hasValue, say`Cannot use ${named} as it must have a value, ${field.requirement}: it has none`);
   const read = field.isPath ? fromHere : (word: string) => parseValue(field, word);
   if (field.form === "texts") return words.map(read);
-  return field.form === "flag" && words[0] === "false" ? undefined : read(words[0]);
+  return isFlag && words[0] === "false" ? undefined : read(words[0]);
 }
 
 /** Resolves a path as it was typed: `deno task` runs in the folder of the project, wherever it was called. */
@@ -146,4 +144,50 @@ export function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
   const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);
+}
+
+/** What people type who know other programs, and the flags that do it here: a task has some of them, or none. */
+const MEANT: [typed: string, flags: string][] = [
+  ["lr learning-rate rate", "learning-rate expert-rate router-rate dense-rate"],
+  ["batch-size batch micro-batch-size", "expert-batch router-batch score-batch"],
+  ["steps max-steps num-steps iters max-iters", "expert-steps rounds"],
+  ["epochs num-epochs", "epochs expert-epochs rounds"],
+  ["input-dir input-file data data-dir dataset inputs", "input run"],
+  ["output-dir out-dir out dir folder", "output run"],
+  ["num-experts n-experts clusters k", "experts"],
+  ["seq-len seq-length context block-size max-length", "sequence-length"],
+  ["device cuda", "gpu adapter"],
+];
+
+const MOST_TASKS = 3; // that are named
+
+/**
+ * Explains that `word` is no flag of a task, whose flags are `own`. It names those of them that are meant, or the one that is
+ * near, and the tasks that have this very flag.
+ */
+export async function unknownFlag(
+  task: string,
+  own: readonly string[],
+  word: string,
+  remedy = "see --help",
+): Promise<InputError> {
+  const flag = word.replace(/=.*/s, "");
+  const name = flag.replace(/^--?/, "");
+  const [, known = ""] = MEANT.find(([typed]) => typed.split(" ").includes(name)) ?? [];
+  const meant = known.split(" ").filter((other) => own.includes(other)).map((other) => `--${other}`);
+  const near = nearest(name, [...own, "help"]);
+  const facts = [`${flag} is not`];
+  if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
+  else if (near !== undefined) facts.push(`the nearest is --${near}`);
+  // By a table: loading the tasks would load their packages, which need not be here.
+  const table = await Deno.readTextFile(new URL("flags.json", import.meta.url));
+  const others = Object.entries<string>(JSON.parse(table))
+    .filter(([other, flags]) => other !== task && flag === `--${name}` && flags.split(" ").includes(name));
+  if (others.length > 0) {
+    const names = others.slice(0, MOST_TASKS).map(([name]) => `"${name}"`).join(", ");
+    const more = others.length > MOST_TASKS ? ` and ${others.length - MOST_TASKS} more` : "";
+    facts.push(`but ${others.length === 1 ? `task ${names} takes` : `tasks ${names}${more} take`} ${flag}`);
+  }
+  const what = `Cannot run task "${task}" as every flag must be one of its own: ${facts.join(", ")}`;
+  return new InputError(what, { remedy });
 }

@@ -5,7 +5,7 @@
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
-import { InputError } from "../kernels/mod.ts";
+import { InputError } from "../kernels/errors.ts";
 import {
   assign,
   type AssignOptions,

@@ -6,8 +6,8 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { InputError, RunError, say, setting } from "../kernels/mod.ts";
-import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { InputError, RunError, say, setting } from "../kernels/errors.ts";
+import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
 import { filesUnder } from "../pipeline/run/files.ts";
 import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { InputError, say, setting } from "../kernels/errors.ts";
 import {
   adapterKind,
   CLUSTER_FORMULAS,

@@ -5,15 +5,17 @@
  * @module
  */
 
-import type { Text } from "../kernels/mod.ts";
+import { InputError, say, setting, type Text } from "../kernels/errors.ts";
+import type { SystemPlaces } from "../pipeline/doctor/mod.ts";
 import type { RunEvent } from "../pipeline/run/mod.ts";
-import { field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
+import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
 import { listSettings } from "../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
-import { type HelpOptions, helpText } from "./help.ts";
+import { wrapped } from "./layout.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
+import { quoted, worded } from "./wording.ts";
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
@@ -103,8 +105,10 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   });
   try {
     const tell = (text: string) => progress.tell("note", text);
-    if (isHelp) console.log(writeHelp(task, helpOptions(args)));
-    else await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
+    const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
+    if (isHelp) {
+      console.log(writeHelp(task, { all: args.some((word) => /^(--help=)?all$/.test(word)), columns }));
+    } else await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
   } catch (error) {
     await end(error);
   }
@@ -124,11 +128,6 @@ function interruption(onFirst: () => void): AbortSignal {
   };
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) Deno.addSignalListener(name, interrupt);
   return controller.signal;
-}
-
-function helpOptions(args: readonly string[]): HelpOptions {
-  const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
-  return { all: args.includes("all") || args.includes("--help=all"), columns };
 }
 
 function interruptedText(args: readonly string[], { startsAnew }: Known): string {
@@ -156,10 +155,7 @@ export async function perform<Options extends Fields>(
   if (typeof task.startsAnew === "function") known.startsAnew = task.startsAnew(call);
   if ("run" in call.options) known.run = String(call.options.run);
   known.choosing = "expert" in task.options;
-  if ("onGpu" in call.options && call.given.has("onGpu")) {
-    const { checkOneCard } = await import("./gpu.ts"); // loads what looks for cards
-    await checkOneCard(Number(call.options.onGpu), task.name);
-  }
+  if (call.given.has("onGpu")) await checkOneCard(Number(call.options.onGpu), task.name);
   await task.run({
     ...{ ...call, options: call.options as Values<Options & typeof PRINTING>, signal, onEvent, tell },
     onWarning: (message) => onEvent({ type: "warning", message }),
@@ -173,17 +169,79 @@ export function listFields<Options extends Fields>({ name, options }: Task<Optio
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
+/**
+ * Throws an `InputError` where a task sees other cards, or none of this number. It says how the task is started to see this card alone.
+ * Vulkan heeds no variable that tells equal cards apart, and a process cannot hide one from itself: `tasks/on_gpu.sh` does, before it
+ * starts the task, and `tasks/setup.sh` calls that.
+ */
+export async function checkOneCard(gpu: number, task: string, places?: SystemPlaces): Promise<void> {
+  const { listCards } = await import("../pipeline/doctor/system.ts");
+  const all = await listCards(places);
+  const nvidia = all.filter((card) => card.startsWith("/dev/nvidia"));
+  const cards = nvidia.length > 0 ? nvidia : all;
+  if (gpu === 0 && cards.length <= 1) return;
+  const sees = cards.length === 0 ? "none as a file" : cards.join(", ");
+  const hidden = `start it with sh tasks/setup.sh ${quoted(task)} and the same flags, which hides the others`;
+  const remedy = cards.length === 0
+    ? say`name it with ${setting("adapter")}, or run in a container that has this card alone`
+    : `${hidden}, or run it in a container that has this card alone`;
+  const must = say`Cannot run on ${setting("gpu", gpu)} alone as the task must see no other card`;
+  throw new InputError(say`${must}: it sees ${sees}`, { remedy });
+}
+
+/** Width of the column of flags. A longer flag stands on a line of its own. */
+const LEFT = 30;
+
+/** Up to so many flags are shown whole. */
+const FEW = 12;
+
+/** The flags that most need, by the names of their fields; the others stand under `--help all`. */
+const OFTEN = new Set(
+  `input textField sourceField corpus maxDocuments vocabularySize sequenceLength experts prefix rounds
+  expertHidden expertLayers expertHeads expertBatch expertRate expertSteps expertEpochs expert match run preset
+  force resume dryRun part requireGpu seed json HELP output
+  trained mix fallback prompt model maxNewTokens temperature topK host port apiKeyFile memory task data fewShot limit
+  executor jobs parts dense slurmPartition time gres study seeds only paper cluster
+  from add newExpert forget forgetSource forgetIds replaceExpert`.split(/\s+/),
+);
+
+/** What of a task its help shows, and how wide. */
+export interface HelpOptions {
+  /** Whether all flags are shown. */
+  all?: boolean;
+  /** Width of the terminal. Without it, as in a pipe, a flag takes one line. */
+  columns?: number;
+}
+
 const { HELP } = field.section("Command", {
   HELP: field.text({ flag: "help", value: "[all]" }, "print this, or all flags"),
 });
 
-/** Writes a task's help from its table. */
-export function writeHelp<Options extends Fields>(task: Task<Options>, options?: HelpOptions): string {
-  const usage = `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`;
-  const about = [task.about ?? describeTask(task.name), ...task.more ? [task.more] : []].join(" ");
-  return helpText(usage, about, { ...listFields(task), HELP }, options);
+/** Writes a task's help from its table: the usage, what the task does, its flags under their headings. */
+export function writeHelp<Options extends Fields>(
+  task: Task<Options>,
+  { all = false, columns = Infinity }: HelpOptions = {},
+): string {
+  const about = task.about ??
+    JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[task.name].description;
+  const fields = Object.values<Field>({ ...listFields(task), HELP });
+  const shown = all || fields.length <= FEW ? fields : fields.filter(({ name }) => OFTEN.has(name));
+  const sections = Map.groupBy(shown, ({ section }) => section);
+  const more = fields.length - shown.length;
+  return [
+    `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
+    wrapped([about, ...task.more ? [task.more] : []].join(" "), "", columns),
+    ...Array.from(sections, ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n")),
+    ...more > 0 ? [`${more} more flags: --help all`] : [],
+    "A value that begins with a dash follows =, as in --flag=-VALUE.",
+  ].join("\n\n");
 }
 
-function describeTask(name: string): string {
-  return JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[name].description;
+function line({ flag, value, help, default: standard = "" }: Field, columns: number): string {
+  const left = `  --${flag} ${value}`.trimEnd();
+  const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
+  const shown = isShown && String(standard) !== "" ? ` (default ${standard})` : "";
+  const indent = " ".repeat(LEFT + 1);
+  const begin = left.length > LEFT ? `${left}\n${indent}` : `${left.padEnd(LEFT)} `;
+  return begin + wrapped(`${worded(help)}${shown}`, indent, columns);
 }

@@ -3,7 +3,7 @@
  *
  *   deno task compare runs/em runs/ctbm --output compare.html
  */
-import { InputError } from "../kernels/mod.ts";
+import { InputError } from "../kernels/errors.ts";
 import { compareRuns } from "../pipeline/comparison/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";

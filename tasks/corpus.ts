@@ -4,13 +4,11 @@
  *   deno task corpus --run runs/a --input 'docs/*.jsonl'
  *   deno task corpus --output embedded.jsonl
  */
-import { InputError } from "../kernels/mod.ts";
+import { ensure } from "../kernels/errors.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
-import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN } from "./options.ts";
-import { checkWritten, pipeValues, until, writeOut } from "./pipe.ts";
 import { isPipe, runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -23,14 +21,13 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { sources, options, signal, tell } = call;
     if (!options.output) return await runStageTask("corpus", call);
+    const { checkWritten, pipeValues, until, writeOut } = await import("./pipe.ts");
     const { tokenColumn } = pipeValues(call, [], { pipe: "--output", left: "--output" });
-    if (tokenColumn) {
-      throw new InputError(
-        `Cannot write documents as they must be text: --token-column names ids, "${tokenColumn}"`,
-      );
-    }
+    const fact = `--token-column names ids, "${tokenColumn}"`;
+    ensure(!tokenColumn, `Cannot write documents as they must be text: ${fact}`);
     const configuration = resolveConfiguration(sources);
     await checkWritten(call, [], configuration.input);
+    const { documentLines, openDocuments } = await import("../pipeline/text/mod.ts");
     const lines = documentLines(openDocuments(configuration));
     if (options.output === "-") return await writeOut(lines, signal);
     const { bytes } = await writeAtomic(options.output, until(signal, lines));

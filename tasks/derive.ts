@@ -4,7 +4,7 @@
  *
  *   deno task derive --from runs/a --run runs/b --forget 'letters/*.txt'
  */
-import { InputError } from "../kernels/mod.ts";
+import { InputError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { derive, planDerive } from "../pipeline/stages/derive.ts";
 import { defineTask } from "./command.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { InputError, say, setting } from "../kernels/errors.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import type { Derived, DerivePlan } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";

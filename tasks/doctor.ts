@@ -3,8 +3,8 @@
  *
  *   deno task doctor --json > machine.json
  */
-import { RunError } from "../kernels/mod.ts";
-import { type AdapterDiagnosis, type Diagnosis, examine, variantsText } from "../pipeline/doctor/mod.ts";
+import { RunError } from "../kernels/errors.ts";
+import type { AdapterDiagnosis, Diagnosis } from "../pipeline/doctor/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { bytes, count, peakText, table } from "./layout.ts";
@@ -67,7 +67,8 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
       const [loss, norm, gradients] = (["loss", "norm", "gradients"] as const)
         .map((name) => errors[name].toExponential(1));
       const off = `losses off by ${loss}, norms by ${norm}, gradients by ${gradients}`;
-      return ["golden values", `${variantsText(variants)} in ${dtype}, ${model}: ${off}`];
+      const run = Object.entries(variants).map((pair) => pair.join("=")).join(",");
+      return ["golden values", `${run} in ${dtype}, ${model}: ${off}`];
     }),
     ...quick ? [["speed", "not measured"] as Row] : speedRows(adapter),
     ["kept in", kept ?? "no file"],
@@ -97,6 +98,7 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, tell, print }) => {
     const { adapter, variants, quick } = options;
+    const { examine } = await import("../pipeline/doctor/mod.ts");
     const onStep = (what: string) => tell(`looking at ${what} …`);
     const diagnosis = await examine({ adapter: adapter || undefined, variants, quick, signal, onStep });
     print(diagnosis, doctorText(diagnosis, quick));

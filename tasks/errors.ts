@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/mod.ts";
+import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/errors.ts";
 import { fullDisk, VERSION } from "../pipeline/run/mod.ts";
 import { worded } from "./wording.ts";
 

@@ -3,31 +3,15 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { say, setting, task } from "../kernels/mod.ts";
-import {
-  asPositive,
-  type Baseline,
-  BASELINE_NOTES,
-  BASELINES,
-  type Evaluation,
-  fewDocuments,
-  gainText,
-  isEqual,
-  type Lower,
-  SHOWN_WAYS,
-  type SomeFigures,
-  type Way,
-} from "../pipeline/evaluation/mod.ts";
-import { expertPath, routesByPrefix, withPath } from "../pipeline/partition/mod.ts";
-import { MIXING } from "../pipeline/serving/mod.ts";
+import { say, setting, task } from "../kernels/errors.ts";
+import { type Baseline, BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
+import { fewDocuments } from "../pipeline/evaluation/bootstrap.ts";
+import { asPositive, gainText, isEqual, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
+import type { Evaluation, Lower, SomeFigures, Way } from "../pipeline/evaluation/mod.ts";
+import { expertPath, withPath } from "../pipeline/partition/tree/branches.ts";
+import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import {
-  evaluateClean,
-  evaluateModels,
-  evaluateRun,
-  type Part,
-  type ScoredModels,
-} from "../pipeline/stages/mod.ts";
+import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { below, count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
@@ -265,6 +249,8 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, part } = options;
+    const { evaluateClean, evaluateModels, evaluateRun } = await import("../pipeline/stages/mod.ts");
+    const { routesByPrefix } = await import("../pipeline/partition/mod.ts");
     if (part) {
       const scored = await evaluateModels(part, options, { signal, onEvent });
       return print({ run, stage: "evaluate", ...scored }, scoredText(run, part, scored));

@@ -5,14 +5,13 @@
  */
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { exportModel, exportTexts, readExpertCount, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { ensure } from "../kernels/errors.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, take } from "./options.ts";
 import { exportedText } from "./text.ts";
 
 const { choice, flag, path, text } = field;
-const FORMATS = [...TEXT_FORMATS, "safetensors"] as const;
+const FORMATS = ["megatron", "datasets", "parquet", "text", "safetensors"] as const;
 const ONLY = [["as", "parquet"], ["untie", "safetensors"]] as const; // options of one format
 
 export const TASK = await defineTask({
@@ -34,19 +33,15 @@ export const TASK = await defineTask({
   },
   run: async ({ options, given, signal, onEvent, print }) => {
     const { run, to, expert, allText } = options;
-    if (to === undefined) {
-      throw new InputError(`Cannot export as --to must be one of ${FORMATS.join(", ")}: it is not given`);
-    }
+    ensure(to !== undefined, `Cannot export as --to must be one of ${FORMATS.join(", ")}: it is not given`);
     const [name, only] = ONLY.find(([name, only]) => given.has(name) && to !== only) ?? [];
-    if (name !== undefined) {
-      const [own, other] = [setting(name), setting("to", only)];
-      throw new InputError(say`Cannot export as ${own} must come with ${other}: ${setting("to")} is ${to}`);
-    }
-    if (allText === (expert !== undefined) || allText && to === "safetensors") {
-      const both = to === "safetensors" ? "a model has no text" : "both are given";
-      const one = say`Cannot export as one of ${setting("expert")} or ${setting("allText")} must say what`;
-      throw new InputError(say`${one}: ${allText ? both : "neither is given"}`);
-    }
+    ensure(!name, `Cannot export as --${name} must come with --to ${only}: --to is ${to}`);
+    const isModel = to === "safetensors", both = isModel ? "a model has no text" : "both are given";
+    ensure(
+      allText !== (expert !== undefined) && !(allText && isModel),
+      `Cannot export as one of --expert or --all-text must say what: ${allText ? both : "neither is given"}`,
+    );
+    const { exportModel, exportTexts, readExpertCount } = await import("../pipeline/stages/mod.ts");
     const experts = await readExpertCount(run);
     const wanted = allText ? [undefined] : expertsNamed(expert, experts, "export");
     const all = await Array.fromAsync(wanted, async (id) => {

@@ -3,7 +3,7 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
-import { InputError } from "../kernels/mod.ts";
+import { InputError } from "../kernels/errors.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
 import { SAMPLING } from "../pipeline/serving/sampling.ts";

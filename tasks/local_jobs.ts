@@ -4,8 +4,8 @@
  * @module
  */
 
-import { InputError, RunError } from "../kernels/mod.ts";
-import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { InputError, RunError } from "../kernels/errors.ts";
+import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
 import { type Job, JOBS, nameUnit } from "../pipeline/stages/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
 import { taskArguments } from "./wording.ts";

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { InputError, parseVariants, say, setting, type Text, variantsText } from "../kernels/mod.ts";
+import { parseVariants, variantsText } from "../kernels/device/variants.ts";
+import { InputError, say, setting, type Text } from "../kernels/errors.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
 import type { Part } from "../pipeline/stages/mod.ts";
 

@@ -4,7 +4,6 @@
  *   deno task overlap --run runs/a --against data/arc_easy.jsonl
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { findOverlap, overlapLine, overlapTables } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { lines, table } from "./layout.ts";
 import { take } from "./options.ts";
@@ -19,6 +18,7 @@ export const TASK = await defineTask({
     ),
   },
   run: async ({ options, signal, onEvent, print }) => {
+    const { findOverlap, overlapLine, overlapTables } = await import("../pipeline/stages/overlap.ts");
     const found = await findOverlap(options, { signal, onEvent });
     const tables = overlapTables(found).map(({ title, head, rows }) => `\n${title}\n${table(head, rows)}`);
     const all = `all pairs   ${options.run}/overlap.arrow`;

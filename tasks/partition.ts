@@ -3,7 +3,6 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
-import { partition } from "../pipeline/stages/partition.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, take } from "./options.ts";
@@ -27,6 +26,7 @@ export const TASK = await defineTask({
       const plan = await planPartition({ ...options, sources, device: speedText(options), words });
       return print(plan, planText(plan));
     }
+    const { partition } = await import("../pipeline/stages/partition.ts");
     const summary = await partition({ ...options, sources }, { signal, onEvent });
     if (!options.overlap) return print(summary, summaryText(summary));
     const { findOverlap, overlapLine } = await import("../pipeline/stages/overlap.ts");

@@ -5,7 +5,7 @@
  */
 
 import { openSync, readSync } from "node:fs";
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { ensure, InputError, say, setting } from "../kernels/errors.ts";
 import {
   arrowBytes,
   fromBatch,
@@ -16,7 +16,7 @@ import {
 } from "../pipeline/rows/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
 import { type Configuration, type Fields, findPreset, type Sources } from "../pipeline/settings/mod.ts";
-import { checkOutput } from "../pipeline/stages/mod.ts";
+import { checkOutput } from "../pipeline/stages/output.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
 
@@ -129,11 +129,13 @@ export async function arrowOutput(
     const { rows } = await writeArrowFile(output, until(signal, batches), undefined, { closes: true });
     return tell(`${output}: ${rows} rows`);
   }
-  if (Deno.stdout.isTerminal()) {
-    throw new InputError(
-      "Cannot write Arrow to a terminal as it is binary: send it to a file (> x.arrows) or a pipe, or set --output",
-    );
-  }
+  ensure(
+    !Deno.stdout.isTerminal(),
+    "Cannot write Arrow to a terminal as it is binary: standard output is one",
+    {
+      remedy: "send it to a file (> x.arrows) or a pipe, or set --output",
+    },
+  );
   await writeOut(arrowBytes(batches), signal);
 }
 

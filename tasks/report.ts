@@ -3,7 +3,7 @@
  *
  *   deno task report --run runs/a
  */
-import { InputError } from "../kernels/mod.ts";
+import { InputError } from "../kernels/errors.ts";
 import { type Report, report, SAMPLE_TOKENS } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";

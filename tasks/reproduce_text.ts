@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { InputError, say, setting } from "../kernels/errors.ts";
 import type { PublishedPage, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import { table } from "./layout.ts";

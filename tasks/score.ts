@@ -4,10 +4,8 @@
  *   deno task score --run runs/a --part 2/4
  *   deno task score - --routers runs/a/partitioner --prefix 64 < tokens.arrows > scores.arrows
  */
-import { InputError, openGpu } from "../kernels/mod.ts";
-import { openPartitioner, score } from "../pipeline/partition/mod.ts";
+import { ensure } from "../kernels/errors.ts";
 import { DEVICE, take } from "./options.ts";
-import { arrowInput, arrowOutput, checkWritten, pipeValues } from "./pipe.ts";
 import { stageTask } from "./stage.ts";
 
 export const TASK = await stageTask("score", import.meta, {
@@ -15,11 +13,12 @@ export const TASK = await stageTask("score", import.meta, {
   ...DEVICE,
 }, async (call) => {
   const { paths, options, onEvent, onWarning } = call;
+  const { arrowInput, arrowOutput, checkWritten, pipeValues } = await import("./pipe.ts");
   const values = pipeValues(call);
-  if (!values.routers) {
-    throw new InputError("Cannot score as --routers must name a folder of routers: it is not given");
-  }
+  ensure(values.routers, "Cannot score as --routers must name a folder of routers: it is not given");
   await checkWritten(call, [...paths, values.routers]);
+  const { openGpu } = await import("../kernels/device/gpu.ts");
+  const { openPartitioner, score } = await import("../pipeline/partition/mod.ts");
   const open = async () => {
     const { adapter, variants, requireGpu } = options;
     const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
@@ -27,18 +26,10 @@ export const TASK = await stageTask("score", import.meta, {
     return gpu;
   };
   let gpu: ReturnType<typeof open> | undefined;
-  const batch = values.scoreBatch || undefined;
-  const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
-    batch,
-    beam: Infinity, // scores on files may send a row to any expert
-  });
-  const scored = score(arrowInput(paths), {
-    partitioner,
-    prefix: values.prefix,
-    signal: call.signal,
-    onWarning,
-  });
-  await arrowOutput(scored, options.output, call);
+  const every = { batch: values.scoreBatch || undefined, beam: Infinity }; // a row may go to any expert
+  const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), every);
+  const how = { partitioner, prefix: values.prefix, signal: call.signal, onWarning };
+  await arrowOutput(score(arrowInput(paths), how), options.output, call);
   partitioner.close();
   (await gpu)?.close();
 });

@@ -4,7 +4,7 @@
  *   deno task serve --run runs/a --memory 2GiB
  */
 import { fileURLToPath } from "node:url";
-import { ExplainedError, InputError, say, setting } from "../kernels/mod.ts";
+import { ExplainedError, InputError, say, setting } from "../kernels/errors.ts";
 import type { Answered } from "../pipeline/serving/mod.ts";
 import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addresses.ts";
 import { field } from "../pipeline/settings/mod.ts";

@@ -5,11 +5,11 @@
  *   deno task show runs/a --document 1234
  */
 import { dirname } from "node:path";
-import { InputError } from "../kernels/mod.ts";
+import { ensure, InputError } from "../kernels/errors.ts";
 import { findRun, verifyFile } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { findDocument, type FoundDocument } from "../pipeline/stages/mod.ts";
-import { loadTokenizer, type ShownRow, showRows } from "../pipeline/text/mod.ts";
+import type { FoundDocument } from "../pipeline/stages/mod.ts";
+import type { ShownRow } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { counted, forOutput, sourceName } from "./layout.ts";
 
@@ -36,22 +36,22 @@ export async function checkFile(shard: string): Promise<void> {
 /** Reads the id of a document; none for "". */
 export function documentId(text: string): bigint | undefined {
   if (text === "") return undefined;
-  if (/^\d{1,20}$/.test(text)) return BigInt(text);
-  throw new InputError(`Cannot show a document as its id must be a whole number: it is "${text}"`);
+  const isId = /^\d{1,20}$/.test(text);
+  ensure(isId, `Cannot show a document as its id must be a whole number: it is "${text}"`);
+  return BigInt(text);
 }
 
 /** Prints where a document comes from. */
 export async function showDocument([place, more]: string[], id: bigint, json: boolean): Promise<void> {
-  if (more) {
-    throw new InputError(`Cannot show a document as one run must be named: "${more}" is a second one`);
-  }
+  ensure(!more, `Cannot show a document as one run must be named: "${more}" is a second one`);
+  const { findDocument } = await import("../pipeline/stages/documents.ts");
   const run = await findRun(place);
   const found = run === null ? null : await findDocument(run, id);
-  if (found) return console.log(forOutput(json ? JSON.stringify(found) : documentText(found)));
   const fact = run === null ? `"${place}" lies in none` : `"${run}" has none with this id`;
-  throw new InputError(`Cannot show document ${id} as it must be one of a run: ${fact}`, {
+  ensure(found, `Cannot show document ${id} as it must be one of a run: ${fact}`, {
     remedy: "take the id from a row that show prints of a shard of that run",
   });
+  console.log(forOutput(json ? JSON.stringify(found) : documentText(found)));
 }
 
 /** Lays out a document: where it stands, and what became of it. */
@@ -98,8 +98,9 @@ export const TASK = await defineTask({
     ),
   },
   run: async ({ paths, sources, options, onWarning }) => {
-    if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");
+    ensure(paths.length > 0, "Cannot show rows as a shard must be named: none is");
     if (options.document !== undefined) return await showDocument(paths, options.document, options.json);
+    const { loadTokenizer, showRows } = await import("../pipeline/text/mod.ts");
     let left = options.limit;
     for (const path of paths) {
       const named = sources.flags?.tokenizer;

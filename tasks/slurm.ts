@@ -7,8 +7,8 @@
 
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ExplainedError, InputError, RunError, say, setting } from "../kernels/mod.ts";
-import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { ExplainedError, InputError, RunError, say, setting } from "../kernels/errors.ts";
+import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/stages/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";

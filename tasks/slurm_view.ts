@@ -6,8 +6,18 @@
 
 import { stripVTControlCharacters } from "node:util";
 import { type Job, JOBS, listMissing, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
-import { type Queued, readQueue } from "./slurm.ts";
-import { type Ended, queueText } from "./submit_text.ts";
+import { lines } from "./layout.ts";
+import { type Queued, readQueue, slurmRanges } from "./slurm.ts";
+
+/** A process that was started, is not complete, and is not known to be queued or at work. */
+export interface Ended {
+  job: string;
+  place: number;
+  /** Its log, in the run folder. */
+  log: string;
+  /** The last line of its log. */
+  line: string;
+}
 
 /** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
 export async function slurmView(
@@ -83,4 +93,24 @@ async function isLocked(log: string): Promise<boolean> {
 function lastLine(text: string): string {
   const lines = stripVTControlCharacters(text).trimEnd().split("\n");
   return lines.findLast((line) => !line.startsWith("srun: ")) ?? lines.at(-1)!;
+}
+
+/** Lays out what Slurm says of a run, what ended without being complete, and what may have ended. */
+export function queueText(
+  queue: readonly Queued[],
+  { ended, unknown }: { ended: readonly Ended[]; unknown: readonly Ended[] },
+): string {
+  const groups = Map.groupBy(queue, ({ job, state, node, reason }) => `${job}\0${state}\0${node || reason}`);
+  const last = (what: string, none: string) => ({ job, place, log, line }: Ended) =>
+    `  ${job} ${place}  ${what}: ${line || none} (${log})`;
+  return lines(
+    Array.from(groups.values(), (alike) => {
+      const [{ job, state, node, reason, place }] = alike;
+      const places = slurmRanges(alike.map(({ place }) => place).sort((a, b) => a - b));
+      const where = node ? ` on ${node}` : reason && reason !== "None" ? ` (${reason})` : "";
+      return `  ${job}${alike.length > 1 || place > 0 ? ` ${places}` : ""}  ${state.toLowerCase()}${where}`;
+    }),
+    ended.map(last("ended", "no word")),
+    unknown.map(last("last word", "none")),
+  );
 }

@@ -4,9 +4,8 @@
  * @module
  */
 
-import { InputError, say, setting, task } from "../kernels/mod.ts";
+import { ensure, task } from "../kernels/errors.ts";
 import type { Part, ProofSummary } from "../pipeline/stages/mod.ts";
-import { runOneStage } from "../pipeline/stages/partition.ts";
 import { STAGES } from "../pipeline/stages/stages.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
@@ -25,12 +24,10 @@ export async function runStageTask(
   },
 ): Promise<void> {
   const { run } = options;
-  if (given.has("output")) {
-    throw new InputError(
-      say`Cannot use ${setting("output")} as files or - must be named as well: none is`,
-      { remedy: "leave it out to work in the run folder" },
-    );
-  }
+  ensure(!given.has("output"), "Cannot use --output as files or - must be named as well: none is", {
+    remedy: "leave it out to work in the run folder",
+  });
+  const { runOneStage } = await import("../pipeline/stages/partition.ts");
   const part = options.part ?? options.group;
   const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
   const { proof, costs } = result as { proof?: ProofSummary; costs?: string };

@@ -3,7 +3,7 @@
  *
  *   deno task status --run runs/a
  */
-import { task, type TaskReference } from "../kernels/mod.ts";
+import { task, type TaskReference } from "../kernels/errors.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";

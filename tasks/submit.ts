@@ -1,28 +1,33 @@
 /**
- * Submits what is missing of a run to Slurm, or runs it on this machine, as many processes.
+ * Submits what is missing of a run to Slurm, or runs it on this machine, as many processes. What flags do not say is planned as it was
+ * when the run was last submitted.
  *
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { ensure, InputError, task } from "../kernels/errors.ts";
 import { MADE_ZERO_SHOT, zeroShotTasks } from "../pipeline/evaluation/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import {
   foldersNamed,
+  type Job,
   type JobPlan,
+  listMissing,
   lockJobs,
+  nameUnit,
   planJobs,
   readJobPlan,
   writeJobSettings,
 } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { type Call, defineTask } from "./command.ts";
+import { lines } from "./layout.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
 import { CHECKPOINTS, JOB_OPTIONS, take } from "./options.ts";
-import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
-import { plannedText, submittedText } from "./submit_text.ts";
+import { NONE, type Queued, readSlurm, submitJobs, submitScript } from "./slurm.ts";
+import { words } from "./wording.ts";
 
 /** The options that a plan depends on. */
 export const PLANNING = { ...JOB_OPTIONS, ...CHECKPOINTS, ...take("recompute", "requireGpu") };
@@ -31,7 +36,7 @@ type PlanOptions = Values<typeof PLANNING>;
 const DENSE: JobPlan["dense"] = ["batch", "steps", "compute", "switch"];
 /** What trainings get where it was said. */
 const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "requireGpu"] as const;
-/** What Slurm is asked for where it was said. */
+/** What Slurm is asked for where it was said; "none", or 0 processes, takes that back. */
 const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] as const;
 
 /**
@@ -44,39 +49,33 @@ export function readPlan(
   before: JobPlan | null,
 ): JobPlan {
   const { parts, routerGroups, dense, settle, dryRun } = options;
-  if (settle && dryRun) {
-    throw new InputError(
-      say`Cannot write the settings of a run as ${setting("settle")} must be given without ${
-        setting("dryRun")
-      }, which writes nothing: both are given`,
-    );
-  }
-  const reported = TRAINING.filter((name) => given.has(name)).map((name) => [name, options[name]]);
-  const training: NonNullable<JobPlan["training"]> = { ...before?.training, ...Object.fromEntries(reported) };
-  for (const name of denied) delete training[name];
+  ensure(
+    !settle || !dryRun,
+    "Cannot write the settings of a run as --settle must be given without --dry-run, which writes nothing: both are given",
+  );
+  const slurmValue = (name: typeof SLURM[number]) => {
+    const value = options[name];
+    if (!value || value === "none") return undefined;
+    return name === "container" ? wholeImage(String(value)) : value;
+  };
+  const training = TRAINING.filter((name) => given.has(name) || denied.has(name))
+    .map((name) => [name, denied.has(name) ? undefined : options[name]]);
+  const slurm = SLURM.filter((name) => given.has(name)).map((name) => [name, slurmValue(name)]);
   return {
     parts: parts ?? before?.parts ?? 1,
     dense: dense === undefined ? before?.dense ?? ["batch"] : readDense(dense),
     routerGroups: routerGroups ?? before?.routerGroups,
-    training: Object.keys(training).length > 0 ? training : undefined,
+    training: overlaid(before?.training, training),
     zeroShot: readZeroShot(options, before),
-    slurm: slurmOptions(options, given, before),
+    slurm: overlaid(before?.slurm, slurm),
   };
 }
 
-/** Gives what Slurm is asked for; "none", or 0 processes, takes back what was said before. */
-function slurmOptions(
-  options: PlanOptions,
-  given: ReadonlySet<string>,
-  before: JobPlan | null,
-): JobPlan["slurm"] {
-  const said = { ...before?.slurm };
-  for (const name of SLURM.filter((name) => given.has(name))) {
-    const value = options[name];
-    if (!value || value === "none") delete said[name];
-    else Object.assign(said, { [name]: name === "container" ? wholeImage(String(value)) : value });
-  }
-  return Object.keys(said).length > 0 ? said : undefined;
+/** Puts what is said now over what was said before, and takes back what is undefined. Undefined where nothing is left. */
+function overlaid<Said extends object>(before: Said | undefined, now: unknown[][]): Said | undefined {
+  const all = Object.entries({ ...before, ...Object.fromEntries(now) })
+    .filter(([, value]) => value !== undefined);
+  return all.length > 0 ? Object.fromEntries(all) as Said : undefined;
 }
 
 /** Gives the image of a container by its whole path, as jobs start elsewhere; "docker://…" and the like stay as they are. */
@@ -96,14 +95,12 @@ function readNames<Name extends string>(
   const named = new Set(words.flatMap((word) => short[word] ?? [word as Name]));
   if (named.size > 0 && [...named].every((name) => known.includes(name))) return [...named];
   const all = [...known, ...Object.keys(short)].join(", ");
-  throw new InputError(
-    say`Cannot plan ${what} as ${setting(flag)} must name some of ${all} or none: it is "${text}"`,
-  );
+  throw new InputError(`Cannot plan ${what} as ${flag} must name some of ${all} or none: it is "${text}"`);
 }
 
 /** Gives the models to compare with that a flag names. */
 function readDense(text: string): JobPlan["dense"] {
-  const named = readNames("dense models", ["dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
+  const named = readNames("dense models", ["--dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
   return DENSE.filter((name) => named.includes(name));
 }
 
@@ -115,23 +112,58 @@ function readZeroShot(
   const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
   const tasks = zeroShot === undefined
     ? before?.zeroShot?.tasks ?? []
-    : readNames("zero-shot tasks", ["zeroShot", zeroShot], zeroShotTasks(), { own: MADE_ZERO_SHOT });
-  if (zeroShotData !== undefined && tasks.length === 0) {
-    const must = say`${setting("zeroShot")} must name tasks that read it`;
-    throw new InputError(say`Cannot use the data "${zeroShotData}" as ${must}: it names none`);
-  }
-  if (zeroShotData !== undefined && !statSync(zeroShotData, { throwIfNoEntry: false })?.isDirectory()) {
-    const must = say`${setting("zeroShotData")} must be a folder`;
-    throw new InputError(say`Cannot plan zero-shot tasks as ${must}: "${zeroShotData}" is none`, {
-      where: zeroShotData,
-    });
+    : readNames("zero-shot tasks", ["--zero-shot", zeroShot], zeroShotTasks(), { own: MADE_ZERO_SHOT });
+  if (zeroShotData !== undefined) {
+    const must = "--zero-shot must name tasks that read it: it names none";
+    ensure(tasks.length > 0, `Cannot use the data "${zeroShotData}" as ${must}`);
+    const isFolder = statSync(zeroShotData, { throwIfNoEntry: false })?.isDirectory();
+    const what =
+      `Cannot plan zero-shot tasks as --zero-shot-data must be a folder: "${zeroShotData}" is none`;
+    ensure(isFolder, what, { where: zeroShotData });
   }
   const published = tasks.find((name) => !MADE_ZERO_SHOT.includes(name));
-  if (published !== undefined && data === undefined) {
-    const must = say`its data must be there: ${setting("zeroShotData")} names no folder`;
-    throw new InputError(say`Cannot plan zero-shot task "${published}" as ${must}`);
-  }
+  const must = "its data must be there: --zero-shot-data names no folder";
+  ensure(!published || data, `Cannot plan zero-shot task "${published}" as ${must}`);
   return tasks.length > 0 ? { tasks, data } : undefined;
+}
+
+const processes = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;
+
+/** Reports what was submitted, and what was queued already. */
+export function submittedText(
+  run: string,
+  submitted: readonly { job: string; id: string; places: number[] }[],
+  queue: readonly Queued[],
+): string {
+  const reported = submitted.map(({ job, id, places }) => `${job}: ${processes(places.length)} as ${id}`);
+  if (queue.length > 0) reported.push(`${processes(queue.length)} queued or running before`);
+  if (reported.length === 0) reported.push("nothing is missing");
+  return [...reported, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
+}
+
+/** Most commands of a job that are printed one by one. */
+const MOST_COMMANDS = 4;
+
+/**
+ * Reports what processes would run on this machine, at most so many at once: a block per job in the order in
+ * which they can begin, with what it stands on and its commands.
+ */
+export function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
+  const left = jobs.filter((job) => listMissing(job).length > 0);
+  if (left.length === 0) return `${run}: nothing is missing`;
+  const blocks = left.map((job) => {
+    const missing = listMissing(job);
+    const before = job.after.filter((name) => left.some((other) => other.name === name));
+    const all = missing.map((place) => job.tasks(nameUnit(job, place)).map(words).join(" && "));
+    const more = all.length - MOST_COMMANDS;
+    const shown = more > 0 ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!] : all;
+    return lines(
+      `${job.name}: ${processes(missing.length)}${before.length > 0 ? `, after ${before.join(", ")}` : ""}`,
+      [job.about, ...shown].map((line) => `  ${line}`),
+    );
+  });
+  const most = atOnce === 1 ? "one process" : `${atOnce} processes`;
+  return [...blocks, `at most ${most} at once; nothing was started`].join("\n\n");
 }
 
 export const TASK = await defineTask({

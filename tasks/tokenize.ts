@@ -4,11 +4,9 @@
  *   deno task tokenize --run runs/a
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
  */
-import { InputError } from "../kernels/mod.ts";
+import { ensure } from "../kernels/errors.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
-import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { take } from "./options.ts";
-import { arrowOutput, checkWritten, pipeValues } from "./pipe.ts";
 import { stageTask } from "./stage.ts";
 
 export const TASK = await stageTask(
@@ -16,6 +14,7 @@ export const TASK = await stageTask(
   import.meta,
   take("part", "workers", "output"),
   async (call) => {
+    const { arrowOutput, checkWritten, pipeValues } = await import("./pipe.ts");
     const { paths, sources, options } = call;
     // All text is tokenized, in its order, up to a limit.
     const takes = sources.flags?.take === "hash" ? ["take"] as const : [];
@@ -24,12 +23,13 @@ export const TASK = await stageTask(
     // Nothing is routed here. The smallest prefix fits every sequence length, whatever a preset or a file says.
     const flags = { ...sources.flags, prefix: 2, prefixLengths: [] };
     const configuration = resolveConfiguration({ ...sources, flags });
-    if (!configuration.tokenizer) {
-      throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
-    }
-    await checkWritten(call, [configuration.tokenizer], paths);
-    const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
-    const { sequenceLength, packing, maxTokens } = configuration;
+    const { tokenizer: file, eos, sequenceLength, packing, maxTokens } = configuration;
+    ensure(file, "Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
+    await checkWritten(call, [file], paths);
+    const { loadTokenizer, readDocuments, readOptions, tokenBatches } = await import(
+      "../pipeline/text/mod.ts"
+    );
+    const tokenizer = await loadTokenizer(file, { eos: eos || undefined });
     const documents = readDocuments(paths, readOptions(configuration));
     const { workers = navigator.hardwareConcurrency } = options;
     const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });

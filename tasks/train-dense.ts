@@ -5,7 +5,6 @@
  *   deno task train-dense --run runs/docs --match compute
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { denseTarget, trainModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
@@ -24,6 +23,7 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, match } = options;
+    const { denseTarget, trainModels } = await import("../pipeline/stages/mod.ts");
     const models = await trainModels(() => [denseTarget(match)], { ...options, sources }, {
       signal,
       onEvent,

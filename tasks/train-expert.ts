@@ -4,8 +4,6 @@
  *   deno task train-expert --run runs/docs --expert 2
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { adoptedExperts } from "../pipeline/training/mod.ts";
-import { planExperts, readExpertCount, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
 import { planText, speedText, trainedText } from "./text.ts";
@@ -31,6 +29,7 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
+    const { planExperts, readExpertCount, trainExperts } = await import("../pipeline/stages/mod.ts");
     const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
     const experts = await readExpertCount(run, also);
     const wanted = expertsNamed(expert, experts, "train");
@@ -38,6 +37,7 @@ export const TASK = await defineTask({
       const plan = await planExperts(wanted, { ...options, sources, device: speedText(options), words });
       return print(plan, planText(plan));
     }
+    const { adoptedExperts } = await import("../pipeline/training/mod.ts");
     const runs = [run, ...options.also];
     const stay = new Set<string>();
     for (const where of expert === "all" && !options.force ? runs : []) {

@@ -4,7 +4,7 @@
  *   deno task train-routers --run runs/a --experts 8 --rounds 12
  *   deno task train-routers --run runs/a --part 1/4        # a quarter of the routers; three others train the rest
  */
-import { say, setting } from "../kernels/mod.ts";
+import { say, setting } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { DEVICE, partParser, take } from "./options.ts";
 import { stageTask } from "./stage.ts";

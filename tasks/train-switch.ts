@@ -3,7 +3,6 @@
  *
  *   deno task train-switch --run runs/docs --switch-capacity 1.25
  */
-import { switchTarget, trainModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
@@ -13,6 +12,7 @@ export const TASK = await defineTask({
   drains: true, // a step in hand ends, and is saved
   options: { ...IN_A_RUN, ...TRAINING },
   run: async ({ sources, options, signal, onEvent, print }) => {
+    const { switchTarget, trainModels } = await import("../pipeline/stages/mod.ts");
     const models = await trainModels(() => [switchTarget()], { ...options, sources }, { signal, onEvent });
     print({ run: options.run, models }, trainedText(options.run, models, [options.run, ...options.also]));
   },

@@ -3,7 +3,7 @@
  *
  *   deno task tune --from runs/a --run runs/tuned --input pairs.jsonl
  */
-import { InputError } from "../kernels/mod.ts";
+import { InputError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { derive, planDerive } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";

@@ -4,10 +4,7 @@
  *
  *   deno task verify runs/a --against partition.json
  */
-import { InputError, RunError } from "../kernels/mod.ts";
-import { checkForgotten } from "../pipeline/stages/forgotten.ts";
-import { comparePartition } from "../pipeline/stages/summary.ts";
-import { verifyRun } from "../pipeline/stages/verify.ts";
+import { ensure, RunError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
@@ -29,22 +26,19 @@ export const TASK = await defineTask({
   },
   run: async ({ paths, options, given, signal, print }) => {
     const [place, second = given.has("run") ? "--run" : undefined] = paths;
-    if (place !== undefined && second !== undefined) {
-      throw new InputError(`Cannot verify as one run must be named: "${place}" is one, ${second} another`);
-    }
-    if (options.against === "") {
-      throw new InputError('Cannot verify as --against must be a file or a hash: it is ""');
-    }
-    const run = paths[0] ?? options.run;
-    const report = await verifyRun(run, () => signal.throwIfAborted());
+    const isOne = place === undefined || second === undefined;
+    ensure(isOne, `Cannot verify as one run must be named: "${place}" is one, ${second} another`);
     const { against } = options;
+    ensure(against !== "", 'Cannot verify as --against must be a file or a hash: it is ""');
+    const { checkForgotten, comparePartition, verifyRun } = await import("../pipeline/stages/mod.ts");
+    const run = place ?? options.run;
+    const report = await verifyRun(run, () => signal.throwIfAborted());
     const differences = against === undefined
       ? []
       : await comparePartition(run, /^[0-9a-f]{64}$/i.test(against) ? against : fromHere(against));
     const left = options.forgotten ? await checkForgotten(run) : [];
-    const problems = [...report.problems, ...differences, ...left].map(({ file, what, remedy }) => {
-      return { file, what: worded(what), remedy: worded(remedy) };
-    });
+    const problems = [...report.problems, ...differences, ...left]
+      .map(({ file, what, remedy }) => ({ file, what: worded(what), remedy: worded(remedy) }));
     const reported = { ...report, problems };
     print({ run, ...reported }, verifyText(run, reported));
     if (problems.length === 0) return;

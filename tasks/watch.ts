@@ -4,23 +4,16 @@
  *   deno task watch --run runs/a
  */
 import { setTimeout } from "node:timers/promises";
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { ensure } from "../kernels/errors.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
+import type { Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { count, PEAK_TOO_LOW, percent, ranges, table } from "./layout.ts";
 import { take } from "./options.ts";
-import { isTrained } from "./slurm_view.ts";
 
 /** Room for a table, in columns and lines. Default: as much as it takes. */
-export type Room = Partial<Record<"width" | "height", number>>;
-
-/** Gives the room of the terminal. */
-export function terminalRoom(): Required<Room> {
-  const { columns, rows } = Deno.consoleSize();
-  return { width: columns, height: rows };
-}
+type Room = Partial<ReturnType<typeof Deno.consoleSize>>;
 
 /** If more trainings than this are done or wait, they share one row. */
 const MOST_ROWS = 16;
@@ -64,7 +57,7 @@ const LEAST_COLUMNS = 4;
 export function watchText(
   run: string,
   trainings: readonly Training[],
-  { width = Infinity, height = Infinity }: Room = {},
+  { columns: width = Infinity, rows: height = Infinity }: Room = {},
 ): string {
   const states = Map.groupBy(trainings, ({ state }) => state);
   const { complete = [], waiting = [] } = Object.fromEntries(states);
@@ -154,11 +147,6 @@ export function openScreen(
   };
 }
 
-/** Waits for so many seconds, or until the signal. */
-export async function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  await setTimeout(1000 * seconds, undefined, { signal }).catch(() => {});
-}
-
 export const TASK = await defineTask({
   name: "watch",
   startsAnew: true,
@@ -170,12 +158,10 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, print }) => {
     const { run, once, json, follow } = options;
-    if (follow && (once || json)) {
-      const other = setting(once ? "once" : "json");
-      throw new InputError(
-        say`Cannot watch as only one of ${setting("follow")} and ${other} may be given: both are`,
-      );
-    }
+    const other = once ? "--once" : "--json", isOne = !follow || !(once || json);
+    ensure(isOne, `Cannot watch as only one of --follow and ${other} may be given: both are`);
+    const { openTrainings } = await import("../pipeline/stages/trainings.ts");
+    const { isTrained } = await import("./slurm_view.ts");
     const trainings = await openTrainings(run);
     if (once || json) {
       const now = await trainings.read();
@@ -188,15 +174,15 @@ export const TASK = await defineTask({
     try {
       while (!signal.aborted) {
         now = await trainings.read();
-        screen?.show(watchText(run, now, terminalRoom()));
+        screen?.show(watchText(run, now, Deno.consoleSize()));
         for (const line of screen ? [] : newLines(now, reported)) console.log(line);
         if (!follow && await isTrained(run, now)) break;
-        await pause(every, signal);
+        await setTimeout(1000 * every, undefined, { signal }).catch(() => {}); // the loop looks at the signal
       }
     } finally {
       screen?.close();
     }
-    if (screen) console.log(watchText(run, now, { width: terminalRoom().width }));
+    if (screen) console.log(watchText(run, now, { columns: Deno.consoleSize().columns }));
     signal.throwIfAborted();
   },
 }, import.meta);

@@ -3,22 +3,13 @@
  *
  *   deno task zero-shot --run runs/a --task arc_easy,sciq --data data
  */
-import { say, setting, task } from "../kernels/mod.ts";
-import {
-  BASELINES,
-  type ChoiceWay,
-  type Difference,
-  judge,
-  listWays,
-  type Metric,
-  METRICS,
-  topWay,
-  writeHarnessResults,
-  type ZeroShotResult,
-} from "../pipeline/evaluation/mod.ts";
-import { MIXING } from "../pipeline/serving/mod.ts";
+import { say, setting, task } from "../kernels/errors.ts";
+import { BASELINES } from "../pipeline/evaluation/baselines.ts";
+import { judge, listWays, topWay } from "../pipeline/evaluation/choices/results.ts";
+import { METRICS } from "../pipeline/evaluation/choices/tasks.ts";
+import type { ChoiceWay, Difference, Metric, ZeroShotResult } from "../pipeline/evaluation/mod.ts";
+import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { askRun, checkOutputFolder } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { count, counted, percent, perplexity, sourceName, table } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
@@ -179,6 +170,8 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, task: tasks, routeWithChoice, output, limit } = options;
+    const { askRun, checkOutputFolder } = await import("../pipeline/stages/mod.ts");
+    const { writeHarnessResults } = await import("../pipeline/evaluation/mod.ts");
     if (output !== undefined) await checkOutputFolder(output);
     const routing = routeWithChoice ? "choice" : "context";
     const results = await askRun({ ...options, tasks, routing }, { signal, onEvent });

@@ -53,14 +53,14 @@ import { listNodeFiles, textNode } from "./train.ts";
  * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON
  * lines.
  */
-export const TEXT_FORMATS = ["megatron", "datasets", "parquet", "text"] as const;
+export type TextFormat = "megatron" | "datasets" | "parquet" | "text";
 
 /** What {@linkcode exportTexts} takes. */
 export interface ExportTextOptions {
   /** Run folder. */
   run: string;
   /** Format. */
-  to: typeof TEXT_FORMATS[number];
+  to: TextFormat;
   /** The expert whose part is exported; without it all text, as whole documents in their order. */
   expert?: number;
   /** Folder to write into: new, empty, or that of an export. */

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { listFields } from "../../tasks/command.ts";
-import { unknownFlag } from "../../tasks/flags.ts";
+import { unknownFlag } from "../../tasks/arguments.ts";
 import { listPackages } from "../../tasks/bundle.ts";
 import { TASK as EXPORT } from "../../tasks/export.ts";
 import { flagsTable, TABLE } from "./flags_table.ts";

@@ -3,7 +3,7 @@ import { task as taskOf } from "../../kernels/mod.ts";
 import { type Job } from "../../pipeline/stages/mod.ts";
 import { type Queued, type SlurmOptions, slurmRanges, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
-import { queueText } from "../../tasks/submit_text.ts";
+import { queueText } from "../../tasks/slurm_view.ts";
 import { inFolder, smallCorpus, task } from "./support.ts";
 
 const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({

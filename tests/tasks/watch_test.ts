@@ -1,6 +1,6 @@
-import { assert, assertFalse, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import type { Training } from "../../pipeline/stages/mod.ts";
-import { watchText } from "../../tasks/watch.ts";
+import { openScreen, watchText } from "../../tasks/watch.ts";
 
 const WAITING: Training = {
   model: "expert-00",
@@ -44,16 +44,29 @@ const many = (count: number, training: Training): Training[] =>
 Deno.test("watchText() fits the room that there is: fewer columns, rows in one, never a line too many", () => {
   const trainings = [...many(128, WAITING), { ...WAITING, model: "dense" }];
   const atWork = trainings.map((training, i) => i < 40 ? { ...TRAINING, model: training.model } : training);
-  for (const [width, height] of [[110, 24], [70, 12], [40, 10], [200, 60]]) {
+  for (const [columns, rows] of [[110, 24], [70, 12], [40, 10], [200, 60]]) {
     for (const all of [trainings, atWork, many(5, TRAINING)]) {
-      const lines = watchText("runs/a", all, { width, height }).split("\n");
-      assert(lines.length <= height, `${lines.length} of ${height}`);
-      assert(lines.every((line) => line.length <= width), lines.join("\n"));
+      const lines = watchText("runs/a", all, { columns, rows }).split("\n");
+      assert(lines.length <= rows, `${lines.length} of ${rows}`);
+      assert(lines.every((line) => line.length <= columns), lines.join("\n"));
     }
   }
-  const text = watchText("runs/a", atWork, { width: 110, height: 24 });
+  const text = watchText("runs/a", atWork, { columns: 110, rows: 24 });
   assertStringIncludes(text, "and 24 more\n89 waiting: expert-40 … 127, dense");
-  const narrow = watchText("runs/a", [TRAINING], { width: 60, height: 24 });
+  const narrow = watchText("runs/a", [TRAINING], { columns: 60, rows: 24 });
   assertStringIncludes(narrow, "2 min 10 s");
   assertFalse(narrow.includes("GFLOP"));
+});
+
+Deno.test("openScreen() shows each text in the place of the one before, and gives the terminal back once", () => {
+  let written = "";
+  const screen = openScreen((text) => written += text);
+  assertEquals(written, "\x1b[?1049h\x1b[?25l");
+  written = "";
+  screen.show("a\nb");
+  assertEquals(written, "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
+  written = "";
+  screen.close();
+  screen.close();
+  assertEquals(written, "\x1b[?25h\x1b[?1049l");
 });
