@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Browser, Page } from "puppeteer-core";
 import { report } from "../pipeline/report/report.ts";
-import { DARK, LIGHT, type Palette } from "../pipeline/report/theme.ts";
+import { DARK, LIGHT, type Palette } from "../pipeline/report/charts.ts";
 import { evaluationOf, SHAPE, writeEvaluation, writeRun } from "./pipeline/report/support.ts";
 import { words } from "../tasks/wording.ts";
 import { IGNORED, withBrowser } from "./browser.ts";

@@ -4,7 +4,5 @@
  * @module
  */
 
-export { type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
-export { compareRuns } from "./sections.ts";
-export { type HeldOut } from "./held_out.ts";
-export { type ComparisonTable, comparisonTables, heldOutText } from "./tables.ts";
+export { type ComparedRun, type CompareOptions, type Comparison, type HeldOut } from "./compare.ts";
+export { compareRuns, type ComparisonTable, comparisonTables, heldOutText } from "./page.ts";

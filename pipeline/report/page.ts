@@ -3,11 +3,10 @@
 
 import { say, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import { writeAtomic } from "../run/files.ts";
-import type { Plot, Plots } from "./charts.ts";
+import { DARK, LIGHT, type Palette, type Plot } from "./charts.ts";
 import type * as Draw from "./draw.ts";
-import { type Content, foldedTable, Html, markup, unbroken } from "./html.ts";
+import { foldedTable, Html, markup, unbroken } from "./html.ts";
 import STYLE from "./page.css" with { type: "text" };
-import { adaptive, DARK, declarations, LIGHT } from "./theme.ts";
 
 /** A part that a run does not have yet, or that is not up to date. */
 export interface Missing {
@@ -20,18 +19,15 @@ export interface Missing {
 /** A part that is not there: the task that makes it, or why none makes it here. */
 export type Lacking = { part: string; task?: TaskReference; because?: string };
 
-/** A section of pages: what it writes from the data of a page. */
+type Single = Html | Plot | Lacking;
+/** What a section is made of, in its order; conditions may give nothing. Plots that follow each other share rows of the page. */
+export type Part = Single | false | null | undefined | "" | readonly Part[];
+
+/** A section of pages: its parts from the data of a page, or null where the page does not have it. */
 export interface Section<Data = unknown> {
   id: string;
   title: string | ((data: Data) => string);
-  /** Whether the page has it. Default: it has. */
-  when?: (data: Data) => boolean;
-  missing?: (data: Data) => readonly (Lacking | false)[];
-  /** Paragraphs and tables before the plots. */
-  text: (data: Data) => Content;
-  plots?: (data: Data) => Plots;
-  /** What follows the plots. */
-  tables?: (data: Data) => Content;
+  parts: (data: Data) => readonly Part[] | null;
 }
 
 /** What stands around the sections of a page: a title, a sentence, the task that makes it and from what, figures with their labels. */
@@ -60,6 +56,8 @@ type Page = { html: string; plots: string[]; missing: Missing[] };
 
 /** Widths of a full plot and of a half one, and of a full one on a narrow page, in pixels. */
 const [FULL, HALF] = [720, 348];
+const declarations = (palette: Palette) =>
+  Object.entries(palette).map(([name, value]) => `--${name}:${value}`).join(";");
 const COLOURS = `:root{${declarations(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{${declarations(DARK)}}}
 `;
@@ -72,35 +70,40 @@ export async function page<Data>(
   options: PageOptions = {},
 ): Promise<Page> {
   const made: Page = { html: "", plots: [], missing: [] };
-  const links: Html[] = [];
-  const parts: Html[] = [];
-  for (const { id, title, when, missing, text, plots, tables } of sections) {
-    if (when?.(data) === false) continue;
+  const links: Html[] = [], written: Html[] = [];
+  for (const { id, title, parts } of sections) {
+    const own = parts(data);
+    if (own === null) continue;
     const heading = typeof title === "string" ? title : title(data);
-    const figures: Html[] = [];
-    for (const plot of shown(plots?.(data))) figures.push(await figure(plot, options, made));
+    const shown = flat(own), body: Html[] = [];
+    for (const [i, part] of shown.entries()) {
+      if (isPlot(part)) {
+        if (!isPlot(shown[i - 1])) body.push(new Html(`<div class="plots">\n`));
+        body.push(await figure(part, options, made));
+        if (!isPlot(shown[i + 1])) body.push(new Html("</div>\n"));
+      } else body.push("part" in part ? lackingHtml(part, options, made) : part);
+    }
     links.push(markup`<a href="#${id}">${heading}</a>`);
-    parts.push(markup`<section id="${id}" aria-labelledby="${id}-h">
+    written.push(markup`<section id="${id}" aria-labelledby="${id}-h">
 <h2 id="${id}-h">${heading}</h2>
-${text(data)}${missing?.(data).map((lacking) => lacking && lackingHtml(lacking, options, made))}${
-      figures.length > 0 && markup`<div class="plots">\n${figures}</div>\n`
-    }${tables?.(data)}</section>
+${body}</section>
 `);
   }
-  made.html = layout(frame, links, parts, options.words);
-  return made;
+  return { ...made, html: layout(frame, links, written, options.words) };
 }
 
-const shown = (plots: Plots): Plot[] => !plots ? [] : "id" in plots ? [plots] : plots.flatMap(shown);
+const flat = (part: Part): Single[] => !part ? [] : "flatMap" in part ? part.flatMap(flat) : [part];
+const isPlot = (part?: Single): part is Plot => part !== undefined && "spec" in part;
 
 function layout(
   { title, about, task: maker, from, figures }: PageFrame,
   links: readonly Html[],
-  parts: readonly Html[],
+  sections: readonly Html[],
   words?: Words,
 ): string {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
   const values = figures.map(([value, label]) => markup`<div><dt>${label}</dt><dd>${value}</dd></div>`);
+  const command = wordText([task(maker)], words);
   return markup`<!doctype html>
 <html lang="en">
 <head>
@@ -119,10 +122,8 @@ function layout(
 <nav aria-label="Sections">${links}</nav>
 </header>
 <main>
-${parts}</main>
-<footer>Made by <code>${
-    wordText([task(maker)], words)
-  }</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
+${sections}</main>
+<footer>Made by <code>${command}</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
 Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
 </body>
 </html>
@@ -149,16 +150,14 @@ async function figure(
   signal?.throwIfAborted();
   const { drawPlot }: typeof Draw = await import(DRAW);
   const { id, title, about, half, table } = plot;
-  const draw = (width: number, id: string, titled = false) =>
-    drawPlot(plot, { width, id, titled, onWarning });
   const width = half ? HALF : FULL;
-  const wide = new Html(await draw(width, id));
+  const wide = new Html(await drawPlot(plot, { width, id, onWarning }));
   const picture = half ? wide : markup`<div class="wide">${wide}</div><div class="narrow">${new Html(
-    await draw(HALF, `${id}-n`),
+    await drawPlot(plot, { width: HALF, id: `${id}-n`, onWarning }),
   )}</div>`;
   if (folder !== undefined) {
     const path = `${folder}/${id}.svg`;
-    await writeAtomic(path, adaptive(await draw(width + 32, id, true)) + "\n");
+    await writeAtomic(path, await drawPlot(plot, { width: width + 32, id, alone: true, onWarning }) + "\n");
     made.plots.push(path);
   }
   return markup`<figure class="${half ? "half" : "full"}" id="plot-${id}">

@@ -9,22 +9,19 @@ import { PARTITIONERS } from "../partition/partitioners.ts";
 import { writeAtomic } from "../run/files.ts";
 import { checkOutput, isSamePlace } from "../stages/output.ts";
 import type { Lack } from "../stages/status.ts";
+import { COMPARED, wayName } from "./charts.ts";
 import { number, rounded } from "./html.ts";
 import { type Missing, page, type PageOptions } from "./page.ts";
 import { readRun, type RunRecord } from "./read.ts";
-import { writeSamples } from "./samples.ts";
 import { claims } from "./sections/claims.ts";
 import { costs } from "./sections/costs.ts";
 import { evaluation } from "./sections/evaluation.ts";
-import { experts, MOST_EXPERTS } from "./sections/experts.ts";
-import { outOfDate } from "./sections/out_of_date.ts";
-import { overlap } from "./sections/overlap.ts";
-import { partition } from "./sections/partition.ts";
+import { experts, writeSamples } from "./sections/experts.ts";
+import { overlap, partition } from "./sections/partition.ts";
 import { routers } from "./sections/routers.ts";
 import { training } from "./sections/training.ts";
-import { whatRan } from "./sections/what_ran.ts";
+import { outOfDate, whatRan } from "./sections/what_ran.ts";
 import { zeroShot } from "./sections/zero_shot.ts";
-import { COMPARED, wayName } from "./theme.ts";
 
 /** The page, by its path in the run folder. */
 const PAGE = "report.html";
@@ -78,7 +75,7 @@ export async function report(options: ReportOptions): Promise<Report> {
     ...record,
     words,
     cost: await readCost({ run, flops: 1, utilisation: 1 }),
-    samples: await writeSamples(run, record.weights.slice(0, MOST_EXPERTS), { ...rest, tokens }),
+    samples: await writeSamples(run, record.weights, { ...rest, tokens }),
     outOfDate: lacksShown(record),
   };
   const frame = {
@@ -92,8 +89,7 @@ export async function report(options: ReportOptions): Promise<Report> {
   if (isPage) await writePages(run, "report/page", { [PAGE]: html });
   else await writeAtomic(output, html);
   const again = data.outOfDate.map(({ stages, command }) => ({
-    part: stages.join(", "),
-    command: wordText([command], words),
+    ...{ part: stages.join(", "), command: wordText([command], words) },
   }));
   return { output, plots, missing, outOfDate: again };
 }
@@ -117,11 +113,12 @@ function splitText({ config: { configuration: { routers, partitioner } } }: RunR
     : `A text is split without routers: ${kind.about}`;
 }
 
+/** Gives the figures at the top of the page: gains, the size of the run, and perplexities. */
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
   const experts = partition?.experts ?? config.configuration.experts;
-  const found: [string, string][] = (evaluation?.gains ?? []).map(({ baseline, ...gain }) => {
-    const { side, by } = asPositive(gain);
-    const name = wayName(baseline, evaluation!.experts);
+  const { gains = [], scores = {}, experts: times = experts } = evaluation ?? {};
+  const found = gains.map(({ baseline, ...gain }): [string, string] => {
+    const { side, by } = asPositive(gain), name = wayName(baseline, times);
     return isEqual(gain)
       ? ["equal", `perplexities of the mixture and of ${name}`]
       : [`${by.toFixed(1)}% ${side}`, `perplexity of the mixture than of ${name}`];
@@ -133,11 +130,9 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
     found.push([compact, "training tokens"]);
     if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);
   }
-  for (const way of COMPARED) {
-    const score = evaluation?.scores[way];
-    if (!score) continue;
-    const label = way === "mixture" ? "perplexity of the mixture" : wayName(way, evaluation.experts);
-    found.push([score.perplexity.toFixed(2), label]);
+  for (const way of COMPARED.filter((way) => scores[way])) {
+    const label = way === "mixture" ? "perplexity of the mixture" : wayName(way, times);
+    found.push([scores[way]!.perplexity.toFixed(2), label]);
   }
   return found;
 }

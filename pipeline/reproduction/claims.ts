@@ -7,7 +7,7 @@
 import { paperPair, paperTable, type TableRow } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { asPositive, type Evaluation, type Gain, gainText } from "../evaluation/evaluation.ts";
-import { wayName } from "../report/theme.ts";
+import { wayName } from "../report/charts.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { Crossing } from "./crossing.ts";
 import type { RunOutcome } from "./outcome.ts";

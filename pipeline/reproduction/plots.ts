@@ -6,9 +6,8 @@
 
 import { BASELINES } from "../evaluation/baselines.ts";
 import { atPrefix, type Score } from "../evaluation/evaluation.ts";
-import { dots, PERPLEXITY, type Plot } from "../report/charts.ts";
-import { byPrefix } from "../report/sections/prefixes.ts";
-import { expertLine, wayLine } from "../report/theme.ts";
+import { dots, expertLine, PERPLEXITY, type Plot, wayLine } from "../report/charts.ts";
+import { byPrefix } from "../report/sections/evaluation.ts";
 import type { Outcome } from "./study.ts";
 
 /** A point of a plot: its name, and its score. */
@@ -30,7 +29,7 @@ export const perplexitiesPlot = (
   about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
   ...dots({
     title: "run",
-    x: PERPLEXITY,
+    axis: PERPLEXITY,
     values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
   }),
 });

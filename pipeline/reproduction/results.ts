@@ -125,12 +125,10 @@ function studySection(result: StudyResult): Section {
   return {
     id: study.name,
     title: study.title,
-    text: () => [
+    parts: () => [
       markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
       claimsTable(findings.claims),
-    ],
-    plots: () => findings.plots,
-    tables: () => [
+      findings.plots,
       htmlTable(findings.table, study.title),
       findings.note !== undefined && markup`<p>${findings.note}</p>\n`,
     ],
@@ -140,7 +138,7 @@ function studySection(result: StudyResult): Section {
 const VERDICTS_SECTION: Section = {
   id: "verdicts",
   title: VERDICTS_TITLE,
-  text: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
+  parts: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
 };
 
 /** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */

@@ -5,15 +5,15 @@ import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 import type { Claim } from "../reproduction.ts";
 
+const VERDICTS = {
+  null: markup`<span class="open">–</span>`,
+  true: markup`<span class="yes">✓ holds</span>`,
+  false: markup`<span class="no">✗ does not</span>`,
+};
+
 /** Writes claims as a table, with what became of each. */
 export function claimsTable(claims: readonly Claim[]): Html {
-  const verdict = (holds: boolean | null) =>
-    holds === null
-      ? markup`<span class="open">–</span>`
-      : holds
-      ? markup`<span class="yes">✓ holds</span>`
-      : markup`<span class="no">✗ does not</span>`;
-  const rows = claims.map(({ claim, paper, here, holds }) => [claim, paper, here, verdict(holds)]);
+  const rows = claims.map(({ claim, paper, here, holds }) => [claim, paper, here, VERDICTS[`${holds}`]]);
   return htmlTable({ head: ["claim", "paper", "here", "holds"], rows, look: "claims" }, "Claims");
 }
 
@@ -21,9 +21,9 @@ export function claimsTable(claims: readonly Claim[]): Html {
 export const claims: Section<RunRecord> = {
   id: "claims",
   title: "The paper's claims, and this run",
-  when: ({ reproduction }) => reproduction !== null,
-  text: ({ reproduction }) => {
-    const { claims, search, trialShare } = reproduction!;
+  parts: ({ reproduction }) => {
+    if (reproduction === null) return null;
+    const { claims, search, trialShare } = reproduction;
     const rows = Object.entries(search).flatMap(([model, { trials, rate: best }]) =>
       trials.toSorted((a, b) => a.rate - b.rate).map(({ rate, validationLoss: loss }) => [
         ...[model, rate, loss === Infinity ? "diverged" : loss, rate === best ? "taken" : null],

@@ -1,40 +1,54 @@
-// The held-out text: how good the mixture is next to the dense models.
+// The held-out text: how good the mixture is next to the dense models, by expert, source and routing prefix.
 
+import { BASELINES } from "../../evaluation/baselines.ts";
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
-import { type Evaluation, type Lower, SHOWN_WAYS } from "../../evaluation/evaluation.ts";
-import { bars, dots, PERPLEXITY, type Plot, shownNames } from "../charts.ts";
+import { type Evaluation, type Lower, type PrefixScore, SHOWN_WAYS } from "../../evaluation/evaluation.ts";
+import { listBranches } from "../../partition/tree/branches.ts";
+import {
+  type Axis,
+  colour,
+  COMPARED,
+  curves,
+  dots,
+  type Line,
+  PERPLEXITY,
+  type Plot,
+  SHARES,
+  shownNames,
+  wayLine,
+  wayName,
+} from "../charts.ts";
 import { type Html, markup, percent, plural, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type RunRecord } from "../read.ts";
-import { COMPARED, type Line, wayLine, wayName } from "../theme.ts";
-import { mixingPlots, reliabilityPlots } from "./mixing.ts";
-import { prefixPlots, routedByPlot } from "./prefixes.ts";
-import { branchSegments } from "./tree.ts";
+import { mixingPlots } from "./mixing.ts";
 
 /** Experts up to which their shares of the text stand below them. */
 const FEW_EXPERTS = 8;
 /** Most parts that are named where the mixture is worse. */
 const MOST_WORSE = 12;
 
+type Source = Evaluation["sources"][number];
+
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
 /** Plots the perplexity of every way to score the held-out text. A random expert would squeeze the others into a corner. */
-export function perplexityPlot({ scores, experts }: Evaluation): Plot {
-  const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) =>
-    scores[way] !== undefined && way !== "random"
-  )
+function perplexityPlot({ scores, experts }: Evaluation): Plot {
+  const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) => scores[way] && way !== "random")
     .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
+  const others =
+    ` Best in hindsight picks each sequence's best expert after the fact. A random expert, the mean over experts, has ${
+      scores.random?.perplexity.toFixed(2)
+    }.`;
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
     about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${
-      experts > 1
-        ? ` Best in hindsight picks each sequence's best expert after the fact. A random expert, the mean over experts, has ${
-          scores.random?.perplexity.toFixed(2)
-        }.`
-        : ""
+      experts > 1 ? others : ""
     }`,
     ...dots({
       title: "way",
-      x: PERPLEXITY,
+      axis: PERPLEXITY,
       values: lines.map(({ name, perplexity: y, low, high }) => ({ x: name, y, low, high })),
       lines,
       named: true,
@@ -43,32 +57,20 @@ export function perplexityPlot({ scores, experts }: Evaluation): Plot {
 }
 
 /** Plots by how much perplexities are lower than another. */
-export function lowerPlot(
+export const lowerPlot = (
   lines: readonly (Line & { gain: Lower })[],
-  said: Pick<Plot, "id" | "title" | "about">,
-): Plot {
-  return {
-    ...said,
-    ...dots({
-      title: "against",
-      x: { title: "lower perplexity, %" },
-      values: lines.map(({ name, gain: { percent, low, high } }) => ({ x: name, y: percent, low, high })),
-      lines,
-      named: true,
-      zero: true,
-    }),
-  };
-}
-
-/** Plots how much lower the mixture's perplexity is. */
-export function gainPlot({ gains, experts }: Evaluation): Plot {
-  return lowerPlot(gains.map(({ baseline, ...gain }) => ({ ...wayLine(baseline, experts), gain })), {
-    id: "gain",
-    title: "Gain of the mixture",
-    about:
-      "How much lower the mixture's perplexity is than another model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.",
-  });
-}
+  said: Omit<Plot, "spec" | "table">,
+): Plot => ({
+  ...said,
+  ...dots({
+    title: "against",
+    axis: { title: "lower perplexity, %" },
+    values: lines.map(({ name, gain: { percent, low, high } }) => ({ x: name, y: percent, low, high })),
+    lines,
+    named: true,
+    level: 0,
+  }),
+});
 
 /** Plots the mixture against dense on the text that is routed to each expert, or to each of what else segments are of. */
 export function segmentPlot(
@@ -76,24 +78,23 @@ export function segmentPlot(
   compared: readonly (typeof COMPARED)[number][] = COMPARED,
   part = "expert",
 ): Plot {
-  const ways = compared.filter((way) => scores[way] !== undefined);
-  const few = segments.length <= FEW_EXPERTS;
+  const ways = compared.filter((way) => scores[way]);
+  const [title, where] = segments.length <= FEW_EXPERTS
+    ? [`${part}, and its share of the sequences`, "below them"]
+    : [part, "in the numbers"];
+  const label = ({ expert, share }: typeof segments[number]) =>
+    segments.length <= FEW_EXPERTS ? `${expert}\n${percent(share, 0)}` : String(expert);
   return {
     id: "segments",
     title: "Perplexity by routed segment",
     about:
-      `Held-out text by the ${part} that it is routed to: the mixture against the dense model on the same sequences. Nothing balances the shares of the sequences, which stand ${
-        few ? "below them" : "in the numbers"
-      }.`,
-    ...bars({
-      title: few ? `${part}, and its share of the sequences` : part,
-      y: PERPLEXITY,
-      values: segments.flatMap(({ expert, share, perplexity }) =>
-        ways.map((way) => ({
-          x: few ? `${expert}\n${percent(share, 0)}` : String(expert),
-          y: perplexity[way] ?? null,
-          line: wayName(way, experts),
-        }))
+      `Held-out text by the ${part} that it is routed to: the mixture against the dense model on the same sequences. Nothing balances the shares of the sequences, which stand ${where}.`,
+    ...dots({
+      title,
+      axis: PERPLEXITY,
+      bars: "up",
+      values: segments.flatMap((one) =>
+        ways.map((way) => ({ x: label(one), y: one.perplexity[way] ?? null, line: wayName(way, experts) }))
       ),
       lines: ways.map((way) => wayLine(way, experts)),
       columns: [
@@ -105,6 +106,22 @@ export function segmentPlot(
   };
 }
 
+/** Puts the segments of all experts of each branch of the root together. */
+function branchSegments({ segments, levels = [] }: Evaluation): Evaluation["segments"] {
+  return listBranches(levels).filter(({ path }) => path.length === 1).map(({ path, first, leaves }) => {
+    const own = segments.slice(first, first + leaves).filter(({ tokens }) => tokens > 0);
+    const [sequences, share, tokens] = (["sequences", "share", "tokens"] as const).map((name) =>
+      sum(own.map((one) => one[name]))
+    );
+    const perplexity = { ...segments[first].perplexity };
+    for (const way of Object.keys(perplexity) as (keyof typeof perplexity)[]) {
+      const nll = sum(own.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
+      perplexity[way] = tokens > 0 ? Math.exp(nll / tokens) : null;
+    }
+    return { expert: path[0], sequences, share, tokens, perplexity };
+  });
+}
+
 /** Plots perplexities of sources, the largest first; `whose` says of what. */
 export function sourcePlot<Source extends { source: string; tokens: number }>(
   sources: readonly Source[],
@@ -113,15 +130,14 @@ export function sourcePlot<Source extends { source: string; tokens: number }>(
   columns: Record<string, (source: Source) => number>,
 ): Plot {
   const order = sources.toSorted((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
+  const [, more] = shownNames(sources);
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",
-    about: `${whose} held-out text of each source, the largest first${
-      shownNames(sources)[1]
-    }. Lower is better.`,
+    about: `${whose} held-out text of each source, the largest first${more}. Lower is better.`,
     ...dots({
       title: "source",
-      x: PERPLEXITY,
+      axis: PERPLEXITY,
       values: order.flatMap((one) =>
         lines.map(({ name, of }) => ({ x: sourceName(one.source), y: of(one) ?? null, line: name }))
       ),
@@ -131,15 +147,89 @@ export function sourcePlot<Source extends { source: string; tokens: number }>(
   };
 }
 
+type Scores = readonly Pick<PrefixScore, "prefix" | "perplexity" | "low" | "high">[];
+
+const prefixAxis = (scores: Scores): Axis => {
+  const ticks = [...new Set(scores.map(({ prefix }) => prefix))].sort((a, b) => a - b);
+  const domain = [ticks[0], ticks.at(-1)!] as const;
+  return { title: "tokens of the routing prefix", log: 2, domain, ticks, format: "d" };
+};
+
+/** Plots perplexity by routing prefix, and that of models that do not route, as level lines. */
+export const byPrefix = (
+  lines: readonly (Line & { scores: Scores })[],
+  levels: readonly (Line & { perplexity: number })[] = [],
+  at?: number,
+): Pick<Plot, "spec" | "table"> =>
+  curves({
+    x: prefixAxis(lines.flatMap(({ scores }) => scores)),
+    y: PERPLEXITY,
+    lines: [...lines, ...levels],
+    values: lines.flatMap(({ name: line, scores }) =>
+      scores.map(({ prefix: x, perplexity: y, low, high }) => ({ x, y, low, high, line }))
+    ),
+    levels: levels.map(({ name: line, perplexity: y }) => ({ y, line })),
+    at,
+  });
+
+/** Plots perplexity, and agreement with routing by M tokens, by the length of the routing prefix. */
+function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] {
+  const dense = BASELINES.filter((way) => scores[way])
+    .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
+  const level = dense.length === 0 ? "" : " Level lines: the dense baselines, which do not route.";
+  return [
+    {
+      id: "prefix-perplexity",
+      title: "Perplexity by routing prefix",
+      about:
+        `Perplexity of the mixture when it routes by that many tokens, with its 95% interval; the routers trained with M = ${prefix} (dotted).${level}`,
+      ...byPrefix([{ ...wayLine("mixture", experts), scores: prefixes }], dense, prefix),
+    },
+    {
+      id: "prefix-agreement",
+      title: "Agreement of short prefixes",
+      about:
+        `Share of the held-out sequences that go to the expert to which M = ${prefix} tokens send them (dotted).`,
+      ...curves({
+        x: prefixAxis(prefixes),
+        y: { ...SHARES, domain: [0, 1] },
+        values: prefixes.map(({ prefix, agreement }) => ({ x: prefix, y: agreement })),
+        at: prefix,
+        height: 170,
+      }),
+    },
+  ];
+}
+
+/** Plots perplexity by routing prefix, by the run's own partitioner and by another one. */
+function routedByPlot(own: Evaluation, { kind, prefixes }: NonNullable<Evaluation["routedBy"]>): Plot {
+  const run = { ...wayLine("mixture", own.experts), name: "the run's partitioner" };
+  const name = kind === "self" ? "the experts themselves" : kind;
+  const other = { ...run, name, colour: colour("random"), dash: [6, 3] };
+  const head = ["prefix", name, "95% from", "to", run.name, "lower by, %", "95% from", "to", "same expert"];
+  const rows = prefixes.map(({ prefix, perplexity, low, high, gain, agreement }, i) => [
+    ...[prefix, perplexity, low, high, own.prefixes[i].perplexity],
+    ...[gain.percent, gain.low, gain.high, percent(agreement)],
+  ]);
+  return {
+    id: "routed-by",
+    title: `Perplexity by routing prefix, where ${name} choose`,
+    about:
+      `Who chooses the expert of a sequence by so many tokens: ${run.name}, or ${name}, of which the one that finds the prefix likeliest answers; with 95% intervals. The numbers tell how much lower the former's perplexity is, on the same draws of documents: where that interval holds 0, neither chooses better.`,
+    ...byPrefix([{ ...run, scores: own.prefixes }, { ...other, scores: prefixes }]),
+    table: { head, rows },
+  };
+}
+
 /** Reports which sources and segments the mixture is worse on than a dense model, the worst first. */
 function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
   const parts = [
-    ...sources.length > 1
-      ? sources.map(({ source, perplexity }) => ({ name: `source “${source || "none"}”`, perplexity }))
-      : [],
-    ...experts > 1
-      ? segments.map(({ expert, perplexity }) => ({ name: `the text of expert ${expert}`, perplexity }))
-      : [],
+    ...(sources.length > 1 ? sources : []).map(({ source, perplexity }) => ({
+      ...{ name: `source “${source || "none"}”`, perplexity },
+    })),
+    ...(experts > 1 ? segments : []).map(({ expert, perplexity }) => ({
+      ...{ name: `the text of expert ${expert}`, perplexity },
+    })),
   ];
   return gains.flatMap(({ baseline }) => {
     const found = parts.flatMap(({ name, perplexity: { mixture, [baseline]: dense } }) =>
@@ -147,42 +237,39 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
     ).filter(({ by }) => by >= 0.05).sort((a, b) => b.by - a.by);
     if (found.length === 0) return [];
     const named = found.slice(0, MOST_WORSE).map(({ name, by }) => `${name} (${by.toFixed(1)}% higher)`);
-    const more = found.length - MOST_WORSE;
-    const list = named.join(", ") + (more > 0 ? ` and ${more} more` : "");
-    return [markup`<p><strong>Worse</strong> than ${wayName(baseline, experts)} on ${list}.</p>`];
+    const more = found.length > MOST_WORSE && ` and ${found.length - MOST_WORSE} more`;
+    const model = wayName(baseline, experts);
+    return [markup`<p><strong>Worse</strong> than ${model} on ${named.join(", ")}${more}.</p>`];
   });
 }
 
-function summary(evaluation: Evaluation, routes: boolean): Html[] {
-  const { experts, trained, documents, sequences, tokens, prefix, resamples } = evaluation;
-  const few = fewDocuments(documents);
+function summary({ experts, trained, prefix, ...counts }: Evaluation, routes: boolean): Html {
+  const few = fewDocuments(counts.documents);
   const routing = experts === 1
     ? "The mixture is its one expert."
     : routes
     ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
     : "The mixture gives each sequence to the expert of its true label, which no prompt has.";
-  return [
-    markup`<p>${plural(tokens, "token")} of ${plural(sequences, "sequence")} in ${
-      plural(documents, "document")
-    } that no model was trained on${
-      trained && `, only what goes to the ${trained.length} of ${experts} experts that were trained`
-    }. ${routing} Intervals are of ${plural(resamples, "bootstrap resample")} of the documents${
-      few && `: ${few}`
-    }.</p>`,
-    ...worse(evaluation),
+  const text = [
+    `${plural(counts.tokens, "token")} of ${plural(counts.sequences, "sequence")}`,
+    plural(counts.documents, "document"),
   ];
+  const some = trained &&
+    `, only what goes to the ${trained.length} of ${experts} experts that were trained`;
+  const draws = plural(counts.resamples, "bootstrap resample");
+  return markup`<p>${
+    text.join(" in ")
+  } that no model was trained on${some}. ${routing} Intervals are of ${draws} of the
+documents${few && `: ${few}`}.</p>`;
 }
-
-type Source = Evaluation["sources"][number];
 
 /** Perplexities and gains, by expert, source and prefix. */
 export const evaluation: Section<RunRecord> = {
   id: "evaluation",
   title: "Held-out text",
-  missing: (run) => [!run.evaluation && lacking(run, "The evaluation", "evaluate")],
-  text: ({ evaluation, routes }) => evaluation && summary(evaluation, routes),
-  plots: ({ evaluation, routes }) => {
-    if (!evaluation) return null;
+  parts: (run) => {
+    const { evaluation, routes } = run;
+    if (!evaluation) return [lacking(run, "The evaluation", "evaluate")];
     const { experts, levels, gains, segments, sources, scores, routedBy } = evaluation;
     const lines = COMPARED.filter((way) => scores[way])
       .map((way) => ({ ...wayLine(way, experts), of: ({ perplexity }: Source) => perplexity[way] }));
@@ -190,18 +277,23 @@ export const evaluation: Section<RunRecord> = {
       documents: ({ documents }: Source) => documents,
       tokens: ({ tokens }: Source) => tokens,
     };
+    const several = experts > 1;
     return [
-      perplexityPlot(evaluation),
-      gains.length > 0 && gainPlot(evaluation),
-      experts > 1 && segments.some(({ perplexity }) => perplexity.mixture !== null) &&
-      segmentPlot(evaluation),
+      ...[summary(evaluation, routes), worse(evaluation), perplexityPlot(evaluation)],
+      gains.length > 0 && lowerPlot(gains.map((gain) => ({ ...wayLine(gain.baseline, experts), gain })), {
+        id: "gain",
+        title: "Gain of the mixture",
+        about:
+          "How much lower the mixture's perplexity is than another model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.",
+      }),
+      several && segments.some(({ perplexity }) => perplexity.mixture !== null) && segmentPlot(evaluation),
       levels && {
         ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),
         ...{ id: "perplexity-by-branch", title: "Perplexity by branch" },
       },
       sources.length > 1 && sourcePlot(sources, lines, "Perplexity of", counts),
-      experts > 1 && routes && prefixPlots(evaluation),
-      experts > 1 && [reliabilityPlots(evaluation), mixingPlots(evaluation)],
+      several && routes && prefixPlots(evaluation),
+      several && mixingPlots(evaluation),
       routedBy && routedByPlot(evaluation, routedBy),
     ];
   },

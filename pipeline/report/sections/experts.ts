@@ -1,31 +1,78 @@
 // The experts: for each the words that set it apart, its sources, its likeliest and least likely texts,
-// and a text that it wrote.
+// and a text that it writes for the page.
 
-import type { ExpertPart } from "../../stages/parts.ts";
-import { expertPath } from "../../partition/tree/branches.ts";
+import { relative } from "node:path";
+import { type Gpu, openGpu, type OpenGpuOptions } from "../../../kernels/device/gpu.ts";
+import { InputError, RunError } from "../../../kernels/errors.ts";
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
+import { expertPath } from "../../partition/tree/branches.ts";
+import { exists } from "../../run/files.ts";
 import { printable } from "../../run/printable.ts";
+import { answer } from "../../serving/generate.ts";
+import { openMixture } from "../../serving/mixture.ts";
+import type { ExpertPart } from "../../stages/parts.ts";
+import { expertLine } from "../charts.ts";
 import { type Content, foldedTable, Html, markup, number, percent, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
-import type { Samples } from "../samples.ts";
-import { expertLine } from "../theme.ts";
-import { sourcesIn } from "./tree.ts";
+import { sourcesIn } from "./partition.ts";
+
+/** What experts wrote: the most tokens of a text, the texts by expert, and why there are none, or not those of all. */
+export type Samples = { tokens: number; texts: ReadonlyMap<number, string>; reason?: string };
 
 /** Most sources that are listed, and most experts whose texts are shown. */
-const MOST_SOURCES = 6;
-export const MOST_EXPERTS = 64;
+const [MOST_SOURCES, MOST_EXPERTS] = [6, 64];
+
+/**
+ * Lets experts begin a document, one after another, with a seed, on an open device or a new one; 0 tokens are none. Where there is no
+ * adapter, or the tokenizer or an expert's file is not there, the texts end, and a reason says so.
+ *
+ * @throws {InputError} if the run has no such expert, or a file of it is damaged.
+ */
+export async function writeSamples(
+  run: string,
+  experts: readonly number[],
+  { tokens, signal, gpu: given, ...device }: OpenGpuOptions & {
+    tokens: number;
+    gpu?: Gpu;
+    signal?: AbortSignal;
+  },
+): Promise<Samples> {
+  const texts = new Map<number, string>();
+  if (tokens === 0 || experts.length === 0) return { tokens, texts };
+  let hasDevice = false;
+  try {
+    using held = new DisposableStack();
+    const gpu = given ?? held.adopt(await openGpu(device), (own) => own.close());
+    hasDevice = true;
+    const options = { run, gpu, doing: `report on "${run}"`, models: 1, slots: 1, capacity: 1 + tokens };
+    const mixture = held.adopt(await openMixture(options), (own) => own.close());
+    const prompt = Uint32Array.of((await mixture.tokenizer()).eos);
+    for (const expert of experts.slice(0, MOST_EXPERTS)) {
+      const text = await answer(mixture, { prompt, expert, maxNewTokens: tokens, seed: 0, signal });
+      texts.set(expert, (await Array.fromAsync(text)).join(""));
+    }
+    return { tokens, texts };
+  } catch (error) {
+    if (!hasDevice && error instanceof RunError) {
+      return { tokens, texts, reason: `there is no device: ${error.message}` };
+    }
+    if (!(error instanceof InputError) || !error.where || await exists(error.where)) throw error;
+    return { tokens, texts, reason: `${relative(run, error.where)} is not there` };
+  }
+}
 
 /** Reports what the texts are that experts wrote, and why there are none, or not those of all. */
 function aboutSamples({ texts, tokens, reason }: Samples): string {
-  const lack = reason && ` ${texts.size === 0 ? "No" : "Not every"} expert has written a text, as ${reason}.`;
-  const what = texts.size === 0
-    ? ""
-    : ` What an expert writes begins a document, with no text before it, and has ${tokens} tokens at most; its seed is the same for all.`;
-  return `${lack ?? ""}${what}`;
+  const which = texts.size === 0 ? "No" : "Not every";
+  return [
+    reason && ` ${which} expert has written a text, as ${reason}.`,
+    texts.size > 0 &&
+    ` What an expert writes begins a document, with no text before it, and has ${tokens} tokens at most; its seed is the same for all.`,
+  ].filter(Boolean).join("");
 }
 
-function about(names: readonly ExpertName[]): string {
+function aboutNames(names: readonly ExpertName[]): string {
   const sampled = number(Math.max(...names.map(({ sampled }) => sampled)));
   if (names.length === 1) {
     return `The one expert reads everything, so that no words set it apart. Its texts are from a sample of ${sampled} of its sequences.`;
@@ -36,40 +83,6 @@ holds the word, with a prior, the surest first, in a sample of ${sampled} sequen
 from the same sample, are those that its router predicts best and worst, or that lie nearest to its part and farthest from it.${
     names.length > MOST_EXPERTS ? some : ""
   }`;
-}
-
-function expertHtml(
-  name: ExpertName,
-  { train }: Pick<ExpertPart, "train">,
-  { unit, levels }: { unit: string; levels: readonly number[] },
-  sample?: string,
-): Html {
-  const { expert, terms, likeliest, leastLikely } = name;
-  const { name: label, colour } = expertLine(expert, expertPath(expert, levels));
-  const title = terms.slice(0, CALLED_WORDS).map(({ text }) => text).join(", ");
-  const sources = sourcesIn([{ train }]).filter(([, share]) => share >= 0.005);
-  const listed = sources.slice(0, MOST_SOURCES).map(([source, share]) => `${source} ${percent(share, 0)}`)
-    .join(", ");
-  const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map((
-    { text, share, shareOfRest, logOdds },
-  ) => [
-    ...[printable(text), percent(share), percent(shareOfRest), logOdds.toFixed(2)],
-  ]);
-  const words = { head: ["word", "its sequences with it", "others'", "log-odds"], rows };
-  return markup`<section class="expert" style="border-color:${colour}" aria-labelledby="expert-${expert}">
-<h3 id="expert-${expert}">${capital(label)}${title && `: ${title}`}</h3>
-<dl><dt>words</dt><dd>${terms.map(({ text }) => text).join(", ") || "none sets it apart"}</dd>
-<dt>sources</dt><dd>${listed}${sources.length > MOST_SOURCES ? ", …" : ""}</dd>
-${sample === undefined ? null : markup`<dt>writes</dt><dd>${sampleHtml(sample)}</dd>`}</dl>
-${
-    likeliest.length === 0
-      ? null
-      : markup`<details><summary>Likeliest and least likely texts of ${label}</summary>
-${textsHtml("Likeliest", likeliest, unit)}${textsHtml("Least likely", leastLikely, unit)}</details>`
-  }
-${rows.length === 0 ? null : foldedTable(words, `Words of ${label}`, `Words of ${label}, in numbers`)}
-</section>
-`;
 }
 
 const capital = (label: string): string => label[0].toUpperCase() + label.slice(1);
@@ -84,34 +97,68 @@ const sampleHtml = (text: string): Content =>
     ? "nothing: it ends the document at once"
     : preformatted(text.replace(/^\s*\n|\s+$/g, ""));
 
-function textsHtml(title: string, texts: readonly SampledText[], unit: string): Html {
+const textsHtml = (title: string, texts: readonly SampledText[], unit: string): Html => {
   const items = texts.map(({ sequence, source, cost, text }) => {
     const where = `${cost.toFixed(3)} ${unit}; sequence ${sequence}${source && `, ${sourceName(source)}`}`;
     return markup`<div class="text"><p>${where}</p>${preformatted(text)}</div>\n`;
   });
   return markup`<h4>${title}</h4>${items}`;
+};
+
+function expertHtml(
+  { expert, terms, likeliest, leastLikely }: ExpertName,
+  part: ExpertPart,
+  { unit, levels, sample }: { unit: string; levels: readonly number[]; sample?: string },
+): Html {
+  const { name: label, colour } = expertLine(expert, expertPath(expert, levels));
+  const words = terms.map(({ text }) => text), title = words.slice(0, CALLED_WORDS).join(", ");
+  const sources = sourcesIn([part]).filter(([, share]) => share >= 0.005);
+  const listed = sources.slice(0, MOST_SOURCES).map(([source, share]) => `${source} ${percent(share, 0)}`);
+  if (sources.length > MOST_SOURCES) listed.push("…");
+  const head = ["word", "its sequences with it", "others'", "log-odds"];
+  const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map((
+    { text, share, shareOfRest, logOdds },
+  ) => [
+    ...[printable(text), percent(share), percent(shareOfRest), logOdds.toFixed(2)],
+  ]);
+  return markup`<section class="expert" style="border-color:${colour}" aria-labelledby="expert-${expert}">
+<h3 id="expert-${expert}">${capital(label)}${title && `: ${title}`}</h3>
+<dl><dt>words</dt><dd>${words.join(", ") || "none sets it apart"}</dd>
+<dt>sources</dt><dd>${listed.join(", ")}</dd>
+${sample !== undefined && markup`<dt>writes</dt><dd>${sampleHtml(sample)}</dd>`}</dl>
+${
+    likeliest.length > 0 && markup`<details><summary>Likeliest and least likely texts of ${label}</summary>
+${textsHtml("Likeliest", likeliest, unit)}${textsHtml("Least likely", leastLikely, unit)}</details>`
+  }
+${rows.length > 0 && foldedTable({ head, rows }, `Words of ${label}`, `Words of ${label}, in numbers`)}
+</section>
+`;
 }
 
 /** What every expert reads and writes. */
 export const experts: Section<RunRecord & { samples: Samples }> = {
   id: "experts",
   title: "What the experts read and write",
-  when: ({ partition }) => partition !== null,
-  text: ({ partition, names, samples, config: { configuration: { levels } } }) => {
+  parts: ({ partition, names, samples, config: { configuration: { levels } } }) => {
+    if (partition === null) return null;
     const written = aboutSamples(samples);
     if (names === null) {
-      const texts = [...samples.texts].map(([expert, text]) =>
-        markup`<h3>${capital(expertLine(expert, expertPath(expert, levels)).name)}</h3>\n${sampleHtml(text)}`
-      );
-      return markup`<p>The words and texts of the experts are not here, as the shards of their parts or their tokenizer
-are not.${written}</p>${texts}`;
+      return [
+        markup`<p>The words and texts of the experts are not here, as the shards of their parts or their tokenizer
+are not.${written}</p>`,
+        [...samples.texts].map(([expert, text]) =>
+          markup`<h3>${capital(expertLine(expert, expertPath(expert, levels)).name)}</h3>\n${
+            sampleHtml(text)
+          }`
+        ),
+      ];
     }
-    const { costs, parts } = partition!;
+    const { costs, parts } = partition;
     const unit = costs === undefined ? "nats per prefix token" : "in cost";
     return [
-      markup`<p>${about(names)}${written}</p>`,
+      markup`<p>${aboutNames(names)}${written}</p>`,
       names.slice(0, MOST_EXPERTS).map((name) =>
-        expertHtml(name, parts[name.expert], { unit, levels }, samples.texts.get(name.expert))
+        expertHtml(name, parts[name.expert], { unit, levels, sample: samples.texts.get(name.expert) })
       ),
     ];
   },

@@ -1,63 +1,61 @@
-// Plots of what margins tell, of mixtures of several experts and of a fallback.
+// What margins tell, mixtures in which several experts answer, and a fallback.
 
 import type { Evaluation } from "../../evaluation/evaluation.ts";
-import { type Axis, curves, dots, PERPLEXITY, type Plot, SHARES } from "../charts.ts";
-import { percent } from "../html.ts";
-import { colour, wayLine } from "../theme.ts";
+import { type Axis, colour, curves, dots, PERPLEXITY, type Plot, SHARES, wayName } from "../charts.ts";
+import { percent, plural } from "../html.ts";
 
 /** Writes a margin in a few digits, and at least those before the point. */
 const short = (margin: number, digits = 2): string =>
   String(Number(margin.toPrecision(Math.max(digits, Math.trunc(margin).toString().length))));
 
 /** Plots how often the choice is right, and what a wrong one loses, by margin. */
-export function reliabilityPlots({ reliability }: Evaluation): Plot[] {
-  const bins = reliability?.bins ?? [];
-  // As few digits as tell the bins apart.
+function reliabilityPlots({ right, bins }: NonNullable<Evaluation["reliability"]>): Plot[] {
   const labels = (digits: number) =>
     bins.map(({ from, to }) => `${short(from, digits)}–${short(to, digits)}`);
-  const digits = Array.from({ length: 16 }, (_, i) => 2 + i);
-  const names = labels(digits.find((count) => new Set(labels(count)).size === bins.length) ?? 17);
-  const plot = (field: "right" | "loss", x: Axis, said: Pick<Plot, "id" | "title" | "about">): Plot[] => [{
+  let digits = 2; // as few as tell the bins apart
+  while (digits < 17 && new Set(labels(digits)).size < bins.length) digits++;
+  const names = labels(digits);
+  const plot = (field: "right" | "loss", axis: Axis, said: Omit<Plot, "spec" | "table">): Plot => ({
     ...said,
     half: true,
     ...dots({
       title: "margin",
-      x: { ...x, zero: true },
+      axis: { ...axis, zero: true },
       values: bins.map((bin, i) => ({ x: names[i], y: bin[field] })),
-      bars: true,
+      bars: "across",
       columns: [["sequences", bins.map(({ sequences }) => sequences)]],
     }),
-  }];
-  return [
-    ...bins.length === 0 ? [] : plot("right", { ...SHARES, domain: [0, 1] }, {
-      id: "margin-right",
-      title: "Right choices by margin",
-      about:
-        `Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar. Of all sequences it is ${
-          percent(reliability!.right)
-        }.`,
-    }),
-    ...bins.every(({ loss }) => loss === null) ? [] : plot("loss", { title: "nats per sequence" }, {
-      id: "margin-loss",
-      title: "Loss of wrong choices by margin",
-      about:
-        "How much higher the NLL of a whole sequence is under the chosen expert than under the best in hindsight, on average where they differ.",
-    }),
-  ];
+  });
+  const rights = plot("right", { ...SHARES, domain: [0, 1] }, {
+    id: "margin-right",
+    title: "Right choices by margin",
+    about:
+      `Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar. Of all sequences it is ${
+        percent(right)
+      }.`,
+  });
+  const losses = plot("loss", { title: "nats per sequence" }, {
+    id: "margin-loss",
+    title: "Loss of wrong choices by margin",
+    about:
+      "How much higher the NLL of a whole sequence is under the chosen expert than under the best in hindsight, on average where they differ.",
+  });
+  return [...bins.length > 0 ? [rights] : [], ...bins.some(({ loss }) => loss !== null) ? [losses] : []];
 }
-
-/** The plots of mixtures of several experts and of a fallback, as far as they are there. */
-export const mixingPlots = ({ mixing, fallback, experts }: Evaluation): Plot[] => [
-  ...mixing ? [mixPlot(mixing)] : [],
-  ...fallback ? [fallbackPlot(fallback, experts)] : [],
-];
 
 /** Plots the perplexity of mixtures in which several experts answer together. */
 function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plot {
-  const together = (size: number) => size === 1 ? "1 expert" : `${size} experts`;
   const weighed = (reroute: number | null) =>
     reroute === null ? "weighed once" : `anew every ${reroute} tokens`;
   const times = [...new Set(mixes.map(({ reroute }) => weighed(reroute)))];
+  const head = [
+    ...["experts together", "weighed", "perplexity", "95% from", "to", "experts run per token"],
+    ...["routings per sequence", "lower than the mixture by, %", "95% from", "to"],
+  ];
+  const rows = mixes.map(({ experts, reroute, gain, ...mix }) => [
+    ...[experts, weighed(reroute), mix.perplexity, mix.low, mix.high, mix.expertsPerToken],
+    ...[mix.routings, gain.percent, gain.low, gain.high],
+  ]);
   return {
     id: "experts-together",
     title: "Experts that answer together",
@@ -65,49 +63,46 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
       `Perplexity with its 95% interval where so many experts answer together, their probabilities weighted by what the text before costs each (routing temperature ${temperature}). Lower is better; so many experts cost so many times the inference.`,
     ...dots({
       title: "experts together",
-      x: PERPLEXITY,
+      axis: PERPLEXITY,
       values: mixes.map(({ experts, reroute, perplexity: y, low, high }) => ({
-        ...{ x: together(experts), y, low, high, line: weighed(reroute) },
+        ...{ x: plural(experts, "expert"), y, low, high, line: weighed(reroute) },
       })),
       lines: times.map((name, i) => ({ name, colour: colour("mixture"), hollow: i > 0 })),
       apart: true,
     }),
-    table: {
-      head: [
-        ...["experts together", "weighed", "perplexity", "95% from", "to", "experts run per token"],
-        ...["routings per sequence", "lower than the mixture by, %", "95% from", "to"],
-      ],
-      rows: mixes.map(({ experts, reroute, gain, ...mix }) => [
-        ...[experts, weighed(reroute), mix.perplexity, mix.low, mix.high, mix.expertsPerToken],
-        ...[mix.routings, gain.percent, gain.low, gain.high],
-      ]),
-    },
+    table: { head, rows },
   };
 }
 
 /** Plots the perplexity where the least sure part of the sequences goes to a dense model. */
 function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback"]>, experts: number): Plot {
-  const { name } = wayLine(model, experts);
+  const points = chosen ? [chosen] : [];
   const values = (rows: typeof curve) =>
     rows.map(({ share: x, perplexity: y, low, high }) => ({ x, y, low, high }));
+  const rows = [...curve, ...points].map(({ margin, share, perplexity, low, high }) => [
+    ...[margin ?? "any", percent(share), perplexity, low, high],
+  ]);
   return {
     id: "fallback",
     title: "Unsure sequences to a dense model",
-    about:
-      `Perplexity, with its 95% interval, where sequences below a margin go to ${name} instead of an expert: from none sent to all.${
-        chosen ? ` The point: a margin of ${short(chosen.margin!)}, as asked for.` : ""
-      }`,
+    about: `Perplexity, with its 95% interval, where sequences below a margin go to ${
+      wayName(model, experts)
+    } instead of an expert: from none sent to all.${
+      chosen ? ` The point: a margin of ${short(chosen.margin!)}, as asked for.` : ""
+    }`,
     ...curves({
       x: { title: "share of sequences sent, the least sure first", format: ".0%", domain: [0, 1] },
       y: PERPLEXITY,
       values: values(curve),
-      points: chosen ? values([chosen]) : [],
+      points: values(points),
     }),
-    table: {
-      head: ["margin below", "sent", "perplexity", "95% from", "to"],
-      rows: [...curve, ...chosen ? [chosen] : []].map(({ margin, share, perplexity, low, high }) => [
-        ...[margin ?? "any", percent(share), perplexity, low, high],
-      ]),
-    },
+    table: { head: ["margin below", "sent", "perplexity", "95% from", "to"], rows },
   };
 }
+
+/** Plots what margins tell, mixtures of several experts and a fallback, as far as they are there. */
+export const mixingPlots = ({ reliability, mixing, fallback, experts }: Evaluation): Plot[] => [
+  ...reliability ? reliabilityPlots(reliability) : [],
+  ...mixing ? [mixPlot(mixing)] : [],
+  ...fallback ? [fallbackPlot(fallback, experts)] : [],
+];

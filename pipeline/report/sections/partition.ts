@@ -1,112 +1,149 @@
-// The parts of the text.
+// The parts of the text: how large they are, which sources and branches of a tree they are of, and what documents share.
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionCounts } from "../../partition/metrics.ts";
-import { bars, below, labelLimit, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
-import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
+import { expertPath, listBranches } from "../../partition/tree/branches.ts";
+import { overlapLine, overlapTables } from "../../stages/overlap.ts";
+import type { ExpertPart } from "../../stages/parts.ts";
+import { below, colour, dots, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
+import { foldedTable, type Html, htmlTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
-import { colour, HEAT_OPACITY } from "../theme.ts";
-import { treemapPlot } from "./tree.ts";
+import TREEMAP from "./treemap.json" with { type: "json" };
 
-/** Sequences of an expert's part, by source. */
-type Sources = Readonly<Record<string, number>>;
-/** What it shows of a set of sequences. */
-type Shares = Pick<PartitionCounts, "shares">;
+/** Opacity of a full cell of a heat map, and its least width for a number in pixels: the number stays readable. */
+const [HEAT_OPACITY, LEAST_CELL] = [0.55, 24];
+/** Most sources of a branch in the table. */
+const MOST_SOURCES = 4;
 
 const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
-const isBalanced = ({ method = "" }: PartitionRecord) => ASSIGNMENTS.get(method)?.balanced ?? false;
-const partSources = ({ parts }: PartitionRecord): Sources[] =>
-  parts.map(({ train }) =>
-    Object.fromEntries(Object.entries(train.sources).map(([source, { sequences }]) => [source, sequences]))
-  );
+
+/** Lists the sources of the training text of some parts, the largest first, with their shares. */
+export function sourcesIn(parts: readonly Pick<ExpertPart, "train">[]): [source: string, share: number][] {
+  const all = parts.flatMap(({ train }) => Object.entries(train.sources));
+  const count = (own: typeof all) => sum(own.map(([, { sequences }]) => sequences)), total = count(all);
+  return [...Map.groupBy(all, ([source]) => sourceName(source))]
+    .map(([source, own]): [string, number] => [source, count(own) / Math.max(1, total)])
+    .sort(([, a], [, b]) => b - a);
+}
 
 /** Plots what each expert would get without balance, in training and in held-out text; `balanced` says whether training text was. */
-export function sharePlot(
-  { experts, train, test }: { experts: number; train: Shares; test?: Shares },
+function sharePlot(
+  { experts, train, test }: Pick<PartitionRecord, "experts" | "train" | "test">,
   balanced: boolean,
 ): Plot {
-  const sets = [{ name: "training", ...train }, ...test ? [{ name: "held out", ...test, hollow: true }] : []];
+  const sets: (readonly [string, PartitionCounts])[] = [
+    ["training", train] as const,
+    ...test ? [["held out", test] as const] : [],
+  ];
   const even = 1 / experts;
   return {
     id: "shares",
     title: "Shares of the experts without balance",
-    about: balanced
-      ? `Share of the sequences that cost each expert least. Training text is then balanced to ${
-        percent(even)
-      } each (the line); held-out text goes where it wants.`
-      : "Share of the sequences that cost each expert least: nothing balances them. The line is an equal share.",
-    ...bars({
+    about: `Share of the sequences that cost each expert least${
+      balanced
+        ? `. Training text is then balanced to ${
+          percent(even)
+        } each (the line); held-out text goes where it wants.`
+        : ": nothing balances them. The line is an equal share."
+    }`,
+    ...dots({
       title: "expert",
-      y: SHARES,
-      lines: sets.map((set) => ({ ...set, colour: colour("mixture") })),
-      values: sets.flatMap(({ name: line, shares }) => shares.map((y, e) => ({ x: String(e), y, line }))),
-      even,
+      axis: SHARES,
+      bars: "up",
+      lines: sets.map(([name], i) => ({ name, colour: colour("mixture"), hollow: i === 1 })),
+      values: sets.flatMap(([line, { shares }]) => shares.map((y, e) => ({ x: String(e), y, line }))),
+      level: even,
     }),
   };
 }
 
-/** Plots which expert each source's training sequences went to; `balanced` says whether they were balanced. */
-export function heatPlot(parts: readonly Sources[], balanced: boolean): Plot {
+/** Plots which expert each source's training sequences went to, by their numbers; `balanced` says whether they were balanced. */
+export function heatPlot(parts: readonly Readonly<Record<string, number>>[], balanced: boolean): Plot {
   const rows = [...new Set(parts.flatMap(Object.keys))].sort().map((source) => {
-    const counts = parts.map((sources) => sources[source] ?? 0);
-    return { source: sourceName(source), counts, total: sum(counts) };
+    const counts = parts.map((sources) => sources[source] ?? 0), total = sum(counts);
+    return { source: sourceName(source), total, shares: counts.map((count) => count / Math.max(1, total)) };
   }).sort((a, b) => b.total - a.total);
   const [shown, more] = shownNames(rows);
-  const cells = shown.flatMap(({ source, counts, total }) =>
-    counts.map((count, expert) => {
-      const share = count / Math.max(1, total);
-      return { x: source, expert: String(expert), share, text: (100 * share).toFixed(0) };
-    })
+  const cells = shown.flatMap(({ source, shares }) =>
+    shares.map((share, expert) => ({ x: source, expert: `${expert}`, share, text: (100 * share).toFixed(0) }))
   );
-  const darkest = Math.max(1e-9, ...cells.map(({ share }) => share));
-  const experts = below(parts.map((_, e) => String(e)), "expert");
   const encoding = {
-    x: { ...experts, field: "expert" },
+    x: { ...below(parts.map((_, e) => String(e)), "expert"), field: "expert" },
     y: nameAxis(shown.map(({ source }) => source), false),
   };
-  const depth = {
-    field: "share",
-    type: "quantitative",
-    scale: { domain: [0, darkest], range: [0.04, HEAT_OPACITY] },
-    legend: null,
-  };
+  const darkest = Math.max(1e-9, ...cells.map(({ share }) => share));
+  const scale = { domain: [0, darkest], range: [0.04, HEAT_OPACITY] };
   return {
     id: "sources-by-expert",
     title: "Sources by expert",
     about: `Percent of each source's training sequences that were assigned to each expert${
       balanced ? ", after balancing" : ""
     }; rows add up to 100, the largest source first${more}.`,
-    spec: (width) => ({
+    spec: {
       height: 26 * shown.length + 44,
       data: { values: cells },
+      encoding,
       layer: [
         {
           mark: { type: "rect", color: colour("heat"), stroke: colour("paper"), strokeWidth: 1 },
-          encoding: { ...encoding, fillOpacity: depth },
+          encoding: { fillOpacity: { field: "share", type: "quantitative", scale, legend: null } },
         },
-        ...(width - labelLimit(width)) / parts.length < 24
-          ? []
-          : [{ mark: { type: "text" }, encoding: { ...encoding, text: { field: "text" } } }],
+        {
+          mark: { type: "text", opacity: { expr: `bandwidth('x') < ${LEAST_CELL} ? 0 : 1` } },
+          encoding: { text: { field: "text" } },
+        },
       ],
-    }),
+    },
     table: {
       head: ["source", "sequences", ...parts.map((_, e) => `expert ${e}`)],
-      rows: rows.map(({ source, counts, total }) => [
-        ...[source, total],
-        ...counts.map((count) => percent(count / Math.max(1, total))),
+      rows: rows.map(({ source, total, shares }) => [source, total, ...shares.map((own) => percent(own))]),
+    },
+  };
+}
+
+/** Plots experts within their branches, as large as their shares of the held-out text, or of all text where none is held out. */
+function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]): Plot {
+  const label = (path: readonly number[]) => path.join(".") || "all";
+  const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;
+  const sizes = parts.map((part) => part[side].sequences), total = sum(sizes);
+  const branches = listBranches(levels).map(({ path, first, leaves }) => ({
+    ...{ path, experts: parts.slice(first, first + leaves) },
+    share: percent(sum(sizes.slice(first, first + leaves)) / total),
+  }));
+  const nodes = branches.map(({ path, share }) => ({
+    ...{ id: label(path), parent: path.length > 0 ? label(path.slice(0, -1)) : null },
+    text: `${label(path)}: ${share}`,
+  }));
+  const leaves = parts.map((part, expert) => {
+    const id = expertPath(expert, levels), [[source = "", share = 0] = []] = sourcesIn([part]);
+    return { id, parent: id.replace(/\.\d+$/, ""), size: sizes[expert], text: [id, source], share };
+  });
+  const [whole, ...views] = TREEMAP.data;
+  return {
+    id: "tree",
+    title: "Branches of the tree",
+    about:
+      `Each rectangle is an expert, named by its path, within its branches; as large as its share of the ${text} sequences, \
+and coloured the stronger, the more of its training text is of one source, which it names.`,
+    // Vega-Lite has no treemap.
+    spec: { ...TREEMAP, data: [{ ...whole, values: [...nodes, ...leaves] }, ...views] },
+    table: {
+      head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
+      rows: branches.filter(({ path }) => path.length === 1).map(({ path, experts, share }) => [
+        ...[label(path), experts.length, share],
+        sourcesIn(experts).slice(0, MOST_SOURCES).map((one) => `${one[0]} ${percent(one[1], 0)}`).join(", "),
       ]),
     },
   };
 }
 
-function partitionText(partition: PartitionRecord) {
-  const { train: { sequences, tokenImbalance, nmi, regret }, parts, costs } = partition;
+function partitionText({ train, parts, costs }: PartitionRecord, balanced: boolean): Html {
+  const { sequences, tokenImbalance, nmi, regret } = train;
   const trained = plural(sequences, "training sequence");
   if (parts.length === 1) {
     return markup`<p>${trained}, all for the one expert; shares and sources by expert are left out.</p>`;
   }
-  const balanced = isBalanced(partition);
   const cost = rounded(regret ?? 0, 4);
   const balance = costs === undefined
     ? `balance costs ${cost} nats per prefix token`
@@ -114,31 +151,50 @@ function partitionText(partition: PartitionRecord) {
   const agreement = nmi === null
     ? "the text has no two sources to compare experts with, so that no plot shows them"
     : `NMI of expert and source is ${rounded(nmi, 3)}`;
-  return markup`<p>${trained} in ${
-    balanced ? "equal" : parts.length
-  } parts, one for each expert. The largest part has ${
-    percent(tokenImbalance)
-  } more tokens than the mean; ${agreement}${balanced && regret !== null ? `, and ${balance}` : null}.</p>`;
+  const more = percent(tokenImbalance), split = balanced ? "equal" : parts.length;
+  return markup`<p>${trained} in ${split} parts, one for each expert. The largest part has ${more} more tokens than the
+mean; ${agreement}${balanced && regret !== null && `, and ${balance}`}.</p>`;
 }
 
 /** The size of every part, and how parts and sources agree. */
 export const partition: Section<RunRecord> = {
   id: "partition",
   title: "Partition",
-  missing: (run) => [!run.partition && lacking(run, "The partition", "partition")],
-  text: ({ partition }) => partition && partitionText(partition),
-  plots: ({ partition, config: { configuration: { levels } } }) => {
-    if (!partition || partition.parts.length === 1) return null;
-    const balanced = isBalanced(partition), sources = partSources(partition);
+  parts: (run) => {
+    const { partition, config: { configuration: { levels } } } = run;
+    if (!partition) return [lacking(run, "The partition", "partition")];
+    const balanced = ASSIGNMENTS.get(partition.method ?? "")?.balanced ?? false;
+    const sources = partition.parts.map(({ train }) =>
+      Object.fromEntries(Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]))
+    );
     const several = new Set(sources.flatMap(Object.keys)).size > 1;
-    const tree = levels.length > 0 && treemapPlot(partition, levels);
-    return [tree, sharePlot(partition, balanced), several && heatPlot(sources, balanced)];
-  },
-  tables: ({ partition }) => {
-    const rows = partition?.parts.map(({ expert, train, test }) => [
+    const rows = partition.parts.map(({ expert, train, test }) => [
       ...[expert, train.sequences, train.tokens, test.sequences, test.tokens],
     ]);
     const head = ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"];
-    return rows && foldedTable({ head, rows }, "Loads of the experts", "Loads");
+    return [
+      partitionText(partition, balanced),
+      partition.parts.length > 1 && [
+        levels.length > 0 && treemapPlot(partition, levels),
+        sharePlot(partition, balanced),
+        several && heatPlot(sources, balanced),
+      ],
+      foldedTable({ head, rows }, "Loads of the experts", "Loads"),
+    ];
+  },
+};
+
+/** What documents have in common, where somebody has looked for that. */
+export const overlap: Section<RunRecord> = {
+  id: "overlap",
+  title: "Duplicates and leaks",
+  parts: ({ overlap }) => {
+    if (overlap === null) return null;
+    const [bySource, ...others] = overlapTables(overlap);
+    return [
+      markup`<p>Compared by runs of words: ${overlapLine(overlap)}.</p>`,
+      htmlTable(bySource, bySource.title),
+      others.map((table) => foldedTable(table, table.title)),
+    ];
   },
 };

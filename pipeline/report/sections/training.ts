@@ -3,11 +3,18 @@
 import type { Way } from "../../evaluation/evaluation.ts";
 import { allTargets } from "../../stages/targets.ts";
 import { summarizeRouting } from "../../stages/training_result.ts";
-import { type Axis, curves as plotCurves, MOST_LEGEND, type Plot } from "../charts.ts";
+import {
+  type Axis,
+  curves as plotCurves,
+  expertLine,
+  type Line,
+  MOST_LEGEND,
+  type Plot,
+  wayLine,
+} from "../charts.ts";
 import { bytes, foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
-import type { Section } from "../page.ts";
+import type { Lacking, Section } from "../page.ts";
 import { type Curve, lacking, type RunRecord } from "../read.ts";
-import { expertLine, type Line, wayLine } from "../theme.ts";
 import { shape, speed, spent } from "./what_ran.ts";
 
 const MOST_POINTS = 150;
@@ -41,52 +48,45 @@ function lossDomain(values: readonly { y: number }[]): [number, number] {
 function lossPlot(curves: readonly Curve[], experts: number, loss: Loss, by: "tokens" | "step"): Plot {
   const lines = curves.map((curve) => curveLine(curve, experts));
   const values = curves.flatMap((curve, i) => thinned(curve, loss, by, lines[i].name));
-  const kind = loss === "validationLoss" ? "Validation" : "Training";
-  const unit = by === "step" ? "steps" : by;
-  const places = values.map(({ x }) => x);
+  const unit = by === "step" ? "steps" : by, places = values.map(({ x }) => x);
   const title = `training ${unit} of the model`;
-  const x = experts < CROWDED ? { title, zero: true, format: "~s" } : {
-    title: `${title} (logarithmic)`,
-    log: 10,
+  const x: Axis = experts < CROWDED ? { title, zero: true, format: "~s" } : {
+    ...{ title: `${title} (logarithmic)`, log: 10, format: "~s" },
     domain: [Math.min(...places), Math.max(...places)],
-    format: "~s",
   };
+  const batch = by === "step" ? " (with a larger batch, a step is of more tokens)" : "";
+  const [kind, about] = loss === "validationLoss"
+    ? [
+      "Validation",
+      `Mean loss on held-out text: of an expert on the held-out sequences that are routed to it, of a dense model on all, against the ${unit} it has trained on. Experts' and dense losses are of different texts.`,
+    ]
+    : [
+      "Training",
+      `Mean loss of the training text of each model, against the ${unit} it has trained on${batch}.`,
+    ];
   const key = lines.length > MOST_LEGEND
     ? " Coloured: the experts; thick, black or white: the dense models, that of more steps grey and dashed."
     : "";
+  const rows = curves.map(({ points }, i) => {
+    const losses = points.flatMap((point) => point[loss] ?? []), { step, tokens } = points.at(-1)!;
+    const lowest = losses.length === 0 ? null : Math.min(...losses);
+    return [lines[i].name, step, tokens, losses[0] ?? null, losses.at(-1) ?? null, lowest];
+  });
   return {
     id: `${kind.toLowerCase()}-loss-by-${unit}`,
     title: `${kind} loss against ${unit}`,
-    about: loss === "validationLoss"
-      ? `Mean loss on held-out text: of an expert on the held-out sequences that are routed to it, of a dense model on all, against the ${unit} it has trained on. Experts' and dense losses are of different texts.${key}`
-      : `Mean loss of the training text of each model, against the ${unit} it has trained on${
-        by === "step" ? " (with a larger batch, a step is of more tokens)" : ""
-      }.${key}`,
+    about: about + key,
     half: true,
-    ...plotCurves({
-      x: x as Axis,
-      y: { title: "nats per predicted token", domain: lossDomain(values) },
-      lines,
-      values,
-    }),
-    table: {
-      head: ["model", "steps", "tokens", "first", "last", "lowest"],
-      rows: curves.map(({ points }, i) => {
-        const losses = points.flatMap((point) => point[loss] ?? []);
-        const { step, tokens } = points.at(-1)!;
-        const lowest = losses.length === 0 ? null : Math.min(...losses);
-        return [lines[i].name, step, tokens, losses[0] ?? null, losses.at(-1) ?? null, lowest];
-      }),
-    },
+    ...plotCurves({ x, y: { title: "nats per predicted token", domain: lossDomain(values) }, lines, values }),
+    table: { head: ["model", "steps", "tokens", "first", "last", "lowest"], rows },
   };
 }
 
 /** Plots training and validation loss, against tokens and against steps. */
-export function trainingPlots(curves: readonly Curve[], experts: number): Plot[] {
-  return (["loss", "validationLoss"] as const)
+const trainingPlots = (curves: readonly Curve[], experts: number): Plot[] =>
+  (["loss", "validationLoss"] as const)
     .filter((loss) => curves.some(({ points }) => points.some((point) => typeof point[loss] === "number")))
     .flatMap((loss) => (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by)));
-}
 
 /** Reports how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training. */
 function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
@@ -102,85 +102,64 @@ function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
   const needed = routing
     ? `the mixture ${bytes(expertInference + routing)}: one expert and all routers`
     : `one expert ${bytes(expertInference)}`;
+  const memory = switchCost && ` To generate, it takes ${bytes(inference)} of memory, ${needed}.`;
+  const head = ["step", "balance", "tokens that no expert took"];
   return markup`<p>How the Switch Transformer chose an expert for every token, over all layers. The balance is 1 where every
 expert gets as many tokens, and the number of experts where one gets all. Tokens beyond what an expert takes in training are
-taken by none.${switchCost && ` To generate, it takes ${bytes(inference)} of memory, ${needed}.`}</p>
-${
-    htmlTable(
-      { head: ["step", "balance", "tokens that no expert took"], rows },
-      "Routing in the Switch Transformer",
-    )
-  }`;
+taken by none.${memory}</p>
+${htmlTable({ head, rows }, "Routing in the Switch Transformer")}`;
 }
 
-const countExperts = ({ partition, config }: RunRecord) => partition?.experts ?? config.configuration.experts;
+/** Lists the trainings that a run lacks. */
+function listMissing(run: RunRecord, experts: number): Lacking[] {
+  const { curves, alone, adopted } = run;
+  const ready = new Set([...curves, ...adopted].flatMap(({ expert }) => expert ?? []));
+  const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
+  const parts = alone.filter((expert) => !ready.has(expert)).map((expert) =>
+    lacking(run, `Training of expert ${expert}`, "train-expert", { expert })
+  );
+  const all = alone.length === 0 && ready.size < experts
+    ? [lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" })]
+    : [];
+  const dense = allTargets(run.config.configuration).filter(({ name, expert, optional }) =>
+    expert === undefined && !optional && !curves.some(({ model }) => model === name)
+  ).map(({ command }) => {
+    const name = `The dense baseline with ${experts} times the ${command.with.match ?? "batch"}`;
+    return lacking(run, name, command.task, command.with);
+  });
+  return [...parts, ...all, ...dense];
+}
 
 /** The curves of all trainings. */
 export const training: Section<RunRecord> = {
   id: "training",
   title: "Training",
-  missing: (run) => {
-    const { curves, alone, adopted } = run;
-    const experts = countExperts(run);
-    const ready = new Set([
-      ...curves.flatMap(({ expert }) => expert ?? []),
-      ...adopted.map(({ expert }) => expert),
-    ]);
-    const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
-    const dense = allTargets(run.config.configuration).filter(({ name, expert, optional }) =>
-      expert === undefined && !optional && !curves.some(({ model }) => model === name)
-    );
-    return [
-      ...alone.filter((expert) => !ready.has(expert))
-        .map((expert) => lacking(run, `Training of expert ${expert}`, "train-expert", { expert })),
-      alone.length === 0 && ready.size < experts &&
-      lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" }),
-      ...dense.map(({ command }) =>
-        lacking(
-          run,
-          `The dense baseline with ${experts} times the ${command.with.match ?? "batch"}`,
-          command.task,
-          command.with,
-        )
-      ),
-    ];
-  },
-  text: (run) => {
-    const { curves, adopted } = run;
-    const experts = countExperts(run);
+  parts: (run) => {
+    const { curves, adopted, partition, config } = run;
+    const experts = partition?.experts ?? config.configuration.experts;
     const has = (name: string) => curves.some(({ model }) => model === name);
-    const models =
-      `Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of \
-inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`;
-    return [
-      curves.length > 0 && markup`<p>${models}${
-        has("dense-compute") &&
-        " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
-      }${
-        has("switch") &&
-        " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
-      } The steep beginning of the curves is cut off.</p>`,
-      adopted.map(({ expert, from, shape: own, parameters }) =>
-        markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${
-          shape(own, parameters)
-        }, trained by others.</p>`
-      ),
-    ];
-  },
-  plots: (run) => trainingPlots(run.curves, countExperts(run)),
-  tables: (run) => {
-    if (run.curves.length === 0) return null;
-    const rows = run.curves.map((curve) => {
-      const { step, tokens } = curve.points.at(-1)!;
-      return [
-        curveLine(curve, countExperts(run)).name,
-        step,
-        tokens,
-        spent(curve.seconds),
-        speed(tokens, curve.seconds),
-      ];
+    const larger = has("dense-compute") &&
+      " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's.";
+    const layers = has("switch") &&
+      " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token.";
+    const rows = curves.map((curve) => {
+      const { step, tokens } = curve.points.at(-1)!, { name } = curveLine(curve, experts);
+      return [name, step, tokens, spent(curve.seconds), speed(tokens, curve.seconds)];
     });
     const head = ["model", "steps", "tokens", "time", "tokens/s"];
-    return [switchRouting(run), foldedTable({ head, rows }, "Time of trainings", "Time and speed")];
+    return [
+      curves.length > 0 &&
+      markup`<p>Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
+inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.\
+${larger}${layers} The steep beginning of the curves is cut off.</p>`,
+      adopted.map(({ expert, from, shape: own, parameters }) => {
+        const model = shape(own, parameters);
+        return markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${model}, trained by others.</p>`;
+      }),
+      listMissing(run, experts),
+      trainingPlots(curves, experts),
+      curves.length > 0 &&
+      [switchRouting(run), foldedTable({ head, rows }, "Time of trainings", "Time and speed")],
+    ];
   },
 };

@@ -1,13 +1,24 @@
-// What ran: text, models, settings and stages.
+// What ran: text, models, settings and stages; and what is no longer of the run as it is now.
 
 import { setting, type Words, wordText } from "../../../kernels/errors.ts";
 import type { Cost } from "../../cost/cost.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { duration } from "../../run/printable.ts";
-import { stepText } from "../../stages/lineage.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
-import { bytes, type Content, foldedTable, markup, number, plural, rough, unbroken } from "../html.ts";
+import { stepText } from "../../stages/lineage.ts";
+import { type Lack, stagesText } from "../../stages/status.ts";
+import {
+  bytes,
+  type Content,
+  foldedTable,
+  htmlTable,
+  markup,
+  number,
+  plural,
+  rough,
+  unbroken,
+} from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord, Spent } from "../read.ts";
 
@@ -35,29 +46,25 @@ function folderSpeed({ counts, seconds }: RunRecord["folders"][number]): string 
 }
 
 function facts({ config, text, adapters, cost, lineage }: RunRecord & { cost: Cost }): [string, Content][] {
-  const { configuration: settings, versions } = config;
-  const kind = PARTITIONERS.get(settings.partitioner);
-  const how = settings.routers === ""
-    ? `${plural(settings.rounds, "EM round")}, prefix of ${settings.prefix} tokens`
-    : `taken from ${settings.routers}`;
+  const { configuration: { routers, rounds, prefix, experts, ...settings }, versions } = config;
+  const { mixture, parameters } = cost, kind = PARTITIONERS.get(settings.partitioner);
+  const how = routers === ""
+    ? `${plural(rounds, "EM round")}, prefix of ${prefix} tokens`
+    : `taken from ${routers}`;
+  const tokens = text && [
+    `${number(text.tokens)}, of a vocabulary of ${number(text.vocabulary)}; `,
+    `${number(text.trainSequences)} training and ${number(text.testSequences)} held-out sequences `,
+    `of at most ${number(settings.sequenceLength)}`,
+  ];
   return [
     ["text", settings.input.join(", ") || "the embedded corpus"],
     ["documents", text && number(text.documents)],
-    [
-      "tokens",
-      text &&
-      `${number(text.tokens)}, of a vocabulary of ${number(text.vocabulary)}; ${
-        number(text.trainSequences)
-      } training and ${number(text.testSequences)} held-out sequences of at most ${
-        number(settings.sequenceLength)
-      }`,
-    ],
+    ["tokens", tokens],
     ...lineage.map((step): [string, Content] => [`derives from ${step.from}`, stepText(step)]),
-    ["experts", `${settings.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
-    settings.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
-      "routers",
-      `${settings.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${how}`,
-    ],
+    ["experts", `${experts}, each of ${shape(mixture.expert, parameters.expert)}`],
+    routers === "" && kind && !kind.models
+      ? ["partitioner", `${kind.kind}: ${kind.about}`]
+      : ["routers", `${experts}, each of ${shape(mixture.router, parameters.router)}; ${how}`],
     ["seed", String(settings.seed)],
     ["adapter", adapters.join(", ")],
     ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
@@ -68,7 +75,7 @@ function facts({ config, text, adapters, cost, lineage }: RunRecord & { cost: Co
 export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
   id: "what-ran",
   title: "What ran",
-  text: (run) => {
+  parts: (run) => {
     const { config: { configuration }, folders, words } = run;
     const reported = facts(run).filter(([, value]) => value)
       .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`);
@@ -80,14 +87,30 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
     const rows = folders.map((one) => [
       ...[one.folder, one.nodes, spent(one.seconds), folderSpeed(one), one.files, bytes(one.bytes)],
     ]);
+    const head = ["folder", "parts made", "time", "speed", "files", "size"];
     return [
       markup`<dl>\n${reported}</dl>\n`,
       foldedTable({ head: ["setting", "value", "meaning"], rows: settings }, "Settings", "All settings"),
-      foldedTable(
-        { head: ["folder", "parts made", "time", "speed", "files", "size"], rows },
-        "Folders",
-        "What is made",
-      ),
+      foldedTable({ head, rows }, "Folders", "What is made"),
+    ];
+  },
+};
+
+/** Stages that other settings, inputs or revisions would make anew, or that are damaged, and why. */
+export const outOfDate: Section<{ outOfDate: readonly Lack[]; words?: Words }> = {
+  id: "out-of-date",
+  title: "What is not up to date",
+  parts: ({ outOfDate, words }) => {
+    if (outOfDate.length === 0) return null;
+    const rows = outOfDate.map((lack) => [
+      ...[stagesText(lack), lack.state],
+      markup`<code>${unbroken(wordText([lack.command], words))}</code>`,
+      lack.because === undefined ? null : wordText(lack.because, words),
+    ]);
+    const head = ["stage", "it is", "made by", "why"];
+    return [
+      markup`<p>What this page says of these stages is not of the run as it is now.</p>\n`,
+      htmlTable({ head, rows }, "Stages that are not up to date"),
     ];
   },
 };

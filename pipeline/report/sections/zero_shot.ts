@@ -1,30 +1,19 @@
 // Zero-shot tasks: how often the mixture finds the right answer, next to the dense models.
 
 import { BASELINES } from "../../evaluation/baselines.ts";
-import {
-  type ChoiceWay,
-  judge,
-  listWays,
-  type Measure,
-  type ZeroShotResult,
-} from "../../evaluation/choices/results.ts";
+import { judge, listWays, type Measure, type ZeroShotResult } from "../../evaluation/choices/results.ts";
 import { type Metric, METRICS } from "../../evaluation/choices/tasks.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
+import { wayName } from "../charts.ts";
 import { htmlTable, markup, percent, plural } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
-import { wayName } from "../theme.ts";
 
 const NAMES: Record<Metric, string> = {
   acc: "right",
   acc_norm: "right, per character",
   perplexity: "perplexity",
 };
-
-function nameWay(way: ChoiceWay, experts: number): string {
-  const [, together] = /^top-(\d+)$/.exec(way) ?? [];
-  return together === undefined ? wayName(way as Way, experts) : `${together} experts together`;
-}
 
 function measureText(metric: Metric, measure: Measure | undefined): string | null {
   if (measure === undefined) return null;
@@ -38,13 +27,13 @@ function verdictTexts(results: readonly ZeroShotResult[]): string[] {
     const verdicts = results.flatMap(({ differences }) =>
       differences.filter((one) => one.baseline === baseline && one.metric === "acc").map(judge)
     );
+    if (verdicts.length === 0) return [];
     const count = (wanted: typeof verdicts[number]) => verdicts.filter((own) => own === wanted).length;
-    return verdicts.length === 0 ? [] : [
-      ` Against ${wayName(baseline, results[0].experts)} the mixture is better on ${
-        count("better")
-      }, equal within the \
-interval on ${count("equal")} and worse on ${count("worse")}.`,
-    ];
+    const equal = `equal within the interval on ${count("equal")}`;
+    const name = wayName(baseline, results[0].experts);
+    return ` Against ${name} the mixture is better on ${count("better")}, ${equal} and worse on ${
+      count("worse")
+    }.`;
   });
 }
 
@@ -52,23 +41,26 @@ interval on ${count("equal")} and worse on ${count("worse")}.`,
 export const zeroShot: Section<RunRecord> = {
   id: "zero-shot",
   title: "Zero-shot tasks",
-  when: ({ zeroShot }) => zeroShot.length > 0,
-  text: ({ zeroShot }) => {
+  parts: ({ zeroShot }) => {
+    if (zeroShot.length === 0) return null;
     const metrics = METRICS.filter((metric) => zeroShot.some(({ ways }) => ways.mixture?.[metric]));
     const head = ["task", "questions", "guessing", "answered by", ...metrics.map((metric) => NAMES[metric])];
     const rows = zeroShot.flatMap((result) => {
       const { task, questions, chance, ways, experts } = result;
       return listWays([result]).map((way, i) => [
         ...i === 0 ? [task, questions, chance === null ? null : percent(chance)] : [null, null, null],
-        nameWay(way, experts),
+        way.startsWith("top-") ? `${way.slice(4)} experts together` : wayName(way as Way, experts),
         ...metrics.map((metric) => measureText(metric, ways[way]?.[metric])),
       ]);
     });
-    return markup`<p>${
-      plural(zeroShot.length, "task")
-    } of questions with several continuations. A model answers with the
+    return [
+      markup`<p>${
+        plural(zeroShot.length, "task")
+      } of questions with several continuations. A model answers with the
 likeliest one. Intervals are of 95%, by bootstrap over the questions, or over the documents that these are made of.${
-      verdictTexts(zeroShot)
-    }</p>${htmlTable({ head, rows }, "Zero-shot tasks")}`;
+        verdictTexts(zeroShot)
+      }</p>`,
+      htmlTable({ head, rows }, "Zero-shot tasks"),
+    ];
   },
 };

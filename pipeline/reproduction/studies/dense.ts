@@ -6,7 +6,7 @@
 
 import { paperPair } from "../../cost/paper.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { wayLine, wayName } from "../../report/theme.ts";
+import { wayLine, wayName } from "../../report/charts.ts";
 import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot } from "../plots.ts";
 import { type Outcome, REPEATED, setupsByExperts, type Study } from "../study.ts";

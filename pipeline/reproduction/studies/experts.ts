@@ -5,8 +5,7 @@
  * @module
  */
 
-import { curves, type Plot } from "../../report/charts.ts";
-import { wayLine } from "../../report/theme.ts";
+import { curves, type Plot, wayLine } from "../../report/charts.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { gainClaim, paperGain, paperGrowth } from "../claims.ts";
 import { MODELS, type Outcome, REPEATED, setupsByExperts, type Study } from "../study.ts";

@@ -6,7 +6,7 @@
  */
 
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { wayName } from "../../report/theme.ts";
+import { wayName } from "../../report/charts.ts";
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { OFF } from "../../text/inputs.ts";

@@ -8,13 +8,13 @@ import {
   assertStringIncludes,
   fail,
 } from "@std/assert";
+import { basename } from "node:path";
 import { InputError } from "../../../kernels/errors.ts";
-import { shortNames } from "../../../pipeline/comparison/compare.ts";
+import { compareWithFirst } from "../../../pipeline/comparison/compare.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
-import { compareWithFirst } from "../../../pipeline/comparison/paired.ts";
 import { ALL_TEST, EVALUATION, MANIFEST } from "../../../pipeline/graph/mod.ts";
 import { words } from "../../../tasks/wording.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { changeNode } from "../report/support.ts";
 import { changeEvaluation, removeEvaluation, scoresNode, type Unlike, writeComparedRun } from "./support.ts";
 
@@ -137,12 +137,15 @@ Deno.test("compareRuns() refuses what cannot be compared", () =>
     await refuses([a, b], "evaluation.json");
   }));
 
-Deno.test("names are the shortest ends of paths that differ", () => {
-  assertEquals(shortNames(["runs/em", "runs/ctbm/"]), ["em", "ctbm"]);
-  assertEquals(shortNames(["x/em", "y/em", "z/a"]), ["x/em", "y/em", "a"]);
-  assertEquals(shortNames(["em", "runs/em"]), ["em", "runs/em"]);
-  assertEquals(shortNames(["."]), ["."]);
-});
+Deno.test("compareRuns() names runs by the shortest ends of their paths that differ", () =>
+  inFolder(async (folder) => {
+    const runs = ["x/em", "y/em", "y/x/em/", "./a"].map((name) => `${folder}/${name}`);
+    await writeComparedRun(runs[0]);
+    for (const run of runs.slice(1)) copyFolder(runs[0], run);
+    assertEquals((await compareRuns({ runs })).runs.map(({ name }) => name), [
+      ...[`${basename(folder)}/x/em`, "y/em", "y/x/em", "a"],
+    ]);
+  }));
 
 Deno.test("compareRuns() takes the same tokens for the same text, whatever their blocks, and refuses others, with why", () =>
   inFolder(async (folder) => {

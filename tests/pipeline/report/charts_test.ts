@@ -7,24 +7,18 @@ import {
   assertStringIncludes,
   fail,
 } from "@std/assert";
-import { curves, dots, type Plot } from "../../../pipeline/report/charts.ts";
+import { colour, curves, dots, type Plot } from "../../../pipeline/report/charts.ts";
 import { drawPlot } from "../../../pipeline/report/draw.ts";
-import { overheadPlot } from "../../../pipeline/report/sections/costs.ts";
+import type { Part, Section } from "../../../pipeline/report/page.ts";
 import {
-  gainPlot,
-  perplexityPlot,
+  evaluation as evaluationSection,
   segmentPlot,
-  sourcePlot,
 } from "../../../pipeline/report/sections/evaluation.ts";
-import { mixingPlots, reliabilityPlots } from "../../../pipeline/report/sections/mixing.ts";
-import { heatPlot, sharePlot } from "../../../pipeline/report/sections/partition.ts";
-import { prefixPlots, routedByPlot } from "../../../pipeline/report/sections/prefixes.ts";
-import { trainingPlots } from "../../../pipeline/report/sections/training.ts";
-import { branchSegments, treemapPlot } from "../../../pipeline/report/sections/tree.ts";
-import type { PartitionRecord } from "../../../pipeline/report/read.ts";
+import { mixingPlots } from "../../../pipeline/report/sections/mixing.ts";
+import { heatPlot, partition } from "../../../pipeline/report/sections/partition.ts";
+import { training } from "../../../pipeline/report/sections/training.ts";
 import type { ExpertPart } from "../../../pipeline/stages/parts.ts";
-import { colour, wayLine } from "../../../pipeline/report/theme.ts";
-import { evaluationOf, routedByOf, SHAPE } from "./support.ts";
+import { evaluationOf, SHAPE } from "./support.ts";
 
 const SAID = { id: "x", title: "A title", about: "What it shows." };
 const X = { title: "x" };
@@ -43,6 +37,14 @@ function boxes(svg: string, name: string): { width: number; height: number }[] {
 const points = (svg: string) =>
   [...svg.matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)].map(([, name]) => name);
 
+/** Gives a plot of a section that is made of some data of a run. */
+// deno-lint-ignore no-explicit-any -- what a section reads of a run
+function plotIn(section: Section<any>, id: string, data: unknown): Plot {
+  const plots = (part: Part): Plot[] =>
+    !part ? [] : "flatMap" in part ? part.flatMap(plots) : "spec" in part ? [part] : [];
+  return plots(section.parts(data)).find((plot) => plot.id === id)!;
+}
+
 Deno.test("bars are as long as the values that they show, and every one has its line's colour", async () => {
   const svg = await draw(segmentPlot(evaluation));
   const [mixture, dense] = (["mixture", "dense"] as const).map((way) => boxes(svg, way));
@@ -52,56 +54,12 @@ Deno.test("bars are as long as the values that they show, and every one has its 
     assert(Math.abs(mixture[e].height / unit - perplexity.mixture!) < 0.1);
     assert(Math.abs(dense[e].height / unit - perplexity.dense!) < 0.1);
   });
-  const [right] = reliabilityPlots(evaluation);
+  const [right] = mixingPlots(evaluation);
   const { bins } = evaluation.reliability!;
   const shown = boxes(await draw(right, 348), "mixture").map(({ width }) => width);
   assertEquals(shown.length, bins.length);
   shown.forEach((width, i) => assert(Math.abs(width / shown[0] - bins[i].right / bins[0].right) < 0.01));
 });
-
-Deno.test("every plot draws a model in its own colour, and nothing else in it, at every width", async () => {
-  const experts = ["e0", "e1", "e2", "e3"];
-  const dense = ["dense", "dense-steps"];
-  const lines = (["mixture", "dense"] as const).map((way) => ({
-    ...wayLine(way, 4),
-    of: (one: typeof evaluation.sources[number]) => one.perplexity[way],
-  }));
-  const expected: [plot: Plot, models: string[]][] = [
-    [perplexityPlot(evaluation), ["mixture", ...dense, "oracle"]],
-    [gainPlot(evaluation), dense],
-    [segmentPlot(evaluation), ["mixture", ...dense]],
-    [sourcePlot(evaluation.sources, lines, "Perplexity of", {}), ["mixture", "dense"]],
-    [prefixPlots(evaluation)[0], ["mixture", ...dense]],
-    [routedByPlot(evaluation, routedByOf(evaluation)), ["mixture", "random"]],
-    ...mixingPlots(evaluation).map((plot): [Plot, string[]] => [plot, ["mixture"]]),
-    [trainingPlots(CURVES, 4)[0], [...experts, ...dense]],
-    [sharePlot({ experts: 2, train: { shares: [0.4, 0.6] }, test: { shares: [0.5, 0.5] } }, true), [
-      "mixture",
-    ]],
-    [overheadPlot([{ model: "a", experts: 4, training: [1, 0.1], inference: [1, 0.2] }]), ["mixture"]],
-  ];
-  for (const [plot, models] of expected) {
-    for (const width of [348, 720]) {
-      const svg = await draw(plot, width);
-      const drawn = new Set(
-        [...svg.matchAll(/var\(--(mixture|dense|dense-steps|oracle|random|e\d)\)/g)].map(([, name]) => name),
-      );
-      assertEquals([...drawn].sort(), [...models].sort(), `${plot.id} at ${width}`);
-      for (const [, id] of svg.matchAll(/ id="([^"]*)"/g)) assertMatch(id, /^x-/);
-      for (const [, id] of svg.matchAll(/url\(#([^)]*)\)/g)) assertStringIncludes(svg, ` id="${id}"`);
-      assertFalse(/class=|NaN|undefined/.test(svg), plot.id);
-    }
-  }
-});
-
-const CURVES = ["expert-00", "expert-01", "expert-02", "expert-03", "dense", "dense-steps"].map((
-  model,
-  i,
-) => ({
-  model,
-  expert: i < 4 ? i : null,
-  points: [{ step: 10, tokens: 1, loss: 2 }, { step: 20, tokens: 2, loss: 1 }],
-}));
 
 Deno.test("a value alone and values that are all equal are drawn, and null is not", async () => {
   for (const flat of [[1], [1, 2]]) {
@@ -109,7 +67,7 @@ Deno.test("a value alone and values that are all equal are drawn, and null is no
     assertEquals(points(await draw({ ...SAID, ...curves({ x: X, y: Y, values }) })).length, flat.length);
   }
   const none = [{ x: "a", y: 0, low: 0, high: 0 }, { x: "b", y: null }];
-  const plot = { ...SAID, ...dots({ title: "name", x: X, values: none, zero: true }) };
+  const plot = { ...SAID, ...dots({ title: "name", axis: X, values: none, level: 0 }) };
   assertEquals(points(await draw(plot)).length, 1);
   assertEquals(plot.table.rows, [["a", 0, 0, 0], ["b", null, null, null]]);
 });
@@ -117,7 +75,7 @@ Deno.test("a value alone and values that are all equal are drawn, and null is no
 Deno.test("names that every object has are drawn, long ones are cut, and hostile ones escaped", async () => {
   const names = ["constructor", "toString", "__proto__", "<img onerror=x>", "a-name-that-goes-on-".repeat(9)];
   const values = names.map((x, i) => ({ x, y: i }));
-  const svg = await draw({ ...SAID, title: "<b>", ...dots({ title: "name", x: X, values }) }, 348);
+  const svg = await draw({ ...SAID, title: "<b>", ...dots({ title: "name", axis: X, values }) }, 348);
   for (const name of names.slice(0, 3)) assertStringIncludes(svg, `>${name}<`);
   assertMatch(svg, />a-name-that-[\w-]*…</);
   assertFalse(/<img|<b>/.test(svg));
@@ -125,44 +83,55 @@ Deno.test("names that every object has are drawn, long ones are cut, and hostile
   assertStringIncludes(await draw(heatPlot([sources], true)), ">constructor<");
 });
 
-Deno.test("heatPlot() counts shares of each source over the experts, the largest first", () => {
-  const { table } = heatPlot([{ s0: 3, s1: 0 }, { s0: 1, s1: 8 }], true);
-  assertEquals(table.rows, [["s1", 8, "0.0%", "100.0%"], ["s0", 4, "75.0%", "25.0%"]]);
+Deno.test("heatPlot() counts shares of each source over the experts, the largest first, and writes them where there is room", async () => {
+  const plot = heatPlot([{ s0: 3, s1: 0 }, { s0: 1, s1: 8 }], true);
+  assertEquals(plot.table.rows, [["s1", 8, "0.0%", "100.0%"], ["s0", 4, "75.0%", "25.0%"]]);
+  assertStringIncludes(await draw(plot), ">75</text>");
+  const narrow = await draw(heatPlot(Array.from({ length: 40 }, () => ({ s0: 1 })), true), 348);
+  assertFalse(narrow.includes(">3</text>"));
 });
 
 Deno.test("the map of a tree draws each expert as large as its share, and branches have the mean NLL of their experts", async () => {
+  const config = { configuration: { levels: [2, 2] } };
   const side = (sequences: number, source: string) =>
     ({ sequences, sources: { [source]: { sequences, tokens: 1 } } }) as unknown as ExpertPart["train"];
   const parts = [40, 10, 20, 30].map((held, expert) => ({
     ...{ expert, train: side(25, `s${expert}`), test: side(held, "any") },
-  })) as ExpertPart[];
-  const plot = treemapPlot({ experts: 4, parts, train: {}, test: {} } as PartitionRecord, [2, 2]);
+  }));
+  const counts = { shares: [0.25, 0.25, 0.25, 0.25], sequences: 100, tokenImbalance: 0, nmi: 1, regret: 0 };
+  const plot = plotIn(partition, "tree", {
+    ...{ config, partition: { experts: 4, parts, train: counts, test: counts } },
+  });
   const svg = await draw(plot), areas = boxes(svg, "heat").map(({ width, height }) => width * height);
   const whole = areas.reduce((a, b) => a + b);
   assertEquals(areas.length, 4);
   [0.4, 0.1, 0.2, 0.3].forEach((share, e) => assert(Math.abs(areas[e] / whole - share) < 0.02, `${areas}`));
   for (const label of ["0: 50.0%", "1.1", "s3"]) assertStringIncludes(svg, `>${label}<`);
-  assertEquals(
-    plot.table.rows,
-    [[0, 2, "50.0%", "s0 50%, s1 50%"], [1, 2, "50.0%", "s2 50%, s3 50%"]].map((row) => row.map(String)).map((
-      [a, b, ...c],
-    ) => [a, Number(b), ...c]),
-  );
-  const branches = branchSegments({ ...evaluation, levels: [2, 2] });
+  assertEquals(plot.table.rows, [
+    ["0", 2, "50.0%", "s0 50%, s1 50%"],
+    ["1", 2, "50.0%", "s2 50%, s3 50%"],
+  ]);
+
+  const { table: { rows } } = plotIn(evaluationSection, "perplexity-by-branch", {
+    ...{ evaluation: { ...evaluation, levels: [2, 2] }, routes: true },
+  });
   const nll = (e: number) =>
     Math.log(evaluation.segments[e].perplexity.dense!) * evaluation.segments[e].tokens;
   const tokens = evaluation.segments[2].tokens + evaluation.segments[3].tokens;
-  assertAlmostEquals(branches[1].perplexity.dense!, Math.exp((nll(2) + nll(3)) / tokens), 1e-9);
-  assertEquals([branches.length, branches[1].expert, branches[1].tokens], [2, 1, tokens]);
+  assertAlmostEquals(Number(rows[1][2]), Math.exp((nll(2) + nll(3)) / tokens), 1e-9);
+  assertEquals([rows.length, rows[1][0], rows[1].at(-1)], [2, "1\n50%", tokens]);
 });
 
-Deno.test("trainingPlots() thins curves to means, and keeps where they end", () => {
+Deno.test("curves of training are thinned to means, and keep where they end", () => {
   const points = Array.from(
     { length: 1000 },
     (_, i) => ({ step: i + 1, tokens: 10 * (i + 1), loss: i % 2 ? 3 : 1 }),
   );
-  const [plot] = trainingPlots([{ model: "expert-00", expert: 0, points }], 1);
-  const [{ data: { values } }] = plot.spec(348).layer as { data: { values: { x: number; y: number }[] } }[];
+  const plot = plotIn(training, "training-loss-by-tokens", {
+    ...{ curves: [{ model: "expert-00", expert: 0, points }], adopted: [], alone: [] },
+    config: { configuration: { experts: 1, levels: [] } },
+  });
+  const [{ data: { values } }] = plot.spec.layer as { data: { values: { x: number; y: number }[] } }[];
   assert(values.length <= 150, String(values.length));
   assertEquals(values.at(-1)!.x, 10_000);
   assert(values.every(({ y }) => Math.abs(y - 2) <= 0.15));

@@ -8,20 +8,27 @@ import {
 } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { report } from "../../../pipeline/report/report.ts";
-import { LIGHT } from "../../../pipeline/report/theme.ts";
+import { LIGHT } from "../../../pipeline/report/charts.ts";
 import { EVALUATION, type Lock, MANIFEST, takeLock, writePages } from "../../../pipeline/graph/mod.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { words } from "../../../tasks/wording.ts";
 import { hashes, inFolder, task } from "../../tasks/support.ts";
-import { changeNode, evaluationOf, SHAPE, writeNode, writeRun } from "./support.ts";
+import { changeNode, evaluationOf, routedByOf, SHAPE, writeNode, writeRun } from "./support.ts";
 
-const PLOTS = [
-  ...["em-nll", "em-nmi", "em-regret", "em-shares", "shares", "sources-by-expert"],
-  ...["training-loss-by-tokens", "training-loss-by-steps"],
-  ...["validation-loss-by-tokens", "validation-loss-by-steps"],
-  ...["perplexity", "gain", "segments", "perplexity-by-source", "prefix-perplexity", "prefix-agreement"],
-  ...["margin-right", "margin-loss", "experts-together", "fallback", "overhead"],
-];
+const MIXTURE = ["mixture"], DENSE = ["dense", "dense-steps"], EXPERTS = ["e0", "e1", "e2", "e3"];
+/** The plots of a whole run, and the colours of models in them. */
+const COLOURS: Record<string, string[]> = {
+  ...{ "em-nll": MIXTURE, "em-nmi": MIXTURE, "em-regret": MIXTURE, "em-shares": EXPERTS },
+  ...{ shares: MIXTURE, "sources-by-expert": [] },
+  ...{ "training-loss-by-tokens": [...EXPERTS, ...DENSE], "training-loss-by-steps": [...EXPERTS, ...DENSE] },
+  ...{ "validation-loss-by-tokens": [...EXPERTS, ...DENSE] },
+  ...{ "validation-loss-by-steps": [...EXPERTS, ...DENSE] },
+  ...{ perplexity: [...MIXTURE, ...DENSE, "oracle"], gain: DENSE, segments: [...MIXTURE, ...DENSE] },
+  ...{ "perplexity-by-source": [...MIXTURE, ...DENSE], "prefix-perplexity": [...MIXTURE, ...DENSE] },
+  ...{ "prefix-agreement": MIXTURE, "margin-right": MIXTURE, "margin-loss": MIXTURE },
+  ...{ "experts-together": MIXTURE, fallback: MIXTURE, overhead: MIXTURE },
+};
+const PLOTS = Object.keys(COLOURS);
 
 /** Writes the page of a run and reads it. */
 async function pageOf(run: string): Promise<string> {
@@ -57,6 +64,30 @@ Deno.test("report() writes every plot of a whole run with its numbers, and needs
       page,
       `content="default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;; img-src`,
     );
+  }));
+
+Deno.test("every plot draws a model in its own colour, and nothing else in it, at every width", () =>
+  inFolder(async (run) => {
+    await writeRun(run);
+    await changeNode(run, EVALUATION, "evaluation.json", (own) => ({ ...own, routedBy: routedByOf(own) }));
+    const expected: typeof COLOURS = { ...COLOURS, "routed-by": ["mixture", "random"] };
+    const figures = [
+      ...(await pageOf(run)).matchAll(/<figure class="\w+" id="plot-([\w-]+)".*?<\/figure>/gs),
+    ];
+    assertEquals(figures.length, Object.keys(expected).length);
+    for (const [figure, id] of figures) {
+      const pictures = figure.match(/<svg.*?<\/svg>/gs)!;
+      assertEquals(pictures.length, figure.includes('class="narrow"') ? 2 : 1);
+      for (const [i, svg] of pictures.entries()) {
+        const used = svg.matchAll(/var\(--(mixture|dense|dense-steps|oracle|random|e\d)\)/g);
+        assertEquals([...new Set([...used].map(([, name]) => name))].sort(), expected[id].toSorted(), id);
+        for (const [, own] of svg.matchAll(/ id="([^"]*)"/g)) {
+          assert(own.startsWith(i ? `${id}-n-` : `${id}-`));
+        }
+        for (const [, own] of svg.matchAll(/url\(#([^)]*)\)/g)) assertStringIncludes(svg, ` id="${own}"`);
+        assertFalse(/class=|NaN|undefined/.test(svg), id);
+      }
+    }
   }));
 
 Deno.test("report() leaves out what is not there, with the command that makes it, and refuses a folder of nothing", () =>

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeSamples } from "../../../pipeline/report/samples.ts";
+import { writeSamples } from "../../../pipeline/report/sections/experts.ts";
 import { answer } from "../../../pipeline/serving/generate.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { gpu } from "../../kernels/support.ts";
