@@ -7,7 +7,7 @@ import { switchTarget, trainModels } from "../pipeline/stages/mod.ts";
 import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
 import { zeroShotRevision } from "../pipeline/stages/zero_shot.ts";
 import { jsonText, sha256 } from "../pipeline/run/files.ts";
-import { encodeQuestions } from "../pipeline/evaluation/choices/prompts.ts";
+import { encodeQuestions } from "../pipeline/evaluation/choices/questions.ts";
 import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts";
 import { type Question, TASKS, writeContext } from "../pipeline/evaluation/choices/tasks.ts";
 import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";

@@ -84,6 +84,33 @@ export async function resample(
   return means;
 }
 
+/** Figures of columns: functions of their NLL per token, over all documents and over the same draws of them. */
+export interface Estimates {
+  /** Gives what a figure comes to in every draw, f64 `[resamples]`. */
+  drawn(figure: Figure): Float64Array;
+  /** Gives a figure over all documents, and the ends of its 95% interval. */
+  estimate(figure: Figure): { value: number; low: number; high: number };
+}
+
+/** Computes a figure from the NLL per token of columns, by their names. */
+export type Figure = (mean: (column: string) => number) => number;
+
+/** Computes figures of columns. Throws what {@linkcode resample} throws. */
+export async function drawEstimates({ tokens, nll }: Documents, drawing: Drawing): Promise<Estimates> {
+  const draws = await resample({ tokens, nll }, drawing);
+  const total = tokens.reduce((a, b) => a + b);
+  const means = new Map(Object.keys(nll).map((name) => [name, nll[name].reduce((a, b) => a + b) / total]));
+  const drawn = (figure: Figure) =>
+    Float64Array.from({ length: drawing.resamples }, (_, draw) => figure((column) => draws[column][draw]));
+  return {
+    drawn,
+    estimate: (figure) => ({
+      value: figure((column) => means.get(column)!),
+      ...percentileInterval(drawn(figure)),
+    }),
+  };
+}
+
 /** Warns that intervals over so few documents are too narrow; undefined where there are enough. */
 export function fewDocuments(documents: number): string | undefined {
   if (documents >= ENOUGH_DOCUMENTS) return undefined;

@@ -6,9 +6,7 @@
 
 export * from "./baselines.ts";
 export { fewDocuments } from "./bootstrap.ts";
-export * from "./choices/asking.ts";
-export * from "./choices/harness.ts";
-export * from "./choices/prompts.ts";
+export * from "./choices/questions.ts";
 export * from "./choices/results.ts";
 export * from "./choices/score.ts";
 export * from "./choices/suite.ts";

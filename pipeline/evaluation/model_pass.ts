@@ -56,7 +56,7 @@ export type Check = (model: ModelName, loaded: Pick<LoadedModel, "config" | "not
  * Makes the function that checks models one after another. Those that were trained with the run must have one
  * shape, except baselines that may have their own. Models of other trainers must be able to read the text.
  */
-export function shapeChecker(text: Pick<ModelConfig, "vocabulary" | "context">, whose: string): Check {
+export function shapeChecker(text: Partial<ModelConfig>, whose: string): Check {
   let first: { shape: ModelConfig; whose: string } | undefined;
   return (model, loaded) => {
     const name = modelTitle(model);

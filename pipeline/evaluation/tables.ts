@@ -5,7 +5,7 @@
  */
 
 import { BASELINES } from "./baselines.ts";
-import { type Documents, type Drawing, percentileInterval, resample } from "./bootstrap.ts";
+import { type Documents, drawEstimates, type Drawing } from "./bootstrap.ts";
 import { type Evaluation, type Gain, type Lower, type Score, type Way, WAYS } from "./evaluation.ts";
 import { type Routed, shareAgreed } from "./routes.ts";
 
@@ -61,25 +61,22 @@ export interface Figures {
 }
 
 /** Computes the figures of columns by document. */
-export async function computeFigures({ tokens, nll }: Documents, drawing: Drawing): Promise<Figures> {
-  const draws = await resample({ tokens, nll }, drawing);
-  const total = tokens.reduce((a, b) => a + b);
-  const mean = (column: string) => nll[column].reduce((a, b) => a + b, 0) / total;
-  const percent = (nll: number, than: number) => 100 * (1 - Math.exp(nll - than));
-  const perplexity: Figures["perplexity"] = (column) => ({
-    perplexity: Math.exp(mean(column)),
-    ...percentileInterval(draws[column].map(Math.exp)),
-  });
-  const gain: Figures["gain"] = (column, than) => ({
-    percent: percent(mean(column), mean(than)),
-    ...percentileInterval(draws[column].map((nll, draw) => percent(nll, draws[than][draw]))),
-  });
+export async function computeFigures(documents: Documents, drawing: Drawing): Promise<Figures> {
+  const { estimate } = await drawEstimates(documents, drawing);
+  const perplexity = (column: string) => {
+    const { value, ...ends } = estimate((mean) => Math.exp(mean(column)));
+    return { perplexity: value, ...ends };
+  };
+  const gain = (column: string, than: string) => {
+    const { value, ...ends } = estimate((mean) => 100 * (1 - Math.exp(mean(column) - mean(than))));
+    return { percent: value, ...ends };
+  };
+  const there = BASELINES.filter((name) => name in documents.nll);
   return {
     perplexity,
-    score: (column) => ({ nllPerToken: mean(column), ...perplexity(column) }),
+    score: (column) => ({ nllPerToken: estimate((mean) => mean(column)).value, ...perplexity(column) }),
     gain,
-    gains: (column) =>
-      BASELINES.filter((name) => name in nll).map((baseline) => ({ baseline, ...gain(column, baseline) })),
+    gains: (column) => there.map((baseline) => ({ baseline, ...gain(column, baseline) })),
   };
 }
 

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { zeroShotTasks } from "../evaluation/choices/asking.ts";
+import { zeroShotTasks } from "../evaluation/choices/suite.ts";
 import { readZeroShot } from "../evaluation/choices/results.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { readEvaluation } from "../evaluation/evaluation.ts";

@@ -5,7 +5,7 @@
  */
 
 import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { zeroShotTasks } from "../evaluation/choices/asking.ts";
+import { zeroShotTasks } from "../evaluation/choices/suite.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { GIVEN, givenNode, type Node, orGiven, readManifest, splitNeed, ZERO_SHOT } from "../graph/node.ts";

@@ -7,20 +7,30 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
-import {
-  MADE_ZERO_SHOT,
-  type ZeroShotOptions,
-  zeroShotPath,
-  zeroShotTasks,
-} from "../evaluation/choices/asking.ts";
-import { type DataFiles, findData, hashData, listData, readQuestions } from "../evaluation/choices/data.ts";
-import { encodeQuestions, fittingQuestions, withExamples } from "../evaluation/choices/prompts.ts";
-import { readZeroShot, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluation/choices/results.ts";
-import { askQuestions } from "../evaluation/choices/score.ts";
-import { cutPassages, heldOutDocuments, MADE_TASKS } from "../evaluation/choices/suite.ts";
-import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
+import {
+  encodeQuestions,
+  findData,
+  fittingQuestions,
+  readQuestions,
+  withExamples,
+} from "../evaluation/choices/questions.ts";
+import {
+  readZeroShot,
+  ZERO_SHOT_FORMAT,
+  type ZeroShotOptions,
+  type ZeroShotResult,
+} from "../evaluation/choices/results.ts";
+import { askQuestions } from "../evaluation/choices/score.ts";
+import {
+  cutPassages,
+  heldOutDocuments,
+  MADE_TASKS,
+  MADE_ZERO_SHOT,
+  zeroShotTasks,
+} from "../evaluation/choices/suite.ts";
+import { type Question, TASKS } from "../evaluation/choices/tasks.ts";
 import { listMixes } from "../evaluation/mix.ts";
 import {
   ALL_TEST,
@@ -33,7 +43,7 @@ import {
   ZERO_SHOT,
 } from "../graph/node.ts";
 import { readShards } from "../rows/arrow.ts";
-import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
+import { hashFile, isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/field.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
@@ -52,9 +62,9 @@ export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ?
 
 /** Which task, of what, and how it is asked. */
 interface Asking extends ZeroShotOptions, EvaluationOf {
-  task: ZeroShotTask;
-  /** The files of its questions; questions of our own are made of held-out text. */
-  files?: DataFiles;
+  name: string;
+  /** The file of its questions, and of its examples if there is one; questions of our own are made of held-out text. */
+  files: { data?: string; examples?: string };
 }
 
 /** Makes the node of a task, after the nodes that it is given. Throws an `InputError` where its data are missing. */
@@ -63,41 +73,60 @@ export async function zeroShotNodes(
   name: string,
   options: ZeroShotOptions = {},
 ): Promise<Node[]> {
-  const { data, mix = [], routingTemperature = null, limit = null } = options;
+  const { mix = [], routingTemperature = null, limit = null } = options;
   const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
-  const { prefix, seed } = of.configuration;
-  const made = MADE_TASKS.get(name), task: ZeroShotTask = (made ?? TASKS.get(name))!;
-  const files = made ? undefined : await findData(findTaskData(name, data), name);
-  const { given, partitioner, weights, routers } = await gatherAsked(of, made !== undefined);
+  const { prefix, seed } = of.configuration, isMade = MADE_TASKS.has(name);
+  const files = isMade ? {} : await taskFiles(name, options.data);
+  const hashes = Object.entries(files).map(async ([kind, path]) => [kind, (await hashFile(path)).sha256]);
+  const { given, partitioner, weights, routers } = await gatherAsked(of, isMade);
   return [...given, {
     name: `${ZERO_SHOT}/${name}`,
-    needs: [TOKENIZER, ...made ? [ALL_TEST] : [], ...partitioner, ...weights],
+    needs: [TOKENIZER, ...isMade ? [ALL_TEST] : [], ...partitioner, ...weights],
     settings: {
       ...{ format: ZERO_SHOT_FORMAT, prefix, seed, fewShot, limit, routing, resamples },
-      ...{ ...files && await hashData(files), ...routers },
+      ...{ ...Object.fromEntries(await Promise.all(hashes)), ...routers },
       ...mix.length > 0 ? { mix, routingTemperature } : {},
     },
-    links: { [zeroShotPath(name)]: `${name}.json` },
+    links: { [`${ZERO_SHOT}/${name}.json`]: `${name}.json` },
     revision: zeroShotRevision(name),
-    maker: oneByOne(ZERO_SHOT, (making, work) => ask(making, work, { ...of, ...options, task, files })),
+    maker: oneByOne(ZERO_SHOT, (making, work) => ask(making, work, { ...of, ...options, name, files })),
   }];
 }
 
+/** Finds the questions of a task as they are published, and its examples. Throws an `InputError` where there are no questions. */
+async function taskFiles(name: string, folder: string | undefined): Promise<Record<string, string>> {
+  const refuse = (rule: Text, remedy: Text) =>
+    new InputError(say`Cannot ask ${name} as ${rule}`, { where: folder, remedy });
+  if (folder === undefined) {
+    const rule = say`${setting("data")} must name the folder with its questions: it is not given`;
+    throw refuse(rule, `tasks that need none are ${MADE_ZERO_SHOT.join(", ")}`);
+  }
+  const data = await findData(folder, name), examples = await findData(folder, `${name}_few_shot`);
+  if (data !== undefined) return { data, ...examples !== undefined ? { examples } : {} };
+  throw refuse(
+    `its questions must be in "${folder}": there is neither ${name}.jsonl nor ${name}.parquet`,
+    say`put them there as its data set publishes them, or name another ${setting("data")}`,
+  );
+}
+
 async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
-  const { configuration, models, task, fewShot = 0, limit, routing = "context", mix = [] } = of;
-  const { run, emit, signal } = work, { name } = task;
+  const { configuration, models, name, fewShot = 0, limit = Infinity, mix = [] } = of;
+  const { run, emit, signal } = work, task = MADE_TASKS.get(name) ?? TASKS.get(name)!;
+  const warn = (message: Text) => emit({ type: "warning", message });
   const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } = configuration;
   listMixes(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
   const all = await readOwnQuestions(making, work, of, tokenizer);
-  const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);
+  const bySet = Map.groupBy(all.questions, ({ set }) => set);
+  const first = new Set(bySet.values().flatMap((questions) => questions.slice(0, limit)));
+  const questions = all.questions.filter((question) => first.has(question));
   const contexts = withExamples(task, questions, fewShot, all.pool);
   const prompts = await encodeQuestions(tokenizer, questions, contexts, longest);
-  if (routing === "context" && contexts.every((context) => context === "")) {
-    const message = say`${name} has no text before its choices, so expert 0 answers all of it: ${
-      setting("routeWithChoice")
-    } lets choices route`;
-    emit({ type: "warning", message });
+  if (of.routing !== "choice" && contexts.every((context) => context === "")) {
+    const flag = setting("routeWithChoice");
+    warn(
+      say`${name} has no text before its choices, so expert 0 answers all of it: ${flag} lets choices route`,
+    );
   }
   const mixture = await openMixture({
     run,
@@ -108,64 +137,42 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   });
   const result: ZeroShotResult = await askQuestions({
     ...of,
-    ...{ mixture, questions, prompts, prefix, seed, signal, baselines: listBaselines(models) },
+    ...{ task, mixture, questions, prompts, prefix, seed, signal, baselines: listBaselines(models) },
     published: all.questions.length,
     onProgress: (done, total) => emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
   }).finally(() => mixture.close());
   if (result.cut > 0) {
-    const message = `${result.cut} of ${result.questions} questions of ${name} are longer than the model's ` +
-      `context: they lost tokens at the left`;
-    emit({ type: "warning", message });
+    const fact =
+      `${result.cut} of ${result.questions} questions of ${name} are longer than the model's context`;
+    warn(`${fact}: they lost tokens at the left`);
   }
   const file = `${name}.json`;
   making.wrote(file, await writeAtomic(`${making.folder}/${file}`, jsonText(result)));
-  return { questions: result.questions, ...of.files && { file: of.files.questions } };
+  return { questions: result.questions, ...of.files.data !== undefined && { file: of.files.data } };
 }
 
 /** Gives the questions of a task, and what examples are taken from where that is apart. */
 async function readOwnQuestions(
   making: Making,
   { run }: Work,
-  { task, files, tokens, configuration: { packing, sequenceLength: longest } }: Asking,
+  { name, files: { data, examples }, tokens, configuration: { packing, sequenceLength: longest } }: Asking,
   tokenizer: Tokenizer,
 ): Promise<{ questions: Question[]; pool?: Question[] }> {
-  if (files) {
-    const read = (path: string) => readQuestions(path, task as ChoiceTask);
-    const pool = files.examples === undefined ? undefined : await read(files.examples);
-    return { questions: await read(files.questions), pool };
+  if (data !== undefined) {
+    const read = (path: string) => readQuestions(path, TASKS.get(name)!);
+    return { questions: await read(data), pool: examples === undefined ? undefined : await read(examples) };
   }
   const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`));
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
-  const made = MADE_TASKS.get(task.name)!.make(cutPassages(documents, longest));
+  const made = MADE_TASKS.get(name)!.make(cutPassages(documents, longest));
   const questions = await fittingQuestions(tokenizer, made, longest);
   if (questions.length > 0) return { questions };
-  throw new NoQuestionsError(
-    `Cannot ask ${task.name} as questions must be made of the held-out text of "${run}": there is none that fits`,
-    {
-      where: run,
-      remedy: say`name ${setting("data")} and its tasks, or partition again with a larger ${
-        setting("holdout")
-      }`,
-    },
-  );
-}
-
-/** Gives the folder of the data. Throws an `InputError` where there is none. */
-function findTaskData(task: string, data: string | undefined): string {
-  if (data !== undefined) return data;
-  throw new InputError(
-    say`Cannot ask ${task} as ${setting("data")} must name the folder with its questions: it is not given`,
-    { remedy: `tasks that need none are ${MADE_ZERO_SHOT.join(", ")}` },
-  );
-}
-
-/** Takes the first questions of every set. */
-function firstOfEach(questions: readonly Question[], limit: number): Question[] {
-  const taken = new Map<string, number>();
-  return questions.filter(({ set }) => {
-    const count = taken.get(set) ?? 0;
-    taken.set(set, count + 1);
-    return count < limit;
+  const fact = `questions must be made of the held-out text of "${run}": there is none that fits`;
+  throw new NoQuestionsError(`Cannot ask ${name} as ${fact}`, {
+    where: run,
+    remedy: say`name ${setting("data")} and its tasks, or partition again with a larger ${
+      setting("holdout")
+    }`,
   });
 }
 
@@ -185,14 +192,11 @@ export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroSho
  */
 export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
   const { run, data, tasks, force } = options;
-  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))];
-  const unknown = names.find((name) => !zeroShotTasks().includes(name));
+  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))], known = zeroShotTasks();
+  const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new InputError(
-      say`Cannot ask "${unknown}" as ${setting("task")} must name one of ${zeroShotTasks().join(", ")}: ${
-        nearestText(unknown, zeroShotTasks())
-      }`,
-    );
+    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${nearestText(unknown, known)}`;
+    throw new InputError(say`Cannot ask "${unknown}" as ${rule}`);
   }
   await needConfiguration(run);
   return await openRun(options, watch, ZERO_SHOT, async ({ configuration, make }) => {
@@ -218,7 +222,8 @@ export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}):
 /** Lists the tasks whose data are in a folder; without a folder those of our own. */
 async function listTasks(data: string | undefined): Promise<readonly string[]> {
   if (data === undefined) return MADE_ZERO_SHOT;
-  const found = await listData(data, [...TASKS.keys()]);
+  const found: string[] = [];
+  for (const name of TASKS.keys()) if (await findData(data, name)) found.push(name);
   if (found.length > 0) return found;
   const fact = await isFolder(data) ? "it holds none" : "there is no such folder";
   throw new InputError(

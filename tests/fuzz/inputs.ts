@@ -16,7 +16,7 @@ import { readConfiguration, readDocuments, resolveConfiguration, score, writeArr
 import { showRows } from "../../pipeline/text/mod.ts";
 import { readPrices, writePrices } from "../../pipeline/partition/mod.ts";
 import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod.ts";
-import { readQuestions } from "../../pipeline/evaluation/choices/data.ts";
+import { readQuestions } from "../../pipeline/evaluation/choices/questions.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
 import { adoptExpert, verifyRun } from "../../pipeline/stages/mod.ts";
 import { type Base, blockIn, checkExplained, type Damage, damaged, type Outcome } from "./damage.ts";

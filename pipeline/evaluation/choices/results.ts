@@ -1,16 +1,35 @@
-/** The results of a zero-shot task: the text of `zero-shot/TASK.json`. */
+/** The results of a zero-shot task: the text of `zero-shot/TASK.json`, and the form in which the LM Evaluation Harness writes them. */
 
 import * as v from "valibot";
+import { jsonText, writeAtomic } from "../../run/files.ts";
 import { count, finite, readJson, share } from "../../run/schema.ts";
 import { BASELINES } from "../baselines.ts";
 import { SHOWN_WAYS, type Way } from "../evaluation.ts";
-import { METRICS } from "./tasks.ts";
+import { type Metric, METRICS } from "./tasks.ts";
 
 /** Version of the layout. */
 export const ZERO_SHOT_FORMAT = 1;
 
 /** How a question is routed: by its context, so that one expert gets all choices, or each choice by context and choice. */
 export type Routing = "context" | "choice";
+
+/** How questions are asked. */
+export interface ZeroShotOptions {
+  /** Folder with the data of tasks as they are published; those of our own need none. */
+  data?: string;
+  /** Examples before each question; 0 unless given. */
+  fewShot?: number;
+  /** Questions of a task that are asked, of each set of it where it has sets: the first ones; all unless given. */
+  limit?: number;
+  /** What routes; the context unless given. */
+  routing?: Routing;
+  /** Draws of the bootstrap; 1000 unless given. */
+  resamples?: number;
+  /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
+  mix?: readonly number[];
+  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
+  routingTemperature?: number;
+}
 
 /**
  * What answers a question: as in an evaluation, or `top-K`, the K experts together that the routing prefix
@@ -90,6 +109,8 @@ export type MixedDifference = v.InferOutput<typeof MIXED>;
 /** @ignore */
 export type ZeroShotResult = v.InferOutput<typeof ZERO_SHOT>;
 
+type Answered = ZeroShotResult["sets"][number];
+
 /** Whether the mixture is better or worse than a baseline; equal if the interval holds zero. */
 export type Verdict = "better" | "equal" | "worse";
 
@@ -109,4 +130,75 @@ export function listWays(results: readonly ZeroShotResult[]): ChoiceWay[] {
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */
 export function readZeroShot(where: string): Promise<ZeroShotResult> {
   return readJson(where, ZERO_SHOT, "what a zero-shot task came to");
+}
+
+/** Writes the results of every way of answering into a folder: `WAY/results.json`. Throws where it cannot be written. */
+export async function writeHarnessResults(
+  folder: string,
+  results: readonly ZeroShotResult[],
+  { run, limit }: { run: string; limit?: number },
+): Promise<void> {
+  for (const way of listWays(results)) {
+    const text = jsonText(harnessResults(results, way, { name: `${run} ${way}`, limit }));
+    await writeAtomic(`${folder}/${way}/results.json`, text);
+  }
+}
+
+/** Gives the results of one way of answering, as the harness writes them; `name` is what its files call the model. */
+export function harnessResults(
+  results: readonly ZeroShotResult[],
+  way: ChoiceWay,
+  { name, limit }: { name: string; limit?: number },
+): Record<string, unknown> {
+  const tasks = results.filter(({ ways }) => ways[way]);
+  const each = <Value>(value: (result: ZeroShotResult) => Value, of = tasks) =>
+    Object.fromEntries(of.map((result) => [result.task, value(result)]));
+  const metrics = ({ ways }: ZeroShotResult) => Object.keys(ways[way]!) as Metric[];
+  const measures = (alias: string, ways: Answered["ways"], sets: readonly Answered[] = []) => {
+    const reported = Object.entries(ways[way]!).flatMap(([metric, { value, standardError }]) => [
+      [`${metric},none`, value],
+      [`${metric}_stderr,none`, poolErrors(sets, way, metric as Metric) ?? standardError],
+    ]);
+    return { alias, ...Object.fromEntries(reported) };
+  };
+  const whole = ({ task, ways, sets }: ZeroShotResult) => measures(task, ways, sets);
+  const sets = tasks.flatMap(({ task, sets }) =>
+    sets.map(({ set, ways }) => [`${task}_${set}`, measures(`${task}_${set}`, ways)])
+  );
+  const groups = tasks.filter(({ sets }) => sets.length > 0);
+  return {
+    results: { ...each(whole), ...Object.fromEntries(sets) },
+    ...groups.length > 0 && { groups: each(whole, groups) },
+    group_subtasks: each(({ task, sets }) => sets.map(({ set }) => `${task}_${set}`)),
+    configs: each((result) => ({
+      task: result.task,
+      output_type: metrics(result).includes("perplexity") ? "loglikelihood" : "multiple_choice",
+      num_fewshot: result.fewShot,
+      metric_list: metrics(result).map((metric) => ({ metric })),
+    })),
+    versions: each(() => 1),
+    "n-shot": each(({ fewShot }) => fewShot),
+    higher_is_better: each((result) =>
+      Object.fromEntries(metrics(result).map((metric) => [metric, metric !== "perplexity"]))
+    ),
+    "n-samples": each(({ published, questions }) => ({ original: published, effective: questions })),
+    config: { model: "smalltalk", model_args: name, limit: limit ?? null },
+    model_source: "smalltalk",
+    model_name: name,
+    model_name_sanitized: name.replace(/[^\w.-]+/g, "__"),
+  };
+}
+
+/**
+ * Pools the standard errors of a task's sets as the harness does: it takes the sets as given, whereas the run's own intervals draw
+ * questions from all of them. Of sets of one question, which have no error, it is zero; undefined where there are no sets.
+ */
+function poolErrors(sets: readonly Answered[], way: ChoiceWay, metric: Metric): number | undefined {
+  if (sets.length === 0) return undefined;
+  let all = 0, squares = 0;
+  for (const { questions, ways } of sets) {
+    all += questions;
+    squares += (questions - 1) * questions * ways[way]![metric]!.standardError ** 2;
+  }
+  return Math.sqrt(squares / Math.max(1, all - sets.length) / all);
 }

@@ -18,11 +18,16 @@ import { RESAMPLES } from "../bootstrap.ts";
 import type { EvaluateOptions } from "../evaluate.ts";
 import { listMixes } from "../mix.ts";
 import { type Check, shapeChecker } from "../model_pass.ts";
-import type { ZeroShotOptions } from "./asking.ts";
-import type { EncodedPrompt } from "./prompts.ts";
-import { type ChoiceWay, topWay, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
+import type { EncodedPrompt } from "./questions.ts";
+import {
+  type ChoiceWay,
+  topWay,
+  ZERO_SHOT_FORMAT,
+  type ZeroShotOptions,
+  type ZeroShotResult,
+} from "./results.ts";
 import { type Answers, summarizeAnswers } from "./summary.ts";
-import type { Metric, Question, ZeroShotTask } from "./tasks.ts";
+import type { Question, ZeroShotTask } from "./tasks.ts";
 
 /** What {@linkcode askQuestions} takes. */
 export interface AskOptions
@@ -52,8 +57,6 @@ export interface AskOptions
  */
 export type ScoredChoice = { logLikelihood: number; greedy: boolean; tokens?: Float32Array };
 
-const QUESTIONS = 256; // whose texts are put together
-
 /**
  * Asks the questions of a task. A question is routed by the first M tokens of what its choices follow, or each choice by those of
  * context and choice; never balanced. The same questions, models and device give the same result however they are batched.
@@ -66,29 +69,28 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   if (questions.length === 0) {
     throw new InputError(`Cannot ask ${task.name} as there must be questions: there are none`);
   }
+  const partitioner = await mixture.partitioner(), { vocabulary } = partitioner;
   const experts = [...Array(await mixture.experts()).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
-  const mixes = listMixes(options, await mixture.partitioner());
+  const mixes = listMixes(options, partitioner);
   const routes = await routePrompts({ ...options, routing });
   const chosen = routes.flat().map(({ expert }) => expert);
   mixture.closePartitioner();
 
   const models: ModelName[] = [...experts, ...baselines];
   const scores = new Map<ModelName, ScoredChoice[][]>();
-  const check = shapeChecker(neededSizes(prompts), "the task");
+  const check = shapeChecker({ vocabulary }, "the task");
   let done = 0;
+  const onChoices = (choices: number) => options.onProgress?.(done += choices, models.length * chosen.length);
   for (const model of models) {
-    const onChoices = (choices: number) =>
-      options.onProgress?.(done += choices, models.length * chosen.length);
     const keepsTokens = mixes !== undefined && typeof model === "number";
     scores.set(model, await scoreChoices(model, { ...options, check, keepsTokens, onChoices }));
   }
   const answered = (score: (question: number, choice: number) => ScoredChoice) =>
     collectAnswers(questions, prompts.map(({ choices }, i) => choices.map((_, j) => score(i, j))));
   const by = (model: ModelName) => collectAnswers(questions, scores.get(model)!);
-  const answers: Partial<Record<ChoiceWay, Answers>> = {};
   const routed = (i: number, j: number) => scores.get(routes[i][j].expert)![i][j];
-  answers.mixture = answered(routed);
+  const answers: Partial<Record<ChoiceWay, Answers>> = { mixture: answered(routed) };
   for (const mix of mixes?.sizes ?? []) {
     const together = { mix, temperature: mixes!.routingTemperature };
     const written = mix > 1 &&
@@ -124,9 +126,7 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
 }
 
 /** Gives the index of the largest value, the first among equals. */
-function firstLargest(values: readonly number[]): number {
-  return values.reduce((best, value, i) => value > values[best] ? i : best, 0);
-}
+const firstLargest = (values: readonly number[]): number => values.indexOf(Math.max(...values));
 
 /** Tells of every question whether its likeliest choice is the right one. */
 function collectAnswers(questions: readonly Question[], scores: readonly ScoredChoice[][]): Answers {
@@ -147,7 +147,7 @@ function collectAnswers(questions: readonly Question[], scores: readonly ScoredC
 
 /** Averages the answers of several experts. */
 function meanAnswers(all: readonly Answers[]): Answers {
-  const mean = (metric: Metric) =>
+  const mean = (metric: keyof Answers) =>
     all[0][metric].map((_, at) => all.reduce((sum, one) => sum + one[metric][at], 0) / all.length);
   return { acc: mean("acc"), acc_norm: mean("acc_norm"), perplexity: mean("perplexity") };
 }
@@ -160,22 +160,13 @@ async function routePrompts({ mixture, prompts, prefix, routing, signal }: AskOp
       : [context]
   );
   const routes = await mixture.routeAll(texts.flat(), prefix, [], signal);
-  let at = 0;
   return prompts.map(({ choices }, i) => {
-    const found = routes.slice(at, at += texts[i].length);
+    const found = routes.splice(0, texts[i].length);
     return choices.map((_, j) => found[j] ?? found[0]);
   });
 }
 
-/** Gives what a model must be able to read: the longest choice, of which the last token is only predicted, and every token. */
-function neededSizes(prompts: readonly EncodedPrompt[]): { vocabulary: number; context: number } {
-  let [context, highest] = [1, 0];
-  for (const { context: before, continuation } of prompts.flatMap(({ choices }) => choices)) {
-    context = Math.max(context, before.length + continuation.length - 1);
-    for (const ids of [before, continuation]) for (const id of ids) highest = Math.max(highest, id);
-  }
-  return { vocabulary: highest + 1, context };
-}
+const QUESTIONS = 256; // whose texts are put together
 
 /** Scores all choices of all questions with one model. */
 export async function scoreChoices(
@@ -190,9 +181,8 @@ export async function scoreChoices(
   const scores = prompts.map((): ScoredChoice[] => []);
   for (let first = 0; first < prompts.length; first += QUESTIONS) {
     signal?.throwIfAborted();
-    const part = prompts.slice(first, first + QUESTIONS);
     // Choices of a question that follow the same tokens: a model reads these once.
-    const groups = part.flatMap(({ choices }, i) => {
+    const groups = prompts.slice(first, first + QUESTIONS).flatMap(({ choices }, i) => {
       const own = choices.map((choice, j) => ({ ...choice, i: first + i, j }));
       return [...Map.groupBy(own, ({ context }) => context.join()).values()];
     });
@@ -200,8 +190,7 @@ export async function scoreChoices(
       context: group[0].context,
       continuations: group.map(({ continuation }) => continuation),
     }));
-    const results = await lease.value.branches.score(texts, signal);
-    const found = results.flat();
+    const found = (await lease.value.branches.score(texts, signal)).flat();
     for (const [k, { i, j }] of groups.flat().entries()) {
       const { logProbability, greedy } = found[k];
       const logLikelihood = logProbability.reduce((a, b) => a + b, 0);
@@ -213,7 +202,7 @@ export async function scoreChoices(
       }
       scores[i][j] = { logLikelihood, greedy, ...keepsTokens && { tokens: logProbability } };
     }
-    onChoices?.(groups.flat().length);
+    onChoices?.(found.length);
   }
   return scores;
 }

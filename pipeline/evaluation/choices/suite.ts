@@ -8,12 +8,12 @@
  */
 
 import { indexOfText, randomBits } from "../../random.ts";
-import { findOrigin, fromBatch, type RecordBatch } from "../../rows/arrow.ts";
+import { fromBatch, type RecordBatch } from "../../rows/arrow.ts";
 import { checkLineage } from "../../rows/lineage.ts";
 import type { Document } from "../../text/readers.ts";
 import type { Packing } from "../../text/tokenize.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
-import type { Question, ZeroShotTask } from "./tasks.ts";
+import { type Question, TASKS, type ZeroShotTask } from "./tasks.ts";
 
 /** A held-out document, and the number of its tokens. */
 export type HeldOutDocument = Omit<Document, "tokens"> & { tokens: number };
@@ -32,22 +32,17 @@ export async function* heldOutDocuments(
   packing: Packing,
 ): AsyncGenerator<HeldOutDocument> {
   const { eos, sha256, vocabulary } = tokenizer;
-  let [ids, given] = [[] as number[], 0];
-  let open: { document: bigint; source: string } | undefined;
+  let ids: number[] = [], given = 0, open = { document: -1n, source: "" };
   const close = async function* (): AsyncGenerator<HeldOutDocument> {
-    const tokens = ids.length;
-    const text = tokens > 0 ? await tokenizer.decode(ids) : "";
+    const tokens = ids.length, text = tokens > 0 ? await tokenizer.decode(ids) : "";
     [ids, given] = [[], given + text.length];
-    if (text !== "") yield { text, source: open!.source, tokens };
+    if (text !== "") yield { text, source: open.source, tokens };
   };
   for await (const batch of batches) {
     checkLineage(batch, { tokenizer: sha256, vocabulary }, "the tokenizer");
-    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(
-      batch,
-      findOrigin(batch),
-    );
+    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(batch);
     for (let row = 0; row < rows && given < MOST_CHARACTERS; row++) {
-      if (packing === "document" && open && open.document !== document[row]) yield* close();
+      if (packing === "document" && open.document !== document[row]) yield* close();
       open = { document: document[row], source: source?.[row] ?? "" };
       const first = row * tokens!.length / rows;
       for (const id of tokens!.subarray(first, first + length[row])) {
@@ -118,19 +113,17 @@ export interface MadeTask extends ZeroShotTask {
 /** Makes a task from a rule that gives what is right after passages, and one that gives what is wrong there. */
 function task(
   name: string,
-  about: string,
   candidatesOf: (passages: readonly Passage[]) => Candidate[],
   drawOf: (candidates: readonly Candidate[]) => Draw,
 ): MadeTask {
   return {
-    ...{ name, about, metrics: ["acc", "acc_norm"], alike: "questions", examples: false },
+    ...{ name, metrics: ["acc", "acc_norm"], alike: "questions", examples: false },
     make(passages) {
-      const candidates = candidatesOf(passages);
-      const draw = drawOf(candidates);
+      const candidates = candidatesOf(passages), draw = drawOf(candidates);
       const keyed = new Map<bigint, Candidate>(); // by a hash of their text; of equal ones the first
       for (const one of candidates.toReversed()) keyed.set(randomBits(SEED, name, indexCandidate(one)), one);
       const taken = [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS);
-      return taken.flatMap(([, candidate]) => ask(name, candidate, (bits) => draw(candidate, bits)));
+      return taken.flatMap(([, candidate]) => ask(name, candidate, draw));
     },
   };
 }
@@ -138,12 +131,12 @@ function task(
 const indexCandidate = ({ context, right }: Candidate) => indexOfText(`${context}\0${right}`);
 
 /** Makes a question, if there are enough wrong choices. */
-function ask(purpose: string, candidate: Candidate, draw: (bits: bigint) => string | undefined): Question[] {
+function ask(purpose: string, candidate: Candidate, draw: Draw): Question[] {
   const { context, delimiter, right, source, document } = candidate;
   const seed = Number(indexCandidate(candidate) % 2n ** 52n);
   const wrong = new Set<string>();
   for (let i = 0; wrong.size < CHOICES - 1 && i < 50; i++) {
-    const choice = draw(randomBits(seed, purpose, i));
+    const choice = draw(candidate, randomBits(seed, purpose, i));
     if (choice !== undefined && choice !== right) wrong.add(choice);
   }
   if (wrong.size < CHOICES - 1) return [];
@@ -169,10 +162,7 @@ function fromOthers(candidates: readonly Candidate[]): Draw {
 
 /** Takes the sentences after passages that `fits` takes. */
 const sentences = (fits: (sentence: string) => boolean) => (passages: readonly Passage[]): Candidate[] =>
-  passages.filter(({ sentence }) => fits(sentence)).map(({ sentence: right, ...rest }) => ({
-    ...rest,
-    right,
-  }));
+  passages.flatMap(({ sentence: right, ...rest }) => fits(right) ? [{ ...rest, right }] : []);
 
 const WORD = /[\p{L}\p{M}]+/gu;
 const words = (text: string): string[] => text.match(WORD) ?? [];
@@ -181,9 +171,8 @@ const words = (text: string): string[] => text.match(WORD) ?? [];
 function lastWords(passages: readonly Passage[]): Candidate[] {
   const counts = Map.groupBy(passages.flatMap(({ sentence }) => words(sentence)), (word) => word);
   const sorted = [...counts].sort(([a, some], [b, more]) => more.length - some.length || (a < b ? -1 : 1));
-  const frequent = new Set(
-    sorted.slice(0, Math.min(FREQUENT_WORDS, sorted.length >> 3)).map(([word]) => word),
-  );
+  const most = Math.min(FREQUENT_WORDS, sorted.length >> 3);
+  const frequent = new Set(sorted.slice(0, most).map(([word]) => word));
   return passages.flatMap(({ context, delimiter, sentence, ...passage }): Candidate[] => {
     const known = words(context);
     const last = [...sentence.matchAll(WORD)].findLast(({ index, 0: word }) =>
@@ -210,29 +199,24 @@ function shuffled(words: readonly string[], bits: bigint): string[] {
 /** The tasks of our own, by name. */
 export const MADE_TASKS: ReadonlyMap<string, MadeTask> = new Map(
   [
-    task(
-      "last_word",
-      "the last word of a held-out passage that has had it before, against those of other passages",
-      lastWords,
-      (candidates) => {
-        const draw = fromOthers(candidates);
-        return (candidate, bits) => {
-          const word = draw(candidate, bits);
-          return word === undefined || words(candidate.context).includes(word) ? undefined : word;
-        };
-      },
-    ),
+    task("last_word", lastWords, (candidates) => {
+      const draw = fromOthers(candidates);
+      return (candidate, bits) => {
+        const word = draw(candidate, bits);
+        return word === undefined || words(candidate.context).includes(word) ? undefined : word;
+      };
+    }),
     task(
       "shuffled_words",
-      "the sentence that follows a held-out passage, against its own words in other orders",
       sentences((sentence) => /^[^ ]+( [^ ]+){4,15}$/.test(sentence)),
       () => ({ right }, bits) => shuffled(right.split(" "), bits).join(" "),
     ),
-    task(
-      "next_sentence",
-      "the sentence that follows a held-out passage, against sentences of other documents",
-      sentences((sentence) => words(sentence).length >= 3),
-      fromOthers,
-    ),
+    task("next_sentence", sentences((sentence) => words(sentence).length >= 3), fromOthers),
   ].map((task) => [task.name, task]),
 );
+
+/** Names the tasks of our own, which need no data. */
+export const MADE_ZERO_SHOT: readonly string[] = [...MADE_TASKS.keys()];
+
+/** Names every task, those of our own first. */
+export const zeroShotTasks = (): string[] => [...MADE_ZERO_SHOT, ...TASKS.keys()];

@@ -5,7 +5,7 @@
  */
 
 import { BASELINES } from "../baselines.ts";
-import { type Drawing, percentileInterval, resample } from "../bootstrap.ts";
+import { drawEstimates, type Drawing, type Figure } from "../bootstrap.ts";
 import {
   type ChoiceWay,
   type Difference,
@@ -26,18 +26,21 @@ type Summary = Pick<ZeroShotResult, "ways" | "differences"> & {
   mixed: MixedDifference[];
 };
 
-/** Gives a metric from the mean. */
-const fromMean = (metric: Metric) => (mean: number) => metric === "perplexity" ? Math.exp(-mean) : mean;
+/** Gives the column of a way and metric, and the metric of its mean. */
+const column = (way: ChoiceWay, metric: Metric) => `${way} ${metric}`;
+const metricOf = (way: ChoiceWay, metric: Metric): Figure => (mean) =>
+  metric === "perplexity" ? Math.exp(-mean(column(way, metric))) : mean(column(way, metric));
 
 const sum = (values: Iterable<number>) => [...values].reduce((a, b) => a + b, 0);
 
 /** Summarises the answers to questions. `sizes` are the numbers of experts that answer together. */
 export async function summarizeAnswers(
-  { metrics, alike }: ZeroShotTask,
+  { metrics, alike }: Pick<ZeroShotTask, "metrics" | "alike">,
   questions: readonly Pick<Question, "set" | "document">[],
   answers: Partial<Record<ChoiceWay, Answers>>,
   { sizes = [], ...drawing }: Drawing & { sizes?: readonly number[] },
 ): Promise<Summary & Pick<ZeroShotResult, "sets">> {
+  const names = Object.keys(answers) as ChoiceWay[], baselines = BASELINES.filter((name) => answers[name]);
   const all = [...questions.keys()];
   const bySet = [...Map.groupBy(all, (i) => questions[i].set)].sort(([a], [b]) => a < b ? -1 : 1);
   const inSet = new Map(bySet.map(([set, { length }]) => [set, length]));
@@ -45,48 +48,43 @@ export async function summarizeAnswers(
   const weights = all.map((i) => alike === "sets" ? 1 / inSet.get(questions[i].set)! : 1);
   const sets: ZeroShotResult["sets"] = [];
   for (const [set, rows] of bySet.length > 1 ? bySet : []) {
-    const { ways, differences } = await measure(rows, rows.map(() => 1), []);
+    const { ways, differences } = await measure(rows, rows.map(() => 1));
     sets.push({ set, questions: rows.length, ways, differences });
   }
-  return { ...await measure(all, weights, sizes), sets };
+  return { ...await measure(all, weights), sets };
 
   /** Measures the answers to some questions, each with its weight. */
-  async function measure(rows: number[], weights: number[], sizes: readonly number[]): Promise<Summary> {
-    const groups = groupQuestions(rows.map((i) => questions[i].document));
-    const total = sum(weights);
-    const columns = Object.entries(answers).flatMap(([way, own]) =>
+  async function measure(rows: number[], weights: number[]): Promise<Summary> {
+    const groups = groupQuestions(rows.map((i) => questions[i].document)), total = sum(weights);
+    const values = (way: ChoiceWay, metric: Metric) => rows.map((i) => answers[way]![metric][i]);
+    const columns = names.flatMap((way) =>
       metrics.map((metric) => {
-        const values = rows.map((i) => own![metric][i]);
-        const sums = sumBy(groups, values.map((value, i) => weights[i] * value));
-        return { way: way as ChoiceWay, metric, values, sums, name: `${way} ${metric}` };
+        const weighted = values(way, metric).map((value, i) => weights[i] * value);
+        return [column(way, metric), sumBy(groups, weighted)];
       })
     );
-    const nll = Object.fromEntries(columns.map(({ name, sums }) => [name, sums]));
-    const means = await resample({ nll, tokens: sumBy(groups, weights) }, drawing);
-    const ways: ZeroShotResult["ways"] = {};
-    const draws: Record<string, Float64Array> = {};
-    for (const { way, metric, values, sums, name } of columns) {
-      const mean = sum(sums) / total;
-      draws[name] = means[name].map(fromMean(metric));
-      const deviations = values.map((value, i) => weights[i] / total * (value - mean));
+    const documents = { nll: Object.fromEntries(columns), tokens: sumBy(groups, weights) };
+    const { drawn, estimate } = await drawEstimates(documents, drawing);
+    const measureOf = (way: ChoiceWay, metric: Metric) => {
+      const figure = metricOf(way, metric), own = estimate(figure);
+      const apart = values(way, metric).map((value, i) => weights[i] / total * (value - own.value));
       const standardError = metric === "perplexity"
-        ? deviation(draws[name])
-        : estimateError(sumBy(groups, deviations));
-      const interval = percentileInterval(draws[name]);
-      (ways[way] ??= {})[metric] = { value: fromMean(metric)(mean), ...interval, standardError };
-    }
+        ? deviation(drawn(figure))
+        : errorOfMean(sumBy(groups, apart));
+      return { ...own, standardError };
+    };
     /** How much higher each metric of one way is than of another, on the same draws. */
-    const differences = (way: ChoiceWay, against: ChoiceWay): Omit<Difference, "baseline">[] =>
+    const differences = (way: ChoiceWay, than: ChoiceWay): Omit<Difference, "baseline">[] =>
       metrics.map((metric) => {
-        const other = draws[`${against} ${metric}`];
-        const interval = percentileInterval(
-          draws[`${way} ${metric}`].map((value, draw) => value - other[draw]),
-        );
-        return { metric, value: ways[way]![metric]!.value - ways[against]![metric]!.value, ...interval };
+        const [own, other] = [metricOf(way, metric), metricOf(than, metric)];
+        return { metric, ...estimate((mean) => own(mean) - other(mean)) };
       });
-    const baselines = BASELINES.filter((name) => answers[name]);
     return {
-      ways,
+      ways: Object.fromEntries(
+        names.map((
+          way,
+        ) => [way, Object.fromEntries(metrics.map((metric) => [metric, measureOf(way, metric)]))]),
+      ),
       differences: baselines.flatMap((baseline) =>
         differences("mixture", baseline).map((one) => ({ baseline, ...one }))
       ),
@@ -126,7 +124,7 @@ function deviation(values: Float64Array): number {
  * Standard error of a weighted mean, by the weighted deviations of groups that are drawn together; of equal weights in groups of one the
  * deviation over √n, as the harness gives it for a task without sets.
  */
-function estimateError(deviations: Float64Array): number {
+function errorOfMean(deviations: Float64Array): number {
   const { length } = deviations;
   return length < 2 ? 0 : Math.sqrt(sum(deviations.map((one) => one ** 2)) * length / (length - 1));
 }

@@ -50,8 +50,6 @@ export type Metric = typeof METRICS[number];
 export interface ZeroShotTask {
   /** Its name: that of its data file, its results and its stage. */
   name: string;
-  /** What it asks, in a few words. */
-  about: string;
   /** What is measured. */
   metrics: readonly Metric[];
   /** What has equal weight: every question, or every set, whatever its number of questions. */
@@ -68,14 +66,12 @@ export interface ChoiceTask extends ZeroShotTask {
 
 /** Makes a task of the fields of its documents, and a function that makes a question of one. */
 function task<Fields extends v.ObjectEntries>(
-  name: string,
-  about: string,
   fields: Fields,
   ask: (document: v.InferOutput<v.ObjectSchema<Fields, undefined>>) => Partial<Question>,
   more: Partial<ZeroShotTask> = {},
-): ChoiceTask {
+): Omit<ChoiceTask, "name"> {
   return {
-    ...{ name, about, metrics: ["acc", "acc_norm"], alike: "questions", examples: true, ...more },
+    ...{ metrics: ["acc", "acc_norm"], alike: "questions", examples: true, ...more },
     ask: (document) => makeQuestion(ask(conform(v.object(fields), document))),
   };
 }
@@ -102,28 +98,22 @@ const index = v.pipe(
 /** The form of ARC, SciQ and PIQA. */
 const answering = (question: string) => `Question: ${question}\nAnswer:`;
 
-const arc = (name: string, about: string) =>
-  task(
-    name,
-    about,
-    { question: text, choices: v.object({ text: v.array(text), label: v.array(text) }), answerKey: text },
-    ({ question, choices: { text, label }, answerKey }) => {
-      const gold = label.indexOf(answerKey);
-      const labels = `${text.length} choices, ${label.length} labels`;
-      if (label.length !== text.length) {
-        throw new InputError(
-          `every choice must have a label: there are ${labels}`,
-        );
-      }
-      if (gold >= 0) return { context: answering(question), choices: text, gold };
-      throw new InputError(`answerKey must be one of the labels ${label.join(", ")}: it is "${answerKey}"`);
-    },
-  );
+const arc = task(
+  { question: text, choices: v.object({ text: v.array(text), label: v.array(text) }), answerKey: text },
+  ({ question, choices: { text, label }, answerKey }) => {
+    if (label.length !== text.length) {
+      const fact = `there are ${text.length} choices, ${label.length} labels`;
+      throw new InputError(`every choice must have a label: ${fact}`);
+    }
+    const gold = label.indexOf(answerKey);
+    if (gold >= 0) return { context: answering(question), choices: text, gold };
+    throw new InputError(`answerKey must be one of the labels ${label.join(", ")}: it is "${answerKey}"`);
+  },
+);
 
 /** Removes the marks of steps from instructions. */
-function withoutMarks(text: string): string {
-  return text.trim().replaceAll(" [title]", ". ").replace(/.+/g, withoutBrackets).replaceAll("  ", " ");
-}
+const withoutMarks = (text: string): string =>
+  text.trim().replaceAll(" [title]", ". ").replace(/.+/g, withoutBrackets).replaceAll("  ", " ");
 
 /** Removes what stands in brackets from a line. Behind its last "]" the search would take quadratic time to find nothing. */
 function withoutBrackets(line: string): string {
@@ -135,12 +125,10 @@ const capitalize = ([first = "", ...rest]: string) => first.toUpperCase() + rest
 
 const LETTERS = ["A", "B", "C", "D"];
 
-const ALL = [
-  arc("arc_easy", "school science, questions that are easily looked up (ARC)"),
-  arc("arc_challenge", "school science, questions that are not (ARC)"),
-  task(
-    "hellaswag",
-    "what happens next in a scene of everyday life",
+const TABLE = {
+  arc_easy: arc, // school science: questions that are easily looked up
+  arc_challenge: arc, // and those that are not
+  hellaswag: task( // what happens next in a scene of everyday life
     { activity_label: text, ctx_a: text, ctx_b: text, endings: v.array(text), label: index },
     ({ activity_label, ctx_a, ctx_b, endings, label }) => ({
       context: withoutMarks(`${activity_label}: ${ctx_a} ${capitalize(ctx_b)}`),
@@ -148,28 +136,22 @@ const ALL = [
       gold: label,
     }),
   ),
-  task(
-    "sciq",
-    "science, with a text that says the answer",
-    {
-      ...{ question: text, support: text, correct_answer: text },
-      ...{ distractor1: text, distractor2: text, distractor3: text },
-    },
+  sciq: task( // science, with a text that says the answer
+    v.entriesFromList(
+      ["question", "support", "correct_answer", "distractor1", "distractor2", "distractor3"],
+      text,
+    ),
     ({ question, support, distractor1, distractor2, distractor3, correct_answer }) => ({
       context: `${support.trimStart()}\n${answering(question)}`,
       choices: [distractor1, distractor2, distractor3, correct_answer],
       gold: 3,
     }),
   ),
-  task(
-    "piqa",
-    "which of two ways to do something works",
+  piqa: task( // which of two ways to do something works
     { goal: text, sol1: text, sol2: text, label: index },
     ({ goal, sol1, sol2, label }) => ({ context: answering(goal), choices: [sol1, sol2], gold: label }),
   ),
-  task(
-    "mmlu",
-    "exams in 57 subjects",
+  mmlu: task( // exams in 57 subjects
     { question: text, choices: v.pipe(v.array(text), v.length(4)), answer: index, subject: text },
     ({ question, choices, answer, subject }) => ({
       description: `The following are multiple choice questions (with answers) about ${
@@ -184,9 +166,7 @@ const ALL = [
     }),
     { metrics: ["acc"] },
   ),
-  task(
-    "lambada_openai",
-    "the last word of a passage",
+  lambada_openai: task( // the last word of a passage
     { text },
     ({ text }) => {
       const words = text.split(" ");
@@ -194,14 +174,14 @@ const ALL = [
     },
     { metrics: ["acc", "perplexity"] },
   ),
-  task(
-    "blimp",
-    "which of two sentences is grammatical, in 67 sets",
+  blimp: task( // which of two sentences is grammatical, in 67 sets
     { sentence_good: text, sentence_bad: text, UID: text },
     ({ sentence_good, sentence_bad, UID }) => ({ choices: [sentence_good, sentence_bad], set: UID }),
     { metrics: ["acc"], alike: "sets", examples: false },
   ),
-];
+};
 
 /** The tasks of the harness, by name. */
-export const TASKS: ReadonlyMap<string, ChoiceTask> = new Map(ALL.map((task) => [task.name, task]));
+export const TASKS: ReadonlyMap<string, ChoiceTask> = new Map(
+  Object.entries(TABLE).map(([name, task]) => [name, { name, ...task }]),
+);

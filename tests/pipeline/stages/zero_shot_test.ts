@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { encodeQuestions } from "../../../pipeline/evaluation/choices/prompts.ts";
+import { encodeQuestions } from "../../../pipeline/evaluation/choices/questions.ts";
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
 import { TASKS, writeContext } from "../../../pipeline/evaluation/choices/tasks.ts";
 import { makeAll, readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { encodeQuestions } from "../../../../pipeline/evaluation/choices/prompts.ts";
+import { encodeQuestions } from "../../../../pipeline/evaluation/choices/questions.ts";
 import {
   type AskOptions,
   askQuestions,
