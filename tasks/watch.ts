@@ -160,11 +160,10 @@ export const TASK = await defineTask({
     const { run, once, json, follow } = options;
     const other = once ? "--once" : "--json", isOne = !follow || !(once || json);
     ensure(isOne, `Cannot watch as only one of --follow and ${other} may be given: both are`);
-    const { openTrainings } = await import("../pipeline/stages/trainings.ts");
+    const { readTrainings } = await import("../pipeline/stages/trainings.ts");
     const { isTrained } = await import("./slurm_view.ts");
-    const trainings = await openTrainings(run);
     if (once || json) {
-      const now = await trainings.read();
+      const now = await readTrainings(run);
       return print({ run, trainings: now }, watchText(run, now));
     }
     const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
@@ -173,7 +172,7 @@ export const TASK = await defineTask({
     const reported = new Map<string, string>(); // what was last reported of each
     try {
       while (!signal.aborted) {
-        now = await trainings.read();
+        now = await readTrainings(run);
         screen?.show(watchText(run, now, Deno.consoleSize()));
         for (const line of screen ? [] : newLines(now, reported)) console.log(line);
         if (!follow && await isTrained(run, now)) break;

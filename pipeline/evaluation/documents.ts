@@ -31,13 +31,13 @@ export function scoresOfDocuments(
   { documents, sources }: Routed,
   { sequences, tokens, nll }: Sums,
 ): DocumentScores {
-  const ways = SHOWN_WAYS.filter((way) => way in nll);
+  const ways = SHOWN_WAYS.filter((way) => way in nll).map((way) => [way, nll[way]]);
   return {
     document: BigUint64Array.from(documents, ({ id }) => id),
     source: documents.map(({ source }) => sources[source]),
     sequences: Uint32Array.from(sequences),
     tokens: Uint32Array.from(tokens),
-    nll: Object.fromEntries(ways.map((way) => [way, nll[way]])) as DocumentScores["nll"],
+    nll: Object.fromEntries(ways),
   };
 }
 
@@ -52,32 +52,22 @@ export async function writeDocumentScores(
   return { bytes, sha256 };
 }
 
-/**
- * Reads what documents came to. Throws an `InputError` where the file is missing, damaged, of another layout, or holds values that
- * cannot be.
- */
+/** Reads what documents came to. Throws an `InputError` where the file is missing, damaged, or of another layout. */
 export async function readDocumentScores(path: string): Promise<DocumentScores> {
   const [batch, ...others] = await Array.fromAsync(readArrow(path, path));
   if (!batch || others.length > 0) {
     throw unreadable(path, "it must hold one batch of documents", `it holds ${batch ? "more" : "none"}`);
   }
   const column = (name: string) => needColumn(batch, name);
-  const there = columnNames(batch);
-  const ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
-  const counts = {
+  const there = columnNames(batch),
+    ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
+  return {
+    document: integers(column("document"), BigUint64Array),
+    source: strings(column("source")),
     sequences: integers(column("sequences"), Uint32Array),
     tokens: integers(column("tokens"), Uint32Array),
+    nll: Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"],
   };
-  const nll = Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"];
-  for (const [name, values] of Object.entries({ ...counts, ...nll })) {
-    const least = name in counts ? 1 : 0;
-    const row = values.findIndex((value) => !(value >= least && value < Infinity));
-    if (row < 0) continue;
-    const rule = `column "${name}" must be finite and at least ${least}`;
-    throw unreadable(`${path}, row ${row},`, rule, `it is ${values[row]}`);
-  }
-  const document = integers(column("document"), BigUint64Array);
-  return { document, source: strings(column("source")), ...counts, nll };
 }
 
 /** What some held-out documents come to, and their number. */
@@ -93,10 +83,8 @@ export async function figuresOn(
   const kept = Object.fromEntries(Object.entries(nll).map(([way, values]) => [way, values.filter(isKept)]));
   const documents = kept.mixture.length;
   if (documents === 0) return undefined;
-  const { score, gains } = await computeFigures(
-    { tokens: Float64Array.from(tokens.filter(isKept)), nll: kept },
-    drawing,
-  );
+  const all = { tokens: Float64Array.from(tokens.filter(isKept)), nll: kept };
+  const { score, gains } = await computeFigures(all, drawing);
   const scores = Object.fromEntries(Object.keys(kept).map((way) => [way, score(way)]));
   return { documents, scores, gains: gains("mixture") };
 }

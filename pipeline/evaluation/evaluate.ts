@@ -20,7 +20,7 @@ import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { addFallback, type FallbackOptions, measureReliability } from "./margins.ts";
 import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
-import { type ModelScores, shapeChecker } from "./model_pass.ts";
+import { type ModelScores, shapeChecker } from "./passes.ts";
 import { route, type Routed, type RouteOptions, type Routes, shareAgreed } from "./routes.ts";
 import { byPrefix, computeFigures, createTable, summarize } from "./tables.ts";
 
@@ -89,7 +89,6 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const routed = await route(options, partitioner, onRows, mixes !== undefined)
     .finally(() => mixture.closePartitioner());
   warn(routed, options);
-  checkExperts(routeBy, experts);
   const other = routeBy && await route({ ...options, mixture: routeBy }, routeBy, onRows);
   const together = mixes && await mixExperts(mixes, routed, options, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
@@ -116,9 +115,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   for (const name of baselines) table.add(name, (row) => nll(name)[row]);
   for (const [tokens, routes] of routed.routes) table.add(byPrefix(tokens), routedNll(routes));
   options.onDocuments?.(scoresOfDocuments(routed, table.document));
-  const temperature = mixes?.routingTemperature;
   const mixing = together &&
-    addMixes(table, together.mixed, { ...routed, prefix, temperature: temperature! });
+    addMixes(table, together.mixed, mixes!.routingTemperature, { ...routed, prefix });
   const sent = fallback &&
     addFallback(table, { fallback, margin }, routed.margin, mixtureNll, (row) => nll(fallback)[row]);
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
@@ -155,15 +153,6 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   };
 }
 
-/** Throws an `InputError` where another way to route knows other experts. */
-function checkExperts(routeBy: EvaluateOptions["routeBy"], experts: number): void {
-  if (!routeBy || routeBy.experts === experts) return;
-  const fact = `it knows ${routeBy.experts}`;
-  throw new InputError(
-    `Cannot evaluate as ${routeBy.kind} must know each of the ${experts} experts: ${fact}`,
-  );
-}
-
 /** Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate. */
 function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOptions): void {
   if (documents.length === 0) {
@@ -175,22 +164,16 @@ function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOp
   if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
 }
 
-/** Gives the NLL of the sequences that count. Throws an `InputError` where a pass read others, or one is not finite. */
+/** Gives the NLL of the sequences that count. Throws an `InputError` where one is not finite. */
 function countedNll(
   model: ModelName,
   all: Float32Array,
   { documents, document, counts }: Routed,
 ): Float32Array {
-  const name = modelTitle(model);
-  if (all.length !== counts.length) {
-    const fact = `${name} gets more or fewer of them than the partitioner`;
-    throw new InputError(`Cannot evaluate as every pass must read the same sequences: ${fact}`);
-  }
-  const nll = all.filter((_, row) => counts[row]);
+  const nll = all.filter((_, row) => counts[row]), name = modelTitle(model);
   const row = nll.findIndex((value) => !Number.isFinite(value));
   if (row < 0) return nll;
-  const { id } = documents[document[row]];
-  const fact = `that of a sequence of document ${id} under ${name} is ${nll[row]}`;
+  const fact = `that of a sequence of document ${documents[document[row]].id} under ${name} is ${nll[row]}`;
   throw new InputError(`Cannot evaluate as every NLL must be finite: ${fact}`, {
     remedy: `train ${name} again at a lower rate`,
   });

@@ -6,7 +6,6 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Baseline } from "./baselines.ts";
 import type { Fallback, Reliability } from "./evaluation.ts";
 import type { Figures, Table } from "./tables.ts";
@@ -32,11 +31,8 @@ export function measureReliability(choices: readonly Choice[]): Reliability {
     let end = Math.round(bin * sorted.length / BINS);
     if (end <= begin) continue;
     while (end < sorted.length && sorted[end].margin === sorted[end - 1].margin) end++;
-    bins.push({
-      from: sorted[begin].margin,
-      to: sorted[end - 1].margin,
-      ...summary(sorted.slice(begin, end)),
-    });
+    const own = sorted.slice(begin, end);
+    bins.push({ from: own[0].margin, to: own.at(-1)!.margin, ...summary(own) });
     begin = end;
   }
   return { ...summary(sorted), bins };
@@ -61,26 +57,6 @@ export interface FallbackOptions {
 
 /** Points of the curve: margins that send no sequence, about a twentieth of them, two twentieths … all. */
 const STEPS = 20;
-const [FALLBACK, MARGIN] = [setting("fallback"), setting("margin")];
-
-/** Checks the options. Throws an `InputError` where they are impossible. */
-export function checkFallback({ fallback, margin }: FallbackOptions, baselines: readonly Baseline[]): void {
-  if (fallback === undefined) {
-    if (margin === undefined) return;
-    throw new InputError(
-      say`Cannot evaluate as ${MARGIN} belongs to a dense model that takes what is unsure: it is ${margin}, and no model is named`,
-      { remedy: say`name it with ${FALLBACK}` },
-    );
-  }
-  if (!baselines.includes(fallback)) {
-    throw new InputError(
-      say`Cannot evaluate as ${FALLBACK} must name one of the dense models that are compared with: it is "${fallback}"`,
-    );
-  }
-  if (margin !== undefined && !(margin >= 0 && margin < Infinity)) {
-    throw new InputError(say`Cannot evaluate as ${MARGIN} must be a number of at least 0: it is ${margin}`);
-  }
-}
 
 /**
  * Adds a column for each margin below which sequences are sent, and returns what gives their figures. `margins` are

@@ -9,11 +9,11 @@
 
 import { mixingWeights, routingWindow, suitingTemperature } from "../partition/mixing.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
+import { joinArrays } from "../rows/bytes.ts";
 import { checkMix, checkTemperature, logSumExp, resolveMixing } from "../serving/mixing.ts";
 import type { Evaluation } from "./evaluation.ts";
+import { type Block, blocks, type ModelScores, type Range, rowsPerBlock, scoreModel } from "./passes.ts";
 import type { Routed, RouteOptions } from "./routes.ts";
-import { type ModelScores, scoreModel } from "./model_pass.ts";
-import { type Block, blocks, joined, type Keep, rowsPerBlock } from "./rows.ts";
 import type { Figures, Table } from "./tables.ts";
 
 /** Which experts answer together. */
@@ -29,10 +29,7 @@ export interface MixOptions {
 }
 
 /** Mixtures to evaluate: how many experts answer together in each, ascending, and the other options. */
-export type Mixes =
-  & { sizes: number[] }
-  & Required<Pick<MixOptions, "routingTemperature" | "valuesAtOnce">>
-  & Pick<MixOptions, "reroute">;
+export type Mixes = Pick<MixOptions, "reroute"> & { sizes: number[]; routingTemperature: number };
 
 /** Weights of the experts f64 `[E]`, which sum up to 1, for a stretch of a sequence up to so many predicted tokens. */
 export type Stretch = { weights: Float64Array; end: number };
@@ -47,7 +44,7 @@ const ROWS_AT_ONCE = 1024;
  * of experts, the temperature or the number of tokens is impossible.
  */
 export function listMixes(
-  { mix = [], routingTemperature, reroute, valuesAtOnce = VALUES_AT_ONCE }: MixOptions,
+  { mix = [], routingTemperature, reroute }: MixOptions,
   partitioner: Pick<Partitioner, "kind" | "experts">,
 ): Mixes | undefined {
   const sizes = mix.length === 0 ? [1] : mix;
@@ -58,7 +55,7 @@ export function listMixes(
   checkTemperature(sizes, routingTemperature);
   if (mix.length === 0 && reroute === undefined) return undefined;
   routingTemperature ??= suitingTemperature(partitioner);
-  return { sizes: [...new Set(sizes)].sort((a, b) => a - b), routingTemperature, reroute, valuesAtOnce };
+  return { sizes: [...new Set(sizes)].sort((a, b) => a - b), routingTemperature, reroute };
 }
 
 /**
@@ -103,28 +100,26 @@ type Mixed = { size: number; every?: number; run: number; routings: number; nll:
 
 /** Scores all sequences with all experts, part by part, and mixes them. Gives the mixtures, and what each expert gave. */
 export async function mixExperts(
-  { sizes, routingTemperature, reroute, valuesAtOnce }: Mixes,
+  { sizes, routingTemperature, reroute }: Mixes,
   { routes, predicted }: Pick<Routed, "routes" | "predicted">,
-  options: RouteOptions,
+  options: RouteOptions & Pick<MixOptions, "valuesAtOnce">,
   { experts, tokenizer, vocabulary }: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<{ mixed: Mixed[]; scores: ModelScores[] }> {
-  const { mixture, prefix: own, sequenceLength, open, signal } = options;
+  const { mixture, prefix: own, sequenceLength, open, signal, valuesAtOnce = VALUES_AT_ONCE } = options;
   const mixed = [undefined, ...reroute === undefined ? [] : [reroute]].flatMap((every) =>
     sizes.map((size): Mixed => {
       const prefixes = every === undefined ? [...routes.keys()] : [own];
       return { size, every, run: 0, routings: 0, nll: new Map(prefixes.map((prefix) => [prefix, []])) };
     })
   );
-  const [sequences, scores] = [{ tokenizer, vocabulary, sequenceLength }, [] as ModelScores[]];
-  const rowsOfBlock = rowsPerBlock(sequenceLength);
-  const blocksAtOnce = Math.floor(valuesAtOnce / experts / sequenceLength / rowsOfBlock);
-  const rows = Math.max(1, blocksAtOnce) * rowsOfBlock;
+  const sequences = { tokenizer, vocabulary, sequenceLength }, rowsOfBlock = rowsPerBlock(sequenceLength);
+  const scores: ModelScores[] = [];
+  const rows = Math.max(1, Math.floor(valuesAtOnce / experts / sequenceLength / rowsOfBlock)) * rowsOfBlock;
   for (let begin = 0; begin < predicted.length; begin += rows) {
-    const end = Math.min(predicted.length, begin + rows);
-    const keep: Keep = (row) => row >= begin && row < end;
+    const end = Math.min(predicted.length, begin + rows), range: Range = [begin, end];
     const later: number[][][] = []; // of each sequence
-    for await (const block of reroute ? blocks(open(), sequences, keep) : []) {
+    for await (const block of reroute ? blocks(open(), sequences, range) : []) {
       later.push(...await laterCosts(block, reroute!, options));
       onRows(block.rows);
     }
@@ -132,10 +127,18 @@ export async function mixExperts(
     const tokens: Float32Array[] = [];
     for (let expert = 0; expert < experts; expert++) {
       const values: Float32Array[] = [];
-      const pass = { mixture, open, signal, keep, onRows, onTokens: (own: Float32Array) => values.push(own) };
+      const pass = {
+        mixture,
+        open,
+        signal,
+        range,
+        onRows,
+        onTokens: (own: Float32Array) => values.push(own),
+      };
       const scored = await scoreModel(expert, pass, sequences);
-      tokens.push(joined(values));
-      scores[expert] = { ...scored, nll: joined([scores[expert]?.nll ?? new Float32Array(), scored.nll]) };
+      tokens.push(joinArrays(Float32Array, values));
+      const before = scores[expert]?.nll ?? new Float32Array();
+      scores[expert] = { ...scored, nll: joinArrays(Float32Array, [before, scored.nll]) };
     }
     let start = 0;
     for (let row = begin; row < end; start += predicted[row++]) {
@@ -165,10 +168,8 @@ export async function mixExperts(
 export function addMixes(
   table: Table,
   mixes: readonly Mixed[],
-  { temperature, prefix: own, predicted }: Pick<Routed, "predicted"> & {
-    temperature: number;
-    prefix: number;
-  },
+  temperature: number,
+  { prefix: own, predicted }: Pick<Routed, "predicted"> & { prefix: number },
 ): (figures: Figures) => NonNullable<Evaluation["mixing"]> {
   const column = ({ size, every = 0 }: Mixed, prefix: number) => `${size} of ${prefix} tokens, anew ${every}`;
   for (const mix of mixes) {

@@ -17,6 +17,5 @@ export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evalu
 export { asPositive, type Lower, type PrefixScore, type Score, SHOWN_WAYS, type Way } from "./evaluation.ts";
 export { type FallbackOptions } from "./margins.ts";
 export { type MixOptions } from "./mix.ts";
-export * from "./model_pass.ts";
+export * from "./passes.ts";
 export { type RouteOptions } from "./routes.ts";
-export * from "./rows.ts";

@@ -7,26 +7,19 @@
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { routedLengths } from "../partition/score.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import type { RecordBatch } from "../rows/arrow.ts";
 import type { Mixture } from "../serving/mixture.ts";
-import { blocks } from "./rows.ts";
+import { blocks, type PassOptions } from "./passes.ts";
 
 /** What {@linkcode route} takes. */
-export interface RouteOptions {
-  /** The opened mixture; with room for one model, one is held at a time. */
-  mixture: Mixture;
+export interface RouteOptions extends PassOptions {
   /** Tokens of the routing prefix, M: 1 to S. */
   prefix: number;
   /** Tokens of a sequence, S. */
   sequenceLength: number;
   /** Further lengths of prefixes to route by, apart from 4, 8, 16, … tokens and S: 1 to S each. */
   routeLengths?: readonly number[];
-  /** Opens the held-out batches from the start: once for the partitioner and once per model. */
-  open: () => ReadableStream<RecordBatch>;
   /** The experts that are there, by id; no other is chosen, and only sequences that M tokens send to them count. Default: all. */
   trained?: readonly number[];
-  /** Ends the work. */
-  signal?: AbortSignal;
 }
 
 /** What a prefix chooses: the expert of every sequence `[rows]`, and the costs of all experts `[rows][E]` where they are kept. */

@@ -13,7 +13,6 @@ import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { figuresOn, readDocumentScores, type SomeFigures } from "../evaluation/documents.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
-import { checkFallback } from "../evaluation/margins.ts";
 import { listMixes } from "../evaluation/mix.ts";
 import { routingPrefixes } from "../evaluation/routes.ts";
 import { listScratches } from "../graph/folder.ts";
@@ -23,15 +22,7 @@ import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/p
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { describeAdoption } from "../training/adoption.ts";
-import {
-  DOCUMENTS,
-  EVALUATE,
-  evaluateNodes,
-  type EvaluationOf,
-  listBaselines,
-  RESULT,
-  scoresNode,
-} from "./evaluate.ts";
+import { DOCUMENTS, EVALUATE, evaluateNodes, type EvaluationOf, RESULT, scoresNode } from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
 import { overlapState, readLeaks } from "./overlap.ts";
 import { needConfiguration } from "./parts.ts";
@@ -212,7 +203,7 @@ async function checkChoices(
   { configuration: { experts, prefix, sequenceLength, routers }, models }: EvaluationOf,
   options: EvaluateRunOptions,
 ): Promise<EvaluationChoices> {
-  const { routeBy, fallback } = options;
+  const { routeBy, fallback, margin } = options;
   const ids = models.flatMap(({ expert }) => expert ?? []);
   const measured = routingPrefixes(prefix, sequenceLength);
   const routeLengths = [...new Set(options.routeLengths)].filter((tokens) => !measured.includes(tokens));
@@ -228,8 +219,7 @@ async function checkChoices(
     new InputError(say`Cannot evaluate "${run}" ${what}`, { where: run, remedy });
   const kinds = [...PARTITIONERS.values()].filter(({ kind, routes, splits }) =>
     routes && !splits && kind !== "tree"
-  )
-    .map(({ kind }) => kind);
+  ).map(({ kind }) => kind);
   if (routeBy !== undefined && !kinds.includes(routeBy)) {
     const rule = `must be a kind that only routes (${kinds.join(", ")}): it is "${routeBy}"`;
     throw refuse(say`as ${setting("routeBy")} ${rule}`);
@@ -239,16 +229,20 @@ async function checkChoices(
     const rule = `must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`;
     throw refuse(say`as ${setting("routeLengths")} ${rule}`);
   }
-  const baselines = listBaselines(models);
-  const isOther = ({ name }: Target) => name === fallback && !baselines.includes(fallback);
-  const other = allTargets({ experts }).find(isOther);
-  if (other) {
+  const other = allTargets({ experts }).find(({ name }) => name === fallback);
+  if (other && !models.some(({ name }) => name === fallback)) {
     throw refuse(
       say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
       say`run ${task(other.command.task, { ...other.command.with, run })} first`,
     );
   }
-  checkFallback(choices, baselines);
+  if (margin !== undefined && fallback === undefined) {
+    const rule = "belongs to a dense model that takes what is unsure";
+    throw refuse(
+      say`as ${setting("margin")} ${rule}: it is ${margin}, and no model is named`,
+      say`name it with ${setting("fallback")}`,
+    );
+  }
   const needsAll = (["mix", "reroute", "fallback", "routeBy"] as const).find((name) => choices[name]);
   if (choices.trained && needsAll) {
     throw refuse(

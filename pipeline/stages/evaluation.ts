@@ -9,7 +9,7 @@ import type { Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
 import { evaluate, type EvaluationChoices } from "../evaluation/evaluate.ts";
-import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
+import { type ModelScores, scoreModel } from "../evaluation/passes.ts";
 import { type Making, PARTITIONER, TOKENIZER, type Work } from "../graph/node.ts";
 import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";

@@ -19,49 +19,31 @@ import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { allTargets, type Target, type TrainingText } from "./targets.ts";
 
-/** How a training stands. */
-export interface Training {
+/**
+ * How a training stands.
+ *
+ * - `state`: whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
+ *   manifest cannot be read, or its files are not what that says.
+ * - `step`: steps so far, as far as its metrics tell; of how many (`steps`), null where that is not known.
+ * - `loss` and learning `rate` of the last line of metrics, and the last loss on held-out sequences of its part; nats per predicted token.
+ * - `tokens`: real ones, trained on.
+ * - Where it is at work: tokens and FLOP/s over the last lines of metrics, and seconds that are left at that speed. Also the share of what
+ *   the device reaches, where the training notes it.
+ * - The last checkpoint: its step, and when it was made. When metrics were last written (`updated`). Both ISO 8601.
+ * - `holders`: who trains it. `from`: where it came from, where another trainer made it.
+ */
+export interface Training
+  extends
+    Record<"step" | "tokens", number>,
+    Record<"steps" | "loss" | "validationLoss" | "rate", number | null>,
+    Record<"tokensPerSecond" | "flopsPerSecond" | "utilisation" | "secondsLeft", number | null> {
   /** The model, for instance `expert-02`. */
   model: string;
-  /**
-   * Whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
-   * manifest cannot be read, or its files are not what that says.
-   */
   state: "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
-  /** Steps so far, as far as its metrics tell. */
-  step: number;
-  /** Steps in all; null where that is not known. */
-  steps: number | null;
-  /** Mean loss of the last line of metrics, nats per predicted token. */
-  loss: number | null;
-  /** Last loss on held-out sequences of its part, nats per predicted token. */
-  validationLoss: number | null;
-  /** Learning rate of the last line of metrics. */
-  rate: number | null;
-  /** Real tokens trained on. */
-  tokens: number;
-  /** Tokens a second, over the last lines of metrics; null where it isn't at work. */
-  tokensPerSecond: number | null;
-  /** FLOP/s at that speed. */
-  flopsPerSecond: number | null;
-  /** Share of what the device reaches, where the training notes it. */
-  utilisation: number | null;
-  /** Seconds that are left at that speed. */
-  secondsLeft: number | null;
-  /** The last checkpoint: its step, and when it was made, ISO 8601. */
   checkpoint: { step: number; at: string | null } | null;
-  /** When its metrics were last written, ISO 8601. */
   updated: string | null;
-  /** Who trains it. */
   holders: Owner[];
-  /** Where it came from, where another trainer made it. */
   from?: string;
-}
-
-/** Reads the trainings of a run. */
-export interface TrainingsReader {
-  /** Reads how they stand now: experts by id, then the models of all text. */
-  read(): Promise<Training[]>;
 }
 
 /** What the steps of a training follow from apart from the settings; `vocabulary` is the tokenizer's. */
@@ -70,29 +52,23 @@ type Known = TrainingText & { vocabulary: number };
 const RECENT = 5; // lines of times that a speed is the mean of
 const TIMES_BYTES = 2 ** 20;
 
-/** Opens the trainings of a run. Throws an `InputError` where the folder is no run. */
-export async function openTrainings(run: string): Promise<TrainingsReader> {
-  await needConfiguration(run);
-  const known = new Map<string, Known>(); // of each model; it stays
-  return {
-    async read() {
-      const configuration = await needConfiguration(run);
-      const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
-      const all = allTargets(configuration).map(async (target) => {
-        const { name, node, optional } = target;
-        const text = known.get(name) ?? await readKnown(run, configuration, target).catch(() => undefined);
-        if (text) known.set(name, text);
-        const own = { ...configuration, vocabularySize: text?.vocabulary ?? configuration.vocabularySize };
-        const training = await describeTraining(run, own, target, {
-          ...{ text, holders: owners.filter((owner) => owner.node === node) },
-          tokensPerSecond: findSpeed(times, `train-${name}`),
-          utilisation: times.findLast(({ stage, step }) => stage === `train-${name}` && step)?.utilisation,
-        });
-        return training.state === "waiting" && optional ? [] : [training];
+/** Reads how the trainings of a run stand now: experts by id, then the models of all text. Throws an `InputError` where the folder is no run. */
+export async function readTrainings(run: string): Promise<Training[]> {
+  const configuration = await needConfiguration(run);
+  const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
+  const all = await Promise.all(
+    allTargets(configuration).map(async (target) => {
+      const stage = `train-${target.name}`, holders = owners.filter(({ node }) => node === target.node);
+      const text = await readKnown(run, configuration, target).catch(() => undefined);
+      const own = { ...configuration, vocabularySize: text?.vocabulary ?? configuration.vocabularySize };
+      const training = await describeTraining(run, own, target, {
+        ...{ text, holders, tokensPerSecond: findSpeed(times, stage) },
+        utilisation: times.findLast((time) => time.stage === stage && time.step)?.utilisation,
       });
-      return (await Promise.all(all)).flat();
-    },
-  };
+      return training.state === "waiting" && target.optional ? [] : [training];
+    }),
+  );
+  return all.flat();
 }
 
 /** Reads what a model's steps follow from. Throws where its text is not there, or damaged, which is reported by who needs it. */
@@ -131,17 +107,8 @@ async function describeTraining(
   const folders = works ? await listPartials(run, node) : made ? [place] : [];
   const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ?? (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
-  const state = works
-    ? "training"
-    : isDamaged
-    ? "damaged"
-    : adoption
-    ? "adopted"
-    : made
-    ? "complete"
-    : scratches.length > 0
-    ? "stopped"
-    : "waiting";
+  const ended = adoption ? "adopted" : "complete", open = scratches.length > 0 ? "stopped" : "waiting";
+  const state = works ? "training" : isDamaged ? "damaged" : made ? ended : open;
   const steps = typeof made?.result.steps === "number"
     ? made.result.steps
     : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() => null); // that takes what is not there
@@ -150,18 +117,16 @@ async function describeTraining(
   const stepsPerSecond = tokensPerSecond !== null && step > 0 && tokens > 0
     ? tokensPerSecond * step / tokens
     : null;
-  const flops = async () =>
-    trainingFlops(
-      await target.model(configuration),
-      target.batch(configuration),
-      configuration.sequenceLength,
-    );
+  const flopsPerStep = async () => {
+    const batch = target.batch(configuration), { sequenceLength } = configuration;
+    return trainingFlops(await target.model(configuration), batch, sequenceLength);
+  };
   return {
     ...{ model: name, state, loss, validationLoss: metrics?.validationLoss ?? null, rate, tokens },
     step: state === "complete" && steps !== null ? steps : step,
     steps: adoption ? null : steps,
     tokensPerSecond,
-    flopsPerSecond: stepsPerSecond && stepsPerSecond * await flops(),
+    flopsPerSecond: stepsPerSecond && stepsPerSecond * await flopsPerStep(),
     utilisation: works ? speed.utilisation ?? null : null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
     checkpoint: last === undefined ? null : await findCheckpoint(last),
@@ -181,10 +146,8 @@ async function isOther(place: string, manifest: Manifest): Promise<boolean> {
 
 /** Gives the file that was written last; undefined where none is there. */
 async function newest(paths: readonly string[]): Promise<string | undefined> {
-  const times = await Promise.all(
-    paths.map((path) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => -1)),
-  );
-  const most = Math.max(-1, ...times);
+  const modified = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => -1);
+  const times = await Promise.all(paths.map(modified)), most = Math.max(-1, ...times);
   return most < 0 ? undefined : paths[times.indexOf(most)];
 }
 
@@ -197,10 +160,11 @@ async function findCheckpoint(path: string): Promise<Training["checkpoint"]> {
 function findSpeed(times: readonly Time[], stage: string): number | null {
   const own = times.filter((time) => time.stage === stage && time.step !== undefined);
   const again = own.findLastIndex(({ step }, i) => i > 0 && step! <= own[i - 1].step!);
-  const reported = own.slice(Math.max(0, again)).slice(-RECENT)
-    .filter(({ tokensPerSecond }) => typeof tokensPerSecond === "number");
-  const seconds = reported.reduce((sum, { seconds }) => sum + seconds, 0);
-  return seconds > 0
-    ? reported.reduce((sum, time) => sum + time.tokensPerSecond! * time.seconds, 0) / seconds
-    : null;
+  let tokens = 0, all = 0;
+  for (const { tokensPerSecond, seconds } of own.slice(Math.max(0, again)).slice(-RECENT)) {
+    if (typeof tokensPerSecond !== "number") continue;
+    tokens += tokensPerSecond * seconds;
+    all += seconds;
+  }
+  return all > 0 ? tokens / all : null;
 }

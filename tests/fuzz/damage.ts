@@ -19,9 +19,9 @@ import { hashFile, sha256 } from "../../pipeline/run/files.ts";
 import { canonical } from "../../pipeline/run/schema.ts";
 import { adoptExpert, cleanRun, exportModel, exportTexts } from "../../pipeline/stages/mod.ts";
 import {
-  openTrainings,
   planExperts,
   planJobs,
+  readTrainings,
   switchTarget,
   trainModels,
 } from "../../pipeline/stages/mod.ts";
@@ -152,7 +152,7 @@ export const WORK: Record<string, Work> = {
     return unseen ? textNode({ damaged: unseen }, run) : stages.map(({ stage }) => stage).join();
   },
   watch: async (run) => {
-    const trainings = await (await openTrainings(run)).read();
+    const trainings = await readTrainings(run);
     return textNode(trainings.map((training) => ({ ...training, updated: null, checkpoint: null })), run);
   },
   clean: async (run) => textNode((await cleanRun({ run, dryRun: true })).unfinished, run),

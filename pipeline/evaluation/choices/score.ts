@@ -17,7 +17,7 @@ import { BASELINES } from "../baselines.ts";
 import { RESAMPLES } from "../bootstrap.ts";
 import type { EvaluateOptions } from "../evaluate.ts";
 import { listMixes } from "../mix.ts";
-import { type Check, shapeChecker } from "../model_pass.ts";
+import { type Check, shapeChecker } from "../passes.ts";
 import type { EncodedPrompt } from "./questions.ts";
 import {
   type ChoiceWay,

@@ -12,7 +12,7 @@ import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";
-import { scoreModel } from "../../../pipeline/evaluation/model_pass.ts";
+import { scoreModel } from "../../../pipeline/evaluation/passes.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";

@@ -7,7 +7,7 @@ import { adoptExpert } from "../../../pipeline/stages/adopt.ts";
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainExpert } from "../../../pipeline/stages/models.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
-import { openTrainings } from "../../../pipeline/stages/trainings.ts";
+import { readTrainings } from "../../../pipeline/stages/trainings.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { loadTokenizer, sameTokenizer } from "../../../pipeline/text/tokenizer.ts";
@@ -59,7 +59,7 @@ Deno.test("adoptExpert() makes another trainer's checkpoint an expert, of its ow
     const status = (await readStatus(run)).stages.find(({ stage }) => stage === "train-expert-01")!;
     assertEquals([status.state, status.because], ["up to date", `adopted from "${from}"`]);
     assertEquals((await verifyRun(run)).problems, []);
-    const [, training] = await (await openTrainings(run)).read();
+    const [, training] = await readTrainings(run);
     assertEquals([training.state, training.from, training.steps], ["adopted", from, null]);
 
     const warnings: string[] = [];
