@@ -1,34 +1,8 @@
 /** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
-import {
-  type Columns,
-  type RecordBatch,
-  shardName,
-  toBatch,
-  writeArrowFile,
-  type WrittenShard,
-} from "../rows/arrow.ts";
+import { type Columns, shardName, toBatch, writeArrowFile, type WrittenShard } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
-import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
-
-/** A shard that was written, and the tokens in it. */
-export interface WrittenPart extends WrittenShard {
-  /** Real tokens, padding left out. */
-  tokens: number;
-}
-
-/**
- * Takes rows and writes them into shards. The same rows give the same bytes, however they are cut into
- * batches.
- */
-export interface PartWriter {
-  /** Adds rows of a batch, by their numbers. */
-  add(columns: Columns, rows: number[]): Promise<void>;
-  /** Writes what is left, at least the first shard, and returns all shards. */
-  close(): Promise<WrittenPart[]>;
-  /** Removes the shard that is half-written; those before it stay. */
-  abort(reason: unknown): Promise<void>;
-}
+import { regroup, takeColumns } from "../rows/columns.ts";
 
 /** Where and how a {@linkcode PartWriter} writes. */
 interface PartOptions {
@@ -42,74 +16,67 @@ interface PartOptions {
   empty: Columns;
   /** Most rows in a shard. */
   shardRows: number;
-  /** Most rows in a batch of a shard; memory holds twice as many. */
+  /** Most rows in a batch of a shard; memory holds about twice as many. */
   batchRows: number;
-  /** Number of the first shard; 0 unless given. Only a writer of the first shard writes one that has no rows. */
-  first?: number;
 }
 
-/** Opens a writer of one expert's shards. */
-export function openPart(
-  { folder, kind, lineage, empty, shardRows, batchRows, first = 0 }: PartOptions,
-): PartWriter {
-  const shards: WrittenPart[] = [];
-  // While one buffer is being encoded rows go to the other. A shard takes its next batch only when it is done with the one
-  // before, so when it has taken one buffer the other is free.
-  let [filling, spare]: (Columns | undefined)[] = [];
-  let filled = 0;
-  let shard: ReturnType<typeof openShard> | undefined;
+/**
+ * Takes rows and writes them into shards. The same rows give the same bytes, however they are cut into
+ * batches.
+ */
+export class PartWriter {
+  readonly #input: WritableStreamDefaultWriter<Columns>;
+  readonly #written: Promise<WrittenShard[]>;
 
-  function openShard() {
-    const name = shardName(kind, first + shards.length);
-    const { readable, writable } = new TransformStream<RecordBatch, RecordBatch>();
-    const written = writeArrowFile(`${folder}/${name}`, readable, toBatch(empty, lineage));
-    // A file that cannot be opened reads nothing: whoever waits for it to take a batch is let go, and `written` tells why.
-    written.catch((error) => readable.cancel(error).catch(() => {}));
-    return { name, rows: 0, tokens: 0, batches: writable.getWriter(), written };
+  constructor(options: PartOptions) {
+    const { readable, writable } = new TransformStream<Columns, Columns>();
+    this.#input = writable.getWriter();
+    this.#written = writeShards(readable, options);
+    this.#written.catch(() => {}); // thrown where rows are added, or at the end
   }
 
-  async function flush() {
-    const open = shard ??= openShard();
-    const batch = sliceColumns(filling!, 0, filled);
-    open.rows += filled;
-    for (const tokens of batch.length) open.tokens += tokens;
-    try {
-      await open.batches.write(toBatch(batch, lineage));
-    } catch (error) {
-      await open.written; // throws what stopped the file
-      throw error;
+  /** Adds rows of a batch, by their numbers. */
+  async add(columns: Columns, rows: number[]): Promise<void> {
+    if (rows.length === 0) return;
+    await this.#input.write(takeColumns(columns, rows)).catch(() => this.#written);
+  }
+
+  /** Writes what is left, at least the first shard, and returns all shards. */
+  async close(): Promise<WrittenShard[]> {
+    await this.#input.close().catch(() => {}); // then `#written` says why
+    return await this.#written;
+  }
+
+  /** Removes the shard that is half-written; those before it stay. */
+  async abort(reason: unknown): Promise<void> {
+    await this.#input.abort(reason).catch(() => {});
+    await this.#written.catch(() => {});
+  }
+}
+
+async function writeShards(
+  rows: ReadableStream<Columns>,
+  { folder, kind, lineage, empty, shardRows, batchRows }: PartOptions,
+): Promise<WrittenShard[]> {
+  const shards: WrittenShard[] = [];
+  let left = shardRows; // rows that the shard has room for
+  const batches = regroup(rows, () => Math.min(batchRows, left));
+  try {
+    for (let next = await batches.next(); !next.done || shards.length === 0;) {
+      const shard = async function* () {
+        while (!next.done) {
+          const isLast = next.value.rows === left;
+          left = isLast ? shardRows : left - next.value.rows;
+          yield toBatch(next.value, lineage);
+          next = await batches.next();
+          if (isLast) return;
+        }
+      };
+      const name = shardName(kind, shards.length), source = ReadableStream.from(shard());
+      shards.push({ name, ...await writeArrowFile(`${folder}/${name}`, source, toBatch(empty, lineage)) });
     }
-    [filling, spare, filled] = [spare, filling, 0];
-    if (open.rows === shardRows) await closeShard(open);
+    return shards;
+  } finally {
+    await batches.return(undefined);
   }
-
-  async function closeShard({ name, tokens, batches, written }: ReturnType<typeof openShard>) {
-    batches.close().catch(() => {}); // then `written` says why
-    shards.push({ name, tokens, ...await written });
-    shard = undefined;
-  }
-
-  return {
-    async add(columns, rows) {
-      for (let done = 0; done < rows.length;) {
-        filling ??= roomFor(batchRows, columns);
-        const room = Math.min(batchRows, shardRows - (shard?.rows ?? 0)) - filled;
-        const count = Math.min(rows.length - done, room);
-        gatherRows(filling, filled, columns, rows.slice(done, done + count));
-        filled += count;
-        done += count;
-        if (count === room) await flush();
-      }
-    },
-    async close() {
-      if (filled > 0) await flush();
-      if (shard === undefined && shards.length === 0 && first === 0) shard = openShard();
-      if (shard !== undefined) await closeShard(shard);
-      return shards;
-    },
-    async abort(reason) {
-      await shard?.batches.abort(reason).catch(() => {});
-      await shard?.written.catch(() => {});
-    },
-  };
 }

@@ -72,11 +72,20 @@ export function sliceColumns(columns: Columns, begin: number, end: number): Colu
   );
 }
 
+const WIDE = 32; // from so many values on, one call of `set` costs less than a loop
+
 /** Returns copies of the rows at `indices`, in that order. */
 export function takeColumns(columns: Columns, indices: ArrayLike<number>): Columns {
-  const taken = roomFor(indices.length, columns);
-  gatherRows(taken, 0, columns, indices);
-  return taken;
+  const rows = indices.length;
+  return mapColumns(columns, rows, (values, width) => {
+    const taken = roomLike(values, rows * width) as Float32Array;
+    for (let row = 0; row < rows; row++) {
+      const from = indices[row] * width, into = row * width;
+      if (width >= WIDE) taken.set((values as Float32Array).subarray(from, from + width), into);
+      else for (let k = 0; k < width; k++) taken[into + k] = values[from + k] as number;
+    }
+    return taken;
+  });
 }
 
 /**
@@ -87,7 +96,7 @@ export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
   if (full.length <= 1) return full[0] ?? parts[0];
   const rows = full.reduce((sum, part) => sum + part.rows, 0);
-  const joined = roomFor(rows, full[0]);
+  const joined = mapColumns(full[0], rows, (values, width) => roomLike(values, rows * width));
   let at = 0;
   for (const part of full) {
     mapColumns(joined, rows, (target, width, name) => {
@@ -108,54 +117,29 @@ export function concatColumns(parts: Columns[]): Columns {
   return joined;
 }
 
-/** Returns room for `rows` rows with the columns and widths of `like`, which has at least one row. */
-export function roomFor(rows: number, like: Columns): Columns {
-  return mapColumns(
-    like,
-    rows,
-    (values, width) =>
-      Array.isArray(values)
-        ? new Array<string>(rows).fill("")
-        : new (values.constructor as Float32ArrayConstructor)(rows * width),
-  );
-}
-
-const WIDE = 32; // from so many values on, one call of `set` costs less than a loop
-
-/** Copies the rows of `source` at `indices` to row `at` of `target` and after, which has the same columns and widths. */
-export function gatherRows(
-  target: Columns,
-  at: number,
-  source: Columns,
-  indices: ArrayLike<number>,
-): void {
-  mapColumns(source, indices.length, (values, width, name) => {
-    const to = target[name] as Float32Array;
-    for (let i = 0; i < indices.length; i++) {
-      const [from, into] = [indices[i] * width, (at + i) * width];
-      if (width >= WIDE) to.set((values as Float32Array).subarray(from, from + width), into);
-      else for (let k = 0; k < width; k++) to[into + k] = values[from + k] as number;
-    }
-    return to;
-  });
-}
+/** Returns room for so many values like those of a column. */
+const roomLike = (values: Values, length: number): Values =>
+  Array.isArray(values)
+    ? new Array<string>(length).fill("")
+    : new (values.constructor as Float32ArrayConstructor)(length);
 
 /**
- * Yields the same rows in groups of exactly `rows`; the last group may be shorter. So what is written does
- * not depend on how the rows were cut before. Input without rows gives one group without rows.
+ * Yields the same rows in groups of exactly `rows`, which may be a function of the next group; the last group may be shorter. So what is
+ * written does not depend on how the rows were cut before. Input without rows gives one group without rows.
  */
 export async function* regroup(
   source: AsyncIterable<Columns> | Iterable<Columns>,
-  rows: number,
+  rows: number | (() => number),
 ): AsyncGenerator<Columns> {
+  const size = typeof rows === "function" ? rows : () => rows;
   let held: Columns[] = [], count = 0, yielded = false;
   for await (const part of source) {
     held.push(part);
     count += part.rows;
-    if (count < rows) continue;
+    if (count < size()) continue;
     const all = concatColumns(held);
     let at = 0;
-    for (; count - at >= rows; at += rows) yield sliceColumns(all, at, at + rows);
+    for (let next = size(); count - at >= next; next = size()) yield sliceColumns(all, at, at += next);
     [held, count, yielded] = [[sliceColumns(all, at, count)], count - at, true];
   }
   if (count > 0 || held.length > 0 && !yielded) yield concatColumns(held);

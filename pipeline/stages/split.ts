@@ -26,7 +26,7 @@ import {
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
-import { openPart, type PartWriter } from "../partition/part_writer.ts";
+import { PartWriter } from "../partition/part_writer.ts";
 import {
   type Columns,
   fromBatch,
@@ -229,7 +229,7 @@ function openWriters(
   const empty = sliceColumns(columns, 0, 0);
   return Array.from({ length: experts }, (_, expert) => {
     const kind = `${expertFolder(expert, experts)}-${side}`;
-    return openPart({ folder, kind, lineage, empty, shardRows, batchRows });
+    return new PartWriter({ folder, kind, lineage, empty, shardRows, batchRows });
   });
 }
 

@@ -3,9 +3,7 @@ import fc from "fast-check";
 import {
   type Columns,
   concatColumns,
-  gatherRows,
   regroup,
-  roomFor,
   sliceColumns,
   takeColumns,
 } from "../../../pipeline/rows/columns.ts";
@@ -23,22 +21,12 @@ function rowsFrom(first: number, rows: number): Columns {
   };
 }
 
-Deno.test("takeColumns() gathers rows in the order of the indices", () => {
-  const taken = takeColumns(rowsFrom(0, 5), [4, 0, 4]);
-  assertEquals(taken, concatColumns([rowsFrom(4, 1), rowsFrom(0, 1), rowsFrom(4, 1)]));
-});
-
-Deno.test("gatherRows() fills room from any row on, with narrow and wide columns", () => {
-  const [narrow, wide] = [rowsFrom(0, 5), {
-    ...rowsFrom(0, 5),
-    tokens: Uint16Array.from({ length: 500 }, (_, i) => i),
-  }];
+Deno.test("takeColumns() gathers rows in the order of the indices, of narrow and wide columns", () => {
+  const narrow = rowsFrom(0, 5), wide = { ...narrow, tokens: Uint16Array.from({ length: 500 }, (_, i) => i) };
   for (const columns of [narrow, wide]) {
-    const room = roomFor(5, columns);
-    gatherRows(room, 3, columns, [1, 4]);
-    gatherRows(room, 0, columns, Uint32Array.of(3, 3, 0));
     const row = (i: number) => sliceColumns(columns, i, i + 1);
-    assertEquals(room, concatColumns([row(3), row(3), row(0), row(1), row(4)]));
+    assertEquals(takeColumns(columns, [4, 0, 4]), concatColumns([row(4), row(0), row(4)]));
+    assertEquals(takeColumns(columns, Uint32Array.of(3, 1)), concatColumns([row(3), row(1)]));
   }
 });
 
