@@ -10,7 +10,6 @@ import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { joinTokens, tokenArray } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import { type Encoders, openEncoders } from "./encoders.ts";
-import { returnLargeBlocks } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
@@ -195,7 +194,6 @@ async function* encodedGroups(
     "workers" | "workersAfter" | "encoders" | "maxDocuments"
   >,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array; begin?: number }[]> {
-  returnLargeBlocks();
   const encoders = open ?? openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
     const texts = group.filter(({ tokens }) => tokens === undefined).flatMap(({ text, prompt = 0 }) =>

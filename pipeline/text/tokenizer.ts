@@ -12,7 +12,6 @@ import { TOKENIZER_FILE } from "../graph/node.ts";
 import { sha256 } from "../run/files.ts";
 import { canonical, readVerified } from "../run/schema.ts";
 import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
-import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import { abortingSetting, abortOfText, hasPatterns } from "./tokenizer_format.ts";
 import { cutsAtWords, cutText, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
@@ -257,6 +256,21 @@ async function collect(texts: readonly string[]): Promise<void> {
   if (uncollected < COLLECT_CHARACTERS) return;
   uncollected = 0;
   (await collector())();
+}
+
+/**
+ * Gives the function that collects garbage now. A process has it as `gc()` where it was started with V8's
+ * `--expose-gc`. That flag makes V8 compile everything anew at every start, so it is set here, when it is needed.
+ */
+export async function collector(): Promise<() => void> {
+  const { gc } = globalThis as { gc?: () => void };
+  if (gc) return gc;
+  const [{ setFlagsFromString }, { runInNewContext }] = await Promise.all([
+    import("node:v8"),
+    import("node:vm"),
+  ]);
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc"); // a new context has what the flags say now
 }
 
 /** Parses JSON; undefined where it is none. */

@@ -17,10 +17,9 @@
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
 import { defaultCorpus } from "../../pipeline/text/corpora/corpus.ts";
-import { collector } from "../../pipeline/text/garbage.ts";
 import { type Document, readDocuments } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
-import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
+import { collector, loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
 import { columns } from "./text.ts";
 import { writeTexts } from "./many_texts.ts";

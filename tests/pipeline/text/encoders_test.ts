@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { openEncoders } from "../../../pipeline/text/encoders.ts";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { byteSymbols } from "../../../pipeline/text/bpe.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
 
 const vocab = Object.fromEntries([...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]));
 const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
@@ -104,3 +104,39 @@ Deno.test("openEncoders() throws why a thread ended, also in calls that come aft
       globalThis.Worker = Worker;
     }
   }));
+
+/** Runs a script in a process of its own, and gives what it prints on standard output. */
+async function printed(script: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--ext=js", "-"],
+    cwd: ROOT,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  await ReadableStream.from([new TextEncoder().encode(script)]).pipeTo(child.stdin);
+  const { stdout } = await child.output();
+  return new TextDecoder().decode(stdout);
+}
+
+Deno.test("returnLargeBlocks() keeps blocks of a megabyte apart from the heap after a larger one was freed", async () => {
+  const mappedBlocks = (first: string) =>
+    printed(`
+      import { returnLargeBlocks } from "./pipeline/text/encoders.ts";
+      const { symbols: { malloc, free, mallinfo2 } } = Deno.dlopen("libc.so.6", {
+        malloc: { parameters: ["usize"], result: "pointer" },
+        free: { parameters: ["pointer"], result: "void" },
+        mallinfo2: { parameters: [], result: { struct: Array(10).fill("usize") } },
+      });
+      const mapped = () => new BigUint64Array(mallinfo2().buffer)[3];
+      ${first}
+      free(malloc(16n << 20n));
+      const before = mapped();
+      const block = malloc(1n << 20n);
+      console.log(String(mapped() - before));
+      free(block);
+    `);
+  if (Deno.build.os !== "linux") return;
+  assertEquals(await mappedBlocks(""), "0\n");
+  assertEquals(await mappedBlocks("returnLargeBlocks();"), "1\n");
+});
