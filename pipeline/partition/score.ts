@@ -20,8 +20,6 @@ export interface ScoreOptions {
   prefix?: number;
   /** Leaves `tokens` out of the result: scores on disk do not hold them. */
   dropTokens?: boolean;
-  /** Hash of the stage's configuration, for the lineage. */
-  config?: string;
   /** Ends it between two passes. */
   signal?: AbortSignal;
   /** Called with a warning about input that says less than it should. */
@@ -64,7 +62,7 @@ const PREFIX = setting("prefix");
 
 async function* scored(
   source: ReadableStream<RecordBatch>,
-  { partitioner, prefix, dropTokens = false, config, signal, onWarning, ...options }: ScoreOptions & {
+  { partitioner, prefix, dropTokens = false, signal, onWarning, ...options }: ScoreOptions & {
     prefix: number;
   },
 ): AsyncGenerator<RecordBatch> {
@@ -110,7 +108,6 @@ async function* scored(
         prefix,
         experts,
         routers: sha256,
-        config,
       };
       const costs = partitioner.perSequence ? { costs: "per sequence" } : {};
       lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own, ...costs };

@@ -31,8 +31,6 @@ export interface Lineage {
   experts?: number;
   /** Seed of the run. */
   seed?: number;
-  /** Hash of the stage's configuration. */
-  config?: string;
   /** How rows were assigned. */
   method?: string;
   /** What a cost is, where it is not a sum over the predicted tokens of the prefix. */
@@ -43,7 +41,7 @@ export interface Lineage {
 export const FORMAT = 1;
 
 /** Names of the texts in a lineage, then of its numbers, in the order in which manifests list them. */
-const TEXTS = ["stage", "tokenizer", "routers", "config", "method", "costs"] as const;
+const TEXTS = ["stage", "tokenizer", "routers", "method", "costs"] as const;
 const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
 export const NAMES = [...TEXTS, ...NUMBERS];
 

@@ -25,13 +25,9 @@ export function readOptions({ tokenizer, eos, ...settings }: Configuration): Rea
 /**
  * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes
  * documents by their hashes or the first ones, as the settings say; of standard input, which is read only
- * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken. Throws an
- * `InputError` for a limit of the embedded corpus.
+ * once, it takes the first ones. Throws an `InputError` for a limit of the embedded corpus.
  */
-export function openDocuments(
-  configuration: Configuration,
-  onLeftOut?: (sources: string[], all: number) => void,
-): ReadableStream<Document> {
+export function openDocuments(configuration: Configuration): ReadableStream<Document> {
   const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
   checkLimit(configuration);
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
@@ -41,7 +37,7 @@ export function openDocuments(
     const paths = await expandInputs(input, { again: true });
     yield* readDocuments(paths, { ...options, maxDocuments: undefined });
   };
-  return ReadableStream.from(takeByHash(open, { seed: findTextSeed(configuration), most, onLeftOut }));
+  return ReadableStream.from(takeByHash(open, { seed: findTextSeed(configuration), most }));
 }
 
 /** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */

@@ -22,10 +22,8 @@ export type Packing = Configuration["packing"];
 export type Side = "train" | "test";
 
 /** Settings of {@linkcode tokenizeDocuments}, as a configuration has them; without `holdout` all documents are for training. */
-export interface TokenizeOptions extends
-  Partial<
-    Pick<Configuration, "packing" | "holdout" | "seed" | "textSeed" | "maxDocuments" | "maxTokens">
-  > {
+export interface TokenizeOptions
+  extends Partial<Pick<Configuration, "packing" | "holdout" | "seed" | "textSeed" | "maxTokens">> {
   /** Tokens per sequence, S, at least 2. */
   sequenceLength: number;
   /** Threads that encode; one for every core unless given. With 1, all work keeps to one core. Never changes the rows. */
@@ -34,8 +32,6 @@ export interface TokenizeOptions extends
   workersAfter?: number;
   /** Encoders that are open and stay open, in place of workers: a thread that ends leaves memory of the library behind. */
   encoders?: Encoders;
-  /** Hash of the stage's configuration, for the lineage. */
-  config?: string;
   /** Whether documents begin with prompts, which rows tell. */
   prompts?: boolean;
   /** Number that ids of documents and sequences begin with; 0 unless given. */
@@ -96,17 +92,8 @@ export function chooseSide(text: string | bigint, seed: number, holdout: number)
 
 /** Returns the lineage of token rows. */
 export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Lineage {
-  const { vocabulary, eos, sha256 } = tokenizer, { sequenceLength, seed, config } = options;
-  return {
-    format: FORMAT,
-    stage: "tokenize",
-    sequenceLength,
-    vocabulary,
-    eos,
-    tokenizer: sha256,
-    seed,
-    config,
-  };
+  const { vocabulary, eos, sha256 } = tokenizer, { sequenceLength, seed } = options;
+  return { format: FORMAT, stage: "tokenize", sequenceLength, vocabulary, eos, tokenizer: sha256, seed };
 }
 
 /**
@@ -189,9 +176,9 @@ async function* tokenized(
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
-  { workers = navigator.hardwareConcurrency, workersAfter, encoders: open, maxDocuments = 0 }: Pick<
+  { workers = navigator.hardwareConcurrency, workersAfter, encoders: open }: Pick<
     TokenizeOptions,
-    "workers" | "workersAfter" | "encoders" | "maxDocuments"
+    "workers" | "workersAfter" | "encoders"
   >,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array; begin?: number }[]> {
   const encoders = open ?? openEncoders(tokenizer, workers, workersAfter);
@@ -209,7 +196,7 @@ async function* encodedGroups(
   };
   const ahead: ReturnType<typeof encode>[] = [];
   try {
-    for await (const group of groups(documents, maxDocuments || Infinity, () => encoders.characters)) {
+    for await (const group of groups(documents, () => encoders.characters)) {
       const encoded = encode(group);
       encoded.catch(() => {}); // heard when its turn comes
       ahead.push(encoded);
@@ -224,19 +211,15 @@ async function* encodedGroups(
 /** Collects documents into groups that are worth a call of the tokenizer. */
 async function* groups(
   documents: AsyncIterable<Document>,
-  most: number,
   worth: () => number, // characters of the next one
 ): AsyncGenerator<Document[]> {
-  let group: Document[] = [], characters = 0, count = 0;
+  let group: Document[] = [], characters = 0;
   for await (const document of documents) {
     group.push(document);
     characters += document.text.length;
-    count++;
-    if (group.length >= GROUP_DOCUMENTS || characters >= worth() || count >= most) {
-      yield group;
-      [group, characters] = [[], 0];
-    }
-    if (count >= most) return;
+    if (group.length < GROUP_DOCUMENTS && characters < worth()) continue;
+    yield group;
+    [group, characters] = [[], 0];
   }
   if (group.length > 0) yield group;
 }

@@ -29,8 +29,6 @@ export interface AssignOptions {
   experts?: number;
   /** M in tokens, for scores whose lineage doesn't say it. */
   prefix?: number;
-  /** Hash of the stage's configuration, for the lineage. */
-  config?: string;
   /** Called with a warning about scores that say less than they should. */
   onWarning?: (message: Text) => void;
   /** Called with the proof of the method, when all rows are out. */
@@ -158,9 +156,9 @@ function readKnown(
 }
 
 function lineageOut(batch: RecordBatch, { method }: Assignment, options: AssignOptions): Lineage {
-  const { prefix, config, experts } = options;
+  const { prefix, experts } = options;
   const lineage = readLineage(batch) ?? { format: FORMAT, prefix, experts };
-  return { prefix, experts, ...lineage, stage: "assign", method, config };
+  return { prefix, experts, ...lineage, stage: "assign", method };
 }
 
 function checkChunk(chunk: number, experts: number | undefined, { byChunk }: Assignment) {

@@ -102,14 +102,13 @@ Deno.test("score() gives what the scorer gives, in the order of the rows, howeve
 });
 
 Deno.test("score() adds to the lineage, keeps or drops tokens, and replaces older scores", async () => {
-  const { last } = await run(stream(someRows(5), 5), { config: "c1" });
+  const { last } = await run(stream(someRows(5), 5), {});
   assertEquals(readLineage(last), {
     ...lineage,
     stage: "score",
     prefix: 8,
     experts: 3,
     routers: "routers-hash",
-    config: "c1",
   });
   assertEquals(fromBatch(last).tokens, someRows(5).tokens);
   assertEquals(fromBatch((await run(stream(someRows(5), 5), { dropTokens: true })).last).tokens, undefined);

@@ -19,7 +19,6 @@ export const LINEAGE: Lineage = {
   routers: "cd34",
   experts: E,
   seed: 7,
-  config: "00",
   method: "balanced",
 };
 

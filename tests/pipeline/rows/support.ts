@@ -16,7 +16,6 @@ export const LINEAGE: Lineage = {
   routers: "cd34",
   experts: 2,
   seed: 2 ** 53 - 1,
-  config: "ef56",
 };
 /** Labels of their sources. */
 export const SOURCES = ["news", "", "œuvre 小", "news"];

@@ -17,10 +17,8 @@ import { inFolder } from "../../tasks/support.ts";
 const settings = (more: Partial<Configuration>) => ({ ...defaultConfiguration(), ...more });
 
 /** Opens the documents of settings; gives their texts. */
-const readTexts = async (
-  more: Partial<Configuration>,
-  onLeftOut?: (sources: string[], all: number) => void,
-) => (await Array.fromAsync(openDocuments(settings(more), onLeftOut))).map(({ text }) => text);
+const readTexts = async (more: Partial<Configuration>) =>
+  (await Array.fromAsync(openDocuments(settings(more)))).map(({ text }) => text);
 
 Deno.test("openDocuments() reads the field of text of JSON lines next to the column of Arrow, which is the field's without a name", () =>
   inFolder(async (folder) => {
@@ -53,9 +51,6 @@ Deno.test("openDocuments() reads files, the first ones where it is asked so, or 
     );
     assertEquals(await readTexts({ ...common, maxDocuments: 5 }), taken, "the same again");
     assertEquals(taken, texts.filter((text) => taken.includes(text)), "in their order");
-    const left: [string[], number][] = [];
-    await readTexts({ ...common, maxDocuments: 1, seed: 3 }, (sources, count) => left.push([sources, count]));
-    assertEquals(left.map(([sources, count]) => [sources.length, count]), [[1, 2]]);
   }));
 
 Deno.test("documentLines() writes what readDocuments() reads back, whatever the text", () =>
