@@ -19,10 +19,9 @@ export const CLAIM = v.object({
 });
 
 const RATE = v.pipe(finite, v.gtValue(0));
-const TRIAL = v.object({
-  rate: RATE,
-  validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
-});
+/** Schema of the loss of a trial: infinite where training diverged, which JSON has no number for. */
+export const LOSS = v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity));
+const TRIAL = v.object({ rate: RATE, validationLoss: LOSS });
 
 /** Schema of a search for a learning rate. Studies say which share of a training a trial took; older ones did not. */
 export const RATE_SEARCH = v.object({ rate: RATE, trials: v.array(TRIAL), share: v.optional(share) });

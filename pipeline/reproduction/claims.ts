@@ -1,80 +1,182 @@
 /**
- * Compares what the paper claims (SmallTalk LM, section 3) with the figures of a run.
+ * Questions that studies and single runs share: what the mixture gains, how experts do on their own text, what routing finds and costs. Each
+ * puts what the paper claims (SmallTalk LM, section 3) next to the figures of a run.
  *
  * @module
  */
 
-import { paperPair, paperTable, type TableRow } from "../cost/paper.ts";
-import type { Baseline } from "../evaluation/baselines.ts";
-import { asPositive, type Evaluation, type Gain, gainText } from "../evaluation/evaluation.ts";
-import { wayName } from "../report/charts.ts";
+import { type Gain, gainText } from "../evaluation/evaluation.ts";
+import { percent } from "../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
-import type { Crossing } from "./crossing.ts";
+import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";
-import { digitsText, percentText } from "./tables.ts";
+import { digitsText, type Outcome } from "./study.ts";
+
+/** What the paper reports of 335M experts, by their number (table 3): what they gain, and what routing adds to their training and inference. */
+const PAPER: Record<number, { gain: string; routing: string }> = {
+  4: { gain: "11.78 → 10.78: 8.5% lower (335M, E = 4)", routing: "0.7%, 1.3% (335M experts)" },
+  8: {
+    gain: "11.25 → 10.20: 9.3% lower (335M, E = 8; its dense model takes 2× steps, 4× batch)",
+    routing: "1.2%, 2.5% (335M experts)",
+  },
+  16: {
+    gain: "10.80 → 9.64: 10.7% lower (335M, E = 16; its dense model takes 4× steps, 4× batch)",
+    routing: "2.2%, 5.1% (335M experts)",
+  },
+  32: {
+    gain: "10.50 → 9.07: 13.6% lower (335M, E = 32; its dense model takes 8× steps, 4× batch)",
+    routing: "4.1%, 10.1% (335M experts)",
+  },
+};
+/** The largest shares that routing adds there, to training and to inference. */
+const MOST_ADDED = [10.28 / 248.12, 0.08 / 0.79];
+/** What it reports of its mixture next to a larger dense model, and how the gain grows with the number of experts. */
+export const PAPER_LEVEL = "about equal: 9.07 (335M, E = 32) and 9.10 (1.3B)";
+export const PAPER_GROWTH = "4: 8.5%, 8: 9.3%, 16: 10.7%, 32: 13.6% (335M; dense models of 4× batch and " +
+  "1×, 2×, 4×, 8× steps)";
 
 /** Shortest prefix that evaluations measure unless asked. */
 export const SHORTEST = 4;
 
-/**
- * Gives an eighth of M, as the paper's 32 is of 256: the largest power of two up to it, as evaluations
- * measure these.
- */
+/** Gives an eighth of M, as the paper's 32 is of 256: the largest power of two up to it, as evaluations measure these. */
 export const shortPrefix = (prefix: number): number =>
   Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
 
-const signed = (percent: number): string => `${percent.toFixed(1)}%`.replace("-", "−");
-const thousands = (value: number): string => value.toLocaleString("en");
-const megabytes = (bytes: number): string => `${digitsText(bytes / 1e6, 2)} MB`;
+/** Puts the label of a run before claims of it. */
+export const labelled = (label: string, claims: readonly Claim[]): Claim[] =>
+  claims.map(({ claim, ...rest }) => ({
+    claim: `${label}: ${claim[0].toLowerCase()}${claim.slice(1)}`,
+    ...rest,
+  }));
 
-/** How often routers exchange scores while they train, and how many bytes at a time. */
-type Exchanges = { exchanges: number; bytesPerExchange: number };
+/**
+ * Claims that a mixture beats a model, beyond the interval; of the larger dense one, which the paper has about equal, that the mixture is
+ * not behind.
+ */
+export function gainClaim(gain: Gain, experts: number): Claim {
+  const model = wayName(gain.baseline, experts);
+  const isLevel = gain.baseline === "dense-compute";
+  const paper = isLevel ? PAPER_LEVEL : gain.baseline === "dense" ? PAPER[experts]?.gain : undefined;
+  return {
+    claim: `The mixture ${isLevel ? `is as good as ${model}, or better` : `beats ${model}`}`,
+    paper: paper ?? NOT_REPORTED,
+    here: gainText(gain),
+    holds: isLevel ? gain.high >= 0 : gain.low > 0,
+  };
+}
 
-/** Writes the claims of a run. */
-export function judgeRun(outcome: RunOutcome, exchanges: Exchanges): Claim[] {
-  const { evaluation, crossing } = outcome;
-  const { scores, gains, experts } = evaluation;
-  const against = (baseline: Baseline, claim: string): Claim[] =>
-    gains.filter((gain) => gain.baseline === baseline).map((gain) => {
-      const { side, by, from, to } = asPositive(gain);
-      const [before, after] = [scores[baseline]!, scores.mixture!].map((one) => one.perplexity.toFixed(2));
-      const here = `${before} → ${after}: ${signed(by)} ${side} [${signed(from)}, ${signed(to)}]`;
-      return { claim, paper: paperOn(baseline, experts), here, holds: gain.low > 0 };
-    });
+/** An expert of a run, on the text that is routed to it. */
+export interface OwnText extends Outcome {
+  /** The expert's number. */
+  expert: number;
+  /** Share of the held-out sequences that goes to it. */
+  share: number;
+  /** Its perplexity; null where it gets no text. */
+  perplexity: number | null;
+  /** By which share that is below the perplexity of the dense models; null without either. */
+  below: Record<"dense" | "dense-steps", number | null>;
+  /** The largest kinds of its training text with their shares: two, or up to four of a tenth each; "" without labels. */
+  sources: string;
+}
+
+/** How many kinds of text are named in any case, how many at most, and what share the others must have. */
+const [LEAST, MOST, SHARE] = [2, 4, 0.1];
+
+/** Gives all experts of a run. */
+export const compareOwnText = (outcome: Outcome): OwnText[] =>
+  outcome.evaluation.segments.map(({ expert, share, perplexity: { mixture, ...others } }) => {
+    const below = (other: number | null = null) => other && mixture ? 1 - mixture / other : null;
+    const { sources, sequences } = outcome.partition.experts[expert];
+    const kinds = Object.entries(sources).filter(([source]) => source !== "").sort(([, a], [, b]) => b - a)
+      .slice(0, MOST).filter(([, count], i) => i < LEAST || count >= SHARE * sequences);
+    return {
+      ...{ ...outcome, expert, share, perplexity: mixture ?? null },
+      below: { dense: below(others.dense), "dense-steps": below(others["dense-steps"]) },
+      sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`).join(", "),
+    };
+  });
+
+/** Returns whether experts are all ahead of the dense model of E times the batch on their text, and which are not. */
+export function allAhead(experts: readonly OwnText[]): { here: string; holds: boolean } {
+  const behind = experts.filter(({ below: { dense } }) => dense === null || dense <= 0);
+  if (behind.length === 0) {
+    const least = Math.min(...experts.map(({ below }) => below.dense!));
+    return { here: `all ${experts.length}, the least by ${percent(least)}`, holds: true };
+  }
+  const texts = behind.map(({ setup: { label }, expert, sources, perplexity, below: { dense } }) => {
+    const why = perplexity === null
+      ? "gets no text"
+      : dense === null
+      ? "has no such model next to it"
+      : `is ${percent(-dense)} behind`;
+    return `${label && `${label}, `}expert ${expert}${sources && ` (trained on ${sources})`} ${why}`;
+  });
+  return { here: texts.join("; "), holds: false };
+}
+
+/** Claims that every expert of a run is ahead on its own text. */
+export const ownTextClaim = (outcome: Outcome): Claim => ({
+  claim: `On the text routed to it, every expert beats ${wayName("dense", outcome.evaluation.experts)}`,
+  paper: PAPER[outcome.evaluation.experts] ? "all do" : NOT_REPORTED,
+  ...allAhead(compareOwnText(outcome)),
+});
+
+/** Judges the claims of one run. */
+export function judgeRun(outcome: Outcome): Claim[] {
+  const { evaluation: { gains, scores, experts }, crossing } = outcome;
+  const perplexity = (way: keyof typeof scores) => scores[way]!.perplexity.toFixed(2);
   return [
-    ...against(
-      "dense",
-      "The mixture beats a dense model of the same inference cost at equal tokens (equal steps, E times the batch)",
-    ),
-    ...against("dense-steps", "The mixture beats a dense model with E times the steps, a harder baseline"),
-    ...crossing ? [crossingClaim(crossing)] : [],
-    ...scores.dense ? [segmentsClaim(evaluation)] : [],
-    ...routingClaims(outcome, exchanges),
+    ...gains.map((gain) => {
+      const claim = gainClaim(gain, experts);
+      return { ...claim, here: `${perplexity(gain.baseline)} → ${perplexity("mixture")}: ${claim.here}` };
+    }),
+    ...crossing
+      ? [{
+        claim:
+          "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
+        paper: NOT_REPORTED,
+        here: `${crossing.tokensPerExpert?.toLocaleString("en") ?? "none"} of ${
+          crossing.trained.toLocaleString("en")
+        }; at the end of all held-out text ${crossing.difference.toFixed(3)} nats per token apart`,
+        holds: null,
+      }]
+      : [],
+    ...scores.dense ? [ownTextClaim(outcome)] : [],
+    ...routingClaims(outcome),
   ];
 }
 
-/** Writes the claims of a run that tell of its parts, of how text finds its expert, and of what that costs. */
-export function routingClaims(outcome: RunOutcome, exchanges?: Exchanges): Claim[] {
-  const { evaluation, partition } = outcome;
+/** Judges how text finds its expert, what the parts of a run are like, and what that costs. */
+export function routingClaims(outcome: RunOutcome): Claim[] {
+  const { evaluation, partition, cost, trained } = outcome;
   const { scores: { mixture, random, oracle, dense }, segments, prefixes, prefix, experts } = evaluation;
+  const { inference, inferenceOverhead } = cost.flops;
   const shares = segments.map(({ share }) => share);
-  const [least, most] = [Math.min(...shares), Math.max(...shares)];
+  const hasModels = inferenceOverhead !== 0; // that split and route text: else nothing is computed for it
   // Where a label routes, all prefixes lead to the same.
   const byPrefix = new Set(prefixes.map(({ perplexity }) => perplexity)).size > 1;
-  const beats = ({ baseline, low }: Gain) => baseline === "dense" && low > 0;
-  const enough = prefixes.filter(({ gains }) => gains.some(beats)).map(({ prefix }) => prefix);
-  const shortest = enough.length ? `${Math.min(...enough)} tokens` : "none";
+  const enough = prefixes.filter(({ gains }) =>
+    gains.some(({ baseline, low }) => baseline === "dense" && low > 0)
+  )
+    .map(({ prefix }) => prefix);
+  const sequences = partition.experts.map(({ sequences }) => sequences);
+  const [fewest, most] = [Math.min(...sequences), Math.max(...sequences)];
+  const added = [trainingAdded(cost), inferenceOverhead / inference];
+  const { bytesPerNode, denseBytesPerStep } = cost.communication;
   const claims: (Claim | false | undefined)[] = [
     {
       claim: "Every expert gets a substantial share at inference, where nothing balances",
       paper: "all do (figure 5)",
-      here: `${percentText(least)} to ${percentText(most)}; equal would be ${percentText(1 / experts)}`,
-      holds: least >= 1 / (4 * experts),
+      here: `${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}; equal would be ${
+        percent(1 / experts)
+      }`,
+      holds: Math.min(...shares) >= 1 / (4 * experts),
     },
     dense && byPrefix && {
       claim: "A short prefix routes well enough to beat the dense model",
       paper: "32 tokens, for routers trained with 256",
-      here: `${shortest}, for routers trained with ${prefix}: ` +
+      here:
+        `${enough.length ? `${Math.min(...enough)} tokens` : "none"}, for routers trained with ${prefix}: ` +
         prefixes.map((row) => `${row.prefix}: ${row.perplexity.toFixed(2)}`).join(", "),
       holds: enough.some((length) => length <= shortPrefix(prefix) && length < prefix),
     },
@@ -87,183 +189,56 @@ export function routingClaims(outcome: RunOutcome, exchanges?: Exchanges): Claim
       holds: mixture!.high < random.low &&
         mixture!.nllPerToken < (random.nllPerToken + oracle.nllPerToken) / 2,
     },
-    partition.nmi !== null && hasModels(outcome) && {
+    partition.nmi !== null && hasModels && {
       claim: "Routers split text by kind without being told",
       paper: NOT_REPORTED,
       here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
       holds: null,
     },
-    loadsClaim(partition),
-    overheadClaim(outcome),
-    exchangeClaim(outcome, exchanges),
+    {
+      claim: "Loads are equal",
+      paper: "equal in sequences",
+      here:
+        (fewest === most
+          ? "equal in sequences"
+          : `${fewest.toLocaleString("en")} to ${most.toLocaleString("en")} sequences`) +
+        `; the largest expert has ${percent(partition.tokenImbalance)} more tokens than the mean`,
+      holds: most - fewest <= 1,
+    },
+    {
+      claim: "Routing adds little compute, in training and at inference",
+      paper: PAPER[experts]?.routing ?? "0.7% to 4%, 1% to 10% (335M experts)",
+      here: `${added.map((share) => percent(share)).join(", ")} ` +
+        (hasModels
+          ? `(an expert is only ${
+            (cost.parameters.expert / cost.parameters.router).toFixed(1)
+          } routers large)`
+          : "(text is split without models)"),
+      holds: added.every((share, i) => share <= MOST_ADDED[i]),
+    },
+    {
+      claim: "Training hardly communicates",
+      paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
+      here: `${exchangeText(outcome)}; data-parallel ${megabytes(denseBytesPerStep)} per step`,
+      holds: bytesPerNode < (trained.dense?.[0].steps ?? 0) * denseBytesPerStep,
+    },
   ];
   return claims.filter((claim): claim is Claim => Boolean(claim));
 }
-
-/** Returns whether models split and route text: else nothing is computed for it. */
-const hasModels = ({ cost: { flops } }: RunOutcome): boolean => flops.inferenceOverhead !== 0;
 
 /** Reports what routing adds to the training of the experts of a run, as a share. */
 export const trainingAdded = ({ flops: { total, overhead } }: RunOutcome["cost"]): number =>
   overhead / (total - overhead);
 
-function loadsClaim({ experts, tokenImbalance }: RunOutcome["partition"]): Claim {
-  const sequences = experts.map(({ sequences }) => sequences);
-  const [fewest, largest] = [Math.min(...sequences), Math.max(...sequences)];
-  const loads = fewest === largest
-    ? "equal in sequences"
-    : `${thousands(fewest)} to ${thousands(largest)} sequences`;
-  return {
-    claim: "Loads are equal",
-    paper: "equal in sequences",
-    here: `${loads}; the largest expert has ${percentText(tokenImbalance)} more tokens than the mean`,
-    holds: largest - fewest <= 1,
-  };
-}
+const megabytes = (bytes: number): string => `${digitsText(bytes / 1e6, 2)} MB`;
 
-/** Gives what the paper's routing adds to the training of experts, and to a sequence through one, as shares. */
-const addedIn = ({ printed }: TableRow) => [
-  printed.trainingOverhead / printed.training,
-  printed.inferenceOverhead / printed.inference,
-];
-
-function overheadClaim(outcome: RunOutcome): Claim {
-  const { cost: { flops, parameters }, evaluation } = outcome;
-  const rows = reported();
-  const row = rows.find(({ experts }) => experts === evaluation.experts);
-  const added = [trainingAdded(outcome.cost), flops.inferenceOverhead / flops.inference];
-  const text = (shares: readonly number[]) => shares.map(percentText).join(", ");
-  return {
-    claim: "Routing adds little compute, in training and at inference",
-    paper: row ? `${text(addedIn(row))} (335M experts)` : "0.7% to 4%, 1% to 10% (335M experts)",
-    here: `${text(added)} ` +
-      (hasModels(outcome)
-        ? `(an expert is only ${(parameters.expert / parameters.router).toFixed(1)} routers large)`
-        : "(text is split without models)"),
-    holds: added.every((share, i) => share <= Math.max(...rows.map((row) => addedIn(row)[i]))),
-  };
-}
-
-function exchangeClaim({ evaluation: { experts }, cost, trained }: RunOutcome, reported?: Exchanges): Claim {
-  const { bytesPerNode, denseBytesPerStep } = cost.communication;
+function exchangeText({ evaluation: { experts }, cost: { communication } }: RunOutcome): string {
+  const { bytesPerNode, exchanges, bytesPerExchange = 0 } = communication;
   const inAll = `${megabytes(bytesPerNode)} in all`;
-  const exchanged = bytesPerNode === 0
-    ? "nothing is exchanged"
-    : reported === undefined
-    ? `each of ${experts} nodes exchanges ${inAll}`
-    : reported.exchanges === 0
-    ? `costs of sequences alone, ${inAll}`
-    : `${reported.exchanges} exchanges of ${megabytes(reported.bytesPerExchange)} per router, ${inAll}`;
-  return {
-    claim: "Training hardly communicates",
-    paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
-    here: `${exchanged}; data-parallel ${megabytes(denseBytesPerStep)} per step`,
-    holds: bytesPerNode < (trained.dense?.[0].steps ?? 0) * denseBytesPerStep,
-  };
-}
-
-function crossingClaim({ tokensPerExpert, trained, difference }: Crossing): Claim {
-  const crossed = tokensPerExpert === null
-    ? `not within ${thousands(trained)}`
-    : `${thousands(tokensPerExpert)} of ${thousands(trained)}`;
-  const leader = difference > 0 ? "the dense model" : "the mixture";
-  const ahead = `${Math.abs(difference).toFixed(3)} nats per token ahead on all held-out text at the end`;
-  return {
-    claim:
-      "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
-    paper: NOT_REPORTED,
-    here: `${crossed}; ${leader} is ${ahead}`,
-    holds: null,
-  };
-}
-
-function segmentsClaim({ segments, experts }: Evaluation): Claim {
-  const without = segments.filter(({ sequences }) => sequences === 0)
-    .map(({ expert }) => `; expert ${expert} gets no text`);
-  const gains = segments.filter(({ sequences }) => sequences > 0).map(({ expert, perplexity }) => ({
-    expert,
-    percent: 100 * (1 - perplexity.mixture! / perplexity.dense!),
-  }));
-  const { expert, percent } = gains.reduce((a, b) => a.percent <= b.percent ? a : b);
-  const better = gains.filter(({ percent }) => percent > 0).length;
-  const worst = percent < 0
-    ? `expert ${expert} is worse by ${signed(-percent)}`
-    : `the least by ${signed(percent)} (expert ${expert})`;
-  return {
-    claim: "Every expert beats the dense model on the text routed to it",
-    paper: "all do (figure 5)",
-    here: `${better} of ${experts}; ${worst}${without.join("")}`,
-    holds: better === experts,
-  };
-}
-
-/** What the paper reports of 335M experts: one row for each number of them. */
-const reported = () => paperTable().filter(({ model }) => model === "335M");
-
-const percentLower = ({ perplexity: { dense, mixture } }: TableRow): string =>
-  signed(100 * (1 - mixture / dense));
-
-/** Reports how much lower the paper's mixture of so many experts is than its dense model; null where it reports none. */
-export function paperGain(experts: number): string | null {
-  const row = reported().find((row) => row.experts === experts);
-  if (!row) return null;
-  const [dense, mixture] = [row.perplexity.dense, row.perplexity.mixture].map((value) => value.toFixed(2));
-  const steps = row.denseSteps / row.steps;
-  const shape = steps === 1
-    ? ""
-    : `; its dense model takes ${steps}× steps, ${row.denseBatch / row.batch}× batch`;
-  return `${dense} → ${mixture}: ${percentLower(row)} lower (335M, E = ${experts}${shape})`;
-}
-
-/** Reports what the paper reports of a mixture of so many experts next to such a model. */
-export function paperOn(baseline: Baseline, experts: number): string {
-  if (baseline === "dense") return paperGain(experts) ?? NOT_REPORTED;
-  if (baseline !== "dense-compute") return NOT_REPORTED;
-  const { mixture, dense } = paperPair();
-  return `about equal: ${mixture.perplexity.toFixed(2)} (335M, E = 32) and ${
-    dense.perplexity.toFixed(2)
-  } (1.3B)`;
-}
-
-/**
- * Claims of a run that its mixture beats a model, beyond the interval; of the larger dense one, which the paper has about equal,
- * that the mixture is not behind.
- */
-export function gainClaim(run: string, gain: Gain, experts: number): Claim {
-  const model = wayName(gain.baseline, experts);
-  const isLevel = gain.baseline === "dense-compute";
-  return {
-    claim: `${run}: the mixture ${isLevel ? `is as good as ${model}, or better` : `beats ${model}`}`,
-    paper: paperOn(gain.baseline, experts),
-    here: gainText(gain),
-    holds: isLevel ? gain.high >= 0 : gain.low > 0,
-  };
-}
-
-/** Reports how the paper's gain grows with the number of experts. */
-export function paperGrowth(): string {
-  const rows = reported();
-  const shapes = rows.map(({ denseSteps, steps }) => `${denseSteps / steps}×`).join(", ");
-  return `${rows.map((row) => `${row.experts}: ${percentLower(row)}`).join(", ")} (335M; dense models of ${
-    rows[0].denseBatch / rows[0].batch
-  }× batch and ${shapes} steps)`;
-}
-
-/** Counts verdicts, and those of them that say no: on claims of the paper, and on questions that it does not report on. */
-export function countVerdicts(
-  claims: readonly Claim[],
-): Record<"paper" | "own", { no: number; all: number }> {
-  const count = (isOwn: boolean) => {
-    const judged = claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && holds !== null);
-    return { no: judged.filter(({ holds }) => !holds).length, all: judged.length };
-  };
-  return { paper: count(false), own: count(true) };
-}
-
-/** Sorts to the front what does not hold, and to the end what cannot. */
-export function failuresFirst<Item>(items: readonly Item[], claimOf: (item: Item) => Claim): Item[] {
-  const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
-  return items.toSorted((a, b) => rank(claimOf(a)) - rank(claimOf(b)));
+  if (bytesPerNode === 0) return "nothing is exchanged";
+  if (exchanges === undefined) return `each of ${experts} nodes exchanges ${inAll}`; // of notes of before
+  if (exchanges === 0) return `costs of sequences alone, ${inAll}`;
+  return `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ${inAll}`;
 }
 
 /** The rules for verdicts on {@linkcode routingClaims}. */
@@ -273,15 +248,3 @@ export const ROUTING_VERDICTS =
   "random beyond both intervals, and nearer to the best expert in nats; loads that differ by one sequence at most; routing that adds no " +
   "more than the paper's does at most, 4.1% in training and 10.1% at inference; less exchanged by a node than in all steps of data-parallel " +
   "training of the first dense model";
-
-/** Writes cells as lines of Markdown tables; {@linkcode head} with the line below it. */
-export const row = (cells: readonly unknown[]): string =>
-  `| ${cells.map((cell) => String(cell ?? "").replaceAll("|", "\\|")).join(" | ")} |`;
-export const head = (cells: readonly string[]): string[] => [row(cells), row(cells.map(() => "---"))];
-
-/** Writes the claims as a Markdown table. */
-export function claimsMarkdown(claims: readonly Claim[]): string {
-  const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "no";
-  const rows = claims.map(({ claim, paper, here, holds }) => row([claim, paper, here, verdict(holds)]));
-  return [...head(["claim", "paper", "here", "holds"]), ...rows].join("\n");
-}

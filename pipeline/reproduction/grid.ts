@@ -1,5 +1,6 @@
 /**
- * The grid of studies: which runs they need, with which settings, and what searches these wait for. Nothing here reads a disk.
+ * The grid of studies: which runs they need, with which settings, what searches these wait for, and in which order all that is done. Nothing
+ * here reads a disk.
  *
  * @module
  */
@@ -21,56 +22,108 @@ import {
 import { LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { givenIn, RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
-import { STUDIES, STUDY_NAMES } from "./studies.ts";
+import { dense, experts, routing, segments } from "./studies/mixture.ts";
+import { prefix, short } from "./studies/prefix.ts";
+import { assignment, partitioners, routers } from "./studies/splits.ts";
 import { type Choices, type Setup, type Study, withSeeds } from "./study.ts";
+
+/** Every study by its name, in the order in which a page tells of them. */
+export const STUDIES: ReadonlyMap<string, Study> = new Map(
+  [experts, dense, segments, routing, partitioners, prefix, short, routers, assignment]
+    .map((study) => [study.name, study]),
+);
+
+/** The names of all studies, in that order. */
+export const STUDY_NAMES: readonly string[] = [...STUDIES.keys()];
+
+/** Finds studies by their names. Throws an `InputError` for an unknown name. */
+export const findStudies = (names: readonly string[]): Study[] =>
+  names.includes("all")
+    ? [...STUDIES.values()]
+    : names.map((name) => STUDIES.get(name) ?? refuse("run", "study", name, [...STUDY_NAMES, "all"]));
+
+const refuse = (verb: string, option: string, name: string, known: readonly string[]): never => {
+  throw new InputError(
+    say`Cannot ${verb} ${setting(option)} ${name} as it must be one of ${known.join(", ")}: it is none`,
+  );
+};
 
 /** What searches found: learning rates by {@linkcode rateRecipe}, settings of routers by {@linkcode Grid.routerRecipe}. */
 export interface Known {
   rates: Record<string, RateSearch>;
-  searches: Record<string, RouterSearch>;
+  routers: Record<string, RouterSearch>;
 }
 
-/** Finds studies by their names. Throws an `InputError` for an unknown name. */
-export function findStudies(names: readonly string[]): Study[] {
-  if (names.includes("all")) return [...STUDIES.values()];
-  return names.map((name) => {
-    const study = STUDIES.get(name);
-    if (study) return study;
-    const known = [...STUDY_NAMES, "all"].join(", ");
-    throw new InputError(
-      say`Cannot run ${setting("study")} ${name} as it must be one of ${known}: it is none`,
-    );
-  });
-}
+/** Something that is done in a run of a study: of a search the recipe, of one for a learning rate the model. */
+export type Job =
+  | { work: "split"; setup: Setup }
+  | { work: "train"; setup: Setup }
+  | { work: "search routers"; setup: Setup; recipe: string }
+  | { work: "search rate"; setup: Setup; recipe: string; model: Searched };
 
 /** The way to assign that a kind of partitioner has unless one is given. */
 const usualMethod = ({ partitioner }: Partial<Configuration>) =>
   partitioner === undefined ? undefined : PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default;
 
+/** What a grid is made with. */
+export interface GridOptions {
+  /** Seeds where a study repeats them. Default: 1. */
+  seeds?: number;
+  /** What searches found. It is added to. */
+  known?: Known;
+  /** Runs that are made alone, by their names before or after a search; none for all. */
+  only?: readonly string[];
+}
+
 /** The runs of studies with some settings and so many seeds. */
 export class Grid {
+  readonly seeds: number;
+  /** What searches found. */
+  readonly known: Known;
   /** The settings that runs share. */
   readonly preset: Configuration;
   /** Every run of every study, before any search for settings of routers. */
-  readonly unresolved: readonly Setup[];
+  readonly all: readonly Setup[];
+  /** Those of them that are made. */
+  readonly wanted: readonly Setup[];
   readonly #given: Partial<Configuration>;
   readonly #shared: Partial<Configuration>;
-  readonly #known = new WeakMap<Setup, Configuration>();
+  readonly #resolved = new WeakMap<Setup, Configuration>();
 
   /** Throws an `InputError` where settings do not go together. */
-  constructor(readonly studies: readonly Study[], readonly sources: Sources, readonly seeds: number) {
+  constructor(
+    readonly studies: readonly Study[],
+    readonly sources: Sources,
+    private readonly options: GridOptions = {},
+  ) {
+    const { seeds = 1, known = { rates: {}, routers: {} }, only = [] } = options;
+    [this.seeds, this.known] = [seeds, known];
     this.#given = withoutRates(sources);
     const method = this.#given.method ?? usualMethod(this.#given);
     this.#shared = withoutRates({
       flags: resolveConfiguration({ flags: { ...this.#given, ...method && { method } } }),
     });
     this.preset = resolveConfiguration({ flags: this.#shared });
-    this.unresolved = studies.flatMap((study) => withSeeds(study.setups(this.preset), seeds));
+    this.all = studies.flatMap((study) => withSeeds(study.setups(this.preset), seeds));
+    this.wanted = only.length === 0
+      ? this.all
+      : this.all.filter((setup) => this.#names(setup).some((name) => only.includes(name)));
+  }
+
+  /** Gives the names of a run before and after the search for the settings of its routers. */
+  #names = (setup: Setup): string[] => [setup.name, this.resolved(setup)?.name ?? setup.name];
+
+  /** Throws an `InputError` for the name of a run to make alone that the studies do not need. */
+  checkNames(): void {
+    const known = [...new Set(this.all.flatMap(this.#names))];
+    for (const name of this.options.only ?? []) {
+      if (!known.includes(name)) refuse("make", "only", name, known);
+    }
   }
 
   /** The same settings with other studies, or other seeds. */
-  with(studies: readonly Study[], seeds = this.seeds): Grid {
-    return new Grid(studies, this.sources, seeds);
+  with(studies: readonly Study[], options: GridOptions = {}): Grid {
+    return new Grid(studies, this.sources, { ...this.options, known: this.known, ...options });
   }
 
   /**
@@ -84,8 +137,8 @@ export class Grid {
 
   /** Resolves the settings of a run of a study. */
   configuration(setup: Setup): Configuration {
-    const known = this.#known.get(setup) ?? resolveConfiguration({ flags: this.flags(setup) });
-    this.#known.set(setup, known);
+    const known = this.#resolved.get(setup) ?? resolveConfiguration({ flags: this.flags(setup) });
+    this.#resolved.set(setup, known);
     return known;
   }
 
@@ -124,22 +177,18 @@ export class Grid {
       (given.rounds === undefined ? "" : `, ${given.rounds} rounds given`);
   }
 
-  /** Gives the first run of a search for settings of routers. */
-  routerSearcher(recipe: string): Setup {
-    return this.unresolved.find((setup) => this.routerRecipe(setup) === recipe)!;
-  }
-
   /**
    * Gives a run with the settings of routers that were found; undefined while they are searched for. With `alike` the only search that
    * differs in what was given counts, too: so a folder tells of its runs whichever of these settings a later command repeats.
    */
-  resolved(setup: Setup, searches: Known["searches"], alike = false): Setup | undefined {
+  resolved(setup: Setup, alike = false): Setup | undefined {
     const recipe = this.routerRecipe(setup);
     if (recipe === undefined) return setup;
+    const found = this.known.routers;
     const begin = this.routerRecipe(setup, {})!; // others begin with it
-    const others = alike ? Object.keys(searches).filter((other) => other.startsWith(begin)) : [];
-    const found = searches[recipe] ?? (others.length === 1 ? searches[others[0]] : undefined);
-    return found && this.withRouters(setup, { ...found, ...this.givenRouters });
+    const others = alike ? Object.keys(found).filter((other) => other.startsWith(begin)) : [];
+    const name = recipe in found ? recipe : others.length === 1 ? others[0] : undefined;
+    return name === undefined ? undefined : this.withRouters(setup, { ...found[name], ...this.givenRouters });
   }
 
   /** Gives the run of the same name with other settings of its routers: a run of its own, unless they are the preset's. */
@@ -151,53 +200,63 @@ export class Grid {
   }
 
   /**
-   * Lists the runs whose settings are known, each once, with all models that any study trains there. An evaluation covers what any study
-   * at all asks of a run, so that no study undoes what another one needs. `only` names runs before any search; none for all.
+   * Lists the runs that are made and whose settings are known, each once, with all models that any study trains there. An evaluation covers
+   * what any study at all asks of a run, so that no study undoes what another one needs.
    */
-  runs({ searches }: Pick<Known, "searches">, only: readonly string[] = []): Setup[] {
-    const resolve = (setups: readonly Setup[]) =>
-      setups.flatMap((setup) => this.resolved(setup, searches) ?? []);
-    const wanted = this.unresolved.filter(({ name }) => only.length === 0 || only.includes(name));
-    const asked = Map.groupBy(resolve(this.with([...STUDIES.values()]).unresolved), ({ name }) => name);
-    const found = new Map<string, Setup>();
-    for (const setup of resolve(wanted)) {
-      const models = [...new Set([...found.get(setup.name)?.models ?? [], ...setup.models])];
-      found.set(setup.name, { ...setup, models, choices: joinChoices(asked.get(setup.name) ?? [setup]) });
-    }
-    return [...found.values()];
+  runs(): Setup[] {
+    const resolve = (setups: readonly Setup[]) => setups.flatMap((setup) => this.resolved(setup) ?? []);
+    const asked = Map.groupBy(resolve(this.with([...STUDIES.values()]).all), ({ name }) => name);
+    return [...Map.groupBy(resolve(this.wanted), ({ name }) => name)].map(([name, alike]) => ({
+      ...alike.at(-1)!,
+      models: [...new Set(alike.flatMap(({ models }) => models))],
+      choices: joinChoices(asked.get(name)!),
+    }));
+  }
+
+  /** Lists the searches that all runs wait for before their settings are known, in the manner of {@linkcode Grid.jobs}. */
+  *searches(seen: Set<string>): Generator<Job> {
+    for (const setup of this.wanted) yield* this.#routerSearch(setup, seen);
+  }
+
+  *#routerSearch(setup: Setup, seen: Set<string>): Generator<Job> {
+    const recipe = this.routerRecipe(setup);
+    if (recipe === undefined || seen.has(recipe)) return;
+    seen.add(recipe);
+    const first = this.all.find((setup) => this.routerRecipe(setup) === recipe)!;
+    yield { work: "search routers", recipe, setup: first };
   }
 
   /**
-   * Gives runs, named before or after the settings of their routers were found, by their names before
-   * that. Throws an `InputError` for the name of a run that the studies do not need.
+   * Lists what is done for a run, in order: a run follows on the searches that it needs, and these on the runs where they take place. What is
+   * in `seen` is left out, and added to. Whoever gets a job does it, or knows what it comes to, before asking for the next.
    */
-  named(names: readonly string[], { searches }: Pick<Known, "searches">): string[] {
-    const runs = new Map<string, string>();
-    for (const setup of this.unresolved) {
-      for (const { name } of [setup, this.resolved(setup, searches) ?? setup]) {
-        if (!runs.has(name)) runs.set(name, setup.name);
+  *jobs(setup: Setup, seen: Set<string>): Generator<Job> {
+    yield* this.#split(setup, seen);
+    for (const model of setup.models) {
+      const recipe = this.rateRecipe(model, setup);
+      if (givenIn(this.sources)[RATES[model]] !== undefined || seen.has(recipe)) continue;
+      seen.add(recipe);
+      let searcher = setup;
+      if (!(recipe in this.known.rates)) {
+        const first = this.rateSearcher(recipe);
+        yield* this.#routerSearch(first, seen);
+        searcher = this.resolved(first) ?? first;
+        yield* this.#split(searcher, seen);
       }
+      yield { work: "search rate", recipe, model, setup: searcher };
     }
-    return names.map((name) => {
-      const run = runs.get(name);
-      if (run !== undefined) return run;
-      const known = [...runs.keys()].join(", ");
-      throw new InputError(
-        say`Cannot make ${setting("only")} ${name} as it must be one of ${known}: it is none`,
-      );
-    });
+    yield { work: "train", setup };
+  }
+
+  *#split(setup: Setup, seen: Set<string>): Generator<Job> {
+    if (seen.has(setup.name)) return;
+    seen.add(setup.name);
+    yield { work: "split", setup };
   }
 
   /** Gives the run that searches for a learning rate: the first that needs it, before any search. So the same trials decide on it always. */
   rateSearcher(recipe: string): Setup {
-    return this.unresolved.find((setup) =>
-      setup.models.some((model) => this.rateRecipe(model, setup) === recipe)
-    )!;
-  }
-
-  /** Gives the learning rate that flags give to a model of a run, else the one that was found; undefined where none was. */
-  #rate(model: Searched, setup: Setup, rates: Known["rates"]): number | undefined {
-    return givenIn(this.sources)[RATES[model]] ?? rates[this.rateRecipe(model, setup)]?.rate;
+    return this.all.find((setup) => setup.models.some((model) => this.rateRecipe(model, setup) === recipe))!;
   }
 
   /** Names what the learning rate of a model of a run depends on. */
@@ -205,21 +264,14 @@ export class Grid {
     return rateRecipe(model, this.configuration(setup));
   }
 
-  /** Lists the models of a run whose learning rate is neither given nor known. */
-  openRates(setup: Setup, rates: Known["rates"]): Searched[] {
-    return setup.models.filter((model) => this.#rate(model, setup, rates) === undefined);
-  }
-
   /** Gives the learning rates that the models of a run are trained with, as settings; undefined where one is not found yet. */
-  rates(setup: Setup, rates: Known["rates"]): Partial<Configuration> | undefined {
-    const found: Partial<Configuration> = {};
-    for (const model of setup.models) {
-      const own = this.#rate(model, setup, rates);
-      const rate = own === 0 ? this.#rate("experts", setup, rates) : own; // 0 stands for theirs
-      if (rate === undefined) return undefined;
-      found[RATES[model]] = rate;
-    }
-    return found;
+  rates(setup: Setup): Partial<Configuration> | undefined {
+    // What flags give, else what was found.
+    const rateOf = (model: Searched): number | undefined =>
+      givenIn(this.sources)[RATES[model]] ?? this.known.rates[this.rateRecipe(model, setup)]?.rate;
+    const rates = setup.models.map((model) => rateOf(model) === 0 ? rateOf("experts") : rateOf(model)); // 0 stands for theirs
+    if (rates.includes(undefined)) return undefined;
+    return Object.fromEntries(setup.models.map((model, i) => [RATES[model], rates[i]]));
   }
 
   /**

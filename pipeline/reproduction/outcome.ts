@@ -7,17 +7,30 @@
 import * as v from "valibot";
 import { readCost } from "../cost/cost.ts";
 import { BASELINES } from "../evaluation/baselines.ts";
-import { EVALUATION, readEvaluation } from "../evaluation/evaluation.ts";
+import { EVALUATION, type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { EVALUATION as EVALUATED, readManifest } from "../graph/node.ts";
 import { summarizeRun } from "../stages/summary.ts";
 import { TRAIN_RESULT } from "../stages/training_result.ts";
-import { SEARCHED } from "../report/reproduction.ts";
+import { allTargets, expertTarget, type Target } from "../stages/targets.ts";
+import { SEARCHED, type Searched } from "../report/reproduction.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
-import { runCrossing } from "./crossing.ts";
-import { findTargets } from "./models.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { METRICS, readStepMetrics } from "../training/metrics.ts";
+
+/** Lists the models of a run that a name stands for: all experts, or one baseline. */
+export const findTargets = (model: Searched, configuration: Pick<Configuration, "experts">): Target[] =>
+  allTargets(configuration).filter(({ name, expert }) => model === (expert === undefined ? name : "experts"));
 
 const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
 const TOTAL = v.object({ total: finite });
+const CROSSING = v.object({ tokensPerExpert: v.nullable(finite), trained: finite, difference: finite });
+
+/**
+ * The point from which the held-out curve of the mixture stays below that of the dense model of E times the steps: tokens per expert,
+ * padding included, or null where the curves do not cross; those that were `trained`; the `difference` of the losses at the end, that of
+ * the mixture less that of the dense model, in nats per token.
+ */
+export type Crossing = v.InferOutput<typeof CROSSING>;
 
 /** The schema of a {@linkcode RunOutcome}. */
 export const OUTCOME = v.pipe(
@@ -37,14 +50,13 @@ export const OUTCOME = v.pipe(
         ...{ inference: finite, inferenceOverhead: finite },
       }),
       memory: v.object({ inference: TOTAL, routing: TOTAL }),
-      communication: v.object({ bytesPerNode: finite, denseBytesPerStep: finite }),
+      communication: v.object({
+        ...{ bytesPerNode: finite, denseBytesPerStep: finite },
+        ...{ exchanges: v.optional(finite), bytesPerExchange: v.optional(finite) },
+      }),
     }),
     trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
-    crossing: v.optional(v.nullable(v.object({
-      tokensPerExpert: v.nullable(finite),
-      trained: finite,
-      difference: finite,
-    }))),
+    crossing: v.optional(v.nullable(CROSSING)),
   }),
   v.check(({ partition: { experts: parts }, evaluation, trained }) => {
     const { experts, scores, segments, prefixes } = evaluation;
@@ -87,4 +99,44 @@ export async function readOutcome(run: string): Promise<RunOutcome> {
   const kept = conform(OUTCOME, outcome); // without what studies do not use
   delete kept.evaluation.models.adopted; // studies train their own
   return kept;
+}
+
+/**
+ * Reads the curves of a run and finds where they cross; null where no step of both was validated after as many tokens per expert, of which
+ * the dense model has E times. Experts are weighted by the held-out tokens that are routed to them. `batches` are the sequences per step of
+ * an expert and of the dense model.
+ */
+export async function runCrossing(
+  run: string,
+  { segments, experts, models, scores: { mixture, "dense-steps": dense } }: Evaluation,
+  batches: { experts: number; steps: number },
+): Promise<Crossing | null> {
+  const used = segments.filter(({ tokens }) => tokens > 0);
+  const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
+  const curves = await Promise.all(
+    used.map(({ expert }) => readLosses(run, expertTarget(expert, { experts }).node)),
+  );
+  const ofDense = await readLosses(run, "dense-steps");
+  const both = [...curves[0].keys()].flatMap((step) => {
+    const own = curves.map((losses) => losses.get(step));
+    const other = ofDense.get(step * batches.experts * experts / batches.steps);
+    if (other === undefined || own.includes(undefined)) return [];
+    const loss = own.reduce<number>((sum, loss, i) => sum + loss! * used[i].tokens / total, 0);
+    return [{ tokens: step * batches.experts * models.config.context, difference: loss - other }];
+  });
+  const last = both.at(-1);
+  if (!last) return null;
+  const above = both.findLastIndex(({ difference }) => difference >= 0);
+  return {
+    tokensPerExpert: both[above + 1]?.tokens ?? null,
+    trained: last.tokens,
+    // Of all held-out text where that is evaluated, not of a sample.
+    difference: mixture && dense ? mixture.nllPerToken - dense.nllPerToken : last.difference,
+  };
+}
+
+/** Reads the held-out losses of a model, by step. */
+async function readLosses(run: string, node: string): Promise<Map<number, number>> {
+  const lines = await readStepMetrics(`${run}/${node}/${METRICS}`);
+  return new Map(lines.flatMap(({ step, validationLoss: loss }) => loss == null ? [] : [[step, loss]]));
 }

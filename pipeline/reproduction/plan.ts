@@ -1,11 +1,10 @@
 /**
- * Plans studies without running them: the pieces, what each takes, and which are done. It walks as a run does.
+ * Plans studies without running them: the jobs, what each takes, and which are done. It goes through the same jobs as a run does.
  *
  * @module
  */
 
 import type { Variants } from "../../kernels/device/variants.ts";
-import { narrowNotes } from "../cost/flops.ts";
 import {
   adapterKind,
   ASSUMED_GPU,
@@ -15,19 +14,18 @@ import {
   type CostTimes,
   PLAIN_DEVICE,
 } from "../cost/cost.ts";
+import { narrowNotes } from "../cost/flops.ts";
+import { trainingMemory } from "../cost/memory.ts";
 import { NAMES, readManifest } from "../graph/node.ts";
 import { modelShapes } from "../model/shape.ts";
-import type { RateSearch, Searched } from "../report/reproduction.ts";
+import { percent } from "../report/html.ts";
+import type { Searched } from "../report/reproduction.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { openStudies, type StudyChoice } from "./checks.ts";
-import type { Grid, Known } from "./grid.ts";
-import { fitMemory, type Held, heldBy } from "./memory.ts";
-import { findTargets, SIDE_BY_SIDE } from "./models.ts";
-import { type RouterSearch, TRIAL_SHARE } from "./search.ts";
-import { Notes } from "./notes.ts";
-import { type Setup } from "./study.ts";
-import { percentText } from "./tables.ts";
-import { StudyWalk } from "./walk.ts";
+import type { Grid, Job } from "./grid.ts";
+import { Notes, openStudies, type StudyChoice } from "./folder.ts";
+import { findTargets } from "./outcome.ts";
+import { SIDE_BY_SIDE, TRIAL_SHARE } from "./search.ts";
+import type { Setup } from "./study.ts";
 
 /** Trials of a search for a learning rate, on average. */
 const TRIALS = 4;
@@ -59,16 +57,15 @@ async function plan(options: PlanStudiesOptions) {
   // A GPU of which no memory is known is taken to have that of the assumed one.
   const { memoryBytes } = adapterKind(reported) === "gpu" ? { ...ASSUMED_GPU, ...reported } : reported;
   const device = { ...reported, ...memoryBytes !== undefined && { memoryBytes } };
-  const { grid, known, only } = await openStudies(options);
-  const planPieces = (grid: Grid) => new Planner(grid, known, only, device, options).plan();
-  const all = await planPieces(grid);
+  const grid = await openStudies(options);
+  const all = await new Planner(grid, device, options).plan();
   const studies = [];
   for (const study of grid.studies) {
-    const own = await planPieces(grid.with([study]));
+    const own = await new Planner(grid.with([study]), device, options).plan();
     const longest = Math.max(0, ...own.map(timeLeft));
     studies.push({ study: study.name, pieces: own.length, ...sumPieces(own), longest });
   }
-  const { bytes, ...memory } = findMemory(all, memoryBytes);
+  const { bytes, ...memory } = fitMemory(grid, all, memoryBytes);
   return {
     /** Every piece, in order: its run, what is made, FLOPs, seconds and bytes that it takes of a device, and whether it is made. */
     pieces: all.map(({ run, piece, flops, seconds, done }, i) => ({
@@ -98,7 +95,7 @@ function listAssumptions(
   { device: reported, trialShare = TRIAL_SHARE }: PlanStudiesOptions,
   grid: Grid,
   device: CostDevice,
-  pieces: readonly Timed[],
+  pieces: readonly Piece[],
 ): string[] {
   const { flops, utilisation, name, memoryBytes = 0 } = device;
   const kind = adapterKind(device), assumed = ASSUMED_GPU.name;
@@ -107,8 +104,8 @@ function listAssumptions(
     : `"${name}", as measured here`;
   const share = `, ${+(100 * utilisation).toFixed(2)}% of the ${flops.toPrecision(3)} of ${whose}`;
   const size = `${memoryBytes / 1e9} GB (${(memoryBytes / 2 ** 30).toFixed(1)} GiB)`;
-  const shapes = grid.unresolved.flatMap((setup) => Object.values(modelShapes(grid.configuration(setup))));
-  const trial = percentText(trialShare), once = grid.onceMade.join(", ");
+  const shapes = grid.all.flatMap((setup) => Object.values(modelShapes(grid.configuration(setup))));
+  const trial = percent(trialShare), once = grid.onceMade.join(", ");
   const lines = [
     `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device${name ? share : ""}`,
     memoryBytes > 0 &&
@@ -124,19 +121,22 @@ function listAssumptions(
   return lines.filter((line) => line !== false);
 }
 
-/** A piece: its run, what is made, what it takes and holds of its device, whether it is made, and when it begins and ends, in seconds. */
-interface Timed extends Record<"flops" | "seconds" | "begin" | "end", number> {
+/** A piece: its run, what is made, what it takes, whether it is made, and when it begins and ends, in seconds. */
+interface Piece extends Record<"flops" | "seconds" | "begin" | "end", number> {
   run: string;
   piece: string;
   done: boolean;
-  holds: Held;
+  /** Sequences that each step of its training takes; none where no model of all experts' kind is trained. */
+  batch?: number;
+  /** Gives the bytes of its device that it takes where so many sequences run at once. */
+  bytesAt(microBatch: number): number;
 }
 
 /** Gives how long a piece takes that is not there; none for one that is. */
-const timeLeft = ({ seconds, done }: Pick<Timed, "seconds" | "done">): number => done ? 0 : seconds;
+const timeLeft = ({ seconds, done }: Pick<Piece, "seconds" | "done">): number => done ? 0 : seconds;
 
 /** Sums up the pieces that are not there. */
-function sumPieces(pieces: readonly Timed[]) {
+function sumPieces(pieces: readonly Piece[]) {
   const left = pieces.filter(({ done }) => !done);
   const changes = left.filter(({ begin, end }) => end > begin)
     .flatMap(({ begin, end }) => [{ at: begin, by: 1 }, { at: end, by: -1 }])
@@ -154,30 +154,47 @@ function sumPieces(pieces: readonly Timed[]) {
   };
 }
 
-/** Reports how much memory every piece takes, and which of those that are missing takes most, or too much. */
-function findMemory(pieces: readonly Timed[], most?: number) {
-  const { microBatch, bytes, tooLarge } = fitMemory(pieces.map(({ holds }) => holds), most);
-  const asSet = fitMemory(pieces.map(({ holds }) => holds));
-  const left = pieces.map(({ run, piece, seconds, done }, i) => ({ run, piece, seconds, done, i }))
-    .filter(({ done }) => !done);
-  const reported =
-    (size: (number | undefined)[]) => ({ run, piece, i }: { run: string; piece: string; i: number }) => ({
-      ...{ run, piece, memoryBytes: size[i]! },
-    });
-  const [largest] = left.filter(({ i }) => tooLarge[i] === undefined)
+/**
+ * Finds the largest micro-batch, at most that of the settings, with which every piece fits `most` bytes: studies have one for all models. What
+ * no micro-batch lets fit does not decide on it. Reports what every piece takes, and which of those that are missing takes most, or too much.
+ */
+function fitMemory(
+  { preset: { microBatch: set, expertBatch } }: Grid,
+  pieces: readonly Piece[],
+  most = Infinity,
+) {
+  const sizes = (microBatch: number) => pieces.map(({ bytesAt }) => bytesAt(microBatch));
+  const least = sizes(1);
+  const fits = (microBatch: number, most: number) =>
+    pieces.every(({ batch = 0 }) => batch % microBatch === 0) &&
+    sizes(microBatch).every((bytes, i) => least[i] > most || bytes <= most);
+  const largestIn = (most: number) => {
+    let microBatch = set || expertBatch;
+    while (microBatch > 1 && !fits(microBatch, most)) microBatch--;
+    return microBatch;
+  };
+  const microBatch = largestIn(most), microBatchSet = largestIn(Infinity);
+  const bytes = sizes(microBatch), asSet = sizes(microBatchSet);
+  const left = pieces.map((piece, i) => ({ ...piece, i })).filter(({ done }) => !done);
+  const reported = (
+    { run, piece, i }: { run: string; piece: string; i: number },
+    bytes: readonly number[],
+  ) => ({
+    ...{ run, piece, memoryBytes: bytes[i] },
+  });
+  const [largest] = left.filter(({ i }) => least[i] <= most)
     .sort((a, b) => bytes[b.i] - bytes[a.i] || b.seconds - a.seconds);
   return {
     bytes,
     /** Of those that can fit the one that takes most, the micro-batch with which all fit, and that of the settings with its memory. */
     largest: largest
       ? {
-        ...reported(bytes)(largest),
-        ...{ microBatch, microBatchSet: asSet.microBatch },
-        memoryBytesSet: Math.max(...left.map(({ i }) => asSet.bytes[i])),
+        ...{ ...reported(largest, bytes), microBatch, microBatchSet },
+        memoryBytesSet: Math.max(...left.map(({ i }) => asSet[i])),
       }
       : null,
     /** Those that do not fit, however few sequences run at once. */
-    tooLarge: left.filter(({ i }) => tooLarge[i] !== undefined).map(reported(tooLarge)),
+    tooLarge: left.filter(({ i }) => least[i] > most).map((piece) => reported(piece, least)),
   };
 }
 
@@ -188,158 +205,147 @@ function ofTraining(model: Searched, times: CostTimes): number {
   return model === "switch" ? times.switch : times.dense;
 }
 
-/** What is reported of a piece: of what it takes of a cost, after what it begins, and what is there when it ends, by names in the plan. */
-interface Reported extends Pick<Timed, "done" | "holds"> {
+/** A piece as a job asks for it: what it takes of a cost, and holds of its device; after what it begins, and what it gives, by names in the plan. */
+interface Asked extends Pick<Piece, "run" | "piece" | "done"> {
   takes(times: CostTimes): number;
+  /** The model that trains, one at a time: experts train side by side only where memory is left. */
+  model?: Searched;
+  /** Whether it trains all routers. */
+  routers?: boolean;
   after: readonly (string | undefined)[];
   gives: string;
 }
 
 /**
- * Walks through studies and counts. Each piece has a device of its own and begins when it can; experts that are trained side by side on one
- * device follow one another here.
+ * Goes through the jobs of studies and counts. Each piece has a device of its own and begins when it can; experts that are trained side by
+ * side on one device follow one another here.
  */
-class Planner extends StudyWalk {
-  readonly #pieces: Timed[] = [];
-  readonly #before: Known; // what is known at the start
+class Planner {
+  readonly #pieces: Piece[] = [];
+  readonly #grid: Grid;
   readonly #ends = new Map<string, number>(); // when what pieces give is there
-  readonly #noted = new Map<string, Promise<boolean>>();
   readonly #costs = new Map<string, Cost>();
-  readonly #share: number;
+  readonly #sizes = new Map<string, number>(); // many pieces train the same
   readonly #notes: Notes;
 
   constructor(
-    grid: Grid,
-    known: Known,
-    only: readonly string[],
+    private readonly before: Grid, // with what is known at the start
     private readonly device: CostDevice,
     private readonly options: PlanStudiesOptions,
   ) {
-    const own = new Set(grid.unresolved.map(({ name }) => name));
-    super(grid, structuredClone(known), only.filter((run) => own.has(run)));
-    this.#before = known;
-    this.#share = options.trialShare ?? TRIAL_SHARE;
-    this.#notes = new Notes(grid, options.run, options.from);
+    this.#grid = before.with(before.studies, { known: structuredClone(before.known) });
+    this.#notes = new Notes(before, options.run, options.from);
   }
 
   /** Lists the pieces. */
-  async plan(): Promise<Timed[]> {
-    for (const setup of await this.resolve()) await this.make(setup);
+  async plan(): Promise<Piece[]> {
+    const seen = new Set<string>();
+    for (const job of this.#grid.searches(seen)) await this.#addJob(job, false);
+    for (const setup of this.#grid.runs()) {
+      const isNoted = await this.#notes.find(setup) !== undefined;
+      for (const job of this.#grid.jobs(setup, seen)) await this.#addJob(job, isNoted);
+    }
     return this.#pieces;
   }
 
+  async #addJob(job: Job, isNoted: boolean): Promise<void> {
+    if (job.work === "search routers") await this.#addRouters(job);
+    else if (job.work === "search rate") await this.#addRate(job);
+    else if (job.work === "split") await this.#addSplit(job, isNoted);
+    else for (const model of job.setup.models) await this.#addTrainings(job, model, isNoted);
+  }
+
   /** Adds a piece. Nobody waits for what is there. */
-  #add(setup: Setup, piece: string, { done, holds, takes, after, gives }: Reported): void {
-    const { work, seconds: times } = this.#computeCost(setup);
+  async #add(setup: Setup, { run, piece, done, takes, model, routers, after, gives }: Asked): Promise<void> {
+    const { work, seconds: times, memory } = this.#computeCost(setup);
     const [flops, seconds] = [takes(work), takes(times)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));
     const end = begin + timeLeft({ seconds, done });
-    this.#pieces.push({ run: setup.name, piece, flops, seconds, done, holds, begin, end });
+    const { batch, bytesAt } = model ? await this.#training(model, setup) : { bytesAt: () => 0 };
+    const least = routers ? memory.routers.total : 0;
+    const held = (microBatch: number) => Math.max(least, bytesAt(microBatch));
+    this.#pieces.push({ run, piece, flops, seconds, done, batch, bytesAt: held, begin, end });
     this.#ends.set(gives, end);
   }
 
   #computeCost(setup: Setup): Cost {
     const { device, options: { recompute, variants } } = this;
     const cost = this.#costs.get(setup.name) ??
-      computeCost(this.grid.configuration(setup), { ...device, recompute, loss: variants?.loss });
+      computeCost(this.#grid.configuration(setup), { ...device, recompute, loss: variants?.loss });
     this.#costs.set(setup.name, cost);
     return cost;
   }
 
-  #holds(model: Searched, setup: Setup): Promise<Held> {
+  async #training(name: Searched, setup: Setup): Promise<{ batch?: number; bytesAt: Piece["bytesAt"] }> {
     const { device, options: { recompute, variants } } = this;
-    const more = { kind: adapterKind(device), recompute, loss: variants?.loss };
-    return heldBy(model, this.grid.configuration(setup), more);
+    const configuration = this.#grid.configuration(setup), [target] = findTargets(name, configuration);
+    const { sequenceLength: length, dtype } = configuration;
+    const model = await target.model(configuration), batch = target.batch(configuration);
+    const options = { batch, length, dtype, kind: adapterKind(device), recompute, loss: variants?.loss };
+    const bytesAt = (microBatch: number) => {
+      const key = JSON.stringify([model, options, microBatch]);
+      const bytes = this.#sizes.get(key) ?? trainingMemory(model, { ...options, microBatch }).total;
+      this.#sizes.set(key, bytes);
+      return bytes;
+    };
+    return { batch, bytesAt };
   }
 
-  /** Whether a note tells what a run came to. */
-  async #isNoted(setup: Setup): Promise<boolean> {
-    const noted = this.#noted.get(setup.name) ??
-      this.#notes.find(setup, this.#before.rates).then((outcome) => outcome !== undefined);
-    this.#noted.set(setup.name, noted);
-    return await noted;
-  }
+  /** Whether a node of a run is made. */
+  #isMade = async ({ name }: Setup, node: string): Promise<boolean> =>
+    await readManifest(`${this.options.run}/${name}/${node}`) !== null;
 
-  /** Whether a piece of a run is there: its node is made, or a note tells what the run came to. */
-  async #isDone(setup: Setup, node: string): Promise<boolean> {
-    const folder = `${this.options.run}/${setup.name}/${node}`;
-    return await readManifest(folder) !== null || await this.#isNoted(setup);
-  }
-
-  protected override async resolved(setup: Setup): Promise<Setup> {
-    const recipe = this.grid.routerRecipe(setup);
-    if (recipe !== undefined && !this.#ends.has(recipe)) await this.#addRouters(recipe);
-    return await super.resolved(setup);
-  }
-
-  async #addRouters(recipe: string): Promise<void> {
-    const setup = this.grid.routerSearcher(recipe);
-    const { routerRate, rounds } = this.grid.givenRouters;
-    const experts = await this.#holds("experts", setup);
+  async #addRouters({ setup, recipe }: Job & { work: "search routers" }): Promise<void> {
+    const { preset, givenRouters: given, known } = this.#grid;
     // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
     const search = (piece: string, rounds: number, trials: number) =>
-      this.#add(setup, piece, {
-        done: recipe in this.#before.searches,
-        holds: { ...experts, routers: this.#computeCost(setup).memory.routers.total },
+      this.#add(setup, {
+        ...{ run: setup.name, piece, done: recipe in this.before.known.routers },
         takes: ({ routers, sharding, allExperts }) =>
           (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * this.#share * allExperts,
-        ...{ after: [recipe], gives: recipe },
+        ...{ model: "experts", routers: true, after: [recipe], gives: recipe },
       });
-    if (routerRate === undefined) search("rate of routers", 1, ROUTER_TRIALS);
-    if (rounds === undefined) search("rounds of routers", 5 / 4, ROUTER_TRIALS - 1);
+    if (given.routerRate === undefined) await search("rate of routers", 1, ROUTER_TRIALS);
+    if (given.rounds === undefined) await search("rounds of routers", 5 / 4, ROUTER_TRIALS - 1);
+    known.routers[recipe] ??= { routerRate: preset.routerRate, rounds: preset.rounds, trials: [] };
   }
 
-  protected override searchRouters(): Promise<RouterSearch> {
-    const { routerRate, rounds } = { ...this.grid.preset, ...this.grid.givenRouters };
-    return Promise.resolve({ routerRate, rounds, trials: [] });
-  }
-
-  protected override async split(setup: Setup): Promise<void> {
-    const scores = this.grid.routedAs(setup), split = `split ${setup.name}`;
+  async #addSplit({ setup }: Job, isNoted: boolean): Promise<void> {
+    const scores = this.#grid.routedAs(setup), split = `split ${setup.name}`;
     const isRouted = this.#ends.has(scores); // another run's routers and scores are linked
-    this.#add(setup, "partition", {
-      done: await this.#isDone(setup, NAMES),
-      holds: isRouted ? {} : { routers: this.#computeCost(setup).memory.routers.total },
+    await this.#add(setup, {
+      ...{ run: setup.name, piece: "partition", done: isNoted || await this.#isMade(setup, NAMES) },
       takes: ({ routers, sharding }) => isRouted ? 0 : routers + sharding,
-      after: [scores, this.grid.routerRecipe(setup)],
-      gives: split,
+      ...{ routers: !isRouted, after: [scores, this.#grid.routerRecipe(setup)], gives: split },
     });
-    if (!isRouted && !await this.#isNoted(setup)) this.#ends.set(scores, this.#ends.get(split)!);
+    if (!isRouted && !isNoted) this.#ends.set(scores, this.#ends.get(split)!);
   }
 
-  async #addRate(model: Searched, recipe: string, setup: Setup, done: boolean): Promise<void> {
-    const models = findTargets(model, this.grid.configuration(setup)).length;
-    this.#add(setup, `learning rate of ${model}`, {
-      ...{ done, holds: await this.#holds(model, setup) },
+  async #addRate({ setup, recipe, model }: Job & { work: "search rate" }): Promise<void> {
+    const models = findTargets(model, this.#grid.configuration(setup)).length;
+    await this.#add(setup, {
+      ...{ run: setup.name, piece: `learning rate of ${model}`, done: recipe in this.before.known.rates },
       takes: (times) => TRIALS * this.#share * models * ofTraining(model, times),
-      ...{ after: [`split ${setup.name}`], gives: recipe },
+      ...{ model, after: [`split ${setup.name}`], gives: recipe },
     });
+    this.#grid.known.rates[recipe] ??= { rate: 1, trials: [] };
   }
 
-  protected override async searchRate(model: Searched, recipe: string, setup: Setup): Promise<RateSearch> {
-    await this.#addRate(model, recipe, setup, false);
-    return { rate: 1, trials: [] };
+  async #addTrainings({ setup }: Job, model: Searched, isNoted: boolean): Promise<void> {
+    const side = SIDE_BY_SIDE[adapterKind(this.device)], run = setup.name;
+    const rates = [model, "experts" as const].map((model) => this.#grid.rateRecipe(model, setup));
+    let last = "";
+    for (const [i, { name, node }] of findTargets(model, this.#grid.configuration(setup)).entries()) {
+      await this.#add(setup, {
+        ...{ run, piece: name, done: isNoted || await this.#isMade(setup, node) },
+        takes: (times) => ofTraining(model, times),
+        ...{ model, after: [`split ${run}`, ...rates, i % side === 0 ? "" : last], gives: `${run}/${node}` },
+      });
+      last = `${run}/${node}`;
+    }
   }
 
-  protected override async train(setup: Setup): Promise<void> {
-    const recipes = setup.models.map((model) => this.grid.rateRecipe(model, setup));
-    for (const [i, recipe] of recipes.entries()) {
-      const isKnown = recipe in this.#before.rates && !this.#ends.has(recipe);
-      if (isKnown) await this.#addRate(setup.models[i], recipe, setup, true);
-    }
-    const side = SIDE_BY_SIDE[adapterKind(this.device)];
-    for (const [m, model] of setup.models.entries()) {
-      const before = [`split ${setup.name}`, recipes[m], this.grid.rateRecipe("experts", setup)];
-      const place = (node?: string) => `${setup.name}/${node}`;
-      const targets = findTargets(model, this.grid.configuration(setup));
-      for (const [i, { name, node }] of targets.entries()) {
-        this.#add(setup, name, {
-          ...{ done: await this.#isDone(setup, node), holds: await this.#holds(model, setup) },
-          takes: (times) => ofTraining(model, times),
-          after: i % side === 0 ? before : [...before, place(targets[i - 1].node)],
-          gives: place(node),
-        });
-      }
-    }
+  get #share(): number {
+    return this.options.trialShare ?? TRIAL_SHARE;
   }
 }

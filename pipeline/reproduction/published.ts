@@ -9,10 +9,9 @@ import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
-import { countVerdicts, failuresFirst, head, row } from "./claims.ts";
-import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./notes.ts";
-import { readStudies } from "./results.ts";
-import { STUDIES } from "./studies.ts";
+import { STUDIES } from "./grid.ts";
+import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./folder.ts";
+import { countVerdicts, failuresFirst, markdownTable, readStudies } from "./results.ts";
 import { seedsAmong } from "./study.ts";
 
 /** The page that says what came out, and the folder of what is kept; both in the project's folder, the folder also from the page. */
@@ -41,11 +40,14 @@ export interface Published {
  * one that is kept there under the name `as`; "" for none.
  */
 export async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
-  const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
-    .map(({ name }) => name);
+  const places = new Map<string, string>();
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) places.set(name, `${folder}/${name}`);
+  }
+  if (from !== "") places.set(as, from);
   const published: Published[] = [];
-  for (const name of [...new Set([...names, ...from === "" ? [] : [as]])].sort()) {
-    const place = name === as && from !== "" ? from : `${folder}/${name}`;
+  for (const name of [...places.keys()].sort()) {
+    const place = places.get(name)!;
     if (!await exists(`${place}/studies.json`)) continue;
     const pictures = await picturesIn(place);
     const mark = name === STUDIES_FOLDER ? "" : ` (${name})`;
@@ -66,20 +68,28 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
 const picturesIn = async (folder: string): Promise<string[]> =>
   (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg")).sort();
 
-/** A claim, and all studies of one folder that come to it. */
-type Judged = { claim: Claim; from: Published[] };
+/** A claim of a study: the experts and the seed that it begins with, "" for none, and what it says of any number of experts. */
+interface Judged {
+  claim: Claim;
+  from: Published;
+  label: string;
+  text: string;
+}
 
-/** Lists claims, each once where several studies of a folder come to it by the same runs. */
-function judgedOnce(published: readonly Published[]): Judged[] {
+/** Lists claims, those that do not hold first, each once where several studies of a folder come to it by the same runs. */
+function listJudged(published: readonly Published[]): Judged[] {
   const found = new Map<string, Judged>();
   for (const from of published) {
     for (const claim of from.claims) {
+      const [, experts, seed = "", rest] = /^(\d+) experts(, seed \d+)?: (.*)$/.exec(claim.claim) ?? [];
+      const [label, text] = experts
+        ? [experts + seed, rest.replaceAll(`${experts}×`, "E×")]
+        : ["", claim.claim];
       const key = JSON.stringify([from.folder, claim.claim, claim.paper, claim.here, claim.holds]);
-      if (found.has(key)) found.get(key)!.from.push(from);
-      else found.set(key, { claim, from: [from] });
+      if (!found.has(key)) found.set(key, { claim, from, label, text });
     }
   }
-  return [...found.values()];
+  return failuresFirst([...found.values()], ({ claim }) => claim);
 }
 
 /**
@@ -87,69 +97,47 @@ function judgedOnce(published: readonly Published[]): Judged[] {
  * that were not run yet, and the pictures. `folder` is the way from the page to the results.
  */
 export function resultsText(published: readonly Published[], folder: string): string {
-  const judged = judgedOnce(published);
+  const judged = listJudged(published);
   const { paper, own } = countVerdicts(judged.map(({ claim }) => claim));
   const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
+  const pictures = published.flatMap(({ pictures }) => pictures).map((picture) =>
+    `[${picture.replace("plots/study-", "").replace(/\.svg$/, "")}](${join(folder, picture)})`
+  );
+  const rows = [...Map.groupBy(judged, ({ text }) => text)].map(([text, alike]) => [
+    text.replace(/^[a-z]/, (letter) => letter.toUpperCase()),
+    ...[paperText(alike), figuresText(alike, folder), verdictText(alike)],
+  ]);
   const parts = [
     `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
     `${own.all} on questions of our own. A claim has a verdict for every number of experts, seed and text.`,
-    claimsTable(judged, folder).join("\n"),
+    markdownTable({ head: ["claim", "paper", "ours [95% interval]", "holds"], rows }),
     missing.length > 0 &&
     `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`,
-    picturesText(published, folder),
+    `Plots: ${pictures.join(", ")}.`,
   ];
   return parts.filter((part) => part !== false).join("\n\n");
 }
 
-/** Lists the pictures by study and folder. */
-function picturesText(published: readonly Published[], folder: string): string {
-  const links = published.flatMap(({ pictures }) => pictures).map((picture) =>
-    `[${picture.replace("plots/study-", "").replace(/\.svg$/, "")}](${join(folder, picture)})`
+/** Writes what the paper reports of a claim; where that is several figures, each has its number of experts before it. */
+function paperText(alike: readonly Judged[]): string {
+  const papers = Map.groupBy(alike, ({ claim: { paper } }) => paper);
+  if (papers.size > 1) papers.delete(NOT_REPORTED);
+  const texts = [...papers].map(([paper, [{ label }]]) =>
+    papers.size > 1 && label ? `${label}: ${paper}` : paper
   );
-  return `Plots: ${links.join(", ")}.`;
+  return texts.join("; ");
 }
 
 /** A list of perplexities by length of prefix, with which a figure ends. */
 const LIST = /: \d+: [\d.]+(, \d+: [\d.]+)*$/;
 
-/** Splits a claim into the experts and the seed that it begins with, "" for none, and what it says of any number of experts. */
-function splitLabel({ claim }: Claim): [label: string, text: string] {
-  const found = /^(\d+) experts(, seed \d+)?: (.*)$/.exec(claim);
-  return found ? [`${found[1]}${found[2] ?? ""}`, found[3].replaceAll(`${found[1]}×`, "E×")] : ["", claim];
-}
-
-/**
- * Writes all claims, those that do not hold first: a row for each, with all numbers of experts, seeds and folders of studies. Where the paper
- * reports several figures, each has its number of experts before it.
- */
-function claimsTable(judged: readonly Judged[], folder: string): string[] {
-  const texts = failuresFirst(judged, ({ claim }) => claim).map(({ claim }) => splitLabel(claim)[1]);
-  const rows = [...new Set(texts)].map((text) => {
-    const alike = judged.filter(({ claim }) => splitLabel(claim)[1] === text);
-    const papers = Map.groupBy(alike, ({ claim: { paper } }) => paper);
-    if (papers.size > 1) papers.delete(NOT_REPORTED);
-    const reported = [...papers].map(([paper, [{ claim }]]) => {
-      const [label] = splitLabel(claim);
-      return papers.size > 1 && label ? `${label}: ${paper}` : paper;
-    });
-    return row([
-      text.replace(/^[a-z]/, (letter) => letter.toUpperCase()),
-      reported.join("; "),
-      figuresText(alike, folder),
-      verdictText(alike),
-    ]);
-  });
-  return [...head(["claim", "paper", "ours [95% interval]", "holds"]), ...rows];
-}
-
 /** Writes the figures of a claim: a line for each folder of studies. A list stays in the study's own table. */
 function figuresText(alike: readonly Judged[], folder: string): string {
-  const lines = [...Map.groupBy(alike, ({ from: [{ folder }] }) => folder).values()].map((judged) => {
-    const figures = judged.map(({ claim }) => {
-      const [label] = splitLabel(claim), figure = claim.here.replace(LIST, "");
-      return label ? `${label}: ${figure}` : figure;
-    });
-    return { link: studyLink(judged[0].from[0], folder), figures: figures.join("; ") };
+  const lines = [...Map.groupBy(alike, ({ from }) => from.folder).values()].map((judged) => {
+    const figures = judged.map(({ claim, label }) =>
+      `${label && `${label}: `}${claim.here.replace(LIST, "")}`
+    );
+    return { link: studyLink(judged[0].from, folder), figures: figures.join("; ") };
   });
   return [...Map.groupBy(lines, ({ figures }) => figures)]
     .map(([figures, from]) => `${from.map(({ link }) => link).join(", ")} ${figures}`).join("<br>");
@@ -164,11 +152,11 @@ function studyLink({ study, folder: name, table }: Published, folder: string): s
 /** Writes whether a claim holds; where that differs, for which numbers of experts and folders it does not. */
 function verdictText(alike: readonly Judged[]): string {
   const word = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
-  const verdicts = [...Map.groupBy(failuresFirst(alike, ({ claim }) => claim), ({ claim }) => claim.holds)];
+  const verdicts = [...Map.groupBy(alike, ({ claim }) => claim.holds)];
   const [rest] = verdicts.pop()!;
   if (verdicts.length === 0) return word(rest);
   const named = verdicts.map(([holds, judged]) => {
-    const names = judged.map(({ claim, from: [{ folder }] }) => `${splitLabel(claim)[0]} (${folder})`.trim());
+    const names = judged.map(({ label, from: { folder } }) => `${label} (${folder})`.trim());
     return `${word(holds)} for ${names.join(", ")}`;
   });
   return `${named.join("; ")}; else ${word(rest) || "undecided"}`;
@@ -179,19 +167,20 @@ function verdictText(alike: readonly Judged[]): string {
  * page has no marks.
  */
 export function withResults(page: string, text: string, where: string): string {
-  const found = /^<!-- results: begin.*-->\n([^]*)^<!-- results: end -->$/m.exec(page);
-  if (!found) {
-    throw new InputError(
-      `Cannot put results into "${where}" as it must say where they go: its marks are missing`,
-      {
-        where,
-        remedy: 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own',
-      },
+  const found = /(?<=^<!-- results: begin.*-->\n)[^]*(?=^<!-- results: end -->$)/m;
+  if (found.test(page)) {
+    return page.replace(
+      found,
+      () => `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->\n`,
     );
   }
-  const at = found.index + found[0].indexOf("\n") + 1;
-  const ignored = `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->\n`;
-  return page.slice(0, at) + ignored + page.slice(at + found[1].length);
+  throw new InputError(
+    `Cannot put results into "${where}" as it must say where they go: its marks are missing`,
+    {
+      where,
+      remedy: 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own',
+    },
+  );
 }
 
 /** @ignore What {@linkcode publishResults} takes. */
@@ -234,8 +223,7 @@ export async function publishResults(
   const after = withResults(before, resultsText(published, FROM_PAGE), PAGE);
   if (taken) {
     for (const [file, content] of taken) await writeAtomic(`${kept}/${file}`, content);
-    const files = await Array.fromAsync(filesUnder(kept, ""));
-    await removeFiles(kept, files.filter((path) => path.endsWith(".svg") && !taken.has(path)));
+    await removeFiles(kept, (await picturesIn(kept)).filter((path) => !taken.has(path)));
   }
   const written = after !== before;
   if (written) await writeAtomic(`${root}/${PAGE}`, after);

@@ -6,13 +6,13 @@
 
 import * as v from "valibot";
 import type { Words } from "../../kernels/errors.ts";
-import { htmlTable, markup } from "../report/html.ts";
+import { htmlTable, markup, type Table } from "../report/html.ts";
 import { page, type Section } from "../report/page.ts";
-import { CLAIM } from "../report/reproduction.ts";
+import { CLAIM, type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { claimsTable } from "../report/sections/claims.ts";
 import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
-import { claimsMarkdown, countVerdicts, head, ROUTING_VERDICTS, row } from "./claims.ts";
+import { ROUTING_VERDICTS } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /**
@@ -50,9 +50,8 @@ const RESULTS = v.object({
 export type StudyResults = v.InferOutput<typeof RESULTS>;
 
 /** Reads a `studies.json`. Throws an `InputError` where it is missing or damaged. */
-export function readStudies(path: string): Promise<StudyResults> {
-  return readJson(path, RESULTS, "results of studies");
-}
+export const readStudies = (path: string): Promise<StudyResults> =>
+  readJson(path, RESULTS, "results of studies");
 
 /** What a verdict takes. */
 const VERDICTS = [
@@ -74,7 +73,7 @@ const VERDICTS_TITLE = "What a verdict takes";
 export async function writeResults(
   root: string,
   results: readonly StudyResult[],
-  { settings = {}, words, signal, onWarning }: {
+  { settings = {}, ...options }: {
     settings?: StudyResults["settings"];
     words?: Words;
     signal?: AbortSignal;
@@ -87,84 +86,95 @@ export async function writeResults(
   await removeIfThere(`${root}/studies.json`); // it stands for all the rest
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const { paper, own } = countVerdicts(results.flatMap(({ findings }) => findings.claims));
+  const about = "What the studies ask, what the paper says, and what came out here.";
   const frame = {
-    title: TITLE,
-    about: `What the studies ask, what the paper says, and what came out here. ${settingsText(settings)}`
-      .trim(),
-    task: "reproduce",
-    from: "the runs of the studies",
+    ...{ title: TITLE, about: [about, ...settingsText(settings)].join(" ") },
+    ...{ task: "reproduce", from: "the runs of the studies" },
     figures: [
       [`${paper.no} of ${paper.all}`, "claims of the paper do not hold"],
       [`${own.no} of ${own.all}`, "questions of our own are answered no"],
     ] as const,
   };
-  const sections = [...results.map(studySection), VERDICTS_SECTION];
-  const { html } = await page(frame, sections, null, { plots: `${root}/plots`, words, signal, onWarning });
+  const verdicts: Section = {
+    ...{ id: "verdicts", title: VERDICTS_TITLE },
+    parts: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
+  };
+  const sections = [...results.map(studySection), verdicts];
+  const { html } = await page(frame, sections, null, { plots: `${root}/plots`, ...options });
   await writeAtomic(`${root}/report.html`, html);
   await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
 }
 
-/** Reports with which settings the runs were made; "" where there are none to tell. */
-function settingsText(settings: StudyResults["settings"]): string {
+/** Reports with which settings the runs were made; nothing where there are none to tell. */
+function settingsText(settings: StudyResults["settings"] = {}): string[] {
   const reported = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
-  return reported.length === 0
-    ? ""
-    : `Settings that are no defaults, unless a study varies or searches them: ${reported.join(", ")}.`;
+  const what = "Settings that are no defaults, unless a study varies or searches them";
+  return reported.length === 0 ? [] : [`${what}: ${reported.join(", ")}.`];
 }
 
 /** Reports on which adapters the runs of a study were evaluated, and how many seeds there are of a run. */
 function evaluatedOn({ adapters, runs }: StudyResult): string {
   const seeds = seedsAmong(runs);
-  return `Evaluated on: ${adapters.join("; ")}. ${
-    seeds === 1 ? "One seed." : `Up to ${seeds} seeds of a run.`
-  }`;
+  const seedsText = seeds === 1 ? "One seed." : `Up to ${seeds} seeds of a run.`;
+  return `Evaluated on: ${adapters.join("; ")}. ${seedsText}`;
 }
 
-function studySection(result: StudyResult): Section {
-  const { study, findings } = result;
+const studySection = (result: StudyResult): Section => {
+  const { study: { name, title, question, paper }, findings } = result;
   return {
-    id: study.name,
-    title: study.title,
+    ...{ id: name, title },
     parts: () => [
-      markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
-      claimsTable(findings.claims),
-      findings.plots,
-      htmlTable(findings.table, study.title),
+      markup`<p>${question}</p>\n<p>The paper: ${paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
+      ...[claimsTable(findings.claims), findings.plots, htmlTable(findings.table, title)],
       findings.note !== undefined && markup`<p>${findings.note}</p>\n`,
     ],
   };
-}
-
-const VERDICTS_SECTION: Section = {
-  id: "verdicts",
-  title: VERDICTS_TITLE,
-  parts: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
 };
 
 /** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */
-function studiesMarkdown(
-  results: readonly StudyResult[],
-  settings: StudyResults["settings"] = {},
-): string {
+function studiesMarkdown(results: readonly StudyResult[], settings: StudyResults["settings"]): string {
   const parts = results.flatMap((result) => {
-    const { study, findings: { claims, table, note = "", plots } } = result;
+    const { study, findings: { claims, table, note, plots } } = result;
     return [
-      `## ${study.title}`,
-      study.question,
-      `The paper: ${study.paper}`,
-      evaluatedOn(result),
-      claimsMarkdown(claims),
-      [...head(table.head), ...table.rows.map(row)].join("\n"),
-      note,
+      ...[`## ${study.title}`, study.question, `The paper: ${study.paper}`, evaluatedOn(result)],
+      ...[claimsMarkdown(claims), markdownTable(table), ...note === undefined ? [] : [note]],
       plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
     ];
   });
-  const all = [
-    `# ${TITLE}`,
-    settingsText(settings),
-    ...parts,
-    `## ${VERDICTS_TITLE}`,
-    VERDICTS.map((rule) => `- ${rule}`).join("\n"),
-  ];
-  return all.filter((part) => part !== "").join("\n\n") + "\n";
+  const rules = VERDICTS.map((rule) => `- ${rule}`).join("\n");
+  const all = [`# ${TITLE}`, ...settingsText(settings), ...parts, `## ${VERDICTS_TITLE}`, rules];
+  return all.join("\n\n") + "\n";
+}
+
+/** Writes a table in Markdown. */
+export function markdownTable({ head, rows }: Pick<Table, "head" | "rows">): string {
+  const line = (cells: readonly unknown[]) =>
+    `| ${cells.map((cell) => String(cell ?? "").replaceAll("|", "\\|")).join(" | ")} |`;
+  return [head, head.map(() => "---"), ...rows].map(line).join("\n");
+}
+
+/** Writes claims as a table in Markdown. */
+export const claimsMarkdown = (claims: readonly Claim[]): string =>
+  markdownTable({
+    head: ["claim", "paper", "here", "holds"],
+    rows: claims.map(({ claim, paper, here, holds }) => [
+      ...[claim, paper, here, holds === null ? "" : holds ? "yes" : "no"],
+    ]),
+  });
+
+/** Counts verdicts, and those of them that say no: on claims of the paper, and on questions that it does not report on. */
+export function countVerdicts(
+  claims: readonly Claim[],
+): Record<"paper" | "own", { no: number; all: number }> {
+  const count = (isOwn: boolean) => {
+    const judged = claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && holds !== null);
+    return { no: judged.filter(({ holds }) => !holds).length, all: judged.length };
+  };
+  return { paper: count(false), own: count(true) };
+}
+
+/** Sorts to the front what does not hold, and to the end what cannot. */
+export function failuresFirst<Item>(items: readonly Item[], claimOf: (item: Item) => Claim): Item[] {
+  const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
+  return items.toSorted((a, b) => rank(claimOf(a)) - rank(claimOf(b)));
 }

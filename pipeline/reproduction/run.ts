@@ -1,29 +1,143 @@
 /**
- * Runs studies. Every run that they need has a folder of its own, and what runs share is linked. Several processes may work in one folder:
- * each takes runs that nobody works in, and where there is none helps with others. Stopped at any moment, it goes on where it was.
+ * Reproduces the paper's comparison at a small size: in one run, or in studies.
  *
  * @module
  */
 
-import { InputError, say, type Text } from "../../kernels/errors.ts";
+import { InputError, say, type Text, type Words } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
+import { percent } from "../report/html.ts";
+import { report } from "../report/report.ts";
+import type { Claims, Searched } from "../report/reproduction.ts";
+import { exists, jsonText, listEntries, writeAtomic } from "../run/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
 import { partition } from "../stages/partition.ts";
 import type { RunWatch } from "../stages/run.ts";
+import { resolveSettings } from "../stages/settings.ts";
 import { summarizeRun } from "../stages/summary.ts";
-import type { RateSearch, Searched } from "../report/reproduction.ts";
-import { exists, listEntries } from "../run/files.ts";
-import { checkParts, openStudies, type StudyChoice } from "./checks.ts";
-import { failuresFirst } from "./claims.ts";
-import type { Grid, Known } from "./grid.ts";
-import { diverged, openDevice, searchModelRate, train, type TrainingSite, trialLosses } from "./models.ts";
-import { givenIn, mixtureLoss, type RouterSearch, searchRouters, TRIAL_SHARE } from "./search.ts";
-import { alone, namesOfNotes, Notes, readKnown, writeKnown } from "./notes.ts";
-import { readOutcome } from "./outcome.ts";
-import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
-import { STUDIES } from "./studies.ts";
-import { type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
-import { StudyWalk } from "./walk.ts";
+import type { TrainResult } from "../stages/training_result.ts";
+import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
+import {
+  alone,
+  checkParts,
+  namesOfNotes,
+  Notes,
+  openStudies,
+  readKnown,
+  type StudyChoice,
+  writeKnown,
+} from "./folder.ts";
+import { type Grid, type Job, STUDIES } from "./grid.ts";
+import { type Crossing, readOutcome } from "./outcome.ts";
+import {
+  claimsMarkdown,
+  failuresFirst,
+  markdownTable,
+  type StudyResult,
+  type StudyResults,
+  writeResults,
+} from "./results.ts";
+import {
+  diverged,
+  givenIn,
+  mixtureLoss,
+  openDevice,
+  RATES,
+  type RouterSearch,
+  type RouterSettings,
+  searchModelRate,
+  searchRouters,
+  train,
+  type TrainingSite,
+  TRIAL_SHARE,
+  trialLosses,
+  withoutRates,
+} from "./search.ts";
+import { MODELS, type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
+
+/** Reports what to reproduce and where. */
+export interface ReproduceOptions extends Omit<TrainingSite, "trial" | "resume" | "gpu"> {
+  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
+  trialShare?: number;
+  /** Words settings and tasks in the report. Default: as a library names them. */
+  words?: Words;
+}
+
+/** What a reproduction came to: `reproduction.json`. */
+export interface Reproduction extends Claims {
+  /** Where the mixture's curve crosses that of the dense model with E times the steps. */
+  crossing: Crossing | null;
+  /** What the models were trained with. */
+  models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
+}
+
+/**
+ * Goes from text to a table of claims in one run folder: partition, a search for every model's learning rate, experts, both dense baselines,
+ * evaluation, report. Every step is skipped where it is up to date. Writes `reproduction.json`, `reproduction.md` and `report.html`. Rates
+ * that `sources` gives as flags are not searched for. Throws what the steps throw.
+ */
+export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
+  const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
+  const { onEvent: emit = () => {}, signal } = watch;
+  const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
+  const gpu = await openDevice(options, c, emit);
+  try {
+    await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
+    const given = givenIn(sources);
+    const search: Reproduction["search"] = {};
+    const rates: Partial<Configuration> = {};
+    for (const model of MODELS) {
+      const rate = given[RATES[model]]; // 0 stands for the rate of the experts
+      if (rate === undefined) {
+        search[model] = await searchModelRate(model, c, { ...options, gpu }, trialShare, watch);
+      }
+      rates[RATES[model]] = rate ?? search[model]!.rate;
+    }
+    const trained = await train(MODELS, c, { ...options, gpu, sources: { flags: rates } }, watch);
+    await evaluateRun({ run, gpu, reuse }, watch);
+    const [experts, [dense], [steps]] = MODELS.map((model) => trained[model]!);
+    const setup = { name: run, label: "", settings: {}, models: MODELS };
+    const outcome = { setup, ...await readOutcome(run) };
+    const reproduction: Reproduction = {
+      format: 1,
+      claims: judgeRun(outcome),
+      ...{ search, trialShare, crossing: outcome.crossing ?? null },
+      models: { experts, dense, "dense-steps": steps },
+    };
+    await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
+    await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
+    const onWarning = (message: string) => emit({ type: "warning", message });
+    await report({ run, gpu, words: options.words, signal, onWarning });
+    return reproduction;
+  } finally {
+    gpu.close();
+  }
+}
+
+/** The rules for verdicts that the claims do not spell out. */
+const VERDICTS =
+  'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; on every segment ' +
+  `a lower perplexity, without an interval; ${ROUTING_VERDICTS}.`;
+
+/** Writes a reproduction as Markdown: the claims, and how the models were trained. */
+function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
+  const trained = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) => {
+    const trials = search[name]?.trials.map((trial) => `${trial.rate}: ${trial.validationLoss.toFixed(3)}`);
+    const [step, token] = [steps, tokens].map((count) => count.toLocaleString("en"));
+    return [label, `${step} × ${batch}`, token, rate, trials?.join(", ") ?? "given"];
+  };
+  const losses = `held-out loss by rate, in trials of ${percent(trialShare)} of the steps`;
+  const table = markdownTable({
+    head: ["model", "steps × batch", "real tokens", "peak rate", losses],
+    rows: [
+      trained("each expert (tokens of expert 0)", "experts", models.experts[0]),
+      trained("dense, E × batch", "dense", models.dense),
+      trained("dense, E × steps", "dense-steps", models["dense-steps"]),
+    ],
+  });
+  return [claimsMarkdown(claims), VERDICTS, table].join("\n\n") + "\n";
+}
 
 /** Names the studies to run, and where. */
 export interface StudiesOptions
@@ -32,24 +146,30 @@ export interface StudiesOptions
 /**
  * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
  * studies, and of those whose runs are there from before. Returns what all studies found. Throws what the steps throw.
+ *
+ * Every run that they need has a folder of its own, and what runs share is linked. Several processes may work in one folder: each takes runs
+ * that nobody works in, and where there is none helps with others. Stopped at any moment, it goes on where it was.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
   const { run: root, from = [], words } = options;
   const { onEvent: emit = () => {}, signal } = watch;
-  const { grid, known, only } = await openStudies(options);
+  const grid = await openStudies(options);
   const warn = (message: Text) => emit({ type: "warning", message });
   for (const name of grid.onceMade) {
     warn(`the study "${name}" has one seed alone, however many are asked for`);
   }
   const gpu = await openDevice(options, grid.preset, emit);
   try {
-    if (from.length > 0) await writeKnown(root, known);
-    const runner = new Runner(grid, known, only, { ...options, gpu }, watch);
+    if (from.length > 0) await writeKnown(root, grid.known);
+    const runner = new Runner(grid, { ...options, gpu }, watch);
     await runner.makeAll();
     const results = await runner.results(warn);
     const settings = grid.reported as StudyResults["settings"];
-    const more = { settings, words, signal, onWarning: warn };
-    await alone(root, () => writeResults(root, results, more), signal);
+    await alone(
+      root,
+      () => writeResults(root, results, { settings, words, signal, onWarning: warn }),
+      signal,
+    );
     return results;
   } finally {
     gpu.close();
@@ -57,37 +177,33 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
 }
 
 /** Makes the runs of studies. */
-class Runner extends StudyWalk {
+class Runner {
   readonly #notes: Notes;
   readonly #outcomes = new Map<string, Outcome>();
   readonly #share: number; // of a training that a trial takes
   #within = ""; // the run that this process works in
 
   constructor(
-    grid: Grid,
-    known: Known,
-    only: readonly string[],
+    private readonly grid: Grid,
     private readonly options: StudiesOptions & TrainingSite,
     private readonly watch: RunWatch,
   ) {
-    super(grid, known, only);
     this.#share = options.trialShare ?? TRIAL_SHARE;
     this.#notes = new Notes(grid, options.run, options.from);
   }
 
   /** Makes all runs of which nothing is noted: those first that nobody works in. */
   async makeAll(): Promise<void> {
-    const { known, options: { run: root } } = this;
-    for (let left = await this.resolve(); left.length > 0;) {
-      await this.learn();
-      let [setup] = left;
-      for (const one of left) {
-        if ((await listOwners(`${root}/${one.name}`)).length > 0) continue;
-        setup = one;
-        break;
-      }
+    const { grid, options: { run: root } } = this, seen = new Set<string>();
+    for (const job of grid.searches(seen)) await this.#do(job);
+    for (let left = grid.runs(); left.length > 0;) {
+      await this.#learn();
+      const owners = await Promise.all(left.map(({ name }) => listOwners(`${root}/${name}`)));
+      const setup = left[Math.max(0, owners.findIndex(({ length }) => length === 0))];
       left = left.filter((one) => one !== setup);
-      if (!await this.#notes.find(setup, known.rates, true)) await this.make(setup);
+      if (!await this.#notes.find(setup, true)) {
+        for (const job of grid.jobs(setup, seen)) await this.#do(job);
+      }
       if (this.#within === setup.name) {
         this.watch.onEvent?.({ type: "stage", stage: setup.name, state: "done" });
       }
@@ -95,10 +211,29 @@ class Runner extends StudyWalk {
     }
   }
 
-  protected override async learn(): Promise<void> {
-    const { rates, searches } = await readKnown(this.options.run);
-    Object.assign(this.known.rates, rates);
-    Object.assign(this.known.searches, searches);
+  /** Takes up what other processes found meanwhile. */
+  async #learn(): Promise<void> {
+    const { rates, routers } = await readKnown(this.options.run);
+    Object.assign(this.grid.known.rates, rates);
+    Object.assign(this.grid.known.routers, routers);
+  }
+
+  async #do(job: Job): Promise<void> {
+    const { setup } = job, { known } = this.grid, { run: root } = this.options;
+    if (job.work === "split") return await this.#split(setup);
+    if (job.work === "train") return await this.#train(setup);
+    const { recipe } = job, found = job.work === "search rate" ? known.rates : known.routers;
+    if (!(recipe in found)) await this.#learn();
+    if (recipe in found) return;
+    if (job.work === "search rate") {
+      const site = await this.#makeSite(setup), configuration = this.grid.configuration(setup);
+      const search = await searchModelRate(job.model, configuration, site, this.#share, this.watch);
+      known.rates[recipe] = { ...search, share: this.#share };
+      await writeKnown(root, { rates: { [recipe]: known.rates[recipe] } });
+    } else {
+      known.routers[recipe] = await this.#searchRouters(setup);
+      await writeKnown(root, { routers: { [recipe]: known.routers[recipe] } });
+    }
   }
 
   /** Gives what work in a run goes by, and reports which it is. What other runs made of the same is linked. */
@@ -115,14 +250,14 @@ class Runner extends StudyWalk {
     return { ...this.options, sources: {}, run, force: false, reuse: [...reuse, ...others.sort()] };
   }
 
-  protected override async searchRouters(recipe: string, setup: Setup): Promise<RouterSearch> {
-    const { grid, options: { run: root }, watch } = this;
-    const search = await searchRouters(grid.preset, grid.givenRouters, async (settings) => {
+  #searchRouters(setup: Setup): Promise<RouterSearch> {
+    const { grid, watch } = this;
+    const validate = async (settings: RouterSettings) => {
       const trial = grid.withRouters(setup, settings); // it may be a run of a study
       const configuration = grid.configuration(trial);
       const rate = givenIn(grid.sources).expertRate ?? configuration.expertRate;
       try {
-        await this.split(trial);
+        await this.#split(trial);
         const site = await this.#makeSite(trial);
         const losses = await trialLosses("experts", configuration, site, { share: this.#share, rate }, watch);
         const { experts } = await summarizeRun(site.run);
@@ -131,34 +266,24 @@ class Runner extends StudyWalk {
         if (diverged(error)) return Infinity;
         throw error;
       }
-    });
-    await writeKnown(root, { searches: { [recipe]: search } });
-    return search;
+    };
+    return searchRouters(grid.preset, grid.givenRouters, validate);
   }
 
-  protected override async split(setup: Setup): Promise<void> {
-    const { grid, known, only, watch } = this;
-    const runs = grid.runs(known, only);
+  async #split(setup: Setup): Promise<void> {
+    const { grid, watch } = this, runs = grid.runs();
     // The same routers are trained once: a run that would train them, too, follows on the first that does.
     const first = runs.find((one) => grid.routedAs(one) === grid.routedAs(setup)) ?? setup;
-    if (first.name !== setup.name && !await this.#notes.find(first, known.rates)) await this.split(first);
+    if (first.name !== setup.name && !await this.#notes.find(first)) await this.#split(first);
     const site = await this.#makeSite(setup);
     const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
     checkParts(site.run, experts, runs);
   }
 
-  protected override async searchRate(model: Searched, recipe: string, setup: Setup): Promise<RateSearch> {
-    const site = await this.#makeSite(setup), configuration = this.grid.configuration(setup);
-    const search = await searchModelRate(model, configuration, site, this.#share, this.watch);
-    const found = { ...search, share: this.#share };
-    await writeKnown(this.options.run, { rates: { [recipe]: found } });
-    return found;
-  }
-
-  protected override async train(setup: Setup): Promise<void> {
-    const { grid, known, watch } = this;
+  async #train(setup: Setup): Promise<void> {
+    const { grid, watch } = this;
     const site = await this.#makeSite(setup);
-    const flags = grid.rates(setup, known.rates)!;
+    const flags = grid.rates(setup)!;
     await train(setup.models, grid.configuration(setup), { ...site, sources: { flags } }, watch);
     await evaluateRun({ ...site, ...setup.choices }, watch);
     const outcome = { setup, ...await readOutcome(site.run) };
@@ -171,7 +296,7 @@ class Runner extends StudyWalk {
    * asked for with at least the seeds that were.
    */
   async results(warn: (message: Text) => void): Promise<StudyResult[]> {
-    const { grid, only, options: { run: root, from = [] } } = this;
+    const { grid, options: { run: root, from = [], only = [] } } = this;
     const noted = (await Promise.all([root, ...from].map(namesOfNotes))).flat();
     const most = Math.max(grid.seeds, seedsAmong([...noted, ...this.#outcomes.keys()]));
     const results: StudyResult[] = [];
@@ -194,22 +319,19 @@ class Runner extends StudyWalk {
 
   /** Gives what a study found with as many seeds as are complete, at most `most`. Else names the first run that is needed and missing. */
   async #findResult(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
-    const setupsWith = (seeds: number) => {
-      const grid = this.grid.with([study], seeds);
-      return grid.unresolved.map((setup) => grid.resolved(setup, this.known.searches, !isAsked) ?? setup);
-    };
-    const found = new Map<string, Outcome>();
-    for (const setup of setupsWith(most)) {
-      const made = this.#outcomes.get(setup.name);
-      const isWhole = made && setup.models.every((model) => made.trained[model]);
-      const outcome = isWhole ? { ...made, setup } : await this.#notes.find(setup, this.known.rates, true);
-      if (outcome) found.set(setup.name, outcome);
-    }
-    const least = isAsked ? this.grid.seeds : 1;
-    for (let seeds = most; seeds >= least; seeds--) {
-      const runs = setupsWith(seeds).map(({ name }) => name);
-      if (!runs.every((name) => found.has(name))) continue;
-      const outcomes = runs.map((name) => found.get(name)!);
+    let missing = "";
+    const found = new Map<string, Outcome | undefined>();
+    for (let seeds = most; seeds >= (isAsked ? this.grid.seeds : 1); seeds--) {
+      const grid = this.grid.with([study], { seeds });
+      const setups = grid.all.map((setup) => grid.resolved(setup, !isAsked) ?? setup);
+      for (const setup of setups) {
+        if (!found.has(setup.name)) found.set(setup.name, await this.#outcomeOf(setup));
+      }
+      const runs = setups.map(({ name }) => name), outcomes = runs.flatMap((name) => found.get(name) ?? []);
+      if (outcomes.length < runs.length) {
+        missing = runs.find((name) => !found.get(name))!;
+        continue;
+      }
       const findings = study.findings(outcomes);
       return {
         study,
@@ -218,6 +340,13 @@ class Runner extends StudyWalk {
         runs,
       };
     }
-    return setupsWith(least).find(({ name }) => !found.has(name))!.name;
+    return missing;
+  }
+
+  /** Gives what a run came to, if it is made or noted. */
+  async #outcomeOf(setup: Setup): Promise<Outcome | undefined> {
+    const made = this.#outcomes.get(setup.name);
+    const isWhole = made && setup.models.every((model) => made.trained[model]);
+    return isWhole ? { ...made, setup } : await this.#notes.find(setup, true);
   }
 }

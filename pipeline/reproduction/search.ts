@@ -1,18 +1,99 @@
 /**
- * Which settings are searched for, and how, by short trainings: from a first value outwards by factors of two, until the best one lies
- * between worse ones, or no more values may be tried.
+ * Trains the models of runs, and searches for settings by short trainings: from a first value outwards by factors of two, until the best one
+ * lies between worse ones, or no more values may be tried.
  *
  * @module
  */
 
 import * as v from "valibot";
-import type { RateSearch, Searched } from "../report/reproduction.ts";
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import { RunError, say, setting } from "../../kernels/errors.ts";
+import { processorWarning } from "../doctor/expected.ts";
+import { modelShapes } from "../model/shape.ts";
+import { LOSS, type RateSearch, type Searched } from "../report/reproduction.ts";
+import type { RunEvent } from "../run/events.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { givenValues, type Sources } from "../settings/resolution.ts";
+import { memoryTogether } from "../stages/bank.ts";
+import { trainModels, type TrainOptions } from "../stages/models.ts";
+import type { RunOptions, RunWatch } from "../stages/run.ts";
 import type { RateName } from "../stages/targets.ts";
+import type { TrainResult } from "../stages/training_result.ts";
+import { LossNotFiniteError } from "../training/loop.ts";
+import { findTargets } from "./outcome.ts";
+
+/** Experts that are trained side by side: enough to keep a device busy, few enough that other processes have some, too. */
+export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
+
+/** Where models are trained, on a device that is open. */
+export interface TrainingSite extends Omit<TrainOptions, "together"> {
+  /** The device. */
+  gpu: Gpu;
+}
+
+/** Opens a device for work on models of a configuration, and says which it is. Warns of a processor where a GPU was to be expected. */
+export async function openDevice(
+  { adapter, variants, requireGpu }: Pick<RunOptions, "adapter" | "variants" | "requireGpu">,
+  configuration: Configuration,
+  emit: (event: RunEvent) => void,
+): Promise<Gpu> {
+  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+  emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+  const message = await processorWarning(gpu, configuration);
+  if (message) emit({ type: "warning", message });
+  return gpu;
+}
+
+/**
+ * Trains models of a run and gives what each came to: baselines one by one, experts a few side by side where the memory of the device allows
+ * that. Models that another process trains come last.
+ */
+export async function train(
+  models: readonly Searched[],
+  configuration: Configuration,
+  { gpu, ...options }: TrainingSite,
+  watch: RunWatch,
+): Promise<Partial<Record<Searched, TrainResult[]>>> {
+  const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
+  const how = { batch, microBatch, length, dtype, recompute: options.recompute };
+  const memoryFor = (models: number) =>
+    memoryTogether(modelShapes(configuration).expert, models, {
+      ...{ ...how, kind: gpu.kind, loss: gpu.variants.loss },
+    });
+  const together = SIDE_BY_SIDE[gpu.kind];
+  // One model is tried in any case: the device itself says where even that does not fit.
+  const memory = Math.max(await gpu.allocatable(memoryFor(together)), memoryFor(1));
+  const targets = models.map((model) => findTargets(model, configuration));
+  const results = await trainModels(() => targets.flat(), { ...options, gpu, together, memory }, watch);
+  return Object.fromEntries(models.map((model, i) => [model, results.splice(0, targets[i].length)]));
+}
 
 /** Default share of the training that a trial of a learning rate takes. */
 export const TRIAL_SHARE = 1 / 8;
+
+/**
+ * Trains a model of a run, or all its experts, for a share of the steps. Gives the loss of each on held-out text in nats per token:
+ * infinite for all where a training diverges.
+ */
+export async function trialLosses(
+  model: Searched,
+  configuration: Configuration,
+  site: TrainingSite,
+  trial: { share: number; rate: number },
+  watch: RunWatch,
+): Promise<number[]> {
+  try {
+    const results = (await train([model], configuration, { ...site, sources: {}, trial }, watch))[model]!;
+    return results.map(({ validationLoss, loss }) => validationLoss ?? loss ?? Infinity);
+  } catch (error) {
+    if (diverged(error)) return findTargets(model, configuration).map(() => Infinity);
+    throw error;
+  }
+}
+
+/** Whether an error says that a training diverged. */
+export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
 
 /** The setting that holds the learning rate of a model. */
 export const RATES: Record<Searched, RateName> = {
@@ -36,11 +117,57 @@ export function withoutRates(sources: Sources): Partial<Configuration> {
  */
 export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};
 
+/**
+ * Searches for the learning rate of a model by short trainings in its run; that of the experts is one for
+ * all of them. Throws a `RunError` where all that are tried diverge.
+ */
+export async function searchModelRate(
+  model: Searched,
+  configuration: Configuration,
+  site: TrainingSite,
+  share: number,
+  watch: RunWatch,
+): Promise<RateSearch> {
+  const found = await searchRate(async (rate) => {
+    const losses = await trialLosses(model, configuration, site, { share, rate }, watch);
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+  });
+  const doubt = searchDoubt(model, found);
+  if (doubt) watch.onEvent?.({ type: "warning", message: `${site.run}: ${doubt}` });
+  return found;
+}
+
+/**
+ * Reports what makes a search for the learning rate of a model doubtful: the best rate is the lowest or the highest that was tried.
+ * Throws a `RunError` where trainings with all of them diverge.
+ */
+export function searchDoubt(name: Searched, { rate, trials }: RateSearch): string | undefined {
+  const [lowest, highest] = [trials[0].rate, trials[trials.length - 1].rate];
+  if (trials.every(({ validationLoss }) => validationLoss === Infinity)) {
+    throw new RunError(
+      `Cannot find a learning rate of "${name}" as all that were tried diverge: ${lowest} to ${highest}`,
+      { remedy: say`name one with ${setting(RATES[name])}, or more steps with ${setting("expertWarmup")}` },
+    );
+  }
+  if (rate !== lowest && rate !== highest) return;
+  const edge = rate === lowest ? "lowest" : "highest";
+  return `the best learning rate of "${name}" is the ${edge} of those tried, ${rate}: a better one may lie beyond`;
+}
+
 /** Rate that every search for one starts from. */
 const FIRST_RATE = 4e-3;
 
 /** Nats by which a higher rate must be better in trials: these are short, and bear higher rates than the training itself. */
 const RATE_MARGIN = 0.03;
+
+/**
+ * Searches for a learning rate by trials of a part of the training. Long trainings bear lower rates than
+ * short ones, so a higher rate must be clearly better.
+ */
+export async function searchRate(validate: (rate: number) => Promise<number>): Promise<RateSearch> {
+  const { value, losses } = await searchLine({ first: FIRST_RATE, margin: RATE_MARGIN }, validate);
+  return { rate: value, trials: [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss })) };
+}
 
 /**
  * Gives the best value found, and all that were tried with their losses in nats, by value. A value whose
@@ -82,15 +209,6 @@ export async function searchLine(
   };
 }
 
-/**
- * Searches for a learning rate by trials of a part of the training. Long trainings bear lower rates than
- * short ones, so a higher rate must be clearly better.
- */
-export async function searchRate(validate: (rate: number) => Promise<number>): Promise<RateSearch> {
-  const { value, losses } = await searchLine({ first: FIRST_RATE, margin: RATE_MARGIN }, validate);
-  return { rate: value, trials: [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss })) };
-}
-
 /** The settings of routers that are searched for. */
 export type RouterSettings = Pick<Configuration, "routerRate" | "rounds">;
 
@@ -110,10 +228,7 @@ const SETTINGS = { routerRate: readValue(FIELDS.routerRate), rounds: readValue(F
 /** Schema of a {@linkcode RouterSearch}. */
 export const ROUTER_SEARCH = v.object({
   ...SETTINGS,
-  trials: v.array(v.object({
-    ...SETTINGS,
-    validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
-  })),
+  trials: v.array(v.object({ ...SETTINGS, validationLoss: LOSS })),
 });
 
 /**
@@ -134,6 +249,7 @@ export async function searchRouters(
   validate: (settings: RouterSettings) => Promise<number>,
 ): Promise<RouterSearch> {
   const trials: RouterSearch["trials"] = [];
+  const best = { routerRate: preset.routerRate, rounds: preset.rounds, ...given };
   const attempt = async ({ routerRate, rounds }: RouterSettings) => {
     const known = trials.find((trial) => trial.routerRate === routerRate && trial.rounds === rounds);
     if (known) return known.validationLoss;
@@ -141,7 +257,6 @@ export async function searchRouters(
     trials.push({ routerRate, rounds, validationLoss });
     return validationLoss;
   };
-  const best = { routerRate: preset.routerRate, rounds: preset.rounds };
   for (const name of ["routerRate", "rounds"] as const) {
     if (given[name] !== undefined) continue;
     const whole = name === "rounds";

@@ -1,14 +1,17 @@
 /**
- * The seam of studies: a study is a grid of settings and seeds, and a table of questions over the outcomes of its runs. Each asks one
- * question of the paper.
+ * The seam of studies: a study is a grid of settings and seeds, and a table of questions over the outcomes of its runs. Here is also what
+ * their tables and plots are made of.
  *
  * @module
  */
 
+import { BASELINES } from "../evaluation/baselines.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
+import { asPositive, atPrefix, type Gain, gainText, type Score, type Way } from "../evaluation/evaluation.ts";
+import { dots, expertLine, PERPLEXITY, type Plot, wayLine } from "../report/charts.ts";
 import type { Table } from "../report/html.ts";
-import type { Plot } from "../report/charts.ts";
 import type { Claim, Searched } from "../report/reproduction.ts";
+import { byPrefix } from "../report/sections/evaluation.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { RunOutcome } from "./outcome.ts";
 
@@ -56,25 +59,15 @@ export interface Study {
 /** The models of most runs: the experts, and the dense models that see as many tokens. */
 export const MODELS: Setup["models"] = ["experts", "dense", "dense-steps"];
 
-/** Names a run by what sets it apart from the preset. */
-export const makeSetup = (
-  name: string,
-  label: string,
-  settings: Partial<Configuration>,
-  more: Partial<Setup> = {},
-): Setup => ({ name, label, settings, models: ["experts"], ...more });
-
 /** The number of experts whose runs are repeated with other seeds. */
 export const REPEATED = 4;
 
-/** Lists runs of these numbers of experts, which studies share by their names. */
-export const setupsByExperts = (counts: readonly number[], more: Partial<Setup>): Setup[] =>
-  counts.map((experts) =>
-    makeSetup(`em-${experts}-experts`, `${experts} experts`, { experts }, {
-      repeated: experts === REPEATED,
-      ...more,
-    })
-  );
+/** Describes a run that studies share: so many experts, and dense models next to them. */
+export const sharedSetup = (experts: number, more: Partial<Setup> = {}): Setup => ({
+  name: `em-${experts}-experts`,
+  label: `${experts} experts`,
+  ...{ settings: { experts }, models: MODELS, ...more },
+});
 
 /** Lists runs with their seeds, from 0. */
 export const withSeeds = (setups: readonly Setup[], seeds: number): Setup[] =>
@@ -93,4 +86,191 @@ export function seedsAmong(runs: readonly string[]): number {
   let seeds = 0;
   while (found.has(seeds)) seeds++;
   return seeds;
+}
+
+/** Picks the runs of the first seed: they hold out the same text. */
+export const firstSeed = (outcomes: readonly Outcome[]): Outcome[] =>
+  outcomes.filter(({ setup }) => setup.settings.seed === 0);
+
+/** Gives the gain of the mixture of a run over a model; undefined where that is none. */
+export const gainOver = ({ evaluation }: Outcome, way: Way): Gain | undefined =>
+  evaluation.gains.find(({ baseline }) => baseline === way);
+
+/** Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix was not measured. */
+export const scoreAt = ({ evaluation }: Outcome, tokens: number) => atPrefix(evaluation, tokens);
+
+/** Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by hand, with more. */
+export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>
+  outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
+    .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
+
+/** The ends of an interval, and a perplexity with its own. */
+type Interval = Pick<Score, "low" | "high">;
+type Scored = Pick<Score, "perplexity" | "low" | "high">;
+
+/** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
+export const isLower = (one: Interval, other: Interval): boolean | null =>
+  one.high < other.low ? true : other.high < one.low ? false : null;
+
+/** Writes a perplexity with its interval. */
+export const scoreText = (score: Scored | undefined): string | null =>
+  score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
+
+/** Writes a number with so many digits that count, and none with an exponent. */
+export const digitsText = (value: number, digits: number): string =>
+  value.toLocaleString("en", { minimumSignificantDigits: digits, maximumSignificantDigits: digits });
+
+/** What stands in a cell; nothing where there is none. */
+type Cell = string | number | null | undefined;
+
+/** A column of a table. */
+export interface Column<Row extends Outcome = Outcome> {
+  head: string;
+  cell(row: Row): Cell;
+  /** What it says of all seeds of a run. Without it, such rows leave the column empty. */
+  seeds?(rows: readonly Row[]): Cell;
+}
+
+/** Writes the mean of a figure over seeds and its standard deviation; nothing where a run has no such figure. */
+const meanOf = <Row>(
+  figure: (row: Row) => number | undefined,
+  write = (mean: number, deviation: number) => `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`,
+) =>
+(rows: readonly Row[]): string | null => {
+  const values = rows.map(figure).filter((value) => value !== undefined);
+  if (values.length < rows.length) return null;
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return write(mean, Math.sqrt(squares / (values.length - 1)));
+};
+
+/** Makes a column of what tables call a run. */
+export const labels = (head: string): Column => ({ head, cell: ({ setup }) => setup.label });
+
+/** Makes a column of perplexities, where `shown` says so of a row. */
+export const scores = <Row extends Outcome>(
+  head: string,
+  score: (row: Row) => Scored | undefined,
+  shown: (row: Row) => boolean = () => true,
+): Column<Row> => ({
+  head,
+  cell: (row) => shown(row) ? scoreText(score(row)) : null,
+  seeds: meanOf((row) => score(row)?.perplexity),
+});
+
+/** Makes a column of perplexities of a way to score text. */
+export const perplexities = (head: string, way: Way): Column =>
+  scores(head, ({ evaluation }) => evaluation.scores[way]);
+
+/** Makes a column of what the mixture gains over a model. */
+export const gains = <Row extends Outcome>(head: string, way: (row: Row) => Way): Column<Row> => ({
+  head,
+  cell: (row) => {
+    const gain = gainOver(row, way(row));
+    return gain && gainText(gain);
+  },
+  seeds: meanOf((row) => gainOver(row, way(row))?.percent, (mean, deviation) => {
+    const { side, by } = asPositive({ percent: mean, low: mean - deviation, high: mean + deviation });
+    return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
+  }),
+});
+
+/** Makes a column of how experts and sources agree. */
+export const agreements = (head: string): Column => ({
+  head,
+  cell: ({ partition: { nmi } }) => nmi?.toFixed(3),
+});
+
+/**
+ * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run, where there are several. Rows
+ * of one run that tell of different things differ in `part`.
+ */
+export function makeTable<Row extends Outcome>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+  { part = () => "", after = () => [] }: { part?: (row: Row) => string; after?: (row: Row) => Cell[][] } = {},
+): Table {
+  const groups = Map.groupBy(rows, (row) => `${row.setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`);
+  const all: Cell[][] = [
+    ...rows.flatMap((row) => [columns.map(({ cell }) => cell(row)), ...after(row)]),
+    ...[...groups.values()].filter(({ length }) => length > 1).map((group) => [
+      seedsText(group),
+      ...columns.slice(1).map(({ seeds }) => seeds?.(group)),
+    ]),
+  ];
+  return { head: columns.map(({ head }) => head), rows: all.map((row) => row.map((cell) => cell ?? null)) };
+}
+
+function seedsText(group: readonly Outcome[]): string {
+  // Unless a setting keeps the text, a seed also decides which documents are held out, and on the tokenizer.
+  const isOneText = new Set(group.map(({ evaluation: { tokens } }) => tokens)).size === 1;
+  const text = isOneText ? "" : ", each with other held-out text";
+  return `${group[0].setup.label}, ${group.length} seeds${text}: mean ± standard deviation`;
+}
+
+/** Gives the scores of the mixtures of runs, with the names of these. */
+export const mixtures = (outcomes: readonly Outcome[]) =>
+  outcomes.map(({ setup, evaluation }) => ({ label: setup.label, ...evaluation.scores.mixture! }));
+
+/** Lists the baselines that a study trains next to a mixture. */
+export const baselinesOf = ({ setup: { models } }: Outcome) =>
+  BASELINES.filter((name) => models.includes(name));
+
+/** Plots perplexities with their 95% intervals, one below the other. */
+export const perplexitiesPlot = (
+  { id, title, about }: Pick<Plot, "id" | "title" | "about">,
+  scored: readonly ({ label: string } & Scored)[],
+): Plot => ({
+  id: `study-${id}`,
+  title,
+  about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
+  ...dots({
+    title: "run",
+    axis: PERPLEXITY,
+    values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
+  }),
+});
+
+/**
+ * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to `longest` tokens. The
+ * dense models of the first run that has any are level lines: no prefix routes them.
+ */
+export function prefixesPlot(
+  { id, title, about, shortest = 1, longest = Infinity }: Pick<Plot, "id" | "title" | "about"> & {
+    shortest?: number;
+    longest?: number;
+  },
+  outcomes: readonly Outcome[],
+): Plot {
+  const lines = outcomes.map(({ setup, evaluation }, i) => ({
+    ...expertLine(i),
+    name: setup.label,
+    width: 2,
+    scores: evaluation.prefixes.filter(({ prefix }) => prefix >= shortest && prefix <= longest),
+  }));
+  const all = new Set(lines.flatMap(({ scores }) => scores.map(({ prefix }) => prefix)));
+  const lengths = [...all].sort((a, b) => a - b);
+  const dense = outcomes.find((outcome) => baselinesOf(outcome).length > 0);
+  const levels = dense
+    ? baselinesOf(dense).map((name) => ({
+      ...wayLine(name, dense.evaluation.experts),
+      perplexity: dense.evaluation.scores[name]!.perplexity,
+    }))
+    : [];
+  return {
+    id: `study-${id}`,
+    title,
+    about: `${about} Perplexity of held-out text where so many tokens route; lower is better.`,
+    ...byPrefix(lines, levels),
+    table: {
+      head: ["run", ...lengths.map(String)],
+      rows: [
+        ...outcomes.map((outcome) => [
+          outcome.setup.label,
+          ...lengths.map((length) => scoreAt(outcome, length)?.perplexity ?? null),
+        ]),
+        ...levels.map(({ name, perplexity }) => [name, ...lengths.map(() => perplexity)]),
+      ],
+    },
+  };
 }

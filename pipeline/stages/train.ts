@@ -38,8 +38,8 @@ export interface TrainingOptions {
   keep?: number;
   /** Most device memory that trainings may take together, in bytes. Default: as much as they need. */
   memory?: number;
-  /** Trains models of one shape as a bank, each step in the dispatches of one, to the same bits. */
-  together?: boolean;
+  /** Trains models of one shape as a bank, each step in the dispatches of one, to the same bits: experts, so many at most where a number says so. */
+  together?: boolean | number;
   /** What other trainings share the devices with these. */
   bank?: Bank;
   /** Called once trainings have joined the bank. */
@@ -91,7 +91,8 @@ export async function trainNodes(
     const models = all.map((making) => ({ making, target: known.get(making.node.name)! }));
     return await trainAll(models, { work, configuration, options, tokens });
   };
-  const bank: Maker = { stage: "train", together: targets.length, make };
+  const most = typeof together === "number" ? together : targets.length;
+  const bank: Maker = { stage: "train", together: most, make };
   return targets.map((target) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
     known.set(name, target);
@@ -108,7 +109,7 @@ export async function trainNodes(
         ...trial,
       },
       revision: REVISION,
-      maker: together ? bank : { stage, make },
+      maker: together && target.expert !== undefined ? bank : { stage, make },
     };
   });
 }

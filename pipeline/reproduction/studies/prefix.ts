@@ -7,21 +7,25 @@
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
+import { percent } from "../../report/html.ts";
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { SHORTEST, shortPrefix } from "../claims.ts";
-import { prefixesPlot } from "../plots.ts";
-import { makeSetup, MODELS, type Outcome, type Setup, type Study } from "../study.ts";
 import {
   type Column,
   isLower,
   labels,
   makeTable,
-  percentText,
+  type Outcome,
+  prefixesPlot,
   scoreAt,
+  scores,
   scoreText,
+  type Setup,
   sharedLengths,
-} from "../tables.ts";
+  sharedSetup,
+  type Study,
+} from "../study.ts";
 
 /** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
 function check({ prefix }: Configuration): void {
@@ -33,14 +37,15 @@ function check({ prefix }: Configuration): void {
 
 /** Lists runs of routers that were trained with M, M/8, and M/8, M/4, M/2 and M mixed. */
 function setups({ experts, prefix }: Configuration): Setup[] {
-  const eighth = shortPrefix(prefix);
+  const eighth = shortPrefix(prefix), models: Setup["models"] = ["experts"];
   // Evaluations measure powers of two: M is to be measured, too, to compare routers there.
   const choices = Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
   const prefixLengths = [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));
+  const [short, mixed] = [`trained with ${eighth}`, "trained with mixed lengths"];
   return [
-    makeSetup(`em-${experts}-experts`, `trained with ${prefix}`, { experts }, { models: MODELS }),
-    makeSetup(`em-prefix-${eighth}`, `trained with ${eighth}`, { prefix: eighth }, { choices }),
-    makeSetup("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths }),
+    sharedSetup(experts, { label: `trained with ${prefix}` }),
+    { name: `em-prefix-${eighth}`, label: short, settings: { prefix: eighth }, models, choices },
+    { name: "em-mixed-prefixes", label: mixed, settings: { prefixLengths }, models },
   ];
 }
 
@@ -56,8 +61,7 @@ export const prefix: Study = {
   setups,
   findings(outcomes) {
     const [long, short] = outcomes;
-    const length = long.evaluation.prefix;
-    const eighth = shortPrefix(length);
+    const length = long.evaluation.prefix, eighth = shortPrefix(length);
     const comparison = (tokens: number, better: Outcome, worse: Outcome, verb: string) => {
       const at = (outcome: Outcome) => scoreText(scoreAt(outcome, tokens));
       return {
@@ -84,18 +88,14 @@ export const prefix: Study = {
       ],
       table: makeTable(outcomes, [
         labels("routers"),
-        ...lengths.map((tokens): Column => ({
-          head: `${tokens} tokens`,
-          cell: (outcome) => scoreText(scoreAt(outcome, tokens)!),
-        })),
+        ...lengths.map((tokens) =>
+          scores(`${tokens} tokens`, (outcome: Outcome) => scoreAt(outcome, tokens))
+        ),
       ]),
-      plots: [prefixesPlot(
-        "prefix",
-        "Perplexity by routing prefix",
-        "Routers trained with other lengths.",
-        outcomes,
-        { shortest: SHORTEST },
-      )],
+      plots: [prefixesPlot({
+        ...{ id: "prefix", title: "Perplexity by routing prefix", shortest: SHORTEST },
+        about: "Routers trained with other lengths.",
+      }, outcomes)],
     };
   },
 };
@@ -110,7 +110,7 @@ const reliability = (
   right: (of: NonNullable<Outcome["evaluation"]["reliability"]>) => number,
 ): Column => ({
   head,
-  cell: ({ evaluation }) => evaluation.reliability ? percentText(right(evaluation.reliability)) : null,
+  cell: ({ evaluation: { reliability } }) => reliability && percent(right(reliability)),
 });
 
 /** What short prompts are worth. */
@@ -129,15 +129,15 @@ export const short: Study = {
     })),
   findings(outcomes) {
     const lengths = sharedLengths(outcomes).filter((length) => length <= MOST_TOKENS);
-    const [long, , mixed] = outcomes;
+    const [long, , mixed] = outcomes, { prefix } = long.evaluation;
     const first = lengths.find((length) => length >= COMPARED)!;
     const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!);
     return {
       claims: [{
         claim:
-          `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
+          `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${prefix}`,
         paper: NOT_REPORTED,
-        here: `mixed lengths ${scoreText(ofMixed)}, ${long.evaluation.prefix} tokens ${scoreText(ofLong)}`,
+        here: `mixed lengths ${scoreText(ofMixed)}, ${prefix} tokens ${scoreText(ofLong)}`,
         holds: isLower(ofMixed, ofLong),
       }],
       table: makeTable(outcomes, [
@@ -150,7 +150,7 @@ export const short: Study = {
           {
             head: "same expert as at the length of training",
             cell: (outcome) =>
-              tokens < outcome.evaluation.prefix ? percentText(scoreAt(outcome, tokens)!.agreement) : null,
+              tokens < outcome.evaluation.prefix ? percent(scoreAt(outcome, tokens)!.agreement) : null,
           },
         ]),
         // How often the expert that is chosen is the best one in hindsight, where the margin is largest and smallest.
@@ -158,13 +158,10 @@ export const short: Study = {
         reliability("surest tenth", ({ bins }) => bins.at(-1)!.right),
         reliability("least sure tenth", ({ bins }) => bins[0].right),
       ]),
-      plots: [prefixesPlot(
-        "short",
-        "Perplexity of short prompts",
-        "Routers trained with other lengths.",
-        outcomes,
-        { longest: MOST_TOKENS },
-      )],
+      plots: [prefixesPlot({
+        ...{ id: "short", title: "Perplexity of short prompts", longest: MOST_TOKENS },
+        about: "Routers trained with other lengths.",
+      }, outcomes)],
     };
   },
 };

@@ -1,25 +1,23 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { Grid, type Known, rateRecipe } from "../../../pipeline/reproduction/grid.ts";
-import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
+import { Grid, type Known, rateRecipe, STUDIES } from "../../../pipeline/reproduction/grid.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { gridOf, SMALL } from "./support.ts";
 
 const ALL = [...STUDIES.keys()];
 const FOUND = { routerRate: 0.006, rounds: 12, trials: [] };
-const NONE = { searches: {} };
 
 /** The searches for settings of routers that a grid waits for, in order. */
 const listRecipes = (
   grid: Grid,
-) => [...new Set(grid.unresolved.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
-const names = (grid: Grid, searches: Known["searches"] = {}, only: string[] = []) =>
-  grid.runs({ searches }, only).map(({ name }) => name);
+) => [...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+const names = (grid: Grid) => grid.runs().map(({ name }) => name);
 
 Deno.test("studies share runs, and every run has settings that go together", () => {
-  const grid = gridOf(ALL, 3);
-  const asked = grid.unresolved.filter((setup) => grid.routerRecipe(setup) === undefined);
-  const runs = grid.runs(NONE);
+  const grid = gridOf(ALL, {}, { seeds: 3 });
+  const asked = grid.all.filter((setup) => grid.routerRecipe(setup) === undefined);
+  const runs = grid.runs();
   assertEquals(new Set(runs.map(({ name }) => name)).size, runs.length);
   assert(asked.length > runs.length, "some are needed by several studies");
   for (const run of runs) {
@@ -51,17 +49,17 @@ Deno.test("a learning rate is searched once for models that agree in shape, step
 
 Deno.test("an evaluation measures the prefixes that any study asks for, also where M is no power of two", () => {
   const lengths = (prefix: number) =>
-    gridOf(["prefix"], 1, { prefix }).runs(NONE).map(({ choices }) => choices?.routeLengths);
+    gridOf(["prefix"], { prefix }).runs().map(({ choices }) => choices?.routeLengths);
   assertEquals(lengths(64), [[1, 2], [1, 2], [1, 2]]);
   assertEquals(lengths(48), [[1, 2], [1, 2, 48], [1, 2]]);
 });
 
 Deno.test("both starts of routers are searched alike, once for all seeds, unless flags give the settings", () => {
-  const recipes = (flags = {}) => listRecipes(gridOf(["partitioners"], 3, flags));
+  const recipes = (flags = {}) => listRecipes(gridOf(["partitioners"], flags, { seeds: 3 }));
   const [random, clusters] = recipes();
   assertEquals(recipes(), [random, clusters]);
-  const grid = gridOf(["partitioners"], 3);
-  assertEquals([random, clusters].map((recipe) => grid.routerSearcher(recipe).name), [
+  const searches = [...gridOf(["partitioners"], {}, { seeds: 3 }).searches(new Set())];
+  assertEquals(searches.map(({ setup }) => setup.name), [
     ...["em-from-random-parts-4-experts-seed-0", "em-4-experts-seed-0"],
   ]);
   assertEquals(recipes({ seed: 7 }), [random, clusters]);
@@ -75,12 +73,13 @@ Deno.test("both starts of routers are searched alike, once for all seeds, unless
 });
 
 Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
-  const grid = gridOf(ALL, 3);
+  const gridWith = (routers: Known["routers"]) => gridOf(ALL, {}, { seeds: 3, known: { routers } });
+  const grid = gridWith({});
   const [random, clusters] = listRecipes(grid);
   const { routerRate, rounds } = grid.preset;
   const preset = { routerRate, rounds, trials: [] };
-  const before = names(grid, { [random]: preset, [clusters]: preset });
-  const after = names(grid, { [random]: preset, [clusters]: FOUND });
+  const before = names(gridWith({ [random]: preset, [clusters]: preset }));
+  const after = names(gridWith({ [random]: preset, [clusters]: FOUND }));
   const other = (run: string, seed = 0) => `${run}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
   // Runs with twice the experts, and those whose parts stay, take what was found for these.
   assertEquals(after.filter((name) => !before.includes(name)), [
@@ -89,9 +88,7 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   ]);
   // The study of experts takes three seeds of em, too.
   assertEquals(before.filter((name) => !after.includes(name)), ["fixed-clusters-4-experts-seed-0"]);
-  const [, renamed] = grid.runs({ searches: { [random]: FOUND } }).filter(({ searchesRouters }) =>
-    searchesRouters
-  );
+  const [, renamed] = gridWith({ [random]: FOUND }).runs().filter(({ searchesRouters }) => searchesRouters);
   const { name, settings } = renamed;
   assertEquals([name, settings.routerRate, settings.rounds], [
     "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1",
@@ -102,44 +99,48 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
 Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
   const [plain] = listRecipes(gridOf(["partitioners"]));
   for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }]) {
-    const grid = gridOf(["partitioners"], 1, flags);
-    const [first] = grid.unresolved;
-    assertEquals(grid.resolved(first, { [plain]: FOUND }), undefined); // a search without these flags
-    const [own] = listRecipes(grid);
-    const { routerRate, rounds } = grid.configuration(grid.resolved(first, { [own]: FOUND })!);
+    const gridWith = (routers: Known["routers"], given: Partial<Configuration> = flags) =>
+      gridOf(["partitioners"], given, { known: { routers } });
+    const [first] = gridWith({}).all;
+    assertEquals(gridWith({ [plain]: FOUND }).resolved(first), undefined); // a search without these flags
+    const [own] = listRecipes(gridWith({}));
+    const grid = gridWith({ [own]: FOUND });
+    const { routerRate, rounds } = grid.configuration(grid.resolved(first)!);
     assertEquals({ routerRate, rounds }, { routerRate: 0.006, rounds: 12, ...flags });
     // A command that gives none tells of such runs, too, unless it is unclear of which.
-    const resolve = (searches: Known["searches"]) =>
-      gridOf(["partitioners"]).resolved(first, searches, true)?.name;
+    const resolve = (routers: Known["routers"]) => gridWith(routers, {}).resolved(first, true)?.name;
     assertEquals(resolve({ [own]: FOUND })?.includes("rate-0.006"), true);
     assertEquals(resolve({ [own]: FOUND, [`${own} and more`]: FOUND }), undefined);
   }
 });
 
 Deno.test("some runs alone are listed, by their names before or after a search; a rate is searched for where it always is", () => {
-  const grid = gridOf(["partitioners"], 3);
+  const [random] = listRecipes(gridOf(["partitioners"]));
+  const gridFor = (only: string[], routers: Known["routers"] = {}) =>
+    gridOf(["partitioners"], {}, { seeds: 3, only, known: { routers } });
   const only = ["em-from-random-parts-4-experts-seed-1", "random-4-experts-seed-0"];
-  const [random] = listRecipes(grid);
-  assertEquals(names(grid, {}, only), [only[1]]); // the other one's settings are searched for
-  const searches = { [random]: FOUND };
+  assertEquals(names(gridFor(only)), [only[1]]); // the other one's settings are searched for
   const renamed = "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1";
-  assertEquals(names(grid, searches, only), [renamed, only[1]]);
-  assertEquals(grid.named([...only, renamed], { searches }), [...only, only[0]]);
+  const found = { [random]: FOUND };
+  assertEquals(names(gridFor(only, found)), [renamed, only[1]]);
+  gridFor([...only, renamed], found).checkNames();
+  assertEquals(names(gridFor([renamed], found)), [renamed]);
   assertThrows(
-    () => grid.named([renamed], NONE),
+    () => gridFor([renamed]).checkNames(),
     InputError,
     `Cannot make only ${renamed} as it must be one of em-from-random-parts-4-experts-seed-0, `,
   );
+  const grid = gridFor(only);
   const recipe = rateRecipe("experts", grid.preset);
   assertEquals(grid.rateSearcher(recipe).name, "em-from-random-parts-4-experts-seed-0");
 });
 
 Deno.test("the runs of ways that are not routers are not balanced, unless flags say how text is assigned", () => {
   const grid = gridOf(["partitioners"]);
-  for (const setup of grid.unresolved) {
+  for (const setup of grid.all) {
     const own = grid.configuration(setup);
     assertEquals(own.method, ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced");
-    assertEquals(gridOf([], 1, { method: "optimal" }).configuration(setup).method, "optimal");
+    assertEquals(gridOf([], { method: "optimal" }).configuration(setup).method, "optimal");
   }
 });
 
@@ -149,7 +150,7 @@ Deno.test("runs have the settings of preset, file and flags, later ones first, a
     file: { experts: 8, prefix: 32, expertRate: 1 },
     flags: { prefix: 16, denseRate: 1 },
   };
-  const { preset } = new Grid([], sources, 1);
+  const { preset } = new Grid([], sources);
   const { expertRate, denseRate } = resolveConfiguration({});
   assertEquals(
     [preset.experts, preset.prefix, preset.expertHidden],

@@ -1,8 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import { ASSUMED_GPU, computeCost, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
-import { writeKnown } from "../../../pipeline/reproduction/notes.ts";
+import { writeKnown } from "../../../pipeline/reproduction/folder.ts";
 import { planStudies } from "../../../pipeline/reproduction/plan.ts";
-import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
+import { STUDIES } from "../../../pipeline/reproduction/grid.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { gridOf, SMALL } from "./support.ts";
@@ -10,7 +10,7 @@ import { gridOf, SMALL } from "./support.ts";
 /** Names the searches for settings of routers of a study. */
 function searchesOf(name: string): string[] {
   const grid = gridOf([name]);
-  return [...new Set(grid.unresolved.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+  return [...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 }
 
 Deno.test("planStudies() counts every piece once, and no piece of the small preset takes longer than 45 minutes", () =>
@@ -51,7 +51,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     );
     assertEquals(found.map(({ done }) => done), [false, false, false, false]);
     const [recipe] = searchesOf("partitioners");
-    await writeKnown(root, { searches: { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } } });
+    await writeKnown(root, { routers: { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } } });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));
     assert(runs.has("em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-0"));

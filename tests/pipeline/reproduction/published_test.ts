@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { STUDIES } from "../../../pipeline/reproduction/grid.ts";
 import {
   namesOfNotes,
   noteFile,
@@ -7,7 +8,7 @@ import {
   readKnown,
   readNote,
   writeKnown,
-} from "../../../pipeline/reproduction/notes.ts";
+} from "../../../pipeline/reproduction/folder.ts";
 import {
   publishResults,
   readPublished,
@@ -15,7 +16,6 @@ import {
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
 import { writeResults } from "../../../pipeline/reproduction/results.ts";
-import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import { hashes, inFolder, ROOT } from "../../tasks/support.ts";
 import { gridOf, KEPT, outcome, setupsFor, study } from "./support.ts";
@@ -101,8 +101,8 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     const noteIn = (place: string, setup: Setup) =>
       new Notes(gridOf(["experts"]), place).write(outcome(setup));
     await noteIn(kept, first);
-    const searches = { kept: { routerRate: 0.1, rounds: 2, trials: [] } };
-    await writeKnown(kept, { rates: { both: rate(1), kept: rate(1) }, searches });
+    const routers = { kept: { routerRate: 0.1, rounds: 2, trials: [] } };
+    await writeKnown(kept, { rates: { both: rate(1), kept: rate(1) }, routers });
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
     await writeKnown(`${folder}/other`, { rates: { both: rate(2), other: rate(2) } });
     await noteIn(`${folder}/other`, run);
@@ -120,7 +120,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await assertRejects(() => Deno.stat(`${kept}/plots/study-gone.svg`));
     assertEquals(await readKnown(kept), {
       rates: { both: rate(2), kept: rate(1), other: rate(2) },
-      searches,
+      routers,
     });
     assertEquals(await namesOfNotes(kept), [first.name, run.name].sort());
   }));

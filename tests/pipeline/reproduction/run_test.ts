@@ -1,13 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { Notes, writeKnown } from "../../../pipeline/reproduction/notes.ts";
+import { Notes, writeKnown } from "../../../pipeline/reproduction/folder.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { runStudies } from "../../../pipeline/reproduction/run.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { gridOf, outcome, ratesFor, SMALL } from "./support.ts";
-
-const NONE = { searches: {} };
 
 /** Notes what a run came to that was never made. */
 const note = (root: string, setup: Setup): Promise<void> =>
@@ -18,7 +16,7 @@ const note = (root: string, setup: Setup): Promise<void> =>
 Deno.test("pages tell of every study with as many seeds as are there, however many this command asks for", () =>
   inFolder(async (root) => {
     await writeKnown(root, { rates: ratesFor("experts", "segments") });
-    const noted = gridOf(["experts", "segments"], 3).runs(NONE);
+    const noted = gridOf(["experts", "segments"], {}, { seeds: 3 }).runs();
     for (const setup of noted) await note(root, setup);
     const runsOf = async (name: string) =>
       (await readStudies(`${root}/studies.json`)).studies.find((one) => one.name === name)?.runs;
@@ -46,7 +44,7 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const whole = await Deno.readTextFile(second);
     await Deno.writeTextFile(second, whole.slice(0, -9));
     await assertRejects(() => run(["segments"], 1), InputError, `remove "${second}"`);
-    for (const setup of gridOf(["assignment"]).runs(NONE)) await note(root, setup);
+    for (const setup of gridOf(["assignment"]).runs()) await note(root, setup);
     const warnings = await run(["assignment"], 2);
     assertEquals(warnings.map((one) => one.split(/[,:]/)[0]), [
       'the study "assignment" has one seed alone',

@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { RunError } from "../../../kernels/errors.ts";
-import { searchDoubt } from "../../../pipeline/reproduction/models.ts";
 import {
   mixtureLoss,
   type RouterSettings,
+  searchDoubt,
   searchLine,
   searchRate,
   searchRouters,

@@ -1,10 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { failuresFirst } from "../../../pipeline/reproduction/claims.ts";
-import { readNote } from "../../../pipeline/reproduction/notes.ts";
-import { readStudies } from "../../../pipeline/reproduction/results.ts";
+import { readNote } from "../../../pipeline/reproduction/folder.ts";
+import { failuresFirst, readStudies } from "../../../pipeline/reproduction/results.ts";
 import { type Outcome, seedsAmong, type Setup } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { gridOf, KEPT, outcome, type Reported, setupsFor, study } from "./support.ts";
+import { KEPT, outcome, type Reported, setupsFor, study } from "./support.ts";
 
 /** The settings of routers that a search found, as the name of a run tells them. */
 function foundIn(run: string): Partial<Configuration> {
@@ -17,7 +16,7 @@ for (const folder of ["studies", "all-text", "all-text-small-routers"]) {
     const { studies, settings } = await readStudies(`${KEPT}/${folder}/studies.json`);
     assert(studies.length >= 4);
     for (const { name, claims, table, runs } of studies) {
-      const setups = gridOf([name], seedsAmong(runs), settings as Partial<Configuration>).unresolved;
+      const setups = setupsFor(name, seedsAmong(runs), settings as Partial<Configuration>);
       const outcomes = await Promise.all(runs.map(async (run, i): Promise<Outcome> => {
         const setup: Setup = { ...setups[i], settings: { ...setups[i].settings, ...foundIn(run) } };
         assertEquals(run.replace(/-router-rate-[\d.]+-rounds-\d+/, ""), setup.name);

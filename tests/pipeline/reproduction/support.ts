@@ -4,10 +4,9 @@
  * @module
  */
 
-import { Grid, type Known } from "../../../pipeline/reproduction/grid.ts";
-import { findTargets } from "../../../pipeline/reproduction/models.ts";
-import { readNote } from "../../../pipeline/reproduction/notes.ts";
-import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
+import { Grid, type GridOptions, type Known, STUDIES } from "../../../pipeline/reproduction/grid.ts";
+import { readNote } from "../../../pipeline/reproduction/folder.ts";
+import { findTargets } from "../../../pipeline/reproduction/outcome.ts";
 import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -17,15 +16,22 @@ import { ROOT } from "../../tasks/support.ts";
 export const SMALL = { preset: "small" };
 
 /** Gives the runs of some studies at the small preset. */
-export const gridOf = (names: readonly string[], seeds = 1, flags: Partial<Configuration> = {}): Grid =>
-  new Grid(names.map(study), { ...SMALL, flags }, seeds);
+export const gridOf = (
+  names: readonly string[],
+  flags: Partial<Configuration> = {},
+  options: Omit<GridOptions, "known"> & { known?: Partial<Known> } = {},
+): Grid =>
+  new Grid(names.map(study), { ...SMALL, flags }, {
+    ...options,
+    known: { rates: {}, routers: {}, ...options.known },
+  });
 
 /** Gives a study. */
 export const study = (name: string): Study => STUDIES.get(name)!;
 
 /** Lists the runs of a study at the small preset. */
 export const setupsFor = (name: string, seeds = 1, flags: Partial<Configuration> = {}): Setup[] => [
-  ...gridOf([name], seeds, flags).unresolved,
+  ...gridOf([name], flags, { seeds }).all,
 ];
 
 /** What a test says of a run. */
@@ -100,9 +106,7 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
 
 /** Learning rates as if they had been found for every run of these studies. */
 export function ratesFor(...studies: string[]): Known["rates"] {
-  const grid = gridOf(studies, 3);
-  const recipes = grid.unresolved.flatMap((setup) =>
-    setup.models.map((model) => grid.rateRecipe(model, setup))
-  );
+  const grid = gridOf(studies, {}, { seeds: 3 });
+  const recipes = grid.all.flatMap((setup) => setup.models.map((model) => grid.rateRecipe(model, setup)));
   return Object.fromEntries(recipes.map((recipe) => [recipe, { rate: RATE, trials: [] }]));
 }

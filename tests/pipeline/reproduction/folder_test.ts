@@ -1,16 +1,19 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
   checkHolds,
+  checkParts,
+  checkStudies,
   namesOfNotes,
   noteFile,
   Notes,
   readKnown,
   readNote,
   writeKnown,
-} from "../../../pipeline/reproduction/notes.ts";
+} from "../../../pipeline/reproduction/folder.ts";
 import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
 import { STAGES } from "../../../pipeline/stages/stages.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { seal } from "../../../pipeline/run/schema.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
@@ -19,19 +22,19 @@ import { gridOf, outcome, ratesFor, setupsFor } from "./support.ts";
 const [EM] = setupsFor("partitioners");
 const SETUP: Setup = { ...EM, models: ["experts", "dense"], choices: { mix: [1, 2], routeLengths: [1, 2] } };
 const RATES = ratesFor("experts", "partitioners");
-const notesIn = (root: string, flags: Partial<Configuration> = {}) =>
-  new Notes(gridOf(["experts"], 1, flags), root);
+const notesIn = (root: string, flags: Partial<Configuration> = {}, rates = RATES) =>
+  new Notes(gridOf(["experts"], flags, { known: { rates } }), root);
 
 Deno.test("a note tells of a run of its settings, choices, models and learning rates, and of no other one", () =>
   inFolder(async (root) => {
     await notesIn(root).write(outcome(SETUP));
     assertEquals(await namesOfNotes(root), [EM.name]);
     assertEquals(
-      (await notesIn(root).find(SETUP, RATES))?.evaluation.scores,
+      (await notesIn(root).find(SETUP))?.evaluation.scores,
       outcome(SETUP).evaluation.scores,
     );
     const reported = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
-      await notesIn(root, flags).find({ ...SETUP, ...one }, rates) !== undefined;
+      await notesIn(root, flags, rates).find({ ...SETUP, ...one }) !== undefined;
     const others = Object.fromEntries(
       Object.keys(RATES).map((recipe) => [recipe, { rate: 0.008, trials: [] }]),
     );
@@ -80,7 +83,7 @@ Deno.test("a note tells of the same text wherever it lies, names no path, and no
     const note = (flags: Partial<Configuration>, folder = root) =>
       notesIn(folder, flags).write(outcome(SETUP));
     const reported = async (flags: Partial<Configuration>) =>
-      await notesIn(root, flags).find(SETUP, RATES) !== undefined;
+      await notesIn(root, flags).find(SETUP) !== undefined;
     await note(await place("one", '{"text":"a"}'));
     assert(!(await Deno.readTextFile(`${root}/${noteFile(EM.name)}`)).includes(root));
     assert(await reported(await place("two", '{"text":"a"}')));
@@ -128,8 +131,8 @@ Deno.test("findings are noted side by side, with trials that diverged; what is t
     await writeKnown(root, { rates: { one: rate(1) } });
     await writeKnown(root, { rates: { two: rate(2), one: rate(2) } });
     const search = { routerRate: 0.1, rounds: 2, trials: [] };
-    await writeKnown(root, { searches: { three: search } });
-    const known = { rates: { one: rate(1), two: rate(2) }, searches: { three: search } };
+    await writeKnown(root, { routers: { three: search } });
+    const known = { rates: { one: rate(1), two: rate(2) }, routers: { three: search } };
     assertEquals(await readKnown(root), known);
     assertEquals(await readKnown(`${root}/none`, root), known);
     await Deno.writeTextFile(`${root}/rates.json`, '{"format":1,"rates":{"a":{"rate":-1,"trials":[]}}}');
@@ -157,8 +160,8 @@ Deno.test("what folders elsewhere tell of a run is taken in unless what is there
     const before = await hashes(root);
     const found = (keep: boolean) =>
       Promise.all([balanced, optimal, argmax].map(async (setup) => {
-        const notes = new Notes(gridOf(["experts"]), root, [one, two]);
-        return (await notes.find(setup, rates, keep))!.evaluation.scores.mixture!.perplexity;
+        const notes = new Notes(gridOf(["experts"], {}, { known: { rates } }), root, [one, two]);
+        return (await notes.find(setup, keep))!.evaluation.scores.mixture!.perplexity;
       }));
     assertEquals(await found(false), [33, 33, 31]);
     assertEquals(await hashes(root), before);
@@ -166,4 +169,64 @@ Deno.test("what folders elsewhere tell of a run is taken in unless what is there
     const reported = [balanced, optimal, argmax].map(({ name }) => readNote(root, name));
     const perplexities = (await Promise.all(reported)).map((note) => note!.outcome.evaluation.scores.mixture);
     assertEquals(perplexities.map((score) => score!.perplexity), [33, 33, 31]);
+  }));
+
+/** Checks a study with some flags. */
+const check = (
+  root: string,
+  name: string,
+  flags: Partial<Configuration> = {},
+  options: { seeds?: number; only?: string[] } = {},
+) => checkStudies(root, gridOf([name], flags, options));
+
+Deno.test("studies are refused in a folder that is a run, of text that is read once, or with nothing to compare", () =>
+  inFolder(async (root) => {
+    const input = ["-"];
+    const refused = async (text: string, ...of: [string, Partial<Configuration>, object?]) => {
+      const { message } = await assertRejects(() => check(root, ...of), InputError);
+      assertStringIncludes(message, text);
+    };
+    await refused("as every run must read the text: there are 3 of them", "prefix", { input });
+    await refused("there are 2 of them", "segments", { input }, { seeds: 2 });
+    await check(root, "segments", { input }); // one run
+    await check(root, "assignment", { input }, { only: ["em-4-experts-seed-0"] }); // which searches the rates itself
+    await refused("there are 2 of them", "assignment", { input }, { only: ["em-argmax-seed-0"] });
+    for (const name of ["prefix", "short"]) {
+      await refused("must be more than 4: it is 4", name, { prefix: 4, prefixLengths: [] });
+      await check(root, name, { prefix: 5 });
+    }
+    await check(root, "segments", { prefix: 4 });
+    await refused("a larger holdout", "segments", { holdout: 0 });
+    await Deno.writeTextFile(`${root}/config.json`, "{}");
+    await refused("it is a run itself", "segments", {});
+  }));
+
+Deno.test("text without held-out sequences, or with fewer labels than experts, is refused before anything is trained", () => {
+  const part = (testSequences: number, ...labels: string[]) => ({
+    testSequences,
+    sources: Object.fromEntries(labels.map((label) => [label, 1])),
+  });
+  const [segments, partitioners] = ["segments", "partitioners"].map((name) => setupsFor(name));
+  const few = [part(1, "a", "b"), part(0, "b", "c")];
+  checkParts("run", few, segments);
+  checkParts("run", [part(1, "a", "b"), part(0, "c", "d")], partitioners);
+  assertThrows(
+    () => checkParts("run", few, partitioners),
+    InputError,
+    'Cannot make "source-4-experts-seed-0" as there must be at least as many labels of sources as experts: there are 3, experts is 4',
+  );
+  assertThrows(() => checkParts("run", [part(0, "a")], segments), InputError, "there are none");
+});
+
+Deno.test("a run of other settings is reported at once, with a remedy", () =>
+  inFolder(async (root) => {
+    const [setup] = setupsFor("segments");
+    const run = `${root}/${setup.name}`;
+    await writeRunConfiguration(run, gridOf(["segments"]).configuration(setup));
+    await Deno.mkdir(`${run}/tokens/a`, { recursive: true });
+    await check(root, "segments");
+    const other = { sequenceLength: 128 };
+    const { message } = await assertRejects(() => check(root, "segments", other), InputError);
+    assertStringIncludes(message, "sequenceLength must be what its config.json");
+    assertStringIncludes(message, `or remove "${run}"`);
   }));

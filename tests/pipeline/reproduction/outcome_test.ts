@@ -1,6 +1,6 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import { runCrossing } from "../../../pipeline/reproduction/crossing.ts";
+import { runCrossing } from "../../../pipeline/reproduction/outcome.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 /** Writes lines of metrics: held-out losses by step. */

@@ -1,28 +1,124 @@
 /**
- * The notes of a folder of studies: what searches found (`rates.json`, `routers.json`), and what single runs came to, a small file each. So
- * a study goes on where a run itself lies on another machine or is gone.
+ * A folder of studies: what is asked of it is checked before anything is made, and it notes what searches found (`rates.json`,
+ * `routers.json`) and what single runs came to, a small file each. So a study goes on where a run itself lies on another machine or is gone.
  *
  * @module
  */
 
 import * as v from "valibot";
-import { InputError, say, setting } from "../../kernels/errors.ts";
-import { RATE_SEARCH, type Searched } from "../report/reproduction.ts";
-import { jsonText, listEntries, sha256, withRemedy, writeAtomic } from "../run/files.ts";
-import { canonical, readJsonIfThere, type Schema, seal, sealed } from "../run/schema.ts";
+import { InputError, say, setting, type Words } from "../../kernels/errors.ts";
 import { takeLock } from "../graph/lock.ts";
 import { type Node, withNeeds } from "../graph/node.ts";
+import { RATE_SEARCH, type Searched } from "../report/reproduction.ts";
+import { exists, jsonText, listEntries, sha256, withRemedy, writeAtomic } from "../run/files.ts";
+import { canonical, readJsonIfThere, type Schema, seal, sealed } from "../run/schema.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Sources } from "../settings/resolution.ts";
 import { evaluateNodes } from "../stages/evaluate.ts";
+import { resolveSettings } from "../stages/settings.ts";
 import { STAGES } from "../stages/stages.ts";
+import type { ExpertSummary } from "../stages/summary.ts";
 import { lookAtText, type Text } from "../stages/text.ts";
 import { tokensNode } from "../stages/token_rows.ts";
 import { trainNodes } from "../stages/train.ts";
-import type { Configuration } from "../settings/configuration.ts";
-import type { Grid, Known } from "./grid.ts";
-import { findTargets } from "./models.ts";
+import { findStudies, Grid, type Known } from "./grid.ts";
+import { findTargets, OUTCOME } from "./outcome.ts";
 import { RATES, ROUTER_SEARCH } from "./search.ts";
-import { OUTCOME } from "./outcome.ts";
 import type { Choices, Outcome, Setup } from "./study.ts";
+
+/** Which studies are made, and where. */
+export interface StudyChoice {
+  /** Folder of all runs and of the findings. */
+  run: string;
+  /** Names of studies; `all` for all of them. */
+  studies: readonly string[];
+  /** Where the settings come from that runs share. */
+  sources?: Sources;
+  /** Seeds where a study repeats them. Default: 1. */
+  seeds?: number;
+  /**
+   * Folders of studies, or of results that were kept of them: rates and settings of routers that were found
+   * there count, and runs whose outcome is noted there are not made again.
+   */
+  from?: readonly string[];
+  /**
+   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever run it
+   * belongs to. Default: all that the studies need.
+   */
+  only?: readonly string[];
+  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
+  trialShare?: number;
+  /** Words settings and tasks in what is written. Default: as a library names them. */
+  words?: Words;
+}
+
+/** Gives the grid of studies with what is known for it. Throws where something does not go together or is damaged. */
+export async function openStudies(
+  { run, studies, sources = {}, seeds, from = [], only }: StudyChoice,
+): Promise<Grid> {
+  const chosen = findStudies(studies);
+  for (const folder of from) await checkHolds(folder);
+  const grid = new Grid(chosen, sources, { seeds, known: await readKnown(run, ...from), only });
+  await checkStudies(run, grid);
+  return grid;
+}
+
+/** Throws an `InputError` where the runs of a grid cannot be made in a folder, or are there with other settings. */
+export async function checkStudies(root: string, grid: Grid): Promise<void> {
+  if (await exists(`${root}/config.json`)) {
+    throw new InputError(
+      say`Cannot keep studies in "${root}" as it must be a folder of runs: it is a run itself`,
+      { where: root, remedy: say`choose another ${setting("run")}` },
+    );
+  }
+  grid.checkNames();
+  for (const study of grid.studies) study.check?.(grid.preset);
+  if (grid.preset.holdout === 0) throw nothingHeldOut(root);
+  const seen = new Set<string>();
+  const jobs = grid.runs().flatMap((setup) => [...grid.jobs(setup, seen)]);
+  const runs = new Map(jobs.map(({ setup }) => [setup.name, setup]));
+  if (grid.preset.input.includes("-") && runs.size > 1) {
+    const text = setting("input", "-");
+    throw new InputError(
+      say`Cannot run studies on ${text} as every run must read the text: there are ${runs.size} of them`,
+      { remedy: say`write the text to a file, and name that with ${setting("input")}` },
+    );
+  }
+  for (const [name, setup] of runs) {
+    const run = `${root}/${name}`;
+    await resolveSettings(run, { flags: grid.flags(setup) }, false).catch(
+      withRemedy(say`choose another ${setting("run")}, or remove "${run}", which is then made anew`),
+    );
+  }
+}
+
+/**
+ * Checks the parts of a run before anything is trained. Throws an `InputError` where they show that it cannot be
+ * evaluated. Also where one of the runs that are to be made cannot be split by its labels.
+ */
+export function checkParts(
+  run: string,
+  parts: readonly Pick<ExpertSummary, "testSequences" | "sources">[],
+  setups: readonly Setup[],
+): void {
+  if (parts.every(({ testSequences }) => testSequences === 0)) throw nothingHeldOut(run);
+  const labels = new Set(parts.flatMap(({ sources }) => Object.keys(sources))).size;
+  for (const { name, settings: { partitioner, experts } } of setups) {
+    if (partitioner !== "source" || experts! <= labels) continue;
+    const must = say`there must be at least as many labels of sources as ${setting("experts")}`;
+    const other = say`choose another ${setting("run")} with fewer experts, or text with more labels`;
+    throw new InputError(
+      say`Cannot make "${name}" as ${must}: there are ${labels}, ${setting("experts")} is ${experts!}`,
+      { where: run, remedy: other },
+    );
+  }
+}
+
+const nothingHeldOut = (where: string) =>
+  new InputError("Cannot evaluate runs of studies as there must be held-out sequences: there are none", {
+    where,
+    remedy: say`choose another ${setting("run")} with a larger ${setting("holdout")}`,
+  });
 
 const FORMAT = 1;
 const PAUSE_MS = 100; // between two looks whether another process has written
@@ -41,42 +137,36 @@ export async function alone(root: string, write: () => Promise<void>, signal?: A
 const readFound = async <T>(path: string, schema: Schema<T>, what: string): Promise<T | null> =>
   await readJsonIfThere(path, schema, what).catch(withRemedy(`remove "${path}": what it held is made again`));
 
-/** The files of what searches found, by recipe. */
-const [RATES_FILE, ROUTERS_FILE] = ["rates.json", "routers.json"];
 const RATES_FOUND = v.object({ format: v.literal(FORMAT), rates: v.record(v.string(), RATE_SEARCH) });
 const ROUTERS_FOUND = v.object({ format: v.literal(FORMAT), routers: v.record(v.string(), ROUTER_SEARCH) });
 
 /** Reads what searches found in folders of studies: of one recipe the first of them holds. Throws an `InputError` where it is damaged. */
 export async function readKnown(...folders: string[]): Promise<Known> {
-  const known: Known = { rates: {}, searches: {} };
+  const known: Known = { rates: {}, routers: {} };
   for (const folder of folders.toReversed()) {
-    const [rates, routers] = [`${folder}/${RATES_FILE}`, `${folder}/${ROUTERS_FILE}`];
-    Object.assign(
-      known.rates,
-      (await readFound(rates, RATES_FOUND, "learning rates that were found"))?.rates,
-    );
-    Object.assign(
-      known.searches,
-      (await readFound(routers, ROUTERS_FOUND, "settings of routers that were found"))?.routers,
-    );
+    const [rates, routers] = [`${folder}/rates.json`, `${folder}/routers.json`];
+    const found = [
+      await readFound(rates, RATES_FOUND, "learning rates that were found"),
+      await readFound(routers, ROUTERS_FOUND, "settings of routers that were found"),
+    ] as const;
+    Object.assign(known.rates, found[0]?.rates);
+    Object.assign(known.routers, found[1]?.routers);
   }
   return known;
 }
 
 /** Gives the files of what searches found: the same text in whichever order that was. */
-export function knownFiles({ rates, searches }: Known): [file: string, text: string][] {
-  const all = [[RATES_FILE, "rates", rates], [ROUTERS_FILE, "routers", searches]] as const;
-  return all.filter(([, , found]) => Object.keys(found).length > 0).map(([file, key, found]) => {
+export const knownFiles = (known: Known): [file: string, text: string][] =>
+  Object.entries(known).filter(([, found]) => Object.keys(found).length > 0).map(([key, found]) => {
     const sorted = Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1);
-    return [file, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
+    return [`${key}.json`, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
   });
-}
 
 /** Notes what searches found; of one recipe that which is there stays, as runs may go by it already. */
-export async function writeKnown(root: string, { rates, searches }: Partial<Known>): Promise<void> {
+export async function writeKnown(root: string, { rates, routers }: Partial<Known>): Promise<void> {
   await alone(root, async () => {
     const there = await readKnown(root);
-    const all = { rates: { ...rates, ...there.rates }, searches: { ...searches, ...there.searches } };
+    const all = { rates: { ...rates, ...there.rates }, routers: { ...routers, ...there.routers } };
     for (const [file, text] of knownFiles(all)) await writeAtomic(`${root}/${file}`, text);
   });
 }
@@ -96,12 +186,21 @@ export const noteFile = (run: string): string => `outcomes/${run}.json`;
 
 /** Lists the runs of which a folder of studies notes what they came to. */
 export const namesOfNotes = async (root: string): Promise<string[]> =>
-  (await listEntries(`${root}/outcomes`)).map(({ name }) => name)
-    .filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length)).sort();
+  (await listEntries(`${root}/outcomes`)).flatMap(({ name }) => /^(.*)\.json$/.exec(name)?.[1] ?? []).sort();
 
 /** Reads what a folder of studies notes of a run; null where it notes nothing. Throws an `InputError` where that is damaged. */
 export const readNote = async (root: string, run: string): Promise<Note | null> =>
   await readFound(`${root}/${noteFile(run)}`, NOTE, "what a run came to");
+
+/** Throws an `InputError` where a folder holds nothing of studies, or what it holds is damaged. */
+export async function checkHolds(folder: string): Promise<void> {
+  const names = await namesOfNotes(folder);
+  for (const name of names) await readNote(folder, name);
+  if (names.length > 0 || knownFiles(await readKnown(folder)).length > 0) return;
+  const must = say`${setting("from")} must be a folder of studies, or of their results`;
+  const found = "there are no outcomes of runs, no rates.json and no routers.json";
+  throw new InputError(say`Cannot go on from "${folder}" as ${must}: ${found}`, { where: folder });
+}
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */
 export class Notes {
@@ -118,14 +217,14 @@ export class Notes {
    * Finds the note of a run of the same settings, text and learning rates, with at least its models and its choices. It must be as this
    * version would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
    */
-  async find(setup: Setup, rates: Known["rates"], keep = false): Promise<Outcome | undefined> {
-    const known = this.grid.rates(setup, rates);
-    if (!known) return undefined;
+  async find(setup: Setup, keep = false): Promise<Outcome | undefined> {
+    const rates = this.grid.rates(setup);
+    if (!rates) return undefined;
     const file = noteFile(setup.name);
     for (const folder of [this.root, ...this.from]) {
       const note = await readNote(folder, setup.name);
       if (!note || !covers(note.choices, setup.choices)) continue;
-      const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...known });
+      const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...rates });
       if (!made || !Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
         const bytes = await Deno.readFile(`${folder}/${file}`);
@@ -175,14 +274,4 @@ function covers(noted: Note["choices"], { routeLengths = [], ...asked }: Choices
   const measured = Array.isArray(noted.routeLengths) ? noted.routeLengths : [];
   return routeLengths.every((length) => measured.includes(length)) &&
     Object.entries(asked).every(([name, choice]) => canonical(choice) === canonical(noted[name]));
-}
-
-/** Throws an `InputError` where a folder holds nothing of studies, or what it holds is damaged. */
-export async function checkHolds(folder: string): Promise<void> {
-  const names = await namesOfNotes(folder);
-  for (const name of names) await readNote(folder, name);
-  if (names.length > 0 || knownFiles(await readKnown(folder)).length > 0) return;
-  const must = say`${setting("from")} must be a folder of studies, or of their results`;
-  const found = `there are no outcomes of runs, no ${RATES_FILE} and no ${ROUTERS_FILE}`;
-  throw new InputError(say`Cannot go on from "${folder}" as ${must}: ${found}`, { where: folder });
 }
