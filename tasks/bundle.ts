@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { InputError, RunError, say, setting } from "../kernels/errors.ts";
+import { ensure, InputError, RunError } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
 import { filesUnder } from "../pipeline/run/files.ts";
 import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/run/mod.ts";
@@ -15,58 +15,47 @@ import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
 import { count, decimalBytes } from "./layout.ts";
 
-/** What can be added to a bundle. */
-export const EXTRAS = ["tokenizer", "report", "driver"] as const;
-
-/** One of {@linkcode EXTRAS}. */
-export type Extra = typeof EXTRAS[number];
-
-/** A part of a bundle: tasks, and the names under which `deno.json` imports their packages. */
-type Part = Record<"tasks" | "packages", readonly string[]>;
-
-const part = (tasks: string, packages: string): Part => ({
-  tasks: tasks.split(" ").filter(Boolean),
-  packages: packages.split(" ").filter(Boolean),
-});
-
-/** What every bundle holds. The words of parts and of reports come by a tokenizer. */
-const BASE = part(
-  "train-routers score assign split train-expert train-dense train-switch evaluate " +
+/** What every bundle holds: tasks, and the names under which `deno.json` imports their packages. */
+const BASE = {
+  tasks: "train-routers score assign split train-expert train-dense train-switch evaluate " +
     "status watch clean verify cost doctor bench",
-  "@huggingface/jinja @hono/node-server apache-arrow fastest-levenshtein flatbuffers hono ml-matrix " +
-    "tokenizers valibot",
-);
-
-/** What each extra adds. A driver consists only of files of the system. */
-const ADDED: Record<Extra, Part> = {
-  tokenizer: part(
-    "corpus tokenizer tokenize partition generate serve show zero-shot",
-    "hyparquet hyparquet-compressors prom-client",
-  ),
-  report: part("report", "vega vega-lite"),
-  driver: part("", ""),
+  packages:
+    "@huggingface/jinja @hono/node-server apache-arrow fastest-levenshtein flatbuffers hono ml-matrix " +
+    "tokenizers valibot", // the words of parts and of reports come by a tokenizer
 };
 
+/** What each extra adds. A driver consists only of files of the system. */
+const ADDED = {
+  tokenizer: {
+    tasks: "corpus tokenizer tokenize partition generate serve show zero-shot",
+    packages: "hyparquet hyparquet-compressors prom-client",
+  },
+  report: { tasks: "report", packages: "vega vega-lite" },
+  driver: { tasks: "", packages: "" },
+};
+
+/** One of the things that can be added to a bundle. */
+type Extra = keyof typeof ADDED;
+const EXTRAS = Object.keys(ADDED);
+
 /** Gathers the tasks and packages of a bundle with these extras. */
-export function gatherParts(extras: readonly Extra[]): Part {
+export function gatherParts(extras: readonly Extra[]): Record<"tasks" | "packages", string[]> {
   const parts = [BASE, ...extras.map((extra) => ADDED[extra])];
-  return {
-    tasks: parts.flatMap(({ tasks }) => tasks),
-    packages: parts.flatMap(({ packages }) => packages),
-  };
+  const words = (of: "tasks" | "packages") => parts.flatMap((part) => part[of].split(" ").filter(Boolean));
+  return { tasks: words("tasks"), packages: words("packages") };
 }
 
 /** Reads `tokenizer,report`. Throws an `InputError` for a name that is no extra, or that is there twice. */
-export function parseExtras(text: string): Extra[] {
+function parseExtras(text: string): Extra[] {
   const names = text === "" ? [] : text.split(",").map((name) => name.trim());
-  const wrong = names.find((name, i) => !EXTRAS.some((extra) => extra === name) || names.indexOf(name) < i);
-  if (wrong === undefined) return names as Extra[];
+  const wrong = names.find((name, i) => !EXTRAS.includes(name) || names.indexOf(name) < i);
   const must = `it must name some of ${EXTRAS.join(",")}, each once`;
-  throw new InputError(`Cannot bundle with "${text}" as ${must}: it names "${wrong}"`);
+  ensure(wrong === undefined, `Cannot bundle with "${text}" as ${must}: it names "${wrong}"`);
+  return names as Extra[];
 }
 
 /** The part of the lock file of npm packages that is read. */
-export interface LockFile {
+interface LockFile {
   specifiers: Record<string, string>;
   npm: Record<string, { dependencies?: string[]; optionalPeers?: string[] }>;
 }
@@ -96,7 +85,7 @@ export function listPackages({ specifiers, npm }: LockFile, wanted: readonly str
 const packageName = (key: string): string => key.slice(0, key.indexOf("@", 1));
 
 /** What {@linkcode makeBundle} made: an archive, its size and hash, how many files it has, the tasks that it runs, its packages. */
-export interface Bundle extends FileRecord {
+interface Bundle extends FileRecord {
   output: string;
   files: number;
   tasks: string[];
@@ -117,7 +106,7 @@ const COPIED =
 const UNREAD = /\.map$|\.d\.[mc]?ts$|\.partial$|(?<!linux-x64-gnu)\.node$/;
 
 /** What {@linkcode makeBundle} takes; `cache` is Deno's folder of packages. */
-export interface BundleOptions {
+interface BundleOptions {
   output: string;
   extras: readonly Extra[];
   signal: AbortSignal;
@@ -158,24 +147,19 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
 /** Gives the name of the folder in an archive, and how that is compressed. */
 async function checkPlace(output: string): Promise<{ name: string; compression?: string }> {
   const [, name, compression] = /^(.+)\.tar(?:\.(xz|gz))?$/.exec(basename(output)) ?? [];
-  if (name === undefined || /^[.-]/.test(name)) { // the name is also that of the folder in the archive
-    const must = name === undefined
-      ? "end in .tar.xz, .tar.gz or .tar: it does not"
-      : "begin with neither a dot nor a dash: it does";
-    throw new InputError(`Cannot bundle into "${output}" as its name must ${must}`);
-  }
-  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
-    const machine = `${Deno.build.os} on ${Deno.build.arch}`;
-    const what = "the machine must be one on which the bundle runs, Linux on x86_64";
-    throw new InputError(`Cannot bundle as ${what}: it is ${machine}`);
-  }
+  const must = name === undefined
+    ? "end in .tar.xz, .tar.gz or .tar: it does not"
+    : "begin with neither a dot nor a dash: it does"; // it is also the name of the folder in the archive
+  ensure(name && !/^[.-]/.test(name), `Cannot bundle into "${output}" as its name must ${must}`);
+  const { os, arch } = Deno.build;
+  const machine = "the machine must be one on which the bundle runs, Linux on x86_64";
+  ensure(os === "linux" && arch === "x86_64", `Cannot bundle as ${machine}: it is ${os} on ${arch}`);
   const folder = await Deno.realPath(dirname(output)).catch(() => resolve(dirname(output)));
   for (const name of COPIED) {
     const copied = await Deno.realPath(`${ROOT}${name}`);
-    if (!`${folder}/`.startsWith(`${copied}/`)) continue;
-    const must = "it must lie outside what is bundled";
-    throw new InputError(`Cannot bundle into "${output}" as ${must}: it lies in "${copied}"`, {
-      remedy: say`choose another ${setting("output")}`,
+    const isOutside = !`${folder}/`.startsWith(`${copied}/`), must = "it must lie outside what is bundled";
+    ensure(isOutside, `Cannot bundle into "${output}" as ${must}: it lies in "${copied}"`, {
+      remedy: "choose another --output",
     });
   }
   return { name, compression };
@@ -280,15 +264,10 @@ const OF_THE_MACHINE = /^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv)\.so\.\d+)$/;
 async function copyDriver(to: string, signal: AbortSignal): Promise<void> {
   for (const name of [DRIVER, LOADER]) {
     const path = LIBRARIES.map((folder) => `${folder}/${name}`).find((path) => existsSync(path));
-    if (path === undefined) {
-      const places = LIBRARIES.join(", ");
-      throw new InputError(
-        `Cannot bundle a driver as ${name} must be on this machine: it is not in ${places}`,
-        {
-          remedy: "run apt-get install mesa-vulkan-drivers libvulkan1",
-        },
-      );
-    }
+    const fact = `it is not in ${LIBRARIES.join(", ")}`;
+    ensure(path, `Cannot bundle a driver as ${name} must be on this machine: ${fact}`, {
+      remedy: "run apt-get install mesa-vulkan-drivers libvulkan1",
+    });
     await copy(path, `${to}/${name}`, signal);
     const ldd = start("ldd", { args: [path], signal, stdout: "piped", env: NO_LIBRARIES });
     for (const [, needed, at] of (await ldd.stdout.text()).matchAll(/^\s*(\S+) => (\/\S+)/gm)) {

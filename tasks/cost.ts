@@ -5,18 +5,241 @@
  *   deno task cost --cluster --machines 1000 --corpus-tokens 1e12 --flops 60e12 --utilisation 0.3
  */
 import {
+  adapterKind,
+  type Cost,
+  type CostDevice,
+  type ModelMemory,
+  narrowNotes,
+  type PaperCommunication,
   paperCommunication,
   paperPair,
   paperTable,
+  PLAIN_DEVICE,
   PRINTED_COMMUNICATION,
   readCost,
+  secondsOn,
+  together,
+  type TrainingMemory,
   usualDevice,
 } from "../pipeline/cost/mod.ts";
+import type { ModelConfig } from "../pipeline/model/mod.ts";
+import { duration } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { checkClusterOptions, CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
-import { communicationText, costText, namedDevice, pairText, tableText } from "./cost_text.ts";
+import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
 import { take } from "./options.ts";
+import { speedText } from "./text.ts";
+
+/** Lays out the paper's Table 3, its pair of about equal training compute, and its communication: printed figures, then counted ones. */
+function paperText(): string {
+  const size = (steps: number, batch: number) => `${steps / 1000}k x ${batch}`;
+  const rows = paperTable().map(({ printed, counted, perplexity, ...row }) => {
+    const pair = (name: keyof typeof printed) => `${printed[name].toFixed(2)} / ${counted[name].toFixed(2)}`;
+    return [
+      ...[`${row.model}, E=${row.experts}`, size(row.steps, row.batch), size(row.denseSteps, row.denseBatch)],
+      ...[pair("training"), counted.denseTraining.toFixed(2)],
+      ...(["trainingOverhead", "inference", "inferenceOverhead"] as const).map(pair),
+      `${perplexity.dense.toFixed(2)} -> ${perplexity.mixture.toFixed(2)}`,
+    ];
+  });
+  const head =
+    "model | steps x batch | dense | training | dense | overhead | inference | overhead | perplexity printed";
+  const { dense, mixture, apart } = paperPair();
+  const pair = [dense, mixture].map(({ model, training, inference, perplexity }) => [
+    ...[model, training.toFixed(2), inference.toFixed(2), perplexity.toFixed(2)],
+  ]);
+  const [printed, counted] = [PRINTED_COMMUNICATION, paperCommunication()];
+  const row = (name: string, figure: keyof PaperCommunication, write = decimalBytes) => [
+    ...[name, write(printed[figure]), write(counted[figure]), ""],
+  ];
+  const exchanged = [
+    row("exchanges of scores", "exchanges", count),
+    row("per router and exchange", "bytesPerExchange"),
+    row("data-parallel dense, per node and step", "denseBytesPerStep"),
+  ];
+  return [
+    "The paper's Table 3: printed / counted; FLOPs of training in 1e19, of inference in 1e12",
+    table(head, rows),
+    `The paper's larger dense model at about equal training compute: ${percent(apart)} apart`,
+    table("model | training, 1e19 | inference, 1e12 | perplexity printed", pair),
+    "Communication, 1.3B, E=32",
+    table("| printed | counted |", exchanged),
+  ].join("\n\n");
+}
+
+/** Lays out what a configuration costs, or that of a run. */
+export function costText(cost: Cost, run = "This configuration"): string {
+  const { mixture, memory, dtype } = cost;
+  const stored =
+    `stored in ${dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
+    "kept; logits, queries, keys and values before they are split, and gradients are f32";
+  return [
+    `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
+    "",
+    weightsTable(cost),
+    "",
+    flopsTable(cost),
+    ...flopsNotes(cost),
+    "",
+    memoryTable(cost),
+    ...dtype === "f32" ? [] : [stored],
+    `generating: ${
+      bytes(memory.inference.cache)
+    } of the batch are keys and values of ${mixture.length} positions`,
+    "",
+    exchangeTable(cost),
+  ].join("\n");
+}
+
+function weightsTable(cost: Cost): string {
+  const { mixture, parameters, equalCompute: larger, switch: tokenwise, adopted = [] } = cost;
+  const { routerSteps, routerBatch, steps, batch, router, expert } = mixture;
+  const shape = ({ hidden, layers, heads }: Pick<ModelConfig, "hidden" | "layers" | "heads">) =>
+    `H=${hidden} L=${layers} heads=${heads}`;
+  const routes = mixture.routers > 0;
+  const times = (larger.parameters / parameters.expert).toFixed(2);
+  const largerNote = `: ${times} times an expert, ${count(larger.tokens)} tokens`;
+  const routersNote = `, ${count(mixture.routers)} of them`;
+  const switchNote = `, ${tokenwise.model.switch!.experts} experts in every layer`;
+  const row = (name: string, weights: number, [steps, batch]: number[], model: ModelConfig, note = "") => [
+    ...[name, weights, `${count(steps)} x ${batch}`, shape(model) + note],
+  ];
+  const sizes = ({ steps, batch }: typeof larger | typeof tokenwise) => [steps, batch];
+  return table(
+    "| weights | steps x batch | shape",
+    [
+      routes && row("router", parameters.router, [routerSteps, routerBatch], router, routersNote),
+      row("expert", parameters.expert, [steps, batch], expert),
+      ...adopted.map(({ expert, parameters, shape: own, from }) => [
+        ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],
+      ]),
+      [routes ? "all routers and experts" : "all experts", parameters.total, "", ""],
+      row("larger dense", larger.parameters, sizes(larger), larger.model, largerNote),
+      row("Switch", tokenwise.parameters, sizes(tokenwise), tokenwise.model, switchNote),
+    ],
+  );
+}
+
+function flopsTable(cost: Cost): string {
+  const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
+  const { experts, trainRouters, shardForRouters, shardForExperts, total, dense, inference } = flops;
+  const { length, prefix, routers: all, passes = all } = mixture;
+  const routes = all > 0;
+  const share = percent(Math.abs(larger.training / larger.mixture - 1));
+  const apart = `${share} ${larger.training < larger.mixture ? "less" : "more"} than the mixture`;
+  const onPrompt = routes
+    ? `${count(passes)} routers on ${prefix} tokens, then one expert`
+    : "one expert; what chooses it is not counted";
+  const { allExperts, oneExpert, routers, sharding } = seconds;
+  const tokens = `${length} tokens`;
+  const bySwitch = secondsOn(device, tokenwise.inference, tokenwise.model);
+  const row = (name: string, flops: number, time: number, note = "") => [
+    ...[name, scientific(flops), duration(time), note],
+  ];
+  const part = (name: string, part: number) =>
+    routes &&
+    row(name, part, secondsOn(device, part, mixture.router), `${percent(part / experts)} of the experts`);
+  return table(
+    "| FLOPs | time |",
+    [
+      row("training of the experts", experts, allExperts, "all, one after another"),
+      row("  of one expert", experts / mixture.experts, oneExpert, ALONE),
+      part("training of the routers", trainRouters),
+      part("sharding for the routers", shardForRouters),
+      part("sharding for the experts", shardForExperts),
+      row("mixture in all", total, allExperts + routers + sharding),
+      row("dense model, as many tokens", dense, seconds.dense),
+      row("larger dense model", larger.training, seconds.equalCompute, apart),
+      row("Switch, as many tokens", tokenwise.training, seconds.switch),
+      row("a prompt, dense", inference, seconds.densePrompt, tokens),
+      row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, tokens),
+      row("a prompt, Switch", tokenwise.inference, bySwitch, tokens),
+      row("a prompt, mixture", inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
+    ],
+  );
+}
+
+const ALONE = "no exchange: as many devices as experts take this long";
+
+/** FLOP/s that no device reaches in f32 arithmetic, without units for products of matrices. */
+const MOST_F32 = 120e12;
+const MATRIX_UNITS =
+  "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
+const UNKNOWN = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
+
+function flopsNotes(cost: Cost): string[] {
+  const { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, otherRouters: others } = cost;
+  const extra = `${scientific(recomputed)} FLOPs more in the experts, and as many in the dense model`;
+  const share = +(100 * device.utilisation).toFixed(2);
+  const routes = mixture.routers > 0;
+  const models = [...routes ? [mixture.router] : [], mixture.expert, larger.model];
+  return [
+    others && `routers of "${others.folder}": their training is not counted` +
+      (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
+    cost.adopted && "training and prompts are counted as if every expert were of the run's own shape",
+    recomputed > 0 &&
+    `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
+    `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
+    (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
+    ...narrowNotes(models, adapterKind(device)),
+    device.flops > MOST_F32 && MATRIX_UNITS,
+    corpus
+      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out` +
+        (routes ? ", all scored once" : "")
+      : `sequences: ${count(mixture.corpusScored)}, ${UNKNOWN}`,
+  ].filter((note) => typeof note === "string");
+}
+
+function memoryTable({ mixture, memory }: Cost): string {
+  /** What is no weight, gradient or moment is of the batch. */
+  const row = (name: string, memory: ModelMemory & Partial<TrainingMemory>) => {
+    const { weights, transposed, gradients = 0, moments = 0, total, largest = 0 } = memory;
+    const batch = total - weights - transposed - gradients - moments;
+    const sizes = [weights, transposed, gradients, moments, batch, total, largest];
+    return [name, ...sizes.map((size) => size > 0 ? bytes(size) : "")];
+  };
+  const routes = mixture.routers > 0;
+  return table(
+    "device memory | weights | transposed | gradients | moments | batch | in all | largest tensor",
+    [
+      row("training one expert", memory.expert),
+      routes && row("training all routers", memory.routers),
+      row("training dense, batch x E", memory.dense),
+      row("training Switch, batch x E", memory.switch),
+      row("generating, one expert", memory.inference),
+      row("generating, Switch", memory.switchInference),
+      routes && row("routing, all routers", memory.routing),
+      routes && row("answering, routers and one expert", together(memory.routing, memory.inference)),
+    ],
+  );
+}
+
+/** Reports in which size scores are counted, next to the figures that are counted as it runs here. */
+const SCORES = "2 bytes a score, as the paper counts; files here have 4";
+
+function exchangeTable({ mixture, communication: c }: Cost): string {
+  const row = (name: string, size: number, exchanges: number, note = "") => [
+    ...[name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note],
+  ];
+  const ratio = c.denseBytesPerNode / c.bytesPerNode; // below 1 where experts are many
+  const times = `${ratio < 10 ? ratio.toPrecision(2) : count(ratio)} times the mixture's`;
+  const routes = mixture.routers > 0;
+  return table(
+    "bytes exchanged | per exchange | exchanges | per node in all |",
+    [
+      routes && row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
+      routes && row("mixture, scores of the corpus", c.corpusBytes, 1),
+      row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),
+    ],
+  );
+}
+
+/** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
+export function namedDevice(options: Parameters<typeof speedText>[0], usual: CostDevice): CostDevice {
+  if (options.flops === undefined) return { ...usual, ...speedText(options) };
+  return { ...PLAIN_DEVICE, ...speedText(options) };
+}
 
 export const TASK = await defineTask({
   name: "cost",
@@ -33,13 +256,13 @@ export const TASK = await defineTask({
       const plans = clusterPlans(sources, options, namedDevice(options, await usualDevice()));
       return print(plans, clusterText(plans));
     }
-    const table = paperTable();
-    const pair = paperPair();
-    const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
     const device = namedDevice(options, await usualDevice());
     const cost = await readCost({ ...options, ...device, sources });
+    const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
     const own = costText(cost, options.run || undefined);
-    const tables = [tableText(table), pairText(pair), communicationText(communication)];
-    print({ table, pair, communication, cost }, (options.paper ? [own, ...tables] : [own]).join("\n\n"));
+    print(
+      { table: paperTable(), pair: paperPair(), communication, cost },
+      options.paper ? `${own}\n\n${paperText()}` : own,
+    );
   },
 }, import.meta);

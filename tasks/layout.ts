@@ -7,16 +7,17 @@
 import { printable, printableLines } from "../pipeline/run/mod.ts";
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles, or none. The
- * first and the last column, and those that `texts` names, are aligned left, the others right.
+ * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles, or none. Rows
+ * that are false are left out. The first and the last column, and those that `texts` names, are aligned left, the others right.
  */
 export function table(
   head: string | readonly string[] | null,
-  rows: (string | number)[][],
+  rows: readonly ((string | number)[] | false)[],
   texts: string[] = [],
 ): string {
   const titles = typeof head === "string" ? head.split("|").map((title) => title.trim()) : head ?? [];
-  const written = rows.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
+  const shown = rows.filter((row) => row !== false);
+  const written = shown.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
   const all = [...head === null ? [] : [[...titles]], ...written];
   const last = all[0].length - 1;
   const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));

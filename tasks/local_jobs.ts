@@ -83,9 +83,15 @@ async function runProcess(
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   tell(`${name} starts`);
   const path = `${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`;
-  using log = openLog(path);
+  using log = Deno.openSync(path, { write: true, create: true });
+  try {
+    log.lockSync(true); // tells others that the process has not ended
+  } catch {
+    // The disk knows no locks.
+  }
   let code = 0;
   for (const reference of job.tasks(unit)) {
+    signal.throwIfAborted();
     const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
     code = await runTask(["task", ...taskArguments(reference)], keep, signal);
     if (code !== 0) break;
@@ -94,34 +100,38 @@ async function runProcess(
   return code;
 }
 
+/** Runs Deno; its output goes to `write`. Where that fails, or the signal says so, it is ended. */
 async function runTask(
   args: string[],
   write: (chunk: Uint8Array) => Promise<void>,
   signal: AbortSignal,
 ): Promise<number> {
-  const child = startDeno(args);
+  const failing = new AbortController();
+  const child = startDeno(args, AbortSignal.any([signal, failing.signal]));
   const callOff = endWithThis(child.pid);
-  const end = () => {
-    try {
-      child.kill("SIGTERM");
-    } catch {
-      // It ended just before.
-    }
-  };
-  signal.addEventListener("abort", end);
-  if (signal.aborted) end();
   const keep = (stream: ReadableStream<Uint8Array>) => stream.pipeTo(new WritableStream({ write }));
   try {
     await Promise.all([keep(child.stdout), keep(child.stderr)]);
   } catch (error) {
-    end();
+    failing.abort();
     throw error;
   } finally {
     await child.status;
-    signal.removeEventListener("abort", end);
     await callOff();
   }
   return (await child.status).code;
+}
+
+/** Starts Deno. Throws an `InputError` where it is not on the path: a task may run it by its name alone. */
+function startDeno(args: string[], signal: AbortSignal): Deno.ChildProcess {
+  const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  try {
+    return new Deno.Command("deno", { args, ...streams, signal, env: NO_LIBRARIES }).spawn();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const what = "Cannot run the jobs here as deno must be on the path: it is not";
+    throw new InputError(what, { remedy: "put its folder into PATH", cause: error });
+  }
 }
 
 /**
@@ -138,31 +148,6 @@ function endWithThis(pid: number): () => Promise<unknown> {
   };
 }
 
-/** Makes a log and locks it at once: that tells others that the process has not ended. */
-function openLog(path: string): Deno.FsFile {
-  const log = Deno.openSync(path, { write: true, create: true });
-  try {
-    log.lockSync(true);
-  } catch {
-    // The disk knows no locks.
-  }
-  return log;
-}
-
-/** Starts Deno. Throws an `InputError` where it is not on the path: a task may run it by its name alone. */
-function startDeno(args: string[]): Deno.ChildProcess {
-  const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
-  try {
-    return new Deno.Command("deno", { args, ...streams, env: NO_LIBRARIES }).spawn();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new InputError("Cannot run the jobs here as deno must be on the path: it is not", {
-      remedy: "put its folder into PATH",
-      cause: error,
-    });
-  }
-}
-
 /** Throws a `RunError` that names what failed, and where its log is, where something did. */
 export function checkFinished(run: string, finished: readonly Finished[]): void {
   const failed = finished.filter(({ code }) => code !== null && code !== 0);
@@ -172,9 +157,6 @@ export function checkFinished(run: string, finished: readonly Finished[]): void 
   const rest = left > 0 ? `, and ${left} that stand on them did not run` : "";
   throw new RunError(
     `Cannot complete "${run}" as every process must succeed: ${names.join(", ")} failed${rest}`,
-    {
-      where: `${run}/${JOBS}/logs`,
-      remedy: "read their logs there, and run the same again",
-    },
+    { where: `${run}/${JOBS}/logs`, remedy: "read their logs there, and run the same again" },
   );
 }

@@ -9,7 +9,7 @@ import { areOfPaper, lackText, type StudiesPlan, STUDY_NAMES } from "../pipeline
 import { duration } from "../pipeline/run/mod.ts";
 import { field, type Sources } from "../pipeline/settings/mod.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
-import { namedDevice } from "./cost_text.ts";
+import { namedDevice } from "./cost.ts";
 
 /** Which studies are made, and what of them. */
 export const STUDY = field.section("Command", {
