@@ -9,6 +9,7 @@ import { InputError } from "../kernels/errors.ts";
 import {
   assign,
   type AssignOptions,
+  type Drift,
   drift,
   findAssignment,
   type Proof,
@@ -17,6 +18,7 @@ import {
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, readLineage, type RecordBatch } from "../pipeline/rows/mod.ts";
 import { checkOutput, chooseChunk, proofSummary } from "../pipeline/stages/mod.ts";
+import { percent } from "./layout.ts";
 import { take } from "./options.ts";
 import {
   arrowInput,
@@ -28,7 +30,7 @@ import {
   pipeValues,
 } from "./pipe.ts";
 import { stageTask } from "./stage.ts";
-import { driftText, proofText } from "./text.ts";
+import { proofText } from "./text.ts";
 
 /** What is assigned, how, and where the result goes. */
 export interface AssignFilesOptions
@@ -41,6 +43,14 @@ export interface AssignFilesOptions
   prices?: string;
   /** File that is written; standard output without it. */
   output?: string;
+}
+
+/** Reports how far the shares of an assignment by prices are from equal ones, and warns if the text is of another kind. */
+function driftText({ deviation, limit }: Drift): string {
+  const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
+  const chance = `the ${percent(limit)} that chance allows`;
+  if (deviation <= limit) return `${largest}, within ${chance}`;
+  return `warning: ${largest}, beyond ${chance}: the text is of another kind than that of the prices`;
 }
 
 /** Assigns files or a pipe. Throws an `InputError` where prices are given and a method as well. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../kernels/errors.ts";
+import { ensure, say, setting } from "../kernels/errors.ts";
 import {
   adapterKind,
   CLUSTER_FORMULAS,
@@ -14,7 +14,7 @@ import {
 } from "../pipeline/cost/mod.ts";
 import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { count, decimalBytes, lines, scientific, table } from "./layout.ts";
+import { blocks, count, decimalBytes, lines, scientific, table } from "./layout.ts";
 
 /** The cluster that is counted, and its corpus. */
 export const CLUSTER = field.section("Command", {
@@ -34,11 +34,8 @@ export function checkClusterOptions(given: ReadonlySet<string>): void {
   const isCluster = given.has("cluster");
   const names = isCluster ? ["run", "recompute"] : Object.keys(CLUSTER);
   const [must, fact] = isCluster ? ["without", "both are given"] : ["with", "it is not"];
-  const name = names.find((name) => given.has(name));
-  if (name === undefined) return;
-  throw new InputError(
-    say`Cannot count a cluster as ${setting("cluster")} must be given ${must} ${setting(name)}: ${fact}`,
-  );
+  const name = names.find((name) => given.has(name)) ?? "";
+  ensure(!name, say`Cannot count a cluster as --cluster must be given ${must} ${setting(name)}: ${fact}`);
 }
 
 const NUMBERS = [32, 256]; // of experts
@@ -64,11 +61,11 @@ const MANY_FILES = 100_000;
 export function clusterText(plans: readonly ClusterPlan[]): string {
   const [{ tokens, machines, flops, diskBytesPerSecond }] = plans;
   const device = `${scientific(flops)} FLOP/s, a shared disk of ${decimalBytes(diskBytesPerSecond)}/s`;
-  return [
+  return blocks(
     `On paper: ${scientific(tokens)} tokens, ${count(machines)} machines of ${device}`,
-    ...plans.map(planText),
+    plans.map(planText),
     lines("Counted so:", CLUSTER_FORMULAS.map((line) => `  ${line}`)),
-  ].join("\n\n");
+  );
 }
 
 function planText(plan: ClusterPlan): string {

@@ -27,7 +27,7 @@ import { duration } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { checkClusterOptions, CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
-import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
+import { blocks, bytes, count, decimalBytes, lines, percent, scientific, table } from "./layout.ts";
 import { take } from "./options.ts";
 import { speedText } from "./text.ts";
 
@@ -58,14 +58,14 @@ function paperText(): string {
     row("per router and exchange", "bytesPerExchange"),
     row("data-parallel dense, per node and step", "denseBytesPerStep"),
   ];
-  return [
+  return blocks(
     "The paper's Table 3: printed / counted; FLOPs of training in 1e19, of inference in 1e12",
     table(head, rows),
     `The paper's larger dense model at about equal training compute: ${percent(apart)} apart`,
     table("model | training, 1e19 | inference, 1e12 | perplexity printed", pair),
     "Communication, 1.3B, E=32",
     table("| printed | counted |", exchanged),
-  ].join("\n\n");
+  );
 }
 
 /** Lays out what a configuration costs, or that of a run. */
@@ -74,22 +74,18 @@ export function costText(cost: Cost, run = "This configuration"): string {
   const stored =
     `stored in ${dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
     "kept; logits, queries, keys and values before they are split, and gradients are f32";
-  return [
+  const cached = `${bytes(memory.inference.cache)} of the batch are keys and values`;
+  return blocks(
     `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
-    "",
     weightsTable(cost),
-    "",
-    flopsTable(cost),
-    ...flopsNotes(cost),
-    "",
-    memoryTable(cost),
-    ...dtype === "f32" ? [] : [stored],
-    `generating: ${
-      bytes(memory.inference.cache)
-    } of the batch are keys and values of ${mixture.length} positions`,
-    "",
+    lines(flopsTable(cost), flopsNotes(cost)),
+    lines(
+      memoryTable(cost),
+      dtype !== "f32" && stored,
+      `generating: ${cached} of ${mixture.length} positions`,
+    ),
     exchangeTable(cost),
-  ].join("\n");
+  );
 }
 
 function weightsTable(cost: Cost): string {
@@ -168,27 +164,27 @@ const MATRIX_UNITS =
   "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
 const UNKNOWN = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
 
-function flopsNotes(cost: Cost): string[] {
+function flopsNotes(cost: Cost): string {
   const { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, otherRouters: others } = cost;
   const extra = `${scientific(recomputed)} FLOPs more in the experts, and as many in the dense model`;
   const share = +(100 * device.utilisation).toFixed(2);
   const routes = mixture.routers > 0;
   const models = [...routes ? [mixture.router] : [], mixture.expert, larger.model];
-  return [
+  return lines(
     others && `routers of "${others.folder}": their training is not counted` +
-      (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
+        (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
     cost.adopted && "training and prompts are counted as if every expert were of the run's own shape",
     recomputed > 0 &&
-    `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
+      `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
-    (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
+      (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...narrowNotes(models, adapterKind(device)),
     device.flops > MOST_F32 && MATRIX_UNITS,
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out` +
         (routes ? ", all scored once" : "")
       : `sequences: ${count(mixture.corpusScored)}, ${UNKNOWN}`,
-  ].filter((note) => typeof note === "string");
+  );
 }
 
 function memoryTable({ mixture, memory }: Cost): string {
@@ -260,9 +256,7 @@ export const TASK = await defineTask({
     const cost = await readCost({ ...options, ...device, sources });
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
     const own = costText(cost, options.run || undefined);
-    print(
-      { table: paperTable(), pair: paperPair(), communication, cost },
-      options.paper ? `${own}\n\n${paperText()}` : own,
-    );
+    const all = { table: paperTable(), pair: paperPair(), communication, cost };
+    print(all, blocks(own, options.paper && paperText()));
   },
 }, import.meta);

@@ -7,7 +7,7 @@ import { RunError } from "../kernels/errors.ts";
 import type { AdapterDiagnosis, Diagnosis } from "../pipeline/doctor/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { bytes, count, peakText, table } from "./layout.ts";
+import { blocks, bytes, count, lines, peakText, table } from "./layout.ts";
 import { DEVICE } from "./options.ts";
 
 /** A row: a name, which stands once for several, and what there is of it. */
@@ -35,7 +35,7 @@ export function doctorText(
   ];
   const once = rows.map(([name, text], i) => [name === rows[i - 1]?.[0] ? "" : name, text]);
   const found = problems.map(({ severity, what, remedy }) => `${severity}: ${what}\n  ${remedy}`);
-  return [table(null, once), "", ...found.length > 0 ? found : ["nothing is wrong"]].join("\n");
+  return blocks(table(null, once), lines(found.length > 0 ? found : "nothing is wrong"));
 }
 
 function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {

@@ -3,7 +3,7 @@
  *
  *   deno task evaluate --run runs/a
  */
-import { say, setting, task } from "../kernels/errors.ts";
+import { task } from "../kernels/errors.ts";
 import { type Baseline, BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { fewDocuments } from "../pipeline/evaluation/bootstrap.ts";
 import { asPositive, gainText, isEqual, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
@@ -13,15 +13,26 @@ import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { below, count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
+import {
+  blocks,
+  count,
+  counted,
+  explained,
+  interval,
+  lines,
+  percent,
+  perplexity,
+  ranges,
+  sourceName,
+} from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
-import { worded } from "./wording.ts";
+import { words } from "./wording.ts";
 
 const MOST_SHARES = 3;
 const BEST = "best in hindsight";
 
-/** A table with the lines after it; nothing where the evaluation has no such figures. */
-type Section = (evaluation: Evaluation, ways: Way[]) => string[];
+/** A table and what explains it; nothing where the evaluation has no such figures. */
+type Section = (evaluation: Evaluation, ways: Way[]) => string;
 
 /** The tables by prefix, margin and mixture, and what else was asked for, in the order in which they are printed. */
 const SECTIONS: Section[] = [sources, segments, prefixes, reliability, mixing, fallback, routedBy];
@@ -37,7 +48,6 @@ export function evaluationText(
   clean?: SomeFigures,
 ): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
-  const few = fewDocuments(documents);
   const ways = SHOWN_WAYS.filter((way) => scores[way]);
   const names: Partial<Record<Way, string>> = {
     mixture: routes ? `mixture, routed by ${counted(prefix, "tokens")}` : "mixture, by true labels",
@@ -46,59 +56,51 @@ export function evaluationText(
       BASELINES.map((name) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
     ),
   };
-  const [dense, steps] = [task("train-dense", { run }), setting("match", "steps")];
+  const counts = [counted(documents, "held-out documents"), counted(sequences, "sequences")];
+  const rows = ways.map((way) => [
+    ...[names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)],
+    ...clean ? [fit(clean.scores[way]!).join(", ")] : [],
+  ]);
+  const head = `| perplexity | 95% interval | NLL/token${
+    clean ? ` | ${clean.documents} clean documents` : ""
+  }`;
+  const note =
+    `perplexity: e to the power of NLL/token, so lower is better; 95% interval: by ${
+      count(resamples)
+    } bootstrap draws of documents; NLL/token: nats for a predicted token; ${BEST}: every sequence by the expert ` +
+    "that predicts it best; random: the mean of all experts" + (clean ? CLEAN : "");
+  const lower = gains.map((gain) => {
+    const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
+    const onClean = own ? `; on clean documents ${gainText(own)}` : "";
+    if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}${onClean}`;
+    const { side, ...values } = asPositive(gain);
+    const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
+    return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})${onClean}`;
+  });
+  const dense = words(task("train-dense", { run }));
   const noGains =
-    say`no gains, as no dense model is trained: run ${dense} (also with ${steps}), then evaluate again`;
-  const text = SECTIONS.filter((section) => routes || section !== prefixes)
-    .flatMap((section) => section(evaluation, ways)).join("\n");
-  return [
-    "",
-    `${counted(documents, "held-out documents")}, ${counted(sequences, "sequences")}, ${
-      counted(tokens, "predicted tokens")
-    }`,
-    ...trained
-      ? [
-        `only what goes to the ${trained.length} of ${experts} experts that are trained: ${
-          ranges(trained.map(String))
-        }`,
-      ]
-      : [],
-    ...routes ? [] : ["the true label of a text chooses its expert; no prompt has one"],
-    "",
-    table(
-      `| perplexity | 95% interval | NLL/token${clean ? ` | ${clean.documents} clean documents` : ""}`,
-      ways.map((way) => [
-        ...[names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)],
-        ...clean ? [fit(clean.scores[way]!).join(", ")] : [],
-      ]),
+    `no gains, as no dense model is trained: run ${dense} (also with --match steps), then evaluate again`;
+  const goes = trained && `only what goes to the ${trained.length} of ${experts} experts that are trained`;
+  return "\n" + blocks(
+    lines(
+      [...counts, counted(tokens, "predicted tokens")].join(", "),
+      trained && `${goes}: ${ranges(trained.map(String))}`,
+      !routes && "the true label of a text chooses its expert; no prompt has one",
     ),
-    below(
-      `perplexity: e to the power of NLL/token, so lower is better; 95% interval: by ${count(resamples)} ` +
-        `bootstrap draws of documents; NLL/token: nats for a predicted token; ${BEST}: every sequence by the ` +
-        "expert that predicts it best; random: the mean of all experts" +
-        (clean
-          ? "; clean documents: no 13 words in a row stand in training text, and no training document is nearly equal"
-          : ""),
-    ),
-    "",
-    ...gains.length === 0 ? [worded(noGains)] : gains.map((gain) => {
-      const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
-      const onClean = own ? `; on clean documents ${gainText(own)}` : "";
-      if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}${onClean}`;
-      const { side, ...values } = asPositive(gain);
-      const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
-      return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})${onClean}`;
-    }),
-    text,
-    "",
-    ...few ? [few] : [],
-    `run folder: ${run}`,
-  ].join("\n");
+    explained(head, rows, note),
+    lines(gains.length === 0 ? noGains : lower),
+    SECTIONS.filter((section) => routes || section !== prefixes)
+      .map((section) => section(evaluation, ways)),
+    lines(fewDocuments(documents), `run folder: ${run}`),
+  );
 }
+
+const CLEAN =
+  "; clean documents: no 13 words in a row stand in training text, and no training document is nearly equal";
 
 /** Reports that a part of the models is scored, how far all are, and what puts them together. */
 export function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
-  const [close, others] = [worded(say`${task("evaluate", { run })}`), "the other parts, then "];
+  const [close, others] = [words(task("evaluate", { run })), "the other parts, then "];
   const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, others];
   return `${run}: part ${index}/${of} is complete, with ${all} ${models} models scored: ${first}${close} puts them together`;
 }
@@ -110,26 +112,21 @@ const fit = (score: { perplexity: number; low: number; high: number }) => [
 const nats = (value: number): string => value.toPrecision(3);
 const prefixName = (tokens: number, own: number) => count(tokens) + (tokens === own ? " (M)" : "");
 
-function sources({ sources }: Evaluation, ways: Way[]): string[] {
+function sources({ sources }: Evaluation, ways: Way[]): string {
   const titles = ways.map((way) => way === "oracle" ? "best" : way);
   const rows = sources.map(({ source, documents, tokens, shares, perplexity: by }) => {
     const most = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0)
       .sort(([, a], [, b]) => b - a).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
     if (most.length > MOST_SHARES) most.splice(MOST_SHARES, Infinity, "…");
-    return [
-      sourceName(source),
-      documents,
-      tokens,
-      ...ways.map((way) => perplexity(by[way])),
-      most.join(", "),
-    ];
+    const all = ways.map((way) => perplexity(by[way]));
+    return [sourceName(source), documents, tokens, ...all, most.join(", ")];
   });
   const note =
     `perplexities by source; best: ${BEST}; goes to expert: the share of the source's sequences that each gets`;
-  return ["", table(["source", "documents", "tokens", ...titles, "goes to expert"], rows), below(note)];
+  return explained(["source", "documents", "tokens", ...titles, "goes to expert"], rows, note);
 }
 
-function segments({ segments, scores, trained, levels = [] }: Evaluation): string[] {
+function segments({ segments, scores, trained, levels = [] }: Evaluation): string {
   const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
@@ -145,19 +142,19 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
   const titles = baselines.flatMap((way) => [way, "mixture is"]);
   const note = "perplexities by expert, with the share of the sequences that go to it; mixture is: its " +
     "perplexity against the baseline's";
-  return ["", table(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows), below(note)];
+  return explained(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows, note);
 }
 
-function prefixes({ prefixes, prefix: own }: Evaluation): string[] {
+function prefixes({ prefixes, prefix: own }: Evaluation): string {
   const rows = prefixes.map((by) => [prefixName(by.prefix, own), ...fit(by), percent(by.agreement)]);
   const note = "prefix: tokens that choose the expert, (M) for those of the run; same expert: share of the " +
     "sequences for which (M) chooses the same one";
-  return ["", table("prefix | perplexity | 95% interval | same expert", rows), below(note)];
+  return explained("prefix | perplexity | 95% interval | same expert", rows, note);
 }
 
 /** How well a margin tells whether the choice is right; nothing where there is no choice. */
-function reliability({ reliability, experts }: Evaluation): string[] {
-  if (reliability === undefined || experts === 1) return [];
+function reliability({ reliability, experts }: Evaluation): string {
+  if (reliability === undefined || experts === 1) return "";
   const { bins, ...all } = reliability;
   const row = (margin: string, { sequences, right, loss }: typeof all) => [
     ...[margin, sequences, percent(right), loss === null ? "-" : `${nats(loss)} nats`],
@@ -166,7 +163,7 @@ function reliability({ reliability, experts }: Evaluation): string[] {
   const head = `margin | sequences | ${BEST} | loss where not`;
   const note = "margin: nats by which the second expert's prefix costs more than the first's; " +
     `${BEST}: share of the sequences whose expert was best; loss where not: mean nats more than the best's`;
-  return ["", table(head, [...rows, row("all", all)]), below(note)];
+  return explained(head, [...rows, row("all", all)], note);
 }
 
 /** Writes by how much a perplexity is lower or higher, in percent, with its interval. */
@@ -177,8 +174,8 @@ function side(gain: Lower, digits: number, unit = ""): string {
 }
 
 /** Mixtures of several experts. */
-function mixing({ mixing }: Evaluation): string[] {
-  if (mixing === undefined) return [];
+function mixing({ mixing }: Evaluation): string {
+  if (mixing === undefined) return "";
   const rows = mixing.mixes.map(({ experts, reroute, expertsPerToken, routings, gain, ...score }) => [
     `${experts}${reroute === null ? "" : `, anew every ${reroute}`}`,
     ...[...fit(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
@@ -189,12 +186,12 @@ function mixing({ mixing }: Evaluation): string[] {
     "together: experts whose weighted probabilities add up, anew every so many tokens; run: experts " +
     "that run for a token; routings: of a sequence; against the mixture: perplexity, with its interval; " +
     `weights: costs over a routing temperature of ${mixing.temperature}`;
-  return ["", table(head, rows), below(note)];
+  return explained(head, rows, note);
 }
 
 /** What is sent to a dense model by margin. */
-function fallback({ fallback }: Evaluation): string[] {
-  if (fallback === undefined) return [];
+function fallback({ fallback }: Evaluation): string {
+  if (fallback === undefined) return "";
   const { model, chosen, curve } = fallback;
   const row = ({ margin, share, ...score }: typeof curve[number], as = "") => [
     ...[margin === null ? "all" : `below ${nats(margin)}${as}`, percent(share), ...fit(score)],
@@ -202,12 +199,12 @@ function fallback({ fallback }: Evaluation): string[] {
   const rows = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1).map((point) => row(point));
   if (chosen) rows.push(row(chosen, " (as asked)"));
   const note = `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
-  return ["", table(`margin | sent to ${model} | perplexity | 95% interval`, rows), below(note)];
+  return explained(`margin | sent to ${model} | perplexity | 95% interval`, rows, note);
 }
 
 /** The same experts, chosen by another partitioner. */
-function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string[] {
-  if (routedBy === undefined) return [];
+function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string {
+  if (routedBy === undefined) return "";
   const rows = routedBy.prefixes.map(({ prefix, low, high, gain, agreement, ...score }, i) => [
     ...[prefixName(prefix, own), score.perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
     ...[prefixes[i].perplexity.toFixed(2), side(gain, 2, "%"), percent(agreement)],
@@ -216,7 +213,7 @@ function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string[] {
   const note =
     `perplexity where ${routedBy.kind} chooses the expert, and where the run's own routing does; ` +
     "which is: the run's own against the other; same expert: share of the sequences for which both choose it";
-  return ["", table(head, rows), below(note)];
+  return explained(head, rows, note);
 }
 
 export const TASK = await defineTask({

@@ -5,14 +5,25 @@
  */
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import type { Exported } from "../pipeline/stages/mod.ts";
 import { ensure } from "../kernels/errors.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, take } from "./options.ts";
-import { exportedText } from "./text.ts";
+import { bytes, counted } from "./layout.ts";
 
 const { choice, flag, path, text } = field;
 const FORMATS = ["megatron", "datasets", "parquet", "text", "safetensors"] as const;
 const ONLY = [["as", "parquet"], ["untie", "safetensors"]] as const; // options of one format
+
+/** Reports what an export wrote, or that it is there. */
+function exportedText({ output, state, of, files, result }: Exported): string {
+  const sizes = Object.values(files).map(({ bytes }) => bytes);
+  const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(
+    ([kind, { texts, tokens }]) => `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`,
+  );
+  const size = `${sizes.length} files, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
+  return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size].join(", ");
+}
 
 export const TASK = await defineTask({
   name: "export",

@@ -38,14 +38,26 @@ export function wrapped(text: string, indent = "", columns = 80): string {
   return lines.join(`\n${indent}`);
 }
 
-/** Writes what explains a table below it, a little to the right. */
-export function below(text: string): string {
-  return `  ${wrapped(text, "  ")}`;
+/** Lays out a table as {@linkcode table} does, and below it, a little to the right, what explains it. */
+export function explained(
+  head: string | readonly string[],
+  rows: Parameters<typeof table>[1],
+  note: string,
+): string {
+  return `${table(head, rows)}\n  ${wrapped(note, "  ")}`;
 }
 
+/** What may be there or not: a text, or several. */
+type Part = string | readonly string[] | false | null | undefined;
+
 /** Joins lines, and lists of lines, without those that there are not. */
-export function lines(...parts: (string | readonly string[] | false | null | undefined)[]): string {
+export function lines(...parts: Part[]): string {
   return parts.flat().filter(Boolean).join("\n");
+}
+
+/** Joins blocks of lines by a blank line, without those that there are not. */
+export function blocks(...parts: Part[]): string {
+  return parts.flat().filter(Boolean).join("\n\n");
 }
 
 /** Longest label of a source that is printed whole, in characters, and how many of its end are printed otherwise. */

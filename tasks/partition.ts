@@ -3,11 +3,62 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
+import { CALLED_WORDS } from "../pipeline/partition/names.ts";
+import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import type { PartitionSummary } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
+import { count, counted, lines, percent, sourceName, table } from "./layout.ts";
 import { DEVICE, IN_A_RUN, take } from "./options.ts";
-import { planText, speedText, summaryText } from "./text.ts";
+import { planText, proofText, speedText } from "./text.ts";
 import { words } from "./wording.ts";
+
+const MOST_SOURCES = 6; // of an expert that are printed
+const MOST_HELD_OUT = 12; // sources of which held-out text is printed
+const NO_SOURCES = "none, as the text has no two sources; --source-field names the field that holds them";
+
+/** Lays out the summary of a partition: a row per expert, then what holds for all. */
+function summaryText(summary: PartitionSummary): string {
+  const { nmi, costs, rounds, proof, levels = [], heldOut = {}, dropped } = summary;
+  const rows = summary.experts.map(({ expert, path, sequences, tokens, nllPerToken, words, sources }) => {
+    const mix = Object.entries(sources)
+      .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
+      .filter(([, share]) => share > 0)
+      .sort(([, a], [, b]) => b - a)
+      .map(([source, share]) => `${sourceName(source)} ${share}%`);
+    const [named, most] = [words.slice(0, CALLED_WORDS), mix.slice(0, MOST_SOURCES)];
+    return [
+      ...[withPath(expert, path), sequences, tokens, nllPerToken?.toFixed(3) ?? ""],
+      ...[named.join(", "), most.join(", ")],
+    ];
+  });
+  const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
+    `${sourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`
+  );
+  const leftOut = Object.entries(dropped ?? {}).map(([reason, documents]) => `${count(documents)} ${reason}`)
+    .join(", ");
+  const last = rounds.at(-1)?.nmi;
+  const own = nmi === null ? NO_SOURCES : `${nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)`;
+  const inLast = typeof last === "number"
+    ? `; ${last.toFixed(3)} in the last of ${counted(rounds.length, "rounds")}`
+    : "";
+  const head = `expert | sequences | tokens | ${costs ? "mean cost" : "NLL/token"} | words | sources`;
+  return "\n" + lines(
+    table(head, rows, ["words"]) + "\n",
+    proof && `assignment       ${proofText(proof, costs)}`,
+    levels.map(({ loads, proof }, i) => {
+      const [least, most] = [Math.min(...loads), Math.max(...loads)].map(count);
+      const proved = proof ? `; ${proofText(proof, costs)}` : "";
+      return `level ${i + 1}          ${loads.length} loads of ${least} to ${most} sequences${proved}`;
+    }),
+    `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
+    `NMI with source  ${own}${inLast}`,
+    held.length > 0 && `held out         ${held.slice(0, MOST_HELD_OUT).join("; ")}`,
+    dropped !== undefined && `left out         ${leftOut || "nothing"}; text/dropped.arrow lists what`,
+    `root hash        ${summary.sha256}`,
+    `run folder       ${summary.run}`,
+  );
+}
 
 export const TASK = await defineTask({
   name: "partition",

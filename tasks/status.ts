@@ -17,16 +17,15 @@ import {
   type StageStatus,
 } from "../pipeline/stages/status.ts";
 import { defineTask } from "./command.ts";
-import { below, bytes, lines, ranges, table } from "./layout.ts";
+import { blocks, bytes, explained, lines, ranges } from "./layout.ts";
 import { take } from "./options.ts";
 import { worded, words } from "./wording.ts";
 
 /** Longest list of models that is printed whole. */
 const MOST_NAMES = 40;
 
-const COLUMNS = below(
-  "files, size: what the stage has made; note: why it is not up to date, or which process works on it",
-);
+const COLUMNS =
+  "files, size: what the stage has made; note: why it is not up to date, or which process works on it";
 
 /** What settings hold that only this project's own code reads. */
 const INTERNAL = ["format", "variants"];
@@ -55,7 +54,7 @@ export function statusText(status: RunStatus): string {
     const text = settingsText(settings);
     return text === "" ? [] : [`  ${name}${more.length > 0 ? ` and ${more.length} more` : ""}  ${text}`];
   });
-  const blocks = [
+  return blocks(
     lines(
       `run  ${run}${holders.map((owner) => `, in which ${by(owner)} works`).join("")}`,
       parts.length > 0 &&
@@ -63,12 +62,11 @@ export function statusText(status: RunStatus): string {
       changes && `text  ${changes}`,
       unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
     ),
-    lines(table("stage | state | files | size | note", rows), "", COLUMNS),
+    explained("stage | state | files | size | note", rows, COLUMNS),
     more.size > 0 && `on request: ${[...more].join(", ")}`,
     settings.length > 0 && lines("settings that are not defaults", settings),
     nextText(status),
-  ];
-  return blocks.filter(Boolean).join("\n\n");
+  );
 }
 
 /** Names a task that makes what nobody has asked for, with the flag that tells it from others. */

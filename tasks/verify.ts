@@ -6,11 +6,32 @@
  */
 import { ensure, RunError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import type { VerifyReport } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
+import { count } from "./layout.ts";
 import { take } from "./options.ts";
-import { verifyText } from "./text.ts";
 import { worded } from "./wording.ts";
+
+/** Up to so many experts, the load of each is shown. */
+const MOST_LOADS = 16;
+
+/** Lays out what a verification found. */
+function verifyText(run: string, found: VerifyReport): string {
+  const { files, trainSequences, testSequences, loads, parts, problems } = found;
+  if (problems.length > 0) {
+    return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
+  }
+  const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
+  const all = `${run}: ${count(files)} files as their manifests say, ${sequences}`;
+  if (parts) {
+    const alone = `${parts.length > 1 ? "parts of experts" : "part of expert"} ${parts.join(", ")}`;
+    return `${all}; the ${alone} alone, so that nothing tells what the others hold`;
+  }
+  const range = `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
+  const shown = loads.length > MOST_LOADS ? range : loads.map(count).join(", ");
+  return `${all} in exactly one expert's shards each; loads ${shown}`;
+}
 
 export const TASK = await defineTask({
   name: "verify",

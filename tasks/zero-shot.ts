@@ -3,7 +3,7 @@
  *
  *   deno task zero-shot --run runs/a --task arc_easy,sciq --data data
  */
-import { say, setting, task } from "../kernels/errors.ts";
+import { task } from "../kernels/errors.ts";
 import { BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { judge, listWays, topWay } from "../pipeline/evaluation/choices/results.ts";
 import { METRICS } from "../pipeline/evaluation/choices/tasks.ts";
@@ -11,9 +11,9 @@ import type { ChoiceWay, Difference, Metric, ZeroShotResult } from "../pipeline/
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { count, counted, percent, perplexity, sourceName, table } from "./layout.ts";
+import { blocks, count, counted, lines, percent, perplexity, sourceName, table } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
-import { worded } from "./wording.ts";
+import { words } from "./wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
 const MOST_SETS = 4; // of a task that are printed one by one
@@ -23,26 +23,23 @@ export function zeroShotText(run: string, results: readonly ZeroShotResult[]): s
   const [{ routing, prefix, fewShot, resamples, mixing }] = results;
   const by = routing === "context" ? "by the text before the choices" : "by text and choice";
   const isCompared = BASELINES.some((name) => results.some(({ ways }) => ways[name]));
-  const dense = task("train-dense", { run });
-  const none = say`no wins, as no dense model is trained: run ${dense} (also with ${
-    setting("match", "steps")
-  }), then ask again`;
-  return [
-    "",
+  const dense = words(task("train-dense", { run }));
+  const none =
+    `no wins, as no dense model is trained: run ${dense} (also with --match steps), then ask again`;
+  const examples = `${fewShot === 0 ? "no" : count(fewShot)} examples`;
+  const drawn = "bootstrap over questions or the documents that they are made of";
+  return "\n" + blocks(
     metricTable(results),
-    "",
-    ...isCompared ? [differenceTable(results), "", ...wins(results)] : [worded(none)],
-    ...togetherText(results),
-    "",
-    `routed ${by}, ${count(prefix)} tokens at most; ${
-      fewShot === 0 ? "no" : count(fewShot)
-    } examples; intervals: ` +
-    `95%, bootstrap over questions or the documents that they are made of, ${count(resamples)} draws`,
-    ...mixing
-      ? [`weights of experts together: costs over a routing temperature of ${mixing.temperature}`]
-      : [],
-    `run folder: ${run}`,
-  ].join("\n");
+    isCompared ? [differenceTable(results), lines(wins(results))] : none,
+    togetherText(results),
+    lines(
+      `routed ${by}, ${count(prefix)} tokens at most; ${examples}; intervals: 95%, ${drawn}, ${
+        count(resamples)
+      } draws`,
+      mixing && `weights of experts together: costs over a routing temperature of ${mixing.temperature}`,
+      `run folder: ${run}`,
+    ),
+  );
 }
 
 const valueText = (metric: Metric) => metric === "perplexity" ? perplexity : percent;
@@ -109,14 +106,14 @@ function winLines<One extends Compared>(
 
 /** Tells on how many tasks the mixture is better than each dense model; sets of a task that has many are counted separately. */
 function wins(results: readonly ZeroShotResult[]): string[] {
-  const lines = (things: string, all: readonly { differences: Difference[] }[]) =>
+  const own = (things: string, all: readonly { differences: Difference[] }[]) =>
     winLines(
       things,
       all.flatMap(({ differences }) => differences),
       ({ baseline }) => `mixture against ${baseline}`,
     );
   const many = results.filter(({ sets }) => sets.length > MOST_SETS);
-  return [...lines("tasks", results), ...many.flatMap(({ task, sets }) => lines(`sets of ${task}`, sets))];
+  return [...own("tasks", results), ...many.flatMap(({ task, sets }) => own(`sets of ${task}`, sets))];
 }
 
 /** Experts that answer together next to the mixture and each dense model; nothing where none do. */
@@ -130,10 +127,8 @@ function togetherText(results: readonly ZeroShotResult[]): string[] {
     ...differenceCells(difference),
   ]);
   return [
-    "",
     table("task | metric | together | against | differ by | 95% interval | that is", rows, ["together"]),
-    "",
-    ...winLines("tasks", all, ({ experts, against }) => `${topWay(experts)} against ${against}`),
+    lines(winLines("tasks", all, ({ experts, against }) => `${topWay(experts)} against ${against}`)),
   ];
 }
 
