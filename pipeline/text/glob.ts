@@ -99,30 +99,23 @@ function checkNames(names: string[], pattern: string): void {
   }
 }
 
-function nameExpression(pattern: string): RegExp {
+const nameExpression = (pattern: string): RegExp => new RegExp(`^${nameSource(pattern)}$`, "su");
+
+function nameSource(pattern: string): string {
   const source = pattern.replace(/\[(!?)([^\]]+)\]|\*|\?|[\\^$.*+()|{}[\]]/g, (text, not, set) => {
-    if (set !== undefined) return `[${not ? "^" : ""}${set.replace(/[\\^[]/g, "\\$&")}]`;
-    if (text === "*") return ".*";
-    return text === "?" ? "." : `\\${text}`;
+    if (set !== undefined) return `(?!/)[${not ? "^" : ""}${set.replace(/[\\^[]/g, "\\$&")}]`;
+    if (text === "*") return "[^/]*";
+    return text === "?" ? "[^/]" : `\\${text}`;
   });
-  return new RegExp(`^${/^[*?[]/.test(pattern) ? "(?!\\.)" : ""}${source}$`, "su");
+  return `${/^[*?[]/.test(pattern) ? "(?!\\.)" : ""}${source}`;
 }
 
 /** Returns whether a path, or for a pattern that does not begin with `/` the end of one, matches a pattern. */
 export function matchesPath(path: string, pattern: string): boolean {
-  const names = path.split("/"), last = pattern.startsWith("/") ? 0 : names.length - 1;
   return alternatives(pattern).some((one) => {
-    const wanted = one.split("/");
-    checkNames(wanted, pattern);
-    return names.some((_, i) => i <= last && matchNames(names.slice(i), wanted));
+    const names = one.split("/");
+    checkNames(names, pattern);
+    const source = names.map((name) => name === "**" ? "(?:[^/]*/)*" : `${nameSource(name)}/`).join("");
+    return new RegExp(`${pattern.startsWith("/") ? "^" : "(?:^|/)"}${source}$`, "su").test(`${path}/`);
   });
-}
-
-function matchNames([name, ...names]: string[], [wanted, ...rest]: string[]): boolean {
-  if (wanted === undefined) return name === undefined;
-  if (wanted === "**" && matchNames([name, ...names].filter((name) => name !== undefined), rest)) return true;
-  if (name === undefined) return false;
-  return wanted === "**"
-    ? matchNames(names, [wanted, ...rest])
-    : nameExpression(wanted).test(name) && matchNames(names, rest);
 }
