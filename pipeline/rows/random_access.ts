@@ -132,6 +132,11 @@ export class Rows implements Disposable {
     return this.#shards.length > 0 && columnType(this.#shards[0].empty, name) !== undefined;
   }
 
+  /** Lists the numbers of rows, `from` up to `to` or to the last row. */
+  numbers(from = 0, to: number = this.count): Float64Array {
+    return Float64Array.from({ length: Math.min(to, this.count) - from }, (_, i) => from + i);
+  }
+
   /** Gives those rows that have these numbers, numbered anew from 0 in their order. */
   some(numbers: Float64Array): Rows {
     return new Rows(this.#shards, this.#readNumbers(numbers) as Float64Array);

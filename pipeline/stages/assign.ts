@@ -162,7 +162,7 @@ async function learnPrices(input: ScoredRows): Promise<number[]> {
 export function likeliest(rows: Rows, experts: number): Uint16Array {
   const expert = new Uint16Array(rows.count);
   for (let at = 0; at < rows.count; at += ROWS) {
-    const numbers = Float64Array.from({ length: Math.min(ROWS, rows.count - at) }, (_, i) => at + i);
+    const numbers = rows.numbers(at, at + ROWS);
     expert.set(assignArgmax(readCosts(rows, experts, numbers), experts), at);
   }
   return expert;
@@ -257,7 +257,7 @@ export async function writeAssigned(
 
 /** Makes a batch of assigned rows: their ids and experts, the best expert of each, and what both cost. */
 export function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
-  const numbers = Float64Array.from({ length: to - from }, (_, i) => from + i);
+  const numbers = rows.numbers(from, to);
   const costs = readCosts(rows, experts, numbers);
   const best = assignArgmax(costs, experts);
   const chosen = expert.subarray(from, to);

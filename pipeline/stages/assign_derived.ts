@@ -119,7 +119,7 @@ async function assign(
     const { node, file: nameFile } = placeBefore(derivation, block), ids = forgotten.get(block.name);
     for (const [side, file] of SIDES) {
       using rows = await openBefore(derivation, node, nameFile(side));
-      const left = ids ? await rowsLeft(derivation, block, file, ids) : listAll(rows);
+      const left = ids ? await rowsLeft(derivation, block, file, ids) : rows.numbers();
       if (side === "train") { for (const expert of rows.read(left, ["expert"]).expert) loads[expert]++; }
       if (ids) {
         const empty = buildBatch(rows, left.subarray(0, 0), COLUMNS);
@@ -158,7 +158,7 @@ async function reassign(
   for (const block of before) {
     const { node, file } = placeBefore(derivation, block);
     using rows = await openBefore(derivation, node, file("train"));
-    const { expert } = rows.read(listAll(rows), ["expert"]);
+    const { expert } = rows.read(rows.numbers(), ["expert"]);
     const chosen = expert.map((was) =>
       was === dropped ? NOBODY : was === at ? [at, experts - 1][halves!.next().value!] : origins.indexOf(was)
     );
@@ -196,7 +196,7 @@ async function readHalves(
   const need = assignmentNode(branch.name);
   const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file("train"));
   using rows = await openNeeded(making, files.map((file) => ({ need, file })));
-  return rows.read(listAll(rows), ["expert"]).expert.values();
+  return rows.read(rows.numbers(), ["expert"]).expert.values();
 }
 
 /** Gives all rows to the last expert. */
@@ -211,7 +211,7 @@ function moveRows(
   chosen: Uint16Array,
   { prices, loads, moved }: { prices?: number[]; loads: number[]; moved: readonly bigint[][] },
 ): void {
-  const numbers = listAll(rows).filter((row) => chosen[row] === NOBODY);
+  const numbers = rows.numbers().filter((row) => chosen[row] === NOBODY);
   const expert = assignRows(rows.some(numbers), prices, loads);
   const { sequence } = rows.read(numbers, ["sequence"]);
   for (const [i, row] of numbers.entries()) {
@@ -226,8 +226,6 @@ const summarize = (loads: readonly number[]) => ({
   loads,
   deviation: computeDeviation(loads),
 });
-
-const listAll = ({ count }: Rows) => Float64Array.from({ length: count }, (_, row) => row);
 
 /** Writes the assignment of a side of a block. */
 async function writeBlock(
@@ -259,7 +257,7 @@ async function pricesBefore(derivation: Derivation, [block]: readonly Block[]): 
 function assignRows(rows: Rows, prices: number[] | undefined, loads: number[]): Uint16Array {
   const expert = prices ? new Uint16Array(rows.count) : likeliest(rows, loads.length);
   for (let at = 0; at < rows.count; at += CHUNK) {
-    const numbers = Float64Array.from({ length: Math.min(CHUNK, rows.count - at) }, (_, i) => at + i);
+    const numbers = rows.numbers(at, at + CHUNK);
     if (prices) expert.set(mend(readCosts(rows, loads.length, numbers), prices, loads), at);
     for (const one of expert.subarray(at, at + numbers.length)) loads[one]++;
   }

@@ -156,7 +156,7 @@ export async function rowsLeft(
   ids: ReadonlySet<bigint>,
 ): Promise<Float64Array> {
   using tokens = await openBefore(derivation, tokensNode(block), side);
-  const all = Float64Array.from({ length: tokens.count }, (_, row) => row);
+  const all = tokens.numbers();
   const { document } = tokens.read(all, ["document"]);
   return all.filter((row) => !ids.has(document[row]));
 }

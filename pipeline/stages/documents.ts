@@ -176,7 +176,7 @@ async function countExperts(
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
     using tokens = await openNeeded(making, [{ need: tokensNode(block), file: name }]);
     using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);
-    const numbers = Float64Array.from({ length: tokens.count }, (_, row) => row);
+    const numbers = tokens.numbers();
     const { expert } = assigned.read(numbers, ["expert"]);
     tokens.read(numbers, ["document"]).document.forEach((document, i) => {
       const own = counts.get(document) ?? new Map<number, number>();

@@ -89,7 +89,7 @@ const makeBatches = (making: Making, of: GraphOf, name: string): ReadableStream<
   ReadableStream.from(async function* () {
     using rows = await branchRows(making, of, name);
     for (let at = 0; at === 0 || at < rows.count; at += ROWS) {
-      const numbers = Float64Array.from({ length: Math.min(ROWS, rows.count - at) }, (_, i) => at + i);
+      const numbers = rows.numbers(at, at + ROWS);
       const columns = rows.read(numbers, ["sequence", "document", "source", "tokens", "length"]);
       yield toBatch(columns, rows.lineage!);
     }

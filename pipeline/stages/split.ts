@@ -27,19 +27,12 @@ import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { PartWriter } from "../partition/part_writer.ts";
-import {
-  type Columns,
-  fromBatch,
-  needColumn,
-  readArrow,
-  type RecordBatch,
-  shardName,
-} from "../rows/arrow.ts";
-import { floats, integers } from "../rows/column_values.ts";
+import { type Columns, fromBatch, readArrow, type RecordBatch, shardName } from "../rows/arrow.ts";
+
 import { sliceColumns } from "../rows/columns.ts";
 import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
-import { checksums } from "../rows/random_access.ts";
+import { checksums, type Read } from "../rows/random_access.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -139,7 +132,7 @@ async function splitSide(
   try {
     for (const block of blocks) {
       const { node, file } = assignmentPlace(block, of);
-      const assigned = await readAssigned(`${path(node)}/${file(side)}`);
+      const assigned = await readAssigned(making, node, file(side));
       let row = 0;
       const tokens = `${path(tokensNode(block))}/${side}.arrow`;
       for await (const batch of readArrow(tokens, tokens)) {
@@ -233,35 +226,13 @@ function openWriters(
   });
 }
 
-/** What was assigned, by rows. */
-interface Assigned {
-  expert: Uint16Array;
-  best: Uint16Array;
-  cost: Float32Array;
-  lowest: Float32Array;
-  /** Whether costs are of whole sequences. */
-  perSequence: boolean;
-}
+/** What was assigned, by rows, and whether costs are of whole sequences. */
+type Assigned = Read<"expert" | "best" | "cost" | "lowest"> & { perSequence: boolean };
 
-async function readAssigned(file: string): Promise<Assigned> {
-  const batches = await Array.fromAsync(readArrow(file, file));
-  const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
-  /** Joins a column of all batches. */
-  const join = <Values extends Uint16Array | Float32Array>(
-    joined: Values,
-    read: (batch: RecordBatch) => Values,
-  ) => {
-    let at = 0;
-    for (const batch of batches) joined.set(read(batch), (at += batch.numRows) - batch.numRows);
-    return joined;
-  };
-  const chosen = (name: string) =>
-    join(new Uint16Array(rows), (batch) => integers(needColumn(batch, name), Uint16Array));
-  const nats = (name: string) => join(new Float32Array(rows), (batch) => floats(needColumn(batch, name)));
-  return {
-    ...{ expert: chosen("expert"), best: chosen("best"), cost: nats("cost"), lowest: nats("lowest") },
-    perSequence: batches.some((batch) => readLineage(batch)?.costs !== undefined),
-  };
+async function readAssigned(making: Making, need: string, file: string): Promise<Assigned> {
+  using rows = await openNeeded(making, [{ need, file }]);
+  const read = rows.read(rows.numbers(), ["expert", "best", "cost", "lowest"]);
+  return { ...read, perSequence: rows.lineage?.costs !== undefined };
 }
 
 /** Counts the rows of a batch, the first of which is number `first`, and lists those of every expert. */

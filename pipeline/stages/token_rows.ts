@@ -233,7 +233,7 @@ export async function rowNumbers(
     const files = (depth === 0 ? blocks : [{ name }]).map(({ name }) => `${name}-${side}`);
     const need = assignmentNode(name);
     using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
-    const all = Float64Array.from({ length: assigned.count }, (_, row) => row);
+    const all = assigned.numbers();
     const { expert } = assigned.read(all, ["expert"]);
     const kept = all.filter((row) => expert[row] === branch.path[depth]);
     numbers = kept.map((row) => numbers?.[row] ?? row);

@@ -124,7 +124,7 @@ export async function joinSide(
     const need = assignmentNode(branch.name);
     const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file(side));
     using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
-    const all = Float64Array.from({ length: assigned.count }, (_, row) => row);
+    const all = assigned.numbers();
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
     const numbers = await rowNumbers(making, blocks, branch, `${side}.arrow`) ?? all;
     joined ??= { ...own, lowest: new Float32Array(own.rows), lineage: assigned.lineage! };
