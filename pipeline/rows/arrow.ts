@@ -21,7 +21,7 @@ import {
   Utf8,
 } from "apache-arrow/Arrow.dom";
 import { joinBytes } from "./bytes.ts";
-import { type Columns, tokenArray } from "./columns.ts";
+import { ARRAYS, type Columns, tokenArray } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import { findOrigin, readArrow } from "./ipc/read.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
@@ -53,6 +53,7 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
 
 /** Columns in the order in which they are written. */
 const COLUMNS = ["sequence", "document", "source", "tokens", "length", "begin", "nll", "expert"] as const;
+const NEEDED: readonly (keyof Columns)[] = ["sequence", "length"];
 
 const field = (name: string, type: DataType) => new Field(name, type, false);
 
@@ -122,21 +123,9 @@ function makeBatch(
 
 /** Builds a batch that has the given columns and no rows, for inputs without rows. */
 export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
-  const all: Columns = {
-    rows: 0,
-    sequence: new BigUint64Array(),
-    document: new BigUint64Array(),
-    source: [],
-    tokens: new Uint16Array(),
-    length: new Uint32Array(),
-    begin: new Uint32Array(),
-    nll: new Float32Array(),
-    expert: new Uint16Array(),
-  };
-  for (const name of ["document", "source", "tokens", "begin", "nll", "expert"] as const) {
-    if (!names.includes(name)) delete all[name];
-  }
-  return toBatch(all, lineage);
+  const columns = COLUMNS.filter((name) => NEEDED.includes(name) || names.includes(name))
+    .map((name) => [name, name === "source" ? [] : new ARRAYS[name]()]);
+  return toBatch({ rows: 0, ...Object.fromEntries(columns) }, lineage);
 }
 
 /**
@@ -174,28 +163,22 @@ export function fromBatch(
   where: string = findOrigin(batch),
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
-  const rows = batch.numRows;
-  const find = (name: string): Column | undefined => findColumn(batch, name, where);
-  const need = (name: string): Column => needColumn(batch, name, where);
-  needed.forEach(need);
-  const [document, source, tokens, begin] = ["document", "source", "tokens", "begin"].map(find);
-  const [nll, expert] = ["nll", "expert"].map(find);
-
-  const columns: Columns = {
-    rows,
-    sequence: integers(need("sequence"), BigUint64Array),
-    ...document && { document: integers(document, BigUint64Array) },
-    ...source && { source: strings(source) },
-    ...tokens && { tokens: tokenIds(items(tokens)) },
-    length: integers(need("length"), Uint32Array),
-    ...begin && { begin: integers(begin, Uint32Array) },
-    ...nll && { nll: floats(items(nll)) },
-    ...expert && { expert: integers(expert, Uint16Array) },
-  };
+  const { numRows: rows } = batch, wanted = [...NEEDED, ...needed];
+  const found = COLUMNS.flatMap((name) => {
+    const column = (wanted.includes(name) ? needColumn : findColumn)(batch, name, where);
+    return column ? [[name, readColumn(name, column)]] : [];
+  });
+  const columns: Columns = { rows, ...Object.fromEntries(found) };
   checkLengths(columns.length, columns.tokens && columns.tokens.length / rows, where);
   const vocabulary = readLineage(batch)?.vocabulary;
   if (vocabulary !== undefined) checkTokens(columns, vocabulary, where);
   return columns;
+}
+
+function readColumn(name: typeof COLUMNS[number], column: Column): unknown {
+  if (name === "source") return strings(column);
+  if (name === "tokens") return tokenIds(items(column));
+  return name === "nll" ? floats(items(column)) : integers(column, ARRAYS[name]);
 }
 
 function findColumn(batch: RecordBatch, name: string, where: string): Column | undefined {

@@ -29,6 +29,13 @@ export interface Columns {
   expert?: Uint16Array;
 }
 
+/** The arrays of columns of numbers, or of lists of them. */
+export const ARRAYS = {
+  ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
+  ...{ length: Uint32Array, begin: Uint32Array, nll: Float32Array, expert: Uint16Array },
+  ...{ best: Uint16Array, cost: Float32Array, lowest: Float32Array }, // of assignments
+};
+
 /** Gives the type of array that holds the ids of a vocabulary: u16 where they fit, otherwise u32. */
 export function tokenArray(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
   return vocabulary <= 65_536 ? Uint16Array : Uint32Array;

@@ -20,4 +20,5 @@ export {
 export { type Lineage, readLineage } from "./lineage.ts";
 export { Order, type OrderOptions, permuted } from "./order.ts";
 export type { IntegerArray } from "./column_values.ts";
-export { ARRAYS, checksums, type Numeric, openRows, type Read, type Rows } from "./random_access.ts";
+export { ARRAYS } from "./columns.ts";
+export { checksums, type Numeric, openRows, type Read, type Rows } from "./random_access.ts";

@@ -12,6 +12,7 @@ import { crc32 } from "node:zlib";
 import { openToRead, unreadable } from "../run/files.ts";
 import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
 import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
+import { ARRAYS } from "./columns.ts";
 import { checkNodes, orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
 import { decode } from "./ipc/read.ts";
@@ -19,12 +20,6 @@ import { checkLineage, type Lineage, pickIdentity, readLineage } from "./lineage
 
 /** Names a column of numbers, or of lists of them, whose rows have fixed places. */
 export type Numeric = keyof typeof ARRAYS;
-/** The arrays of such columns. */
-export const ARRAYS = {
-  ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
-  ...{ length: Uint32Array, begin: Uint32Array, nll: Float32Array, expert: Uint16Array },
-  ...{ best: Uint16Array, cost: Float32Array, lowest: Float32Array }, // of assignments
-};
 const NUMERIC = Object.keys(ARRAYS) as Numeric[];
 const FLOATS: readonly Numeric[] = ["nll", "cost", "lowest"];
 /** Columns of rows that were read. */
