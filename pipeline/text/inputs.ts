@@ -129,16 +129,13 @@ function missing(input: string, fact: string): InputError {
 const TEXTS =
   /\.(adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|wgsl|xml|yaml|yml)(?:\.(gz|zst))?$/i;
 const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
-/** Formats of endings that are not called like their format. */
-const STANDS_FOR: Record<string, InputFile["format"]> = { ndjson: "jsonl", arrows: "arrow" };
+/** Formats by ending; all others are text. */
+const FORMATS: Record<string, InputFile["format"]> = {
+  ...{ jsonl: "jsonl", ndjson: "jsonl", parquet: "parquet", arrow: "arrow", arrows: "arrow" },
+};
 
 const isReadable = (path: string, { format = AUTO }: InputOptions) =>
   format !== AUTO || FORMAT.test(path) || TEXTS.test(path);
-
-/** Returns whether a file is read as one document of text because its name tells no other format. */
-export function isReadAsText(path: string): boolean {
-  return TEXTS.test(path) && !FORMAT.test(path);
-}
 
 /** Describes a file: its format and compression, as its name or the setting says. Throws an `InputError` where neither does. */
 export function inputFile(
@@ -146,25 +143,21 @@ export function inputFile(
   { format: given = AUTO, sourceFromPath = OFF }: InputOptions = {},
 ): InputFile {
   const name = path === STANDARD_INPUT ? "standard input" : path;
-  const [, kind = isReadAsText(path) ? "txt" : undefined, compression] =
-    FORMAT.exec((given === AUTO ? path.slice(path.lastIndexOf("/") + 1) : given).toLowerCase()) ??
-      (given === AUTO && TEXTS.exec(path) ? [, "txt", TEXTS.exec(path)![2]] : []);
-  const rule =
-    "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
-  if (kind === undefined) {
+  const named = (given === AUTO ? path.slice(path.lastIndexOf("/") + 1) : given).toLowerCase();
+  const found = FORMAT.exec(named) ?? (given === AUTO ? TEXTS.exec(named) : null);
+  if (!found) {
+    const rule =
+      "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
     const fact = path === STANDARD_INPUT ? "it has no name to tell" : "its name has no such ending";
     throw unreadable(`"${name}"`, rule, given === AUTO ? fact : `format is "${given}"`, {
       where: name,
       remedy: given === AUTO ? say`set ${setting("format")}` : undefined,
     });
   }
-  const format = STANDS_FOR[kind] ?? kind as InputFile["format"];
+  const [, kind, compression] = found, format = FORMATS[kind] ?? "txt";
   const isTable = format === "parquet" || format === "arrow";
   // What a name says of compression holds whatever format is given: `ls.1.gz` is text once it is unpacked.
-  const packed =
-    (compression ?? (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase())) as InputFile[
-      "compression"
-    ];
+  const packed = compression ?? (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase());
   if (isTable && packed !== undefined || format === "parquet" && path === STANDARD_INPUT) {
     const fact = packed ? `it is wrapped in .${packed}` : "it is standard input";
     const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
@@ -173,7 +166,7 @@ export function inputFile(
   const isNamed = sourceFromPath !== OFF && path !== STANDARD_INPUT;
   return {
     ...{ path, format },
-    ...packed ? { compression: packed } : {},
+    ...packed ? { compression: packed as InputFile["compression"] } : {},
     ...isNamed ? { source: sourceOfPath(path, sourceFromPath).toWellFormed() } : {},
   };
 }
