@@ -25,19 +25,9 @@ struct Params {
   c_offset: u32, c_stride: u32, c_model: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> extra: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
 
 fn load_a(i: u32) -> f32 { return a[i]; }
-fn load_b(i: u32) -> vec4f { return b[i]; }
-fn load_extra(i: u32) -> vec4f { return extra[i]; }
-fn store_extra(i: u32, value: vec4f) { extra[i] = value; }
-fn load_c(i: u32) -> vec4f { return c[i]; }
-fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
 // include matmul_tail
 

@@ -1,8 +1,20 @@
-// matmul_tail: what is done with a sum of A · B before it is stored, for the texts of all variants.
+// matmul_tail: what all variants of a product A · B bind beside a, and what is done with a sum before it is stored.
 //
 // TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)
 //
-// TAIL, ACCUMULATE, params and the buffers are those of the text that includes this.
+// TAIL, ACCUMULATE, Params and a are those of the text that includes this; the table in its header describes the buffers.
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> extra: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> c: array<vec4f>;
+
+fn load_b(i: u32) -> vec4f { return b[i]; }
+fn load_extra(i: u32) -> vec4f { return extra[i]; }
+fn store_extra(i: u32, value: vec4f) { extra[i] = value; }
+fn load_c(i: u32) -> vec4f { return c[i]; }
+fn store_c(i: u32, value: vec4f) { c[i] = value; }
 
 const GELU_SCALE: f32 = 0.7978845608028654; // sqrt(2 / pi)
 const GELU_CUBIC: f32 = 0.044715;
