@@ -10,7 +10,8 @@
 import { mixingWeights, routingWindow, suitingTemperature } from "../partition/mixing.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { joinArrays } from "../rows/bytes.ts";
-import { checkMix, checkTemperature, logSumExp, resolveMixing } from "../serving/mixing.ts";
+import { checkMix, checkTemperature, logSumExp, MIXING } from "../serving/mixing.ts";
+import { settingsAmong } from "../serving/sampling.ts";
 import type { Evaluation } from "./evaluation.ts";
 import { type Block, blocks, type ModelScores, type Range, rowsPerBlock, scoreModel } from "./passes.ts";
 import type { Routed, RouteOptions } from "./routes.ts";
@@ -49,7 +50,7 @@ export function listMixes(
 ): Mixes | undefined {
   const sizes = mix.length === 0 ? [1] : mix;
   for (const size of sizes) {
-    resolveMixing({ mix: size, routingTemperature, reroute });
+    settingsAmong(MIXING, { mix: size, routingTemperature, reroute });
     checkMix(size, partitioner.experts);
   }
   checkTemperature(sizes, routingTemperature);

@@ -5,13 +5,14 @@
  * @module
  */
 
+import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Span } from "../model/span.ts";
 import { type Columns, fromBatch, type RecordBatch } from "../rows/arrow.ts";
 import { joinArrays } from "../rows/bytes.ts";
 import { regroup, sliceColumns } from "../rows/columns.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
-import { type LoadedModel, scoring } from "../serving/forms.ts";
+import { scoring } from "../serving/forms.ts";
 import type { Mixture } from "../serving/mixture.ts";
 import { checkShape, type ModelName, modelTitle } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
@@ -69,7 +70,7 @@ export async function* blocks(
 }
 
 /** What one model gives for all sequences, whichever process asks it. */
-export interface ModelScores extends Pick<LoadedModel, "config" | "notes"> {
+export interface ModelScores extends Pick<Checkpoint, "config" | "notes"> {
   /** NLL of every sequence, in their order, nats `[sequences]`. */
   nll: Float32Array;
 }
@@ -118,7 +119,7 @@ export async function scoreModel(
 }
 
 /** Checks the shape of a model. Throws an `InputError` where it does not fit the models before it. */
-export type Check = (model: ModelName, loaded: Pick<LoadedModel, "config" | "notes">) => void;
+export type Check = (model: ModelName, loaded: Pick<Checkpoint, "config" | "notes">) => void;
 
 /**
  * Makes the function that checks models one after another. Those that were trained with the run must have one

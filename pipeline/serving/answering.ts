@@ -11,12 +11,13 @@ import {
   checkMix,
   checkTemperature,
   chooseAnswering,
-  type MIXING,
-  resolveMixing,
+  MIXING,
+  RequestError,
+  type Route,
 } from "./mixing.ts";
 import type { Mixture } from "./mixture.ts";
 import type { ModelName } from "./models.ts";
-import { RequestError, type Route } from "./route.ts";
+import { settingsAmong } from "./sampling.ts";
 
 /** A change of the experts that continue a text. */
 export interface Change {
@@ -71,7 +72,7 @@ export async function choose(
   prompts: readonly Uint32Array[],
   { expert: named, prefix, exclude = [], route: known, ...options }: ChoosingOptions,
 ): Promise<Choice[]> {
-  const { mix, reroute, routingTemperature } = resolveMixing(options);
+  const { mix, reroute, routingTemperature } = settingsAmong(MIXING, options);
   if (exclude.length > 0) await checkExcluded(mixture, exclude, named);
   if (!mixture.routes || named !== undefined) {
     checkNoMixing(options);

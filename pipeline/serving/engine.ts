@@ -1,21 +1,30 @@
 /**
  * Lets sequences of one model decode together. Each has a slot of the decoder and may join and leave at any
- * token. The tokens that all of them read next go to the device in one call.
+ * token. The tokens that all of them read next go to the device in one call; such calls wait in a queue.
  */
 
 import type { Decoder, SlotTokens } from "../model/decoder.ts";
-import type { Queue } from "./queue.ts";
+
+/** Runs `work` when all that was asked for before is over; a failure concerns the one who asked alone. */
+export type Queue = <Result>(work: () => Result | Promise<Result>) => Promise<Result>;
+
+/** Makes an empty queue. */
+export function createQueue(): Queue {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const done = last.then(work);
+    last = done.catch(() => {});
+    return done;
+  };
+}
 
 /** One sequence that a decoder reads. */
 export interface Reader {
-  /** Tokens that fit into its slot. */
-  readonly capacity: number;
-  /** Tokens read so far. */
-  readonly length: number;
+  readonly capacity: number; // tokens that fit into its slot
+  readonly length: number; // tokens read so far
   /** Reads tokens after those read so far; returns the logits f32 `[vocabulary]` after the last one. */
   read(tokens: ArrayLike<number>): Promise<Float32Array>;
-  /** Forgets what was read. */
-  clear(): void;
+  clear(): void; // forgets what was read
 }
 
 /**
@@ -36,8 +45,7 @@ export class Engine {
   #isRunning = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed: Error | undefined;
-  /** Device calls so far. */
-  steps = 0;
+  steps = 0; // device calls so far
 
   /** Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in `queue`. */
   constructor(decoder: Decoder, queue: Queue) {

@@ -10,26 +10,20 @@ import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { Engine } from "./engine.ts";
+import { Engine, type Queue } from "./engine.ts";
 import type { Held } from "./leases.ts";
-import type { Queue } from "./queue.ts";
 
 /** A model on the device. */
 export interface LoadedModel extends Held {
-  /** Its shape. */
-  config: ModelConfig;
-  /** What its writer noted. */
-  notes: CheckpointNotes;
+  config: ModelConfig; // its shape
+  notes: CheckpointNotes; // what its writer noted
 }
 
 /** A form that a model may have on the device. */
 export interface Form<Value extends LoadedModel> {
-  /** Name of the form; a model may be held in several at once. */
-  name: string;
-  /** Users that it may have at once. Default: no limit. */
-  slots?: number;
-  /** Estimates its device memory, in bytes. */
-  size(config: ModelConfig): number;
+  name: string; // name of the form; a model may be held in several at once
+  slots?: number; // users that it may have at once. Default: no limit
+  size(config: ModelConfig): number; // estimates its device memory, in bytes
   /**
    * Puts a model on the device; its work there waits in `queue`. The weights on the host are not needed after
    * that.
@@ -46,8 +40,7 @@ export type ScoringModel = LoadedModel & { scorer: Scorer };
 /** A model that scores what may follow texts. */
 export type BranchingModel = LoadedModel & { branches: Pick<BranchScorer, "score"> };
 
-/** Sequences side by side unless more or fewer are asked for. */
-const SLOTS = 8;
+const SLOTS = 8; // sequences side by side unless more or fewer are asked for
 
 /** What a decoder is made with; `capacity` is the model's context unless it is less. */
 export type DecodingOptions = Partial<Omit<DecoderOptions, "config" | "weights">>;

@@ -15,11 +15,10 @@ import type { ModelConfig } from "../model/shape.ts";
 import { type Change, type Choice, choose, chooseAnew, type ChoosingOptions } from "./answering.ts";
 import type { Reader } from "./engine.ts";
 import { decoding, type DecodingModel, type Form } from "./forms.ts";
-import { type Answering, mixReaders } from "./mixing.ts";
+import { type Answering, mixReaders, type Route } from "./mixing.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
 import { checkShape, type ModelName } from "./models.ts";
-import type { Route } from "./route.ts";
-import { resolveSampling, sampleToken, SAMPLING } from "./sampling.ts";
+import { sampleToken, SAMPLING, settingsAmong } from "./sampling.ts";
 import { createStopFilter } from "./text_stream.ts";
 
 /**
@@ -122,10 +121,8 @@ export class Generation implements AsyncIterable<string>, Disposable {
     private readonly tokenizer: Tokenizer,
     private readonly options: AnswerOptions,
     private readonly choice: Choice,
-    /** Tokens of the prompt. */
-    readonly promptTokens: Uint32Array,
-    /** Number of experts; null where it is not known. */
-    readonly experts: number | null,
+    readonly promptTokens: Uint32Array, // tokens of the prompt
+    readonly experts: number | null, // number of experts; null where it is not known
     private readonly form?: Form<DecodingModel>,
   ) {
     this.route = this.lastRoute = choice.route;
@@ -138,7 +135,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
     using held = new DisposableStack();
     if (alone) held.defer(() => mixture.close());
     const { prompt, signal, reroute } = options;
-    const { maxNewTokens } = resolveSampling(options);
+    const { maxNewTokens } = settingsAmong(SAMPLING, options);
     const tokenizer = await mixture.tokenizer();
     const tokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
     if (tokens.length === 0) {
@@ -245,10 +242,8 @@ export class Generation implements AsyncIterable<string>, Disposable {
 
 /** What {@linkcode continueTokens} takes. */
 export interface ContinueTokensOptions extends ContinueOptions {
-  /** Id of the token that ends a text. */
-  eos: number;
-  /** Number of ids that may be chosen: those below it. */
-  vocabulary?: number;
+  eos: number; // id of the token that ends a text
+  vocabulary?: number; // number of ids that may be chosen: those below it
   /** Gives the reader that goes on after such tokens: one that has read nothing, or the current one with what it has read. Default: always the current one. */
   readerFor?: (tokens: readonly number[]) => Promise<Reader | undefined>;
 }
@@ -263,7 +258,7 @@ export async function* continueTokens(
   options: ContinueTokensOptions,
 ): AsyncGenerator<number, Exclude<Finish, "stop">> {
   const { cache = true, window = false, eos, vocabulary, signal, onToken, readerFor } = options;
-  const { maxNewTokens, seed, ...sampling } = resolveSampling(options);
+  const { maxNewTokens, seed, ...sampling } = settingsAmong(SAMPLING, options);
   const tokens = Array.from(prompt);
   let start = 0; // place of the first token that the reader holds
   reader.clear();

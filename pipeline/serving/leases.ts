@@ -18,10 +18,8 @@ export interface Budget {
 
 /** Something that takes memory. */
 export interface Held {
-  /** Memory that it takes, in bytes. */
-  readonly bytes: number;
-  /** Frees it. Whoever still uses it gets the reason. */
-  close(reason: Error): void;
+  readonly bytes: number; // memory that it takes, in bytes
+  close(reason: Error): void; // frees it. Whoever still uses it gets the reason
 }
 
 /** How a model is loaded. */
@@ -36,8 +34,7 @@ export interface Loader<Value extends Held> {
 
 /** The right to use something, until the lease is disposed of: `using lease = await …`. */
 export interface Lease<Value> extends Disposable {
-  /** What is leased. */
-  readonly value: Value;
+  readonly value: Value; // what is leased
 }
 
 /** What happened so far. */

@@ -23,8 +23,8 @@ import {
   runSource,
   type RunSourceOptions,
 } from "./models.ts";
-import { createQueue } from "./queue.ts";
-import { chooseRoute, RequestError, type Route } from "./route.ts";
+import { createQueue } from "./engine.ts";
+import { chooseRoute, RequestError, type Route } from "./mixing.ts";
 import { TokenTexts } from "./text_stream.ts";
 
 /** How a mixture runs. */
@@ -57,10 +57,6 @@ export async function openMixture(
   throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
 }
 
-/** Makes a mixture of what a source gives. */
-export const createMixture = (source: MixtureSource, settings?: MixtureSettings): Mixture =>
-  new Mixture(source, settings);
-
 /** An opened mixture. */
 export class Mixture {
   /** Whether a partitioner chooses; a model alone is expert 0. */
@@ -81,7 +77,7 @@ export class Mixture {
   #ownGpu: Gpu | undefined;
   #isClosed = false;
 
-  /** Makes a mixture of what a source gives; nothing is read yet. */
+  /** @ignore Makes a mixture of what a source gives; nothing is read yet. */
   constructor(source: MixtureSource, settings: MixtureSettings = {}) {
     const { memory, models, gpu, adapter, variants, ...decoder } = settings;
     this.#source = source;
@@ -216,8 +212,8 @@ export class Mixture {
   }
 
   /**
-   * Leases a model in a form, one that writes texts unless said, as {@linkcode Leases.lease} does. An expert is one
-   * of 0 to E − 1. Whoever leases a model that writes texts has one of its slots.
+   * @ignore Leases a model in a form, one that writes texts unless said, as {@linkcode Leases.lease} does. An expert
+   * is one of 0 to E − 1. Whoever leases a model that writes texts has one of its slots.
    */
   async lease<Value extends LoadedModel = DecodingModel>(
     model: ModelName,
@@ -228,7 +224,7 @@ export class Mixture {
     return { value, [Symbol.dispose]: dispose };
   }
 
-  /** Leases several different models at once: a caller that waits for them holds none. */
+  /** @ignore Leases several different models at once: a caller that waits for them holds none. */
   async leaseAll<Value extends LoadedModel = DecodingModel>(
     models: readonly ModelName[],
     form?: Form<Value>,

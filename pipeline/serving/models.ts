@@ -22,30 +22,22 @@ export const modelTitle = (model: ModelName): string => typeof model === "number
 
 /** Where a mixture comes from. */
 export interface MixtureSource {
-  /** Number of experts, where it is known without the partitioner. */
-  experts?: number;
-  /** Tokens of the prefix that routes, M; the partitioner's own unless said. */
-  prefix?: number;
-  /** Shape of the experts, as far as it is known without them. */
-  shape?: Partial<ModelConfig>;
-  /** Names a model in messages. */
-  name(model: ModelName): string;
+  experts?: number; // number of experts, where it is known without the partitioner
+  prefix?: number; // tokens of the prefix that routes, M; the partitioner's own unless said
+  shape?: Partial<ModelConfig>; // shape of the experts, as far as it is known without them
+  name(model: ModelName): string; // names a model in messages
   /** Throws an `InputError` where there is no tokenizer or no partitioner; reads neither. */
   check?(): Promise<void>;
-  /** Opens the tokenizer of all models. */
-  tokenizer(): Promise<Tokenizer>;
-  /** Gives its SHA-256, where it is known. */
-  identity?(): Promise<string | undefined>;
+  tokenizer(): Promise<Tokenizer>; // opens the tokenizer of all models
+  identity?(): Promise<string | undefined>; // gives its SHA-256, where it is known
   /** Opens the partitioner; a model alone has none. */
   partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
-  /** Lists the models apart from experts that are there. */
-  dense?(): Promise<string[]>;
+  dense?(): Promise<string[]>; // lists the models apart from experts that are there
   /** Lists those of so many experts that can be loaded; all unless said. */
   present?(experts: number): Promise<number[]>;
   /** Reads a model's shape and notes. */
   describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
-  /** Reads a model. */
-  load(model: ModelName): Promise<Checkpoint>;
+  load(model: ModelName): Promise<Checkpoint>; // reads a model
 }
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */

@@ -34,12 +34,7 @@ interface Candidates {
   probabilities: Float64Array;
 }
 
-/** Gives all settings, with the defaults of those left out; throws an `InputError` where one is impossible. */
-export function resolveSampling(options: Partial<Values<typeof SAMPLING>>): Values<typeof SAMPLING> {
-  return settingsAmong(SAMPLING, options);
-}
-
-/** Gives the settings of a section that stand among other options. */
+/** Gives the settings of a section that stand among other options, and the defaults of the rest; throws an `InputError` where one is impossible. */
 export function settingsAmong<Table extends Fields>(table: Table, options: object): Values<Table> {
   const given = Object.entries(options).filter(([name, value]) => name in table && value !== undefined);
   return fillValues(table, Object.fromEntries(given));

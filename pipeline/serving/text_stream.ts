@@ -3,8 +3,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
-/** The character that decoders write for bytes that are no character, or not yet one. */
-const BROKEN = "\uFFFD";
+const BROKEN = "\uFFFD"; // the character that decoders write for bytes that are no character, or not yet one
 
 /** The texts of tokens; each is read once. */
 export class TokenTexts {
@@ -83,8 +82,7 @@ export function createStopFilter(stops: readonly string[]) {
       held = stopped ? "" : held.slice(end);
       return { text: shown, stopped };
     },
-    /** Returns the text that was held back: no stop text came of it. */
-    flush: (): string => held,
+    flush: (): string => held, // returns the text that was held back: no stop text came of it
   };
 }
 

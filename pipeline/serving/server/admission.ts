@@ -10,10 +10,8 @@ export interface Places extends Disposable {
 
 /** A waiting room with so many places. */
 export class Admission {
-  /** Texts that wait for a model or a slot. */
-  waiting = 0;
-  /** Texts that are being written or scored. */
-  running = 0;
+  waiting = 0; // texts that wait for a model or a slot
+  running = 0; // texts that are being written or scored
   #isClosed = false;
   readonly #empty = Promise.withResolvers<void>();
 

@@ -5,8 +5,7 @@ import { bodyLimit } from "hono/body-limit";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type * as v from "valibot";
 import { sha256 } from "../../run/files.ts";
-import { chat } from "./chat.ts";
-import { complete } from "./completions.ts";
+import { chat, complete } from "./completions.ts";
 import { ApiError, badRequest, errorResponse, short, unavailable } from "./errors.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, readBody, TOKENIZE } from "./requests.ts";
@@ -31,8 +30,7 @@ const PAGE_MAY =
 /** Paths that metrics count by their names. */
 const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/detokenize"];
 
-/** What needs no key. */
-const OPEN = ["/", "/health", "/metrics"];
+const OPEN = ["/", "/health", "/metrics"]; // what needs no key
 
 /** Makes what answers requests. */
 export function createApp(options: AppOptions): Hono<Env> {
@@ -203,8 +201,7 @@ function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void 
 
 /** Most bytes of all bodies at once that are read or answered, in bodies of the largest size. */
 const MOST_BODIES = 8;
-/** Bytes of a body that does not count: large ones leave room for small ones. */
-const SMALL_BODY = 1 << 14;
+const SMALL_BODY = 1 << 14; // bytes of a body that does not count: large ones leave room for small ones
 
 /** Lets bodies be read as long as each, and all of them together, are not too large. */
 function limitBodies(maxSize: number): Handler {

@@ -1,17 +1,15 @@
-/** `POST /v1/completions`: continues prompts, and scores them. */
+/** `POST /v1/completions` continues prompts, and scores them; `POST /v1/chat/completions` answers conversations. */
 
 import { badRequest } from "./errors.ts";
-import type { CompletionRequest } from "./requests.ts";
+import type { ChatRequest, CompletionRequest } from "./requests.ts";
 import { respond, type Shape, wantedTexts } from "./respond.ts";
 import type { Exchange, Service } from "./service.ts";
 import { isMixed } from "./targets.ts";
 import { type PlacedToken, type ScoredPrompt, scorePrompts, type Wanted } from "./write.ts";
 
-/** New tokens where a request does not say how many, as OpenAI has it. */
-const MOST_TOKENS = 16;
+const MOST_TOKENS = 16; // new tokens where a request does not say how many, as OpenAI has it
 
-/** Most texts that one request may ask for: prompts times texts of each. */
-const MOST_TEXTS = 2048;
+const MOST_TEXTS = 2048; // most texts that one request may ask for: prompts times texts of each
 
 /** Answers a request for completions. */
 export async function complete(exchange: Exchange, request: CompletionRequest): Promise<Response> {
@@ -107,4 +105,46 @@ function completionShape({ texts }: Service): Shape {
     },
   });
   return { id: "cmpl", object: "text_completion", chunk: "text_completion", whole: choice, piece: choice };
+}
+
+/** Answers a conversation. */
+export async function chat(exchange: Exchange, request: ChatRequest): Promise<Response> {
+  const { service } = exchange;
+  const { admission, reader, template, tokenizer } = service;
+  const { messages, n } = request;
+  const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
+  const places = exchange.held.use(admission.enter(n));
+  const ids = await template.encode(messages, (texts) => reader.encode(texts, exchange));
+  const prompt = ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
+  if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
+  const likeliest = request.logprobs ? request.top_logprobs : null;
+  const wanted = await wantedTexts(exchange, request, [prompt], { most, likeliest });
+  return await respond(exchange, request, wanted, places, chatShape(service));
+}
+
+function chatShape({ texts, template }: Service): Shape {
+  const encoder = new TextEncoder();
+  const reported = async (id: number, logprob: number) => {
+    const token = await texts.text(id);
+    return { token, logprob, bytes: [...encoder.encode(token)] };
+  };
+  const describeToken = async ({ id, logProbability, top }: PlacedToken) => ({
+    ...await reported(id, logProbability!),
+    top_logprobs: await Promise.all(top.map((one) => reported(one.id, one.logProbability))),
+  });
+  const logprobs = async (tokens: PlacedToken[] | null) =>
+    tokens && { content: await Promise.all(tokens.map(describeToken)), refusal: null };
+  return {
+    id: "chatcmpl",
+    object: "chat.completion",
+    chunk: "chat.completion.chunk",
+    fields: { chat_template: template.name },
+    first: { delta: { role: "assistant", content: "" }, logprobs: null },
+    async whole(content, tokens) {
+      return { message: { role: "assistant", content, refusal: null }, logprobs: await logprobs(tokens) };
+    },
+    async piece(content, tokens) {
+      return { delta: content === "" ? {} : { content }, logprobs: await logprobs(tokens) };
+    },
+  };
 }

@@ -2,7 +2,7 @@
 
 import { ExplainedError } from "../../../kernels/errors.ts";
 import { RoomError } from "../leases.ts";
-import { RequestError } from "../route.ts";
+import { RequestError } from "../mixing.ts";
 import { TextRefusedError } from "../../text/tokenizer.ts";
 
 /** An error that a client gets. */
@@ -46,8 +46,7 @@ function missing({ where = "" }: ExplainedError): string {
   return `Cannot answer as ${what} must be available: it is not`;
 }
 
-/** Most characters that a message repeats of what a client sent. */
-const MOST_REPEATED = 200;
+const MOST_REPEATED = 200; // most characters that a message repeats of what a client sent
 
 /** Shortens what a client sent for a message. */
 export const short = (text: string): string =>

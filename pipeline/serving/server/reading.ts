@@ -1,18 +1,19 @@
 /**
- * Turns the texts of requests into ids, and ids into text. Long ones come in pieces, of which one is encoded at a
+ * Turns what requests say into ids, and ids into text. Long texts come in pieces, of which one is encoded at a
  * time, in turn for all who ask: so they take little memory, all clients are answered meanwhile, and one who hangs
- * up ends its own.
+ * up ends its own. Conversations become texts by the tokenizer's template or as they are.
  */
 
+import { Template } from "@huggingface/jinja";
+import { InputError } from "../../../kernels/errors.ts";
 import { joinTokens } from "../../rows/columns.ts";
+import { oneLine } from "../../run/files.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
-import { createQueue } from "../queue.ts";
+import { createQueue } from "../engine.ts";
 import { badRequest } from "./errors.ts";
 
-/** UTF-16 units of texts, or ids, beyond which they are long. */
-const LONG = 1 << 13;
-/** UTF-16 units that are encoded in one go. */
-const PIECE = 1 << 16;
+const LONG = 1 << 13; // UTF-16 units of texts, or ids, beyond which they are long
+const PIECE = 1 << 16; // UTF-16 units that are encoded in one go
 /** Most of them where the tokenizer finds no place to cut: the library takes some 300 bytes for each. */
 const LONGEST_PIECE = 1 << 20;
 
@@ -57,5 +58,96 @@ export class TextReader {
       signal.throwIfAborted();
       return await work();
     });
+  }
+}
+
+/** Encodes texts in which special tokens are nothing but text. */
+export type Encode = (texts: string[]) => Promise<Uint32Array[]>;
+
+/** The special tokens of a tokenizer, EOS among them. */
+export class SpecialTokens {
+  readonly #ids = new Map<string, number>();
+  readonly #pattern: RegExp;
+
+  /** Takes the tokens from a `tokenizer.json`; `eos` is the text of its EOS. */
+  constructor(tokenizer: Tokenizer, readonly eos: string) {
+    const { added_tokens: added = [] }: {
+      added_tokens?: { id: number; content: string; special: boolean }[];
+    } = JSON.parse(tokenizer.json);
+    for (const { id, content, special } of added) if (special) this.#ids.set(content, id);
+    this.#ids.set(eos, tokenizer.eos);
+    this.#pattern = new RegExp(`(${[...this.#ids.keys()].map(RegExp.escape).join("|")})`);
+  }
+
+  /** Returns whether a text is nothing but one special token. */
+  isOne(text: string): boolean {
+    return this.#ids.has(text);
+  }
+
+  /** Replaces the special tokens of a text. */
+  replace(text: string, replacement: (token: string) => string): string {
+    return text.replace(new RegExp(this.#pattern, "g"), replacement);
+  }
+
+  /** Encodes a text whose special tokens are meant as such; `encode` encodes what stands between them. */
+  async encode(text: string, encode: Encode, shown = (between: string) => between): Promise<Uint32Array> {
+    const pieces = text.split(this.#pattern); // texts, with a special token between two
+    const between = await encode(pieces.filter((_, i) => i % 2 === 0).map(shown));
+    return joinTokens(
+      pieces.map((piece, i) => i % 2 === 0 ? between[i / 2] : Uint32Array.of(this.#ids.get(piece)!)),
+    );
+  }
+}
+
+/** How conversations become prompts. */
+export interface ChatTemplate {
+  name: string; // what answers say of it
+  /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
+  encode(messages: readonly Record<"role" | "content", string>[], encode: Encode): Promise<Uint32Array>;
+}
+
+/** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
+export const PLAIN: ChatTemplate = {
+  name: "none: contents joined by line breaks",
+  encode: async (messages, encode) => (await encode([messages.map(({ content }) => content).join("\n")]))[0],
+};
+
+/**
+ * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a
+ * special token. Throws an `InputError` about the file `where` it stands if it is none; a conversation that
+ * it refuses is a 400.
+ */
+export function jinjaTemplate(source: string, special: SpecialTokens, where: string): ChatTemplate {
+  const template = parse(source, where);
+  return {
+    name: "the tokenizer's",
+    async encode(messages, encode) {
+      const spelled: string[] = []; // special tokens that stand in messages, which the template shall not see
+      const hide = (text: string) =>
+        special.replace(text, (token) => `\uE000${spelled.push(token) - 1}\uE001`);
+      const show = (text: string) =>
+        text.replace(/\uE000(\d+)\uE001/g, (whole, i) => spelled[Number(i)] ?? whole);
+      const context = {
+        messages: messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) })),
+        ...{ add_generation_prompt: true, eos_token: special.eos, bos_token: special.eos },
+      };
+      let text: string;
+      try {
+        text = template.render(context);
+      } catch (error) {
+        const fact = `it reports "${oneLine(error)}"`;
+        throw badRequest(`Cannot answer as the chat template must take the messages: ${fact}`);
+      }
+      return await special.encode(text, encode, show);
+    },
+  };
+}
+
+function parse(source: string, where: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    const what = `Cannot read "${where}" as its chat_template must be a Jinja template: ${oneLine(cause)}`;
+    throw new InputError(what, { where, remedy: "mend it, or leave it out to join messages as text", cause });
   }
 }

@@ -71,10 +71,8 @@ const COMMON = {
     v.nullish(v.pipe(ids, v.maxLength(65_535)), () => []),
     v.transform((ids) => [...new Set(ids)]),
   ),
-  /** Experts that answer together, their probabilities weighted. */
-  mix: maybe(count(1, 65_535)),
-  /** New tokens after which the experts are weighed anew. */
-  reroute: maybe(count(1, 1_000_000)),
+  mix: maybe(count(1, 65_535)), // experts that answer together, their probabilities weighted
+  reroute: maybe(count(1, 1_000_000)), // new tokens after which the experts are weighed anew
   frequency_penalty: only("frequency_penalty", zero),
   presence_penalty: only("presence_penalty", zero),
   logit_bias: only("logit_bias", empty),
@@ -115,13 +113,6 @@ const PARTS = shortList(v.object({
   ),
   text,
 }));
-type Parts = v.InferOutput<typeof PARTS>;
-const isPart = (part: unknown) => {
-  const { type, text } = Object(part);
-  return type === "text" && typeof text === "string";
-};
-const isParts = (parts: unknown): parts is Parts => isList(parts, MOST_PARTS) && parts.every(isPart);
-const RIGHT = v.custom<Parts>(() => true);
 
 const MESSAGE = v.object({
   role: v.pipe(text, v.nonEmpty()),
@@ -129,7 +120,7 @@ const MESSAGE = v.object({
   content: v.pipe(
     v.unknown(),
     v.transform((content) => typeof content === "string" ? [{ type: "text", text: content }] : content),
-    v.lazy((parts): v.GenericSchema<unknown, Parts> => isParts(parts) ? RIGHT : PARTS), // which one is wrong, where one is
+    PARTS,
     v.transform((parts) => parts.map(({ text }) => text).join("")),
   ),
 });

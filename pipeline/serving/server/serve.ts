@@ -40,7 +40,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!isLoopback(host) && keys.length === 0) {
     onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
   }
-  const [{ createApp }, { openService }] = await Promise.all([import("./app.ts"), import("./open.ts")]); // with libraries that nothing else needs
+  const [{ createApp }, { openService }] = await Promise.all([import("./app.ts"), import("./service.ts")]); // with libraries that nothing else needs
   const mixture = await openMixture({ ...options, model: undefined, doing: "serve" });
   using closing = new DisposableStack();
   closing.defer(() => mixture.close());

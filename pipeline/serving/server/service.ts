@@ -1,15 +1,18 @@
-/** What all of the server shares. */
+/** What all of the server shares: its options, an opened mixture with what serves it, its metrics, and a request while it is answered. */
 
-import type { Text } from "../../../kernels/errors.ts";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import * as v from "valibot";
+import { InputError, say, type Text } from "../../../kernels/errors.ts";
+import { readManifest } from "../../graph/manifest.ts";
+import { NAMES } from "../../graph/places.ts";
+import { readJsonIfThere } from "../../run/schema.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import type { Mixture, MixtureOptions } from "../mixture.ts";
 import type { TokenTexts } from "../text_stream.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { Admission } from "./admission.ts";
 import { ApiError, apiError } from "./errors.ts";
-import type { Metrics } from "./metrics.ts";
-import type { TextReader } from "./reading.ts";
-import type { Encode, SpecialTokens } from "./special.ts";
+import { type ChatTemplate, jinjaTemplate, PLAIN, SpecialTokens, TextReader } from "./reading.ts";
 
 /** A request that was answered, as its log line tells it. */
 export interface Answered {
@@ -61,13 +64,6 @@ export interface ServeOptions extends MixtureOptions {
   onError?: (error: unknown) => void;
 }
 
-/** How conversations become prompts. */
-export interface ChatTemplate {
-  name: string; // what answers say of it
-  /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
-  encode(messages: readonly Record<"role" | "content", string>[], encode: Encode): Promise<Uint32Array>;
-}
-
 /** An open mixture with what serves it. */
 export interface Service {
   mixture: Mixture;
@@ -101,4 +97,83 @@ export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
   if (reported.status >= 500 && !(error instanceof ApiError)) onError?.(error);
   notes.error = reported.message;
   return reported;
+}
+
+/** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
+const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
+
+/** Opens the tokenizer and the partitioner of a run, and reads what answers say of its experts and chats. */
+export async function openService(
+  mixture: Mixture,
+  admission: Admission,
+  { run, serveExperts, upstreams, onWarning }: ServeOptions,
+): Promise<Service> {
+  const tokenizer = await mixture.tokenizer();
+  if (mixture.routes) await mixture.partitioner();
+  const words = await readWords(run, onWarning);
+  const texts = await mixture.texts();
+  const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
+  const path = `${run}/tokenizer_config.json`;
+  const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
+  return {
+    ...{ mixture, tokenizer, special, texts, words, admission, serveExperts, upstreams },
+    template: typeof source === "string" ? jinjaTemplate(source, special, path) : PLAIN,
+    reader: new TextReader(tokenizer),
+    metrics: createMetrics(mixture, admission),
+  };
+}
+
+const WORDS = v.array(v.array(v.string()));
+
+/**
+ * Reads the words that set the experts of a run apart. They are not known where they were not copied with what a
+ * server needs, nor where they are damaged; then `onWarning` is called.
+ */
+async function readWords(run: string, onWarning: ServeOptions["onWarning"]): Promise<string[][] | null> {
+  const found = await readManifest(`${run}/${NAMES}`).catch((error) => {
+    if (!(error instanceof InputError)) throw error;
+    onWarning?.(say`experts are listed without their words: ${error.what}`);
+    return null;
+  });
+  return v.is(WORDS, found?.result.words) ? found.result.words : null;
+}
+
+/** Counts what happens. */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100];
+const NATS = [0.1, 0.3, 1, 3, 10, 30, 100];
+const COSTS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1];
+
+/** Makes counters; what the mixture and the waiting room count themselves is read when it is asked for. */
+export function createMetrics(mixture: Mixture, admission: Admission) {
+  const registry = new Registry();
+  const registers = [registry];
+  const counter = (name: string, help: string, ...labelNames: string[]) =>
+    new Counter({ name: `smalltalk_${name}_total`, help, labelNames, registers });
+  const histogram = (name: string, help: string, buckets: number[], ...labelNames: string[]) =>
+    new Histogram({ name: `smalltalk_${name}`, help, labelNames, buckets, registers });
+  const read = (name: string, help: string, value: () => number) =>
+    new Gauge({
+      ...{ name: `smalltalk_${name}`, help, registers },
+      collect() {
+        this.set(value());
+      },
+    });
+  read("requests_waiting", "Texts that wait for a model or a slot", () => admission.waiting);
+  read("requests_running", "Texts that are being written or scored", () => admission.running);
+  read("model_loads", "Models loaded so far", () => mixture.counts.loads);
+  read("model_evictions", "Models that left so far", () => mixture.counts.evictions);
+  read("models_held", "Models held", () => mixture.counts.held.length);
+  read("model_bytes", "Device memory that models hold", () => mixture.counts.bytes);
+  return {
+    registry,
+    requests: counter("requests", "Requests answered", "path", "status"),
+    choices: counter("expert_requests", "Texts by the model that wrote or scored them", "model"),
+    tokens: counter("tokens", "Tokens read and written", "kind"),
+    seconds: histogram("request_seconds", "Seconds of a request", SECONDS, "path"),
+    firstToken: histogram("first_token_seconds", "Seconds to the first piece of text", SECONDS),
+    margins: histogram("routing_margin_nats", "Margin over the runner-up", NATS, "model"),
+    costs: histogram("routing_margin_cost", "Margin where costs are not in nats", COSTS, "model"),
+  };
 }

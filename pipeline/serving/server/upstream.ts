@@ -21,8 +21,7 @@ const known = new Map<string, { until: number; model: Promise<Model> }>();
 /** A model as a server tells of it. */
 const MODEL = v.object({
   id: v.string(),
-  /** Servers of this program say that all of theirs are its own. */
-  owned_by: v.nullish(v.string()),
+  owned_by: v.nullish(v.string()), // servers of this program say that all of theirs are its own
   /** Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more. */
   max_model_len: v.nullish(v.number(), Infinity),
 });

@@ -6,7 +6,6 @@ import { branching } from "../forms.ts";
 import { answer, type Finish, type Generation } from "../generate.ts";
 import { type ModelName, modelTitle } from "../models.ts";
 import type { Places } from "./admission.ts";
-import { badRequest } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange } from "./service.ts";
 import { isMixed } from "./targets.ts";
@@ -106,8 +105,7 @@ export interface ScoredPrompt {
   next: ScoredToken; // the likeliest token after it
 }
 
-/** Most prompts that are scored in one go. */
-const PROMPTS = 64;
+const PROMPTS = 64; // most prompts that are scored in one go
 
 /**
  * The form in which a model scores prompts, one or many. Prompts of about one length run together, and a pass
@@ -140,11 +138,6 @@ async function scoreWith(
   prompts: readonly Uint32Array[],
   places: Places,
 ): Promise<ScoredPrompt[]> {
-  const { config: { vocabulary } } = await mixture.describe(model);
-  const foreign = prompts.flatMap((prompt) => prompt.find((id) => id >= vocabulary) ?? [])[0];
-  if (foreign !== undefined) {
-    throw badRequest(`Cannot score a prompt as its ids must be below ${vocabulary}: one is ${foreign}`);
-  }
   using lease = await mixture.lease(model, SCORING, signal);
   using started = new DisposableStack();
   for (const _ of prompts) started.use(places.start());

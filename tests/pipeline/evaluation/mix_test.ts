@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { mixedNll, tokensRun } from "../../../pipeline/evaluation/mix.ts";
-import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
+import { readGoldenCase } from "../../../pipeline/doctor/golden.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { mixingWeights } from "../../../pipeline/partition/mixing.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";

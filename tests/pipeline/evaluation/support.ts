@@ -16,7 +16,7 @@ import { scoreModel } from "../../../pipeline/evaluation/passes.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import { createMixture, type Mixture } from "../../../pipeline/serving/mixture.ts";
+import { Mixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
@@ -130,7 +130,7 @@ export function mixtureOf(
   routers: Routers,
   models: Record<string | number, ModelLoader>,
 ): Mixture {
-  return createMixture({
+  return new Mixture({
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
     partitioner: (device) => Promise.resolve(createPartitioner(routers, device)),
     tokenizer: () => Promise.reject(new Error("an evaluation needs no tokenizer")),

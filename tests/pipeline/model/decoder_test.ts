@@ -3,9 +3,8 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import { createDecoder, type Decoder } from "../../../pipeline/model/decoder.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import { Engine } from "../../../pipeline/serving/engine.ts";
+import { createQueue, Engine } from "../../../pipeline/serving/engine.ts";
 import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
-import { createQueue } from "../../../pipeline/serving/queue.ts";
 import {
   assertClose,
   assertSameBits,

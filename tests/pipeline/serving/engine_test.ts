@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { createDecoder, type Decoder, type SlotTokens } from "../../../pipeline/model/decoder.ts";
-import { Engine, PATIENCE_MS, type Reader } from "../../../pipeline/serving/engine.ts";
+import { createQueue, Engine, PATIENCE_MS, type Reader } from "../../../pipeline/serving/engine.ts";
 import { continueTokens } from "../../../pipeline/serving/generate.ts";
-import { createQueue } from "../../../pipeline/serving/queue.ts";
 import { gpu, randomIntegers } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
 

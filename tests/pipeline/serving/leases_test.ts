@@ -124,10 +124,7 @@ Deno.test("lease() refuses what exceeds the budget, alone or together, with both
     ["large"],
     /Cannot load the thing large as memory must suffice: 26 bytes are needed, the limit is 25; /,
   );
-  await refused(
-    ["a", "b", "c"],
-    /thing a and .* thing c as memory must suffice: 30 bytes are needed/,
-  );
+  await refused(["a", "b", "c"], /thing a and .* thing c as memory must suffice: 30 bytes are needed/);
   assertEquals(all.leases.counts.loads, 0);
   const pair = all.takeAll(["a", "b"]);
   await tick();

@@ -2,13 +2,15 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
-import { createMixture, type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
+import { Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { learningOf, VOCABULARY, writeTokens } from "../partition/support.ts";
 import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+import { branching, decoding, scoring } from "../../../pipeline/serving/forms.ts";
+import { createQueue } from "../../../pipeline/serving/engine.ts";
 
 const tokenizer = await byteTokenizer();
 
@@ -79,7 +81,7 @@ async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
   using _rows = learning.rows;
   await PARTITIONERS.get(kind)!.learn!(learning);
   const none = () => Promise.reject(new Error("routing needs no model"));
-  return createMixture({
+  return new Mixture({
     name: String,
     partitioner: (device) => openPartitioner(learning.folder, device),
     ...{ tokenizer: none, describe: none, load: none },
@@ -157,3 +159,26 @@ Deno.test("a mixture takes a partitioner's folder that is named, and refuses one
     await assertRejects(() => fewer.partitioner(), InputError, "each of the run's 3 experts: it knows 2");
     fewer.close();
   }));
+
+const checkpoint = { config: EXPERT, weights: anyWeights(EXPERT, "expert"), notes: {}, sha256: "" };
+
+Deno.test("size() of a form is near what a larger model takes, and grows with slots and capacity", () => {
+  const config = { vocabulary: 1000, hidden: 64, layers: 4, heads: 4, context: 128 };
+  const large = { ...checkpoint, config, weights: anyWeights(config, "large") };
+  for (const form of [decoding({ slots: 1 }), decoding({ slots: 6, capacity: 100 })]) {
+    const model = form.open(large, gpu, createQueue());
+    const share = form.size(config) / model.bytes;
+    assert(share > 0.5 && share < 1.1, `${form.name}: ${share}`);
+    model.close(new Error("closed"));
+  }
+  const bytesWith = (rows: { batch?: number; most?: number }) => {
+    const { bytes, close } = branching(rows).open(checkpoint, gpu, createQueue());
+    close(new Error("closed"));
+    return bytes;
+  };
+  assertEquals(bytesWith({ most: 2 }), bytesWith({ batch: 2 }));
+  assert(bytesWith({ most: 2 }) < bytesWith({}), "more are quick");
+  const [few, many] = [decoding({ slots: 1 }), decoding({ slots: 2 })];
+  assertEquals(many.size(config) - few.size(config), 2 * 4 * 128 * 64 * 4); // keys and values, 4 layers, 4 bytes each
+  assert(few.name !== many.name && scoring({ length: 3 }).name !== scoring({ length: 4 }).name);
+});

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { candidates, resolveSampling, sampleToken } from "../../../pipeline/serving/sampling.ts";
+import { candidates, sampleToken, SAMPLING, settingsAmong } from "../../../pipeline/serving/sampling.ts";
 
 /** Few distinct values, so that ties are common; steps of 1/4, so that f32 holds them. */
 const logitsOf = fc.array(fc.integer({ min: -12, max: 12 }).map((value) => value / 4), {
@@ -63,16 +63,16 @@ Deno.test("sampleToken() gives each candidate as much of [0, 1) as its probabili
   }
 });
 
-Deno.test("candidates() and resolveSampling() refuse logits that are no numbers, and settings that are impossible", () => {
+Deno.test("candidates() and settingsAmong() refuse logits that are no numbers, and settings that are impossible", () => {
   for (const logit of [NaN, Infinity]) {
     const logits = Float32Array.of(1, logit);
     const text = `that of token 1 is ${logit}`;
     assertThrows(() => candidates(logits, { temperature: 1, topK: 0, topP: 1 }), InputError, text);
   }
-  const cases: [wrong: Parameters<typeof resolveSampling>[0], text: string][] = [
+  const cases: [wrong: Record<string, number>, text: string][] = [
     [{ temperature: NaN }, "use temperature as it must be a number from 0 to 1000: it is NaN"],
     [{ topK: 1.5 }, "topK as it must be an integer of at least 0: it is 1.5"],
     [{ topP: 0 }, "topP as it must be a number from 1e-9 to 1: it is 0"],
   ];
-  for (const [wrong, text] of cases) assertThrows(() => resolveSampling(wrong), InputError, text);
+  for (const [wrong, text] of cases) assertThrows(() => settingsAmong(SAMPLING, wrong), InputError, text);
 });

@@ -5,7 +5,7 @@ import { exportModel, exportTexts } from "../../../pipeline/stages/export.ts";
 import { trainExpert } from "../../../pipeline/stages/models.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
-import { resolveSampling } from "../../../pipeline/serving/sampling.ts";
+import { SAMPLING, settingsAmong } from "../../../pipeline/serving/sampling.ts";
 import { readDocuments } from "../../../pipeline/text/readers.ts";
 import { chooseSide } from "../../../pipeline/text/tokenize.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
@@ -151,7 +151,7 @@ Deno.test("exportModel() writes a head that equals the embedding, and generate's
       assertEquals([weights, notes, config], [expected, trained.notes, shape]);
       const json = async (name: string) => JSON.parse(await Deno.readTextFile(`${output}/${name}`));
       assertEquals((await json("config.json")).tie_word_embeddings, !untie);
-      const { temperature, topK, topP, maxNewTokens } = resolveSampling({});
+      const { temperature, topK, topP, maxNewTokens } = settingsAmong(SAMPLING, {});
       assertEquals(await json("generation_config.json"), {
         ...{ bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos, do_sample: true },
         ...{ max_new_tokens: maxNewTokens, temperature, top_k: topK, top_p: topP },

@@ -5,7 +5,7 @@ import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
 import { type ParameterSpec, parameterSpecs } from "../../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../../pipeline/model/parameters.ts";
 import { createPartitioner } from "../../../../pipeline/partition/em/partitioner.ts";
-import { createMixture, type Mixture } from "../../../../pipeline/serving/mixture.ts";
+import { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 
 const NAME = "characters";
@@ -59,7 +59,7 @@ export function mixtureOf(
   const load = (name: string | number) =>
     Promise.resolve({ config, notes, sha256: "", weights: models[name] });
   const own = { config: UNIGRAM, models: [...routers], notes: { ...notes, prefix: 8 }, sha256: "routers" };
-  return createMixture({
+  return new Mixture({
     experts: routers.length,
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
     partitioner: (device) => Promise.resolve(createPartitioner(own, device)),

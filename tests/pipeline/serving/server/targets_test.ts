@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
-import { chooseRoute } from "../../../../pipeline/serving/route.ts";
+import { chooseRoute } from "../../../../pipeline/serving/mixing.ts";
 import { apiError } from "../../../../pipeline/serving/server/errors.ts";
 import type { Service } from "../../../../pipeline/serving/server/service.ts";
 import {
