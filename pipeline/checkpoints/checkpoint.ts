@@ -1,8 +1,6 @@
 /**
  * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`). So
  * other tools load what is trained here, and models that they trained are loaded here.
- *
- * @module
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";

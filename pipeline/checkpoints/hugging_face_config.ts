@@ -1,8 +1,6 @@
 /**
  * The `config.json` of a checkpoint: how the shape of a model is written for Hugging Face, and how it is read and checked, whoever wrote
  * it.
- *
- * @module
  */
 
 import * as v from "valibot";

@@ -1,8 +1,4 @@
-/**
- * A folder of routers: `router-00`, `router-01`, …, each a checkpoint of the same shape.
- *
- * @module
- */
+/** A folder of routers: `router-00`, `router-01`, …, each a checkpoint of the same shape. */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Weights } from "../model/parameters.ts";

@@ -9,10 +9,8 @@ export type SafetensorsDtype = "F32" | "F16" | "BF16";
 
 /** A tensor with its shape. */
 export interface HostTensor {
-  /** Sizes, outermost first. */
-  shape: number[];
-  /** Values in row-major order. */
-  values: Float32Array;
+  shape: number[]; // sizes, outermost first
+  values: Float32Array; // values in row-major order
 }
 
 const BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };

@@ -83,9 +83,9 @@ export async function loadTrainerState(
   }
 }
 
-/** Gives the step of a state; null where there is none. Throws an `InputError` where its file is damaged. */
-export async function checkTrainerState(path: string): Promise<number | null> {
-  return (await readState(path))?.metadata.step ?? null;
+/** Throws an `InputError` where the file of a state is damaged. */
+export async function checkTrainerState(path: string): Promise<void> {
+  await readState(path);
 }
 
 /** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */

@@ -1,7 +1,5 @@
 /**
  * Counts on paper what a run on many machines takes: time, disk, traffic and files of a corpus larger than any that is at hand.
- *
- * @module
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
@@ -10,7 +8,7 @@ import { type ModelConfig, modelShapes, parameterCount } from "../model/shape.ts
 import type { Configuration } from "../settings/configuration.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { tokenArray } from "../rows/columns.ts";
-import { denseStepBytes } from "./communication.ts";
+import { denseStepBytes } from "./mixture.ts";
 import { forwardFlops, slowedFlops, trainingFlops } from "./flops.ts";
 
 /** Characters that are tokenized a second on two cores. */

@@ -1,8 +1,6 @@
 /**
  * Counts what a configuration, or that of a run, costs. A run that is tokenized tells how many sequences
  * there are. Only reads the run folder; throws an `InputError` if there is none.
- *
- * @module
  */
 
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
@@ -23,11 +21,18 @@ import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { canonical } from "../run/schema.ts";
+import { measuredDevices } from "../run/timing.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { findTextSeed, TEXT, TOKENS } from "../settings/text.ts";
-import { type CostCorpus, mixtureShape, type OtherRouters, readRouters } from "./mixture.ts";
+import {
+  type Communication,
+  type CostCorpus,
+  countCommunication,
+  mixtureShape,
+  type OtherRouters,
+  readRouters,
+} from "./mixture.ts";
 import { type EqualCompute, equalCompute } from "./compared_cost.ts";
-import { type Communication, countCommunication } from "./communication.ts";
 import {
   forwardFlops,
   layersFlops,
@@ -152,6 +157,26 @@ export function adapterKind({ flops }: Pick<CostDevice, "flops">): AdapterKind {
 /** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
 export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
   return slowedFlops(flops, model, adapterKind(device)) / (device.flops * device.utilisation);
+}
+
+/**
+ * Gives the device of estimates where none is named: of those that were measured on this machine the one
+ * called `adapter`, otherwise the last; if none was measured, two cores without a GPU.
+ */
+export async function usualDevice(adapter?: string): Promise<CostDevice> {
+  const devices = Object.entries(await measuredDevices()).sort(([, a], [, b]) => a.at < b.at ? 1 : -1);
+  const [name, figures] = devices.find(([name]) => name === adapter) ?? devices[0] ?? [];
+  if (name === undefined || figures === undefined) return PLAIN_DEVICE;
+  return { name, flops: figures.gflops * 1e9, utilisation: figures.utilisation };
+}
+
+/**
+ * Gives the device of estimates for models that no processor trains, where none is named: {@linkcode usualDevice} if it is a
+ * GPU, else {@linkcode ASSUMED_GPU}.
+ */
+export async function usualGpu(): Promise<CostDevice> {
+  const device = await usualDevice();
+  return adapterKind(device) === "gpu" ? device : ASSUMED_GPU;
 }
 
 /** What {@link computeCost} takes apart from a configuration. */

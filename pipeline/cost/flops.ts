@@ -1,8 +1,4 @@
-/**
- * Counts FLOPs of models and of a mixture, by the equations of the paper's section "Computational cost".
- *
- * @module
- */
+/** Counts FLOPs of models and of a mixture, by the equations of the paper's section "Computational cost". */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { chooseSublayers, type ModelConfig } from "../model/shape.ts";
@@ -25,10 +21,8 @@ export function trainingFlops(model: ModelConfig, sequences: number, length: num
   return 3 * forwardFlops(model, sequences, length);
 }
 
-/** Width from which on models reach what a device is measured to reach. */
-const WIDE = 64;
-/** Width at which a model would reach half of what a very wide one does, on a processor. */
-const HALF = 60;
+const WIDE = 64; // width from which on models reach what a device is measured to reach
+const HALF = 60; // width at which a model would reach half of what a very wide one does, on a processor
 
 /**
  * Gives the FLOPs of a model of width {@link WIDE} that take as long as `flops` of this one. Narrow models reach

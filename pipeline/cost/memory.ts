@@ -1,8 +1,6 @@
 /**
  * Predicts the device memory of models without a device. The code that makes the buffers of training and
  * generation plans them here too, and only their sizes are added up.
- *
- * @module
  */
 
 import { adamwScratch } from "../../kernels/adamw/adamw.ts";

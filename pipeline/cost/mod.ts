@@ -8,9 +8,7 @@ export { type ComparedCost, comparedCost, type ComparedOptions } from "./compare
 export { type EqualCompute, equalCompute, type TrainingCost } from "./compared_cost.ts";
 export * from "./cluster.ts";
 export * from "./cost.ts";
-export * from "./device.ts";
 export * from "./flops.ts";
 export * from "./memory.ts";
 export * from "./mixture.ts";
 export * from "./paper.ts";
-export type { Communication } from "./communication.ts";

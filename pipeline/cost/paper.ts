@@ -1,14 +1,11 @@
 /**
  * The paper's figures of cost (arXiv 2410.03529, Table 3 and its section on communication), printed next to what the
  * formulas give.
- *
- * @module
  */
 
 import { resolveConfiguration } from "../settings/resolution.ts";
-import { type Communication, denseStepBytes, exchangeBytes } from "./communication.ts";
+import { type Communication, denseStepBytes, exchangeBytes, findShape } from "./mixture.ts";
 import { mixtureFlops } from "./flops.ts";
-import { findShape } from "./mixture.ts";
 
 /**
  * The figures of a row of Table 3: training FLOPs of the experts, and of the dense model, and additional ones of the

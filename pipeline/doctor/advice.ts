@@ -1,11 +1,15 @@
 /**
- * Reports what is wrong with a machine that is to train on a GPU, and what to do, from what was found on it.
- *
- * @module
+ * Reports what is wrong with a machine that is to train on a GPU, and what to do, from what was found on it. Warns also as work begins, where
+ * it runs on the processor although a GPU was to be expected, and where products in f16 lost values.
  */
 
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import { type FoundAdapter, NO_FILE, type System } from "./system.ts";
+import { say, setting, task, type Text } from "../../kernels/errors.ts";
+import { modelShapes } from "../model/shape.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { PRESETS } from "../settings/resolution.ts";
+import { type FoundAdapter, listCards, NO_FILE, type System } from "./system.ts";
 
 /**
  * Something that is wrong: `error`, nothing can be trained, or `warning`, training is slow or may be wrong; what it is, and what to do, a
@@ -15,16 +19,12 @@ export type Problem = { severity: "error" | "warning" } & Record<"what" | "remed
 
 /** What {@linkcode listAdvice} takes. */
 export interface Findings {
-  /** What the system shows. */
-  system: System;
+  system: System; // what the system shows
   /** The adapter that was handed out; undefined where there is none. */
   adapter?: { name: string; kind: AdapterKind; subgroupsOf8: boolean };
-  /** What each driver hands out alone; undefined where nobody could ask. */
-  others?: readonly FoundAdapter[];
-  /** Bytes of buffers that could be had. */
-  allocatableBytes?: number;
-  /** Variants that miss the golden values. */
-  wrongVariants?: readonly string[];
+  others?: readonly FoundAdapter[]; // what each driver hands out alone; undefined where nobody could ask
+  allocatableBytes?: number; // bytes of buffers that could be had
+  wrongVariants?: readonly string[]; // variants that miss the golden values
 }
 
 /**
@@ -167,4 +167,39 @@ function ofAdapter({ adapter, allocatableBytes = Infinity, wrongVariants = [] }:
         "Do not train with them: choose other variants, or update the driver; please report it with this text.",
     },
   ];
+}
+
+/** The presets whose experts are those of the paper. */
+const PAPER = Object.entries(PRESETS).filter(([name]) => name.startsWith("paper-"));
+
+/**
+ * Warns of an adapter that runs on the processor if the system shows a card. Also if the experts have the shape
+ * of one of the paper's; otherwise undefined. `cards` are asked of the system unless given.
+ */
+export async function processorWarning(
+  { adapter, kind }: Pick<Gpu, "adapter" | "kind">,
+  configuration: Configuration,
+  cards?: readonly string[],
+): Promise<Text | undefined> {
+  if (kind !== "software") return undefined;
+  const { expert } = modelShapes(configuration);
+  const preset = PAPER.find(([, values]) => {
+    const { expert: { hidden, layers, heads } } = modelShapes({ ...defaultConfiguration(), ...values });
+    return hidden === expert.hidden && layers === expert.layers && heads === expert.heads;
+  })?.[0];
+  const visible = cards ?? await listCards();
+  if (visible.length === 0 && preset === undefined) return undefined;
+  const reason = visible.length > 0
+    ? `although the system shows a card (${visible.join(", ")})`
+    : `and the experts have the shape of ${preset}, which takes weeks there`;
+  return say`the adapter "${adapter}" runs on the processor, ${reason}; ${
+    task("doctor")
+  } tells what is wrong, ${setting("requireGpu")} stops instead`;
+}
+
+/** Reports how many values products in f16 could not hold; undefined where they held all. */
+export function saturationWarning(values: number): Text | undefined {
+  if (values === 0) return undefined;
+  const what = `products in f16 took ${values} values beyond 65,504 as 65,504`;
+  return say`${what}: results are off; ${setting("variants", "matmul=workgroup")} multiplies in f32`;
 }

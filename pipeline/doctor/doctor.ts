@@ -1,8 +1,6 @@
 /**
  * Examines a machine that is to train models: its drivers and adapter, whether the adapter computes right,
  * how much memory it grants, and how fast it is.
- *
- * @module
  */
 
 import { RunError } from "../../kernels/errors.ts";

@@ -1,14 +1,17 @@
 /**
- * Compares a device with golden values, which an independent f64 implementation made (`fixtures/golden/README.md`): losses, gradient
- * norms and gradients of a small model's training steps.
- *
- * @module
+ * Golden values: a small model's weights, batch and training steps with the losses, gradient norms and gradients that come of them, by an
+ * independent f64 implementation (`fixtures/golden/README.md`); and how far a device is from them.
  */
 
+import { fileURLToPath } from "node:url";
+import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import { decodeSafetensors } from "../checkpoints/safetensors.ts";
+import type { HostBatch } from "../model/batch.ts";
+import type { Weights } from "../model/parameters.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
-import { readGoldenCase } from "./golden_case.ts";
 
 /** The models that there are golden values of. */
 export const GOLDEN_CASES = ["tiny", "odd"] as const;
@@ -69,3 +72,63 @@ function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 /** Gives the largest value; infinite where one is no number. */
 const worst = (values: number[]): number => values.some(Number.isNaN) ? Infinity : Math.max(...values);
+
+/** What every `expected.json` holds, in the words of the implementation that wrote it. */
+interface Expected {
+  config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
+  tokens: number[][];
+  lengths: number[];
+  adamw: {
+    betas: [number, number];
+    eps: number;
+    weight_decay: number;
+    clip: number;
+    lr: number[];
+    loss_before_step: number[];
+    grad_norm: number[];
+  };
+  experts?: number; // of a Switch model alone, as the next two
+  capacity_factor?: number;
+  balance_weight?: number;
+}
+
+/** The golden values of one model; `Own` is what its `expected.json` holds apart from what all do. */
+export interface GoldenCase<Own = unknown> {
+  expected: Expected & Own; // what `expected.json` holds
+  config: ModelConfig; // the model
+  settings: AdamwSettings; // settings of its training steps
+  batch: HostBatch; // the batch that they learn from
+  json(file: string): unknown; // reads another JSON file of the case
+  tensors(file: string): Weights; // reads a file of tensors
+}
+
+/** Reads a case by its folder under `fixtures/golden/`, for instance `tiny` or `switch/roomy`. */
+export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
+  const folder = new URL(`../../fixtures/golden/${name}/`, import.meta.url);
+  const json = (file: string): unknown => JSON.parse(Deno.readTextFileSync(new URL(file, folder)));
+  const expected = json("expected.json") as Expected & Own;
+  const { config, tokens, lengths, adamw, experts, capacity_factor: capacity, balance_weight: balance } =
+    expected;
+  const [beta1, beta2] = adamw.betas;
+  return {
+    expected,
+    config: {
+      vocabulary: config.vocab_size,
+      hidden: config.hidden_size,
+      layers: config.num_hidden_layers,
+      heads: config.num_attention_heads,
+      context: tokens[0].length,
+      ...experts === undefined
+        ? {}
+        : { sublayers: ["attention", "switch"], switch: { experts, capacity: capacity!, balance: balance! } },
+    },
+    settings: { beta1, beta2, epsilon: adamw.eps, weightDecay: adamw.weight_decay, clip: adamw.clip },
+    batch: { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) },
+    json,
+    tensors: (file) => {
+      const path = fileURLToPath(new URL(file, folder));
+      const decoded = decodeSafetensors(Deno.readFileSync(path), path);
+      return new Map([...decoded].map(([key, { values }]) => [key, values]));
+    },
+  };
+}

@@ -1,8 +1,6 @@
 /**
  * Looks at what a Linux system shows of Vulkan and graphics cards, without opening a device. WebGPU lists no adapters apart from the one
  * that is handed out, so a process of its own asks each driver for its adapter.
- *
- * @module
  */
 
 import { dirname, isAbsolute, join } from "node:path";

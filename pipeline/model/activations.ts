@@ -1,8 +1,6 @@
 /**
  * The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how large they
  * are, and how many models fit a binding.
- *
- * @module
  */
 
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
@@ -98,15 +96,13 @@ export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: num
 
 /** What a batch's buffers are for. */
 export interface ActivationOptions {
-  /** Whether a backward pass follows, and models have their own tokens. */
-  training: boolean;
+  training: boolean; // whether a backward pass follows, and models have their own tokens
   /**
    * Keeps only the input of each layer and computes the rest again in the backward pass. This takes less
    * memory and more time.
    */
   recompute?: boolean;
-  /** Positions of keys and values to keep from call to call, per slot (generation). */
-  capacity?: number;
+  capacity?: number; // positions of keys and values to keep from call to call, per slot (generation)
   /** Sequences whose keys and values are kept. Default: `batch`. */
   slots?: number;
   /** Sizes of the sequences that rows are gathered into, where sequences share rows (scoring, f32). */
@@ -173,34 +169,26 @@ export function createActivations(
   const sums = scratchOfSums(config, shape, chunk, kind);
   return {
     ...{ shape, training, recompute, cache, gathering },
-    /** The models, and the rows of each, whose logits are held at once. */
-    chunk,
-    /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
-    tokens: float("tokens", shared * length),
+    chunk, // the models, and the rows of each, whose logits are held at once
+    tokens: float("tokens", shared * length), // u32 `[models, batch, length]` (`[batch, length]` for scoring)
     /** u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers that ask. */
     lengths: float("lengths", shared),
-    /** u32, the layout of `tokens`: the next token. */
-    targets: float("targets", shared * length),
+    targets: float("targets", shared * length), // u32, the layout of `tokens`: the next token
     /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
     weights: float("loss weights", shared * length),
-    /** u32 `[models, R]`: rows sorted by token (training). */
-    order: float("token order", training ? rows : 1),
-    /** f32 `[models, R]`, nats. */
-    nll: float("nll", rows),
+    order: float("token order", training ? rows : 1), // u32 `[models, R]`: rows sorted by token (training)
+    nll: float("nll", rows), // f32 `[models, R]`, nats
     /** f32 `[chunk.models, chunk.rows, vocabulary]`, for training by chunks and generation. */
     logits: chunk.rows > 0 ? float("logits", chunk.models * chunk.rows * logit) : undefined,
     /** f32 `[models, R, 2]`, for training without logits. */
     lossStatistics: training && chunk.rows === 0 ? float("loss statistics", rows * 2) : undefined,
-    /** `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last. */
-    streams,
+    streams, // `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last
     /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */
     buffers,
     /** f32 `[models, reports]`: what sublayers report, in the order of {@link listReports}. */
     reports: float("reports", models * listReports(config).length),
-    /** `[models, R, H]` in the dtype: the last stream, normalised. */
-    normalized: stream("final norm"),
-    /** f32 `[models, R, 2]`. */
-    statistics: float("final statistics", rows * 2),
+    normalized: stream("final norm"), // `[models, R, H]` in the dtype: the last stream, normalised
+    statistics: float("final statistics", rows * 2), // f32 `[models, R, 2]`
     /** Gradients and scratch of the backward pass, f32: two `[models, R, H]`, sums over rows, parts of long sums. */
     gradients: training
       ? {

@@ -1,7 +1,7 @@
 /** How a batch of token sequences is prepared for the device. */
 
 import { InputError } from "../../kernels/errors.ts";
-import { checkSpans, firstPredicted, predictedTokens, type Span } from "./span.ts";
+import { firstPredicted, predictedTokens } from "./span.ts";
 
 /** Sequences of one batch: each of several models has its own, or all models read the same. */
 export interface HostBatch {
@@ -14,11 +14,6 @@ export interface HostBatch {
   lengths: Uint32Array;
   /** Position of the first token of each sequence that counts in the loss `[models, batch]`; 0 unless given. */
   begins?: Uint32Array;
-  /**
-   * The tokens that count in the loss, for every sequence `[models, batch]`, within its real tokens. Default:
-   * all real tokens.
-   */
-  spans?: readonly Span[];
 }
 
 /** Makes a batch of `sequences` sequences of length 0. */
@@ -58,11 +53,11 @@ export function placeSequence(
 }
 
 /**
- * Checks the batch of a step. Throws an {@link InputError} where a token id is not below `vocabulary`. Throws a `RangeError` where
- * there are not `sequences` sequences of `length` tokens, or a span leaves its row.
+ * Checks the batch of a step. Throws an {@link InputError} where a token id is not below `vocabulary`, and a `RangeError` where there
+ * are not `sequences` sequences of `length` tokens.
  */
 export function checkBatch(
-  { tokens, lengths, spans }: HostBatch,
+  { tokens, lengths }: HostBatch,
   { sequences, length, vocabulary }: { sequences: number; length: number; vocabulary: number },
 ): void {
   if (lengths.length !== sequences || tokens.length !== sequences * length) {
@@ -78,7 +73,6 @@ export function checkBatch(
       `Cannot run the model as every token id must be below the vocabulary: ${fact}, the vocabulary is ${vocabulary}`,
     );
   }
-  if (spans) checkSpans(spans, lengths);
 }
 
 /** Throws an `InputError` where a token id is outside the vocabulary; `doing` says what cannot be done then. */
@@ -92,7 +86,7 @@ export function checkIds(ids: Uint32Array, vocabulary: number, doing: string): v
 
 /**
  * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of their model: 1 / (predicted
- * tokens of the model) where the successor lies in its row's span, 0 elsewhere. Returns the number of predicted tokens per
+ * tokens of the model) where the successor is a real token that counts, 0 elsewhere. Returns the number of predicted tokens per
  * model. With `sum`, weights are 1: the loss is a sum.
  *
  * Throws as {@link checkBatch} does; `targets` has room for all sequences that there must be.
@@ -107,8 +101,8 @@ export function shiftTargets(
   { sum = false }: { sum?: boolean } = {},
 ): Uint32Array {
   checkBatch(hostBatch, { sequences: targets.length / length, length, vocabulary });
-  const { tokens, lengths, begins, spans } = hostBatch;
-  const counted = spans ?? Array.from(lengths, (end, i) => ({ begin: Math.min(begins?.[i] ?? 0, end), end }));
+  const { tokens, lengths, begins } = hostBatch;
+  const counted = Array.from(lengths, (end, i) => ({ begin: Math.min(begins?.[i] ?? 0, end), end }));
   const batch = lengths.length / models;
   const predicted = new Uint32Array(models);
   counted.forEach((span, row) => predicted[Math.floor(row / batch)] += predictedTokens(span));

@@ -9,16 +9,14 @@ import { InputError } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "./shape.ts";
-import { createBanks } from "./banks.ts";
+import { createBanks, type Weights } from "./parameters.ts";
 import { checkIds } from "./batch.ts";
-import type { Weights } from "./parameters.ts";
 import { keepRecent } from "./passes.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /** A text and what may follow it. */
 export interface Branching {
-  /** Tokens of the text, at least one. */
-  context: Uint32Array;
+  context: Uint32Array; // tokens of the text, at least one
   /** Tokens of each continuation, at least one; the last one is only predicted. */
   continuations: readonly Uint32Array[];
 }
@@ -29,8 +27,7 @@ export interface ContinuationScore {
   logProbability: Float32Array;
   /** Id of the likeliest token in each place `[tokens]`; the lowest of equally likely ones. */
   likeliest: Uint32Array;
-  /** Its log-probability, nats f32 `[tokens]`; the same bits if it is the token itself. */
-  highest: Float32Array;
+  highest: Float32Array; // its log-probability, nats f32 `[tokens]`; the same bits if it is the token itself
   /** Whether every token is the likeliest in its place, so that greedy decoding would have written it. */
   greedy: boolean;
 }
@@ -40,27 +37,21 @@ export interface ContinuationScore {
  * it.
  */
 export interface BranchScorer {
-  /** Device memory held, in bytes. */
-  readonly bytes: number;
-  /** Rows that have gone through the model so far: tokens that were computed. */
-  readonly rows: number;
-  /** Plans of passes that are kept. */
-  readonly plans: number;
+  readonly bytes: number; // device memory held, in bytes
+  readonly rows: number; // rows that have gone through the model so far: tokens that were computed
+  readonly plans: number; // plans of passes that are kept
   /**
    * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, or both together have more
    * than S + 1 tokens. Also where a token id is outside the vocabulary. `signal` ends it between two passes.
    */
   score(texts: readonly Branching[], signal?: AbortSignal): Promise<ContinuationScore[][]>;
-  /** Frees the device memory. */
-  close(): void;
+  close(): void; // frees the device memory
 }
 
 /** What {@link createBranchScorer} takes. */
 export interface BranchScorerOptions {
-  /** Shape of the model; its context is S. */
-  config: ModelConfig;
-  /** Its weights. */
-  weights: Weights;
+  config: ModelConfig; // shape of the model; its context is S
+  weights: Weights; // its weights
   /** How many sequences of S tokens a pass has room for. Of shorter ones it takes more. */
   batch: number;
 }
@@ -70,8 +61,7 @@ export interface BranchScorerOptions {
  * are made.
  */
 const ROWS = 256;
-/** The number of sequences of a pass is rounded up to multiples of this. */
-const SEQUENCES = 8;
+const SEQUENCES = 8; // the number of sequences of a pass is rounded up to multiples of this
 /**
  * Lengths of sequences are rounded up to multiples of this. At any multiple, attention works in the same
  * blocks.
@@ -196,8 +186,7 @@ interface Placed {
   text: number;
   continuation: number;
   sequence: number;
-  /** Its first row of those that predict. */
-  first: number;
+  first: number; // its first row of those that predict
   /** First of the rows that all continuations of the text share, counted among the rows that predict nothing. */
   shared: number;
 }
@@ -205,12 +194,9 @@ interface Placed {
 /** What goes through the model in one pass. */
 interface BranchPass {
   placed: Placed[];
-  /** Rows that predict. */
-  predicting: number;
-  /** Rows of texts as well. */
-  shared: number;
-  /** Tokens per sequence. */
-  length: number;
+  predicting: number; // rows that predict
+  shared: number; // rows of texts as well
+  length: number; // tokens per sequence
 }
 
 /**

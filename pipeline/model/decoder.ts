@@ -12,9 +12,8 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
-import { createBanks } from "./banks.ts";
+import { createBanks, type Weights } from "./parameters.ts";
 import { checkIds } from "./batch.ts";
-import type { Weights } from "./parameters.ts";
 import { keepRecent } from "./passes.ts";
 import { planForward, planLogits } from "./transformer.ts";
 

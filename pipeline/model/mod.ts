@@ -4,13 +4,6 @@
  * @module
  */
 
-export {
-  type Branching,
-  type BranchScorer,
-  type BranchScorerOptions,
-  type ContinuationScore,
-  createBranchScorer,
-} from "./branch_scorer.ts";
 export { type HostBatch } from "./batch.ts";
 export { createDecoder, type Decoder, type DecoderOptions, type SlotTokens } from "./decoder.ts";
 export { initialWeights, type Weights } from "./parameters.ts";
@@ -23,7 +16,7 @@ export {
   type SwitchConfig,
   validateModelConfig,
 } from "./shape.ts";
-export { prefixSpan, type Span, spanAfter, wholeSpan } from "./span.ts";
+export { prefixSpan, type Span, wholeSpan } from "./span.ts";
 export {
   createTrainer,
   type StepResult,

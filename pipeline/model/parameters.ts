@@ -1,15 +1,19 @@
 /**
  * The weights of models. On the host, those of one model are a map from Hugging Face names to f32 arrays. On the
- * device, those of a bank of models are packed into a few large buffers.
+ * device, those of a bank of models are packed into a few large buffers. A binding holds only so many models; where there
+ * are more, they lie in several banks, which run one after another in the same activations.
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
+import { takesPasses } from "../../kernels/matmul/matmul.ts";
+import { transpose } from "../../kernels/transpose/transpose.ts";
 import { normals } from "../random.ts";
+import { type ActivationOptions, createActivations, modelsPerBank } from "./activations.ts";
 import { countValues, listSublayers, type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
-import type { Parameter } from "./sublayers/sublayer.ts";
+import type { BatchShape, Parameter } from "./sublayers/sublayer.ts";
 
 /** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
 export type Weights = Map<string, Float32Array>;
@@ -35,8 +39,7 @@ export function initialWeights(config: ModelConfig, seed: number): Weights {
 interface Placement {
   segment: number;
   offset: number;
-  /** Rows of all matrices of a stack. */
-  rows: number;
+  rows: number; // rows of all matrices of a stack
   columns: number;
   stride: number;
   stack: number;
@@ -66,12 +69,9 @@ export function planLayout(config: ModelConfig, models: number, limit: number) {
       decayed: matrices.map(({ name }) => placements.get(name)!)
         .reduce((sum, own) => sum + (own.segment === segment ? own.rows * own.stride : 0), 0),
     })),
-    /** Place of every tensor, by name. */
-    placements,
-    /** Sizes of the buffers that hold transposed matrices. */
-    transposedSegments: transposed.sizes,
-    /** Place of every matrix, transposed. */
-    transposedPlacements: transposed.placements,
+    placements, // place of every tensor, by name
+    transposedSegments: transposed.sizes, // sizes of the buffers that hold transposed matrices
+    transposedPlacements: transposed.placements, // place of every matrix, transposed
   };
 }
 
@@ -165,6 +165,45 @@ function placed(
     stride,
     model: stack > 1 ? rows / stack * stride : sizes[segment],
   };
+}
+
+/** Plans new transposed copies of the matrices of a bank: they are due after every change of its weights. */
+export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
+  const { layout } = bank;
+  return [...layout.transposedPlacements.keys()].map((name) => {
+    const { rows, columns, stack, matrix, transposed } = findParameter(bank, name);
+    return transpose(gpu, { a: matrix, b: transposed, models: layout.models * stack, rows, columns });
+  });
+}
+
+/** One of the banks: models from number `first` of all on, with the buffers of their passes. */
+export type OwnBank = ReturnType<typeof createBanks>["banks"][number];
+
+/** Uploads models, and makes the buffers for their batches. Throws an `InputError` where a tensor does not fit a binding. */
+export function createBanks(
+  gpu: Gpu,
+  arena: Arena,
+  config: ModelConfig,
+  models: readonly Weights[],
+  shape: Omit<BatchShape, "models">,
+  options: Omit<ActivationOptions, "kind" | "loss" | "limit" | "sums">,
+) {
+  const { kind, maxBindingBytes: limit, variants: { loss } } = gpu;
+  const { training, gathered, dtype } = options;
+  const perBank = modelsPerBank(config, { ...gathered ?? shape, models: models.length }, limit);
+  const sums = training || takesPasses(gpu);
+  const sizes = { ...shape, models: perBank };
+  const acts = createActivations(arena, config, sizes, { ...options, kind, loss, limit, sums });
+  const banks = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
+    const first = i * perBank;
+    const own = models.slice(first, first + perBank);
+    const bank = createBank(gpu, arena, config, own, dtype);
+    const transposes: Dispatch[] = planTransposes(gpu, bank);
+    gpu.submit(transposes);
+    const size = own.length;
+    return { first, size, bank, transposes, acts: { ...acts, shape: { ...acts.shape, models: size } } };
+  });
+  return { acts, banks };
 }
 
 /** Uploads one list of tensors (weights, or moments) of every model of the bank. */

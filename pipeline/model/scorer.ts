@@ -1,20 +1,15 @@
-/**
- * Scoring: the NLL of the same sequences under every model of a bank, without gradients.
- *
- * @module
- */
+/** Scoring: the NLL of the same sequences under every model of a bank, without gradients. */
 
 import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
-import { createBanks } from "./banks.ts";
+import { createBanks, type Weights, writeTensors } from "./parameters.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import { rowsPerRead } from "./passes.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
-import { type Weights, writeTensors } from "./parameters.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /**
@@ -97,8 +92,7 @@ export interface ScorerOptions {
   dtype?: Dtype;
 }
 
-/** About how many bytes of values of single tokens are read back at once. */
-const TOKENS_BUDGET = 16 * 2 ** 20;
+const TOKENS_BUDGET = 16 * 2 ** 20; // about how many bytes of values of single tokens are read back at once
 
 /** Rows to score. */
 interface Rows {
@@ -121,7 +115,7 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
   const { acts, banks } = createBanks(gpu, arena, config, models, shape, { training: false, dtype });
   const slot = arena.buffer("slot", 8); // u32 `[2]`: where the results of a batch go
   const forwards = banks.map(({ bank, acts }) => planForward(gpu, bank, acts));
-  const input = { ...emptyBatch(batch, length), spans: new Array<Span>(batch) };
+  const input = emptyBatch(batch, length);
   const targets = new Uint32Array(batch * length);
   const weights = new Float32Array(batch * length);
 
@@ -152,9 +146,8 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
 
   function submit({ tokens, stride, spans }: Rows, first: number, at: number, dispatches: Dispatch[]): void {
     for (let i = 0; i < batch; i++) {
-      const row = first + i;
-      input.spans[i] = spans[row] ?? wholeSpan(0);
-      placeSequence(input, i, tokens, row * stride, input.spans[i].end);
+      const row = first + i, { begin, end } = spans[row] ?? wholeSpan(0);
+      placeSequence(input, i, tokens, row * stride, end, begin);
     }
     shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
     gpu.write(acts.tokens, input.tokens);

@@ -139,8 +139,7 @@ export function switchShape(configuration: Configuration): ModelConfig {
  * many.
  */
 const TIMES = 4;
-/** From so many times on, the larger dense model keeps the number of layers of an expert. */
-const ENOUGH = 3.6;
+const ENOUGH = 3.6; // from so many times on, the larger dense model keeps the number of layers of an expert
 
 /**
  * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as the

@@ -28,11 +28,6 @@ export function prefixSpan(length: number, prefix: number): Span {
   return { begin: 0, end: Math.min(prefix, length) };
 }
 
-/** Counts the tokens after the first `prompt` ones: an answer, or a continuation. */
-export function spanAfter(length: number, prompt: number): Span {
-  return { begin: Math.min(prompt, length), end: length };
-}
-
 /** Returns the position of the first token of a span that is predicted. */
 export function firstPredicted({ begin }: Span): number {
   return Math.max(1, begin);

@@ -1,8 +1,6 @@
 /**
  * Training steps for a bank of models that learn independently of one another: E routers at once, or one expert. All that a step runs
  * is planned once; a step uploads tokens and submits, and results are read once per many steps.
- *
- * @module
  */
 
 import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
@@ -13,9 +11,8 @@ import type { Dtype } from "../../kernels/device/storage.ts";
 import { tokenOrder } from "../../kernels/embedding/embedding.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Activations, listReports } from "./activations.ts";
-import { createBanks, type OwnBank } from "./banks.ts";
+import { createBanks, type OwnBank, readTensors, type Weights, writeTensors } from "./parameters.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
-import { readTensors, type Weights, writeTensors } from "./parameters.ts";
 import type { ModelConfig } from "./shape.ts";
 import { type Gradients, planBackward, planForward, planLoss, planLossBackward } from "./transformer.ts";
 
@@ -24,7 +21,7 @@ export interface StepResult {
   /** Number of the step, the first is 1. */
   step: number;
   /**
-   * Mean NLL per predicted token in the spans of the whole batch before the step, nats, plus what sublayers
+   * Mean NLL per predicted token of the whole batch before the step, nats, plus what sublayers
    * add to the loss.
    */
   loss: Float64Array;
@@ -107,12 +104,9 @@ export function microBatches(batch: number, microBatch: number): number {
 function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
   return {
     ...{ batch, micros: microBatches(batch, microBatch), settings, reports: listReports(config) },
-    /** What AdamW's step depends on. */
-    step: arena.buffer("step", 16),
-    /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
-    slot: arena.buffer("slot", 8),
-    /** u32: where the reports of a micro-batch go. */
-    reportSlot: arena.buffer("report slot", 4),
+    step: arena.buffer("step", 16), // what AdamW's step depends on
+    slot: arena.buffer("slot", 8), // u32 `[2]`: where the losses of a micro-batch and the norms of a step go
+    reportSlot: arena.buffer("report slot", 4), // u32: where the reports of a micro-batch go
   };
 }
 
@@ -159,8 +153,7 @@ function planGroup(
     ...{ first, size, layout, tensors, sums, norms, reported },
     /** What the first micro-batch of a step runs, and what each of the others runs. */
     passes: [learn(false), micros > 1 ? learn(true) : []],
-    /** What a micro-batch of an evaluation runs. */
-    evaluation: pass(),
+    evaluation: pass(), // what a micro-batch of an evaluation runs
     /** What runs once the gradients of all micro-batches are there. */
     update: [
       ...adamw(gpu, {
@@ -238,7 +231,7 @@ export class Trainer {
 
   /**
    * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary. Throws a `RangeError`
-   * where the batch has another shape, a span leaves its sequence, or 64 steps wait for {@link Trainer.drain}.
+   * where the batch has another shape, or 64 steps wait for {@link Trainer.drain}.
    */
   step(batch: HostBatch, rate: number): void {
     for (const dispatches of this.#passes(batch, rate)) this.#gpu.submit(dispatches);
@@ -252,7 +245,7 @@ export class Trainer {
   }
 
   /**
-   * Computes the NLL of a batch without learning from it: nats summed over its spans, and the tokens predicted, per model. A
+   * Computes the NLL of a batch without learning from it: nats summed over the tokens that count, and the tokens predicted, per model. A
    * sequence of length 0 counts for nothing.
    */
   async evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }> {

@@ -2,8 +2,6 @@
  * The transformer as a list of kernel calls: forward pass, loss and backward pass, for a bank of models and a
  * fixed batch. The calls are planned once, for the buffers of `activations.ts`; a step submits the list. Each
  * sublayer plans its own calls.
- *
- * @module
  */
 
 import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.ts";
@@ -13,7 +11,6 @@ import type { Matrix } from "../../kernels/device/matrix.ts";
 import { linearNll, linearNllBackward, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
-import { transpose } from "../../kernels/transpose/transpose.ts";
 import { type Bank, findParameter } from "./parameters.ts";
 import { chooseSublayers, EMBEDDING, headName, listSublayers } from "./shape.ts";
 import { describeMatrix, norm, normBackward } from "./sublayers/parts.ts";
@@ -22,19 +19,8 @@ import { type Activations, listReports, passMode } from "./activations.ts";
 
 /** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
 export interface Gradients {
-  /** The buffers. */
-  buffers: readonly GpuBuffer[];
-  /** Whether gradients are added to what is there. */
-  accumulate: boolean;
-}
-
-/** Plans new transposed copies of the matrices of a bank: they are due after every change of its weights. */
-export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
-  const { layout } = bank;
-  return [...layout.transposedPlacements.keys()].map((name) => {
-    const { rows, columns, stack, matrix, transposed } = findParameter(bank, name);
-    return transpose(gpu, { a: matrix, b: transposed, models: layout.models * stack, rows, columns });
-  });
+  buffers: readonly GpuBuffer[]; // the buffers
+  accumulate: boolean; // whether gradients are added to what is there
 }
 
 function makeContext(

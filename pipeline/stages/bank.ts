@@ -8,13 +8,7 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { createTogether, type Together } from "../training/together.ts";
-
-/** Trainings that share devices. */
-export interface Bank extends Together {
-  /** Closes the devices that it opened. */
-  close(): void;
-}
+import { Together } from "../training/together.ts";
 
 /**
  * Gives the sizes of the banks that train so many models of one shape at once. On the processor there are two, as one computes while the
@@ -34,19 +28,27 @@ export function memoryTogether(
     .reduce((sum, total) => sum + total);
 }
 
-/** Makes what trainings share: no more at once than fit `memory`, in bytes. Other devices are opened by the name `adapter`. */
-export function createBank({ memory = Infinity, adapter }: { memory?: number; adapter?: string }): Bank {
-  const more: Gpu[] = [];
-  const { join } = createTogether({
-    fits: ({ model, gpu: { kind, maxBindingBytes: limit, variants: { loss } }, ...sizes }, models) =>
-      memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory,
-    async devices(own, models) {
-      if (sizeBanks(models, own.kind).length === 1) return [own];
-      if (more.length === 0) {
-        more.push(await openGpu({ adapter: adapter || undefined, variants: own.variants }));
-      }
-      return [own, ...more];
-    },
-  });
-  return { join, close: () => more.forEach((gpu) => gpu.close()) };
+/** @ignore Trainings that share devices: no more at once than fit `memory`, in bytes. Other devices are opened by the name `adapter`. */
+export class Bank extends Together {
+  readonly #more: Gpu[] = [];
+
+  /** No device is opened yet. */
+  constructor({ memory = Infinity, adapter }: { memory?: number; adapter?: string }) {
+    super({
+      fits: ({ model, gpu: { kind, maxBindingBytes: limit, variants: { loss } }, ...sizes }, models) =>
+        memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory,
+      devices: async (own, models) => {
+        if (sizeBanks(models, own.kind).length === 1) return [own];
+        if (this.#more.length === 0) {
+          this.#more.push(await openGpu({ adapter: adapter || undefined, variants: own.variants }));
+        }
+        return [own, ...this.#more];
+      },
+    });
+  }
+
+  /** Closes the devices that it opened. */
+  close(): void {
+    for (const gpu of this.#more) gpu.close();
+  }
 }

@@ -14,8 +14,7 @@ import {
   tokenBytes,
   TOKENIZED_CHARACTERS_PER_SECOND,
 } from "../cost/cluster.ts";
-import { adapterKind, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
-import { usualDevice } from "../cost/device.ts";
+import { adapterKind, type CostDevice, PLAIN_DEVICE, usualDevice } from "../cost/cost.ts";
 import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
 import { modelShapes, parameterCount } from "../model/shape.ts";

@@ -57,7 +57,7 @@ export {
   type TrainingText,
 } from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
-export { type Bank, memoryTogether } from "./bank.ts";
+export { memoryTogether } from "./bank.ts";
 export { type TrainingOptions } from "./train.ts";
 export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
 export * from "./verify.ts";

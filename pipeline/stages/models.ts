@@ -17,7 +17,7 @@ import { describeAdoption } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import type { Participant } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
-import { type Bank, createBank } from "./bank.ts";
+import { Bank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { modelsBefore } from "./before.ts";
@@ -55,7 +55,7 @@ export async function trainModels(
   for (const [i, configuration] of (await otherRuns(run, also)).entries()) {
     choose(configuration, runs[i]); // before anything is trained
   }
-  const bank = createBank(options);
+  const bank = new Bank(options);
   const places = runs.map(() => bank.join()); // nobody begins before the models of all runs are there
   const own = { ...options, force: force || resume || trial !== undefined, aside: trial !== undefined };
   const how = { ...options, bank, together: options.together || also.length > 0 };

@@ -332,7 +332,7 @@ class Device {
     const { adapter, variants, requireGpu } = this.options;
     const gpu = this.#own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
     this.emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-    const { processorWarning } = await import("../doctor/expected.ts");
+    const { processorWarning } = await import("../doctor/advice.ts");
     this.#warn(await processorWarning(gpu, this.configuration));
     return gpu;
   }
@@ -342,7 +342,7 @@ class Device {
     const used = this.options.gpu ?? this.#own;
     if (!used) return;
     const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
-    const { saturationWarning } = await import("../doctor/expected.ts");
+    const { saturationWarning } = await import("../doctor/advice.ts");
     this.#warn(saturationWarning(await saturatedValues(used)));
   }
 

@@ -40,7 +40,7 @@ export interface TrainingOptions {
   memory?: number;
   /** Trains models of one shape as a bank, each step in the dispatches of one, to the same bits: experts, so many at most where a number says so. */
   together?: boolean | number;
-  /** What other trainings share the devices with these. */
+  /** @ignore What other trainings share the devices with these. */
   bank?: Bank;
   /** Called once trainings have joined the bank. */
   began?: () => void;

@@ -20,9 +20,14 @@ import {
 } from "../../kernels/errors.ts";
 import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import { comparedCost, type TrainingCost } from "../cost/compared_cost.ts";
+import {
+  comparedCost,
+  refuseLarge,
+  type TrainingCost,
+  trainingDoubts,
+  trainingPace,
+} from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
-import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { listScratches, removeFolder } from "../graph/folder.ts";
 import {
   hashFiles,
@@ -55,7 +60,7 @@ import {
   saveCheckpointState,
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
-import { createBank } from "./bank.ts";
+import { Bank } from "./bank.ts";
 import { peakRate, type Target, type TrainingText } from "./targets.ts";
 import { drawing, openNeeded, putLast, readRows, replaying } from "./token_rows.ts";
 import { listNodeFiles, textNode, type TrainingOptions } from "./train.ts";
@@ -83,7 +88,7 @@ export async function trainAll(
 ): Promise<(Record<string, unknown> | Error)[]> {
   const { work, options } = site;
   const gpu = await work.gpu();
-  const bank = options.bank ?? createBank(options);
+  const bank = options.bank ?? new Bank(options);
   const participants = models.map(() => bank.join());
   options.began?.();
   const results = await Promise.allSettled(models.map(async (model, i) => {

@@ -1,8 +1,6 @@
 /**
  * Experts that another trainer made and that were put into a run. The manifest of such an expert says where it came from instead of how
  * it was trained.
- *
- * @module
  */
 
 import * as v from "valibot";

@@ -118,9 +118,7 @@ export async function trainBank(
     trainings = all.map((options, i) => new SingleTraining(options, i, partOfBatch(input, i * batch, batch)));
     const trainer = createTrainer(gpu, {
       ...{ config, batch, microBatch, length, recompute, dtype, settings },
-      start: joinStates(
-        all.map(({ start }) => start instanceof Map ? freshState([start]) : start.trainer),
-      ),
+      start: joinStates(all.map(({ start }) => start instanceof Map ? freshState([start]) : start.trainer)),
     });
     try {
       await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
@@ -212,8 +210,7 @@ const average = (values: readonly number[]): number =>
 
 /** One training of a bank: its data, metrics and checkpoints. */
 class SingleTraining {
-  /** Why it ended before its last step. */
-  failure?: PromiseRejectedResult;
+  failure?: PromiseRejectedResult; // why it ended before its last step
   /** Sums over the sequences of a validation: NLL in nats, and the tokens that it is of. */
   readonly heldOut = { nll: 0, predicted: 0 };
   #next?: (n: number) => Promise<Columns>;

@@ -1,7 +1,5 @@
 /**
  * The metrics of one training, `metrics.jsonl` in the model's folder: what a line says, how lines are written, and how they are read.
- *
- * @module
  */
 
 import { createHash } from "node:crypto";
@@ -70,10 +68,8 @@ export async function openMetrics(path: string, bytes = 0) {
       hash.update(text);
       bytes += text.length;
     },
-    /** Hashes all that is written so far: SHA-256, hexadecimal. */
-    sha256: () => hash.copy().digest("hex"),
-    /** Waits until all lines are on the disk. */
-    flush: () => writing(path, () => file.syncData()),
+    sha256: () => hash.copy().digest("hex"), // hashes all that is written so far: SHA-256, hexadecimal
+    flush: () => writing(path, () => file.syncData()), // waits until all lines are on the disk
     close: () => file.close(),
   };
 }

@@ -5,13 +5,6 @@
  */
 
 export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts";
-export {
-  LossNotFiniteError,
-  trainBank,
-  type TrainingState,
-  trainModel,
-  type TrainModelOptions,
-} from "./loop.ts";
+export { LossNotFiniteError, type TrainingState, trainModel, type TrainModelOptions } from "./loop.ts";
 export type { StepMetrics } from "./metrics.ts";
-export { createTogether, type Participant, type Together, type TogetherOptions } from "./together.ts";
 export { constantRate, cosineRate, type CosineSchedule } from "./schedule.ts";

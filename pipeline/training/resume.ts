@@ -3,9 +3,8 @@
  * kept.
  */
 
-import { dirname } from "node:path";
 import * as v from "valibot";
-import { InputError, type Text } from "../../kernels/errors.ts";
+import type { Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, listEntries, removeIfThere } from "../run/files.ts";
 import { count, finite } from "../run/schema.ts";
@@ -56,8 +55,7 @@ export async function removeCheckpoint(path: string): Promise<void> {
   for (const file of [path, metricsPath(path)]) await removeIfThere(file);
 }
 
-/** Matches the name of a checkpoint. */
-const CHECKPOINT = /^step-\d{8,}\.safetensors$/;
+const CHECKPOINT = /^step-\d{8,}\.safetensors$/; // matches the name of a checkpoint
 
 /** Lists the checkpoints of a folder, the latest first. */
 export async function listCheckpoints(folder: string): Promise<string[]> {
@@ -65,18 +63,9 @@ export async function listCheckpoints(folder: string): Promise<string[]> {
   return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
-/** Throws an `InputError` where a checkpoint is damaged, or not that of the step in its name. */
+/** Throws an `InputError` where a checkpoint is damaged. */
 export async function checkCheckpoint(path: string): Promise<void> {
-  const { checkTrainerState } = await states();
-  const step = await checkTrainerState(path);
-  if (step !== null && path !== checkpointPath(dirname(path), step)) throw misnamed(path, step);
-}
-
-function misnamed(where: string, step: number): InputError {
-  const fact = `it is of step ${step}`;
-  return new InputError(`Cannot resume from "${where}" as its name must be that of its step: ${fact}`, {
-    where,
-  });
+  await (await states()).checkTrainerState(path);
 }
 
 /** Writes a checkpoint and gives its path. */
@@ -119,11 +108,6 @@ export async function loadCheckpointState(
   for (const path of await listCheckpoints(folder)) {
     const saved = await loadTrainerState(path, model, ({ what }) => onDamaged?.(what));
     if (!saved) continue;
-    const { step } = saved.state;
-    if (path !== checkpointPath(folder, step)) {
-      onDamaged?.(misnamed(path, step).what);
-      continue;
-    }
     const notes = v.safeParse(NOTES, saved.notes);
     if (!notes.success) {
       const [issue] = notes.issues;

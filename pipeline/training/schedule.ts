@@ -1,8 +1,4 @@
-/**
- * How many steps a training takes, and the learning rate of each; the first step is 1.
- *
- * @module
- */
+/** How many steps a training takes, and the learning rate of each; the first step is 1. */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -33,8 +29,7 @@ export function cosineRate(step: number, { rate, warmup, steps, final }: CosineS
 
 const WARMUP = setting("expertWarmup");
 
-/** Largest share of the steps that a warm-up should take. */
-const LONGEST = 1 / 4;
+const LONGEST = 1 / 4; // largest share of the steps that a warm-up should take
 
 /** Warns of a warm-up that takes more than a quarter of the steps; undefined where it does not. */
 export function longWarmup(
@@ -56,8 +51,7 @@ export interface StepCount {
   batch?: number;
   /** Multiple of the steps of an expert, where steps are not counted by epochs. Default: 1. */
   multiple?: number;
-  /** Training sequences, where they are known. */
-  sequences?: number;
+  sequences?: number; // training sequences, where they are known
 }
 
 const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].map((name) => setting(name));

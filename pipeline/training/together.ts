@@ -10,23 +10,14 @@ import { trainBank, type TrainModelOptions } from "./loop.ts";
 
 /** One of several trainings. */
 export interface Participant {
-  /** Trains it as `trainModel` does, once every other training has asked for that or has left. */
-  train(options: TrainModelOptions): Promise<Weights>;
-  /** Leaves, so that nobody waits for it any more. Call it however the training ends; it is safe to call again. */
-  leave(): void;
-}
-
-/** Trainings that share banks. */
-export interface Together {
-  /** Adds a training. All must be added before the first asks to be trained. */
-  join(): Participant;
+  train(options: TrainModelOptions): Promise<Weights>; // as `trainModel` does, once every other one has asked or left
+  leave(): void; // nobody waits for it any more; call it however the training ends
 }
 
 /** A training that has asked. */
 interface Asked {
   options: TrainModelOptions;
-  /** What others must have in common with it to share its bank. */
-  kind: string;
+  kind: string; // what others must have in common with it to share its bank
   resolve(weights: Weights): void;
   reject(error: unknown): void;
 }
@@ -35,27 +26,42 @@ interface Asked {
 export interface TogetherOptions {
   /** Whether so many models of one shape may be trained at once on the device. Default: as many as ask. */
   fits?(options: TrainModelOptions, models: number): boolean;
-  /**
-   * Gives the devices that share so many models, as evenly as they go, a bank on each. Default: that
-   * of the trainings.
-   */
+  /** Gives the devices that share so many models, as evenly as they go, a bank on each. Default: that of the trainings. */
   devices?(own: Gpu, models: number): Promise<readonly Gpu[]>;
 }
 
-/** Lets trainings share banks. Those that do not fit are trained after the others. */
-export function createTogether(
-  { fits = () => true, devices = (own) => Promise.resolve([own]) }: TogetherOptions = {},
-): Together {
-  const coming = new Set<Participant>();
-  let asked: Asked[] = [];
-  let working = false;
+/** Trainings that share banks. Those that do not fit are trained after the others. */
+export class Together {
+  readonly #coming = new Set<Participant>();
+  #asked: Asked[] = [];
+  #isWorking = false;
 
-  /** Trains those who have asked, until none is left. */
-  async function work(): Promise<void> {
-    if (coming.size > 0 || working) return;
-    working = true;
-    while (asked.length > 0) {
-      let chosen = asked.filter(({ kind }) => kind === asked[0].kind);
+  /** Nobody has joined yet. */
+  constructor(private readonly options: TogetherOptions = {}) {}
+
+  /** Adds a training. All must be added before the first asks to be trained. */
+  join(): Participant {
+    const participant: Participant = {
+      train: (options) =>
+        new Promise((resolve, reject) => {
+          this.#asked.push({ options, kind: bankKey(options), resolve, reject });
+          participant.leave(); // it has asked
+        }),
+      leave: () => {
+        if (this.#coming.delete(participant)) void this.#work();
+      },
+    };
+    this.#coming.add(participant);
+    return participant;
+  }
+
+  /** Trains those who have asked, once nobody is waited for, until none is left. */
+  async #work(): Promise<void> {
+    if (this.#coming.size > 0 || this.#isWorking) return;
+    const { fits = () => true, devices = (own: Gpu) => Promise.resolve([own]) } = this.options;
+    this.#isWorking = true;
+    while (this.#asked.length > 0) {
+      let chosen = this.#asked.filter(({ kind }) => kind === this.#asked[0].kind);
       const [{ options }] = chosen;
       try {
         while (chosen.length > 1 && !fits(options, chosen.length)) chosen = chosen.slice(0, -1);
@@ -65,27 +71,10 @@ export function createTogether(
       } catch (error) {
         for (const { reject } of chosen) reject(error);
       }
-      asked = asked.filter((one) => !chosen.includes(one));
+      this.#asked = this.#asked.filter((one) => !chosen.includes(one));
     }
-    working = false;
+    this.#isWorking = false;
   }
-
-  return {
-    join() {
-      const participant: Participant = {
-        train: (options) =>
-          new Promise((resolve, reject) => {
-            asked.push({ options, kind: bankKey(options), resolve, reject });
-            participant.leave(); // it has asked
-          }),
-        leave() {
-          if (coming.delete(participant)) void work();
-        },
-      };
-      coming.add(participant);
-      return participant;
-    },
-  };
 }
 
 /** Trains a bank and tells each of those who asked. */

@@ -92,10 +92,8 @@ export function normBackward(
 
 /** Where the rows of each layer of a stack lie: layer after layer. */
 export interface StackedRows {
-  /** u32 `[stack, 2]`: first row and number of rows of each layer. */
-  groups: GpuBuffer;
-  /** Most rows of one layer. */
-  most: number;
+  groups: GpuBuffer; // u32 `[stack, 2]`: first row and number of rows of each layer
+  most: number; // most rows of one layer
 }
 
 /** Gives the sizes of a linear layer's products, and views of rows: those of each model, or of each layer of a stack. */

@@ -39,8 +39,7 @@ const ROUTER = "mlp.router.weight";
 const WIDEN = "mlp.experts.dense_h_to_4h";
 const NARROW = "mlp.experts.dense_4h_to_h";
 
-/** More experts than one layer can have. */
-const MOST_EXPERTS = 4096;
+const MOST_EXPERTS = 4096; // more experts than one layer can have
 
 /** The branch `g_e · Narrow_e(GELU(Widen_e(n)))` with n = LayerNorm(x), g = softmax(W_r n) and e = argmax g. */
 export const switchMlp: Sublayer = {

@@ -3,8 +3,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import * as v from "valibot";
 import { InputError, say, type Text } from "../../../kernels/errors.ts";
-import { readManifest } from "../../graph/manifest.ts";
-import { NAMES } from "../../graph/places.ts";
+import { NAMES, readManifest } from "../../graph/node.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import type { Mixture, MixtureOptions } from "../mixture.ts";

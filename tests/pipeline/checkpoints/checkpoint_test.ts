@@ -85,11 +85,7 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no nu
     await writeConfig(folder, { smalltalk: { sublayers: ["attention", "mlp", "mlp"] } });
     await assertRejects(() => loadCheckpoint(folder), InputError, "each may be there once");
     await writeConfig(folder, { vocab_size: 12 });
-    await assertRejects(
-      () => loadCheckpoint(folder),
-      InputError,
-      "of shape [12,12]: its shape is [11,12]",
-    );
+    await assertRejects(() => loadCheckpoint(folder), InputError, "of shape [12,12]: its shape is [11,12]");
   });
 });
 

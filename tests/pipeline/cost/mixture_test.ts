@@ -8,6 +8,7 @@ import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
 import { assertSame, cost, DEVICE } from "./support.ts";
+import { parameterCount } from "../../../pipeline/model/shape.ts";
 
 Deno.test("computeCost() counts router training at M tokens, as it runs, not at S as the paper does", () => {
   const { flops, mixture } = cost({ prefix: 64, sequenceLength: 128 });
@@ -90,4 +91,19 @@ Deno.test("a tree of 16x16 scores E + E^1.5 prefixes a router's sequence and rou
   const [a, b] = [flat, tree].map(mixtureFlops);
   assertEquals(a.inferenceOverhead / b.inferenceOverhead, 8);
   assertEquals([a.experts, a.dense], [b.experts, b.dense]);
+});
+
+Deno.test("computeCost() exchanges two bytes a score both ways, and dense four bytes a weight both ways", () => {
+  const { communication: c, parameters, mixture } = cost({
+    experts: 8,
+    rounds: 5,
+    roundSequences: 100,
+    expertSteps: 7,
+  });
+  assertEquals([c.exchanges, c.bytesPerExchange], [5, 2 * 2 * 100 * 8]);
+  assertEquals(c.corpusBytes, 2 * 2 * 7 * 16 * 8);
+  assertEquals(c.bytesPerNode, 5 * c.bytesPerExchange + c.corpusBytes);
+  assertEquals(c.denseBytesPerStep, 2 * 4 * parameterCount(mixture.expert));
+  assertEquals(c.denseBytesPerNode, 7 * c.denseBytesPerStep);
+  assertEquals(parameters.total, 8 * (parameters.router + parameters.expert));
 });

@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type Findings, listAdvice } from "../../../pipeline/doctor/advice.ts";
+import {
+  type Findings,
+  listAdvice,
+  processorWarning,
+  saturationWarning,
+} from "../../../pipeline/doctor/advice.ts";
 import type { System } from "../../../pipeline/doctor/system.ts";
+import { wordText } from "../../../kernels/errors.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { PRESETS } from "../../../pipeline/settings/resolution.ts";
 
 const LAVAPIPE = { name: "llvmpipe (LLVM 19.1.7, 256 bits)", kind: "software", subgroupsOf8: true } as const;
 const H100 = { name: "NVIDIA H100 80GB HBM3", kind: "gpu", subgroupsOf8: false } as const;
@@ -102,3 +110,28 @@ for (const [what, findings, texts, errors] of CASES) {
     assertEquals(problems.filter(({ severity }) => severity === "error").length, errors);
   });
 }
+
+const CARDS = ["/dev/nvidia0", "/dev/dri/renderD128"];
+const settings = (preset: string) => ({ ...defaultConfiguration(), ...PRESETS[preset] });
+
+Deno.test("processorWarning() reports why a GPU was to be expected: a card that is visible, or the paper's shapes", async () => {
+  const reported = async (
+    preset: string,
+    cards: string[],
+    { name: adapter, kind }: typeof LAVAPIPE | typeof H100 = LAVAPIPE,
+  ) => {
+    const text = await processorWarning({ adapter, kind }, settings(preset), cards);
+    return text && wordText(text);
+  };
+  assertStringIncludes((await reported("tiny", CARDS))!, `shows a card (${CARDS.join(", ")})`);
+  assertStringIncludes((await reported("paper-1.3b", []))!, "the experts have the shape of paper-1.3b");
+  assertEquals([await reported("paper-1.3b", CARDS, H100), await reported("small", [])], [
+    undefined,
+    undefined,
+  ]);
+});
+
+Deno.test("saturationWarning() reports how much f16 could not hold, and is silent where it held all", () => {
+  assertEquals(saturationWarning(0), undefined);
+  assertStringIncludes(wordText(saturationWarning(12)!), "took 12 values beyond 65,504 as 65,504");
+});

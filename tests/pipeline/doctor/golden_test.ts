@@ -1,9 +1,8 @@
 import { pathToFileURL } from "node:url";
 import { assert, assertEquals } from "@std/assert";
-import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
+import { GOLDEN_LIMITS, goldenErrors, readGoldenCase } from "../../../pipeline/doctor/golden.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
-import { GOLDEN_LIMITS, goldenErrors } from "../../../pipeline/doctor/golden.ts";
 
 Deno.test("goldenErrors() are small on a device that computes right, and not 0, as it rounds", async () => {
   const gpu = await openGpu();
@@ -29,7 +28,7 @@ Deno.test("goldenErrors() tell of a device that computes wrong", async () => {
 Deno.test("readGoldenCase() reads the files of a project whose path has spaces and letters beyond ASCII", () =>
   inFolder(async (folder) => {
     await Deno.symlink(ROOT, `${folder}/a ü`);
-    const there = await import(String(pathToFileURL(`${folder}/a ü/pipeline/doctor/golden_case.ts`)));
+    const there = await import(String(pathToFileURL(`${folder}/a ü/pipeline/doctor/golden.ts`)));
     assertEquals(
       there.readGoldenCase("tiny").tensors("model-00.safetensors"),
       readGoldenCase("tiny").tensors("model-00.safetensors"),

@@ -1,12 +1,11 @@
 /** What the tests against golden values share: the variants of kernels that run, and how far each may be from the values. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert } from "@std/assert";
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import { VARIANTS } from "../../../kernels/device/variants.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { GOLDEN_LIMITS } from "../../../pipeline/doctor/golden.ts";
-import type { Weights } from "../../../pipeline/model/parameters.ts";
 
 /**
  * How far results may be from the golden values, which come from an independent float64 implementation
@@ -65,21 +64,4 @@ export function assertClose(actual: number, expected: number, tolerance: number,
     Math.abs(actual - expected) <= tolerance * Math.abs(expected),
     `${what}: ${actual} against ${expected}`,
   );
-}
-
-/** Throws unless ‖a − b‖ <= tolerance · ‖b‖ for every tensor. */
-export function assertTensors(actual: Weights, expected: Weights, tolerance: (name: string) => number) {
-  assertEquals([...actual.keys()].sort(), [...expected.keys()].sort());
-  for (const [name, b] of expected) {
-    const a = actual.get(name)!;
-    assertEquals(a.length, b.length, name);
-    let difference = 0;
-    let norm = 0;
-    for (let i = 0; i < a.length; i++) {
-      difference += (a[i] - b[i]) ** 2;
-      norm += b[i] ** 2;
-    }
-    const error = Math.sqrt(difference / norm);
-    assert(error <= tolerance(name), `${name}: relative error ${error}`);
-  }
 }

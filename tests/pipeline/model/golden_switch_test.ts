@@ -1,13 +1,14 @@
 /** The Switch model against golden values, which come from an independent float64 implementation (fixtures/golden/README.md). */
 
 import { assertEquals } from "@std/assert";
-import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
-import { createBank, type Weights } from "../../../pipeline/model/parameters.ts";
+import { readGoldenCase } from "../../../pipeline/doctor/golden.ts";
+import { createBank, planTransposes, type Weights } from "../../../pipeline/model/parameters.ts";
 import type { Mode } from "../../../pipeline/model/sublayers/sublayer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { createActivations } from "../../../pipeline/model/activations.ts";
-import { planForward, planTransposes } from "../../../pipeline/model/transformer.ts";
-import { assertClose, assertTensors, KERNEL_VARIANTS } from "./golden.ts";
+import { planForward } from "../../../pipeline/model/transformer.ts";
+import { assertClose, KERNEL_VARIANTS } from "./golden.ts";
+import { assertTensors } from "./support.ts";
 
 /** What the cases' expected.json hold apart from what all do. */
 interface Own {

@@ -1,11 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
+import { readGoldenCase } from "../../../pipeline/doctor/golden.ts";
 import { createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { Span } from "../../../pipeline/model/span.ts";
 import { trainModel } from "../../../pipeline/training/loop.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { assertClose, assertTensors, KERNEL_VARIANTS } from "./golden.ts";
+import { assertClose, KERNEL_VARIANTS } from "./golden.ts";
+import { assertTensors } from "./support.ts";
 
 /** What the case's expected.json holds apart from what all do. */
 interface Own {

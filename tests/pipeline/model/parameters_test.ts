@@ -8,10 +8,10 @@ import {
   findParameter,
   initialWeights,
   planLayout,
+  planTransposes,
   readTensors,
   writeTensors,
 } from "../../../pipeline/model/parameters.ts";
-import { planTransposes } from "../../../pipeline/model/transformer.ts";
 import { gpu } from "../../kernels/support.ts";
 
 fc.configureGlobal({ seed: 1 });

@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type ScorerOptions, type TokenScores } from "../../../pipeline/model/scorer.ts";
-import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
+import { prefixSpan, type Span, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers, runnableVariants } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
 import { withoutRoom } from "../../kernels/device/support.ts";
@@ -170,10 +170,10 @@ Deno.test("Scorer.score() refuses a token id that is not below the vocabulary", 
 function spansOf(lengths: Uint32Array): Span[] {
   return Array.from(lengths, (real, row) => {
     const some = 1 + row % 4;
-    const kinds = [wholeSpan(real), prefixSpan(real, 2 * some), spanAfter(real, some), {
-      begin: real,
-      end: real,
-    }];
+    const kinds = [
+      ...[wholeSpan(real), prefixSpan(real, 2 * some)],
+      ...[{ begin: Math.min(some, real), end: real }, { begin: real, end: real }],
+    ];
     const single = { begin: Math.min(some, real), end: Math.min(some + 1, real) };
     return [...kinds, single, { begin: 1, end: real }][row % 6 % (real > 0 ? 6 : 5)];
   });

@@ -4,9 +4,7 @@ import {
   checkSpans,
   firstPredicted,
   predictedTokens,
-  prefixSpan,
   type Span,
-  spanAfter,
   wholeSpan,
 } from "../../../pipeline/model/span.ts";
 
@@ -16,15 +14,6 @@ fc.configureGlobal({ seed: 1 });
 function positions({ begin, end }: Span): number[] {
   return Array.from({ length: end }, (_, i) => i).filter((position) => position >= begin && position > 0);
 }
-
-Deno.test("spanAfter() counts what prefixSpan() leaves over, and nothing twice", () => {
-  const rows = fc.record({ length: fc.nat(9), prompt: fc.integer({ min: 1, max: 9 }) });
-  fc.assert(fc.property(rows, ({ length, prompt }) => {
-    const spans = [prefixSpan(length, prompt), spanAfter(length, prompt)];
-    checkSpans(spans, [length, length]);
-    assertEquals(spans.flatMap(positions), positions(wholeSpan(length)));
-  }));
-});
 
 Deno.test("predictedTokens() never counts the first token of a row, nor an empty span", () => {
   fc.assert(fc.property(fc.nat(5), fc.nat(5), (begin, tokens) => {

@@ -52,18 +52,20 @@ export function assertSameTensors(actual: Weights, expected: Weights, what = "mo
   for (const [name, values] of expected) assertSameBits(actual.get(name)!, values, `${name} of ${what}`);
 }
 
-/** Throws unless `‖a − b‖ <= tolerance ‖b‖` for every tensor. */
-export function assertCloseTensors(
+/** Throws unless `‖a − b‖ <= tolerance ‖b‖` for every tensor; the tolerance may depend on its name. */
+export function assertTensors(
   actual: Weights,
   expected: Weights,
-  tolerance: number,
+  tolerance: number | ((name: string) => number),
   what = "model",
 ): void {
-  assertEquals([...actual.keys()], [...expected.keys()]);
+  assertEquals([...actual.keys()].sort(), [...expected.keys()].sort());
   for (const [name, values] of expected) {
+    assertEquals(actual.get(name)!.length, values.length, name);
     const difference = Math.hypot(...values.map((value, i) => actual.get(name)![i] - value));
     const norm = Math.hypot(...values);
-    assert(difference <= tolerance * norm, `${name} of ${what} is off by ${difference / norm}`);
+    const most = typeof tolerance === "number" ? tolerance : tolerance(name);
+    assert(difference <= most * norm, `${name} of ${what} is off by ${difference / norm}`);
   }
 }
 

@@ -17,7 +17,6 @@ import {
   type TrainerOptions,
 } from "../../../pipeline/model/trainer.ts";
 import { assertClose, assertSameBits, gpu, runnableVariants } from "../../kernels/support.ts";
-import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { type ReferenceWeights, sequenceNll } from "./reference.ts";
 import { anyBatch, anyWeights, assertSameTensors, assertSlopes, buildBatch, sequencesOf } from "./support.ts";
 
@@ -75,13 +74,13 @@ function assertSameRuns(actual: Run, expected: Run, what: string) {
 
 /** A batch in which only what follows a prompt of 1 to 4 tokens counts. */
 function answersOf(batch: HostBatch): HostBatch {
-  return { ...batch, spans: Array.from(batch.lengths, (real, row) => spanAfter(real, 1 + row % 4)) };
+  return { ...batch, begins: batch.lengths.map((_, row) => 1 + row % 4) };
 }
 
 /** The mean NLL per token of the answers of one model, in f64: what the prompts lack of whole sequences. */
-function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, model: number): number {
+function answerNll(weights: ReferenceWeights, { begins, ...batch }: HostBatch, model: number): number {
   const sequences = sequencesOf(buildBatch(batch, 3, model));
-  const prompts = sequences.map((_, row) => spans![model * SHAPE.batch + row].begin);
+  const prompts = sequences.map(({ length }, row) => Math.min(begins![model * SHAPE.batch + row], length));
   const nll = (tokens: number[]) => tokens.length > 1 ? sequenceNll(CONFIG, weights, tokens) : 0;
   const total = sequences.reduce(
     (sum, tokens, row) => sum + nll(tokens) - nll(tokens.slice(0, prompts[row])),
@@ -91,7 +90,7 @@ function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, mo
 }
 
 for (const { variant, on } of LOSSES) {
-  Deno.test(`createTrainer() learns a span alone: the loss and gradients of an independent f64 model, loss=${variant}`, async () => {
+  Deno.test(`createTrainer() learns what counts alone: the loss and gradients of an independent f64 model, loss=${variant}`, async () => {
     const batch = answersOf(BATCHES[0]);
     for (const microBatch of [4, 2]) {
       const trainer = trainerOf({ microBatch }, on);
@@ -112,20 +111,6 @@ for (const { variant, on } of LOSSES) {
     }
   });
 }
-
-Deno.test("createTrainer() takes padding and prefixes as spans, to the bit", async () => {
-  const whole = BATCHES.map((batch) => ({ ...batch, spans: Array.from(batch.lengths, wholeSpan) }));
-  assertSameRuns(await train(whole), await train(BATCHES), "whole rows");
-  const prefixes = BATCHES.map((batch) => ({
-    ...batch,
-    spans: Array.from(batch.lengths, (real) => prefixSpan(real, 5)),
-  }));
-  const cut = BATCHES.map(({ tokens, lengths }) => ({
-    tokens,
-    lengths: lengths.map((real) => Math.min(5, real)),
-  }));
-  assertSameRuns(await train(prefixes), await train(cut), "prefixes");
-});
 
 const OPTIONS: Partial<TrainerOptions>[] = [{}, { dtype: "bf16", microBatch: 2 }];
 for (
@@ -241,13 +226,11 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
   const trainer = trainerOf();
   const good = BATCHES[0];
   const outside = { ...good, tokens: good.tokens.with(40, 13) };
-  const spans = Array.from(good.lengths, (real) => ({ begin: 1, end: real + 1 }));
   const refused: [HostBatch, typeof InputError | typeof RangeError, string][] = [
     [outside, InputError, "sequence 4, position 4 holds 13, the vocabulary is 13"],
     [{ ...good, tokens: good.tokens.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
     [{ ...good, lengths: good.lengths.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
     [buildBatch(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
-    [{ ...good, spans }, RangeError, "a span must lie within its row"],
   ];
   for (const [wrong, kind, message] of refused) assertThrows(() => trainer.step(wrong, RATE), kind, message);
   assertThrows(() => trainerOf({ microBatch: 3 }), InputError, "the batch must be a multiple of microBatch");

@@ -4,7 +4,6 @@ import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { derive } from "../../../pipeline/stages/derive.ts";
@@ -119,31 +118,6 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     await Deno.remove(pairs);
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
   }));
-
-Deno.test("a step on a batch with beginnings is the step with spans from there", async () => {
-  const gpu = await openGpu(), config = { vocabulary: 32, hidden: 16, layers: 1, heads: 2, context: 8 };
-  const { initialWeights } = await import("../../../pipeline/model/parameters.ts");
-  const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-  const tokens = Uint32Array.from({ length: 16 }, (_, i) => (7 * i) % 32), lengths = Uint32Array.of(8, 6);
-  const after = async (more: Record<string, unknown>) => {
-    const trainer = createTrainer(gpu, {
-      config,
-      start: [initialWeights(config, 1)],
-      batch: 2,
-      length: 8,
-      settings,
-    });
-    trainer.step({ tokens, lengths, ...more }, 0.01);
-    const [weights] = await trainer.weights();
-    trainer.close();
-    return weights;
-  };
-  const whole = await after({}), begun = await after({ begins: Uint32Array.of(3, 5) });
-  assertEquals(begun, await after({ spans: [{ begin: 3, end: 8 }, { begin: 5, end: 6 }] }));
-  assertEquals(whole, await after({ begins: new Uint32Array(2) }));
-  assert([...whole].some(([name, values]) => values.some((value, i) => value !== begun.get(name)![i])));
-  gpu.close();
-});
 
 Deno.test("pairs that are none are refused with their line, and nothing is written", () =>
   withPartition(async (from) => {

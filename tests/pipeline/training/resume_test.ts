@@ -1,11 +1,10 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError, wordText } from "../../../kernels/errors.ts";
+import { assertEquals, assertMatch } from "@std/assert";
+import { wordText } from "../../../kernels/errors.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { saveTrainerState } from "../../../pipeline/checkpoints/trainer_state.ts";
 import type { TrainingState } from "../../../pipeline/training/loop.ts";
 import {
-  checkCheckpoint,
   type CheckpointContext,
   checkpointPath,
   listCheckpoints,
@@ -62,13 +61,12 @@ Deno.test("loadCheckpointState() gives back the state and context of the latest 
     assertEquals(await loadCheckpointState(folder, { ...MODEL, hidden: 8 }, any), undefined);
   }));
 
-Deno.test("loadCheckpointState() passes over what is damaged, misnamed or says nothing of a training, and tells", () =>
+Deno.test("loadCheckpointState() passes over what is damaged or says nothing of a training, and tells", () =>
   inFolder(async (folder) => {
-    await save(folder, [1, 2, 3]);
+    await save(folder, [2, 3]);
     const bytes = await Deno.readFile(checkpointPath(folder, 3));
     bytes[bytes.length - 1] ^= 1;
     await Deno.writeFile(checkpointPath(folder, 3), bytes);
-    await Deno.rename(checkpointPath(folder, 2), checkpointPath(folder, 7));
     await saveTrainerState(checkpointPath(folder, 5), MODEL, stateAt(5).trainer, {
       ...CONTEXT,
       tokens: -1,
@@ -76,25 +74,13 @@ Deno.test("loadCheckpointState() passes over what is damaged, misnamed or says n
     });
     const damaged: string[] = [];
     const found = await loadCheckpointState(folder, MODEL, any, (what) => damaged.push(wordText(what)));
-    assertEquals(found?.state, stateAt(1));
-    assertEquals(damaged.length, 3);
+    assertEquals(found?.state, stateAt(2));
+    assertEquals(damaged.length, 2);
     assertMatch(
       damaged[0],
-      /step-00000007\.safetensors" as its name must be that of its step: it is of step 2$/,
-    );
-    assertMatch(
-      damaged[1],
       /step-00000005\.safetensors" as it must say how far its training had come: tokens: /,
     );
-    assertMatch(damaged[2], /step-00000003\.safetensors" as its checksum must be that of its content/);
-  }));
-
-Deno.test("checkCheckpoint() refuses one that is not of the step in its name", () =>
-  inFolder(async (folder) => {
-    await save(folder, [4]);
-    await checkCheckpoint(checkpointPath(folder, 4));
-    await Deno.rename(checkpointPath(folder, 4), checkpointPath(folder, 40));
-    await assertRejects(() => checkCheckpoint(checkpointPath(folder, 40)), InputError, "it is of step 4");
+    assertMatch(damaged[1], /step-00000003\.safetensors" as its checksum must be that of its content/);
   }));
 
 Deno.test("checkpoints are listed by their steps, and removed without anything else in their folder", () =>

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
-import { createTogether, type TogetherOptions } from "../../../pipeline/training/together.ts";
+import { Together, type TogetherOptions } from "../../../pipeline/training/together.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
@@ -40,7 +40,7 @@ async function trainAll(
   fits?: (models: number, on: typeof gpu) => boolean,
   devices?: TogetherOptions["devices"],
 ) {
-  const together = createTogether({ fits: fits && (({ gpu }, models) => fits(models, gpu)), devices });
+  const together = new Together({ fits: fits && (({ gpu }, models) => fits(models, gpu)), devices });
   const participants = IDS.map((id) => ({ id, ...together.join() }));
   return await Promise.allSettled(participants.map(async ({ id, train: by, leave }) => {
     try {
@@ -162,7 +162,7 @@ Deno.test("trainings whose rates take another course do not share a bank", async
 });
 
 Deno.test("a training that ends before it begins does not hold up the others", async () => {
-  const together = createTogether();
+  const together = new Together();
   const [gone, stays] = [together.join(), together.join()];
   const ended = train(2, {}, stays.train);
   gone.leave();
