@@ -6,11 +6,10 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { countValues, type ModelConfig, type ParameterSpec } from "./config.ts";
+import { countValues, type ModelConfig, type ParameterSpec, type Sublayer } from "./sublayers/sublayer.ts";
 import { attention } from "./sublayers/attention.ts";
 import { mlp } from "./sublayers/mlp.ts";
 import { normParameters } from "./sublayers/parts.ts";
-import type { Sublayer } from "./sublayers/sublayer.ts";
 import { switchMlp } from "./sublayers/switch.ts";
 
 export {
@@ -19,7 +18,7 @@ export {
   type ParameterSpec,
   type SwitchConfig,
   wholeShape,
-} from "./config.ts";
+} from "./sublayers/sublayer.ts";
 export { ROTARY_BASE } from "./sublayers/attention.ts";
 export { MLP_EXPANSION } from "./sublayers/mlp.ts";
 export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";

@@ -8,9 +8,14 @@ import {
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { padded } from "../../../kernels/device/matrix.ts";
 import { embeddingForward } from "../../../kernels/embedding/embedding.ts";
-import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../../kernels/rotary/rotary.ts";
-import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
-import type { ModelConfig } from "../config.ts";
+import {
+  type AttentionShape,
+  headedSize,
+  rotaryAngles,
+  rotaryBackward,
+  rotaryForward,
+} from "../../../kernels/rotary/rotary.ts";
+import type { BatchShape, ModelConfig, Pass, Sublayer } from "./sublayer.ts";
 import {
   describeMatrix,
   linear,
@@ -20,7 +25,6 @@ import {
   normBackward,
   normParameters,
 } from "./parts.ts";
-import type { BatchShape, Pass, Sublayer } from "./sublayer.ts";
 
 /** Base of the rotary angles. */
 export const ROTARY_BASE = 10_000;

@@ -9,8 +9,7 @@ import { type Matrix, padded } from "../../../kernels/device/matrix.ts";
 import type { Groups } from "../../../kernels/matmul/groups.ts";
 import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
-import type { ModelConfig, ParameterSpec } from "../config.ts";
-import type { BackwardPass, BatchShape, Pass } from "./sublayer.ts";
+import type { BackwardPass, BatchShape, ModelConfig, ParameterSpec, Pass } from "./sublayer.ts";
 
 /** What every kernel call of a pass needs. */
 type Context = Pick<Pass, "gpu" | "config" | "shape" | "parameter">;

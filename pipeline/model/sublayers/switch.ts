@@ -20,7 +20,7 @@ import {
   type SwitchShape,
   switchSizes,
 } from "../../../kernels/switch/switch.ts";
-import type { ModelConfig, SwitchConfig } from "../config.ts";
+import type { BatchShape, ModelConfig, Pass, Sublayer, SwitchConfig } from "./sublayer.ts";
 import { MLP_EXPANSION } from "./mlp.ts";
 import {
   describeMatrix,
@@ -32,7 +32,6 @@ import {
   normParameters,
   type StackedRows,
 } from "./parts.ts";
-import type { BatchShape, Pass, Sublayer } from "./sublayer.ts";
 
 const NORM = "post_attention_layernorm";
 const ROUTER = "mlp.router.weight";
