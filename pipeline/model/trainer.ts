@@ -188,11 +188,6 @@ export class Trainer {
   readonly models: number;
   /** Steps taken so far. */
   steps: number;
-  /** Frees the device memory. */
-  readonly close: () => void;
-  readonly #gpu: Gpu;
-  readonly #arena: Arena;
-  readonly #options: TrainerOptions;
   readonly #shared: ReturnType<typeof sharedBy>;
   readonly #acts: Activations;
   readonly #groups: Group[];
@@ -203,7 +198,11 @@ export class Trainer {
   readonly #order: Uint32Array;
 
   /** Use {@link createTrainer}. */
-  constructor(gpu: Gpu, arena: Arena, options: TrainerOptions) {
+  constructor(
+    private readonly gpu: Gpu,
+    private readonly arena: Arena,
+    private readonly options: TrainerOptions,
+  ) {
     const { config, start, batch, length, microBatch = batch, recompute, dtype } = options;
     const from = "weights" in start ? start : freshState(start);
     const models = from.weights.length;
@@ -211,14 +210,10 @@ export class Trainer {
     const shape = { batch: microBatch, length };
     const own = { training: true, recompute, dtype };
     const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
-    this.#gpu = gpu;
-    this.#arena = arena;
-    this.#options = options;
     this.#acts = acts;
     this.#groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));
     this.models = models;
     this.steps = from.step;
-    this.close = () => arena.destroy();
     this.#targets = new Uint32Array(models * batch * length);
     this.#weights = new Float32Array(models * batch * length);
     this.#order = new Uint32Array(banks[0].size * microBatch * length);
@@ -226,7 +221,12 @@ export class Trainer {
 
   /** Device memory held, in bytes. */
   get bytes(): number {
-    return this.#arena.bytes;
+    return this.arena.bytes;
+  }
+
+  /** Frees the device memory. */
+  close(): void {
+    this.arena.destroy();
   }
 
   /**
@@ -234,13 +234,13 @@ export class Trainer {
    * where the batch has another shape, or 64 steps wait for {@link Trainer.drain}.
    */
   step(batch: HostBatch, rate: number): void {
-    for (const dispatches of this.#passes(batch, rate)) this.#gpu.submit(dispatches);
+    for (const dispatches of this.#passes(batch, rate)) this.gpu.submit(dispatches);
   }
 
   /** Takes one step as {@link Trainer.step} does, and times its kernels. */
   async profile(batch: HostBatch, rate: number): Promise<KernelTime[]> {
     const times: KernelTime[] = [];
-    for (const dispatches of this.#passes(batch, rate)) times.push(...await this.#gpu.profile(dispatches));
+    for (const dispatches of this.#passes(batch, rate)) times.push(...await this.gpu.profile(dispatches));
     return times;
   }
 
@@ -250,10 +250,10 @@ export class Trainer {
    */
   async evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }> {
     const predicted = this.#shift(batch, true);
-    for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) this.#gpu.submit(evaluation);
+    for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) this.gpu.submit(evaluation);
     const nll = new Float64Array(this.models);
-    const sums = await this.#gpu.read(this.#groups.map(({ sums: buffer, size }) => {
-      const bytes = this.#options.batch * size * 4;
+    const sums = await this.gpu.read(this.#groups.map(({ sums: buffer, size }) => {
+      const bytes = this.options.batch * size * 4;
       return { buffer, byteOffset: STEPS_PER_READ * bytes, bytes };
     }));
     this.#groups.forEach(({ first, size }, g) => {
@@ -275,7 +275,7 @@ export class Trainer {
       reports: Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)])),
     }));
     const perStep = micros * reports.length;
-    const buffers = await this.#gpu.read(this.#groups.flatMap(({ sums, norms, reported, size }) => [
+    const buffers = await this.gpu.read(this.#groups.flatMap(({ sums, norms, reported, size }) => [
       { buffer: sums, bytes: predicted.length * batch * size * 4 },
       { buffer: norms, bytes: predicted.length * size * 4 },
       { buffer: reported, bytes: predicted.length * perStep * size * 4 },
@@ -316,14 +316,14 @@ export class Trainer {
   async #read(kind: keyof Group["tensors"]): Promise<Weights[]> {
     const parts: Weights[] = [];
     for (const { layout, tensors } of this.#groups) {
-      parts.push(...await readTensors(this.#gpu, layout, tensors[kind]));
+      parts.push(...await readTensors(this.gpu, layout, tensors[kind]));
     }
     return parts;
   }
 
   /** Fills targets and loss weights, and returns the tokens predicted per model. */
   #shift(batch: HostBatch, sum: boolean): Uint32Array {
-    const { length, config: { vocabulary } } = this.#options;
+    const { length, config: { vocabulary } } = this.options;
     return shiftTargets(batch, this.models, length, vocabulary, this.#targets, this.#weights, { sum });
   }
 
@@ -333,7 +333,7 @@ export class Trainer {
       throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
     }
     this.#pending.push(this.#shift(batch, false));
-    this.#gpu.write(this.#shared.step, adamwStep(++this.steps, rate, this.#options.settings));
+    this.gpu.write(this.#shared.step, adamwStep(++this.steps, rate, this.options.settings));
     for (const [{ passes, update }, micro] of this.#uploads(batch, this.#pending.length - 1)) {
       const pass = passes[Math.min(micro, 1)];
       yield micro === this.#shared.micros - 1 ? [...pass, ...update] : pass;
@@ -343,7 +343,7 @@ export class Trainer {
   /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
   *#uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
     const { slot, reportSlot, reports, batch, micros } = this.#shared;
-    const { length, config: { vocabulary } } = this.#options;
+    const { length, config: { vocabulary } } = this.options;
     const rows = batch / micros * length;
     for (const group of this.#groups) {
       for (let micro = 0; micro < micros; micro++) {
@@ -354,13 +354,13 @@ export class Trainer {
           const end = start + rows;
           tokenOrder(tokens.subarray(start, end), vocabulary, this.#order.subarray(start, end));
         }
-        this.#gpu.write(this.#acts.tokens, tokens);
-        this.#gpu.write(this.#acts.lengths, slice(hostBatch.lengths));
-        this.#gpu.write(this.#acts.order, this.#order.subarray(0, tokens.length));
-        this.#gpu.write(this.#acts.targets, slice(this.#targets));
-        this.#gpu.write(this.#acts.weights, slice(this.#weights));
-        this.#gpu.write(slot, Uint32Array.of(index * batch + micro * batch / micros, index));
-        this.#gpu.write(reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
+        this.gpu.write(this.#acts.tokens, tokens);
+        this.gpu.write(this.#acts.lengths, slice(hostBatch.lengths));
+        this.gpu.write(this.#acts.order, this.#order.subarray(0, tokens.length));
+        this.gpu.write(this.#acts.targets, slice(this.#targets));
+        this.gpu.write(this.#acts.weights, slice(this.#weights));
+        this.gpu.write(slot, Uint32Array.of(index * batch + micro * batch / micros, index));
+        this.gpu.write(reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
         yield [group, micro];
       }
     }
@@ -375,10 +375,9 @@ function copyMicroBatch<T extends Uint32Array | Float32Array>(
   micro: number,
   micros: number,
 ): T {
-  const ofModel = values.length / models;
+  const ofModel = values.length / models, ofMicro = ofModel / micros;
   const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
   if (micros === 1) return all;
-  const ofMicro = ofModel / micros;
   const part = all.slice(0, size * ofMicro) as T;
   for (let model = 0; model < size; model++) {
     const start = model * ofModel + micro * ofMicro;

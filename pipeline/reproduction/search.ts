@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
-import { processorWarning } from "../doctor/expected.ts";
+import { processorWarning } from "../doctor/advice.ts";
 import { modelShapes } from "../model/shape.ts";
 import { LOSS, type RateSearch, type Searched } from "../report/reproduction.ts";
 import type { RunEvent } from "../run/events.ts";

@@ -37,8 +37,6 @@ type Request = SlotTokens & PromiseWithResolvers<Float32Array>;
 
 /** The sequences of one decoder. */
 export class Engine {
-  readonly #decoder: Decoder;
-  readonly #queue: Queue;
   readonly #free: number[];
   readonly #expected = new Set<number>(); // slots of the step before
   #requests: Request[] = [];
@@ -48,20 +46,18 @@ export class Engine {
   steps = 0; // device calls so far
 
   /** Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in `queue`. */
-  constructor(decoder: Decoder, queue: Queue) {
-    this.#decoder = decoder;
-    this.#queue = queue;
+  constructor(private readonly decoder: Decoder, private readonly queue: Queue) {
     this.#free = [...Array(decoder.slots).keys()].reverse();
   }
 
   /** Device memory held, in bytes. */
   get bytes(): number {
-    return this.#decoder.bytes;
+    return this.decoder.bytes;
   }
 
   /** Takes a slot; disposing of the reader gives it back. Whoever leases the model has one. */
   join(): Reader & Disposable {
-    const decoder = this.#decoder;
+    const decoder = this.decoder;
     const slot = this.#free.pop();
     if (slot === undefined) throw new RangeError("Cannot join as a slot must be free: all are taken");
     decoder.clear(slot);
@@ -92,7 +88,7 @@ export class Engine {
     clearTimeout(this.#timer);
     this.#closed = reason;
     for (const { reject } of this.#requests.splice(0)) reject(reason);
-    this.#decoder.close();
+    this.decoder.close();
   }
 
   #leave(slot: number): void {
@@ -119,13 +115,13 @@ export class Engine {
     this.#isRunning = true;
     let taken: Request[] = [];
     try {
-      const logits = await this.#queue(() => {
+      const logits = await this.queue(() => {
         [taken, this.#requests] = [this.#requests, []];
         if (taken.length === 0) return []; // they have left in the meantime
         this.#expected.clear();
         for (const { slot } of taken) this.#expected.add(slot);
         this.steps++;
-        return this.#decoder.read(taken.map(({ slot, tokens }) => ({ slot, tokens })));
+        return this.decoder.read(taken.map(({ slot, tokens }) => ({ slot, tokens })));
       });
       taken.forEach(({ resolve }, i) => resolve(logits[i]));
     } catch (error) {

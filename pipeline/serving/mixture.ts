@@ -63,34 +63,27 @@ export class Mixture {
   readonly routes: boolean;
   /** Shape of the run's experts, as far as its configuration says. */
   readonly shape: Partial<ModelConfig>;
-  readonly #source: MixtureSource;
-  readonly #settings: MixtureSettings;
   readonly #queue = createQueue();
   readonly #leases: Leases;
   readonly #decoding: Form<DecodingModel>;
   readonly #device: Once<Gpu>;
-  readonly #tokenizer: Once<Tokenizer>;
-  readonly #texts: Once<TokenTexts>;
-  readonly #partitioner: Once<Partitioner>;
+  readonly #tokenizer = new Once(() => this.source.tokenizer());
+  readonly #texts = new Once(async () => new TokenTexts(await this.tokenizer()));
+  readonly #partitioner = new Once(() => this.#openPartitioner());
   #experts: number | undefined;
   #identity: string | undefined; // of the tokenizer
   #ownGpu: Gpu | undefined;
   #isClosed = false;
 
   /** @ignore Makes a mixture of what a source gives; nothing is read yet. */
-  constructor(source: MixtureSource, settings: MixtureSettings = {}) {
+  constructor(private readonly source: MixtureSource, private readonly settings: MixtureSettings = {}) {
     const { memory, models, gpu, adapter, variants, ...decoder } = settings;
-    this.#source = source;
-    this.#settings = settings;
     this.routes = source.partitioner !== undefined;
     this.shape = source.shape ?? {};
     this.#experts = source.experts;
     this.#leases = new Leases({ memory, models });
     this.#decoding = decoding(decoder);
     this.#device = new Once(async () => gpu ?? (this.#ownGpu = await openGpu({ adapter, variants })));
-    this.#tokenizer = new Once(() => source.tokenizer());
-    this.#texts = new Once(async () => new TokenTexts(await this.tokenizer()));
-    this.#partitioner = new Once(() => this.#openPartitioner());
   }
 
   /** What happened so far. */
@@ -100,7 +93,7 @@ export class Mixture {
 
   /** Throws an `InputError` where the tokenizer or the partitioner is missing; reads neither. */
   async check(): Promise<void> {
-    await this.#source.check?.();
+    await this.source.check?.();
   }
 
   /** Gives the number of experts. */
@@ -125,7 +118,7 @@ export class Mixture {
 
   /** Gives the tokens of the routing prefix, M. */
   async prefix(): Promise<number> {
-    return this.#source.prefix ?? (await this.partitioner()).prefix;
+    return this.source.prefix ?? (await this.partitioner()).prefix;
   }
 
   /** Asks the partitioner for costs, with `all` those by all branches of a tree; the call waits in the queue of the device. */
@@ -191,24 +184,24 @@ export class Mixture {
 
   /** Lists the models apart from experts that are there; loads none. */
   async dense(): Promise<string[]> {
-    return await this.#source.dense?.() ?? [];
+    return await this.source.dense?.() ?? [];
   }
 
   /** Lists the experts that can be loaded; loads none. */
   async present(): Promise<number[]> {
     const count = await this.experts();
-    return await this.#source.present?.(count) ?? [...Array(count).keys()];
+    return await this.source.present?.(count) ?? [...Array(count).keys()];
   }
 
   /** Reads a model's shape and notes; does not load it. */
   async describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">> {
     await this.#checkName(model);
-    return await this.#source.describe(model);
+    return await this.source.describe(model);
   }
 
   /** Returns whether a model is held in any form, or being loaded. */
   holds(model: ModelName): boolean {
-    return this.counts.held.some((key) => key.startsWith(`${this.#source.name(model)} as `));
+    return this.counts.held.some((key) => key.startsWith(`${this.source.name(model)} as `));
   }
 
   /**
@@ -251,7 +244,7 @@ export class Mixture {
   #free(reason: Error): void {
     this.#leases.clear(reason);
     this.closePartitioner();
-    if (!this.#settings.gpu) this.#device.forget((opened) => opened.close());
+    if (!this.settings.gpu) this.#device.forget((opened) => opened.close());
   }
 
   /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
@@ -262,7 +255,7 @@ export class Mixture {
   }
 
   async #openPartitioner(): Promise<Partitioner> {
-    const opened = await this.#source.partitioner!(() => this.#device.get());
+    const opened = await this.source.partitioner!(() => this.#device.get());
     try {
       await this.#checkIdentity("the partitioner", opened.tokenizer);
       const experts = this.#experts ??= opened.experts;
@@ -281,15 +274,15 @@ export class Mixture {
   async #loaderOf<Value extends LoadedModel>(model: ModelName, asked?: Form<Value>): Promise<Loader<Value>> {
     await this.#checkName(model);
     const form = asked ?? this.#decoding as Form<LoadedModel> as Form<Value>;
-    const name = this.#source.name(model);
+    const name = this.source.name(model);
     // Only a limit needs sizes: without one a model's folder is first read as it is loaded.
-    const config = this.#settings.memory === undefined ? undefined : (await this.describe(model)).config;
+    const config = this.settings.memory === undefined ? undefined : (await this.describe(model)).config;
     return {
       ...{ key: `${name} as ${form.name}`, name },
       slots: form.slots ?? Infinity,
       ...{ size: form.name + JSON.stringify(config), estimate: config ? form.size(config) : 0 },
       load: async () => {
-        const checkpoint = await this.#source.load(model);
+        const checkpoint = await this.source.load(model);
         await this.#checkIdentity(name, checkpoint.notes.tokenizer);
         return form.open(checkpoint, await this.#device.get(), this.#queue);
       },
@@ -298,7 +291,7 @@ export class Mixture {
 
   /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
   async #checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
-    const expected = this.#identity ??= await this.#source.identity?.() ?? tokenizer;
+    const expected = this.#identity ??= await this.source.identity?.() ?? tokenizer;
     if (tokenizer === undefined || expected === undefined || tokenizer === expected) return;
     const fact = `it is ${shortHash(tokenizer)}, that of the run is ${shortHash(expected)}`;
     throw new InputError(`Cannot use ${name} as it must have the tokenizer of the run: ${fact}`, {

@@ -50,7 +50,7 @@ export function training(
       for (let i = 0; i < times; i++) trainer.step(input, RATE);
       await trainer.drain();
     },
-    close: trainer.close,
+    close: () => trainer.close(),
   };
 }
 

@@ -55,7 +55,7 @@ export function openRouters(
   const length = Math.max(...(prefixLengths.length > 0 ? prefixLengths : [prefix]));
   const own = { config: model, start: state ?? models, batch, length, settings };
   const trainer = createTrainer(gpu, own);
-  const scorer = orDestroy({ destroy: trainer.close }, () => {
+  const scorer = orDestroy({ destroy: () => trainer.close() }, () => {
     const rows = rowsPerPass(gpu.maxBindingBytes, model, prefix);
     return createScorer(gpu, { config: model, models, batch: rows, length: prefix });
   });
