@@ -70,9 +70,9 @@ export type Derivation = v.InferOutput<typeof SCHEMA>;
 export const readDerivation = (run: string): Promise<Derivation | null> =>
   readJsonIfThere(`${run}/${DERIVED}/${FILE}`, SCHEMA, "what a run derives from");
 
-/** Writes what a run derives from. */
+/** Writes what a run derives from, in the order in which it is read: what was read and is written again has the same bytes. */
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
-  writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
+  writePages(run, DERIVED, { [FILE]: jsonText(v.parse(SCHEMA, derivation)) });
 
 /**
  * Finds out which expert of the other run is `dropped`, and which one is `split` and so a branch of a tree below the others; whether one `isNew`,
