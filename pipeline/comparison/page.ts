@@ -19,7 +19,7 @@ import { page, type Part, type Section } from "../report/page.ts";
 import { byPrefix, lowerPlot, sourcePlot } from "../report/sections/evaluation.ts";
 import { roundPlots } from "../report/sections/routers.ts";
 import { writeAtomic } from "../run/files.ts";
-import { stepText } from "../stages/lineage.ts";
+import { stepText } from "../stages/derivation.ts";
 import { checkOutput } from "../stages/output.ts";
 import { stagesText } from "../stages/status.ts";
 import { compare, type ComparedRun, type CompareOptions, type Comparison, valueText } from "./compare.ts";

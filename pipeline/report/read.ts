@@ -40,7 +40,7 @@ import { checkRunFolder, exists, listEntries, withRemedy } from "../run/files.ts
 import { printable } from "../run/printable.ts";
 import { conform } from "../run/schema.ts";
 import { readTimes, secondsByNode } from "../run/timing.ts";
-import { readLineageSteps } from "../stages/lineage.ts";
+import { readLineageSteps } from "../stages/derivation.ts";
 import { listLacks, readStatus } from "../stages/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
 import { METRICS, readStepMetrics, type StepMetrics } from "../training/metrics.ts";

@@ -29,43 +29,36 @@ import {
 } from "./assign.ts";
 import { assignmentNode, listBranchRows, openNeeded, TEST, TRAIN, writeRows } from "./token_rows.ts";
 import { type Derivation, findReshaping, movedFile } from "./derivation.ts";
-import { buildBatch, makeBatches, nodeBefore, openBefore, rowsLeft } from "./before.ts";
+import { findForgotten, nodeBefore, openBefore, rowsLeft } from "./before.ts";
 import { learnNodes } from "./learn.ts";
 import { scoreNodes, scoresNode } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
 
-const COLUMNS = ["sequence", "expert", "best", "cost", "lowest"] as const;
 const CHUNK = 65_536; // new sequences after which prices are mended
 const MOST_DEVIATION = 0.05; // of an expert's load from an equal one
 const MOST_STEPS = 200; // of mending prices
 const SIDES = [["train", TRAIN], ["test", TEST]] as const;
-type Side = typeof SIDES[number][0];
 
-/** The blocks of a derived run: those of before, with the documents that are forgotten of each, and those that are added. */
-export interface DerivedBlocks {
-  before: readonly Block[];
-  more: readonly Block[];
-  forgotten: ReadonlyMap<string, ReadonlySet<bigint>>;
-}
-
-/** Makes the node of the assignment of all blocks. */
-export function derivedAssignment(of: GraphOf, derivation: Derivation, blocks: DerivedBlocks): Node {
-  const { experts } = of.configuration, { same, split } = findReshaping(derivation);
+/** Makes the node of the assignment of all blocks: those of `before`, and `more`. */
+export function derivedAssignment(
+  of: GraphOf,
+  derivation: Derivation,
+  before: readonly Block[],
+  more: readonly Block[],
+): Node {
+  const { same, split } = findReshaping(derivation), { origins } = derivation, experts = origins.length;
   return {
     name: assignmentNode(),
     needs: [...of.blocks.map(scoresNode), ...split ? [assignmentNode(split.name)] : []],
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
-      ...same ? {} : { origins: derivation.origins },
+      ...same ? {} : { origins },
       ...{ method: "derived", experts, order: hashOrder(of.blocks.map(({ name }) => name)) },
-      kept: keysBefore(derivation, blocks.before),
+      kept: keysBefore(derivation, before),
       forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
-    maker: oneByOne(
-      ASSIGN,
-      (making) => same ? assign(making, experts, derivation, blocks) : reassign(making, derivation, blocks),
-    ),
+    maker: oneByOne(ASSIGN, (making) => assign(making, derivation, before, more)),
   };
 }
 
@@ -80,7 +73,12 @@ export async function dividedNodes(of: GraphOf, derivation: Derivation, branch: 
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
       for (const block of of.blocks) {
-        for (const [side] of SIDES) await linkAssigned(making, derivation, block, side);
+        const { node, file } = placeBefore(derivation, block), to = assignmentPlace(block).file;
+        const { path, manifest } = await nodeBefore(derivation, node);
+        for (const [side] of SIDES) {
+          await linkOrCopy(`${path}/${file(side)}`, `${making.folder}/${to(side)}`);
+          making.wrote(to(side), manifest.files[file(side)]);
+        }
       }
       return {};
     }),
@@ -100,80 +98,46 @@ const keysBefore = (derivation: Derivation, blocks: readonly Block[]) =>
     derivation.kept[name]
   );
 
-/** Links the assignment of a side of a block as it is in the other run. */
-async function linkAssigned(making: Making, derivation: Derivation, block: Block, side: Side): Promise<void> {
-  const { node, file: nameFile } = placeBefore(derivation, block), name = nameFile(side);
-  const { path, manifest } = await nodeBefore(derivation, node), to = assignmentPlace(block).file(side);
-  await linkOrCopy(`${path}/${name}`, `${making.folder}/${to}`);
-  making.wrote(to, manifest.files[name]);
-}
-
-async function assign(
-  making: Making,
-  experts: number,
-  derivation: Derivation,
-  { before, more, forgotten }: DerivedBlocks,
-): Promise<Record<string, unknown>> {
-  const loads = new Array<number>(experts).fill(0);
-  for (const block of before) {
-    const { node, file: nameFile } = placeBefore(derivation, block), ids = forgotten.get(block.name);
-    for (const [side, file] of SIDES) {
-      using rows = await openBefore(derivation, node, nameFile(side));
-      const left = ids ? await rowsLeft(derivation, block, file, ids) : rows.numbers();
-      if (side === "train") { for (const expert of rows.read(left, ["expert"]).expert) loads[expert]++; }
-      if (ids) {
-        const empty = buildBatch(rows, left.subarray(0, 0), COLUMNS);
-        await writeRows(making, assignmentPlace(block).file(side), makeBatches(rows, left, COLUMNS), empty);
-      } else await linkAssigned(making, derivation, block, side);
-    }
-  }
-  const known = await pricesBefore(derivation, before), prices = known && [...known.prices];
-  for (const block of more) {
-    for (const [side, file] of SIDES) {
-      using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
-      const chosen = side === "test" ? likeliest(rows, experts) : assignRows(rows, prices, loads);
-      await writeBlock(making, block, side, rows, chosen, experts);
-    }
-  }
-  if (known) await writePrices(`${making.folder}/${PRICES}`, { ...known, prices: prices! });
-  return summarize(loads);
-}
-
-const NOBODY = 65_535; // in place of an expert that was dropped
+const NOBODY = 65_535; // in place of an expert that was dropped, or is not chosen yet
 
 /**
  * Leaves training sequences with their experts, whatever the numbers of these are now. Those of an expert that was split go by the two new
- * routers, those of one that was dropped by prices to the others, and added ones to the new one. Held-out sequences go where they cost least.
+ * routers; those of one that was dropped, and added ones, by prices, or to a new expert. Held-out sequences go where they cost least.
  */
-async function reassign(
+async function assign(
   making: Making,
   derivation: Derivation,
-  { before, more }: DerivedBlocks,
+  before: readonly Block[],
+  more: readonly Block[],
 ): Promise<Record<string, unknown>> {
-  const { origins } = derivation, experts = origins.length, { split, dropped } = findReshaping(derivation);
+  const { origins } = derivation, experts = origins.length;
+  const { isNew, split, dropped } = findReshaping(derivation), at = split?.path[0];
   const known = await pricesBefore(derivation, before);
   const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
+  const halves = split && await readHalves(making, split, before), forgottenIn = findForgotten(derivation);
+  const now = (was: number) => was === at ? [at, experts - 1][halves!.next().value!] : origins.indexOf(was);
   const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
-  const halves = split && await readHalves(making, split, before), at = split?.path[0];
   for (const block of before) {
     const { node, file } = placeBefore(derivation, block);
     using rows = await openBefore(derivation, node, file("train"));
-    const { expert } = rows.read(rows.numbers(), ["expert"]);
-    const chosen = expert.map((was) =>
-      was === dropped ? NOBODY : was === at ? [at, experts - 1][halves!.next().value!] : origins.indexOf(was)
-    );
-    for (const one of chosen) if (one !== NOBODY) loads[one]++;
-    chosenBy.set(block, chosen);
+    const { expert } = rows.read(await rowsLeft(derivation, block, TRAIN, forgottenIn(block)), ["expert"]);
+    chosenBy.set(block, expert.map((was) => was === dropped ? NOBODY : now(was)));
+    addLoads(loads, chosenBy.get(block)!);
   }
   const moved = origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
   for (const block of [...before, ...more]) {
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
-      lineage = rows.lineage!;
-      const chosen = side === "test" ? likeliest(rows, experts) : chosenBy.get(block) ?? toLast(rows, loads);
+      const open = new Uint16Array(rows.count).fill(isNew ? experts - 1 : NOBODY);
+      const chosen = side === "test" ? likeliest(rows, experts) : chosenBy.get(block) ?? open;
+      if (side === "train" && chosen === open) addLoads(loads, chosen);
       if (side === "train") moveRows(rows, chosen, { prices, loads, moved });
-      await writeBlock(making, block, side, rows, chosen, experts);
+      lineage = rows.lineage!;
+      await writeAssigned(making, { blocks: [block] }, side, {
+        count: rows.count,
+        batch: (from, to) => assignedBatch(rows, chosen, experts, from, to),
+      });
     }
   }
   for (const [expert, ids] of dropped === undefined ? [] : moved.entries()) {
@@ -184,7 +148,12 @@ async function reassign(
     const partitioner = lineage!.routers;
     await writePrices(`${making.folder}/${PRICES}`, { ...known!, experts, partitioner, prices });
   }
-  return summarize(loads);
+  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: computeDeviation(loads) };
+}
+
+/** Adds rows to the loads of the experts that they go to. */
+function addLoads(loads: number[], chosen: Uint16Array): void {
+  for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
 }
 
 /** Reads to which of its two routers each training sequence of an expert that was split goes, in their order. */
@@ -197,12 +166,6 @@ async function readHalves(
   const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file("train"));
   using rows = await openNeeded(making, files.map((file) => ({ need, file })));
   return rows.read(rows.numbers(), ["expert"]).expert.values();
-}
-
-/** Gives all rows to the last expert. */
-function toLast({ count }: Rows, loads: number[]): Uint16Array {
-  loads[loads.length - 1] += count;
-  return new Uint16Array(count).fill(loads.length - 1);
 }
 
 /** Gives rows that are nobody's to experts, and notes which ones each gets. */
@@ -220,28 +183,6 @@ function moveRows(
   }
 }
 
-const summarize = (loads: readonly number[]) => ({
-  sequences: loads.reduce((a, b) => a + b, 0),
-  experts: loads.length,
-  loads,
-  deviation: computeDeviation(loads),
-});
-
-/** Writes the assignment of a side of a block. */
-async function writeBlock(
-  making: Making,
-  block: Block,
-  side: Side,
-  rows: Rows,
-  chosen: Uint16Array,
-  experts: number,
-): Promise<void> {
-  await writeAssigned(making, { blocks: [block] }, side, {
-    count: rows.count,
-    batch: (from, to) => assignedBatch(rows, chosen, experts, from, to),
-  });
-}
-
 /** Reads the prices of the other run, by which new text is assigned as the old was. */
 async function pricesBefore(derivation: Derivation, [block]: readonly Block[]): Promise<Prices | undefined> {
   const { node } = placeBefore(derivation, block), { path, manifest } = await nodeBefore(derivation, node);
@@ -257,9 +198,9 @@ async function pricesBefore(derivation: Derivation, [block]: readonly Block[]): 
 function assignRows(rows: Rows, prices: number[] | undefined, loads: number[]): Uint16Array {
   const expert = prices ? new Uint16Array(rows.count) : likeliest(rows, loads.length);
   for (let at = 0; at < rows.count; at += CHUNK) {
-    const numbers = rows.numbers(at, at + CHUNK);
+    const numbers = Float64Array.from({ length: Math.min(CHUNK, rows.count - at) }, (_, i) => at + i);
     if (prices) expert.set(mend(readCosts(rows, loads.length, numbers), prices, loads), at);
-    for (const one of expert.subarray(at, at + numbers.length)) loads[one]++;
+    addLoads(loads, expert.subarray(at, at + numbers.length));
   }
   return expert;
 }

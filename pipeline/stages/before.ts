@@ -7,7 +7,6 @@
 import { InputError } from "../../kernels/errors.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
-  type Making,
   type Manifest,
   type Node,
   oneByOne,
@@ -16,23 +15,20 @@ import {
   TOKENIZER,
   TOKENIZER_FILE,
 } from "../graph/node.ts";
-import { toBatch, toTable } from "../rows/arrow.ts";
-import type { Columns } from "../rows/columns.ts";
-import type { Numeric, Rows } from "../rows/random_access.ts";
-import type { Block } from "../text/blocks.ts";
-import { assignmentNode } from "./token_rows.ts";
+import type { Rows } from "../rows/random_access.ts";
+import { type Block, parseBlockId } from "../text/blocks.ts";
 import {
   beforeNode,
   DENSE,
   type Derivation,
   findReshaping,
+  isUnchanged,
+  mayGoOn,
   movedFile,
   readDerivation,
 } from "./derivation.ts";
-import { isUnchanged } from "./lineage.ts";
 import { type Before, expertTarget } from "./targets.ts";
-import { openNeeded, tokensNode, writeRows } from "./token_rows.ts";
-import { ROWS } from "./tokenize.ts";
+import { assignmentNode, openNeeded, tokensNode } from "./token_rows.ts";
 
 /** Manifests of the other run that were read, by what is kept of it: one may list many blocks. */
 const read = new WeakMap<Derivation["kept"], Map<string, Promise<Manifest | null>>>();
@@ -51,15 +47,12 @@ export async function nodeBefore(
   const fact = manifest ? "it was made anew meanwhile" : "it is not there";
   throw new InputError(
     `Cannot derive from "${from}" as it must be as it was when that was planned: ${fact}`,
-    {
-      where: path,
-      remedy: "derive again, into another folder",
-    },
+    { where: path, remedy: "derive again, into another folder" },
   );
 }
 
 /** Makes a node that is linked from the other run. */
-export function keptNode(stage: string, name: string, derivation: Derivation, where: string): Node {
+export function keptNode(stage: string, name: string, derivation: Derivation, where = name): Node {
   return {
     name,
     needs: [],
@@ -79,19 +72,15 @@ const DERIVE = "derive";
 
 /** Makes the nodes of models that may go on from what they were in the other run. */
 export function beforeNodes(derivation: Derivation): Node[] {
-  const { origins, trained, added, stays } = derivation, experts = origins.length;
-  const { isNew, split, dropped } = findReshaping(derivation);
-  const isOpen = added.length > 0 && !isNew || dropped !== undefined && !stays;
+  const { origins, trained } = derivation, experts = origins.length, { dropped } = findReshaping(derivation);
   const nodes = origins.flatMap((origin, expert) => {
-    if (origin === null || !trained[origin] || !isOpen && origin !== split?.path[0]) return [];
+    if (origin === null || !trained[origin] || !mayGoOn(derivation, origin)) return [];
     const name = beforeNode(expertTarget(expert, { experts }).name);
     const node = keptNode(DERIVE, name, derivation, nodeOfOrigin(derivation, origin));
     return [dropped === undefined ? node : withMoved(node, movedFile(expert, experts))];
   });
-  return [
-    ...nodes,
-    ...listDense(derivation).map((name) => keptNode(DERIVE, beforeNode(name), derivation, name)),
-  ];
+  const dense = listDense(derivation).map((name) => keptNode(DERIVE, beforeNode(name), derivation, name));
+  return [...nodes, ...dense];
 }
 
 /** Puts next to a model the file of the sequences that it got from an expert that was dropped. */
@@ -113,8 +102,7 @@ const nodeOfOrigin = ({ parts }: Derivation, expert: number) =>
   expertTarget(expert, { experts: parts.length }).node;
 
 /** Names the dense models that are tuned. */
-export const listDense = ({ tuned, kept }: Derivation): string[] =>
-  tuned ? DENSE.filter((name) => name in kept) : [];
+export const listDense = ({ kept }: Derivation): string[] => DENSE.filter((name) => name in kept);
 
 /** Gives what the models of a derived run go on from, by their names, and the nodes of experts that stay as they are. Their parts are there. */
 export async function modelsBefore(
@@ -135,8 +123,8 @@ export async function modelsBefore(
     if (part && isUnchanged(derivation, own.part, part)) {
       kept.set(expert, keptNode(`train-${name}`, node, derivation, nodeOfOrigin(derivation, origin)));
     } else if (further.has(beforeNode(name))) {
-      const { sequences, passes } = own,
-        moved = dropped === undefined ? {} : { moved: movedFile(expert, experts) };
+      const { sequences, passes } = own;
+      const moved = dropped === undefined ? {} : { moved: movedFile(expert, experts) };
       const how = tuned || split ? AFRESH : { sequences, passes, replay, ...moved };
       before.set(name, { node: beforeNode(name), ...how });
     }
@@ -148,17 +136,10 @@ export async function modelsBefore(
 /** How a model goes on with text alone that is new. */
 const AFRESH = { sequences: 0, passes: 0, replay: 0 };
 
-/** Numbers the rows of a block's side that stay: those of documents that are not forgotten. */
-export async function rowsLeft(
-  derivation: Derivation,
-  block: Pick<Block, "name">,
-  side: string,
-  ids: ReadonlySet<bigint>,
-): Promise<Float64Array> {
-  using tokens = await openBefore(derivation, tokensNode(block), side);
-  const all = tokens.numbers();
-  const { document } = tokens.read(all, ["document"]);
-  return all.filter((row) => !ids.has(document[row]));
+/** Finds the ids of the documents of a block that are forgotten. */
+export function findForgotten({ forgotten }: Derivation): (block: Block) => ReadonlySet<bigint> {
+  const byBlock = Map.groupBy(forgotten.map(({ document }) => BigInt(document)), (id) => id >> 24n);
+  return (block) => new Set(byBlock.get(BigInt(parseBlockId(block.name))));
 }
 
 /** Opens the rows of a file of a node of the other run. */
@@ -167,36 +148,16 @@ export async function openBefore(derivation: Derivation, need: string, file: str
   return await openNeeded({ path: () => path, manifest: () => manifest }, [{ need, file }]);
 }
 
-/** Writes the rows of a file of the other run that stay, and counts them. */
-export async function keepRows(
-  making: Making,
+/** Numbers the rows of a block's side that stay: those of documents that are not forgotten. */
+export async function rowsLeft(
   derivation: Derivation,
-  need: string,
-  file: string,
-  names: readonly (Numeric | "source")[],
-  { block, ids }: { block: Block; ids: ReadonlySet<bigint> },
-): Promise<number> {
-  const left = await rowsLeft(derivation, block, file, ids);
-  using rows = await openBefore(derivation, need, file);
-  return await writeRows(
-    making,
-    file,
-    makeBatches(rows, left, names),
-    buildBatch(rows, left.subarray(0, 0), names),
-  );
-}
-
-/** Reads these rows in batches. */
-export function* makeBatches(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
-  for (let at = 0; at < numbers.length; at += ROWS) {
-    yield buildBatch(rows, numbers.subarray(at, at + ROWS), names);
-  }
-}
-
-/** Makes a batch of these rows. */
-export function buildBatch(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
-  const { rows: count, ...columns } = rows.read(numbers, names);
-  return names.includes("length")
-    ? toBatch({ rows: count, ...columns } as unknown as Columns, rows.lineage!)
-    : toTable(columns as unknown as Record<string, Float32Array>, rows.lineage!);
+  block: Block,
+  side: string,
+  ids: ReadonlySet<bigint>,
+): Promise<Float64Array> {
+  using tokens = await openBefore(derivation, tokensNode(block), side);
+  const all = tokens.numbers();
+  if (ids.size === 0) return all;
+  const { document } = tokens.read(all, ["document"]);
+  return all.filter((row) => !ids.has(document[row]));
 }

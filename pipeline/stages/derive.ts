@@ -9,15 +9,7 @@ import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routerFolder } from "../checkpoints/routers.ts";
-import {
-  hashFiles,
-  type Manifest,
-  type Node,
-  PARTITIONER,
-  partNode,
-  readManifest,
-  TOKENIZER,
-} from "../graph/node.ts";
+import { hashFiles, PARTITIONER, partNode, readManifest } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { modelShapes } from "../model/shape.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
@@ -35,15 +27,18 @@ import { listDense } from "./before.ts";
 import {
   DENSE,
   type Derivation,
+  type DerivedExpert,
+  derivedExperts,
   findReshaping,
   type Forgotten,
+  mayGoOn,
   readDerivation,
+  tellState,
   writeDerivation,
 } from "./derivation.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
-import { type DerivedExpert, derivedExperts, tellState } from "./lineage.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
@@ -134,21 +129,18 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const { derivation, configuration, input, plan } = await prepare(options);
   await writeDerivation(run, derivation);
   const experts = derivation.origins.length;
-  const own = derivation.tuned
-    ? { ...configuration, ...ofPairs(options) }
-    : derivation.relearned
-    ? { ...configuration, input }
-    : { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
-  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, own);
+  const whole = { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
+  const own = derivation.tuned ? { ...whole, ...ofPairs(options) } : whole;
+  if (!await readRunConfiguration(run)) {
+    await writeRunConfiguration(run, derivation.relearned ? { ...configuration, input } : own);
+  }
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
-  if (
-    derivation.added.length > 0 &&
-    (dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0)
-  ) {
+  const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
+  if (derivation.added.length > 0 && isChosen) {
     const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
     watch.onEvent?.({ type: "warning", message });
   }
-  const summary = await partition({ run, ...device }, watch);
+  const summary = await partition({ run, reuse: [derivation.from], ...device }, watch);
   const parts = await derivedExperts(run, derivation);
   const isToTrain = ({ state }: DerivedExpert) =>
     ["from the start", "goes on", "new", "split", "tuned"].includes(state);
@@ -172,15 +164,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
 const ofPairs = ({ epochs = 2 }: Change): Partial<Configuration> => ({
-  ...{
-    input: [],
-    routers: "",
-    prices: "",
-    method: "argmax",
-    packing: "document",
-    maxTokens: 0,
-    maxDocuments: 0,
-  },
+  ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
   ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
 });
 
@@ -194,23 +178,22 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const added = [change.newExpert, change.tune, change.add].find((list) => list?.length) ?? [];
   if (added.length > 0) await listInputs(added, configuration);
   for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
-  const manifests = await completeRun(from, configuration);
-  const origins = listOrigins(configuration, change), parts = await partSizes(from, configuration);
+  const keys = await completeRun(from, configuration), origins = listOrigins(configuration, change);
+  const { parts, trained } = await readExperts(from, configuration);
   if (origins.length !== parts.length) await checkRouters(from, configuration, change, parts);
   const rows = await listDocuments(from);
   const forgotten = choose(from, rows, change.forget ?? {});
-  const trained = await trainedExperts(from, configuration);
-  const dense = await Promise.all(
-    DENSE.map(async (name) => [name, (await readManifest(`${from}/${name}`))?.key]),
-  );
-  const models = Object.entries(trained)
-    .map(([id, { key }]) => [expertTarget(Number(id), configuration).node, key]);
-  models.push(...change.tune?.length ? dense.filter(([, key]) => key) as [string, string][] : []);
+  for (const [id, { key }] of Object.entries(trained)) {
+    keys[expertTarget(Number(id), configuration).node] = key;
+  }
+  for (const name of change.tune?.length ? DENSE : []) {
+    const manifest = await readManifest(`${from}/${name}`);
+    if (manifest) keys[name] = manifest.key;
+  }
   const above = await readDerivation(from), blocks = (await indexedBlocks(from))!;
   const { experts: groupedFor = configuration.experts, starts = [] } = above?.grouped ?? {};
   const derivation: Derivation = {
-    ...{ from: resolve(from), version: VERSION, blocks, trained },
-    kept: { ...listKeys(configuration, manifests), ...Object.fromEntries(models) },
+    ...{ from: resolve(from), version: VERSION, blocks, trained, kept: keys },
     grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
     ...{ parts, origins, stays: change.dropExpert !== undefined && !!change.noTrain },
     forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
@@ -232,17 +215,18 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     );
   }
   const input = derivation.relearned ? filesLeft(from, configuration, rows, forgotten) : configuration.input;
-  const plan = await describePlan(run, from, derivation, { added, configuration, rows, forgotten });
+  const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten });
   return { derivation: before && isMade ? before : derivation, configuration, input, plan };
 }
 
-/** Whether two derivations make the same change; the other run may have trained more meanwhile. */
-function isSameChange(one: Derivation, other: Derivation): boolean {
-  const pickChange = (
-    { from, forgotten, added, replay, origins, stays, relearned, tuned, replaced }: Derivation,
-  ) => canonical({ from, forgotten, added, replay, origins, stays, relearned, tuned, replaced });
-  return pickChange(one) === pickChange(other);
-}
+/** What a change is; the other run may have trained more meanwhile. */
+const CHANGED = [
+  ...["from", "forgotten", "added", "replay", "origins", "stays", "relearned", "tuned", "replaced"] as const,
+];
+
+/** Whether two derivations make the same change. */
+const isSameChange = (one: Derivation, other: Derivation): boolean =>
+  CHANGED.every((name) => canonical(one[name]) === canonical(other[name]));
 
 /** Lists for each expert the one that it was: all stay but one that is dropped, and a new one or half of one that is split comes last. */
 function listOrigins(
@@ -279,13 +263,6 @@ async function checkRouters(
     throw refuse(from, `an expert that is split must have two training sequences: ${there}`);
   }
 }
-
-/** Counts the training sequences of every expert. */
-const partSizes = (from: string, { experts }: Configuration): Promise<number[]> =>
-  Promise.all(Array.from({ length: experts }, async (_, expert) => {
-    const name = partNode(expert, experts);
-    return partIn(name, (await readManifest(`${from}/${name}`))!).train.sequences;
-  }));
 
 const refuse = (from: string, fact: Text, remedy?: Text) =>
   new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
@@ -328,61 +305,46 @@ function checkChange(
   if (dropExpert !== undefined && experts === 1) throw refuse(from, "an expert must stay: it has no other");
 }
 
-/** Looks at the nodes of a run, all of which must be there, and gives their manifests. */
-async function completeRun(from: string, configuration: Configuration): Promise<Map<string, Manifest>> {
+/** Looks at the nodes of a run, all of which must be there, and gives their keys. */
+async function completeRun(from: string, configuration: Configuration): Promise<Derivation["kept"]> {
   const { nodes } = await partitionGraph(from, configuration, { recorded: true });
   const walk = new Walk(from, nodes);
   const open = (await stageStates(walk, nodes)).find(({ toMake }) => toMake > 0);
   if (open || nodes.length === 0) {
     const stage = open ? `"${open.stage}" would run` : "nothing is made";
-    throw refuse(
-      from,
-      `its partition must be complete: ${stage}`,
-      say`run ${task("partition", { run: from })} first`,
-    );
+    const remedy = say`run ${task("partition", { run: from })} first`;
+    throw refuse(from, `its partition must be complete: ${stage}`, remedy);
   }
-  const learned = configuration.routers && resolve(configuration.routers);
-  const manifests = new Map(
-    await Promise.all(
-      nodes.map(async (node: Node) => [node.name, (await walk.of(node)).manifest!] as const),
-    ),
-  );
-  if (!learned) return manifests;
-  const manifest = await readManifest(learned);
+  const keys: Derivation["kept"] = {};
+  for (const node of nodes) keys[node.name] = (await walk.of(node)).manifest!.key;
+  if (configuration.routers === "") return keys;
+  const learned = resolve(configuration.routers), manifest = await readManifest(learned);
   if (!manifest) throw refuse(from, `its routers must be those of a run: "${learned}" has no manifest`);
-  return manifests.set(learned, manifest);
+  return { ...keys, [learned]: manifest.key };
 }
 
-/** Gives the keys of the nodes that a derived run may keep. */
-function listKeys({ routers }: Configuration, manifests: ReadonlyMap<string, Manifest>): Derivation["kept"] {
-  const learned = routers ? resolve(routers) : PARTITIONER;
-  const isKept = (name: string) =>
-    /^(tokens|scores|assignments)\//.test(name) || [TOKENIZER, learned].includes(name);
-  return Object.fromEntries(
-    [...manifests].filter(([name]) => isKept(name)).map(([name, { key }]) => [name, key]),
-  );
-}
-
-/** Describes the experts of a run that are trained on their parts as these are now. */
-async function trainedExperts(from: string, configuration: Configuration): Promise<Derivation["trained"]> {
+/** Counts the training sequences of all experts of a run, and describes those that are trained on their parts as these are now. */
+async function readExperts(
+  from: string,
+  configuration: Configuration,
+): Promise<Pick<Derivation, "parts" | "trained">> {
   const { experts } = configuration, above = await readDerivation(from);
-  const trained: Derivation["trained"] = {};
+  const parts: number[] = [], trained: Derivation["trained"] = {};
   for (let expert = 0; expert < experts; expert++) {
     const target = expertTarget(expert, { experts }), name = partNode(expert, experts);
-    const manifest = await readManifest(`${from}/${target.node}`),
-      part = (await readManifest(`${from}/${name}`))!;
+    const part = (await readManifest(`${from}/${name}`))!, { train: { sequences } } = partIn(name, part);
+    parts.push(sequences);
+    const manifest = await readManifest(`${from}/${target.node}`);
     const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
     if (!manifest || !isLinked && manifest.inputs[name] !== hashFiles(part)) continue;
-    const { train: { sequences } } = partIn(name, part);
     const batch = target.batch(configuration),
       { steps = await target.steps(configuration, { sequences }) } = manifest.result as { steps?: number };
     const isFurther = isLinked || manifest.settings.before !== undefined;
-    const { passes = steps * batch / sequences } = isFurther
-      ? above?.trained[above.origins[expert] ?? -1] ?? {}
-      : {};
+    const known = isFurther ? above?.trained[above.origins[expert] ?? -1] : undefined;
+    const passes = known?.passes ?? steps * batch / sequences;
     trained[expert] = { key: manifest.key, part: hashFiles(part, "train-"), sequences, passes };
   }
-  return trained;
+  return { parts, trained };
 }
 
 type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
@@ -398,24 +360,20 @@ function choose(
   { paths = [], sources = [], ids = [] }: NonNullable<Change["forget"]>,
 ): DocumentOfRun[] {
   const chosen = new Set<DocumentOfRun>();
-  const add = (what: string, is: (row: DocumentOfRun) => boolean) => {
-    const found = rows.filter(is);
+  const add = (what: string, found: readonly DocumentOfRun[] = []) => {
+    for (const row of found) chosen.add(row);
     if (found.length === 0) {
       throw refuse(from, `what is forgotten must be there: no document has the ${what}`);
     }
-    for (const row of found) chosen.add(row);
   };
   for (const path of paths) {
-    const own = path.replace(/^\.\//, "");
-    add(`path "${path}"`, (row) => matchesName(row.path, own) || isGlob(own) && matchesPath(row.path, own));
+    const own = path.replace(/^\.\//, ""), isPattern = isGlob(own);
+    const isNamed = (path: string) => path === own || path.endsWith(`/${own}`);
+    add(`path "${path}"`, rows.filter((row) => isNamed(row.path) || isPattern && matchesPath(row.path, own)));
   }
-  for (const source of sources) add(`source "${source}"`, (row) => row.source === source);
-  const byId = new Map(ids.length > 0 ? rows.map((row) => [String(row.document), row]) : []);
-  for (const id of ids) {
-    const row = byId.get(id);
-    if (!row) throw refuse(from, `what is forgotten must be there: no document has the id ${id}`);
-    chosen.add(row);
-  }
+  for (const source of sources) add(`source "${source}"`, rows.filter((row) => row.source === source));
+  const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
+  for (const id of ids) add(`id ${id}`, byId.get(id));
   if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
   return rows.filter((row) => chosen.has(row));
 }
@@ -443,41 +401,34 @@ function filesLeft(
   return [...all.keys()].filter((path) => !gone.has(path));
 }
 
-const matchesName = (path: string, name: string) => path === name || path.endsWith(`/${name}`);
-
 /** Names the experts of a document, by its row in the index. */
 const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
   expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
 
+/** Tells what a derivation would do, before anything is made. */
 async function describePlan(
   run: string,
-  from: string,
   derivation: Derivation,
-  { added, configuration, rows, forgotten }:
-    & { added: readonly string[]; configuration: Configuration }
+  { from, added, configuration, rows, forgotten }:
+    & { from: string; added: readonly string[]; configuration: Configuration }
     & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
-  const { origins, parts, relearned, tuned, stays } = derivation;
-  const { isNew, split, dropped } = findReshaping(derivation);
+  const { origins, parts, relearned } = derivation, { dropped } = findReshaping(derivation);
   const losing = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
-  const isOpen = relearned || tuned || added.length > 0 && !isNew || dropped !== undefined && !stays;
   const experts = origins.map((was, expert) => {
-    const touched = isOpen || was === null || losing.has(was) || was === split?.path[0];
+    const touched = relearned || was === null || losing.has(was) || mayGoOn(derivation, was);
     return tellState(derivation, expert, { touched });
   });
   const times = await readTimes(from);
-  const seconds = experts.filter(({ state }) => state === "from the start")
-    .map(({ expert }) =>
-      times.findLast(({ nodes }) => nodes?.includes(expertTarget(expert, configuration).node))?.seconds ?? 0
-    )
-    .reduce((a, b) => a + b, 0);
+  const seconds = experts.filter(({ state }) => state === "from the start").map(({ expert }) => {
+    const { node } = expertTarget(expert, configuration);
+    return times.findLast(({ nodes }) => nodes?.includes(node))?.seconds ?? 0;
+  });
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
-    ...{
-      ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
-      dropped: dropped === undefined ? null : { expert: dropped, sequences: parts[dropped] },
-      ...{ experts, seconds },
-    },
+    ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
+    dropped: dropped === undefined ? null : { expert: dropped, sequences: parts[dropped] },
+    ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
     descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };
 }
@@ -494,9 +445,7 @@ async function descendants(
   const found = relearned ? [] : ["the tokenizer and the routers, which are kept"];
   for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
   const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map(({ document }) =>
-    document
-  );
+  const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map((row) => row.document);
   if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
   const which = forgotten.length === 1 ? "the document" : "the documents";
   return [...found, `${from} itself, and the files of ${which}`];

@@ -3,34 +3,70 @@
  * the others stay as they are; text that is added gets blocks of its own, which go through the stages of every run. So what is made of
  * unchanged rows has the bytes, and the key, that it has there.
  *
+ * A new router begins with the weights of the one that finds the added text likeliest, and learns that text alone. The others stay as they are:
+ * a sequence's likelihood under one of them depends on no other.
+ *
+ *     branches/new/    the new router
+ *
  * @module
  */
 
-import { type Making, type Node, oneByOne, PARTITIONER, TOKENIZER } from "../graph/node.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { saveModelFolder } from "../checkpoints/checkpoint.ts";
+import { loadRouters, routerFolder, routersHash } from "../checkpoints/routers.ts";
+import { linkFiles } from "../graph/folder.ts";
+import {
+  type Making,
+  type Node,
+  noteAll,
+  oneByOne,
+  PARTITIONER,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
+import { openRouters } from "../partition/em/bank.ts";
+import { createPartitioner } from "../partition/em/partitioner.ts";
+import { readDescription, writeDescription } from "../partition/partitioner.ts";
+import { toBatch } from "../rows/arrow.ts";
+import type { Columns } from "../rows/columns.ts";
+import type { Numeric, Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { type Block, parseBlockId } from "../text/blocks.ts";
+import type { Block } from "../text/blocks.ts";
 import { assignNodes } from "./assign.ts";
 import { derivedAssignment, dividedNodes } from "./assign_derived.ts";
-import { beforeNodes, keepRows, keptNode, nodeBefore } from "./before.ts";
+import { beforeNodes, findForgotten, keptNode, nodeBefore, openBefore, rowsLeft } from "./before.ts";
 import { type Derivation, findReshaping } from "./derivation.ts";
-import { DOCUMENTS, readDocumentRows, TEST, tokensNode, TRAIN } from "./token_rows.ts";
+import {
+  DOCUMENTS,
+  drawing,
+  openNeeded,
+  partitionerNode,
+  readDocumentRows,
+  readRows,
+  TEST,
+  tokensNode,
+  TRAIN,
+  writeRows,
+} from "./token_rows.ts";
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { LEARN } from "./learn.ts";
 import { namesNode, splitNodes } from "./split.ts";
 import { pairsText } from "./pairs.ts";
 import { SCORE, scoreNodes, scoresNode } from "./score.ts";
-import { newRouterNode, routersNode } from "./new_router.ts";
 import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
 import { lookAtText, type Text } from "./text.ts";
 import {
   addSource,
   byName,
-  COLUMNS,
+  COLUMNS as DOCUMENT_COLUMNS,
+  ROWS,
   sequencesNode,
   type SourceCounts,
   TOKENIZE,
   tokenizeNodes,
+  trainFiles,
   writeDocumentTable,
 } from "./tokenize.ts";
 
@@ -53,43 +89,36 @@ export async function derivedText(
   return { ...text, blocks: text.blocks && [...before, ...text.blocks] };
 }
 
-/** Lists the nodes of a derived run whose text is known. */
+/** Lists the nodes of a derived run whose text is known. The text of one whose models are tuned are pairs alone. */
 export async function derivedNodes(
   configuration: Configuration,
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
-  if (derivation.tuned) return await tunedNodes(configuration, derivation, text);
-  const { same, isNew, split } = findReshaping(derivation), { partitioner } = derivation;
-  const blocks = text.blocks!, count = derivation.blocks.length;
+  const { tuned, partitioner, grouped } = derivation, { same, isNew, split } = findReshaping(derivation);
+  const blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
-  const of: GraphOf = {
-    configuration: { ...configuration, routers: "", prices: "" },
-    text,
-    blocks,
-    grouped: derivation.grouped,
+  const own = { ...configuration, routers: "", prices: "" }, forgottenIn = findForgotten(derivation);
+  const of: GraphOf = { configuration: own, text, blocks, ...tuned ? { prompts: true } : { grouped } };
+  const added = { ...of, blocks: more };
+  const keepBlock = (stage: keyof typeof COLUMNS, name: string, block: Block) => {
+    const ids = forgottenIn(block);
+    return ids.size === 0
+      ? keptNode(stage, name, derivation)
+      : filteredNode(stage, name, block, ids, derivation);
   };
-  const forgotten = documentsByBlock(derivation, before);
-  const keep = (stage: string, name: string, where = name) => keptNode(stage, name, derivation, where);
-  const tokens = before.map((block) => {
-    const ids = forgotten.get(block.name);
-    return ids ? filteredTokens(block, ids, derivation) : keep(TOKENIZE, tokensNode(block));
-  });
-  const scores = before.map((block) => {
-    const ids = forgotten.get(block.name);
-    return ids ? filteredScores(block, ids, derivation) : keep(SCORE, scoresNode(block));
-  });
   const nodes = [
-    keep(TOKENIZER, TOKENIZER),
-    ...tokens,
-    ...tokenizeNodes({ ...of, blocks: more }),
+    ...text.unpacked,
+    keptNode(TOKENIZER, TOKENIZER, derivation),
+    ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
+    ...tokenizeNodes(added),
     ...[sequencesNode(of), indexNode(of)],
     ...isNew ? [newRouterNode(configuration, derivation, more)] : [],
     ...split ? await dividedNodes(of, derivation, split) : [],
-    same ? keep(LEARN, PARTITIONER, partitioner) : routersNode(derivation),
-    ...same ? scores : [],
-    ...await scoreNodes(same ? { ...of, blocks: more } : of),
-    derivedAssignment(of, derivation, { before, more, forgotten }),
+    same ? keptNode(LEARN, PARTITIONER, derivation, partitioner) : routersNode(derivation),
+    ...same ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
+    ...await scoreNodes(same ? added : of),
+    ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before, more)],
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
     ...beforeNodes(derivation),
@@ -98,82 +127,154 @@ export async function derivedNodes(
   return nodes;
 }
 
-/** Lists the nodes of a run whose models are tuned: its text are pairs alone, which go where their prompts are routed. */
-async function tunedNodes(configuration: Configuration, derivation: Derivation, text: Text): Promise<Node[]> {
-  const of: GraphOf = { configuration, text, blocks: text.blocks!, prompts: true };
-  return [
-    ...text.unpacked,
-    keptNode(TOKENIZER, TOKENIZER, derivation, TOKENIZER),
-    ...[...tokenizeNodes(of), sequencesNode(of), indexNode(of)],
-    keptNode(LEARN, PARTITIONER, derivation, derivation.partitioner),
-    ...[
-      ...await scoreNodes(of),
-      ...await assignNodes(of),
-      ...splitNodes(of),
-      partIndexNode(of),
-      namesNode(of),
-    ],
-    ...beforeNodes(derivation),
-  ];
-}
+/** Columns of a block's tokens and scores. */
+const COLUMNS = {
+  [TOKENIZE]: ["sequence", "document", "source", "tokens", "length"],
+  [SCORE]: ["sequence", "document", "source", "length", "nll"],
+} as const;
 
-/** Gathers the ids of documents that are forgotten, by the blocks that have them. */
-function documentsByBlock({ forgotten }: Derivation, blocks: readonly Block[]): Map<string, Set<bigint>> {
-  const names = new Map(blocks.map(({ name }) => [BigInt(parseBlockId(name)), name]));
-  const byBlock = new Map<string, Set<bigint>>();
-  for (const { document } of forgotten) {
-    const id = BigInt(document), name = names.get(id >> 24n)!;
-    byBlock.set(name, (byBlock.get(name) ?? new Set()).add(id));
-  }
-  return byBlock;
-}
-
-const filtered = (
-  stage: string,
+/** Makes the node of the tokens or the scores of a block without the rows of documents that are forgotten. */
+function filteredNode(
+  stage: keyof typeof COLUMNS,
   name: string,
+  block: Block,
   ids: ReadonlySet<bigint>,
-  { kept }: Derivation,
-  make: (making: Making) => Promise<Record<string, unknown>>,
-): Node => ({
-  name,
-  needs: [],
-  settings: { kept: kept[name], forgotten: sha256([...ids].sort().join()) },
-  revision: 1,
-  maker: oneByOne(stage, make),
-});
-
-/** Makes the tokens of a block without those of documents that are forgotten. */
-function filteredTokens(block: Block, ids: ReadonlySet<bigint>, derivation: Derivation): Node {
-  return filtered(TOKENIZE, tokensNode(block), ids, derivation, async (making) => {
-    const { path, manifest } = await nodeBefore(derivation, making.node.name);
-    const counts: number[] = [];
-    for (const file of [TRAIN, TEST]) {
-      const names = ["sequence", "document", "source", "tokens", "length"] as const;
-      counts.push(await keepRows(making, derivation, making.node.name, file, names, { block, ids }));
-    }
-    const rows = await Array.fromAsync(readDocumentRows(`${path}/${DOCUMENTS}`, COLUMNS));
-    const left = rows.filter(({ document }) => !ids.has(document));
-    await writeDocumentTable(making, left);
-    const sources = new Map<string, SourceCounts>();
-    for (const { source, side, tokens } of left) addSource(sources, source, side, 1, tokens);
-    const [trainSequences, testSequences] = counts;
-    const tokens = left.reduce((sum, { tokens }) => sum + tokens, 0);
-    const now = { documents: left.length, tokens, trainSequences, testSequences, sources: byName(sources) };
-    return { ...manifest.result, ...now };
-  });
+  derivation: Derivation,
+): Node {
+  return {
+    name,
+    needs: [],
+    settings: { kept: derivation.kept[name], forgotten: sha256([...ids].sort().join()) },
+    revision: 1,
+    maker: oneByOne(stage, async (making) => {
+      const { path, manifest: { result } } = await nodeBefore(derivation, name);
+      const counts: number[] = [];
+      for (const file of [TRAIN, TEST]) {
+        using rows = await openBefore(derivation, name, file);
+        const left = await rowsLeft(derivation, block, file, ids),
+          batches = makeBatches(rows, left, COLUMNS[stage]);
+        counts.push(await writeRows(making, file, batches));
+      }
+      const [trainSequences, testSequences] = counts, sides = { ...result, trainSequences, testSequences };
+      if (stage === SCORE) return { ...sides, sequences: trainSequences + testSequences };
+      return { ...sides, ...await keepDocuments(making, path, ids) };
+    }),
+  };
 }
 
-/** Makes the scores of a block without those of documents that are forgotten. */
-function filteredScores(block: Block, ids: ReadonlySet<bigint>, derivation: Derivation): Node {
-  return filtered(SCORE, scoresNode(block), ids, derivation, async (making) => {
-    const { manifest } = await nodeBefore(derivation, making.node.name);
-    const counts: number[] = [];
-    for (const file of [TRAIN, TEST]) {
-      const names = ["sequence", "document", "source", "length", "nll"] as const;
-      counts.push(await keepRows(making, derivation, making.node.name, file, names, { block, ids }));
+/** Reads these rows in batches; one without rows where there are none. */
+function* makeBatches(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
+  for (let at = 0; at === 0 || at < numbers.length; at += ROWS) {
+    const { rows: count, ...columns } = rows.read(numbers.subarray(at, at + ROWS), names);
+    yield toBatch({ rows: count, ...columns } as unknown as Columns, rows.lineage!);
+  }
+}
+
+/** Writes the table of a block's documents without those that are forgotten, and counts them. */
+async function keepDocuments(making: Making, before: string, ids: ReadonlySet<bigint>) {
+  const rows = await Array.fromAsync(readDocumentRows(`${before}/${DOCUMENTS}`, DOCUMENT_COLUMNS));
+  const left = rows.filter(({ document }) => !ids.has(document));
+  await writeDocumentTable(making, left);
+  const sources = new Map<string, SourceCounts>();
+  for (const { source, side, tokens } of left) addSource(sources, source, side, 1, tokens);
+  const tokens = left.reduce((sum, { tokens }) => sum + tokens, 0);
+  return { documents: left.length, tokens, sources: byName(sources) };
+}
+
+const SAMPLE = 4096; // sequences by which the router to begin with is chosen
+const NAMES = ["sequence", "tokens", "length"] as const;
+
+const NEW = "branches/new";
+
+/** Makes the node of the routers: those of before that stay, under their numbers of now, and those that are new. */
+function routersNode(derivation: Derivation): Node {
+  const { kept, partitioner, origins } = derivation, { isNew, split } = findReshaping(derivation);
+  const learned = isNew ? NEW : split && partitionerNode(split);
+  return {
+    name: PARTITIONER,
+    needs: learned === undefined ? [] : [learned],
+    settings: { kept: kept[partitioner], origins },
+    revision: 1,
+    maker: oneByOne(LEARN, async (making) => {
+      const before = await nodeBefore(derivation, partitioner), hashes: string[] = [];
+      let next = 0;
+      for (const [router, origin] of origins.entries()) {
+        const isOwn = origin === null || origin === split?.path[0];
+        const { path, manifest } = isOwn
+          ? { path: making.path(learned!), manifest: making.manifest(learned!) }
+          : before;
+        const start = `${routerFolder(isOwn ? next++ : origin)}/`;
+        const names = Object.keys(manifest.files).filter((file) => file.startsWith(start));
+        const files = Object.fromEntries(
+          names.map((file) => [file.slice(start.length), manifest.files[file]]),
+        );
+        await linkFiles(making, `${path}/${start}`, files, `${routerFolder(router)}/`);
+        hashes.push(files["model.safetensors"].sha256);
+      }
+      const known = (await readDescription(before.path))!;
+      await writeDescription(making.folder, { ...known, experts: origins.length });
+      return { ...before.manifest.result, routers: routersHash(hashes) };
+    }),
+  };
+}
+
+/** Makes the node of a router that learns the text of `blocks`. */
+function newRouterNode(
+  configuration: Configuration,
+  derivation: Derivation,
+  blocks: readonly Block[],
+): Node {
+  const { rounds, roundSequences, routerBatch, routerRate, routerWarmup, prefix, seed } = configuration;
+  return {
+    name: NEW,
+    needs: [TOKENIZER, ...trainFiles(blocks).map(({ need, file }) => `${need}:${file}`)],
+    settings: {
+      ...{ kept: derivation.kept[derivation.partitioner], rounds, roundSequences },
+      ...{ routerBatch, routerRate, routerWarmup, prefix, seed },
+    },
+    revision: 1,
+    maker: oneByOne(LEARN, (making, work) => addRouter(making, work, configuration, derivation, blocks)),
+  };
+}
+
+async function addRouter(
+  making: Making,
+  { gpu: open, emit, signal }: Work,
+  configuration: Configuration,
+  derivation: Derivation,
+  blocks: readonly Block[],
+): Promise<Record<string, unknown>> {
+  const { rounds, roundSequences, seed, prefix } = configuration;
+  const { path } = await nodeBefore(derivation, derivation.partitioner);
+  using rows = await openNeeded(making, trainFiles(blocks));
+  if (rows.count === 0) {
+    throw new InputError("Cannot add an expert as its text must hold a sequence: it holds none");
+  }
+  const routers = await loadRouters(path), gpu = await open(), { config, notes, models } = routers;
+  const partitioner = createPartitioner(routers, open), draw = drawing(rows.count, seed, "new router");
+  const sample = readRows(rows, draw(0, Math.min(SAMPLE, rows.count)), NAMES);
+  const sequenceLength = sample.tokens.length / sample.rows;
+  const costs = await partitioner.costs({ ...sample, sequenceLength }, [prefix]);
+  partitioner.close();
+  const sums = models.map((_, router) =>
+    costs.filter((_, i) => i % models.length === router).reduce((a, b) => a + b)
+  );
+  const nearest = sums.indexOf(Math.min(...sums));
+  const bank = openRouters(gpu, config, [0], { ...configuration, experts: 1 }, [models[nearest]]);
+  try {
+    for (let round = 1; round <= rounds; round++) {
+      const drawn = readRows(rows, draw((round - 1) * roundSequences, roundSequences), NAMES);
+      await bank.train(round, drawn, new Uint16Array(drawn.rows), undefined, signal);
+      emit({ type: "progress", stage: LEARN, done: round, total: rounds, unit: "rounds" });
     }
-    const [trainSequences, testSequences] = counts;
-    const sequences = trainSequences + testSequences;
-    return { ...manifest.result, sequences, trainSequences, testSequences };
-  });
+    const { weights: [weights] } = await bank.state(), name = routerFolder(0);
+    const written = await saveModelFolder(`${making.folder}/${name}`, config, weights, {
+      notes: { ...notes, eos: notes.eos! },
+      tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
+    });
+    noteAll(making, written, `${name}/`);
+    return { nearest };
+  } finally {
+    bank.close();
+  }
 }

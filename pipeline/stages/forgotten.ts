@@ -8,7 +8,7 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { writePages } from "../graph/folder.ts";
 import { hashFiles, nodesIn, partNode, readManifest } from "../graph/node.ts";
 import { changedInput } from "../graph/walk.ts";
@@ -19,6 +19,7 @@ import { canonical, count, MANIFEST, readJsonIfThere } from "../run/schema.ts";
 import { type Derivation, type Forgotten, readDerivation } from "./derivation.ts";
 import { needConfiguration } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
+import type { Problem } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
 
 const FORGOTTEN = "forgotten";
@@ -39,67 +40,39 @@ export async function writeCertificate(
   const states = await Promise.all(Array.from({ length: experts }, async (_, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, experts)}`))!, "train-");
     const key = (await readManifest(`${run}/${expertTarget(expert, { experts }).node}`))?.key ?? null;
-    const before = trained[expert];
+    const before = trained[expert], trainedAgain = before !== undefined && key !== null && key !== before.key;
     return {
-      ...{
-        expert,
-        part: { before: before?.part ?? null, now: part },
-        trainedAgain: before !== undefined && key !== null && key !== before.key,
-      },
+      ...{ expert, part: { before: before?.part ?? null, now: part }, trainedAgain },
       key: { before: before?.key ?? null, now: key },
     };
   }));
-  const certificate = {
-    from,
-    version,
-    documents: [...forgottenBefore, ...forgotten],
-    experts: states,
-    descends,
-  };
-  await writePages(run, FORGOTTEN, { [FILE]: jsonText(certificate) });
-}
-
-/** Something of a run that is not as its certificate says. */
-export interface Finding {
-  /** The file or folder, by its path in the run. */
-  file: string;
-  /** What must be true, and what is. */
-  what: string;
-  /** How to mend it. */
-  remedy: Text;
+  const documents = [...forgottenBefore, ...forgotten];
+  const text = jsonText({ from, version, documents, experts: states, descends });
+  await writePages(run, FORGOTTEN, { [FILE]: text });
 }
 
 /**
  * Checks what a run has forgotten: that no table or shard has a row of such a document, and that its text stands in no other one. Also that
  * every folder was made of what is there now, so that none of before was put back. Throws an `InputError` where nothing was forgotten.
  */
-export async function checkForgotten(run: string): Promise<Finding[]> {
+export async function checkForgotten(run: string): Promise<Problem[]> {
   const derivation = await readDerivation(run);
   const forgotten = [...derivation?.forgottenBefore ?? [], ...derivation?.forgotten ?? []];
   if (!derivation || forgotten.length === 0) {
-    throw new InputError(
-      say`Cannot check what "${run}" has forgotten as it must derive with ${setting("forget")}: it does not`,
-      {
-        where: run,
-      },
-    );
+    const rule = say`it must derive with ${setting("forget")}: it does not`;
+    throw new InputError(say`Cannot check what "${run}" has forgotten as ${rule}`, { where: run });
   }
   const ids = new Set(forgotten.map(({ document }) => BigInt(document)));
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  const found: Finding[] = [];
+  const found: Problem[] = [];
   if (derivation.forgotten.length > 0) await checkCertificate(run, forgotten, found);
   const remedy = say`remove it, or ${task("derive", { run, from: derivation.from })} into another folder`;
   for (const folder of nodeFolders()) {
     for await (const name of nodesIn(run, folder)) {
       const manifest = (await readManifest(`${run}/${name}`))!;
       const changed = await changedInput(run, manifest.inputs);
-      if (changed !== undefined) {
-        found.push({
-          file: `${name}/${MANIFEST}`,
-          what: `it must be made of what is there now: "${changed}" is another`,
-          remedy,
-        });
-      }
+      const what = `it must be made of what is there now: "${changed}" is another`;
+      if (changed !== undefined) found.push({ file: `${name}/${MANIFEST}`, what, remedy });
       for (const file of Object.keys(manifest.files)) {
         if (!file.endsWith(".arrow")) continue;
         const what = await findRow(`${run}/${name}/${file}`, ids, texts);
@@ -114,34 +87,20 @@ export async function checkForgotten(run: string): Promise<Finding[]> {
 async function checkCertificate(
   run: string,
   forgotten: readonly Forgotten[],
-  found: Finding[],
+  found: Problem[],
 ): Promise<void> {
-  const file = `${FORGOTTEN}/${FILE}`,
-    remedy = "derive it once more, by the same command, which writes it again";
-  const certificate = await readJsonIfThere(
-    `${run}/${file}`,
-    CERTIFICATE,
-    "the certificate of what is forgotten",
-  );
-  if (!certificate) {
-    return void found.push({ file, what: "the certificate must be there: it is not", remedy });
-  }
+  const file = `${FORGOTTEN}/${FILE}`, about = "the certificate of what is forgotten";
+  const remedy = "derive it once more, by the same command, which writes it again";
+  const note = (what: string) => void found.push({ file, what, remedy });
+  const certificate = await readJsonIfThere(`${run}/${file}`, CERTIFICATE, about);
+  if (!certificate) return note("the certificate must be there: it is not");
   if (canonical(certificate.documents) !== canonical(forgotten)) {
-    found.push({
-      file,
-      what: "it must list the documents that the run has forgotten: it lists others",
-      remedy,
-    });
+    note("it must list the documents that the run has forgotten: it lists others");
   }
   for (const { expert, key: { now } } of certificate.experts) {
     const { node } = expertTarget(expert, { experts: certificate.experts.length });
     const there = (await readManifest(`${run}/${node}`))?.key;
-    if (!there || there === now) continue;
-    found.push({
-      file,
-      what: `it must name the expert ${expert} that is there: it names another one`,
-      remedy,
-    });
+    if (there && there !== now) note(`it must name the expert ${expert} that is there: it names another one`);
   }
 }
 

@@ -11,7 +11,7 @@ export { type DocumentRow } from "./token_rows.ts";
 export * from "./plan.ts";
 export * from "./jobs.ts";
 export * from "./job_plan.ts";
-export { type DerivedExpert, readLineageSteps, type Step, stepText } from "./lineage.ts";
+export { type DerivedExpert, readLineageSteps, type Step, stepText } from "./derivation.ts";
 export * from "./evaluate_run.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export * from "./adopt.ts";
@@ -38,7 +38,7 @@ export {
   planDerive,
 } from "./derive.ts";
 export * from "./estimate.ts";
-export { checkForgotten, type Finding } from "./forgotten.ts";
+export { checkForgotten } from "./forgotten.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
 export * from "./stages.ts";

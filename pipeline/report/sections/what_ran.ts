@@ -6,7 +6,7 @@ import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { duration } from "../../run/printable.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
-import { stepText } from "../../stages/lineage.ts";
+import { stepText } from "../../stages/derivation.ts";
 import { type Lack, stagesText } from "../../stages/status.ts";
 import {
   bytes,
