@@ -10,7 +10,7 @@ import { percent } from "../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";
-import { digitsText, type Outcome } from "./study.ts";
+import { digitsText, isLower, type Outcome, type Scored, scoreText } from "./study.ts";
 
 /** What the paper reports of 335M experts, by their number (table 3): what they gain, and what routing adds to their training and inference. */
 const PAPER: Record<number, { gain: string; routing: string }> = {
@@ -63,6 +63,17 @@ export function gainClaim(gain: Gain, experts: number): Claim {
     here: gainText(gain),
     holds: isLevel ? gain.high >= 0 : gain.low > 0,
   };
+}
+
+/**
+ * Claims that the first of two mixtures is better than the second. Where their intervals have a part in common, that is open, unless it must
+ * be better beyond both.
+ */
+export function isBetter(claim: string, mixtures: Record<string, Scored>, beyond = false): Claim {
+  const [one, other] = Object.values(mixtures);
+  const here = Object.entries(mixtures).map(([name, score]) => `${name} ${scoreText(score)}`).join(", ");
+  const holds = isLower(one, other);
+  return { claim, paper: NOT_REPORTED, here, holds: beyond ? holds === true : holds };
 }
 
 /** An expert of a run, on the text that is routed to it. */

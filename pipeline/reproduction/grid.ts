@@ -220,8 +220,7 @@ export class Grid {
 
   *#routerSearch(setup: Setup, seen: Set<string>): Generator<Job> {
     const recipe = this.routerRecipe(setup);
-    if (recipe === undefined || seen.has(recipe)) return;
-    seen.add(recipe);
+    if (recipe === undefined || !isNew(recipe, seen)) return;
     const first = this.all.find((setup) => this.routerRecipe(setup) === recipe)!;
     yield { work: "search routers", recipe, setup: first };
   }
@@ -231,27 +230,20 @@ export class Grid {
    * in `seen` is left out, and added to. Whoever gets a job does it, or knows what it comes to, before asking for the next.
    */
   *jobs(setup: Setup, seen: Set<string>): Generator<Job> {
-    yield* this.#split(setup, seen);
+    if (isNew(setup.name, seen)) yield { work: "split", setup };
     for (const model of setup.models) {
       const recipe = this.rateRecipe(model, setup);
-      if (givenIn(this.sources)[RATES[model]] !== undefined || seen.has(recipe)) continue;
-      seen.add(recipe);
+      if (givenIn(this.sources)[RATES[model]] !== undefined || !isNew(recipe, seen)) continue;
       let searcher = setup;
       if (!(recipe in this.known.rates)) {
         const first = this.rateSearcher(recipe);
         yield* this.#routerSearch(first, seen);
         searcher = this.resolved(first) ?? first;
-        yield* this.#split(searcher, seen);
+        if (isNew(searcher.name, seen)) yield { work: "split", setup: searcher };
       }
       yield { work: "search rate", recipe, model, setup: searcher };
     }
     yield { work: "train", setup };
-  }
-
-  *#split(setup: Setup, seen: Set<string>): Generator<Job> {
-    if (seen.has(setup.name)) return;
-    seen.add(setup.name);
-    yield { work: "split", setup };
   }
 
   /** Gives the run that searches for a learning rate: the first that needs it, before any search. So the same trials decide on it always. */
@@ -288,6 +280,9 @@ export class Grid {
     return Object.fromEntries(names.map((name) => [name, all[name]]));
   }
 }
+
+/** Adds a name to those that were seen. Returns whether it is new. */
+const isNew = (name: string, seen: Set<string>): boolean => !seen.has(name) && Boolean(seen.add(name));
 
 /** Puts together what several studies ask of the evaluation of one run. */
 function joinChoices(setups: readonly Setup[]): Choices {

@@ -244,27 +244,25 @@ export type RouterSearch = v.InferOutput<typeof ROUTER_SEARCH>;
  * stay, and with them runs that are finished, unless there is a reason. `validate` gives the loss of a trial in nats.
  */
 export async function searchRouters(
-  preset: RouterSettings,
+  { routerRate, rounds }: RouterSettings,
   given: Partial<RouterSettings>,
   validate: (settings: RouterSettings) => Promise<number>,
 ): Promise<RouterSearch> {
-  const trials: RouterSearch["trials"] = [];
-  const best = { routerRate: preset.routerRate, rounds: preset.rounds, ...given };
-  const attempt = async ({ routerRate, rounds }: RouterSettings) => {
-    const known = trials.find((trial) => trial.routerRate === routerRate && trial.rounds === rounds);
-    if (known) return known.validationLoss;
-    const validationLoss = await validate({ routerRate, rounds });
-    trials.push({ routerRate, rounds, validationLoss });
-    return validationLoss;
-  };
+  const best = { routerRate, rounds, ...given };
+  const trials = new Map<string, RouterSearch["trials"][number]>();
   for (const name of ["routerRate", "rounds"] as const) {
     if (given[name] !== undefined) continue;
-    const whole = name === "rounds";
-    const largest = whole ? best.rounds * MOST_ROUNDS : undefined;
-    const line = { first: best[name], whole, cautious: true, most: MOST_TRIALS, largest };
-    best[name] = (await searchLine(line, (value) => attempt({ ...best, [name]: value }))).value;
+    const line = { first: best[name], cautious: true, most: MOST_TRIALS };
+    const whole = name === "rounds" && { whole: true, largest: best.rounds * MOST_ROUNDS };
+    const { value } = await searchLine({ ...line, ...whole }, async (value) => {
+      const settings = { ...best, [name]: value }, key = JSON.stringify(settings);
+      const trial = trials.get(key) ?? { ...settings, validationLoss: await validate(settings) };
+      trials.set(key, trial);
+      return trial.validationLoss;
+    });
+    best[name] = value;
   }
-  return { ...best, trials };
+  return { ...best, trials: [...trials.values()] };
 }
 
 /** Gives the mean of what experts lose, each weighted by the held-out sequences that are routed to it. */

@@ -106,7 +106,7 @@ export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>
 
 /** The ends of an interval, and a perplexity with its own. */
 type Interval = Pick<Score, "low" | "high">;
-type Scored = Pick<Score, "perplexity" | "low" | "high">;
+export type Scored = Pick<Score, "perplexity" | "low" | "high">;
 
 /** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
 export const isLower = (one: Interval, other: Interval): boolean | null =>

@@ -8,9 +8,8 @@
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
 import { percent } from "../../report/html.ts";
-import { NOT_REPORTED } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { SHORTEST, shortPrefix } from "../claims.ts";
+import { isBetter, SHORTEST, shortPrefix } from "../claims.ts";
 import {
   type Column,
   isLower,
@@ -131,15 +130,12 @@ export const short: Study = {
     const lengths = sharedLengths(outcomes).filter((length) => length <= MOST_TOKENS);
     const [long, , mixed] = outcomes, { prefix } = long.evaluation;
     const first = lengths.find((length) => length >= COMPARED)!;
-    const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!);
+    const better = `are better with ${first} tokens than those trained with ${prefix}`;
     return {
-      claims: [{
-        claim:
-          `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${prefix}`,
-        paper: NOT_REPORTED,
-        here: `mixed lengths ${scoreText(ofMixed)}, ${prefix} tokens ${scoreText(ofLong)}`,
-        holds: isLower(ofMixed, ofLong),
-      }],
+      claims: [isBetter(`Routers trained with mixed lengths ${better}`, {
+        "mixed lengths": scoreAt(mixed, first)!,
+        [`${prefix} tokens`]: scoreAt(long, first)!,
+      })],
       table: makeTable(outcomes, [
         labels("routers"),
         ...lengths.flatMap((tokens): Column[] => [

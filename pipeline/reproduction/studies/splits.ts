@@ -12,6 +12,7 @@ import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { wayName } from "../../report/charts.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { OFF } from "../../text/inputs.ts";
+import { isBetter } from "../claims.ts";
 import {
   agreements,
   baselinesOf,
@@ -32,37 +33,25 @@ import {
   type Study,
 } from "../study.ts";
 
-/**
- * A way to split text: its name, as runs have it that no other study has, and in tables; settings that tell it from the others; whether it
- * has runs of several seeds; whether it has a run with twice the experts.
- */
+/** A way to split text. */
 interface Way extends Pick<Setup, "name" | "label" | "settings" | "repeated"> {
+  /** Whether it has a run with twice the experts. */
   doubled?: boolean;
 }
 
+/** Describes a way: its name, as runs have it that no other study has, and in tables; settings that tell it from the others. */
+const way = (name: string, label: string, settings: Way["settings"], more: Partial<Way> = {}): Way => ({
+  ...{ name, label, settings, ...more },
+});
 const em = (start: Configuration["start"], fixed = false) => ({ partitioner: "em", start, fixed });
 const BOTH = { repeated: true, doubled: true };
 
-const EM: Way = {
-  ...{ name: "em-from-random-parts", label: "routers from random parts", settings: em("random"), ...BOTH },
-};
-const STARTED: Way = {
-  ...{ name: "em-from-clusters", label: "routers from clusters", settings: em("ctbm"), ...BOTH },
-};
-const FIXED: Way = {
-  ...{ name: "fixed-clusters", label: "clusters, routed by likelihood", settings: em("ctbm", true) },
-};
-const CLUSTERS: Way = {
-  ...{ name: "ctbm", label: "clusters of TF-IDF (c-BTM)", settings: { partitioner: "ctbm" }, repeated: true },
-};
-const RANDOM: Way = { name: "random", label: "random parts", settings: { partitioner: "random" } };
-const SOURCE: Way = {
-  ...{
-    name: "source",
-    label: "parts by source, whose true label routes",
-    settings: { partitioner: "source" },
-  },
-};
+const EM = way("em-from-random-parts", "routers from random parts", em("random"), BOTH);
+const STARTED = way("em-from-clusters", "routers from clusters", em("ctbm"), BOTH);
+const FIXED = way("fixed-clusters", "clusters, routed by likelihood", em("ctbm", true));
+const CLUSTERS = way("ctbm", "clusters of TF-IDF (c-BTM)", { partitioner: "ctbm" }, { repeated: true });
+const RANDOM = way("random", "random parts", { partitioner: "random" });
+const SOURCE = way("source", "parts by source, whose true label routes", { partitioner: "source" });
 const WAYS = [EM, STARTED, FIXED, CLUSTERS, RANDOM, SOURCE];
 
 /** Tokens of the shortest prefix that is compared. */
@@ -80,15 +69,12 @@ const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
 function setupFor(way: Way, withDense: boolean, preset: Configuration, times = 1): Setup {
   const { name, label, settings, repeated } = way;
   const experts = times * preset.experts;
+  const dense: Setup["models"] = times > 1 ? ["dense"] : ["dense", "dense-steps"];
   return {
     name: `${splitsSo(way, preset) ? "em" : name}-${experts}-experts`,
     label: times > 1 ? `${label}, ${experts} experts` : label,
     settings: { experts, ...settings },
-    models: [
-      "experts",
-      ...withDense ? ["dense"] as const : [],
-      ...withDense && times === 1 ? ["dense-steps"] as const : [],
-    ],
+    models: ["experts", ...withDense ? dense : []],
     repeated: repeated && times === 1,
     ...way === CLUSTERS && { choices: { mix: [1, 2] } },
     ...settings.partitioner === "em" && { searchesRouters: preset.experts },
@@ -226,12 +212,9 @@ function compareClusters(
       paper: NOT_REPORTED,
       ...perSeed([["from clusters", of(STARTED)], ["from random parts", of(EM)]]),
     },
-    {
-      claim: `With ${2 * experts} experts, r${later}`,
-      paper: NOT_REPORTED,
-      here: `from clusters ${scoreText(fromClusters)}, from random parts ${scoreText(fromRandom)}`,
-      holds: isLower(fromClusters, fromRandom),
-    },
+    isBetter(`With ${2 * experts} experts, r${later}`, {
+      ...{ "from clusters": fromClusters, "from random parts": fromRandom },
+    }),
     {
       claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
       paper: NOT_REPORTED,
@@ -344,18 +327,12 @@ export const assignment: Study = {
     const [greedy, optimal, unbalanced] = all;
     return {
       claims: [
-        {
-          claim: "Parts at the least cost make a better mixture than greedy ones, beyond both intervals",
-          paper: NOT_REPORTED,
-          here: `least cost ${scoreText(optimal)}, greedy ${scoreText(greedy)}`,
-          holds: isLower(optimal, greedy) === true,
-        },
-        {
-          claim: "Balanced parts make a better mixture than parts that are not, beyond both intervals",
-          paper: NOT_REPORTED,
-          here: `balanced ${scoreText(greedy)}, not balanced ${scoreText(unbalanced)}`,
-          holds: isLower(greedy, unbalanced) === true,
-        },
+        isBetter("Parts at the least cost make a better mixture than greedy ones, beyond both intervals", {
+          ...{ "least cost": optimal, greedy },
+        }, true),
+        isBetter("Balanced parts make a better mixture than parts that are not, beyond both intervals", {
+          ...{ balanced: greedy, "not balanced": unbalanced },
+        }, true),
       ],
       table: makeTable(outcomes, [
         labels("parts"),
