@@ -5,10 +5,19 @@
  *   deno task results --from runs/experts --as experts
  */
 import { fileURLToPath } from "node:url";
-import { publishResults } from "../pipeline/reproduction/mod.ts";
+import { type PublishedPage, publishResults } from "../pipeline/reproduction/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { publishedText } from "./reproduce_text.ts";
+import { table } from "./layout.ts";
+
+/** Words what the project's pages tell now. */
+function publishedText({ page, written, published }: PublishedPage): string {
+  const rows = published.map(({ title, claims }) => [
+    ...[title, ...[false, true, null].map((wanted) => claims.filter(({ holds }) => holds === wanted).length)],
+  ]);
+  const done = written ? `wrote   ${page}` : `${page} said this before: it stays as it is`;
+  return [table("from | no | yes | neither", rows, ["from"]), "", done].join("\n");
+}
 
 export const TASK = await defineTask({
   name: "results",

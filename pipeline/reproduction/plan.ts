@@ -206,12 +206,15 @@ function ofTraining(model: Searched, times: CostTimes): number {
 }
 
 /** A piece as a job asks for it: what it takes of a cost, and holds of its device; after what it begins, and what it gives, by names in the plan. */
-interface Asked extends Pick<Piece, "run" | "piece" | "done"> {
+interface Asked {
+  piece: string;
   takes(times: CostTimes): number;
   /** The model that trains, one at a time: experts train side by side only where memory is left. */
   model?: Searched;
   /** Whether it trains all routers. */
   routers?: boolean;
+  /** The node that is made, unless something is searched for. */
+  node?: string;
   after: readonly (string | undefined)[];
   gives: string;
 }
@@ -223,18 +226,21 @@ interface Asked extends Pick<Piece, "run" | "piece" | "done"> {
 class Planner {
   readonly #pieces: Piece[] = [];
   readonly #grid: Grid;
+  readonly #found: Set<string>; // by searches, at the start
   readonly #ends = new Map<string, number>(); // when what pieces give is there
   readonly #costs = new Map<string, Cost>();
   readonly #sizes = new Map<string, number>(); // many pieces train the same
   readonly #notes: Notes;
 
   constructor(
-    private readonly before: Grid, // with what is known at the start
+    grid: Grid,
     private readonly device: CostDevice,
     private readonly options: PlanStudiesOptions,
   ) {
-    this.#grid = before.with(before.studies, { known: structuredClone(before.known) });
-    this.#notes = new Notes(before, options.run, options.from);
+    const { rates, routers } = grid.known;
+    this.#found = new Set([...Object.keys(rates), ...Object.keys(routers)]);
+    this.#grid = grid.with(grid.studies, { known: structuredClone(grid.known) });
+    this.#notes = new Notes(grid, options.run, options.from);
   }
 
   /** Lists the pieces. */
@@ -249,14 +255,57 @@ class Planner {
   }
 
   async #addJob(job: Job, isNoted: boolean): Promise<void> {
-    if (job.work === "search routers") await this.#addRouters(job);
-    else if (job.work === "search rate") await this.#addRate(job);
-    else if (job.work === "split") await this.#addSplit(job, isNoted);
-    else for (const model of job.setup.models) await this.#addTrainings(job, model, isNoted);
+    for (const asked of this.#asks(job)) await this.#add(job.setup, asked, isNoted);
+    const { known, preset: { routerRate, rounds } } = this.#grid;
+    if (job.work === "search routers") known.routers[job.recipe] ??= { routerRate, rounds, trials: [] };
+    if (job.work === "search rate") known.rates[job.recipe] ??= { rate: 1, trials: [] };
+  }
+
+  #asks(job: Job): Asked[] {
+    const { work, setup, setup: { name } } = job;
+    const grid = this.#grid, split = `split ${name}`;
+    const { trialShare: share = TRIAL_SHARE } = this.options;
+    const targets = (model: Searched) => findTargets(model, grid.configuration(setup));
+    if (job.work === "search routers") {
+      // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
+      const search = (piece: string, rounds: number, trials: number): Asked => ({
+        takes: ({ routers, sharding, allExperts }) =>
+          (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * share * allExperts,
+        ...{ piece, model: "experts", routers: true, after: [job.recipe], gives: job.recipe },
+      });
+      const { routerRate, rounds } = grid.givenRouters;
+      return [
+        ...routerRate === undefined ? [search("rate of routers", 1, ROUTER_TRIALS)] : [],
+        ...rounds === undefined ? [search("rounds of routers", 5 / 4, ROUTER_TRIALS - 1)] : [],
+      ];
+    }
+    if (job.work === "search rate") {
+      const { model, recipe } = job, trials = TRIALS * share * targets(model).length;
+      const takes: Asked["takes"] = (times) => trials * ofTraining(model, times);
+      return [{ piece: `learning rate of ${model}`, takes, model, after: [split], gives: recipe }];
+    }
+    if (work === "split") {
+      const scores = grid.routedAs(setup), isRouted = this.#ends.has(scores); // another run's routers and scores are linked
+      const takes: Asked["takes"] = ({ routers, sharding }) => isRouted ? 0 : routers + sharding;
+      const after = [scores, grid.routerRecipe(setup)];
+      return [{ piece: "partition", takes, routers: !isRouted, node: NAMES, after, gives: split }];
+    }
+    const side = SIDE_BY_SIDE[adapterKind(this.device)], place = (node: string) => `${name}/${node}`;
+    return setup.models.flatMap((model) => {
+      const rates = [model, "experts" as const].map((model) => grid.rateRecipe(model, setup));
+      return targets(model).map(({ name, node }, i, all): Asked => ({
+        ...{ piece: name, takes: (times) => ofTraining(model, times), model, node, gives: place(node) },
+        after: [split, ...rates, i % side === 0 ? undefined : place(all[i - 1].node)],
+      }));
+    });
   }
 
   /** Adds a piece. Nobody waits for what is there. */
-  async #add(setup: Setup, { run, piece, done, takes, model, routers, after, gives }: Asked): Promise<void> {
+  async #add(setup: Setup, asked: Asked, isNoted: boolean): Promise<void> {
+    const { piece, takes, model, routers, node, after, gives } = asked;
+    const done = node === undefined
+      ? this.#found.has(gives)
+      : isNoted || await readManifest(`${this.options.run}/${setup.name}/${node}`) !== null;
     const { work, seconds: times, memory } = this.#computeCost(setup);
     const [flops, seconds] = [takes(work), takes(times)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));
@@ -264,8 +313,9 @@ class Planner {
     const { batch, bytesAt } = model ? await this.#training(model, setup) : { bytesAt: () => 0 };
     const least = routers ? memory.routers.total : 0;
     const held = (microBatch: number) => Math.max(least, bytesAt(microBatch));
-    this.#pieces.push({ run, piece, flops, seconds, done, batch, bytesAt: held, begin, end });
+    this.#pieces.push({ run: setup.name, piece, flops, seconds, done, batch, bytesAt: held, begin, end });
     this.#ends.set(gives, end);
+    if (node === NAMES && routers && !isNoted) this.#ends.set(this.#grid.routedAs(setup), end);
   }
 
   #computeCost(setup: Setup): Cost {
@@ -289,63 +339,5 @@ class Planner {
       return bytes;
     };
     return { batch, bytesAt };
-  }
-
-  /** Whether a node of a run is made. */
-  #isMade = async ({ name }: Setup, node: string): Promise<boolean> =>
-    await readManifest(`${this.options.run}/${name}/${node}`) !== null;
-
-  async #addRouters({ setup, recipe }: Job & { work: "search routers" }): Promise<void> {
-    const { preset, givenRouters: given, known } = this.#grid;
-    // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
-    const search = (piece: string, rounds: number, trials: number) =>
-      this.#add(setup, {
-        ...{ run: setup.name, piece, done: recipe in this.before.known.routers },
-        takes: ({ routers, sharding, allExperts }) =>
-          (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * this.#share * allExperts,
-        ...{ model: "experts", routers: true, after: [recipe], gives: recipe },
-      });
-    if (given.routerRate === undefined) await search("rate of routers", 1, ROUTER_TRIALS);
-    if (given.rounds === undefined) await search("rounds of routers", 5 / 4, ROUTER_TRIALS - 1);
-    known.routers[recipe] ??= { routerRate: preset.routerRate, rounds: preset.rounds, trials: [] };
-  }
-
-  async #addSplit({ setup }: Job, isNoted: boolean): Promise<void> {
-    const scores = this.#grid.routedAs(setup), split = `split ${setup.name}`;
-    const isRouted = this.#ends.has(scores); // another run's routers and scores are linked
-    await this.#add(setup, {
-      ...{ run: setup.name, piece: "partition", done: isNoted || await this.#isMade(setup, NAMES) },
-      takes: ({ routers, sharding }) => isRouted ? 0 : routers + sharding,
-      ...{ routers: !isRouted, after: [scores, this.#grid.routerRecipe(setup)], gives: split },
-    });
-    if (!isRouted && !isNoted) this.#ends.set(scores, this.#ends.get(split)!);
-  }
-
-  async #addRate({ setup, recipe, model }: Job & { work: "search rate" }): Promise<void> {
-    const models = findTargets(model, this.#grid.configuration(setup)).length;
-    await this.#add(setup, {
-      ...{ run: setup.name, piece: `learning rate of ${model}`, done: recipe in this.before.known.rates },
-      takes: (times) => TRIALS * this.#share * models * ofTraining(model, times),
-      ...{ model, after: [`split ${setup.name}`], gives: recipe },
-    });
-    this.#grid.known.rates[recipe] ??= { rate: 1, trials: [] };
-  }
-
-  async #addTrainings({ setup }: Job, model: Searched, isNoted: boolean): Promise<void> {
-    const side = SIDE_BY_SIDE[adapterKind(this.device)], run = setup.name;
-    const rates = [model, "experts" as const].map((model) => this.#grid.rateRecipe(model, setup));
-    let last = "";
-    for (const [i, { name, node }] of findTargets(model, this.#grid.configuration(setup)).entries()) {
-      await this.#add(setup, {
-        ...{ run, piece: name, done: isNoted || await this.#isMade(setup, node) },
-        takes: (times) => ofTraining(model, times),
-        ...{ model, after: [`split ${run}`, ...rates, i % side === 0 ? "" : last], gives: `${run}/${node}` },
-      });
-      last = `${run}/${node}`;
-    }
-  }
-
-  get #share(): number {
-    return this.options.trialShare ?? TRIAL_SHARE;
   }
 }
