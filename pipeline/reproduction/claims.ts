@@ -10,7 +10,7 @@ import { percent } from "../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";
-import { digitsText, isLower, type Outcome, type Scored, scoreText } from "./study.ts";
+import { digitsText, gainOver, isLower, type Outcome, type Scored, scoreText } from "./study.ts";
 
 /** What the paper reports of 335M experts, by their number (table 3): what they gain, and what routing adds to their training and inference. */
 const PAPER: Record<number, { gain: string; routing: string }> = {
@@ -132,26 +132,39 @@ export const ownTextClaim = (outcome: Outcome): Claim => ({
   ...allAhead(compareOwnText(outcome)),
 });
 
+/**
+ * Reports from where on the mixture stays ahead of the dense model with E times the steps. The curves are of samples,
+ * and all held-out text may say otherwise of their end.
+ */
+export function crossingText(outcome: Outcome): string | null {
+  const { crossing } = outcome;
+  if (!crossing) return null;
+  const { tokensPerExpert, trained, difference } = crossing;
+  const isAhead = difference < 0;
+  const from = tokensPerExpert === null
+    ? `not within ${trained.toLocaleString("en")}`
+    : `${tokensPerExpert.toLocaleString("en")} or before`;
+  if ((tokensPerExpert !== null) === isAhead) return from;
+  const gain = gainOver(outcome, "dense-steps");
+  if (gain && gain.low <= 0 && gain.high >= 0) return "about equal at the end";
+  return `${from} on samples, but ${isAhead ? "ahead" : "behind"} on all text at the end`;
+}
+
 /** Judges the claims of one run. */
 export function judgeRun(outcome: Outcome): Claim[] {
-  const { evaluation: { gains, scores, experts }, crossing } = outcome;
+  const { evaluation: { gains, scores, experts } } = outcome;
+  const crossed = crossingText(outcome);
   const perplexity = (way: keyof typeof scores) => scores[way]!.perplexity.toFixed(2);
   return [
     ...gains.map((gain) => {
       const claim = gainClaim(gain, experts);
       return { ...claim, here: `${perplexity(gain.baseline)} → ${perplexity("mixture")}: ${claim.here}` };
     }),
-    ...crossing
-      ? [{
-        claim:
-          "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
-        paper: NOT_REPORTED,
-        here: `${crossing.tokensPerExpert?.toLocaleString("en") ?? "none"} of ${
-          crossing.trained.toLocaleString("en")
-        }; at the end of all held-out text ${crossing.difference.toFixed(3)} nats per token apart`,
-        holds: null,
-      }]
-      : [],
+    ...crossed === null ? [] : [{
+      claim:
+        "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
+      ...{ paper: NOT_REPORTED, here: crossed, holds: null },
+    }],
     ...scores.dense ? [ownTextClaim(outcome)] : [],
     ...routingClaims(outcome),
   ];

@@ -204,6 +204,7 @@ export async function checkHolds(folder: string): Promise<void> {
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */
 export class Notes {
+  readonly #own = new Map<string, Outcome>(); // what this process wrote, also of text that can be read only once
   #text?: Promise<Text>;
 
   /** What a run came to is looked for in a folder of studies, and then in folders elsewhere. */
@@ -218,6 +219,8 @@ export class Notes {
    * version would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
    */
   async find(setup: Setup, keep = false): Promise<Outcome | undefined> {
+    const own = this.#own.get(setup.name);
+    if (own && setup.models.every((model) => own.trained[model])) return { ...own, setup };
     const rates = this.grid.rates(setup);
     if (!rates) return undefined;
     const file = noteFile(setup.name);
@@ -236,6 +239,7 @@ export class Notes {
 
   /** Notes what a run came to. Nothing is noted where the text can be read only once. */
   async write({ setup, ...outcome }: Outcome): Promise<void> {
+    this.#own.set(setup.name, { setup, ...outcome });
     const models = Object.keys(outcome.trained) as Searched[];
     const rates = models.map((model) => [RATES[model], outcome.trained[model]![0].rate]);
     const c = { ...this.grid.configuration(setup), ...Object.fromEntries(rates) };

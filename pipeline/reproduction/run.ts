@@ -84,11 +84,10 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const gpu = await openDevice(options, c, emit);
   try {
     await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
-    const given = givenIn(sources);
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};
     for (const model of MODELS) {
-      const rate = given[RATES[model]]; // 0 stands for the rate of the experts
+      const rate = givenIn(sources)[RATES[model]]; // 0 stands for the rate of the experts
       if (rate === undefined) {
         search[model] = await searchModelRate(model, c, { ...options, gpu }, trialShare, watch);
       }
@@ -97,11 +96,11 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     const trained = await train(MODELS, c, { ...options, gpu, sources: { flags: rates } }, watch);
     await evaluateRun({ run, gpu, reuse }, watch);
     const [experts, [dense], [steps]] = MODELS.map((model) => trained[model]!);
+    const outcome = await readOutcome(run);
     const setup = { name: run, label: "", settings: {}, models: MODELS };
-    const outcome = { setup, ...await readOutcome(run) };
     const reproduction: Reproduction = {
       format: 1,
-      claims: judgeRun(outcome),
+      claims: judgeRun({ setup, ...outcome }),
       ...{ search, trialShare, crossing: outcome.crossing ?? null },
       models: { experts, dense, "dense-steps": steps },
     };
@@ -165,11 +164,8 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     await runner.makeAll();
     const results = await runner.results(warn);
     const settings = grid.reported as StudyResults["settings"];
-    await alone(
-      root,
-      () => writeResults(root, results, { settings, words, signal, onWarning: warn }),
-      signal,
-    );
+    const more = { settings, words, signal, onWarning: warn };
+    await alone(root, () => writeResults(root, results, more), signal);
     return results;
   } finally {
     gpu.close();
@@ -179,7 +175,6 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
 /** Makes the runs of studies. */
 class Runner {
   readonly #notes: Notes;
-  readonly #outcomes = new Map<string, Outcome>();
   readonly #share: number; // of a training that a trial takes
   #within = ""; // the run that this process works in
 
@@ -286,9 +281,7 @@ class Runner {
     const flags = grid.rates(setup)!;
     await train(setup.models, grid.configuration(setup), { ...site, sources: { flags } }, watch);
     await evaluateRun({ ...site, ...setup.choices }, watch);
-    const outcome = { setup, ...await readOutcome(site.run) };
-    this.#outcomes.set(setup.name, outcome);
-    await this.#notes.write(outcome);
+    await this.#notes.write({ setup, ...await readOutcome(site.run) });
   }
 
   /**
@@ -298,7 +291,7 @@ class Runner {
   async results(warn: (message: Text) => void): Promise<StudyResult[]> {
     const { grid, options: { run: root, from = [], only = [] } } = this;
     const noted = (await Promise.all([root, ...from].map(namesOfNotes))).flat();
-    const most = Math.max(grid.seeds, seedsAmong([...noted, ...this.#outcomes.keys()]));
+    const most = Math.max(grid.seeds, seedsAmong(noted));
     const results: StudyResult[] = [];
     for (const study of STUDIES.values()) {
       const isAsked = grid.studies.includes(study);
@@ -325,7 +318,7 @@ class Runner {
       const grid = this.grid.with([study], { seeds });
       const setups = grid.all.map((setup) => grid.resolved(setup, !isAsked) ?? setup);
       for (const setup of setups) {
-        if (!found.has(setup.name)) found.set(setup.name, await this.#outcomeOf(setup));
+        if (!found.has(setup.name)) found.set(setup.name, await this.#notes.find(setup, true));
       }
       const runs = setups.map(({ name }) => name), outcomes = runs.flatMap((name) => found.get(name) ?? []);
       if (outcomes.length < runs.length) {
@@ -341,12 +334,5 @@ class Runner {
       };
     }
     return missing;
-  }
-
-  /** Gives what a run came to, if it is made or noted. */
-  async #outcomeOf(setup: Setup): Promise<Outcome | undefined> {
-    const made = this.#outcomes.get(setup.name);
-    const isWhole = made && setup.models.every((model) => made.trained[model]);
-    return isWhole ? { ...made, setup } : await this.#notes.find(setup, true);
   }
 }

@@ -14,6 +14,7 @@ import { heatPlot } from "../../report/sections/partition.ts";
 import {
   allAhead,
   compareOwnText,
+  crossingText,
   gainClaim,
   labelled,
   type OwnText,
@@ -92,24 +93,6 @@ const gainClaims = ({ setup, evaluation }: Outcome, models: readonly string[] = 
     evaluation.gains.filter(({ baseline }) => models.includes(baseline))
       .map((gain) => gainClaim(gain, evaluation.experts)),
   );
-
-/**
- * Reports from where on the mixture stays ahead of the dense model with E times the steps. The curves are of samples,
- * and all held-out text may say otherwise of their end.
- */
-function crossingText(outcome: Outcome): string | null {
-  const { crossing } = outcome;
-  if (!crossing) return null;
-  const { tokensPerExpert, trained, difference } = crossing;
-  const isAhead = difference < 0;
-  const from = tokensPerExpert === null
-    ? `not within ${trained.toLocaleString("en")}`
-    : `${tokensPerExpert.toLocaleString("en")} or before`;
-  if ((tokensPerExpert !== null) === isAhead) return from;
-  const gain = gainOver(outcome, "dense-steps");
-  if (gain && gain.low <= 0 && gain.high >= 0) return "about equal at the end";
-  return `${from} on samples, but ${isAhead ? "ahead" : "behind"} on all text at the end`;
-}
 
 /** Reports how many experts beat a dense model on the text that is routed to them; null without that model. */
 function aheadText(outcome: Outcome, model: Dense): string | null {
