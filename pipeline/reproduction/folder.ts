@@ -6,7 +6,7 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, type Words } from "../../kernels/errors.ts";
+import { ensure, say, setting, type Words } from "../../kernels/errors.ts";
 import { takeLock } from "../graph/lock.ts";
 import { type Node, withNeeds } from "../graph/node.ts";
 import { RATE_SEARCH, type Searched } from "../report/reproduction.ts";
@@ -65,25 +65,24 @@ export async function openStudies(
 
 /** Throws an `InputError` where the runs of a grid cannot be made in a folder, or are there with other settings. */
 export async function checkStudies(root: string, grid: Grid): Promise<void> {
-  if (await exists(`${root}/config.json`)) {
-    throw new InputError(
-      say`Cannot keep studies in "${root}" as it must be a folder of runs: it is a run itself`,
-      { where: root, remedy: say`choose another ${setting("run")}` },
-    );
-  }
+  ensure(
+    !await exists(`${root}/config.json`),
+    say`Cannot keep studies in "${root}" as it must be a folder of runs: it is a run itself`,
+    { where: root, remedy: say`choose another ${setting("run")}` },
+  );
   grid.checkNames();
   for (const study of grid.studies) study.check?.(grid.preset);
-  if (grid.preset.holdout === 0) throw nothingHeldOut(root);
+  ensureHeldOut(root, grid.preset.holdout > 0);
   const seen = new Set<string>();
   const jobs = grid.runs().flatMap((setup) => [...grid.jobs(setup, seen)]);
   const runs = new Map(jobs.map(({ setup }) => [setup.name, setup]));
-  if (grid.preset.input.includes("-") && runs.size > 1) {
-    const text = setting("input", "-");
-    throw new InputError(
-      say`Cannot run studies on ${text} as every run must read the text: there are ${runs.size} of them`,
-      { remedy: say`write the text to a file, and name that with ${setting("input")}` },
-    );
-  }
+  ensure(
+    !grid.preset.input.includes("-") || runs.size === 1,
+    say`Cannot run studies on ${
+      setting("input", "-")
+    } as every run must read the text: there are ${runs.size} of them`,
+    { remedy: say`write the text to a file, and name that with ${setting("input")}` },
+  );
   for (const [name, setup] of runs) {
     const run = `${root}/${name}`;
     await resolveSettings(run, { flags: grid.flags(setup) }, false).catch(
@@ -101,21 +100,23 @@ export function checkParts(
   parts: readonly Pick<ExpertSummary, "testSequences" | "sources">[],
   setups: readonly Setup[],
 ): void {
-  if (parts.every(({ testSequences }) => testSequences === 0)) throw nothingHeldOut(run);
+  ensureHeldOut(run, parts.some(({ testSequences }) => testSequences > 0));
   const labels = new Set(parts.flatMap(({ sources }) => Object.keys(sources))).size;
   for (const { name, settings: { partitioner, experts } } of setups) {
-    if (partitioner !== "source" || experts! <= labels) continue;
     const must = say`there must be at least as many labels of sources as ${setting("experts")}`;
-    const other = say`choose another ${setting("run")} with fewer experts, or text with more labels`;
-    throw new InputError(
-      say`Cannot make "${name}" as ${must}: there are ${labels}, ${setting("experts")} is ${experts!}`,
-      { where: run, remedy: other },
+    ensure(
+      partitioner !== "source" || experts! <= labels,
+      say`Cannot make "${name}" as ${must}: there are ${labels}, ${setting("experts")} is ${experts ?? 0}`,
+      {
+        where: run,
+        remedy: say`choose another ${setting("run")} with fewer experts, or text with more labels`,
+      },
     );
   }
 }
 
-const nothingHeldOut = (where: string) =>
-  new InputError("Cannot evaluate runs of studies as there must be held-out sequences: there are none", {
+const ensureHeldOut = (where: string, isThere: boolean): void =>
+  ensure(isThere, "Cannot evaluate runs of studies as there must be held-out sequences: there are none", {
     where,
     remedy: say`choose another ${setting("run")} with a larger ${setting("holdout")}`,
   });
@@ -196,10 +197,10 @@ export const readNote = async (root: string, run: string): Promise<Note | null> 
 export async function checkHolds(folder: string): Promise<void> {
   const names = await namesOfNotes(folder);
   for (const name of names) await readNote(folder, name);
-  if (names.length > 0 || knownFiles(await readKnown(folder)).length > 0) return;
+  const isOne = names.length > 0 || knownFiles(await readKnown(folder)).length > 0;
   const must = say`${setting("from")} must be a folder of studies, or of their results`;
   const found = "there are no outcomes of runs, no rates.json and no routers.json";
-  throw new InputError(say`Cannot go on from "${folder}" as ${must}: ${found}`, { where: folder });
+  ensure(isOne, say`Cannot go on from "${folder}" as ${must}: ${found}`, { where: folder });
 }
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */

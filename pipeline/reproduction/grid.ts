@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, say, setting } from "../../kernels/errors.ts";
 import { mixtureFlops } from "../cost/flops.ts";
 import { mixtureShape } from "../cost/mixture.ts";
 import { BASELINE_NOTES } from "../evaluation/baselines.ts";
@@ -37,16 +37,17 @@ export const STUDIES: ReadonlyMap<string, Study> = new Map(
 export const STUDY_NAMES: readonly string[] = [...STUDIES.keys()];
 
 /** Finds studies by their names. Throws an `InputError` for an unknown name. */
-export const findStudies = (names: readonly string[]): Study[] =>
-  names.includes("all")
-    ? [...STUDIES.values()]
-    : names.map((name) => STUDIES.get(name) ?? refuse("run", "study", name, [...STUDY_NAMES, "all"]));
+export function findStudies(names: readonly string[]): Study[] {
+  for (const name of names) checkName("run", "study", name, [...STUDY_NAMES, "all"]);
+  return names.includes("all") ? [...STUDIES.values()] : names.map((name) => STUDIES.get(name)!);
+}
 
-const refuse = (verb: string, option: string, name: string, known: readonly string[]): never => {
-  throw new InputError(
+/** Throws an `InputError` for a name that is not known. */
+const checkName = (verb: string, option: string, name: string, known: readonly string[]): void =>
+  ensure(
+    known.includes(name),
     say`Cannot ${verb} ${setting(option)} ${name} as it must be one of ${known.join(", ")}: it is none`,
   );
-};
 
 /** What searches found: learning rates by {@linkcode rateRecipe}, settings of routers by {@linkcode Grid.routerRecipe}. */
 export interface Known {
@@ -116,9 +117,7 @@ export class Grid {
   /** Throws an `InputError` for the name of a run to make alone that the studies do not need. */
   checkNames(): void {
     const known = [...new Set(this.all.flatMap(this.#names))];
-    for (const name of this.options.only ?? []) {
-      if (!known.includes(name)) refuse("make", "only", name, known);
-    }
+    for (const name of this.options.only ?? []) checkName("make", "only", name, known);
   }
 
   /** The same settings with other studies, or other seeds. */

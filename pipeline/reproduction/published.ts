@@ -6,7 +6,7 @@
  */
 
 import { join } from "node:path";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, say, setting } from "../../kernels/errors.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
 import { STUDIES } from "./grid.ts";
@@ -168,18 +168,12 @@ function verdictText(alike: readonly Judged[]): string {
  */
 export function withResults(page: string, text: string, where: string): string {
   const found = /(?<=^<!-- results: begin.*-->\n)[^]*(?=^<!-- results: end -->$)/m;
-  if (found.test(page)) {
-    return page.replace(
-      found,
-      () => `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->\n`,
-    );
-  }
-  throw new InputError(
-    `Cannot put results into "${where}" as it must say where they go: its marks are missing`,
-    {
-      where,
-      remedy: 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own',
-    },
+  const remedy = 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own';
+  const what = `Cannot put results into "${where}" as it must say where they go: its marks are missing`;
+  ensure(found.test(page), what, { where, remedy });
+  return page.replace(
+    found,
+    () => `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->\n`,
   );
 }
 
@@ -206,16 +200,11 @@ export interface PublishedPage {
 export async function publishResults(
   { root, from = "", as: name }: PublishOptions,
 ): Promise<PublishedPage> {
-  if (name !== undefined && from === "") {
-    throw new InputError(
-      say`Cannot keep results as "${name}" as ${setting("from")} must say whose: it is not given`,
-    );
-  }
   const as = name ?? STUDIES_FOLDER;
-  if (!/^[a-z][a-z0-9-]*$/.test(as)) {
-    const must = say`${setting("as")} must be a name of small letters, digits and hyphens`;
-    throw new InputError(say`Cannot keep results as ${must}: it is "${as}"`);
-  }
+  const whose = say`${setting("from")} must say whose: it is not given`;
+  ensure(name === undefined || from !== "", say`Cannot keep results as "${as}" as ${whose}`);
+  const must = say`${setting("as")} must be a name of small letters, digits and hyphens`;
+  ensure(/^[a-z][a-z0-9-]*$/.test(as), say`Cannot keep results as ${must}: it is "${as}"`);
   const kept = `${root}/${FOLDER}/${as}`;
   const taken = from === "" ? undefined : await readTaken(from, kept);
   const published = await readPublished(`${root}/${FOLDER}`, from, as);
@@ -233,9 +222,9 @@ export async function publishResults(
 /** Reads the files of a folder of studies that are kept; `kept` is where. */
 async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array | string>> {
   for (const file of ["studies.json", TABLE]) {
-    if (await exists(`${from}/${file}`)) continue;
     const must = say`${setting("from")} must be a folder of studies: there is no ${file}`;
-    throw new InputError(say`Cannot take results from "${from}" as ${must}`, { where: from });
+    const isThere = await exists(`${from}/${file}`);
+    ensure(isThere, say`Cannot take results from "${from}" as ${must}`, { where: from });
   }
   if (await exists(`${kept}/studies.json`)) await checkLost(from, kept);
   const notes = await namesOfNotes(from);
@@ -257,9 +246,8 @@ async function checkLost(from: string, kept: string): Promise<void> {
     const [seeds, now] = [runs, study?.runs ?? []].map(seedsAmong);
     return !study ? [name] : now < seeds ? [`${seeds - now} of ${seeds} seeds of ${name}`] : [];
   });
-  if (lost.length === 0) return;
   const must = `it must hold all studies and seeds that are kept in their place: ${lost.join(", ")}`;
-  throw new InputError(say`Cannot take results from "${from}" as ${must} would be lost`, {
+  ensure(lost.length === 0, say`Cannot take results from "${from}" as ${must} would be lost`, {
     where: from,
     remedy: say`keep them next to these, under another name, with ${setting("as")}`,
   });

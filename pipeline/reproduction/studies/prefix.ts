@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { ensure, say, setting } from "../../../kernels/errors.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
 import { percent } from "../../report/html.ts";
 import type { Configuration } from "../../settings/configuration.ts";
@@ -28,10 +28,8 @@ import {
 
 /** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
 function check({ prefix }: Configuration): void {
-  if (prefix > SHORTEST) return;
-  throw new InputError(
-    say`Cannot compare prefixes as ${setting("prefix")} must be more than ${SHORTEST}: it is ${prefix}`,
-  );
+  const must = say`${setting("prefix")} must be more than ${SHORTEST}: it is ${prefix}`;
+  ensure(prefix > SHORTEST, say`Cannot compare prefixes as ${must}`);
 }
 
 /** Lists runs of routers that were trained with M, M/8, and M/8, M/4, M/2 and M mixed. */
