@@ -297,7 +297,7 @@ const STANDARD = "smalltalk-linux-x64.tar.xz";
 export const TASK = await defineTask({
   name: "bundle",
   startsAnew: true,
-  options: field.section("Command", {
+  options: {
     output: field.path(
       { value: "FILE" },
       `archive to write, .tar.xz, .tar.gz or .tar; without it ${STANDARD}`,
@@ -307,7 +307,7 @@ export const TASK = await defineTask({
       { value: "NAME,…" },
       `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
     ),
-  }),
+  },
   run: async ({ options, signal, onEvent, print }) => {
     const wanted = options.output ?? fromHere(STANDARD);
     const bundle = await makeBundle({ output: wanted, extras: options.with, signal, onEvent });

@@ -92,9 +92,7 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...DEVICE,
-    ...field.section("Command", {
-      quick: field.flag("only show that everything runs: the figures mean nothing and are not kept"),
-    }),
+    quick: field.flag("only show that everything runs: the figures mean nothing and are not kept"),
   },
   run: async ({ options, signal, tell, print }) => {
     const { adapter, variants, quick } = options;

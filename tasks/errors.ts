@@ -69,7 +69,7 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
   if (run !== undefined && where.startsWith(`${run}/`) && !await isThere()) {
     return say`run ${task("partition", { run })} first`; // whatever run it may lie in
   }
-  const { findRepair } = await import("../pipeline/stages/mod.ts"); // loads all stages
+  const { findRepair } = await import("../pipeline/stages/output.ts");
   return await findRepair(where, { choosing });
 }
 

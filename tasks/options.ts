@@ -6,7 +6,7 @@
  */
 
 import { parseVariants, variantsText } from "../kernels/device/variants.ts";
-import { InputError, say, setting, type Text } from "../kernels/errors.ts";
+import { ensure, InputError } from "../kernels/errors.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
 import type { Part } from "../pipeline/stages/mod.ts";
 
@@ -16,13 +16,13 @@ const { choice, custom, flag, integer, integers, number, path, paths, section, t
  * Makes what reads `2/4` as one of four parts, which are counted from 1; none for "". `must` begins the message of the `InputError` for
  * anything else, which gives valid parts.
  */
-export function partParser(must: Text): (text: string) => Part | undefined {
+export function partParser(must: string): (text: string) => Part | undefined {
   return (text) => {
     if (!text) return undefined;
     const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
     if (index >= 1 && index <= of) return { index, of };
     const all = of || 4;
-    throw new InputError(say`${must}: it is "${text}"`, {
+    throw new InputError(`${must}: it is "${text}"`, {
       remedy: all === 1 ? "the one of 1 is 1/1" : `those of ${all} are 1/${all} … ${all}/${all}`,
     });
   };
@@ -34,10 +34,8 @@ const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 
 export function parseBytes(text: string): number | undefined {
   if (text === "") return undefined;
   const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
-  if (number !== undefined) return Number(number) * UNITS[unit ?? ""];
-  throw new InputError(
-    say`Cannot limit ${setting("memory")} as it must be a size like 512MiB or 2GiB: it is "${text}"`,
-  );
+  ensure(number, `Cannot limit --memory as it must be a size like 512MiB or 2GiB: it is "${text}"`);
+  return Number(number) * UNITS[unit ?? ""];
 }
 
 /** Reads which experts of a run are named, one or `all`; `what` is the verb of messages, as in "train". */
@@ -45,9 +43,7 @@ export function expertsNamed(text: string | undefined, experts: number, what: st
   if (text === "all") return [...Array(experts).keys()];
   if (text !== undefined && /^\d+$/.test(text)) return [Number(text)];
   const is = text ? `"${text}"` : "not given";
-  throw new InputError(
-    say`Cannot ${what} as ${setting("expert")} must be one of 0 to ${experts - 1}, or all: it is ${is}`,
-  );
+  throw new InputError(`Cannot ${what} as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`);
 }
 
 /** Every option that several tasks take. */
@@ -71,7 +67,7 @@ const ALL = section("Command", {
     "another run: what it has made of the same settings and inputs is linked from it; repeatable",
   ),
   part: custom(
-    partParser(say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`),
+    partParser("Cannot make a part as --part must be I/N with 1 <= I <= N"),
     { value: "I/N" },
     "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel with processes that make the others; the task without it puts them together",
   ),
@@ -159,12 +155,12 @@ export const TRAINING = {
 /** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on; none for "". */
 function parseTime(text: string): string | undefined {
   if (text === "") return undefined;
-  if (/^(none|\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text)) return text;
-  throw new InputError(
-    say`Cannot limit a process as ${
-      setting("time")
-    } must be a time like 04:00:00 or 1-12:00:00: it is "${text}"`,
+  const isTime = /^(none|\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text);
+  ensure(
+    isTime,
+    `Cannot limit a process as --time must be a time like 04:00:00 or 1-12:00:00: it is "${text}"`,
   );
+  return text;
 }
 
 /** How the jobs of a run are planned, and who runs them. */

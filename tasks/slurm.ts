@@ -7,11 +7,12 @@
 
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ExplainedError, InputError, RunError, say, setting } from "../kernels/errors.ts";
+import { ensure, ExplainedError, InputError, RunError, say, setting } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/stages/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
+import { ranges } from "./layout.ts";
 import { quoted, words } from "./wording.ts";
 
 /** What Slurm is asked for, and the folders that a container shows tasks apart from the project's and the run's. */
@@ -115,19 +116,17 @@ export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 }
  */
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
   const where = resolve(run);
-  if (where.includes("\\")) { // it takes them out of the names of logs, however they are escaped
-    const what = `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`;
-    throw new InputError(what, { where, remedy: "rename the folder" });
-  }
+  const what = `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`;
+  // It takes them out of the names of logs, however they are escaped.
+  ensure(!where.includes("\\"), what, { where, remedy: "rename the folder" });
   try {
     const queue = await readQueue(run);
     const limits = await slurm("scontrol", ["show", "config"]);
     return { queue, most: Number(/^MaxArraySize\s*=\s*(\d+)/m.exec(limits)?.[1] ?? NONE.most) };
   } catch (error) {
     if (!tell || !(error instanceof ExplainedError)) throw error;
-    tell(
-      `Slurm does not answer here: the scripts are for an empty queue, and arrays of at most ${NONE.most} tasks`,
-    );
+    const arrays = `arrays of at most ${NONE.most} tasks`;
+    tell(`Slurm does not answer here: the scripts are for an empty queue, and ${arrays}`);
     return NONE;
   }
 }
@@ -159,9 +158,8 @@ function planSubmissions(
         ...queued.map(({ id, task }) => task === undefined || isWhole ? id : `${id}_${task}`),
       ];
     });
-    return [...new Set(names.map((name) => `afterok:${name}`)), ...ahead.map((id) => `afterany:${id}`)].join(
-      ",",
-    );
+    const ended = ahead.map((id) => `afterany:${id}`);
+    return [...new Set(names.map((name) => `afterok:${name}`)), ...ended].join(",");
   };
   for (const job of jobs) {
     const queued = queuedAs(job.name);
@@ -194,13 +192,7 @@ const variableName = (name: string) => name.replaceAll("-", "_");
 
 /** Writes numbers as Slurm takes those of an array: `0-3,7`. */
 export function slurmRanges(numbers: readonly number[]): string {
-  const ranges: [from: number, to: number][] = [];
-  for (const number of numbers) {
-    const last = ranges.at(-1);
-    if (last && last[1] === number - 1) last[1] = number;
-    else ranges.push([number, number]);
-  }
-  return ranges.map(([from, to]) => from === to ? `${from}` : `${from}-${to}`).join(",");
+  return ranges(numbers.map(String)).replaceAll(" … ", "-").replaceAll(", ", ",");
 }
 
 /** Stands in commands for the number or name of a process, where no path has the same. */
@@ -246,11 +238,8 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     ...job.trains ? [`scratch=${quoted(`${folder}/scratch/`)}${model}`, `log=${quoted(log)}`] : [],
     ...gres && job.device ? ["one_card=yes"] : [],
     ". tasks/slurm_job.sh",
-    ...job.tasks(UNIT).map((reference) =>
-      `run ${enter}${words({ ...reference, with: { ...reference.with, run: folder } })}`.replaceAll(
-        UNIT,
-        "$unit",
-      )
+    ...job.tasks(UNIT).map(({ task, with: options }) =>
+      `run ${enter}${words({ task, with: { ...options, run: folder } })}`.replaceAll(UNIT, "$unit")
     ),
     "",
   ].join("\n");
@@ -332,14 +321,10 @@ export async function submitJobs(
     const plan = planSubmissions(await planned(), queue, maxArraySize, options);
     const script = `${run}/${JOBS}/scripts/submit.sh`;
     await writeAtomic(script, ["set -e", ...submitLines(run, plan, options)].join("\n"));
-    const ids = new Map(
-      (await slurm("sh", [script])).split("\n").map((line) => line.split(" ") as [string, string]),
-    );
-    const submitted = plan.submissions.map(({ job, name, places }) => ({
-      job: job.name,
-      id: ids.get(name)!,
-      places,
-    }));
+    const printed = (await slurm("sh", [script])).split("\n");
+    const ids = Object.fromEntries(printed.map((line) => line.split(" ")));
+    const submitted = plan.submissions
+      .map(({ job, name, places }) => ({ job: job.name, id: ids[name], places }));
     return { queue, submitted };
   } finally {
     lock.release();

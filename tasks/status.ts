@@ -143,9 +143,7 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...take("run"),
-    ...field.section("Command", {
-      exitCode: field.flag("end with 1 where a partition, or the models that are there, would be made"),
-    }),
+    exitCode: field.flag("end with 1 where a partition, or the models that are there, would be made"),
   },
   run: async ({ options, print }) => {
     const status = await readStatus(options.run);
