@@ -29,7 +29,7 @@ import { type ExpertPart, onlyParts, partIn, partitionRemedy, sideCounts } from 
 import { findRemedy } from "../stages/output.ts";
 import { nodeFolders } from "../stages/settings.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
-import { TRAIN_RESULT } from "../stages/training_result.ts";
+import { TRAIN_RESULT } from "../stages/models.ts";
 import { type PartitionCounts, partitionCounts } from "../partition/metrics.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";

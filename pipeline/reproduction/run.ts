@@ -16,7 +16,7 @@ import { partition } from "../stages/partition.ts";
 import type { RunWatch } from "../stages/run.ts";
 import { resolveSettings } from "../stages/settings.ts";
 import { summarizeRun } from "../stages/summary.ts";
-import type { TrainResult } from "../stages/training_result.ts";
+import type { TrainResult } from "../stages/models.ts";
 import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
 import {
   alone,

@@ -19,7 +19,7 @@ import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../stages/models.ts";
 import type { RunOptions, RunWatch } from "../stages/run.ts";
 import type { RateName } from "../stages/targets.ts";
-import type { TrainResult } from "../stages/training_result.ts";
+import type { TrainResult } from "../stages/models.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { findTargets } from "./outcome.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
+import { ensure, say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
 import {
   charactersPerToken,
   roundFlops,
@@ -35,36 +35,28 @@ import { needConfiguration, partIn } from "./parts.ts";
 import { type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
-import { type CorpusSize, type Estimate, type Speed, type Stage, STAGES } from "./stages.ts";
+import { type CorpusSize, type Estimate, type Speed, STAGES } from "./stages.ts";
 import { expertTarget } from "./targets.ts";
 import { type TrainingOptions, trainNodes } from "./train.ts";
 
-/** The estimate of one stage. */
-export interface StageEstimate extends Estimate {
+/** The estimate of one stage: of its `nodes` (blocks, routers, experts) some are `toMake`. */
+export interface StageEstimate extends Estimate, Record<"nodes" | "toMake", number> {
   /** The stage. */
   stage: string;
   /** What would happen to it. Where a manifest of it is damaged, nothing does before that is mended. */
   action: "up to date" | "would run" | "damaged";
-  /** Its nodes: blocks, routers, experts. */
-  nodes: number;
-  /** Nodes that would be made. */
-  toMake: number;
   /** Why. */
   because?: string;
 }
 
-/** The estimates of a partition, or of the training of experts. */
-export interface PartitionPlan extends Estimate {
+/** The estimates of a partition, or of the training of experts: what they are based on, and warnings about likely mistakes, one line each. */
+export interface PartitionPlan extends Estimate, Record<"assumptions" | "warnings", string[]> {
   /** Run folder. */
   run: string;
   /** Files of the text that are not as they were; null where nothing is made yet. */
   text: TextChanges | null;
   /** Every stage, in order. */
   stages: StageEstimate[];
-  /** What the estimates are based on, one line each. */
-  assumptions: string[];
-  /** Warnings about likely mistakes, one line each. */
-  warnings: string[];
 }
 
 /** The options of a plan, apart from where. */
@@ -77,9 +69,8 @@ export interface PlanOptions extends RunOptions {
   words?: Words;
 }
 
-/** The options of a plan of experts. */
+/** The options of a plan of experts; `also` names other runs whose same experts are trained next to them. */
 export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
-  /** Other runs whose same experts are trained next to them. */
   also?: readonly string[];
 }
 
@@ -108,9 +99,11 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
       : [],
     ...speedNotes(speed, configuration),
   ];
-  const doubts: Text[] = [...learnedAgain(stages, configuration, changes)];
-  if (changesText(changes)) doubts.push(`the text has changed: ${changesText(changes)}`);
-  doubts.push(...warnings);
+  const doubts: Text[] = [
+    ...learnedAgain(stages, configuration, changes),
+    ...changesText(changes) ? [`the text has changed: ${changesText(changes)}`] : [],
+    ...warnings,
+  ];
   const wanted = (rounds + 1) * roundSequences * experts;
   if (routers === "" && characters > 0 && wanted > 2 * sequences) {
     const times = number(wanted / sequences);
@@ -169,12 +162,14 @@ function withState(
 
 /** Adds up what would run; memory is that of the stage that takes most. */
 function addEstimates(stages: readonly StageEstimate[]): Estimate {
-  const running = stages.filter(({ action }) => action !== "up to date");
-  return {
-    seconds: running.reduce((sum, { seconds }) => sum + seconds, 0),
-    diskBytes: running.reduce((sum, { diskBytes }) => sum + diskBytes, 0),
-    memoryBytes: running.reduce((most, { memoryBytes }) => Math.max(most, memoryBytes), 0),
-  };
+  const all: Estimate = { seconds: 0, diskBytes: 0, memoryBytes: 0 };
+  for (const { action, seconds, diskBytes, memoryBytes } of stages) {
+    if (action === "up to date") continue;
+    all.seconds += seconds;
+    all.diskBytes += diskBytes;
+    all.memoryBytes = Math.max(all.memoryBytes, memoryBytes);
+  }
+  return all;
 }
 
 /** Counts the characters of a text from the sizes of its files. */
@@ -222,37 +217,25 @@ async function planOneRun(
   const speed = await findSpeed(options, configuration);
   const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run, configuration.experts);
   for (const expert of experts) {
-    const target = expertTarget(expert, configuration), part = target.part!;
+    const target = expertTarget(expert, configuration), part = target.part!, where = `${run}/${part}`;
     checkExpert("train", run, expert, configuration.experts);
-    const manifest = await readManifest(`${run}/${part}`);
-    if (!manifest) {
-      const what = `Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`;
-      const remedy = say`run ${task("partition", { run })} first`;
-      throw new InputError(what, { where: `${run}/${part}`, remedy });
-    }
-    const { train: { sequences } } = partIn(part, manifest);
+    const manifest = await readManifest(where);
+    ensure(manifest, `Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`, {
+      where,
+      remedy: say`run ${task("partition", { run })} first`,
+    });
+    const { train: { sequences } } = partIn(part, manifest), own = before.get(target.name)?.node ?? [];
     const nodes = await trainNodes(configuration, [target], [], { ...options, before, kept });
+    const graph = [...[part, TOKENIZER, own].flat().map(givenNode), ...nodes];
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
-    const graph = [
-      ...[part, TOKENIZER, before.get(expertTarget(expert, configuration).name)?.node ?? []].flat().map(
-        givenNode,
-      ),
-      ...nodes,
-    ];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);
     stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
   const reported = speedNotes(speed, configuration);
   if (memory !== undefined) {
-    const sizes = {
-      batch,
-      length,
-      dtype,
-      recompute: options.recompute,
-      kind: speed.kind,
-      loss: variants?.loss,
-    };
+    const { recompute } = options,
+      sizes = { batch, length, dtype, recompute, kind: speed.kind, loss: variants?.loss };
     const fits = fittingMicroBatch(modelShapes(configuration).expert, memory, sizes);
     const size = `${number(memory / 2 ** 20)} MiB`;
     reported.push(
@@ -329,74 +312,66 @@ const CHUNK = 65_536; // sequences that are assigned together
 const READ_PER_SECOND = 50e6; // bytes of text
 const DIMENSIONS = 100; // of an embedding
 
-/** How each stage of the project's own is estimated; a script's own says it itself. */
-const ESTIMATES: Record<string, NonNullable<Stage["estimate"]>> = {
-  corpus: ({ input }, { characters }) => ({
-    seconds: characters / READ_PER_SECOND,
-    diskBytes: input.length === 0 || input.includes("-") ? characters * 1.1 : 0,
-    memoryBytes: 0,
-  }),
+/** Seconds, bytes of disk and bytes of memory of each stage of the project's own; a script's own says it itself. */
+const ESTIMATES: Record<
+  string,
+  (c: Configuration, size: CorpusSize, speed: Speed) => [seconds: number, disk: number, memory: number]
+> = {
+  corpus: ({ input }, { characters }) => [
+    characters / READ_PER_SECOND,
+    input.length === 0 || input.includes("-") ? characters * 1.1 : 0,
+    0,
+  ],
   tokenizer({ tokenizer, tokenizerSample, vocabularySize }, { characters }) {
     const sample = tokenizer ? 0 : Math.min(characters, tokenizerSample);
-    return {
-      seconds: sample / TOKENIZED_CHARACTERS_PER_SECOND,
-      diskBytes: 60 * vocabularySize,
-      memoryBytes: 20 * sample,
-    };
+    return [sample / TOKENIZED_CHARACTERS_PER_SECOND, 60 * vocabularySize, 20 * sample];
   },
-  tokenize: (c, { characters, sequences }) => ({
-    seconds: characters / TOKENIZED_CHARACTERS_PER_SECOND,
-    diskBytes: tokenBytes(c, sequences),
-    memoryBytes: 100e6,
-  }),
-  "train-routers"(c, { sequences }, speed) {
-    if (!findKind(c).models) return sampleEstimate(c, sequences, speed);
+  tokenize: (c, { characters, sequences }) => [
+    characters / TOKENIZED_CHARACTERS_PER_SECOND,
+    tokenBytes(c, sequences),
+    100e6,
+  ],
+  "train-routers"(c, { sequences }, { flops, kind }) {
+    const { partitionerSample, sequenceLength, vocabularySize } = c;
+    if (!findKind(c).models) { // it learns on a sample of sequences, by sparse products
+      const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
+      const seconds = tokens * (16 * DIMENSIONS + 80 * c.experts) / flops * 10;
+      return [seconds, 4 * DIMENSIONS * vocabularySize, 12 * tokens + 40 * DIMENSIONS * vocabularySize];
+    }
     const { router } = modelShapes(c);
     const widths = listWidths(c), own = { ...c, experts: Math.max(...widths) }; // one branch of a tree after another
     const bytes = 4 * parameterCount(router) * own.experts;
-    return {
-      seconds: c.rounds * slowedFlops(roundFlops(c), router, speed.kind) / speed.flops,
-      diskBytes: 4 * bytes * widths.length,
-      memoryBytes: 4 * bytes + routerActivations(own, c.routerBatch) +
-        own.experts * c.roundSequences * c.sequenceLength * 4,
-    };
+    const sampled = own.experts * c.roundSequences * sequenceLength * 4;
+    return [
+      c.rounds * slowedFlops(roundFlops(c), router, kind) / flops,
+      4 * bytes * widths.length,
+      4 * bytes + routerActivations(own, c.routerBatch) + sampled,
+    ];
   },
   score(c, { sequences }, { flops, kind }) {
     const passes = countPasses(c), diskBytes = scoreBytes(passes, sequences);
-    if (!hasRouters(c)) return { seconds: sequences / 5_000, diskBytes, memoryBytes: 50e6 };
-    const { router } = modelShapes(c);
+    if (!hasRouters(c)) return [sequences / 5_000, diskBytes, 50e6];
+    const { router } = modelShapes(c), own = { ...c, experts: Math.max(...listWidths(c)) };
     const work = sequences * passes * forwardFlops(router, 1, c.prefix);
-    const own = { ...c, experts: Math.max(...listWidths(c)) };
-    return {
-      seconds: slowedFlops(work, router, kind) / flops,
-      diskBytes,
-      memoryBytes: 4 * parameterCount(router) * own.experts + routerActivations(own, c.scoreBatch || 128) / 4,
-    };
+    const memory = 4 * parameterCount(router) * own.experts + routerActivations(own, c.scoreBatch || 128) / 4;
+    return [slowedFlops(work, router, kind) / flops, diskBytes, memory];
   },
-  assign: ({ experts, method }, { sequences }) => ({
-    seconds: sequences / SEQUENCES_PER_SECOND,
-    diskBytes: 24 * sequences,
-    memoryBytes: 12 * experts * (method === "optimal" ? Math.max(CHUNK, sequences) : CHUNK),
-  }),
-  split: (c, { sequences }) => ({
-    seconds: sequences / SEQUENCES_PER_SECOND,
-    diskBytes: tokenBytes(c, sequences),
-    memoryBytes: 32e6 + 512 * c.sequenceLength * 4,
-  }),
+  assign: ({ experts, method }, { sequences }) => [
+    sequences / SEQUENCES_PER_SECOND,
+    24 * sequences,
+    12 * experts * (method === "optimal" ? Math.max(CHUNK, sequences) : CHUNK),
+  ],
+  split: (c, { sequences }) => [
+    sequences / SEQUENCES_PER_SECOND,
+    tokenBytes(c, sequences),
+    32e6 + 512 * c.sequenceLength * 4,
+  ],
 };
-
-/** Estimates a partitioner that learns on a sample of sequences, without a model. */
-function sampleEstimate(c: Configuration, sequences: number, { flops }: Speed): Estimate {
-  const tokens = Math.min(sequences, c.partitionerSample) * c.sequenceLength;
-  return {
-    seconds: tokens * (16 * DIMENSIONS + 80 * c.experts) / flops * 10, // of sparse products
-    diskBytes: 4 * DIMENSIONS * c.vocabularySize,
-    memoryBytes: 12 * tokens + 40 * DIMENSIONS * c.vocabularySize,
-  };
-}
 
 /** Estimates what a stage takes; nothing where it does not say. */
 function estimateStage(stage: string, c: Configuration, size: CorpusSize, speed: Speed): Estimate {
-  const estimate = STAGES.get(stage)?.estimate ?? ESTIMATES[stage];
-  return estimate?.(c, size, speed) ?? { seconds: 0, diskBytes: 0, memoryBytes: 0 };
+  const own = STAGES.get(stage)?.estimate;
+  if (own) return own(c, size, speed);
+  const [seconds, diskBytes, memoryBytes] = ESTIMATES[stage]?.(c, size, speed) ?? [0, 0, 0];
+  return { seconds, diskBytes, memoryBytes };
 }

@@ -23,12 +23,11 @@ import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { DOCUMENTS, EVALUATE, evaluateNodes, type EvaluationOf, RESULT, scoresNode } from "./evaluate.ts";
-import { tokensOfRun } from "./models.ts";
+import { tokensOfRun, type TrainResult, trainResult } from "./models.ts";
 import { overlapState, readLeaks } from "./overlap.ts";
 import { needConfiguration } from "./parts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { allTargets, type Target } from "./targets.ts";
-import { type TrainResult, trainResult } from "./training_result.ts";
 
 /** Reports what to evaluate and how. */
 export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {

@@ -6,12 +6,11 @@
  */
 
 import { basename, relative, resolve } from "node:path";
-import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
 import {
-  type FileNote,
   findDamage,
   hashFiles,
   type Making,
@@ -79,18 +78,12 @@ export interface ExportModelOptions extends Pick<ExportTextOptions, "run" | "out
   untie?: boolean;
 }
 
-/** What was exported. */
-export interface Exported {
-  /** Folder. */
+/** What was exported: its folder and what that is of, and what its manifest says of files and counts. */
+export interface Exported extends Pick<Manifest, "files" | "result"> {
   output: string;
   /** Whether it was written now, or there already. */
   state: "done" | "up to date";
-  /** What it contains. */
   of: Record<string, unknown>;
-  /** Size and SHA-256 of every file, by path in the folder. */
-  files: Record<string, FileNote>;
-  /** Counts. */
-  result: Record<string, unknown>;
 }
 
 const EXPORT = "export";
@@ -115,7 +108,9 @@ export async function exportTexts(
   await needNode(run, TOKENIZER, "copy it from the run");
   const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration);
   const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
-  const rows = configuration.shardSequences, isText = to === "text" || to === "parquet" && as === "text";
+  const { shardSequences: rows, packing, seed } = configuration;
+  const documents = expert === undefined ? { eos, crossing: packing === "concat" } : undefined;
+  const isText = to === "text" || to === "parquet" && as === "text";
   const of = {
     ...{ to, of: expert === undefined ? "all text" : `expert ${expert}`, ...to === "parquet" ? { as } : {} },
     ...to === "text" || to === "parquet" ? { rows } : {},
@@ -134,14 +129,10 @@ export async function exportTexts(
     for (const [side, needed] of Object.entries(listNodeFiles(target, tokens, () => shards))) {
       if (needed.length === 0) continue;
       const counts = { texts: 0, tokens: 0 };
-      const inOrder = expert === undefined || side === "test";
-      const all = inOrder
-        ? readTexts(needed.map(({ need, file }) => `${run}/${need}/${file}`), {
-          ...{ whole: expert === undefined, eos, crossing: configuration.packing === "concat", onRows },
-        })
-        : shuffled(await openNeeded({ path: (need) => `${run}/${need}`, manifest: () => shards }, needed), {
-          ...{ seed: configuration.seed, onRows },
-        });
+      const path = (need: string) => `${run}/${need}`;
+      const all = expert === undefined || side === "test"
+        ? readTexts(needed.map(({ need, file }) => `${path(need)}/${file}`), documents, onRows)
+        : shuffled(await openNeeded({ path, manifest: () => shards }, needed), seed, onRows);
       const texts = counted(all, counts);
       const write = {
         megatron: () => writeMegatron(folder, side, texts, vocabulary),
@@ -164,12 +155,8 @@ export async function exportTexts(
 /** Gives the texts of shards in their order, some at a time: whole documents or every sequence by itself. */
 async function* readTexts(
   paths: readonly string[],
-  { whole, eos, crossing, onRows }: {
-    whole: boolean;
-    eos: number;
-    crossing: boolean;
-    onRows: (rows: number) => void;
-  },
+  documents: { eos: number; crossing: boolean } | undefined,
+  onRows: (rows: number) => void,
 ): AsyncGenerator<TokenText[]> {
   const read = async function* (path: string): AsyncGenerator<RecordBatch> {
     for await (const batch of readShards([path])) {
@@ -178,14 +165,15 @@ async function* readTexts(
     }
   };
   for (const path of paths) { // no document goes on in another block
-    yield* whole ? wholeDocuments(read(path), { eos, crossing }) : pieces(read(path));
+    yield* documents ? wholeDocuments(read(path), documents) : pieces(read(path));
   }
 }
 
 /** Gives every row as a text, in random order, and closes the rows. */
 async function* shuffled(
   rows: Rows,
-  { seed, onRows }: { seed: number; onRows: (rows: number) => void },
+  seed: number,
+  onRows: (rows: number) => void,
 ): AsyncGenerator<TokenText[]> {
   using all = rows;
   const draw = drawing(all.count, seed, EXPORT);
@@ -208,12 +196,10 @@ export async function exportModel(
   const { experts } = await needConfiguration(run);
   checkExpert(EXPORT, run, expert, experts);
   const folder = `${run}/${expertTarget(expert, { experts }).node}`, model = await readManifest(folder);
-  if (!model) {
-    throw new InputError(`Cannot export expert ${expert} as it must be trained: there is no "${folder}"`, {
-      where: folder,
-      remedy: say`run ${task("train-expert", { run, expert })} first`,
-    });
-  }
+  ensure(model, `Cannot export expert ${expert} as it must be trained: there is no "${folder}"`, {
+    where: folder,
+    remedy: say`run ${task("train-expert", { run, expert })} first`,
+  });
   const { sha256 } = model.files["model.safetensors"];
   const of = { to: "safetensors", of: `expert ${expert}`, untie, model: sha256 };
   return await exportInto({ run, output, of, force }, {}, async (making) => {
@@ -237,9 +223,11 @@ export async function exportModel(
 /** Reads the manifest of a node. Throws an `InputError` where there is none. */
 async function needNode(run: string, name: string, remedy: Text): Promise<Manifest> {
   const where = `${run}/${name}`, manifest = await readManifest(where);
-  if (manifest) return manifest;
-  const fact = `as what is exported must be there: there is no "${where}"`;
-  throw new InputError(`Cannot export ${fact}`, { where, remedy });
+  ensure(manifest, `Cannot export as what is exported must be there: there is no "${where}"`, {
+    where,
+    remedy,
+  });
+  return manifest;
 }
 
 /**

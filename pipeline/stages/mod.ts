@@ -26,6 +26,8 @@ export {
   trainExperts,
   trainModels,
   type TrainOptions,
+  type TrainResult,
+  trainResult,
 } from "./models.ts";
 export { expertNames } from "./split.ts";
 export { checkOutput, checkOutputFolder, findRepair } from "./output.ts";
@@ -59,6 +61,5 @@ export {
 export { type GivenText, type Text } from "./text.ts";
 export { memoryTogether } from "./bank.ts";
 export { type TrainingOptions } from "./train.ts";
-export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
 export * from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

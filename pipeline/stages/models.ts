@@ -5,7 +5,9 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import * as v from "valibot";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
+import { TRAINING_COST } from "../cost/compared_cost.ts";
 import { listScratches } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { givenNode, type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
@@ -13,7 +15,10 @@ import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { oneLine } from "../run/files.ts";
+import { conform, count, finite } from "../run/schema.ts";
 import { describeAdoption } from "../training/adoption.ts";
+import { ROUTING } from "../training/metrics.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import type { Participant } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
@@ -24,7 +29,41 @@ import { modelsBefore } from "./before.ts";
 import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
 import { tokensNode } from "./token_rows.ts";
 import { textNode, type TrainingOptions, trainNodes } from "./train.ts";
-import { type TrainResult, trainResult } from "./training_result.ts";
+
+/**
+ * What training one model came to, as the manifest of its node says it.
+ *
+ * - `folder` of the checkpoint in the run folder, and `path` of an expert of a tree.
+ * - `steps`, sequences per step (`batch`), and real `tokens` trained on.
+ * - `loss`: the training loss of the last line of metrics (nats per predicted token; null before there is one).
+ * - `validationLoss`: mean NLL per predicted token of the held-out sequences (nats; null where there are none).
+ * - `rate`: learning rate at its peak.
+ * - `resumed`: the steps at which training went on under other values.
+ * - `cost`: what training cost next to the mixture's, for models that differ from experts in more than batch and steps.
+ * - `routing`: what routing came to in the last line of metrics, for models with experts in their layers.
+ */
+export const TRAIN_RESULT = v.object({
+  ...{ folder: v.string(), path: v.optional(v.string()), steps: count, batch: count, tokens: count },
+  ...{ loss: v.nullable(finite), validationLoss: v.nullable(finite), rate: finite },
+  resumed: v.array(v.object({ step: count, key: v.string() })),
+  cost: v.optional(TRAINING_COST),
+  routing: v.optional(ROUTING),
+});
+/** @ignore */
+export type TrainResult = v.InferOutput<typeof TRAIN_RESULT>;
+
+/** Reads what a training came to from the manifest of its node in a run. Throws an `InputError` where that lacks something. */
+export function trainResult(
+  { name = "", result }: { name?: string; result: Record<string, unknown> },
+  run: string,
+): TrainResult {
+  try {
+    return conform(TRAIN_RESULT, result);
+  } catch (cause) {
+    const where = `${run}/${name}`, rule = "its manifest must say what the training came to";
+    throw new InputError(`Cannot read "${where}" as ${rule}: ${oneLine(cause)}`, { where, cause });
+  }
+}
 
 /** Where models are trained, and how. */
 export interface TrainOptions
@@ -99,10 +138,10 @@ async function trainIn(
       return taken;
     },
   });
-  return nodes.map(({ name }, i) => ({
-    ...trainResult(walk.manifest(name), run),
-    ...targets[i].path ? { path: targets[i].path } : {},
-  }));
+  return nodes.map(({ name }, i) => {
+    const { path } = targets[i];
+    return { ...trainResult(walk.manifest(name), run), ...path ? { path } : {} };
+  });
 }
 
 /** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */
@@ -117,18 +156,16 @@ async function trainingGraph(
   const own = targets.flatMap(({ name }) => before.get(name)?.node ?? []);
   const given = [...new Set([...targets.map(textNode), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
-    const where = `${run}/${name}`;
+    const where = `${run}/${name}`, isTokenizer = name === TOKENIZER;
     if (await readManifest(where)) continue;
-    const [what, remedy] = name === TOKENIZER
-      ? ["tokenizer", `copy "${name}" from the run that made the part`]
-      : ["text", await partitionRemedy(run)];
-    const fact = `as its ${what} must be there: there is no "${where}"`;
-    throw new InputError(`Cannot train in "${run}" ${fact}`, { where, remedy });
+    const fact = `its ${isTokenizer ? "tokenizer" : "text"} must be there: there is no "${where}"`;
+    throw new InputError(`Cannot train in "${run}" as ${fact}`, {
+      where,
+      remedy: isTokenizer ? `copy "${name}" from the run that made the part` : await partitionRemedy(run),
+    });
   }
-  return {
-    given: given.map(givenNode),
-    nodes: await trainNodes(configuration, targets, tokens, { ...options, before, kept }),
-  };
+  const nodes = await trainNodes(configuration, targets, tokens, { ...options, before, kept });
+  return { given: given.map(givenNode), nodes };
 }
 
 /** Throws an `InputError` where a training would take the place of a model that came from elsewhere, or was trained by other settings. */
@@ -182,14 +219,13 @@ export async function otherRuns(run: string, also: readonly string[]): Promise<C
   const configurations = [await needConfiguration(run)];
   const named = new Map([[await Deno.realPath(run), run]]);
   for (const where of also) {
-    const refuse = (what: string, fact: string) =>
-      new InputError(say`Cannot train models of "${where}" ${what} as ${setting("also")} must name ${fact}`, {
-        where,
-      });
+    const cannot = `Cannot train models of "${where}"`, rule = say`${setting("also")} must name`;
     const existing = await readRunConfiguration(where, { edited: true });
-    if (!existing) throw refuse("next to those of others", "runs: there is none");
+    ensure(existing, say`${cannot} next to those of others as ${rule} runs: there is none`, { where });
     const real = await Deno.realPath(where), other = named.get(real);
-    if (other !== undefined) throw refuse("twice", `other runs: it is the run "${other}"`);
+    ensure(other === undefined, say`${cannot} twice as ${rule} other runs: it is the run "${other!}"`, {
+      where,
+    });
     named.set(real, where);
     configurations.push(existing.configuration);
   }
@@ -198,9 +234,9 @@ export async function otherRuns(run: string, also: readonly string[]): Promise<C
 
 /** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
 export function checkExpert(what: string, run: string, expert: number, experts: number): void {
-  if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
   const rule = `it must be one of 0 to ${experts - 1}: the run "${run}" has ${experts} experts`;
-  throw new InputError(`Cannot ${what} expert ${expert} as ${rule}`);
+  const isOne = Number.isSafeInteger(expert) && expert >= 0 && expert < experts;
+  ensure(isOne, `Cannot ${what} expert ${expert} as ${rule}`);
 }
 
 /**
@@ -211,10 +247,11 @@ export async function readExpertCount(run: string, also: readonly string[] = [])
   const [{ experts }, ...others] = await otherRuns(run, also);
   const other = others.findIndex((configuration) => configuration.experts !== experts);
   if (other < 0) return experts;
+  const rule = say`${setting("also")} must name runs of as many experts`;
   throw new InputError(
-    say`Cannot train all experts of "${also[other]}" next to those of "${run}" as ${
-      setting("also")
-    } must name runs of as many experts: they have ${others[other].experts} and ${experts}`,
+    say`Cannot train all experts of "${also[other]}" next to those of "${run}" as ${rule}: they have ${
+      others[other].experts
+    } and ${experts}`,
     { where: also[other], remedy: "train them by themselves" },
   );
 }

@@ -9,7 +9,7 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting, task } from "../../kernels/errors.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
 import {
   GIVEN,
@@ -120,11 +120,11 @@ export async function findOverlap(
   const { run, check } = options;
   await needConfiguration(run);
   const derivation = await readDerivation(run);
-  if (derivation) {
-    const what = `Cannot look for overlap in "${run}" as its text must be here: it derives from another run`;
-    const remedy = say`run ${task("overlap", { run: derivation.from })}`;
-    throw new InputError(what, { where: run, remedy });
-  }
+  const cannot = `Cannot look for overlap in "${run}" as`;
+  ensure(!derivation, `${cannot} its text must be here: it derives from another run`, {
+    where: run,
+    remedy: derivation ? say`run ${task("overlap", { run: derivation.from })}` : "",
+  });
   const files = against.length > 0 ? against : await askedFiles(run, watch);
   await namedFiles(STAGE, files); // or an error, before anything is written
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
@@ -133,8 +133,7 @@ export async function findOverlap(
     if (changes || !await readManifest(`${run}/${PART_INDEX}`)) {
       const fact = changes ? `${changes} since then` : "it is not";
       const remedy = changes ? say`run ${task("partition", { run })} again` : await partitionRemedy(run);
-      const what = `Cannot look for overlap in "${run}" as its text must be split as it is now: ${fact}`;
-      throw new InputError(what, { where: run, remedy });
+      throw new InputError(`${cannot} its text must be split as it is now: ${fact}`, { where: run, remedy });
     }
     await make(await overlapNodes({ configuration, text, blocks }, files));
     return await readOverlap(run);
@@ -144,15 +143,13 @@ export async function findOverlap(
 /** Lists the files of published questions that a run was asked; warns of those that are gone. */
 async function askedFiles(run: string, { onEvent }: RunWatch): Promise<string[]> {
   const asked = await Promise.all(TASKS.keys().map((name) => readManifest(`${run}/${ZERO_SHOT}/${name}`)));
-  const files: string[] = [];
-  for (const file of asked.flatMap((made) => made?.result.file as string ?? [])) {
-    if (await exists(file)) files.push(file);
-    else {onEvent?.({
-        type: "warning",
-        message: say`"${file}" is gone: ${setting("against")} names other questions`,
-      });}
+  const files = asked.flatMap((made) => made?.result.file as string ?? []), gone = new Set<string>();
+  for (const file of files) if (!await exists(file)) gone.add(file);
+  for (const file of gone) {
+    const message = say`"${file}" is gone: ${setting("against")} names other questions`;
+    onEvent?.({ type: "warning", message });
   }
-  return files;
+  return files.filter((file) => !gone.has(file));
 }
 
 /** Reads what was found in a run. Throws an `InputError` where that is missing or damaged. */

@@ -10,6 +10,7 @@ import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { variantRevision } from "../../kernels/device/variants.ts";
 import {
+  ensure,
   InputError,
   RunError,
   say,
@@ -46,10 +47,15 @@ import { sha256, shortHash, writeAtomic, writing } from "../run/files.ts";
 import { canonical } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel } from "../training/loop.ts";
-import { METRICS, type MetricsFile, openMetrics, type StepMetrics } from "../training/metrics.ts";
+import {
+  METRICS,
+  type MetricsFile,
+  openMetrics,
+  type StepMetrics,
+  summarizeRouting,
+} from "../training/metrics.ts";
 import { gatherRecipe, type Recipe, startWeights } from "../training/recipe.ts";
 import {
-  type CheckpointContext,
   checkpointPath,
   listCheckpoints,
   loadCheckpointState,
@@ -64,7 +70,7 @@ import { Bank } from "./bank.ts";
 import { peakRate, type Target, type TrainingText } from "./targets.ts";
 import { drawing, openNeeded, putLast, readRows, replaying } from "./token_rows.ts";
 import { listNodeFiles, textNode, type TrainingOptions } from "./train.ts";
-import { summarizeRouting, type TrainResult } from "./training_result.ts";
+import type { TrainResult } from "./models.ts";
 
 /** What trainings have in common. */
 interface Site {
@@ -105,6 +111,8 @@ export async function trainAll(
     throw result.reason;
   });
 }
+
+type Saved = Awaited<ReturnType<typeof loadCheckpointState>>;
 
 /** One training, from its sequences and its last checkpoint to its folder. */
 class Training {
@@ -178,14 +186,15 @@ class Training {
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
     const stage = `train-${target.name}`;
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
+    const { train: { count }, start } = known, { seed } = configuration;
     const draw = target.before?.sequences
-      ? replaying(known.train.count, configuration.seed, target.before)
-      : drawing(known.train.count, configuration.seed, "training");
+      ? replaying(count, seed, target.before)
+      : drawing(count, seed, "training");
     try {
       const weights = await train({
         ...{ ...recipe, gpu, validation: known.validation, recompute: options.recompute },
         rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
-        start: saved?.state ?? known.start(),
+        start: saved?.state ?? start(),
         open: (at) => (count) => {
           const rows = readRows(known.train, draw(at, count), listLearnedColumns(known.train));
           at += count;
@@ -246,12 +255,11 @@ class Training {
   async #loadSaved() {
     const { of: { making: { scratch, node: { name } }, target, work, options: { resume } }, recipe } = this;
     const others = (resume ? await listScratches(work.run, name) : []).filter((path) => path !== scratch);
-    const times = await Promise.all(others.map(async (path) => Number((await Deno.stat(path)).mtime)));
-    const byTime = others.map((path, i) => ({ path, time: times[i] })).sort((a, b) => b.time - a.time);
+    const times = new Map(others.map((path) => [path, Number(Deno.statSync(path).mtime)]));
+    const folders = [scratch, ...others.sort((a, b) => times.get(b)! - times.get(a)!)];
     const damaged: Text[] = [];
-    const folders = [scratch, ...byTime.map(({ path }) => path)];
     let metrics = "";
-    let saved: Awaited<ReturnType<typeof loadCheckpointState>>;
+    let saved: Saved;
     for (const folder of folders) {
       saved = await loadCheckpointState(folder, recipe.model, (context, step) => {
         if (step > recipe.steps) return false;
@@ -274,26 +282,25 @@ class Training {
     if (!resume) return undefined;
     const isBegun = (await Promise.all(folders.map(listCheckpoints))).some((states) => states.length > 0);
     if (!isBegun && await readManifest(`${work.run}/${name}`) === null) return undefined;
-    throw new InputError(
-      `Cannot resume ${target.name} as a checkpoint of its model and of at most ${recipe.steps} steps must be there: there is none`,
-      { where: scratch, remedy: say`train for more steps, or start again with ${setting("force")}` },
-    );
+    const rule =
+      `a checkpoint of its model and of at most ${recipe.steps} steps must be there: there is none`;
+    throw new InputError(`Cannot resume ${target.name} as ${rule}`, {
+      where: scratch,
+      remedy: say`train for more steps, or start again with ${setting("force")}`,
+    });
   }
 
   /** Gives what a training has come to before its first step here: what its checkpoint says, if there is one. */
-  #resultBefore(
-    saved?: { state: { tokens: number; trainer: { step: number } }; context: CheckpointContext },
-  ) {
+  #resultBefore(saved?: Pick<NonNullable<Saved>, "state" | "context">): TrainResult {
     const { of: { making: { node } }, recipe: { steps, batch, rate }, known: { key } } = this;
-    const { state, context } = saved ?? {};
-    const resumed = [...context?.resumed ?? []];
-    if (state && context!.key !== key) resumed.push({ step: state.trainer.step, key: context!.key });
-    const result: TrainResult = {
-      ...{ folder: node.name, steps, batch, rate, resumed, tokens: state?.tokens ?? 0 },
-      ...{ loss: context?.loss ?? null, validationLoss: context?.validationLoss ?? null },
-      ...context?.routing ? { routing: context.routing } : {},
+    const { loss = null, validationLoss = null, routing, resumed = [], key: before = key } = saved?.context ??
+      {};
+    return {
+      ...{ folder: node.name, steps, batch, rate },
+      resumed: before === key ? resumed : [...resumed, { step: saved!.state.trainer.step, key: before }],
+      ...{ tokens: saved?.state.tokens ?? 0, loss, validationLoss },
+      ...routing ? { routing } : {},
     };
-    return result;
   }
 
   async #save(
@@ -335,16 +342,15 @@ class Training {
 
   #otherDevice(step: number, then: Record<string, unknown>): InputError {
     const { of: { target }, known: { settings: now } } = this;
-    const name = otherSetting({ settings: now }, { settings: then });
+    const name = otherSetting({ settings: now }, { settings: then }),
+      resume = this.#command({ resume: true });
     const other = name === "variants" ? "other" : "another";
     const fact = name === undefined
       ? "of other text"
       : `with ${other} ${name}: ${JSON.stringify(then[name])} then, ${JSON.stringify(now[name])} now`;
-    const resume = this.#command({ resume: true });
-    return new InputError(
-      `Cannot train ${target.name} as its checkpoint of step ${step} was made ${fact}`,
-      { remedy: say`go on from there with ${resume}, or start again with ${setting("force")}` },
-    );
+    return new InputError(`Cannot train ${target.name} as its checkpoint of step ${step} was made ${fact}`, {
+      remedy: say`go on from there with ${resume}, or start again with ${setting("force")}`,
+    });
   }
 
   /** Gives the error that a training ends with: where the device or the numbers failed, it says how to go on. */
@@ -368,22 +374,19 @@ class Training {
 /** Throws an `InputError` where a model has no sequences, or they are of another tokenizer or length than the run's. */
 function checkText({ making, target, configuration }: Site & Model, { lineage, count }: Rows): void {
   const { tokenizer } = making.manifest(TOKENIZER).result, { sequenceLength } = configuration;
+  const cannot = `Cannot train ${target.name} as`;
   for (const [name, here] of Object.entries({ tokenizer, sequenceLength })) {
     const there = lineage?.[name as "tokenizer" | "sequenceLength"];
     if (there === undefined || there === here) continue;
     const [former, latter] = [there, here].map((value) => shortHash(String(value)));
-    throw new InputError(
-      `Cannot train ${target.name} as its sequences and the run must have the same ${name}: it is ${former} there, ${latter} here`,
-      {
-        where: making.path(TOKENIZER),
-        remedy: "copy config.json and tokenizer from the run that made the part",
-      },
-    );
+    const rule = `its sequences and the run must have the same ${name}`;
+    throw new InputError(`${cannot} ${rule}: it is ${former} there, ${latter} here`, {
+      where: making.path(TOKENIZER),
+      remedy: "copy config.json and tokenizer from the run that made the part",
+    });
   }
-  if (count > 0) return;
   const where = making.path(textNode(target));
-  const fact = `as its part must hold sequences: "${where}" holds none`;
-  throw new InputError(`Cannot train ${target.name} ${fact}`, { where });
+  ensure(count > 0, `${cannot} its part must hold sequences: "${where}" holds none`, { where });
 }
 
 const copy = async (from: string, to: string) => void await writeAtomic(to, await Deno.readFile(from));
@@ -420,9 +423,7 @@ function sampleRows(
 
 /** Names the columns that a model learns from. */
 const listLearnedColumns = (rows: Rows) =>
-  rows.has("begin")
-    ? ["sequence", "tokens", "length", "begin"] as const
-    : ["sequence", "tokens", "length"] as const;
+  (["sequence", "tokens", "length", "begin"] as const).filter((name) => name !== "begin" || rows.has(name));
 
 function noteMetrics(result: TrainResult, line: StepMetrics, { model }: Recipe): void {
   result.loss = line.loss;

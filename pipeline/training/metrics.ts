@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import * as v from "valibot";
 import { isMissing, refuseLink, writeAll, writing } from "../run/files.ts";
-import { count, finite, readJsonLines } from "../run/schema.ts";
+import { count, finite, readJsonLines, share } from "../run/schema.ts";
 
 /** Name of the file in a model's folder. */
 export const METRICS = "metrics.jsonl";
@@ -34,6 +34,23 @@ const STEP_METRICS = v.object({
  * @ignore
  */
 export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
+
+/**
+ * What routing tokens among the experts of layers comes to, over all layers. `balance` is E · Σ f P, where f is the share of tokens sent to
+ * an expert and P its mean probability. It is 1 where all are equal, and E where one gets all. `dropped` is the share of tokens that no
+ * expert took.
+ */
+export const ROUTING = v.object({ balance: finite, dropped: share });
+/** @ignore */
+export type Routing = v.InferOutput<typeof ROUTING>;
+
+/** Sums up routing from what the sublayers of all layers report. */
+export function summarizeRouting(
+  { balance, routed, dropped }: Record<string, number>,
+  { layers }: { layers: number },
+): Routing {
+  return { balance: balance / layers, dropped: dropped / routed };
+}
 
 /** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
 export function readStepMetrics(path: string): Promise<StepMetrics[]> {

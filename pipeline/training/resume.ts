@@ -9,7 +9,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, listEntries, removeIfThere } from "../run/files.ts";
 import { count, finite } from "../run/schema.ts";
 import type { TrainingState } from "./loop.ts";
-import { METRICS } from "./metrics.ts";
+import { METRICS, ROUTING } from "./metrics.ts";
 
 const states = () => import("../checkpoints/trainer_state.ts"); // with models, which who lists checkpoints needs not
 
@@ -21,7 +21,7 @@ const CONTEXT = v.object({
   inputs: v.record(v.string(), v.string()),
   loss: v.nullable(finite),
   validationLoss: v.nullable(finite),
-  routing: v.optional(v.object({ balance: finite, dropped: finite })),
+  routing: v.optional(ROUTING),
   interrupted: v.optional(v.literal(true)),
   resumed: v.array(v.object({ step: count, key: v.string() })),
 });

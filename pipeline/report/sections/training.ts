@@ -2,7 +2,7 @@
 
 import type { Way } from "../../evaluation/evaluation.ts";
 import { allTargets } from "../../stages/targets.ts";
-import { summarizeRouting } from "../../stages/training_result.ts";
+import { summarizeRouting } from "../../training/metrics.ts";
 import {
   type Axis,
   curves as plotCurves,
