@@ -4,9 +4,8 @@
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
-import type { DocumentScores } from "../evaluation/documents.ts";
 import type { Evaluation, Lower } from "../evaluation/evaluation.ts";
-import { computeFigures } from "../evaluation/tables.ts";
+import { computeFigures, type DocumentScores } from "../evaluation/tables.ts";
 import type { PageOptions } from "../report/page.ts";
 import { heldOutTokens, readDocuments, readRun, type RunRecord } from "../report/read.ts";
 import { shortHash } from "../run/files.ts";

@@ -16,13 +16,20 @@ import { unknownText } from "../partition/score.ts";
 import { type ModelName, modelTitle } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
-import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { addFallback, type FallbackOptions, measureReliability } from "./margins.ts";
 import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
 import { type ModelScores, shapeChecker } from "./passes.ts";
-import { route, type Routed, type RouteOptions, type Routes, shareAgreed } from "./routes.ts";
-import { byPrefix, computeFigures, createTable, summarize } from "./tables.ts";
+import { route, type Routed, type RouteOptions, type Routes } from "./routes.ts";
+import {
+  byPrefix,
+  computeFigures,
+  createTable,
+  type DocumentScores,
+  scoresOfDocuments,
+  shareAgreed,
+  summarize,
+} from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {

@@ -22,10 +22,7 @@ export const WAYS = ["mixture", "random", "oracle", ...BASELINES] as const;
 /** Every way of answering, in the order in which they are shown. */
 export const SHOWN_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "random"];
 
-/**
- * Version of the layout of `evaluation.json`. Older ones are read too: 2 has no reliability, 1 also no gains
- * by prefix.
- */
+/** Version of the layout of `evaluation.json`. */
 export const EVALUATION_FORMAT = 3;
 
 const PERPLEXITY = { perplexity: finite, low: finite, high: finite };
@@ -68,7 +65,7 @@ const SEGMENT = v.object({
  * `gains` compare the mixture so routed with every baseline. `agreement` is the share of the sequences that goes where M tokens send it.
  */
 const PREFIX = v.object({
-  ...{ prefix: atLeast1, ...PERPLEXITY, gains: v.optional(v.array(GAIN), []), agreement: share },
+  ...{ prefix: atLeast1, ...PERPLEXITY, gains: v.array(GAIN), agreement: share },
 });
 
 const RELIABLE = { sequences: count, right: share, loss: v.nullable(finite) };
@@ -138,7 +135,7 @@ const MODEL = { config: SHAPE, parameters: count };
  * - Shape and weights of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.
  */
 export const EVALUATION = v.object({
-  format: v.picklist([1, 2, EVALUATION_FORMAT]),
+  format: v.literal(EVALUATION_FORMAT),
   prefix: count,
   experts: atLeast1,
   levels: v.optional(v.array(atLeast1)),

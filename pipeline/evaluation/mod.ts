@@ -11,7 +11,7 @@ export * from "./choices/results.ts";
 export * from "./choices/score.ts";
 export * from "./choices/suite.ts";
 export * from "./choices/tasks.ts";
-export { type DocumentScores, readDocumentScores, type SomeFigures } from "./documents.ts";
+export { type DocumentScores, readDocumentScores, type SomeFigures } from "./tables.ts";
 export * from "./evaluate.ts";
 export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
 export { asPositive, type Lower, type PrefixScore, type Score, SHOWN_WAYS, type Way } from "./evaluation.ts";

@@ -59,11 +59,6 @@ export function routingPrefixes(
   return [...lengths].sort((a, b) => a - b);
 }
 
-/** Gives the share of sequences that go to the same expert by both routes. */
-export function shareAgreed(a: Routes, b: Routes): number {
-  return a.expert.filter((expert, row) => expert === b.expert[row]).length / a.expert.length;
-}
-
 /**
  * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does it: so the choice
  * is the same, to the bit, as in `score`, `split` and `generate`, on any adapter. All other prefixes share one

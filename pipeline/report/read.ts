@@ -6,7 +6,7 @@ import { relative, resolve } from "node:path";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { zeroShotTasks } from "../evaluation/choices/suite.ts";
 import { readZeroShot } from "../evaluation/choices/results.ts";
-import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
+import { type DocumentScores, readDocumentScores } from "../evaluation/tables.ts";
 import { readEvaluation } from "../evaluation/evaluation.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import {

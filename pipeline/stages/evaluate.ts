@@ -4,28 +4,37 @@
  *     evaluation/expert-02/   nll.f32: the NLL of every held-out sequence, f32, little endian, nats
  *     evaluation/result/      evaluation.json, evaluation.arrow
  *
+ * What scores is loaded once something is to be scored: others list these nodes.
+ *
  * @module
  */
 
 import type { Text } from "../../kernels/errors.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
+import type { DocumentScores } from "../evaluation/tables.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import {
   ALL_TEST,
   EVALUATION,
   givenNode,
+  type Making,
   type Node,
   oneByOne,
   PARTITIONER,
   SEQUENCES,
   TOKENIZER,
+  type Work,
 } from "../graph/node.ts";
-import { namedRouters } from "../partition/partitioners.ts";
+import { namedRouters, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
+import { readShards } from "../rows/arrow.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { readVerified } from "../run/schema.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Target } from "./targets.ts";
+import { TEST } from "./token_rows.ts";
 
 /** Name of the stage. */
 export const EVALUATE = "evaluate";
@@ -33,6 +42,8 @@ export const EVALUATE = "evaluate";
 export { EVALUATION };
 /** Files of the result. */
 export const [RESULT, DOCUMENTS] = ["evaluation.json", "evaluation.arrow"];
+/** File of a model's scores. */
+const NLL = "nll.f32";
 
 /** The models of a run, and what they are asked of. */
 export interface EvaluationOf {
@@ -46,7 +57,7 @@ export interface EvaluationOf {
 }
 
 /** Names a model as the mixture does. */
-export const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
+const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
 /** Names the node of a model's scores. */
 export const scoresNode = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
 /** Names those of the models that the mixture is compared with. */
@@ -69,12 +80,7 @@ export async function gatherAsked({ configuration, tokens, models }: EvaluationO
 export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Promise<Node[]> {
   const { configuration: { prefix, seed }, models } = of;
   const { given, partitioner, weights, routers } = await gatherAsked(of);
-  const makeMaker = (what: "scoreNode" | "evaluateNode") =>
-    oneByOne(
-      EVALUATE,
-      async (making, work) => await (await import("./evaluation.ts"))[what](making, work, of, choices),
-    );
-  const scorer = makeMaker("scoreNode"); // another adapter rounds differently, but whoever scored first is believed
+  const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, of)); // another adapter rounds differently, but whoever scored first is believed
   const { resamples = RESAMPLES, ...several } = choices;
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models; // mixes need single tokens
   return [
@@ -92,7 +98,86 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
       settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...routers, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
       revision: 3,
-      maker: makeMaker("evaluateNode"),
+      maker: oneByOne(EVALUATE, (making, work) => putTogether(making, work, of, choices)),
     },
   ];
+}
+
+/** Opens the mixture of a run, and its held-out sequences. */
+async function open(
+  { path }: Making,
+  { run, gpu }: Work,
+  { configuration: { routers }, tokens }: EvaluationOf,
+  beam?: number,
+) {
+  const { openMixture } = await import("../serving/mixture.ts");
+  const shards = tokens.map((name) => `${path(name)}/${TEST}`);
+  const partitioner = routers || `${run}/${PARTITIONER}`;
+  const mixture = await openMixture({ run, partitioner, beam, models: 1, gpu: await gpu() });
+  return { mixture, open: () => readShards(shards) };
+}
+
+/** Scores the held-out sequences by a model. */
+async function score(making: Making, work: Work, of: EvaluationOf): Promise<Record<string, unknown>> {
+  const { variantRevision } = await import("../../kernels/device/variants.ts");
+  const { scoreModel } = await import("../evaluation/passes.ts");
+  const { emit, signal } = work, { adapter, variants } = await work.gpu();
+  const model = of.models.find((model) => scoresNode(model) === making.node.name)!;
+  const { entries, tokenizer } = making.manifest(TOKENIZER).result, { sequenceLength } = of.configuration;
+  const counts = of.tokens.map((name) => Number(making.manifest(name).result.testSequences));
+  const total = counts.reduce((a, b) => a + b, 0);
+  let done = 0;
+  const onRows = (rows: number) =>
+    emit({ type: "progress", stage: EVALUATE, done: done += rows, total, unit: "sequences" });
+  const text = await open(making, work, of);
+  const { nll } = await scoreModel(modelName(model), { ...text, onRows, signal }, {
+    ...{ tokenizer: String(tokenizer), vocabulary: Number(entries), sequenceLength },
+  }).finally(() => text.mixture.close());
+  making.wrote(NLL, await writeAtomic(`${making.folder}/${NLL}`, new Uint8Array(nll.buffer)));
+  return { sequences: nll.length, adapter, variants: { ...variants, ...variantRevision(variants) } };
+}
+
+/** Puts the scores of all models together. */
+async function putTogether(
+  making: Making,
+  work: Work,
+  of: EvaluationOf,
+  { routeBy, beam, ...choices }: EvaluationChoices,
+): Promise<Record<string, unknown>> {
+  const { loadCheckpointConfig } = await import("../checkpoints/hugging_face_config.ts");
+  const { evaluate } = await import("../evaluation/evaluate.ts");
+  const { writeDocumentScores } = await import("../evaluation/tables.ts");
+  const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers, levels } = of.configuration;
+  const onWarning = (message: Text) => emit({ type: "warning", message });
+  of.doubts?.forEach(onWarning);
+  const { kind, routes } = await partitionerKind(routers || making.path(PARTITIONER));
+  if (!routes) {
+    onWarning(`parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`);
+  }
+  const text = await open(making, work, of, beam);
+  const other = routeBy === undefined
+    ? undefined
+    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
+  let found: DocumentScores;
+  const evaluation = await evaluate({
+    ...{ ...choices, ...text, routeBy: other, prefix, sequenceLength, seed, signal },
+    baselines: listBaselines(of.models),
+    scores: async (name) => {
+      const model = of.models.find((model) => modelName(model) === name)!;
+      const bytes = await readVerified(`${making.path(scoresNode(model))}/${NLL}`);
+      const { config, notes } = await loadCheckpointConfig(making.path(model.node));
+      return { config, notes, nll: new Float32Array(bytes.buffer) };
+    },
+    onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
+    onDocuments: (scores) => found = scores,
+    onWarning,
+  }).finally(() => {
+    other?.close();
+    text.mixture.close();
+  });
+  const { documents, sequences, tokens } = evaluation;
+  making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, found!, evaluation));
+  const result = jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} });
+  making.wrote(RESULT, await writeAtomic(`${making.folder}/${RESULT}`, result));
+  return { documents, sequences, tokens };
 }

@@ -10,7 +10,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { comparedCost, costApart } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
-import { figuresOn, readDocumentScores, type SomeFigures } from "../evaluation/documents.ts";
+import { figuresOn, readDocumentScores, type SomeFigures } from "../evaluation/tables.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
 import { listMixes } from "../evaluation/mix.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type DocumentScores, writeDocumentScores } from "../../../pipeline/evaluation/documents.ts";
+import { type DocumentScores, writeDocumentScores } from "../../../pipeline/evaluation/tables.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { EVALUATION } from "../../../pipeline/graph/mod.ts";
 import { arrowBytes, type Columns, toBatch } from "../../../pipeline/rows/arrow.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
+import { readDocumentScores } from "../../../pipeline/evaluation/tables.ts";
 import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
 import { type Columns } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";

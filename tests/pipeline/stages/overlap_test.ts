@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeDocumentScores } from "../../../pipeline/evaluation/documents.ts";
+import { writeDocumentScores } from "../../../pipeline/evaluation/tables.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { uniform } from "../../../pipeline/random.ts";

@@ -4,7 +4,7 @@ import {
   figuresOn,
   readDocumentScores,
   writeDocumentScores,
-} from "../../../pipeline/evaluation/documents.ts";
+} from "../../../pipeline/evaluation/tables.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { readLineage } from "../../../pipeline/rows/lineage.ts";
