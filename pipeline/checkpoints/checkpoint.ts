@@ -3,10 +3,11 @@
  * other tools load what is trained here, and models that they trained are loaded here.
  */
 
+import { dirname } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { checkRead, findRecord, readVerified } from "../run/schema.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
+import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { EMBEDDING, HEAD, type ModelConfig, parameterSpecs, wholeShape } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import {
@@ -157,7 +158,8 @@ export interface ModelFolderOptions {
 export const MODEL_FILES = /(config|tokenizer|tokenizer_config|generation_config)\.json|model\.safetensors/;
 
 /**
- * Writes a complete Hugging Face folder: the checkpoint, the tokenizer and what generation needs to know. Returns the size and
+ * Writes a complete Hugging Face folder: the checkpoint, the tokenizer with the chat template that lies next to it, and what generation needs
+ * to know. Returns the size and
  * SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
  */
 export async function saveModelFolder(
@@ -172,10 +174,12 @@ export async function saveModelFolder(
   const written = await saveCheckpoint(folder, config, weights, notes, dtype, { untie });
   const records: Record<string, FileRecord> = written;
   const ids = { bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos };
+  const template = isPath ? await readChatTemplate(dirname(tokenizer)) : undefined;
   const texts = {
     "tokenizer.json": text,
-    "tokenizer_config.json": jsonText({
+    [TOKENIZER_CONFIG]: jsonText({
       bos_token: eos,
+      chat_template: template,
       clean_up_tokenization_spaces: false,
       eos_token: eos,
       model_max_length: config.context,

@@ -7,6 +7,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
+  type Making,
   type Manifest,
   type Node,
   oneByOne,
@@ -15,8 +16,10 @@ import {
   TOKENIZER,
   TOKENIZER_FILE,
 } from "../graph/node.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { type Block, parseBlockId } from "../text/blocks.ts";
+import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import {
   beforeNode,
   DENSE,
@@ -57,7 +60,6 @@ export function keptNode(stage: string, name: string, derivation: Derivation, wh
     name,
     needs: [],
     settings: { kept: derivation.kept[where] },
-    ...name === TOKENIZER ? { links: { [TOKENIZER_FILE]: TOKENIZER_FILE } } : {},
     revision: 1,
     maker: oneByOne(stage, async (making) => {
       const { path, manifest: { files, result } } = await nodeBefore(derivation, where);
@@ -83,18 +85,44 @@ export function beforeNodes(derivation: Derivation): Node[] {
   return [...nodes, ...dense];
 }
 
+/** Puts something else into the folder of a node. */
+const withMore = (node: Node, more: Partial<Node>, add: (making: Making) => Promise<unknown>): Node => ({
+  ...node,
+  ...more,
+  maker: {
+    ...node.maker,
+    async make(all, work) {
+      const made = await node.maker.make(all, work);
+      for (const making of all) await add(making);
+      return made;
+    },
+  },
+});
+
 /** Puts next to a model the file of the sequences that it got from an expert that was dropped. */
 function withMoved(node: Node, file: string): Node {
   const assigned = assignmentNode();
-  return {
-    ...node,
-    needs: [`${assigned}:${file}`],
-    maker: oneByOne(DERIVE, async (making, work) => {
-      const note = making.manifest(assigned).files[file];
-      await linkFiles(making, making.path(assigned), { [file]: note });
-      return (await node.maker.make([making], work))[0] as Record<string, unknown>;
-    }),
+  return withMore(
+    node,
+    { needs: [`${assigned}:${file}`] },
+    ({ folder, wrote, path, manifest }) =>
+      linkFiles({ folder, wrote }, path(assigned), { [file]: manifest(assigned).files[file] }),
+  );
+}
+
+/** Makes the node of the tokenizer, and next to it the chat template, where servers and other programs look for it. */
+export function tokenizerBefore(derivation: Derivation): Node {
+  const node = keptNode(TOKENIZER, TOKENIZER, derivation), { template } = derivation;
+  const tokenizer = { ...node, links: { [TOKENIZER_FILE]: TOKENIZER_FILE } };
+  if (template === "") return tokenizer;
+  const more = {
+    links: { ...tokenizer.links, [TOKENIZER_CONFIG]: TOKENIZER_CONFIG },
+    settings: { ...node.settings, template },
   };
+  return withMore(tokenizer, more, async ({ folder, wrote }) => {
+    const text = jsonText({ chat_template: template });
+    wrote(TOKENIZER_CONFIG, await writeAtomic(`${folder}/${TOKENIZER_CONFIG}`, text));
+  });
 }
 
 /** Names the node of an expert of the other run. */

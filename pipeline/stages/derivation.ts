@@ -37,6 +37,7 @@ const SCHEMA = v.object({
   ),
   ...{ forgotten: v.array(DOCUMENT), forgottenBefore: v.array(DOCUMENT) },
   added: v.array(v.string()),
+  template: v.string(),
   replay: share,
   origins: v.array(v.nullable(count)),
   stays: v.boolean(),
@@ -59,7 +60,7 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
  * hash of the training shards, their sequences, and how often each was seen.
  *
  * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, also as pairs that
- * models are `tuned` on; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again,
+ * models are `tuned` on; the chat `template` of the other run, or of pairs, "" for none; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again,
  * `relearned`; checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new,
  * one that is missing was dropped, one that is there twice was split. With `stays` experts stay as they are although their text does not.
  *

@@ -19,6 +19,7 @@ import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
+import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert } from "./adopt.ts";
 import { assignmentNode, DOCUMENTS, readDocumentRows } from "./token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
@@ -39,6 +40,7 @@ import {
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
+import { PLAIN_CHAT } from "./pairs.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
@@ -201,6 +203,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     })),
     forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
     ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
+    template: await readChatTemplate(from) ?? (change.tune?.length ? PLAIN_CHAT : ""),
     ...{ tuned: !!change.tune?.length, relearned: change.routers === "relearn" },
     replaced: (change.replace ?? []).map((own) => ({ ...own })),
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,

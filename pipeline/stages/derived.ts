@@ -36,7 +36,15 @@ import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignNodes } from "./assign.ts";
 import { derivedAssignment, dividedNodes } from "./assign_derived.ts";
-import { beforeNodes, findForgotten, keptNode, nodeBefore, openBefore, rowsLeft } from "./before.ts";
+import {
+  beforeNodes,
+  findForgotten,
+  keptNode,
+  nodeBefore,
+  openBefore,
+  rowsLeft,
+  tokenizerBefore,
+} from "./before.ts";
 import { type Derivation, findReshaping } from "./derivation.ts";
 import {
   DOCUMENTS,
@@ -78,7 +86,7 @@ export async function derivedText(
   options: { keep: boolean; check: boolean; recorded: boolean },
 ): Promise<Text> {
   const { blocks, added } = derivation;
-  if (derivation.tuned) return await pairsText(run, configuration, derivation.added, options.recorded);
+  if (derivation.tuned) return await pairsText(run, configuration, derivation, options.recorded);
   const before = blocks.map(toBlock),
     own = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
@@ -109,7 +117,7 @@ export async function derivedNodes(
   };
   const nodes = [
     ...text.unpacked,
-    keptNode(TOKENIZER, TOKENIZER, derivation),
+    tokenizerBefore(derivation),
     ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
     ...[sequencesNode(of), indexNode(of)],

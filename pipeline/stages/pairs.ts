@@ -9,11 +9,12 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { givenNode } from "../graph/node.ts";
-import { hashFile } from "../run/files.ts";
+import { hashFile, oneLine } from "../run/files.ts";
 import { isObject } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type InputFile, listInputs } from "../text/inputs.ts";
 import { type Document, readRecords } from "../text/readers.ts";
+import type { Derivation } from "./derivation.ts";
 import { linesNode, type Text, textIn } from "./text.ts";
 
 const PAIRS = "text/pairs";
@@ -22,21 +23,24 @@ const PAIRS = "text/pairs";
 export async function pairsText(
   run: string,
   { blockBytes }: Configuration,
-  inputs: readonly string[],
+  { added, template }: Derivation,
   recorded: boolean,
 ): Promise<Text> {
   if (recorded) return await textIn(run, givenNode(PAIRS), blockBytes);
-  const { files } = await listInputs(inputs, { format: "jsonl" });
+  const { files } = await listInputs(added, { format: "jsonl" });
   const hashes = await Promise.all(files.map(async ({ path }) => (await hashFile(path)).sha256));
-  const node = linesNode(PAIRS, { pairs: hashes }, blockBytes, () => readPairs(files));
+  const node = linesNode(PAIRS, { pairs: hashes, template }, blockBytes, () => readPairs(files, template));
   return await textIn(run, node, blockBytes);
 }
 
 /** Reads pairs as documents. Throws an `InputError` for a line that is none. */
-export async function* readPairs(files: readonly InputFile[]): AsyncGenerator<Document> {
+export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
+  const write = await openTemplate(template);
   for (const file of files) {
     for await (const { record, place } of readRecords(file.path)) {
-      const { prompt, response, source = "" } = "messages" in record ? fromMessages(record.messages) : record;
+      const { prompt, response, source = "" } = "messages" in record
+        ? fromMessages(record.messages, write)
+        : record;
       const wrong = Object.entries({ prompt, response }).find(([, value]) =>
         typeof value !== "string" || value === ""
       );
@@ -52,10 +56,33 @@ export async function* readPairs(files: readonly InputFile[]): AsyncGenerator<Do
   }
 }
 
-/** Joins the contents of messages by line breaks, as a chat without a template does. */
-function fromMessages(messages: unknown): Record<string, unknown> {
+/** The chat template of pairs where there is no other: contents of messages, with a line break after each that is not the last one. */
+export const PLAIN_CHAT = "{% for message in messages %}{{ message['content'] }}" +
+  "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
+
+/** Takes the last message as the response, and writes those before it as a prompt. */
+function fromMessages(messages: unknown, write: (messages: unknown[]) => string): Record<string, unknown> {
   const all = Array.isArray(messages) ? messages.filter(isObject) : [];
-  const last = all.at(-1), before = all.slice(0, -1).map(({ content }) => content);
-  if (last?.role !== "assistant" || before.length === 0) return {};
-  return { prompt: before.join("\n") + "\n", response: last.content };
+  const last = all.at(-1), before = all.slice(0, -1);
+  return last?.role === "assistant" && before.length > 0
+    ? { prompt: write(before), response: last.content }
+    : {};
+}
+
+/** Opens a chat template, which writes messages as a server does; as text has no special tokens, it must write none. */
+async function openTemplate(source: string): Promise<(messages: unknown[]) => string> {
+  const { Template } = await import("@huggingface/jinja"), token = "\uE000";
+  const refuse = (fact: string, cause?: unknown) =>
+    new InputError(`Cannot read pairs as the chat template must write messages as text: ${fact}`, { cause });
+  return (messages) => {
+    let text: string;
+    try {
+      const special = { eos_token: token, bos_token: token };
+      text = new Template(source).render({ messages, add_generation_prompt: true, ...special });
+    } catch (error) {
+      throw refuse(`it reports "${oneLine(error)}"`, error);
+    }
+    if (text.includes(token)) throw refuse("it writes special tokens");
+    return text;
+  };
 }

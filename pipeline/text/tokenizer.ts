@@ -6,11 +6,12 @@
  */
 
 import type * as Native from "tokenizers";
+import * as v from "valibot";
 import BYTE_LEVEL from "../../fixtures/byte_level_bpe.json" with { type: "json" };
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { TOKENIZER_FILE } from "../graph/node.ts";
 import { sha256 } from "../run/files.ts";
-import { canonical, readVerified } from "../run/schema.ts";
+import { canonical, readJsonIfThere, readVerified } from "../run/schema.ts";
 import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
 import type { Document } from "./readers.ts";
 import { abortingSetting, abortOfText, hasPatterns } from "./tokenizer_format.ts";
@@ -36,6 +37,16 @@ export interface Tokenizer {
    * is known.
    */
   cut?(text: string, least: number): Iterable<string>;
+}
+
+const CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
+/** Name of the file next to a tokenizer that says how it is used, in the Hugging Face format. */
+export const TOKENIZER_CONFIG = "tokenizer_config.json";
+
+/** Reads the chat template, in Jinja, that lies in a folder; undefined where there is none, or one that is no text. */
+export async function readChatTemplate(folder: string): Promise<string | undefined> {
+  const config = await readJsonIfThere(`${folder}/${TOKENIZER_CONFIG}`, CONFIG, "a tokenizer's settings");
+  return typeof config?.chat_template === "string" ? config.chat_template : undefined;
 }
 
 /** Options of the library's calls: it adds no special tokens. */

@@ -4,8 +4,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import * as v from "valibot";
 import { InputError, say, type Text } from "../../../kernels/errors.ts";
 import { NAMES, readManifest } from "../../graph/node.ts";
-import { readJsonIfThere } from "../../run/schema.ts";
-import type { Tokenizer } from "../../text/tokenizer.ts";
+import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../../text/tokenizer.ts";
 import type { Mixture, MixtureOptions } from "../mixture.ts";
 import type { TokenTexts } from "../text_stream.ts";
 import type { Upstreams } from "./addresses.ts";
@@ -98,9 +97,6 @@ export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
   return reported;
 }
 
-/** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
-const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
-
 /** Opens the tokenizer and the partitioner of a run, and reads what answers say of its experts and chats. */
 export async function openService(
   mixture: Mixture,
@@ -112,11 +108,10 @@ export async function openService(
   const words = await readWords(run, onWarning);
   const texts = await mixture.texts();
   const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
-  const path = `${run}/tokenizer_config.json`;
-  const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
+  const source = await readChatTemplate(run);
   return {
     ...{ mixture, tokenizer, special, texts, words, admission, serveExperts, upstreams },
-    template: typeof source === "string" ? jinjaTemplate(source, special, path) : PLAIN,
+    template: source === undefined ? PLAIN : jinjaTemplate(source, special, `${run}/${TOKENIZER_CONFIG}`),
     reader: new TextReader(tokenizer),
     metrics: createMetrics(mixture, admission),
   };

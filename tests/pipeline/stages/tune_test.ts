@@ -6,13 +6,14 @@ import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { jinjaTemplate, SpecialTokens } from "../../../pipeline/serving/server/reading.ts";
 import { derive } from "../../../pipeline/stages/derive.ts";
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
-import { readPairs } from "../../../pipeline/stages/pairs.ts";
+import { PLAIN_CHAT, readPairs } from "../../../pipeline/stages/pairs.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { loadTokenizer, readChatTemplate } from "../../../pipeline/text/tokenizer.ts";
 import { copyFolder, hashes, task } from "../../tasks/support.ts";
 import { TOPICS, withPartition } from "./support.ts";
 
@@ -81,6 +82,18 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     assertEquals(tokens, predicted);
     assert(Math.abs(scores.mixture!.perplexity - Math.exp(nll / predicted)) < 1e-3);
 
+    // The template of chats lies in the run and with its models, and writes prompts as they were tuned.
+    assertEquals(await readChatTemplate(run), PLAIN_CHAT);
+    for (const { expert, state } of experts) {
+      const own = await readChatTemplate(`${run}/experts/expert-0${expert}`);
+      assertEquals(own, state === "tuned" ? PLAIN_CHAT : undefined);
+    }
+    const special = new SpecialTokens(tokenizer, await tokenizer.decode([tokenizer.eos]));
+    const chat = jinjaTemplate(PLAIN_CHAT, special, "");
+    const messages = [{ role: "user", content: "river stone" }, { role: "user", content: "water" }];
+    const ids = await chat.encode(messages, (texts) => tokenizer.encode(texts));
+    assertEquals(await tokenizer.decode(ids), "river stone\nwater\n");
+
     // Another response leaves the route as it is, and an expert that is tuned elsewhere has the same bytes.
     const other = `${folder}/other`;
     await writePairs(`${folder}/others.jsonl`, 80, () => " something else");
@@ -119,6 +132,27 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
   }));
 
+Deno.test("derive() writes messages by the chat template of a run, and refuses one that does not write them as text", () =>
+  withPartition(async (from) => {
+    const folder = `${from}/..`, pairs = `${folder}/pairs.jsonl`;
+    await writePairs(pairs, 40);
+    const setTemplate = (chat_template: string) =>
+      Deno.writeTextFile(`${from}/tokenizer_config.json`, JSON.stringify({ chat_template }));
+    const wrong = [["{{ eos_token }}", "it writes special tokens"], ["{{ raise_exception('no') }}", "no"]];
+    for (const [template, text] of wrong) {
+      await setTemplate(template);
+      await assertRejects(() => derive({ run: `${folder}/none`, from, tune: [pairs] }), InputError, text);
+      await Deno.remove(`${folder}/none`, { recursive: true });
+    }
+    const template =
+      "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }} {% endfor %}reply:";
+    await setTemplate(template);
+    await derive({ run: `${folder}/tuned`, from, tune: [pairs], noTrain: true });
+    assertEquals(await readChatTemplate(`${folder}/tuned`), template);
+    const [line] = (await Deno.readTextFile(`${folder}/tuned/text/pairs/00000.jsonl`)).split("\n").slice(2);
+    assert(/^user: .* reply: \w+$/.test(JSON.parse(line).text), line);
+  }));
+
 Deno.test("pairs that are none are refused with their line, and nothing is written", () =>
   withPartition(async (from) => {
     const path = `${from}/../pairs.jsonl`, good = { prompt: "a ", response: "b" };
@@ -132,7 +166,7 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
     ];
     for (const [line, text] of cases) {
       await Deno.writeTextFile(path, [good, line].map((line) => JSON.stringify(line) + "\n").join(""));
-      const read = () => Array.fromAsync(readPairs([{ path, format: "jsonl" }]));
+      const read = () => Array.fromAsync(readPairs([{ path, format: "jsonl" }], PLAIN_CHAT));
       assertStringIncludes(wordText((await assertRejects(read, InputError)).what), text);
     }
     await Deno.writeTextFile(path, JSON.stringify({ prompt: "river ".repeat(200), response: "b" }) + "\n");
