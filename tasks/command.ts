@@ -206,7 +206,7 @@ const OFTEN = new Set(
 );
 
 /** What of a task its help shows, and how wide. */
-export interface HelpOptions {
+interface HelpOptions {
   /** Whether all flags are shown. */
   all?: boolean;
   /** Width of the terminal. Without it, as in a pipe, a flag takes one line. */

@@ -14,7 +14,7 @@ import { DEVICE } from "./options.ts";
 type Row = [name: string, text: string];
 
 /** Writes a diagnosis as text; `quick` says that its figures of speed mean nothing. */
-export function doctorText(
+function doctorText(
   { system, adapter, refusal, others = [], problems }: Diagnosis,
   quick = false,
 ): string {

@@ -99,7 +99,7 @@ const CLEAN =
   "; clean documents: no 13 words in a row stand in training text, and no training document is nearly equal";
 
 /** Reports that a part of the models is scored, how far all are, and what puts them together. */
-export function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
+function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
   const [close, others] = [words(task("evaluate", { run })), "the other parts, then "];
   const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, others];
   return `${run}: part ${index}/${of} is complete, with ${all} ${models} models scored: ${first}${close} puts them together`;

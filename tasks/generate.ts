@@ -3,7 +3,7 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
-import { InputError } from "../kernels/errors.ts";
+import { ensure, InputError } from "../kernels/errors.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
 import { SAMPLING } from "../pipeline/serving/sampling.ts";
@@ -13,19 +13,18 @@ import { counted, forOutput, percent } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
 
 /** Reports which expert or experts continue the prompt, and how sure the choice is. */
-export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
+function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
   if (expert === null) return `model ${model}`;
   const name = `${nameExperts(answering)} of ${experts}`;
   if (route === null) return `${name}: as asked`;
   if (route.runnerUp === null) return `${name}: the only one`;
   const { prefixTokens, cost } = route;
   if (prefixTokens === 1 && cost === undefined) return `${name}: one token alone is no evidence`;
-  const read = counted(prefixTokens, "prefix tokens");
-  return `${name}: ${sureness(route, answering)} over ${read}`;
+  return `${name}: ${sureness(route, answering)} over ${counted(prefixTokens, "prefix tokens")}`;
 }
 
 /** Reports which experts continue the text from here, after how many new tokens, and how sure the choice is. */
-export function changeLine({ tokens, answering, route }: Change): string {
+function changeLine({ tokens, answering, route }: Change): string {
   const after = `after ${counted(tokens, "new tokens")}`;
   const read = `the last ${counted(route.prefixTokens, "tokens")}`;
   return `${nameExperts(answering)} ${after}: ${sureness(route, answering)} over ${read}`;
@@ -40,9 +39,8 @@ function sureness(route: Route, answering: readonly Answering[]): string {
   const { expert, margin, runnerUp, marginPerToken, scores, cost } = route;
   const isOne = answering.length === 1;
   if (cost === undefined) {
-    const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${
-      marginPerToken.toFixed(2)
-    } per token)`;
+    const perToken = `${marginPerToken.toFixed(2)} per token`;
+    const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${perToken})`;
     return isOne ? ahead : `expert ${expert} is ${ahead}`;
   }
   const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
@@ -51,12 +49,10 @@ function sureness(route: Route, answering: readonly Answering[]): string {
 }
 
 /** Reads the prompt from standard input, without its last line break. */
-export async function readPrompt(): Promise<string> {
-  if (Deno.stdin.isTerminal()) {
-    throw new InputError("Cannot continue a prompt as there must be one: there is none", {
-      remedy: "set --prompt, or send it to standard input",
-    });
-  }
+async function readPrompt(): Promise<string> {
+  ensure(!Deno.stdin.isTerminal(), "Cannot continue a prompt as there must be one: there is none", {
+    remedy: "set --prompt, or send it to standard input",
+  });
   const bytes = await new Response(Deno.stdin.readable).bytes();
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, "");

@@ -11,7 +11,7 @@ import { writeAll } from "../pipeline/run/mod.ts";
 import { taskArguments } from "./wording.ts";
 
 /** The outcome of a process. */
-export interface Finished {
+interface Finished {
   job: string;
   place: number;
   /** Its exit code; null where it was not started because a process that it waits for failed. */
@@ -19,7 +19,7 @@ export interface Finished {
 }
 
 /** What {@linkcode runJobs} takes apart from the jobs: how many processes run at once, what tells of them, and what ends them. */
-export interface LocalOptions {
+interface LocalOptions {
   atOnce: number;
   tell: (text: string) => void;
   signal: AbortSignal;

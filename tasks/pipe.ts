@@ -9,6 +9,7 @@ import { ensure, InputError, say, setting } from "../kernels/errors.ts";
 import {
   arrowBytes,
   fromBatch,
+  type Lineage,
   readArrow,
   readLineage,
   type RecordBatch,
@@ -106,17 +107,19 @@ function* readChunks(file: number): Generator<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** Finds E in scores without consuming a batch: in the first one that has rows or tells it. */
+/** Finds E in scores without consuming a batch, in the first one that has rows or tells it; and the lineage of the first. */
 export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const [ahead, all] = batches.tee();
   let experts: number | undefined;
+  let lineage: Lineage | null | undefined;
   for await (const batch of ahead.values({ preventCancel: true })) {
     const { nll, rows } = fromBatch(batch);
-    experts = rows > 0 && nll ? nll.length / rows : readLineage(batch)?.experts;
+    lineage ??= readLineage(batch);
+    experts = rows > 0 && nll ? nll.length / rows : lineage?.experts;
     if (rows > 0 || experts !== undefined) break;
   }
   void ahead.cancel(); // done when the other one is
-  return { experts: experts || 1, batches: all };
+  return { experts: experts || 1, lineage, batches: all };
 }
 
 /** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is not given or "-". */

@@ -4,7 +4,7 @@
  *   deno task serve --run runs/a --memory 2GiB
  */
 import { fileURLToPath } from "node:url";
-import { ExplainedError, InputError, say, setting } from "../kernels/errors.ts";
+import { ExplainedError, InputError } from "../kernels/errors.ts";
 import type { Answered } from "../pipeline/serving/mod.ts";
 import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addresses.ts";
 import { field } from "../pipeline/settings/mod.ts";
@@ -14,51 +14,43 @@ import { DEVICE, take } from "./options.ts";
 import type { Log } from "./progress.ts";
 import { quoted } from "./wording.ts";
 
-/** Words a request that was answered. */
-export function answerLine(answered: Answered, log: Log): string {
+/** Writes a line of the log on standard error: an object, or the time and a text. */
+function writeLog(log: Log, value: object, text: string): void {
   const time = new Date().toISOString();
-  if (log === "json") return JSON.stringify({ time, ...answered });
-  const { request, status, milliseconds, notes } = answered;
+  console.error(log === "json" ? JSON.stringify({ time, ...value }) : `${time} ${text}`);
+}
+
+/** Words a request that was answered. */
+function answerText({ request, status, milliseconds, notes }: Answered): string {
   const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`).join("");
-  return `${time} ${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
+  return `${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
 }
 
 /** Words an error: one line where it explains itself, as tasks tell it; a bug has its stack. */
-export async function errorLine(error: unknown, log: Log, known: Known = {}): Promise<string> {
-  const time = new Date().toISOString();
-  const text = explained(error) instanceof ExplainedError
-    ? await describe(error, known)
-    : `bug: ${Deno.inspect(error)}`;
-  return log === "json"
-    ? JSON.stringify({ time, type: "error", message: text.replace(/^error: /, "") })
-    : `${time} ${text}`;
+async function errorText(error: unknown, known: Known): Promise<string> {
+  const isExplained = explained(error) instanceof ExplainedError;
+  return isExplained ? await describe(error, known) : `bug: ${Deno.inspect(error)}`;
 }
 
 /**
  * Throws an `InputError` where this process may not reach an upstream: it gives the command that starts the same server with that
- * permission, as a shell takes it where the task was called. `args` are the arguments of the task.
+ * permission, as a shell takes it where the task was called.
  */
-export async function checkUpstreams(
-  upstreams: ReadonlyMap<number, string>,
-  args: readonly string[] = Deno.args,
-): Promise<void> {
+async function checkUpstreams(upstreams: ReadonlyMap<number, string>): Promise<void> {
   const hosts = new Set([...upstreams.values()].map((url) => new URL(url).host));
   const states = await Promise.all([...hosts].map((host) => Deno.permissions.query({ name: "net", host })));
   const refused = [...hosts].filter((_, i) => states[i].state !== "granted");
   if (refused.length === 0) return;
-  const { tasks, permissions } = JSON.parse(
-    await Deno.readTextFile(new URL("../deno.json", import.meta.url)),
-  );
+  const project = await Deno.readTextFile(new URL("../deno.json", import.meta.url));
+  const { tasks, permissions } = JSON.parse(project);
   const net = `--allow-net=${[...permissions.server.net, ...refused]}`; // replaces what the set permits
   const isElsewhere = ![undefined, Deno.cwd()].includes(Deno.env.get("INIT_CWD"));
   const file = isElsewhere ? fileURLToPath(new URL("serve.ts", import.meta.url)) : "tasks/serve.ts";
   const start = tasks.serve.command.replace("tasks/serve.ts", () => [net, file].map(quoted).join(" "));
-  throw new InputError(
-    say`Cannot forward to ${refused.join(" and ")} as a task may reach this machine alone, and ${
-      setting("upstream")
-    } names another`,
-    { remedy: `run ${[start, ...args.map(quoted)].join(" ")}` },
-  );
+  const fact = "a task may reach this machine alone, and --upstream names another";
+  throw new InputError(`Cannot forward to ${refused.join(" and ")} as ${fact}`, {
+    remedy: `run ${[start, ...Deno.args.map(quoted)].join(" ")}`,
+  });
 }
 
 const { custom, integer, integers, number, path, section, text } = field;
@@ -101,8 +93,11 @@ export const TASK = await defineTask({
         print({ url }, `${url} (Ctrl-C ends it, when all answers are sent)`);
       },
       onReady: () => log === "text" && console.error("ready"),
-      onAnswer: (answered) => console.error(answerLine(answered, log)),
-      onError: async (error) => console.error(await errorLine(error, log, { run: options.run })),
+      onAnswer: (answered) => writeLog(log, answered, answerText(answered)),
+      async onError(error) {
+        const text = await errorText(error, { run: options.run });
+        writeLog(log, { type: "error", message: text.replace(/^error: /, "") }, text);
+      },
     });
   },
 }, import.meta);

@@ -14,7 +14,7 @@ import { defineTask } from "./command.ts";
 import { counted, forOutput, sourceName } from "./layout.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
-export async function tokenizerAbove(shard: string): Promise<string> {
+async function tokenizerAbove(shard: string): Promise<string> {
   for (let folder = dirname(shard), up = 0; up < 4; folder = `${folder}/..`, up++) {
     for (const path of [`${folder}/tokenizer.json`, `${folder}/tokenizer/tokenizer.json`]) {
       if (await Deno.stat(path).catch(() => null)) return path;
@@ -24,7 +24,7 @@ export async function tokenizerAbove(shard: string): Promise<string> {
 }
 
 /** Throws where a shard is a folder, and reports which file in it to name. */
-export async function checkFile(shard: string): Promise<void> {
+async function checkFile(shard: string): Promise<void> {
   if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
   const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name)) ??
@@ -34,7 +34,7 @@ export async function checkFile(shard: string): Promise<void> {
 }
 
 /** Reads the id of a document; none for "". */
-export function documentId(text: string): bigint | undefined {
+function documentId(text: string): bigint | undefined {
   if (text === "") return undefined;
   const isId = /^\d{1,20}$/.test(text);
   ensure(isId, `Cannot show a document as its id must be a whole number: it is "${text}"`);
@@ -42,7 +42,7 @@ export function documentId(text: string): bigint | undefined {
 }
 
 /** Prints where a document comes from. */
-export async function showDocument([place, more]: string[], id: bigint, json: boolean): Promise<void> {
+async function showDocument([place, more]: string[], id: bigint, json: boolean): Promise<void> {
   ensure(!more, `Cannot show a document as one run must be named: "${more}" is a second one`);
   const { findDocument } = await import("../pipeline/stages/documents.ts");
   const run = await findRun(place);
@@ -54,11 +54,13 @@ export async function showDocument([place, more]: string[], id: bigint, json: bo
   console.log(forOutput(json ? JSON.stringify(found) : documentText(found)));
 }
 
+const facts = (...all: (string | false | null | undefined)[]) => all.filter(Boolean).join(", ");
+
 /** Lays out a document: where it stands, and what became of it. */
 function documentText(
   { document, path, place, source, side, tokens, expert, shares, sha256 }: FoundDocument,
 ): string {
-  const facts = [
+  return facts(
     `document ${document}`,
     `${path}, number ${place} there`,
     source && `source ${sourceName(source)}`,
@@ -66,23 +68,21 @@ function documentText(
     counted(tokens, "tokens"),
     expert === "mixed" ? `experts ${shares}` : expert !== undefined && `expert ${expert}`,
     `SHA-256 ${sha256}`,
-  ];
-  return facts.filter(Boolean).join(", ");
+  );
 }
 
 /** Lays out one row of a shard: what is known of it, then its text. */
-export function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
+function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
   const values = nll?.map((value) => value.toFixed(costs ? 3 : 1)).join(" ");
-  const facts = [
+  const known = facts(
     `sequence ${sequence}`,
     document !== undefined && `document ${document}`,
     source && `source ${sourceName(source)}`,
     counted(length, "tokens"),
     expert !== undefined && `expert ${expert}`,
     values && `${costs ? "costs" : "NLL"} ${values}`,
-  ];
-  return facts.filter(Boolean).join(", ") +
-    (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
+  );
+  return known + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }
 
 export const TASK = await defineTask({

@@ -10,7 +10,7 @@ import { lines } from "./layout.ts";
 import { type Queued, readQueue, slurmRanges } from "./slurm.ts";
 
 /** A process that was started, is not complete, and is not known to be queued or at work. */
-export interface Ended {
+interface Ended {
   job: string;
   place: number;
   /** Its log, in the run folder. */

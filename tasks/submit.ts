@@ -130,7 +130,7 @@ function readZeroShot(
 const processes = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;
 
 /** Reports what was submitted, and what was queued already. */
-export function submittedText(
+function submittedText(
   run: string,
   submitted: readonly { job: string; id: string; places: number[] }[],
   queue: readonly Queued[],
@@ -148,7 +148,7 @@ const MOST_COMMANDS = 4;
  * Reports what processes would run on this machine, at most so many at once: a block per job in the order in
  * which they can begin, with what it stands on and its commands.
  */
-export function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
+function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
   const left = jobs.filter((job) => listMissing(job).length > 0);
   if (left.length === 0) return `${run}: nothing is missing`;
   const blocks = left.map((job) => {

@@ -104,7 +104,7 @@ function summaryLines(states: ReadonlyMap<string, readonly Training[]>): string[
 }
 
 /** Words the state of a training in one line, for a log. */
-export function trainingLine(training: Training): string {
+function trainingLine(training: Training): string {
   const { model, state, step, from } = training;
   if (state === "adopted") return `${model} adopted from ${from}`;
   const reported = COLUMNS.slice(2).map(([head, said, cell]) => {
@@ -115,7 +115,7 @@ export function trainingLine(training: Training): string {
 }
 
 /** Words the trainings that `reported`, which it keeps, does not hold as they stand now; those that wait only once they have begun. */
-export function newLines(trainings: readonly Training[], reported: Map<string, string>): string[] {
+function newLines(trainings: readonly Training[], reported: Map<string, string>): string[] {
   const time = new Date().toISOString().slice(0, 19);
   return trainings.filter(({ model, state, step }) => {
     const key = `${state} ${step}`;

@@ -19,7 +19,7 @@ const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" 
 const MOST_SETS = 4; // of a task that are printed one by one
 
 /** Lays out results: metrics by task, then the mixture against each dense model, and on how many tasks it wins. */
-export function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
+function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
   const [{ routing, prefix, fewShot, resamples, mixing }] = results;
   const by = routing === "context" ? "by the text before the choices" : "by text and choice";
   const isCompared = BASELINES.some((name) => results.some(({ ways }) => ways[name]));

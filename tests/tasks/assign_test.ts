@@ -1,13 +1,10 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../kernels/mod.ts";
-import { wordText } from "../../kernels/errors.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { assignArgmax } from "../../pipeline/partition/assignment/assignment.ts";
 import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
 import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
 import { concatColumns, sliceColumns } from "../../pipeline/rows/columns.ts";
-import { assignFiles, type AssignFilesOptions } from "../../tasks/assign.ts";
 import { LINEAGE, listLearnedColumns } from "../pipeline/rows/support.ts";
-import { inFolder } from "./support.ts";
+import { inFolder, taskHere } from "./support.ts";
 
 /** Scored rows of two experts, in two files; gives their paths and costs. */
 async function scores(folder: string) {
@@ -25,35 +22,27 @@ async function scores(folder: string) {
 }
 
 /** Assigns; gives the experts and what was reported. */
-async function run(folder: string, options: Partial<AssignFilesOptions> & { paths: string[] }) {
-  const reported: string[] = [];
+async function run(folder: string, paths: string[], ...flags: string[]) {
   const output = `${folder}/out.arrow`;
-  await assignFiles({
-    signal: new AbortController().signal,
-    output,
-    tell: (text) => reported.push(text),
-    ...options,
-  });
+  const { code, err } = await taskHere("assign", [...paths, "--output", output, ...flags]);
+  assertEquals(code, 0, err);
   const parts = await Array.fromAsync(readShards([output]), (batch) => fromBatch(batch));
-  return {
-    experts: [...concatColumns(parts).expert!],
-    reported: reported.filter((text) => !text.includes("rows")),
-  };
+  return { experts: [...concatColumns(parts).expert!], reported: err.trim().split("\n") };
 }
 
-Deno.test("assignFiles() assigns files in their order: equal parts unless another method is named", () =>
+Deno.test("assign assigns files in their order: equal parts unless another method is named", () =>
   inFolder(async (folder) => {
     const { paths, nll } = await scores(folder);
-    const { experts } = await run(folder, { paths });
+    const { experts } = await run(folder, paths);
     assertEquals([0, 1].map((e) => experts.filter((expert) => expert === e).length), [16, 16]);
-    const best = await run(folder, { paths, method: "argmax" });
+    const best = await run(folder, paths, "--method", "argmax");
     assertEquals(best.experts, [...assignArgmax(nll, 2)]);
   }));
 
-Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and assigns by them", () =>
+Deno.test("assign proves an optimal assignment, keeps its prices, and assigns by them", () =>
   inFolder(async (folder) => {
     const { paths, nll } = await scores(folder);
-    const { experts, reported } = await run(folder, { paths, method: "optimal" });
+    const { experts, reported } = await run(folder, paths, "--method", "optimal");
     const cost = experts.reduce((sum, expert, row) => sum + nll[2 * row + expert], 0);
     assert(
       reported.some((text) => text.startsWith(`cost ${cost.toLocaleString("en")}, bound`)),
@@ -66,7 +55,7 @@ Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and ass
 
     const prices = `${folder}/out.arrow.prices.json`;
     const { prices: kept } = await readPrices(prices);
-    const by = await run(folder, { paths, prices });
+    const by = await run(folder, paths, "--prices", prices);
     const reference = experts.map((_, row) => {
       const at = [0, 1].map((e) => nll[2 * row + e] + kept[e]);
       return at[0] <= at[1] ? 0 : 1;
@@ -77,24 +66,24 @@ Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and ass
     );
   }));
 
-Deno.test("assignFiles() keeps the prices of every output, and touches none of another one or of a run", () =>
+Deno.test("assign keeps the prices of every output, and touches none of another one or of a run", () =>
   inFolder(async (folder) => {
     const { paths } = await scores(folder);
     await Deno.writeTextFile(`${folder}/prices.json`, "of a run");
     const outputs = paths.map((_, i) => `${folder}/made-${i}.arrow`);
     for (const [i, output] of [...outputs, outputs[0]].entries()) {
-      const reported: string[] = [];
-      const signal = new AbortController().signal;
-      const tell = (text: string) => reported.push(text);
-      await assignFiles({ paths: [paths[i % 2]], method: "optimal", output, signal, tell });
-      assert(reported.includes(`${output}.prices.json: the prices, which assign other sequences like these`));
+      const { err } = await taskHere("assign", [paths[i % 2], "--method", "optimal", "--output", output]);
+      assertStringIncludes(
+        err,
+        `${output}.prices.json: the prices, which assign other sequences like these\n`,
+      );
     }
     const kept = await Promise.all(outputs.map((output) => readPrices(`${output}.prices.json`)));
     assertEquals(kept.map(({ rows }) => rows), [20, 12]);
     assertEquals(await Deno.readTextFile(`${folder}/prices.json`), "of a run");
   }));
 
-Deno.test("assignFiles() finds the experts of other tools' scores behind batches without rows", () =>
+Deno.test("assign finds the experts of other tools' scores behind batches without rows", () =>
   inFolder(async (folder) => {
     const { paths, nll } = await scores(folder);
     const parts = await Array.fromAsync(readShards(paths), (batch) => fromBatch(batch));
@@ -105,13 +94,13 @@ Deno.test("assignFiles() finds the experts of other tools' scores behind batches
     });
     const path = `${folder}/foreign.arrow`;
     await writeArrowFile(path, ReadableStream.from(batches));
-    const { experts } = await run(folder, { paths: [path] });
+    const { experts } = await run(folder, [path]);
     assertEquals([0, 1].map((e) => experts.filter((expert) => expert === e).length), [16, 16]);
-    const best = await run(folder, { paths: [path], method: "argmax" });
+    const best = await run(folder, [path], "--method", "argmax");
     assertEquals(best.experts, [...assignArgmax(nll, 2)]);
   }));
 
-Deno.test("assignFiles() goes by the prefix that it is reported where scores do not tell it, and warns without one", () =>
+Deno.test("assign goes by the prefix that it is reported where scores do not tell it, and warns without one", () =>
   inFolder(async (folder) => {
     const { paths: [known] } = await scores(folder);
     const [columns] = await Array.fromAsync(readShards([known]), (batch) => fromBatch(batch));
@@ -119,13 +108,22 @@ Deno.test("assignFiles() goes by the prefix that it is reported where scores do 
     batch.schema.metadata.clear();
     const path = `${folder}/foreign.arrow`;
     await writeArrowFile(path, ReadableStream.from([batch]));
-    const warnings: string[] = [];
-    const onWarning: AssignFilesOptions["onWarning"] = (message) => warnings.push(wordText(message));
-    const whole = await run(folder, { paths: [path], onWarning });
-    assertEquals(warnings.map((text) => text.split("; ")[1]), ["set prefix if some are shorter than it"]);
-    const by = await run(folder, { paths: [path], prefix: LINEAGE.prefix, onWarning });
-    assertEquals(warnings.length, 1);
-    assertEquals(by.experts, (await run(folder, { paths: [known], onWarning })).experts);
+    const warnings = (reported: string[]) => reported.filter((line) => line.includes("warning: "));
+    const whole = await run(folder, [path]);
+    assertEquals(warnings(whole.reported).map((text) => text.split("; ")[1]), [
+      "set --prefix if some are shorter than it",
+    ]);
+    const by = await run(folder, [path], "--prefix", String(LINEAGE.prefix));
+    assertEquals(warnings(by.reported), []);
+    assertEquals(by.experts, (await run(folder, [known])).experts);
     assertEquals(whole.experts.length, columns.rows);
-    await assertRejects(() => run(folder, { paths: [known], prefix: 3 }), InputError, "prefix");
+    const { code, err } = await taskHere("assign", [
+      known,
+      "--prefix",
+      "3",
+      "--output",
+      `${folder}/out.arrow`,
+    ]);
+    assertEquals(code, 2);
+    assertStringIncludes(err, "prefix");
   }));
