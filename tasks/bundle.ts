@@ -55,16 +55,19 @@ function parseExtras(text: string): Extra[] {
 }
 
 /** The part of the lock file of npm packages that is read. */
-interface LockFile {
+export interface LockFile {
   specifiers: Record<string, string>;
   npm: Record<string, { dependencies?: string[]; optionalPeers?: string[] }>;
 }
 
+/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
+export const packageName = (key: string): string => key.slice(0, key.indexOf("@", 1));
+
 /**
- * Lists, as `name@version`, the packages that some of a project's (`wanted`, as `npm:name@1.0.0`) need, themselves among them; without
- * optional peers that nothing else brings.
+ * Gives the keys, in a lock file, of the packages that some of a project's (`wanted`, as `npm:name@1.0.0`) need, themselves among them;
+ * without optional peers that nothing else brings.
  */
-export function listPackages({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
+export function neededKeys({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
   const keys = Object.keys(npm);
   const findKey = (name: string) =>
     name in npm ? name : keys.find((key) => key.startsWith(`${name}_`) || packageName(key) === name)!;
@@ -76,13 +79,13 @@ export function listPackages({ specifiers, npm }: LockFile, wanted: readonly str
     for (const name of dependencies) if (!optionalPeers.includes(name)) visit(findKey(name));
   };
   for (const target of wanted) visit(findKey(`${packageName(target.slice(4))}@${specifiers[target]}`));
-  return [...found].sort().map((key) =>
-    `${packageName(key)}@${key.slice(packageName(key).length + 1).split("_")[0]}`
-  );
+  return [...found].sort();
 }
 
-/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
-const packageName = (key: string): string => key.slice(0, key.indexOf("@", 1));
+/** Lists the same packages as `name@version`. */
+export function listPackages(lock: LockFile, wanted: readonly string[]): string[] {
+  return neededKeys(lock, wanted).map((key) => key.replace(/(?<=.@[^_]*)_.*/, "")); // without the versions of its peers
+}
 
 /** What {@linkcode makeBundle} made: an archive, its size and hash, how many files it has, the tasks that it runs, its packages. */
 interface Bundle extends FileRecord {

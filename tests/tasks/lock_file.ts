@@ -8,18 +8,13 @@
 
 import CORPORA from "../../fixtures/corpora.json" with { type: "json" };
 import { jsonText } from "../../pipeline/run/mod.ts";
+import { type LockFile as Packages, neededKeys, packageName as nameOf } from "../../tasks/bundle.ts";
 
 /** The lock file of npm packages. */
-export interface LockFile extends Record<string, unknown> {
-  specifiers: Record<string, string>;
-  npm: Record<string, { dependencies?: string[]; optionalPeers?: string[] }>;
-}
+export type LockFile = Packages & Record<string, unknown>;
 
 /** Packages whose files are read as text and never run: they need no other package, and none needs them. */
 export const ONLY_READ: readonly string[] = Object.keys(CORPORA.versions);
-
-/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
-const nameOf = (key: string): string => key.slice(0, key.indexOf("@", 1));
 
 /**
  * Gives a lock file in which a package that is only read comes without what it depends on. An optional peer that nothing else brings is
@@ -27,24 +22,14 @@ const nameOf = (key: string): string => key.slice(0, key.indexOf("@", 1));
  */
 export function reducedLock(lock: LockFile): LockFile {
   const wanted = Object.keys(lock.specifiers);
-  const byName = (name: string) =>
-    name in lock.npm ? name : Object.keys(lock.npm).find((key) => key.startsWith(`${name}_`)) ??
-      Object.keys(lock.npm).find((key) => nameOf(key) === name);
   const neededBy = (key: string) => ONLY_READ.includes(nameOf(key)) ? [] : lock.npm[key].dependencies ?? [];
-  const closure = new Set<string>();
-  const visit = (key: string | undefined) => {
-    if (key === undefined || closure.has(key)) return;
-    closure.add(key);
-    const { optionalPeers = [] } = lock.npm[key];
-    neededBy(key).filter((name) => !optionalPeers.includes(name)).forEach((name) => visit(byName(name)));
-  };
-  for (const target of wanted) visit(`${nameOf(target.slice(4))}@${lock.specifiers[target]}`);
-  const isPeer = (name: string) =>
-    !ONLY_READ.includes(name) && [...closure].some((key) => nameOf(key) === name);
+  const alone = Object.entries(lock.npm).map(([key, one]) => [key, { ...one, dependencies: neededBy(key) }]);
+  const needed = neededKeys({ specifiers: lock.specifiers, npm: Object.fromEntries(alone) }, wanted);
+  const isPeer = (name: string) => !ONLY_READ.includes(name) && needed.some((key) => nameOf(key) === name);
   // A key names its package's peers, and theirs.
   const renamed = (key: string) =>
     key.replace(/_((?:@[^@/]+\/)?[^@_/]+)@[^_]+/g, (text, peer) => isPeer(peer) ? text : "");
-  const npm = [...closure].sort().map((key) => {
+  const npm = needed.map((key) => {
     const { dependencies: _, optionalPeers = [], ...rest } = lock.npm[key];
     const lost = optionalPeers.filter((peer) => !isPeer(peer));
     const kept = Object.entries({ dependencies: neededBy(key), optionalPeers })
