@@ -301,10 +301,7 @@ export const TASK = await defineTask({
   name: "bundle",
   startsAnew: true,
   options: {
-    output: field.path(
-      { value: "FILE" },
-      `archive to write, .tar.xz, .tar.gz or .tar; without it ${STANDARD}`,
-    ),
+    output: field.path({ value: "FILE" }, `archive to write, .tar.xz, .tar.gz or .tar; else ${STANDARD}`),
     with: field.custom(
       parseExtras,
       { value: "NAME,…" },

@@ -228,12 +228,9 @@ export const TASK = await defineTask({
     fallback: field.choice<Baseline, undefined>(
       BASELINES,
       {},
-      "dense model that takes sequences whose expert is unsure",
+      "dense model for texts whose expert is unsure",
     ),
-    margin: field.number(
-      { min: 0 },
-      "margin below which an expert is unsure; without it a curve over all margins alone",
-    ),
+    margin: field.number({ min: 0 }, "margin below which an expert is unsure; without it a curve over all"),
     routeLengths: field.integers(
       { default: [], value: "N,N,…", min: 1, max: 1_000_000 },
       "further numbers of tokens to route by, apart from 4, 8, 16, … and all",

@@ -62,10 +62,7 @@ const ALL = section("Command", {
     "accept values that differ from the run's config.json and make again what depends on them; if none differ, make all again",
   ),
   check: flag("check hashes of what is made, not only sizes, and make damaged or missing files again"),
-  reuse: paths(
-    {},
-    "another run: what it has made of the same settings and inputs is linked from it; repeatable",
-  ),
+  reuse: paths({}, "another run: links what it has made of the same settings and inputs; repeatable"),
   part: custom(
     partParser("Cannot make a part as --part must be I/N with 1 <= I <= N"),
     { value: "I/N" },
@@ -99,10 +96,7 @@ const ALL = section("Command", {
     { min: 1, max: 1e30 },
     "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
   ),
-  utilisation: number(
-    { min: 1e-6, max: 1 },
-    "part of that peak that is reached; without it what was measured, or 0.4",
-  ),
+  utilisation: number({ min: 1e-6, max: 1 }, "part of that peak that is reached; else as measured, or 0.4"),
   checkpointEvery: integer({ default: 200, min: 0 }, "steps between two checkpoints; 0 for none"),
   checkpointMinutes: integer(
     { default: 15, min: 0 },
@@ -167,10 +161,7 @@ function parseTime(text: string): string | undefined {
 export const JOB_OPTIONS = section("Command", {
   executor: choice(["slurm", "local"], { default: "slurm" }, "who runs the jobs"),
   jobs: integer({ default: 1, min: 1, max: 1000 }, "processes at once of --executor local"),
-  parts: integer(
-    { min: 1, max: 100_000 },
-    "processes that tokenize, score and split; without it 1, or as before",
-  ),
+  parts: integer({ min: 1, max: 100_000 }, "processes that tokenize, score and split; else 1, or as before"),
   routerGroups: integer(
     { min: 1, max: 65_535 },
     "processes, each on a device of its own, that train the routers in parallel; without it 1, or as before",
@@ -184,10 +175,7 @@ export const JOB_OPTIONS = section("Command", {
     "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
   ),
   zeroShotData: path({ value: "FOLDER" }, "folder with the data of zero-shot tasks that are published"),
-  slurmPartition: word(
-    { value: "NAME" },
-    "Slurm's partition of nodes; none for its default, without it as before",
-  ),
+  slurmPartition: word({ value: "NAME" }, "Slurm's partition; none for its default, without it as before"),
   expertsAtOnce: integer(
     { min: 0, max: 1_000_000 },
     "most processes of a job of the run at once; 0 for no limit, without it as before",
@@ -201,10 +189,7 @@ export const JOB_OPTIONS = section("Command", {
     { value: "NAME:N" },
     "what a process with a GPU asks Slurm for, like gpu:1; none for nothing, without it as before",
   ),
-  container: text(
-    { value: "IMAGE" },
-    "Apptainer image that tasks run in; none for none, without it as before",
-  ),
+  container: text({ value: "IMAGE" }, "Apptainer image of the tasks; none for none, without it as before"),
   dryRun: flag("print the scripts, to read, edit and run, and submit nothing"),
   settle: flag("only write the settings of the run, as the scripts of --dry-run do first"),
 });

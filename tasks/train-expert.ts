@@ -15,9 +15,7 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     expert: field.text({ value: "N|all" }, "the expert to train, from 0, or all one after another"),
-    together: field.flag(
-      "train them at the same time in one process, to the same bits; those that do not fit --memory follow",
-    ),
+    together: field.flag("train them at once in one process, to the same bits; those beyond --memory follow"),
     dryRun: field.flag("print what would run, with estimates of time, disk and memory"),
     ...take("flops", "utilisation"),
     memory: field.custom(

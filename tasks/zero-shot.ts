@@ -152,7 +152,7 @@ const QUESTIONS = section("Command", {
   routeWithChoice: flag("let each choice route with its context; without it the context alone does"),
   resamples: integer(
     { default: 1000, min: 1, max: 1_000_000 },
-    "bootstrap draws of questions, or of their documents",
+    "bootstrap draws of questions, or of documents",
   ),
   output: path({ value: "FOLDER" }, "write results there as the LM Evaluation Harness does"),
 });

@@ -58,18 +58,12 @@ export const LARGER_DENSE = section("Larger dense model", {
     "its layers; 0 takes the expert's, or more where it has less than about four times its parameters",
   ),
   denseHeads: integer({ default: 0, min: 0, max: 1024 }, "its attention heads; 0 takes the expert's"),
-  denseComputeRate: number(
-    { default: 0, min: 0, max: 1 },
-    "its learning rate at its peak; 0 takes the experts'",
-  ),
+  denseComputeRate: number({ default: 0, min: 0, max: 1 }, "learning rate at its peak; 0 takes the experts'"),
 });
 
 /** Settings of the Switch Transformer that a mixture is compared with: it has experts in every layer, chosen token by token. */
 export const SWITCH = section("Switch Transformer", {
-  switchExperts: integer(
-    { default: 0, min: 0, max: 4096 },
-    "experts of every layer; 0 takes as many as the mixture has",
-  ),
+  switchExperts: integer({ default: 0, min: 0, max: 4096 }, "experts of every layer; 0 takes the mixture's"),
   switchCapacity: number(
     { default: 1.25, min: 1e-3, max: 1e6 },
     "most tokens that an expert takes in a pass of training, as a multiple of an equal share",

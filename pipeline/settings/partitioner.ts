@@ -31,11 +31,7 @@ export const PARTITIONER = section("Routers", {
   routerHidden: integer({ default: 32, min: 2, max: 65_536 }, "width [H], an even multiple of heads"),
   routerLayers: integer({ default: 2, min: 1, max: 1024 }, "layers of a router [L]"),
   routerHeads: integer({ default: 2, min: 1, max: 1024 }, "attention heads of a router"),
-  start: choice(
-    ["random", "ctbm"],
-    { default: "random" },
-    "parts that routers begin with: random ones, or clusters of TF-IDF",
-  ),
+  start: choice(["random", "ctbm"], { default: "random" }, "first parts: random, or clusters of TF-IDF"),
   fixed: flag(say`keep the parts of ${setting("start")}: routers only learn to recognise them`),
   rounds: integer({ default: 12, min: 1 }, "EM rounds [T]"),
   roundSequences: integer({ default: 256, min: 1 }, "sequences per router and round [N / E]"),

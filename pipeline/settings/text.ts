@@ -84,10 +84,7 @@ export const TOKENS = section("Tokens", {
     "entries of the BPE tokenizer that is trained [V]",
   ),
   tokenizerSample: integer({ default: 16_000_000, min: 1000 }, "characters to train the tokenizer on"),
-  eos: text(
-    { default: "", value: "TOKEN" },
-    "token that ends a document, if the tokenizer's own is not obvious",
-  ),
+  eos: text({ default: "", value: "TOKEN" }, "token that ends a document, if the tokenizer's is not obvious"),
   sequenceLength: integer({ default: 128, min: 2, max: 65_536 }, "tokens in a sequence [S]"),
   packing: choice(
     ["document", "concat"],
