@@ -22,9 +22,8 @@ function driftText({ deviation, limit }: Drift): string {
 
 export const TASK = await stageTask("assign", import.meta, take("part", "output"), async (call) => {
   const pipe = await import("./pipe.ts");
-  const { assign, drift, findAssignment, readPrices, writePrices } = await import(
-    "../pipeline/partition/mod.ts"
-  );
+  const partition = await import("../pipeline/partition/mod.ts");
+  const { assign, drift, findAssignment, readPrices, writePrices } = partition;
   const { checkOutput, chooseChunk, proofSummary } = await import("../pipeline/stages/mod.ts");
   const { paths, sources, options: { output }, tell, onWarning } = call;
   const { method: set, chunk = 0 } = pipe.pipeValues(call, ["shardSequences"]);

@@ -26,13 +26,11 @@ export const TASK = await stageTask(
     const { tokenizer: file, eos, sequenceLength, packing, maxTokens } = configuration;
     ensure(file, "Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
     await checkWritten(call, [file], paths);
-    const { loadTokenizer, readDocuments, readOptions, tokenBatches } = await import(
-      "../pipeline/text/mod.ts"
-    );
-    const tokenizer = await loadTokenizer(file, { eos: eos || undefined });
-    const documents = readDocuments(paths, readOptions(configuration));
+    const text = await import("../pipeline/text/mod.ts");
+    const tokenizer = await text.loadTokenizer(file, { eos: eos || undefined });
+    const documents = text.readDocuments(paths, text.readOptions(configuration));
     const { workers = navigator.hardwareConcurrency } = options;
-    const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });
+    const batches = text.tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });
     await arrowOutput(batches, options.output, call);
   },
 );
