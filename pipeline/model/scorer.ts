@@ -4,7 +4,6 @@ import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
-import type { TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { createBanks, type Weights, writeTensors } from "./parameters.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import { rowsPerRead } from "./passes.ts";
@@ -20,24 +19,12 @@ export interface TokenScores {
   /** NLL in nats `[rows, models]`, summed over the row's span. */
   nll: Float32Array;
   /**
-   * Where the tokens of every row's span start in the following arrays; one more entry says where the last
-   * ones end `[rows + 1]`.
+   * Where the tokens of every row's span start in `logProbability`; one more entry says where the last ones
+   * end `[rows + 1]`.
    */
   starts: Uint32Array;
   /** Log-probability of every token, nats `[tokens, models]`. */
   logProbability: Float32Array;
-  /**
-   * Id of the likeliest token in each place `[tokens, models]`; the lowest id where several are equally
-   * likely.
-   */
-  likeliest: Uint32Array;
-  /**
-   * Log-probability of the likeliest token, nats `[tokens, models]`. Where that is the token itself, both
-   * have the same bits.
-   */
-  highest: Float32Array;
-  /** 1 where the token is the likeliest, so that greedy decoding would have chosen it, and 0 elsewhere `[tokens, models]`. */
-  greedy: Uint8Array;
 }
 
 /** Token ids. */
@@ -102,12 +89,8 @@ interface Rows {
   signal?: AbortSignal;
 }
 
-/** Receives the outputs of a row and a model: value `i` of an output stands at `at + i * size`. */
-type Take = (
-  row: number,
-  model: number,
-  output: { values: Float32Array[]; at: number; size: number },
-) => void;
+/** Receives the output of a row and a model: its value `i` stands at `at + i * size`. */
+type Take = (row: number, model: number, output: { values: Float32Array; at: number; size: number }) => void;
 
 /** Puts models on the device; what it gives plans passes, and runs rows through them. */
 function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, dtype }: ScorerOptions) {
@@ -124,22 +107,19 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
    * sum or one per token. In the latter case the host adds up in f32 in ascending order. Every variant of the
    * device's kernels does the same, to the same bits.
    */
-  function plan(arena: Arena, steps: number, details?: TokenDetails) {
-    const rowBytes = steps * models.length * 4 * (details ? 3 : 1);
+  function plan(steps: number) {
     const most = rowsPerRead(gpu.kind, config, { models: models.length, length });
-    const rows = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / rowBytes);
+    const rows = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / (steps * models.length * 4));
     const places = Math.ceil(rows / batch) * batch; // rows that have room before a readback
-    const outputs = banks.map(({ acts: { nll }, size }) =>
-      [nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
-        const sums: GpuBuffer = arena.buffer("sequence sums", places * steps * size * 4);
-        const sizes = { models: size, batch: batch * steps, length: length / steps };
-        return { values, slot, sums, ...sizes, ascending: true };
-      })
-    );
+    const outputs = banks.map(({ acts: { nll: values }, size }) => {
+      const sums: GpuBuffer = arena.buffer("sequence sums", places * steps * size * 4);
+      const sizes = { models: size, batch: batch * steps, length: length / steps };
+      return { values, slot, sums, ...sizes, ascending: true };
+    });
     const dispatches = banks.flatMap(({ bank, acts }, i) => [
       ...forwards[i],
-      planLoss(gpu, bank, acts, details),
-      ...outputs[i].map((output) => sequenceSum(gpu, output)),
+      planLoss(gpu, bank, acts),
+      sequenceSum(gpu, outputs[i]),
     ]);
     return { steps, places, outputs, dispatches };
   }
@@ -173,10 +153,10 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
       }
       const bytes = part * steps * 4;
       const results = await gpu.read(
-        outputs.flat().map(({ sums, models }) => ({ buffer: sums, bytes: bytes * models })),
+        outputs.map(({ sums, models }) => ({ buffer: sums, bytes: bytes * models })),
       );
       banks.forEach(({ first: column, size }, i) => {
-        const values = outputs[i].map(() => new Float32Array(results.shift()!));
+        const values = new Float32Array(results[i]);
         for (let row = 0; row < part; row++) {
           for (let model = 0; model < size; model++) {
             take(first + row, column + model, { values, at: row * steps * size + model, size });
@@ -186,31 +166,21 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
     }
   }
 
-  return { acts, banks, plan, run };
+  return { banks, plan, run };
 }
 
 /** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
 export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
-  const { batch, length, prefixes } = options;
+  const { length, prefixes } = options;
   if (prefixes) checkPrefixes(prefixes, length);
   const arena = gpu.arena();
-  const { acts, banks, plan, run, scoring } = orDestroy(arena, () => {
+  const { banks, plan, run, scoring } = orDestroy(arena, () => {
     const passes = createPasses(gpu, arena, options);
-    return { ...passes, scoring: passes.plan(arena, prefixes ? length : 1) };
+    return { ...passes, scoring: passes.plan(prefixes ? length : 1) };
   });
   const count = options.models.length;
   const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  let detailed: { arena: Arena; pass: typeof scoring } | undefined;
-
-  /** Plans what scores token by token, with buffers of its own: where they find no room, none of them stays. */
-  function planDetailed() {
-    const arena = gpu.arena();
-    return orDestroy(arena, () => {
-      const buffer = (label: string) => arena.buffer(label, acts.shape.models * batch * length * 4);
-      const details = { likeliest: buffer("likeliest tokens"), least: buffer("their NLLs") };
-      return { arena, pass: plan(arena, length, details) };
-    });
-  }
+  let perToken = prefixes && scoring; // what scores token by token
 
   /** Returns the spans of rows: what counts of each. */
   const toSpans = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
@@ -223,12 +193,12 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   return {
     models: count,
     get bytes() {
-      return arena.bytes + (detailed?.arena.bytes ?? 0);
+      return arena.bytes;
     },
     async score(tokens, stride, counted, signal) {
       const spans = toSpans(stride, counted);
       const nll = new Float32Array(spans.length * ends.length * count);
-      await run(scoring, { tokens, stride, spans, signal }, (row, model, { values: [values], at, size }) => {
+      await run(scoring, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
         let sum = 0;
         for (let step = 0, k = 0; k < ends.length; k++) {
           for (; step < ends[k]; step++) sum = Math.fround(sum + values[at + step * size]);
@@ -239,24 +209,22 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     },
     async scoreTokens(tokens, stride, counted, signal) {
       const spans = toSpans(stride, counted);
-      const scores = emptyScores(spans, count);
-      const { starts } = scores;
-      detailed ??= planDetailed();
-      await run(detailed.pass, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
-        const [nll, ids, least] = values;
+      const starts = new Uint32Array(spans.length + 1);
+      spans.forEach((span, row) => starts[row + 1] = starts[row] + predictedTokens(span));
+      const nll = new Float32Array(spans.length * count);
+      const logProbability = new Float32Array(starts[spans.length] * count);
+      perToken ??= plan(length);
+      await run(perToken, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
         const first = firstPredicted(spans[row]);
         let sum = 0;
         for (let i = 0; i < starts[row + 1] - starts[row]; i++) {
-          const [from, to] = [at + (first - 1 + i) * size, (starts[row] + i) * count + model];
-          sum = Math.fround(sum + nll[from]);
-          scores.logProbability[to] = 0 - nll[from];
-          scores.likeliest[to] = ids[from];
-          scores.highest[to] = 0 - least[from];
-          scores.greedy[to] = Number(ids[from] === tokens[row * stride + first + i]);
+          const value = values[at + (first - 1 + i) * size];
+          sum = Math.fround(sum + value);
+          logProbability[(starts[row] + i) * count + model] = 0 - value;
         }
-        scores.nll[row * count + model] = sum;
+        nll[row * count + model] = sum;
       });
-      return scores;
+      return { nll, starts, logProbability };
     },
     load(models) {
       for (const { first, size, bank, transposes } of banks) {
@@ -264,25 +232,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         gpu.submit(transposes);
       }
     },
-    close() {
-      arena.destroy();
-      detailed?.arena.destroy();
-    },
-  };
-}
-
-/** Makes room for what models say of the tokens of spans. */
-function emptyScores(spans: readonly Span[], models: number): TokenScores {
-  const starts = new Uint32Array(spans.length + 1);
-  spans.forEach((span, row) => starts[row + 1] = starts[row] + predictedTokens(span));
-  const total = starts[spans.length] * models;
-  return {
-    nll: new Float32Array(spans.length * models),
-    starts,
-    logProbability: new Float32Array(total),
-    likeliest: new Uint32Array(total),
-    highest: new Float32Array(total),
-    greedy: new Uint8Array(total),
+    close: () => arena.destroy(),
   };
 }
 

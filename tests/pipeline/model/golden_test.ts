@@ -64,14 +64,11 @@ for (const { name, what, own, gpu, dtype, tolerances } of CASES) {
       const padded = Uint32Array.from(
         rows.flatMap(({ tokens }) => [...tokens, ...Array(length - tokens.length).fill(0)]),
       );
-      const { nll, starts, greedy } = await scorer.scoreTokens(padded, length, rows);
+      const { nll } = await scorer.scoreTokens(padded, length, rows);
       const sums = await scorer.score(padded, length, rows);
       rows.forEach((row, i) => {
         assertClose(nll[i * models.length], row.nll, tolerances.loss, `${what} ${i}`);
         assertClose(sums[i * models.length], row.nll, tolerances.loss, `${what} ${i}, in sum`);
-        if (dtype === "bf16") return; // its rounding may turn the order of two tokens
-        const ofModel0 = greedy.filter((_, at) => at % models.length === 0).slice(starts[i], starts[i + 1]);
-        assertEquals(ofModel0.every((likeliest) => likeliest === 1), row.greedy, `${what} ${i} is greedy`);
       });
     };
     await checkSpans(

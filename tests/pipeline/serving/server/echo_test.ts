@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { createBranchScorer } from "../../../../pipeline/model/branch_scorer.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import { gpu, randomIntegers } from "../../../kernels/support.ts";
 import { anyWeights } from "../../model/support.ts";
@@ -31,22 +32,28 @@ async function harness(url: string, model: string, prompt: number[][] | string[]
   return choices.sort((a, b) => a.index - b.index);
 }
 
-/** Log-probabilities f32 of all tokens of prompts but their first, by a scorer of its own. */
+/** Log-probabilities f32 of all tokens of prompts but their first by a scorer of its own, and what another says of each prompt alone. */
 async function scored(expert: number, prompts: number[][]) {
-  const weights = anyWeights(EXPERT, `expert ${expert}`);
-  const scorer = createScorer(gpu, { config: EXPERT, models: [weights], batch: 3, length: EXPERT.context });
-  const tokens = new Uint32Array(prompts.length * EXPERT.context);
-  prompts.forEach((prompt, row) => tokens.set(prompt, row * EXPERT.context));
-  const { starts, ...scores } = await scorer.scoreTokens(
-    ...[tokens, EXPERT.context, Uint32Array.from(prompts, ({ length }) => length)] as const,
-  );
+  const [config, length, weights] = [EXPERT, EXPERT.context, anyWeights(EXPERT, `expert ${expert}`)];
+  const scorer = createScorer(gpu, { config, models: [weights], batch: 3, length });
+  const branches = createBranchScorer(gpu, { config, weights, batch: 1 });
+  const tokens = new Uint32Array(prompts.length * length);
+  prompts.forEach((prompt, row) => tokens.set(prompt, row * length));
+  const lengths = Uint32Array.from(prompts, ({ length }) => length);
+  const { starts, logProbability } = await scorer.scoreTokens(tokens, length, lengths);
+  const all = [];
+  for (const [row, [first, ...rest]] of prompts.entries()) {
+    const continuations = rest.length > 0 ? [Uint32Array.from(rest)] : [];
+    const [[alone]] = await branches.score([{ context: Uint32Array.of(first), continuations }]);
+    all.push({
+      own: [...logProbability.subarray(starts[row], starts[row + 1])],
+      highest: [...alone?.highest ?? []],
+      greedy: rest.map((token, i) => Number(alone.likeliest[i] === token)),
+    });
+  }
   scorer.close();
-  return prompts.map((_, row) => {
-    const part = <List extends Float32Array | Uint8Array>(
-      values: List,
-    ) => [...values.subarray(starts[row], starts[row + 1])];
-    return { own: part(scores.logProbability), highest: part(scores.highest), greedy: part(scores.greedy) };
-  });
+  branches.close();
+  return all;
 }
 
 Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or together, one expert or routed", async () => {
