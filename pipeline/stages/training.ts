@@ -311,7 +311,7 @@ class Training {
   ): Promise<void> {
     const { of: { making: { folder, scratch }, options }, recipe, known: { key, settings } } = this;
     const saved = await saveCheckpointState(folder, recipe.model, state, {
-      ...{ key, settings, inputs: {}, metricsBytes: metrics.bytes, metricsSha256: metrics.sha256() },
+      ...{ key, settings, metricsBytes: metrics.bytes, metricsSha256: metrics.sha256() },
       ...{ loss, validationLoss, resumed, ...routing ? { routing } : {} },
       ...isExtra ? { interrupted: isExtra } : {},
     });

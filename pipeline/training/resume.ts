@@ -18,7 +18,6 @@ const CONTEXT = v.object({
   metricsBytes: count,
   metricsSha256: v.string(),
   settings: v.record(v.string(), v.unknown()),
-  inputs: v.record(v.string(), v.string()),
   loss: v.nullable(finite),
   validationLoss: v.nullable(finite),
   routing: v.optional(ROUTING),
@@ -31,8 +30,7 @@ const NOTES = v.object({ tokens: count, losses: v.array(finite), reports: REPORT
 /**
  * What a checkpoint says next to the state:
  *
- * - `key`: the hash of everything that the state depends on; for messages also what it consists of,
- *   `settings` and `inputs` (hashes of what was trained on);
+ * - `key`: the hash of everything that the state depends on; for messages also the `settings` among that;
  * - size and SHA-256 of the metrics file at this step; later lines follow there;
  * - the loss of the last line of metrics, and the last held-out loss; null before the first;
  * - what routing among the experts of layers came to, for models that have some;

@@ -28,7 +28,6 @@ const CONTEXT: CheckpointContext = {
   metricsBytes: 77,
   metricsSha256: "ab",
   settings: { rate: 0.1, model: { hidden: 4 } },
-  inputs: { shards: "cd" },
   loss: null,
   validationLoss: 2.5,
   interrupted: true,
