@@ -1,11 +1,12 @@
 /**
  * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`). So
- * other tools load what is trained here, and models that they trained are loaded here.
+ * other tools load what is trained here, and models that they trained are loaded here. A folder of routers holds
+ * `router-00`, `router-01`, …, each a checkpoint of the same shape.
  */
 
 import { dirname } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type FileRecord, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { byNumber, exists, type FileRecord, isMissing, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { checkRead, findRecord, readVerified } from "../run/schema.ts";
 import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { EMBEDDING, HEAD, type ModelConfig, parameterSpecs, wholeShape } from "../model/shape.ts";
@@ -214,4 +215,57 @@ function tokenText(json: string, id: number, where?: string): string {
     `Cannot write the model's folder as its tokenizer must hold the end-of-document token: ${named} has no token of id ${id}`,
     { where },
   );
+}
+
+/** E routers of one shape. `sha256` hashes all their weights and identifies the set. */
+export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
+  /** Their weights, router 0 first. */
+  models: Weights[];
+}
+
+/**
+ * Reads `router-00`, `router-01`, … of a folder: E routers of one shape. Throws an `InputError` where there
+ * are none or their shapes differ, and what `loadCheckpoint` throws.
+ */
+export async function loadRouters(folder: string): Promise<Routers> {
+  const refuse = (must: string, is: string, remedy?: string) =>
+    new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
+  const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
+    if (!isMissing(error)) throw error;
+    const isFile = await exists(folder);
+    const remedy = isFile ? "name the folder that holds router-00" : undefined;
+    throw refuse(`"${folder}" must be a folder`, `it is ${isFile ? "a file" : "not there"}`, remedy);
+  });
+  const names = entries.filter(({ name, isDirectory }) => isDirectory && /^router-\d+$/.test(name))
+    .map(({ name }) => name).sort(byNumber);
+  if (names.length === 0) {
+    const isRun = await exists(`${folder}/partitioner/router-00`);
+    const remedy = `name ${isRun ? `${folder}/partitioner` : "the partitioner/ of a run"}`;
+    throw refuse(`"${folder}" must hold router-00, router-01, …`, "it holds none", remedy);
+  }
+  const routers: Checkpoint[] = [];
+  for (const [i, name] of names.entries()) {
+    if (name !== routerFolder(i)) {
+      throw refuse(`"${folder}" must hold ${routerFolder(i)}`, `the next folder is ${name}`);
+    }
+    routers.push(await loadCheckpoint(`${folder}/${name}`));
+  }
+  const [{ config, notes }] = routers;
+  for (const [i, router] of routers.entries()) {
+    if (JSON.stringify([router.config, router.notes]) === JSON.stringify([config, notes])) continue;
+    const fact = `"${folder}/${routerFolder(i)}" differs from router-00`;
+    throw refuse("all must have one shape and tokenizer", fact);
+  }
+  const sha256 = routersHash(routers.map((router) => router.sha256));
+  return { config, models: routers.map(({ weights }) => weights), notes, sha256 };
+}
+
+/** Returns the name of router `index`'s folder, for instance `router-03`. */
+export function routerFolder(index: number): string {
+  return `router-${String(index).padStart(2, "0")}`;
+}
+
+/** Returns the identity of a router set from the SHA-256 of every router's weights. */
+export function routersHash(hashes: readonly string[]): string {
+  return sha256(hashes.join("\n"));
 }

@@ -5,6 +5,6 @@
  */
 
 export type { Checkpoint, CheckpointNotes } from "./hugging_face_config.ts";
-export { loadCheckpoint, type ModelFolderOptions, saveCheckpoint, saveModelFolder } from "./checkpoint.ts";
-export { loadRouters, type Routers } from "./routers.ts";
+export { loadCheckpoint, loadRouters, type ModelFolderOptions, type Routers } from "./checkpoint.ts";
+export { saveCheckpoint, saveModelFolder } from "./checkpoint.ts";
 export { type SafetensorsDtype } from "./safetensors.ts";

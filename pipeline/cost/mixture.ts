@@ -4,7 +4,7 @@
  */
 
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { routerFolder } from "../checkpoints/routers.ts";
+import { routerFolder } from "../checkpoints/checkpoint.ts";
 import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";

@@ -9,9 +9,8 @@
 import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { loadCheckpoint, routersHash } from "../checkpoints/checkpoint.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { routersHash } from "../checkpoints/routers.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { shortHash } from "../run/files.ts";
 import { createPartitioner, modelHashes } from "./em/partitioner.ts";

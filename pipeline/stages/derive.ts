@@ -8,7 +8,7 @@
 import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { routerFolder } from "../checkpoints/routers.ts";
+import { routerFolder } from "../checkpoints/checkpoint.ts";
 import { hashFiles, PARTITIONER, partNode, readManifest } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { modelShapes } from "../model/shape.ts";

@@ -12,8 +12,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { saveModelFolder } from "../checkpoints/checkpoint.ts";
-import { loadRouters, routerFolder, routersHash } from "../checkpoints/routers.ts";
+import { loadRouters, routerFolder, routersHash, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
   type Making,

@@ -8,7 +8,7 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/routers.ts";
+import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/checkpoint.ts";
 import { keepRecent, rowsPerPass } from "../../model/passes.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";

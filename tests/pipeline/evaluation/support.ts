@@ -8,7 +8,7 @@ import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomBits } from "../../../pipeline/random.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../../../pipeline/checkpoints/hugging_face_config.ts";
-import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
+import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";

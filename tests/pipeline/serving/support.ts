@@ -3,8 +3,7 @@
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { routerFolder } from "../../../pipeline/checkpoints/routers.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
 import { anyWeights } from "../model/support.ts";
