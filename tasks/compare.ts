@@ -4,11 +4,55 @@
  *   deno task compare runs/em runs/ctbm --output compare.html
  */
 import { InputError } from "../kernels/errors.ts";
-import { compareRuns } from "../pipeline/comparison/mod.ts";
+import {
+  type ComparedRun,
+  compareRuns,
+  type Comparison,
+  comparisonTables,
+  heldOutText,
+} from "../pipeline/comparison/mod.ts";
+import { atPrefix } from "../pipeline/evaluation/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { comparisonJson, comparisonText } from "./compare_text.ts";
-import { words } from "./wording.ts";
+import { count, table } from "./layout.ts";
+import { worded, words } from "./wording.ts";
+
+const NONE = "-";
+
+/** Gives a comparison in which remedies are commands. */
+function comparisonJson({ runs, ...comparison }: Comparison): unknown {
+  const lackLines = ({ lacks }: ComparedRun) =>
+    lacks.map(({ because, command, ...lack }) => ({
+      ...{ ...lack, because: because && worded(because), command: words(command) },
+    }));
+  return { runs: runs.map((run) => ({ ...run, lacks: lackLines(run) })), ...comparison };
+}
+
+/** Lays out a comparison: settings, partitions, evaluations, sources, prefixes, and what runs lack. */
+function comparisonText(comparison: Comparison): string {
+  const { runs, output } = comparison;
+  const { lacks, ...tables } = comparisonTables(comparison, words);
+  const blocks = [...Object.values(tables), prefixes(runs), lacks].map(({ head, rows, notes }) => {
+    const cells = rows.map((row) => row.map((cell) => cell ?? NONE));
+    const texts = head.filter((_, i) => cells.some((row) => /[a-z]{3}/.test(row[i])));
+    const lines = notes.map((note) => `(${worded(note)})`);
+    return [...cells.length === 0 ? [] : [table(head, cells, texts)], ...lines].join("\n");
+  });
+  const page = output === undefined ? "" : `\npage: ${output}`;
+  return [...blocks.filter((block) => block !== ""), heldOutText(comparison) + page].join("\n\n");
+}
+
+function prefixes(runs: readonly ComparedRun[]) {
+  const routed = runs.flatMap(({ name, routes, evaluation, experts }) =>
+    routes && evaluation && experts > 1 ? [{ name, evaluation }] : []
+  );
+  const found = routed.flatMap(({ evaluation }) => evaluation.prefixes.map(({ prefix }) => prefix));
+  const rows = [...new Set(found)].sort((a, b) => a - b).map((length) => [
+    count(length),
+    ...routed.map(({ evaluation }) => atPrefix(evaluation, length)?.perplexity.toFixed(2)),
+  ]);
+  return { head: ["prefix", ...routed.map(({ name }) => name)], rows, notes: [] };
+}
 
 export const TASK = await defineTask({
   name: "compare",

@@ -38,12 +38,10 @@ const makeTable = (
   rows: runs.map((run) => Object.values(columns).map((cell) => cell(run))),
 });
 
-const decimals = (value: number | null | undefined, digits: number): string | null =>
-  value?.toFixed(digits) ?? null;
+const decimals = (value: number | null | undefined, digits: number) => value?.toFixed(digits) ?? null;
 
 /** Lists names in a sentence. */
-const listed = (names: readonly string[]): string =>
-  names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+const listed = (names: readonly string[]): string => new Intl.ListFormat("en-GB").format(names);
 
 /** Reports which text the runs hold out. */
 export function heldOutText({ heldOut, runs }: Comparison): string {
@@ -68,13 +66,12 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const isApart = ({ name, evaluation, beside }: ComparedRun) =>
     evaluation !== null && counts.length > 1 && !beside && name !== reference;
   const notes = runs.map((own): Text | false => {
-    const { name, run, trained, experts } = own;
-    const some = `the text that goes to ${trained?.length} of ${experts} experts`;
-    return trained
-      ? say`${name} is evaluated only on ${some}, so it is not compared: run ${
-        task("evaluate", { run })
-      } once the others are trained`
-      : isApart(own) && `${name} cuts the text into other documents, so it is not compared by document`;
+    const { name, run, trained, experts } = own, again = task("evaluate", { run });
+    if (!trained) {
+      return isApart(own) && `${name} cuts the text into other documents, so it is not compared by document`;
+    }
+    const some = `the text that goes to ${trained.length} of ${experts} experts`;
+    return say`${name} is evaluated only on ${some}, so it is not compared: run ${again} once the others are trained`;
   });
   return [
     counts.length > 0 && fewDocuments(Math.min(...counts)),
@@ -88,12 +85,11 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
 function sourceNotes({ sources, sourcesApart: { length: apart }, unlabelled }: Comparison): string[] {
   const lowest = sources.length === 0 ? [] : ["* marks the lowest perplexity of a source"];
   if (apart === 0) return lowest;
-  const why = unlabelled.length > 0
-    ? `The text of ${listed(unlabelled)} has no labels, so sources are not compared`
-    : `Not compared: ${apart} of ${
-      apart + sources.length
-    } sources, which not all runs have with as many tokens`;
-  return [...lowest, why];
+  if (unlabelled.length > 0) {
+    return [...lowest, `The text of ${listed(unlabelled)} has no labels, so sources are not compared`];
+  }
+  const some = `${apart} of ${apart + sources.length} sources`;
+  return [...lowest, `Not compared: ${some}, which not all runs have with as many tokens`];
 }
 
 function mixturesTable(comparison: Comparison): ComparisonTable {
@@ -101,15 +97,13 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
   const ways = SHOWN_WAYS.filter((way) =>
     way !== "mixture" && runs.some(({ evaluation }) => evaluation?.scores[way])
   );
-  const perplexity = ({ evaluation }: ComparedRun, way: Way) =>
+  const perplexity = (way: Way) => ({ evaluation }: ComparedRun) =>
     decimals(evaluation?.scores[way]?.perplexity, 2);
-  const others = ways.map((way) =>
-    [way === "oracle" ? "best in hindsight" : way, (run: ComparedRun) => perplexity(run, way)] as const
-  );
+  const others = ways.map((way) => [way === "oracle" ? "best in hindsight" : way, perplexity(way)]);
   return makeTable("Mixtures", runs, {
     run: ({ name }) => name,
     M: ({ evaluation, routes }) => evaluation && (routes ? String(evaluation.prefix) : "label"),
-    perplexity: (run) => run.trained === null ? perplexity(run, "mixture") : "in part",
+    perplexity: (run) => run.trained === null ? perplexity("mixture")(run) : "in part",
     "95% interval": ({ evaluation }) => {
       const { mixture } = evaluation?.scores ?? {};
       return mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : null;
@@ -123,10 +117,10 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
 function partitionsTable({ runs }: Comparison): ComparisonTable {
   const units = new Set(runs.flatMap(({ partition }) => partition ? [partition.costs] : []));
   const costs = units.size > 1
-    ? "Cost and regret are nats per prefix token with routers, and a sequence's own with others: they are not comparable"
-    : `Cost and regret are ${
-      units.has(undefined) ? "nats per predicted prefix token" : "of whole sequences"
-    }`;
+    ? "nats per prefix token with routers, and a sequence's own with others: they are not comparable"
+    : units.has(undefined)
+    ? "nats per predicted prefix token"
+    : "of whole sequences";
   const meaning = "NMI is the normalised mutual information of expert and source, regret the cost of balance";
   return makeTable("Partitions", runs, {
     run: ({ name }) => name,
@@ -136,17 +130,13 @@ function partitionsTable({ runs }: Comparison): ComparisonTable {
     regret: ({ partition }) => decimals(partition?.regret, 4),
     "token imbalance": ({ partition }) => partition && percent(partition.tokenImbalance),
     "largest share without balance": ({ partition }) => partition && percent(Math.max(...partition.shares)),
-  }, units.size === 0 ? [] : [`${meaning}. ${costs}`]);
+  }, units.size === 0 ? [] : [`${meaning}. Cost and regret are ${costs}`]);
 }
 
+type TableName = "runs" | "lineage" | "settings" | "partitions" | "mixtures" | "sources" | "lacks";
+
 /** Makes the tables; `words` says how settings and tasks are worded. */
-export function comparisonTables(
-  comparison: Comparison,
-  words?: Words,
-): Record<
-  "runs" | "lineage" | "settings" | "partitions" | "mixtures" | "sources" | "lacks",
-  ComparisonTable
-> {
+export function comparisonTables(comparison: Comparison, words?: Words): Record<TableName, ComparisonTable> {
   const { runs, settings, sources } = comparison;
   const names = runs.map(({ name }) => name);
   const adapters = runs.map(({ adapter }) => adapter ?? "none");
@@ -254,7 +244,6 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Part {
         sources,
         lines.map((line) => ({ ...line, of: ({ perplexity }) => perplexity[runs.indexOf(line.own)] })),
         "Perplexity of every run's mixture on",
-        { tokens: ({ tokens }) => tokens },
       ),
     ],
   ];
@@ -262,11 +251,12 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Part {
 
 /** Lists the lowest perplexities, and whose they are. */
 const figures = ({ runs }: Comparison) =>
-  runs.flatMap(({ name, evaluation }) => {
-    const { mixture } = evaluation?.scores ?? {};
-    return mixture ? [{ name, perplexity: mixture.perplexity }] : [];
-  })
-    .sort((a, b) => a.perplexity - b.perplexity).slice(0, 4).map(({ name, perplexity }, i) =>
+  runs.map(({ name, evaluation }) => ({
+    name,
+    perplexity: evaluation?.scores.mixture?.perplexity ?? Infinity,
+  }))
+    .filter(({ perplexity }) => perplexity < Infinity).sort((a, b) => a.perplexity - b.perplexity).slice(0, 4)
+    .map(({ name, perplexity }, i) =>
       [perplexity.toFixed(2), i === 0 ? `lowest perplexity of a mixture: ${name}` : name] as const
     );
 

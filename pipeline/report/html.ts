@@ -43,11 +43,10 @@ const LONGEST_UNBROKEN = 32;
  * for one.
  */
 export function unbroken(text: string): Html {
-  return markup`${
-    text.split(/(\S*-\S*)/).map((word, i) =>
-      i % 2 === 1 && word.length <= LONGEST_UNBROKEN ? markup`<span class="word">${word}</span>` : word
-    )
-  }`;
+  const words = text.split(/(\S*-\S*)/).map((word, i) =>
+    i % 2 === 1 && word.length <= LONGEST_UNBROKEN ? markup`<span class="word">${word}</span>` : word
+  );
+  return markup`${words}`;
 }
 
 /** Holds a table: headings of columns, and rows, in which a number is written as `number` does, `null` as an empty cell. */
@@ -64,9 +63,8 @@ export function htmlTable({ head, rows, look }: Table, label: string): Html {
   const headings = head.map((text, i) => markup`<th scope="col"${side(i)}>${text}</th>`);
   const cells = (row: Table["rows"][number]) =>
     row.map((cell, i) => markup`<td${side(i)}>${typeof cell === "number" ? number(cell) : cell}</td>`);
-  return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table${
-    look && markup` class="${look}"`
-  }>
+  const style = look && markup` class="${look}"`;
+  return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table${style}>
 <thead><tr>${headings}</tr></thead>
 <tbody>
 ${rows.map((row) => markup`<tr>${cells(row)}</tr>\n`)}</tbody>

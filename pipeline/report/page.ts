@@ -30,15 +30,6 @@ export interface Section<Data = unknown> {
   parts: (data: Data) => readonly Part[] | null;
 }
 
-/** What stands around the sections of a page: a title, a sentence, the task that makes it and from what, figures with their labels. */
-export interface PageFrame {
-  title: string;
-  about: string;
-  task: string;
-  from: string;
-  figures: readonly (readonly [value: string, label: string])[];
-}
-
 /** How a page is made. */
 export interface PageOptions {
   /** Folder that gets each plot as an SVG file of its own, on light paper or, on a dark screen, dark. */
@@ -62,9 +53,18 @@ const COLOURS = `:root{${declarations(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{${declarations(DARK)}}}
 `;
 
+/** What stands around the sections of a page: a title, a sentence, the task that makes it and from what, figures with their labels. */
+interface Frame {
+  title: string;
+  about: string;
+  task: string;
+  from: string;
+  figures: readonly (readonly [value: string, label: string])[];
+}
+
 /** Makes a page: draws the plots of its sections, and lays all out. The same data gives the same bytes. */
 export async function page<Data>(
-  frame: PageFrame,
+  { title, about, task: maker, from, figures }: Frame,
   sections: readonly Section<Data>[],
   data: Data,
   options: PageOptions = {},
@@ -75,36 +75,16 @@ export async function page<Data>(
     const own = parts(data);
     if (own === null) continue;
     const heading = typeof title === "string" ? title : title(data);
-    const shown = flat(own), body: Html[] = [];
-    for (const [i, part] of shown.entries()) {
-      if (isPlot(part)) {
-        if (!isPlot(shown[i - 1])) body.push(new Html(`<div class="plots">\n`));
-        body.push(await figure(part, options, made));
-        if (!isPlot(shown[i + 1])) body.push(new Html("</div>\n"));
-      } else body.push("part" in part ? lackingHtml(part, options, made) : part);
-    }
     links.push(markup`<a href="#${id}">${heading}</a>`);
     written.push(markup`<section id="${id}" aria-labelledby="${id}-h">
 <h2 id="${id}-h">${heading}</h2>
-${body}</section>
+${await partsHtml(own, options, made)}</section>
 `);
   }
-  return { ...made, html: layout(frame, links, written, options.words) };
-}
-
-const flat = (part: Part): Single[] => !part ? [] : "flatMap" in part ? part.flatMap(flat) : [part];
-const isPlot = (part?: Single): part is Plot => part !== undefined && "spec" in part;
-
-function layout(
-  { title, about, task: maker, from, figures }: PageFrame,
-  links: readonly Html[],
-  sections: readonly Html[],
-  words?: Words,
-): string {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
   const values = figures.map(([value, label]) => markup`<div><dt>${label}</dt><dd>${value}</dd></div>`);
-  const command = wordText([task(maker)], words);
-  return markup`<!doctype html>
+  const command = wordText([task(maker)], options.words);
+  const html = markup`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -122,12 +102,28 @@ function layout(
 <nav aria-label="Sections">${links}</nav>
 </header>
 <main>
-${sections}</main>
+${written}</main>
 <footer>Made by <code>${command}</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
 Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 2025, arXiv 2410.03529.</footer>
 </body>
 </html>
-`.text;
+`;
+  return { ...made, html: html.text };
+}
+
+const flat = (part: Part): Single[] => !part ? [] : "flatMap" in part ? part.flatMap(flat) : [part];
+const isPlot = (part?: Single): part is Plot => part !== undefined && "spec" in part;
+
+async function partsHtml(parts: Part, options: PageOptions, made: Page): Promise<Html[]> {
+  const all = flat(parts), written: Html[] = [];
+  for (const [i, part] of all.entries()) {
+    if (isPlot(part)) {
+      if (!isPlot(all[i - 1])) written.push(new Html(`<div class="plots">\n`));
+      written.push(await figure(part, options, made));
+      if (!isPlot(all[i + 1])) written.push(new Html("</div>\n"));
+    } else written.push("part" in part ? lackingHtml(part, options, made) : part);
+  }
+  return written;
 }
 
 function lackingHtml({ part, task, because }: Lacking, { words }: PageOptions, made: Page): Html {

@@ -25,12 +25,12 @@ import {
 } from "../graph/node.ts";
 import { expertNames } from "../stages/split.ts";
 import { overlapState, readOverlap } from "../stages/overlap.ts";
-import { type ExpertPart, onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
+import { onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
 import { findRemedy } from "../stages/output.ts";
 import { nodeFolders } from "../stages/settings.ts";
-import { allTargets, type Target } from "../stages/targets.ts";
+import { allTargets } from "../stages/targets.ts";
 import { TRAIN_RESULT } from "../stages/models.ts";
-import { type PartitionCounts, partitionCounts } from "../partition/metrics.ts";
+import { partitionCounts } from "../partition/metrics.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
 import { adoptedExperts } from "../training/adoption.ts";
@@ -43,7 +43,7 @@ import { readTimes, secondsByNode } from "../run/timing.ts";
 import { readLineageSteps } from "../stages/derivation.ts";
 import { listLacks, readStatus } from "../stages/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
-import { METRICS, readStepMetrics, type StepMetrics } from "../training/metrics.ts";
+import { METRICS, readStepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";
 
@@ -54,23 +54,9 @@ export type Spent = number | "copied" | undefined;
 export type RunRecord = Awaited<ReturnType<typeof readRun>>;
 
 /** The parts of a run, and measures over all of them. */
-export interface PartitionRecord {
-  experts: number;
-  method?: string; // how sequences were assigned; undefined where given prices did
-  costs?: string; // what a cost is, where it is not the NLL of a prefix
-  train: PartitionCounts;
-  test?: PartitionCounts; // where there are held-out sequences
-  parts: ExpertPart[];
-}
-
-/** The training metrics of one model: its name, its id if it is an expert, its path in a tree, the lines of its file, and how long its training took. */
-export interface Curve {
-  model: string;
-  expert: number | null;
-  path?: string;
-  points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss" | "reports">[];
-  seconds?: Spent;
-}
+export type PartitionRecord = NonNullable<RunRecord["partition"]>;
+/** The training metrics of one model, and how long its training took. */
+export type Curve = RunRecord["curves"][number];
 
 /** Names a part that a run lacks, and the task that makes it. */
 export function lacking(
@@ -113,11 +99,11 @@ export async function readRun(run: string, { doing = "report on", names = true }
     throw refuse(what, first);
   }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
-  const curves: Curve[] = [];
-  for (const { name, node, expert = null, path } of targets) {
-    const points = await read(`${node}/${METRICS}`, readStepMetrics) ?? [];
-    if (points.length > 0) curves.push({ model: name, expert, path, points, seconds: spentOn(node) });
-  }
+  const models = await Promise.all(targets.map(async ({ name: model, node, expert = null, path }) => ({
+    ...{ model, expert, path, seconds: spentOn(node) },
+    points: await read(`${node}/${METRICS}`, readStepMetrics) ?? [],
+    hasWeights: await exists(`${run}/${node}/model.safetensors`),
+  })));
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );
@@ -142,8 +128,8 @@ export async function readRun(run: string, { doing = "report on", names = true }
       await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [], // of level one of a tree
     partition,
     names: names && partition ? await expertNames(run) : null, // what sets each expert apart
-    curves,
-    weights: await weightsIn(run, targets), // experts whose weights lie here
+    curves: models.filter(({ points }) => points.length > 0),
+    weights: models.flatMap(({ expert, hasWeights }) => hasWeights ? expert ?? [] : []), // experts whose weights lie here
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
     evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation),
@@ -164,7 +150,7 @@ async function readNodes(run: string): Promise<Map<string, Manifest>> {
 }
 
 /** Puts the parts of all experts together; null where one is not there. */
-function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number): PartitionRecord | null {
+function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number) {
   const names = Array.from({ length: experts }, (_, expert) => partNode(expert, experts));
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
@@ -179,9 +165,9 @@ function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number): Parti
   };
 }
 
-/**
- * Sums up every folder of nodes: how many there are, their files and bytes that are still there, how long they took, and what they counted.
- */
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
+/** Sums up every folder of nodes: how many there are, their files and bytes that are still there, how long they took, and what they counted. */
 async function summarizeFolders(
   run: string,
   nodes: ReadonlyMap<string, Manifest>,
@@ -190,28 +176,18 @@ async function summarizeFolders(
   const folders = Map.groupBy(nodes.values(), ({ name }) => name.split("/")[0]);
   folders.delete("report"); // a page tells nothing of itself
   return await Promise.all([...folders].map(async ([folder, all]) => {
-    const whole = await Promise.all(
-      all.map(async (one) =>
-        await findDamage(`${run}/${one.name}`, one, false) === undefined ? Object.values(one.files) : []
-      ),
-    );
+    const damages = await Promise.all(all.map((one) => findDamage(`${run}/${one.name}`, one, false)));
+    const files = all.flatMap((one, i) => damages[i] === undefined ? Object.values(one.files) : []);
     const spent = all.map(({ name }) => spentOn(name));
     const times = spent.filter((seconds) => typeof seconds === "number");
-    const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
     const seconds: Spent = times.length > 0 ? sum(times) : spent.includes("copied") ? "copied" : undefined;
     const count = (name: string) => sum(all.map(({ result }) => Number(result[name] ?? 0)));
     return {
-      ...{ folder, nodes: all.length, seconds, files: whole.flat().length },
-      bytes: sum(whole.flat().map(({ bytes }) => bytes)),
+      ...{ folder, nodes: all.length, seconds, files: files.length },
+      bytes: sum(files.map(({ bytes }) => bytes)),
       counts: { tokens: count("tokens"), sequences: count("sequences"), documents: count("documents") },
     };
   }));
-}
-
-/** Lists the experts whose weights lie in a run, by id. */
-async function weightsIn(run: string, targets: readonly Target[]): Promise<number[]> {
-  const there = await Promise.all(targets.map(({ node }) => exists(`${run}/${node}/model.safetensors`)));
-  return targets.flatMap(({ expert }, i) => there[i] ? expert ?? [] : []);
 }
 
 /** Describes the held-out text: the hash of its shards, its sequences, and whether the evaluation is of it. */

@@ -9,7 +9,7 @@ import type { Words } from "../../kernels/errors.ts";
 import { htmlTable, markup, type Table } from "../report/html.ts";
 import { page, type Section } from "../report/page.ts";
 import { CLAIM, type Claim, NOT_REPORTED } from "../report/reproduction.ts";
-import { claimsTable } from "../report/sections/claims.ts";
+import { claimsTable } from "../report/sections/paper.ts";
 import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import { ROUTING_VERDICTS } from "./claims.ts";

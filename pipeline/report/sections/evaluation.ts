@@ -36,16 +36,14 @@ const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 function perplexityPlot({ scores, experts }: Evaluation): Plot {
   const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) => scores[way] && way !== "random")
     .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
-  const others =
-    ` Best in hindsight picks each sequence's best expert after the fact. A random expert, the mean over experts, has ${
-      scores.random?.perplexity.toFixed(2)
-    }.`;
+  const random = scores.random?.perplexity.toFixed(2);
+  const others = experts > 1
+    ? ` Best in hindsight picks each sequence's best expert after the fact. A random expert, the mean over experts, has ${random}.`
+    : "";
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
-    about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${
-      experts > 1 ? others : ""
-    }`,
+    about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${others}`,
     ...dots({
       title: "way",
       axis: PERPLEXITY,
@@ -123,11 +121,10 @@ function branchSegments({ segments, levels = [] }: Evaluation): Evaluation["segm
 }
 
 /** Plots perplexities of sources, the largest first; `whose` says of what. */
-export function sourcePlot<Source extends { source: string; tokens: number }>(
+export function sourcePlot<Source extends { source: string; tokens: number; documents?: number }>(
   sources: readonly Source[],
   lines: readonly (Line & { of: (source: Source) => number | null | undefined })[],
   whose: string,
-  columns: Record<string, (source: Source) => number>,
 ): Plot {
   const order = sources.toSorted((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
   const [, more] = shownNames(sources);
@@ -142,7 +139,10 @@ export function sourcePlot<Source extends { source: string; tokens: number }>(
         lines.map(({ name, of }) => ({ x: sourceName(one.source), y: of(one) ?? null, line: name }))
       ),
       lines,
-      columns: Object.entries(columns).map(([title, column]) => [title, order.map(column)]),
+      columns: (["documents", "tokens"] as const).filter((name) =>
+        order.some((one) => one[name] !== undefined)
+      )
+        .map((name) => [name, order.map((one) => one[name] ?? null)]),
     }),
   };
 }
@@ -244,22 +244,17 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
 }
 
 function summary({ experts, trained, prefix, ...counts }: Evaluation, routes: boolean): Html {
-  const few = fewDocuments(counts.documents);
+  const few = fewDocuments(counts.documents), documents = plural(counts.documents, "document");
+  const text = `${plural(counts.tokens, "token")} of ${plural(counts.sequences, "sequence")} in ${documents}`;
+  const draws = plural(counts.resamples, "bootstrap resample");
   const routing = experts === 1
     ? "The mixture is its one expert."
     : routes
     ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
     : "The mixture gives each sequence to the expert of its true label, which no prompt has.";
-  const text = [
-    `${plural(counts.tokens, "token")} of ${plural(counts.sequences, "sequence")}`,
-    plural(counts.documents, "document"),
-  ];
   const some = trained &&
     `, only what goes to the ${trained.length} of ${experts} experts that were trained`;
-  const draws = plural(counts.resamples, "bootstrap resample");
-  return markup`<p>${
-    text.join(" in ")
-  } that no model was trained on${some}. ${routing} Intervals are of ${draws} of the
+  return markup`<p>${text} that no model was trained on${some}. ${routing} Intervals are of ${draws} of the
 documents${few && `: ${few}`}.</p>`;
 }
 
@@ -273,10 +268,6 @@ export const evaluation: Section<RunRecord> = {
     const { experts, levels, gains, segments, sources, scores, routedBy } = evaluation;
     const lines = COMPARED.filter((way) => scores[way])
       .map((way) => ({ ...wayLine(way, experts), of: ({ perplexity }: Source) => perplexity[way] }));
-    const counts = {
-      documents: ({ documents }: Source) => documents,
-      tokens: ({ tokens }: Source) => tokens,
-    };
     const several = experts > 1;
     return [
       ...[summary(evaluation, routes), worse(evaluation), perplexityPlot(evaluation)],
@@ -291,7 +282,7 @@ export const evaluation: Section<RunRecord> = {
         ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),
         ...{ id: "perplexity-by-branch", title: "Perplexity by branch" },
       },
-      sources.length > 1 && sourcePlot(sources, lines, "Perplexity of", counts),
+      sources.length > 1 && sourcePlot(sources, lines, "Perplexity of"),
       several && routes && prefixPlots(evaluation),
       several && mixingPlots(evaluation),
       routedBy && routedByPlot(evaluation, routedBy),

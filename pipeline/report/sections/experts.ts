@@ -77,12 +77,12 @@ function aboutNames(names: readonly ExpertName[]): string {
   if (names.length === 1) {
     return `The one expert reads everything, so that no words set it apart. Its texts are from a sample of ${sampled} of its sequences.`;
   }
-  const some = ` Of ${number(names.length)} experts the first ${MOST_EXPERTS} are shown.`;
+  const some = names.length > MOST_EXPERTS
+    ? ` Of ${number(names.length)} experts the first ${MOST_EXPERTS} are shown.`
+    : "";
   return `An expert is called after the words that set its training sequences apart from all others: by the log-odds that a sequence \
 holds the word, with a prior, the surest first, in a sample of ${sampled} sequences of each. Its likeliest and least likely texts, \
-from the same sample, are those that its router predicts best and worst, or that lie nearest to its part and farthest from it.${
-    names.length > MOST_EXPERTS ? some : ""
-  }`;
+from the same sample, are those that its router predicts best and worst, or that lie nearest to its part and farthest from it.${some}`;
 }
 
 const capital = (label: string): string => label[0].toUpperCase() + label.slice(1);
@@ -115,21 +115,19 @@ function expertHtml(
   const sources = sourcesIn([part]).filter(([, share]) => share >= 0.005);
   const listed = sources.slice(0, MOST_SOURCES).map(([source, share]) => `${source} ${percent(share, 0)}`);
   if (sources.length > MOST_SOURCES) listed.push("…");
+  const texts = likeliest.length > 0 &&
+    markup`<details><summary>Likeliest and least likely texts of ${label}</summary>
+${textsHtml("Likeliest", likeliest, unit)}${textsHtml("Least likely", leastLikely, unit)}</details>`;
   const head = ["word", "its sequences with it", "others'", "log-odds"];
-  const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map((
-    { text, share, shareOfRest, logOdds },
-  ) => [
-    ...[printable(text), percent(share), percent(shareOfRest), logOdds.toFixed(2)],
+  const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map(({ text, logOdds, ...term }) => [
+    ...[printable(text), percent(term.share), percent(term.shareOfRest), logOdds.toFixed(2)],
   ]);
   return markup`<section class="expert" style="border-color:${colour}" aria-labelledby="expert-${expert}">
 <h3 id="expert-${expert}">${capital(label)}${title && `: ${title}`}</h3>
 <dl><dt>words</dt><dd>${words.join(", ") || "none sets it apart"}</dd>
 <dt>sources</dt><dd>${listed.join(", ")}</dd>
 ${sample !== undefined && markup`<dt>writes</dt><dd>${sampleHtml(sample)}</dd>`}</dl>
-${
-    likeliest.length > 0 && markup`<details><summary>Likeliest and least likely texts of ${label}</summary>
-${textsHtml("Likeliest", likeliest, unit)}${textsHtml("Least likely", leastLikely, unit)}</details>`
-  }
+${texts}
 ${rows.length > 0 && foldedTable({ head, rows }, `Words of ${label}`, `Words of ${label}, in numbers`)}
 </section>
 `;
@@ -146,11 +144,10 @@ export const experts: Section<RunRecord & { samples: Samples }> = {
       return [
         markup`<p>The words and texts of the experts are not here, as the shards of their parts or their tokenizer
 are not.${written}</p>`,
-        [...samples.texts].map(([expert, text]) =>
-          markup`<h3>${capital(expertLine(expert, expertPath(expert, levels)).name)}</h3>\n${
-            sampleHtml(text)
-          }`
-        ),
+        [...samples.texts].map(([expert, text]) => {
+          const { name } = expertLine(expert, expertPath(expert, levels));
+          return markup`<h3>${capital(name)}</h3>\n${sampleHtml(text)}`;
+        }),
       ];
     }
     const { costs, parts } = partition;

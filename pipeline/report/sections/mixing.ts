@@ -26,13 +26,12 @@ function reliabilityPlots({ right, bins }: NonNullable<Evaluation["reliability"]
       columns: [["sequences", bins.map(({ sequences }) => sequences)]],
     }),
   });
+  const share = percent(right);
   const rights = plot("right", { ...SHARES, domain: [0, 1] }, {
     id: "margin-right",
     title: "Right choices by margin",
     about:
-      `Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar. Of all sequences it is ${
-        percent(right)
-      }.`,
+      `Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar. Of all sequences it is ${share}.`,
   });
   const losses = plot("loss", { title: "nats per sequence" }, {
     id: "margin-loss",
@@ -76,7 +75,8 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
 
 /** Plots the perplexity where the least sure part of the sequences goes to a dense model. */
 function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback"]>, experts: number): Plot {
-  const points = chosen ? [chosen] : [];
+  const points = chosen ? [chosen] : [], name = wayName(model, experts);
+  const point = chosen ? ` The point: a margin of ${short(chosen.margin!)}, as asked for.` : "";
   const values = (rows: typeof curve) =>
     rows.map(({ share: x, perplexity: y, low, high }) => ({ x, y, low, high }));
   const rows = [...curve, ...points].map(({ margin, share, perplexity, low, high }) => [
@@ -85,11 +85,8 @@ function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback
   return {
     id: "fallback",
     title: "Unsure sequences to a dense model",
-    about: `Perplexity, with its 95% interval, where sequences below a margin go to ${
-      wayName(model, experts)
-    } instead of an expert: from none sent to all.${
-      chosen ? ` The point: a margin of ${short(chosen.margin!)}, as asked for.` : ""
-    }`,
+    about:
+      `Perplexity, with its 95% interval, where sequences below a margin go to ${name} instead of an expert: from none sent to all.${point}`,
     ...curves({
       x: { title: "share of sequences sent, the least sure first", format: ".0%", domain: [0, 1] },
       y: PERPLEXITY,

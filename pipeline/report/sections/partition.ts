@@ -36,17 +36,14 @@ function sharePlot(
     ["training", train] as const,
     ...test ? [["held out", test] as const] : [],
   ];
-  const even = 1 / experts;
+  const even = 1 / experts, each = percent(even);
+  const then = balanced
+    ? `. Training text is then balanced to ${each} each (the line); held-out text goes where it wants.`
+    : ": nothing balances them. The line is an equal share.";
   return {
     id: "shares",
     title: "Shares of the experts without balance",
-    about: `Share of the sequences that cost each expert least${
-      balanced
-        ? `. Training text is then balanced to ${
-          percent(even)
-        } each (the line); held-out text goes where it wants.`
-        : ": nothing balances them. The line is an equal share."
-    }`,
+    about: `Share of the sequences that cost each expert least${then}`,
     ...dots({
       title: "expert",
       axis: SHARES,
@@ -64,7 +61,7 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
     const counts = parts.map((sources) => sources[source] ?? 0), total = sum(counts);
     return { source: sourceName(source), total, shares: counts.map((count) => count / Math.max(1, total)) };
   }).sort((a, b) => b.total - a.total);
-  const [shown, more] = shownNames(rows);
+  const [shown, more] = shownNames(rows), after = balanced ? ", after balancing" : "";
   const cells = shown.flatMap(({ source, shares }) =>
     shares.map((share, expert) => ({ x: source, expert: `${expert}`, share, text: (100 * share).toFixed(0) }))
   );
@@ -77,9 +74,8 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
   return {
     id: "sources-by-expert",
     title: "Sources by expert",
-    about: `Percent of each source's training sequences that were assigned to each expert${
-      balanced ? ", after balancing" : ""
-    }; rows add up to 100, the largest source first${more}.`,
+    about:
+      `Percent of each source's training sequences that were assigned to each expert${after}; rows add up to 100, the largest source first${more}.`,
     spec: {
       height: 26 * shown.length + 44,
       data: { values: cells },

@@ -29,11 +29,9 @@ function verdictTexts(results: readonly ZeroShotResult[]): string[] {
     );
     if (verdicts.length === 0) return [];
     const count = (wanted: typeof verdicts[number]) => verdicts.filter((own) => own === wanted).length;
-    const equal = `equal within the interval on ${count("equal")}`;
+    const [better, equal, worse] = (["better", "equal", "worse"] as const).map(count);
     const name = wayName(baseline, results[0].experts);
-    return ` Against ${name} the mixture is better on ${count("better")}, ${equal} and worse on ${
-      count("worse")
-    }.`;
+    return ` Against ${name} the mixture is better on ${better}, equal within the interval on ${equal} and worse on ${worse}.`;
   });
 }
 
@@ -53,13 +51,10 @@ export const zeroShot: Section<RunRecord> = {
         ...metrics.map((metric) => measureText(metric, ways[way]?.[metric])),
       ]);
     });
+    const tasks = plural(zeroShot.length, "task"), verdicts = verdictTexts(zeroShot);
     return [
-      markup`<p>${
-        plural(zeroShot.length, "task")
-      } of questions with several continuations. A model answers with the
-likeliest one. Intervals are of 95%, by bootstrap over the questions, or over the documents that these are made of.${
-        verdictTexts(zeroShot)
-      }</p>`,
+      markup`<p>${tasks} of questions with several continuations. A model answers with the likeliest one. Intervals are
+of 95%, by bootstrap over the questions, or over the documents that these are made of.${verdicts}</p>`,
       htmlTable({ head, rows }, "Zero-shot tasks"),
     ];
   },
