@@ -4,16 +4,7 @@
 import { say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
 import { fewDocuments } from "../evaluation/bootstrap.ts";
 import { gainText, SHOWN_WAYS, type Way } from "../evaluation/evaluation.ts";
-import {
-  colour,
-  dots,
-  expertLine,
-  type Line,
-  MOST_LEGEND,
-  PERPLEXITY,
-  type Plot,
-  wayLine,
-} from "../report/charts.ts";
+import { colour, dots, expertLine, type Line, MOST_LEGEND, type Plot, wayLine } from "../report/charts.ts";
 import { htmlTable, markup, number, percent, plural, sourceName, unbroken } from "../report/html.ts";
 import { page, type Part, type Section } from "../report/page.ts";
 import { byPrefix, lowerPlot, sourcePlot } from "../report/sections/evaluation.ts";
@@ -206,7 +197,6 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
       "The mixture of every run, with its 95% bootstrap interval over documents, and next to it the run's baselines and its best expert in hindsight. Lower is better; intervals of two runs may overlap although one is better on the same documents.",
     ...dots({
       title: "run",
-      axis: PERPLEXITY,
       lines: ways.map((way) => wayLine(way, "E")),
       values: runs.flatMap(({ name, evaluation }) =>
         ways.map((way) => {

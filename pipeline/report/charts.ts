@@ -104,9 +104,9 @@ export function expertLine(expert: number, path?: string): Line {
   return { name, colour: colour(`e${expert % EXPERT_COLOURS}`), dash, width: 1.5 };
 }
 
-/** An axis of shares, and one of perplexities. */
+const PERPLEXITY: Axis = { title: "perplexity" };
+/** An axis of shares. */
 export const SHARES: Axis = { title: "share of sequences", format: ".0%", zero: true };
-export const PERPLEXITY: Axis = { title: "perplexity" };
 
 /** Most names in a legend. */
 export const MOST_LEGEND = 10;
@@ -228,9 +228,9 @@ function linesTable<X extends string | number>(
 
 /** Plots lines over numbers, with bands where values have intervals. */
 export function curves(
-  { x, y, levels = [], at, points = [], height = 250, ...rows }: Rows<number> & {
+  { x, y = PERPLEXITY, levels = [], at, points = [], height = 250, ...rows }: Rows<number> & {
     x: Axis;
-    y: Axis;
+    y?: Axis; // by default of perplexities
     levels?: readonly { y: number; line: string }[]; // level lines
     at?: number; // where a dotted line stands upright
     points?: readonly Value<number>[]; // single ones
@@ -283,9 +283,9 @@ const LEVEL = {
 
 /** Plots values with their intervals next to names, of which the first 24 are shown, or as bars above all of them. */
 export function dots(
-  { title, axis, bars, named, apart, level, ...rows }: Rows<string> & {
+  { title, axis = PERPLEXITY, bars, named, apart, level, ...rows }: Rows<string> & {
     title: string; // of the names
-    axis: Axis; // of the values
+    axis?: Axis; // of the values, by default of perplexities
     bars?: "across" | "up"; // bars from zero in place of points
     named?: boolean; // whether every name has a line of its own, so that no legend is needed
     apart?: boolean; // whether the values of a name stand below each other

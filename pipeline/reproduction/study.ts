@@ -8,7 +8,7 @@
 import { BASELINES } from "../evaluation/baselines.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { asPositive, atPrefix, type Gain, gainText, type Score, type Way } from "../evaluation/evaluation.ts";
-import { dots, expertLine, PERPLEXITY, type Plot, wayLine } from "../report/charts.ts";
+import { dots, expertLine, type Plot, wayLine } from "../report/charts.ts";
 import type { Table } from "../report/html.ts";
 import type { Claim, Searched } from "../report/reproduction.ts";
 import { byPrefix } from "../report/sections/evaluation.ts";
@@ -226,7 +226,6 @@ export const perplexitiesPlot = (
   about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
   ...dots({
     title: "run",
-    axis: PERPLEXITY,
     values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
   }),
 });

@@ -11,7 +11,6 @@ import {
   curves,
   dots,
   type Line,
-  PERPLEXITY,
   type Plot,
   SHARES,
   shownNames,
@@ -46,7 +45,6 @@ function perplexityPlot({ scores, experts }: Evaluation): Plot {
     about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${others}`,
     ...dots({
       title: "way",
-      axis: PERPLEXITY,
       values: lines.map(({ name, perplexity: y, low, high }) => ({ x: name, y, low, high })),
       lines,
       named: true,
@@ -89,7 +87,6 @@ export function segmentPlot(
       `Held-out text by the ${part} that it is routed to: the mixture against the dense model on the same sequences. Nothing balances the shares of the sequences, which stand ${where}.`,
     ...dots({
       title,
-      axis: PERPLEXITY,
       bars: "up",
       values: segments.flatMap((one) =>
         ways.map((way) => ({ x: label(one), y: one.perplexity[way] ?? null, line: wayName(way, experts) }))
@@ -134,7 +131,6 @@ export function sourcePlot<Source extends { source: string; tokens: number; docu
     about: `${whose} held-out text of each source, the largest first${more}. Lower is better.`,
     ...dots({
       title: "source",
-      axis: PERPLEXITY,
       values: order.flatMap((one) =>
         lines.map(({ name, of }) => ({ x: sourceName(one.source), y: of(one) ?? null, line: name }))
       ),
@@ -163,7 +159,6 @@ export const byPrefix = (
 ): Pick<Plot, "spec" | "table"> =>
   curves({
     x: prefixAxis(lines.flatMap(({ scores }) => scores)),
-    y: PERPLEXITY,
     lines: [...lines, ...levels],
     values: lines.flatMap(({ name: line, scores }) =>
       scores.map(({ prefix: x, perplexity: y, low, high }) => ({ x, y, low, high, line }))
@@ -172,7 +167,6 @@ export const byPrefix = (
     at,
   });
 
-/** Plots perplexity, and agreement with routing by M tokens, by the length of the routing prefix. */
 function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] {
   const dense = BASELINES.filter((way) => scores[way])
     .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
@@ -201,7 +195,6 @@ function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] 
   ];
 }
 
-/** Plots perplexity by routing prefix, by the run's own partitioner and by another one. */
 function routedByPlot(own: Evaluation, { kind, prefixes }: NonNullable<Evaluation["routedBy"]>): Plot {
   const run = { ...wayLine("mixture", own.experts), name: "the run's partitioner" };
   const name = kind === "self" ? "the experts themselves" : kind;

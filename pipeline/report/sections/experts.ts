@@ -62,7 +62,6 @@ export async function writeSamples(
   }
 }
 
-/** Reports what the texts are that experts wrote, and why there are none, or not those of all. */
 function aboutSamples({ texts, tokens, reason }: Samples): string {
   const which = texts.size === 0 ? "No" : "Not every";
   return [

@@ -1,14 +1,13 @@
 // What margins tell, mixtures in which several experts answer, and a fallback.
 
 import type { Evaluation } from "../../evaluation/evaluation.ts";
-import { type Axis, colour, curves, dots, PERPLEXITY, type Plot, SHARES, wayName } from "../charts.ts";
+import { type Axis, colour, curves, dots, type Plot, SHARES, wayName } from "../charts.ts";
 import { percent, plural } from "../html.ts";
 
 /** Writes a margin in a few digits, and at least those before the point. */
 const short = (margin: number, digits = 2): string =>
   String(Number(margin.toPrecision(Math.max(digits, Math.trunc(margin).toString().length))));
 
-/** Plots how often the choice is right, and what a wrong one loses, by margin. */
 function reliabilityPlots({ right, bins }: NonNullable<Evaluation["reliability"]>): Plot[] {
   const labels = (digits: number) =>
     bins.map(({ from, to }) => `${short(from, digits)}–${short(to, digits)}`);
@@ -42,7 +41,6 @@ function reliabilityPlots({ right, bins }: NonNullable<Evaluation["reliability"]
   return [...bins.length > 0 ? [rights] : [], ...bins.some(({ loss }) => loss !== null) ? [losses] : []];
 }
 
-/** Plots the perplexity of mixtures in which several experts answer together. */
 function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plot {
   const weighed = (reroute: number | null) =>
     reroute === null ? "weighed once" : `anew every ${reroute} tokens`;
@@ -62,7 +60,6 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
       `Perplexity with its 95% interval where so many experts answer together, their probabilities weighted by what the text before costs each (routing temperature ${temperature}). Lower is better; so many experts cost so many times the inference.`,
     ...dots({
       title: "experts together",
-      axis: PERPLEXITY,
       values: mixes.map(({ experts, reroute, perplexity: y, low, high }) => ({
         ...{ x: plural(experts, "expert"), y, low, high, line: weighed(reroute) },
       })),
@@ -73,7 +70,6 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
   };
 }
 
-/** Plots the perplexity where the least sure part of the sequences goes to a dense model. */
 function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback"]>, experts: number): Plot {
   const points = chosen ? [chosen] : [], name = wayName(model, experts);
   const point = chosen ? ` The point: a margin of ${short(chosen.margin!)}, as asked for.` : "";
@@ -89,7 +85,6 @@ function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback
       `Perplexity, with its 95% interval, where sequences below a margin go to ${name} instead of an expert: from none sent to all.${point}`,
     ...curves({
       x: { title: "share of sequences sent, the least sure first", format: ".0%", domain: [0, 1] },
-      y: PERPLEXITY,
       values: values(curve),
       points: values(points),
     }),

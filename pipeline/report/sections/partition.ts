@@ -98,7 +98,6 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
   };
 }
 
-/** Plots experts within their branches, as large as their shares of the held-out text, or of all text where none is held out. */
 function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]): Plot {
   const label = (path: readonly number[]) => path.join(".") || "all";
   const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;

@@ -56,7 +56,6 @@ export const roundPlots = (
     return lines.length > 0 ? [{ ...said, half: true, ...curves({ x: ROUND, y, lines, values }) }] : [];
   });
 
-/** Plots the share of every router by round. */
 function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
   const lines = rounds[0].shares.map((_, e) => ({ ...expertLine(e), name: `router ${e}` }));
   const [what, then] = fixed

@@ -82,13 +82,6 @@ function lossPlot(curves: readonly Curve[], experts: number, loss: Loss, by: "to
   };
 }
 
-/** Plots training and validation loss, against tokens and against steps. */
-const trainingPlots = (curves: readonly Curve[], experts: number): Plot[] =>
-  (["loss", "validationLoss"] as const)
-    .filter((loss) => curves.some(({ points }) => points.some((point) => typeof point[loss] === "number")))
-    .flatMap((loss) => (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by)));
-
-/** Reports how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training. */
 function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
   const points = curves.find(({ model }) => model === "switch")?.points ?? [];
   const lines = points.flatMap(({ step, reports }) => reports ? [{ step, reports }] : []);
@@ -142,6 +135,9 @@ export const training: Section<RunRecord> = {
       " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's.";
     const layers = has("switch") &&
       " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token.";
+    const losses = (["loss", "validationLoss"] as const).filter((loss) =>
+      curves.some(({ points }) => points.some((point) => typeof point[loss] === "number"))
+    );
     const rows = curves.map((curve) => {
       const { step, tokens } = curve.points.at(-1)!, { name } = curveLine(curve, experts);
       return [name, step, tokens, spent(curve.seconds), speed(tokens, curve.seconds)];
@@ -157,7 +153,7 @@ ${larger}${layers} The steep beginning of the curves is cut off.</p>`,
         return markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${model}, trained by others.</p>`;
       }),
       listMissing(run, experts),
-      trainingPlots(curves, experts),
+      losses.map((loss) => (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by))),
       curves.length > 0 &&
       [switchRouting(run), foldedTable({ head, rows }, "Time of trainings", "Time and speed")],
     ];
