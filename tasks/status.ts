@@ -8,7 +8,7 @@ import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
-import { readJobPlan } from "../pipeline/stages/job_plan.ts";
+import { readJobPlan } from "../pipeline/stages/jobs.ts";
 import {
   isToRun,
   nextTask,

@@ -223,7 +223,8 @@ export async function removeOldPartials(run: string): Promise<void> {
   let owners: Owner[] | undefined;
   for (const { name } of await listEntries(`${run}/${PARTIAL}`)) {
     const path = `${run}/${PARTIAL}/${name}`;
-    if (await lastTouched(path) > Date.now() - OLD_MS) continue;
+    const info = await Deno.lstat(path).catch(() => null); // it is gone: its process goes on
+    if (!info || Number(info.mtime) > Date.now() - OLD_MS) continue;
     owners ??= await listOwners(run);
     if (owners.some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
     await removeFiles(path, await litterIn(path));
@@ -236,14 +237,6 @@ export async function litterIn(path: string): Promise<string[]> {
   const files = await Array.fromAsync(filesUnder(path, ""));
   const manifest = await readManifest(path).catch(() => null);
   return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
-}
-
-/** Gives when a folder, or anything in it, was last changed, in milliseconds. */
-async function lastTouched(path: string): Promise<number> {
-  const info = await Deno.lstat(path).catch(() => null); // it is gone: its process goes on
-  const inside = info?.isDirectory ? await listEntries(path) : [];
-  const times = await Promise.all(inside.map(({ name }) => lastTouched(`${path}/${name}`)));
-  return Math.max(Number(info?.mtime ?? 0), ...times);
 }
 
 /** Removes a folder and everything in it; does nothing where there is none. */

@@ -41,9 +41,6 @@ export interface Lock {
   release(): void;
 }
 
-/** Takes the lock of a node, or returns the process that holds it. */
-export type TakeLock = (run: string, node: string, task: string) => Promise<Lock | Owner>;
-
 const namePath = (run: string, node: string) => `${run}/${LOCKS}/${node.replaceAll("/", "~")}`;
 
 /** Takes the lock of a node, or returns the process that holds it. */

@@ -160,6 +160,10 @@ export async function orGiven(
   });
 }
 
+/** Names of the stages of a partition, after the one that is called as its node is, {@linkcode TOKENIZER}. */
+export const [CORPUS, TOKENIZE, LEARN, SCORE, ASSIGN, SPLIT] = [
+  ...["corpus", "tokenize", "train-routers", "score", "assign", "split"] as const,
+];
 /** Name of the node of the tokenizer. */
 export const TOKENIZER = "tokenizer";
 /** Name of its file. */

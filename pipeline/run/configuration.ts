@@ -4,14 +4,16 @@
  * @module
  */
 
+import { basename, dirname } from "node:path";
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, jsonText, listEntries, withRemedy, writeAtomic } from "./files.ts";
+import { checkRunFolder, filesUnder, jsonText, withRemedy, writeAtomic } from "./files.ts";
 import {
   canonical,
   conform,
   isObject,
   isSealed,
+  MANIFEST,
   readJson,
   readJsonIfThere,
   seal,
@@ -111,32 +113,20 @@ export async function readRunConfiguration(
 
 /** Reports what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
 async function findEdit(run: string, configuration: Record<string, unknown>): Promise<Text> {
-  for await (const { node, settings } of settingsIn(run)) {
-    for (const [name, then] of Object.entries(settings)) {
+  for await (const path of filesUnder(run, "")) {
+    if (basename(path) !== MANIFEST) continue;
+    const settings = await Deno.readTextFile(`${run}/${path}`).then((text) => JSON.parse(text).settings)
+      .catch(() => undefined); // it is damaged, or no node's
+    for (const [name, then] of Object.entries(isObject(settings) ? settings : {})) {
       const now = configuration[name];
       // Notes of other kinds may have the name of a setting, and 0 follows from other settings.
       if (!(name in FIELDS) || now === 0 || typeof now !== typeof then) continue;
       if (canonical(now) === canonical(then)) continue;
       const [is, was] = [now, then].map((value) => JSON.stringify(value));
-      return say`${setting(name)} is ${is}, "${node}" was made with ${was}`;
+      return say`${setting(name)} is ${is}, "${dirname(path)}" was made with ${was}`;
     }
   }
   return "it was edited, though nothing was made with other values";
-}
-
-/** Yields the settings that nodes of a run were made with: of each folder those of one node. */
-async function* settingsIn(run: string): AsyncGenerator<{ node: string; settings: Record<string, unknown> }> {
-  for (const { name: folder, isDirectory } of await listEntries(run)) {
-    if (!isDirectory) continue;
-    const inside = (await listEntries(`${run}/${folder}`)).filter(({ isDirectory }) => isDirectory);
-    for (const node of [folder, ...inside.map(({ name }) => `${folder}/${name}`)]) {
-      const settings = await Deno.readTextFile(`${run}/${node}/manifest.json`)
-        .then((text) => JSON.parse(text).settings).catch(() => undefined); // it is none, or damaged
-      if (!isObject(settings)) continue;
-      yield { node, settings };
-      break;
-    }
-  }
 }
 
 /** Finds the folder of the run that a file or folder is or lies in, by its `config.json`; null where it lies in no run. */
@@ -168,5 +158,5 @@ export async function writeRunConfiguration(
   const whole = JSON.parse(JSON.stringify({ format: FORMAT, configuration, versions, adapter }));
   const text = jsonText(seal(whole)), path = `${run}/config.json`;
   if (await Deno.readTextFile(path).catch(() => null) === text) return;
-  await writeAtomic(path, text, { shared: true });
+  await writeAtomic(path, text);
 }

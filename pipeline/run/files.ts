@@ -1,6 +1,6 @@
 /**
- * Writes files whole or not at all, and hashes them. A file is written as `<name>.partial`, synchronised and
- * renamed. So a file under its final name is complete: a process that is killed at any moment leaves no
+ * Writes files whole or not at all, and hashes them. A file is written as `<name>.<number>.partial`, synchronised
+ * and renamed. So a file under its final name is complete: a process that is killed at any moment leaves no
  * half-written one.
  *
  * @module
@@ -68,25 +68,21 @@ export function jsonText(value: unknown): string {
 /**
  * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
  * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
- * was. `shared` says that several processes may write the file at once; `bytes` of the data, where it is known, how many they
- * are. Throws a `RunError` that names the path where the disk is full or another process writes the same. Throws an
- * `InputError` where the place cannot be written.
+ * was. Several processes may write the file at once: the last one's stays. `bytes` of the data, where it is known, are how many they
+ * are. Throws a `RunError` that names the path where the disk is full, and an `InputError` where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
   data: string | Uint8Array | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
-  { shared = false } = {},
 ): Promise<FileRecord> {
-  // A random number, so that no process on another machine uses the same name.
-  const number = () => crypto.getRandomValues(new Uint32Array(1))[0];
-  const partial = shared ? `${path}.${number()}.partial` : `${path}.partial`;
+  // A random number, so that no other process uses the same name.
+  const partial = `${path}.${crypto.getRandomValues(new Uint32Array(1))[0]}.partial`;
   const hash = createHash("sha256");
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
   const needed = whole instanceof Uint8Array ? whole.length : whole.bytes;
   let bytes = 0;
   using file = await writing(path, async () => {
     await Deno.mkdir(dirname(path), { recursive: true });
-    await removeIfThere(partial); // a killed process may have left one; of a link only the link is removed
     return await Deno.open(partial, { write: true, createNew: true });
   });
   try {
@@ -97,25 +93,12 @@ export async function writeAtomic(
       bytes += chunk.length;
     }
     await writing(path, () => file.sync()); // only then some disks say that they are full
-    if (!await isSame(file, partial)) { // what lies there may be half-written
-      const fact = `"${partial}" is gone, or is that of another process`;
-      throw new RunError(`Cannot write "${path}" as nobody else may write it meanwhile: ${fact}`, {
-        where: path,
-        remedy: "wait for that process, and run the same again",
-      });
-    }
     await writing(path, () => Deno.rename(partial, path)); // a folder may have the name
   } catch (error) {
-    if (await isSame(file, partial)) await removeIfThere(partial);
+    await removeIfThere(partial);
     throw error;
   }
   return { bytes, sha256: hash.digest("hex") };
-}
-
-/** Returns whether a path still leads to an open file. */
-async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
-  const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
-  return named !== null && open.ino === named.ino && open.dev === named.dev;
 }
 
 /** The bytes of a file where they are known, and those of it that are written and go again. */

@@ -22,6 +22,10 @@ export function printableLines(text: string): string {
   return text.replace(/\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
+/** Lists some names, and tells how many more there are. */
+export const listSome = (names: readonly string[], most = 5): string =>
+  names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
+
 /** Units, the largest first, with the number of seconds that each is. */
 const UNITS = [["years", 31_557_600], ["s", 1], ["ms", 1e-3], ["µs", 1e-6]] as const;
 const PAIRS = [["d", 86_400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]] as const;

@@ -173,12 +173,7 @@ export function readJsonIfThere<T>(
   schema: Schema<T>,
   what: string,
 ): Promise<T | null> {
-  return read(where, (text) => parseText(where, schema, what, text));
-}
-
-/** Parses the text of a JSON file that must be `what`. Throws an `InputError` where it is not. */
-export function parseText<T>(where: string, schema: Schema<T>, what: string, text: string): T {
-  return orRefuse(where, what, () => conform(schema, JSON.parse(text)));
+  return read(where, (text) => orRefuse(where, what, () => conform(schema, JSON.parse(text))));
 }
 
 /**

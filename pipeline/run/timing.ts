@@ -47,16 +47,13 @@ export async function readTimes(run: string, most = Infinity): Promise<Time[]> {
   const { size } = await file.stat();
   await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
   const text = await new Response(file.readable).text();
-  return text.split("\n").flatMap((line) => parseTime(line) ?? []);
-}
-
-/** Gives a measurement in a line of the file, undefined where the line is none. */
-export function parseTime(line: string): Time | undefined {
-  try {
-    return v.parse(TIME, JSON.parse(line));
-  } catch {
-    return undefined;
-  }
+  return text.split("\n").flatMap((line) => {
+    try {
+      return v.parse(TIME, JSON.parse(line));
+    } catch {
+      return [];
+    }
+  });
 }
 
 /**
@@ -131,5 +128,5 @@ export async function keepMeasured(adapter: string, figures: MeasuredDevice): Pr
   const path = cacheFile();
   if (path === undefined) return undefined;
   const text = jsonText({ ...await measuredDevices(), [adapter]: figures });
-  return await writeAtomic(path, text, { shared: true }).then(() => path, () => undefined);
+  return await writeAtomic(path, text).then(() => path, () => undefined);
 }

@@ -5,14 +5,13 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne, orGiven } from "../graph/node.ts";
+import { ASSIGN, type Making, type Node, oneByOne, orGiven } from "../graph/node.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import {
   assignArgmax,
   type Assignment,
-  type AssignmentInput,
   type CostRows,
   equalRooms,
   type Proof,
@@ -31,15 +30,12 @@ import {
   type Named,
   openNeeded,
   readRows,
+  scoresNode,
   TEST,
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import { scoresNode } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
-
-/** Name of the stage. */
-export const ASSIGN = "assign";
 
 const CHUNK = 65_536; // sequences
 const SAMPLE = 16_384; // sequences that prices are learned on, where the method gives none
@@ -131,8 +127,11 @@ async function assignBlocks(
   using train = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })));
   using test = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TEST })));
   const chunk = assignment.byChunk ? chooseChunk(configuration) : CHUNK;
-  const input = new ScoredRows(train, { experts, seed, chunk, shuffled: assignment.byChunk });
-  const { expert, proof } = await input.assign(assignment);
+  const order = assignment.byChunk && train.count > 0
+    ? new Order(train.count, { seed, purpose: "assignment" })
+    : undefined;
+  const all = { count: train.count, experts, chunk };
+  const { expert, proof } = await assignRows(train, assignment, all, (i) => order?.at(i) ?? i);
   const counts = [["train", train, expert], ["test", test, likeliest(test, experts)]] as const;
   for (const [side, rows, chosen] of counts) {
     await writeAssigned(making, { configuration, blocks, branch }, side, {
@@ -142,7 +141,7 @@ async function assignBlocks(
   }
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;
   if (prices === "" && train.count >= experts) {
-    const found = proof?.prices ?? await learnPrices(input);
+    const found = proof?.prices ?? await learnPrices(train, all, seed);
     const rows = Math.min(train.count, proof?.prices ? Infinity : SAMPLE);
     const known = { method: assignment.method, experts, rows, prefix, partitioner, prices: found };
     await writePrices(`${making.folder}/${PRICES}`, known);
@@ -153,8 +152,15 @@ async function assignBlocks(
 }
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */
-async function learnPrices(input: ScoredRows): Promise<number[]> {
-  const { proof } = await input.sample(SAMPLE).assign(findAssignment("optimal"));
+async function learnPrices(
+  rows: Rows,
+  all: { count: number; experts: number; chunk: number },
+  seed: number,
+): Promise<number[]> {
+  const order = new Order(rows.count, { seed, purpose: "sample of prices" });
+  const count = Math.min(SAMPLE, rows.count);
+  const numbers = Float64Array.from({ length: count }, (_, i) => order.at(i)).sort();
+  const { proof } = await assignRows(rows, findAssignment("optimal"), { ...all, count }, (i) => numbers[i]);
   return proof!.prices!;
 }
 
@@ -173,69 +179,31 @@ export function readCosts(rows: Rows, experts: number, numbers: ArrayLike<number
   return rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
 }
 
-/** How scored rows are assigned. */
-interface Chunks {
-  experts: number;
-  seed: number;
-  /** Rows that are assigned together. */
-  chunk: number;
-  /** Whether chunks are of a random order, so that each is like all rows. */
-  shuffled: boolean;
-}
-
-/** Scored rows in the order in which they are assigned. A chunk of them is in memory at a time. */
-class ScoredRows {
-  readonly #numberAt: (i: number) => number;
-
-  /** Takes all rows, or those with the numbers of a `sample`. */
-  constructor(
-    private readonly rows: Rows,
-    private readonly chunks: Chunks,
-    private readonly sampled?: Float64Array,
-  ) {
-    const order = chunks.shuffled && rows.count > 0
-      ? new Order(rows.count, { seed: chunks.seed, purpose: "assignment" })
-      : undefined;
-    this.#numberAt = (i) => sampled?.[i] ?? order?.at(i) ?? i;
-  }
-
-  /** Takes a sample of at most so many rows, in their order. */
-  sample(most: number): ScoredRows {
-    const { rows, chunks } = this;
-    const order = new Order(rows.count, { seed: chunks.seed, purpose: "sample of prices" });
-    const numbers = Float64Array.from({ length: Math.min(most, rows.count) }, (_, i) => order.at(i)).sort();
-    return new ScoredRows(rows, { ...chunks, shuffled: false }, numbers);
-  }
-
-  /** Gives the expert of every row, by the rows' numbers. */
-  async assign(assignment: Assignment): Promise<{ expert: Uint16Array; proof?: Proof }> {
-    const expert = new Uint16Array(this.rows.count);
-    const input: AssignmentInput = { open: () => this.#groups(assignment.perToken), rooms: equalRooms };
-    const answers = assignment.assign(input);
-    let at = 0;
-    for (;;) {
-      const { done, value } = await answers.next();
-      if (done) return { expert, proof: value };
-      for (const chosen of value) expert[this.#numberAt(at++)] = chosen;
-    }
-  }
-
-  async *#groups(perToken: boolean): AsyncGenerator<CostRows> {
-    const { rows, sampled, chunks: { experts, chunk } } = this;
-    const { prefix, costs: kind } = rows.lineage as Lineage;
-    const count = sampled?.length ?? rows.count;
-    const isByToken = perToken && prefix !== undefined && kind === undefined;
+/** Assigns `count` rows, of which `numberAt` gives the numbers in their order. A chunk of them is in memory at a time. */
+async function assignRows(
+  rows: Rows,
+  assignment: Assignment,
+  { count, experts, chunk }: { count: number; experts: number; chunk: number },
+  numberAt: (i: number) => number,
+): Promise<{ expert: Uint16Array; proof?: Proof }> {
+  const { prefix, costs: kind } = rows.lineage as Lineage;
+  const isByToken = assignment.perToken && prefix !== undefined && kind === undefined;
+  const open = async function* (): AsyncGenerator<CostRows> {
     for (let at = 0; at < count; at += chunk) {
-      const own = { length: Math.min(chunk, count - at) };
-      const numbers = Float64Array.from(own, (_, i) => this.#numberAt(at + i));
+      const numbers = Float64Array.from({ length: Math.min(chunk, count - at) }, (_, i) => numberAt(at + i));
       const { nll: costs, length } = readRows(rows, numbers, ["nll", "length"]);
       const predicted = isByToken ? length.map((length) => prefixTokens(length, prefix)) : undefined;
       yield { experts, costs, predicted };
     }
+  };
+  const expert = new Uint16Array(rows.count), answers = assignment.assign({ open, rooms: equalRooms });
+  for (let at = 0;;) {
+    const { done, value } = await answers.next();
+    if (done) return { expert, proof: value };
+    for (const chosen of value) expert[numberAt(at++)] = chosen;
   }
 }
 
-/** Makes batches of assigned rows, `from` up to `to`. */
 /** Writes the `count` assigned rows of a side, a file for each block, in batches of the rows between two numbers. */
 export async function writeAssigned(
   making: Making,

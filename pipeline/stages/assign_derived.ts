@@ -6,7 +6,7 @@
  */
 
 import { linkOrCopy } from "../graph/folder.ts";
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { ASSIGN, type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import type { Branch } from "../partition/tree/branches.ts";
@@ -16,7 +16,6 @@ import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Block } from "../text/blocks.ts";
 import {
-  ASSIGN,
   assignedBatch,
   assignmentPlace,
   assignNodes,
@@ -27,11 +26,19 @@ import {
   readCosts,
   writeAssigned,
 } from "./assign.ts";
-import { assignmentNode, listBranchRows, openNeeded, TEST, TRAIN, writeRows } from "./token_rows.ts";
+import {
+  assignmentNode,
+  listBranchRows,
+  openNeeded,
+  scoresNode,
+  TEST,
+  TRAIN,
+  writeRows,
+} from "./token_rows.ts";
 import { type Derivation, findReshaping, movedFile } from "./derivation.ts";
 import { findForgotten, nodeBefore, openBefore, rowsLeft } from "./before.ts";
 import { learnNodes } from "./learn.ts";
-import { scoreNodes, scoresNode } from "./score.ts";
+import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
 
 const CHUNK = 65_536; // new sequences after which prices are mended

@@ -24,10 +24,9 @@ import { byNumber } from "../run/files.ts";
 import { conform, count, finite, MANIFEST } from "../run/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
 import { blocksIn } from "../text/counts.ts";
-import { assignmentNode, listBranchRows, tokensNode } from "./token_rows.ts";
+import { assignmentNode, listBranchRows, scoresNode, tokensNode } from "./token_rows.ts";
 import { joinSide } from "./tree.ts";
 import { type ExpertPart } from "./parts.ts";
-import { scoresNode } from "./score.ts";
 
 /** What is compared. */
 export interface Compared {

@@ -15,11 +15,14 @@ import { InputError } from "../../kernels/errors.ts";
 import { loadRouters, routerFolder, routersHash, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
+  LEARN,
   type Making,
   type Node,
   noteAll,
   oneByOne,
   PARTITIONER,
+  SCORE,
+  TOKENIZE,
   TOKENIZER,
   TOKENIZER_FILE,
   type Work,
@@ -52,16 +55,16 @@ import {
   partitionerNode,
   readDocumentRows,
   readRows,
+  scoresNode,
   TEST,
   tokensNode,
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
-import { LEARN } from "./learn.ts";
 import { namesNode, splitNodes } from "./split.ts";
 import { pairsText } from "./pairs.ts";
-import { SCORE, scoreNodes, scoresNode } from "./score.ts";
+import { scoreNodes } from "./score.ts";
 import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
 import { lookAtText, type Text } from "./text.ts";
 import {
@@ -71,7 +74,6 @@ import {
   ROWS,
   sequencesNode,
   type SourceCounts,
-  TOKENIZE,
   tokenizeNodes,
   trainFiles,
   writeDocumentTable,

@@ -8,8 +8,18 @@
  * @module
  */
 
+import { listSome } from "../run/printable.ts";
 import * as v from "valibot";
-import { type Making, type Node, oneByOne, readManifest, SEQUENCES, type Work } from "../graph/node.ts";
+import {
+  type Making,
+  type Node,
+  oneByOne,
+  readManifest,
+  SEQUENCES,
+  SPLIT,
+  TOKENIZE,
+  type Work,
+} from "../graph/node.ts";
 import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
@@ -30,7 +40,7 @@ import {
 } from "./token_rows.ts";
 import type { GraphOf } from "./stages.ts";
 import { readingSettings, type Text } from "./text.ts";
-import { byName, countSources, TOKENIZE } from "./tokenize.ts";
+import { byName, countSources } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
@@ -124,12 +134,12 @@ export function partIndexNode(of: GraphOf): Node {
     links: { [`partition/${DOCUMENTS}`]: DOCUMENTS },
     settings: {},
     revision: 1,
-    maker: oneByOne("split", async (making) => {
+    maker: oneByOne(SPLIT, async (making) => {
       await writeRows(
         making,
         DOCUMENTS,
         rowsWithExperts(making, of),
-        documentBatch("split", PART_COLUMNS, []),
+        documentBatch(SPLIT, PART_COLUMNS, []),
       );
       return {};
     }),
@@ -152,7 +162,7 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
       left--;
       rows.push({ ...row, ...nameExpert(experts.get(row.document) ?? new Map()) });
     }
-    yield documentBatch("split", PART_COLUMNS, rows);
+    yield documentBatch(SPLIT, PART_COLUMNS, rows);
   }
 }
 
@@ -246,11 +256,6 @@ function joinPieces(pieces: readonly string[][]): Map<string, string> {
 export function changesText(changes: TextChanges | null): string {
   return Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0)
     .map(([what, paths]) => `${what} ${listSome(paths.map((path: string) => `"${path}"`))}`).join("; ");
-}
-
-/** Lists five names, and tells how many more there are. */
-function listSome(names: readonly string[]): string {
-  return names.slice(0, 5).join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
 }
 
 /** Gives a block as the index lists it. Its files cannot be read by that. */

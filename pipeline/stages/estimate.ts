@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { ensure, say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
 import {
   charactersPerToken,
@@ -27,17 +28,31 @@ import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
 import { modelsBefore } from "./before.ts";
 import { changesText, type TextChanges } from "./documents.ts";
-import { givenNode, readManifest, TOKENIZER } from "../graph/node.ts";
+import { givenNode, LEARN, readManifest, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { LEARN } from "./learn.ts";
 import { checkExpert, otherRuns } from "./models.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
-import { type CorpusSize, type Estimate, type Speed, STAGES } from "./stages.ts";
 import { expertTarget } from "./targets.ts";
 import { type TrainingOptions, trainNodes } from "./train.ts";
+
+/** What a stage takes. */
+export interface Estimate {
+  /** Time, in seconds. */
+  seconds: number;
+  /** Disk of its outputs, in bytes. */
+  diskBytes: number;
+  /** Peak memory beyond that of the runtime, in bytes. */
+  memoryBytes: number;
+}
+
+/** Characters of a corpus, and the sequences that they make. */
+type CorpusSize = { characters: number; sequences: number };
+
+/** FLOP/s that a device reaches, and what it is: narrow models take a processor longer than their FLOPs tell. */
+type Speed = { flops: number; kind?: AdapterKind };
 
 /** The estimate of one stage: of its `nodes` (blocks, routers, experts) some are `toMake`. */
 export interface StageEstimate extends Estimate, Record<"nodes" | "toMake", number> {
@@ -312,7 +327,7 @@ const CHUNK = 65_536; // sequences that are assigned together
 const READ_PER_SECOND = 50e6; // bytes of text
 const DIMENSIONS = 100; // of an embedding
 
-/** Seconds, bytes of disk and bytes of memory of each stage of the project's own; a script's own says it itself. */
+/** Seconds, bytes of disk and bytes of memory of each stage of the project's own. */
 const ESTIMATES: Record<
   string,
   (c: Configuration, size: CorpusSize, speed: Speed) => [seconds: number, disk: number, memory: number]
@@ -370,8 +385,6 @@ const ESTIMATES: Record<
 
 /** Estimates what a stage takes; nothing where it does not say. */
 function estimateStage(stage: string, c: Configuration, size: CorpusSize, speed: Speed): Estimate {
-  const own = STAGES.get(stage)?.estimate;
-  if (own) return own(c, size, speed);
   const [seconds, diskBytes, memoryBytes] = ESTIMATES[stage]?.(c, size, speed) ?? [0, 0, 0];
   return { seconds, diskBytes, memoryBytes };
 }

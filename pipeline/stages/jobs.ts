@@ -2,40 +2,160 @@
  * Plans what is missing of a run as jobs for many processes. The plan of jobs is the graph's: a job for every stage, whose processes each
  * begin with a part of its nodes, then one for every model. This machine and a scheduler run the same plan.
  *
+ *     jobs/    plan.json as `submit` notes it in the run, scripts/, logs/
+ *
  * @module
  */
 
-import { task, type TaskReference } from "../../kernels/errors.ts";
+import { dirname, resolve } from "node:path";
+import * as v from "valibot";
+import { RunError, say, task, type TaskReference } from "../../kernels/errors.ts";
+import { removeFolder } from "../graph/folder.ts";
+import { type Lock, processText, takeLock } from "../graph/lock.ts";
 import {
+  ASSIGN,
+  CORPUS,
   EVALUATION,
   givenNode,
+  LEARN,
   type Manifest,
   type Node,
   readManifest,
+  SCORE,
+  SPLIT,
+  TOKENIZE,
   TOKENIZER,
   ZERO_SHOT,
 } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { findKind } from "../partition/partitioners.ts";
-import { exists } from "../run/files.ts";
-import type { Configuration } from "../settings/configuration.ts";
-import { ASSIGN } from "./assign.ts";
+import { writeRunConfiguration } from "../run/configuration.ts";
+import { exists, jsonText, refuseLink, withRemedy, writeAtomic } from "../run/files.ts";
+import { count, readJsonIfThere } from "../run/schema.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
+import { WORD } from "../settings/field.ts";
+import type { Sources } from "../settings/resolution.ts";
 import { modelsBefore } from "./before.ts";
 import { EVALUATE, evaluateNodes, scoresNode } from "./evaluate.ts";
-import type { JobOptions, JobPlan } from "./job_plan.ts";
-import { LEARN } from "./learn.ts";
 import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./plan.ts";
 import { chooseShare, refuseRevision } from "./run.ts";
-import { SCORE } from "./score.ts";
-import { resolveSettings } from "./settings.ts";
-import { SPLIT } from "./split.ts";
+import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
-import { allTargets, type Match, type Target } from "./targets.ts";
-import { CORPUS } from "./text.ts";
-import { TOKENIZE } from "./tokenize.ts";
+import { allTargets, denseTarget, type Match, type Target } from "./targets.ts";
 import { tokensNode } from "./token_rows.ts";
 import { trainNodes } from "./train.ts";
-import { zeroShotNodes } from "./zero_shot.ts";
+
+const PLAN = v.object({
+  parts: v.pipe(count, v.minValue(1)),
+  dense: v.array(v.picklist(["batch", "steps", "compute", "switch"])),
+  routerGroups: v.optional(v.pipe(count, v.minValue(1))),
+  training: v.optional(v.record(v.string(), v.union([v.number(), v.boolean(), v.string()]))),
+  zeroShot: v.optional(v.object({ tasks: v.array(v.string()), data: v.optional(v.string()) })),
+  slurm: v.optional(v.object({
+    slurmPartition: v.optional(WORD),
+    expertsAtOnce: v.optional(count),
+    time: v.optional(WORD),
+    gres: v.optional(WORD),
+    container: v.optional(v.string()),
+  })),
+});
+
+/**
+ * How the jobs of a run were planned when they were last submitted: the parts of stages, and the models to compare with. Also the processes
+ * that train the routers together, and what trainings get apart from the run. Also the zero-shot tasks that are asked, and what Slurm is
+ * asked for.
+ *
+ * @ignore
+ */
+export type JobPlan = v.InferOutput<typeof PLAN>;
+
+/** The options of a plan of jobs: how it is planned, and where. Default: one process for a stage, one dense model. */
+export interface JobOptions extends Partial<JobPlan> {
+  /** Run folder. */
+  run: string;
+  /** Where the settings come from. */
+  sources?: Sources;
+  /** Accepts values that differ from the run's. */
+  force?: boolean;
+  /** Whether nobody looks at the text: it is taken to be what the run was made of. */
+  recorded?: boolean;
+}
+
+/** Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs. */
+export const JOBS = "jobs";
+
+/** Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError` where that is damaged. */
+export async function readJobPlan(run: string): Promise<JobPlan | null> {
+  return await readJsonIfThere(`${run}/${JOBS}/plan.json`, PLAN, "the plan of a run's jobs").catch(
+    withRemedy(say`remove it, and run ${task("submit", { run })} with all its options again`),
+  );
+}
+
+/**
+ * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs get only the run. With `force` these
+ * may be others than before, and what another version made goes, as jobs would refuse it.
+ */
+export async function writeJobSettings(
+  { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
+  plan: JobPlan,
+): Promise<void> {
+  const { configuration, changed, exists, adapter } = await resolveSettings(run, sources, force);
+  await refuseLink(`${run}/${JOBS}`);
+  if (force || !exists || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
+  if (force) await removeRevisions(run, configuration, plan);
+  await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
+}
+
+/** Removes what another version made. Throws a `RunError` where another process works in the run. */
+async function removeRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
+  for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
+    const manifest = given ? null : await readManifest(`${run}/${name}`);
+    if (!manifest || manifest.revision === revision) continue;
+    await checkAlone(run);
+    await removeFolder(`${run}/${name}`);
+  }
+}
+
+/**
+ * Waits until no other process submits or runs the jobs of a run. Thus as many run at once as one of them was asked for. Throws a
+ * `RunError` where that takes longer than `patience` milliseconds, and the reason of `signal` where that ends the waiting.
+ */
+export async function lockJobs(
+  run: string,
+  { patience = Infinity, signal, tell }: {
+    patience?: number;
+    signal: AbortSignal;
+    tell: (text: string) => void;
+  },
+): Promise<Lock> {
+  for (let waited = 0;; waited += 200) {
+    const taken = await takeLock(`${run}/${JOBS}`, "submit", "submit");
+    if ("release" in taken) return taken;
+    const who = processText(taken);
+    if (waited === 0) tell(`waits for ${who}, which submits this run`);
+    if (waited >= patience) {
+      throw new RunError(
+        `Cannot submit "${run}" as only one process may do so at a time: ${who} does`,
+        { where: run, remedy: "wait for it, and submit the same again" },
+      );
+    }
+    await new Promise((done) => setTimeout(done, 200));
+    signal.throwIfAborted();
+  }
+}
+
+/** Lists the folders next to the run's that its settings and its jobs name: what a container must show them. */
+export async function foldersNamed(
+  { run, sources = {}, force = false, zeroShot }: JobOptions,
+): Promise<string[]> {
+  const { configuration } = await resolveSettings(run, sources, force);
+  const named = FIELD_NAMES.filter((name) => FIELDS[name].isPath).flatMap((name) => configuration[name]);
+  const paths = named.filter((path): path is string =>
+    typeof path === "string" && path !== "" && path !== "-"
+  );
+  const folders = paths.map((path) => dirname(resolve(path.replace(/[*?[{].*$/s, "any"))));
+  return [...new Set([...folders, ...zeroShot?.data ? [resolve(zeroShot.data)] : []])].sort();
+}
 
 /** A job of a run: one or several processes that do the same work for different numbers. */
 export interface Job {
@@ -212,7 +332,7 @@ export const nameUnit = ({ units, first }: Job, place: number): string | number 
   units?.[place] ?? first + place;
 
 /** Which models and tasks a run is to have apart from its experts. */
-export interface WholeChoices {
+interface WholeChoices {
   /** Models of all text. */
   dense: readonly (Match | "switch")[];
   /** Zero-shot tasks, and the folder of their data. */
@@ -220,18 +340,16 @@ export interface WholeChoices {
 }
 
 /** Plans all nodes of a run; before its text is unpacked, those that unpack it. */
-export async function planAll(
+async function planAll(
   run: string,
   configuration: Configuration,
   { dense, zeroShot }: WholeChoices,
   look: GraphOptions = {},
 ): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
   const partition = await partitionGraph(run, configuration, look);
-  const chosen = new Set(
-    dense.map((match) => match === "batch" ? "dense" : match === "switch" ? match : `dense-${match}`),
-  );
+  const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
   const all = allTargets(configuration);
-  const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.has(name));
+  const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));
   if (!partition.complete) return { partition, targets, graph: partition.nodes };
   const tokens = partition.text.blocks!.map(tokensNode);
   const made = new Map<Target, Manifest | null>();
@@ -244,6 +362,7 @@ export async function planAll(
   const of = { configuration, tokens, models };
   const later = await evaluateNodes(of);
   for (const name of zeroShot?.tasks ?? []) {
+    const { zeroShotNodes } = await import("./zero_shot.ts");
     later.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
   }
   const graph = new Map([...partition.nodes, ...trainings].map((node) => [node.name, node]));

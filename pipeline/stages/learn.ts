@@ -10,7 +10,7 @@
  * @module
  */
 
-import { ALL_TRAIN, type Maker, type Node, oneByOne, TOKENIZER } from "../graph/node.ts";
+import { ALL_TRAIN, LEARN, type Maker, type Node, oneByOne, TOKENIZER } from "../graph/node.ts";
 import { findKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
@@ -19,9 +19,6 @@ import type { Branch } from "../partition/tree/branches.ts";
 import { branchRows, branchUnit, partitionerNode, rowNeeds, TRAIN } from "./token_rows.ts";
 import type { GraphOf } from "./stages.ts";
 import { countSources } from "./tokenize.ts";
-
-/** Name of the stage. */
-export const LEARN = "train-routers";
 
 /** Names the node of the clusters that routers begin with. */
 export const startNode = (branch?: Branch): string => `${roundsFolder(branch)}/start`;

@@ -10,7 +10,16 @@
 
 import { basename } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import { GIVEN, givenNode, type Making, type Node, oneByOne, PRUNED, type Work } from "../graph/node.ts";
+import {
+  CORPUS,
+  GIVEN,
+  givenNode,
+  type Making,
+  type Node,
+  oneByOne,
+  PRUNED,
+  type Work,
+} from "../graph/node.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
 import { findTextSeed } from "../settings/text.ts";
@@ -21,7 +30,7 @@ import { piecePath } from "./documents.ts";
 import { Compared, groupPairs, type Hashed, hashNodes, namedFiles } from "./duplicates.ts";
 import type { GraphOf } from "./stages.ts";
 import { type Numbered, readTaken, takenNeed, writeTaken } from "./take.ts";
-import { CORPUS, hashText } from "./text.ts";
+import { hashText } from "./text.ts";
 
 const DROPPED = "dropped.arrow";
 

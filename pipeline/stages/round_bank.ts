@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Making, noteAll, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
+import { LEARN, type Making, noteAll, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
 import { routerFolder, routersHash, saveModelFolder } from "../checkpoints/checkpoint.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
@@ -26,7 +26,7 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson, readVerified } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { branchRows, drawing, readRows, TRAIN } from "./token_rows.ts";
-import { LEARN, roundNode, startNode } from "./learn.ts";
+import { roundNode, startNode } from "./learn.ts";
 import type { GraphOf } from "./stages.ts";
 
 const [STATE, SCORES, ROUND, ROUNDS] = [

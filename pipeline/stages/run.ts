@@ -9,7 +9,7 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { makeAll, type MakeOptions } from "../graph/make.ts";
-import { type Node, splitNeed } from "../graph/node.ts";
+import { LEARN, type Node, splitNeed } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
@@ -18,7 +18,6 @@ import { refuseLink } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText } from "./documents.ts";
-import { LEARN } from "./learn.ts";
 import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
@@ -99,7 +98,7 @@ export async function openRun<Result>(
   for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
     await refuseLink(`${run}/${path}`);
   }
-  const device = new Device(options, configuration, emit);
+  const device = lazyDevice(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
     let isWritten = exists && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
@@ -119,7 +118,7 @@ export async function openRun<Result>(
       for (const name of again) made.add(name);
       const how = {
         ...{ task: name, check, reuse, again, mine: part && chooseShare(part, nodes) },
-        adapter: () => device.description,
+        adapter: device.description,
         ...more,
       };
       const walk = new Walk(run, nodes, how);
@@ -128,8 +127,8 @@ export async function openRun<Result>(
       isWritten = true;
       return await makeAll({ run, gpu, emit, workers, signal }, nodes, { ...how, walk });
     };
-    const result = await body({ run, configuration, gpu: () => device.open(), make });
-    await device.warn();
+    const result = await body({ run, configuration, gpu: device.open, make });
+    await device.warnOfLoss();
     return result;
   } finally {
     device.close();
@@ -303,54 +302,34 @@ function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
 }
 
 /** The device of a process, which is opened on the first call. */
-class Device {
-  #own?: Gpu;
-  #opening?: Promise<Gpu>;
-
-  constructor(
-    private readonly options: RunOptions,
-    private readonly configuration: Configuration,
-    private readonly emit: (event: RunEvent) => void,
-  ) {}
-
-  /** Whether the options say which device it must be, or how kernels run on it. */
-  get isNamed(): boolean {
-    const { adapter, requireGpu, variants = {} } = this.options;
-    return Boolean(adapter || requireGpu || Object.keys(variants).length > 0);
-  }
-
-  /** Describes the adapter, once it is open. */
-  get description(): string | undefined {
-    return (this.options.gpu ?? this.#own)?.adapter;
-  }
-
-  async open(): Promise<Gpu> {
-    return this.options.gpu ?? await (this.#opening ??= this.#open());
-  }
-
-  async #open(): Promise<Gpu> {
-    const { adapter, variants, requireGpu } = this.options;
-    const gpu = this.#own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
-    this.emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+function lazyDevice(
+  { gpu: given, adapter, variants = {}, requireGpu }: RunOptions,
+  configuration: Configuration,
+  emit: (event: RunEvent) => void,
+) {
+  let own: Gpu | undefined, opening: Promise<Gpu> | undefined;
+  const warn = (message?: Text) => void (message && emit({ type: "warning", message }));
+  const openOwn = async () => {
+    own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+    emit({ type: "adapter", adapter: own.adapter, kind: own.kind });
     const { processorWarning } = await import("../doctor/advice.ts");
-    this.#warn(await processorWarning(gpu, this.configuration));
-    return gpu;
-  }
-
-  /** Reports what the work lost to f16. */
-  async warn(): Promise<void> {
-    const used = this.options.gpu ?? this.#own;
-    if (!used) return;
-    const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
-    const { saturationWarning } = await import("../doctor/advice.ts");
-    this.#warn(saturationWarning(await saturatedValues(used)));
-  }
-
-  #warn(message?: Text): void {
-    if (message) this.emit({ type: "warning", message });
-  }
-
-  close(): void {
-    this.#own?.close();
-  }
+    warn(await processorWarning(own, configuration));
+    return own;
+  };
+  return {
+    /** Whether the options say which device it must be, or how kernels run on it. */
+    isNamed: Boolean(adapter || requireGpu || Object.keys(variants).length > 0),
+    /** Describes the adapter, once it is open. */
+    description: () => (given ?? own)?.adapter,
+    open: async () => given ?? await (opening ??= openOwn()),
+    /** Reports what the work lost to f16. */
+    async warnOfLoss() {
+      const used = given ?? own;
+      if (!used) return;
+      const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
+      const { saturationWarning } = await import("../doctor/advice.ts");
+      warn(saturationWarning(await saturatedValues(used)));
+    },
+    close: () => own?.close(),
+  };
 }

@@ -4,30 +4,24 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne, orGiven, SEQUENCES, type Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, orGiven, SCORE, SEQUENCES, type Work } from "../graph/node.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
 import { readArrow, type RecordBatch, toBatch } from "../rows/arrow.ts";
-import type { Block } from "../text/blocks.ts";
 import {
   branchRows,
   listBranchRows,
   type Named,
   partitionerNode,
   rowNeeds,
+  scoresNode,
   TEST,
   tokensNode,
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
 import type { GraphOf } from "./stages.ts";
-
-/** Name of the stage. */
-export const SCORE = "score";
-
-/** Names the node of a block's scores. */
-export const scoresNode = ({ name }: Pick<Block, "name">): string => `scores/${name}`;
 
 /**
  * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of another run is identified by its files.

@@ -82,28 +82,22 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   }
   const bound = changed.find((name) => !TRAINING.includes(name) && !/^(expert|dense|switch)/.test(name));
   if (bound && await exists(`${run}/${DERIVED}`)) {
-    throw new InputError(
-      say`Cannot change ${
-        setting(bound)
-      } of "${run}" as it derives from another run: its text and its parts go by that`,
-      { where: run, remedy: "change that run, and derive again" },
-    );
+    const what = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
+    throw new InputError(say`${what}: its text and its parts go by that`, {
+      where: run,
+      remedy: "change that run, and derive again",
+    });
   }
   const fixed = changed.length > 0 && !force ? await fixedSettings(run) : new Set();
   const refused = changed.find((name) => fixed.has(name));
   if (refused) {
     const [now, then] = [configuration, existing].map((values) => text(values[refused]));
-    throw new InputError(
-      say`Cannot go on in "${run}" as ${
-        setting(refused)
-      } must be what its config.json has: it is ${now}, there it is ${then}`,
-      {
-        where: `${run}/config.json`,
-        remedy: say`choose another ${setting("run")}, or accept the change with ${
-          setting("force")
-        }, which makes again what depends on it`,
-      },
-    );
+    const rule = say`${setting(refused)} must be what its config.json has: it is ${now}, there it is ${then}`;
+    const accept = say`accept the change with ${setting("force")}, which makes again what depends on it`;
+    throw new InputError(say`Cannot go on in "${run}" as ${rule}`, {
+      where: `${run}/config.json`,
+      remedy: say`choose another ${setting("run")}, or ${accept}`,
+    });
   }
   if (changed.length > 0 && force) await checkAlone(run);
   return { configuration, changed, exists: true, adapter };

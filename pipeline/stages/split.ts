@@ -20,6 +20,7 @@ import {
   oneByOne,
   partNode,
   readManifest,
+  SPLIT,
   TOKENIZER,
   type Work,
 } from "../graph/node.ts";
@@ -40,13 +41,9 @@ import type { Block } from "../text/blocks.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { assignmentPlace, hashOrder } from "./assign.ts";
 import { addSides, PART, type SideCounts, sideCounts, SIDES } from "./parts.ts";
-import { scoresNode } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
-import { openNeeded, tokensNode, TRAIN } from "./token_rows.ts";
+import { openNeeded, scoresNode, tokensNode, TRAIN } from "./token_rows.ts";
 import { trainFiles } from "./tokenize.ts";
-
-/** Name of the stage. */
-export const SPLIT = "split";
 
 const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together; twice that with the rows that are being written
 const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows

@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { type Node, orGiven, TOKENIZER, ZERO_SHOT } from "../graph/node.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { Branch } from "../partition/tree/branches.ts";
@@ -34,32 +33,6 @@ export interface GraphOf {
   branch?: Branch;
 }
 
-/** The size of a corpus. */
-export interface CorpusSize {
-  /** Characters of text. */
-  characters: number;
-  /** Sequences that they make. */
-  sequences: number;
-}
-
-/** What a stage takes. */
-export interface Estimate {
-  /** Time, in seconds. */
-  seconds: number;
-  /** Disk of its outputs, in bytes. */
-  diskBytes: number;
-  /** Peak memory beyond that of the runtime, in bytes. */
-  memoryBytes: number;
-}
-
-/** How fast a device is. */
-export interface Speed {
-  /** FLOP/s that it reaches. */
-  flops: number;
-  /** What it is: narrow models take a processor longer than their FLOPs tell. */
-  kind?: AdapterKind;
-}
-
 /** A stage of a run. */
 export interface Stage {
   /** What it makes, in one sentence. */
@@ -73,8 +46,6 @@ export interface Stage {
    * the stage's name, or are it.
    */
   nodes?(of: GraphOf): readonly Node[] | Promise<readonly Node[]>;
-  /** Estimates what it takes on a device. */
-  estimate?(configuration: Configuration, size: CorpusSize, speed: Speed): Estimate;
 }
 
 type Name = keyof Configuration;

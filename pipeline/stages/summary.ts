@@ -16,10 +16,9 @@ import { sha256, shortHash } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
 import { blocksIn } from "../text/counts.ts";
 import { compareBytes } from "../text/glob.ts";
-import { assignmentNode } from "./token_rows.ts";
+import { assignmentNode, scoresNode } from "./token_rows.ts";
 import { INDEX } from "./documents.ts";
 import { readParts, sideCounts } from "./parts.ts";
-import { scoresNode } from "./score.ts";
 import type { SourceCounts } from "./tokenize.ts";
 
 /** The training sequences of one expert in numbers. */

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne, TOKENIZER } from "../graph/node.ts";
+import { listSome } from "../run/printable.ts";
+import { CORPUS, type Making, type Node, oneByOne, TOKENIZE, TOKENIZER } from "../graph/node.ts";
 import { writeAtomic } from "../run/files.ts";
 import { readVerified } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -16,7 +17,7 @@ import { takeByHash } from "../text/documents.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import type { GraphOf } from "./stages.ts";
-import { type BlockDocument, CORPUS, hashText, readBlock, type Text } from "./text.ts";
+import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
 const CHARACTERS_PER_TOKEN = 6;
@@ -90,7 +91,7 @@ export function takeNode(
     needs: [...before ? [before.name] : [], ...tokens ? [TOKENIZER] : []],
     settings: { text: hashText(text), most, take, ...take === "hash" ? { seed } : {} },
     revision: 1,
-    maker: oneByOne(tokens ? "tokenize" : CORPUS, async (making, { emit, workers }) => {
+    maker: oneByOne(tokens ? TOKENIZE : CORPUS, async (making, { emit, workers }) => {
       const open = async function* (): AsyncGenerator<Placed> {
         for (const [block, known] of blocks.entries()) {
           const documents = readTaken(known, configuration, text, making, before);
@@ -104,7 +105,11 @@ export function takeNode(
       const documents = take === "head" ? takeFirst(open, most, sizes) : takeByHash(open, {
         ...{ seed, most, sizes },
         least: tokenizer && ((characters) => (characters + 1) / CHARACTERS_PER_TOKEN),
-        onLeftOut: (sources, all) => emit({ type: "warning", message: leftOutText(sources, all) }),
+        onLeftOut: (sources, all) => {
+          const names = listSome(sources.map((source) => `"${source}"`));
+          const message = `the limit leaves nothing of ${sources.length} of ${all} sources: ${names}`;
+          emit({ type: "warning", message });
+        },
       });
       for await (const { block, at, side } of documents) taken[block].push({ at, side });
       return await writeTaken(making, blocks, taken);
@@ -133,10 +138,4 @@ async function* takeFirst(
     yield held.shift()!;
     if ((total += size) >= most) return;
   }
-}
-
-function leftOutText(sources: readonly string[], all: number): string {
-  const names = sources.slice(0, 5).map((source) => `"${source}"`).join(", ");
-  const more = sources.length > 5 ? ` and ${sources.length - 5} more` : "";
-  return `the limit leaves nothing of ${sources.length} of ${all} sources: ${names}${more}`;
 }

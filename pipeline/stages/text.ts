@@ -7,7 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
-import { type Node, oneByOne } from "../graph/node.ts";
+import { CORPUS, type Node, oneByOne } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { canonical } from "../run/schema.ts";
@@ -40,9 +40,6 @@ export interface GivenText {
   reading?: string;
 }
 
-/** Name of the stage. */
-export const CORPUS = "corpus";
-
 const GIVEN = "text/given"; // the node of documents of a script
 const FILES = "text/files.json"; // sizes, times and hashes of files that were seen
 
@@ -64,13 +61,14 @@ export async function lookAtText(
   { documents, reading: handed }: GivenText = {},
   { keep = false, check = false, others = [] as readonly Block[] } = {},
 ): Promise<Text> {
-  const { input, corpus, corpusCharacters, blockBytes, format } = configuration;
+  const { input, corpus, corpusCharacters: characters, blockBytes, format } = configuration;
   const reading = readingSettings(configuration);
   const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN}`);
   if (isGiven || input.length === 0) {
+    const name = corpus as CorpusName, embedded = { corpus: CORPORA[name].version, characters };
     const node = isGiven
-      ? await readOnce(run, givenNode(documents, blockBytes), handed)
-      : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
+      ? await readOnce(run, linesNode(GIVEN, {}, blockBytes, () => documents ?? []), handed)
+      : linesNode("text/corpus", embedded, blockBytes, () => embeddedCorpus(name, characters));
     return await textIn(run, node, blockBytes);
   }
   const { files, passed } = await listInputs(input, configuration);
@@ -180,14 +178,6 @@ async function* textsAlone(
     else throw new InputError("Cannot keep a document that is read once as it must be text: it is token ids");
   }
 }
-
-function corpusNode(name: CorpusName, characters: number, blockBytes: number): Node {
-  const settings = { corpus: CORPORA[name].version, characters };
-  return linesNode("text/corpus", settings, blockBytes, () => embeddedCorpus(name, characters));
-}
-
-const givenNode = (documents: AsyncIterable<Document> | undefined, blockBytes: number): Node =>
-  linesNode(GIVEN, {}, blockBytes, () => documents ?? []);
 
 function unpackNode(file: InputFile, configuration: Configuration, hash: string): Node {
   const { blockBytes, maxDocuments, take } = configuration;

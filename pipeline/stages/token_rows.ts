@@ -17,16 +17,14 @@ import type { GraphOf } from "./stages.ts";
 /** Files of a node of the stage. */
 export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents.arrow"];
 
+/** Names the node of a block's scores. */
+export const scoresNode = ({ name }: Named): string => `scores/${name}`;
+
 /** Names the node of a block's tokens. */
 export const tokensNode = ({ name }: Named): string => `tokens/${name}`;
 
 /** A file in the folder of a node that is needed. */
-export interface NeededFile {
-  /** Name of the node. */
-  need: string;
-  /** Name of the file. */
-  file: string;
-}
+export type NeededFile = { need: string; file: string };
 
 /** Opens files of needed nodes as one list of rows. Each batch is checked when a row of it is first read. */
 export async function openNeeded(

@@ -11,6 +11,7 @@ import {
   type Node,
   oneByOne,
   SEQUENCES,
+  TOKENIZE,
   TOKENIZER,
   TOKENIZER_FILE,
   type Work,
@@ -41,9 +42,6 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-
-/** Name of the stage. */
-export const TOKENIZE = "tokenize";
 
 /** Names the files of the training sequences of all blocks. */
 export const trainFiles = (blocks: readonly Block[]): { need: string; file: string }[] =>

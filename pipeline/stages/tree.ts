@@ -11,14 +11,14 @@
  */
 
 import { linkFiles } from "../graph/folder.ts";
-import { type Making, type Node, oneByOne, PARTITIONER } from "../graph/node.ts";
+import { ASSIGN, LEARN, type Making, type Node, oneByOne, PARTITIONER } from "../graph/node.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import { type Branch, isLast, listBranches } from "../partition/tree/branches.ts";
 import { treeHash } from "../partition/tree/partitioner.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
-import { ASSIGN, assignmentPlace, assignNodes, hashOrder, writeAssigned } from "./assign.ts";
+import { assignmentPlace, assignNodes, hashOrder, writeAssigned } from "./assign.ts";
 import {
   assignmentNode,
   listBranchRows,
@@ -26,9 +26,10 @@ import {
   openNeeded,
   partitionerNode,
   rowNumbers,
+  scoresNode,
 } from "./token_rows.ts";
-import { LEARN, learnNodes } from "./learn.ts";
-import { scoreNodes, scoresNode } from "./score.ts";
+import { learnNodes } from "./learn.ts";
+import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
 
 /**

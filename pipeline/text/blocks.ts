@@ -100,7 +100,7 @@ export class KnownFiles {
     const seen = JSON.stringify(
       files.map(([path, { bytes, time, cut, kind, ends }]) => [path, bytes, time, cut, kind, ...ends]),
     ); // names of fields would take a third of the time to read it
-    await writeAtomic(this.place, `${sha256(seen)}\n${seen}`, { shared: true });
+    await writeAtomic(this.place, `${sha256(seen)}\n${seen}`);
     this.#changed = false;
   }
 

@@ -8,6 +8,7 @@
  * @module
  */
 
+import { listSome } from "../run/printable.ts";
 import { createHash } from "node:crypto";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, unreadable } from "../run/files.ts";
@@ -50,7 +51,7 @@ async function* readAll(inputs: string[], options: ReadOptions): AsyncGenerator<
   }
   if (texts === 0 && !options.mayBeEmpty) {
     const names = files.map(inputName);
-    const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
+    const list = listSome(names, 3);
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }

@@ -1,14 +1,11 @@
-import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
+import { assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
-  askAll,
   exists,
   filesUnder,
   hashFile,
   refuseLink,
   removeFiles,
-  removeIfThere,
-  wholeName,
   writeAtomic,
 } from "../../../pipeline/run/files.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -52,51 +49,18 @@ Deno.test("writeAtomic() shows nothing under the final name before the end", () 
     assertEquals((await Deno.stat(path)).size, 20);
   }));
 
-Deno.test("writeAtomic() leaves what another process has begun at the same place to that one", () =>
+Deno.test("writeAtomic() leaves a whole file where two write it at once", () =>
   inFolder(async (folder) => {
-    for (const fails of [false, true]) {
-      const path = `${folder}/${fails}`;
-      const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-      let other: Promise<unknown> | undefined;
-      const slow = async function* () {
-        yield new Uint8Array(10);
-        begun.resolve();
-        await goOn.promise;
-        yield new Uint8Array(10);
-      };
-      const overtaken = async function* () {
-        yield new Uint8Array(5);
-        other = writeAtomic(path, slow());
-        await begun.promise;
-        if (fails) throw new InputError("bad source");
-      };
-      const what = fails ? "bad source" : "nobody else may write it meanwhile";
-      await assertRejects(() => writeAtomic(path, overtaken()), Error, what);
-      assertFalse(await exists(path));
-      goOn.resolve();
-      await other;
+    const path = `${folder}/file`;
+    const twice = async function* () {
+      yield new Uint8Array(5);
+      await writeAtomic(path, new Uint8Array(20));
       assertEquals((await Deno.stat(path)).size, 20);
-    }
+      yield new Uint8Array(5);
+    };
+    await writeAtomic(path, twice());
+    assertEquals((await Deno.stat(path)).size, 10);
   }));
-
-Deno.test("writeAtomic() writes through no link that lies where its partial file does", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/mine`, "mine");
-    await Deno.symlink(`${folder}/mine`, `${folder}/file.partial`);
-    await writeAtomic(`${folder}/file`, "new");
-    assertEquals(await Deno.readTextFile(`${folder}/mine`), "mine");
-    assertEquals(await Deno.readTextFile(`${folder}/file`), "new");
-  }));
-
-Deno.test("wholeName() knows partial files, of one process too", () => {
-  assertEquals(["a/b.arrow.partial", "c.json.123.partial", "a", ".partial", "a.partial/b"].map(wholeName), [
-    "a/b.arrow",
-    "c.json",
-    undefined,
-    undefined,
-    undefined,
-  ]);
-});
 
 Deno.test("removeFiles() removes what it is reported, with the folders that this empties, and follows no link", () =>
   inFolder(async (folder) => {
@@ -127,29 +91,3 @@ Deno.test("removeFiles() removes what it is reported, with the folders that this
     );
     await refuseLink(`${run}/a`);
   }));
-
-Deno.test("removeIfThere() removes a file or a link, accepts a missing one, and leaves a folder that holds something", () =>
-  inFolder(async (folder) => {
-    await writeAtomic(`${folder}/a/b`, "x");
-    await Deno.symlink(`${folder}/a`, `${folder}/link`);
-    await assertRejects(() => removeIfThere(`${folder}/a`));
-    await removeIfThere(`${folder}/link`);
-    await removeIfThere(`${folder}/link`);
-    assert(await exists(`${folder}/a/b`));
-    await removeIfThere(`${folder}/a/b`);
-    await removeIfThere(`${folder}/a`);
-    assertFalse(await exists(`${folder}/a`));
-  }));
-
-Deno.test("askAll() asks about some paths at a time, and keeps their order", async () => {
-  const paths = Array.from({ length: 23 }, (_, i) => `${i}`);
-  let open = 0, most = 0;
-  const answers = await askAll(paths, async (path) => {
-    most = Math.max(most, ++open);
-    await new Promise((done) => setTimeout(done, 5 - Number(path) % 5));
-    open--;
-    return Number(path);
-  }, 8);
-  assertEquals([answers, most], [paths.map(Number), 8]);
-  await assertRejects(() => askAll(["a"], () => Promise.reject(new Error("refused"))), Error, "refused");
-});

@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
+import { assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
-import { checkOutput, checkOutputFolder, isSamePlace } from "../../../pipeline/stages/output.ts";
+import { checkOutput, checkOutputFolder } from "../../../pipeline/stages/output.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const refused = (text: string) => `must not take the place of ${text}`;
@@ -56,12 +56,4 @@ Deno.test("checkOutputFolder() refuses a run and the folders of its stages", () 
     }
     await assertRejects(() => checkOutputFolder(`${run}/dense`), InputError, refused("a file of a run"));
     for (const place of [`${run}/results`, `${folder}/results`]) await checkOutputFolder(place);
-  }));
-
-Deno.test("isSamePlace() follows links to the folder of a file that need not be there", () =>
-  inFolder(async (folder) => {
-    await Deno.symlink(folder, `${folder}/link`);
-    assert(await isSamePlace(`${folder}/link/new/a`, `${folder}/./new/a`));
-    assertFalse(await isSamePlace(`${folder}/a`, `${folder}/b`));
-    assertEquals(await isSamePlace("/", "/"), true);
   }));
