@@ -252,7 +252,7 @@ function missing(folder: string, { state, because }: NodeState): InputError {
 interface StageProgress {
   nodes: number;
   made: Set<string>;
-  results: Record<string, unknown>[];
+  result: Record<string, unknown>;
   began?: number;
   from: Set<string>;
 }
@@ -265,7 +265,7 @@ class StageEvents {
   constructor(private readonly tell: (event: RunEvent) => void, nodes: readonly Node[]) {
     for (const { maker: { stage }, given } of nodes) {
       if (given) continue;
-      const known = this.#stages.get(stage) ?? { nodes: 0, made: new Set(), results: [], from: new Set() };
+      const known = this.#stages.get(stage) ?? { nodes: 0, made: new Set(), result: {}, from: new Set() };
       known.nodes++;
       this.#stages.set(stage, known);
     }
@@ -289,13 +289,13 @@ class StageEvents {
     const known = this.#stages.get(stage);
     if (given || !known || known.made.has(name)) return false;
     known.made.add(name);
-    known.results.push(walk.manifest(name).result);
+    addResult(known.result, walk.manifest(name).result);
     if (known.made.size < known.nodes) return true;
-    const { began, from } = known;
+    const { began, from, result } = known;
     const seconds = began === undefined ? {} : { seconds: (performance.now() - began) / 1000 };
     const copied = began === undefined && from.size > 0 ? { from: [...from] } : {};
     const state = began !== undefined ? "done" : from.size > 0 ? "copied" : "up to date";
-    this.tell({ type: "stage", stage, state, ...copied, ...seconds, result: sumResults(known.results) });
+    this.tell({ type: "stage", stage, state, ...copied, ...seconds, result });
     return true;
   }
 
@@ -310,14 +310,10 @@ class StageEvents {
 /** Counts that add up over the nodes of a stage. */
 const COUNTS = /^(documents|emptyDocuments|tokens|sequences|trainSequences|testSequences|droppedTails)$/;
 
-/** Adds up the counts of a stage's nodes. Of everything else the last node's value counts. */
-function sumResults(results: readonly Record<string, unknown>[]): Record<string, unknown> {
-  const sum: Record<string, unknown> = {};
-  for (const result of results) {
-    for (const [name, value] of Object.entries(result)) {
-      const before = sum[name];
-      sum[name] = typeof before === "number" && COUNTS.test(name) ? before + Number(value) : value;
-    }
+/** Adds the result of a node to that of its stage. Of everything but counts the last node's value stays. */
+function addResult(sum: Record<string, unknown>, result: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(result)) {
+    const before = sum[name];
+    sum[name] = typeof before === "number" && COUNTS.test(name) ? before + Number(value) : value;
   }
-  return sum;
 }

@@ -160,11 +160,19 @@ export async function orGiven(
   });
 }
 
-/** Names of the stages of a partition, after the one that is called as its node is, {@linkcode TOKENIZER}. */
-export const [CORPUS, TOKENIZE, LEARN, SCORE, ASSIGN, SPLIT] = [
-  ...["corpus", "tokenize", "train-routers", "score", "assign", "split"] as const,
-];
-/** Name of the node of the tokenizer. */
+/** The stage that fixes the text. */
+export const CORPUS = "corpus";
+/** The stage that turns text into sequences. */
+export const TOKENIZE = "tokenize";
+/** The stage that learns how to split text. */
+export const LEARN = "train-routers";
+/** The stage that scores sequences for every expert. */
+export const SCORE = "score";
+/** The stage that assigns sequences to experts. */
+export const ASSIGN = "assign";
+/** The stage that writes the parts of experts. */
+export const SPLIT = "split";
+/** Name of the node of the tokenizer, and of its stage. */
 export const TOKENIZER = "tokenizer";
 /** Name of its file. */
 export const TOKENIZER_FILE = "tokenizer.json";

@@ -17,7 +17,7 @@ import type { Sources } from "../settings/resolution.ts";
 import { evaluateNodes } from "../stages/evaluate.ts";
 import { resolveSettings } from "../stages/settings.ts";
 import { STAGES } from "../stages/stages.ts";
-import type { ExpertSummary } from "../stages/summary.ts";
+import type { ExpertSummary } from "../stages/partition.ts";
 import { lookAtText, type Text } from "../stages/text.ts";
 import { tokensNode } from "../stages/token_rows.ts";
 import { trainNodes } from "../stages/train.ts";

@@ -9,7 +9,7 @@ import { readCost } from "../cost/cost.ts";
 import { BASELINES } from "../evaluation/baselines.ts";
 import { EVALUATION, type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { EVALUATION as EVALUATED, readManifest } from "../graph/node.ts";
-import { summarizeRun } from "../stages/summary.ts";
+import { summarizeRun } from "../stages/partition.ts";
 import { TRAIN_RESULT } from "../stages/models.ts";
 import { allTargets, expertTarget, type Target } from "../stages/targets.ts";
 import { SEARCHED, type Searched } from "../report/reproduction.ts";

@@ -12,10 +12,9 @@ import type { Claims, Searched } from "../report/reproduction.ts";
 import { exists, jsonText, listEntries, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
-import { partition } from "../stages/partition.ts";
+import { partition, summarizeRun } from "../stages/partition.ts";
 import type { RunWatch } from "../stages/run.ts";
 import { resolveSettings } from "../stages/settings.ts";
-import { summarizeRun } from "../stages/summary.ts";
 import type { TrainResult } from "../stages/models.ts";
 import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
 import {

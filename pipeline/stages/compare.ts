@@ -25,7 +25,7 @@ import { conform, count, finite, MANIFEST } from "../run/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
 import { blocksIn } from "../text/counts.ts";
 import { assignmentNode, listBranchRows, scoresNode, tokensNode } from "./token_rows.ts";
-import { joinSide } from "./tree.ts";
+import { joinSide } from "./learn.ts";
 import { type ExpertPart } from "./parts.ts";
 
 /** What is compared. */

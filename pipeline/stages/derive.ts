@@ -43,11 +43,10 @@ import { checkExpert, trainDense, trainExperts } from "./models.ts";
 import { PLAIN_CHAT } from "./pairs.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
-import { partition } from "./partition.ts";
+import { partition, type PartitionSummary } from "./partition.ts";
 import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
 import { checkOwn, MODELS } from "./settings.ts";
-import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
 
 /** What changes from one run to the next: one of these. */

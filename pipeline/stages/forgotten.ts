@@ -19,7 +19,7 @@ import { canonical, count, MANIFEST, readJsonIfThere } from "../run/schema.ts";
 import { type Derivation, type Forgotten, readDerivation } from "./derivation.ts";
 import { needConfiguration } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
-import type { Problem } from "./summary.ts";
+import type { Problem } from "./partition.ts";
 import { expertTarget } from "./targets.ts";
 
 const FORGOTTEN = "forgotten";

@@ -7,17 +7,54 @@
  *     rounds/start/                clusters of TF-IDF, where routers begin with their parts
  *     rounds/03/router-02/         state.safetensors, scores.safetensors, round.json; of router 0 also rounds.jsonl
  *
+ * A tree of partitioners is the method applied to its own output. Each branch learns from the rows that the level above assigned to it,
+ * scores these and assigns them. It does so in nodes of its own, so branches are made anywhere and in any order.
+ *
+ *     rounds/branch-02/03/router-01/     branches/branch-02/       the rounds and the routers of branch 2
+ *     scores/branch-02/                  assignments/branch-02/    what its rows cost its experts, and where they go
+ *     partitioner/                       the partitioners of all branches
+ *     assignments/all/                   the experts of all rows, by block
+ *
  * @module
  */
 
-import { ALL_TRAIN, LEARN, type Maker, type Node, oneByOne, TOKENIZER } from "../graph/node.ts";
+import { linkFiles } from "../graph/folder.ts";
+import {
+  ALL_TRAIN,
+  ASSIGN,
+  LEARN,
+  type Maker,
+  type Making,
+  type Node,
+  oneByOne,
+  PARTITIONER,
+  TOKENIZER,
+} from "../graph/node.ts";
+import { type PartitionerKind, readDescription, writeDescription } from "../partition/partitioner.ts";
 import { findKind, PARTITIONERS } from "../partition/partitioners.ts";
-import type { PartitionerKind } from "../partition/partitioner.ts";
+import { type Branch, isLast, listBranches } from "../partition/tree/branches.ts";
+import { treeHash } from "../partition/tree/partitioner.ts";
+import { toTable } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
+import type { Read } from "../rows/random_access.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
-import type { Branch } from "../partition/tree/branches.ts";
-import { branchRows, branchUnit, partitionerNode, rowNeeds, TRAIN } from "./token_rows.ts";
+import { assignmentPlace, assignNodes, hashOrder, writeAssigned } from "./assign.ts";
+import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
+import {
+  assignmentNode,
+  branchRows,
+  branchUnit,
+  listBranchRows,
+  type Named,
+  openNeeded,
+  partitionerNode,
+  rowNeeds,
+  rowNumbers,
+  scoresNode,
+  TRAIN,
+} from "./token_rows.ts";
 import { countSources } from "./tokenize.ts";
 
 /** Names the node of the clusters that routers begin with. */
@@ -129,4 +166,113 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
       async (making, work) => await (await import("./round_bank.ts")).joinRouters(making, work, of),
     ),
   };
+}
+
+/**
+ * Makes the nodes that divide the text, by the stages in whose place they come. In a tree the branches of a level need the assignment of
+ * the level above. So all but the last level are scored and assigned among the learning.
+ */
+export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
+  const { levels, routers } = of.configuration, isLearned = routers === "", isTree = levels.length > 0;
+  const nodes = { learn: [] as Node[], score: [] as Node[], assign: [] as Node[] };
+  for (const own of isTree ? listBranches(levels).map((branch) => takeBranch(of, branch)) : [of]) {
+    if (isLearned) nodes.learn.push(...learnNodes(own));
+    const above = own.branch && !isLast(own.branch) ? nodes[isLearned ? "learn" : "score"] : undefined;
+    (above ?? nodes.score).push(...await scoreNodes(own));
+    (above ?? nodes.assign).push(...await assignNodes(own));
+  }
+  if (isTree && isLearned) nodes.learn.push(createPartitioner(of));
+  if (isTree) nodes.assign.push(joinedNode(of));
+  return nodes;
+}
+
+/** Gives what the nodes of a branch are made of. */
+function takeBranch({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
+  const routers = configuration.routers && `${configuration.routers}/${branch.name}`;
+  return { ...of, configuration: { ...configuration, routers, experts: branch.experts, levels: [] }, branch };
+}
+
+/** Makes the node of the tree, which links the partitioners of all branches. */
+function createPartitioner({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
+  const branches = listBranches(levels);
+  return {
+    name: PARTITIONER,
+    needs: branches.map(partitionerNode),
+    settings: { partitioner: "tree", experts, levels, prefix, rounds },
+    revision: 1,
+    maker: oneByOne(LEARN, async ({ folder, path, manifest, wrote }) => {
+      for (const branch of branches) {
+        const node = partitionerNode(branch);
+        await linkFiles({ folder, wrote }, path(node), manifest(node).files, `${branch.name}/`);
+      }
+      const results = branches.map((branch) => manifest(partitionerNode(branch)).result);
+      const known = (await readDescription(`${folder}/root`))!;
+      await writeDescription(folder, { ...known, kind: "tree", experts, levels });
+      return { ...results[0], routers: treeHash(levels, results.map(({ routers }) => String(routers))) };
+    }),
+  };
+}
+
+/** Makes the node that says of the rows of all blocks to which expert they go, and what that costs. */
+function joinedNode(of: GraphOf): Node {
+  const { configuration: { experts, levels }, blocks } = of, branches = listBranches(levels);
+  return {
+    name: assignmentNode(),
+    needs: [...blocks.map(scoresNode), ...branches.map(({ name }) => assignmentNode(name))],
+    settings: { experts, levels, order: hashOrder(blocks.map(({ name }) => name)) },
+    revision: 1,
+    maker: oneByOne(ASSIGN, async (making) => {
+      const loads = new Array<number>(experts).fill(0);
+      for (const side of ["train", "test"] as const) {
+        const joined = await joinSide(making, { levels, blocks }, side);
+        if (side === "train") joined.expert.forEach((chosen) => loads[chosen]++);
+        const { rows, lineage, ...columns } = joined;
+        const known = { ...lineage, experts, routers: undefined }, all = Object.entries(columns);
+        await writeAssigned(making, of, side, {
+          count: rows,
+          batch: (from, to) =>
+            toTable(
+              Object.fromEntries(all.map(([name, values]) => [name, values.subarray(from, to)])),
+              known,
+            ),
+        });
+      }
+      const results = branches.map(({ name }) => making.manifest(assignmentNode(name)).result);
+      const { costs } = results[0];
+      return { sequences: loads.reduce((a, b) => a + b), experts, loads, ...costs ? { costs } : {} };
+    }),
+  };
+}
+
+/** Where all rows of a side go. */
+type Joined = Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage };
+
+/**
+ * Joins the assignments of all branches. A cost is that of the last level; `lowest` is below it by what each row lost on all levels by
+ * going where there was room.
+ */
+export async function joinSide(
+  making: Pick<Making, "path" | "manifest">,
+  { levels, blocks }: { levels: readonly number[]; blocks: readonly Named[] },
+  side: "train" | "test",
+): Promise<Joined> {
+  let joined: Joined | undefined;
+  for (const branch of listBranches(levels)) {
+    const need = assignmentNode(branch.name);
+    const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file(side));
+    using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
+    const all = assigned.numbers();
+    const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
+    const numbers = await rowNumbers(making, blocks, branch, `${side}.arrow`) ?? all;
+    joined ??= { ...own, lowest: new Float32Array(own.rows), lineage: assigned.lineage! };
+    for (const [row, at] of numbers.entries()) {
+      joined.lowest[at] -= own.cost[row] - own.lowest[row];
+      if (!isLast(branch)) continue;
+      joined.expert[at] = branch.first + own.expert[row];
+      joined.best[at] = branch.first + own.best[row];
+      joined.cost[at] = own.cost[row];
+      joined.lowest[at] += own.cost[row];
+    }
+  }
+  return joined!;
 }

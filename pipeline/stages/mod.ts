@@ -45,7 +45,6 @@ export * from "./partition.ts";
 export { type GraphOf, listSettings, type Stage, STAGES } from "./stages.ts";
 export * from "./status.ts";
 export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
-export * from "./summary.ts";
 export {
   allTargets,
   type Before,

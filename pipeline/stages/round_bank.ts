@@ -29,12 +29,8 @@ import { branchRows, drawing, readRows, TRAIN } from "./token_rows.ts";
 import { roundNode, startNode } from "./learn.ts";
 import type { GraphOf } from "./stages.ts";
 
-const [STATE, SCORES, ROUND, ROUNDS] = [
-  "state.safetensors",
-  "scores.safetensors",
-  "round.json",
-  "rounds.jsonl",
-];
+const [STATE, SCORES] = ["state.safetensors", "scores.safetensors"];
+const [ROUND, ROUNDS] = ["round.json", "rounds.jsonl"];
 
 const STEPS = v.object({ trainingLoss: v.number(), rate: v.number(), steps: v.number() });
 
@@ -214,7 +210,7 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
   const { metrics } = await assignRound(making, of, rounds + 1, last);
   work.emit({ type: "round", ...asLabel(branch), rounds, ...metrics });
   const lines = await readRoundLines(making, rounds, branch) + JSON.stringify(metrics) + "\n";
-  await writeAtomic(`${folder}/rounds.jsonl`, lines);
+  await writeAtomic(`${folder}/${ROUNDS}`, lines);
   const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {

@@ -61,7 +61,7 @@ function oncePerGraph<Made>(make: (of: GraphOf) => Promise<Made>): (of: GraphOf)
 }
 
 /** Lists the nodes that divide the text among the experts, by their stages. */
-const dividing = oncePerGraph(async (of) => await (await import("./tree.ts")).dividingNodes(of));
+const dividing = oncePerGraph(async (of) => await (await import("./learn.ts")).dividingNodes(of));
 
 /** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
 const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
@@ -84,13 +84,8 @@ const tokenizer: Stage = {
     ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
   ],
   async nodes(of) {
-    const { tokenizerNode } = await import("./tokenize.ts"), taken = (await choosing(of)).at(-1);
-    return await orGiven(
-      TOKENIZER,
-      [TOKENIZER],
-      tokenizerNode(of, taken).then((node) => [node]),
-      of.recorded,
-    );
+    const { tokenizerNodes } = await import("./tokenize.ts"), taken = (await choosing(of)).at(-1);
+    return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(of, taken), of.recorded);
   },
 };
 

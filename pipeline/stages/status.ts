@@ -11,7 +11,7 @@ import { listOwners, type Owner } from "../graph/lock.ts";
 import { GIVEN, givenNode, type Node, orGiven, readManifest, splitNeed, ZERO_SHOT } from "../graph/node.ts";
 import { MANIFEST } from "../run/schema.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
-import { checkRunFolder, exists } from "../run/files.ts";
+import { exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { needConfiguration, partsAlone } from "./parts.ts";
@@ -98,7 +98,6 @@ interface Row extends Pick<StageStatus, "stage" | "path" | "command"> {
  * an `InputError` where the folder is no run.
  */
 export async function readStatus(run: string): Promise<RunStatus> {
-  await checkRunFolder(run);
   const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);

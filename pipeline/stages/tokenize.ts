@@ -106,10 +106,7 @@ export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf,
   }, () => void opened?.encoders.close());
   const settings = {
     ...text.reading,
-    eos,
-    sequenceLength,
-    packing,
-    holdout,
+    ...{ eos, sequenceLength, packing, holdout },
     ...holdout > 0 ? { seed } : {},
     ...prompts ? { prompts } : {},
   };
@@ -212,13 +209,13 @@ async function tokenizeBlock(
 }
 
 /** Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file, or where none of the size can be trained. */
-export async function tokenizerNode(of: GraphOf, taken?: Node): Promise<Node> {
+export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
   const { configuration, text } = of;
   const { tokenizer, vocabularySize, tokenizerSample, holdout, eos } = configuration;
   const isNamed = tokenizer !== "";
   const open = (making: Making, work: Work) =>
     isNamed ? loadTokenizer(tokenizer, { eos: eos || undefined }) : train(of, making, work, taken);
-  return {
+  return [{
     name: TOKENIZER,
     needs: taken && !isNamed ? [taken.name] : [],
     settings: isNamed
@@ -231,7 +228,7 @@ export async function tokenizerNode(of: GraphOf, taken?: Node): Promise<Node> {
       await writeAtomic(`${making.folder}/${TOKENIZER_FILE}`, json);
       return { entries: vocabulary, eos, tokenizer: sha256 };
     }),
-  };
+  }];
 }
 
 async function hashNamed(tokenizer: string): Promise<string> {

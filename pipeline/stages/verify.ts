@@ -26,7 +26,7 @@ import { type Configuration, defaultConfiguration } from "../settings/configurat
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
 import { INDEX, PART_INDEX } from "./documents.ts";
-import type { Problem } from "./summary.ts";
+import type { Problem } from "./partition.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
 

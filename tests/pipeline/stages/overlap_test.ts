@@ -11,11 +11,10 @@ import { findOverlap, overlapLine, overlapTables, readLeaks } from "../../../pip
 import { writeManifest } from "../../../pipeline/graph/node.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
-import { partition } from "../../../pipeline/stages/partition.ts";
+import { partition, takeFingerprint } from "../../../pipeline/stages/partition.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { evaluateClean } from "../../../pipeline/stages/evaluate_run.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
-import { takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
 import { allPairs, listRuns } from "../text/brute_force.ts";
 import { SMALL_SETTINGS } from "./support.ts";

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { expertNames } from "../../../pipeline/stages/split.ts";
-import { comparePartition, summarizeRun, takeFingerprint } from "../../../pipeline/stages/summary.ts";
+import { comparePartition, summarizeRun, takeFingerprint } from "../../../pipeline/stages/partition.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
