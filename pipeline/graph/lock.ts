@@ -61,14 +61,12 @@ export async function takeLock(run: string, node: string, task: string): Promise
   const since = new Date().toISOString();
   const owner = { node, pid: Deno.pid, host: hostname(), since, task, machine: machine() };
   const record = new TextEncoder().encode(JSON.stringify(owner));
-  const beat = () => {
-    try {
+  // On a full disk others may take this process for dead and do the same work. The bytes are the same.
+  const beat = () =>
+    attempt(() => {
       file.seekSync(0, Deno.SeekMode.Start);
       file.writeSync(record);
-    } catch {
-      // A full disk: others may take this process for dead and do the same work. The bytes are the same.
-    }
-  };
+    });
   file.truncateSync(0);
   beat();
   const beating = setInterval(beat, BEAT_MS);
@@ -76,11 +74,7 @@ export async function takeLock(run: string, node: string, task: string): Promise
   return {
     release() {
       clearInterval(beating);
-      try {
-        Deno.removeSync(path);
-      } catch {
-        // Somebody who took this process for dead has removed it.
-      }
+      attempt(() => Deno.removeSync(path)); // somebody who took this process for dead may have removed it
       file.close();
     },
   };
@@ -116,7 +110,8 @@ async function livingOwner(
 ): Promise<Owner | undefined> {
   const path = namePath(run, node);
   const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
-  const record = parse(await Deno.readTextFile(path).catch(() => ""));
+  const text = await Deno.readTextFile(path).catch(() => ""); // it may just be being written
+  const record = attempt((): Owner & { machine: string } => JSON.parse(text));
   if (isFree === false) return record ?? { node, pid: 0, host: "", since: "", task: "" };
   if (!record || isFree && record.machine === machine()) return; // its owner is gone
   return await silence(run, path) < SILENT_MS ? record : undefined;
@@ -137,25 +132,17 @@ async function silence(run: string, path: string): Promise<number> {
   }
 }
 
-function parse(text: string): Owner & { machine: string } | undefined {
+/** Does what may fail: where it is not permitted, not there or the disk is full, nothing comes of it. */
+function attempt<Result>(act: () => Result): Result | undefined {
   try {
-    return JSON.parse(text);
+    return act();
   } catch {
-    return undefined; // it is just being written
-  }
-}
-
-/** Gives what may be known of this machine. */
-function orNothing(find: () => string): string {
-  try {
-    return find();
-  } catch {
-    return ""; // it is not permitted, or not there
+    return undefined;
   }
 }
 
 let known: string | undefined;
-const hostname = () => orNothing(Deno.hostname);
+const hostname = () => attempt(Deno.hostname) ?? "";
+const readMachineId = () => Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8);
 /** Tells this machine from others, also from those that have the same host name. */
-const machine = () =>
-  known ??= `${hostname()}/${orNothing(() => Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8))}`;
+const machine = () => known ??= `${hostname()}/${attempt(readMachineId) ?? ""}`;
