@@ -8,6 +8,7 @@
 import { dirname, relative } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import {
+  askAll,
   filesUnder,
   isFolder,
   isMissing,
@@ -223,8 +224,10 @@ export async function removeOldPartials(run: string): Promise<void> {
   let owners: Owner[] | undefined;
   for (const { name } of await listEntries(`${run}/${PARTIAL}`)) {
     const path = `${run}/${PARTIAL}/${name}`;
-    const info = await Deno.lstat(path).catch(() => null); // it is gone: its process goes on
-    if (!info || Number(info.mtime) > Date.now() - OLD_MS) continue;
+    const files = await Array.fromAsync(filesUnder(path, ""), (file) => `${path}/${file}`);
+    // What is gone meanwhile has a process that goes on.
+    const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
+    if (Math.max(...await askAll([path, ...files], changed)) > Date.now() - OLD_MS) continue;
     owners ??= await listOwners(run);
     if (owners.some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
     await removeFiles(path, await litterIn(path));
