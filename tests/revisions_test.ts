@@ -12,8 +12,7 @@ import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts
 import { type Question, TASKS, writeContext } from "../pipeline/evaluation/choices/tasks.ts";
 import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
-import { GOLDEN } from "./pipeline/evaluation/choices/golden.ts";
-import { CHARACTERS } from "./pipeline/evaluation/choices/support.ts";
+import { CHARACTERS, GOLDEN } from "./pipeline/evaluation/choices/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
 

@@ -4,7 +4,7 @@
  *
  * The sequences are read once per model. Models are leased one after another. Of a sequence it keeps where it
  * goes and its NLL under every model, of a document a row of sums. Only mixtures of several experts
- * (`mix.ts`) need single tokens.
+ * (`mix.ts`) need single tokens. Margins tell how sure a choice is; where they are small, a dense model may take over.
  *
  * @module
  */
@@ -16,20 +16,35 @@ import { unknownText } from "../partition/score.ts";
 import { type ModelName, modelTitle } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
-import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
-import { addFallback, type FallbackOptions, measureReliability } from "./margins.ts";
+import { type Evaluation, EVALUATION_FORMAT, type Fallback, type Reliability } from "./evaluation.ts";
 import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
-import { type ModelScores, shapeChecker } from "./passes.ts";
-import { route, type Routed, type RouteOptions, type Routes } from "./routes.ts";
+import {
+  type ModelScores,
+  route,
+  type Routed,
+  type RouteOptions,
+  type Routes,
+  shapeChecker,
+} from "./passes.ts";
 import {
   byPrefix,
   computeFigures,
   createTable,
   type DocumentScores,
+  type Figures,
   scoresOfDocuments,
   shareAgreed,
   summarize,
+  type Table,
 } from "./tables.ts";
+
+/** Which sequences go to a dense model, and to which. */
+export interface FallbackOptions {
+  /** The dense model that takes unsure sequences, one of those that the mixture is compared with. */
+  fallback?: Baseline;
+  /** Sequences with a smaller margin are sent. Without it, only the curve over all margins is computed. */
+  margin?: number;
+}
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {
@@ -51,25 +66,20 @@ export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptio
   onWarning?: (message: Text) => void;
 }
 
-/** What of the evaluation of a run is chosen beyond its settings. */
-export type EvaluationChoices =
-  & Pick<
-    EvaluateOptions,
-    | "resamples"
-    | "mix"
-    | "routingTemperature"
-    | "reroute"
-    | "fallback"
-    | "margin"
-    | "routeLengths"
-    | "trained"
-  >
-  & {
-    /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
-    routeBy?: string;
-    /** Branches of each level of a tree that a sequence follows; 1 unless given. */
-    beam?: number;
-  };
+/** What of the evaluation of a run is chosen beyond its settings, by the names of options. */
+export const CHOICES = [
+  ...["trained", "resamples", "mix", "routingTemperature", "reroute"] as const,
+  ...["fallback", "margin", "routeLengths", "routeBy", "beam"] as const,
+];
+
+/** The values of {@linkcode CHOICES}. */
+export interface EvaluationChoices
+  extends Pick<EvaluateOptions, Exclude<typeof CHOICES[number], "routeBy" | "beam">> {
+  /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
+  routeBy?: string;
+  /** Branches of each level of a tree that a sequence follows; 1 unless given. */
+  beam?: number;
+}
 
 /**
  * Evaluates experts that a partitioner chooses on held-out sequences.
@@ -196,4 +206,73 @@ function sharedShapes(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["
     from === undefined || typeof model === "string" ? [] : [{ expert: model, ...own, from }]
   );
   return { ...own, ...adopted.length > 0 && { adopted } };
+}
+
+/** A routed sequence. */
+export interface Choice {
+  /** How much less its prefix costs the chosen expert than the second best one. */
+  margin: number;
+  /** How much higher its NLL under the chosen expert is than under its best one, nats. */
+  loss: number;
+}
+
+const BINS = 10;
+
+/**
+ * Tells how often choices are right and what wrong ones lose, over all and by margin. There are at most ten
+ * bins of margins with about equally many sequences; equal margins are in the same bin.
+ */
+export function measureReliability(choices: readonly Choice[]): Reliability {
+  const sorted = choices.toSorted((a, b) => a.margin - b.margin);
+  const bins: Reliability["bins"] = [];
+  for (let begin = 0, bin = 1; begin < sorted.length; bin++) {
+    let end = Math.round(bin * sorted.length / BINS);
+    if (end <= begin) continue;
+    while (end < sorted.length && sorted[end].margin === sorted[end - 1].margin) end++;
+    const own = sorted.slice(begin, end);
+    bins.push({ from: own[0].margin, to: own.at(-1)!.margin, ...summary(own) });
+    begin = end;
+  }
+  return { ...summary(sorted), bins };
+}
+
+function summary(choices: readonly Choice[]) {
+  const losses = choices.map(({ loss }) => loss).filter((loss) => loss > 0);
+  return {
+    sequences: choices.length,
+    right: 1 - losses.length / choices.length,
+    loss: losses.length === 0 ? null : losses.reduce((a, b) => a + b, 0) / losses.length,
+  };
+}
+
+/** Points of the curve: margins that send no sequence, about a twentieth of them, two twentieths … all. */
+const STEPS = 20;
+
+/**
+ * Adds a column for each margin below which sequences are sent, and returns what gives their figures. `margins` are
+ * those of all sequences; `routed` and `dense` give the NLL of one by the mixture and by the dense model.
+ */
+export function addFallback(
+  table: Table,
+  { fallback, margin }: FallbackOptions & { fallback: Baseline },
+  margins: readonly number[],
+  routed: (row: number) => number,
+  dense: (row: number) => number,
+): (figures: Figures) => Fallback {
+  const sorted = margins.toSorted((a, b) => a - b);
+  const steps = Array.from({ length: STEPS }, (_, i) => sorted[Math.floor(i * sorted.length / STEPS)]);
+  const curve = [...new Set(steps), Infinity];
+  const column = (limit: number) => `${fallback} below ${limit}`;
+  for (const limit of new Set(margin === undefined ? curve : [...curve, margin])) {
+    table.add(column(limit), (row) => margins[row] < limit ? dense(row) : routed(row));
+  }
+  const point = (limit: number) => ({
+    margin: limit === Infinity ? null : limit,
+    share: sorted.filter((margin) => margin < limit).length / sorted.length,
+  });
+  return ({ score, perplexity }) => ({
+    model: fallback,
+    ...margin !== undefined && { chosen: { ...point(margin), ...score(column(margin)) } },
+    curve: curve.map((limit) => ({ ...point(limit), ...perplexity(column(limit)) })),
+  });
 }

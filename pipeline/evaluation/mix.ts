@@ -13,8 +13,16 @@ import { joinArrays } from "../rows/bytes.ts";
 import { checkMix, checkTemperature, logSumExp, MIXING } from "../serving/mixing.ts";
 import { settingsAmong } from "../serving/sampling.ts";
 import type { Evaluation } from "./evaluation.ts";
-import { type Block, blocks, type ModelScores, type Range, rowsPerBlock, scoreModel } from "./passes.ts";
-import type { Routed, RouteOptions } from "./routes.ts";
+import {
+  type Block,
+  blocks,
+  type ModelScores,
+  type Range,
+  type Routed,
+  type RouteOptions,
+  rowsPerBlock,
+  scoreModel,
+} from "./passes.ts";
 import type { Figures, Table } from "./tables.ts";
 
 /** Which experts answer together. */

@@ -15,7 +15,5 @@ export { type DocumentScores, readDocumentScores, type SomeFigures } from "./tab
 export * from "./evaluate.ts";
 export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
 export { asPositive, type Lower, type PrefixScore, type Score, SHOWN_WAYS, type Way } from "./evaluation.ts";
-export { type FallbackOptions } from "./margins.ts";
 export { type MixOptions } from "./mix.ts";
 export * from "./passes.ts";
-export { type RouteOptions } from "./routes.ts";

@@ -1,6 +1,6 @@
 /**
- * Reads held-out sequences, pass after pass, in blocks that are the same in every pass, and scores them by models. Models that are
- * compared must fit one another.
+ * Passes over held-out sequences, in blocks that are the same in every pass: where prefixes of several lengths send every sequence, and
+ * what models score. Models that are compared must fit one another.
  *
  * @module
  */
@@ -8,6 +8,9 @@
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Span } from "../model/span.ts";
+import { assignArgmax } from "../partition/assignment/assignment.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
+import { routedLengths } from "../partition/score.ts";
 import { type Columns, fromBatch, type RecordBatch } from "../rows/arrow.ts";
 import { joinArrays } from "../rows/bytes.ts";
 import { regroup, sliceColumns } from "../rows/columns.ts";
@@ -69,12 +72,6 @@ export async function* blocks(
   }
 }
 
-/** What one model gives for all sequences, whichever process asks it. */
-export interface ModelScores extends Pick<Checkpoint, "config" | "notes"> {
-  /** NLL of every sequence, in their order, nats `[sequences]`. */
-  nll: Float32Array;
-}
-
 /** What passes over sequences share. */
 export interface PassOptions {
   /** The opened mixture; with room for one model, one is held at a time. */
@@ -83,6 +80,139 @@ export interface PassOptions {
   open: () => ReadableStream<RecordBatch>;
   /** Ends the work. */
   signal?: AbortSignal;
+}
+
+/** What {@linkcode route} takes. */
+export interface RouteOptions extends PassOptions {
+  /** Tokens of the routing prefix, M: 1 to S. */
+  prefix: number;
+  /** Tokens of a sequence, S. */
+  sequenceLength: number;
+  /** Further lengths of prefixes to route by, apart from 4, 8, 16, … tokens and S: 1 to S each. */
+  routeLengths?: readonly number[];
+  /** The experts that are there, by id; no other is chosen, and only sequences that M tokens send to them count. Default: all. */
+  trained?: readonly number[];
+}
+
+/** What a prefix chooses: the expert of every sequence `[rows]`, and the costs of all experts `[rows][E]` where they are kept. */
+export type Routes = { expert: number[]; costs: Float32Array[] };
+
+/** All sequences that count, routed. Arrays are by sequence `[rows]`, unless another order is given. */
+export interface Routed {
+  /** Whether a sequence counts, of all that were read. */
+  counts: boolean[];
+  /** Numbers of the document and of the source. */
+  document: number[];
+  source: number[];
+  /** Predicted tokens: all but the first. */
+  predicted: number[];
+  /** How much less M tokens cost the expert that they choose than the second best one; 0 with one expert. */
+  margin: number[];
+  /** By length of the routing prefix, ascending. */
+  routes: Map<number, Routes>;
+  /** Documents by number: their ids, and the number of the source of their first sequences. */
+  documents: { id: bigint; source: number }[];
+  /** Labels by number, in the order of their first sequences. */
+  sources: string[];
+  /** Sequences of which the partitioner knows nothing. */
+  unknown: number;
+}
+
+const SHORTEST = 4;
+
+/** Gives the prefixes to route by: 4, 8, 16, … tokens and S, M, and those that are asked for. */
+export function routingPrefixes(
+  prefix: number,
+  sequenceLength: number,
+  asked: readonly number[] = [],
+): number[] {
+  const lengths = new Set([prefix, sequenceLength, ...asked]);
+  for (let tokens = SHORTEST; tokens < sequenceLength; tokens *= 2) lengths.add(tokens);
+  return [...lengths].sort((a, b) => a - b);
+}
+
+/**
+ * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does it: so the choice
+ * is the same, to the bit, as in `score`, `split` and `generate`, on any adapter. All other prefixes share one
+ * pass; a kernel may round its longer rows differently. `keepsCosts` tells whether costs are kept.
+ */
+export async function route(
+  { mixture, prefix, sequenceLength, routeLengths, open, trained, signal }: Omit<RouteOptions, "mixture"> & {
+    mixture: Pick<Mixture, "costs">;
+  },
+  partitioner: Partitioner,
+  onRows: (rows: number) => void,
+  keepsCosts = false,
+): Promise<Routed> {
+  const { experts, tokenizer, vocabulary } = partitioner;
+  const lengths = routingPrefixes(prefix, sequenceLength, routeLengths);
+  const routes = new Map(lengths.map((tokens): [number, Routes] => [tokens, { expert: [], costs: [] }]));
+  const others = lengths.filter((tokens) => tokens !== prefix);
+  const [documents, sources] = [new Map<bigint, number>(), new Map<string, number>()]; // numbers
+  const routed: Routed = {
+    ...{ counts: [], document: [], source: [], predicted: [], margin: [], routes },
+    ...{ documents: [], sources: [], unknown: 0 },
+  };
+  for await (const block of blocks(open(), { tokenizer, vocabulary, sequenceLength })) {
+    signal?.throwIfAborted();
+    const { rows, document, source, length, begin } = block;
+    const routing = { ...block, length: routedLengths(block) };
+    routed.unknown += partitioner.unknown?.(routing) ?? 0;
+    const own = await mixture.costs(routing, [prefix], signal);
+    const free = assignArgmax(own, experts);
+    const counts = Array.from(free, (expert) => trained?.includes(expert) ?? true);
+    const counted = [...counts.keys()].filter((row) => counts[row]);
+    /** Keeps what a prefix chooses, from the costs `[rows, E]`. */
+    const keep = (tokens: number, costs: Float32Array) => {
+      const { expert, costs: kept } = routes.get(tokens)!;
+      const chosen = assignArgmax(trained ? amongTrained(costs, experts, trained) : costs, experts);
+      for (const row of counted) {
+        expert.push(chosen[row]);
+        if (keepsCosts) kept.push(costs.subarray(row * experts, (row + 1) * experts));
+      }
+    };
+    keep(prefix, own);
+    const rest = others.length === 0 ? own : await mixture.costs(routing, others, signal); // [prefixes, rows, E]
+    others.forEach((tokens, i) => keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts)));
+    for (const row of counted) {
+      const label = takeNumber(sources, source[row]);
+      if (!documents.has(document[row])) routed.documents.push({ id: document[row], source: label });
+      routed.document.push(takeNumber(documents, document[row]));
+      routed.source.push(label);
+      routed.predicted.push(length[row] - Math.max(1, begin?.[row] ?? 0));
+      routed.margin.push(findMargin(own.slice(row * experts, (row + 1) * experts), free[row]));
+    }
+    routed.counts.push(...counts);
+    onRows(rows);
+  }
+  return { ...routed, sources: [...sources.keys()] };
+}
+
+const MOST = 2 ** 127; // beyond all costs, also of what a tree did not follow, and still a number in f32
+
+/** Gives costs `[N, E]` with one beyond all costs for the experts that are not there, so that none of them is chosen. */
+function amongTrained(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {
+  return costs.map((cost, i) => trained.includes(i % experts) ? cost : MOST);
+}
+
+/** Gives the margin of a choice from the costs `[E]`. */
+function findMargin(costs: Float32Array, chosen: number): number {
+  if (costs.length === 1) return 0;
+  const least = costs[chosen];
+  costs[chosen] = Infinity;
+  return Math.min(...costs) - least;
+}
+
+/** Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on. */
+function takeNumber<Key>(numbers: Map<Key, number>, key: Key): number {
+  if (!numbers.has(key)) numbers.set(key, numbers.size);
+  return numbers.get(key)!;
+}
+
+/** What one model gives for all sequences, whichever process asks it. */
+export interface ModelScores extends Pick<Checkpoint, "config" | "notes"> {
+  /** NLL of every sequence, in their order, nats `[sequences]`. */
+  nll: Float32Array;
 }
 
 /** What {@linkcode scoreModel} takes. */

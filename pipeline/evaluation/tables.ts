@@ -20,7 +20,7 @@ import {
   type Way,
   WAYS,
 } from "./evaluation.ts";
-import type { Routed, Routes } from "./routes.ts";
+import type { Routed, Routes } from "./passes.ts";
 
 /** Sums over the sequences of each group: of a document, a source or a segment. */
 export interface Sums extends Documents {

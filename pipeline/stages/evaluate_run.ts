@@ -11,10 +11,10 @@ import { comparedCost, costApart } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { figuresOn, readDocumentScores, type SomeFigures } from "../evaluation/tables.ts";
-import type { EvaluationChoices } from "../evaluation/evaluate.ts";
+import { CHOICES, type EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
 import { listMixes } from "../evaluation/mix.ts";
-import { routingPrefixes } from "../evaluation/routes.ts";
+import { routingPrefixes } from "../evaluation/passes.ts";
 import { listScratches } from "../graph/folder.ts";
 import { EVALUATION, type Manifest, readManifest } from "../graph/node.ts";
 import { changedInput, Walk } from "../graph/walk.ts";
@@ -187,12 +187,6 @@ async function checkText(
   );
 }
 
-/** Names the options of an evaluation. */
-const CHOICES: readonly (keyof EvaluationChoices)[] = [
-  ...["trained", "resamples", "mix", "routingTemperature", "reroute"] as const,
-  ...["fallback", "margin", "routeLengths", "routeBy", "beam"] as const,
-];
-
 const isAsked = (value: unknown) =>
   value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
 
@@ -256,10 +250,11 @@ async function checkChoices(
 
 /** Tells of models of all text whose training has not ended, of which none is used. */
 async function leftOut(run: string, { configuration, models }: EvaluationOf): Promise<Text[]> {
-  const messages: Text[] = [];
+  const messages: Text[] = [], evaluated = new Set(models.map(({ name }) => name));
   for (const { name, node, expert, command } of allTargets(configuration)) {
-    if (expert !== undefined || models.some((model) => model.name === name)) continue;
-    if ((await listScratches(run, node)).length === 0) continue;
+    if (expert !== undefined || evaluated.has(name) || (await listScratches(run, node)).length === 0) {
+      continue;
+    }
     const goesOn = task(command.task, { run, ...command.with });
     messages.push(say`${name} is left out, as its training has not ended: ${goesOn} goes on with it`);
   }
@@ -281,15 +276,12 @@ async function unequal(run: string, { configuration, models }: EvaluationOf): Pr
     else if (model.expert !== undefined) experts.push(trainResult(manifest, run));
     else others.push({ model, result: trainResult(manifest, run) });
   }
-  if (adopted.length > 0) {
-    messages.push(
-      `others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`,
-    );
-  }
+  const unknown = "what that cost, and on which tokens, is not known here";
+  if (adopted.length > 0) messages.push(`others trained ${adopted.join(", ")}: ${unknown}`);
   for (const field of ["steps", "batch", "rate"] as const) {
-    const values = [...new Set(experts.map((result) => result[field]))];
-    if (values.length > 1) {
-      messages.push(`experts were trained with different ${field}: ${values.join(", ")}`);
+    const values = new Set(experts.map((result) => result[field]));
+    if (values.size > 1) {
+      messages.push(`experts were trained with different ${field}: ${[...values].join(", ")}`);
     }
   }
   // Only all experts together see as many tokens as another model.

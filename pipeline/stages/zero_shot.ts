@@ -7,7 +7,7 @@
  * @module
  */
 
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import {
   encodeQuestions,
@@ -193,10 +193,9 @@ export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroSho
 export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
   const { run, data, tasks, force } = options;
   const names = [...new Set(tasks?.length ? tasks : await listTasks(data))], known = zeroShotTasks();
-  const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${nearestText(unknown, known)}`;
-    throw new InputError(say`Cannot ask "${unknown}" as ${rule}`);
+  for (const name of names) {
+    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${nearestText(name, known)}`;
+    ensure(known.includes(name), say`Cannot ask "${name}" as ${rule}`);
   }
   await needConfiguration(run);
   return await openRun(options, watch, ZERO_SHOT, async ({ configuration, make }) => {

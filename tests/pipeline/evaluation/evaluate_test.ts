@@ -8,7 +8,8 @@ import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
-import { assertClose, gpu } from "../../kernels/support.ts";
+import { measureReliability } from "../../../pipeline/evaluation/evaluate.ts";
+import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { withPartition } from "../stages/support.ts";
@@ -315,3 +316,23 @@ Deno.test("evaluateRun() of the experts that are trained says what an evaluation
     assertEquals(some.segments.map(({ sequences }) => sequences), [own.sequences, 0]);
     assertEquals(new Set(some.prefixes.map(({ perplexity }) => perplexity)), new Set([mixture!.perplexity]));
   }, { holdout: 0.4 }));
+
+Deno.test("measureReliability() puts every sequence into one bin, equal margins into the same, however many there are", () => {
+  for (const [count, values] of [[1, 1], [3, 9], [9, 2], [95, 4], [1000, 1000], [50, 1]]) {
+    const choices = Array.from(
+      randomIntegers(count, values, `margins ${count}`),
+      (margin, i) => ({ margin, loss: i % 3 }),
+    );
+    const { bins, right } = measureReliability(choices);
+    assert(bins.length <= Math.min(10, count), `${bins.length} bins`);
+    for (const { from, to, sequences, right } of bins) {
+      const own = choices.filter(({ margin }) => margin >= from && margin <= to);
+      assertEquals([own.length, own.filter(({ loss }) => loss === 0).length], [
+        sequences,
+        Math.round(right * sequences),
+      ]);
+    }
+    assertEquals(bins.reduce((sum, { sequences }) => sum + sequences, 0), count);
+    assertEquals(Math.round(right * count), choices.filter(({ loss }) => loss === 0).length);
+  }
+});

@@ -10,8 +10,7 @@ import { type Question, TASKS } from "../../../../pipeline/evaluation/choices/ta
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { inFolder, ROOT } from "../../../tasks/support.ts";
 import { byteTokenizer } from "../../serving/support.ts";
-import { GOLDEN } from "./golden.ts";
-import { CHARACTERS } from "./support.ts";
+import { CHARACTERS, GOLDEN } from "./support.ts";
 
 const lines = (documents: unknown[]) => documents.map((document) => `${JSON.stringify(document)}\n`).join("");
 const docsOf = (name: string) => GOLDEN[name].map(({ doc }) => doc);

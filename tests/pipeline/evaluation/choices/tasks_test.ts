@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { listContinuations, TASKS, writeContext } from "../../../../pipeline/evaluation/choices/tasks.ts";
-import { FEW_SHOT, GOLDEN } from "./golden.ts";
+import { FEW_SHOT, GOLDEN } from "./support.ts";
 
 Deno.test("ask() makes the requests that the harness makes of every data set's documents", () => {
   assertEquals(Object.keys(GOLDEN).sort(), [...TASKS.keys()].sort());
