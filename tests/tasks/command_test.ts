@@ -8,7 +8,13 @@ const TASKS = Object.keys(CONFIG.tasks).filter((name) =>
   CONFIG.tasks[name].command?.includes(`tasks/${name}.ts`)
 );
 
-Deno.test("every task file has a task of its own, with a set of permissions and no more", async () => {
+/** Gives what a task file defines. */
+async function tableOf(name: string): Promise<{ task: Task; fields: Record<string, Field> }> {
+  const { TASK } = await import(`../../tasks/${name}.ts`);
+  return { task: TASK, fields: listFields(TASK) };
+}
+
+Deno.test("every task file has a task of its name, a set of permissions and no more, and flags whose defaults they take", async () => {
   for (const name of TASKS) {
     const { command, description } = CONFIG.tasks[name];
     assertMatch(description, /^[A-Z].*\.$/, name);
@@ -18,23 +24,6 @@ Deno.test("every task file has a task of its own, with a set of permissions and 
     assert(set in CONFIG.permissions, command);
     const { run, net, env, sys } = CONFIG.permissions[set];
     for (const list of [run, net, env, sys]) assert(list === undefined || Array.isArray(list), set);
-    const { fields } = await tableOf(name);
-    const usesGpu = command.includes("WEBGPU");
-    if (usesGpu && "onGpu" in fields) assert(run.includes("ls"), set); // by which it looks for other cards
-    // A task that opens no device of its own takes no flag of one; some only say which one others are to use.
-    if (!usesGpu) assertEquals(["onGpu", "variants"].filter((flag) => flag in fields), [], name);
-  }
-  assert(TASKS.includes("partition") && TASKS.length >= 10);
-});
-
-/** Gives what a task file defines. */
-async function tableOf(name: string): Promise<{ task: Task; fields: Record<string, Field> }> {
-  const { TASK } = await import(`../../tasks/${name}.ts`);
-  return { task: TASK, fields: listFields(TASK) };
-}
-
-Deno.test("every task has the name of its file, and flags of its own whose defaults they take", async () => {
-  for (const name of TASKS) {
     const { task, fields } = await tableOf(name);
     assertEquals(task.name, name);
     const flags = Object.values(fields).map(({ flag }) => flag);
@@ -44,39 +33,39 @@ Deno.test("every task has the name of its file, and flags of its own whose defau
       if (typeof field.default !== "object" && field.default !== undefined) checkValue(field, field.default);
     }
     assert("json" in fields && "verbose" in fields, name);
+    const usesGpu = command.includes("WEBGPU");
+    if (usesGpu && "onGpu" in fields) assert(run.includes("ls"), set); // by which it looks for other cards
+    // A task that opens no device of its own takes no flag of one; some only say which one others are to use.
+    if (!usesGpu) assertEquals(["onGpu", "variants"].filter((flag) => flag in fields), [], name);
   }
+  assert(TASKS.includes("partition") && TASKS.length >= 10);
 });
 
-Deno.test("--help all lists every flag of the table, with its default, for every task", async () => {
+Deno.test("--help all lists every flag of the table, with its default; --help what most need, within the terminal's width", async () => {
   for (const name of TASKS) {
     const { task, fields } = await tableOf(name);
-    const help = writeHelp(task, { all: true });
-    assertStringIncludes(help, `Usage: deno task ${name}`);
-    assertFalse(/object|undefined|default (true|false)/.test(help), help);
-    for (const { flag, help: line } of Object.values(fields)) {
-      assertMatch(help, new RegExp(`^  --${flag}( |$)`, "m"), `${name} ${flag}`);
-      if (typeof line === "string") assertStringIncludes(help, line);
+    const all = writeHelp(task, { all: true });
+    assertStringIncludes(all, `Usage: deno task ${name}`);
+    assertFalse(/object|undefined|default (true|false)/.test(all), all);
+    for (const { flag, help } of Object.values(fields)) {
+      assertMatch(all, new RegExp(`^  --${flag}( |$)`, "m"), `${name} ${flag}`);
+      if (typeof help === "string") assertStringIncludes(all, help);
     }
+    const few = writeHelp(task, { columns: 80 });
+    const shown = [...few.matchAll(/^ {2}--([a-z]\S*)/gm)].length;
+    const [, more = "0"] = /^(\d+) more flags: --help all$/m.exec(few) ?? [];
+    assertEquals(shown + Number(more), Object.keys(fields).length + 1, name); // --help is one
+    assert(shown <= 32, `${name}: ${shown}`);
+    assertEquals(few.split("\n").filter((line) => line.includes(" ") && line.length > 90), [], name);
   }
+  const { task: partition } = await tableOf("partition");
   const { code, out, err } = await task("partition", ["--help", "all"]);
-  assertEquals([code, out], [0, writeHelp((await tableOf("partition")).task, { all: true }) + "\n"], err);
+  assertEquals([code, out], [0, writeHelp(partition, { all: true }) + "\n"], err);
   assertMatch(out, /^ {2}--experts E\|AxB +experts.* \[E\].*\(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
   assertMatch(out, /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m);
-});
-
-Deno.test("--help shows what most need, and how many flags more there are, within the terminal's width", async () => {
-  for (const name of TASKS) {
-    const { task, fields } = await tableOf(name);
-    const help = writeHelp(task, { columns: 80 });
-    const shown = [...help.matchAll(/^ {2}--([a-z]\S*)/gm)].length;
-    const [, more = "0"] = /^(\d+) more flags: --help all$/m.exec(help) ?? [];
-    assertEquals(shown + Number(more), Object.keys(fields).length + 1, name); // --help is one
-    assert(shown <= 32, `${name}: ${shown}`);
-    assertEquals(help.split("\n").filter((line) => line.includes(" ") && line.length > 90), [], name);
-  }
-  const { code, out } = await task("partition", ["--help"]);
-  assertEquals([code, out], [0, writeHelp((await tableOf("partition")).task) + "\n"]);
+  const brief = await task("partition", ["--help"]);
+  assertEquals([brief.code, brief.out], [0, writeHelp(partition) + "\n"]);
 });
 
 Deno.test("--config takes fields or a run's config.json, and flags override it", () =>

@@ -1,10 +1,6 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { InputError, wordText } from "../../kernels/mod.ts";
-import { field, FIELDS } from "../../pipeline/settings/mod.ts";
-import * as options from "../../tasks/options.ts";
-
-const { parseBytes, ...others } = options;
-const TABLES = Object.entries(others) as [string, field.Fields][];
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { InputError } from "../../kernels/mod.ts";
+import { parseBytes, partParser } from "../../tasks/options.ts";
 
 Deno.test("parseBytes() reads sizes in powers of 1,024, and refuses anything else", () => {
   assertEquals(parseBytes(""), undefined);
@@ -15,7 +11,7 @@ Deno.test("parseBytes() reads sizes in powers of 1,024, and refuses anything els
 });
 
 Deno.test("partParser() reads parts, and tells valid ones of as many", () => {
-  const part = options.partParser("Cannot as it must");
+  const part = partParser("Cannot as it must");
   assertEquals([part(""), part("1/4"), part("4/4")], [undefined, { index: 1, of: 4 }, { index: 4, of: 4 }]);
   const cases = {
     "0/16": "of 16 are 1/16 … 16/16",
@@ -27,16 +23,4 @@ Deno.test("partParser() reads parts, and tells valid ones of as many", () => {
     const error = assertThrows(() => part(text), InputError, `Cannot as it must: it is "${text}"`);
     assertStringIncludes(String(error.remedy), remedy);
   }
-});
-
-Deno.test("no option has the name or the flag of a setting or of another option, and each explains itself in one line", () => {
-  const settings = Object.values(FIELDS);
-  const found = new Map<string, string>();
-  for (const { name, flag, help } of TABLES.flatMap(([, table]) => Object.values(table))) {
-    assert(!settings.some((setting) => setting.name === name || setting.flag === flag), name);
-    assertEquals(found.get(flag) ?? name, name, `--${flag}`);
-    found.set(flag, name);
-    assertMatch(wordText(help), /^[^\n]{5,}[^.\n]$/, name);
-  }
-  assert(found.size > 15);
 });
