@@ -89,10 +89,6 @@ function realPath(folder: string): string {
   }
 }
 
-/** Names the run, the job and the places that a job of Slurm belongs to. */
-const jobComment = (run: string, { job, base }: Submission) =>
-  `smalltalk ${job.name} ${base} ${realPath(run)}`;
-
 /** Lists what Slurm knows of a run. Throws as {@linkcode slurm} does. */
 export async function readQueue(run: string): Promise<Queued[]> {
   const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
@@ -208,7 +204,7 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
   const tasks = slurmRanges(places.map((place) => place - base));
   const settings = {
     "job-name": job.name,
-    comment: escaped(jobComment(run, submission)),
+    comment: escaped(`smalltalk ${job.name} ${base} ${realPath(run)}`), // by which readQueue() knows it
     array: isArray && (expertsAtOnce ? `${tasks}%${expertsAtOnce}` : tasks),
     partition: slurmPartition,
     time,

@@ -16,8 +16,9 @@ export function worded(text: Text): string {
 
 /** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
 export const words: Words = (reference) => {
-  if ("setting" in reference) return flagText(reference.setting, reference.value);
-  return ["deno task", ...taskArguments(reference).map(quoted)].join(" ");
+  if ("task" in reference) return ["deno task", ...taskArguments(reference).map(quoted)].join(" ");
+  const { setting, value } = reference;
+  return value === undefined ? flagName(setting) : `${flagName(setting)} ${quoted(String(value))}`;
 };
 
 /** Lists the arguments of `deno task` that run a task. */
@@ -32,11 +33,6 @@ export function taskArguments(reference: TaskReference): string[] {
 function flagName(name: string): string {
   const known: Fields = { ...FIELDS, ...DEVICE };
   return `--${known[name]?.flag ?? field.kebabCase(name)}`;
-}
-
-/** Writes a flag, and its value as a shell takes it. */
-function flagText(name: string, value: string | number | boolean | undefined): string {
-  return value === undefined ? flagName(name) : `${flagName(name)} ${quoted(String(value))}`;
 }
 
 /** Quotes a word that a shell would not take as it is. */
