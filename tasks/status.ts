@@ -39,9 +39,8 @@ export function statusText(status: RunStatus): string {
   const changes = changesText(status.text);
   const groups = grouped(stages);
   const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
-  const more = new Set(
-    groups.filter((group) => !isWanted(group)).map(([, { command }]) => requestText(command)),
-  );
+  const others = groups.filter((group) => !isWanted(group));
+  const more = new Set(others.map(([, { command }]) => requestText(command)));
   const rows = groups.filter(isWanted).map(([name, { state, because, holders }, { files, bytes: size }]) => [
     ...[name, state, ...files > 0 ? [String(files), bytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
@@ -108,13 +107,9 @@ function grouped(stages: readonly StageStatus[]): Group[] {
     const all = ranges(alike.map(({ stage }) => stage));
     const names = all.length <= MOST_NAMES ? all : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
     const sum = (of: "files" | "bytes") => alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
-    const sizes = { files: sum("files"), bytes: sum("bytes") };
-    const where = first.path && `${first.path} … ${last.path}`;
-    return [
-      alike.length === 1 ? withPath(names, first.path) : `${names} (${where ?? alike.length})`,
-      first,
-      sizes,
-    ];
+    const where = first.path ? `${first.path} … ${last.path}` : alike.length;
+    const name = alike.length === 1 ? withPath(names, first.path) : `${names} (${where})`;
+    return [name, first, { files: sum("files"), bytes: sum("bytes") }];
   });
 }
 

@@ -179,10 +179,8 @@ export const TASK = await defineTask({
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
     const first = await planJobs({ ...reported, ...asked }); // what cannot be planned writes nothing
-    const how = {
-      ...plan.slurm,
-      binds: plan.slurm?.container ? await foldersNamed({ ...reported, ...plan }) : [],
-    };
+    const binds = plan.slurm?.container ? await foldersNamed({ ...reported, ...plan }) : [];
+    const how = { ...plan.slurm, binds };
     if (dryRun && executor === "slurm") {
       const script = submitScript(run, first, queue, most, how);
       return print({ run, script }, script);
