@@ -1,10 +1,10 @@
 /**
- * A document, how documents are read, and the messages about the fields and columns that they are read from.
+ * A document, how documents are read, and how one is made of a record: of a line with fields, or a row of a table with columns.
  *
  * @module
  */
 
-import { type InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { oneLine, unreadable } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
@@ -57,16 +57,115 @@ export interface ReadOptions extends
 /** The tokenizer that ids are read with. */
 export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;
 
-/**
- * Makes the error of a field or column that is not there: it lists those that are, and names the setting that
- * names another.
- */
-export function lacks(name: string, rule: string, what: string, names: string[], option: string): InputError {
+/** A field or column that is needed, and the setting that names it. */
+export interface Wanted {
+  name: string;
+  option: string;
+}
+
+/** A record of a file. */
+export interface Found {
+  /** Its values by field or column. */
+  record: Record<string, unknown>;
+  /** What messages call the file, or the batch. */
+  where: string;
+  /** Its line, from 1, or its row there, from 0. */
+  at: number;
+  /** Its row in the file, where that is another one. */
+  place?: number;
+}
+
+/** Throws an `InputError` where a field or column that is needed is not among `names`: it lists these, and names the setting that names another. */
+export function checkFields(
+  where: string,
+  [rule, what]: readonly [rule: string, what: string],
+  names: readonly string[],
+  wanted: readonly Wanted[],
+): void {
+  const missing = wanted.find(({ name }) => !names.includes(name));
+  if (!missing) return;
   const more = names.length - MOST_NAMES;
   const list = names.slice(0, MOST_NAMES).map((name) => `"${shown(name)}"`).join(", ") || "none";
-  return unreadable(name, rule, `${what} has ${list}${more > 0 ? ` and ${more} more` : ""}`, {
-    remedy: say`name it with ${setting(option)}`,
+  const fact = `${what} has ${list}${more > 0 ? ` and ${more} more` : ""}`;
+  const remedy = say`name it with ${setting(missing.option)}`;
+  throw unreadable(where, `${rule} "${missing.name}"`, fact, { remedy });
+}
+
+/**
+ * Opens what makes documents of records, of lines or of rows of tables, and lists the fields or columns that it needs: that of the text or
+ * of its ids, and that of its source. It throws an `InputError` that names the line or row where a value is of another kind.
+ */
+export async function openMaker(name: string, options: ReadOptions, unit: "line" | "row") {
+  const { textField = "text", textColumn, tokenColumn, sourceField, source = "", prompts } = options;
+  const text = unit === "line"
+    ? { name: textField, option: "textField" }
+    : tokenColumn
+    ? { name: tokenColumn, option: "tokenColumn" }
+    : { name: textColumn || textField, option: "textColumn" };
+  const wanted: Wanted[] = [text, ...sourceField ? [{ name: sourceField, option: "sourceField" }] : []];
+  const reader = await tokenReader(name, options);
+  const toDocument = async ({ record, where, at, place = at }: Found): Promise<Document> => {
+    if (unit === "line") {
+      checkFields(where, ["every line must have a field", `line ${at}`], Object.keys(record), wanted);
+    }
+    const given = sourceField ? record[sourceField] : undefined, value = record[text.name];
+    const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
+    const label = asLabel(named, source, `${where}, ${unit} ${at},`).toWellFormed();
+    if (reader) {
+      const tokens = readIds(where, at, text.name, value, reader);
+      return { text: await reader.decode(tokens), source: label, tokens, place };
+    }
+    if (typeof value === "string") { // Parquet may hold JSON
+      const prompt = prompts && typeof record.prompt === "number" ? { prompt: record.prompt } : {};
+      return { text: value.toWellFormed(), source: label, place, ...prompt };
+    }
+    const [rule, on] = unit === "line"
+      ? [`field "${text.name}" must be a string`, "on"]
+      : [`column "${text.name}" must hold strings`, "in"];
+    throw unreadable(where, rule, `${on} ${unit} ${at} it is ${describeKind(value)}`);
+  };
+  return { wanted, toDocument };
+}
+
+/** Opens the tokenizer of the ids, if ids are read. */
+async function tokenReader(
+  place: string,
+  { tokenColumn, tokenizer }: ReadOptions,
+): Promise<TokenReader | undefined> {
+  if (!tokenColumn) return undefined;
+  if (tokenizer) return await tokenizer();
+  const rule = say`the tokenizer of the ids in ${setting("tokenColumn")} must be named`;
+  throw new InputError(say`Cannot read ${place} as ${rule}: it is not`, {
+    where: place,
+    remedy: say`set ${setting("tokenizer")}`,
   });
+}
+
+/** Reads a list of ids. EOS at its end closes or pads it and is left out. */
+function readIds(
+  place: string,
+  row: number,
+  column: string,
+  value: unknown,
+  { vocabulary, eos }: TokenReader,
+): Uint32Array {
+  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? value as ArrayLike<unknown> : undefined;
+  if (list === undefined) {
+    const fact = `in row ${row} it is ${describeKind(value)}`;
+    throw unreadable(place, `column "${column}" must hold lists of ids`, fact);
+  }
+  const ids = new Uint32Array(list.length);
+  for (let i = 0; i < ids.length; i++) {
+    const id = Number(list[i] ?? NaN);
+    if (!(Number.isInteger(id) && id >= 0 && id < vocabulary)) {
+      const rule = `ids in column "${column}" must be whole numbers below the vocabulary, ${vocabulary}`;
+      throw unreadable(place, rule, `in row ${row} one is ${list[i]}`);
+    }
+    ids[i] = id;
+  }
+  let end = ids.length;
+  while (end > 0 && ids[end - 1] === eos) end--;
+  return ids.subarray(0, end);
 }
 
 /** Most names of fields or columns that a message lists. */

@@ -14,10 +14,10 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
-import { asLabel, describeKind, type Document, lacks, type ReadOptions } from "./fields.ts";
+import { describeKind, type Document, type Found, openMaker, type ReadOptions } from "./fields.ts";
 import type { Piece } from "./blocks.ts";
 import { type InputFile, inputFile, listInputs, STANDARD_INPUT } from "./inputs.ts";
-import { arrowDocuments, parquetDocuments, parquetRecords } from "./tables.ts";
+import { arrowRecords, parquetRecords } from "./tables.ts";
 
 export type { Document, ReadOptions } from "./fields.ts";
 
@@ -99,21 +99,24 @@ async function* documentsIn(
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, source = options.source } = file;
-  const name = inputName(file), labelled = { ...options, source };
+  const name = inputName(file), isTable = format === "parquet" || format === "arrow";
   const given = () => options.standardInput ?? Deno.stdin.readable;
-  if (format === "parquet") return yield* parquetDocuments(path, labelled, groups);
-  if (format === "arrow") {
-    const input = path === STANDARD_INPUT ? given() : path;
-    return yield* arrowDocuments(input, name, labelled, { groups, before });
+  if (options.tokenColumn && (!isTable || format === "arrow" && path === STANDARD_INPUT)) {
+    const [rule, fact] = isTable
+      ? ["of a file", "it is read once"]
+      : ["a column of Parquet or Arrow", `it is ${format}`];
+    const must = say`${setting("tokenColumn")} must be ${rule}`;
+    throw new InputError(say`Cannot read ${name} as ${must}: ${fact}`, { where: name });
   }
-  if (options.tokenColumn) {
-    const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
-    throw new InputError(say`Cannot read ${name} as ${rule}: it is ${format}`, { where: name });
-  }
-  const bytes = unpacked(path === STANDARD_INPUT ? given() : readBytes(path, lines, onBytes), file);
-  if (format === "jsonl") {
-    yield* jsonDocuments(bytes, name, labelled, { from: lines?.from ?? 0, line: before + 1 });
-  } else yield { text: await wholeText(bytes, name), source: source ?? "" };
+  const bytes = () => unpacked(path === STANDARD_INPUT ? given() : readBytes(path, lines, onBytes), file);
+  if (format === "txt") return yield { text: await wholeText(bytes(), name), source: source ?? "" };
+  const { wanted, toDocument } = await openMaker(name, { ...options, source }, isTable ? "row" : "line");
+  const records = format === "parquet"
+    ? parquetRecords(path, wanted, groups)
+    : format === "arrow"
+    ? arrowRecords(path === STANDARD_INPUT ? given() : path, name, wanted, { groups, before })
+    : jsonRecords(bytes(), name, { from: lines?.from ?? 0, line: before + 1 });
+  for await (const found of records) yield await toDocument(found);
 }
 
 /** Reads a file, or some bytes of it, and shows them to somebody as they pass. */
@@ -150,43 +153,15 @@ async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promis
   return decode(joinBytes(chunks), name, 1, 0);
 }
 
-async function* jsonDocuments(
-  bytes: AsyncIterable<Uint8Array>,
-  name: string,
-  { textField = "text", sourceField, source = "", prompts }: ReadOptions,
-  start?: { from: number; line: number },
-): AsyncGenerator<Document> {
-  for await (const { record, number } of jsonRecords(bytes, name, start)) {
-    const field = (field: string, option: string): unknown => {
-      if (Object.hasOwn(record, field)) return record[field];
-      const fields = Object.keys(record);
-      throw lacks(name, `every line must have a field "${field}"`, `line ${number}`, fields, option);
-    };
-    const text = field(textField, "textField");
-    if (typeof text !== "string") {
-      const fact = `on line ${number} it is ${describeKind(text)}`;
-      throw unreadable(name, `field "${textField}" must be a string`, fact);
-    }
-    const label = sourceField ? field(sourceField, "sourceField") : undefined;
-    const place = `${name}, line ${number},`;
-    yield {
-      text: text.toWellFormed(),
-      source: asLabel(label, source, place).toWellFormed(),
-      place: number,
-      ...prompts && typeof record.prompt === "number" ? { prompt: record.prompt } : {},
-    };
-  }
-}
-
 /** Yields the objects of JSON lines with the numbers of their lines, from 1 on. */
 async function* jsonRecords(
   bytes: AsyncIterable<Uint8Array>,
   name: string,
   start?: { from: number; line: number },
-): AsyncGenerator<{ record: Record<string, unknown>; number: number }> {
+): AsyncGenerator<Found> {
   for await (const { line, number, offset } of splitLines(bytes, name, start)) {
     const json = decode(line, name, number, offset);
-    if (json.trim() !== "") yield { record: parseLine(json, name, number), number };
+    if (json.trim() !== "") yield { record: parseLine(json, name, number), where: name, at: number };
   }
 }
 
@@ -203,15 +178,13 @@ export interface DataRecord {
  * the file is damaged, with its line or row group.
  */
 export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
-  const file = inputFile(path), name = inputName(file);
-  if (file.format === "parquet") {
-    for await (const { record, row } of parquetRecords(path)) {
-      yield { record: plain(record) as Record<string, unknown>, place: `${name}, row ${row}` };
-    }
-    return;
-  }
-  for await (const { record, number } of jsonRecords(unpacked(readBytes(path), file), name)) {
-    yield { record, place: `${name}, line ${number}` };
+  const file = inputFile(path), name = inputName(file), isParquet = file.format === "parquet";
+  const records = isParquet ? parquetRecords(path) : jsonRecords(unpacked(readBytes(path), file), name);
+  for await (const { record, where, at } of records) {
+    yield {
+      record: plain(record) as Record<string, unknown>,
+      place: `${where}, ${isParquet ? "row" : "line"} ${at}`,
+    };
   }
 }
 

@@ -1,140 +1,34 @@
 /**
- * Reads documents from tables, Parquet and Arrow: a column holds the text, or the ids of its tokens.
+ * Reads rows of tables, Parquet and Arrow.
  *
  * @module
  */
 
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { columnNames, findOrigin, needColumn, readArrow } from "../rows/arrow.ts";
+import { type InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { type BatchRange, columnNames, findOrigin, needColumn, readArrow } from "../rows/arrow.ts";
 import { columnValues } from "../rows/column_values.ts";
 import { unreadable } from "../run/files.ts";
-import { asLabel, describeKind, type Document, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
+import { checkFields, type Found, type Wanted } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
 
-/** Lists the columns that are needed, and the settings that name them: that of the text or of its ids, and that of its source. */
-function namedColumns({ textField = "text", textColumn, tokenColumn, sourceField }: ReadOptions) {
-  return [
-    tokenColumn
-      ? { column: tokenColumn, option: "tokenColumn" }
-      : { column: textColumn || textField, option: "textColumn" },
-    ...sourceField ? [{ column: sourceField, option: "sourceField" }] : [],
-  ];
-}
+const COLUMNS = ["it must have a column", "it"] as const;
 
-/** Throws where a column that is needed is not there. */
-function checkColumns(place: string, columns: string[], wanted: ReturnType<typeof namedColumns>): void {
-  for (const { column, option } of wanted) {
-    if (columns.includes(column)) continue;
-    throw lacks(place, `it must have a column "${column}"`, "it", columns, option);
-  }
-}
-
-/** Opens the tokenizer of the ids, if ids are read. */
-async function tokenReader(
-  place: string,
-  { tokenColumn, tokenizer }: ReadOptions,
-): Promise<TokenReader | undefined> {
-  if (!tokenColumn) return undefined;
-  if (tokenizer) return await tokenizer();
-  const rule = say`the tokenizer of the ids in ${setting("tokenColumn")} must be named`;
-  throw new InputError(say`Cannot read ${place} as ${rule}: it is not`, {
-    where: place,
-    remedy: say`set ${setting("tokenizer")}`,
-  });
-}
-
-/**
- * Opens what makes a document of the values of a row. It throws an `InputError` that names the row where a value is of
- * another kind.
- */
-async function openRowReader(name: string, options: ReadOptions) {
-  const { source = "" } = options, columns = namedColumns(options), [{ column }, labels] = columns;
-  const reader = await tokenReader(name, options);
-  const toDocument = async (
-    place: string,
-    row: number,
-    values: Record<string, unknown>,
-  ): Promise<Document> => {
-    const given = labels && values[labels.column], value = values[column];
-    const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
-    const label = asLabel(named, source, `${place}, row ${row},`).toWellFormed();
-    if (reader) {
-      const tokens = readIds(place, row, column, value, reader);
-      return { text: await reader.decode(tokens), source: label, tokens };
-    }
-    if (typeof value === "string") return { text: value.toWellFormed(), source: label }; // Parquet may hold JSON
-    const fact = `in row ${row} it is ${describeKind(value)}`;
-    throw unreadable(place, `column "${column}" must hold strings`, fact);
-  };
-  return { columns, toDocument };
-}
-
-/** Reads a list of ids. EOS at its end closes or pads it and is left out. */
-function readIds(
-  place: string,
-  row: number,
-  column: string,
-  value: unknown,
-  { vocabulary, eos }: TokenReader,
-): Uint32Array {
-  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? value as ArrayLike<unknown> : undefined;
-  if (list === undefined) {
-    throw unreadable(
-      place,
-      `column "${column}" must hold lists of ids`,
-      `in row ${row} it is ${describeKind(value)}`,
-    );
-  }
-  const ids = new Uint32Array(list.length);
-  for (let i = 0; i < ids.length; i++) {
-    const id = Number(list[i] ?? NaN);
-    if (!(Number.isInteger(id) && id >= 0 && id < vocabulary)) {
-      const rule = `ids in column "${column}" must be whole numbers below the vocabulary, ${vocabulary}`;
-      throw unreadable(place, rule, `in row ${row} one is ${list[i]}`);
-    }
-    ids[i] = id;
-  }
-  let end = ids.length;
-  while (end > 0 && ids[end - 1] === eos) end--;
-  return ids.subarray(0, end);
-}
-
-/**
- * Reads the documents of an Arrow file or stream, or some batches of a file, a batch at a time. Throws an `InputError` for damage, and for columns of other
- * kinds.
- */
-export async function* arrowDocuments(
+/** Yields the rows of an Arrow file or stream, or of some batches of a file, a batch at a time: the columns that are wanted. */
+export async function* arrowRecords(
   input: string | ReadableStream<Uint8Array>,
   name: string,
-  options: ReadOptions,
-  { groups, before = 0 }: { groups?: { from: number; to: number }; before?: number } = {},
-): AsyncGenerator<Document> {
-  if (typeof input !== "string" && options.tokenColumn) {
-    const rule = say`${setting("tokenColumn")} must be of a file`;
-    throw new InputError(say`Cannot read ${name} as ${rule}: it is read once`, { where: name });
-  }
-  const { columns, toDocument } = await openRowReader(name, options);
+  wanted: readonly Wanted[],
+  { groups, before = 0 }: { groups?: BatchRange; before?: number } = {},
+): AsyncGenerator<Found> {
   let place = before;
   for await (const batch of readArrow(input, name, groups)) {
-    checkColumns(name, columnNames(batch), columns);
-    const found = columns.map(({ column }) => [column, columnValues(needColumn(batch, column))] as const);
-    for (let i = 0; i < batch.numRows; i++) {
-      const values = Object.fromEntries(found.map(([column, values]) => [column, values[i]]));
-      yield { ...await toDocument(findOrigin(batch), i, values), place: place++ };
+    checkFields(name, COLUMNS, columnNames(batch), wanted);
+    const found = wanted.map(({ name }) => [name, columnValues(needColumn(batch, name))] as const);
+    for (let at = 0; at < batch.numRows; at++) {
+      const record = Object.fromEntries(found.map(([name, values]) => [name, values[at]]));
+      yield { record, where: findOrigin(batch), at, place: place++ };
     }
-  }
-}
-
-/** Reads the documents of a Parquet file, a row group at a time. Throws an `InputError` for damage, and for columns of other kinds. */
-export async function* parquetDocuments(
-  path: string,
-  options: ReadOptions,
-  groups?: { from: number; to: number },
-): AsyncGenerator<Document> {
-  const { columns, toDocument } = await openRowReader(path, options);
-  for await (const { record, row } of parquetRecords(path, columns, groups)) {
-    yield { ...await toDocument(path, row, record), place: row };
   }
 }
 
@@ -150,18 +44,18 @@ export async function rowGroups(path: string): Promise<{ bytes: number; rows: nu
 /** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name, of some row groups or all. */
 export async function* parquetRecords(
   path: string,
-  wanted?: readonly { column: string; option: string }[],
-  groups: { from: number; to: number } = { from: 0, to: Infinity },
-): AsyncGenerator<{ record: Record<string, unknown>; row: number }> {
+  wanted?: readonly Wanted[],
+  groups: BatchRange = { from: 0, to: Infinity },
+): AsyncGenerator<Found> {
   using parquet = await openParquet(path, wanted);
   if (!parquet) return;
   const { file, metadata, columns } = parquet;
   const [{ parquetReadObjects }, { compressors }] = await libraries();
-  checkColumns(path, columns, [...wanted ?? []]);
+  checkFields(path, COLUMNS, columns, wanted ?? []);
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
   };
-  const names = wanted?.map(({ column }) => column);
+  const names = wanted?.map(({ name }) => name);
   let rowStart = 0;
   for (const [group, { num_rows }] of metadata.row_groups.entries()) {
     const rowEnd = rowStart + Number(num_rows);
@@ -170,7 +64,7 @@ export async function* parquetRecords(
         `${path}, row group ${group}`,
         () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
       );
-      for (const [i, record] of rows.entries()) yield { record, row: rowStart + i };
+      for (const [i, record] of rows.entries()) yield { record, where: path, at: rowStart + i };
     }
     rowStart = rowEnd;
   }

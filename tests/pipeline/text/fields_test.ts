@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { asLabel, lacks } from "../../../pipeline/text/fields.ts";
+import { asLabel, checkFields } from "../../../pipeline/text/fields.ts";
 
 Deno.test("asLabel() refuses labels that are too long or nested too deeply, in one line", () => {
   const refused = (value: unknown) =>
@@ -15,9 +15,11 @@ Deno.test("asLabel() refuses labels that are too long or nested too deeply, in o
   );
 });
 
-Deno.test("lacks() lists names of a damaged file on one line, and neither long nor many ones whole", () => {
+Deno.test("checkFields() lists names of a damaged file on one line, and neither long nor many ones whole", () => {
   const names = ["text\0\u0004\n x", "y".repeat(61), ...Array.from({ length: 30 }, (_, i) => `c${i}`)];
-  const { message } = lacks("a.arrow", 'it must have a column "text"', "it", names, "textColumn");
+  const wanted = [{ name: "text", option: "textColumn" }];
+  const check = () => checkFields("a.arrow", ["it must have a column", "it"], names, wanted);
+  const { message } = assertThrows(check, InputError);
   assertEquals(
     message,
     `Cannot read a.arrow as it must have a column "text": it has "text x", "${"y".repeat(60)}…", ${
