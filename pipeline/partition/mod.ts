@@ -20,8 +20,13 @@ export { ASSIGNMENTS, findAssignment } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
-export type { RouterSettings } from "./em/bank.ts";
-export * from "./em/train_routers.ts";
+export {
+  assignRound,
+  type RouterSettings,
+  type RouterState,
+  trainRouters,
+  type TrainRoutersOptions,
+} from "./em/train_routers.ts";
 export type { PartCounts, PartitionCounts, SourceCount } from "./metrics.ts";
 export { type Description, writeDescription } from "./partitioner.ts";
 export * from "./metrics.ts";

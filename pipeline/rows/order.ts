@@ -59,8 +59,3 @@ export class Order {
     return i;
   }
 }
-
-/** Gives the number at place i of an order of n; where many are asked for, an {@linkcode Order} is faster. */
-export function permuted(i: number, n: number, options: OrderOptions): number {
-  return new Order(n, options).at(i);
-}

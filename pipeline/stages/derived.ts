@@ -27,7 +27,7 @@ import {
   TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
-import { openRouters } from "../partition/em/bank.ts";
+import { openRouters } from "../partition/em/train_routers.ts";
 import { createPartitioner } from "../partition/em/partitioner.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import { toBatch } from "../rows/arrow.ts";

@@ -15,8 +15,12 @@ import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer.ts";
 import { assignBalanced } from "../partition/assignment/balanced.ts";
 import { openClusters } from "../partition/ctbm/partitioner.ts";
-import { openRouters, randomAssignment, type RouterBank } from "../partition/em/bank.ts";
-import { assignRound as assignBy } from "../partition/em/train_routers.ts";
+import {
+  assignRound as assignBy,
+  openRouters,
+  randomAssignment,
+  type RouterBank,
+} from "../partition/em/train_routers.ts";
 import { writeDescription } from "../partition/partitioner.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import type { Columns } from "../rows/columns.ts";

@@ -55,7 +55,7 @@ export interface ReadOptions extends
 }
 
 /** The tokenizer that ids are read with. */
-export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;
+type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;
 
 /** A field or column that is needed, and the setting that names it. */
 export interface Wanted {

@@ -1,21 +1,28 @@
 /**
  * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1). E small models learn to
  * split a corpus by the likelihood of a prefix. Between rounds they exchange nothing but one score per
- * sequence.
+ * sequence. Some of the routers lie on the device as a bank; a router's bits do not depend on which others are in it.
  */
 
+import type { AdamwSettings } from "../../../kernels/adamw/adamw.ts";
+import { orDestroy } from "../../../kernels/device/buffers.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { InputError, say, setting } from "../../../kernels/errors.ts";
-import type { Weights } from "../../model/parameters.ts";
+import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
+import { emptyBatch, placeSequence } from "../../model/batch.ts";
+import { initialWeights, type Weights } from "../../model/parameters.ts";
+import { rowsPerPass } from "../../model/passes.ts";
+import { createScorer, type Scorer } from "../../model/scorer.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
-import { prefixTokens } from "../../model/span.ts";
-import type { TrainerState } from "../../model/trainer.ts";
+import { prefixSpan, prefixTokens } from "../../model/span.ts";
+import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
+import { permutation, randomBits } from "../../random.ts";
 import type { Columns } from "../../rows/columns.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
+import { LossNotFiniteError, startPace } from "../../training/loop.ts";
+import { constantRate } from "../../training/schedule.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
 import { nllPerToken, normalizedMutualInformation, regret, shares } from "../metrics.ts";
-import { openRouters, randomAssignment, type RouterSettings, type TokenColumns } from "./bank.ts";
 
 /** Where router training stands between two rounds; enough to go on bit for bit. */
 export interface RouterState {
@@ -166,4 +173,160 @@ function check(
       say`Cannot train routers as a round must hold at least one batch per router: ${SEQUENCES} is ${roundSequences}, ${BATCH} is ${routerBatch}`,
     );
   }
+}
+
+/** Settings of routers. Empty `prefixLengths` stand for M alone. */
+export interface RouterSettings
+  extends
+    AdamwSettings,
+    Pick<Configuration, "experts" | "prefix" | "prefixLengths" | "roundSequences" | "seed">,
+    Pick<Configuration, "routerBatch" | "routerRate" | "routerWarmup"> {}
+
+/** Sequences with tokens. */
+export type TokenColumns = Required<Pick<Columns, "rows" | "tokens" | "length" | "sequence">>;
+
+/** What a router's steps of a round came to. */
+export interface RoundSteps {
+  /** Mean training loss of each router of the bank, nats per predicted token. */
+  trainingLoss: number[];
+  /** Learning rate of the last step. */
+  rate: number;
+  /** Steps that a router has taken so far. */
+  steps: number;
+}
+
+/** Puts these routers on the device, in the state that they have reached or with these weights; else all begin with the same ones. */
+export function openRouters(
+  gpu: Gpu,
+  model: ModelConfig,
+  routers: readonly number[],
+  settings: RouterSettings,
+  state?: TrainerState | Weights[],
+): RouterBank {
+  const { prefix, prefixLengths, seed, routerBatch: batch } = settings;
+  const models = Array.isArray(state)
+    ? state
+    : state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
+  const length = Math.max(...(prefixLengths.length > 0 ? prefixLengths : [prefix]));
+  const own = { config: model, start: state ?? models, batch, length, settings };
+  const trainer = createTrainer(gpu, own);
+  const scorer = orDestroy({ destroy: () => trainer.close() }, () => {
+    const rows = rowsPerPass(gpu.maxBindingBytes, model, prefix);
+    return createScorer(gpu, { config: model, models, batch: rows, length: prefix });
+  });
+  return new RouterBank(gpu, routers, settings, trainer, scorer, length);
+}
+
+/** Routers on the device. Use {@linkcode openRouters}. */
+export class RouterBank {
+  /** The last round that they took the steps of here; 0 before. */
+  round = 0;
+
+  /** `routers` are their numbers. */
+  constructor(
+    private readonly gpu: Gpu,
+    readonly routers: readonly number[],
+    private readonly settings: RouterSettings,
+    private readonly trainer: Trainer,
+    private readonly scorer: Scorer,
+    private readonly length: number,
+  ) {}
+
+  /** Takes the steps of a round: each router on the rows that `expert` gives it, shuffled, the remainder dropped. */
+  async train(
+    round: number,
+    rows: TokenColumns,
+    expert: Uint16Array,
+    onStep?: (step: number, steps: number) => void,
+    signal?: AbortSignal,
+  ): Promise<RoundSteps> {
+    const { trainer, routers, settings } = this;
+    const { roundSequences, routerBatch: batch, routerRate, routerWarmup: warmup } = settings;
+    const steps = Math.floor(roundSequences / batch), stride = rows.tokens.length / rows.rows;
+    const parts = routers.map((router) => this.#partNode(router, round, expert));
+    const input = emptyBatch(routers.length * batch, this.length);
+    const pace = startPace(undefined, this.gpu.kind);
+    const trainingLoss = new Array<number>(routers.length).fill(0);
+    let rate = 0;
+    for (let step = 1; step <= steps; step++) {
+      for (let place = 0; place < input.lengths.length; place++) {
+        const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
+        const real = prefixSpan(rows.length[row], this.#drawPrefix(round, rows.sequence[row])).end;
+        placeSequence(input, place, rows.tokens, row * stride, real);
+      }
+      rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
+      trainer.step(input, rate);
+      if (!pace.step() && step !== steps && !signal?.aborted) continue;
+      for (const { step, loss, norm } of await trainer.drain()) {
+        loss.forEach((loss, place) => {
+          if (!Number.isFinite(loss) || !Number.isFinite(norm[place])) {
+            throw notFinite(routers[place], round, step, loss, norm[place], routerRate);
+          }
+          trainingLoss[place] += loss / steps;
+        });
+      }
+      pace.looked();
+      onStep?.(step, steps);
+      signal?.throwIfAborted();
+    }
+    this.scorer.load(await trainer.weights());
+    this.round = round;
+    return { trainingLoss, rate, steps: trainer.steps };
+  }
+
+  /** Scores sequences: prefix NLLs f32 `[rows, routers of the bank]`, nats. */
+  score({ tokens, rows, length }: TokenColumns): Promise<Float32Array> {
+    return this.scorer.score(tokens, tokens.length / rows, length);
+  }
+
+  /** Reads weights and moments. */
+  state(): Promise<TrainerState> {
+    return this.trainer.state();
+  }
+
+  /** Frees the device's memory. */
+  close(): void {
+    this.trainer.close();
+    this.scorer.close();
+  }
+
+  /** Lists the rows of a router in a round, in the order in which it trains on them. */
+  #partNode(router: number, round: number, expert: Uint16Array): number[] {
+    const part: number[] = [];
+    expert.forEach((chosen, row) => chosen === router && part.push(row));
+    const order = permutation(part.length, this.settings.seed, `round ${round} router ${router}`);
+    return Array.from(order, (i) => part[i]);
+  }
+
+  /** Gives the prefix length of a sequence in a round. */
+  #drawPrefix(round: number, sequence: bigint): number {
+    const { prefixLengths, seed } = this.settings;
+    if (prefixLengths.length < 2) return this.length;
+    const bits = randomBits(seed, `prefix lengths of round ${round}`, sequence);
+    return prefixLengths[Number(bits % BigInt(prefixLengths.length))];
+  }
+}
+
+function notFinite(
+  router: number,
+  round: number,
+  step: number,
+  loss: number,
+  norm: number,
+  rate: number,
+): RunError {
+  return new RunError(
+    `Cannot go on training router ${router} as its loss must be finite: it is ${loss} at step ${step} (round ${round})`,
+    {
+      remedy: say`make ${setting("routerRate")} smaller than ${rate} or ${setting("routerWarmup")} longer`,
+      cause: new LossNotFiniteError(step, loss, norm),
+    },
+  );
+}
+
+/** The first assignment: a random permutation, dealt out in turn, so that all parts are equal. */
+export function randomAssignment(rows: number, experts: number, seed: number): Uint16Array {
+  const expert = new Uint16Array(rows);
+  permutation(rows, seed, "first assignment").forEach((row, i) => expert[row] = i % experts);
+  return expert;
 }

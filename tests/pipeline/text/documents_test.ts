@@ -11,8 +11,8 @@ import {
   tokenBatches,
 } from "../../../pipeline/text/documents.ts";
 import { type Document, readDocuments } from "../../../pipeline/text/readers.ts";
-import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { inFolder } from "../../tasks/support.ts";
+import { LETTERS } from "./support.ts";
 
 const settings = (more: Partial<Configuration>) => ({ ...defaultConfiguration(), ...more });
 
@@ -66,20 +66,12 @@ Deno.test("documentLines() writes what readDocuments() reads back, whatever the 
   }));
 
 Deno.test("tokenBatches() begins with the columns, also where there is no text, and holds nothing out", async () => {
-  const tokenizer: Tokenizer = {
-    vocabulary: 300,
-    eos: 0,
-    sha256: "ab12",
-    json: "{}",
-    encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
-    decode: () => Promise.reject(new Error("it only encodes")),
-  };
   const options = { sequenceLength: 4, holdout: 0.9, seed: 0, packing: "document" as const };
   const run = async (documents: Document[]) =>
-    await Array.fromAsync(tokenBatches(ReadableStream.from(documents), tokenizer, options));
+    await Array.fromAsync(tokenBatches(ReadableStream.from(documents), LETTERS, options));
   const [empty, ...none] = await run([]);
   assertEquals([empty, ...none].map(({ numRows }) => numRows), new Array(1 + none.length).fill(0));
-  assertEquals(readLineage(empty)?.tokenizer, "ab12");
+  assertEquals(readLineage(empty)?.tokenizer, LETTERS.sha256);
   const names = empty.schema.fields.map(({ name }) => name).join(" ");
   assertEquals(names, "sequence document source tokens length");
   const [, ...batches] = await run([{ text: "abcde", source: "x" }, { text: "fg", source: "y" }]);

@@ -19,19 +19,13 @@ import {
 } from "apache-arrow";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeParquet } from "../../../pipeline/rows/export/texts.ts";
-import type { TokenReader } from "../../../pipeline/text/fields.ts";
 import { readDocuments, type ReadOptions } from "../../../pipeline/text/readers.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { grouping } from "../rows/export/readers.ts";
+import { LETTERS } from "./support.ts";
 
 const EOS = 0;
-/** A tokenizer whose ids are the codes of characters. */
-const TOKENIZER: TokenReader = {
-  vocabulary: 128,
-  eos: EOS,
-  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
-};
-const tokenizer = () => Promise.resolve(TOKENIZER);
+const tokenizer = () => Promise.resolve({ ...LETTERS, vocabulary: 128 });
 const TOKENS: ReadOptions = { tokenColumn: "ids", tokenizer, sourceField: "kind" };
 
 const read = (paths: string[], options?: ReadOptions) => Array.fromAsync(readDocuments(paths, options));

@@ -8,17 +8,8 @@ import {
   tokenizeDocuments,
   type TokenizeOptions,
 } from "../../../pipeline/text/tokenize.ts";
-import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
-
-/** One id per character, so that what must come out can be written down. */
-const letters: Tokenizer = {
-  vocabulary: 200,
-  eos: 0,
-  sha256: "f".repeat(64),
-  json: "",
-  encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
-  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
-};
+import { trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { LETTERS } from "./support.ts";
 
 interface Row {
   side: string;
@@ -36,14 +27,14 @@ async function run(texts: string[], options: TokenizeOptions) {
     await Promise.resolve();
     for (const [i, text] of texts.entries()) yield { text, source: `s${i}` };
   }
-  for await (const { side, batch } of tokenizeDocuments(documents(), letters, options, counts)) {
+  for await (const { side, batch } of tokenizeDocuments(documents(), LETTERS, options, counts)) {
     batches++;
     const columns = fromBatch(batch);
     for (let row = 0; row < columns.rows; row++) {
       const S = options.sequenceLength;
       const tokens = columns.tokens!.subarray(row * S, (row + 1) * S);
       const length = columns.length[row];
-      assert(tokens.subarray(length).every((id) => id === letters.eos), "padding is EOS");
+      assert(tokens.subarray(length).every((id) => id === LETTERS.eos), "padding is EOS");
       rows.push({
         side,
         sequence: Number(columns.sequence[row]),
@@ -116,12 +107,12 @@ Deno.test("tokenizeDocuments() stops at its limits and gives an empty batch per 
   const nothing = await run([], { sequenceLength: 4, holdout: 0.5 });
   assertEquals([nothing.rows.length, nothing.batches], [0, 2]);
   assertThrows(
-    () => tokenizeDocuments(new ReadableStream(), letters, { sequenceLength: 1 }),
+    () => tokenizeDocuments(new ReadableStream(), LETTERS, { sequenceLength: 1 }),
     InputError,
     "it is 1",
   );
   assertThrows(
-    () => tokenizeDocuments(new ReadableStream(), letters, { sequenceLength: 2, holdout: 2 }),
+    () => tokenizeDocuments(new ReadableStream(), LETTERS, { sequenceLength: 2, holdout: 2 }),
     InputError,
     "from 0 to 1",
   );
@@ -133,7 +124,7 @@ Deno.test("tokenizeDocuments() pulls no more documents than its reader asks for"
     await Promise.resolve();
     for (;;) yield { text: "some words to fill a row", source: `${pulled++}` };
   }
-  const rows = tokenizeDocuments(endless(), letters, { sequenceLength: 8 });
+  const rows = tokenizeDocuments(endless(), LETTERS, { sequenceLength: 8 });
   await rows.next();
   const first = pulled;
   await new Promise((resolve) => setTimeout(resolve, 5));

@@ -4,21 +4,9 @@ import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
 import { type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { pieces, wholeDocuments, writeLines, writeParquet } from "../../../../pipeline/rows/export/texts.ts";
 import { noCounts, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
-import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { inFolder } from "../../../tasks/support.ts";
+import { LETTERS } from "../../text/support.ts";
 import { grouping, idsOf, readParquet, someTexts } from "./readers.ts";
-
-const EOS = 0;
-/** A tokenizer whose ids are the codes of characters, from 1 on. */
-const TOKENIZER: Tokenizer = {
-  vocabulary: 200,
-  eos: EOS,
-  sha256: "ab",
-  json: "{}",
-  encode: (texts) =>
-    Promise.resolve(texts.map((text) => Uint32Array.from(text, (letter) => letter.charCodeAt(0)))),
-  decode: () => Promise.resolve(""),
-};
 
 const documents = fc.array(
   fc.record({
@@ -38,14 +26,15 @@ Deno.test("wholeDocuments() gives back every document that was tokenized, in its
         const options = { sequenceLength, packing: packing as "document" | "concat" };
         async function* batches() {
           for await (
-            const { batch } of tokenizeDocuments(ReadableStream.from(texts), TOKENIZER, options, noCounts())
+            const { batch } of tokenizeDocuments(ReadableStream.from(texts), LETTERS, options, noCounts())
           ) yield batch;
         }
         const crossing = packing === "concat";
-        const whole = (await Array.fromAsync(wholeDocuments(batches(), { eos: EOS, crossing }))).flat();
+        const whole = (await Array.fromAsync(wholeDocuments(batches(), { eos: LETTERS.eos, crossing })))
+          .flat();
         assertEquals(
           idsOf(whole),
-          texts.map(({ text }) => [...Array.from(text, (letter) => letter.charCodeAt(0)), EOS]),
+          texts.map(({ text }) => [...Array.from(text, (letter) => letter.charCodeAt(0)), LETTERS.eos]),
         );
         assertEquals(
           whole.map(({ source }) => source),
@@ -57,7 +46,7 @@ Deno.test("wholeDocuments() gives back every document that was tokenized, in its
   ));
 
 Deno.test("pieces() gives every sequence without its padding", async () => {
-  const lineage: Lineage = { format: 1, stage: "split", sequenceLength: 3, vocabulary: 9, eos: EOS };
+  const lineage: Lineage = { format: 1, stage: "split", sequenceLength: 3, vocabulary: 9, eos: LETTERS.eos };
   const batch = toBatch({
     rows: 2,
     sequence: BigUint64Array.of(5n, 3n),
