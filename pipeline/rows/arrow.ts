@@ -21,9 +21,10 @@ import {
   Utf8,
 } from "apache-arrow/Arrow.dom";
 import { joinBytes } from "./bytes.ts";
-import { ARRAYS, type Columns, tokenArray } from "./columns.ts";
+import { ARRAYS, type Columns, regroup, tokenArray } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import { findOrigin, readArrow } from "./ipc/read.ts";
+import { shardName, writeArrowFile, type WrittenShard } from "./ipc/write.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, type Lineage, NAMES, pickIdentity, readLineage } from "./lineage.ts";
 
@@ -49,6 +50,49 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
       }
     }
   }());
+}
+
+/** How shards are cut and named. */
+export interface ShardOptions {
+  /** Folder, which must be there. */
+  folder: string;
+  /** The kind that the names of shards begin with. */
+  kind: string;
+  /** Lineage of the rows. */
+  lineage: Lineage;
+  /** Columns without rows, for the schema of a shard without rows. */
+  empty: Columns;
+  /** Most rows in a shard. */
+  shardRows: number;
+  /** Most rows in a batch of a shard; memory holds about twice as many. */
+  batchRows: number;
+}
+
+/**
+ * Writes rows into shards, at least one. The same rows give the same bytes, however they are cut. Where they end with an error, the shard
+ * that is half-written is removed, and those before it stay.
+ */
+export async function writeShards(
+  rows: AsyncIterable<Columns>,
+  { folder, kind, lineage, empty, shardRows, batchRows }: ShardOptions,
+): Promise<WrittenShard[]> {
+  const shards: WrittenShard[] = [];
+  let left = shardRows; // rows that the shard has room for
+  const batches = regroup(rows, () => Math.min(batchRows, left));
+  for (let next = await batches.next(); !next.done || shards.length === 0;) {
+    const shard = async function* () {
+      while (!next.done) {
+        const isLast = next.value.rows === left;
+        left = isLast ? shardRows : left - next.value.rows;
+        yield toBatch(next.value, lineage);
+        next = await batches.next();
+        if (isLast) return;
+      }
+    };
+    const name = shardName(kind, shards.length), source = ReadableStream.from(shard());
+    shards.push({ name, ...await writeArrowFile(`${folder}/${name}`, source, toBatch(empty, lineage)) });
+  }
+  return shards;
 }
 
 /** Columns in the order in which they are written. */

@@ -151,3 +151,51 @@ export async function* regroup(
   }
   if (count > 0 || held.length > 0 && !yielded) yield concatColumns(held);
 }
+
+const END = Symbol("end");
+
+/** What reads items to their end, fed one by one; each waits until it is taken. */
+export class Feed<Item, Result> {
+  #given = Promise.withResolvers<Item | typeof END>(); // the next item
+  #taken = Promise.withResolvers<void>(); // that it is taken
+  readonly #result: Promise<Result>;
+
+  /** `read` begins at once. */
+  constructor(read: (items: AsyncGenerator<Item>) => Promise<Result>) {
+    this.#result = read(this.#items());
+    this.#result.catch((error) => {
+      this.#taken.promise.catch(() => {}); // nobody may wait for it
+      this.#taken.reject(error);
+    });
+  }
+
+  /** Gives it an item. Throws what it throws. */
+  async add(item: Item): Promise<void> {
+    this.#given.resolve(item);
+    await this.#taken.promise;
+    this.#taken = Promise.withResolvers();
+  }
+
+  /** Ends the items. */
+  async close(): Promise<Result> {
+    this.#given.resolve(END);
+    return await this.#result;
+  }
+
+  /** Ends the items with an error, and waits until they are left. */
+  async abort(reason: unknown): Promise<void> {
+    this.#given.promise.catch(() => {}); // they may be left already
+    this.#given.reject(reason);
+    await this.#result.catch(() => {});
+  }
+
+  async *#items(): AsyncGenerator<Item> {
+    for (;;) {
+      const item = await this.#given.promise;
+      if (item === END) return;
+      this.#given = Promise.withResolvers();
+      this.#taken.resolve();
+      yield item;
+    }
+  }
+}

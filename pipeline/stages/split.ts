@@ -27,10 +27,17 @@ import {
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
-import { PartWriter } from "../partition/part_writer.ts";
-import { type Columns, fromBatch, readArrow, type RecordBatch, shardName } from "../rows/arrow.ts";
+import {
+  type Columns,
+  fromBatch,
+  readArrow,
+  type RecordBatch,
+  shardName,
+  writeShards,
+  type WrittenShard,
+} from "../rows/arrow.ts";
 
-import { sliceColumns } from "../rows/columns.ts";
+import { Feed, sliceColumns, takeColumns } from "../rows/columns.ts";
 import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
 import { checksums, type Read } from "../rows/random_access.ts";
@@ -124,7 +131,7 @@ async function splitSide(
   const { configuration, blocks } = of, { experts, prefix } = configuration;
   const { path, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
-  let writers: PartWriter[] | undefined;
+  let writers: Feed<Columns, WrittenShard[]>[] | undefined;
   let done = 0;
   try {
     for (const block of blocks) {
@@ -137,7 +144,9 @@ async function splitSide(
         const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
         writers ??= openWriters(side, folder, batch, columns, configuration);
         const rowsByExpert = countRows(columns, row, assigned, tallies, prefix);
-        for (const [expert, writer] of writers.entries()) await writer.add(columns, rowsByExpert[expert]);
+        for (const [expert, rows] of rowsByExpert.entries()) {
+          if (rows.length > 0) await writers[expert].add(takeColumns(columns, rows));
+        }
         row += columns.rows;
         emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
       }
@@ -209,7 +218,7 @@ function openWriters(
   batch: RecordBatch,
   columns: Columns,
   { experts, shardSequences: shardRows }: Configuration,
-): PartWriter[] {
+): Feed<Columns, WrittenShard[]>[] {
   const lineage: Lineage = { ...readLineage(batch)!, stage: SPLIT };
   const perRow = lineage.sequenceLength! * columns.tokens!.BYTES_PER_ELEMENT + 64;
   const batchRows = Math.max(
@@ -219,7 +228,7 @@ function openWriters(
   const empty = sliceColumns(columns, 0, 0);
   return Array.from({ length: experts }, (_, expert) => {
     const kind = `${expertFolder(expert, experts)}-${side}`;
-    return new PartWriter({ folder, kind, lineage, empty, shardRows, batchRows });
+    return new Feed((rows) => writeShards(rows, { folder, kind, lineage, empty, shardRows, batchRows }));
   });
 }
 

@@ -17,6 +17,7 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
+import { Feed } from "../rows/columns.ts";
 import { hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
@@ -171,28 +172,24 @@ async function tokenizeBlock(
     table.push({ document: id, piece, place, sha256: sha256(text), source, side, tokens });
   };
   const all = { ...options, firstId: BigInt(block.id) << 24n, onDocument };
-  const sides = { train: new TransformStream<RecordBatch>(), test: new TransformStream<RecordBatch>() };
   const columns = ["document", "source", "tokens", ...options.prompts ? ["begin" as const] : []] as const;
   const empty = emptyBatch([...columns], tokenLineage(tokenizer, options));
-  const written = Promise.all([
-    writeRows(making, TRAIN, sides.train.readable, empty),
-    writeRows(making, TEST, sides.test.readable, empty),
-  ]);
-  written.catch(() => {}); // heard below
-  const writers = { train: sides.train.writable.getWriter(), test: sides.test.writable.getWriter() };
+  const open = (file: string) =>
+    new Feed((batches: AsyncGenerator<RecordBatch>) => writeRows(making, file, batches, empty));
+  const writers = { train: open(TRAIN), test: open(TEST) };
+  let written: number[];
   try {
     for await (const { side, batch } of tokenizeDocuments(texts, tokenizer, all, counts)) {
       signal?.throwIfAborted();
       emit({ type: "progress", stage: TOKENIZE, done: counts.documents, unit: "documents" });
-      await writers[side].write(batch);
+      await writers[side].add(batch);
     }
-    await Promise.all([writers.train.close(), writers.test.close()]);
+    written = await Promise.all([writers.train.close(), writers.test.close()]);
   } catch (error) {
-    await Promise.all([writers.train.abort(error), writers.test.abort(error)]).catch(() => {});
-    await written; // where writing failed, that is the error
+    await Promise.all([writers.train.abort(error), writers.test.abort(error)]);
     throw error;
   }
-  const [trainSequences, testSequences] = await written;
+  const [trainSequences, testSequences] = written;
   await writeDocumentTable(making, table);
   const { documents, emptyDocuments, tokens, droppedTails, sequences } = counts;
   if (Math.max(documents, sequences) >= MOST_IDS) {

@@ -1,28 +1,35 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { PartWriter } from "../../../pipeline/partition/part_writer.ts";
-import { type Columns, emptyBatch, fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
-import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
+import {
+  type Columns,
+  emptyBatch,
+  fromBatch,
+  readShards,
+  writeShards,
+} from "../../../pipeline/rows/arrow.ts";
+import { concatColumns, Feed, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { LINEAGE, listBranchRows } from "./support.ts";
+import { LINEAGE, listBranchRows } from "../partition/support.ts";
 
 const NAMES = ["document", "source", "tokens", "nll", "expert"] as const;
 const EMPTY = fromBatch(emptyBatch([...NAMES], LINEAGE));
 
 /** Opens a writer with small shards. */
 const open = (folder: string, shardRows = 7, batchRows = 3) =>
-  new PartWriter({ folder, kind: "train", lineage: LINEAGE, empty: EMPTY, shardRows, batchRows });
+  new Feed((rows: AsyncGenerator<Columns>) =>
+    writeShards(rows, { folder, kind: "train", lineage: LINEAGE, empty: EMPTY, shardRows, batchRows })
+  );
 
 const readAll = (folder: string, names: string[]): Promise<Columns[]> =>
   Array.fromAsync(readShards(names.map((name) => `${folder}/${name}`)), (batch) => fromBatch(batch));
 
-Deno.test("a PartWriter writes the rows that it is given, in order, in full shards of full batches", () =>
+Deno.test("writeShards() writes the rows that it is fed, in order, in full shards of full batches", () =>
   inFolder(async (folder) => {
     const writer = open(folder);
     const [even, odd] = [0, 1].map((rest) => Array.from({ length: 10 }, (_, i) => 2 * i + rest));
-    await writer.add(listBranchRows(20), even);
-    await writer.add(listBranchRows(20, 300), odd);
+    await writer.add(takeColumns(listBranchRows(20), even));
+    await writer.add(takeColumns(listBranchRows(20, 300), odd));
     const shards = await writer.close();
     assertEquals(shards.map(({ name, rows }) => [name, rows]), [
       ["train-00000.arrow", 7],
@@ -41,15 +48,15 @@ Deno.test("a PartWriter writes the rows that it is given, in order, in full shar
     }
   }));
 
-Deno.test("a PartWriter writes the same bytes however its rows come", () =>
+Deno.test("writeShards() writes the same bytes however its rows come", () =>
   inFolder(async (folder) => {
     const all = listBranchRows(16);
     const write = async (name: string, cuts: number[]) => {
       await Deno.mkdir(`${folder}/${name}`);
       const writer = open(`${folder}/${name}`);
       const rows = Array.from({ length: 16 }, (_, row) => row);
-      for (const size of cuts) await writer.add(all, rows.splice(0, size));
-      await writer.add(all, rows);
+      for (const size of cuts) await writer.add(takeColumns(all, rows.splice(0, size)));
+      await writer.add(takeColumns(all, rows));
       return (await writer.close()).map(({ sha256 }) => sha256);
     };
     const expected = await write("whole", []);
@@ -62,17 +69,17 @@ Deno.test("a PartWriter writes the same bytes however its rows come", () =>
     );
   }));
 
-Deno.test("a PartWriter without rows writes one shard with the columns of the others", () =>
+Deno.test("writeShards() without rows writes one shard with the columns of the others", () =>
   inFolder(async (folder) => {
     const [shard, ...others] = await open(folder).close();
     assertEquals([shard.rows, others], [0, []]);
     assertEquals(await readAll(folder, [shard.name]), [EMPTY]);
   }));
 
-Deno.test("PartWriter.abort() leaves the shards that were finished, and nothing of the one begun", () =>
+Deno.test("Feed.abort() leaves the shards that were finished, and nothing of the one begun", () =>
   inFolder(async (folder) => {
     const writer = open(folder);
-    await writer.add(listBranchRows(20), Array.from({ length: 12 }, (_, row) => row));
+    await writer.add(listBranchRows(12));
     await writer.abort(new Error("stopped"));
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["train-00000.arrow"]);
   }));
