@@ -10,6 +10,7 @@
  * as well off elsewhere may move. A move costs O(E²) to find and O(E·log N) to make. All costs are held in memory, four bytes each.
  */
 
+import { joinArrays } from "../../rows/bytes.ts";
 import { assignArgmax, type Assignment, Certificate, type CostRows, type Proof, Sum } from "./assignment.ts";
 import { assignBalanced } from "./balanced.ts";
 
@@ -49,15 +50,12 @@ async function collect(groups: AsyncIterable<CostRows>): Promise<CostRows> {
   const parts = await Array.fromAsync(groups, ({ experts, costs, predicted }) => (
     { experts, costs: costs.slice(), predicted: predicted?.slice() }
   ));
-  const length = parts.reduce((sum, { costs }) => sum + costs.length, 0), experts = parts[0]?.experts ?? 1;
-  const costs = new Float32Array(length), predicted = new Uint32Array(length / experts);
-  let begin = 0;
-  for (const part of parts) {
-    costs.set(part.costs, begin);
-    predicted.set(part.predicted ?? [], begin / experts);
-    begin += part.costs.length;
-  }
-  return { experts, costs, predicted: parts[0]?.predicted && predicted };
+  const [first] = parts;
+  return {
+    experts: first?.experts ?? 1,
+    costs: joinArrays(Float32Array, parts.map(({ costs }) => costs)),
+    predicted: first?.predicted && joinArrays(Uint32Array, parts.map(({ predicted }) => predicted!)),
+  };
 }
 
 /** An optimal assignment. */

@@ -8,6 +8,7 @@
  */
 
 import { InputError } from "../../../kernels/errors.ts";
+import { keepRecent } from "../../model/passes.ts";
 import { takeColumns } from "../../rows/columns.ts";
 import { sha256 } from "../../run/files.ts";
 import { countExperts } from "../../settings/partitioner.ts";
@@ -80,20 +81,11 @@ export function openTree(
   beam = 1,
 ): Partitioner {
   const root = opened.get("root")!, experts = countExperts(levels), branches = listBranches(levels);
-  const last = new Set<Partitioner>(); // on the device
-  const costsIn = async (
-    name: string,
-    rows: TokenRows,
-    prefixes: readonly number[],
-    signal?: AbortSignal,
-  ) => {
-    const partitioner = opened.get(name)!;
-    last.delete(partitioner);
-    last.add(partitioner);
-    const [oldest] = last;
-    if (last.size > MOST_ON_DEVICE && last.delete(oldest)) oldest.close();
-    return await partitioner.costs(rows, prefixes, signal);
-  };
+  const onDevice = keepRecent(
+    (branch: number) => opened.get(branches[branch].name)!,
+    MOST_ON_DEVICE,
+    (partitioner) => partitioner.close(),
+  );
 
   const costs: Partitioner["costs"] = async ({ tokens, sequenceLength, length }, prefixes, signal) => {
     const count = length.length,
@@ -109,7 +101,7 @@ export function openTree(
         const own = byBranch.get(branch.name)!;
         const chosen = [...new Set(own.map(({ at }) => at % count))].sort((a, b) => a - b);
         const some = { ...takeColumns(columns, chosen), sequenceLength } as TokenRows;
-        const found = await costsIn(branch.name, some, prefixes, signal);
+        const found = await onDevice.of(branches.indexOf(branch)).costs(some, prefixes, signal);
         const places = new Map(chosen.map((row, place) => [row, place]));
         for (const { at, path, cost: before } of own) {
           const place = Math.floor(at / count) * chosen.length + places.get(at % count)!;
