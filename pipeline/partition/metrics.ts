@@ -3,7 +3,7 @@
  * described. Sources (labels of text) are only used to measure: no model ever sees them.
  */
 
-import { assignArgmax, leastCost } from "./assignment/assignment.ts";
+import { assignArgmax } from "./assignment/assignment.ts";
 
 /**
  * Measures how much two labelings of the same items tell about each other: mutual information over the arithmetic mean of
@@ -22,7 +22,7 @@ export function normalizedMutualInformation(
 }
 
 /** Measures the same of a table of counts `[rows, columns]`. */
-export function informationOfTable(table: readonly number[][]): number {
+function informationOfTable(table: readonly number[][]): number {
   const rows = table.map(total);
   const columns = (table[0] ?? []).map((_, column) => total(table.map((counts) => counts[column])));
   const items = total(rows);
@@ -37,33 +37,27 @@ export function informationOfTable(table: readonly number[][]): number {
   return Math.min(1, Math.max(0, information / normaliser)); // rounding can leave the interval by an ulp
 }
 
-/** Computes the share `[E]` of the sequences that each expert would get without balancing, from costs `[rows, E]`; 0 for no rows. */
-export function shares(costs: Float32Array, experts: number): number[] {
-  const counts = new Array<number>(experts).fill(0), best = assignArgmax(costs, experts);
-  for (const e of best) counts[e]++;
-  return counts.map((n) => best.length === 0 ? 0 : n / best.length);
-}
-
 /**
- * Rows that were assigned: their costs f32 `[rows, E]`, the expert of each `[rows]`, E, and their predicted prefix tokens
- * `[rows]`, `min(M, length) - 1`. Without these tokens every row counts as one. Costs may be prefix NLLs in nats.
+ * Measures rows that were assigned, by their costs f32 `[rows, E]`, such as prefix NLLs in nats, the expert of each `[rows]`, and their
+ * predicted prefix tokens `[rows]`, `min(M, length) - 1`; all is 0 for no rows.
  */
-export type AssignedRows = [
+export function measureRows(
   costs: Float32Array,
   expert: ArrayLike<number>,
   experts: number,
-  predicted?: ArrayLike<number>,
-];
-
-/** Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. */
-export function regret(...rows: AssignedRows): number {
-  const [costs, , experts] = rows;
-  return sumPerToken(rows, (row) => leastCost(costs, row * experts, experts));
-}
-
-/** Computes the mean cost of the assigned experts per predicted prefix token. */
-export function nllPerToken(...rows: AssignedRows): number {
-  return sumPerToken(rows, () => 0);
+  predicted: ArrayLike<number>,
+): Pick<PartitionCounts, "shares"> & { nllPerToken: number; regret: number } {
+  const wanted = new Array<number>(experts).fill(0), rows = expert.length;
+  let cost = 0, excess = 0, tokens = 0;
+  for (const [row, best] of assignArgmax(costs, experts).entries()) {
+    const own = costs[row * experts + expert[row]];
+    cost += own;
+    excess += own - costs[row * experts + best];
+    tokens += predicted[row];
+    wanted[best]++;
+  }
+  const shares = wanted.map((count) => rows === 0 ? 0 : count / rows);
+  return { nllPerToken: perToken(cost, tokens), shares, regret: perToken(excess, tokens) };
 }
 
 /** Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per expert; 0 for no tokens. */
@@ -71,19 +65,6 @@ export function tokenImbalance(tokens: ArrayLike<number>): number {
   const loads = Array.from(tokens);
   const mean = total(loads) / loads.length;
   return mean > 0 ? loads.reduce((a, b) => Math.max(a, b)) / mean - 1 : 0;
-}
-
-/** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token; 0 for no rows. */
-function sumPerToken(
-  [costs, expert, experts, predicted]: AssignedRows,
-  baseline: (row: number) => number,
-): number {
-  let nats = 0, tokens = 0;
-  for (let row = 0; row < expert.length; row++) {
-    nats += costs[row * experts + expert[row]] - baseline(row);
-    tokens += predicted?.[row] ?? 1;
-  }
-  return perToken(nats, tokens);
 }
 
 function entropy(counts: number[], items: number): number {

@@ -22,7 +22,7 @@ import { checkSettings, type Configuration } from "../../settings/configuration.
 import { LossNotFiniteError, startPace } from "../../training/loop.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
-import { nllPerToken, normalizedMutualInformation, regret, shares } from "../metrics.ts";
+import { measureRows, normalizedMutualInformation } from "../metrics.ts";
 
 /** Where router training stands between two rounds; enough to go on bit for bit. */
 export interface RouterState {
@@ -146,12 +146,8 @@ export function assignRound(
 } {
   const predicted = length.map((real) => Math.max(1, prefixTokens(real, prefix)));
   const expert = given ?? assignBalanced(nll, experts, predicted);
-  const measures = {
-    nllPerToken: nllPerToken(nll, expert, experts, predicted),
-    shares: shares(nll, experts),
-    regret: regret(nll, expert, experts, predicted),
-    nmi: new Set(source).size < 2 ? null : normalizedMutualInformation(expert, source!),
-  };
+  const nmi = new Set(source).size < 2 ? null : normalizedMutualInformation(expert, source!);
+  const measures = { ...measureRows(nll, expert, experts, predicted), nmi };
   return { expert, measures };
 }
 

@@ -2,13 +2,11 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   countRow,
+  measureRows,
   newTally,
-  nllPerToken,
   normalizedMutualInformation,
   partCounts,
   partitionCounts,
-  regret,
-  shares,
   tokenImbalance,
 } from "../../../pipeline/partition/metrics.ts";
 
@@ -62,22 +60,13 @@ Deno.test("normalizedMutualInformation() agrees with H(a) + H(b) - H(a, b) over 
 
 const NLL = Float32Array.of(4, 2, 3, 1, 5, 5, 6, 8, 6); // [3, 3]
 
-Deno.test("shares() counts each row for its lowest NLL, the lower id of equals", () => {
-  assertEquals(shares(NLL, 3), [2 / 3, 1 / 3, 0]);
-  assertEquals(shares(new Float32Array(), 2), [0, 0]);
-});
-
-Deno.test("regret() is what the assigned experts cost over the best, per token and per sequence", () => {
-  assertEquals(regret(NLL, [2, 0, 1], 3), (1 + 0 + 2) / 3);
-  assertEquals(regret(NLL, [2, 0, 1], 3, [5, 5, 2]), 3 / 12);
-  assertEquals(regret(NLL, [1, 0, 2], 3), 0);
-  assertEquals(regret(new Float32Array(), [], 3), 0);
-});
-
-Deno.test("nllPerToken() is the NLL of the assigned experts over the predicted tokens", () => {
-  assertEquals(nllPerToken(NLL, Uint16Array.of(2, 0, 1), 3, Uint32Array.of(5, 5, 2)), 12 / 12);
-  assertEquals(nllPerToken(NLL, [2, 0, 1], 3), 12 / 3);
-  assertEquals(nllPerToken(new Float32Array(), [], 3, []), 0);
+Deno.test("measureRows() gives costs and what balancing costs per predicted token, and shares without balancing", () => {
+  const shares = [2 / 3, 1 / 3, 0]; // each row is counted for its lowest NLL, the lower id of equals
+  assertEquals(measureRows(NLL, [2, 0, 1], 3, [5, 5, 2]), { nllPerToken: 1, regret: 3 / 12, shares });
+  assertEquals(measureRows(NLL, Uint16Array.of(1, 0, 2), 3, Uint32Array.of(1, 1, 1)), {
+    ...{ nllPerToken: 3, regret: 0, shares },
+  });
+  assertEquals(measureRows(new Float32Array(), [], 2, []), { nllPerToken: 0, regret: 0, shares: [0, 0] });
 });
 
 Deno.test("tokenImbalance() is the largest load over the mean, less one", () => {
