@@ -61,14 +61,14 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
   };
 }
 
-/** A scorer of sequences of `length` tokens, `batch` at once: as many as are quick unless said. */
-export function scoring({ length, batch }: { length: number; batch?: number }): Form<ScoringModel> {
+/** A scorer of sequences of `length` tokens, as many at once as are quick. */
+export function scoring({ length }: { length: number }): Form<ScoringModel> {
   return {
-    name: `scorer ${JSON.stringify({ length, batch })}`,
+    name: `scorer ${length}`,
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
-      const rows = rowsPerPass(gpu.maxBindingBytes, config, length, batch);
-      const own = createScorer(gpu, { config, models: [weights], batch: rows, length });
+      const batch = rowsPerPass(gpu.maxBindingBytes, config, length);
+      const own = createScorer(gpu, { config, models: [weights], batch, length });
       const scorer: Scorer = {
         ...own,
         score: (...asked) => queue(() => own.score(...asked)),
@@ -79,19 +79,14 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
   };
 }
 
-/**
- * A scorer of continuations, with room for `batch` sequences of the model's context. Without `batch` it has
- * room for as many as are quick, at most `most`.
- */
-export function branching(
-  { batch, most = Infinity }: { batch?: number; most?: number } = {},
-): Form<BranchingModel> {
+/** A scorer of continuations, with room for as many sequences of the model's context as are quick, at most `most`. */
+export function branching({ most = Infinity } = {}): Form<BranchingModel> {
   return {
-    name: `branches ${JSON.stringify({ batch, most })}`,
+    name: `branches ${most}`,
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
-      const rows = Math.min(most, rowsPerPass(gpu.maxBindingBytes, config, config.context, batch));
-      const own = createBranchScorer(gpu, { config, weights, batch: rows });
+      const batch = Math.min(most, rowsPerPass(gpu.maxBindingBytes, config, config.context));
+      const own = createBranchScorer(gpu, { config, weights, batch });
       const branches: BranchingModel["branches"] = { score: (...asked) => queue(() => own.score(...asked)) };
       return { config, notes, branches, bytes: own.bytes, close: own.close };
     },

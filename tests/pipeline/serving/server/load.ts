@@ -55,7 +55,7 @@ async function computeAlone(mixture: Mixture, { kind, body }: MixedRequest): Pro
   const named = /^expert-(\d+)$/.exec(model);
   const expert = named ? Number(named[1]) : (await mixture.routeAll([prompt]))[0].expert;
   if (kind === "echo") {
-    using lease = await mixture.lease(expert, scoring({ length: prompt.length, batch: 1 }));
+    using lease = await mixture.lease(expert, scoring({ length: prompt.length }));
     const length = Uint32Array.of(prompt.length);
     const { logProbability } = await lease.value.scorer.scoreTokens(prompt, prompt.length, length);
     return { expert, text, logProbabilities: [null, ...logProbability] };
