@@ -41,7 +41,7 @@ import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./pla
 import { chooseShare, refuseRevision } from "./run.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
-import { allTargets, denseTarget, type Match, type Target } from "./targets.ts";
+import { allTargets, denseTarget, type Target } from "./targets.ts";
 import { tokensNode } from "./token_rows.ts";
 import { trainNodes } from "./train.ts";
 
@@ -296,13 +296,8 @@ function modelJobs(
     expertsJob,
     ...others,
     {
-      ...{
-        name: scores,
-        about: "Scores the held-out sequences with one model.",
-        after: trained,
-        device: true,
-      },
-      shares: places.map((name) => [name]),
+      ...{ name: scores, about: "Scores the held-out sequences with one model.", after: trained },
+      ...{ device: true, shares: places.map((name) => [name]) },
       tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
     },
     {
@@ -331,19 +326,11 @@ export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place)
 export const nameUnit = ({ units, first }: Job, place: number): string | number =>
   units?.[place] ?? first + place;
 
-/** Which models and tasks a run is to have apart from its experts. */
-interface WholeChoices {
-  /** Models of all text. */
-  dense: readonly (Match | "switch")[];
-  /** Zero-shot tasks, and the folder of their data. */
-  zeroShot?: { tasks: readonly string[]; data?: string };
-}
-
 /** Plans all nodes of a run; before its text is unpacked, those that unpack it. */
 async function planAll(
   run: string,
   configuration: Configuration,
-  { dense, zeroShot }: WholeChoices,
+  { dense, zeroShot }: JobPlan,
   look: GraphOptions = {},
 ): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
   const partition = await partitionGraph(run, configuration, look);
