@@ -45,7 +45,7 @@ export interface Axis {
 }
 
 /** A value of a line (by default the only one), at a number `x` or at the name `x`, with its interval. */
-export interface Value<X extends string | number> {
+interface Value<X extends string | number> {
   x: X;
   y: number | null;
   low?: number;
@@ -306,12 +306,14 @@ export function dots(
   const look = looks(lines, legend, named || bars ? FILLS : FILLS_AND_SHAPES);
   const size = { [across]: numbers("y", isUp ? { ...axis, zero: true } : axis) };
   const interval = { [across]: numbers("low", axis), [`${across}2`]: { field: "high" }, stroke: look.stroke };
+  const line = marks(level === undefined ? [] : [{ y: level }], LEVEL[isUp ? "up" : "across"], size);
   const layer = [
+    isUp ? [] : line, // behind points, in front of bars
     marks(values.filter(({ low }) => low !== undefined), { type: "rule", strokeWidth: 2 }, {
       ...{ ...place, ...interval },
     }),
     marks(values, BY_NAMES[bars ?? "points"], { ...place, ...size, ...look }),
-    marks(level === undefined ? [] : [{ y: level }], LEVEL[isUp ? "up" : "across"], size),
+    isUp ? line : [],
   ];
   return {
     table: linesTable(title, axis, named ? { ...rows, lines: [ONE] } : rows),
