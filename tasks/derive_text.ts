@@ -6,7 +6,7 @@
 
 import { InputError, say, setting } from "../kernels/errors.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import type { Derived, DerivePlan } from "../pipeline/stages/mod.ts";
+import { type Derived, type DerivePlan, EXPERT_STATES } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { counted, lines, percent, table } from "./layout.ts";
 
@@ -33,37 +33,21 @@ export function parseReplaced(text: string): { expert: number; from: string } {
   throw new InputError(say`${rule}: it is "${text}"`);
 }
 
-const STATES = {
-  kept: "keeps its bytes",
-  "from the start": "is trained again on what is left",
-  "goes on": "goes on, with added text and old",
-  "no text left": "has no text left to learn from",
-  replaced: "gives its place to another checkpoint",
-  tuned: "is tuned on its pairs",
-  new: "learns the added text",
-  split: "begins with the weights of the one that is split",
-  "not trained": "is not trained",
-};
-
 /** Lays out what a derivation does, or would do. */
 export function deriveText(plan: DerivePlan | Derived): string {
-  const { run, from, forgotten, added, dropped, experts, seconds, descends } = plan;
-  const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => [
-    ...[
-      expert,
-      before,
-      now,
-      STATES[state] + (was === null || was === expert ? "" : `; it was expert ${was}`),
-    ],
-  ]);
+  const { run, from, forgotten, added, dropped, split, experts, seconds, descends } = plan;
+  const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => {
+    const then = was === null || was === expert ? "" : `; it was expert ${was}`;
+    return [expert, before, now, EXPERT_STATES[state][1] + then];
+  });
+  const itsText = ({ expert, sequences }: NonNullable<DerivePlan["split"]>) =>
+    `expert ${expert}: its ${counted(sequences, "sequences")}`;
   return "\n" + lines(
     table("expert | sequences before | now | what", rows) + "\n",
     forgotten.documents > 0 &&
       `forgotten        ${counted(forgotten.documents, "documents")}, ${counted(forgotten.tokens, "tokens")}`,
-    dropped &&
-      `dropped          expert ${dropped.expert}: the others get its ${
-        counted(dropped.sequences, "sequences")
-      }`,
+    dropped && `dropped          ${itsText(dropped)} go to the others`,
+    split && `split            ${itsText(split)} are divided by two routers`,
     added.length > 0 && `added            ${added.join(", ")}`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "has seen it      " : "                 "}${what}`),

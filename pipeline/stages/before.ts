@@ -11,7 +11,6 @@ import {
   type Manifest,
   type Node,
   oneByOne,
-  partNode,
   readManifest,
   TOKENIZER,
   TOKENIZER_FILE,
@@ -25,10 +24,11 @@ import {
   DENSE,
   type Derivation,
   findReshaping,
-  isUnchanged,
   mayGoOn,
   movedFile,
   readDerivation,
+  readState,
+  tellState,
 } from "./derivation.ts";
 import { type Before, expertTarget } from "./targets.ts";
 import { assignmentNode, openNeeded, tokensNode } from "./token_rows.ts";
@@ -135,26 +135,22 @@ export const listDense = ({ kept }: Derivation): string[] => DENSE.filter((name)
 /** Gives what the models of a derived run go on from, by their names, and the nodes of experts that stay as they are. Their parts are there. */
 export async function modelsBefore(
   run: string,
-  experts: number,
 ): Promise<{ before: Map<string, Before>; kept: Map<number, Node> }> {
   const before = new Map<string, Before>(), kept = new Map<number, Node>();
   const derivation = await readDerivation(run);
   if (!derivation || derivation.relearned) return { before, kept };
-  const { trained, origins, replay, tuned, replaced } = derivation;
+  const { trained, origins, replay, tuned } = derivation, experts = origins.length;
   const { split, dropped } = findReshaping(derivation);
-  const further = new Set(beforeNodes(derivation).map(({ name }) => name));
-  for (const [expert, origin] of origins.entries()) {
-    const own = origin !== null && trained[origin];
-    if (!own || replaced.some((one) => one.expert === expert)) continue;
+  for (const [expert, was] of origins.entries()) {
     const { name, node } = expertTarget(expert, { experts });
-    const part = await readManifest(`${run}/${partNode(expert, experts)}`);
-    if (part && isUnchanged(derivation, own.part, part)) {
-      kept.set(expert, keptNode(`train-${name}`, node, derivation, nodeOfOrigin(derivation, origin)));
-    } else if (further.has(beforeNode(name))) {
-      const { sequences, passes } = own;
+    const { state } = await readState(run, derivation, expert) ??
+      tellState(derivation, expert, { touched: true });
+    if (state === "kept") {
+      kept.set(expert, keptNode(`train-${name}`, node, derivation, nodeOfOrigin(derivation, was!)));
+    } else if (["goes on", "split", "tuned"].includes(state)) {
       const moved = dropped === undefined ? {} : { moved: movedFile(expert, experts) };
-      const how = tuned || split ? AFRESH : { sequences, passes, replay, ...moved };
-      before.set(name, { node: beforeNode(name), ...how });
+      const { sequences, passes } = trained[was!], further = { sequences, passes, replay, ...moved };
+      before.set(name, { node: beforeNode(name), ...tuned || split ? AFRESH : further });
     }
   }
   for (const name of listDense(derivation)) before.set(name, { node: beforeNode(name), ...AFRESH });

@@ -9,7 +9,7 @@
 
 import * as v from "valibot";
 import { writePages } from "../graph/folder.ts";
-import { DERIVED, expertFolder, hashFiles, type Manifest, partNode, readManifest } from "../graph/node.ts";
+import { DERIVED, expertFolder, hashFiles, partNode, readManifest } from "../graph/node.ts";
 import { type Branch, branchName } from "../partition/tree/branches.ts";
 import { jsonText } from "../run/files.ts";
 import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
@@ -106,6 +106,19 @@ export const movedFile = (expert: number, experts: number): string =>
 /** Names the node of a model as it was before text was added: the weights that it goes on from. */
 export const beforeNode = (model: string): string => `before/${model}`;
 
+/** What becomes of experts: as a lineage says it afterwards, and as a plan does. */
+export const EXPERT_STATES = {
+  kept: ["kept", "keeps its bytes"],
+  "from the start": ["trained again from the start", "is trained again on what is left"],
+  "goes on": ["trained further", "goes on, with added text and old"],
+  replaced: ["replaced", "gives its place to another checkpoint"],
+  "no text left": ["without text", "has no text left to learn from"],
+  new: ["new", "learns the added text"],
+  split: ["split off", "begins with the weights of the one that is split"],
+  tuned: ["tuned", "is tuned on its pairs"],
+  "not trained": ["not trained", "is not trained"],
+} as const;
+
 /** What becomes of an expert. */
 export interface DerivedExpert {
   /** Its id. */
@@ -118,16 +131,7 @@ export interface DerivedExpert {
    * the one whose text it shares. `tuned`: it goes on with the responses to its prompts. `no text left`: nothing stays that it could be trained
    * on, so prompts that are routed to it fail. `not trained`: it is not trained in the other run either.
    */
-  state:
-    | "kept"
-    | "from the start"
-    | "goes on"
-    | "replaced"
-    | "no text left"
-    | "new"
-    | "split"
-    | "tuned"
-    | "not trained";
+  state: keyof typeof EXPERT_STATES;
   /** Its training sequences before, and now where they are known. */
   sequences: { before: number; now?: number };
 }
@@ -158,30 +162,22 @@ export async function readLineageSteps(run: string, seen: readonly string[] = []
   return [step, ...await readLineageSteps(from, [...seen, real])];
 }
 
-/** Whether an expert stays as it was: trained on a part with training shards of the hash `before`, which is this one now. */
-export const isUnchanged = (
-  { tuned, relearned, stays }: Derivation,
-  before: string | undefined,
-  part: Manifest,
-): boolean =>
-  tuned
-    ? partIn(part.name, part).train.sequences === 0
-    : stays || !relearned && hashFiles(part, "train-") === before;
-
-/** Tells what becomes of an expert that is `touched`, or of one whose part stays as it is, which has `now` so many training sequences. */
+/**
+ * Tells what becomes of an expert that is `touched`, or of one that stays as it is although it may have other text; `now` is the number of its
+ * training sequences, where that is known.
+ */
 export function tellState(
   derivation: Derivation,
   expert: number,
   { touched, now }: { touched: boolean; now?: number },
 ): DerivedExpert {
-  const { origins, trained, parts, added, tuned, replaced } = derivation, was = origins[expert];
-  const { split, dropped } = findReshaping(derivation),
-    isTrained = was !== null && trained[was] !== undefined;
+  const { origins, trained, parts, tuned, replaced } = derivation, was = origins[expert];
+  const { split } = findReshaping(derivation), isNew = was === null && Object.keys(trained).length > 0;
   const state = replaced.some((one) => one.expert === expert)
     ? "replaced"
-    : was === null && Object.keys(trained).length > 0
+    : isNew
     ? "new"
-    : !isTrained
+    : was === null || !trained[was]
     ? "not trained"
     : !touched
     ? "kept"
@@ -189,37 +185,34 @@ export function tellState(
     ? "tuned"
     : now === 0
     ? "no text left"
+    : !mayGoOn(derivation, was)
+    ? "from the start"
     : split
     ? "split"
-    : added.length > 0 || dropped !== undefined
-    ? "goes on"
-    : "from the start";
+    : "goes on";
   return { expert, was, state, sequences: { before: was === null ? 0 : parts[was], now } };
+}
+
+/** Reports what becomes of an expert by its part in the derived run; null where that is not there yet. */
+export async function readState(
+  run: string,
+  derivation: Derivation,
+  expert: number,
+): Promise<DerivedExpert | null> {
+  const { origins, trained, tuned, relearned, stays } = derivation, was = origins[expert];
+  const name = partNode(expert, origins.length), part = await readManifest(`${run}/${name}`);
+  if (!part) return null;
+  const now = partIn(name, part).train.sequences, before = was === null ? undefined : trained[was]?.part;
+  const isSame = tuned ? now === 0 : stays || !relearned && hashFiles(part, "train-") === before;
+  return tellState(derivation, expert, { touched: !isSame, now });
 }
 
 /** Reports what became of every expert, once the parts of the derived run are there. */
 export async function derivedExperts(run: string, derivation: Derivation): Promise<DerivedExpert[]> {
-  const { trained, origins } = derivation, experts = origins.length, found: DerivedExpert[] = [];
-  for (const [expert, was] of origins.entries()) {
-    const name = partNode(expert, experts), part = await readManifest(`${run}/${name}`);
-    if (!part) return [];
-    const touched = was === null || !isUnchanged(derivation, trained[was]?.part, part);
-    found.push(tellState(derivation, expert, { touched, now: partIn(name, part).train.sequences }));
-  }
-  return found;
+  const found = derivation.origins.map((_, expert) => readState(run, derivation, expert));
+  const experts = (await Promise.all(found)).filter((expert) => expert !== null);
+  return experts.length === found.length ? experts : [];
 }
-
-const BECAME: Record<DerivedExpert["state"], string> = {
-  kept: "kept",
-  "from the start": "trained again from the start",
-  "goes on": "trained further",
-  replaced: "replaced",
-  "no text left": "without text",
-  new: "new",
-  split: "split off",
-  tuned: "tuned",
-  "not trained": "not trained",
-};
 
 /** Words what changed in a step: documents, inputs and experts. */
 export function stepText({ forgotten, added, dropped, experts }: Step): string {
@@ -227,10 +220,8 @@ export function stepText({ forgotten, added, dropped, experts }: Step): string {
     const ids = own.map(({ expert }) => expert).join(", ");
     const which = own.length === experts.length
       ? "all experts"
-      : own.length > 1
-      ? `experts ${ids}`
-      : `expert ${ids}`;
-    return `${which} ${BECAME[state]}`;
+      : `${own.length > 1 ? "experts" : "expert"} ${ids}`;
+    return `${which} ${EXPERT_STATES[state][0]}`;
   });
   const text = [
     ...forgotten > 0 ? [`${forgotten} ${forgotten === 1 ? "document" : "documents"} forgotten`] : [],

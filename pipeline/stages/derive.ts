@@ -96,6 +96,8 @@ export interface DerivePlan {
   added: readonly string[];
   /** The expert of the other run that is dropped, and its training sequences; null for none. */
   dropped: { expert: number; sequences: number } | null;
+  /** The same of one that is split. */
+  split: { expert: number; sequences: number } | null;
   /** Every expert. Which ones added text touches is not known before it is scored. */
   experts: DerivedExpert[];
   /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
@@ -415,7 +417,8 @@ async function describePlan(
     & { from: string; added: readonly string[]; configuration: Configuration }
     & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
-  const { origins, parts, relearned } = derivation, { dropped } = findReshaping(derivation);
+  const { origins, parts, relearned } = derivation, { dropped, split } = findReshaping(derivation);
+  const describe = (expert?: number) => expert === undefined ? null : { expert, sequences: parts[expert] };
   const losing = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
   const experts = origins.map((was, expert) => {
     const touched = relearned || was === null || losing.has(was) || mayGoOn(derivation, was);
@@ -429,7 +432,7 @@ async function describePlan(
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
     ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
-    dropped: dropped === undefined ? null : { expert: dropped, sequences: parts[dropped] },
+    ...{ dropped: describe(dropped), split: describe(split?.path[0]) },
     ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
     descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };

@@ -230,7 +230,7 @@ async function planOneRun(
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
   const speed = await findSpeed(options, configuration);
-  const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run, configuration.experts);
+  const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run);
   for (const expert of experts) {
     const target = expertTarget(expert, configuration), part = target.part!, where = `${run}/${part}`;
     checkExpert("train", run, expert, configuration.experts);

@@ -342,10 +342,9 @@ async function planAll(
   const made = new Map<Target, Manifest | null>();
   for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
   const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there
-  const trainings =
-    (await trainNodes(configuration, targets, tokens, await modelsBefore(run, configuration.experts)))
-      .map((node, i) => made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
-      );
+  const trainings = (await trainNodes(configuration, targets, tokens, await modelsBefore(run)))
+    .map((node, i) => made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
+    );
   const of = { configuration, tokens, models };
   const later = await evaluateNodes(of);
   for (const name of zeroShot?.tasks ?? []) {

@@ -10,7 +10,7 @@ export { changesText, findDocument, type FoundDocument, type TextChanges } from 
 export { type DocumentRow } from "./token_rows.ts";
 export { type GraphOptions, partitionGraph, type Plan, type StageState } from "./plan.ts";
 export * from "./jobs.ts";
-export { type DerivedExpert, readLineageSteps, type Step, stepText } from "./derivation.ts";
+export { type DerivedExpert, EXPERT_STATES, readLineageSteps, type Step, stepText } from "./derivation.ts";
 export * from "./evaluate_run.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export * from "./adopt.ts";

@@ -152,7 +152,7 @@ async function trainingGraph(
   options: TrainingOptions,
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const { before, kept } = await modelsBefore(run, configuration.experts);
+  const { before, kept } = await modelsBefore(run);
   const own = targets.flatMap(({ name }) => before.get(name)?.node ?? []);
   const given = [...new Set([...targets.map(textNode), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {

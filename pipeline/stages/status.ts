@@ -155,7 +155,7 @@ async function modelRows(
   const targets = allTargets(configuration).filter(isHere);
   const others = targets.filter(({ expert }) => expert === undefined);
   const trained = await listTrained(run, others);
-  const models = await modelsBefore(run, configuration.experts);
+  const models = await modelsBefore(run);
   const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
   return await Promise.all(targets.map(async (target): Promise<Row> => {
     const { name, expert, path, command, node } = target, stage = `train-${name}`;
