@@ -6,7 +6,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, say, setting } from "../../kernels/errors.ts";
 import { checkSeed, randomKeys } from "../random.ts";
 
 /** Default number of draws of the bootstrap. */
@@ -48,13 +48,8 @@ export async function resample(
   { resamples, seed, signal }: Drawing,
 ): Promise<Columns> {
   checkSeed(seed);
-  if (!Number.isSafeInteger(resamples) || resamples < 1) {
-    throw new InputError(
-      say`Cannot draw documents again as ${
-        setting("resamples")
-      } must be an integer >= 1: resamples is ${resamples}`,
-    );
-  }
+  const rule = say`${setting("resamples")} must be an integer >= 1: resamples is ${resamples}`;
+  ensure(Number.isSafeInteger(resamples) && resamples >= 1, say`Cannot draw documents again as ${rule}`);
   const documents = tokens.length;
   const names = Object.keys(nll);
   const means = Object.fromEntries(names.map((name) => [name, new Float64Array(resamples)]));

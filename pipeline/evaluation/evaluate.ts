@@ -9,7 +9,7 @@
  * @module
  */
 
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
@@ -172,10 +172,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 
 /** Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate. */
 function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOptions): void {
-  if (documents.length === 0) {
-    const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
-    throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
-  }
+  const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
+  ensure(documents.length > 0, `Cannot evaluate as there must be held-out sequences${which}: there are none`);
   if (unknown > 0) onWarning?.(unknownText(unknown));
   const few = fewDocuments(documents.length);
   if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);

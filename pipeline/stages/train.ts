@@ -7,7 +7,7 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { ensure } from "../../kernels/errors.ts";
 import { type Maker, type Making, type Node, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
@@ -119,9 +119,10 @@ async function checkTarget(target: Target, configuration: Configuration): Promis
   validateModelConfig(await target.model(configuration), `the model "${target.name}"`);
   const batch = target.batch(configuration);
   const microBatch = configuration.microBatch || configuration.expertBatch;
-  if (batch % microBatch === 0) return;
-  throw new InputError(
-    `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
+  const fact = `batch is ${batch}, micro-batch is ${microBatch}`;
+  ensure(
+    batch % microBatch === 0,
+    `Cannot train as the batch must be a multiple of the micro-batch: ${fact}`,
   );
 }
 

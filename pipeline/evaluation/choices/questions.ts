@@ -7,7 +7,7 @@
  * alone. A context without a token becomes EOS. Only the last S + 1 tokens are kept; the last one of these is only predicted.
  */
 
-import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { ensure, InputError, say, setting } from "../../../kernels/errors.ts";
 import { indexOfText, randomBits } from "../../random.ts";
 import { joinTokens } from "../../rows/columns.ts";
 import { exists, unreadable } from "../../run/files.ts";
@@ -110,10 +110,8 @@ export function withExamples(
   pool?: readonly Question[],
 ): string[] {
   const cannot = `Cannot put examples before ${name} as`;
-  if (count > 0 && !examples) {
-    const rule = say`${setting("fewShot")} must be 0 for it, as its questions have no text: it is ${count}`;
-    throw new InputError(say`${cannot} ${rule}`);
-  }
+  const rule = say`${setting("fewShot")} must be 0 for it, as its questions have no text: it is ${count}`;
+  ensure(count === 0 || examples, say`${cannot} ${rule}`);
   const bySet = Map.groupBy(pool ?? questions, ({ set }) => set);
   return questions.map((question) => {
     const known = bySet.get(question.set) ?? [];

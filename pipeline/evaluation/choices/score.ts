@@ -5,7 +5,7 @@
  * together, the probability of a token is Σ_e w_e p_e. The weights are those of the K experts that the routing prefix costs least.
  */
 
-import { InputError } from "../../../kernels/errors.ts";
+import { ensure } from "../../../kernels/errors.ts";
 import { joinTokens } from "../../rows/columns.ts";
 import { branching } from "../../serving/forms.ts";
 import { answer } from "../../serving/generate.ts";
@@ -65,9 +65,7 @@ export type ScoredChoice = { logLikelihood: number; greedy: boolean; tokens?: Fl
 export async function askQuestions(options: AskOptions): Promise<ZeroShotResult> {
   const { mixture, task, questions, prompts, prefix, resamples = RESAMPLES, seed = 0, signal } = options;
   const { routing = "context", fewShot = 0, published = questions.length } = options;
-  if (questions.length === 0) {
-    throw new InputError(`Cannot ask ${task.name} as there must be questions: there are none`);
-  }
+  ensure(questions.length > 0, `Cannot ask ${task.name} as there must be questions: there are none`);
   const partitioner = await mixture.partitioner(), { vocabulary } = partitioner;
   const experts = [...Array(await mixture.experts()).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
@@ -193,12 +191,10 @@ export async function scoreChoices(
     for (const [k, { i, j }] of groups.flat().entries()) {
       const { logProbability, greedy } = found[k];
       const logLikelihood = logProbability.reduce((a, b) => a + b, 0);
-      if (!Number.isFinite(logLikelihood)) {
-        throw new InputError(
-          `Cannot ask a question as every log-probability must be finite: one of ${modelTitle(model)} is not`,
-          { remedy: `train ${modelTitle(model)} again at a lower rate` },
-        );
-      }
+      const rule = `every log-probability must be finite: one of ${modelTitle(model)} is not`;
+      ensure(Number.isFinite(logLikelihood), `Cannot ask a question as ${rule}`, {
+        remedy: `train ${modelTitle(model)} again at a lower rate`,
+      });
       scores[i][j] = { logLikelihood, greedy, ...keepsTokens && { tokens: logProbability } };
     }
     onChoices?.(found.length);

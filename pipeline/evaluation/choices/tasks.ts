@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { InputError } from "../../../kernels/errors.ts";
+import { ensure } from "../../../kernels/errors.ts";
 import { conform } from "../../run/schema.ts";
 
 /** A question: a text, and what may follow it. */
@@ -78,13 +78,10 @@ function task<Fields extends v.ObjectEntries>(
 
 /** Makes a question. Throws an `InputError` where a choice is empty or the right one is none of them. */
 function makeQuestion({ context = "", choices = [], gold = 0, ...more }: Partial<Question>): Question {
-  if (!(gold in choices)) {
-    throw new InputError(
-      `the right choice must be one of ${choices.length}: it is number ${gold}, from 0 on`,
-    );
-  }
+  const fact = `it is number ${gold}, from 0 on`;
+  ensure(gold in choices, `the right choice must be one of ${choices.length}: ${fact}`);
   const empty = choices.findIndex((choice) => choice.trim() === "");
-  if (empty >= 0) throw new InputError(`no choice must be empty: number ${empty}, from 0 on, is`);
+  ensure(empty < 0, `no choice must be empty: number ${empty}, from 0 on, is`);
   return { description: "", delimiter: " ", set: "", ...more, context, choices, gold };
 }
 
@@ -101,13 +98,11 @@ const answering = (question: string) => `Question: ${question}\nAnswer:`;
 const arc = task(
   { question: text, choices: v.object({ text: v.array(text), label: v.array(text) }), answerKey: text },
   ({ question, choices: { text, label }, answerKey }) => {
-    if (label.length !== text.length) {
-      const fact = `there are ${text.length} choices, ${label.length} labels`;
-      throw new InputError(`every choice must have a label: ${fact}`);
-    }
+    const fact = `there are ${text.length} choices, ${label.length} labels`;
+    ensure(label.length === text.length, `every choice must have a label: ${fact}`);
     const gold = label.indexOf(answerKey);
-    if (gold >= 0) return { context: answering(question), choices: text, gold };
-    throw new InputError(`answerKey must be one of the labels ${label.join(", ")}: it is "${answerKey}"`);
+    ensure(gold >= 0, `answerKey must be one of the labels ${label.join(", ")}: it is "${answerKey}"`);
+    return { context: answering(question), choices: text, gold };
   },
 );
 
