@@ -232,7 +232,7 @@ export class Notes {
       if (!made || !Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
         const bytes = await Deno.readFile(`${folder}/${file}`);
-        await alone(this.root, async () => void await writeAtomic(`${this.root}/${file}`, bytes));
+        await writeAtomic(`${this.root}/${file}`, bytes, { shared: true });
       }
       return { setup, ...note.outcome };
     }
@@ -247,8 +247,7 @@ export class Notes {
     const made = await this.#made(models, c);
     if (!made) return;
     const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
-    const path = `${this.root}/${noteFile(setup.name)}`;
-    await alone(this.root, async () => void await writeAtomic(path, jsonText(seal(note))));
+    await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)), { shared: true });
   }
 
   /** Hashes what the graph of a run with these models would be made of; undefined where its text can be read only once. */

@@ -22,7 +22,7 @@ export const findTargets = (model: Searched, configuration: Pick<Configuration, 
   allTargets(configuration).filter(({ name, expert }) => model === (expert === undefined ? name : "experts"));
 
 const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
-const TOTAL = v.object({ total: finite });
+const figures = <Name extends string>(...names: Name[]) => v.object(v.entriesFromList(names, finite));
 const CROSSING = v.object({ tokensPerExpert: v.nullable(finite), trained: finite, difference: finite });
 
 /**
@@ -44,12 +44,9 @@ export const OUTCOME = v.pipe(
     }),
     evaluation: EVALUATION,
     cost: v.object({
-      parameters: v.object({ router: finite, expert: finite }),
-      flops: v.object({
-        ...{ total: finite, dense: finite, overhead: finite },
-        ...{ inference: finite, inferenceOverhead: finite },
-      }),
-      memory: v.object({ inference: TOTAL, routing: TOTAL }),
+      parameters: figures("router", "expert"),
+      flops: figures("total", "dense", "overhead", "inference", "inferenceOverhead"),
+      memory: v.object({ inference: figures("total"), routing: figures("total") }),
       communication: v.object({
         ...{ bytesPerNode: finite, denseBytesPerStep: finite },
         ...{ exchanges: v.optional(finite), bytesPerExchange: v.optional(finite) },

@@ -13,7 +13,7 @@ import { exists, jsonText, listEntries, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateRun } from "../stages/evaluate_run.ts";
 import { partition, summarizeRun } from "../stages/partition.ts";
-import type { RunWatch } from "../stages/run.ts";
+import { lazyDevice, type RunWatch } from "../stages/run.ts";
 import { resolveSettings } from "../stages/settings.ts";
 import type { TrainResult } from "../stages/models.ts";
 import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
@@ -41,7 +41,6 @@ import {
   diverged,
   givenIn,
   mixtureLoss,
-  openDevice,
   RATES,
   type RouterSearch,
   type RouterSettings,
@@ -80,8 +79,9 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
-  const gpu = await openDevice(options, c, emit);
+  const device = lazyDevice(options, c, emit);
   try {
+    const gpu = await device.open();
     await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};
@@ -109,7 +109,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     await report({ run, gpu, words: options.words, signal, onWarning });
     return reproduction;
   } finally {
-    gpu.close();
+    device.close();
   }
 }
 
@@ -156,8 +156,9 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   for (const name of grid.onceMade) {
     warn(`the study "${name}" has one seed alone, however many are asked for`);
   }
-  const gpu = await openDevice(options, grid.preset, emit);
+  const device = lazyDevice(options, grid.preset, emit);
   try {
+    const gpu = await device.open();
     if (from.length > 0) await writeKnown(root, grid.known);
     const runner = new Runner(grid, { ...options, gpu }, watch);
     await runner.makeAll();
@@ -167,7 +168,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     await alone(root, () => writeResults(root, results, more), signal);
     return results;
   } finally {
-    gpu.close();
+    device.close();
   }
 }
 

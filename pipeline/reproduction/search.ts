@@ -6,18 +6,16 @@
  */
 
 import * as v from "valibot";
-import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
-import { processorWarning } from "../doctor/advice.ts";
 import { modelShapes } from "../model/shape.ts";
 import { LOSS, type RateSearch, type Searched } from "../report/reproduction.ts";
-import type { RunEvent } from "../run/events.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { givenValues, type Sources } from "../settings/resolution.ts";
 import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../stages/models.ts";
-import type { RunOptions, RunWatch } from "../stages/run.ts";
+import type { RunWatch } from "../stages/run.ts";
 import type { RateName } from "../stages/targets.ts";
 import type { TrainResult } from "../stages/models.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
@@ -30,19 +28,6 @@ export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 }
 export interface TrainingSite extends Omit<TrainOptions, "together"> {
   /** The device. */
   gpu: Gpu;
-}
-
-/** Opens a device for work on models of a configuration, and says which it is. Warns of a processor where a GPU was to be expected. */
-export async function openDevice(
-  { adapter, variants, requireGpu }: Pick<RunOptions, "adapter" | "variants" | "requireGpu">,
-  configuration: Configuration,
-  emit: (event: RunEvent) => void,
-): Promise<Gpu> {
-  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
-  emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
-  const message = await processorWarning(gpu, configuration);
-  if (message) emit({ type: "warning", message });
-  return gpu;
 }
 
 /**

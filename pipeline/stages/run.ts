@@ -302,8 +302,11 @@ function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
 }
 
 /** The device of a process, which is opened on the first call. */
-function lazyDevice(
-  { gpu: given, adapter, variants = {}, requireGpu }: RunOptions,
+export function lazyDevice(
+  { gpu: given, adapter, variants = {}, requireGpu }: Pick<
+    RunOptions,
+    "gpu" | "adapter" | "variants" | "requireGpu"
+  >,
   configuration: Configuration,
   emit: (event: RunEvent) => void,
 ) {
