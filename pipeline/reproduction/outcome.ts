@@ -29,6 +29,8 @@ const CROSSING = v.object({ tokensPerExpert: v.nullable(finite), trained: finite
  * The point from which the held-out curve of the mixture stays below that of the dense model of E times the steps: tokens per expert,
  * padding included, or null where the curves do not cross; those that were `trained`; the `difference` of the losses at the end, that of
  * the mixture less that of the dense model, in nats per token.
+ *
+ * @ignore
  */
 export type Crossing = v.InferOutput<typeof CROSSING>;
 
