@@ -65,11 +65,11 @@ async function plan(options: PlanStudiesOptions) {
     const longest = Math.max(0, ...own.map(timeLeft));
     studies.push({ study: study.name, pieces: own.length, ...sumPieces(own), longest });
   }
-  const { bytes, ...memory } = fitMemory(grid, all, memoryBytes);
+  const { sized, ...memory } = fitMemory(grid, all, memoryBytes);
   return {
     /** Every piece, in order: its run, what is made, FLOPs, seconds and bytes that it takes of a device, and whether it is made. */
     pieces: all.map(({ run, piece, flops, seconds, done }, i) => ({
-      ...{ run, piece, flops, seconds, done, memoryBytes: bytes[i] },
+      ...{ run, piece, flops, seconds, done, memoryBytes: sized[i].memoryBytes },
     })),
     ...sumPieces(all),
     ...memory,
@@ -163,38 +163,30 @@ function fitMemory(
   pieces: readonly Piece[],
   most = Infinity,
 ) {
-  const sizes = (microBatch: number) => pieces.map(({ bytesAt }) => bytesAt(microBatch));
+  const sizes = (microBatch: number) =>
+    pieces.map(({ run, piece, bytesAt }) => ({ run, piece, memoryBytes: bytesAt(microBatch) }));
   const least = sizes(1);
   const fits = (microBatch: number, most: number) =>
     pieces.every(({ batch = 0 }) => batch % microBatch === 0) &&
-    sizes(microBatch).every((bytes, i) => least[i] > most || bytes <= most);
+    sizes(microBatch).every(({ memoryBytes }, i) => least[i].memoryBytes > most || memoryBytes <= most);
   const largestIn = (most: number) => {
     let microBatch = set || expertBatch;
     while (microBatch > 1 && !fits(microBatch, most)) microBatch--;
     return microBatch;
   };
   const microBatch = largestIn(most), microBatchSet = largestIn(Infinity);
-  const bytes = sizes(microBatch), asSet = sizes(microBatchSet);
-  const left = pieces.map((piece, i) => ({ ...piece, i })).filter(({ done }) => !done);
-  const reported = (
-    { run, piece, i }: { run: string; piece: string; i: number },
-    bytes: readonly number[],
-  ) => ({
-    ...{ run, piece, memoryBytes: bytes[i] },
-  });
-  const [largest] = left.filter(({ i }) => least[i] <= most)
-    .sort((a, b) => bytes[b.i] - bytes[a.i] || b.seconds - a.seconds);
+  const sized = sizes(microBatch), asSet = sizes(microBatchSet);
+  const left = [...pieces.keys()].filter((i) => !pieces[i].done);
+  const [largest] = left.filter((i) => least[i].memoryBytes <= most).sort((a, b) =>
+    sized[b].memoryBytes - sized[a].memoryBytes || pieces[b].seconds - pieces[a].seconds
+  );
+  const memoryBytesSet = Math.max(...left.map((i) => asSet[i].memoryBytes));
   return {
-    bytes,
+    sized,
     /** Of those that can fit the one that takes most, the micro-batch with which all fit, and that of the settings with its memory. */
-    largest: largest
-      ? {
-        ...{ ...reported(largest, bytes), microBatch, microBatchSet },
-        memoryBytesSet: Math.max(...left.map(({ i }) => asSet[i])),
-      }
-      : null,
+    largest: largest === undefined ? null : { ...sized[largest], microBatch, microBatchSet, memoryBytesSet },
     /** Those that do not fit, however few sequences run at once. */
-    tooLarge: left.filter(({ i }) => least[i] > most).map((piece) => reported(piece, least)),
+    tooLarge: left.filter((i) => least[i].memoryBytes > most).map((i) => least[i]),
   };
 }
 
