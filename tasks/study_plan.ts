@@ -82,28 +82,25 @@ export function studiesPlanText(plan: StudiesPlan, note?: string): string {
 }
 
 /** Words the memory of one device that jobs take at most, and which jobs no micro-batch lets fit. */
-function memoryLines({ largest, tooLarge, device: { memoryBytes = 0 } }: StudiesPlan): string[] {
-  const [most] = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes);
-  const asSet = largest && largest.microBatch < largest.microBatchSet
-    ? `, with --micro-batch ${largest.microBatch} ` +
-      `(${roughBytes(largest.memoryBytesSet)} with ${largest.microBatchSet} sequences at once, as it is set)`
-    : "";
+function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan): string[] {
+  const nameJob = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
+  const lines: string[] = [];
+  if (largest) {
+    const { memoryBytes: bytes, memoryBytesSet, microBatch, microBatchSet } = largest;
+    const smaller = microBatch < microBatchSet
+      ? `, with --micro-batch ${microBatch} (${
+        roughBytes(memoryBytesSet)
+      } with ${microBatchSet} sequences at once, as it is set)`
+      : "";
+    lines.push(`each device    at most ${roughBytes(bytes)} of memory, for ${nameJob(largest)}${smaller}`);
+  }
+  const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
+  if (most === undefined) return lines;
   const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such jobs` : "";
   return [
-    ...largest
-      ? [
-        `each device    at most ${roughBytes(largest.memoryBytes)} of memory, for ${
-          jobText(largest)
-        }${asSet}`,
-      ]
-      : [],
-    ...most
-      ? [
-        `too large      for ${roughBytes(memoryBytes)}: ${jobText(most)} takes ` +
-        `${roughBytes(most.memoryBytes)} with one sequence at a time${others}`,
-      ]
-      : [],
+    ...lines,
+    `too large      for ${roughBytes(memoryBytes!)}: ${nameJob(most)} takes ${
+      roughBytes(most.memoryBytes)
+    } with one sequence at a time${others}`,
   ];
 }
-
-const jobText = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;

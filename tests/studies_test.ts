@@ -113,14 +113,11 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     for (
       const [more, text] of [
         [from("e"), `Cannot read "${kept}/${note}" as it must be what a run came to`],
-        [args("a", "--study", "none"), "must be one of"],
         [args("a", "--only", "none"), "Cannot make --only none as it must be one of em-2-experts-seed-0, "],
-        [args("a", "--from", `${folder}/none`), "must be a folder of studies, or of their results"],
         [
           args("a", "--weight-decay", "0.3"),
           "as --weight-decay must be what its config.json has: it is 0.3",
         ],
-        [["--study", "experts", "--run", `${folder}/a/em-argmax-seed-0`], "it is a run itself"],
       ] as const
     ) {
       const refused = await task("reproduce", [...more]);

@@ -145,16 +145,8 @@ Deno.test("the runs of ways that are not routers are not balanced, unless flags 
 });
 
 Deno.test("runs have the settings of preset, file and flags, later ones first, and no rate that is searched for", () => {
-  const sources = {
-    ...SMALL,
-    file: { experts: 8, prefix: 32, expertRate: 1 },
-    flags: { prefix: 16, denseRate: 1 },
-  };
-  const { preset } = new Grid([], sources);
-  const { expertRate, denseRate } = resolveConfiguration({});
-  assertEquals(
-    [preset.experts, preset.prefix, preset.expertHidden],
-    [8, 16, resolveConfiguration(SMALL).expertHidden],
-  );
-  assertEquals([preset.expertRate, preset.denseRate], [expertRate, denseRate]);
+  const file = { experts: 8, prefix: 32, expertRate: 1 }, flags = { prefix: 16, denseRate: 1 };
+  const { preset: { experts, prefix, expertRate, denseRate } } = new Grid([], { ...SMALL, file, flags });
+  const usual = resolveConfiguration({});
+  assertEquals([experts, prefix, expertRate, denseRate], [8, 16, usual.expertRate, usual.denseRate]);
 });
