@@ -12,7 +12,7 @@ import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";
 import { digitsText, gainOver, isLower, type Outcome, type Scored, scoreText } from "./study.ts";
 
-/** What the paper reports of 335M experts, by their number (table 3): what they gain, and what routing adds to their training and inference. */
+/** What the paper reports of so many experts of 335M (table 3): what they gain, and what routing adds to training and inference. */
 const PAPER: Record<number, { gain: string; routing: string }> = {
   4: { gain: "11.78 → 10.78: 8.5% lower (335M, E = 4)", routing: "0.7%, 1.3% (335M experts)" },
   8: {
@@ -50,8 +50,8 @@ export const labelled = (label: string, claims: readonly Claim[]): Claim[] =>
   }));
 
 /**
- * Claims that a mixture beats a model, beyond the interval; of the larger dense one, which the paper has about equal, that the mixture is
- * not behind.
+ * Claims that a mixture beats a model, beyond the interval. Of the larger dense one, which the paper has about equal, it claims that the
+ * mixture is not behind.
  */
 export function gainClaim(gain: Gain, experts: number): Claim {
   const model = wayName(gain.baseline, experts);

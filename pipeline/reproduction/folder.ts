@@ -1,6 +1,6 @@
 /**
- * A folder of studies: what is asked of it is checked before anything is made, and it notes what searches found (`rates.json`,
- * `routers.json`) and what single runs came to, a small file each. So a study goes on where a run itself lies on another machine or is gone.
+ * A folder of studies. What is asked of it is checked before anything is made. It notes what searches found (`rates.json`, `routers.json`)
+ * and what single runs came to, a small file each. So a study goes on where a run itself lies on another machine or is gone.
  *
  * @module
  */
@@ -37,7 +37,7 @@ export interface StudyChoice {
   /** Seeds where a study repeats them. Default: 1. */
   seeds?: number;
   /**
-   * Folders of studies, or of results that were kept of them: rates and settings of routers that were found
+   * Folders of studies, or of results that were kept of them. Rates and settings of routers that were found
    * there count, and runs whose outcome is noted there are not made again.
    */
   from?: readonly string[];

@@ -178,7 +178,7 @@ export class Grid {
 
   /**
    * Gives a run with the settings of routers that were found; undefined while they are searched for. With `alike` the only search that
-   * differs in what was given counts, too: so a folder tells of its runs whichever of these settings a later command repeats.
+   * differs in what was given counts, too. So a folder tells of its runs whichever of these settings a later command repeats.
    */
   resolved(setup: Setup, alike = false): Setup | undefined {
     const recipe = this.routerRecipe(setup);
@@ -225,7 +225,7 @@ export class Grid {
   }
 
   /**
-   * Lists what is done for a run, in order: a run follows on the searches that it needs, and these on the runs where they take place. What is
+   * Lists what is done for a run, in order. A run follows on the searches that it needs, and these on the runs where they take place. What is
    * in `seen` is left out, and added to. Whoever gets a job does it, or knows what it comes to, before asking for the next.
    */
   *jobs(setup: Setup, seen: Set<string>): Generator<Job> {

@@ -26,9 +26,11 @@ const figures = <Name extends string>(...names: Name[]) => v.object(v.entriesFro
 const CROSSING = v.object({ tokensPerExpert: v.nullable(finite), trained: finite, difference: finite });
 
 /**
- * The point from which the held-out curve of the mixture stays below that of the dense model of E times the steps: tokens per expert,
- * padding included, or null where the curves do not cross; those that were `trained`; the `difference` of the losses at the end, that of
- * the mixture less that of the dense model, in nats per token.
+ * The point from which the held-out curve of the mixture stays below that of the dense model of E times the steps.
+ *
+ * - `tokensPerExpert`: where that is, padding included; null where the curves do not cross.
+ * - `trained`: tokens per expert at the end.
+ * - `difference`: loss of the mixture less that of the dense model at the end, in nats per token.
  *
  * @ignore
  */
@@ -101,8 +103,8 @@ export async function readOutcome(run: string): Promise<RunOutcome> {
 }
 
 /**
- * Reads the curves of a run and finds where they cross; null where no step of both was validated after as many tokens per expert, of which
- * the dense model has E times. Experts are weighted by the held-out tokens that are routed to them. `batches` are the sequences per step of
+ * Reads the curves of a run and finds where they cross. Gives null where no step of both was validated after as many tokens per expert, of
+ * which the dense model has E times. Experts are weighted by the held-out tokens that are routed to them. `batches` are the sequences per step of
  * an expert and of the dense model.
  */
 export async function runCrossing(

@@ -155,8 +155,8 @@ function sumPieces(pieces: readonly Piece[]) {
 }
 
 /**
- * Finds the largest micro-batch, at most that of the settings, with which every piece fits `most` bytes: studies have one for all models. What
- * no micro-batch lets fit does not decide on it. Reports what every piece takes, and which of those that are missing takes most, or too much.
+ * Finds the largest micro-batch, at most that of the settings, with which every piece fits `most` bytes: one for all models. What no
+ * micro-batch lets fit does not decide on it. Reports what every piece takes, and which of those that are missing takes most, or too much.
  */
 function fitMemory(
   { preset: { microBatch: set, expertBatch } }: Grid,
@@ -197,7 +197,7 @@ function ofTraining(model: Searched, times: CostTimes): number {
   return model === "switch" ? times.switch : times.dense;
 }
 
-/** A piece as a job asks for it: what it takes of a cost, and holds of its device; after what it begins, and what it gives, by names in the plan. */
+/** A piece as a job asks for it; what it follows on and what it gives have names in the plan. */
 interface Asked {
   piece: string;
   takes(times: CostTimes): number;
@@ -212,7 +212,7 @@ interface Asked {
 }
 
 /**
- * Goes through the jobs of studies and counts. Each piece has a device of its own and begins when it can; experts that are trained side by
+ * Goes through the jobs of studies and counts. Each piece has a device of its own and begins when it can. Experts that are trained side by
  * side on one device follow one another here.
  */
 class Planner {

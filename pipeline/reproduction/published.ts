@@ -1,5 +1,5 @@
 /**
- * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, a row each, what does not hold first, and links to the
+ * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold first, and links to the
  * plots of every study. The page says what the files of a folder say, and a test compares them.
  *
  * @module
@@ -68,7 +68,7 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
 const picturesIn = async (folder: string): Promise<string[]> =>
   (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg")).sort();
 
-/** A claim of a study: the experts and the seed that it begins with, "" for none, and what it says of any number of experts. */
+/** A claim of a study: the experts and seed that it begins with, or "", and what it says of any number of experts. */
 interface Judged {
   claim: Claim;
   from: Published;
@@ -192,7 +192,7 @@ export interface PublishedPage {
 }
 
 /**
- * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they take the place of the results
+ * Writes the page anew from the results that are kept, after taking those of a folder of studies in. They take the place of the results
  * that are kept under that name. Notes of runs, learning rates and settings of routers are put next to those that are there. Gives what it
  * says. Throws an `InputError` where there are no such results or they cannot be read. Also where studies or seeds that are kept would be
  * lost, or the page has no place for results. All is read before anything is written.

@@ -71,8 +71,8 @@ export interface Reproduction extends Claims {
 }
 
 /**
- * Goes from text to a table of claims in one run folder: partition, a search for every model's learning rate, experts, both dense baselines,
- * evaluation, report. Every step is skipped where it is up to date. Writes `reproduction.json`, `reproduction.md` and `report.html`. Rates
+ * Goes from text to a table of claims in one run folder: partition, searches for learning rates, experts, both dense baselines, evaluation,
+ * report. Every step is skipped where it is up to date. Writes `reproduction.json`, `reproduction.md` and `report.html`. Rates
  * that `sources` gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
@@ -285,8 +285,8 @@ class Runner {
   }
 
   /**
-   * Gives what all studies found whose runs are complete, each with as many seeds as are there: those that were
-   * asked for with at least the seeds that were.
+   * Gives what all studies found whose runs are complete, each with as many seeds as are there. Those that were
+   * asked for have at least the seeds that were.
    */
   async results(warn: (message: Text) => void): Promise<StudyResult[]> {
     const { grid, options: { run: root, from = [], only = [] } } = this;

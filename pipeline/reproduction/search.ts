@@ -1,6 +1,6 @@
 /**
- * Trains the models of runs, and searches for settings by short trainings: from a first value outwards by factors of two, until the best one
- * lies between worse ones, or no more values may be tried.
+ * Trains the models of runs, and searches for settings by short trainings. A search goes from a first value outwards by factors of two. It
+ * ends where the best one lies between worse ones, or no more values may be tried.
  *
  * @module
  */
@@ -31,8 +31,8 @@ export interface TrainingSite extends Omit<TrainOptions, "together"> {
 }
 
 /**
- * Trains models of a run and gives what each came to: baselines one by one, experts a few side by side where the memory of the device allows
- * that. Models that another process trains come last.
+ * Trains models of a run and gives what each came to. Baselines train one by one, experts a few side by side where the device has the memory
+ * for that. Models that another process trains come last.
  */
 export async function train(
   models: readonly Searched[],
@@ -217,15 +217,15 @@ export const ROUTER_SEARCH = v.object({
 });
 
 /**
- * What a search came to: the best settings, and all that were tried with what experts lose that were trained
- * for a part of their steps: the NLL per predicted token of the held-out text of each, in nats, weighted by
- * its sequences. Infinite where a training diverged.
+ * What a search came to: the best settings, and all that were tried, with the loss of experts after a part of their
+ * steps. That is the NLL per predicted token of the held-out text of each, in nats, weighted by its sequences.
+ * Infinite where a training diverged.
  */
 export type RouterSearch = v.InferOutput<typeof ROUTER_SEARCH>;
 
 /**
- * Searches for the rate and the rounds of routers, alike for every start: first the rate at the preset's rounds, then the rounds at that
- * rate; `given` ones stay. Another value must be clearly better, as parts of another training differ by chance: so the preset's settings
+ * Searches for the rate and the rounds of routers, alike for every start: first the rate at the preset's rounds, then rounds at that rate.
+ * What is `given` stays. Another value must be clearly better, as parts of another training differ by chance. So the preset's settings
  * stay, and with them runs that are finished, unless there is a reason. `validate` gives the loss of a trial in nats.
  */
 export async function searchRouters(

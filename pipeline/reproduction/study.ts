@@ -182,7 +182,7 @@ export const agreements = (head: string): Column => ({
 });
 
 /**
- * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run, where there are several. Rows
+ * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run with several. Rows
  * of one run that tell of different things differ in `part`.
  */
 export function makeTable<Row extends Outcome>(

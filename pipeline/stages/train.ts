@@ -38,7 +38,7 @@ export interface TrainingOptions {
   keep?: number;
   /** Most device memory that trainings may take together, in bytes. Default: as much as they need. */
   memory?: number;
-  /** Trains models of one shape as a bank, each step in the dispatches of one, to the same bits: experts, so many at most where a number says so. */
+  /** Trains experts as a bank, each step in the dispatches of one, to the same bits; a number tells how many at most. */
   together?: boolean | number;
   /** @ignore What other trainings share the devices with these. */
   bank?: Bank;

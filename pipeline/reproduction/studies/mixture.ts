@@ -1,6 +1,6 @@
 /**
- * Studies of the mixture next to models that could replace it: how its gain grows, what else could take its place, how experts do on their
- * own text, and what routing finds and costs (SmallTalk LM, figures 2 and 5, table 3).
+ * Studies of the mixture next to models that could replace it (SmallTalk LM, figures 2 and 5, table 3). They ask how its gain grows, how
+ * experts do on their own text, and what routing finds and costs.
  *
  * @module
  */
@@ -182,8 +182,8 @@ const listCompared = (outcomes: readonly Outcome[]): Compared[] =>
     .filter(({ evaluation, way }) => evaluation.scores[way]);
 
 /**
- * Counts what a model costs: FLOPs of its training, of a generated token and of routing a prompt; bytes on the device that answers, and
- * those that training exchanges per node.
+ * Counts what a model costs. FLOPs are those of its training, of a generated token and of routing a prompt. Bytes are those on the device
+ * that answers, and those that training exchanges per node.
  */
 function modelCosts({ cost, trained, evaluation, way }: Compared) {
   const { flops, memory, communication, parameters } = cost;
