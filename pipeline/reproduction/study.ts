@@ -123,13 +123,12 @@ export const digitsText = (value: number, digits: number): string =>
 /** What stands in a cell; nothing where there is none. */
 type Cell = string | number | null | undefined;
 
-/** A column of a table. */
-export interface Column<Row extends Outcome = Outcome> {
-  head: string;
-  cell(row: Row): Cell;
-  /** What it says of all seeds of a run. Without it, such rows leave the column empty. */
-  seeds?(rows: readonly Row[]): Cell;
-}
+/** A column of a table, and what it says of all seeds of a run; without that, such rows leave the column empty. */
+export type Column<Row extends Outcome = Outcome> = readonly [
+  head: string,
+  cell: (row: Row) => Cell,
+  seeds?: (rows: readonly Row[]) => Cell,
+];
 
 /** Writes the mean of a figure over seeds and its standard deviation; nothing where a run has no such figure. */
 const meanOf = <Row>(
@@ -145,41 +144,38 @@ const meanOf = <Row>(
 };
 
 /** Makes a column of what tables call a run. */
-export const labels = (head: string): Column => ({ head, cell: ({ setup }) => setup.label });
+export const labels = (head: string): Column => [head, ({ setup }) => setup.label];
 
 /** Makes a column of perplexities, where `shown` says so of a row. */
 export const scores = <Row extends Outcome>(
   head: string,
   score: (row: Row) => Scored | undefined,
   shown: (row: Row) => boolean = () => true,
-): Column<Row> => ({
+): Column<Row> => [
   head,
-  cell: (row) => shown(row) ? scoreText(score(row)) : null,
-  seeds: meanOf((row) => score(row)?.perplexity),
-});
+  (row) => shown(row) ? scoreText(score(row)) : null,
+  meanOf((row) => score(row)?.perplexity),
+];
 
 /** Makes a column of perplexities of a way to score text. */
 export const perplexities = (head: string, way: Way): Column =>
   scores(head, ({ evaluation }) => evaluation.scores[way]);
 
 /** Makes a column of what the mixture gains over a model. */
-export const gains = <Row extends Outcome>(head: string, way: (row: Row) => Way): Column<Row> => ({
+export const gains = <Row extends Outcome>(head: string, way: (row: Row) => Way): Column<Row> => [
   head,
-  cell: (row) => {
+  (row) => {
     const gain = gainOver(row, way(row));
     return gain && gainText(gain);
   },
-  seeds: meanOf((row) => gainOver(row, way(row))?.percent, (mean, deviation) => {
+  meanOf((row) => gainOver(row, way(row))?.percent, (mean, deviation) => {
     const { side, by } = asPositive({ percent: mean, low: mean - deviation, high: mean + deviation });
     return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
   }),
-});
+];
 
 /** Makes a column of how experts and sources agree. */
-export const agreements = (head: string): Column => ({
-  head,
-  cell: ({ partition: { nmi } }) => nmi?.toFixed(3),
-});
+export const agreements = (head: string): Column => [head, ({ partition: { nmi } }) => nmi?.toFixed(3)];
 
 /**
  * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run with several. Rows
@@ -192,13 +188,13 @@ export function makeTable<Row extends Outcome>(
 ): Table {
   const groups = Map.groupBy(rows, (row) => `${row.setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`);
   const all: Cell[][] = [
-    ...rows.flatMap((row) => [columns.map(({ cell }) => cell(row)), ...after(row)]),
+    ...rows.flatMap((row) => [columns.map(([, cell]) => cell(row)), ...after(row)]),
     ...[...groups.values()].filter(({ length }) => length > 1).map((group) => [
       seedsText(group),
-      ...columns.slice(1).map(({ seeds }) => seeds?.(group)),
+      ...columns.slice(1).map(([, , seeds]) => seeds?.(group)),
     ]),
   ];
-  return { head: columns.map(({ head }) => head), rows: all.map((row) => row.map((cell) => cell ?? null)) };
+  return { head: columns.map(([head]) => head), rows: all.map((row) => row.map((cell) => cell ?? null)) };
 }
 
 function seedsText(group: readonly Outcome[]): string {

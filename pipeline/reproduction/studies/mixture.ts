@@ -74,12 +74,12 @@ export const experts: Study = {
       perplexities("mixture", "mixture"),
       ...DENSE.map(([model, short]) => perplexities(`dense, × ${short}`, model)),
       ...DENSE.map(([model, short]) => gains(`against × ${short}`, () => model)),
-      { head: "ahead of × steps from, tokens per expert", cell: crossingText },
-      ...DENSE.map(([model, short]): Column => ({
-        head: `experts ahead of × ${short} on their text`,
-        cell: (outcome) => aheadText(outcome, model),
-      })),
-      { head: "passes", cell: passesText },
+      ["ahead of × steps from, tokens per expert", crossingText],
+      ...DENSE.map(([model, short]): Column => [
+        `experts ahead of × ${short} on their text`,
+        (outcome) => aheadText(outcome, model),
+      ]),
+      ["passes", passesText],
     ]),
     note: behindText(outcomes),
     plots: [gainsPlot(firstSeed(outcomes))],
@@ -210,13 +210,10 @@ const costing = (
   head: string,
   cost: keyof ReturnType<typeof modelCosts>,
   inBytes = false,
-): Column<Compared> => ({
-  head,
-  cell(row) {
-    const value = modelCosts(row)[cost];
-    return value === null ? null : inBytes ? digitsText(value / 1e6, 3) : value.toExponential(2);
-  },
-});
+): Column<Compared> => [head, (row) => {
+  const value = modelCosts(row)[cost];
+  return value === null ? null : inBytes ? digitsText(value / 1e6, 3) : value.toExponential(2);
+}];
 
 /** How the mixture compares with what could replace it. */
 export const dense: Study = {
@@ -231,11 +228,11 @@ export const dense: Study = {
     claims: outcomes.flatMap((outcome) => gainClaims(outcome)),
     table: makeTable<Compared>(listCompared(outcomes), [
       labels("run"),
-      {
-        head: "model",
-        cell: ({ evaluation, way }) => wayName(way, evaluation.experts),
-        seeds: ([{ way }]) => wayName(way, REPEATED),
-      },
+      [
+        "model",
+        ({ evaluation, way }) => wayName(way, evaluation.experts),
+        ([{ way }]) => wayName(way, REPEATED),
+      ],
       scores("perplexity", ({ evaluation, way }) => evaluation.scores[way]),
       gains("the mixture next to it", ({ way }) => way),
       costing("training FLOPs", "training"),
@@ -261,10 +258,10 @@ export const dense: Study = {
 };
 
 /** Makes a column of how far experts are below a dense model on their own text. */
-const below = (head: string, model: Dense): Column<OwnText> => ({
+const below = (head: string, model: Dense): Column<OwnText> => [
   head,
-  cell: ({ below }) => below[model] === null ? null : `${(100 * below[model]).toFixed(1)}%`,
-});
+  ({ below }) => below[model] === null ? null : `${(100 * below[model]).toFixed(1)}%`,
+];
 
 /** How experts do on their own text. */
 export const segments: Study = {
@@ -295,10 +292,10 @@ export const segments: Study = {
       ],
       table: makeTable<OwnText>(experts, [
         labels("run"),
-        { head: "expert", cell: ({ expert }) => String(expert) },
-        { head: "most of its training text", cell: ({ sources }) => sources },
-        { head: "share", cell: ({ share }) => percent(share) },
-        { head: "perplexity", cell: ({ perplexity }) => perplexity?.toFixed(2) },
+        ["expert", ({ expert }) => String(expert)],
+        ["most of its training text", ({ sources }) => sources],
+        ["share", ({ share }) => percent(share)],
+        ["perplexity", ({ perplexity }) => perplexity?.toFixed(2)],
         below("below dense, × batch", "dense"),
         below("below dense, × steps", "dense-steps"),
       ], { part: ({ expert, setup }) => `${setup.name} ${expert}` }),
@@ -323,30 +320,21 @@ export const routing: Study = {
     claims: outcomes.flatMap((outcome) => labelled(outcome.setup.label, routingClaims(outcome))),
     table: makeTable(outcomes, [
       labels("run"),
-      {
-        head: "shares of held-out text",
-        cell({ evaluation: { segments } }) {
-          const shares = segments.map(({ share }) => share);
-          return `${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}`;
-        },
-      },
+      ["shares of held-out text", ({ evaluation: { segments } }) => {
+        const shares = segments.map(({ share }) => share);
+        return `${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}`;
+      }],
       agreements("NMI with source"),
       perplexities("routed", "mixture"),
       perplexities("at random", "random"),
       perplexities("best in hindsight", "oracle"),
-      {
-        head: "the balanced parts cost, nats per token more",
-        cell: ({ partition: { regret } }) => regret?.toFixed(3),
-      },
-      { head: "routing adds to training", cell: ({ cost }) => percent(trainingAdded(cost)) },
-      {
-        head: "to inference",
-        cell: ({ cost: { flops } }) => percent(flops.inferenceOverhead / flops.inference),
-      },
-      {
-        head: "exchanged per node, MB",
-        cell: ({ cost: { communication } }) => digitsText(communication.bytesPerNode / 1e6, 2),
-      },
+      ["the balanced parts cost, nats per token more", ({ partition: { regret } }) => regret?.toFixed(3)],
+      ["routing adds to training", ({ cost }) => percent(trainingAdded(cost))],
+      ["to inference", ({ cost: { flops } }) => percent(flops.inferenceOverhead / flops.inference)],
+      [
+        "exchanged per node, MB",
+        ({ cost: { communication } }) => digitsText(communication.bytesPerNode / 1e6, 2),
+      ],
     ]),
     plots: outcomes.map(({ partition, evaluation }) => ({
       ...heatPlot(partition.experts.map(({ sources }) => sources), true),

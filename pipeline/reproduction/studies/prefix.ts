@@ -105,10 +105,7 @@ const COMPARED = 4;
 const reliability = (
   head: string,
   right: (of: NonNullable<Outcome["evaluation"]["reliability"]>) => number,
-): Column => ({
-  head,
-  cell: ({ evaluation: { reliability } }) => reliability && percent(right(reliability)),
-});
+): Column => [head, ({ evaluation: { reliability } }) => reliability && percent(right(reliability))];
 
 /** What short prompts are worth. */
 export const short: Study = {
@@ -137,15 +134,15 @@ export const short: Study = {
       table: makeTable(outcomes, [
         labels("routers"),
         ...lengths.flatMap((tokens): Column[] => [
-          {
-            head: `${tokens} ${tokens === 1 ? "token" : "tokens"}: perplexity`,
-            cell: (outcome) => scoreAt(outcome, tokens)!.perplexity.toFixed(2),
-          },
-          {
-            head: "same expert as at the length of training",
-            cell: (outcome) =>
+          [
+            `${tokens} ${tokens === 1 ? "token" : "tokens"}: perplexity`,
+            (outcome) => scoreAt(outcome, tokens)!.perplexity.toFixed(2),
+          ],
+          [
+            "same expert as at the length of training",
+            (outcome) =>
               tokens < outcome.evaluation.prefix ? percent(scoreAt(outcome, tokens)!.agreement) : null,
-          },
+          ],
         ]),
         // How often the expert that is chosen is the best one in hindsight, where the margin is largest and smallest.
         reliability("best choice, at the length of training", ({ right }) => right),

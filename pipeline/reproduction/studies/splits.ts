@@ -16,6 +16,7 @@ import { isBetter } from "../claims.ts";
 import {
   agreements,
   baselinesOf,
+  type Column,
   isLower,
   labels,
   makeTable,
@@ -145,7 +146,7 @@ export const partitioners: Study = {
   findings(outcomes) {
     const experts = Number(outcomes[0].setup.settings.experts);
     const lengths = sharedLengths(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
-    const columns = [
+    const columns: Column[] = [
       labels("parts"),
       ...lengths.map((length) =>
         scores(`${length} tokens`, (outcome: Outcome) => scoreAt(outcome, length), routes)
@@ -153,12 +154,11 @@ export const partitioners: Study = {
       perplexities("as trained", "mixture"),
       perplexities("best in hindsight", "oracle"),
       agreements("NMI"),
-      {
-        head: "largest share",
-        cell: ({ evaluation }: Outcome) =>
-          percent(Math.max(...evaluation.segments.map(({ share }) => share))),
-      },
-      { head: "routers: rate × rounds", cell: routersText },
+      [
+        "largest share",
+        ({ evaluation }) => percent(Math.max(...evaluation.segments.map(({ share }) => share))),
+      ],
+      ["routers: rate × rounds", routersText],
     ];
     return {
       claims: compareClusters(outcomes, experts, lengths[0], lengths.at(-1)!),
@@ -337,18 +337,12 @@ export const assignment: Study = {
       table: makeTable(outcomes, [
         labels("parts"),
         perplexities("perplexity", "mixture"),
-        {
-          head: "balancing costs, nats per token",
-          cell: ({ partition: { regret } }) => regret?.toFixed(4),
-        },
-        { head: "token imbalance", cell: ({ partition }) => percent(partition.tokenImbalance) },
-        {
-          head: "smallest part",
-          cell({ partition }) {
-            const sequences = partition.experts.map(({ sequences }) => sequences);
-            return percent(Math.min(...sequences) / sequences.reduce((sum, count) => sum + count, 0));
-          },
-        },
+        ["balancing costs, nats per token", ({ partition: { regret } }) => regret?.toFixed(4)],
+        ["token imbalance", ({ partition }) => percent(partition.tokenImbalance)],
+        ["smallest part", ({ partition }) => {
+          const sequences = partition.experts.map(({ sequences }) => sequences);
+          return percent(Math.min(...sequences) / sequences.reduce((sum, count) => sum + count, 0));
+        }],
       ]),
       plots: [perplexitiesPlot({
         id: "assignment",
