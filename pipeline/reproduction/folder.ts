@@ -77,7 +77,7 @@ export async function checkStudies(root: string, grid: Grid): Promise<void> {
   const jobs = grid.runs().flatMap((setup) => [...grid.jobs(setup, seen)]);
   const runs = new Map(jobs.map(({ setup }) => [setup.name, setup]));
   ensure(
-    !grid.preset.input.includes("-") || runs.size === 1,
+    !grid.preset.input.includes("-") || runs.size <= 1,
     say`Cannot run studies on ${
       setting("input", "-")
     } as every run must read the text: there are ${runs.size} of them`,
