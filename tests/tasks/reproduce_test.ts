@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ASSUMED_GPU, PLAIN_DEVICE } from "../../pipeline/cost/mod.ts";
-import { planAlone, planDevice } from "../../tasks/study_plan.ts";
+import { planAlone, planDevice } from "../../tasks/reproduce.ts";
 import { withCache } from "../pipeline/run/measured_support.ts";
 import { inFolder, task } from "./support.ts";
 
