@@ -232,7 +232,7 @@ export class Notes {
       if (!made || !Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
         const bytes = await Deno.readFile(`${folder}/${file}`);
-        await writeAtomic(`${this.root}/${file}`, bytes, { shared: true });
+        await writeAtomic(`${this.root}/${file}`, bytes);
       }
       return { setup, ...note.outcome };
     }
@@ -247,7 +247,7 @@ export class Notes {
     const made = await this.#made(models, c);
     if (!made) return;
     const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
-    await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)), { shared: true });
+    await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)));
   }
 
   /** Hashes what the graph of a run with these models would be made of; undefined where its text can be read only once. */
