@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import {
   type Columns,
@@ -82,4 +82,17 @@ Deno.test("Feed.abort() leaves the shards that were finished, and nothing of the
     await writer.add(listBranchRows(12));
     await writer.abort(new Error("stopped"));
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["train-00000.arrow"]);
+  }));
+
+Deno.test("Feed.add() throws why its reader failed, whether that was before it or while it waits", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    const writer = open(`${folder}/file`);
+    const addSome = async () => {
+      for (let i = 0; i < 9; i++) await writer.add(listBranchRows(20)); // the first is taken before
+    };
+    for (const act of [addSome, addSome, () => writer.close()]) {
+      await assertRejects(act, Error, "Cannot write");
+    }
+    await writer.abort(new Error("stopped"));
   }));
