@@ -428,14 +428,14 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
   withRun(async (from, folder) => {
     const run = `${folder}/b`, change = { from, splitExpert: 1 };
     const states: [number | null, string][] = [[0, "kept"], [1, "split"], [2, "kept"], [1, "split"]];
-    const told = (all: readonly DerivedExpert[]) =>
+    const pickStates = (all: readonly DerivedExpert[]) =>
       all.map(({ was, state }): [number | null, string] => [was, state]);
     assertEquals(
-      told((await planDerive({ run, ...change })).experts),
+      pickStates((await planDerive({ run, ...change })).experts),
       states,
     );
     const { experts } = await derive({ run, ...change });
-    assertEquals(told(experts), states);
+    assertEquals(pickStates(experts), states);
     const [routers, then] = [
       await listNodeFiles(run, "partitioner"),
       await listNodeFiles(from, "partitioner"),
