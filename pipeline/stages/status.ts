@@ -275,7 +275,7 @@ function isLacking({ state, optional }: StageStatus): boolean {
 
 /**
  * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
- * one call of a task makes, and nothing otherRuns, are listed together.
+ * one call of a task makes, and nothing else, are listed together.
  */
 export function listLacks(stages: readonly StageStatus[]): Lack[] {
   const nameCall = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
