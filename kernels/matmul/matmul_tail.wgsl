@@ -1,4 +1,4 @@
-// matmul_tail: what all variants of a product A · B bind beside a, and what is done with a sum before it is stored.
+// matmul_tail: what all variants of a product A · B bind next to a, and what is done with a sum before it is stored.
 //
 // TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)
 //
