@@ -126,7 +126,11 @@ function partitionsTable({ runs }: Comparison): ComparisonTable {
 
 type TableName = "runs" | "lineage" | "settings" | "partitions" | "mixtures" | "sources" | "lacks";
 
-/** Makes the tables; `words` says how settings and tasks are worded. */
+/**
+ * Makes the tables; `words` says how settings and tasks are worded.
+ *
+ * @ignore
+ */
 export function comparisonTables(comparison: Comparison, words?: Words): Record<TableName, ComparisonTable> {
   const { runs, settings, sources } = comparison;
   const names = runs.map(({ name }) => name);

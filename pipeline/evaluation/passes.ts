@@ -101,8 +101,9 @@ export type Routes = { expert: number[]; costs: Float32Array[] };
 export interface Routed {
   /** Whether a sequence counts, of all that were read. */
   counts: boolean[];
-  /** Numbers of the document and of the source. */
+  /** Number of the document. */
   document: number[];
+  /** Number of the source. */
   source: number[];
   /** Predicted tokens: all but the first. */
   predicted: number[];

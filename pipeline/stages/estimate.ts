@@ -84,8 +84,9 @@ export interface PlanOptions extends RunOptions {
   words?: Words;
 }
 
-/** The options of a plan of experts; `also` names other runs whose same experts are trained next to them. */
+/** The options of a plan of experts. */
 export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
+  /** Other runs whose same experts are trained next to them. */
   also?: readonly string[];
 }
 

@@ -78,11 +78,13 @@ export interface ExportModelOptions extends Pick<ExportTextOptions, "run" | "out
   untie?: boolean;
 }
 
-/** What was exported: its folder and what that is of, and what its manifest says of files and counts. */
+/** What was exported, and what its manifest says of files and counts. */
 export interface Exported extends Pick<Manifest, "files" | "result"> {
+  /** Its folder. */
   output: string;
   /** Whether it was written now, or there already. */
   state: "done" | "up to date";
+  /** What it is of. */
   of: Record<string, unknown>;
 }
 

@@ -22,15 +22,11 @@ import { allTargets, type Target, type TrainingText } from "./targets.ts";
 /**
  * How a training stands.
  *
- * - `state`: whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
- *   manifest cannot be read, or its files are not what that says.
  * - `step`: steps so far, as far as its metrics tell; of how many (`steps`), null where that is not known.
  * - `loss` and learning `rate` of the last line of metrics, and the last loss on held-out sequences of its part; nats per predicted token.
  * - `tokens`: real ones, trained on.
  * - Where it is at work: tokens and FLOP/s over the last lines of metrics, and seconds that are left at that speed. Also the share of what
  *   the device reaches, where the training notes it.
- * - The last checkpoint: its step, and when it was made. When metrics were last written (`updated`). Both ISO 8601.
- * - `holders`: who trains it. `from`: where it came from, where another trainer made it.
  */
 export interface Training
   extends
@@ -39,10 +35,18 @@ export interface Training
     Record<"tokensPerSecond" | "flopsPerSecond" | "utilisation" | "secondsLeft", number | null> {
   /** The model, for instance `expert-02`. */
   model: string;
+  /**
+   * Whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
+   * manifest cannot be read, or its files are not what that says.
+   */
   state: "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
+  /** The step of the last checkpoint, and when that was made, in ISO 8601. */
   checkpoint: { step: number; at: string | null } | null;
+  /** When metrics were last written, in ISO 8601. */
   updated: string | null;
+  /** Who trains it. */
   holders: Owner[];
+  /** Where another trainer's model came from. */
   from?: string;
 }
 
