@@ -20,6 +20,11 @@ export const TASK = await defineTask({
       'JSON lines with "prompt" and "response", or with "messages"; the response alone counts; repeatable',
     ),
     epochs: field.number({ min: 0.01, max: 1000, default: 2 }, "passes over the pairs"),
+    router: field.choice(
+      ["experts", "fresh"],
+      { default: "experts" },
+      "what routes prompts: the routers of the run, or fresh ones that go on from these with the prompts",
+    ),
     noTrain: field.flag("leave the training to train-expert and train-dense"),
     dryRun: field.flag("print which models would be tuned, and make nothing"),
     ...take("workers", "requireGpu"),

@@ -42,7 +42,7 @@ const SCHEMA = v.object({
   origins: v.array(v.nullable(count)),
   stays: v.boolean(),
   relearned: v.boolean(),
-  tuned: v.boolean(),
+  ...{ tuned: v.boolean(), fresh: v.boolean() },
   replaced: v.array(v.object({ expert: count, from: v.string() })),
 });
 
@@ -60,9 +60,10 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
  * hash of the training shards, their sequences, and how often each was seen.
  *
  * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, also as pairs that
- * models are `tuned` on; the chat `template` of the other run, or of pairs, "" for none; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again,
- * `relearned`; checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new,
- * one that is missing was dropped, one that is there twice was split. With `stays` experts stay as they are although their text does not.
+ * models are `tuned` on, and whether routers learn their prompts as well, `fresh`; the chat `template` of the other run, or of pairs, "" for
+ * none; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again, `relearned`;
+ * checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new, one that is
+ * missing was dropped, one that is there twice was split. With `stays` experts stay as they are although their text does not.
  *
  * @ignore Its type is inferred.
  */
@@ -81,9 +82,12 @@ export const writeDerivation = (run: string, derivation: Derivation): Promise<vo
  * and whether all stay the `same`.
  */
 export function findReshaping({ origins, parts }: Pick<Derivation, "origins" | "parts">) {
-  const twice = origins.find((origin, i) => origin !== null && origins.indexOf(origin) < i) ?? -1;
+  const there = new Set(origins);
+  const twice = there.size === origins.length
+    ? -1
+    : origins.find((origin, i) => origins.indexOf(origin) < i)!;
   const split: Branch = { name: branchName([twice]), path: [twice], experts: 2, first: 0, leaves: 2 };
-  const dropped = parts.findIndex((_, expert) => !origins.includes(expert));
+  const dropped = parts.findIndex((_, expert) => !there.has(expert));
   return {
     ...{ same: origins.length === parts.length, isNew: origins.includes(null) },
     ...{ split: twice < 0 ? undefined : split, dropped: dropped < 0 ? undefined : dropped },

@@ -63,6 +63,8 @@ export interface Change {
   tune?: readonly string[];
   /** Passes over these pairs; 2 unless given. */
   epochs?: number;
+  /** Whether the routers of the other run route prompts, or `fresh` ones that go on from these with the prompts alone. Default: `experts`. */
+  router?: "experts" | "fresh";
   /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
   replace?: readonly { expert: number; from: string }[];
   /** An expert whose text goes to the others by prices; those after it move down by a number. */
@@ -183,7 +185,9 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
   const keys = await completeRun(from, configuration), origins = listOrigins(configuration, change);
   const { parts, trained } = await readExperts(from, configuration);
-  if (origins.length !== parts.length) await checkRouters(from, configuration, change, parts);
+  if (origins.length !== parts.length || change.router === "fresh") {
+    await checkRouters(from, configuration, change, parts);
+  }
   const rows = await listDocuments(from);
   const forgotten = choose(from, rows, change.forget ?? {});
   for (const [id, { key }] of Object.entries(trained)) {
@@ -205,7 +209,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
     ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
     template: await readChatTemplate(from) ?? (change.tune?.length ? PLAIN_CHAT : ""),
-    ...{ tuned: !!change.tune?.length, relearned: change.routers === "relearn" },
+    ...{ tuned: !!change.tune?.length, fresh: change.router === "fresh" },
+    relearned: change.routers === "relearn",
     replaced: (change.replace ?? []).map((own) => ({ ...own })),
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
   };
@@ -225,7 +230,18 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
 
 /** What a change is; the other run may have trained more meanwhile. */
 const CHANGED = [
-  ...["from", "forgotten", "added", "replay", "origins", "stays", "relearned", "tuned", "replaced"] as const,
+  ...[
+    "from",
+    "forgotten",
+    "added",
+    "replay",
+    "origins",
+    "stays",
+    "relearned",
+    "tuned",
+    "fresh",
+    "replaced",
+  ] as const,
 ];
 
 /** Whether two derivations make the same change. */
@@ -242,7 +258,7 @@ function listOrigins(
   return splitExpert === undefined ? all.filter((expert) => expert !== dropExpert) : [...all, splitExpert];
 }
 
-/** Throws an `InputError` where a run has no routers that one could come to or go from, or a part that is to be split is too small. */
+/** Throws an `InputError` where a run has no routers that could go on, or that one could come to or go from. Also where a part is too small to be split. */
 async function checkRouters(
   from: string,
   configuration: Configuration,
@@ -251,7 +267,10 @@ async function checkRouters(
 ): Promise<void> {
   const folder = configuration.routers || `${from}/${PARTITIONER}`, { kind } = await partitionerKind(folder);
   if (kind !== "em") {
-    throw refuse(from, `routers must split its text, to change their number: it is split by "${kind}"`);
+    throw refuse(
+      from,
+      `routers must split its text, to train them or change their number: it is split by "${kind}"`,
+    );
   }
   if (splitExpert === undefined) return;
   const { config } = await loadCheckpointConfig(`${folder}/${routerFolder(0)}`);

@@ -12,7 +12,13 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { loadRouters, routerFolder, routersHash, saveModelFolder } from "../checkpoints/checkpoint.ts";
+import {
+  loadRouters,
+  routerFolder,
+  type Routers,
+  routersHash,
+  saveModelFolder,
+} from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
   LEARN,
@@ -27,9 +33,10 @@ import {
   TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
-import { openRouters } from "../partition/em/train_routers.ts";
+import { assignRound, openRouters, type TokenColumns } from "../partition/em/train_routers.ts";
 import { createPartitioner } from "../partition/em/partitioner.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
+import { routedLengths } from "../partition/score.ts";
 import { toBatch } from "../rows/arrow.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Numeric, Rows } from "../rows/random_access.ts";
@@ -104,7 +111,8 @@ export async function derivedNodes(
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
-  const { tuned, partitioner, grouped } = derivation, { same, isNew, split } = findReshaping(derivation);
+  const { tuned, fresh, partitioner, grouped } = derivation,
+    { same, isNew, split } = findReshaping(derivation);
   const blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" }, forgottenIn = findForgotten(derivation);
@@ -124,7 +132,11 @@ export async function derivedNodes(
     ...[sequencesNode(of), indexNode(of)],
     ...isNew ? [newRouterNode(configuration, derivation, more)] : [],
     ...split ? await dividedNodes(of, derivation, split) : [],
-    same ? keptNode(LEARN, PARTITIONER, derivation, partitioner) : routersNode(derivation),
+    fresh
+      ? freshRoutersNode(configuration, derivation, more)
+      : same
+      ? keptNode(LEARN, PARTITIONER, derivation, partitioner)
+      : routersNode(derivation),
     ...same ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
     ...await scoreNodes(same ? added : of),
     ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before, more)],
@@ -233,34 +245,46 @@ function newRouterNode(
   derivation: Derivation,
   blocks: readonly Block[],
 ): Node {
+  return {
+    ...learnedNode(NEW, configuration, derivation, blocks),
+    maker: oneByOne(LEARN, (making, work) => addRouter(making, work, configuration, derivation, blocks)),
+  };
+}
+
+/** Describes a node of routers that go on from those of the other run with the text of `blocks`. */
+function learnedNode(
+  name: string,
+  configuration: Configuration,
+  derivation: Derivation,
+  blocks: readonly Block[],
+): Omit<Node, "maker"> {
   const { rounds, roundSequences, routerBatch, routerRate, routerWarmup, prefix, seed } = configuration;
   return {
-    name: NEW,
+    name,
     needs: [TOKENIZER, ...trainFiles(blocks).map(({ need, file }) => `${need}:${file}`)],
     settings: {
       ...{ kept: derivation.kept[derivation.partitioner], rounds, roundSequences },
       ...{ routerBatch, routerRate, routerWarmup, prefix, seed },
     },
     revision: 1,
-    maker: oneByOne(LEARN, (making, work) => addRouter(making, work, configuration, derivation, blocks)),
   };
 }
 
 async function addRouter(
   making: Making,
-  { gpu: open, emit, signal }: Work,
+  work: Work,
   configuration: Configuration,
   derivation: Derivation,
   blocks: readonly Block[],
 ): Promise<Record<string, unknown>> {
-  const { rounds, roundSequences, seed, prefix } = configuration;
+  const { seed, prefix } = configuration;
   const { path } = await nodeBefore(derivation, derivation.partitioner);
   using rows = await openNeeded(making, trainFiles(blocks));
   if (rows.count === 0) {
     throw new InputError("Cannot add an expert as its text must hold a sequence: it holds none");
   }
-  const routers = await loadRouters(path), gpu = await open(), { config, notes, models } = routers;
-  const partitioner = createPartitioner(routers, open), draw = drawing(rows.count, seed, "new router");
+  const routers = await loadRouters(path), { models } = routers;
+  const partitioner = createPartitioner(routers, work.gpu), draw = drawing(rows.count, seed, "new router");
   const sample = readRows(rows, draw(0, Math.min(SAMPLE, rows.count)), NAMES);
   const sequenceLength = sample.tokens.length / sample.rows;
   const costs = await partitioner.costs({ ...sample, sequenceLength }, [prefix]);
@@ -269,21 +293,76 @@ async function addRouter(
     costs.filter((_, i) => i % models.length === router).reduce((a, b) => a + b)
   );
   const nearest = sums.indexOf(Math.min(...sums));
-  const bank = openRouters(gpu, config, [0], { ...configuration, experts: 1 }, [models[nearest]]);
+  const next = (from: number, count: number) => readRows(rows, draw(from, count), NAMES);
+  await trainFurther(making, work, configuration, { ...routers, models: [models[nearest]] }, next);
+  return { nearest };
+}
+
+/** Trains routers from their weights over all rounds of EM, each on its part of the sequences that `next` gives, and writes them. */
+async function trainFurther(
+  making: Making,
+  { gpu: open, emit, signal }: Work,
+  { rounds, roundSequences, prefix, ...settings }: Configuration,
+  { config, notes, models }: Routers,
+  next: (from: number, count: number) => TokenColumns & Pick<Columns, "source">,
+): Promise<string[]> {
+  const experts = models.length, numbers = [...models.keys()], count = experts * roundSequences;
+  const bank = openRouters(
+    await open(),
+    config,
+    numbers,
+    { ...settings, roundSequences, prefix, experts },
+    models,
+  );
   try {
     for (let round = 1; round <= rounds; round++) {
-      const drawn = readRows(rows, draw((round - 1) * roundSequences, roundSequences), NAMES);
-      await bank.train(round, drawn, new Uint16Array(drawn.rows), undefined, signal);
+      const drawn = next((round - 1) * count, count);
+      const { expert } = experts === 1
+        ? { expert: new Uint16Array(count) }
+        : assignRound(await bank.score(drawn), drawn, { experts, prefix });
+      await bank.train(round, drawn, expert, undefined, signal);
       emit({ type: "progress", stage: LEARN, done: round, total: rounds, unit: "rounds" });
     }
-    const { weights: [weights] } = await bank.state(), name = routerFolder(0);
-    const written = await saveModelFolder(`${making.folder}/${name}`, config, weights, {
-      notes: { ...notes, eos: notes.eos! },
-      tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
-    });
-    noteAll(making, written, `${name}/`);
-    return { nearest };
+    const hashes: string[] = [];
+    for (const [router, weights] of (await bank.state()).weights.entries()) {
+      const name = routerFolder(router);
+      const written = await saveModelFolder(`${making.folder}/${name}`, config, weights, {
+        notes: { ...notes, eos: notes.eos! },
+        tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      });
+      noteAll(making, written, `${name}/`);
+      hashes.push(written["model.safetensors"].sha256);
+    }
+    return hashes;
   } finally {
     bank.close();
   }
+}
+
+/** Makes the node of routers that go on from those of the other run with the prompts of pairs. */
+function freshRoutersNode(
+  configuration: Configuration,
+  derivation: Derivation,
+  blocks: readonly Block[],
+): Node {
+  return {
+    ...learnedNode(PARTITIONER, configuration, derivation, blocks),
+    maker: oneByOne(LEARN, async (making, work) => {
+      const { path, manifest } = await nodeBefore(derivation, derivation.partitioner);
+      using rows = await openNeeded(making, trainFiles(blocks));
+      if (rows.count === 0) {
+        throw new InputError(
+          "Cannot train routers as there must be a pair that is not held out: there is none",
+        );
+      }
+      const draw = drawing(rows.count, configuration.seed, "prompts");
+      const next = (from: number, count: number) => {
+        const drawn = readRows(rows, draw(from, count), [...NAMES, "begin", "source"]);
+        return { ...drawn, length: routedLengths(drawn) };
+      };
+      const hashes = await trainFurther(making, work, configuration, await loadRouters(path), next);
+      await writeDescription(making.folder, (await readDescription(path))!);
+      return { ...manifest.result, routers: routersHash(hashes) };
+    }),
+  };
 }

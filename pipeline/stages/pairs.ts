@@ -74,14 +74,16 @@ async function openTemplate(source: string): Promise<(messages: unknown[]) => st
   const { Template } = await import("@huggingface/jinja"), token = "\uE000";
   const refuse = (fact: string, cause?: unknown) =>
     new InputError(`Cannot read pairs as the chat template must write messages as text: ${fact}`, { cause });
-  return (messages) => {
-    let text: string;
+  const attempt = <Value>(work: () => Value): Value => {
     try {
-      const special = { eos_token: token, bos_token: token };
-      text = new Template(source).render({ messages, add_generation_prompt: true, ...special });
+      return work();
     } catch (error) {
       throw refuse(`it reports "${oneLine(error)}"`, error);
     }
+  };
+  const template = attempt(() => new Template(source)), special = { eos_token: token, bos_token: token };
+  return (messages) => {
+    const text = attempt(() => template.render({ messages, add_generation_prompt: true, ...special }));
     if (text.includes(token)) throw refuse("it writes special tokens");
     return text;
   };

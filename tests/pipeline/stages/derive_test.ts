@@ -21,7 +21,7 @@ import { matchesPath } from "../../../pipeline/text/glob.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import { copyFolder, hashes, inFolder, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, inFolder, smallCorpus, task } from "../../tasks/support.ts";
 import { SMALL_SETTINGS, TOPICS } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
@@ -527,6 +527,26 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
       const error = await assertRejects(() => derive({ run, from, ...options }), InputError);
       assertStringIncludes(wordText(error.what), text);
       assertEquals(await hashes(folder), {});
+    }
+    await Deno.writeTextFile(`${folder}/pairs.jsonl`, '{"prompt":"a ","response":"b"}\n');
+    const input = [`${folder}/docs.jsonl`], pairs = [`${folder}/pairs.jsonl`];
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    await partition({
+      run: `${folder}/random`,
+      sources: { flags: { ...SETTINGS, input, partitioner: "random" } },
+    });
+    await partition({
+      run: `${folder}/tree`,
+      sources: { flags: { ...SETTINGS, input, experts: 4, levels: [2, 2] } },
+    });
+    for (const change of [{ dropExpert: 1 }, { splitExpert: 1 }, { tune: pairs, router: "fresh" as const }]) {
+      for (const [name, text] of [["random", 'it is split by "random"'], ["tree", "must not be a tree"]]) {
+        const error = await assertRejects(
+          () => derive({ run, from: `${folder}/${name}`, ...change }),
+          InputError,
+        );
+        assertStringIncludes(wordText(error.what), text);
+      }
     }
     await assertRejects(() => checkForgotten(from), InputError, "it must derive with");
     await derive({ run, from, forget, noTrain: true });

@@ -132,13 +132,52 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
   }));
 
+Deno.test("derive() lets fresh routers learn prompts, which cost them less than the old ones and go to all experts", () =>
+  withPartition(async (from) => {
+    const folder = `${from}/..`, pairs = `${folder}/pairs.jsonl`;
+    await writePairs(pairs, 80);
+    const before = await hashes(from);
+    const tuned = async (name: string, router: "experts" | "fresh") => {
+      const run = `${folder}/${name}`;
+      await derive({ run, from, tune: [pairs], router, noTrain: true });
+      const all: number[] = [];
+      for (const { name } of Deno.readDirSync(`${run}/scores`)) {
+        for await (const batch of readArrow(`${run}/scores/${name}/train.arrow`)) {
+          all.push(...fromBatch(batch).nll!);
+        }
+      }
+      return { run, nll: all, sha256: (await readManifest(`${run}/partitioner`))!.result.routers };
+    };
+    const [old, fresh, again] = [
+      await tuned("old", "experts"),
+      await tuned("fresh", "fresh"),
+      await tuned("again", "fresh"),
+    ];
+    assertEquals(await hashes(from), before);
+    assertEquals((await verifyRun(fresh.run)).problems, []);
+    assertEquals(again.sha256, fresh.sha256);
+    const cost = ({ nll }: typeof old) =>
+      nll.reduce((sum, own, i) => i % 2 === 0 ? sum + Math.min(own, nll[i + 1]) : sum, 0);
+    assert(cost(fresh) < 0.9 * cost(old), `${cost(fresh)} and ${cost(old)}`);
+    assert(fresh.nll.length === old.nll.length && fresh.sha256 !== old.sha256);
+
+    // EM on the prompts gives each expert a share of them.
+    const sizes = [0, 1].map((expert) =>
+      fresh.nll.filter((own, i) => i % 2 === expert && own < fresh.nll[i ^ 1]).length
+    );
+    assert(Math.min(...sizes) > fresh.nll.length / 2 / 5, `${sizes}`);
+  }));
+
 Deno.test("derive() writes messages by the chat template of a run, and refuses one that does not write them as text", () =>
   withPartition(async (from) => {
     const folder = `${from}/..`, pairs = `${folder}/pairs.jsonl`;
     await writePairs(pairs, 40);
     const setTemplate = (chat_template: string) =>
       Deno.writeTextFile(`${from}/tokenizer_config.json`, JSON.stringify({ chat_template }));
-    const wrong = [["{{ eos_token }}", "it writes special tokens"], ["{{ raise_exception('no') }}", "no"]];
+    const wrong = [["{{ eos_token }}", "it writes special tokens"], [
+      "{{ raise_exception('no') }}",
+      'it reports "no"',
+    ]];
     for (const [template, text] of wrong) {
       await setTemplate(template);
       await assertRejects(() => derive({ run: `${folder}/none`, from, tune: [pairs] }), InputError, text);
