@@ -160,8 +160,7 @@ export const MODEL_FILES = /(config|tokenizer|tokenizer_config|generation_config
 
 /**
  * Writes a complete Hugging Face folder: the checkpoint, the tokenizer with the chat template that lies next to it, and what generation needs
- * to know. Returns the size and
- * SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
+ * to know. Returns the size and SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
  */
 export async function saveModelFolder(
   folder: string,

@@ -179,13 +179,15 @@ function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOp
   if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
 }
 
-/** Gives the NLL of the sequences that count. Throws an `InputError` where one is not finite. */
+/** Gives the NLL of the sequences that count. Throws an `InputError` where one is not finite, or other sequences were read. */
 function countedNll(
   model: ModelName,
   all: Float32Array,
   { documents, document, counts }: Routed,
 ): Float32Array {
   const nll = all.filter((_, row) => counts[row]), name = modelTitle(model);
+  const rule = "every pass must read the same sequences";
+  ensure(all.length === counts.length, `Cannot evaluate as ${rule}: ${name} gets more or fewer of them`);
   const row = nll.findIndex((value) => !Number.isFinite(value));
   if (row < 0) return nll;
   const fact = `that of a sequence of document ${documents[document[row]].id} under ${name} is ${nll[row]}`;

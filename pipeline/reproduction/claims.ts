@@ -152,8 +152,10 @@ export function crossingText(outcome: Outcome): string | null {
 
 /** Judges the claims of one run. */
 export function judgeRun(outcome: Outcome): Claim[] {
-  const { evaluation: { gains, scores, experts } } = outcome;
-  const crossed = crossingText(outcome);
+  const { evaluation: { gains, scores, experts }, crossing } = outcome;
+  const crossed = crossingText(outcome), { difference = 0 } = crossing ?? {};
+  const leader = difference > 0 ? "the dense model" : "the mixture";
+  const ahead = `${leader} is ${Math.abs(difference).toFixed(3)} nats per token ahead at the end`;
   const perplexity = (way: keyof typeof scores) => scores[way]!.perplexity.toFixed(2);
   return [
     ...gains.map((gain) => {
@@ -163,7 +165,7 @@ export function judgeRun(outcome: Outcome): Claim[] {
     ...crossed === null ? [] : [{
       claim:
         "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
-      ...{ paper: NOT_REPORTED, here: crossed, holds: null },
+      ...{ paper: NOT_REPORTED, here: `${crossed}; ${ahead}`, holds: null },
     }],
     ...scores.dense ? [ownTextClaim(outcome)] : [],
     ...routingClaims(outcome),

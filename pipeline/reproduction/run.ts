@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, type Text, type Words } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text, type Words } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
 import { percent } from "../report/html.ts";
 import { report } from "../report/report.ts";
@@ -16,6 +16,7 @@ import { partition, summarizeRun } from "../stages/partition.ts";
 import { lazyDevice, type RunWatch } from "../stages/run.ts";
 import { resolveSettings } from "../stages/settings.ts";
 import type { TrainResult } from "../stages/models.ts";
+import { adoptedExperts } from "../training/adoption.ts";
 import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
 import {
   alone,
@@ -79,6 +80,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
+  if (!force) await refuseAdopted(run);
   const device = lazyDevice(options, c, emit);
   try {
     const gpu = await device.open();
@@ -111,6 +113,16 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   } finally {
     device.close();
   }
+}
+
+/** Throws an `InputError` where an expert of a run came from another trainer. */
+async function refuseAdopted(run: string): Promise<void> {
+  const [adopted] = await adoptedExperts(run);
+  if (!adopted) return;
+  const { expert, from } = adopted, again = task("train-expert", { run, expert, force: true });
+  const must = `every expert must be trained there: expert ${expert} was adopted from "${from}"`;
+  const remedy = say`choose another ${setting("run")}, or run ${again} first`;
+  throw new InputError(`Cannot reproduce in "${run}" as ${must}`, { where: run, remedy });
 }
 
 /** The rules for verdicts that the claims do not spell out. */

@@ -49,9 +49,16 @@ export async function train(
   const together = SIDE_BY_SIDE[gpu.kind];
   // One model is tried in any case: the device itself says where even that does not fit.
   const memory = Math.max(await gpu.allocatable(memoryFor(together)), memoryFor(1));
-  const targets = models.map((model) => findTargets(model, configuration));
-  const results = await trainModels(() => targets.flat(), { ...options, gpu, together, memory }, watch);
-  return Object.fromEntries(models.map((model, i) => [model, results.splice(0, targets[i].length)]));
+  const found: Partial<Record<Searched, TrainResult[]>> = {};
+  for (const isOfExperts of [true, false]) { // a limit for several experts is none for a larger model
+    const some = models.filter((model) => isOfExperts === (model === "experts"));
+    const targets = some.map((model) => findTargets(model, configuration));
+    if (some.length === 0) continue;
+    const how = { ...options, gpu, ...isOfExperts ? { together, memory } : {} };
+    const results = await trainModels(() => targets.flat(), how, watch);
+    some.forEach((model, i) => found[model] = results.splice(0, targets[i].length));
+  }
+  return found;
 }
 
 /** Default share of the training that a trial of a learning rate takes. */

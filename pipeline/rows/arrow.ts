@@ -64,7 +64,7 @@ export interface ShardOptions {
   empty: Columns;
   /** Most rows in a shard. */
   shardRows: number;
-  /** Most rows in a batch of a shard; memory holds about twice as many. */
+  /** Most rows in a batch of a shard; memory holds up to three times as many. */
   batchRows: number;
 }
 

@@ -110,11 +110,14 @@ export class Rows implements Disposable {
   #all = 0; // rows in all files
   readonly #shards: readonly Shard[];
   readonly #batches: readonly Batch[];
-  readonly #files = new Map<Shard, Deno.FsFile>();
   #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
 
-  /** @ignore {@linkcode openRows} makes them; with `only`, of all rows those with these numbers. */
-  constructor(shards: readonly Shard[], private readonly only?: Float64Array) {
+  /** @ignore {@linkcode openRows} makes them; with `only`, of all rows those with these numbers. `files` are those that are open. */
+  constructor(
+    shards: readonly Shard[],
+    private readonly only?: Float64Array,
+    private readonly files: Map<Shard, Deno.FsFile> = new Map(),
+  ) {
     this.#shards = shards;
     this.#batches = shards.flatMap(({ batches }) => batches);
     for (const batch of this.#batches) this.#all = (batch.first = this.#all) + batch.rows;
@@ -132,9 +135,9 @@ export class Rows implements Disposable {
     return Float64Array.from({ length: Math.min(to, this.count) - from }, (_, i) => from + i);
   }
 
-  /** Gives those rows that have these numbers, numbered anew from 0 in their order. */
+  /** Gives those rows that have these numbers, numbered anew from 0 in their order. Whoever closes one closes the files of both. */
   some(numbers: Float64Array): Rows {
-    return new Rows(this.#shards, this.#readNumbers(numbers) as Float64Array);
+    return new Rows(this.#shards, this.#readNumbers(numbers) as Float64Array, this.files);
   }
 
   /**
@@ -209,8 +212,8 @@ export class Rows implements Disposable {
 
   /** Closes the files. */
   [Symbol.dispose](): void {
-    for (const file of this.#files.values()) file.close();
-    this.#files.clear();
+    for (const file of this.files.values()) file.close();
+    this.files.clear();
   }
 
   /** Gives the numbers in the files of rows with these numbers here. */
@@ -236,14 +239,14 @@ export class Rows implements Disposable {
 
   /** Opens the file of a batch, and checks the batch if it was not touched before. */
   #open(batch: Batch): Deno.FsFile {
-    let file = this.#files.get(batch.shard);
+    let file = this.files.get(batch.shard);
     if (!file) {
-      if (this.#files.size === OPEN_FILES) {
-        const [[oldest, open]] = this.#files;
+      if (this.files.size === OPEN_FILES) {
+        const [[oldest, open]] = this.files;
         open.close();
-        this.#files.delete(oldest);
+        this.files.delete(oldest);
       }
-      this.#files.set(batch.shard, file = reopen(batch.shard));
+      this.files.set(batch.shard, file = reopen(batch.shard));
     }
     if (batch.crc !== undefined && !batch.isChecked) {
       checkChecksum(batch.where, checksum(file, [batch]), batch.crc);

@@ -8,7 +8,7 @@
 
 import { createHash } from "node:crypto";
 import { statfsSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { type Explanation, InputError, RunError, say, setting, type Text } from "../../kernels/errors.ts";
 
 /** Describes a file's content: its size and its SHA-256 in hexadecimal. */
@@ -86,6 +86,7 @@ export async function writeAtomic(
     return await Deno.open(partial, { write: true, createNew: true });
   });
   try {
+    await removeLeft(path, file);
     for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
       const written = writeAll(file, chunk, path, { needed, written: bytes });
       hash.update(chunk); // while the chunk is being written
@@ -99,6 +100,18 @@ export async function writeAtomic(
     throw error;
   }
   return { bytes, sha256: hash.digest("hex") };
+}
+
+const SILENT_MS = 60_000; // a process that writes a file is never silent for as long
+
+/** Removes what killed processes left of a file, by the clock of the disk that holds the `own` partial file. */
+async function removeLeft(path: string, own: Deno.FsFile): Promise<void> {
+  const now = Number((await own.stat()).mtime), folder = dirname(path), name = basename(path);
+  for (const { name: entry } of await listEntries(folder)) {
+    if (wholeName(entry) !== name) continue;
+    const { mtime } = await Deno.lstat(`${folder}/${entry}`).catch(() => ({ mtime: now }));
+    if (now - Number(mtime) > SILENT_MS) await removeIfThere(`${folder}/${entry}`);
+  }
 }
 
 /** The bytes of a file where they are known, and those of it that are written and go again. */
@@ -193,7 +206,7 @@ export async function removeFiles(root: string, paths: readonly string[]): Promi
 
 /** Gives the final name of a partial file; undefined for any other file. */
 export function wholeName(path: string): string | undefined {
-  return /^(.+?)(\.\d+)?\.partial$/.exec(path)?.[1];
+  return /^(.+)\.\d+\.partial$/.exec(path)?.[1];
 }
 
 /** Returns whether a path is a symbolic link. */

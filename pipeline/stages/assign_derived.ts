@@ -79,14 +79,7 @@ export async function dividedNodes(of: GraphOf, derivation: Derivation, branch: 
     settings: { kept: keysBefore(derivation, of.blocks) },
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
-      for (const block of of.blocks) {
-        const { node, file } = placeBefore(derivation, block), to = assignmentPlace(block).file;
-        const { path, manifest } = await nodeBefore(derivation, node);
-        for (const [side] of SIDES) {
-          await linkOrCopy(`${path}/${file(side)}`, `${making.folder}/${to(side)}`);
-          making.wrote(to(side), manifest.files[file(side)]);
-        }
-      }
+      for (const block of of.blocks) await linkBlock(making, derivation, block);
       return {};
     }),
   };
@@ -97,6 +90,16 @@ export async function dividedNodes(of: GraphOf, derivation: Derivation, branch: 
 function placeBefore({ kept }: Derivation, block: Block) {
   const together = assignmentPlace(block);
   return together.node in kept ? together : assignmentPlace(block, BY_PRICES);
+}
+
+/** Links the assignment of a block from the other run. */
+async function linkBlock(making: Making, derivation: Derivation, block: Block): Promise<void> {
+  const { node, file } = placeBefore(derivation, block), to = assignmentPlace(block).file;
+  const { path, manifest } = await nodeBefore(derivation, node);
+  for (const [side] of SIDES) {
+    await linkOrCopy(`${path}/${file(side)}`, `${making.folder}/${to(side)}`);
+    making.wrote(to(side), manifest.files[file(side)]);
+  }
 }
 
 /** Lists the keys of the assignments of the other run. */
@@ -117,23 +120,27 @@ async function assign(
   before: readonly Block[],
   more: readonly Block[],
 ): Promise<Record<string, unknown>> {
-  const { origins } = derivation, experts = origins.length;
-  const { isNew, split, dropped } = findReshaping(derivation), at = split?.path[0];
+  const { origins, parts } = derivation, experts = origins.length;
+  const { same, isNew, split, dropped } = findReshaping(derivation), at = split?.path[0];
   const known = await pricesBefore(derivation, before);
   const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
   const halves = split && await readHalves(making, split, before), forgottenIn = findForgotten(derivation);
-  const now = (was: number) => was === at ? [at, experts - 1][halves!.next().value!] : origins.indexOf(was);
+  const numbers = parts.map((_, was) => origins.indexOf(was)); // of now
+  const now = (was: number) => was === at ? [at, experts - 1][halves!.next().value!] : numbers[was];
   const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
   for (const block of before) {
     const { node, file } = placeBefore(derivation, block);
     using rows = await openBefore(derivation, node, file("train"));
-    const { expert } = rows.read(await rowsLeft(derivation, block, TRAIN, forgottenIn(block)), ["expert"]);
-    chosenBy.set(block, expert.map((was) => was === dropped ? NOBODY : now(was)));
-    addLoads(loads, chosenBy.get(block)!);
+    const ids = forgottenIn(block);
+    const left = ids.size > 0 ? await rowsLeft(derivation, block, TRAIN, ids) : rows.numbers();
+    const chosen = rows.read(left, ["expert"]).expert.map((was) => was === dropped ? NOBODY : now(was));
+    addLoads(loads, chosen);
+    if (same && ids.size === 0) await linkBlock(making, derivation, block);
+    else chosenBy.set(block, chosen);
   }
-  const moved = origins.map((): bigint[] => []);
+  const moved = dropped === undefined ? undefined : origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
-  for (const block of [...before, ...more]) {
+  for (const block of [...chosenBy.keys(), ...more]) {
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
       const open = new Uint16Array(rows.count).fill(isNew ? experts - 1 : NOBODY);
@@ -147,12 +154,12 @@ async function assign(
       });
     }
   }
-  for (const [expert, ids] of dropped === undefined ? [] : moved.entries()) {
+  for (const [expert, ids] of moved?.entries() ?? []) {
     const table = toTable({ sequence: BigUint64Array.from(ids) }, lineage!);
     await writeRows(making, movedFile(expert, experts), [table]);
   }
   if (prices) {
-    const partitioner = lineage!.routers;
+    const partitioner = lineage?.routers ?? known!.partitioner;
     await writePrices(`${making.folder}/${PRICES}`, { ...known!, experts, partitioner, prices });
   }
   return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: computeDeviation(loads) };
@@ -175,18 +182,18 @@ async function readHalves(
   return rows.read(rows.numbers(), ["expert"]).expert.values();
 }
 
-/** Gives rows that are nobody's to experts, and notes which ones each gets. */
+/** Gives rows that are nobody's to experts, and notes which ones each gets where `moved` wants to know. */
 function moveRows(
   rows: Rows,
   chosen: Uint16Array,
-  { prices, loads, moved }: { prices?: number[]; loads: number[]; moved: readonly bigint[][] },
+  { prices, loads, moved }: { prices?: number[]; loads: number[]; moved?: readonly bigint[][] },
 ): void {
   const numbers = rows.numbers().filter((row) => chosen[row] === NOBODY);
   const expert = assignRows(rows.some(numbers), prices, loads);
   const { sequence } = rows.read(numbers, ["sequence"]);
   for (const [i, row] of numbers.entries()) {
     chosen[row] = expert[i];
-    moved[expert[i]].push(sequence[i]);
+    moved?.[expert[i]].push(sequence[i]);
   }
 }
 

@@ -222,12 +222,20 @@ async function checkChoices(
     const rule = `must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`;
     throw refuse(say`as ${setting("routeLengths")} ${rule}`);
   }
-  const other = allTargets({ experts }).find(({ name }) => name === fallback);
+  const dense = allTargets({ experts }).filter(({ expert }) => expert === undefined);
+  const other = dense.find(({ name }) => name === fallback);
+  if (fallback !== undefined && !other) {
+    const rule = `must be one of ${dense.map(({ name }) => name).join(", ")}: it is "${fallback}"`;
+    throw refuse(say`as ${setting("fallback")} ${rule}`);
+  }
   if (other && !models.some(({ name }) => name === fallback)) {
     throw refuse(
       say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
       say`run ${task(other.command.task, { ...other.command.with, run })} first`,
     );
+  }
+  if (margin !== undefined && !(margin >= 0 && margin < Infinity)) {
+    throw refuse(say`as ${setting("margin")} must be a number of at least 0: it is ${String(margin)}`);
   }
   if (margin !== undefined && fallback === undefined) {
     const rule = "belongs to a dense model that takes what is unsure";

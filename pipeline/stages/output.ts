@@ -21,7 +21,14 @@ import { allTargets } from "./targets.ts";
 /** What else of a run no user writes: folders, and places of links to files of nodes. */
 const OWN = [
   ...["config.json", "metrics", "export", "jobs", LOCKS, PARTIAL, SCRATCH],
-  ...["tokenizer.json", "evaluation.json", "evaluation.arrow", "overlap.json", "overlap.arrow"],
+  ...[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "evaluation.json",
+    "evaluation.arrow",
+    "overlap.json",
+    "overlap.arrow",
+  ],
   ...["report.html", "reproduction.json", "reproduction.md"],
 ];
 

@@ -89,10 +89,9 @@ export function replaying(
 
 /** Gives rows in an order in which the sequences of `last` are the last ones. */
 export function putLast(rows: Rows, last: Rows): Rows {
-  const listAll = ({ count }: Rows) => Float64Array.from({ length: count }, (_, row) => row);
-  const moved = new Set(last.read(listAll(last), ["sequence"]).sequence);
+  const moved = new Set(last.read(last.numbers(), ["sequence"]).sequence);
   last[Symbol.dispose]();
-  const all = listAll(rows), { sequence } = rows.read(all, ["sequence"]);
+  const all = rows.numbers(), { sequence } = rows.read(all, ["sequence"]);
   const [own, others] = [false, true].map((is) => all.filter((row) => moved.has(sequence[row]) === is));
   all.set(own);
   all.set(others, own.length);

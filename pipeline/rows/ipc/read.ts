@@ -1,6 +1,6 @@
 /**
  * Reads Arrow IPC files and streams, one batch at a time. The Arrow library decodes. What it does not check
- * is checked here and in `messages.ts` and `checks.ts`.
+ * is checked here and in `messages.ts` and `library.ts`.
  *
  * @module
  */

@@ -267,6 +267,16 @@ Deno.test("evaluate() refuses what does not fit together, with both values", asy
   }
 });
 
+Deno.test("evaluate() refuses scores of more or fewer sequences than were routed", async () => {
+  const rows = anyRows(8);
+  for (const others of [7, 9]) {
+    let passes = 0; // the first one routes, the second is that of expert 0
+    const open = () => makeBatches(passes++ === 2 ? anyRows(others) : rows, 100);
+    const rule = "every pass must read the same sequences: expert 1 gets more or fewer of them";
+    await assertRejects(() => evaluateRows(rows, { open }), InputError, rule);
+  }
+});
+
 Deno.test("evaluate() refuses a model whose NLL is no number", async () => {
   const broken: ModelLoader = async () => {
     const model = await anyModel("b")();

@@ -62,6 +62,17 @@ Deno.test("writeAtomic() leaves a whole file where two write it at once", () =>
     assertEquals((await Deno.stat(path)).size, 10);
   }));
 
+Deno.test("writeAtomic() removes what a process left of the same file that has been silent for a minute", () =>
+  inFolder(async (folder) => {
+    const left = ["file.1.partial", "file.2.partial", "file.partial", "other.1.partial"];
+    for (const name of left) await Deno.writeTextFile(`${folder}/${name}`, "");
+    const old = Date.now() / 1000 - 90;
+    for (const name of left.toSpliced(1, 1)) await Deno.utime(`${folder}/${name}`, old, old);
+    await writeAtomic(`${folder}/file`, "abc");
+    const there = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    assertEquals(there, ["file", "file.2.partial", "file.partial", "other.1.partial"]);
+  }));
+
 Deno.test("removeFiles() removes what it is reported, with the folders that this empties, and follows no link", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;

@@ -15,12 +15,12 @@ const state = (node: string, step: number, key = KEY) =>
 const LEFT = [
   "config.json.77.partial",
   "text/files.json.5.partial",
-  `partial/tokens~0011~${ID}/train.arrow.partial`,
+  `partial/tokens~0011~${ID}/train.arrow.8.partial`,
   `partial/report.html~${ID}`,
   `scratch/tokenizer~${KEY}/${ID}/words.bin`,
-  `scratch/experts~expert-01~${KEY}/step-00000009.safetensors.partial`,
+  `scratch/experts~expert-01~${KEY}/step-00000009.safetensors.8.partial`,
   `scratch/experts~expert-01~${KEY}/step-00000009.metrics.jsonl`, // without its state
-  `export/a/train.jsonl.partial`,
+  `export/a/train.jsonl.8.partial`,
 ];
 /** Files that are not the run's, though they look alike. */
 const MINE = [

@@ -85,7 +85,7 @@ Deno.test("loadCheckpointState() passes over what is damaged or says nothing of 
 Deno.test("checkpoints are listed by their steps, and removed without anything else in their folder", () =>
   inFolder(async (folder) => {
     await save(folder, [100, 20, 3]);
-    const unfinished = `${checkpointPath(folder, 4)}.partial`;
+    const unfinished = `${checkpointPath(folder, 4)}.8.partial`;
     const others = ["notes.txt", "step-1.safetensors"].map((name) => `${folder}/${name}`);
     for (const path of [unfinished, ...others]) await Deno.writeTextFile(path, "mine");
     const pathsOf = (...steps: number[]) => steps.map((step) => checkpointPath(folder, step));
