@@ -202,7 +202,8 @@ const OFTEN = new Set(
   force resume dryRun part requireGpu seed json HELP output
   trained mix fallback prompt model maxNewTokens temperature topK host port apiKeyFile memory task data fewShot limit
   executor jobs parts dense slurmPartition time gres study seeds only paper cluster
-  from add newExpert forget forgetSource forgetIds replaceExpert`.split(/\s+/),
+  from add newExpert forget forgetSource forgetIds replaceExpert dropExpert splitExpert noTrain epochs router`
+    .split(/\s+/),
 );
 
 /** What of a task its help shows, and how wide. */

@@ -42,7 +42,7 @@ const SCHEMA = v.object({
   origins: v.array(v.nullable(count)),
   stays: v.boolean(),
   relearned: v.boolean(),
-  ...{ tuned: v.boolean(), fresh: v.boolean() },
+  ...{ tuned: v.boolean(), fresh: v.boolean(), epochs: finite },
   replaced: v.array(v.object({ expert: count, from: v.string() })),
 });
 
@@ -60,7 +60,7 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
  * hash of the training shards, their sequences, and how often each was seen.
  *
  * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, also as pairs that
- * models are `tuned` on, and whether routers learn their prompts as well, `fresh`; the chat `template` of the other run, or of pairs, "" for
+ * models are `tuned` on for so many `epochs`, and whether routers learn their prompts as well, `fresh`; the chat `template` of the other run, or of pairs, "" for
  * none; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again, `relearned`;
  * checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new, one that is
  * missing was dropped, one that is there twice was split. With `stays` experts stay as they are although their text does not.
@@ -114,7 +114,7 @@ export const beforeNode = (model: string): string => `before/${model}`;
 export const EXPERT_STATES = {
   kept: ["kept", "keeps its bytes"],
   "from the start": ["trained again from the start", "is trained again on what is left"],
-  "goes on": ["trained further", "goes on, with added text and old"],
+  "goes on": ["trained further", "goes on, with text that it gets and old"],
   replaced: ["replaced", "gives its place to another checkpoint"],
   "no text left": ["without text", "has no text left to learn from"],
   new: ["new", "learns the added text"],

@@ -135,7 +135,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   await writeDerivation(run, derivation);
   const experts = derivation.origins.length;
   const whole = { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
-  const own = derivation.tuned ? { ...whole, ...ofPairs(options) } : whole;
+  const own = derivation.tuned ? { ...whole, ...ofPairs(derivation) } : whole;
   if (!await readRunConfiguration(run)) {
     await writeRunConfiguration(run, derivation.relearned ? { ...configuration, input } : own);
   }
@@ -168,7 +168,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
 }
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
-const ofPairs = ({ epochs = 2 }: Change): Partial<Configuration> => ({
+const ofPairs = ({ epochs }: Derivation): Partial<Configuration> => ({
   ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
   ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
 });
@@ -210,6 +210,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
     template: await readChatTemplate(from) ?? (change.tune?.length ? PLAIN_CHAT : ""),
     ...{ tuned: !!change.tune?.length, fresh: change.router === "fresh" },
+    epochs: change.tune?.length ? change.epochs ?? 2 : 0,
     relearned: change.routers === "relearn",
     replaced: (change.replace ?? []).map((own) => ({ ...own })),
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
@@ -230,18 +231,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
 
 /** What a change is; the other run may have trained more meanwhile. */
 const CHANGED = [
-  ...[
-    "from",
-    "forgotten",
-    "added",
-    "replay",
-    "origins",
-    "stays",
-    "relearned",
-    "tuned",
-    "fresh",
-    "replaced",
-  ] as const,
+  ...["from", "forgotten", "added", "replay", "origins", "stays"] as const,
+  ...["relearned", "tuned", "fresh", "epochs", "replaced"] as const,
 ];
 
 /** Whether two derivations make the same change. */

@@ -127,6 +127,9 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
       (await readManifest(`${run}/experts/expert-0${tuned}`))!.files["model.safetensors"];
     assertEquals(await weights(alone), await weights(run));
 
+    const longer = () => derive({ run, from, tune: [pairs], epochs: 4 });
+    await assertRejects(longer, InputError, "it derives otherwise");
+
     // The pairs need not be there any more.
     await Deno.remove(pairs);
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
