@@ -8,6 +8,7 @@ import { groupedText, type Groups } from "./groups.ts";
 import { type Product, REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
 import { joinSegments, sumParams } from "./matmul_join.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
+import bindings from "./matmul_transposed_bindings.wgsl" with { type: "text" };
 import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
 import {
@@ -19,7 +20,10 @@ import {
   type Tile,
 } from "./matmul_workgroup.ts";
 
-const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
+const REGISTERS = compose(code, {
+  matmul_transposed_bindings: bindings,
+  matmul_transposed_tail: tailCode,
+});
 /**
  * The size and the matrices that groups of rows stand for in `Aᵀ · B`: the rows are the terms of its sums.
  */

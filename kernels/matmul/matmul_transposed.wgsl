@@ -20,6 +20,8 @@ struct Params {
   with_sums: u32,
 }
 
+// include matmul_transposed_bindings
+
 // include matmul_transposed_tail
 
 @compute @workgroup_size(WG)

@@ -6,6 +6,7 @@
 import { laneArrays, LANES, numbers, pick, remembered, XYZW } from "../device/subgroup.ts";
 import { compose, replace } from "../device/wgsl.ts";
 import { used } from "./matmul_subgroup.ts";
+import bindings from "./matmul_transposed_bindings.wgsl" with { type: "text" };
 import code from "./matmul_transposed_subgroup.wgsl" with { type: "text" };
 import tail from "./matmul_transposed_tail.wgsl" with { type: "text" };
 
@@ -65,6 +66,7 @@ export const matmulTransposedSubgroup: (shape: TileShape) => string = remembered
       ...columns.map((j) => `let b${t}_${j} = ${fetch(t, "load_b", `b_base${j}`, "params.b_stride")};`),
     ]);
     return compose(code, {
+      matmul_transposed_bindings: bindings,
       matmul_transposed_tail: TAIL,
       column_bases: columns.map((j) =>
         `let b_base${j} = params.b_offset + model * params.b_model + min(column + ${

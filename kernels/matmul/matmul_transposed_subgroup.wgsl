@@ -25,6 +25,8 @@ struct Params {
   with_sums: u32,
 }
 
+// include matmul_transposed_bindings
+
 // include matmul_transposed_tail
 
 @compute @workgroup_size(8)

@@ -1,17 +1,6 @@
-// matmul_transposed_tail: what texts of Aᵀ · B bind, and how they store its sums and those of A's columns.
+// matmul_transposed_tail: stores sums of Aᵀ · B and of A's columns, for the texts of all variants.
 //
-// ACCUMULATE and Params are those of the text that includes this; the table in its header describes the buffers.
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
-
-fn load_a(i: u32) -> vec4f { return a[i]; }
-fn load_b(i: u32) -> vec4f { return b[i]; }
-fn load_c(i: u32) -> vec4f { return c[i]; }
-fn store_c(i: u32, value: vec4f) { c[i] = value; }
+// ACCUMULATE, params and the buffers are those of the text that includes this.
 
 // Of vec4 `row4` of a's columns.
 fn store_sum(model: u32, row4: u32, sum: vec4f) {

@@ -33,16 +33,7 @@ struct Params {
   with_sums: u32, sum_offset: u32, sum_model: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
-
-fn load_a(i: u32) -> vec4f { return a[i]; }
-fn load_b(i: u32) -> vec4f { return b[i]; }
-fn load_c(i: u32) -> vec4f { return c[i]; }
-fn store_c(i: u32, value: vec4f) { c[i] = value; }
+// include matmul_transposed_bindings
 
 var<workgroup> a_tile: array<array<array<vec4f, DOWN>, TERMS>, 2>; // [slice][term][vec4 of rows]
 var<workgroup> b_tile: array<array<array<vec4f, SPAN>, TERMS>, 2>; // [slice][term][vec4 of columns]

@@ -9,6 +9,7 @@ import tail from "./matmul_tail.wgsl" with { type: "text" };
 import code from "./matmul_workgroup.wgsl" with { type: "text" };
 import segmentsCode from "./matmul_segments.wgsl" with { type: "text" };
 import halfCode from "./matmul_workgroup_f16.wgsl" with { type: "text" };
+import transposedBindings from "./matmul_transposed_bindings.wgsl" with { type: "text" };
 import transposedCode from "./matmul_transposed_workgroup.wgsl" with { type: "text" };
 
 /** A tile of C that a workgroup computes. */
@@ -326,6 +327,7 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
       ]),
     );
   return compose(transposedCode, {
+    matmul_transposed_bindings: transposedBindings,
     places: lines([
       unroll(ownRow4s, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
       unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
