@@ -104,11 +104,19 @@ export async function writeAtomic(
 
 const SILENT_MS = 60_000; // a process that writes a file is never silent for as long
 
+/** Partial files by folder, as they lay there when this process first wrote into it: a list for every file would be long in a large folder. */
+const partialFiles = new Map<string, Promise<string[]>>();
+
 /** Removes what killed processes left of a file, by the clock of the disk that holds the `own` partial file. */
 async function removeLeft(path: string, own: Deno.FsFile): Promise<void> {
-  const now = Number((await own.stat()).mtime), folder = dirname(path), name = basename(path);
-  for (const { name: entry } of await listEntries(folder)) {
+  const folder = dirname(path), name = basename(path);
+  const found = partialFiles.getOrInsertComputed(
+    folder,
+    async () => (await listEntries(folder)).map(({ name }) => name).filter(wholeName),
+  );
+  for (const entry of await found) {
     if (wholeName(entry) !== name) continue;
+    const now = Number((await own.stat()).mtime);
     const { mtime } = await Deno.lstat(`${folder}/${entry}`).catch(() => ({ mtime: now }));
     if (now - Number(mtime) > SILENT_MS) await removeIfThere(`${folder}/${entry}`);
   }
