@@ -157,6 +157,7 @@ const MEANT: [typed: string, flags: string][] = [
   ["num-experts n-experts clusters k", "experts"],
   ["seq-len seq-length context block-size max-length", "sequence-length"],
   ["device cuda", "gpu adapter"],
+  ["dense-steps dense-compute", "match"],
 ];
 
 const MOST_TASKS = 3; // that are named

@@ -39,7 +39,7 @@ function sureness(route: Route, answering: readonly Answering[]): string {
   const { expert, margin, runnerUp, marginPerToken, scores, cost } = route;
   const isOne = answering.length === 1;
   if (cost === undefined) {
-    const perToken = `${marginPerToken.toFixed(2)} per token`;
+    const perToken = `${marginPerToken.toFixed(2)} per predicted token`;
     const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${perToken})`;
     return isOne ? ahead : `expert ${expert} is ${ahead}`;
   }
@@ -123,6 +123,7 @@ export const TASK = await defineTask({
     } else { // the signal ends the text itself, with its last line
       await ReadableStream.from(lines(generation, forOutput)).pipeTo(Deno.stdout.writable);
     }
+    if (generation.tokens.length === 0) tell("the answer is empty: the text ends where the prompt does");
     if (generation.finish === "context") {
       tell(`the text ends with the model's context of ${generation.context} tokens; --window goes on`);
     }

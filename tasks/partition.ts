@@ -3,6 +3,7 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
+import { task } from "../kernels/errors.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field } from "../pipeline/settings/mod.ts";
@@ -57,6 +58,7 @@ function summaryText(summary: PartitionSummary): string {
     dropped !== undefined && `left out         ${leftOut || "nothing"}; text/dropped.arrow lists what`,
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
+    `next             ${words(task("train-expert", { run: summary.run, expert: "all" }))}`,
   );
 }
 

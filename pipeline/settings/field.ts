@@ -249,14 +249,14 @@ export function fillValues<Table extends Fields>(
 const BEGINNING = 3;
 
 /**
- * Finds the name that `word` was meant to be, the first of equals: one that takes an edit for every three
- * letters of the longer of both, or one at least, and leaves a letter of it; or else one that begins with it.
+ * Finds the name that `word` was meant to be, the first of equals: one that takes about an edit for every three
+ * letters of the longer of both, and leaves a letter of it; or else one that begins with it.
  * Undefined where none is that near.
  */
 export function nearest(word: string, names: readonly string[]): string | undefined {
   const found = closest(word, names);
   if (found === undefined) return undefined;
-  const most = Math.max(1, Math.floor(Math.max(word.length, found.length) / 3));
+  const most = Math.round(Math.max(word.length, found.length) / 3);
   const edits = distance(word, found);
   if (edits <= most && edits < word.length) return found;
   if (word.length < BEGINNING) return undefined;

@@ -86,7 +86,9 @@ export async function expandInputs(
     if (info?.isDirectory) {
       const found = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
       const wanted = outsideRuns(found).filter(isWanted);
-      if (wanted.length === 0) throw missing(input, "no file in it can be read by its ending");
+      if (wanted.length === 0) {
+        throw missing(input, "no file in it can be read", "it must hold files of known endings");
+      }
       for (const path of wanted) paths.add(path);
     } else if (info && !info.isFile && again) {
       const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
@@ -121,8 +123,8 @@ function outsideRuns(files: readonly string[]): readonly string[] {
 /** Writes a path so that it stands for itself in a pattern. */
 const escapeGlob = (path: string) => path.replace(/[*?[{]/g, "[$&]");
 
-function missing(input: string, fact: string): InputError {
-  return unreadable(`"${input}"`, "it must exist", fact, { where: input });
+function missing(input: string, fact: string, must = "it must exist"): InputError {
+  return unreadable(`"${input}"`, must, fact, { where: input });
 }
 
 /** Endings of files that hold text: these need no format. */

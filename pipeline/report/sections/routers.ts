@@ -81,12 +81,13 @@ export const routers: Section<RunRecord> = {
   title: ({ config }) =>
     `Routers, ${config.configuration.fixed ? "of clusters that stay" : "by expectation maximisation"}`,
   parts: (run) => {
-    const { rounds, config: { configuration: { routers, partitioner, fixed } } } = run;
+    const { rounds, lineage, config: { configuration: { routers, partitioner, fixed } } } = run;
     const kind = PARTITIONERS.get(partitioner), last = rounds.at(-1);
     if (!last) {
-      if (routers !== "") {
+      const other = routers || lineage[0]?.from;
+      if (other) {
         return [
-          markup`<p>The routers were taken from <code>${routers}</code>; their rounds are recorded there.</p>`,
+          markup`<p>The routers were taken from <code>${other}</code>; their rounds are recorded there.</p>`,
         ];
       }
       return kind && !kind.models

@@ -96,6 +96,7 @@ Deno.test("nearest() finds the name with the fewest edits, the first of equals, 
     ["pre", "prefix"], // it begins so, as does preset
     ["pr", undefined],
     ["lag", "log"],
+    ["prefxi", "prefix"], // two letters have changed places
     ["x", undefined],
     ["l", undefined],
     ["input", undefined], // three edits from output
