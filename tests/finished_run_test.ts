@@ -43,7 +43,11 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
     await trainModels((settings) => allTargets(settings).filter(({ name }) => MODELS.includes(name)), {
       ...{ run, gpu },
     });
+    await evaluateRun({ run, gpu, resamples: 50 });
+    const scored = async () => (await readManifest(`${run}/evaluation/dense`))!.made;
+    const before = await scored();
     const evaluation = await evaluateRun({ run, gpu });
+    assertEquals(await scored(), before); // other draws alone let no model score again
     copyFolder(run, other);
 
     const { missing, outOfDate, output } = await report({ run, gpu });

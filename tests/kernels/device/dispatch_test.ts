@@ -1,23 +1,8 @@
-import { assert, assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { createPlanner, floatBits, foldGrid } from "../../../kernels/device/dispatch.ts";
+import { assertEquals } from "@std/assert";
+import { createPlanner } from "../../../kernels/device/dispatch.ts";
 import type { Storage } from "../../../kernels/device/storage.ts";
 import { gpu } from "../support.ts";
 import { double } from "./support.ts";
-
-fc.configureGlobal({ seed: 1 });
-
-Deno.test("foldGrid() covers every count with the fewest rows, wasting less than a row's length", () => {
-  const axis = 65_535;
-  const holds = (count: number) => {
-    const [x, y] = foldGrid(count);
-    assert(x >= 1 && y >= 1 && x <= axis && y <= axis, `${x} × ${y}`);
-    assert(x * y >= count && x * y - count < y, `${x} × ${y} for ${count}`);
-    assertEquals(y, Math.max(1, Math.ceil(count / axis)), "rows");
-  };
-  [1, axis - 1, axis, axis + 1, 2 * axis, 2 * axis + 1, axis * axis - 1, axis * axis].forEach(holds);
-  fc.assert(fc.property(fc.integer({ min: 1, max: axis * axis }), holds));
-});
 
 Deno.test("Gpu.dispatch() numbers workgroups beyond one axis, and models along z", async () => {
   for (const [size, models] of [[1, 3], [65_535, 1], [65_536, 2], [200_001, 1]]) {
@@ -28,20 +13,6 @@ Deno.test("Gpu.dispatch() numbers workgroups beyond one axis, and models along z
     assertEquals(wrong, -1, `value ${wrong} of ${size} × ${models}`);
     arena.destroy();
   }
-});
-
-Deno.test("Gpu.dispatch() keeps apart plans that differ in parameters alone", async () => {
-  const { arena, x, y, plan } = double(gpu, 4);
-  const z = arena.buffer("z", 16);
-  const plans = [plan, { ...plan, params: [4, floatBits(3)], buffers: [x, z] }].map((plan) =>
-    gpu.dispatch(plan)
-  );
-  gpu.submit(plans);
-  const [a, b] = (await gpu.read([{ buffer: y }, { buffer: z }])).map((
-    bytes,
-  ) => [...new Float32Array(bytes)]);
-  assertEquals([a, b], [[0, 2, 4, 6], [0, 3, 6, 9]]);
-  arena.destroy();
 });
 
 const COPY = `

@@ -1,10 +1,10 @@
 /** A kernel that is enough to test what runs kernels. */
 
-import { type Arena, floatBits, type Gpu } from "../../../kernels/device/gpu.ts";
+import type { Arena, Gpu } from "../../../kernels/device/gpu.ts";
 
 /** Doubles every value: enough of a kernel to test what runs kernels. */
 const DOUBLE = `
-struct Params { size: u32, factor: f32 }
+struct Params { size: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
@@ -12,18 +12,18 @@ struct Params { size: u32, factor: f32 }
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let i = group.y * grid.x + group.x;
   if (i >= params.size) { return; }
-  y[group.z * params.size + i] = params.factor * x[i];
+  y[group.z * params.size + i] = 2.0 * x[i];
 }`;
 
-/** Makes buffers `x` of `size` values and `y`, and the plan of a kernel that writes `factor · x` into `y`, once per model. */
-export function double(on: Gpu, size: number, { factor = 2, models = 1, label = "double" } = {}) {
+/** Makes buffers `x` of `size` values and `y`, and the plan of a kernel that writes `2 · x` into `y`, once per model. */
+export function double(on: Gpu, size: number, { models = 1, label = "double" } = {}) {
   const arena = on.arena();
   const x = arena.buffer("x", Float32Array.from({ length: size }, (_, i) => i % 1000));
   const y = arena.buffer("y", size * models * 4);
   const plan = {
     label,
     code: DOUBLE,
-    params: [size, floatBits(factor)],
+    params: [size],
     buffers: [x, y],
     workgroups: size,
     models,

@@ -5,7 +5,6 @@ import {
   chooseVariants,
   KERNEL_VARIANTS,
   parseVariants,
-  variantRevision,
   VARIANTS,
   type Variants,
 } from "../../../kernels/device/variants.ts";
@@ -78,16 +77,4 @@ Deno.test("every adapter runs the variants that need nothing of it, and all of i
       assert(variants.includes(variant), `${kernel}=${variant}`);
     }
   }
-});
-
-Deno.test("variantRevision() tells states apart that variants for GPUs of another revision made, and leaves others as they are", () => {
-  const mixed = { ...VARIANTS.software, matmul: "workgroup_f16" } as const;
-  const tiled = { ...VARIANTS.software, loss: "workgroup" } as const;
-  const variants = { forms: 3 };
-  assertEquals([VARIANTS.software, VARIANTS.gpu, mixed, tiled].map(variantRevision), [
-    {},
-    variants,
-    variants,
-    variants,
-  ]);
 });

@@ -10,6 +10,8 @@ import { readStatus } from "../../../pipeline/stages/status.ts";
 import { readTrainings } from "../../../pipeline/stages/trainings.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { adoptedExperts } from "../../../pipeline/training/adoption.ts";
 import { loadTokenizer, sameTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -69,6 +71,9 @@ Deno.test("adoptExpert() makes another trainer's checkpoint an expert, of its ow
     assertEquals(reported, [[1, parameterCount(FOREIGN)]]);
     assertEquals(models.config.hidden, 16);
     assert(warnings.some((text) => text.includes(`expert 1 from "${from}"`)), warnings.join());
+    assertEquals((await adoptedExperts(run)).map(({ expert, from }) => [expert, from]), [[1, from]]);
+    await writeRunConfiguration(run, { ...(await readRunConfiguration(run))!.configuration, experts: 1 });
+    assertEquals(await adoptedExperts(run), []); // there were two once
   }));
 
 Deno.test("training an adopted expert takes force; so does adopting over a trained one", () =>

@@ -48,6 +48,22 @@ test("experts that are trained together are those that are trained alone, whatev
     const force = { ...options, force: true, memory: Number(takes) - 1 };
     await assertRejects(() => trainExperts([0, 1], force), InputError, "as it must fit memory");
     assertEquals(await made(run), expected); // refused before anything that is there is lost
+
+    // Stopped twice on the way, alone or in a bank, they end the same.
+    for (const some of [options, together]) {
+      await clear(run);
+      for (const last of [3, 7]) {
+        const ending = new AbortController();
+        const onEvent = (event: RunEvent) =>
+          void (event.type === "progress" && event.done >= last && ending.abort());
+        const stopped = () =>
+          trainExperts([0, 1], { ...some, checkpointEvery: 5 }, { onEvent, signal: ending.signal });
+        await assertRejects(stopped, DOMException);
+      }
+      assertEquals((await trainExperts([0, 1], some)).map(({ steps }) => steps), [9, 9]);
+      assertEquals(await made(run), expected);
+      assertEquals([...Deno.readDirSync(`${run}/scratch`)], []);
+    }
   }));
 
 Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere", () => {
