@@ -72,7 +72,7 @@ export async function runJobs(
   return finished;
 }
 
-/** Runs the tasks of a process one after another; returns the exit code of the first that fails. */
+/** Runs the task of a process; returns its exit code. */
 async function runProcess(
   run: string,
   job: Job,
@@ -89,13 +89,9 @@ async function runProcess(
   } catch {
     // The disk knows no locks.
   }
-  let code = 0;
-  for (const reference of job.tasks(unit)) {
-    signal.throwIfAborted();
-    const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
-    code = await runTask(["task", ...taskArguments(reference)], keep, signal);
-    if (code !== 0) break;
-  }
+  signal.throwIfAborted();
+  const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
+  const code = await runTask(["task", ...taskArguments(job.task(unit))], keep, signal);
   tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);
   return code;
 }

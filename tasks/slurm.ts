@@ -198,7 +198,7 @@ const UNIT = crypto.randomUUID();
 function writeScript(run: string, submission: Submission, options: SlurmOptions): string {
   const { job, base, places } = submission;
   const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
-  const isArray = job.done.length > 1;
+  const { task, with: more } = job.task(UNIT), isArray = job.done.length > 1;
   const folder = resolve(run);
   const log = `${folder}/${JOBS}/logs/${job.name}+${base}`;
   const tasks = slurmRanges(places.map((place) => place - base));
@@ -234,9 +234,7 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     ...job.trains ? [`scratch=${quoted(`${folder}/scratch/`)}${model}`, `log=${quoted(log)}`] : [],
     ...gres && job.device ? ["one_card=yes"] : [],
     ". tasks/slurm_job.sh",
-    ...job.tasks(UNIT).map(({ task, with: options }) =>
-      `run ${enter}${words({ task, with: { ...options, run: folder } })}`.replaceAll(UNIT, "$unit")
-    ),
+    `run ${enter}${words({ task, with: { ...more, run: folder } })}`.replaceAll(UNIT, "$unit"),
     "",
   ].join("\n");
 }

@@ -154,7 +154,7 @@ function plannedText(run: string, jobs: readonly Job[], atOnce: number): string 
   const blocks = left.map((job) => {
     const missing = listMissing(job);
     const before = job.after.filter((name) => left.some((other) => other.name === name));
-    const all = missing.map((place) => job.tasks(nameUnit(job, place)).map(words).join(" && "));
+    const all = missing.map((place) => words(job.task(nameUnit(job, place))));
     const more = all.length - MOST_COMMANDS;
     const shown = more > 0 ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!] : all;
     return lines(

@@ -5,7 +5,7 @@
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import { ensure, say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
+import { say, setting, type Text, type Words, wordText } from "../../kernels/errors.ts";
 import {
   charactersPerToken,
   roundFlops,
@@ -26,17 +26,16 @@ import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
-import { modelsBefore } from "./before.ts";
 import { changesText, type TextChanges } from "./documents.ts";
-import { givenNode, LEARN, readManifest, TOKENIZER } from "../graph/node.ts";
+import { LEARN, readManifest, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { checkExpert, otherRuns } from "./models.ts";
+import { checkExpert, otherRuns, trainingGraph } from "./models.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
 import { expertTarget } from "./targets.ts";
-import { type TrainingOptions, trainNodes } from "./train.ts";
+import type { TrainingOptions } from "./train.ts";
 
 /** What a stage takes. */
 export interface Estimate {
@@ -165,11 +164,11 @@ function withState(
 ): StageEstimate {
   const share = nodes === 0 ? Math.min(1, toMake) : toMake / nodes;
   const isDamaged = state === "damaged" && manifests.length < nodes &&
-    because.some((text) => text.includes("manifest"));
+    because.includes("manifest");
   return {
     ...{ stage, nodes, toMake },
     action: toMake === 0 ? "up to date" : isDamaged ? "damaged" : "would run",
-    ...because.length > 0 ? { because: because.slice(0, 3).join("; ") } : {},
+    ...because ? { because } : {},
     seconds: share * whole.seconds,
     diskBytes: share * whole.diskBytes,
     memoryBytes: RUNTIME_BYTES + whole.memoryBytes,
@@ -231,21 +230,15 @@ async function planOneRun(
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
   const speed = await findSpeed(options, configuration);
-  const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run);
-  for (const expert of experts) {
-    const target = expertTarget(expert, configuration), part = target.part!, where = `${run}/${part}`;
-    checkExpert("train", run, expert, configuration.experts);
-    const manifest = await readManifest(where);
-    ensure(manifest, `Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`, {
-      where,
-      remedy: say`run ${task("partition", { run })} first`,
-    });
-    const { train: { sequences } } = partIn(part, manifest), own = before.get(target.name)?.node ?? [];
-    const nodes = await trainNodes(configuration, [target], [], { ...options, before, kept });
-    const graph = [...[part, TOKENIZER, own].flat().map(givenNode), ...nodes];
-    const again = force && !resume ? nodes.map(({ name }) => name) : [];
-    const [state] = await stageStates(new Walk(run, graph, { again }), graph);
-    stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
+  for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
+  const targets = experts.map((expert) => expertTarget(expert, configuration));
+  const { given, nodes } = await trainingGraph(run, configuration, targets, options);
+  const graph = [...given, ...nodes], again = force && !resume ? nodes.map(({ name }) => name) : [];
+  const states = await stageStates(new Walk(run, graph, { again }), graph);
+  const stages: StageEstimate[] = [];
+  for (const [i, { part = "" }] of targets.entries()) {
+    const { train: { sequences } } = partIn(part, (await readManifest(`${run}/${part}`))!);
+    stages.push(withState(states[i], await trainingEstimate(configuration, sequences, speed, options)));
   }
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
   const reported = speedNotes(speed, configuration);

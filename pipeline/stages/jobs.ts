@@ -16,9 +16,7 @@ import {
   ASSIGN,
   CORPUS,
   EVALUATION,
-  givenNode,
   LEARN,
-  type Manifest,
   type Node,
   readManifest,
   SCORE,
@@ -35,15 +33,13 @@ import { count, readJsonIfThere } from "../run/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { modelsBefore } from "./before.ts";
 import { EVALUATE, evaluateNodes, scoresNode } from "./evaluate.ts";
 import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./plan.ts";
 import { chooseShare, refuseRevision } from "./run.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
+import { joinNodes, listTrained, modelSteps } from "./steps.ts";
 import { allTargets, denseTarget, type Target } from "./targets.ts";
-import { tokensNode } from "./token_rows.ts";
-import { trainNodes } from "./train.ts";
 
 const PLAN = v.object({
   parts: v.pipe(count, v.minValue(1)),
@@ -169,8 +165,8 @@ export interface Job {
   done: boolean[];
   /** What each process gets instead of its number, where that is a name. */
   units?: readonly string[];
-  /** The tasks of a process by its number or name, one after another. */
-  tasks(unit: string | number): TaskReference[];
+  /** The task of a process by its number or name. */
+  task(unit: string | number): TaskReference;
   /** The jobs of which all processes must have ended well before it. */
   after: readonly string[];
   /** Whether it opens a GPU. */
@@ -211,11 +207,15 @@ export async function planJobs(
       ...{ ...job, first, device },
       // Before text is unpacked, nothing is known of what comes of it.
       done: shares.map((names) => (partition.complete || names.length > 0) && names.every(isMade)),
+      task(unit) {
+        const { task: name, with: options } = job.task(unit);
+        return task(name, device && plan.training?.requireGpu ? { ...options, requireGpu: true } : options);
+      },
     }),
   );
   const isReported = await exists(`${run}/report.html`) && jobs.every(({ done }) => done.every(Boolean));
   jobs.at(-1)!.done = [isReported];
-  return plan.training?.requireGpu ? jobs.map(requiringGpu) : jobs;
+  return jobs;
 }
 
 const namesIn = (nodes: readonly Node[], stage: string) =>
@@ -234,7 +234,7 @@ function partitionJobs(
   const whole: Draft = {
     ...{ name: "partition", about: "Partitions the text.", device: true, after: [] },
     shares: [nodes.map(({ name }) => name)],
-    tasks: () => [task("partition", { run })],
+    task: () => task("partition", { run }),
   };
   if (parts === 1 && groups === 1) return [whole];
   const processes: Record<string, number> = {
@@ -251,12 +251,12 @@ function partitionJobs(
     jobs.push({
       ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
       shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),
-      tasks: (unit) => [task(name, { run, part: of > 1 ? `${unit}/${of}` : undefined })],
+      task: (unit) => task(name, { run, part: of > 1 ? `${unit}/${of}` : undefined }),
     });
     if (name !== TOKENIZE || of === 1) continue;
     // Models of all text need what puts the parts together, and not the routers.
     const together = { name: TOKENS, about: "Puts the parts of the tokens together.", after: [TOKENIZE] };
-    jobs.push({ ...together, shares: [own], tasks: () => [task(TOKENIZE, { run })] });
+    jobs.push({ ...together, shares: [own], task: () => task(TOKENIZE, { run }) });
   }
   const rest = { about: "Makes what is left of the partition.", device: false, after: [SPLIT] };
   return [...jobs, { ...whole, ...rest }];
@@ -275,12 +275,12 @@ function modelJobs(
   const expertsJob: Draft = {
     ...{ name: "train-expert", about: "Trains one expert on its own part.", after: ["partition"], ...trains },
     ...{ first: 0, shares: experts.map(({ node }) => [node]) },
-    tasks: (unit) => [task("train-expert", { run, expert: unit, ...training })],
+    task: (unit) => task("train-expert", { run, expert: unit, ...training }),
   };
   const others = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
     ...{ name: `train-${name}`, after: [tokens.name], ...trains, shares: [[node]] },
     about: `Trains a ${name === "switch" ? "Switch Transformer" : "dense model"} on all of the text.`,
-    tasks: () => [task(command.task, { run, ...command.with, ...training })],
+    task: () => task(command.task, { run, ...command.with, ...training }),
   }));
   const trained = [expertsJob, ...others].map(({ name }) => name);
   const places = allTargets({ experts: experts.length }).map(scoresNode), scores = "evaluate-models";
@@ -289,7 +289,7 @@ function modelJobs(
       about: "Asks one zero-shot task of the mixture and the dense models.",
       ...{ name: ZERO_SHOT, after: trained, device: true, first: 0, units: zeroShot.tasks },
       shares: zeroShot.tasks.map((name) => [`${ZERO_SHOT}/${name}`]),
-      tasks: (name) => [task(ZERO_SHOT, { run, task: name, data: zeroShot.data })],
+      task: (name) => task(ZERO_SHOT, { run, task: name, data: zeroShot.data }),
     }]
     : [];
   return [
@@ -298,26 +298,19 @@ function modelJobs(
     {
       ...{ name: scores, about: "Scores the held-out sequences with one model.", after: trained },
       ...{ device: true, shares: places.map((name) => [name]) },
-      tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
+      task: (unit) => task(EVALUATE, { run, part: `${unit}/${places.length}` }),
     },
     {
       ...{ name: EVALUATE, about: "Puts the evaluations together.", after: [scores], device: true },
-      ...{ shares: [[EVALUATION]], tasks: () => [task(EVALUATE, { run })] },
+      ...{ shares: [[EVALUATION]], task: () => task(EVALUATE, { run }) },
     },
     ...asked,
     {
       ...{ name: "report", about: "Writes the report.", after: [EVALUATE, ...asked.map(({ name }) => name)] },
-      ...{ shares: [[]], tasks: () => [task("report", { run })] },
+      ...{ shares: [[]], task: () => task("report", { run }) },
     },
   ];
 }
-
-/** Tells the tasks of a job that opens a GPU to stop without one. */
-const requiringGpu = (job: Job): Job => ({
-  ...job,
-  tasks: (unit) =>
-    job.tasks(unit).map((one) => job.device ? task(one.task, { ...one.with, requireGpu: true }) : one),
-});
 
 /** Lists the places of the processes of a job that must still run. */
 export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
@@ -335,23 +328,16 @@ async function planAll(
 ): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
   const partition = await partitionGraph(run, configuration, look);
   const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
-  const all = allTargets(configuration);
+  const all = allTargets(configuration), trained = await listTrained(run, all);
   const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));
   if (!partition.complete) return { partition, targets, graph: partition.nodes };
-  const tokens = partition.text.blocks!.map(tokensNode);
-  const made = new Map<Target, Manifest | null>();
-  for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
-  const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there
-  const trainings = (await trainNodes(configuration, targets, tokens, await modelsBefore(run)))
-    .map((node, i) => made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
-    );
-  const of = { configuration, tokens, models };
-  const later = await evaluateNodes(of);
+  const models = all.filter((target) => trained.includes(target) || targets.includes(target)); // an evaluation is of all that are there
+  const of = { configuration, tokens: [], models };
+  const steps = await modelSteps(run, configuration, targets, look.recorded);
+  const nodes = [...partition.nodes, ...steps.flatMap(({ nodes }) => nodes), ...await evaluateNodes(of)];
   for (const name of zeroShot?.tasks ?? []) {
     const { zeroShotNodes } = await import("./zero_shot.ts");
-    later.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
+    nodes.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
   }
-  const graph = new Map([...partition.nodes, ...trainings].map((node) => [node.name, node]));
-  for (const node of later) if (!graph.has(node.name)) graph.set(node.name, node); // given there, made here
-  return { partition, targets, graph: [...graph.values()] };
+  return { partition, targets, graph: joinNodes(nodes) };
 }

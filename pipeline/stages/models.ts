@@ -145,7 +145,7 @@ async function trainIn(
 }
 
 /** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */
-async function trainingGraph(
+export async function trainingGraph(
   run: string,
   configuration: Configuration,
   targets: readonly Target[],

@@ -96,12 +96,10 @@ export interface StageState {
   nodes: number;
   /** Nodes that would be made. */
   toMake: number;
-  /** Why, for the first node of each reason. */
-  because: string[];
-  /** Bytes of its files. */
-  bytes: number;
-  /** Its files. */
-  files: number;
+  /** Why, for the first node of each reason; "" where there is none to tell. */
+  because: string;
+  /** Files of the nodes that are there, and their bytes. */
+  outputs: { files: number; bytes: number };
   /** Revision of its last node that would make it now, and the one that made that. */
   revision: { made: number | null; now: number };
   /** Manifests of the nodes that are there. */
@@ -110,8 +108,8 @@ export interface StageState {
 
 /** Gives the state of a stage of which nothing is there. */
 export const absentStage = (stage: string, nodes: number): StageState => ({
-  ...{ stage, state: "missing", nodes, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] },
-  revision: { made: null, now: 1 },
+  ...{ stage, state: "missing", nodes, toMake: 1, because: "", manifests: [] },
+  ...{ outputs: { files: 0, bytes: 0 }, revision: { made: null, now: 1 } },
 });
 
 /** Finds out how the stages of a graph stand, in the order of the graph. */
@@ -188,17 +186,21 @@ function summarizeStage(
     ? "out of date"
     : "missing";
   const because = new Set(due.flatMap((node) => explainState(node, before(node.because)) ?? []));
+  const reasons = [
+    ...state === "missing" && made > 0 ? [`${made} of ${found.length} are made`] : [],
+    ...because,
+  ];
   const last = found.at(-1)!, revision = last.manifest?.revision;
   return {
     ...{ stage, state, nodes: found.length, toMake: due.length },
-    because: [...state === "missing" && made > 0 ? [`${made} of ${found.length} are made`] : [], ...because],
-    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    files: files.length,
+    because: reasons.slice(0, MOST_REASONS).join("; "),
+    outputs: { files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) },
     revision: { made: revision ?? null, now: last.node.revision || (revision ?? 0) },
     manifests: known.map(({ manifest }) => manifest!),
   };
 }
 
+const MOST_REASONS = 3;
 const LONGEST = 40; // characters of a value that is printed
 const valueText = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
 

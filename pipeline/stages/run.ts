@@ -222,18 +222,23 @@ export async function planRun(options: RunOptions) {
   return { configuration, plan, changes, stages, warnings: textWarnings(plan.text) };
 }
 
-/** Finds out how all stages of a partition stand. Before text is unpacked, nothing is known of the nodes of most. */
+/**
+ * Finds out how all stages of a partition stand, and those of other nodes that follow. Before text is unpacked, nothing is known of the nodes
+ * of most.
+ */
 export async function partitionStates(
   { routers }: Configuration,
-  { nodes, complete }: Plan,
+  { nodes, complete }: Pick<Plan, "nodes" | "complete">,
   walk: Walk,
 ): Promise<StageState[]> {
   const known = await stageStates(walk, nodes);
   if (complete) return known;
-  const names = [...STAGES].filter(([name, { nodes, onRequest }]) =>
-    nodes && !onRequest && !(name === LEARN && routers !== "")
-  );
-  return names.map(([stage]) => known.find((state) => state.stage === stage) ?? absentStage(stage, 0));
+  const states = new Map<string, StageState>();
+  for (const [name, { nodes, onRequest }] of STAGES) {
+    if (nodes && !onRequest && !(name === LEARN && routers !== "")) states.set(name, absentStage(name, 0));
+  }
+  for (const state of known) states.set(state.stage, state);
+  return [...states.values()];
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */
@@ -255,7 +260,7 @@ async function refuseChanges(options: RunOptions): Promise<void> {
   const files = changesText(changes);
   if (files) throw refuse(files);
   const open = stages.find(({ toMake }) => toMake > 0);
-  if (open) throw refuse(`stage "${open.stage}" would run (${open.because.join(", ") || "it follows"})`);
+  if (open) throw refuse(`stage "${open.stage}" would run (${open.because || "it follows"})`);
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */

@@ -5,30 +5,21 @@
  */
 
 import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { zeroShotTasks } from "../evaluation/choices/suite.ts";
-import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
-import { GIVEN, givenNode, type Node, orGiven, readManifest, splitNeed, ZERO_SHOT } from "../graph/node.ts";
-import { MANIFEST } from "../run/schema.ts";
+import { type Node } from "../graph/node.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
-import { exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
-import { needConfiguration, partsAlone } from "./parts.ts";
-import { modelsBefore } from "./before.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
-import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
-import { overlapAsMade } from "./overlap.ts";
-import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
+import { needConfiguration, partsAlone } from "./parts.ts";
+import { absentStage, partitionGraph, type Plan, type StageState } from "./plan.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "./stages.ts";
+import { askedSteps, joinNodes, modelSteps, type Step } from "./steps.ts";
 import { allTargets, type Target } from "./targets.ts";
-import { trainNodes } from "./train.ts";
 
 /** The state of one stage. */
-export interface StageStatus {
-  /** Name of the stage. */
-  stage: string;
+export interface StageStatus extends Omit<StageState, "state" | "because" | "outputs" | "manifests"> {
   /** Where in a tree an expert is that it trains, such as `2.5`. */
   path?: string;
   /** What it makes. */
@@ -37,16 +28,10 @@ export interface StageStatus {
   state: StageState["state"] | "being made";
   /** Why it is damaged or out of date, how far it has come, or, for an adopted model, where it came from. */
   because?: Text;
-  /** Revision that made it, and the one that would make it now. */
-  revision: { made: number | null; now: number };
   /** The settings that it was made with. */
   settings?: Record<string, unknown>;
   /** Files that it made, and their bytes. */
-  outputs?: { files: number; bytes: number };
-  /** Its nodes: blocks, routers, experts; and those that would be made. */
-  nodes: number;
-  /** Nodes that would be made. */
-  toMake: number;
+  outputs?: StageState["outputs"];
   /** Who works on it. */
   holders: Owner[];
   /** Whether a partition makes it; others are made on request. */
@@ -85,14 +70,6 @@ export interface RunStatus {
   stages: StageStatus[];
 }
 
-/** A row of a status: a stage, and what makes it. */
-interface Row extends Pick<StageStatus, "stage" | "path" | "command"> {
-  /** Its nodes, where it is no stage of the partition's graph. */
-  nodes: Node[];
-  /** Whether a run is complete without it. */
-  optional?: boolean;
-}
-
 /**
  * Reads the state of a run. Only reads and changes nothing. Where the text is not here, it is taken to be what the run was made of. Throws
  * an `InputError` where the folder is no run.
@@ -101,26 +78,26 @@ export async function readStatus(run: string): Promise<RunStatus> {
   const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
+  const isHere = ({ expert }: Target) => parts.length === 0 || expert !== undefined && parts.includes(expert);
   const { plan, unseen } = parts.length > 0 ? {} : await planStatus(run, configuration);
-  const asked = [
-    ...await modelRows(run, configuration, parts),
-    ...plan ? await askedRows(run, configuration) : [],
+  const steps = [
+    ...await modelSteps(run, configuration, allTargets(configuration).filter(isHere), true),
+    ...plan ? await askedSteps(run, configuration) : [],
   ];
-  const nodes = joinNodes([...plan?.nodes ?? [], ...asked.flatMap(({ nodes }) => nodes)]);
-  const walk = new Walk(run, nodes);
-  const made = plan ? await partitionStates(configuration, plan, walk) : [];
-  const states = new Map([...made, ...await stageStates(walk, nodes)].map((state) => [state.stage, state]));
-  const rows = [
-    ...[...STAGES.keys()].filter((stage) => made.some((state) => state.stage === stage))
-      .map((stage): Row => ({ stage, command: task(stage, { run }), nodes: [] })),
-    ...asked,
-  ];
-  const stages = rows.map(({ nodes: rowNodes, stage, path, command, optional = false }): StageStatus => {
+  const nodes = joinNodes([...plan?.nodes ?? [], ...steps.flatMap(({ nodes }) => nodes)]);
+  const graph = { nodes, complete: plan?.complete ?? true };
+  const states = new Map(
+    (await partitionStates(configuration, graph, new Walk(run, nodes))).map((state) => [state.stage, state]),
+  );
+  const partition = [...states.keys()].filter((stage) => STAGES.has(stage) && !STAGES.get(stage)!.onRequest)
+    .map((stage): Step => ({ stage, command: task(stage, { run }), nodes: [] }));
+  const stages = [...partition, ...steps].map((step): StageStatus => {
+    const { stage, path, command, optional = false } = step;
     const state = states.get(stage) ?? absentStage(stage, 1);
     const { about, onRequest } = STAGES.get(command.task)!;
     const names = new Set(nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name));
     const holders = distinct(owners.filter(({ node }) => names.has(node)));
-    const force = isRefused(state, rowNodes) ? { force: true } : {};
+    const force = isRefused(state, step.nodes) ? { force: true } : {};
     return {
       ...{ stage, ...path ? { path } : {}, about, partition: !onRequest, optional },
       command: { ...command, with: { ...command.with, ...force } },
@@ -145,93 +122,6 @@ async function planStatus(run: string, configuration: Configuration): Promise<{ 
   }
 }
 
-/** Gives the trainings of a run; of parts that lie alone, those of their experts. */
-async function modelRows(
-  run: string,
-  configuration: Configuration,
-  parts: readonly number[],
-): Promise<Row[]> {
-  const isHere = ({ expert }: Target) => parts.length === 0 || expert !== undefined && parts.includes(expert);
-  const targets = allTargets(configuration).filter(isHere);
-  const others = targets.filter(({ expert }) => expert === undefined);
-  const trained = await listTrained(run, others);
-  const models = await modelsBefore(run);
-  const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
-  return await Promise.all(targets.map(async (target): Promise<Row> => {
-    const { name, expert, path, command, node } = target, stage = `train-${name}`;
-    const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-    return {
-      ...{ stage, path, command: task(command.task, { run, ...command.with }) },
-      nodes: describeAdoption(manifest)
-        ? given(stage, node)
-        : await orGiven(stage, [node], trainNodes(configuration, [target], [], models)),
-      optional: expert === undefined && name !== enough,
-    };
-  }));
-}
-
-const listTrained = async (run: string, targets: readonly Target[]): Promise<Target[]> => {
-  const there = await Promise.all(targets.map(({ node }) => exists(`${run}/${node}/${MANIFEST}`)));
-  return targets.filter((_, i) => there[i]);
-};
-
-/** Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were asked. */
-async function askedRows(run: string, configuration: Configuration): Promise<Row[]> {
-  const targets = allTargets(configuration);
-  const made = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
-  const { format: _, prefix: __, seed: ___, routers: ____, ...choices } = made?.settings ?? {};
-  const trained = await listTrained(run, targets);
-  const isSome = "trained" in choices;
-  const models = targets.filter((target) =>
-    !isSome && target.expert !== undefined || trained.includes(target)
-  );
-  const of = { configuration, tokens: [], models };
-  const nodes = await orGiven(EVALUATE, [EVALUATION], evaluateNodes(of, choices as EvaluationChoices));
-  return [
-    { stage: EVALUATE, command: task(EVALUATE, { run }), nodes },
-    { stage: "overlap", command: task("overlap", { run }), optional: true, nodes: await overlapAsMade(run) },
-    ...await Promise.all(
-      zeroShotTasks().map(async (name): Promise<Row> => ({
-        ...{ stage: `${ZERO_SHOT}-${name}`, command: task(ZERO_SHOT, { run, task: name }), optional: true },
-        nodes: await askedNodes(run, name, configuration, models),
-      })),
-    ),
-  ];
-}
-
-/** Gives the node of a zero-shot task as it was asked, of the models that are there now; none where nobody has asked it. */
-async function askedNodes(
-  run: string,
-  name: string,
-  { prefix, seed }: Configuration,
-  models: readonly Target[],
-): Promise<Node[]> {
-  const node = `${ZERO_SHOT}/${name}`, stage = `${ZERO_SHOT}-${name}`;
-  const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-  if (!manifest) return [];
-  const { zeroShotRevision } = await import("./zero_shot.ts");
-  const weights = ":model.safetensors";
-  const needs = [
-    ...Object.keys(manifest.inputs).filter((need) => !need.endsWith(weights)),
-    ...models.map(({ node }) => node + weights),
-  ];
-  const settings = { ...manifest.settings, prefix, seed };
-  return [{ name: node, needs, settings, revision: zeroShotRevision(name), maker: { ...GIVEN, stage } }];
-}
-
-const given = (stage: string, node: string): Node[] => [{ ...givenNode(node), maker: { ...GIVEN, stage } }];
-
-/** Joins nodes, each of which follows those that it needs; of what is needed and not known, what is there counts. */
-function joinNodes(all: readonly Node[]): Node[] {
-  const known = new Map<string, Node>();
-  for (const node of all) {
-    if (!node.given || node.maker.stage !== GIVEN.stage) known.set(node.name, known.get(node.name) ?? node);
-  }
-  const needed = [...known.values()].flatMap(({ needs }) => needs.map((need) => splitNeed(need).name));
-  const others = new Set(needed.filter((name) => !known.has(name)));
-  return [...[...others].map(givenNode), ...known.values()];
-}
-
 /** Whether a task refuses to make a stage unless that is accepted: another version made it, or a training by other settings or elsewhere. */
 function isRefused({ stage, state, revision, manifests }: StageState, nodes: readonly Node[]): boolean {
   const { made, now } = revision, [manifest] = manifests;
@@ -241,22 +131,12 @@ function isRefused({ stage, state, revision, manifests }: StageState, nodes: rea
     nodes.some((node) => otherSetting(node, manifest) !== undefined);
 }
 
-function describeState({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
+function describeState({ because, manifests, outputs, ...state }: StageState) {
   const adopted = describeAdoption(manifests.at(-1));
-  const why = adopted && state === "up to date"
-    ? `adopted from "${adopted.from}"`
-    : because.slice(0, 3).join("; ");
+  const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
   const names = Object.entries(Object.assign({}, ...manifests.map(({ settings }) => settings)));
-  return {
-    ...{ state, nodes, toMake, revision },
-    ...why ? { because: why } : {},
-    ...manifests.length > 0
-      ? {
-        settings: Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate")),
-        outputs: { files, bytes },
-      }
-      : {},
-  };
+  const settings = Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate"));
+  return { ...state, ...why ? { because: why } : {}, ...manifests.length > 0 ? { settings, outputs } : {} };
 }
 
 /** Lists processes once each, whatever they hold. */

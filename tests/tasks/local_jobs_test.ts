@@ -14,7 +14,7 @@ const job = (name: string, names: string[], after: Job["after"] = []): Job => ({
   about: "",
   first: 0,
   done: names.map((name) => name === "done"),
-  tasks: (unit) => [taskOf(names[Number(unit)], names[Number(unit)] === "cost" ? { json: true } : {})],
+  task: (unit) => taskOf(names[Number(unit)], names[Number(unit)] === "cost" ? { json: true } : {}),
   after,
   device: false,
 });
@@ -28,14 +28,14 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
       job("all", ["cost"], ["first", "other"]),
     ];
     const reported: string[] = [];
-    const tasks = jobs[0].tasks;
+    const { task } = jobs[0];
     const locked: boolean[] = []; // whether logs are locked while their processes run
-    jobs[0].tasks = (unit) => {
+    jobs[0].task = (unit) => {
       const folder = `${run}/jobs/logs`;
       const log = Deno.readDirSync(folder).find(({ name }) => name.endsWith(`_${unit}.log`))!;
       using file = Deno.openSync(`${folder}/${log.name}`);
       locked.push(!file.tryLockSync(false));
-      return tasks(unit);
+      return task(unit);
     };
     const options = {
       atOnce: 2,
@@ -121,7 +121,7 @@ Deno.writeTextFileSync("began", "");
 setTimeout(() => {}, 30_000);
 `;
     const runs = `import { runJobs } from "${ROOT}tasks/local_jobs.ts";
-const job = (name) => ({ name, done: [false], tasks: () => [{ task: name, with: {} }], after: [] });
+const job = (name) => ({ name, done: [false], task: () => ({ task: name, with: {} }), after: [] });
 const { signal } = new AbortController();
 await runJobs(".", [job("long"), job("other")], { atOnce: 2, tell() {}, signal });
 `;

@@ -11,7 +11,7 @@ const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({
   about: `Makes ${name}.`,
   first: 0,
   done,
-  tasks: (unit) => [taskOf("train-expert", { run: "r", expert: unit })],
+  task: (unit) => taskOf("train-expert", { run: "r", expert: unit }),
   after,
   device: true,
 });
@@ -158,11 +158,11 @@ Deno.test("a job runs its task by number or name in the container, requeues what
     const named: Job = {
       ...job("zero-shot", [false, false, false, false]),
       units: ["arc_easy", "sciq", "piqa", "blimp"],
-      tasks: (unit) => [taskOf("zero-shot", { run: "r", task: unit })],
+      task: (unit) => taskOf("zero-shot", { run: "r", task: unit }),
     };
     const array: Job = {
       ...job("train-routers", [false, false]),
-      tasks: (unit) => [taskOf("train-routers", { run: "r", part: `${unit}/2` })],
+      task: (unit) => taskOf("train-routers", { run: "r", part: `${unit}/2` }),
     };
     const [first, second] = scripts({ container: "an image", binds: ["/data/a b"] }, named);
     const [group] = scripts({ gres: "gpu:1" }, array);

@@ -38,16 +38,16 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     }
     assertEquals(named.get("train-dense")!.after, ["tokens"]);
     assertEquals(named.get("evaluate-models")!.after, ["train-expert", "train-dense", "train-dense-steps"]);
-    const listTasks = (name: string, place: number) => {
-      const job = named.get(name)!;
-      return job.tasks(nameUnit(job, place)).map(({ task, with: { run: _run, ...more } }) => [task, more]);
+    const taskOf = (name: string, place: number) => {
+      const job = named.get(name)!, { task, with: { run: _run, ...more } } = job.task(nameUnit(job, place));
+      return [task, more];
     };
-    assertEquals(listTasks("score", 1), [["score", { part: "2/4" }]]);
-    assertEquals(listTasks("train-routers", 0), [["train-routers", { part: undefined }]]);
-    assertEquals(listTasks("train-expert", 2), [["train-expert", { expert: 2 }]]);
+    assertEquals(taskOf("score", 1), ["score", { part: "2/4" }]);
+    assertEquals(taskOf("train-routers", 0), ["train-routers", { part: undefined }]);
+    assertEquals(taskOf("train-expert", 2), ["train-expert", { expert: 2 }]);
     assertEquals(named.get("evaluate-models")!.done, [false, false, false, false, false, true, true]); // of seven that there may be
-    assertEquals(listTasks("evaluate-models", 4), [["evaluate", { part: "5/7" }]]);
-    assertEquals(listTasks("zero-shot", 0), [["zero-shot", { task: "last_word", data: undefined }]]);
+    assertEquals(taskOf("evaluate-models", 4), ["evaluate", { part: "5/7" }]);
+    assertEquals(taskOf("zero-shot", 0), ["zero-shot", { task: "last_word", data: undefined }]);
     const whole = await planJobs({ ...reported, dense: [] });
     const all = ["partition", "train-expert", "evaluate-models", "evaluate", "report"];
     assertEquals(whole.map(({ name }) => name), all);
@@ -55,9 +55,7 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     const groups = (await planJobs({ ...em, routerGroups: 8 })).find(({ name }) => name === "train-routers")!;
     assertEquals(groups.done.length, 3); // a part of the routers each, and there are no more
     for (const job of await planJobs({ ...reported, parts: 2, training: { requireGpu: true } })) {
-      for (const { task, with: { requireGpu = false } } of job.tasks(1)) {
-        assertEquals(requireGpu, job.device, `${job.name}: ${task}`);
-      }
+      assertEquals(job.task(1).with.requireGpu ?? false, job.device, job.name);
     }
   }));
 
