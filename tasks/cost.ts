@@ -12,12 +12,12 @@ import {
   type Cost,
   type CostDevice,
   type ModelMemory,
+  namedDevice,
   narrowNotes,
   type PaperCommunication,
   paperCommunication,
   paperPair,
   paperTable,
-  PLAIN_DEVICE,
   planCluster,
   PRINTED_COMMUNICATION,
   readCost,
@@ -32,7 +32,6 @@ import { field, resolveConfiguration, type Sources, type Values } from "../pipel
 import { defineTask } from "./command.ts";
 import { blocks, bytes, count, decimalBytes, lines, percent, scientific, table } from "./layout.ts";
 import { take } from "./options.ts";
-import { speedText } from "./text.ts";
 
 /** The cluster that is counted, and its corpus. */
 const CLUSTER = field.section("Command", {
@@ -311,12 +310,6 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
   );
 }
 
-/** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
-export function namedDevice(options: Parameters<typeof speedText>[0], usual: CostDevice): CostDevice {
-  if (options.flops === undefined) return { ...usual, ...speedText(options) };
-  return { ...PLAIN_DEVICE, ...speedText(options) };
-}
-
 export const TASK = await defineTask({
   name: "cost",
   startsAnew: true,
@@ -328,11 +321,11 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, given, print }) => {
     checkClusterOptions(given);
+    const device = namedDevice(options, await usualDevice());
     if (options.cluster) {
-      const plans = clusterPlans(sources, options, namedDevice(options, await usualDevice()));
+      const plans = clusterPlans(sources, options, device);
       return print(plans, clusterText(plans));
     }
-    const device = namedDevice(options, await usualDevice());
     const cost = await readCost({ ...options, ...device, sources });
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
     const own = costText(cost, options.run || undefined);

@@ -11,7 +11,7 @@ import type { PartitionSummary } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { count, counted, lines, percent, sourceName, table } from "./layout.ts";
 import { DEVICE, IN_A_RUN, take } from "./options.ts";
-import { planText, proofText, speedText } from "./text.ts";
+import { planText, proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
 const MOST_SOURCES = 6; // of an expert that are printed
@@ -76,7 +76,7 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {
       const { planPartition } = await import("../pipeline/stages/estimate.ts");
-      const plan = await planPartition({ ...options, sources, device: speedText(options), words });
+      const plan = await planPartition({ ...options, sources, device: options, words });
       return print(plan, planText(plan));
     }
     const { partition } = await import("../pipeline/stages/partition.ts");

@@ -4,7 +4,7 @@
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
 import { ensure, say, setting } from "../kernels/errors.ts";
-import { type CostDevice, usualDevice, usualGpu } from "../pipeline/cost/mod.ts";
+import { type CostDevice, namedDevice, usualDevice, usualGpu } from "../pipeline/cost/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import {
   areOfPaper,
@@ -19,7 +19,6 @@ import {
 import { duration } from "../pipeline/run/mod.ts";
 import { field, type Sources } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { namedDevice } from "./cost.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./options.ts";
 import { words } from "./wording.ts";
@@ -104,7 +103,7 @@ export function planAlone(sources: Sources, said: ReadonlySet<string>): string |
 
 /** Gives the device of a plan: the one that options name, else the usual one, for sizes of the paper a GPU. */
 export async function planDevice(
-  options: Parameters<typeof namedDevice>[0],
+  options: Partial<CostDevice>,
   sources: Sources,
 ): Promise<CostDevice> {
   return namedDevice(options, await (areOfPaper(sources) ? usualGpu() : usualDevice()));

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { CostDevice } from "../pipeline/cost/mod.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import type { Estimate, PartitionPlan, ProofSummary, TrainResult } from "../pipeline/stages/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
@@ -18,13 +17,6 @@ export function proofText(proof: ProofSummary, costs?: string): string {
   const gap = `${gapPerSequence.toPrecision(2)} ${costs === undefined ? "nats " : ""}per sequence`;
   const greedy = greedyGapShare === undefined ? "" : `; that of greedy ${share(greedyGapShare)}`;
   return `cost ${total}, bound ${least}; gap ${gap}, ${share(gapShare)}${greedy}`;
-}
-
-/** Gives the device that options name. */
-export function speedText(
-  { flops, utilisation }: { flops?: number; utilisation?: number },
-): Partial<CostDevice> {
-  return { ...flops !== undefined && { flops }, ...utilisation !== undefined && { utilisation } };
 }
 
 /** Lays out what a partition would do, with estimates of time, disk and memory. */

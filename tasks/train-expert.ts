@@ -6,7 +6,7 @@
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
-import { planText, speedText, trainedText } from "./text.ts";
+import { planText, trainedText } from "./text.ts";
 import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
@@ -32,7 +32,7 @@ export const TASK = await defineTask({
     const experts = await readExpertCount(run, also);
     const wanted = expertsNamed(expert, experts, "train");
     if (options.dryRun) {
-      const plan = await planExperts(wanted, { ...options, sources, device: speedText(options), words });
+      const plan = await planExperts(wanted, { ...options, sources, device: options, words });
       return print(plan, planText(plan));
     }
     const { adoptedExperts } = await import("../pipeline/training/mod.ts");

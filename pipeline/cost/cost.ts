@@ -170,6 +170,12 @@ export async function usualDevice(adapter?: string): Promise<CostDevice> {
   return { name, flops: figures.gflops * 1e9, utilisation: figures.utilisation };
 }
 
+/** Gives the device of which FLOP/s or utilisation are named, and what is left out of the usual one; a device of other FLOP/s has no name. */
+export function namedDevice({ flops, utilisation }: Partial<CostDevice>, usual: CostDevice): CostDevice {
+  const device = flops === undefined ? usual : { ...PLAIN_DEVICE, flops };
+  return { ...device, utilisation: utilisation ?? device.utilisation };
+}
+
 /**
  * Gives the device of estimates for models that no processor trains, where none is named: {@linkcode usualDevice} if it is a
  * GPU, else {@linkcode ASSUMED_GPU}.

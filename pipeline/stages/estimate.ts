@@ -15,7 +15,7 @@ import {
   tokenBytes,
   TOKENIZED_CHARACTERS_PER_SECOND,
 } from "../cost/cluster.ts";
-import { adapterKind, type CostDevice, PLAIN_DEVICE, usualDevice } from "../cost/cost.ts";
+import { adapterKind, type CostDevice, namedDevice, usualDevice } from "../cost/cost.ts";
 import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
 import { modelShapes, parameterCount } from "../model/shape.ts";
@@ -279,13 +279,13 @@ async function trainingEstimate(
 
 /** Finds the speed of estimates, and reports where it comes from: of this run's rounds, of the usual device, or of the one that is named. */
 async function findSpeed(
-  { run, device }: PlanOptions,
+  { run, device = {} }: PlanOptions,
   configuration: Configuration,
 ): Promise<Required<Speed> & { reported: Text }> {
   const adapter = (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter;
-  const isNamed = device?.flops !== undefined;
-  const usual = isNamed ? PLAIN_DEVICE : await usualDevice(adapter?.description);
-  const { flops: peak, utilisation, name } = { ...usual, ...device };
+  const isNamed = device.flops !== undefined;
+  const usual = await usualDevice(adapter?.description);
+  const { flops: peak, utilisation, name } = namedDevice(device, usual);
   const measured = isNamed ? undefined : await measuredSpeed(run, configuration, adapter);
   const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKind({ flops: peak }) };
   const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`, share = `${+(100 * utilisation).toFixed(2)}%`;

@@ -16,28 +16,10 @@ export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./par
 export * from "./adopt.ts";
 export * from "./export.ts";
 export * from "./trainings.ts";
-export {
-  type ChooseModels,
-  readExpertCount,
-  tokensOfRun,
-  trainDense,
-  trainExpert,
-  trainExperts,
-  trainModels,
-  type TrainOptions,
-  type TrainResult,
-  trainResult,
-} from "./models.ts";
+export * from "./models.ts";
 export { expertNames } from "./split.ts";
 export { checkOutput, checkOutputFolder, findRepair } from "./output.ts";
-export {
-  type Change,
-  derive,
-  type Derived,
-  type DeriveOptions,
-  type DerivePlan,
-  planDerive,
-} from "./derive.ts";
+export * from "./derive.ts";
 export * from "./estimate.ts";
 export { checkForgotten } from "./forgotten.ts";
 export * from "./overlap.ts";
@@ -45,17 +27,7 @@ export * from "./partition.ts";
 export { type GraphOf, listSettings, type Stage, STAGES } from "./stages.ts";
 export * from "./status.ts";
 export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
-export {
-  allTargets,
-  type Before,
-  denseTarget,
-  expertTarget,
-  type Match,
-  type RateName,
-  switchTarget,
-  type Target,
-  type TrainingText,
-} from "./targets.ts";
+export * from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
 export { memoryTogether } from "./bank.ts";
 export { type TrainingOptions } from "./train.ts";

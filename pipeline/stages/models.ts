@@ -41,6 +41,8 @@ import { textNode, type TrainingOptions, trainNodes } from "./train.ts";
  * - `resumed`: the steps at which training went on under other values.
  * - `cost`: what training cost next to the mixture's, for models that differ from experts in more than batch and steps.
  * - `routing`: what routing came to in the last line of metrics, for models with experts in their layers.
+ *
+ * @ignore
  */
 export const TRAIN_RESULT = v.object({
   ...{ folder: v.string(), path: v.optional(v.string()), steps: count, batch: count, tokens: count },
