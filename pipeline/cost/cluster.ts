@@ -102,15 +102,6 @@ export function planCluster(configuration: Configuration, options: ClusterOption
 const exchangedBytes = ({ roundSequences, ...of }: Configuration) =>
   listWidths(of).reduce((sum, routers) => sum + 4 * roundSequences * routers * routers, 0);
 
-/** What a stage takes: processes at most; seconds of one, were it alone; bytes read, written, and of these kept; entries of a folder. */
-type StageRow = [
-  name: string,
-  most: number,
-  seconds: number,
-  bytes: [read: number, written: number, kept?: number],
-  files: number,
-];
-
 /** Counts what every stage takes. */
 function countStages(
   configuration: Configuration,
@@ -130,42 +121,38 @@ function countStages(
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
   const cpu = sequences / SEQUENCES_PER_SECOND;
   const secondsFor = (work: number, model: ModelConfig) => slowedFlops(work, model, kind) / flops;
+  const learning = secondsFor(rounds * roundFlops(configuration), router);
   const scoring = secondsFor(sequences * passes * forwardFlops(router, 1, prefix), router);
-  const training = experts * steps * trainingFlops(expert, expertBatch, sequenceLength);
-  const evaluating = heldOut * experts * forwardFlops(expert, 1, sequenceLength);
+  const training = secondsFor(experts * steps * trainingFlops(expert, expertBatch, sequenceLength), expert);
+  const evaluating = secondsFor(heldOut * experts * forwardFlops(expert, 1, sequenceLength), expert);
   const roundTokens = tokenBytes(configuration, roundSequences * experts);
   const roundsRead = group * (rounds + 1) * roundTokens + rounds * exchanged * group;
   const roundsWritten = rounds * (exchanged + 3 * routerBytes); // scores, and a state with its moments
   const heldOutRead = experts * (tokenBytes(configuration, heldOut) + weights);
-  const rows: StageRow[] = [
-    ["tokenize", blocks, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized], blocks],
-    [
-      "train-routers",
-      group,
-      secondsFor(rounds * roundFlops(configuration), router),
-      [roundsRead, roundsWritten, routerBytes],
-      experts,
-    ],
-    ["score", blocks, scoring, [tokenized, scores], blocks],
-    ["assign", 1, cpu, [scores, 18 * sequences], 2 * blocks],
-    // Several would each read all tokens, for the parts that they gather.
-    ["split", 1, cpu, [tokenized, tokenized], Math.max(ofExpert, experts)],
-    // It writes the model, and two checkpoints with their moments.
-    [
-      "train-expert",
-      experts,
-      secondsFor(training, expert),
-      [tokenized, experts * 7 * weights],
-      Math.max(experts, 8),
-    ],
-    ["evaluate", experts, secondsFor(evaluating, expert), [heldOutRead, experts * 4 * heldOut, 0], experts],
-  ];
-  return rows.map(([name, most, seconds, [readBytes, writtenBytes, keptBytes = writtenBytes], files]) => {
-    const processes = Math.max(1, Math.min(most, machines));
+  const trained = experts * 7 * weights; // the model, and two checkpoints with their moments
+  /** Counts a stage: processes at most; seconds of one, were it alone; bytes read, written, and of these kept; entries of a folder. */
+  const stage = (
+    name: string,
+    most: number,
+    seconds: number,
+    bytes: number[],
+    files: number,
+  ): ClusterStage => {
+    const [readBytes, writtenBytes, keptBytes = writtenBytes] = bytes;
+    const processes = Math.max(1, Math.min(most, machines)), computeSeconds = seconds / processes;
     const diskSeconds = (readBytes + writtenBytes) / diskBytesPerSecond;
-    const computeSeconds = seconds / processes;
     return { name, processes, computeSeconds, diskSeconds, readBytes, writtenBytes, keptBytes, files };
-  });
+  };
+  return [
+    stage("tokenize", blocks, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized], blocks),
+    stage("train-routers", group, learning, [roundsRead, roundsWritten, routerBytes], experts),
+    stage("score", blocks, scoring, [tokenized, scores], blocks),
+    stage("assign", 1, cpu, [scores, 18 * sequences], 2 * blocks),
+    // Several would each read all tokens, for the parts that they gather.
+    stage("split", 1, cpu, [tokenized, tokenized], Math.max(ofExpert, experts)),
+    stage("train-expert", experts, training, [tokenized, trained], Math.max(experts, 8)),
+    stage("evaluate", experts, evaluating, [heldOutRead, experts * 4 * heldOut, 0], experts),
+  ];
 }
 
 /** Characters that a token of BPE stands for: 2.5 to 4, the more the larger the vocabulary. */

@@ -5,7 +5,6 @@
 
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { largerDenseShape, type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { measuredDevices, recordTime } from "../run/timing.ts";
@@ -15,7 +14,13 @@ import type { StepMetrics } from "../training/metrics.ts";
 import type { Recipe } from "../training/recipe.ts";
 import { longWarmup } from "../training/schedule.ts";
 import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
-import { answeringSizes, inferenceMemory, routingMemory, trainingMemory } from "./memory.ts";
+import {
+  answeringSizes,
+  inferenceMemory,
+  type MemoryOptions,
+  routingMemory,
+  trainingMemory,
+} from "./memory.ts";
 import { type CostCorpus, mixtureShape, type OtherRouters } from "./mixture.ts";
 
 /**
@@ -88,13 +93,11 @@ function comparedFlops(shape: MixtureShape, model: ModelConfig, batch: number, s
 }
 
 /** How a model is trained that is counted next to a mixture, and what of the mixture is known. */
-export interface ComparedOptions extends Pick<EqualCompute, "batch" | "steps"> {
+export interface ComparedOptions extends Pick<EqualCompute, "batch" | "steps">, Pick<MemoryOptions, "kind"> {
   /** Sequences of the corpus, where it is tokenized. */
   corpus?: CostCorpus;
   /** Routers that the mixture takes from elsewhere, where they are known. */
   routers?: OtherRouters;
-  /** Kind of the adapter. Default: software. */
-  kind?: AdapterKind;
 }
 
 /** Counts what a model that is trained for `steps` costs next to the mixture of a configuration. */

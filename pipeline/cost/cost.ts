@@ -3,7 +3,7 @@
  * there are. Only reads the run folder; throws an `InputError` if there is none.
  */
 
-import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
@@ -15,6 +15,7 @@ import {
   routingMemory,
   type TrainingMemory,
   trainingMemory,
+  type TrainingMemoryOptions,
 } from "./memory.ts";
 import { type ModelConfig, parameterCount, switchShape } from "../model/shape.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
@@ -186,15 +187,11 @@ export async function usualGpu(): Promise<CostDevice> {
 }
 
 /** What {@link computeCost} takes apart from a configuration. */
-export interface CostOptions extends CostDevice {
+export interface CostOptions extends CostDevice, Pick<TrainingMemoryOptions, "recompute" | "loss"> {
   /**
    * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new sequences.
    */
   corpus?: CostCorpus;
-  /** Whether the experts' activations are computed again in the backward pass. */
-  recompute?: boolean;
-  /** How the loss of training runs. Default: by chunks of logits. */
-  loss?: Variants["loss"];
   /** Experts that other trainers made. */
   adopted?: AdoptedExpert[];
   /** Routers that the mixture takes from elsewhere, where they are known. */

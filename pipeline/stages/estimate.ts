@@ -54,9 +54,7 @@ type CorpusSize = { characters: number; sequences: number };
 type Speed = { flops: number; kind?: AdapterKind };
 
 /** The estimate of one stage: of its `nodes` (blocks, routers, experts) some are `toMake`. */
-export interface StageEstimate extends Estimate, Record<"nodes" | "toMake", number> {
-  /** The stage. */
-  stage: string;
+export interface StageEstimate extends Estimate, Pick<StageState, "stage" | "nodes" | "toMake"> {
   /** What would happen to it. Where a manifest of it is damaged, nothing does before that is mended. */
   action: "up to date" | "would run" | "damaged";
   /** Why. */

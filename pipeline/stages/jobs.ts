@@ -32,10 +32,9 @@ import { exists, jsonText, refuseLink, withRemedy, writeAtomic } from "../run/fi
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
-import type { Sources } from "../settings/resolution.ts";
 import { EVALUATE, evaluateNodes, scoresNode } from "./evaluate.ts";
 import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./plan.ts";
-import { chooseShare, refuseRevision } from "./run.ts";
+import { chooseShare, refuseRevision, type RunOptions } from "./run.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
 import { joinNodes, listTrained, modelSteps } from "./steps.ts";
@@ -66,16 +65,8 @@ const PLAN = v.object({
 export type JobPlan = v.InferOutput<typeof PLAN>;
 
 /** The options of a plan of jobs: how it is planned, and where. Default: one process for a stage, one dense model. */
-export interface JobOptions extends Partial<JobPlan> {
-  /** Run folder. */
-  run: string;
-  /** Where the settings come from. */
-  sources?: Sources;
-  /** Accepts values that differ from the run's. */
-  force?: boolean;
-  /** Whether nobody looks at the text: it is taken to be what the run was made of. */
-  recorded?: boolean;
-}
+export interface JobOptions
+  extends Partial<JobPlan>, Pick<RunOptions, "run" | "sources" | "force">, Pick<GraphOptions, "recorded"> {}
 
 /** Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs. */
 export const JOBS = "jobs";

@@ -19,9 +19,8 @@ import { askedSteps, joinNodes, modelSteps, type Step } from "./steps.ts";
 import { allTargets, type Target } from "./targets.ts";
 
 /** The state of one stage. */
-export interface StageStatus extends Omit<StageState, "state" | "because" | "outputs" | "manifests"> {
-  /** Where in a tree an expert is that it trains, such as `2.5`. */
-  path?: string;
+export interface StageStatus
+  extends Omit<StageState, "state" | "because" | "outputs" | "manifests">, Pick<Target, "path"> {
   /** What it makes. */
   about: string;
   /** Its state; `being made` where a process makes a node of it. */
@@ -43,15 +42,9 @@ export interface StageStatus extends Omit<StageState, "state" | "because" | "out
 }
 
 /** Stages that a run lacks for the same reason, such as the trainings of several experts. */
-export interface Lack {
+export interface Lack extends Pick<StageStatus, "state" | "because" | "command"> {
   /** Names of the stages. */
   stages: string[];
-  /** Their state. */
-  state: StageStatus["state"];
-  /** Why they are damaged or out of date, or how far they have come. */
-  because?: Text;
-  /** The task that makes them. */
-  command: TaskReference;
 }
 
 /** The state of a run. */

@@ -19,11 +19,9 @@ import { allTargets, type Target } from "./targets.ts";
 import { trainNodes } from "./train.ts";
 
 /** A step of a run, and what makes it. */
-export interface Step {
+export interface Step extends Pick<Target, "path"> {
   /** Name of the stage. */
   stage: string;
-  /** Where in a tree an expert is that it trains, such as `2.5`. */
-  path?: string;
   /** The task that runs it. */
   command: TaskReference;
   /** Its nodes, each after those that it needs, where it is no stage of the partition's graph. */

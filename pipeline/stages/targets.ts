@@ -36,7 +36,7 @@ export interface Target {
   expert?: number;
   /** The node of its part, of an expert. */
   part?: string;
-  /** Its path, of an expert of a tree. */
+  /** Where it is in a tree, such as `2.5`, of an expert of one. */
   path?: string;
   /** The task that trains it, and with which options. */
   command: { task: string; with: Record<string, string | number> };

@@ -58,21 +58,12 @@ const TIMES_BYTES = 2 ** 20;
 
 /** Reads how the trainings of a run stand now: experts by id, then the models of all text. Throws an `InputError` where the folder is no run. */
 export async function readTrainings(run: string): Promise<Training[]> {
-  const configuration = await needConfiguration(run);
+  const configuration = await needConfiguration(run), targets = allTargets(configuration);
   const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
   const all = await Promise.all(
-    allTargets(configuration).map(async (target) => {
-      const stage = `train-${target.name}`, holders = owners.filter(({ node }) => node === target.node);
-      const text = await readKnown(run, configuration, target).catch(() => undefined);
-      const own = { ...configuration, vocabularySize: text?.vocabulary ?? configuration.vocabularySize };
-      const training = await describeTraining(run, own, target, {
-        ...{ text, holders, tokensPerSecond: findSpeed(times, stage) },
-        utilisation: times.findLast((time) => time.stage === stage && time.step)?.utilisation,
-      });
-      return training.state === "waiting" && target.optional ? [] : [training];
-    }),
+    targets.map((target) => describeTraining(run, configuration, target, owners, times)),
   );
-  return all.flat();
+  return all.filter(({ state }, i) => state !== "waiting" || !targets[i].optional);
 }
 
 /** Reads what a model's steps follow from. Throws where its text is not there, or damaged, which is reported by who needs it. */
@@ -93,16 +84,15 @@ async function readKnown(
 
 async function describeTraining(
   run: string,
-  configuration: Configuration,
+  known: Configuration,
   target: Target,
-  { text, holders, ...speed }: {
-    text?: Known;
-    holders: Owner[];
-    tokensPerSecond: number | null;
-    utilisation?: number | null;
-  },
+  owners: readonly Owner[],
+  times: readonly Time[],
 ): Promise<Training> {
-  const { name, node } = target, place = `${run}/${node}`, works = holders.length > 0;
+  const { name, node } = target, place = `${run}/${node}`, stage = `train-${name}`;
+  const holders = owners.filter((owner) => owner.node === node), works = holders.length > 0;
+  const text = await readKnown(run, known, target).catch(() => undefined);
+  const configuration = { ...known, vocabularySize: text?.vocabulary ?? known.vocabularySize };
   const manifest = works ? null : await readManifest(place).catch(() => undefined);
   const isDamaged = manifest === undefined || manifest !== null && await isOther(place, manifest);
   const made = isDamaged ? null : manifest, adoption = describeAdoption(made);
@@ -117,7 +107,8 @@ async function describeTraining(
     ? made.result.steps
     : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() => null); // that takes what is not there
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
-  const tokensPerSecond = works ? speed.tokensPerSecond : null;
+  const tokensPerSecond = works ? findSpeed(times, stage) : null;
+  const latest = works ? times.findLast((time) => time.stage === stage && time.step) : undefined;
   const stepsPerSecond = tokensPerSecond !== null && step > 0 && tokens > 0
     ? tokensPerSecond * step / tokens
     : null;
@@ -131,7 +122,7 @@ async function describeTraining(
     steps: adoption ? null : steps,
     tokensPerSecond,
     flopsPerSecond: stepsPerSecond && stepsPerSecond * await flopsPerStep(),
-    utilisation: works ? speed.utilisation ?? null : null,
+    utilisation: latest?.utilisation ?? null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
     checkpoint: last === undefined ? null : await findCheckpoint(last),
     updated: metrics?.at?.toISOString() ?? null,
