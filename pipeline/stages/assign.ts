@@ -8,7 +8,6 @@
 import { ASSIGN, type Making, type Node, oneByOne, orGiven } from "../graph/node.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
-import type { Branch } from "../partition/tree/branches.ts";
 import {
   assignArgmax,
   type Assignment,
@@ -65,18 +64,21 @@ export function assignmentPlace(
   const { prices = "", levels = [] } = configuration ?? {};
   return prices !== "" && levels.length === 0 && !branch
     ? { node: `assignments/${name}`, start: "", file: (side) => `${side}.arrow` }
-    : { node: assignmentNode(branch?.name), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
+    : { node: assignmentNode(branch), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
-export async function readNamedPrices(prices: string, branch?: Branch): Promise<Prices | undefined> {
+export async function readNamedPrices(
+  prices: string,
+  branch?: readonly number[],
+): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
   if (branch && !isFolder) {
     const what = say`Cannot use ${setting("prices")} of a tree as it must be a run: "${prices}" is none`;
     throw new InputError(what, { where: prices });
   }
-  return await readPrices(isFolder ? `${prices}/${assignmentNode(branch?.name)}/${PRICES}` : prices);
+  return await readPrices(isFolder ? `${prices}/${assignmentNode(branch)}/${PRICES}` : prices);
 }
 
 /** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */
@@ -84,10 +86,7 @@ export const hashOrder = (names: readonly string[]): string => sha256(names.join
 
 /** Makes one node for all blocks, or with given prices one for each; one for a branch. */
 export async function assignNodes(of: GraphOf): Promise<Node[]> {
-  const places = Map.groupBy(
-    listBranchRows(of.branch, of.blocks),
-    (block) => assignmentPlace(block, of).node,
-  );
+  const places = Map.groupBy(listBranchRows(of), (block) => assignmentPlace(block, of).node);
   return await orGiven(ASSIGN, [...places.keys()], priced(of, places), of.recorded);
 }
 

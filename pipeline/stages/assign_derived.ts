@@ -9,7 +9,6 @@ import { linkOrCopy } from "../graph/folder.ts";
 import { ASSIGN, type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
-import type { Branch } from "../partition/tree/branches.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Rows } from "../rows/random_access.ts";
@@ -28,7 +27,8 @@ import {
 } from "./assign.ts";
 import {
   assignmentNode,
-  listBranchRows,
+  type BranchOf,
+  openAssigned,
   openNeeded,
   scoresNode,
   TEST,
@@ -56,7 +56,7 @@ export function derivedAssignment(
   const { same, split } = findReshaping(derivation), { origins } = derivation, experts = origins.length;
   return {
     name: assignmentNode(),
-    needs: [...of.blocks.map(scoresNode), ...split ? [assignmentNode(split.name)] : []],
+    needs: [...of.blocks.map(scoresNode), ...split ? [assignmentNode(split)] : []],
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
       ...same ? {} : { origins },
@@ -70,11 +70,15 @@ export function derivedAssignment(
 }
 
 /** Makes the nodes that learn two routers on the part of an expert that is split, and divide it by them: a branch of a tree. */
-export async function dividedNodes(of: GraphOf, derivation: Derivation, branch: Branch): Promise<Node[]> {
+export async function dividedNodes(
+  of: GraphOf,
+  derivation: Derivation,
+  branch: readonly number[],
+): Promise<Node[]> {
   const two = { experts: 2, start: "ctbm", fixed: false } as const;
   const own: GraphOf = { ...of, configuration: { ...of.configuration, ...two, partitioner: "em" }, branch };
   const root: Node = {
-    name: assignmentNode("root"),
+    name: assignmentNode([]),
     needs: [],
     settings: { kept: keysBefore(derivation, of.blocks) },
     revision: 1,
@@ -121,10 +125,11 @@ async function assign(
   more: readonly Block[],
 ): Promise<Record<string, unknown>> {
   const { origins, parts } = derivation, experts = origins.length;
-  const { same, isNew, split, dropped } = findReshaping(derivation), at = split?.path[0];
+  const { same, isNew, split, dropped } = findReshaping(derivation), at = split?.[0];
   const known = await pricesBefore(derivation, before);
   const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
-  const halves = split && await readHalves(making, split, before), forgottenIn = findForgotten(derivation);
+  const halves = split && await readHalves(making, { branch: split, blocks: before }),
+    forgottenIn = findForgotten(derivation);
   const numbers = parts.map((_, was) => origins.indexOf(was)); // of now
   const now = (was: number) => was === at ? [at, experts - 1][halves!.next().value!] : numbers[was];
   const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
@@ -173,12 +178,9 @@ function addLoads(loads: number[], chosen: Uint16Array): void {
 /** Reads to which of its two routers each training sequence of an expert that was split goes, in their order. */
 async function readHalves(
   making: Making,
-  branch: Branch,
-  blocks: readonly Block[],
+  of: BranchOf,
 ): Promise<Iterator<number>> {
-  const need = assignmentNode(branch.name);
-  const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file("train"));
-  using rows = await openNeeded(making, files.map((file) => ({ need, file })));
+  using rows = await openAssigned(making, of, TRAIN);
   return rows.read(rows.numbers(), ["expert"]).expert.values();
 }
 

@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { type Manifest, SEQUENCES } from "../graph/node.ts";
 import { Certificate } from "../partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
-import { type Branch, listBranches } from "../partition/tree/branches.ts";
+import { listBranches } from "../partition/tree/branches.ts";
 import {
   type Columns,
   findOrigin,
@@ -76,12 +76,12 @@ class Comparison {
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
     const levels = this.#levels = (manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[];
-    for (const name of [...names, ...listBranches(levels).map(({ name }) => assignmentNode(name))]) {
+    for (const name of [...names, ...listBranches(levels).map(({ path }) => assignmentNode(path))]) {
       const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
     }
-    const first = levels.length > 0 ? assignmentNode("root") : names[0];
-    this.#method = String(names.length > 0 && manifests.get(first)!.settings.method);
+    const last = [...this.#assignments.keys()].at(-1) ?? "";
+    this.#method = String(manifests.get(last)?.settings.method);
   }
 
   async close(): Promise<void> {
@@ -162,15 +162,15 @@ class Comparison {
   /** Checks the assignments of all branches of a tree, and gives the experts that they lead to. */
   async #expertsOfTree(side: Side): Promise<Uint16Array> {
     const { run, manifests } = this.of, blocks = this.#blocks.map((name) => ({ name }));
-    for (const branch of listBranches(this.#levels)) {
-      for (const { name } of listBranchRows(branch, blocks)) await this.#assigned(name, side, branch);
+    for (const { path: branch } of listBranches(this.#levels)) {
+      for (const { name } of listBranchRows({ branch, blocks })) await this.#assigned(name, side, branch);
     }
     const path = (name: string) => `${run}/${name}`, manifest = (name: string) => manifests.get(name)!;
-    return (await joinSide({ path, manifest }, { levels: this.#levels, blocks }, side)).expert;
+    return (await joinSide({ path, manifest }, blocks, this.#levels, side)).expert;
   }
 
   /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
-  async #assigned(block: string, side: Side, branch?: Branch): Promise<number[]> {
+  async #assigned(block: string, side: Side, branch?: readonly number[]): Promise<number[]> {
     const isTogether = this.#assignments.has(assignmentNode());
     const { node, file: nameFile } = assignmentPlace({ name: block }, isTogether ? { branch } : BY_PRICES);
     const file = `${node}/${nameFile(side)}`;
@@ -221,9 +221,7 @@ class Comparison {
   #checkAssignment(loads: readonly number[]): void {
     const { problem } = this.of, said = loads.map(() => 0);
     for (const [name, { loads, proof, found: certificate }] of this.#assignments) {
-      if (this.#levels.length === 0 || name === assignmentNode("all")) {
-        loads.forEach((load, e) => said[e] += load);
-      }
+      if (this.of.parts[0].assignments.includes(name)) loads.forEach((load, e) => said[e] += load);
       if (!certificate || !proof) continue;
       const found = certificate.proof, slack = ROUNDING * Math.abs(found.cost);
       for (const figure of ["cost", "bound", "unbalanced", "rows"] as const) {
@@ -238,8 +236,8 @@ class Comparison {
       problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
     }
     if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
-    const branches = listBranches(this.#levels).map(({ name }) =>
-      this.#assignments.get(assignmentNode(name))!.loads
+    const branches = listBranches(this.#levels).map(({ path }) =>
+      this.#assignments.get(assignmentNode(path))!.loads
     );
     for (const own of branches.length > 0 ? branches : [loads]) {
       if (Math.max(...own) - Math.min(...own) <= 1) continue;

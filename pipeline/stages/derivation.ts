@@ -10,7 +10,6 @@
 import * as v from "valibot";
 import { writePages } from "../graph/folder.ts";
 import { DERIVED, expertFolder, hashFiles, partNode, readManifest } from "../graph/node.ts";
-import { type Branch, branchName } from "../partition/tree/branches.ts";
 import { jsonText } from "../run/files.ts";
 import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
 import { INDEXED } from "./documents.ts";
@@ -78,7 +77,7 @@ export const writeDerivation = (run: string, derivation: Derivation): Promise<vo
   writePages(run, DERIVED, { [FILE]: jsonText(v.parse(SCHEMA, derivation)) });
 
 /**
- * Finds out which expert of the other run is `dropped`, and which one is `split` and so a branch of a tree below the others; whether one `isNew`,
+ * Finds out which expert of the other run is `dropped`, and which one is `split`, a branch of a tree, by its path; whether one `isNew`,
  * and whether all stay the `same`.
  */
 export function findReshaping({ origins, parts }: Pick<Derivation, "origins" | "parts">) {
@@ -86,18 +85,17 @@ export function findReshaping({ origins, parts }: Pick<Derivation, "origins" | "
   const twice = there.size === origins.length
     ? -1
     : origins.find((origin, i) => origins.indexOf(origin) < i)!;
-  const split: Branch = { name: branchName([twice]), path: [twice], experts: 2, first: 0, leaves: 2 };
   const dropped = parts.findIndex((_, expert) => !there.has(expert));
   return {
     ...{ same: origins.length === parts.length, isNew: origins.includes(null) },
-    ...{ split: twice < 0 ? undefined : split, dropped: dropped < 0 ? undefined : dropped },
+    ...{ split: twice < 0 ? undefined : [twice], dropped: dropped < 0 ? undefined : dropped },
   };
 }
 
 /** Whether an expert of the other run may go on from its weights: on text that it gets, or on its half of a part that is split. */
 export function mayGoOn(derivation: Derivation, expert: number): boolean {
   const { isNew, split, dropped } = findReshaping(derivation), { added, stays } = derivation;
-  return added.length > 0 && !isNew || dropped !== undefined && !stays || expert === split?.path[0];
+  return added.length > 0 && !isNew || dropped !== undefined && !stays || expert === split?.[0];
 }
 
 /** Dense models, which are tuned next to the experts. */

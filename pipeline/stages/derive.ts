@@ -442,7 +442,7 @@ async function describePlan(
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
     ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
-    ...{ dropped: describe(dropped), split: describe(split?.path[0]) },
+    ...{ dropped: describe(dropped), split: describe(split?.[0]) },
     ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
     descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };

@@ -220,7 +220,7 @@ function routersNode(derivation: Derivation): Node {
       const before = await nodeBefore(derivation, partitioner), hashes: string[] = [];
       let next = 0;
       for (const [router, origin] of origins.entries()) {
-        const isOwn = origin === null || origin === split?.path[0];
+        const isOwn = origin === null || origin === split?.[0];
         const { path, manifest } = isOwn
           ? { path: making.path(learned!), manifest: making.manifest(learned!) }
           : before;

@@ -32,66 +32,65 @@ import {
 } from "../graph/node.ts";
 import { type PartitionerKind, readDescription, writeDescription } from "../partition/partitioner.ts";
 import { findKind, PARTITIONERS } from "../partition/partitioners.ts";
-import { type Branch, isLast, listBranches } from "../partition/tree/branches.ts";
+import { type Branch, branchName, isLast, listBranches } from "../partition/tree/branches.ts";
 import { treeHash } from "../partition/tree/partitioner.ts";
-import { toTable } from "../rows/arrow.ts";
+import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
-import { assignmentPlace, assignNodes, hashOrder, writeAssigned } from "./assign.ts";
+import { countExperts } from "../settings/partitioner.ts";
+import { assignNodes, hashOrder, writeAssigned } from "./assign.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
 import {
   assignmentNode,
   branchRows,
   branchUnit,
-  listBranchRows,
   type Named,
-  openNeeded,
+  openAssigned,
   partitionerNode,
   rowNeeds,
-  rowNumbers,
   scoresNode,
   TRAIN,
 } from "./token_rows.ts";
 import { countSources } from "./tokenize.ts";
 
 /** Names the node of the clusters that routers begin with. */
-export const startNode = (branch?: Branch): string => `${roundsFolder(branch)}/start`;
+export const startNode = ({ branch }: GraphOf): string => `${roundsFolder(branch)}/start`;
 
-const roundsFolder = (branch?: Branch) => branch ? `rounds/${branch.name}` : "rounds";
+const roundsFolder = (branch?: readonly number[]) => branch ? `rounds/${branchName(branch)}` : "rounds";
 
 const two = (number: number) => String(number).padStart(2, "0");
 
 /** Names the node of a router after a round. */
-export const roundNode = (round: number, router: number, branch?: Branch): string =>
+export const roundNode = (round: number, router: number, { branch }: GraphOf): string =>
   `${roundsFolder(branch)}/${two(round)}/router-${two(router)}`;
 
 /** Names the nodes of all routers after a round. */
-const listRound = (round: number, { configuration: { experts }, branch }: GraphOf): string[] =>
-  Array.from({ length: experts }, (_, router) => roundNode(round, router, branch));
+const listRound = (round: number, of: GraphOf): string[] =>
+  Array.from({ length: of.configuration.experts }, (_, router) => roundNode(round, router, of));
 
 const pickValues = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
   Object.fromEntries(names.map((name) => [name, configuration[name]]));
 
 /** Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner itself. */
 export function learnNodes(of: GraphOf): Node[] {
-  const kind = findKind(of.configuration), { branch } = of;
-  if (kind.kind !== "em") return [learnNode(partitionerNode(branch), kind, of)];
+  const kind = findKind(of.configuration);
+  if (kind.kind !== "em") return [learnNode(partitionerNode(of.branch), kind, of)];
   const start = of.configuration.start === "ctbm"
-    ? [learnNode(startNode(branch), PARTITIONERS.get("ctbm")!, of)]
+    ? [learnNode(startNode(of), PARTITIONERS.get("ctbm")!, of)]
     : [];
   return [...start, ...roundNodes(of), routersNode(of, start.map(({ name }) => name))];
 }
 
 /** Makes the node of a kind that learns at once. */
 function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
-  const { configuration, blocks, branch } = of;
+  const { configuration, blocks } = of;
   return {
     name,
-    ...branchUnit(branch),
-    needs: [ALL_TRAIN, ...rowNeeds(branch)],
+    ...branchUnit(of),
+    needs: [ALL_TRAIN, ...rowNeeds(of)],
     settings: { partitioner: kind.kind, ...pickValues(configuration, kind.settings) },
     revision: kind.revision,
     maker: oneByOne(LEARN, async (making, { emit, signal }) => {
@@ -120,7 +119,7 @@ const SETTINGS = [
 
 /** Makes the nodes of all rounds. */
 function roundNodes(of: GraphOf): Node[] {
-  const { configuration: { experts, rounds, start, fixed }, branch } = of;
+  const { experts, rounds, start, fixed } = of.configuration;
   const settings = { ...pickValues(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
   let bank: import("./round_bank.ts").RoundBank | undefined;
   return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
@@ -138,10 +137,10 @@ function roundNodes(of: GraphOf): Node[] {
     };
     return listRound(round, of).map((name, router): Node => ({
       name,
-      ...branchUnit(branch),
+      ...branchUnit(of),
       needs: [
-        ...[ALL_TRAIN, ...rowNeeds(branch)],
-        ...start === "ctbm" && (round === 1 || fixed) ? [startNode(branch)] : [],
+        ...[ALL_TRAIN, ...rowNeeds(of)],
+        ...start === "ctbm" && (round === 1 || fixed) ? [startNode(of)] : [],
         ...round === 1 ? [] : listRound(round - 1, of),
       ],
       settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
@@ -154,11 +153,11 @@ function roundNodes(of: GraphOf): Node[] {
 
 /** Makes the node that puts together the routers of the last round. */
 function routersNode(of: GraphOf, start: readonly string[]): Node {
-  const { configuration: { experts, rounds, prefix, roundSequences }, branch } = of;
+  const { experts, rounds, prefix, roundSequences } = of.configuration;
   return {
-    name: partitionerNode(branch),
-    ...branchUnit(branch),
-    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(branch), ...start, ...listRound(rounds, of)],
+    name: partitionerNode(of.branch),
+    ...branchUnit(of),
+    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(of), ...start, ...listRound(rounds, of)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
     maker: oneByOne(
@@ -173,106 +172,99 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
  * the level above. So all but the last level are scored and assigned among the learning.
  */
 export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
-  const { levels, routers } = of.configuration, isLearned = routers === "", isTree = levels.length > 0;
-  const nodes = { learn: [] as Node[], score: [] as Node[], assign: [] as Node[] };
-  for (const own of isTree ? listBranches(levels).map((branch) => takeBranch(of, branch)) : [of]) {
-    if (isLearned) nodes.learn.push(...learnNodes(own));
-    const above = own.branch && !isLast(own.branch) ? nodes[isLearned ? "learn" : "score"] : undefined;
-    (above ?? nodes.score).push(...await scoreNodes(own));
-    (above ?? nodes.assign).push(...await assignNodes(own));
+  const { levels, routers } = of.configuration, branches = listBranches(levels);
+  const learn: Node[] = [], score: Node[] = [], assign: Node[] = [], first = routers === "" ? learn : score;
+  for (const branch of branches.length > 0 ? branches : [undefined]) {
+    const own = branch ? takeBranch(of, branch) : of;
+    if (routers === "") learn.push(...learnNodes(own));
+    const isAbove = branch && !isLast(branch);
+    (isAbove ? first : score).push(...await scoreNodes(own));
+    (isAbove ? first : assign).push(...await assignNodes(own));
   }
-  if (isTree && isLearned) nodes.learn.push(createPartitioner(of));
-  if (isTree) nodes.assign.push(joinedNode(of));
-  return nodes;
+  if (branches.length > 0 && routers === "") learn.push(treeNode(of, branches));
+  if (branches.length > 0) assign.push(joinedNode(of, branches));
+  return { learn, score, assign };
 }
 
 /** Gives what the nodes of a branch are made of. */
-function takeBranch({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
-  const routers = configuration.routers && `${configuration.routers}/${branch.name}`;
-  return { ...of, configuration: { ...configuration, routers, experts: branch.experts, levels: [] }, branch };
+function takeBranch({ configuration, ...of }: GraphOf, { name, path, experts }: Branch): GraphOf {
+  const routers = configuration.routers && `${configuration.routers}/${name}`;
+  return { ...of, configuration: { ...configuration, routers, experts, levels: [] }, branch: path };
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
-function createPartitioner({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
-  const branches = listBranches(levels);
+function treeNode({ configuration }: GraphOf, branches: readonly Branch[]): Node {
+  const { experts, levels, prefix, rounds } = configuration;
+  const needs = branches.map(({ path }) => partitionerNode(path));
   return {
     name: PARTITIONER,
-    needs: branches.map(partitionerNode),
+    needs,
     settings: { partitioner: "tree", experts, levels, prefix, rounds },
     revision: 1,
     maker: oneByOne(LEARN, async ({ folder, path, manifest, wrote }) => {
-      for (const branch of branches) {
-        const node = partitionerNode(branch);
-        await linkFiles({ folder, wrote }, path(node), manifest(node).files, `${branch.name}/`);
+      for (const [i, { name }] of branches.entries()) {
+        await linkFiles({ folder, wrote }, path(needs[i]), manifest(needs[i]).files, `${name}/`);
       }
-      const results = branches.map((branch) => manifest(partitionerNode(branch)).result);
       const known = (await readDescription(`${folder}/root`))!;
       await writeDescription(folder, { ...known, kind: "tree", experts, levels });
-      return { ...results[0], routers: treeHash(levels, results.map(({ routers }) => String(routers))) };
+      const results = needs.map((need) => manifest(need).result);
+      const routers = treeHash(levels, results.map(({ routers }) => ({ sha256: String(routers) })));
+      return { ...results[0], routers };
     }),
   };
 }
 
 /** Makes the node that says of the rows of all blocks to which expert they go, and what that costs. */
-function joinedNode(of: GraphOf): Node {
-  const { configuration: { experts, levels }, blocks } = of, branches = listBranches(levels);
+function joinedNode(of: GraphOf, branches: readonly Branch[]): Node {
+  const { configuration: { experts, levels }, blocks } = of;
+  const own = branches.map(({ path }) => assignmentNode(path));
   return {
     name: assignmentNode(),
-    needs: [...blocks.map(scoresNode), ...branches.map(({ name }) => assignmentNode(name))],
+    needs: [...blocks.map(scoresNode), ...own],
     settings: { experts, levels, order: hashOrder(blocks.map(({ name }) => name)) },
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
-      const loads = new Array<number>(experts).fill(0);
       for (const side of ["train", "test"] as const) {
-        const joined = await joinSide(making, { levels, blocks }, side);
-        if (side === "train") joined.expert.forEach((chosen) => loads[chosen]++);
-        const { rows, lineage, ...columns } = joined;
-        const known = { ...lineage, experts, routers: undefined }, all = Object.entries(columns);
-        await writeAssigned(making, of, side, {
-          count: rows,
-          batch: (from, to) =>
-            toTable(
-              Object.fromEntries(all.map(([name, values]) => [name, values.subarray(from, to)])),
-              known,
-            ),
-        });
+        await writeAssigned(making, of, side, await joinSide(making, blocks, levels, side));
       }
-      const results = branches.map(({ name }) => making.manifest(assignmentNode(name)).result);
-      const { costs } = results[0];
-      return { sequences: loads.reduce((a, b) => a + b), experts, loads, ...costs ? { costs } : {} };
+      const results = own.map((name) => making.manifest(name).result), { costs } = results[0];
+      const loads = results.flatMap(({ loads }, i) => isLast(branches[i]) ? loads as number[] : []);
+      return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, ...costs ? { costs } : {} };
     }),
   };
 }
 
-/** Where all rows of a side go. */
-type Joined = Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage };
-
 /**
- * Joins the assignments of all branches. A cost is that of the last level; `lowest` is below it by what each row lost on all levels by
- * going where there was room.
+ * Joins the assignments of all branches: says where all rows of a side go. A cost is that of the last level; `lowest` is below it by what
+ * each row lost on all levels by going where there was room.
  */
 export async function joinSide(
   making: Pick<Making, "path" | "manifest">,
-  { levels, blocks }: { levels: readonly number[]; blocks: readonly Named[] },
+  blocks: readonly Named[],
+  levels: readonly number[],
   side: "train" | "test",
-): Promise<Joined> {
-  let joined: Joined | undefined;
-  for (const branch of listBranches(levels)) {
-    const need = assignmentNode(branch.name);
-    const files = listBranchRows(branch, blocks).map((own) => assignmentPlace(own, { branch }).file(side));
-    using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
-    const all = assigned.numbers();
+): Promise<{ count: number; expert: Uint16Array; batch: (from: number, to: number) => RecordBatch }> {
+  let joined: Read<"sequence" | "expert" | "best" | "cost" | "lowest"> | undefined;
+  let lineage: Lineage | undefined;
+  const below: Float64Array[] = []; // rows of the branches to come, in their order
+  for (const { path, experts, first, leaves } of listBranches(levels)) {
+    using assigned = await openAssigned(making, { blocks, branch: path }, `${side}.arrow`);
+    const all = assigned.numbers(), numbers = below.shift() ?? all;
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
-    const numbers = await rowNumbers(making, blocks, branch, `${side}.arrow`) ?? all;
-    joined ??= { ...own, lowest: new Float32Array(own.rows), lineage: assigned.lineage! };
+    for (let i = 0; i < experts; i++) below.push(numbers.filter((_, row) => own.expert[row] === i));
+    joined ??= { ...own, lowest: new Float32Array(own.rows) };
+    lineage ??= { ...assigned.lineage!, experts: countExperts(levels), routers: undefined };
     for (const [row, at] of numbers.entries()) {
       joined.lowest[at] -= own.cost[row] - own.lowest[row];
-      if (!isLast(branch)) continue;
-      joined.expert[at] = branch.first + own.expert[row];
-      joined.best[at] = branch.first + own.best[row];
+      joined.expert[at] = first + own.expert[row] * leaves / experts;
+      joined.best[at] = first + own.best[row] * leaves / experts;
       joined.cost[at] = own.cost[row];
-      joined.lowest[at] += own.cost[row];
     }
   }
-  return joined!;
+  const { rows: count, sequence, expert, best, cost, lowest } = joined!;
+  lowest.forEach((_, at) => lowest[at] += cost[at]);
+  const columns = Object.entries({ sequence, expert, best, cost, lowest });
+  const slice = (from: number, to: number) =>
+    Object.fromEntries(columns.map(([name, values]) => [name, values.subarray(from, to)]));
+  return { count, expert, batch: (from, to) => toTable(slice(from, to), lineage!) };
 }

@@ -199,9 +199,9 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 
 /** Sums up how the branches of a level were assigned. */
 async function summarizeLevel(run: string, levels: readonly number[], depth: number): Promise<LevelSummary> {
-  const names = listBranches(levels).filter(({ path }) => path.length === depth).map(({ name }) => name);
+  const paths = listBranches(levels).map(({ path }) => path).filter(({ length }) => length === depth);
   const results = await Promise.all(
-    names.map(async (name) => (await readManifest(`${run}/${assignmentNode(name)}`))?.result ?? {}),
+    paths.map(async (path) => (await readManifest(`${run}/${assignmentNode(path)}`))?.result ?? {}),
   );
   const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);
   return {

@@ -22,7 +22,6 @@ import {
   type RouterBank,
 } from "../partition/em/train_routers.ts";
 import { writeDescription } from "../partition/partitioner.ts";
-import type { Branch } from "../partition/tree/branches.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
@@ -51,13 +50,13 @@ export class RoundBank {
   constructor(private readonly of: GraphOf) {}
 
   async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
-    const [first] = all, { configuration, branch } = this.of, { rounds } = configuration;
+    const [first] = all, { rounds } = this.of.configuration;
     const routers = all.map(({ node }) => Number(node.settings.router));
     const gpu = await work.gpu();
     const rows = this.#rows ??= await branchRows(first, this.of, TRAIN);
     if (round === 1) warnOfPasses(this.of, rows.count, work);
     const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
-    if (metrics) work.emit({ type: "round", ...asLabel(branch), rounds, ...metrics });
+    if (metrics) work.emit({ type: "round", ...asLabel(this.of), rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
     const onStep = (step: number, steps: number) => {
       const [done, total] = [(round - 1) * steps + step, rounds * steps];
@@ -75,7 +74,7 @@ export class RoundBank {
       await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
       await writeAtomic(`${folder}/${ROUND}`, jsonText(results[place]));
       if (routers[place] === 0) {
-        const before = round > 1 ? await readRoundLines(first, round - 1, branch) : "";
+        const before = round > 1 ? await readRoundLines(first, round - 1, this.of) : "";
         await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
@@ -106,19 +105,19 @@ export class RoundBank {
     const known = round === 1 ? undefined : await assignRound(making, this.of, round, rows);
     if (known && !fixed) return known;
     const expert = start === "ctbm"
-      ? await assignByClusters(making, startNode(this.of.branch), rows)
+      ? await assignByClusters(making, startNode(this.of), rows)
       : randomAssignment(rows.rows, experts, seed);
     return { ...known, expert };
   }
 
   async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
-    const { configuration, branch } = this.of;
+    const { configuration } = this.of;
     if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) return this.#bank;
     this.#bank?.close();
     const { vocabulary } = rows.lineage!;
     this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
     const states = round === 1 ? [] : await Promise.all(
-      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i], branch)), this.#model!)),
+      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i], this.of)), this.#model!)),
     );
     const state = states.length > 0 ? joinStates(states) : undefined;
     return this.#bank = openRouters(gpu, this.#model, routers, configuration, state);
@@ -132,21 +131,20 @@ function drawRound(rows: Rows, { experts, roundSequences, seed }: Configuration,
   return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
 }
 
-const asLabel = (branch?: Branch) =>
-  branch && branch.path.length > 0 ? { branch: branch.path.join(".") } : {};
+const asLabel = ({ branch }: GraphOf) => branch?.length ? { branch: branch.join(".") } : {};
 
-function warnOfPasses({ configuration, branch }: GraphOf, sequences: number, { emit }: Work): void {
-  const { rounds, experts, roundSequences } = configuration;
+function warnOfPasses(of: GraphOf, sequences: number, { emit }: Work): void {
+  const { rounds, experts, roundSequences } = of.configuration;
   if (sequences < experts) {
-    const of = setting("experts");
+    const name = setting("experts");
     throw new InputError(
-      say`Cannot train routers as there must be at least as many training sequences as ${of}: there are ${sequences}, ${of} is ${experts}`,
-      { remedy: say`give more text or fewer ${of}` },
+      say`Cannot train routers as there must be at least as many training sequences as ${name}: there are ${sequences}, ${name} is ${experts}`,
+      { remedy: say`give more text or fewer ${name}` },
     );
   }
   const wanted = (rounds + 1) * experts * roundSequences;
   if (wanted <= sequences) return;
-  const { branch: label } = asLabel(branch), where = label === undefined ? "" : `branch ${label}: `;
+  const { branch } = asLabel(of), where = branch === undefined ? "" : `branch ${branch}: `;
   const message =
     `${where}${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
   emit({ type: "warning", message });
@@ -167,15 +165,15 @@ async function assignByClusters(
 /** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
 async function assignRound(
   { path }: Making,
-  { configuration, branch }: GraphOf,
+  of: GraphOf,
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
-  const { experts, roundSequences } = configuration;
+  const { configuration } = of, { experts, roundSequences } = configuration;
   const nll = new Float32Array(rows * experts);
   const steps: v.InferOutput<typeof STEPS>[] = [];
   for (let router = 0; router < experts; router++) {
-    const folder = path(roundNode(round - 1, router, branch));
+    const folder = path(roundNode(round - 1, router, of));
     const file = `${folder}/${SCORES}`;
     const { values } = decodeSafetensors(await readVerified(file), file).get("nll")!;
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
@@ -201,24 +199,24 @@ async function readState(folder: string, model: ModelConfig): Promise<TrainerSta
 }
 
 /** Reads the metrics of the rounds before this one, as lines of JSON. */
-const readRoundLines = async ({ path }: Making, round: number, branch?: Branch): Promise<string> =>
-  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0, branch))}/${ROUNDS}`));
+const readRoundLines = async ({ path }: Making, round: number, of: GraphOf): Promise<string> =>
+  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0, of))}/${ROUNDS}`));
 
 /** Puts together the routers of the last round. */
 export async function joinRouters(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
-  const { configuration, branch } = of, { experts, rounds, prefix } = configuration;
+  const { configuration } = of, { experts, rounds, prefix } = configuration;
   const { folder, path } = making;
   using rows = await branchRows(making, of, TRAIN);
   const { vocabulary, eos, tokenizer } = rows.lineage!;
   const last = drawRound(rows, configuration, rounds + 1);
   const { metrics } = await assignRound(making, of, rounds + 1, last);
-  work.emit({ type: "round", ...asLabel(branch), rounds, ...metrics });
-  const lines = await readRoundLines(making, rounds, branch) + JSON.stringify(metrics) + "\n";
+  work.emit({ type: "round", ...asLabel(of), rounds, ...metrics });
+  const lines = await readRoundLines(making, rounds, of) + JSON.stringify(metrics) + "\n";
   await writeAtomic(`${folder}/${ROUNDS}`, lines);
   const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {
-    const { weights: [weights] } = await readState(path(roundNode(rounds, router, branch)), model);
+    const { weights: [weights] } = await readState(path(roundNode(rounds, router, of)), model);
     const name = routerFolder(router);
     const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
       notes: { tokenizer, prefix, eos: eos! },

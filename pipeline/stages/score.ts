@@ -28,7 +28,7 @@ import type { GraphOf } from "./stages.ts";
  */
 export async function scoreNodes(of: GraphOf): Promise<Node[]> {
   const blockByNode = new Map(
-    listBranchRows(of.branch, of.blocks).map((block) => [scoresNode(block), block]),
+    listBranchRows(of).map((block) => [scoresNode(block), block]),
   );
   return await orGiven(SCORE, [...blockByNode.keys()], scored(of, blockByNode), of.recorded);
 }
@@ -36,7 +36,7 @@ export async function scoreNodes(of: GraphOf): Promise<Node[]> {
 async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Promise<Node[]> {
   const { configuration, branch } = of, { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
-  const learned = partitionerNode(branch), isWhole = !branch || branch.path.length === 0;
+  const learned = partitionerNode(branch), isWhole = !branch?.length;
   let partitioner: Partitioner | undefined; // which stays open between blocks
   const close = () => {
     partitioner?.close();
@@ -62,7 +62,7 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Pro
   return [...blockByNode].map(([name, block]) => ({
     name,
     needs: [
-      ...isWhole ? [`${tokensNode(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(branch)],
+      ...isWhole ? [`${tokensNode(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(of)],
       ...routers === "" ? [learned] : [],
     ],
     settings: { prefix, ...named }, // not scoreBatch: the bits are the same

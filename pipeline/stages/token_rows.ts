@@ -6,7 +6,7 @@
  */
 
 import { type Making, PARTITIONER } from "../graph/node.ts";
-import { type Branch, branchName } from "../partition/tree/branches.ts";
+import { branchName } from "../partition/tree/branches.ts";
 import { needColumn, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
@@ -184,56 +184,48 @@ export async function* readDocumentRows<Name extends Column>(path: string, names
 }
 
 /** Names the node of the partitioner of a branch, or of the run. */
-export const partitionerNode = (branch?: Branch): string => branch ? `branches/${branch.name}` : PARTITIONER;
+export const partitionerNode = (branch?: readonly number[]): string =>
+  branch ? `branches/${branchName(branch)}` : PARTITIONER;
 
 /** A node's worth of rows: a block, or all rows of a branch below the root. */
 export type Named = Pick<GraphOf["blocks"][number], "name">;
 
+/** What rows of a branch are made of. */
+export type BranchOf = Pick<GraphOf, "branch"> & { blocks: readonly Named[] };
+
 /** Names what holds the rows of a branch: all blocks, or below the root the branch. */
-export const listBranchRows = (branch: Branch | undefined, blocks: readonly Named[]): readonly Named[] =>
-  !branch || branch.path.length === 0 ? blocks : [branch];
+export const listBranchRows = ({ branch, blocks }: BranchOf): readonly Named[] =>
+  branch?.length ? [{ name: branchName(branch) }] : blocks;
 
 /** Names the node of the assignment of a branch, or of all rows. */
-export const assignmentNode = (branch = "all"): string => `assignments/${branch}`;
+export const assignmentNode = (branch?: readonly number[]): string => `assignments/${branchName(branch)}`;
 
 /** Lets one process make what a branch below the root learns. */
-export const branchUnit = (branch?: Branch): { unit?: string } =>
-  branch && branch.path.length > 0 ? { unit: `rounds/${branch.name}` } : {};
+export const branchUnit = ({ branch }: GraphOf): { unit?: string } =>
+  branch?.length ? { unit: `rounds/${branchName(branch)}` } : {};
 
-/** Names the branches that lead to a branch, the root first. */
-const above = ({ path }: Branch): string[] => path.map((_, depth) => branchName(path.slice(0, depth)));
+/** Names what is needed to know the rows of a branch: the assignments of those that lead to it, the root first. */
+export const rowNeeds = ({ branch = [] }: GraphOf): string[] =>
+  branch.map((_, depth) => assignmentNode(branch.slice(0, depth)));
 
-/** Names what is needed to know the rows of a branch. */
-export const rowNeeds = (branch?: Branch): string[] =>
-  branch ? above(branch).map((name) => assignmentNode(name)) : [];
-
-/** Opens the sequences of a side: all, or those of the branch. */
-export async function branchRows(
-  making: Making,
-  { blocks, branch }: Pick<GraphOf, "blocks" | "branch">,
+/** Opens the assignment of the rows of a branch in their order, from its files of this name. */
+export async function openAssigned(
+  making: Pick<Making, "path" | "manifest">,
+  of: BranchOf,
   side: string,
 ): Promise<Rows> {
-  const rows = await openNeeded(making, blocks.map((block) => ({ need: tokensNode(block), file: side })));
-  const numbers = branch && await rowNumbers(making, blocks, branch, side);
-  return numbers ? rows.some(numbers) : rows;
+  const need = assignmentNode(of.branch);
+  return await openNeeded(making, listBranchRows(of).map(({ name }) => ({ need, file: `${name}-${side}` })));
 }
 
-/** Numbers the rows of a branch among those of all blocks; undefined for the root, which has all. */
-export async function rowNumbers(
-  making: Pick<Making, "path" | "manifest">,
-  blocks: readonly Named[],
-  branch: Branch,
-  side: string,
-): Promise<Float64Array | undefined> {
-  let numbers: Float64Array | undefined;
-  for (const [depth, name] of above(branch).entries()) {
-    const files = (depth === 0 ? blocks : [{ name }]).map(({ name }) => `${name}-${side}`);
-    const need = assignmentNode(name);
-    using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
-    const all = assigned.numbers();
-    const { expert } = assigned.read(all, ["expert"]);
-    const kept = all.filter((row) => expert[row] === branch.path[depth]);
-    numbers = kept.map((row) => numbers?.[row] ?? row);
+/** Opens the sequences of a side: all, or those that the branch above assigned to a branch. */
+export async function branchRows(making: Making, of: BranchOf, side: string): Promise<Rows> {
+  const { blocks, branch = [] } = of;
+  if (branch.length === 0) {
+    return await openNeeded(making, blocks.map((block) => ({ need: tokensNode(block), file: side })));
   }
-  return numbers;
+  const above = { blocks, branch: branch.slice(0, -1) }, rows = await branchRows(making, above, side);
+  using assigned = await openAssigned(making, above, side);
+  const { expert } = assigned.read(assigned.numbers(), ["expert"]);
+  return rows.some(rows.numbers().filter((row) => expert[row] === branch.at(-1)));
 }

@@ -12,8 +12,6 @@ import { keepRecent } from "../../model/passes.ts";
 import { takeColumns } from "../../rows/columns.ts";
 import { sha256 } from "../../run/files.ts";
 import { countExperts } from "../../settings/partitioner.ts";
-import { ctbm } from "../ctbm/partitioner.ts";
-import { em } from "../em/partitioner.ts";
 import {
   NOT_FOLLOWED,
   type Partitioner,
@@ -21,39 +19,32 @@ import {
   readDescription,
   type TokenRows,
 } from "../partitioner.ts";
-import { branchName, isLast, listBranches } from "./branches.ts";
+import { identifyPartitioner, openPartitioner } from "../partitioners.ts";
+import { listBranches } from "./branches.ts";
 
 /** Opens and identifies trees. */
 export const tree: PartitionerWork = {
   async open(folder, device, options) {
-    const levels = await levelsIn(folder);
-    const opened = new Map<string, Partitioner>();
-    for (const { name } of listBranches(levels)) {
-      const work = await workIn(`${folder}/${name}`);
-      opened.set(name, await work.open(`${folder}/${name}`, device, options));
-    }
+    const { levels, folders } = await branchesIn(folder);
+    const opened = await Array.fromAsync(folders, (one) => openPartitioner(one, device, options));
     return openTree(levels, opened, options?.beam);
   },
   async identify(folder) {
-    const levels = await levelsIn(folder);
-    const hashes: string[] = [];
-    for (const { name } of listBranches(levels)) {
-      hashes.push((await (await workIn(`${folder}/${name}`)).identify(`${folder}/${name}`)).sha256);
-    }
-    return { sha256: treeHash(levels, hashes), experts: countExperts(levels), levels };
+    const { levels, folders } = await branchesIn(folder);
+    const found = await Array.fromAsync(folders, identifyPartitioner);
+    return { sha256: treeHash(levels, found), experts: countExperts(levels), levels };
   },
 };
 
 /** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode listBranches}. */
-export const treeHash = (levels: readonly number[], hashes: readonly string[]): string =>
-  sha256([levels.join("x"), ...hashes].join("\n"));
+export const treeHash = (levels: readonly number[], all: readonly Pick<Partitioner, "sha256">[]): string =>
+  sha256([levels.join("x"), ...all.map(({ sha256 }) => sha256)].join("\n"));
 
-const workIn = async (folder: string): Promise<PartitionerWork> =>
-  (await readDescription(folder))?.kind === "ctbm" ? ctbm : em;
-
-async function levelsIn(folder: string): Promise<number[]> {
+async function branchesIn(folder: string): Promise<{ levels: number[]; folders: string[] }> {
   const { levels = [], experts } = await readDescription(folder) ?? {};
-  if (levels.length > 1 && countExperts(levels) === experts) return levels;
+  if (levels.length > 1 && countExperts(levels) === experts) {
+    return { levels, folders: listBranches(levels).map(({ name }) => `${folder}/${name}`) };
+  }
   const fact = `they are ${JSON.stringify(levels)} for ${experts} experts`;
   throw new InputError(
     `Cannot open the tree "${folder}" as its levels must be widths whose product is the number of experts: ${fact}`,
@@ -61,10 +52,10 @@ async function levelsIn(folder: string): Promise<number[]> {
   );
 }
 
-/** A row of a prefix, at `prefix · rows + row`, that follows a path. `cost` is by how much that costs more than its cheapest one. */
+/** A row of a prefix, at `prefix · rows + row`, that follows a branch. `cost` is by how much that costs more than its cheapest one. */
 interface Followed {
   at: number;
-  path: readonly number[];
+  branch: number;
   cost: number;
 }
 
@@ -75,60 +66,57 @@ const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those
  * others cost NOT_FOLLOWED. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf). What the
  * cheapest followed path costs above the last level is taken off. So with a beam of 1 the costs are those of the last partitioner alone.
  */
-export function openTree(
-  levels: readonly number[],
-  opened: ReadonlyMap<string, Partitioner>,
-  beam = 1,
-): Partitioner {
-  const root = opened.get("root")!, experts = countExperts(levels), branches = listBranches(levels);
+export function openTree(levels: readonly number[], opened: readonly Partitioner[], beam = 1): Partitioner {
+  const experts = countExperts(levels);
   const onDevice = keepRecent(
-    (branch: number) => opened.get(branches[branch].name)!,
+    (branch: number) => opened[branch],
     MOST_ON_DEVICE,
     (partitioner) => partitioner.close(),
   );
+  let below = 1; // Branches are numbered as they are listed, and experts after them.
+  const firstBelow = opened.map(({ experts }) => (below += experts) - experts);
 
-  const costs: Partitioner["costs"] = async ({ tokens, sequenceLength, length }, prefixes, signal) => {
-    const count = length.length,
-      columns = { rows: count, sequence: new BigUint64Array(count), tokens, length };
-    const all = new Float32Array(prefixes.length * count * experts).fill(NOT_FOLLOWED);
-    let following = Array.from(
-      { length: prefixes.length * count },
-      (_, at): Followed => ({ at, path: [], cost: 0 }),
-    );
-    for (const depth of levels.keys()) {
-      const next: Followed[] = [], byBranch = Map.groupBy(following, ({ path }) => branchName(path));
-      for (const branch of branches.filter(({ path, name }) => path.length === depth && byBranch.has(name))) {
-        const own = byBranch.get(branch.name)!;
-        const chosen = [...new Set(own.map(({ at }) => at % count))].sort((a, b) => a - b);
-        const some = { ...takeColumns(columns, chosen), sequenceLength } as TokenRows;
-        const found = await onDevice.of(branches.indexOf(branch)).costs(some, prefixes, signal);
-        const places = new Map(chosen.map((row, place) => [row, place]));
-        for (const { at, path, cost: before } of own) {
-          const place = Math.floor(at / count) * chosen.length + places.get(at % count)!;
-          for (let i = 0; i < branch.experts; i++) {
-            const cost = found[place * branch.experts + i] + before;
-            if (isLast(branch)) all[at * experts + branch.first + i] = cost;
-            else next.push({ at, path: [...path, i], cost });
+  const follow =
+    (beam: number): Partitioner["costs"] => async ({ tokens, sequenceLength, length }, prefixes, signal) => {
+      const rows = length.length, columns = { rows, sequence: new BigUint64Array(rows), tokens, length };
+      const all = new Float32Array(prefixes.length * rows * experts).fill(NOT_FOLLOWED);
+      let following = prefixes.flatMap((_, i) =>
+        Array.from(length, (_, row): Followed => ({ at: i * rows + row, branch: 0, cost: 0 }))
+      );
+      while (following.length > 0) {
+        const next: Followed[] = [];
+        for (const [branch, own] of Map.groupBy(following, ({ branch }) => branch)) {
+          const chosen = [...new Set(own.map(({ at }) => at % rows))], wide = opened[branch].experts;
+          const places = new Map(chosen.map((row, place) => [row, place]));
+          const some = { ...takeColumns(columns, chosen), sequenceLength } as TokenRows;
+          const found = await onDevice.of(branch).costs(some, prefixes, signal);
+          for (const { at, cost: before } of own) {
+            const begin = (Math.floor(at / rows) * chosen.length + places.get(at % rows)!) * wide;
+            for (let i = 0; i < wide; i++) {
+              const cost = found[begin + i] + before, branchBelow = firstBelow[branch] + i;
+              const expert = branchBelow - opened.length;
+              if (expert >= 0) all[at * experts + expert] = cost;
+              else next.push({ at, branch: branchBelow, cost });
+            }
           }
         }
+        following = [...Map.groupBy(next, ({ at }) => at).values()].flatMap((own) => cheapest(own, beam));
       }
-      following = [...Map.groupBy(next, ({ at }) => at).values()].flatMap((paths) => cheapest(paths, beam));
-    }
-    return all;
-  };
+      return all;
+    };
 
   return {
-    ...root, // the kind, too, is that of all levels: it says what costs are
+    ...opened[0], // the kind, too, is that of all levels: it says what costs are
     experts,
-    sha256: treeHash(levels, branches.map(({ name }) => opened.get(name)!.sha256)),
-    costs,
-    whole: beam < Infinity ? openTree(levels, opened, Infinity) : undefined,
+    sha256: treeHash(levels, opened),
+    costs: follow(beam),
+    whole: { costs: follow(Infinity) },
     close: () => opened.forEach((partitioner) => partitioner.close()),
   };
 }
 
-/** Keeps the `beam` paths that cost least, the first among equals, with costs above the least. */
-function cheapest(paths: readonly Followed[], beam: number): Followed[] {
-  const kept = paths.toSorted((a, b) => a.cost - b.cost).slice(0, beam);
-  return kept.map((path) => ({ ...path, cost: path.cost - kept[0].cost }));
+/** Keeps the `beam` branches that cost least, the first among equals, with costs above the least. */
+function cheapest(all: readonly Followed[], beam: number): Followed[] {
+  const kept = all.toSorted((a, b) => a.cost - b.cost || a.branch - b.branch).slice(0, beam);
+  return kept.map((one) => ({ ...one, cost: one.cost - kept[0].cost }));
 }

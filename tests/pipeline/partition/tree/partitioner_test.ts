@@ -40,7 +40,7 @@ function fake(branch: Branch, calls: string[] = []): Partitioner {
 }
 
 const treeOfFakes = (levels: number[], beam?: number, calls?: string[]) =>
-  openTree(levels, new Map(listBranches(levels).map((branch) => [branch.name, fake(branch, calls)])), beam);
+  openTree(levels, listBranches(levels).map((branch) => fake(branch, calls)), beam);
 
 /** Sums the costs of all levels of an expert's path, one by one. */
 function pathCost(levels: number[], token: number, prefix: number, expert: number): number {
