@@ -21,10 +21,10 @@ import {
   Utf8,
 } from "apache-arrow/Arrow.dom";
 import { joinBytes } from "./bytes.ts";
-import { ARRAYS, type Columns, regroup, tokenArray } from "./columns.ts";
+import { ARRAYS, type Columns, roomFor, sliceColumns, takeColumns, tokenArray } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import { findOrigin, readArrow } from "./ipc/read.ts";
-import { shardName, writeArrowFile, type WrittenShard } from "./ipc/write.ts";
+import { ArrowFile, shardName, type WrittenShard } from "./ipc/write.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, type Lineage, NAMES, pickIdentity, readLineage } from "./lineage.ts";
 
@@ -33,7 +33,14 @@ export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
 export { arrowBatches, type BatchRange, findOrigin, readArrow } from "./ipc/read.ts";
-export { arrowBytes, shardName, writeArrowFile, type Written, type WrittenShard } from "./ipc/write.ts";
+export {
+  arrowBytes,
+  ArrowFile,
+  shardName,
+  writeArrowFile,
+  type Written,
+  type WrittenShard,
+} from "./ipc/write.ts";
 
 /**
  * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values
@@ -64,35 +71,60 @@ export interface ShardOptions {
   empty: Columns;
   /** Most rows in a shard. */
   shardRows: number;
-  /** Most rows in a batch of a shard; memory holds up to three times as many. */
+  /** Most rows in a batch of a shard; memory holds as many. */
   batchRows: number;
 }
 
 /**
- * Writes rows into shards, at least one. The same rows give the same bytes, however they are cut. Where they end with an error, the shard
- * that is half-written is removed, and those before it stay.
+ * Writes rows into shards as they come, at least one. The same rows give the same bytes, however they come. Disposing of it before it is
+ * closed removes the shard that is half-written; those before it stay.
  */
-export async function writeShards(
-  rows: AsyncIterable<Columns>,
-  { folder, kind, lineage, empty, shardRows, batchRows }: ShardOptions,
-): Promise<WrittenShard[]> {
-  const shards: WrittenShard[] = [];
-  let left = shardRows; // rows that the shard has room for
-  const batches = regroup(rows, () => Math.min(batchRows, left));
-  for (let next = await batches.next(); !next.done || shards.length === 0;) {
-    const shard = async function* () {
-      while (!next.done) {
-        const isLast = next.value.rows === left;
-        left = isLast ? shardRows : left - next.value.rows;
-        yield toBatch(next.value, lineage);
-        next = await batches.next();
-        if (isLast) return;
-      }
-    };
-    const name = shardName(kind, shards.length), source = ReadableStream.from(shard());
-    shards.push({ name, ...await writeArrowFile(`${folder}/${name}`, source, toBatch(empty, lineage)) });
+export class ShardWriter implements AsyncDisposable {
+  readonly #shards: WrittenShard[] = [];
+  #file?: ArrowFile; // of the shard that is being written
+  #room: number; // rows that it has room for
+  #batch?: Columns; // the next batch
+  #filled = 0; // rows of it
+
+  /** Nothing is written yet. */
+  constructor(private readonly options: ShardOptions) {
+    this.#room = options.shardRows;
   }
-  return shards;
+
+  /** Adds the rows at `indices`. */
+  async add(columns: Columns, indices: readonly number[]): Promise<void> {
+    const { batchRows } = this.options;
+    for (let from = 0; from < indices.length;) {
+      const left = Math.min(batchRows, this.#room) - this.#filled;
+      const some = indices.slice(from, from += left);
+      takeColumns(columns, some, this.#batch ??= roomFor(columns, batchRows), this.#filled);
+      this.#filled += some.length;
+      if (some.length === left) await this.#flush();
+    }
+  }
+
+  /** Writes the last rows, and tells what was written. */
+  async close(): Promise<WrittenShard[]> {
+    if (this.#filled > 0 || this.#file || this.#shards.length === 0) await this.#flush(true);
+    return this.#shards;
+  }
+
+  async #flush(isLast = false): Promise<void> {
+    const { folder, kind, lineage, empty, shardRows } = this.options;
+    const name = shardName(kind, this.#shards.length);
+    const file = this.#file ??= new ArrowFile(`${folder}/${name}`, toBatch(empty, lineage));
+    await file.write(toBatch(sliceColumns(this.#batch ?? empty, 0, this.#filled), lineage));
+    this.#room -= this.#filled;
+    this.#filled = 0;
+    if (this.#room > 0 && !isLast) return;
+    this.#shards.push({ name, ...await file.close() });
+    this.#file = undefined;
+    this.#room = shardRows;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file?.[Symbol.asyncDispose]();
+  }
 }
 
 /** Columns in the order in which they are written. */

@@ -81,121 +81,80 @@ export function sliceColumns(columns: Columns, begin: number, end: number): Colu
 
 const WIDE = 32; // from so many values on, one call of `set` costs less than a loop
 
-/** Returns copies of the rows at `indices`, in that order. */
-export function takeColumns(columns: Columns, indices: ArrayLike<number>): Columns {
-  const rows = indices.length;
-  return mapColumns(columns, rows, (values, width) => {
-    const taken = roomLike(values, rows * width) as Float32Array;
-    for (let row = 0; row < rows; row++) {
-      const from = indices[row] * width, into = row * width;
-      if (width >= WIDE) taken.set((values as Float32Array).subarray(from, from + width), into);
-      else for (let k = 0; k < width; k++) taken[into + k] = values[from + k] as number;
+/** Returns room for so many rows like these. */
+export function roomFor(columns: Columns, rows: number): Columns {
+  return mapColumns(
+    columns,
+    rows,
+    (values, width) =>
+      Array.isArray(values)
+        ? new Array<string>(rows).fill("")
+        : new (values.constructor as Float32ArrayConstructor)(rows * width),
+  );
+}
+
+/**
+ * Copies the rows at `indices`, in that order, into new columns, or over the rows of `into` from `at` on; returns these. Throws an
+ * `InputError` where rows have not the columns of `into`, or other values per row.
+ */
+export function takeColumns(
+  columns: Columns,
+  indices: ArrayLike<number>,
+  into: Columns = roomFor(columns, indices.length),
+  at = 0,
+): Columns {
+  if (indices.length === 0) return into;
+  mapColumns(into, into.rows, (target, width, name) => {
+    const taken = target as Float32Array, values = columns[name] as Float32Array | undefined;
+    if (values?.length !== columns.rows * width) {
+      const has = (values?.length ?? 0) / columns.rows;
+      throw new InputError(
+        `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: it holds ${has}`,
+      );
     }
-    return taken;
+    for (let row = 0; row < indices.length; row++) {
+      const from = indices[row] * width, to = (at + row) * width;
+      if (width >= WIDE) taken.set(values.subarray(from, from + width), to);
+      else for (let k = 0; k < width; k++) taken[to + k] = values[from + k];
+    }
+    return target;
   });
+  return into;
 }
 
 /**
  * Returns copies of all rows of `parts`, one part after another, with the columns of the first part that has
- * rows. Throws an `InputError` where parts differ in columns or in values per row.
+ * rows. Throws what {@linkcode takeColumns} throws.
  */
 export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
   if (full.length <= 1) return full[0] ?? parts[0];
-  const rows = full.reduce((sum, part) => sum + part.rows, 0);
-  const joined = mapColumns(full[0], rows, (values, width) => roomLike(values, rows * width));
+  const joined = roomFor(full[0], full.reduce((sum, part) => sum + part.rows, 0));
   let at = 0;
   for (const part of full) {
-    mapColumns(joined, rows, (target, width, name) => {
-      const values = part[name] as Values | undefined;
-      if (values?.length !== part.rows * width) {
-        throw new InputError(
-          `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
-            `it holds ${(values?.length ?? 0) / part.rows}`,
-        );
-      }
-      if (Array.isArray(target)) {
-        for (let row = 0; row < part.rows; row++) target[at + row] = values[row] as string;
-      } else (target as Float32Array).set(values as Float32Array, at * width);
-      return target;
-    });
+    takeColumns(part, Uint32Array.from({ length: part.rows }, (_, row) => row), joined, at);
     at += part.rows;
   }
   return joined;
 }
 
-/** Returns room for so many values like those of a column. */
-const roomLike = (values: Values, length: number): Values =>
-  Array.isArray(values)
-    ? new Array<string>(length).fill("")
-    : new (values.constructor as Float32ArrayConstructor)(length);
-
 /**
- * Yields the same rows in groups of exactly `rows`, which may be a function of the next group; the last group may be shorter. So what is
- * written does not depend on how the rows were cut before. Input without rows gives one group without rows.
+ * Yields the same rows in groups of exactly `size`; the last group may be shorter. So what is written does not depend on how the rows were
+ * cut before. Input without rows gives one group without rows.
  */
 export async function* regroup(
   source: AsyncIterable<Columns> | Iterable<Columns>,
-  rows: number | (() => number),
+  size: number,
 ): AsyncGenerator<Columns> {
-  const size = typeof rows === "function" ? rows : () => rows;
   let held: Columns[] = [], count = 0, yielded = false;
   for await (const part of source) {
     held.push(part);
     count += part.rows;
-    if (count < size()) continue;
+    if (count < size) continue;
     const all = concatColumns(held);
     let at = 0;
-    for (let next = size(); count - at >= next; next = size()) yield sliceColumns(all, at, at += next);
+    while (count - at >= size) yield sliceColumns(all, at, at += size);
     [held, count, yielded] = [[sliceColumns(all, at, count)], count - at, true];
   }
   if (count > 0 || held.length > 0 && !yielded) yield concatColumns(held);
-}
-
-const END = Symbol("end");
-
-/** What reads items to their end, fed one by one; each waits until it is taken. */
-export class Feed<Item, Result> {
-  #given = Promise.withResolvers<Item | typeof END>(); // the next item
-  #taken = Promise.withResolvers<void>(); // that it is taken
-  readonly #result: Promise<Result>;
-
-  /** `read` begins at once. */
-  constructor(read: (items: AsyncGenerator<Item>) => Promise<Result>) {
-    this.#result = read(this.#items());
-    this.#result.catch((error) => {
-      this.#taken.promise.catch(() => {}); // nobody may wait for it
-      this.#taken.reject(error);
-    });
-  }
-
-  /** Gives it an item. Throws what it throws. */
-  async add(item: Item): Promise<void> {
-    this.#given.resolve(item);
-    await this.#taken.promise;
-    this.#taken = Promise.withResolvers();
-  }
-
-  /** Ends the items. */
-  async close(): Promise<Result> {
-    this.#given.resolve(END);
-    return await this.#result;
-  }
-
-  /** Ends the items with an error, and waits until they are left. */
-  async abort(reason: unknown): Promise<void> {
-    this.#given.promise.catch(() => {}); // they may be left already
-    this.#given.reject(reason);
-    await this.#result.catch(() => {});
-  }
-
-  async *#items(): AsyncGenerator<Item> {
-    for (;;) {
-      const item = await this.#given.promise;
-      if (item === END) return;
-      this.#given = Promise.withResolvers();
-      this.#taken.resolve();
-      yield item;
-    }
-  }
 }

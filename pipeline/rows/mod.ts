@@ -21,4 +21,4 @@ export { type Lineage, readLineage } from "./lineage.ts";
 export { Order, type OrderOptions } from "./order.ts";
 export type { IntegerArray } from "./column_values.ts";
 export { ARRAYS } from "./columns.ts";
-export { checksums, type Numeric, openRows, type Read, type Rows } from "./random_access.ts";
+export { type Numeric, openRows, type Read, type Rows } from "./random_access.ts";

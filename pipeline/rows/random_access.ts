@@ -67,7 +67,7 @@ interface Shard {
 
 /**
  * Opens shards: the metadata of their messages is read, their bodies are not. `checksums` holds for each path, as far as they are known,
- * what {@linkcode checksums} gives. What is in no batch is checked now, a batch when a row of it is first read.
+ * the `batches` of what was written. What is in no batch is checked now, a batch when a row of it is first read.
  *
  * Throws an `InputError`, which says where, if a file is no whole Arrow data or compressed, or if a checksum is another one. Also if files
  * differ in the types of columns or in what {@linkcode checkLineage} compares.
@@ -92,13 +92,6 @@ export async function openRows(
     shards.push(shard);
   }
   return new Rows(shards);
-}
-
-/** Computes the CRC-32 of each batch with rows, and last of everything else in the file. */
-export async function checksums(path: string): Promise<number[]> {
-  using file = await openToRead(path);
-  const shard = await scan(file, path);
-  return [...shard.batches.map((batch) => checksum(file, [batch])), checksum(file, rest(shard))];
 }
 
 /** Rows of shards that are open. Disposing of them closes the files. */

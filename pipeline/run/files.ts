@@ -75,50 +75,74 @@ export async function writeAtomic(
   path: string,
   data: string | Uint8Array | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
 ): Promise<FileRecord> {
-  // A random number, so that no other process uses the same name.
-  const partial = `${path}.${crypto.getRandomValues(new Uint32Array(1))[0]}.partial`;
-  const hash = createHash("sha256");
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  const needed = whole instanceof Uint8Array ? whole.length : whole.bytes;
-  let bytes = 0;
-  using file = await writing(path, async () => {
-    await Deno.mkdir(dirname(path), { recursive: true });
-    return await Deno.open(partial, { write: true, createNew: true });
-  });
-  try {
-    await removeLeft(path, file);
-    for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
-      const written = writeAll(file, chunk, path, { needed, written: bytes });
-      hash.update(chunk); // while the chunk is being written
-      await written;
-      bytes += chunk.length;
-    }
-    await writing(path, () => file.sync()); // only then some disks say that they are full
-    await writing(path, () => Deno.rename(partial, path)); // a folder may have the name
-  } catch (error) {
-    await removeIfThere(partial);
-    throw error;
+  const isOne = whole instanceof Uint8Array;
+  await using file = new AtomicFile(path, isOne ? whole.length : whole.bytes);
+  for await (const chunk of isOne ? [whole] : whole) await file.write(chunk);
+  return await file.close();
+}
+
+/** A file that {@linkcode writeAtomic} writes, chunk by chunk. It is there once it is closed; disposing of it before removes it. */
+export class AtomicFile implements AsyncDisposable {
+  readonly #partial: string;
+  readonly #file: Deno.FsFile;
+  readonly #hash = createHash("sha256");
+  #written = 0;
+  #isWhole = false;
+
+  /** Makes a partial file, and the folder if needed. `needed` are the bytes of the whole file, if they are known. */
+  constructor(private readonly path: string, private readonly needed?: number) {
+    this.#partial = `${path}.${crypto.getRandomValues(new Uint32Array(1))[0]}.partial`; // a name that no other process uses
+    this.#file = writing(path, () => {
+      Deno.mkdirSync(dirname(path), { recursive: true });
+      return Deno.openSync(this.#partial, { write: true, createNew: true });
+    });
+    removeLeft(path, this.#file);
   }
-  return { bytes, sha256: hash.digest("hex") };
+
+  /** Writes a chunk, which may be used again afterwards. */
+  async write(chunk: Uint8Array): Promise<void> {
+    const { needed } = this;
+    const written = writeAll(this.#file, chunk, this.path, { needed, written: this.#written });
+    this.#hash.update(chunk); // while the chunk is being written
+    await written;
+    this.#written += chunk.length;
+  }
+
+  /** Gives the file its name. */
+  async close(): Promise<FileRecord> {
+    await writing(this.path, () => this.#file.sync()); // only then some disks say that they are full
+    await writing(this.path, () => Deno.rename(this.#partial, this.path)); // a folder may have the name
+    this.#isWhole = true;
+    this.#file.close();
+    return { bytes: this.#written, sha256: this.#hash.digest("hex") };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isWhole) return;
+    this.#file.close();
+    await removeIfThere(this.#partial);
+  }
 }
 
 const SILENT_MS = 60_000; // a process that writes a file is never silent for as long
 
 /** Partial files by folder, as they lay there when this process first wrote into it: a list for every file would be long in a large folder. */
-const partialFiles = new Map<string, Promise<string[]>>();
+const partialFiles = new Map<string, string[]>();
 
 /** Removes what killed processes left of a file, by the clock of the disk that holds the `own` partial file. */
-async function removeLeft(path: string, own: Deno.FsFile): Promise<void> {
+function removeLeft(path: string, own: Deno.FsFile): void {
   const folder = dirname(path), name = basename(path);
   const found = partialFiles.getOrInsertComputed(
     folder,
-    async () => (await listEntries(folder)).map(({ name }) => name).filter(wholeName),
+    () => Array.from(Deno.readDirSync(folder), ({ name }) => name).filter(wholeName),
   );
-  for (const entry of await found) {
-    if (wholeName(entry) !== name) continue;
-    const now = Number((await own.stat()).mtime);
-    const { mtime } = await Deno.lstat(`${folder}/${entry}`).catch(() => ({ mtime: now }));
-    if (now - Number(mtime) > SILENT_MS) await removeIfThere(`${folder}/${entry}`);
+  for (const entry of found.filter((entry) => wholeName(entry) === name)) {
+    try {
+      const place = `${folder}/${entry}`,
+        silent = Number(own.statSync().mtime) - Number(Deno.lstatSync(place).mtime);
+      if (silent > SILENT_MS) Deno.removeSync(place);
+    } catch { /* it is gone, or of another user */ }
   }
 }
 

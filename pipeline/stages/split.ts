@@ -33,14 +33,13 @@ import {
   readArrow,
   type RecordBatch,
   shardName,
-  writeShards,
-  type WrittenShard,
+  ShardWriter,
 } from "../rows/arrow.ts";
 
-import { Feed, sliceColumns, takeColumns } from "../rows/columns.ts";
+import { sliceColumns } from "../rows/columns.ts";
 import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
-import { checksums, type Read } from "../rows/random_access.ts";
+import type { Read } from "../rows/random_access.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -131,41 +130,33 @@ async function splitSide(
   const { configuration, blocks } = of, { experts, prefix } = configuration;
   const { path, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
-  let writers: Feed<Columns, WrittenShard[]>[] | undefined;
+  await using stack = new AsyncDisposableStack();
+  let writers: ShardWriter[] | undefined;
   let done = 0;
-  try {
-    for (const block of blocks) {
-      const { node, file } = assignmentPlace(block, of);
-      const assigned = await readAssigned(making, node, file(side));
-      let row = 0;
-      const tokens = `${path(tokensNode(block))}/${side}.arrow`;
-      for await (const batch of readArrow(tokens, tokens)) {
-        signal?.throwIfAborted();
-        const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
-        writers ??= openWriters(side, folder, batch, columns, configuration);
-        const rowsByExpert = countRows(columns, row, assigned, tallies, prefix);
-        for (const [expert, rows] of rowsByExpert.entries()) {
-          if (rows.length > 0) await writers[expert].add(takeColumns(columns, rows));
-        }
-        row += columns.rows;
-        emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
-      }
-      const are = assigned.expert.length;
-      if (row === are) continue;
-      throw new InputError(
-        `Cannot split "${path(tokensNode(block))}" as every sequence must be assigned: ${are} of ${row} are`,
-      );
+  for (const block of blocks) {
+    const { node, file } = assignmentPlace(block, of);
+    const assigned = await readAssigned(making, node, file(side));
+    let row = 0;
+    const tokens = `${path(tokensNode(block))}/${side}.arrow`;
+    for await (const batch of readArrow(tokens, tokens)) {
+      signal?.throwIfAborted();
+      const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
+      writers ??= openWriters(side, folder, batch, columns, configuration).map((one) => stack.use(one));
+      const rowsByExpert = countRows(columns, row, assigned, tallies, prefix);
+      for (const [expert, rows] of rowsByExpert.entries()) await writers[expert].add(columns, rows);
+      row += columns.rows;
+      emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
     }
-    for (const writer of writers!) {
-      for (const { name, bytes, sha256 } of await writer.close()) {
-        making.wrote(name, { bytes, sha256, batches: await checksums(`${folder}/${name}`) });
-      }
-    }
-    return tallies;
-  } catch (error) {
-    for (const writer of writers ?? []) await writer.abort(error);
-    throw error;
+    const are = assigned.expert.length;
+    if (row === are) continue;
+    throw new InputError(
+      `Cannot split "${path(tokensNode(block))}" as every sequence must be assigned: ${are} of ${row} are`,
+    );
   }
+  for (const writer of writers!) {
+    for (const { name, rows: _, ...note } of await writer.close()) making.wrote(name, note);
+  }
+  return tallies;
 }
 
 /** Names the file of what is counted of an expert in a group: the part of the expert needs no more of the group than files with its name. */
@@ -218,7 +209,7 @@ function openWriters(
   batch: RecordBatch,
   columns: Columns,
   { experts, shardSequences: shardRows }: Configuration,
-): Feed<Columns, WrittenShard[]>[] {
+): ShardWriter[] {
   const lineage: Lineage = { ...readLineage(batch)!, stage: SPLIT };
   const perRow = lineage.sequenceLength! * columns.tokens!.BYTES_PER_ELEMENT + 64;
   const batchRows = Math.max(
@@ -228,7 +219,7 @@ function openWriters(
   const empty = sliceColumns(columns, 0, 0);
   return Array.from({ length: experts }, (_, expert) => {
     const kind = `${expertFolder(expert, experts)}-${side}`;
-    return new Feed((rows) => writeShards(rows, { folder, kind, lineage, empty, shardRows, batchRows }));
+    return new ShardWriter({ folder, kind, lineage, empty, shardRows, batchRows });
   });
 }
 

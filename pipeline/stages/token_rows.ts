@@ -11,7 +11,7 @@ import { needColumn, readArrow, type RecordBatch, toTable, writeArrowFile } from
 import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
 import { Order } from "../rows/order.ts";
-import { checksums, openRows, type Rows } from "../rows/random_access.ts";
+import { openRows, type Rows } from "../rows/random_access.ts";
 import type { GraphOf } from "./stages.ts";
 
 /** Files of a node of the stage. */
@@ -41,16 +41,15 @@ export async function openNeeded(
   return await openRows(paths, { checksums });
 }
 
-/** Writes rows into a file of a node, with what {@linkcode openNeeded} checks them by, and counts them. `empty` is a batch without rows. */
+/** Writes rows into a file of a node, and counts them. `empty` is a batch without rows. */
 export async function writeRows(
   { folder, wrote }: Pick<Making, "folder" | "wrote">,
   file: string,
-  batches: ReadableStream<RecordBatch> | Iterable<RecordBatch> | AsyncIterable<RecordBatch>,
+  batches: Parameters<typeof writeArrowFile>[1],
   empty?: RecordBatch,
 ): Promise<number> {
-  const path = `${folder}/${file}`;
-  const { rows, ...record } = await writeArrowFile(path, ReadableStream.from(batches), empty);
-  wrote(file, { ...record, batches: await checksums(path) });
+  const { rows, ...note } = await writeArrowFile(`${folder}/${file}`, batches, empty);
+  wrote(file, note);
   return rows;
 }
 

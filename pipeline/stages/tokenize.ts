@@ -9,6 +9,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import {
   type Making,
   type Node,
+  noteAll,
   oneByOne,
   SEQUENCES,
   TOKENIZE,
@@ -16,8 +17,7 @@ import {
   TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
-import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
-import { Feed } from "../rows/columns.ts";
+import { ArrowFile, emptyBatch } from "../rows/arrow.ts";
 import { hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
@@ -174,22 +174,16 @@ async function tokenizeBlock(
   const all = { ...options, firstId: BigInt(block.id) << 24n, onDocument };
   const columns = ["document", "source", "tokens", ...options.prompts ? ["begin" as const] : []] as const;
   const empty = emptyBatch([...columns], tokenLineage(tokenizer, options));
-  const open = (file: string) =>
-    new Feed((batches: AsyncGenerator<RecordBatch>) => writeRows(making, file, batches, empty));
-  const writers = { train: open(TRAIN), test: open(TEST) };
-  let written: number[];
-  try {
-    for await (const { side, batch } of tokenizeDocuments(texts, tokenizer, all, counts)) {
-      signal?.throwIfAborted();
-      emit({ type: "progress", stage: TOKENIZE, done: counts.documents, unit: "documents" });
-      await writers[side].add(batch);
-    }
-    written = await Promise.all([writers.train.close(), writers.test.close()]);
-  } catch (error) {
-    await Promise.all([writers.train.abort(error), writers.test.abort(error)]);
-    throw error;
+  await using train = new ArrowFile(`${making.folder}/${TRAIN}`, empty);
+  await using test = new ArrowFile(`${making.folder}/${TEST}`, empty);
+  for await (const { side, batch } of tokenizeDocuments(texts, tokenizer, all, counts)) {
+    signal?.throwIfAborted();
+    emit({ type: "progress", stage: TOKENIZE, done: counts.documents, unit: "documents" });
+    await (side === "train" ? train : test).write(batch);
   }
-  const [trainSequences, testSequences] = written;
+  const { rows: trainSequences, ...trainNote } = await train.close();
+  const { rows: testSequences, ...testNote } = await test.close();
+  noteAll(making, { [TRAIN]: trainNote, [TEST]: testNote });
   await writeDocumentTable(making, table);
   const { documents, emptyDocuments, tokens, droppedTails, sequences } = counts;
   if (Math.max(documents, sequences) >= MOST_IDS) {

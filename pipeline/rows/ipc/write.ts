@@ -14,8 +14,9 @@ import {
   util,
 } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { InputError } from "../../../kernels/errors.ts";
-import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import { AtomicFile, type FileRecord } from "../../run/files.ts";
 import { joinBytes } from "../bytes.ts";
 import { openWriter } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./messages.ts";
@@ -34,52 +35,68 @@ class FileWriter extends RecordBatchFileWriter {
 /** Bytes that a file has before its first message: Arrow's magic and its padding. */
 const FILE_MAGIC = 8;
 
-/** Encodes batches, which must share one schema, and calls `count` with the rows of each. */
-async function* encode(
-  writer: RecordBatchWriter,
-  batches: ReadableStream<RecordBatch>,
-  empty: RecordBatch | undefined,
-  target: string,
-  count: (rows: number) => void = () => {},
-  closes = false,
-): AsyncGenerator<Uint8Array> {
-  let take: (() => Uint8Array[]) | undefined, schema: Schema | undefined;
-  let rows = 0;
-  const hash = createHash("sha256");
-  const open = (schema: Schema) => openWriter(writer, closes ? announcing(schema) : schema);
-  let before = writer instanceof FileWriter ? FILE_MAGIC : 0; // bytes that are no message, and not hashed
-  const next = () => {
-    const bytes = joinBytes(take!());
-    if (closes) hash.update(bytes.subarray(before));
-    before = Math.max(0, before - bytes.length);
-    return bytes;
-  };
-  for await (const batch of batches) {
-    schema ??= batch.schema;
-    take ??= open(schema);
+/** Encodes batches, which must share one schema. With `closes` the last one says what came before it. */
+class Encoder {
+  /** Rows so far. */
+  rows = 0;
+  /** CRC-32 of each batch with rows, and at the end of everything else. */
+  readonly checksums: number[] = [];
+  #schema?: Schema;
+  #head: Uint8Array[] = []; // what comes before the first batch, until it is given
+  #rest = 0; // CRC-32 of what is in no batch
+  #take!: () => Uint8Array[];
+  readonly #hash = createHash("sha256");
+
+  constructor(
+    private readonly writer: RecordBatchWriter,
+    private readonly target: string,
+    private readonly closes: boolean,
+  ) {}
+
+  /** Gives the bytes of a batch; none where it has no rows. */
+  write(batch: RecordBatch): Uint8Array[] {
+    const schema = this.#open(batch.schema);
     if (!util.compareSchemas(batch.schema, schema)) {
       throw new InputError(
-        `Cannot write ${target} as all batches must have one schema: ` +
+        `Cannot write ${this.target} as all batches must have one schema: ` +
           `${findOrigin(batch)} has ${describe(batch.schema)}, the first has ${describe(schema)}`,
       );
     }
-    if (batch.numRows === 0) continue;
-    count(batch.numRows);
-    rows += batch.numRows;
-    writer.write(batch);
-    yield next();
+    if (batch.numRows === 0) return [];
+    this.rows += batch.numRows;
+    this.writer.write(batch);
+    const bytes = joinBytes(this.#take());
+    this.checksums.push(crc32(bytes));
+    if (this.closes) this.#hash.update(bytes);
+    return [...this.#head.splice(0), bytes];
   }
-  if (!take && !empty) throw new TypeError(`Cannot write ${target} as there must be a batch: there is none`);
-  schema ??= empty!.schema;
-  take ??= open(schema);
-  if (closes) {
-    const first = next(); // the schema, where no batch came with it
-    const end = new Map([[CLOSING_ROWS, String(rows)], [CLOSING_SHA256, hash.digest("hex")]]);
-    writer.write(new RecordBatch(schema, undefined, end));
-    if (first.length > 0) yield first;
+
+  /** Gives the last bytes. Where no batch was written, `empty` gives the schema. */
+  close(empty?: RecordBatch): Uint8Array[] {
+    if (!this.#schema && !empty) {
+      throw new TypeError(`Cannot write ${this.target} as there must be a batch: there is none`);
+    }
+    const schema = this.#open(empty?.schema);
+    if (this.closes) {
+      const end = new Map([[CLOSING_ROWS, String(this.rows)], [CLOSING_SHA256, this.#hash.digest("hex")]]);
+      this.writer.write(new RecordBatch(schema, undefined, end));
+    }
+    this.writer.close();
+    const bytes = joinBytes(this.#take());
+    this.checksums.push(crc32(bytes, this.#rest));
+    return [...this.#head, bytes];
   }
-  writer.close();
-  yield joinBytes(take());
+
+  /** Begins with a schema, unless that is done. */
+  #open(schema?: Schema): Schema {
+    if (this.#schema) return this.#schema;
+    this.#take = openWriter(this.writer, this.closes ? announcing(schema!) : schema!);
+    const head = joinBytes(this.#take());
+    this.#rest = crc32(head);
+    this.#hash.update(head.subarray(this.writer instanceof FileWriter ? FILE_MAGIC : 0)); // of messages alone
+    this.#head = [head];
+    return this.#schema = schema!;
+  }
 }
 
 /** Announces a closing batch in a schema's metadata. */
@@ -103,14 +120,19 @@ export function arrowBytes(
   empty?: RecordBatch,
   { closes = true } = {},
 ): ReadableStream<Uint8Array> {
-  const writer = new RecordBatchStreamWriter();
-  return ReadableStream.from(encode(writer, batches, empty, "the Arrow stream", undefined, closes));
+  const encoder = new Encoder(new RecordBatchStreamWriter(), "the Arrow stream", closes);
+  return ReadableStream.from(async function* () {
+    for await (const batch of batches) yield* encoder.write(batch);
+    yield* encoder.close(empty);
+  }());
 }
 
 /** What was written: rows, size in bytes, SHA-256 in hexadecimal. */
 export interface Written extends FileRecord {
   /** Rows in the file. */
   rows: number;
+  /** CRC-32 of each batch with rows, and last of everything else in the file. */
+  batches: number[];
 }
 
 /** A shard that was written. */
@@ -131,12 +153,39 @@ export function shardName(kind: string, index: number, ending = ".arrow"): strin
  */
 export async function writeArrowFile(
   path: string,
-  batches: ReadableStream<RecordBatch>,
+  batches: ReadableStream<RecordBatch> | AsyncIterable<RecordBatch> | Iterable<RecordBatch>,
   empty?: RecordBatch,
   { closes = false } = {},
 ): Promise<Written> {
-  let rows = 0;
-  const chunks = encode(new FileWriter(), batches, empty, path, (count) => rows += count, closes);
-  const record = await writeAtomic(path, chunks);
-  return { rows, ...record };
+  await using file = new ArrowFile(path, empty, closes);
+  for await (const batch of batches) await file.write(batch);
+  return await file.close();
+}
+
+/** A file that {@linkcode writeArrowFile} writes, batch by batch. It is there once it is closed; disposing of it before removes it. */
+export class ArrowFile implements AsyncDisposable {
+  readonly #encoder: Encoder;
+  readonly #file: AtomicFile;
+
+  /** Makes a partial file. */
+  constructor(path: string, private readonly empty?: RecordBatch, closes = false) {
+    this.#encoder = new Encoder(new FileWriter(), path, closes);
+    this.#file = new AtomicFile(path);
+  }
+
+  /** Writes a batch, whose memory may be used again afterwards. */
+  async write(batch: RecordBatch): Promise<void> {
+    for (const chunk of this.#encoder.write(batch)) await this.#file.write(chunk);
+  }
+
+  /** Ends the file, and gives it its name. */
+  async close(): Promise<Written> {
+    for (const chunk of this.#encoder.close(this.empty)) await this.#file.write(chunk);
+    const { rows, checksums } = this.#encoder;
+    return { rows, batches: checksums, ...await this.#file.close() };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file[Symbol.asyncDispose]();
+  }
 }

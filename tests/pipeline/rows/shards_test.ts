@@ -1,13 +1,14 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import {
   type Columns,
   emptyBatch,
   fromBatch,
   readShards,
-  writeShards,
+  ShardWriter,
 } from "../../../pipeline/rows/arrow.ts";
-import { concatColumns, Feed, takeColumns } from "../../../pipeline/rows/columns.ts";
+import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { LINEAGE, listBranchRows } from "../partition/support.ts";
@@ -17,19 +18,17 @@ const EMPTY = fromBatch(emptyBatch([...NAMES], LINEAGE));
 
 /** Opens a writer with small shards. */
 const open = (folder: string, shardRows = 7, batchRows = 3) =>
-  new Feed((rows: AsyncGenerator<Columns>) =>
-    writeShards(rows, { folder, kind: "train", lineage: LINEAGE, empty: EMPTY, shardRows, batchRows })
-  );
+  new ShardWriter({ folder, kind: "train", lineage: LINEAGE, empty: EMPTY, shardRows, batchRows });
 
 const readAll = (folder: string, names: string[]): Promise<Columns[]> =>
   Array.fromAsync(readShards(names.map((name) => `${folder}/${name}`)), (batch) => fromBatch(batch));
 
-Deno.test("writeShards() writes the rows that it is fed, in order, in full shards of full batches", () =>
+Deno.test("ShardWriter writes the rows that it is given, in order, in full shards of full batches", () =>
   inFolder(async (folder) => {
     const writer = open(folder);
     const [even, odd] = [0, 1].map((rest) => Array.from({ length: 10 }, (_, i) => 2 * i + rest));
-    await writer.add(takeColumns(listBranchRows(20), even));
-    await writer.add(takeColumns(listBranchRows(20, 300), odd));
+    await writer.add(listBranchRows(20), even);
+    await writer.add(listBranchRows(20, 300), odd);
     const shards = await writer.close();
     assertEquals(shards.map(({ name, rows }) => [name, rows]), [
       ["train-00000.arrow", 7],
@@ -48,15 +47,15 @@ Deno.test("writeShards() writes the rows that it is fed, in order, in full shard
     }
   }));
 
-Deno.test("writeShards() writes the same bytes however its rows come", () =>
+Deno.test("ShardWriter writes the same bytes however its rows come", () =>
   inFolder(async (folder) => {
     const all = listBranchRows(16);
     const write = async (name: string, cuts: number[]) => {
       await Deno.mkdir(`${folder}/${name}`);
       const writer = open(`${folder}/${name}`);
       const rows = Array.from({ length: 16 }, (_, row) => row);
-      for (const size of cuts) await writer.add(takeColumns(all, rows.splice(0, size)));
-      await writer.add(takeColumns(all, rows));
+      for (const size of cuts) await writer.add(all, rows.splice(0, size));
+      await writer.add(all, rows);
       return (await writer.close()).map(({ sha256 }) => sha256);
     };
     const expected = await write("whole", []);
@@ -69,30 +68,35 @@ Deno.test("writeShards() writes the same bytes however its rows come", () =>
     );
   }));
 
-Deno.test("writeShards() without rows writes one shard with the columns of the others", () =>
+Deno.test("ShardWriter without rows writes one shard with the columns of the others", () =>
   inFolder(async (folder) => {
     const [shard, ...others] = await open(folder).close();
     assertEquals([shard.rows, others], [0, []]);
     assertEquals(await readAll(folder, [shard.name]), [EMPTY]);
   }));
 
-Deno.test("Feed.abort() leaves the shards that were finished, and nothing of the one begun", () =>
+Deno.test("ShardWriter leaves the shards that were finished, and nothing of the one begun, where it is not closed", () =>
   inFolder(async (folder) => {
-    const writer = open(folder);
-    await writer.add(listBranchRows(12));
-    await writer.abort(new Error("stopped"));
+    {
+      await using writer = open(folder);
+      await writer.add(listBranchRows(12), [...Array(12).keys()]);
+    }
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["train-00000.arrow"]);
   }));
 
-Deno.test("Feed.add() throws why its reader failed, whether that was before it or while it waits", () =>
+Deno.test("ShardWriter throws why it cannot write, and where rows have other columns", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/file`, "");
-    const writer = open(`${folder}/file`);
-    const addSome = async () => {
-      for (let i = 0; i < 9; i++) await writer.add(listBranchRows(20)); // the first is taken before
-    };
-    for (const act of [addSome, addSome, () => writer.close()]) {
-      await assertRejects(act, Error, "Cannot write");
+    const rows = listBranchRows(3);
+    for (const act of ["add", "close"] as const) {
+      await using writer = open(`${folder}/file`);
+      await assertRejects(() => writer[act](rows, [0, 1, 2]), Error, "Cannot write");
     }
-    await writer.abort(new Error("stopped"));
+    await using writer = open(folder);
+    await writer.add(rows, [0]);
+    await assertRejects(
+      () => writer.add({ ...rows, nll: undefined }, [1]),
+      InputError,
+      'column "nll" must hold 3',
+    );
   }));
