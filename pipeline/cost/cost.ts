@@ -29,11 +29,12 @@ import {
   type Communication,
   type CostCorpus,
   countCommunication,
+  type EqualCompute,
+  equalCompute,
   mixtureShape,
   type OtherRouters,
   readRouters,
 } from "./mixture.ts";
-import { type EqualCompute, equalCompute } from "./compared_cost.ts";
 import {
   forwardFlops,
   layersFlops,

@@ -1,16 +1,37 @@
 /**
  * The mixture of a configuration, as its costs are counted: shapes, steps, how many sequences routers score, and the bytes that machines
- * exchange: scores of routers, and for comparison the gradients of data-parallel training.
+ * exchange. Next to it stands what other models cost: the larger dense model that trains for as many FLOPs, and any model that trains for
+ * a number of steps. Reports also what is doubtful about a training before it runs, and how fast it goes.
  */
 
-import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import * as v from "valibot";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { routerFolder } from "../checkpoints/checkpoint.ts";
-import { type ModelConfig, modelShapes } from "../model/shape.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import {
+  largerDenseShape,
+  type ModelConfig,
+  modelShapes,
+  parameterCount,
+  validateModelConfig,
+} from "../model/shape.ts";
 import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
+import { count, finite } from "../run/schema.ts";
+import { measuredDevices, recordTime } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { trainingSteps } from "../training/schedule.ts";
-import type { MixtureShape } from "./flops.ts";
+import type { StepMetrics } from "../training/metrics.ts";
+import type { Recipe } from "../training/recipe.ts";
+import { longWarmup, trainingSteps } from "../training/schedule.ts";
+import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
+import {
+  answeringSizes,
+  inferenceMemory,
+  type MemoryOptions,
+  routingMemory,
+  trainingMemory,
+} from "./memory.ts";
 
 /** Sequences of a tokenized corpus, for training and held out. */
 export type CostCorpus = Record<"train" | "test", number>;
@@ -109,4 +130,181 @@ export function countCommunication(
   const denseBytesPerStep = denseStepBytes(parameters);
   const denseBytesPerNode = mixture.steps * denseBytesPerStep;
   return { exchanges, bytesPerExchange, corpusBytes, bytesPerNode, denseBytesPerStep, denseBytesPerNode };
+}
+
+/**
+ * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
+ * one sequence, and of one through an expert.
+ */
+export type ComparedCost = Record<
+  "parameters" | "training" | "mixture" | "inference" | "expertInference",
+  number
+>;
+
+/** The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees, padding included. */
+export interface EqualCompute extends ComparedCost, Record<"batch" | "steps" | "tokens", number> {
+  /** Its shape. */
+  model: ModelConfig;
+}
+
+/** The schema of a {@linkcode TrainingCost}. */
+export const TRAINING_COST = v.object({
+  ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
+  memory: v.object({
+    ...{ training: finite, expertTraining: finite, inference: finite, expertInference: finite },
+    routing: v.optional(finite),
+  }),
+});
+
+/**
+ * What a model costs next to the mixture and one of its experts. Device memory, in bytes, is that of training the model and an expert, with all
+ * activations kept, and of generating with either; `routing` is that of all routers on the prefix of a prompt, which the mixture takes next to an
+ * expert's: 0 where no models route, absent from results of versions that did not count it.
+ *
+ * @ignore
+ */
+export type TrainingCost = v.InferOutput<typeof TRAINING_COST>;
+
+/**
+ * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of the
+ * mixture, experts and overhead: the nearest whole number of steps with the batch of an expert. Throws an
+ * `InputError` on values that do not go together.
+ */
+export function equalCompute(
+  configuration: Configuration,
+  corpus?: CostCorpus,
+  routers?: OtherRouters,
+): EqualCompute {
+  const model = largerDenseShape(configuration);
+  validateModelConfig(model, "the larger dense model");
+  const shape = mixtureShape(configuration, corpus, routers);
+  const { batch, length } = shape;
+  const perStep = trainingFlops(model, batch, length);
+  const steps = Math.max(1, Math.round(mixtureFlops(shape).total / perStep));
+  return {
+    model,
+    batch,
+    steps,
+    tokens: steps * batch * length,
+    ...comparedFlops(shape, model, batch, steps),
+  };
+}
+
+function comparedFlops(shape: MixtureShape, model: ModelConfig, batch: number, steps: number): ComparedCost {
+  const { total: mixture, inference: expertInference } = mixtureFlops(shape);
+  return {
+    parameters: parameterCount(model),
+    training: steps * trainingFlops(model, batch, shape.length),
+    mixture,
+    inference: forwardFlops(model, 1, shape.length),
+    expertInference,
+  };
+}
+
+/** How a model is trained that is counted next to a mixture, and what of the mixture is known. */
+export interface ComparedOptions extends Pick<EqualCompute, "batch" | "steps">, Pick<MemoryOptions, "kind"> {
+  /** Sequences of the corpus, where it is tokenized. */
+  corpus?: CostCorpus;
+  /** Routers that the mixture takes from elsewhere, where they are known. */
+  routers?: OtherRouters;
+}
+
+/** Counts what a model that is trained for `steps` costs next to the mixture of a configuration. */
+export function comparedCost(
+  configuration: Configuration,
+  model: ModelConfig,
+  { batch, steps, corpus, routers, kind }: ComparedOptions,
+): TrainingCost {
+  const shape = mixtureShape(configuration, corpus, routers);
+  const { length, expert, router, routers: models, prefix } = shape;
+  const { microBatch: micro, expertBatch, dtype } = configuration;
+  const training = { microBatch: micro || expertBatch, length, dtype, kind };
+  const answer = answeringSizes(length);
+  return {
+    ...comparedFlops(shape, model, batch, steps),
+    memory: {
+      training: trainingMemory(model, { ...training, batch }).total,
+      expertTraining: trainingMemory(expert, { ...training, batch: expertBatch }).total,
+      inference: inferenceMemory(model, answer).total,
+      expertInference: inferenceMemory(expert, answer).total,
+      routing: routingMemory(router, { prefix, models, kind }).total,
+    },
+  };
+}
+
+const COMPUTE_APART = 0.01; // largest relative difference between two trainings of equal compute
+
+/** Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it does. */
+export function costApart(
+  name: string,
+  { training, mixture }: Pick<TrainingCost, "training" | "mixture">,
+): string | undefined {
+  if (Math.abs(training / mixture - 1) <= COMPUTE_APART) return undefined;
+  const [own, whole] = [training, mixture].map((flops) => flops.toExponential(3));
+  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${whole}: they are more than 1% apart`;
+}
+
+/** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */
+export function refuseLarge(
+  name: string,
+  { model, batch, microBatch, dtype }: Recipe,
+  { kind, maxBindingBytes: limit, variants: { loss } }: Gpu,
+  { memory = Infinity, recompute }: { memory?: number; recompute?: boolean },
+): void {
+  const shape = { batch, microBatch, length: model.context, dtype, recompute };
+  const { total } = trainingMemory(model, { ...shape, kind, loss, limit });
+  if (total <= memory) return;
+  throw new InputError(
+    say`Cannot train ${name} as it must fit ${
+      setting("memory")
+    }: it takes ${total} bytes, the limit is ${memory}`,
+    { remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${setting("recompute")}` },
+  );
+}
+
+/** Reports what may make a training another one than is meant. `unknownRouters` are those of a run that is not there. */
+export function trainingDoubts(
+  { name, equalCompute }: { name: string; equalCompute?: boolean },
+  recipe: Recipe,
+  { unknownRouters, cost }: { unknownRouters?: string; cost?: TrainingCost },
+): Text[] {
+  const apart = equalCompute && cost && costApart(name, cost);
+  const warmup = longWarmup(name, recipe);
+  return [
+    ...equalCompute && unknownRouters
+      ? [`the routers of "${unknownRouters}" are not there: their cost is counted by the settings of routers`]
+      : [],
+    ...apart ? [`${apart}, as it takes whole steps`] : [],
+    ...warmup ? [warmup] : [],
+  ];
+}
+
+/** Measures how fast a training goes from one line of metrics to the next, and notes it in `metrics/timing.jsonl`. */
+export async function trainingPace(
+  run: string,
+  stage: string,
+  model: ModelConfig,
+  adapter: string,
+  tokens: number,
+) {
+  const measured = (await measuredDevices())[adapter];
+  const flopsPerToken = trainingFlops(model, 1, model.context) / model.context;
+  let [lastTime, lastTokens] = [performance.now(), tokens];
+  let latest: { tokensPerSecond?: number; utilisation?: number } = {};
+  return {
+    /** The speed between the last two lines of metrics. */
+    get latest() {
+      return latest;
+    },
+    /** Measures the speed since the line before. */
+    async note({ step, tokens }: StepMetrics) {
+      const now = performance.now();
+      const seconds = (now - lastTime) / 1000;
+      const tokensPerSecond = (tokens - lastTokens) / seconds;
+      const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
+      latest = { tokensPerSecond, utilisation };
+      await recordTime(run, { stage, step, seconds, ...latest });
+      [lastTime, lastTokens] = [now, tokens];
+    },
+  };
 }

@@ -4,11 +4,11 @@
  * @module
  */
 
-export { type ComparedCost, comparedCost, type ComparedOptions } from "./compared_cost.ts";
-export { type EqualCompute, equalCompute, type TrainingCost } from "./compared_cost.ts";
 export * from "./cluster.ts";
 export * from "./cost.ts";
 export * from "./flops.ts";
 export * from "./memory.ts";
-export * from "./mixture.ts";
+export { type Communication, type ComparedCost, comparedCost, type ComparedOptions } from "./mixture.ts";
+export { type CostCorpus, type EqualCompute, equalCompute, type OtherRouters } from "./mixture.ts";
+export { type TrainingCost } from "./mixture.ts";
 export * from "./paper.ts";

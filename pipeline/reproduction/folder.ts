@@ -20,7 +20,7 @@ import { STAGES } from "../stages/stages.ts";
 import type { ExpertSummary } from "../stages/partition.ts";
 import { lookAtText, type Text } from "../stages/text.ts";
 import { tokensNode } from "../stages/token_rows.ts";
-import { trainNodes } from "../stages/train.ts";
+import { trainNodes } from "../stages/targets.ts";
 import { findStudies, Grid, type Known } from "./grid.ts";
 import { findTargets, OUTCOME } from "./outcome.ts";
 import { RATES, ROUTER_SEARCH } from "./search.ts";

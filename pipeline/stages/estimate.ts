@@ -34,8 +34,7 @@ import { needConfiguration, partIn } from "./parts.ts";
 import { type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
-import { expertTarget } from "./targets.ts";
-import type { TrainingOptions } from "./train.ts";
+import { expertTarget, type TrainingOptions } from "./targets.ts";
 
 /** What a stage takes. */
 export interface Estimate {
@@ -52,6 +51,9 @@ type CorpusSize = { characters: number; sequences: number };
 
 /** FLOP/s that a device reaches, and what it is: narrow models take a processor longer than their FLOPs tell. */
 type Speed = { flops: number; kind?: AdapterKind };
+
+/** What a stage, or a training, takes. */
+type Taken = [seconds: number, diskBytes: number, memoryBytes: number];
 
 /** The estimate of one stage: of its `nodes` (blocks, routers, experts) some are `toMake`. */
 export interface StageEstimate extends Estimate, Pick<StageState, "stage" | "nodes" | "toMake"> {
@@ -92,53 +94,41 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 
 /** Plans a partition. Reads the run folder and the text, opens no GPU and writes nothing; throws as `partition` does beforehand. */
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
-  const { run, words } = options;
-  const { configuration, plan, stages, changes, warnings } = await planRun(options);
-  const { maxTokens, maxDocuments, sequenceLength, rounds, roundSequences, experts, routers } = configuration;
-  const characters = countCharacters(configuration, plan);
-  const perToken = charactersPerToken(configuration);
-  const tokens = Math.min(characters / perToken, maxTokens || Infinity);
-  const sequences = Math.ceil(tokens / sequenceLength * 1.1);
-  const speed = await findSpeed(options, configuration);
-  const size = { characters, sequences };
-  const estimates = stages.map((state) =>
-    withState(state, estimateStage(state.stage, configuration, size, speed))
-  );
-  const [text, rows] = [characters, sequences].map(number);
-  const assumptions: Text[] = [
+  const { configuration: c, plan, stages, changes, warnings } = await planRun(options);
+  const characters = countCharacters(c, plan), perToken = charactersPerToken(c);
+  const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
+  const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
+  const { notes, ...speed } = await findSpeed(options, c), size = { characters, sequences };
+  const estimates = stages.map((state) => withState(state, ESTIMATES[state.stage]?.(c, size, speed)));
+  const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
+  const isOften = c.routers === "" && characters > 0 && wanted > 2 * sequences;
+  const [text, rows, drawn, times] = [characters, sequences, wanted, wanted / sequences].map(number);
+  const assumptions = [
     `${text} characters of text, ${perToken.toFixed(1)} per token: ${rows} sequences`,
-    ...maxDocuments > 0
-      ? [say`all documents are counted, although ${setting("maxDocuments")} takes some of them`]
-      : [],
-    ...speedNotes(speed, configuration),
+    c.maxDocuments > 0 &&
+    say`all documents are counted, although ${setting("maxDocuments")} takes some of them`,
+    ...notes,
   ];
-  const doubts: Text[] = [
-    ...learnedAgain(stages, configuration, changes),
-    ...changesText(changes) ? [`the text has changed: ${changesText(changes)}`] : [],
+  return planned(options, changes, estimates, assumptions, [
+    learnedAgain(stages, c, changes),
+    changesText(changes) && `the text has changed: ${changesText(changes)}`,
     ...warnings,
-  ];
-  const wanted = (rounds + 1) * roundSequences * experts;
-  if (routers === "" && characters > 0 && wanted > 2 * sequences) {
-    const times = number(wanted / sequences);
-    doubts.push(
-      `${rounds} rounds take ${number(wanted)} sequences of about ${rows}: each is seen ${times} times; ` +
-        "fewer rounds or sequences per round may do",
-    );
-  }
-  return {
-    ...{ run, text: changes, stages: estimates, ...addEstimates(estimates) },
-    assumptions: assumptions.map((text) => wordText(text, words)),
-    warnings: doubts.map((text) => wordText(text, words)),
-  };
+    isOften && `${c.rounds} rounds take ${drawn} sequences of about ${rows}: each is seen ${times} times; ` +
+      "fewer rounds or sequences per round may do",
+  ]);
 }
 
-/** Reports how fast the device is taken to be, and which models are too narrow for it. */
-function speedNotes(
-  { reported, kind }: Required<Speed> & { reported: Text },
-  configuration: Configuration,
-): Text[] {
-  const { router, expert } = modelShapes(configuration);
-  return [reported, ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], kind)];
+/** Adds up the stages of a plan, and words what is to be said of it. */
+function planned(
+  { run, words }: PlanOptions,
+  text: TextChanges | null,
+  stages: StageEstimate[],
+  ...reported: (Text | false)[][]
+): PartitionPlan {
+  const [assumptions, warnings] = reported.map((texts) =>
+    texts.flatMap((text) => text ? [wordText(text, words)] : [])
+  );
+  return { run, text, stages, ...addEstimates(stages), assumptions, warnings };
 }
 
 /** Reports what is learned again where the text has changed, and how it is kept. */
@@ -146,30 +136,27 @@ function learnedAgain(
   stages: readonly StageState[],
   { tokenizer, routers }: Configuration,
   changes: TextChanges | null,
-): Text[] {
+): Text {
   const isAgain = ({ stage, state }: StageState) =>
     [TOKENIZER, LEARN].includes(stage) && state === "out of date";
-  if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") return [];
+  if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") return "";
   const names = say`${setting("tokenizer")} and ${setting("routers")}`;
   const keep = say`name them in a new run, with ${names}, to keep them`;
-  return [say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`];
+  return say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`;
 }
 
-/** Scales the estimate of a whole stage to what of it would be made. */
+/** Scales what a whole stage takes, if that is known, to what of it would be made. */
 function withState(
   { stage, state, nodes, toMake, because, manifests }: StageState,
-  whole: Estimate,
+  [seconds, diskBytes, memoryBytes]: Taken = [0, 0, 0],
 ): StageEstimate {
   const share = nodes === 0 ? Math.min(1, toMake) : toMake / nodes;
-  const isDamaged = state === "damaged" && manifests.length < nodes &&
-    because.includes("manifest");
+  const isDamaged = state === "damaged" && manifests.length < nodes && because.includes("manifest");
   return {
     ...{ stage, nodes, toMake },
     action: toMake === 0 ? "up to date" : isDamaged ? "damaged" : "would run",
     ...because ? { because } : {},
-    seconds: share * whole.seconds,
-    diskBytes: share * whole.diskBytes,
-    memoryBytes: RUNTIME_BYTES + whole.memoryBytes,
+    ...{ seconds: share * seconds, diskBytes: share * diskBytes, memoryBytes: RUNTIME_BYTES + memoryBytes },
   };
 }
 
@@ -204,30 +191,27 @@ export async function planExperts(
   experts: readonly number[],
   { also = [], together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
-  if (also.length > 0) await otherRuns(options.run, also);
-  const plan = await planOneRun(experts, options);
-  for (const run of also) {
-    const other = await planOneRun(experts, { ...options, run });
-    plan.stages.push(...other.stages.map((stage) => ({ ...stage, stage: `${stage.stage} of ${run}` })));
-    plan.warnings.push(...other.warnings);
+  const { run, memory = Infinity } = options;
+  if (also.length > 0) await otherRuns(run, also);
+  const { stages, notes } = await planOneRun(experts, options);
+  for (const other of also) {
+    const { stages: own } = await planOneRun(experts, { ...options, run: other });
+    stages.push(...own.map((stage) => ({ ...stage, stage: `${stage.stage} of ${other}` })));
   }
-  Object.assign(plan, addEstimates(plan.stages));
+  const plan = planned(options, null, stages, notes, []);
   if (!together && also.length === 0) return plan;
-  const needed = plan.stages.filter(({ action }) => action !== "up to date")
+  const needed = stages.filter(({ action }) => action !== "up to date")
     .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
-  const most = Math.max(options.memory ?? Infinity, ...needed);
+  const most = Math.max(memory, ...needed);
   const all = needed.reduce((sum, bytes) => sum + bytes, 0);
   return { ...plan, memoryBytes: needed.length === 0 ? 0 : RUNTIME_BYTES + Math.min(all, most) };
 }
 
-async function planOneRun(
-  experts: readonly number[],
-  options: PlanOptions & TrainingOptions,
-): Promise<PartitionPlan> {
-  const { run, sources = {}, force = false, resume = false, memory, variants, words } = options;
+async function planOneRun(experts: readonly number[], options: PlanOptions & TrainingOptions) {
+  const { run, sources = {}, force = false, resume = false, memory } = options;
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
-  const speed = await findSpeed(options, configuration);
+  const { notes, ...speed } = await findSpeed(options, configuration);
   for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
   const targets = experts.map((expert) => expertTarget(expert, configuration));
   const { given, nodes } = await trainingGraph(run, configuration, targets, options);
@@ -236,50 +220,57 @@ async function planOneRun(
   const stages: StageEstimate[] = [];
   for (const [i, { part = "" }] of targets.entries()) {
     const { train: { sequences } } = partIn(part, (await readManifest(`${run}/${part}`))!);
-    stages.push(withState(states[i], await trainingEstimate(configuration, sequences, speed, options)));
+    stages.push(withState(states[i], await estimateTraining(configuration, sequences, speed, options)));
   }
-  const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
-  const reported = speedNotes(speed, configuration);
-  if (memory !== undefined) {
-    const { recompute } = options,
-      sizes = { batch, length, dtype, recompute, kind: speed.kind, loss: variants?.loss };
-    const fits = fittingMicroBatch(modelShapes(configuration).expert, memory, sizes);
-    const size = `${number(memory / 2 ** 20)} MiB`;
-    reported.push(
-      fits === undefined
-        ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
-        : say`${setting("microBatch", fits)} is the largest that fits ${size}`,
-    );
-  }
-  const assumptions = reported.map((text) => wordText(text, words));
-  return { run, text: null, stages, ...addEstimates(stages), assumptions, warnings: [] };
+  if (memory === undefined) return { stages, notes };
+  const fits = fittingMicroBatch(
+    modelShapes(configuration).expert,
+    memory,
+    trainingSizes(configuration, speed, options),
+  );
+  const size = `${number(memory / 2 ** 20)} MiB`;
+  const fact = fits === undefined
+    ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
+    : say`${setting("microBatch", fits)} is the largest that fits ${size}`;
+  return { stages, notes: [...notes, fact] };
 }
 
+/** Gives what the memory of training an expert depends on, apart from its shape and its micro-batch. */
+const trainingSizes = (
+  { expertBatch: batch, sequenceLength: length, dtype }: Configuration,
+  { kind }: Speed,
+  { recompute, variants }: PlanOptions & TrainingOptions,
+) => ({ batch, length, dtype, recompute, kind, loss: variants?.loss });
+
 /** Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's memory. */
-async function trainingEstimate(
+async function estimateTraining(
   configuration: Configuration,
   sequences: number,
-  { flops, kind }: Speed,
-  { recompute, variants, keep = 2, checkpointEvery = 200 }: RunOptions & TrainingOptions,
-): Promise<Estimate> {
+  speed: Speed,
+  options: PlanOptions & TrainingOptions,
+): Promise<Taken> {
+  const { recompute, keep = 2, checkpointEvery = 200 } = options;
+  const { microBatch, sequenceLength, saveDtype, expertBatch: batch } = configuration;
   const target = expertTarget(0, configuration), model = await target.model(configuration);
-  const { microBatch, sequenceLength: length, dtype, saveDtype, expertBatch: batch } = configuration;
   const steps = await target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-  const loss = variants?.loss, sizes = { batch, length, recompute, dtype, kind, loss };
-  return {
-    seconds: slowedFlops(again * steps * trainingFlops(model, batch, length), model, kind) / flops,
-    diskBytes: parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments next to them
-    memoryBytes: trainingMemory(model, { ...sizes, microBatch: microBatch || batch }).total,
-  };
+  const sizes = trainingSizes(configuration, speed, options);
+  return [
+    slowedFlops(again * steps * trainingFlops(model, batch, sequenceLength), model, speed.kind) / speed.flops,
+    parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments next to them
+    trainingMemory(model, { ...sizes, microBatch: microBatch || batch }).total,
+  ];
 }
 
-/** Finds the speed of estimates, and reports where it comes from: of this run's rounds, of the usual device, or of the one that is named. */
+/**
+ * Finds the speed of estimates, and notes where it comes from: of this run's rounds, of the usual device, or of the one that is named; and
+ * which models are too narrow for it.
+ */
 async function findSpeed(
   { run, device = {} }: PlanOptions,
   configuration: Configuration,
-): Promise<Required<Speed> & { reported: Text }> {
+): Promise<Required<Speed> & { notes: Text[] }> {
   const adapter = (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter;
   const isNamed = device.flops !== undefined;
   const usual = await usualDevice(adapter?.description);
@@ -295,7 +286,9 @@ async function findSpeed(
     : isNamed
     ? `${reached}, ${share} of the device's peak`
     : say`${reached}, two cores without a GPU; ${other}`;
-  return { flops, kind, reported };
+  const { router, expert } = modelShapes(configuration), models = [expert];
+  if (hasRouters(configuration)) models.push(router);
+  return { flops, kind, notes: [reported, ...narrowNotes(models, kind)] };
 }
 
 /** Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider model. */
@@ -319,11 +312,8 @@ const CHUNK = 65_536; // sequences that are assigned together
 const READ_PER_SECOND = 50e6; // bytes of text
 const DIMENSIONS = 100; // of an embedding
 
-/** Seconds, bytes of disk and bytes of memory of each stage of the project's own. */
-const ESTIMATES: Record<
-  string,
-  (c: Configuration, size: CorpusSize, speed: Speed) => [seconds: number, disk: number, memory: number]
-> = {
+/** What each stage of the project's own takes. */
+const ESTIMATES: Record<string, (c: Configuration, size: CorpusSize, speed: Speed) => Taken> = {
   corpus: ({ input }, { characters }) => [
     characters / READ_PER_SECOND,
     input.length === 0 || input.includes("-") ? characters * 1.1 : 0,
@@ -374,9 +364,3 @@ const ESTIMATES: Record<
     32e6 + 512 * c.sequenceLength * 4,
   ],
 };
-
-/** Estimates what a stage takes; nothing where it does not say. */
-function estimateStage(stage: string, c: Configuration, size: CorpusSize, speed: Speed): Estimate {
-  const [seconds, diskBytes, memoryBytes] = ESTIMATES[stage]?.(c, size, speed) ?? [0, 0, 0];
-  return { seconds, diskBytes, memoryBytes };
-}

@@ -7,8 +7,7 @@
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { comparedCost, costApart } from "../cost/compared_cost.ts";
-import { readRouters } from "../cost/mixture.ts";
+import { comparedCost, costApart, readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { figuresOn, readDocumentScores, type SomeFigures } from "../evaluation/tables.ts";
 import { CHOICES, type EvaluationChoices } from "../evaluation/evaluate.ts";

@@ -44,9 +44,8 @@ import { tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
 import type { RunWatch } from "./run.ts";
-import { expertTarget } from "./targets.ts";
+import { expertTarget, listNodeFiles, textNode } from "./targets.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
-import { listNodeFiles, textNode } from "./train.ts";
 
 /**
  * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON

@@ -7,7 +7,7 @@
 export * from "./clean.ts";
 export { chooseChunk } from "./assign.ts";
 export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
-export { type DocumentRow } from "./token_rows.ts";
+export { type DocumentRow, type NeededFile } from "./token_rows.ts";
 export { type GraphOptions, partitionGraph, type Plan, type StageState } from "./plan.ts";
 export * from "./jobs.ts";
 export { type DerivedExpert, EXPERT_STATES, readLineageSteps, type Step, stepText } from "./derivation.ts";
@@ -30,6 +30,5 @@ export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type 
 export * from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
 export { memoryTogether } from "./bank.ts";
-export { type TrainingOptions } from "./train.ts";
 export * from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -7,7 +7,7 @@
 
 import * as v from "valibot";
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
-import { TRAINING_COST } from "../cost/compared_cost.ts";
+import { TRAINING_COST } from "../cost/mixture.ts";
 import { listScratches } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { givenNode, type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
@@ -26,9 +26,16 @@ import { Bank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { modelsBefore } from "./before.ts";
-import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
+import {
+  denseTarget,
+  expertTarget,
+  type Match,
+  type Target,
+  textNode,
+  type TrainingOptions,
+  trainNodes,
+} from "./targets.ts";
 import { tokensNode } from "./token_rows.ts";
-import { textNode, type TrainingOptions, trainNodes } from "./train.ts";
 
 /**
  * What training one model came to, as the manifest of its node says it.

@@ -15,8 +15,7 @@ import { describeAdoption } from "../training/adoption.ts";
 import { modelsBefore } from "./before.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { overlapAsMade } from "./overlap.ts";
-import { allTargets, type Target } from "./targets.ts";
-import { trainNodes } from "./train.ts";
+import { allTargets, type Target, trainNodes } from "./targets.ts";
 
 /** A step of a run, and what makes it. */
 export interface Step extends Pick<Target, "path"> {

@@ -23,12 +23,12 @@ import { saveModelFolder } from "../checkpoints/checkpoint.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import {
   comparedCost,
+  readRouters,
   refuseLarge,
   type TrainingCost,
   trainingDoubts,
   trainingPace,
-} from "../cost/compared_cost.ts";
-import { readRouters } from "../cost/mixture.ts";
+} from "../cost/mixture.ts";
 import { listScratches, removeFolder } from "../graph/folder.ts";
 import {
   hashFiles,
@@ -67,9 +67,15 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { Bank } from "./bank.ts";
-import { peakRate, type Target, type TrainingText } from "./targets.ts";
+import {
+  listNodeFiles,
+  peakRate,
+  type Target,
+  textNode,
+  type TrainingOptions,
+  type TrainingText,
+} from "./targets.ts";
 import { drawing, openNeeded, putLast, readRows, replaying } from "./token_rows.ts";
-import { listNodeFiles, textNode, type TrainingOptions } from "./train.ts";
 import type { TrainResult } from "./models.ts";
 
 /** What trainings have in common. */
