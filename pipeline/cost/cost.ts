@@ -9,11 +9,9 @@ import { type Configuration, listNames } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import {
   answeringSizes,
-  type InferenceMemory,
   inferenceMemory,
   routerMemory,
   routingMemory,
-  type TrainingMemory,
   trainingMemory,
   type TrainingMemoryOptions,
 } from "./memory.ts";
@@ -26,10 +24,8 @@ import { measuredDevices } from "../run/timing.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { findTextSeed, TEXT, TOKENS } from "../settings/text.ts";
 import {
-  type Communication,
   type CostCorpus,
   countCommunication,
-  type EqualCompute,
   equalCompute,
   mixtureShape,
   type OtherRouters,
@@ -38,7 +34,6 @@ import {
 import {
   forwardFlops,
   layersFlops,
-  type MixtureFlops,
   mixtureFlops,
   type MixtureShape,
   slowedFlops,
@@ -55,65 +50,6 @@ export type CostTimes = Record<
   | ("prompt" | "densePrompt" | "equalComputePrompt"),
   number
 >;
-
-/** The Switch Transformer next to the mixture, with experts of its own in every layer: FLOPs of its training, and of one sequence. */
-export type SwitchCost =
-  & Pick<EqualCompute, "model" | "parameters" | "batch" | "steps">
-  & Record<"training" | "inference", number>;
-
-/** Everything that a configuration costs. */
-export interface Cost {
-  /** The mixture whose cost was counted. */
-  mixture: MixtureShape;
-  /** Sequences of the tokenized corpus, where it is known. */
-  corpus?: CostCorpus;
-  /**
-   * Weights of one router, of one expert, and of all routers and experts together. Adopted experts count with
-   * their own sizes in the last.
-   */
-  parameters: Record<"router" | "expert" | "total", number>;
-  /**
-   * Experts that other trainers made, which have sizes of their own; absent if there are none. The cost of
-   * training and of prompts is counted as if they were like the others.
-   */
-  adopted?: AdoptedExpert[];
-  /**
-   * Where routers come from that exist already, whose training is not counted, and whether they were `known`.
-   * Otherwise they count as models of the settings' shape. Absent where the run trains its own.
-   */
-  otherRouters?: { folder: string; known: boolean };
-  /**
-   * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much to the dense
-   * model. It is no cost of the method; every time of a training has its own share of it, but for the routers'.
-   */
-  flops: MixtureFlops & { recomputed: number };
-  /** The larger dense model at equal training compute. */
-  equalCompute: EqualCompute;
-  /** The Switch Transformer, trained on as many tokens as all experts. */
-  switch: SwitchCost;
-  /** Bytes exchanged. */
-  communication: Communication;
-  /**
-   * Device memory, in bytes, each on a device of its own.
-   *
-   * - `expert`: training of one expert.
-   * - `routers`: training of all routers side by side, and scoring with them, as `train-routers` does.
-   * - `dense`, `switch`: training of the dense model with E times the batch, and of the Switch Transformer.
-   * - `inference`, `switchInference`: generation of up to S tokens with one expert, and with the Switch Transformer.
-   * - `routing`: all routers on the prefix of one prompt.
-   */
-  memory:
-    & Record<"expert" | "routers" | "dense" | "switch", TrainingMemory>
-    & Record<"inference" | "switchInference" | "routing", InferenceMemory>;
-  /** FLOPs of what `seconds` tells the time of, with activations that are computed again. */
-  work: CostTimes;
-  /** Seconds on the given device, as if nothing ran at the same time as anything else. */
-  seconds: CostTimes;
-  /** The device for which `seconds` are estimated. */
-  device: CostDevice;
-  /** Number type in which experts and the dense model train: `f32` or `bf16`. */
-  dtype: string;
-}
 
 /** A device, for estimates of time. */
 export interface CostDevice {
@@ -199,11 +135,18 @@ export interface CostOptions extends CostDevice, Pick<TrainingMemoryOptions, "re
   routers?: OtherRouters;
 }
 
+/** Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go together. */
+export const computeCost = (configuration: Configuration, options: CostOptions): Cost =>
+  countCost(configuration, options);
+
 /**
- * Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go
- * together.
+ * Everything that a configuration costs.
+ *
+ * @ignore Its type is inferred.
  */
-export function computeCost(configuration: Configuration, options: CostOptions): Cost {
+export type Cost = ReturnType<typeof countCost>;
+
+function countCost(configuration: Configuration, options: CostOptions) {
   const { corpus, flops: peak, utilisation, name, adopted = [], routers: others } = options;
   const mixture = mixtureShape(configuration, corpus, others);
   const { router, expert, experts, routers, batch } = mixture;
@@ -225,20 +168,46 @@ export function computeCost(configuration: Configuration, options: CostOptions):
     equalComputePrompt: of(larger.inference, larger.model),
   });
   return {
+    /** The mixture whose cost was counted. */
     mixture,
+    /** Sequences of the tokenized corpus, where it is known. */
     corpus,
+    /**
+     * Weights of one router, of one expert, and of all routers and experts together. Adopted experts count with their own sizes in the
+     * last.
+     */
     parameters: { ...parameters, total: routers * parameters.router + experts * parameters.expert + more },
+    /**
+     * Experts that other trainers made, which have sizes of their own; absent if there are none. The cost of training and of prompts is
+     * counted as if they were like the others.
+     */
     ...adopted.length > 0 && { adopted },
+    /**
+     * Where routers come from that exist already, whose training is not counted, and whether they were `known`. Otherwise they count as
+     * models of the settings' shape. Absent where the run trains its own.
+     */
     ...configuration.routers !== "" &&
       { otherRouters: { folder: configuration.routers, known: others !== undefined } },
+    /**
+     * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much to the dense model. It is no cost of
+     * the method; every time of a training has its own share of it, but for the routers'.
+     */
     flops,
+    /** The larger dense model at equal training compute. */
     equalCompute: larger,
+    /** The Switch Transformer, trained on as many tokens as all experts. */
     switch: tokenwise,
+    /** Bytes exchanged. */
     communication: countCommunication(configuration, mixture, parameters.expert),
+    /** Device memory, in bytes. */
     memory: memoryCost(configuration, mixture, tokenwise.model, options),
+    /** FLOPs of what `seconds` tells the time of, with activations that are computed again. */
     work: sums((flops) => flops),
+    /** Seconds on the given device, as if nothing ran at the same time as anything else. */
     seconds: sums((flops, model) => secondsOn(options, flops, model)),
-    device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
+    /** The device for which `seconds` are estimated. */
+    device: { flops: peak, utilisation, ...name !== undefined && { name } },
+    /** Number type in which experts and the dense model train: `f32` or `bf16`. */
     dtype: configuration.dtype,
   };
 }
@@ -253,7 +222,8 @@ function again(
   return recompute ? steps * layersFlops(model, sequences, model.context) : 0;
 }
 
-function switchCost(configuration: Configuration, mixture: MixtureShape): SwitchCost {
+/** Counts the Switch Transformer, with experts of its own in every layer: FLOPs of its training, and of one sequence. */
+function switchCost(configuration: Configuration, mixture: MixtureShape) {
   const { steps, experts, length } = mixture;
   const model = switchShape(configuration);
   const batch = mixture.batch * experts;
@@ -264,13 +234,18 @@ function switchCost(configuration: Configuration, mixture: MixtureShape): Switch
   };
 }
 
+/**
+ * Counts device memory, each on a device of its own: training of one expert, of all routers side by side with their scoring, of the dense
+ * model with E times the batch, and of the Switch Transformer; generation of up to S tokens with one expert, and with the Switch
+ * Transformer; all routers on the prefix of one prompt (`routing`).
+ */
 function memoryCost(
   configuration: Configuration,
   { router, expert, experts, routers: models, length, prefix, batch, routerBatch, routerLength }:
     MixtureShape,
   tokenwise: ModelConfig,
   { recompute, loss, ...device }: CostOptions,
-): Cost["memory"] {
+) {
   const kind = adapterKind(device);
   const { dtype } = configuration;
   const together = Math.min(models, Math.max(...listWidths(configuration))); // a tree trains one branch after another

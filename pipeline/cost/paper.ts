@@ -8,30 +8,13 @@ import { type Communication, denseStepBytes, exchangeBytes, findShape } from "./
 import { mixtureFlops } from "./flops.ts";
 
 /**
- * The figures of a row of Table 3: training FLOPs of the experts, and of the dense model, and additional ones of the
- * mixture, in 1e19; FLOPs of one sequence through an expert, and through the dense model, and additional ones of the
- * routers, in 1e12.
- */
-export type TableFigures = Record<
-  "training" | "trainingOverhead" | "inference" | "inferenceOverhead",
-  number
->;
-
-/**
  * A row of Table 3: steps and batch of an expert and of the dense model. With them stand what the paper prints, perplexities too, and
- * what the formulas give. `denseTraining` is the training of the dense model by its own steps and batch.
+ * what the formulas give: training FLOPs of the experts, and additional ones of the mixture, in 1e19; FLOPs of one sequence through an
+ * expert, and additional ones of the routers, in 1e12. `denseTraining` is the training of the dense model by its own steps and batch.
+ *
+ * @ignore Its type is inferred.
  */
-export interface TableRow
-  extends Record<"experts" | "steps" | "batch" | "denseSteps" | "denseBatch", number> {
-  /** Size of an expert, as the paper calls it. */
-  model: string;
-  /** What the paper prints. */
-  printed: TableFigures;
-  /** What the formulas give. */
-  counted: TableFigures & Record<"denseTraining", number>;
-  /** What the paper prints. */
-  perplexity: Record<"dense" | "mixture", number>;
-}
+export type TableRow = ReturnType<typeof countRow>;
 
 const ROUTER_STEPS = 128_000;
 const TOKENS_BETWEEN_EXCHANGES = 45e6;
@@ -52,36 +35,34 @@ const ROWS: [preset: string, experts: number, dense: [number, number], printed: 
  * Counts the paper's Table 3 from the presets. Router training is counted at S tokens, as the paper does,
  * though its loss reads M.
  */
-export function paperTable(): TableRow[] {
-  return ROWS.map(([preset, experts, [denseSteps, denseBatch], printed, [dense, mixture]]) => {
-    const [training, trainingOverhead, inference, inferenceOverhead] = printed;
-    const c = resolveConfiguration({ preset });
-    const shape = {
-      ...findShape(c),
-      experts,
-      routers: experts,
-      steps: c.expertSteps,
-      routerSteps: ROUTER_STEPS,
-      routerLength: c.sequenceLength,
-      roundsScored: ROUTER_STEPS * c.routerBatch * experts,
-      corpusScored: c.expertSteps * c.expertBatch * experts,
-    };
-    const flops = mixtureFlops(shape);
-    const ofDense = mixtureFlops({ ...shape, experts: 1, routers: 1, steps: denseSteps, batch: denseBatch });
-    return {
-      model: preset.replace("paper-", "").toUpperCase(),
-      ...{ experts, steps: shape.steps, batch: shape.batch, denseSteps, denseBatch },
-      printed: { training, trainingOverhead, inference, inferenceOverhead },
-      counted: {
-        training: flops.experts / 1e19,
-        trainingOverhead: flops.overhead / 1e19,
-        inference: flops.inference / 1e12,
-        inferenceOverhead: flops.inferenceOverhead / 1e12,
-        denseTraining: ofDense.experts / 1e19,
-      },
-      perplexity: { dense, mixture },
-    };
-  });
+export const paperTable = (): TableRow[] => ROWS.map(countRow);
+
+function countRow(
+  [preset, experts, [denseSteps, denseBatch], printed, [dense, mixture]]: typeof ROWS[number],
+) {
+  const [training, trainingOverhead, inference, inferenceOverhead] = printed;
+  const c = resolveConfiguration({ preset });
+  const shape = {
+    ...{ ...findShape(c), experts, routers: experts, steps: c.expertSteps, routerSteps: ROUTER_STEPS },
+    routerLength: c.sequenceLength,
+    roundsScored: ROUTER_STEPS * c.routerBatch * experts,
+    corpusScored: c.expertSteps * c.expertBatch * experts,
+  };
+  const flops = mixtureFlops(shape);
+  const ofDense = mixtureFlops({ ...shape, experts: 1, routers: 1, steps: denseSteps, batch: denseBatch });
+  return {
+    model: preset.replace("paper-", "").toUpperCase(), // as the paper calls an expert by its size
+    ...{ experts, steps: shape.steps, batch: shape.batch, denseSteps, denseBatch },
+    printed: { training, trainingOverhead, inference, inferenceOverhead },
+    counted: {
+      training: flops.experts / 1e19,
+      trainingOverhead: flops.overhead / 1e19,
+      inference: flops.inference / 1e12,
+      inferenceOverhead: flops.inferenceOverhead / 1e12,
+      denseTraining: ofDense.experts / 1e19,
+    },
+    perplexity: { dense, mixture },
+  };
 }
 
 /** A model of the paper's pair: training in 1e19 FLOPs and one sequence in 1e12, both with all overhead; printed perplexity. */
