@@ -9,6 +9,7 @@ import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { joinTokens, tokenArray } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
+import { printable } from "../run/printable.ts";
 import { type Encoders, openEncoders } from "./encoders.ts";
 import type { Document } from "./readers.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -51,6 +52,8 @@ export interface TokenizedDocument {
   /** Its tokens, EOS among them. */
   tokens: number;
 }
+
+const SHOWN = 50; // characters of a prompt that is named
 
 /** What was read and written, filled in as the stream runs. */
 export interface TokenizeCounts {
@@ -155,6 +158,13 @@ async function* tokenized(
         counts.emptyDocuments++;
         continue;
       }
+      if (begin !== undefined && begin >= options.sequenceLength) {
+        const rule = `a prompt must be shorter than a sequence of ${options.sequenceLength} tokens`;
+        const shown = printable(text.slice(0, SHOWN));
+        throw new InputError(`Cannot take pairs as ${rule}: the one that begins "${shown}" has ${begin}`, {
+          remedy: "shorten it, or leave the pair out",
+        });
+      }
       const side = document.side ?? chooseSide(text, split, holdout);
       const packer = writers.get(side)!;
       seen += ids.length + 1;
@@ -254,10 +264,6 @@ class Packer {
   /** Adds a document. One that begins with a prompt is one row, which is cut where it is too long. */
   add(ids: Uint32Array, source: string, document: bigint, begin?: number): void {
     const { sequenceLength, packing } = this.options;
-    if (begin !== undefined && begin >= sequenceLength) {
-      const rule = `a prompt must be shorter than a sequence of ${sequenceLength} tokens`;
-      throw new InputError(`Cannot take pairs as ${rule}: one has ${begin}`);
-    }
     const total = Math.min(ids.length + 1, begin === undefined ? Infinity : sequenceLength); // EOS closes it
     for (let at = 0; at < total;) {
       const row = this.#open ??= { sequence: 0n, document, source, length: 0, parts: [], begin };

@@ -1,0 +1,102 @@
+/**
+ * Tells whether the gain of a mixture survives tuning: perplexities of held-out responses by the mixture and both dense models, before and
+ * after all are tuned on pairs (`pairs.ts`), with the routers of the run and with fresh ones; gains with their intervals over pairs; and
+ * how pairs divide among experts, for each kind. Takes minutes a run; what is made is not made again.
+ *
+ *   deno run -A --no-lock tests/bench/tune_study.ts FOLDER RUN…      runs with experts, dense and dense-steps; what is made lies in FOLDER
+ */
+
+import { openGpu } from "../../kernels/device/gpu.ts";
+import { derive } from "../../mod.ts";
+import { drawEstimates } from "../../pipeline/evaluation/bootstrap.ts";
+import { encodeQuestions, fittingQuestions } from "../../pipeline/evaluation/choices/questions.ts";
+import { scoreChoices } from "../../pipeline/evaluation/choices/score.ts";
+import type { Question } from "../../pipeline/evaluation/choices/tasks.ts";
+import { indexOfText } from "../../pipeline/random.ts";
+import { loadTokenizer } from "../../pipeline/text/tokenizer.ts";
+import { openMixture } from "../../pipeline/serving/mixture.ts";
+import type { ModelName } from "../../pipeline/serving/models.ts";
+import { benchPairs } from "./pairs.ts";
+
+const [folder, ...runs] = Deno.args;
+const HELD_OUT = 10n; // one of so many pairs
+const DENSE = ["dense", "dense-steps"] as const;
+
+const questions: Question[] = (await benchPairs()).map(({ prompt: context, response, source: set }) => {
+  return { description: "", context, choices: [response], delimiter: "", gold: 0, set };
+});
+const isHeld = ({ context, choices }: Question) => indexOfText(context + choices[0]) % HELD_OUT === 0n;
+
+const gpu = await openGpu({});
+
+/** Scores the held-out responses by the models of a run, each routed by its prompt, and prints what came out. */
+async function score(run: string, about: Record<string, unknown>): Promise<void> {
+  const mixture = await openMixture({ run, gpu, models: 1 });
+  const tokenizer = await mixture.tokenizer(), sequenceLength = await readLength(run);
+  const questions = (await fitting(run)).filter(isHeld);
+  const prompts = await encodeQuestions(
+    tokenizer,
+    questions,
+    questions.map(({ context }) => context),
+    sequenceLength,
+  );
+  const routes = await mixture.routeAll(prompts.map(({ context }) => context));
+  mixture.closePartitioner();
+  const experts = [...Array(await mixture.experts()).keys()], by = new Map<ModelName, number[]>();
+  for (const model of [...experts, ...DENSE]) {
+    const scores = await scoreChoices(model, { mixture, prompts, keepsTokens: false });
+    by.set(model, scores.map(([{ logLikelihood }]) => -logLikelihood));
+  }
+  mixture.close();
+  const tokens = Float64Array.from(prompts, ({ choices: [{ continuation }] }) => continuation.length);
+  const nll = {
+    mixture: Float64Array.from(routes, ({ expert }, i) => by.get(expert)![i]),
+    best: Float64Array.from(routes, (_, i) => Math.min(...experts.map((expert) => by.get(expert)![i]))),
+    ...Object.fromEntries(DENSE.map((name) => [name, Float64Array.from(by.get(name)!)])),
+  };
+  const { estimate } = await drawEstimates({ tokens, nll }, { resamples: 1000, seed: 0 });
+  const round = ({ value, low, high }: Record<"value" | "low" | "high", number>, factor = 1) =>
+    [value, low, high].map((one) => +(factor * one).toFixed(2));
+  const shares = Map.groupBy(routes.keys(), (i) => questions[i].set);
+  console.log(JSON.stringify({
+    ...{ run, ...about, pairs: questions.length },
+    ...Object.fromEntries(
+      Object.keys(nll).map((name) => [name, round(estimate((mean) => Math.exp(mean(name))))]),
+    ),
+    gains: Object.fromEntries(DENSE.map((name) => {
+      return [name, round(estimate((mean) => 1 - Math.exp(mean("mixture") - mean(name))), 100)];
+    })),
+    shares: Object.fromEntries([...shares].map(([set, own]) => [
+      set,
+      experts.map((expert) => own.filter((i) => routes[i].expert === expert).length / own.length)
+        .map((share) => +share.toFixed(2)),
+    ])),
+  }));
+}
+
+async function readLength(run: string): Promise<number> {
+  return JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration.sequenceLength;
+}
+
+/** Gives the pairs that a sequence of a run has room for. */
+async function fitting(run: string): Promise<Question[]> {
+  const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
+  return await fittingQuestions(tokenizer, questions, await readLength(run) - 1);
+}
+
+for (const from of runs) {
+  await score(from, { tuned: "no" });
+  const name = from.split("/").at(-1), pairs = `${folder}/${name}.jsonl`;
+  const train = (await fitting(from)).filter((pair) => !isHeld(pair))
+    .map(({ context: prompt, choices: [response], set: source }) =>
+      JSON.stringify({ prompt, response, source })
+    );
+  await Deno.mkdir(folder, { recursive: true });
+  await Deno.writeTextFile(pairs, `${train.join("\n")}\n`);
+  for (const router of ["experts", "fresh"] as const) {
+    const run = `${folder}/${name}-${router}`;
+    await derive({ run, from, tune: [pairs], router, gpu });
+    await score(run, { tuned: router });
+  }
+}
+gpu.close();
