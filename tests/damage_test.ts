@@ -4,14 +4,20 @@ import { askRun, evaluateRun, generate, partition, report, trainDense } from "..
 import { trainExpert, verifyRun } from "../mod.ts";
 import { describe, exitCode } from "../tasks/errors.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
-import { copyFolder, inFolder, smallCorpus, task, whatIsMade, writeQuestions } from "./tasks/support.ts";
+import {
+  copyFolder,
+  flip,
+  inFolder,
+  lastingFolder,
+  ok,
+  smallCorpus,
+  task,
+  whatIsMade,
+  writeQuestions,
+} from "./tasks/support.ts";
 
 const TRAINING = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 8 };
-const gpu = await openGpu(), folder = await Deno.makeTempDir(), base = `${folder}/base`;
-globalThis.addEventListener("unload", () => {
-  gpu.close();
-  Deno.removeSync(folder, { recursive: true });
-});
+const gpu = await openGpu(), folder = await lastingFolder(), base = `${folder}/base`;
 await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
 writeQuestions(`${folder}/data`);
 const flags = { ...SMALL_SETTINGS, ...TRAINING, holdout: 0.2, input: [`${folder}/docs.jsonl`] };
@@ -30,12 +36,6 @@ const inRun = (test: (run: string) => Promise<void>) =>
     copyFolder(base, `${folder}/run`);
     await test(`${folder}/run`);
   });
-
-/** Flips a bit in the middle of a file. */
-async function flip(path: string): Promise<void> {
-  const bytes = await Deno.readFile(path), at = bytes.length >> 1;
-  await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1));
-}
 
 type Reader = (run: string) => Promise<unknown>;
 const train: Reader = (run) => trainExpert(0, { run, gpu });
@@ -65,8 +65,7 @@ for (const [file, reader, gone] of READERS) {
       const [, name, args] = /run deno task (\S+) ([^\n]*--check[^\n]*)$/.exec(line) ?? [];
       assert(name, line);
       const data = name === "zero-shot" ? ["--data", asked.data] : [];
-      const mended = await task(name, [...args.split(" "), ...data]);
-      assertEquals(mended.code, 0, mended.err);
+      await ok(task(name, [...args.split(" "), ...data]));
       await train(run); // what was gone
       await evaluate(run);
       assertEquals(await whatIsMade(run), made);

@@ -4,6 +4,8 @@ import {
   hashes,
   inFolder,
   lastOfEach,
+  ok,
+  refused,
   SMALL,
   smallCorpus,
   smallRun,
@@ -16,9 +18,7 @@ import {
 async function partitionSmall(run: string, more: string[] = []): Promise<{ out: string; err: string }> {
   const { docs } = await smallRun();
   if (more.length === 0 && !await exists(run)) return await smallRunAt(run);
-  const outcome = await taskHere("partition", lastOfEach(["--run", run, "--input", docs, ...SMALL, ...more]));
-  assertEquals(outcome.code, 0, outcome.err);
-  return outcome;
+  return await ok(taskHere("partition", lastOfEach(["--run", run, "--input", docs, ...SMALL, ...more])));
 }
 
 /** Names the stages that ran, from what a task reported. */
@@ -40,12 +40,8 @@ Deno.test("partition gives the same bytes in a second run folder, in one process
     const expected = await hashes(`${folder}/a`);
     const stages = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
     for (const stage of stages) {
-      const outcome = await task(stage, [
-        "--run",
-        `${folder}/b`,
-        ...(stage === "corpus" ? ["--config", `${folder}/a/config.json`] : []),
-      ]);
-      assertEquals(outcome.code, 0, outcome.err);
+      const config = stage === "corpus" ? ["--config", `${folder}/a/config.json`] : [];
+      await ok(task(stage, ["--run", `${folder}/b`, ...config]));
     }
     assertEquals(await hashes(`${folder}/b`), expected);
   }));
@@ -56,13 +52,13 @@ Deno.test("partition skips what is up to date, and a changed flag reruns what de
     await partitionSmall(run);
     assertEquals(ran((await partitionSmall(run)).err), []);
 
-    const refused = await taskHere("partition", ["--run", run, "--method", "argmax"]);
-    assertEquals(refused.code, 2);
-    assertStringIncludes(refused.err, 'it is "argmax", there it is "balanced"');
+    await refused(
+      taskHere("partition", ["--run", run, "--method", "argmax"]),
+      'it is "argmax", there it is "balanced"',
+    );
 
     const forced = async (...flags: string[]) => {
-      const { code, err } = await taskHere("partition", ["--run", run, "--force", ...flags]);
-      assertEquals(code, 0, err);
+      const { err } = await ok(taskHere("partition", ["--run", run, "--force", ...flags]));
       return ran(err);
     };
     assertEquals(await forced("--method", "argmax"), ["assign", "split"]);
@@ -87,19 +83,16 @@ Deno.test("partition with more rounds comes to the bytes of a run that had as ma
   inFolder(async (folder) => {
     await partitionSmall(`${folder}/a`, ["--rounds", "5"]);
     await partitionSmall(`${folder}/b`);
-    const more = await taskHere("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]);
-    assertEquals(more.code, 0, more.err);
+    await ok(taskHere("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]));
     assertEquals(await hashes(`${folder}/b`), await hashes(`${folder}/a`));
   }));
 
 Deno.test("partition reads standard input, and a run of it resumes without", () =>
   inFolder(async (folder) => {
     const flags = ["--run", `${folder}/run`, "--input", "-", "--format", "jsonl", ...SMALL];
-    const first = await task("partition", flags, { input: smallCorpus() });
-    assertEquals(first.code, 0, first.err);
+    await ok(task("partition", flags, { input: smallCorpus() }));
     await Deno.remove(`${folder}/run/partition`, { recursive: true });
-    const second = await taskHere("partition", ["--run", `${folder}/run`]);
-    assertEquals(second.code, 0, second.err);
+    const second = await ok(taskHere("partition", ["--run", `${folder}/run`]));
     assertEquals(ran(second.err), ["split"]);
   }));
 
@@ -108,19 +101,12 @@ Deno.test("partition gives the same shards wherever the text lies, and --force w
     await partitionSmall(`${folder}/a`);
     await Deno.mkdir(`${folder}/elsewhere`);
     await Deno.copyFile((await smallRun()).docs, `${folder}/elsewhere/text.jsonl`);
-    const moved = [
-      "--run",
-      `${folder}/b`,
-      "--input",
-      `${folder}/elsewhere/../elsewhere/text.jsonl`,
-      ...SMALL,
-    ];
-    assertEquals((await taskHere("partition", moved)).code, 0);
+    const moved = ["--input", `${folder}/elsewhere/../elsewhere/text.jsonl`, ...SMALL];
+    await ok(taskHere("partition", ["--run", `${folder}/b`, ...moved]));
     for (const part of ["tokens/", "partitioner/", "partition/expert-00/", "partition/expert-01/"]) {
       assertEquals(await hashes(`${folder}/b`, part), await hashes(`${folder}/a`, part), part);
     }
-    const again = await taskHere("partition", ["--run", `${folder}/b`, "--force"]);
-    assertEquals(again.code, 0, again.err);
+    const again = await ok(taskHere("partition", ["--run", `${folder}/b`, "--force"]));
     assertStringIncludes(again.err, "round  1 of");
     assertEquals(
       await hashes(`${folder}/b`, "partition/expert-00/"),

@@ -5,6 +5,7 @@ import {
   hashes,
   inFolder,
   lastOfEach,
+  ok,
   SMALL,
   smallCorpus,
   smallRunAt,
@@ -74,8 +75,7 @@ Deno.test("variants of kernels that are unknown, or that the adapter cannot run,
       );
     }
     assertEquals(await Deno.readTextFile(config), before);
-    const { code, err } = await taskHere("train-routers", routers("rows=workgroup,attention=query"));
-    assertEquals(code, 0, err);
+    await ok(taskHere("train-routers", routers("rows=workgroup,attention=query")));
   }));
 
 Deno.test("more experts than sequences, and a vocabulary that the text does not support, give both numbers", () =>

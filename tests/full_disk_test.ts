@@ -5,7 +5,7 @@ import { findDamage, readManifest } from "../pipeline/graph/node.ts";
 import { MANIFEST } from "../pipeline/run/schema.ts";
 import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
-import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
+import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
 import { commandOf, hashes, inFolder, ROOT, SMALL, smallCorpus, task, taskHere } from "./tasks/support.ts";
 
 const FULL =
@@ -60,7 +60,6 @@ Deno.test({
           assertEquals(await rootHash(`${folder}/run`, settings), await rootHash(`${roomy}/run`, settings)),
       );
       assert(stages.size >= 5, [...stages].join());
-      await closeGpu();
     }),
 });
 

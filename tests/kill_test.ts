@@ -7,13 +7,12 @@ import {
   smallCorpus,
   taskCommand,
   taskHere,
+  trainingFlags,
   whatIsMade,
   writeQuestions,
 } from "./tasks/support.ts";
 
-const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 30".split(
-  " ",
-);
+const BRIEF = trainingFlags(30);
 /** Times as many kills: `deno task test:long` takes more. */
 const TIMES = Number(Deno.env.get("SMALLTALK_KILLS") ?? 1);
 /** The tasks of a run, and how often each is killed. */

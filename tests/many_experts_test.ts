@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import { inFolder, ok, SMALL, smallCorpus, task, trainingFlags } from "./tasks/support.ts";
 
 const EXPERTS = 128;
 const TRAINED = [0, 7, 127];
@@ -11,17 +11,14 @@ Deno.test("a run of 128 experts is partitioned, evaluated by those that are trai
     const seconds: Record<string, number> = {};
     const step = async (name: string, ...args: string[]) => {
       const start = performance.now();
-      const { code, out, err } = await task(name, [...run, ...args]);
-      assertEquals(code, 0, err);
+      const { out } = await ok(task(name, [...run, ...args]));
       seconds[name] = (performance.now() - start) / 1000;
       return out;
     };
     const rounds = "--rounds 1 --round-sequences 4 --router-batch 2".split(" ");
     const settings = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", ...rounds];
     await step("partition", "--input", `${folder}/docs.jsonl`, ...settings);
-    const expert = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 2 --expert-steps 2"
-      .split(" ");
-    for (const id of TRAINED) await step("train-expert", "--expert", String(id), ...expert);
+    for (const id of TRAINED) await step("train-expert", "--expert", String(id), ...trainingFlags(2));
     await step("evaluate", "--trained");
     await step("report");
 

@@ -1,7 +1,16 @@
 /** Runs a reproduction as a user does, as small as it can be. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { reproduce } from "../pipeline/reproduction/mod.ts";
-import { hashes, inFolder, sendSignal, SMALL, smallCorpus, taskCommand, taskHere } from "./tasks/support.ts";
+import {
+  hashes,
+  inFolder,
+  ok,
+  sendSignal,
+  SMALL,
+  smallCorpus,
+  taskCommand,
+  taskHere,
+} from "./tasks/support.ts";
 
 const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
@@ -14,8 +23,7 @@ Deno.test("reproduce runs everything, stopped and run again too, and writes clai
     const args = (
       run: string,
     ) => ["--run", `${folder}/${run}`, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF];
-    const { code, out, err } = await taskHere("reproduce", [...args("a"), "--json"]);
-    assertEquals(code, 0, err);
+    const { out } = await ok(taskHere("reproduce", [...args("a"), "--json"]));
     const { claims, search, models, crossing } = JSON.parse(out);
     assertEquals(Object.keys(search), ["experts", "dense", "dense-steps"]);
     for (
@@ -40,8 +48,7 @@ Deno.test("reproduce runs everything, stopped and run again too, and writes clai
       if (/train-dense +started/.test(text)) sendSignal(child, "SIGKILL");
     }
     assertEquals((await child.status).signal, "SIGKILL");
-    const again = await taskHere("reproduce", args("b"));
-    assertEquals(again.code, 0, again.err);
+    const again = await ok(taskHere("reproduce", args("b")));
     assert(/split +up to date/.test(again.err), again.err);
     // What names the folder or holds times is another one.
     const isOwn = (path: string) =>

@@ -1,9 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { hasSlurm, logsOf, startSlurm, until } from "./slurm.ts";
-import { copyFolder, inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
-
-const TRAINING = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 6000"
-  .split(" ");
+import { copyFolder, inFolder, ok, SMALL, smallCorpus, task, trainingFlags } from "./tasks/support.ts";
 
 Deno.test({
   name:
@@ -12,28 +9,16 @@ Deno.test({
   fn: () =>
     inFolder(async (folder) => {
       const run = `${folder}/run`;
-      const succeed = async (name: string, ...args: string[]) => {
-        const { code, out, err } = await task(name, args, { env });
-        assertEquals(code, 0, err);
-        return out;
-      };
+      const succeed = async (name: string, ...args: string[]) => (await ok(task(name, args, { env }))).out;
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
       await Deno.mkdir(`${folder}/slurm`);
       const { env, ...cluster } = await startSlurm(`${folder}/slurm`);
       let whole: Promise<unknown> | undefined;
       try {
-        await succeed(
-          "partition",
-          "--run",
-          run,
-          "--input",
-          `${folder}/docs.jsonl`,
-          ...SMALL,
-          "--experts",
-          "1",
-        );
+        const text = ["--input", `${folder}/docs.jsonl`];
+        await succeed("partition", "--run", run, ...text, ...SMALL, "--experts", "1");
         copyFolder(run, `${folder}/whole`);
-        const training = [...TRAINING, "--checkpoint-every", "0"];
+        const training = [...trainingFlags(6000), "--checkpoint-every", "0"];
         // Slurm counts minutes, and looks at limits every half of one: the warning comes within the first.
         const flags = ["--dense", "none", "--time", "00:02:00", ...training];
         const out = await succeed("submit", "--run", run, ...flags);

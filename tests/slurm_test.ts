@@ -1,12 +1,21 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
 import { hasSlurm, logsOf, startSlurm, until } from "./slurm.ts";
-import { inFolder, lastOfEach, SMALL, smallCorpus, task, taskHere, whatIsMade } from "./tasks/support.ts";
+import {
+  inFolder,
+  lastOfEach,
+  ok,
+  SMALL,
+  smallCorpus,
+  task,
+  taskHere,
+  trainingFlags,
+  whatIsMade,
+} from "./tasks/support.ts";
 
 const EXPERTS = 5; // more than an array may have here
 const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", "--block-bytes", "8192"];
-const TRAINING = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 400"
-  .split(" ");
+const TRAINING = trainingFlags(400);
 
 /** Makes a run as one process after another does, and hashes it. */
 async function undisturbed(folder: string): Promise<Record<string, string>> {
@@ -19,8 +28,7 @@ async function undisturbed(folder: string): Promise<Record<string, string>> {
       ["evaluate"],
     ]
   ) {
-    const { code, err } = await taskHere(name, ["--run", run, ...lastOfEach(args)]);
-    assertEquals(code, 0, err);
+    await ok(taskHere(name, ["--run", run, ...lastOfEach(args)]));
   }
   return await whatIsMade(run);
 }
@@ -41,10 +49,9 @@ Deno.test({
         const submit = async (...more: string[]) => {
           const settings = ["--input", `${folder}/docs.jsonl`, ...PARTITION, ...TRAINING];
           const flags = ["--parts", "2", "--experts-at-once", "2", "--time", "00:10:00"];
-          const { code, out, err } = await task("submit", ["--run", run, ...settings, ...flags, ...more], {
+          const { out } = await ok(task("submit", ["--run", run, ...settings, ...flags, ...more], {
             env,
-          });
-          assertEquals(code, 0, err);
+          }));
           return out;
         };
         const empty = async () => (await cluster.run("squeue", "--noheader")) === "";

@@ -7,6 +7,8 @@ import {
   copyFolder,
   hashes,
   inFolder,
+  ok,
+  refused,
   sendSignal,
   SMALL,
   smallCorpus,
@@ -49,8 +51,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     assert(done.includes("partition") && done.includes("dense-steps"), done.join());
     assert(done.length < pieces.length);
 
-    const { code, err, out } = await task("reproduce", args("a"));
-    assertEquals(code, 0, err);
+    const { err, out } = await ok(task("reproduce", args("a")));
     assert(/train-routers +copied/.test(err) && !/em-2-experts-seed-0 started/.test(err), err); // nor is that looked at again
     assertStringIncludes(out, "Parts at the least cost make a better mixture than greedy ones");
     assertEquals((await task("reproduce", args("b"))).code, 0);
@@ -86,19 +87,16 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     assertEquals((await left("--expert-steps", "24")).length, pieces.length);
     assert((await left("--expert-rate", "0.5")).includes("em-optimal-seed-0"));
     assert(!await exists(`${folder}/c`));
-    const whole = await task("reproduce", from("c"));
-    assertEquals(whole.code, 0, whole.err);
+    const whole = await ok(task("reproduce", from("c")));
     assert(!/started/.test(whole.err), whole.err);
     const results = ["studies.json", "reproduction.md", "rates.json", "outcomes/em-optimal-seed-0.json"];
     for (const name of results) assertEquals(await textIn("c", name), await textIn("a", name));
     await Deno.remove(`${kept}/outcomes/em-optimal-seed-0.json`);
-    const part = await task("reproduce", from("d"));
-    assertEquals(part.code, 0, part.err);
+    const part = await ok(task("reproduce", from("d")));
     assert(/em-optimal-seed-0 started/.test(part.err) && !/(argmax|experts)-seed-0 started/.test(part.err));
     for (const name of results) assertEquals(await textIn("d", name), await textIn("a", name));
     // One run alone comes to the same; the rate of its experts is searched for where the whole study does that.
-    const alone = await task("reproduce", args("f", "--only", "em-argmax-seed-0"));
-    assertEquals(alone.code, 0, alone.err);
+    const alone = await ok(task("reproduce", args("f", "--only", "em-argmax-seed-0")));
     assertStringIncludes(alone.err, 'the study "assignment" is left out as its run');
     assertStringIncludes(alone.out, `${folder}/f/outcomes`);
     const note = "outcomes/em-argmax-seed-0.json";
@@ -120,9 +118,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
         ],
       ] as const
     ) {
-      const refused = await task("reproduce", [...more]);
-      assertEquals(refused.code, 2, refused.err);
-      assertStringIncludes(refused.err, text);
+      await refused(task("reproduce", [...more]), text);
     }
     assert(!await exists(`${folder}/e`));
   }));

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes 
 import { gatherParts, listPackages } from "../../tasks/bundle.ts";
 import { makeBundle } from "../../tasks/bundle.ts";
 import { InputError } from "../../kernels/mod.ts";
-import { hashes, importedBy, inFolder, ROOT, smallRunAt, task } from "./support.ts";
+import { hashes, importedBy, inFolder, ok, refused, ROOT, smallRunAt, task } from "./support.ts";
 
 const read = (file: string) => JSON.parse(Deno.readTextFileSync(`${ROOT}${file}`));
 const PROJECT: Record<"tasks" | "imports", Record<string, string>> = read("deno.json");
@@ -57,9 +57,10 @@ Deno.test("listPackages() lists what packages need, and no optional peer that no
 
 Deno.test("bundle refuses a name that is no archive, and leaves nothing behind", () =>
   inFolder(async (folder) => {
-    const { code, err } = await task("bundle", ["--output", `${folder}/bundle.zip`]);
-    assertEquals(code, 2);
-    assertStringIncludes(err, "its name must end in .tar.xz, .tar.gz or .tar");
+    await refused(
+      task("bundle", ["--output", `${folder}/bundle.zip`]),
+      "its name must end in .tar.xz, .tar.gz or .tar",
+    );
     for (const name of ["..tar", "...tar", "-x.tar"]) { // the folder in the archive would be this one, the one around it, a flag
       const signal = AbortSignal.abort();
       await assertRejects(
@@ -106,8 +107,7 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
 
     const output = `${folder}/smalltalk-linux-x64.tar.xz`;
     const env = { XZ_OPT: "-0" }; // the fastest: larger than what a user gets
-    const made = await task("bundle", ["--output", output, "--json", "--log", "json"], { env });
-    assertEquals(made.code, 0, made.err);
+    const made = await ok(task("bundle", ["--output", output, "--json", "--log", "json"], { env }));
     const reported = made.err.trim().split("\n").map((line) => JSON.parse(line));
     const [{ done, total, unit }] = reported.filter(({ type }) => type === "progress").slice(-1);
     assertEquals([done, unit], [total, "MB"]);
@@ -128,19 +128,11 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
       ...["--expert", "1", "--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2"],
       ...["--expert-batch", "4", "--expert-steps", "12", "--expert-warmup", "4", "--log-every", "3"],
     ];
-    const here = await task("train-expert", ["--run", run, ...flags]);
-    assertEquals(here.code, 0, here.err);
+    await ok(task("train-expert", ["--run", run, ...flags]));
     const split = ["./smalltalk-linux-x64/run", "split", "--run", "run", "--force"];
-    const again = await isolated(there, split); // it looks for the words of parts, with the tokenizer
-    assertEquals(again.code, 0, again.err);
-    const alone = await isolated(there, [
-      "./smalltalk-linux-x64/run",
-      "train-expert",
-      "--run",
-      "run",
-      ...flags,
-    ]);
-    assertEquals(alone.code, 0, alone.err);
+    await ok(isolated(there, split)); // it looks for the words of parts, with the tokenizer
+    const trains = ["./smalltalk-linux-x64/run", "train-expert", "--run", "run", ...flags];
+    const alone = await ok(isolated(there, trains));
     assertFalse(/download/i.test(alone.err), alone.err);
     const [apart, expected] = await Promise.all(
       [`${there}/run`, run].map((at) => hashes(`${at}/experts/expert-01`)),

@@ -1,11 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { writeRunConfiguration } from "../../pipeline/run/configuration.ts";
 import { defaultConfiguration } from "../../pipeline/settings/configuration.ts";
-import { inFolder, taskHere } from "./support.ts";
+import { inFolder, ok, refused, taskHere } from "./support.ts";
 
 async function json(...args: string[]) {
-  const { code, out, err } = await taskHere("cost", [...args, "--json"]);
-  assertEquals(code, 0, err);
+  const { out } = await ok(taskHere("cost", [...args, "--json"]));
   return JSON.parse(out);
 }
 
@@ -46,8 +45,7 @@ Deno.test("cost --json takes preset, config, run and flags", () =>
 Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warns of folders with very many files", async () => {
   const flags = "--cluster --experts 8 --machines 10 --corpus-tokens 1e11 --preset paper-1.3b --flops 1e13"
     .split(" ");
-  const { code, out, err } = await taskHere("cost", [...flags, "--json"]);
-  assertEquals(code, 0, err);
+  const { out } = await ok(taskHere("cost", [...flags, "--json"]));
   const [plan, ...others] = JSON.parse(out);
   assertEquals(others, []);
   assertEquals([plan.experts, plan.machines, plan.tokens, plan.flops], [8, 10, 1e11, 4e12]);
@@ -70,13 +68,14 @@ Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warn
     await scoring("--flops", "1e13", "--utilisation", "0.1"),
   ];
   assertAlmostEquals(processor / card, 16 * (16 + 60) / (31 * 16), 1e-9);
-  const refused = await taskHere("cost", [
-    ...flags.filter((word) => word !== "1e11" && word !== "--corpus-tokens"),
-    "--corpus-tokens",
-    "1000",
-  ]);
-  assertEquals(refused.code, 2);
-  assertStringIncludes(refused.err, "--corpus-tokens is 1000");
+  await refused(
+    taskHere("cost", [
+      ...flags.filter((word) => word !== "1e11" && word !== "--corpus-tokens"),
+      "--corpus-tokens",
+      "1000",
+    ]),
+    "--corpus-tokens is 1000",
+  );
   for (const [flag, value] of [["--machines", "5"], ["--corpus-tokens", "1e9"], ["--disk-rate", "1e9"]]) {
     const alone = await taskHere("cost", [flag, value]);
     assertEquals([alone.code, alone.out], [2, ""]);

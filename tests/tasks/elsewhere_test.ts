@@ -3,17 +3,18 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import {
   copyFolder,
   inFolder,
+  ok,
+  refused,
   sendSignal,
   SMALL,
   smallCorpus,
   task,
   taskCommand,
   taskHere,
+  trainingFlags,
 } from "./support.ts";
 
-const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 2".split(
-  " ",
-);
+const BRIEF = trainingFlags(2);
 
 /** Has a process lock a node of a run, and kills it. */
 async function leaveLock(run: string, node: string): Promise<void> {
@@ -37,16 +38,12 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const run = `${folder}/run`;
     const permitted = new Set<string>(); // tasks that have succeeded in a process of their own
     const succeed = async (name: string, args: string[]) => {
-      const { code, out, err } = await (permitted.has(name) ? taskHere : task)(name, ["--run", run, ...args]);
+      const { out } = await ok((permitted.has(name) ? taskHere : task)(name, ["--run", run, ...args]));
       permitted.add(name);
-      assertEquals(code, 0, err);
       return out;
     };
-    const refuse = async (name: string, args: string[], text: string) => {
-      const { code, err } = await taskHere(name, ["--run", run, ...args]);
-      assertEquals(code, 2, err);
-      assertStringIncludes(err, text);
-    };
+    const refuse = (name: string, args: string[], text: string) =>
+      refused(taskHere(name, ["--run", run, ...args]), text);
     await succeed("partition", ["--input", `${folder}/docs.jsonl`, ...SMALL]);
     assertStringIncludes(await succeed("watch", ["--once"]), "4 waiting");
     await succeed("train-expert", ["--expert", "0", ...BRIEF, "--checkpoint-every", "1"]);
@@ -89,14 +86,12 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     assertStringIncludes(await succeed("status", []), `adopted from "${from}"`);
     assertStringIncludes(await succeed("cost", []), "expert 1, adopted");
     await refuse("train-expert", ["--expert", "1", ...BRIEF], "train it here instead with --force");
-    const { code, err } = await taskHere("train-expert", ["--run", run, "--expert", "all", ...BRIEF]);
-    assertEquals(code, 0, err);
+    const { err } = await ok(taskHere("train-expert", ["--run", run, "--expert", "all", ...BRIEF]));
     assertStringIncludes(err, `expert 1 was adopted from "${from}": it stays`);
     const both = ["--run", own, "--expert", "all", "--also", run, ...BRIEF];
     const planned = await taskHere("train-expert", [...both, "--dry-run"]);
     assertStringIncludes(planned.out, `train-expert-01 of ${run} `, planned.err);
-    const trained = await taskHere("train-expert", both);
-    assertEquals(trained.code, 0, trained.err);
+    const trained = await ok(taskHere("train-expert", both));
     assertStringIncludes(trained.err, `expert 1 of "${run}" was adopted from "${from}": it stays`);
     for (
       const model of [`${own}/experts/expert-00`, `${own}/experts/expert-01`, `${run}/experts/expert-00`]

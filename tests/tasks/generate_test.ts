@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { lines } from "../../tasks/generate.ts";
 import { forOutput } from "../../tasks/layout.ts";
 import { byteTokenizer, PREFIX, servingRun } from "../pipeline/serving/support.ts";
-import { inFolder, lastOfEach, task, taskCommand, taskHere } from "./support.ts";
+import { inFolder, lastOfEach, ok, task, taskCommand, taskHere } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
@@ -11,8 +11,7 @@ Deno.test("generate writes text alone to standard output and reports on standard
   await inFolder(async (run) => {
     await servingRun(run);
     const args = ["--run", run, "--max-new-tokens", "30", "--seed", "4"];
-    const { code, out, err, stdout } = await task("generate", [...args, "--prompt", PROMPT]);
-    assertEquals(code, 0, err);
+    const { out, err, stdout } = await ok(task("generate", [...args, "--prompt", PROMPT]));
     assertMatch(
       err,
       /^expert \d of 3: \d+\.\d nats ahead of expert \d \(\d+\.\d\d per token\) over 8 prefix tokens\n$/,

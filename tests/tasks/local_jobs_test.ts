@@ -6,7 +6,17 @@ import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { until } from "../slurm.ts";
-import { inFolder, ROOT, SMALL, smallCorpus, task, taskHere, whatIsMade } from "./support.ts";
+import {
+  inFolder,
+  ok,
+  ROOT,
+  SMALL,
+  smallCorpus,
+  task,
+  taskHere,
+  trainingFlags,
+  whatIsMade,
+} from "./support.ts";
 
 /** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
 const job = (name: string, names: string[], after: Job["after"] = []): Job => ({
@@ -143,14 +153,9 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     await Deno.mkdir(`${folder}/data`);
     const question = { goal: "sail the", sol1: "ship", sol2: "const", label: 0 };
     await Deno.writeTextFile(`${folder}/data/piqa.jsonl`, `${JSON.stringify(question)}\n`.repeat(3));
-    const partition = [
-      "--input",
-      `${folder}/docs.jsonl`,
-      ...SMALL,
-      ...["--holdout", "0.3", "--block-bytes", "8192"],
-    ];
-    const training = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 6"
-      .split(" ");
+    const own = ["--holdout", "0.3", "--block-bytes", "8192"];
+    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, ...own];
+    const training = trainingFlags(6);
     const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];
     const whole = ["--run", `${folder}/whole`];
     const zeroShot = ["zero-shot", "--task", "piqa", "--data", `${folder}/data`];
@@ -162,20 +167,19 @@ Deno.test("deno task submit --executor local makes what one process after anothe
         zeroShot,
       ]
     ) {
-      const { code, err } = await taskHere(name, [...whole, ...args]);
-      assertEquals(code, 0, err);
+      await ok(taskHere(name, [...whole, ...args]));
     }
     const questions = ["--zero-shot", "piqa", "--zero-shot-data", `${folder}/data`];
     const models = ["--dense", "none", ...questions, ...checkpoints];
     const flags = ["--executor", "local", "--jobs", "2", "--parts", "2", "--router-groups", "2", ...models];
     const run = `${folder}/local`;
     const local = ["--run", run, ...flags, ...partition, ...training];
-    const { code, err } = await task("submit", local);
-    assertEquals(code, 0, err);
+    await ok(task("submit", local));
     const made = await whatIsMade(run);
     assertEquals(made, await whatIsMade(`${folder}/whole`));
     assert(await exists(`${run}/report.html`));
-    const again = await taskHere("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
+    const known = ["--run", run, "--executor", "local", "--jobs", "2"]; // as before
+    const again = await taskHere("submit", known);
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
     assertEquals(await whatIsMade(run), made);
 
@@ -183,15 +187,7 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     for (const gone of ["result", "expert-01"]) {
       await Deno.remove(`${run}/evaluation/${gone}`, { recursive: true });
     }
-    const planned = await taskHere("submit", [
-      "--run",
-      run,
-      "--executor",
-      "local",
-      "--jobs",
-      "2",
-      "--dry-run",
-    ]);
+    const planned = await taskHere("submit", [...known, "--dry-run"]);
     assertEquals(planned.out.match(/^\S+: \d+ process.*$/gm), [
       "evaluate-models: 1 process",
       "evaluate: 1 process, after evaluate-models",
@@ -199,9 +195,8 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     ]);
 
     // What submit is reported is what its jobs do, once.
-    const changed = ["--run", run, "--executor", "local", "--jobs", "2", "--expert-steps", "4"];
-    const forced = await task("submit", [...changed, "--force"]);
-    assertEquals(forced.code, 0, forced.err);
+    const changed = [...known, "--expert-steps", "4"];
+    const forced = await ok(task("submit", [...changed, "--force"]));
     assertMatch(forced.err, /train-expert 1 is done/);
     assertEquals(/tokenize|train-routers/.test(forced.err), false, forced.err);
   }));

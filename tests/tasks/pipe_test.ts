@@ -8,7 +8,9 @@ import { bytesOf, LINEAGE, listLearnedColumns, stream } from "../pipeline/rows/s
 import {
   commandOf,
   inFolder,
+  ok,
   type Outcome,
+  refused,
   ROOT,
   sendSignal,
   smallRun,
@@ -74,9 +76,8 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
   inFolder(async (folder) => {
     const { run, outcomes: [tokens] } = await (made ??= pipedRun());
     const cut = tokens.stdout.subarray(0, tokens.stdout.length - 100);
-    const { code, err } = await task("score", ["-", "--routers", `${run}/partitioner`], { input: cut });
-    assertEquals(code, 2);
-    assertStringIncludes(err, "standard input");
+    const scoring = task("score", ["-", "--routers", `${run}/partitioner`], { input: cut });
+    const err = await refused(scoring, "standard input");
     assertFalse(/^\s+at /m.test(err));
     const output = `${folder}/scores.arrow`;
     await task("score", ["-", "--routers", `${run}/partitioner`, "--output", output], { input: cut });
@@ -163,10 +164,9 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
   inFolder(async (folder) => {
     const { run, outcomes: [, scores] } = await (made ??= pipedRun());
     const output = `${folder}/made/assigned.arrow`;
-    const piped = await task("assign", ["-", "--method", "optimal", "--output", output], {
+    const piped = await ok(task("assign", ["-", "--method", "optimal", "--output", output], {
       input: scores.stdout,
-    });
-    assertEquals(piped.code, 0, piped.err);
+    }));
     assertStringIncludes(piped.err, "standard input is first written to ");
     assert(
       /cost [\d,.]+, bound [\d,.]+; gap \S+ nats per sequence, \S+% of what balancing costs/.test(piped.err),
@@ -182,7 +182,6 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     assertEquals(ones, Math.floor(rows / 2));
 
     const byPrices = ["-", "--prices", prices, "--config", `${run}/config.json`]; // which has a method, as every one of a run does
-    const priced = await task("assign", byPrices, { input: scores.stdout });
-    assertEquals(priced.code, 0, priced.err);
+    const priced = await ok(task("assign", byPrices, { input: scores.stdout }));
     assertStringIncludes(priced.err, "the largest deviation of a share from an equal one is");
   }));

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { ASSUMED_GPU, PLAIN_DEVICE } from "../../pipeline/cost/mod.ts";
 import { planAlone, planDevice } from "../../tasks/reproduce.ts";
 import { withCache } from "../pipeline/run/measured_support.ts";
-import { inFolder, task } from "./support.ts";
+import { inFolder, ok, task } from "./support.ts";
 
 Deno.test("planAlone() is for presets of the paper without text, unless a dry run is asked for or refused", () => {
   const paper = { preset: "paper-335m" };
@@ -35,8 +35,7 @@ Deno.test("reproduce --preset paper-335m without text says what a study takes, p
   inFolder(async (folder) => {
     const args = ["--study", "dense", "--preset", "paper-335m", "--run", `${folder}/studies`];
     const env = { SMALLTALK_CACHE: folder };
-    const { code, out, err } = await task("reproduce", args, { env });
-    assertEquals(code, 0, err);
+    const { out } = await ok(task("reproduce", args, { env }));
     assertMatch(out, /^a dry run, as the embedded text is too little/);
     assertMatch(out, /^em-8-experts-seed-0 +dense-compute +626\.65e18 +74\.3 GiB +1\.1 years$/m);
     assertMatch(out, /^in all +6\.69e21 FLOPs/m);

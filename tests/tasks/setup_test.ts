@@ -1,19 +1,18 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { inFolder, ROOT } from "./support.ts";
+import { inFolder, lastingFolder, ROOT } from "./support.ts";
 
 const SETUP = `${ROOT}tasks/setup.sh`;
 
 /** Runs the script with programs of our own in front of the system's. */
-async function setup(
+const setup = (
   args: string[],
   { fakes = {}, env = {}, cwd = ROOT }: {
     fakes?: Record<string, string>;
     env?: Record<string, string>;
     cwd?: string;
   } = {},
-): Promise<{ code: number; out: string; err: string }> {
-  const folder = await Deno.makeTempDir();
-  try {
+): Promise<{ code: number; out: string; err: string }> =>
+  inFolder(async (folder) => {
     await Deno.symlink(Deno.execPath(), `${folder}/deno`);
     for (const [name, text] of Object.entries(fakes)) {
       await Deno.remove(`${folder}/${name}`).catch(() => {});
@@ -28,10 +27,7 @@ async function setup(
     }).output();
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     return { code, out: text(stdout), err: text(stderr) };
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+  });
 
 Deno.test("setup.sh runs a task with its flags, from any folder, installing nothing where nothing is missing", () =>
   inFolder(async (folder) => {
@@ -130,7 +126,7 @@ Deno.test(".ci/run adds up the tests of both drivers from closing lines, and fai
     ["error: Module not found", 1, "0 passed, 0 failed", 1],
   ];
   for (const [line, status, expected, code] of cases) {
-    const folder = await Deno.makeTempDir();
+    const folder = await lastingFolder();
     await Deno.mkdir(`${folder}/.ci`);
     await Deno.mkdir(`${folder}/tasks`);
     await Deno.writeTextFile(`${folder}/.ci/run`, script);
@@ -138,6 +134,5 @@ Deno.test(".ci/run adds up the tests of both drivers from closing lines, and fai
     const outcome = await new Deno.Command("bash", { args: [`${folder}/.ci/run`] }).output();
     assertEquals(new TextDecoder().decode(outcome.stdout).trim().split("\n").at(-1), expected);
     assertEquals(outcome.code, code);
-    await Deno.remove(folder, { recursive: true });
   }
 });

@@ -5,6 +5,7 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { Frame } from "../../tasks/command.ts";
 import { shareDevice } from "../device.ts";
 
@@ -121,6 +122,27 @@ export async function task(
   return { code, stdout, out: text(stdout), err: text(stderr) };
 }
 
+/** Waits for a task that must end with 0. */
+export async function ok<Ended extends Pick<Outcome, "code" | "err">>(
+  ending: Promise<Ended>,
+): Promise<Ended> {
+  const outcome = await ending;
+  assertEquals(outcome.code, 0, outcome.err);
+  return outcome;
+}
+
+/** Waits for a task that must end with 2, for a reason that holds `text`; gives what it says. */
+export async function refused(ending: Promise<Pick<Outcome, "code" | "err">>, text: string): Promise<string> {
+  const { code, err } = await ending;
+  assertEquals(code, 2, err);
+  assertStringIncludes(err, text);
+  return err;
+}
+
+/** Gives flags of a small model that trains for so many steps. */
+export const trainingFlags = (steps: number): string[] =>
+  `--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps ${steps}`.split(" ");
+
 const WORDS = {
   sea: "sail wave gull shore storm anchor harbour tide mast deck north wind salt rope crew".split(" "),
   code: "const return function await import export class type let for while if else break void".split(" "),
@@ -167,8 +189,7 @@ let small: Promise<SmallRun> | undefined;
 /** Gives a run of a small corpus by the flags {@linkcode SMALL}, which is made once for all tests of a file: these only read it. */
 export function smallRun(): Promise<SmallRun> {
   return small ??= (async () => {
-    const folder = await Deno.makeTempDir();
-    globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+    const folder = await lastingFolder();
     const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
     await Deno.writeTextFile(docs, smallCorpus());
     const { code, out, err } = await taskHere("partition", ["--run", run, "--input", docs, ...SMALL]);
@@ -219,11 +240,26 @@ export async function whatIsMade(run: string): Promise<Record<string, string>> {
   return made;
 }
 
-/** Runs a test in a temporary folder. */
-export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+/** Makes a folder that lasts until all tests of the file are done. */
+export async function lastingFolder(): Promise<string> {
   const folder = await Deno.makeTempDir();
-  await test(folder); // a test that fails leaves its folder, in which a process of its own may still write
+  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+  return folder;
+}
+
+/** Flips a bit in the middle of a file, and gives back what it was. */
+export async function flip(path: string): Promise<Uint8Array> {
+  const bytes = await Deno.readFile(path), at = bytes.length >> 1;
+  await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1));
+  return bytes;
+}
+
+/** Runs a test in a temporary folder, and gives what it gives. */
+export async function inFolder<T>(test: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await Deno.makeTempDir();
+  const result = await test(folder); // a test that fails leaves its folder, in which a process of its own may still write
   await Deno.remove(folder, { recursive: true });
+  return result;
 }
 
 /** Copies a folder, with links as links. */

@@ -10,6 +10,7 @@ import { writeNode } from "../report/support.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
 import { keepMeasured } from "../../../pipeline/run/timing.ts";
 import { withCache } from "../run/measured_support.ts";
+import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("computeCost() is linear in steps, rounds and experts, and dense equals the experts", () => {
   fc.assert(
@@ -78,9 +79,8 @@ Deno.test("computeCost() puts the dense model's micro-batches at the expert's ba
   assertThrows(() => cost({ microBatch: 5 }), InputError, "batch is 16, microBatch is 5");
 });
 
-Deno.test("readCost() takes configuration, sequences and vocabulary of a run, unless flags describe others", async () => {
-  const run = await Deno.makeTempDir();
-  try {
+Deno.test("readCost() takes configuration, sequences and vocabulary of a run, unless flags describe others", () =>
+  inFolder(async (run) => {
     const configuration = resolveConfiguration({ preset: "small" });
     await writeRunConfiguration(run, configuration);
     const before = await readCost({ run, ...DEVICE });
@@ -112,10 +112,7 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
       InputError,
       "must hold a config.json",
     );
-  } finally {
-    await Deno.remove(run, { recursive: true });
-  }
-});
+  }));
 
 Deno.test("usualDevice() is the one that was asked for, or the last, of those that were measured, or two cores", () =>
   withCache(async () => {

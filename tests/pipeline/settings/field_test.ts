@@ -5,21 +5,16 @@ import {
   choice,
   custom,
   type Field,
-  fillValues,
   flag,
   integer,
   integers,
-  kebabCase,
   nearest,
   nearestText,
   number,
-  parseValue,
   path,
-  readSomeValues,
   section,
   text,
   texts,
-  type Values,
 } from "../../../pipeline/settings/field.ts";
 
 const TABLE = section("Kitchen", {
@@ -55,37 +50,6 @@ Deno.test("a field takes the values of its kind and range alone", () => {
       assertThrows(() => checkValue(field, value), InputError, `Cannot use ${name} as`);
     }
   }
-});
-
-Deno.test("section() gives names, the heading, and flags in kebab case where none is said", () => {
-  const { fullSpeed, size } = TABLE;
-  assertEquals([fullSpeed.name, fullSpeed.section, fullSpeed.flag], ["fullSpeed", "Kitchen", "full-speed"]);
-  assertEquals([size.name, size.flag], ["size", "long"]);
-  assertEquals(kebabCase("topK"), "top-k");
-});
-
-Deno.test("fillValues() fills in defaults and keeps them whole, readSomeValues() gives what it is given", () => {
-  const values: Values<typeof TABLE> = fillValues(TABLE, { size: "four", fullSpeed: "fast" });
-  const literal: "slow" | "fast" = values.fullSpeed;
-  const target: string | undefined = values.target;
-  assertEquals([literal, target, values.size.letters, values.lengths], ["fast", undefined, 4, [2]]);
-  assertEquals(Object.keys(values), Object.keys(TABLE));
-  assertEquals(fillValues(TABLE, {}).size, { letters: 0 });
-  values.lengths.push(7);
-  assertEquals(fillValues(TABLE, {}).lengths, [2]);
-  assertEquals(readSomeValues(TABLE, { rounds: 4 }), { rounds: 4 });
-  assertThrows(() => readSomeValues(TABLE, { round: 4 }), InputError, 'the nearest is "rounds"');
-  assertThrows(() => fillValues(TABLE, { share: 2 }), InputError, "from 0 to 1: it is 2");
-});
-
-Deno.test("parseValue() reads numbers and lists, and leaves the rest to checkValue()", () => {
-  assertEquals(parseValue(TABLE.share, "4e-3"), 0.004);
-  assertEquals(parseValue(TABLE.lengths, "16,32"), [16, 32]);
-  assertEquals(parseValue(TABLE.lengths, ""), []);
-  assertEquals(parseValue(TABLE.label, "7"), "7");
-  assertEquals(parseValue(TABLE.warm, "true"), true);
-  assertThrows(() => checkValue(TABLE.rounds, parseValue(TABLE.rounds, "six")), InputError, 'it is "six"');
-  assertThrows(() => checkValue(TABLE.rounds, parseValue(TABLE.rounds, " ")), InputError, 'it is " "');
 });
 
 Deno.test("nearest() finds the name with the fewest edits, the first of equals, and none where none is near", () => {

@@ -2,18 +2,12 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { readManifest, splitNeed } from "../../../pipeline/graph/node.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
-import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./support.ts";
+import { flip, inFolder } from "../../tasks/support.ts";
+import { makeSmall, rootHash, smallSettings, writeTexts } from "./support.ts";
 
-/** Flips a bit in the middle of a file, and gives back what it was. */
-async function flip(path: string): Promise<Uint8Array> {
-  const bytes = await Deno.readFile(path), at = bytes.length >> 1;
-  await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1));
-  return bytes;
-}
-
-Deno.test("whoever reads a flipped file first refuses it by name or comes to the same, and with check it is made again", async () => {
-  const folder = await Deno.makeTempDir(), run = `${folder}/run`;
-  try {
+Deno.test("whoever reads a flipped file first refuses it by name or comes to the same, and with check it is made again", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
     await writeTexts(`${folder}/text`, 6);
     const settings = smallSettings(`${folder}/text`, {
       partitioner: "random",
@@ -51,8 +45,4 @@ Deno.test("whoever reads a flipped file first refuses it by name or comes to the
     await makeSmall(run, settings, { check: true });
     assertEquals(await Deno.readFile(manifest), before);
     assertEquals(await Deno.readTextFile(`${run}/tokenizer/note.txt`), "mine");
-  } finally {
-    await closeGpu();
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+  }));

@@ -21,7 +21,7 @@ import { matchesPath } from "../../../pipeline/text/glob.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import { copyFolder, hashes, inFolder, smallCorpus, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, inFolder, lastingFolder, ok, smallCorpus, task } from "../../tasks/support.ts";
 import { SMALL_SETTINGS, TOPICS } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
@@ -41,16 +41,10 @@ async function writeTopic(path: string, topic: number, documents: number): Promi
 }
 
 let made: Promise<string> | undefined;
-const folders: string[] = [];
-globalThis.addEventListener(
-  "unload",
-  () => folders.forEach((path) => Deno.removeSync(path, { recursive: true })),
-);
 
 /** Makes a run of nine files of three topics, whose three experts are trained. */
 async function makeRun(): Promise<string> {
-  const folder = await Deno.makeTempDir();
-  folders.push(folder);
+  const folder = await lastingFolder();
   for (let i = 0; i < 9; i++) await writeTopic(`${folder}/${i}-of-topic-${i % 3}.jsonl`, i % 3, 8);
   const flags = { ...SETTINGS, input: [`${folder}/*.jsonl`] };
   await partition({ run: `${folder}/a`, sources: { flags } });
@@ -473,8 +467,7 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
 
     // Prompts go to the halves, and others read the run.
     for (const [name, ...args] of [["evaluate"], ["report"], ["generate", "--prompt", "river"]]) {
-      const { code, err } = await task(name, ["--run", run, ...args]);
-      assertEquals(code, 0, err);
+      await ok(task(name, ["--run", run, ...args]));
     }
     const { segments } = JSON.parse(await Deno.readTextFile(`${run}/evaluation.json`));
     assertEquals(segments.length, 4);
@@ -557,15 +550,12 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
 Deno.test("the task derive plans, forgets and verifies with the permissions that it has", () =>
   withRun(async (from, folder) => {
     const run = `${folder}/b`, args = ["--from", from, "--run", run, "--forget", "0-of-*"];
-    const plan = await task("derive", [...args, "--dry-run"]);
-    assertEquals(plan.code, 0, plan.err);
+    const plan = await ok(task("derive", [...args, "--dry-run"]));
     assertStringIncludes(plan.out, "8 documents");
     assertEquals(await hashes(folder), {});
-    const { code, err, out } = await task("derive", args);
-    assertEquals(code, 0, err);
+    const { out } = await ok(task("derive", args));
     assertStringIncludes(out, "is trained again on what is left");
-    const verified = await task("verify", [run, "--forgotten"]);
-    assertEquals(verified.code, 0, verified.err);
+    await ok(task("verify", [run, "--forgotten"]));
     assertEquals((await task("derive", ["--from", from, "--replace-expert", "x"])).code, 2);
   }));
 

@@ -1,28 +1,23 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { openGpu } from "../../../kernels/device/gpu.ts";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { makePartition, planRun, type RunOptions } from "../../../pipeline/stages/run.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/progress.ts";
-import { smallFlags, writeTexts } from "./support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { smallFlags, smallWork, writeTexts } from "./support.ts";
 
 /** Runs a test with a folder of text and options for a run of it. */
-async function inRun(
+function inRun(
   body: (folder: string, options: (flags?: Partial<Configuration>) => RunOptions) => Promise<void>,
 ): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  const gpu = await openGpu({});
-  try {
+  return inFolder(async (folder) => {
     await writeTexts(`${folder}/text`, 12);
     const flags = smallFlags(`${folder}/text`);
-    const run = { run: `${folder}/run`, gpu, workers: 1 };
+    const run = { run: `${folder}/run`, gpu: await smallWork(folder).gpu(), workers: 1 };
     await body(folder, (more = {}) => ({ ...run, sources: { flags: { ...flags, ...more } } }));
-  } finally {
-    gpu.close();
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 /** Lists the stages of which something is made, as the events tell. */

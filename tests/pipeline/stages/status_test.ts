@@ -13,7 +13,7 @@ import {
 } from "../../../pipeline/stages/mod.ts";
 import { statusText } from "../../../tasks/status.ts";
 import { worded } from "../../../tasks/wording.ts";
-import { inFolder, task } from "../../tasks/support.ts";
+import { inFolder, ok, task } from "../../tasks/support.ts";
 import { smallFlags, writeTexts } from "./support.ts";
 
 /** Runs a test with options of a run that needs no device, and its folder of text. */
@@ -136,16 +136,14 @@ Deno.test("no call for all experts replaces what is up to date", () => {
 Deno.test("deno task status prints a table or one JSON document, and ends with 1 where anything would run, if asked", () =>
   inRun(async (run, options, text) => {
     await partition(options);
-    const json = await task("status", ["--run", run, "--json", "--exit-code"]);
-    assertEquals(json.code, 0, json.err);
+    const json = await ok(task("status", ["--run", run, "--json", "--exit-code"]));
     const { stages } = JSON.parse(json.out);
     assertEquals([stages[0].stage, stages[0].command], ["tokenizer", `deno task tokenizer --run ${run}`]);
     await Deno.writeTextFile(`${text}/99.txt`, "a judge and a jury ".repeat(50));
     const changed = await task("status", ["--run", run, "--exit-code"]);
     assertEquals([changed.code, changed.err], [1, ""]);
     assertMatch(changed.out, /^tokenize +out of date/m);
-    const plain = await task("status", ["--run", run]);
-    assertEquals(plain.code, 0);
+    await ok(task("status", ["--run", run]));
     const none = await task("status", ["--run", `${run}/none`]);
     assertEquals(none.code, 2);
     assertMatch(none.err, /^error: Cannot work in [^\n]*run deno task partition --run [^\n]* first\n$/);

@@ -6,15 +6,15 @@ import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { makeSmall, smallSettings, writeTexts } from "./support.ts";
 
 const SETTINGS = { holdout: 0.3, sourceFromPath: "{source}?.*" } as const;
 
-async function inRuns(
+function inRuns(
   body: (folder: string, make: (name: string, more?: Partial<Configuration>) => Promise<string>) => void,
 ): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
+  return inFolder(async (folder) => {
     await writeTexts(`${folder}/text`, 12);
     await body(folder, async (name, more = {}) => {
       const configuration = smallSettings(`${folder}/text`, { ...SETTINGS, ...more });
@@ -22,10 +22,7 @@ async function inRuns(
       await writeRunConfiguration(`${folder}/${name}`, configuration);
       return `${folder}/${name}`;
     });
-  } finally {
-    await closeGpu();
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 Deno.test("a summary reports what was done, and what is held out of each source", () =>

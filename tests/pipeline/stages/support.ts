@@ -20,7 +20,7 @@ import {
   defaultConfiguration,
   isDefault,
 } from "../../../pipeline/settings/configuration.ts";
-import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
+import { copyFolder, inFolder, lastingFolder, smallCorpus } from "../../tasks/support.ts";
 
 /** Settings of a run of two experts that takes a second. */
 export const SMALL_SETTINGS: Partial<Configuration> = {
@@ -91,11 +91,6 @@ export function smallFlags(text: string): Partial<Configuration> {
 }
 
 const partitions = new Map<string, Promise<string>>(); // by settings, each made once
-const folders: string[] = [];
-globalThis.addEventListener(
-  "unload",
-  () => folders.forEach((path) => Deno.removeSync(path, { recursive: true })),
-);
 
 /** Runs a test in a folder of its own with the partition of a small corpus in blocks, `run`. */
 export async function withPartition(
@@ -110,8 +105,7 @@ export async function withPartition(
     partitions.set(
       key,
       (async () => {
-        const folder = await Deno.makeTempDir();
-        folders.push(folder);
+        const folder = await lastingFolder();
         await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
         await partition({ run: `${folder}/run`, sources: { flags: flagsIn(folder) } });
         return folder;
@@ -125,17 +119,15 @@ export async function withPartition(
   });
 }
 
-let gpu: Promise<Gpu> | undefined;
+let gpu: Promise<Gpu> | undefined; // what the runs of one test share
+Deno.test.afterEach(async () => {
+  (await gpu)?.close();
+  gpu = undefined;
+});
 
 /** Makes what makers get to work with; events go to `events`. */
 export function smallWork(run: string, events: unknown[] = []): Work {
   return { run, gpu: () => gpu ??= openGpu({}), workers: 1, emit: (event) => void events.push(event) };
-}
-
-/** Closes the device that runs shared. */
-export async function closeGpu(): Promise<void> {
-  (await gpu)?.close();
-  gpu = undefined;
 }
 
 /** Makes a small partition. */

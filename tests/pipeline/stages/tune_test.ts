@@ -14,7 +14,7 @@ import { PLAIN_CHAT, readPairs } from "../../../pipeline/stages/pairs.ts";
 import { readStatus } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { loadTokenizer, readChatTemplate } from "../../../pipeline/text/tokenizer.ts";
-import { copyFolder, hashes, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, ok, refused, task } from "../../tasks/support.ts";
 import { TOPICS, withPartition } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
@@ -217,26 +217,9 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
       InputError,
       "a prompt must be shorter",
     );
-    const { code, err } = await task("tune", [
-      "--from",
-      from,
-      "--run",
-      `${from}/../c`,
-      "--input",
-      `${path}.none`,
-    ]);
-    assertEquals(code, 2, err);
-    assertStringIncludes((await task("tune", ["--from", from])).err, "--input must be given");
+    const tune = (...args: string[]) => task("tune", ["--from", from, ...args]);
+    await refused(tune("--run", `${from}/../c`, "--input", `${path}.none`), path);
+    await refused(tune(), "--input must be given");
     await writePairs(path, 12);
-    const out = await task("tune", [
-      "--from",
-      from,
-      "--run",
-      `${from}/../d`,
-      "--input",
-      path,
-      "--epochs",
-      "1",
-    ]);
-    assertEquals(out.code, 0, out.err);
+    await ok(tune("--run", `${from}/../d`, "--input", path, "--epochs", "1"));
   }));

@@ -18,27 +18,23 @@ import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { copyFolder } from "../../tasks/support.ts";
-import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
+import { copyFolder, inFolder } from "../../tasks/support.ts";
+import { makeSmall, smallSettings, writeTexts } from "./support.ts";
 
 const SHARD = "partition/expert-01/train-00000.arrow";
 
 /** Runs a test with a partition of few blocks. */
-async function inRun(
+function inRun(
   body: (run: string, configuration: Configuration) => Promise<void>,
   more: Partial<Configuration> = { partitioner: "random", method: "balanced" },
 ): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
+  return inFolder(async (folder) => {
     await writeTexts(`${folder}/text`, 12);
     const settings = smallSettings(`${folder}/text`, { holdout: 0.3, blockBytes: 8_000, ...more });
     await makeSmall(`${folder}/run`, settings);
     await writeRunConfiguration(`${folder}/run`, settings);
     await body(`${folder}/run`, settings);
-  } finally {
-    await closeGpu();
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 /** Lists what is wrong, a line each. */

@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { openGpu } from "../../../kernels/device/gpu.ts";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { encodeQuestions } from "../../../pipeline/evaluation/choices/questions.ts";
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
@@ -13,7 +12,7 @@ import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { CORPUS_SOURCES, defaultCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { copyFolder } from "../../tasks/support.ts";
+import { copyFolder, inFolder, lastingFolder } from "../../tasks/support.ts";
 import { smallSettings, smallWork } from "./support.ts";
 
 const DOCS = [
@@ -24,7 +23,8 @@ const DOCS = [
 const piqa = TASKS.get("piqa")!;
 
 /** Makes a run of two experts and a dense model, of text that is split at every 2,000 characters. */
-async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Promise<void> {
+async function makeRun(folder: string): Promise<void> {
+  const work = smallWork(`${folder}/run`);
   await Deno.mkdir(`${folder}/text`);
   let lines = "";
   for await (const { text, source } of defaultCorpus({ characters: 30_000 })) {
@@ -48,7 +48,7 @@ async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Prom
 let made: Promise<string> | undefined; // once for all tests
 
 /** Runs a test with a run, a folder of data, and a function that asks and tells what happened to the stage. */
-async function inRun(
+function inRun(
   body: (
     run: string,
     ask: (options?: Partial<ZeroShotRunOptions>) => Promise<{
@@ -59,12 +59,11 @@ async function inRun(
     data: string,
   ) => Promise<void>,
 ): Promise<void> {
-  const gpu = await openGpu({});
-  const folder = await Deno.makeTempDir();
-  try {
+  return inFolder(async (folder) => {
+    const gpu = await smallWork(folder).gpu();
     const whole = await (made ??= (async () => {
-      const folder = await Deno.makeTempDir();
-      await makeRun(folder, { ...smallWork(`${folder}/run`), gpu: () => Promise.resolve(gpu) });
+      const folder = await lastingFolder();
+      await makeRun(folder);
       return `${folder}/run`;
     })());
     const [run, data] = [`${folder}/run`, `${folder}/data`];
@@ -81,10 +80,7 @@ async function inRun(
       });
       return { results, states, warnings };
     }, data);
-  } finally {
-    gpu.close();
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 Deno.test("a run answers as askQuestions() reports of its models, and keeps that in a file of the task", () =>

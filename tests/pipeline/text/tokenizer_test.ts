@@ -2,7 +2,7 @@ import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes 
 import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { Tokenizer as Library } from "tokenizers";
-import { inFolder } from "../../tasks/support.ts";
+import { inFolder, lastingFolder } from "../../tasks/support.ts";
 import { byteSymbols } from "../../../pipeline/text/bpe.ts";
 import {
   EOS_TOKEN,
@@ -76,7 +76,7 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
       ...format.added_tokens,
     ],
   };
-  const folder = await Deno.makeTempDir();
+  const folder = await lastingFolder();
   const words = "the quick don't they've 'tis naïve 日本 42 return x e\u0301 <|".split(" ");
   /** Gives the ids of texts while the library may not encode several at once, on threads of its own. */
   const onOne = async (encode: () => Promise<Uint32Array[]>) => {
@@ -109,7 +109,6 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
       { numRuns: 60 },
     );
   }
-  await Deno.remove(folder, { recursive: true });
 });
 
 Deno.test("trainTokenizer() never makes EOS of text that spells it", async () => {

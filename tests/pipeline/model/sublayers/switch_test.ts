@@ -11,6 +11,7 @@ import { createTrainer } from "../../../../pipeline/model/trainer.ts";
 import { assertClose, assertSameBits, gpu, random } from "../../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "../reference.ts";
 import { anyBatch, anyWeights, assertSameTensors, assertTensors, sequencesOf } from "../support.ts";
+import { inFolder } from "../../../tasks/support.ts";
 
 const PLAIN: ModelConfig = { vocabulary: 11, hidden: 6, layers: 2, heads: 1, context: 9 };
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -203,9 +204,8 @@ Deno.test("weights, FLOPs and memory are those of all experts, of one, and of al
   assert(own.weights >= plain.weights + 4 * layers * 2 * ofMlp);
 });
 
-Deno.test("a Switch checkpoint keeps its experts under names of its own, and reports what it is", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
+Deno.test("a Switch checkpoint keeps its experts under names of its own, and reports what it is", () =>
+  inFolder(async (folder) => {
     const weights = initialWeights(CONFIG, 1);
     assertEquals(weights.get("gpt_neox.layers.0.mlp.experts.dense_h_to_4h.weight")!.length, 3 * 24 * 6);
     await saveCheckpoint(folder, CONFIG, weights, { eos: 3 });
@@ -220,10 +220,7 @@ Deno.test("a Switch checkpoint keeps its experts under names of its own, and rep
       error instanceof InputError && String(error.message).includes('must be "smalltalk_switch"'),
       `${error}`,
     );
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+  }));
 
 Deno.test("validateModelConfig() refuses a Switch model that cannot be", () => {
   const { switch: own } = CONFIG;

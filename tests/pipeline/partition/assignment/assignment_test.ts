@@ -1,19 +1,6 @@
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import {
-  assignArgmax,
-  Certificate,
-  checkCosts,
-  equalRooms,
-  Sum,
-} from "../../../../pipeline/partition/assignment/assignment.ts";
-
-Deno.test("equalRooms() hands out every row, to the first experts one more", () => {
-  assertEquals(equalRooms(7, 3), [3, 2, 2]);
-  assertEquals(equalRooms(6, 3), [2, 2, 2]);
-  assertEquals(equalRooms(2, 4), [1, 1, 0, 0]);
-  assertEquals(equalRooms(0, 2), [0, 0]);
-});
+import { assignArgmax, checkCosts, Sum } from "../../../../pipeline/partition/assignment/assignment.ts";
 
 Deno.test("checkCosts() counts rows and reports where a cost is not finite", () => {
   assertEquals(checkCosts(new Float32Array(6), 3), 2);
@@ -38,25 +25,6 @@ Deno.test("assignArgmax() refuses values that are not finite and impossible numb
     const what = `use experts as it must be an integer from 1 to 65535: it is ${experts}`;
     assertThrows(() => assignArgmax(new Float32Array(6), experts), InputError, what);
   }
-});
-
-Deno.test("a Certificate sums what rows cost, what no assignment undercuts, and who got how many", () => {
-  // The best is 0, 1, 2 for 0 + 1 + 2; prices 1, 0, 0 let every row choose so.
-  const certificate = new Certificate([1, 0, 0]);
-  certificate.add({ costs: Float32Array.of(0, 1, 9, 0, 1, 2), experts: 3 }, Uint16Array.of(0, 1));
-  certificate.add({ costs: Float32Array.of(5, 4, 2), experts: 3 }, Uint16Array.of(2));
-  const sums = { rows: 3, cost: 3, loads: [1, 1, 1], bound: 3, unbalanced: 2 };
-  assertEquals(certificate.proof, { ...sums, prices: [1, 0, 0] });
-  // Other prices bound the cost as well, less tightly.
-  const loose = new Certificate([0, 3, 0]);
-  loose.add({ costs: Float32Array.of(0, 1, 9, 0, 1, 2, 5, 4, 2), experts: 3 }, Uint16Array.of(0, 1, 2));
-  assertEquals(loose.proof.bound, 2 - 3);
-});
-
-Deno.test("a Certificate of a wrong assignment shows the gap", () => {
-  const certificate = new Certificate([0, 0]);
-  certificate.add({ costs: Float32Array.of(0, 5, 5, 0), experts: 2 }, Uint16Array.of(1, 0));
-  assertAlmostEquals(certificate.proof.cost - certificate.proof.bound, 10, 1e-12);
 });
 
 Deno.test("a Sum keeps what plain addition loses", () => {

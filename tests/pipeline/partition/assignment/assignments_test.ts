@@ -1,22 +1,6 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { assertEquals } from "@std/assert";
 import { type Assignment, equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
-import { ASSIGNMENTS, findAssignment } from "../../../../pipeline/partition/assignment/assignments.ts";
-import { ASSIGNMENT } from "../../../../pipeline/settings/partitioner.ts";
-
-Deno.test("findAssignment() finds every way to assign by its name, and lists them where there is none", () => {
-  for (const [name, assignment] of ASSIGNMENTS) {
-    assertEquals(assignment.method, name);
-    assertEquals(findAssignment(name), assignment);
-  }
-  const { message } = assertThrows(() => findAssignment("fair"), InputError);
-  assertEquals(message, 'Cannot assign as method must be one of balanced, optimal, argmax: it is "fair"');
-});
-
-Deno.test("the setting method names the ways that there are, and its default is one", () => {
-  assertEquals(ASSIGNMENT.method.value.split("|"), [...ASSIGNMENTS.keys()]);
-  assertEquals(findAssignment(ASSIGNMENT.method.default!).method, "balanced");
-});
+import { ASSIGNMENTS } from "../../../../pipeline/partition/assignment/assignments.ts";
 
 /** Assigns rows in groups of 6; gives the expert of each. */
 async function assignedBy({ assign }: Assignment, costs: number[][]): Promise<number[]> {

@@ -61,8 +61,3 @@ Deno.test("embed() gives rows of length 1, and 0 for one without known ids", asy
   near(points[2] ** 2 + points[3] ** 2, 1, 1e-12);
   assertEquals([points[4], points[5]], [0, 0]);
 });
-
-Deno.test("squaredDistances() measures every point from every centre", () => {
-  const distances = squaredDistances(Float64Array.of(0, 0, 3, 4), [0, 0, 0, 4, 3, 3], 2, 3);
-  assertEquals([...distances], [0, 16, 18, 25, 9, 1]);
-});
