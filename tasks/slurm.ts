@@ -18,23 +18,11 @@ import { quoted, words } from "./wording.ts";
 /** What Slurm is asked for, and the folders that a container shows tasks apart from the project's and the run's. */
 export type SlurmOptions = NonNullable<JobPlan["slurm"]> & { binds?: readonly string[] };
 
-/** A process that Slurm knows, queued or running. */
-export interface Queued {
-  /** Its job. */
-  job: string;
-  /** Its place among the job's processes, from 0. */
-  place: number;
-  /** Slurm's number of the job or array. */
-  id: string;
-  /** Its task of the array; undefined where it is none. */
-  task?: number;
-  /** Its state according to Slurm: PENDING, RUNNING, COMPLETING … */
-  state: string;
-  /** Where it runs; "" where it does not. */
-  node: string;
-  /** Why it waits. */
-  reason: string;
-}
+/**
+ * A process that Slurm knows, queued or running: its job and its place among the job's processes, from 0; Slurm's number of the job or
+ * array (`id`), and its task of an array; its state according to Slurm; the node where it runs, or the reason why it waits.
+ */
+export type Queued = Awaited<ReturnType<typeof readQueue>>[number];
 
 /** Places of one job that are submitted together. */
 interface Submission {
@@ -90,7 +78,7 @@ function realPath(folder: string): string {
 }
 
 /** Lists what Slurm knows of a run. Throws as {@linkcode slurm} does. */
-export async function readQueue(run: string): Promise<Queued[]> {
+export async function readQueue(run: string) {
   const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
   const place = realPath(run);
   const text = await slurm("squeue", ["--noheader", "--array", "--me", `--format=${format}`]);

@@ -31,31 +31,17 @@ export interface ClusterOptions {
 }
 
 /**
- * What one stage takes: processes that make it at once, a machine each; seconds of a process' arithmetic, and those in which the shared disk
- * moves what all of them read and write; the bytes of that, and those that stay; entries of the fullest of its folders (`files`).
- */
-export interface ClusterStage
-  extends
-    Record<"processes" | "computeSeconds" | "diskSeconds" | "files", number>,
-    Record<"readBytes" | "writtenBytes" | "keptBytes", number> {
-  /** Its name. */
-  name: string;
-}
-
-/**
  * What a run takes: seconds in all, of each stage those of its arithmetic or of the disk, whichever are more; bytes on the shared disk when all
  * is made, and those that go through it; bytes of the host's memory that a process needs at most apart from the models' (`roundBytes`: the sequences
  * and scores of a round); bytes that a process that trains the routers gives and takes in a round (`exchangeBytes`: a score, f32, per sequence and
  * router), and a node of a data-parallel dense model in every step; bytes that an expert's training reads, and nothing else.
+ *
+ * Of each of its stages, in order: processes that make it at once, a machine each; seconds of a process' arithmetic, and those in which the
+ * shared disk moves what all of them read and write; the bytes of that, and those that stay; entries of the fullest of its folders (`files`).
+ *
+ * @ignore Its type is inferred.
  */
-export interface ClusterPlan
-  extends
-    Omit<ClusterOptions, "kind">,
-    Record<"experts" | "sequences" | "seconds" | "diskBytes" | "trafficBytes", number>,
-    Record<"roundBytes" | "exchangeBytes" | "denseStepBytes" | "expertBytes", number> {
-  /** Its stages, in the order in which they run. */
-  stages: ClusterStage[];
-}
+export type ClusterPlan = ReturnType<typeof countCluster>;
 
 /** The formulas of {@linkcode planCluster}, in the words of the table. */
 export const CLUSTER_FORMULAS: readonly string[] = [
@@ -72,7 +58,10 @@ export const CLUSTER_FORMULAS: readonly string[] = [
 ];
 
 /** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
-export function planCluster(configuration: Configuration, options: ClusterOptions): ClusterPlan {
+export const planCluster = (configuration: Configuration, options: ClusterOptions): ClusterPlan =>
+  countCluster(configuration, options);
+
+function countCluster(configuration: Configuration, options: ClusterOptions) {
   const { tokens, machines, flops, diskBytesPerSecond } = options;
   const { experts, sequenceLength, roundSequences } = configuration;
   const sequences = Math.floor(tokens / sequenceLength);
@@ -85,7 +74,8 @@ export function planCluster(configuration: Configuration, options: ClusterOption
   }
   const text = tokens * charactersPerToken(configuration);
   const stages = countStages(configuration, options, { sequences, text });
-  const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
+  const sum = (of: (stage: typeof stages[number]) => number) =>
+    stages.reduce((total, stage) => total + of(stage), 0);
   return {
     ...{ tokens, machines, flops, diskBytesPerSecond, experts, sequences, stages },
     seconds: sum(({ computeSeconds, diskSeconds }) => Math.max(computeSeconds, diskSeconds)),
@@ -107,7 +97,7 @@ function countStages(
   configuration: Configuration,
   { machines, flops, kind, diskBytesPerSecond }: ClusterOptions,
   { sequences, text }: Record<"sequences" | "text", number>,
-): ClusterStage[] {
+) {
   const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences } =
     configuration;
   const { router, expert } = modelShapes(configuration), passes = countPasses(configuration);
@@ -137,7 +127,7 @@ function countStages(
     seconds: number,
     bytes: number[],
     files: number,
-  ): ClusterStage => {
+  ) => {
     const [readBytes, writtenBytes, keptBytes = writtenBytes] = bytes;
     const processes = Math.max(1, Math.min(most, machines)), computeSeconds = seconds / processes;
     const diskSeconds = (readBytes + writtenBytes) / diskBytesPerSecond;

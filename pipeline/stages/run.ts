@@ -106,7 +106,8 @@ export async function openRun<Result>(
       const gpu = await device.open();
       if (!isNoted) { // settings may have changed since this process began
         const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
-        await writeRunConfiguration(run, now, describeGpu(gpu));
+        const { adapter: description, kind } = gpu; // manifests tell of each node which device made it
+        await writeRunConfiguration(run, now, { description, kind, variants: { ...gpu.variants } });
       }
       isNoted = true;
       return gpu;
@@ -145,13 +146,6 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
   const settings = await resolveSettings(run, documents ? withoutInput(sources) : sources, force);
   return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
-
-/** Describes the device that works first in a run. Manifests tell of each node which one made it. */
-const describeGpu = ({ adapter: description, kind, variants }: Gpu) => ({
-  description,
-  kind,
-  variants: { ...variants } as Record<string, string>,
-});
 
 /**
  * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
@@ -233,12 +227,10 @@ export async function partitionStates(
 ): Promise<StageState[]> {
   const known = await stageStates(walk, nodes);
   if (complete) return known;
-  const states = new Map<string, StageState>();
-  for (const [name, { nodes, onRequest }] of STAGES) {
-    if (nodes && !onRequest && !(name === LEARN && routers !== "")) states.set(name, absentStage(name, 0));
-  }
-  for (const state of known) states.set(state.stage, state);
-  return [...states.values()];
+  const all = [...STAGES].filter(([name, { nodes, onRequest }]) =>
+    nodes && !onRequest && !(name === LEARN && routers !== "")
+  ).map(([stage]) => absentStage(stage, 0));
+  return [...new Map([...all, ...known].map((state) => [state.stage, state])).values()];
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */

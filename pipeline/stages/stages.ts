@@ -128,9 +128,8 @@ const split: Stage = {
   about: "Writes one folder of shards per expert.",
   settings: ["shardSequences"],
   async nodes(of) {
-    const { splitNodes } = await import("./split.ts");
+    const { namesNode, splitNodes } = await import("./split.ts");
     const { partIndexNode } = await import("./documents.ts");
-    const { namesNode } = await import("./split.ts");
     return [...splitNodes(of), partIndexNode(of), namesNode(of)];
   },
 };

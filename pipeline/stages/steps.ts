@@ -48,20 +48,27 @@ export async function modelSteps(
   targets: readonly Target[],
   recorded = false,
 ): Promise<Step[]> {
-  const others = targets.filter(({ expert }) => expert === undefined);
+  const [experts, others] = [true, false].map((is) =>
+    targets.filter(({ expert }) => expert !== undefined === is)
+  );
   const enough = ((await listTrained(run, others))[0] ?? others[0])?.name; // one model to compare with is enough
   const models = await modelsBefore(run);
-  return await Promise.all(targets.map(async (target): Promise<Step> => {
-    const { name, expert, path, command, node } = target, stage = `train-${name}`;
-    const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-    return {
-      ...{ stage, path, command: task(command.task, { run, ...command.with }) },
-      nodes: describeAdoption(manifest)
-        ? [given(stage, node)]
-        : await orGiven(stage, [node], trainNodes(configuration, [target], [], models), recorded),
-      optional: expert === undefined && name !== enough,
-    };
-  }));
+  const nodes = await Promise.all(
+    [experts, ...others.map((one) => [one])].map((alike) =>
+      orGiven("train", alike.map(({ node }) => node), trainNodes(configuration, alike, [], models), recorded)
+    ),
+  );
+  return await Promise.all(
+    nodes.flat().map(async (made, i): Promise<Step> => {
+      const { name, expert, path, command, node } = [...experts, ...others][i], stage = `train-${name}`;
+      const manifest = await readManifest(`${run}/${node}`).catch(() => null);
+      return {
+        ...{ stage, path, command: task(command.task, { run, ...command.with }) },
+        nodes: [made.given || describeAdoption(manifest) ? given(stage, node) : made],
+        optional: expert === undefined && name !== enough,
+      };
+    }),
+  );
 }
 
 /** Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were asked. */

@@ -22,33 +22,21 @@ import { allTargets, type Target, type TrainingText } from "./targets.ts";
 /**
  * How a training stands.
  *
+ * - `model`, for instance `expert-02`, and the processes that train it (`holders`); `from`: where another trainer's model came from.
+ * - `state`: whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where
+ *   its manifest cannot be read, or its files are not what that says.
  * - `step`: steps so far, as far as its metrics tell; of how many (`steps`), null where that is not known.
  * - `loss` and learning `rate` of the last line of metrics, and the last loss on held-out sequences of its part; nats per predicted token.
  * - `tokens`: real ones, trained on.
  * - Where it is at work: tokens and FLOP/s over the last lines of metrics, and seconds that are left at that speed. Also the share of what
  *   the device reaches, where the training notes it.
+ * - `checkpoint`: the step of the last one, and when that was made; `updated`: when metrics were last written; both in ISO 8601.
+ *
+ * @ignore Its type is inferred.
  */
-export interface Training
-  extends
-    Record<"step" | "tokens", number>,
-    Record<"steps" | "loss" | "validationLoss" | "rate", number | null>,
-    Record<"tokensPerSecond" | "flopsPerSecond" | "utilisation" | "secondsLeft", number | null> {
-  /** The model, for instance `expert-02`. */
-  model: string;
-  /**
-   * Whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where its
-   * manifest cannot be read, or its files are not what that says.
-   */
-  state: "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
-  /** The step of the last checkpoint, and when that was made, in ISO 8601. */
-  checkpoint: { step: number; at: string | null } | null;
-  /** When metrics were last written, in ISO 8601. */
-  updated: string | null;
-  /** Who trains it. */
-  holders: Owner[];
-  /** Where another trainer's model came from. */
-  from?: string;
-}
+export type Training = Awaited<ReturnType<typeof describeTraining>>;
+
+type State = "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
 
 /** What the steps of a training follow from apart from the settings; `vocabulary` is the tokenizer's. */
 type Known = TrainingText & { vocabulary: number };
@@ -88,7 +76,7 @@ async function describeTraining(
   target: Target,
   owners: readonly Owner[],
   times: readonly Time[],
-): Promise<Training> {
+) {
   const { name, node } = target, place = `${run}/${node}`, stage = `train-${name}`;
   const holders = owners.filter((owner) => owner.node === node), works = holders.length > 0;
   const text = await readKnown(run, known, target).catch(() => undefined);
@@ -102,7 +90,7 @@ async function describeTraining(
   const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ?? (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
   const ended = adoption ? "adopted" : "complete", open = scratches.length > 0 ? "stopped" : "waiting";
-  const state = works ? "training" : isDamaged ? "damaged" : made ? ended : open;
+  const state: State = works ? "training" : isDamaged ? "damaged" : made ? ended : open;
   const steps = typeof made?.result.steps === "number"
     ? made.result.steps
     : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() => null); // that takes what is not there
@@ -146,7 +134,7 @@ async function newest(paths: readonly string[]): Promise<string | undefined> {
   return most < 0 ? undefined : paths[times.indexOf(most)];
 }
 
-async function findCheckpoint(path: string): Promise<Training["checkpoint"]> {
+async function findCheckpoint(path: string): Promise<{ step: number; at: string | null }> {
   const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);
   return { step: Number(/step-(\d+)/.exec(path)![1]), at: at?.toISOString() ?? null };
 }
