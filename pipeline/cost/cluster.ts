@@ -16,18 +16,14 @@ export const TOKENIZED_CHARACTERS_PER_SECOND = 1.5e6;
 /** Sequences that are assigned, or gathered, a second on two cores. */
 export const SEQUENCES_PER_SECOND = 50_000;
 
-/** The cluster, and the corpus. */
-export interface ClusterOptions {
-  /** Tokens of training text. */
-  tokens: number;
-  /** Machines, with a device each. */
-  machines: number;
-  /** FLOP/s that a device reaches. */
-  flops: number;
-  /** What it is: narrow models take a processor longer than their FLOPs tell. Default: a processor. */
+/**
+ * The corpus, in tokens of training text, and the cluster: machines, FLOP/s that the device of each reaches, and bytes that the shared disk reads
+ * and writes a second, for all machines together.
+ */
+export interface ClusterOptions
+  extends Record<"tokens" | "machines" | "flops" | "diskBytesPerSecond", number> {
+  /** What a device is: narrow models take a processor longer than their FLOPs tell. Default: a processor. */
   kind?: AdapterKind;
-  /** Bytes that the shared disk reads and writes a second, for all machines together. */
-  diskBytesPerSecond: number;
 }
 
 /**

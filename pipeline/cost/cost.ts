@@ -51,12 +51,8 @@ export type CostTimes = Record<
   number
 >;
 
-/** A device, for estimates of time. */
-export interface CostDevice {
-  /** FLOP/s at its peak. */
-  flops: number;
-  /** Share of the peak that is reached, 0 to 1. */
-  utilisation: number;
+/** A device, for estimates of time: FLOP/s at its peak, and the share of these that is reached, 0 to 1. */
+export interface CostDevice extends Record<"flops" | "utilisation", number> {
   /** Its name, where it was measured, or where a device is assumed that has one. */
   name?: string;
   /** Memory that models may take on it, in bytes, where it is known. */

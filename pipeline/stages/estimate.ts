@@ -36,15 +36,8 @@ import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
 import { expertTarget, type TrainingOptions } from "./targets.ts";
 
-/** What a stage takes. */
-export interface Estimate {
-  /** Time, in seconds. */
-  seconds: number;
-  /** Disk of its outputs, in bytes. */
-  diskBytes: number;
-  /** Peak memory beyond that of the runtime, in bytes. */
-  memoryBytes: number;
-}
+/** What a stage takes: seconds, bytes of disk of its outputs, and bytes of memory at its peak. */
+export type Estimate = Record<"seconds" | "diskBytes" | "memoryBytes", number>;
 
 /** Characters of a corpus, and the sequences that they make. */
 type CorpusSize = { characters: number; sequences: number };

@@ -98,15 +98,8 @@ export async function evaluateClean(
   return clean;
 }
 
-/** How far the scores of models have come. */
-export interface ScoredModels {
-  /** The models that this process was to score. */
-  own: string[];
-  /** Trained models that are scored. */
-  evaluated: number;
-  /** Trained models. */
-  models: number;
-}
+/** How far scoring has come: the models that this process was to score (`own`); trained models, and how many of them are scored. */
+export type ScoredModels = { own: string[] } & Record<"models" | "evaluated", number>;
 
 /**
  * Scores the held-out sequences of a run with every so-manieth of its models that are trained: the experts, then the others. Other experts

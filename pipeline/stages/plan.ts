@@ -83,8 +83,8 @@ function checkLabels({ partitioner, routers, input, sourceField, sourceFromPath 
   );
 }
 
-/** How the nodes of a stage stand. */
-export interface StageState {
+/** How the nodes of a stage stand: how many there are, and how many of them would be made. */
+export interface StageState extends Record<"nodes" | "toMake", number> {
   /** Name of the stage. */
   stage: string;
   /**
@@ -92,10 +92,6 @@ export interface StageState {
    * file is not as it was written.
    */
   state: "up to date" | "damaged" | "out of date" | "missing";
-  /** Its nodes. */
-  nodes: number;
-  /** Nodes that would be made. */
-  toMake: number;
   /** Why, for the first node of each reason; "" where there is none to tell. */
   because: string;
   /** Files of the nodes that are there, and their bytes. */

@@ -24,12 +24,7 @@ import { STAGES } from "./stages.ts";
 import type { Text as RunText } from "./text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
-export interface Part {
-  /** Its number. */
-  index: number;
-  /** How many there are. */
-  of: number;
-}
+export type Part = Record<"index" | "of", number>;
 
 /** Where to work, and with what. */
 export interface RunOptions {

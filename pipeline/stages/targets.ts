@@ -77,16 +77,13 @@ export interface Target {
   before?: Before;
 }
 
-/** A trained model, to which text was added. */
-export interface Before {
+/**
+ * A trained model, to which text was added: the sequences that it was trained on, which come first; how often it saw each (`passes`), 0 where
+ * its steps do not follow from that; the share of old sequences among those that it goes on with (`replay`).
+ */
+export interface Before extends Record<"sequences" | "passes" | "replay", number> {
   /** The node of its weights. */
   node: string;
-  /** Sequences that it was trained on, which come first. */
-  sequences: number;
-  /** How often it saw each; 0 where its steps do not follow from that. */
-  passes: number;
-  /** Share of old sequences among those that it goes on with. */
-  replay: number;
   /** The file, in its node, of the sequences that came from another expert, where these do not lie behind the others. */
   moved?: string;
 }

@@ -32,16 +32,11 @@ import { nodeFolders } from "./settings.ts";
 
 const EXPORT = "export"; // the folder of exports, which are nodes of other names
 
-/** What {@linkcode verifyRun} found. */
-export interface VerifyReport {
-  /** Files whose size and hash were checked. */
-  files: number;
-  /** Their bytes. */
-  bytes: number;
-  /** Training sequences that were found in the shards of one expert. */
-  trainSequences: number;
-  /** Held-out sequences that were found in the shards of one expert. */
-  testSequences: number;
+/**
+ * What {@linkcode verifyRun} found: files whose size and hash were checked, and their bytes; training and held-out sequences that were found
+ * in the shards of one expert.
+ */
+export interface VerifyReport extends Record<"files" | "bytes" | "trainSequences" | "testSequences", number> {
   /** Training sequences of each expert `[E]`, or of each of the `parts`. */
   loads: number[];
   /** The experts whose parts are there, where they are there without the run that they come from. */
@@ -50,14 +45,10 @@ export interface VerifyReport {
   problems: Problem[];
 }
 
-/** How far {@linkcode verifyRun} has come. */
-export interface VerifyProgress {
+/** How far {@linkcode verifyRun} has come: bytes of files, or rows, so far, and of how many. */
+export interface VerifyProgress extends Record<"done" | "total", number> {
   /** What is being checked: rows while their files are hashed, then all other files. */
   phase: "files" | "rows";
-  /** Bytes of files, or rows, so far. */
-  done: number;
-  /** Of how many. */
-  total: number;
 }
 
 /**
