@@ -69,15 +69,11 @@ export function startProgress(log: Log) {
   };
 }
 
-/** The pace of a stage. */
-export interface Pace {
-  /** How much was done at the first report, by an earlier process or before the clock ran, and its time in milliseconds. */
-  first: number;
-  since: number;
-  /** How much was done at the last report. */
-  done: number;
-  /** Time when it was last shown, in milliseconds. */
-  reported: number;
+/**
+ * The pace of a stage: how much was done at the first report, by an earlier process or before the clock ran, and since when; how much was
+ * done at the last report, and when one was last shown. Times are in milliseconds.
+ */
+export interface Pace extends Record<"first" | "since" | "done" | "reported", number> {
   /** How much is done per second; undefined until enough has been done. */
   rate?: number;
   /** Seconds that are left; undefined where the total is not known. */

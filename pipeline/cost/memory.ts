@@ -49,12 +49,8 @@ export interface MemoryOptions {
   loss?: Variants["loss"];
 }
 
-/** What {@link trainingMemory} takes; the values that `createTrainer` takes. */
-export interface TrainingMemoryOptions extends MemoryOptions {
-  /** Sequences per model and step. */
-  batch: number;
-  /** Tokens per sequence. */
-  length: number;
+/** What {@link trainingMemory} takes; the values that `createTrainer` takes: sequences per model and step, and tokens per sequence. */
+export interface TrainingMemoryOptions extends MemoryOptions, Record<"batch" | "length", number> {
   /** Sequences per model that run at once. Default: `batch`. */
   microBatch?: number;
   /** Whether activations are computed again in the backward pass. */

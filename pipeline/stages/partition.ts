@@ -73,24 +73,19 @@ export async function runOneStage(
   return stage === "corpus" ? { files: files.size, blocks: text.blocks?.length ?? 0 } : result;
 }
 
-/** The training sequences of one expert in numbers. */
-export interface ExpertSummary {
-  /** Id of the expert. */
-  expert: number;
+/**
+ * The training sequences of one expert in numbers: its id, its sequences and their real tokens, padding left out; and held-out sequences
+ * that would be routed to it.
+ */
+export interface ExpertSummary extends Record<"expert" | "sequences" | "tokens" | "testSequences", number> {
   /** Where it is in a tree, such as `2.5`. */
   path?: string;
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
   /** Mean prefix NLL under the expert's router, nats per predicted token. */
   nllPerToken: number | null;
   /** Sequences by source. */
   sources: Record<string, number>;
   /** Words, or pairs of tokens, that set it apart in a sample, the most telling first; none where nothing does. */
   words: string[];
-  /** Held-out sequences that would be routed to it. */
-  testSequences: number;
 }
 
 /** What a partition did about a stage. */
