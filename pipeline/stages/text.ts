@@ -12,7 +12,7 @@ import { Walk } from "../graph/walk.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { canonical } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { type Block, gatherBlocks, KnownFiles, type Piece } from "../text/blocks.ts";
+import { type Block, cutFiles, gatherBlocks, type Piece } from "../text/blocks.ts";
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
 import { documentLines, readOptions } from "../text/documents.ts";
 import { type InputFile, listInputs, STANDARD_INPUT } from "../text/inputs.ts";
@@ -72,21 +72,17 @@ export async function lookAtText(
     return await textIn(run, node, blockBytes);
   }
   const { files, passed } = await listInputs(input, configuration);
-  const known = await KnownFiles.at(`${run}/${FILES}`);
-  if (check) known.forget();
+  const pieces = await cutFiles(files, blockBytes, { place: `${run}/${FILES}`, keep, check });
   const parts: (Piece | Node)[] = [];
-  for (const file of files) {
+  for (const [i, file] of files.entries()) {
     const isInput = file.path === STANDARD_INPUT;
-    const pieces = isInput ? [] : await known.cutPieces(file, blockBytes);
     if (!isInput && !(file.compression && await isLarge(file, blockBytes))) {
-      for (const piece of pieces) parts.push(piece);
+      for (const piece of pieces[i]) parts.push(piece);
     } else {
-      const node = unpackNode(file, configuration, pieces[0]?.sha256 ?? "");
+      const node = unpackNode(file, configuration, pieces[i][0]?.sha256 ?? "");
       parts.push(isInput ? await readOnce(run, node, handed) : node);
     }
   }
-  known.retain(files);
-  if (keep) await known.keep();
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];

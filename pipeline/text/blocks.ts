@@ -12,7 +12,7 @@ import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import { isMissing, sha256, writeAtomic } from "../run/files.ts";
 import { canonical } from "../run/schema.ts";
-import type { InputFile } from "./inputs.ts";
+import { type InputFile, STANDARD_INPUT } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
 import { rowGroups } from "./tables.ts";
 
@@ -46,112 +46,83 @@ export interface Block {
   bytes: number;
 }
 
-/** What is known of a file that was hashed: the ends of its pieces, with their hashes. */
-interface Hashed {
-  bytes: number;
-  time: number;
-  /** Bytes of a block that it was cut for, and how it was read. */
-  cut: number;
-  kind: string;
-  ends: [to: number, line: number, sha256: string][];
-  /** Whether it was written so shortly before that a later change may not show in its time: it is read again next time. */
-  isFresh?: true;
-}
+/** Where a piece ends, in bytes and lines, and its SHA-256. */
+type End = [to: number, line: number, sha256: string];
+
+/** What is known of a file that was hashed: for blocks of how many bytes it was cut, how it was read, the ends of its pieces. */
+type Hashed = [path: string, bytes: number, time: number, most: number, kind: string, ...ends: End[]];
 
 const FRESH_MS = 2_000; // some disks tell times no finer
 
-/** Hashes of files that were seen before, by path. A file of the same size and time is not read again. */
-export class KnownFiles {
-  #files = new Map<string, Hashed>();
-  #changed = false;
-
-  private constructor(private readonly place?: string) {}
-
-  /** Reads what `keep` wrote at a place. What cannot be read counts as unknown. */
-  static async at(place?: string): Promise<KnownFiles> {
-    const known = new KnownFiles(place);
-    if (place) {
-      try {
-        const text = await Deno.readTextFile(place), end = text.indexOf("\n");
-        const seen = text.slice(end + 1);
-        if (sha256(seen) === text.slice(0, end)) {
-          for (const [path, bytes, time, cut, kind, ...ends] of JSON.parse(seen)) {
-            known.#files.set(path, { bytes, time, cut, kind, ends });
-          }
-        }
-      } catch (error) {
-        if (!isMissing(error) && !(error instanceof SyntaxError) && !(error instanceof TypeError)) {
-          throw error;
-        }
-      }
+/**
+ * Cuts each file into pieces, of at most about so many bytes where it can be cut. A file of the same size and time is not read again if
+ * `place` tells its hashes, unless they are to be checked. With `keep` they are written there.
+ */
+export async function cutFiles(
+  files: readonly InputFile[],
+  most: number,
+  { place, keep = false, check = false }: { place?: string; keep?: boolean; check?: boolean } = {},
+): Promise<Piece[][]> {
+  const known = place && !check ? await readHashed(place) : new Map<string, Hashed>();
+  const pieces: Piece[][] = [], kept: Hashed[] = [];
+  let isNew = false;
+  for (const file of files) {
+    if (file.path === STANDARD_INPUT) {
+      pieces.push([]);
+      continue;
     }
-    return known;
-  }
-
-  /** Forgets everything, so that each file is read again. */
-  forget(): void {
-    this.#files.clear();
-  }
-
-  /** Writes what is known, if that has changed. */
-  async keep(): Promise<void> {
-    if (!this.#changed || !this.place) return;
-    const files = [...this.#files].filter(([, { isFresh }]) => !isFresh);
-    const seen = JSON.stringify(
-      files.map(([path, { bytes, time, cut, kind, ends }]) => [path, bytes, time, cut, kind, ...ends]),
-    ); // names of fields would take a third of the time to read it
-    await writeAtomic(this.place, `${sha256(seen)}\n${seen}`);
-    this.#changed = false;
-  }
-
-  /** Gives the pieces of a file, of at most about so many bytes where it can be cut. */
-  async cutPieces(file: InputFile, most: number): Promise<Piece[]> {
-    const { size: bytes, mtime } = Deno.statSync(file.path); // a promise costs ten times as much as the answer
-    const time = Number(mtime), known = this.#files.get(file.path);
+    const { size, mtime } = Deno.statSync(file.path); // a promise costs ten times as much as the answer
     const kind = `${file.format} ${file.compression ?? ""}`;
-    const isKnown = known?.bytes === bytes && known.time === time && known.cut === most &&
-      known.kind === kind;
-    let hashed: Hashed = known!;
-    if (!isKnown) {
-      const fresh = Date.now() - time < FRESH_MS ? { isFresh: true as const } : {};
-      hashed = { bytes, time, cut: most, kind, ends: await hashPieces(file, most), ...fresh };
-      this.#files.set(file.path, hashed);
-      this.#changed ||= !hashed.isFresh;
-    }
-    if (file.format === "parquet" || file.format === "arrow") {
-      return await piecesOfGroups(file, bytes, hashed.ends[0][2], most);
-    }
-    let from = 0, before = 0;
-    return hashed.ends.map(([to, line, sha256], _, { length }) => {
-      const cut = { lines: { from, to }, before };
-      [from, before] = [to, line - 1];
-      return { file, bytes: to - cut.lines.from, sha256, ...length === 1 ? {} : cut };
-    });
+    const is = [file.path, size, Number(mtime), most, kind] as const, before = known.get(file.path);
+    const isKnown = before !== undefined && is.every((value, i) => value === before[i]);
+    const isFresh = Date.now() - Number(mtime) < FRESH_MS; // a later change may not show in its time
+    const hashed: Hashed = isKnown ? before : [...is, ...await hashPieces(file, most)];
+    if (isKnown || !isFresh) kept.push(hashed);
+    isNew ||= !isKnown && !isFresh;
+    pieces.push(await piecesOf(file, hashed));
   }
+  if (keep && place && (isNew || kept.length !== known.size)) {
+    const text = JSON.stringify(kept); // names of fields would take a third of the time to read it
+    await writeAtomic(place, `${sha256(text)}\n${text}`);
+  }
+  return pieces;
+}
 
-  /** Forgets files that are not among these. */
-  retain(files: readonly InputFile[]): void {
-    const paths = new Set(files.map(({ path }) => path));
-    for (const path of this.#files.keys()) {
-      if (paths.has(path)) continue;
-      this.#files.delete(path);
-      this.#changed = true;
-    }
+/** Reads hashes of files, by path. What cannot be read counts as unknown. */
+async function readHashed(place: string): Promise<Map<string, Hashed>> {
+  const text = await Deno.readTextFile(place).catch((error) => {
+    if (isMissing(error)) return "";
+    throw error;
+  });
+  const end = text.indexOf("\n"), seen = text.slice(end + 1);
+  const files: Hashed[] = sha256(seen) === text.slice(0, end) ? JSON.parse(seen) : [];
+  return new Map(files.map((hashed) => [hashed[0], hashed]));
+}
+
+async function piecesOf(file: InputFile, [, bytes, , most, , ...ends]: Hashed): Promise<Piece[]> {
+  if (file.format === "parquet" || file.format === "arrow") {
+    return await piecesOfGroups(file, bytes, ends[0][2], most);
   }
+  let from = 0, before = 0;
+  return ends.map(([to, line, sha256], _, { length }) => {
+    const cut = { lines: { from, to }, before };
+    [from, before] = [to, line - 1];
+    return { file, bytes: to - cut.lines.from, sha256, ...length === 1 ? {} : cut };
+  });
 }
 
 const NEWLINE = 10;
 const SMALL = 1 << 20; // a file of so many bytes is read at once
 
 /** Hashes a file; one of lines piece by piece, each ending with a line. */
-async function hashPieces(file: InputFile, most: number): Promise<Hashed["ends"]> {
+async function hashPieces(file: InputFile, most: number): Promise<End[]> {
   const isLines = file.format === "jsonl" && file.compression === undefined;
   const { size } = await Deno.stat(file.path);
   if (size <= Math.min(SMALL, most)) {
     const data = await Deno.readFile(file.path);
     return [[data.length, 0, sha256(data)]];
   }
-  const ends: Hashed["ends"] = [];
+  const ends: End[] = [];
   let hash = createHash("sha256"), from = 0, at = 0, line = 1;
   const close = () => {
     ends.push([at, line, hash.digest("hex")]);

@@ -113,11 +113,12 @@ const MARKS = ["manifests", "tokens", "text", "experts", "partition"];
 
 /** Leaves out the files of runs, which are no text, of all files of a folder. */
 function outsideRuns(files: readonly string[]): readonly string[] {
+  const configured = files.filter((file) => file.endsWith("/config.json"));
+  if (configured.length === 0) return files;
   const folders = new Set(files.map(dirname));
   for (const folder of folders) if (folder !== dirname(folder)) folders.add(dirname(folder));
-  const runs = files.filter((file) => basename(file) === "config.json").map(dirname)
-    .filter((folder) => MARKS.some((name) => folders.has(`${folder}/${name}`)));
-  return runs.length === 0 ? files : files.filter((file) => !runs.some((run) => file.startsWith(`${run}/`)));
+  const runs = configured.map(dirname).filter((run) => MARKS.some((name) => folders.has(`${run}/${name}`)));
+  return files.filter((file) => !runs.some((run) => file.startsWith(`${run}/`)));
 }
 
 /** Writes a path so that it stands for itself in a pattern. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Block, gatherBlocks, KnownFiles, type Piece } from "../../../pipeline/text/blocks.ts";
+import { type Block, cutFiles, gatherBlocks, type Piece } from "../../../pipeline/text/blocks.ts";
 import { listInputs } from "../../../pipeline/text/inputs.ts";
 import { readPiece } from "../../../pipeline/text/readers.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
@@ -9,11 +9,13 @@ import { toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 
-async function gatherTextBlocks(inputs: string[], most: number, known?: KnownFiles): Promise<Block[]> {
-  const files = known ?? await KnownFiles.at();
-  const pieces: Piece[] = [];
-  for (const file of (await listInputs(inputs)).files) pieces.push(...await files.cutPieces(file, most));
-  return gatherBlocks(pieces, most);
+async function gatherTextBlocks(
+  inputs: string[],
+  most: number,
+  known?: Parameters<typeof cutFiles>[2],
+): Promise<Block[]> {
+  const { files } = await listInputs(inputs);
+  return gatherBlocks((await cutFiles(files, most, known)).flat(), most);
 }
 
 const readTexts = async (blocks: readonly Block[]) => {
@@ -88,10 +90,9 @@ Deno.test("a large file of lines is cut between lines, and its documents are tho
 
 Deno.test("Parquet is cut between row groups", async () => {
   const path = `${ROOT}fixtures/zero_shot/mmlu.parquet`;
-  const files = await KnownFiles.at();
-  const pieces = await files.cutPieces({ path, format: "parquet" }, 1);
+  const file = { path, format: "parquet" as const };
+  const [pieces] = await cutFiles([file], 1), [[whole]] = await cutFiles([file], 1e9);
   assertEquals(pieces.map(({ groups }) => groups?.from), pieces.map((_, i) => i));
-  const [whole] = await files.cutPieces({ path, format: "parquet" }, 1e9);
   const options = { textColumn: "question" };
   const read = async (piece: Piece) =>
     (await Array.fromAsync(readPiece(piece, options))).map(({ text, place }) => `${place} ${text}`);
@@ -106,12 +107,12 @@ Deno.test("Arrow is cut between batches, in files and streams", () =>
     await writeArrowFile(path, ReadableStream.from(batches));
     await Deno.writeFile(streamed, arrowBytes(ReadableStream.from(batches)));
     for (const at of [path, streamed]) {
-      const files = await KnownFiles.at(), file = { path: at, format: "arrow" as const };
+      const file = { path: at, format: "arrow" as const };
       const read = async (piece: Piece) =>
         (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) =>
           `${place} ${text}`
         );
-      const pieces = await files.cutPieces(file, 1), [whole] = await files.cutPieces(file, 1e9);
+      const [pieces] = await cutFiles([file], 1), [[whole]] = await cutFiles([file], 1e9);
       assertEquals(pieces.map(({ groups }) => groups?.from), [0, 1, 2, 3, 4]);
       assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
       assertEquals((await read(whole)).at(-1), "9 4 b");
@@ -124,31 +125,23 @@ Deno.test("what was hashed is known again, until a file changes; a file that cha
     await Deno.writeTextFile(path, "one");
     const old = new Date("2026-01-01");
     await Deno.utime(path, old, old); // one that was written just now is read again
-    const known = await KnownFiles.at(`${folder}/files.jsonl`);
-    const [before] = await gatherTextBlocks([path], 1_000, known);
-    await known.keep();
+    const place = `${folder}/files.json`;
+    const [before] = await gatherTextBlocks([path], 1_000, { place, keep: true });
+    const nameNow = async (check = false) =>
+      (await gatherTextBlocks([path], 1_000, { place, check }))[0].name;
     // The same size and time: taken for the same without a look, as its hash shows.
     const { mtime } = await Deno.stat(path);
     await Deno.writeTextFile(path, "two");
     await Deno.utime(path, mtime!, mtime!);
-    const again = await KnownFiles.at(`${folder}/files.jsonl`);
-    assertEquals((await gatherTextBlocks([path], 1_000, again))[0].name, before.name);
+    assertEquals(await nameNow(), before.name);
     await assertRejects(() => readTexts([before]), InputError, "it has changed");
-    again.forget();
-    assert((await gatherTextBlocks([path], 1_000, again))[0].name !== before.name);
-    const kept = await Deno.readTextFile(`${folder}/files.jsonl`);
-    await Deno.writeTextFile(
-      `${folder}/files.jsonl`,
-      kept.replace(/(?<=\[3,0,"..)./, (digit) => digit === "0" ? "1" : "0"),
-    );
-    assert(
-      (await gatherTextBlocks([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`)))[0].name !==
-        before.name,
-    );
+    assert(await nameNow(true) !== before.name);
+    const kept = await Deno.readTextFile(place);
+    await Deno.writeTextFile(place, kept.replace(/(?<=\[3,0,"..)./, (digit) => digit === "0" ? "1" : "0"));
+    assert(await nameNow() !== before.name);
+    await Deno.writeTextFile(place, kept);
     await Deno.writeTextFile(path, "three");
-    assert((await gatherTextBlocks([path], 1_000, again))[0].name !== before.name);
-    await Deno.writeTextFile(`${folder}/files.jsonl`, "damaged");
-    assert(
-      (await gatherTextBlocks([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`))).length === 1,
-    );
+    assert(await nameNow() !== before.name);
+    await Deno.writeTextFile(place, "damaged");
+    assert(await nameNow() !== before.name);
   }));
