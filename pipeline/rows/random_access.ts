@@ -282,7 +282,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
   const info = file.statSync(), { size, isFile } = info;
   if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
   let shard: Shard | undefined;
-  let dictionaries: { id: number; span: Span }[] = [];
+  const dictionaries = new Map<number, Span[]>(); // by id; a delta is added, anything else replaces
   for await (const { kind, message, where, head, offset, start, end } of messagesIn(file, size, path)) {
     if (kind === "schema") {
       shard = {
@@ -297,8 +297,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
       throw unreadable(path, "an Arrow stream must begin with its schema", "it does not");
     } else if (message.isDictionaryBatch()) {
       const { id, isDelta } = message.header();
-      const kept = isDelta ? dictionaries : dictionaries.filter((dictionary) => dictionary.id !== id);
-      dictionaries = [...kept, { id, span: { offset, end } }];
+      dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], { offset, end }]);
     } else {
       const { empty, batches } = shard;
       const { length: rows, compression } = message.header() as { length: number; compression: unknown };
@@ -314,7 +313,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
         if (place.nulls === 0) return start + place.offset;
         throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
       });
-      const spans = dictionaries.map(({ span }) => span);
+      const spans = [...dictionaries.values()].flat();
       if (rows > 0) batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
     }
   }

@@ -7,6 +7,7 @@
 import { type InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { type BatchRange, columnNames, findOrigin, needColumn, readArrow } from "../rows/arrow.ts";
 import { columnValues } from "../rows/column_values.ts";
+import { readAt } from "../rows/ipc/messages.ts";
 import { unreadable } from "../run/files.ts";
 import { checkFields, type Found, type Wanted } from "./fields.ts";
 
@@ -76,46 +77,31 @@ const libraries = () => Promise.all([import("hyparquet"), import("hyparquet-comp
 /** Opens a Parquet file; undefined where it is empty. Throws an `InputError` where it is none, or damaged. */
 async function openParquet(path: string, wanted?: unknown) {
   const [{ parquetMetadataAsync, parquetSchema }] = await libraries();
-  const open = await Deno.open(path);
-  try {
-    const { size: byteLength, isFile } = await open.stat();
-    if (!isFile) {
-      throw unreadable(`"${path}"`, "Parquet must be a plain file", "it is a pipe or a device", {
-        where: path,
-      });
-    }
-    // Synchronous: the library reads several columns at once, and these share the position of the file.
-    const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
-      const bytes = new Uint8Array(end - begin);
-      open.seekSync(begin, Deno.SeekMode.Start);
-      for (let filled = 0; filled < bytes.length;) {
-        const count = open.readSync(bytes.subarray(filled));
-        if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
-        filled += count;
-      }
-      return bytes.buffer;
-    };
-    const file = { byteLength, slice };
-    if (byteLength === 0) {
-      open.close();
-      return undefined;
-    }
-    const isMarked = (begin: number) =>
-      new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-    if (!isMarked(0)) {
-      const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
-      throw notWhole(path, "it is something else", remedy);
-    }
-    if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
-    const { metadata, columns } = await orUnreadable(path, async () => {
-      const metadata = await parquetMetadataAsync(file);
-      return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
+  using opened = new DisposableStack();
+  const open = opened.use(await Deno.open(path));
+  const { size: byteLength, isFile } = await open.stat();
+  if (!isFile) {
+    throw unreadable(`"${path}"`, "Parquet must be a plain file", "it is a pipe or a device", {
+      where: path,
     });
-    return { file, metadata, columns, [Symbol.dispose]: () => open.close() };
-  } catch (error) {
-    open.close();
-    throw error;
   }
+  if (byteLength === 0) return undefined;
+  // Synchronous: the library reads several columns at once, and these share the position of the file.
+  const slice = (begin: number, end: number = byteLength) => readAt(open, begin, end - begin).buffer;
+  const file = { byteLength, slice };
+  const isMarked = (begin: number) =>
+    new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
+  if (!isMarked(0)) {
+    const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
+    throw notWhole(path, "it is something else", remedy);
+  }
+  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
+  return await orUnreadable(path, async () => {
+    const metadata = await parquetMetadataAsync(file);
+    const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
+    const stays = opened.move();
+    return { file, metadata, columns, [Symbol.dispose]: () => stays.dispose() };
+  });
 }
 
 async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T> {

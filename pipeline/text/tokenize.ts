@@ -7,7 +7,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
-import { joinTokens, tokenArray } from "../rows/columns.ts";
+import { joinTokens, sliceColumns, tokenArray } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import { printable } from "../run/printable.ts";
 import { type Encoders, openEncoders } from "./encoders.ts";
@@ -169,14 +169,15 @@ async function* tokenized(
       const packer = writers.get(side)!;
       seen += ids.length + 1;
       const id = firstId + BigInt(counts.documents++);
-      packer.add(ids, source ?? "", id, begin);
       onDocument?.({ id, document, side, tokens: ids.length + 1 });
-      for (const columns of packer.take()) yield { side, batch: toBatch(columns, lineage) };
+      for (const columns of packer.add(ids, source ?? "", id, begin)) {
+        yield { side, batch: toBatch(columns, lineage) };
+      }
     }
     if (seen >= maxTokens) break;
   }
   for (const [side, packer] of writers) {
-    for (const columns of packer.take({ all: true })) yield { side, batch: toBatch(columns, lineage) };
+    for (const columns of packer.end()) yield { side, batch: toBatch(columns, lineage) };
   }
 }
 
@@ -234,22 +235,13 @@ async function* groups(
   if (group.length > 0) yield group;
 }
 
-/** A row: ids from some places of it on, EOS everywhere else. */
-interface Row {
-  sequence: bigint;
-  document: bigint;
-  source: string;
-  length: number;
-  begin?: number;
-  parts: { at: number; ids: Uint32Array }[];
-}
-
-/** Cuts token ids into rows and holds them until they fill a batch. */
+/** Cuts token ids into rows, and gives these in batches. */
 class Packer {
-  #rows: Row[] = [];
-  #open?: Row; // the row that is being filled
+  readonly #capacity: number; // rows in a batch
+  #batch: ReturnType<Packer["allocate"]>;
+  #row = 0; // the row of it that is being filled
+  #filled = 0; // tokens of that
   #yielded = false;
-  readonly #capacity: number;
 
   constructor(
     readonly tokenizer: Tokenizer,
@@ -259,59 +251,69 @@ class Packer {
     readonly counts: TokenizeCounts,
   ) {
     this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / options.sequenceLength)));
+    this.#batch = this.allocate();
   }
 
-  /** Adds a document. One that begins with a prompt is one row, which is cut where it is too long. */
-  add(ids: Uint32Array, source: string, document: bigint, begin?: number): void {
+  /** Adds a document, and yields batches as they are full. One that begins with a prompt is one row, which is cut where it is too long. */
+  *add(ids: Uint32Array, source: string, document: bigint, begin?: number): Generator<Columns> {
     const { sequenceLength, packing } = this.options;
     const total = Math.min(ids.length + 1, begin === undefined ? Infinity : sequenceLength); // EOS closes it
     for (let at = 0; at < total;) {
-      const row = this.#open ??= { sequence: 0n, document, source, length: 0, parts: [], begin };
-      const count = Math.min(sequenceLength - row.length, total - at);
-      row.parts.push({ at: row.length, ids: ids.subarray(at, at + count) });
-      row.length += count;
+      const batch = this.#batch, row = this.#row;
+      if (this.#filled === 0) {
+        batch.source[row] = source;
+        batch.document[row] = document;
+        if (batch.begin) batch.begin[row] = begin ?? 0;
+      }
+      const count = Math.min(sequenceLength - this.#filled, total - at);
+      batch.tokens.set(ids.subarray(at, at + count), row * sequenceLength + this.#filled); // EOS is there
+      this.#filled += count;
       at += count;
-      if (row.length === sequenceLength) this.#closeRow();
+      if (this.#filled === sequenceLength) yield* this.#closeRow();
     }
-    if (packing === "document" || begin !== undefined) this.#closeRow();
+    if (packing === "document" || begin !== undefined) yield* this.#closeRow();
   }
 
-  #closeRow(): void {
-    const row = this.#open;
-    if (!row) return;
-    this.#open = undefined;
-    if (row.length < 2) {
-      this.counts.droppedTails++;
+  /** Yields the rows that are left; an empty batch where there never was a row. */
+  *end(): Generator<Columns> {
+    yield* this.#closeRow();
+    if (this.#row > 0 || !this.#yielded) yield this.#take();
+  }
+
+  *#closeRow(): Generator<Columns> {
+    const { counts, options: { sequenceLength, firstId } } = this, batch = this.#batch, length = this.#filled;
+    this.#filled = 0;
+    if (length < 2) {
+      counts.droppedTails += length;
+      batch.tokens[this.#row * sequenceLength] = this.tokenizer.eos;
       return;
     }
-    row.sequence = this.options.firstId + BigInt(this.counts.sequences++);
-    this.#rows.push(row);
-    this.counts.tokens += row.length;
+    batch.sequence[this.#row] = firstId + BigInt(counts.sequences++);
+    batch.length[this.#row] = length;
+    counts.tokens += length;
+    if (++this.#row === this.#capacity) yield this.#take();
   }
 
-  /** Takes whole batches, or with `all` everything that is left (one empty batch where there never was a row). */
-  *take({ all = false } = {}): Generator<Columns> {
-    if (all) this.#closeRow();
-    while (this.#rows.length >= this.#capacity || (all && (this.#rows.length > 0 || !this.#yielded))) {
-      this.#yielded = true;
-      yield this.#listLearnedColumns(this.#rows.splice(0, this.#capacity));
-    }
+  #take(): Columns {
+    const batch = sliceColumns(this.#batch, 0, this.#row);
+    this.#batch = this.allocate();
+    this.#row = 0;
+    this.#yielded = true;
+    return batch;
   }
 
-  #listLearnedColumns(rows: readonly Row[]): Columns {
-    const { vocabulary, eos } = this.tokenizer, { sequenceLength: width, prompts } = this.options;
-    const tokens = new (tokenArray(vocabulary))(rows.length * width).fill(eos);
-    for (const [i, { parts }] of rows.entries()) {
-      for (const { at, ids } of parts) tokens.set(ids, i * width + at);
-    }
+  private allocate() {
+    const rows = this.#capacity,
+      { vocabulary, eos } = this.tokenizer,
+      { sequenceLength, prompts } = this.options;
     return {
-      rows: rows.length,
-      sequence: BigUint64Array.from(rows, ({ sequence }) => sequence),
-      document: BigUint64Array.from(rows, ({ document }) => document),
-      source: rows.map(({ source }) => source),
-      tokens,
-      length: Uint32Array.from(rows, ({ length }) => length),
-      ...prompts && { begin: Uint32Array.from(rows, ({ begin = 0 }) => begin) },
+      rows,
+      sequence: new BigUint64Array(rows),
+      document: new BigUint64Array(rows),
+      source: new Array<string>(rows).fill(""),
+      tokens: new (tokenArray(vocabulary))(rows * sequenceLength).fill(eos),
+      length: new Uint32Array(rows),
+      begin: prompts ? new Uint32Array(rows) : undefined,
     };
   }
 }

@@ -63,7 +63,7 @@ interface Source {
   skip(size: number): unknown;
 }
 
-/** Reads the messages of a file or stream. `hear` gets all its bytes, in their order, up to the end where all messages are asked for. */
+/** Reads the messages of a file or stream. Of a plain file `hear` gets all bytes, in their order, where all messages are asked for. */
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
@@ -73,7 +73,7 @@ export async function* messages(
     const chunks = input[Symbol.asyncIterator]();
     const take = takeFrom(chunks);
     try {
-      return yield* messagesFrom({ take, skip: take }, name, hear);
+      return yield* messagesFrom({ take, skip: take }, name);
     } finally {
       await chunks.return?.();
     }
@@ -83,7 +83,7 @@ export async function* messages(
   if (isDirectory) {
     throw unreadable(name, "it must be a file", "it is a folder", { remedy: "name a file in it" });
   }
-  yield* isFile ? messagesIn(file, size, name, hear) : messages(file.readable, name, hear); // a named pipe, a device
+  yield* isFile ? messagesIn(file, size, name, hear) : messages(file.readable, name); // a named pipe, a device
 }
 
 /** Reads the messages of a file. Bodies that are not asked for are not read, unless `hear` gets all bytes. */
@@ -94,7 +94,7 @@ export async function* messagesIn(
   hear?: Hear,
 ): AsyncGenerator<IpcMessage> {
   let hasSchema = false;
-  for await (const message of messagesFrom(sourceIn(file, size), name, hear)) {
+  for await (const message of messagesFrom(sourceIn(file, size, hear), name)) {
     if (!hasSchema && message.kind !== "schema") yield* schemaInFooter(file, size, name);
     hasSchema = true;
     yield message;
@@ -118,31 +118,20 @@ export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8
 }
 
 /** Reads a file from its beginning on. A damaged size takes no more memory than the file has bytes. */
-function sourceIn(file: Deno.FsFile, size: number): Source {
+function sourceIn(file: Deno.FsFile, size: number, hear?: Hear): Source {
   let position = 0;
-  return {
-    take(wanted) {
-      const begin = Math.min(position, size);
-      position += wanted;
-      return Promise.resolve(readAt(file, begin, Math.min(size, position) - begin));
-    },
-    skip: (wanted) => void (position += wanted),
+  const take: Take = (wanted) => {
+    const begin = Math.min(position, size);
+    position += wanted;
+    const bytes = readAt(file, begin, Math.min(size, position) - begin);
+    hear?.(bytes);
+    return Promise.resolve(bytes);
   };
-}
-
-/** Lets `hear` have all bytes of a source, those that are passed over too. */
-function heard({ take }: Source, hear: Hear): Source {
-  const hearing: Take = async (size) => {
-    const bytes = await take(size);
-    hear(bytes);
-    return bytes;
-  };
-  return { take: hearing, skip: hearing };
+  return { take, skip: hear ? take : (wanted) => void (position += wanted) };
 }
 
 /** Reads messages up to the end marker, then all that follows. A file is a stream between its magic and its footer. */
-async function* messagesFrom(source: Source, name: string, hear?: Hear): AsyncGenerator<IpcMessage> {
-  const { take, skip } = hear ? heard(source, hear) : source;
+async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerator<IpcMessage> {
   let prefix = await take(PREFIX), offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
