@@ -35,8 +35,15 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import { type Derivation, findReshaping, movedFile } from "./derivation.ts";
-import { findForgotten, nodeBefore, openBefore, rowsLeft } from "./before.ts";
+import {
+  type Derivation,
+  findForgotten,
+  findReshaping,
+  movedFile,
+  nodeBefore,
+  openBefore,
+  rowsLeft,
+} from "./derivation.ts";
 import { learnNodes } from "./learn.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
@@ -139,19 +146,23 @@ async function assign(
     const ids = forgottenIn(block);
     const left = ids.size > 0 ? await rowsLeft(derivation, block, TRAIN, ids) : rows.numbers();
     const chosen = rows.read(left, ["expert"]).expert.map((was) => was === dropped ? NOBODY : now(was));
-    addLoads(loads, chosen);
-    if (same && ids.size === 0) await linkBlock(making, derivation, block);
-    else chosenBy.set(block, chosen);
+    if (same && ids.size === 0) {
+      await linkBlock(making, derivation, block);
+      addLoads(loads, chosen);
+    } else chosenBy.set(block, chosen);
   }
+  for (const block of more) {
+    const rows = Number(making.manifest(scoresNode(block)).result.trainSequences);
+    chosenBy.set(block, new Uint16Array(rows).fill(isNew ? experts - 1 : NOBODY));
+  }
+  for (const chosen of chosenBy.values()) addLoads(loads, chosen);
   const moved = dropped === undefined ? undefined : origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
-  for (const block of [...chosenBy.keys(), ...more]) {
+  for (const [block, own] of chosenBy) {
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
-      const open = new Uint16Array(rows.count).fill(isNew ? experts - 1 : NOBODY);
-      const chosen = side === "test" ? likeliest(rows, experts) : chosenBy.get(block) ?? open;
-      if (side === "train" && chosen === open) addLoads(loads, chosen);
-      if (side === "train") moveRows(rows, chosen, { prices, loads, moved });
+      if (side === "train") assignOpen(rows, own, { prices, loads, moved });
+      const chosen = side === "train" ? own : likeliest(rows, experts);
       lineage = rows.lineage!;
       await writeAssigned(making, { blocks: [block] }, side, {
         count: rows.count,
@@ -184,18 +195,25 @@ async function readHalves(
   return rows.read(rows.numbers(), ["expert"]).expert.values();
 }
 
-/** Gives rows that are nobody's to experts, and notes which ones each gets where `moved` wants to know. */
-function moveRows(
+/**
+ * Gives rows that are nobody's to experts, chunk by chunk: where cost + price is least, or without prices where cost is; adds them to the
+ * loads, and notes which ones each gets where `moved` wants to know. Prices are mended where the loads of old and new rows would drift apart.
+ */
+function assignOpen(
   rows: Rows,
   chosen: Uint16Array,
   { prices, loads, moved }: { prices?: number[]; loads: number[]; moved?: readonly bigint[][] },
 ): void {
-  const numbers = rows.numbers().filter((row) => chosen[row] === NOBODY);
-  const expert = assignRows(rows.some(numbers), prices, loads);
-  const { sequence } = rows.read(numbers, ["sequence"]);
-  for (const [i, row] of numbers.entries()) {
-    chosen[row] = expert[i];
-    moved?.[expert[i]].push(sequence[i]);
+  const open = rows.numbers().filter((row) => chosen[row] === NOBODY);
+  for (let at = 0; at < open.length; at += CHUNK) {
+    const numbers = open.subarray(at, at + CHUNK), costs = readCosts(rows, loads.length, numbers);
+    const expert = prices ? mend(costs, prices, loads) : assignArgmax(costs, loads.length);
+    const { sequence } = rows.read(numbers, ["sequence"]);
+    for (const [i, row] of numbers.entries()) {
+      chosen[row] = expert[i];
+      loads[expert[i]]++;
+      moved?.[expert[i]].push(sequence[i]);
+    }
   }
 }
 
@@ -205,20 +223,6 @@ async function pricesBefore(derivation: Derivation, [block]: readonly Block[]): 
   if (PRICES in manifest.files) return await readPrices(`${path}/${PRICES}`);
   const { prices, partitioner } = manifest.settings as Partial<Prices>;
   return prices && { method: "prices", experts: prices.length, rows: 1, partitioner, prices };
-}
-
-/**
- * Assigns rows where cost + price is least, chunk by chunk, or without prices where cost is; adds them to the loads. Prices are mended where
- * the loads of old and new rows together would drift apart.
- */
-function assignRows(rows: Rows, prices: number[] | undefined, loads: number[]): Uint16Array {
-  const expert = prices ? new Uint16Array(rows.count) : likeliest(rows, loads.length);
-  for (let at = 0; at < rows.count; at += CHUNK) {
-    const numbers = Float64Array.from({ length: Math.min(CHUNK, rows.count - at) }, (_, i) => at + i);
-    if (prices) expert.set(mend(readCosts(rows, loads.length, numbers), prices, loads), at);
-    addLoads(loads, expert.subarray(at, at + numbers.length));
-  }
-  return expert;
 }
 
 /** Raises the prices of experts that have too many rows, and lowers the others', until all have about equal loads; gives the experts. */

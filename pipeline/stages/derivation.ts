@@ -2,18 +2,37 @@
  * What a run that derives from another one keeps of it, what changes, and what becomes of each expert. It is written when the run begins. The
  * other run is needed until what is kept has been linked, and never changed.
  *
- *     derived/   derivation.json
+ *     derived/             derivation.json
+ *     before/expert-02/    a model that goes on, as it was
  *
  * @module
  */
 
 import * as v from "valibot";
-import { writePages } from "../graph/folder.ts";
-import { DERIVED, expertFolder, hashFiles, partNode, readManifest } from "../graph/node.ts";
-import { jsonText } from "../run/files.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { linkFiles, writePages } from "../graph/folder.ts";
+import {
+  DERIVED,
+  expertFolder,
+  hashFiles,
+  type Making,
+  type Manifest,
+  type Node,
+  oneByOne,
+  partNode,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+} from "../graph/node.ts";
+import type { Rows } from "../rows/random_access.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
+import { type Block, parseBlockId } from "../text/blocks.ts";
+import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
 import { partIn } from "./parts.ts";
+import { type Before, expertTarget } from "./targets.ts";
+import { assignmentNode, openNeeded, tokensNode } from "./token_rows.ts";
 
 const FILE = "derivation.json";
 
@@ -174,25 +193,17 @@ export function tellState(
   { touched, now }: { touched: boolean; now?: number },
 ): DerivedExpert {
   const { origins, trained, parts, tuned, replaced } = derivation, was = origins[expert];
-  const { split } = findReshaping(derivation), isNew = was === null && Object.keys(trained).length > 0;
-  const state = replaced.some((one) => one.expert === expert)
-    ? "replaced"
-    : isNew
-    ? "new"
-    : was === null || !trained[was]
-    ? "not trained"
-    : !touched
-    ? "kept"
-    : tuned
-    ? "tuned"
-    : now === 0
-    ? "no text left"
-    : !mayGoOn(derivation, was)
-    ? "from the start"
-    : split
-    ? "split"
-    : "goes on";
-  return { expert, was, state, sequences: { before: was === null ? 0 : parts[was], now } };
+  const findState = (): DerivedExpert["state"] => {
+    if (replaced.some((one) => one.expert === expert)) return "replaced";
+    if (was === null && Object.keys(trained).length > 0) return "new";
+    if (was === null || !trained[was]) return "not trained";
+    if (!touched) return "kept";
+    if (tuned) return "tuned";
+    if (now === 0) return "no text left";
+    if (!mayGoOn(derivation, was)) return "from the start";
+    return findReshaping(derivation).split ? "split" : "goes on";
+  };
+  return { expert, was, state: findState(), sequences: { before: was === null ? 0 : parts[was], now } };
 }
 
 /** Reports what becomes of an expert by its part in the derived run; null where that is not there yet. */
@@ -231,4 +242,146 @@ export function stepText({ forgotten, added, dropped, experts }: Step): string {
     ...added.length > 0 ? [`added ${added.join(", ")}`] : [],
   ];
   return [...text, ...states].join("; ");
+}
+
+/** Manifests of the other run that were read, by what is kept of it: one may list many blocks. */
+const read = new WeakMap<Derivation["kept"], Map<string, Promise<Manifest | null>>>();
+
+/** Gives the folder of the other run that a node of a derived one is made of, and its manifest. That must be the one that was planned. */
+export async function nodeBefore(
+  { from, kept }: Derivation,
+  name: string,
+): Promise<{ path: string; manifest: Manifest }> {
+  const path = name.startsWith("/") ? name : `${from}/${name}`;
+  const manifest = await read.getOrInsertComputed(kept, () => new Map()).getOrInsertComputed(
+    path,
+    readManifest,
+  );
+  if (manifest?.key === kept[name]) return { path, manifest };
+  const fact = manifest ? "it was made anew meanwhile" : "it is not there";
+  throw new InputError(
+    `Cannot derive from "${from}" as it must be as it was when that was planned: ${fact}`,
+    { where: path, remedy: "derive again, into another folder" },
+  );
+}
+
+/** Makes a node that is linked from the other run, where it is called `where`; `add` puts something else into its folder. */
+export function keptNode(
+  stage: string,
+  name: string,
+  derivation: Derivation,
+  { where = name, add, settings, ...more }:
+    & Partial<Pick<Node, "needs" | "links" | "settings">>
+    & { where?: string; add?(making: Making): Promise<void> } = {},
+): Node {
+  return {
+    ...{ name, needs: [], ...more, settings: { kept: derivation.kept[where], ...settings }, revision: 1 },
+    maker: oneByOne(stage, async (making) => {
+      const { path, manifest: { files, result } } = await nodeBefore(derivation, where);
+      await linkFiles(making, path, files);
+      await add?.(making);
+      return result;
+    }),
+  };
+}
+
+/** Name of the stage that links models which training goes on from. */
+const DERIVE = "derive";
+
+/** Makes the nodes of models that may go on from what they were in the other run; of each with the sequences from an expert that was dropped. */
+export function beforeNodes(derivation: Derivation): Node[] {
+  const { origins, trained } = derivation, experts = origins.length, { dropped } = findReshaping(derivation);
+  const assigned = assignmentNode();
+  const nodes = origins.flatMap((origin, expert) => {
+    if (origin === null || !trained[origin] || !mayGoOn(derivation, origin)) return [];
+    const name = beforeNode(expertTarget(expert, { experts }).name), file = movedFile(expert, experts);
+    const moved = dropped === undefined ? {} : {
+      needs: [`${assigned}:${file}`],
+      add: (making: Making) =>
+        linkFiles(making, making.path(assigned), { [file]: making.manifest(assigned).files[file] }),
+    };
+    return [keptNode(DERIVE, name, derivation, { where: nodeOfOrigin(derivation, origin), ...moved })];
+  });
+  const dense = listDense(derivation).map((where) =>
+    keptNode(DERIVE, beforeNode(where), derivation, { where })
+  );
+  return [...nodes, ...dense];
+}
+
+/** Makes the node of the tokenizer, and next to it the chat template, where servers and other programs look for it. */
+export function tokenizerBefore(derivation: Derivation): Node {
+  const { template } = derivation, links = { [TOKENIZER_FILE]: TOKENIZER_FILE };
+  if (template === "") return keptNode(TOKENIZER, TOKENIZER, derivation, { links });
+  return keptNode(TOKENIZER, TOKENIZER, derivation, {
+    links: { ...links, [TOKENIZER_CONFIG]: TOKENIZER_CONFIG },
+    settings: { template },
+    async add({ folder, wrote }) {
+      const text = jsonText({ chat_template: template });
+      wrote(TOKENIZER_CONFIG, await writeAtomic(`${folder}/${TOKENIZER_CONFIG}`, text));
+    },
+  });
+}
+
+/** Names the node of an expert of the other run. */
+const nodeOfOrigin = ({ parts }: Derivation, expert: number) =>
+  expertTarget(expert, { experts: parts.length }).node;
+
+/** Names the dense models that are tuned. */
+export const listDense = ({ kept }: Derivation): string[] => DENSE.filter((name) => name in kept);
+
+/** Gives what the models of a derived run go on from, by their names, and the nodes of experts that stay as they are. Their parts are there. */
+export async function modelsBefore(
+  run: string,
+): Promise<{ before: Map<string, Before>; kept: Map<number, Node> }> {
+  const before = new Map<string, Before>(), kept = new Map<number, Node>();
+  const derivation = await readDerivation(run);
+  if (!derivation || derivation.relearned) return { before, kept };
+  const { trained, origins, replay, tuned } = derivation, experts = origins.length;
+  const { split, dropped } = findReshaping(derivation);
+  for (const [expert, was] of origins.entries()) {
+    const { name, node } = expertTarget(expert, { experts });
+    const { state } = await readState(run, derivation, expert) ??
+      tellState(derivation, expert, { touched: true });
+    if (state === "kept") {
+      kept.set(
+        expert,
+        keptNode(`train-${name}`, node, derivation, { where: nodeOfOrigin(derivation, was!) }),
+      );
+    } else if (["goes on", "split", "tuned"].includes(state)) {
+      const moved = dropped === undefined ? {} : { moved: movedFile(expert, experts) };
+      const { sequences, passes } = trained[was!], further = { sequences, passes, replay, ...moved };
+      before.set(name, { node: beforeNode(name), ...tuned || split ? AFRESH : further });
+    }
+  }
+  for (const name of listDense(derivation)) before.set(name, { node: beforeNode(name), ...AFRESH });
+  return { before, kept };
+}
+
+/** How a model goes on with text alone that is new. */
+const AFRESH = { sequences: 0, passes: 0, replay: 0 };
+
+/** Finds the ids of the documents of a block that are forgotten. */
+export function findForgotten({ forgotten }: Derivation): (block: Block) => ReadonlySet<bigint> {
+  const byBlock = Map.groupBy(forgotten.map(({ document }) => BigInt(document)), (id) => id >> 24n);
+  return (block) => new Set(byBlock.get(BigInt(parseBlockId(block.name))));
+}
+
+/** Opens the rows of a file of a node of the other run. */
+export async function openBefore(derivation: Derivation, need: string, file: string): Promise<Rows> {
+  const { path, manifest } = await nodeBefore(derivation, need);
+  return await openNeeded({ path: () => path, manifest: () => manifest }, [{ need, file }]);
+}
+
+/** Numbers the rows of a block's side that stay: those of documents that are not forgotten. */
+export async function rowsLeft(
+  derivation: Derivation,
+  block: Block,
+  side: string,
+  ids: ReadonlySet<bigint>,
+): Promise<Float64Array> {
+  using tokens = await openBefore(derivation, tokensNode(block), side);
+  const all = tokens.numbers();
+  if (ids.size === 0) return all;
+  const { document } = tokens.read(all, ["document"]);
+  return all.filter((row) => !ids.has(document[row]));
 }

@@ -24,7 +24,6 @@ import { adoptExpert } from "./adopt.ts";
 import { assignmentNode, DOCUMENTS, readDocumentRows } from "./token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "./assign_derived.ts";
-import { listDense } from "./before.ts";
 import {
   DENSE,
   type Derivation,
@@ -32,6 +31,7 @@ import {
   derivedExperts,
   findReshaping,
   type Forgotten,
+  listDense,
   mayGoOn,
   readDerivation,
   tellState,

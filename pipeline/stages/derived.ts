@@ -12,34 +12,23 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import {
-  loadRouters,
-  routerFolder,
-  type Routers,
-  routersHash,
-  saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
+import { loadRouters, routerFolder, type Routers, routersHash } from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
   LEARN,
   type Making,
   type Node,
-  noteAll,
   oneByOne,
   PARTITIONER,
   SCORE,
   TOKENIZE,
   TOKENIZER,
-  TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
 import { assignRound, openRouters, type TokenColumns } from "../partition/em/train_routers.ts";
 import { createPartitioner } from "../partition/em/partitioner.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import { routedLengths } from "../partition/score.ts";
-import { toBatch } from "../rows/arrow.ts";
-import type { Columns } from "../rows/columns.ts";
-import type { Numeric, Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
@@ -47,14 +36,15 @@ import { assignNodes } from "./assign.ts";
 import { derivedAssignment, dividedNodes } from "./assign_derived.ts";
 import {
   beforeNodes,
+  type Derivation,
   findForgotten,
+  findReshaping,
   keptNode,
   nodeBefore,
   openBefore,
   rowsLeft,
   tokenizerBefore,
-} from "./before.ts";
-import { type Derivation, findReshaping } from "./derivation.ts";
+} from "./derivation.ts";
 import {
   DOCUMENTS,
   drawing,
@@ -62,6 +52,7 @@ import {
   partitionerNode,
   readDocumentRows,
   readRows,
+  rowBatches,
   scoresNode,
   TEST,
   tokensNode,
@@ -71,6 +62,7 @@ import {
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { namesNode, splitNodes } from "./split.ts";
 import { pairsText } from "./pairs.ts";
+import { writeRouter } from "./round_bank.ts";
 import { scoreNodes } from "./score.ts";
 import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
 import { lookAtText, type Text } from "./text.ts";
@@ -130,12 +122,12 @@ export async function derivedNodes(
     ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
     ...[sequencesNode(of), indexNode(of)],
-    ...isNew ? [newRouterNode(configuration, derivation, more)] : [],
+    ...isNew ? [learnedNode(configuration, derivation, more)] : [],
     ...split ? await dividedNodes(of, derivation, split) : [],
     fresh
-      ? freshRoutersNode(configuration, derivation, more)
+      ? learnedNode(configuration, derivation, more)
       : same
-      ? keptNode(LEARN, PARTITIONER, derivation, partitioner)
+      ? keptNode(LEARN, PARTITIONER, derivation, { where: partitioner })
       : routersNode(derivation),
     ...same ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
     ...await scoreNodes(same ? added : of),
@@ -172,23 +164,14 @@ function filteredNode(
       const counts: number[] = [];
       for (const file of [TRAIN, TEST]) {
         using rows = await openBefore(derivation, name, file);
-        const left = await rowsLeft(derivation, block, file, ids),
-          batches = makeBatches(rows, left, COLUMNS[stage]);
-        counts.push(await writeRows(making, file, batches));
+        const left = await rowsLeft(derivation, block, file, ids);
+        counts.push(await writeRows(making, file, rowBatches(rows, COLUMNS[stage], ROWS, left)));
       }
       const [trainSequences, testSequences] = counts, sides = { ...result, trainSequences, testSequences };
       if (stage === SCORE) return { ...sides, sequences: trainSequences + testSequences };
       return { ...sides, ...await keepDocuments(making, path, ids) };
     }),
   };
-}
-
-/** Reads these rows in batches; one without rows where there are none. */
-function* makeBatches(rows: Rows, numbers: Float64Array, names: readonly (Numeric | "source")[]) {
-  for (let at = 0; at === 0 || at < numbers.length; at += ROWS) {
-    const { rows: count, ...columns } = rows.read(numbers.subarray(at, at + ROWS), names);
-    yield toBatch({ rows: count, ...columns } as unknown as Columns, rows.lineage!);
-  }
 }
 
 /** Writes the table of a block's documents without those that are forgotten, and counts them. */
@@ -239,81 +222,86 @@ function routersNode(derivation: Derivation): Node {
   };
 }
 
-/** Makes the node of a router that learns the text of `blocks`. */
-function newRouterNode(
+/**
+ * Makes the node of routers that go on from those of the other run with the text of `blocks`: all with the prompts of pairs, or as a new one
+ * the router that finds it likeliest.
+ */
+function learnedNode(
   configuration: Configuration,
   derivation: Derivation,
   blocks: readonly Block[],
 ): Node {
-  return {
-    ...learnedNode(NEW, configuration, derivation, blocks),
-    maker: oneByOne(LEARN, (making, work) => addRouter(making, work, configuration, derivation, blocks)),
-  };
-}
-
-/** Describes a node of routers that go on from those of the other run with the text of `blocks`. */
-function learnedNode(
-  name: string,
-  configuration: Configuration,
-  derivation: Derivation,
-  blocks: readonly Block[],
-): Omit<Node, "maker"> {
+  const { fresh, partitioner } = derivation;
   const { rounds, roundSequences, routerBatch, routerRate, routerWarmup, prefix, seed } = configuration;
   return {
-    name,
+    name: fresh ? PARTITIONER : NEW,
     needs: [TOKENIZER, ...trainFiles(blocks).map(({ need, file }) => `${need}:${file}`)],
     settings: {
-      ...{ kept: derivation.kept[derivation.partitioner], rounds, roundSequences },
+      ...{ kept: derivation.kept[partitioner], rounds, roundSequences },
       ...{ routerBatch, routerRate, routerWarmup, prefix, seed },
     },
     revision: 1,
+    maker: oneByOne(LEARN, async (making, work) => {
+      const { path, manifest } = await nodeBefore(derivation, partitioner);
+      using rows = await openNeeded(making, trainFiles(blocks));
+      if (rows.count === 0) {
+        const what = fresh
+          ? "train routers as there must be a pair that is not held out: there is none"
+          : "add an expert as its text must hold a sequence: it holds none";
+        throw new InputError(`Cannot ${what}`);
+      }
+      const draw = drawing(rows.count, seed, fresh ? "prompts" : "new router");
+      const next = (from: number, count: number) => {
+        const drawn = readRows(rows, draw(from, count), fresh ? [...NAMES, "begin"] : NAMES);
+        return { ...drawn, length: routedLengths(drawn) };
+      };
+      const routers = await loadRouters(path);
+      if (fresh) {
+        const hashes = await trainFurther(making, work, configuration, routers, next);
+        await writeDescription(making.folder, (await readDescription(path))!);
+        return { ...manifest.result, routers: routersHash(hashes) };
+      }
+      const nearest = await findNearest(routers, work, next(0, Math.min(SAMPLE, rows.count)), prefix);
+      await trainFurther(
+        making,
+        work,
+        configuration,
+        { ...routers, models: [routers.models[nearest]] },
+        next,
+      );
+      return { nearest };
+    }),
   };
 }
 
-async function addRouter(
-  making: Making,
-  work: Work,
-  configuration: Configuration,
-  derivation: Derivation,
-  blocks: readonly Block[],
-): Promise<Record<string, unknown>> {
-  const { seed, prefix } = configuration;
-  const { path } = await nodeBefore(derivation, derivation.partitioner);
-  using rows = await openNeeded(making, trainFiles(blocks));
-  if (rows.count === 0) {
-    throw new InputError("Cannot add an expert as its text must hold a sequence: it holds none");
-  }
-  const routers = await loadRouters(path), { models } = routers;
-  const partitioner = createPartitioner(routers, work.gpu), draw = drawing(rows.count, seed, "new router");
-  const sample = readRows(rows, draw(0, Math.min(SAMPLE, rows.count)), NAMES);
-  const sequenceLength = sample.tokens.length / sample.rows;
-  const costs = await partitioner.costs({ ...sample, sequenceLength }, [prefix]);
+/** Finds the router that some sequences cost least. */
+async function findNearest(
+  routers: Routers,
+  { gpu }: Work,
+  { tokens, rows, length }: TokenColumns,
+  prefix: number,
+): Promise<number> {
+  const partitioner = createPartitioner(routers, gpu), { experts } = partitioner;
+  const costs = await partitioner.costs({ tokens, length, sequenceLength: tokens.length / rows }, [prefix]);
   partitioner.close();
-  const sums = models.map((_, router) =>
-    costs.filter((_, i) => i % models.length === router).reduce((a, b) => a + b)
+  const sums = Array.from(
+    { length: experts },
+    (_, router) => costs.filter((_, i) => i % experts === router).reduce((a, b) => a + b),
   );
-  const nearest = sums.indexOf(Math.min(...sums));
-  const next = (from: number, count: number) => readRows(rows, draw(from, count), NAMES);
-  await trainFurther(making, work, configuration, { ...routers, models: [models[nearest]] }, next);
-  return { nearest };
+  return sums.indexOf(Math.min(...sums));
 }
 
 /** Trains routers from their weights over all rounds of EM, each on its part of the sequences that `next` gives, and writes them. */
 async function trainFurther(
   making: Making,
-  { gpu: open, emit, signal }: Work,
+  { gpu, emit, signal }: Work,
   { rounds, roundSequences, prefix, ...settings }: Configuration,
   { config, notes, models }: Routers,
-  next: (from: number, count: number) => TokenColumns & Pick<Columns, "source">,
+  next: (from: number, count: number) => TokenColumns,
 ): Promise<string[]> {
-  const experts = models.length, numbers = [...models.keys()], count = experts * roundSequences;
-  const bank = openRouters(
-    await open(),
-    config,
-    numbers,
-    { ...settings, roundSequences, prefix, experts },
-    models,
-  );
+  const experts = models.length, count = experts * roundSequences;
+  const own = { ...settings, roundSequences, prefix, experts };
+  const bank = openRouters(await gpu(), config, [...models.keys()], own, models);
   try {
     for (let round = 1; round <= rounds; round++) {
       const drawn = next((round - 1) * count, count);
@@ -325,44 +313,10 @@ async function trainFurther(
     }
     const hashes: string[] = [];
     for (const [router, weights] of (await bank.state()).weights.entries()) {
-      const name = routerFolder(router);
-      const written = await saveModelFolder(`${making.folder}/${name}`, config, weights, {
-        notes: { ...notes, eos: notes.eos! },
-        tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
-      });
-      noteAll(making, written, `${name}/`);
-      hashes.push(written["model.safetensors"].sha256);
+      hashes.push(await writeRouter(making, router, config, weights, { ...notes, eos: notes.eos! }));
     }
     return hashes;
   } finally {
     bank.close();
   }
-}
-
-/** Makes the node of routers that go on from those of the other run with the prompts of pairs. */
-function freshRoutersNode(
-  configuration: Configuration,
-  derivation: Derivation,
-  blocks: readonly Block[],
-): Node {
-  return {
-    ...learnedNode(PARTITIONER, configuration, derivation, blocks),
-    maker: oneByOne(LEARN, async (making, work) => {
-      const { path, manifest } = await nodeBefore(derivation, derivation.partitioner);
-      using rows = await openNeeded(making, trainFiles(blocks));
-      if (rows.count === 0) {
-        throw new InputError(
-          "Cannot train routers as there must be a pair that is not held out: there is none",
-        );
-      }
-      const draw = drawing(rows.count, configuration.seed, "prompts");
-      const next = (from: number, count: number) => {
-        const drawn = readRows(rows, draw(from, count), [...NAMES, "begin", "source"]);
-        return { ...drawn, length: routedLengths(drawn) };
-      };
-      const hashes = await trainFurther(making, work, configuration, await loadRouters(path), next);
-      await writeDescription(making.folder, (await readDescription(path))!);
-      return { ...manifest.result, routers: routersHash(hashes) };
-    }),
-  };
 }

@@ -25,7 +25,7 @@ import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { Bank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { modelsBefore } from "./before.ts";
+import { modelsBefore } from "./derivation.ts";
 import {
   denseTarget,
   expertTarget,

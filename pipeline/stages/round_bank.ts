@@ -8,9 +8,15 @@ import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { LEARN, type Making, noteAll, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
-import { routerFolder, routersHash, saveModelFolder } from "../checkpoints/checkpoint.ts";
+import {
+  type ModelFolderOptions,
+  routerFolder,
+  routersHash,
+  saveModelFolder,
+} from "../checkpoints/checkpoint.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+import type { Weights } from "../model/parameters.ts";
 import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer.ts";
 import { assignBalanced } from "../partition/assignment/balanced.ts";
@@ -217,13 +223,7 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {
     const { weights: [weights] } = await readState(path(roundNode(rounds, router, of)), model);
-    const name = routerFolder(router);
-    const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
-      notes: { tokenizer, prefix, eos: eos! },
-      tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
-    });
-    hashes.push(written["model.safetensors"].sha256);
-    noteAll(making, written, `${name}/`);
+    hashes.push(await writeRouter(making, router, model, weights, { tokenizer, prefix, eos: eos! }));
   }
   const tokens = { tokenizer: tokenizer!, vocabulary: vocabulary!, eos: eos! };
   await writeDescription(folder, { kind: "em", experts, prefix, ...tokens });
@@ -231,4 +231,18 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
     routers: routersHash(hashes),
     rounds: lines.trim().split("\n").map((line) => JSON.parse(line) as RoundMetrics),
   };
+}
+
+/** Writes a router into the folder of the node that is made, with the tokenizer that this needs; gives the hash of its weights. */
+export async function writeRouter(
+  making: Making,
+  router: number,
+  model: ModelConfig,
+  weights: Weights,
+  notes: ModelFolderOptions["notes"],
+): Promise<string> {
+  const name = routerFolder(router), tokenizer = `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`;
+  const written = await saveModelFolder(`${making.folder}/${name}`, model, weights, { notes, tokenizer });
+  noteAll(making, written, `${name}/`);
+  return written["model.safetensors"].sha256;
 }

@@ -8,12 +8,13 @@ import { type Making, type Node, oneByOne, orGiven, SCORE, SEQUENCES, type Work 
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
-import { readArrow, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { readArrow, type RecordBatch } from "../rows/arrow.ts";
 import {
   branchRows,
   listBranchRows,
   type Named,
   partitionerNode,
+  rowBatches,
   rowNeeds,
   scoresNode,
   TEST,
@@ -82,11 +83,7 @@ const ROWS = 1024; // that are read at once
 const makeBatches = (making: Making, of: GraphOf, name: string): ReadableStream<RecordBatch> =>
   ReadableStream.from(async function* () {
     using rows = await branchRows(making, of, name);
-    for (let at = 0; at === 0 || at < rows.count; at += ROWS) {
-      const numbers = rows.numbers(at, at + ROWS);
-      const columns = rows.read(numbers, ["sequence", "document", "source", "tokens", "length"]);
-      yield toBatch(columns, rows.lineage!);
-    }
+    yield* rowBatches(rows, ["sequence", "document", "source", "tokens", "length"], ROWS);
   }());
 
 async function writeRowScores(

@@ -12,7 +12,7 @@ import { exists } from "../run/files.ts";
 import { MANIFEST } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
-import { modelsBefore } from "./before.ts";
+import { modelsBefore } from "./derivation.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { overlapAsMade } from "./overlap.ts";
 import { allTargets, type Target, trainNodes } from "./targets.ts";

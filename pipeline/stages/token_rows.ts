@@ -7,11 +7,11 @@
 
 import { type Making, PARTITIONER } from "../graph/node.ts";
 import { branchName } from "../partition/tree/branches.ts";
-import { needColumn, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
+import { needColumn, readArrow, type RecordBatch, toBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
 import { Order } from "../rows/order.ts";
-import { openRows, type Rows } from "../rows/random_access.ts";
+import { type Numeric, openRows, type Rows } from "../rows/random_access.ts";
 import type { GraphOf } from "./stages.ts";
 
 /** Files of a node of the stage. */
@@ -66,6 +66,18 @@ export function readRows<Name extends "sequence" | "tokens" | "length" | "begin"
   const back = new Uint32Array(places.length);
   places.forEach((place, i) => back[place] = i);
   return takeColumns(read as unknown as Columns, back) as unknown as Required<Pick<Columns, Name | "rows">>;
+}
+
+/** Reads columns of rows, or of those with these `numbers`, in batches of so many; one batch without rows where there are none. */
+export function* rowBatches(
+  rows: Rows,
+  names: readonly (Numeric | "source")[],
+  size: number,
+  numbers: Float64Array = rows.numbers(),
+): Generator<RecordBatch> {
+  for (let at = 0; at === 0 || at < numbers.length; at += size) {
+    yield toBatch(rows.read(numbers.subarray(at, at + size), names) as unknown as Columns, rows.lineage!);
+  }
 }
 
 /**
