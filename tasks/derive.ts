@@ -4,11 +4,21 @@
  *
  *   deno task derive --from runs/a --run runs/b --forget 'letters/*.txt'
  */
-import { InputError } from "../kernels/errors.ts";
+import { InputError, say, setting } from "../kernels/errors.ts";
+import { duration } from "../pipeline/run/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { derive, planDerive } from "../pipeline/stages/derive.ts";
+import {
+  derive,
+  type Derived,
+  type DeriveOptions,
+  type DerivePlan,
+  EXPERT_STATES,
+  planDerive,
+  type RunWatch,
+} from "../pipeline/stages/mod.ts";
+import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
-import { deriveText, parseIds, parseReplaced } from "./derive_text.ts";
+import { counted, lines, percent, table } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
 
 export const TASK = await defineTask({
@@ -49,17 +59,70 @@ export const TASK = await defineTask({
     ...take("workers", "requireGpu"),
     ...DEVICE,
   },
-  run: async ({ options, signal, onEvent, print }) => {
+  run: async ({ options, print, ...watch }) => {
     const { from, forget = [], forgetSource = [], forgetIds, replaceExpert = [], ...how } = options;
     const named = { paths: forget, sources: forgetSource, ids: await parseIds(forgetIds) };
     const replace = replaceExpert.map(parseReplaced);
     if (from === undefined) throw new InputError("Cannot derive as --from must be given: it is not");
-    const change = { ...how, from, forget: named, replace };
-    if (options.dryRun) {
-      const plan = await planDerive(change);
-      return print(plan, deriveText(plan));
-    }
-    const derived = await derive(change, { signal, onEvent });
-    print(derived, deriveText(derived));
+    await runDerive({ ...how, from, forget: named, replace }, watch, print);
   },
 }, import.meta);
+
+/** Derives a run, or only plans that, and prints what happens. */
+export async function runDerive(
+  options: DeriveOptions & { dryRun?: boolean },
+  watch: RunWatch,
+  print: (result: unknown, text: string) => void,
+): Promise<void> {
+  const plan = options.dryRun ? await planDerive(options) : await derive(options, watch);
+  print(plan, deriveText(plan));
+}
+
+/** Reads ids of documents: a list with commas, or a file with an id a line. */
+async function parseIds(text: string | undefined): Promise<string[]> {
+  if (!text) return [];
+  const isList = /^\d+(,\d+)*$/.test(text);
+  const list = isList ? text.split(",") : (await Deno.readTextFile(fromHere(text)).catch((cause) => {
+    const what = say`Cannot forget documents as ${setting("forgetIds")} must be ids or a file of ids`;
+    throw new InputError(say`${what}: "${text}" is neither`, { where: text, cause });
+  })).split("\n").map((line) => line.trim()).filter(Boolean);
+  const wrong = list.find((id) => !/^\d+$/.test(id));
+  if (wrong === undefined) return list;
+  throw new InputError(`Cannot forget documents as an id must be a number: it is "${wrong}"`, {
+    where: text,
+  });
+}
+
+/** Reads which checkpoint takes the place of which expert. */
+function parseReplaced(text: string): { expert: number; from: string } {
+  const [, expert, from] = /^(\d+)=(.+)$/s.exec(text) ?? [];
+  if (from !== undefined) return { expert: Number(expert), from: fromHere(from) };
+  const rule = say`Cannot replace an expert as ${setting("replaceExpert")} must be like 3=FOLDER`;
+  throw new InputError(say`${rule}: it is "${text}"`);
+}
+
+/** Lays out what a derivation does, or would do. */
+function deriveText(plan: DerivePlan | Derived): string {
+  const { run, from, forgotten, added, dropped, split, experts, seconds, descends } = plan;
+  const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => {
+    const then = was === null || was === expert ? "" : `; it was expert ${was}`;
+    return [expert, before, now, EXPERT_STATES[state][1] + then];
+  });
+  const itsText = ({ expert, sequences }: NonNullable<DerivePlan["split"]>) =>
+    `expert ${expert}: its ${counted(sequences, "sequences")}`;
+  return "\n" + lines(
+    table("expert | sequences before | now | what", rows) + "\n",
+    forgotten.documents > 0 &&
+      `forgotten        ${counted(forgotten.documents, "documents")}, ${counted(forgotten.tokens, "tokens")}`,
+    dropped && `dropped          ${itsText(dropped)} go to the others`,
+    split && `split            ${itsText(split)} are divided by two routers`,
+    added.length > 0 && `added            ${added.join(", ")}`,
+    seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
+    descends.map((what, i) => `${i === 0 ? "has seen it      " : "                 "}${what}`),
+    "partition" in plan && [
+      `largest load     ${percent(plan.deviation)} from an equal one`,
+      `root hash        ${plan.partition.sha256}`,
+    ],
+    `run folder       ${run}, from ${from}`,
+  );
+}

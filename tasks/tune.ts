@@ -5,9 +5,8 @@
  */
 import { InputError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { derive, planDerive } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { deriveText } from "./derive_text.ts";
+import { runDerive } from "./derive.ts";
 import { DEVICE, take } from "./options.ts";
 
 export const TASK = await defineTask({
@@ -30,16 +29,12 @@ export const TASK = await defineTask({
     ...take("workers", "requireGpu"),
     ...DEVICE,
   },
-  run: async ({ options, signal, onEvent, print }) => {
+  run: async ({ options, print, ...watch }) => {
     const { from, input: tune = [], ...how } = options;
     if (from === undefined || tune.length === 0) {
-      throw new InputError(
-        `Cannot tune as --${from === undefined ? "from" : "input"} must be given: it is not`,
-      );
+      const missing = from === undefined ? "from" : "input";
+      throw new InputError(`Cannot tune as --${missing} must be given: it is not`);
     }
-    const plan = options.dryRun
-      ? await planDerive({ ...how, from, tune })
-      : await derive({ ...how, from, tune }, { signal, onEvent });
-    print(plan, deriveText(plan));
+    await runDerive({ ...how, from, tune }, watch, print);
   },
 }, import.meta);

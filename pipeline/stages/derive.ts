@@ -21,7 +21,7 @@ import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert } from "./adopt.ts";
-import { assignmentNode, DOCUMENTS, readDocumentRows } from "./token_rows.ts";
+import { DOCUMENTS, readDocumentRows } from "./token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "./assign_derived.ts";
 import {
@@ -130,48 +130,38 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
   const { run, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
-  const device = { check, workers, adapter, variants, requireGpu, gpu };
-  const { derivation, configuration, input, plan } = await prepare(options);
+  const how = { run, check, workers, adapter, variants, requireGpu, gpu };
+  const { derivation, configuration, settings, plan } = await prepare(options);
   await writeDerivation(run, derivation);
-  const experts = derivation.origins.length;
-  const whole = { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
-  const own = derivation.tuned ? { ...whole, ...ofPairs(derivation) } : whole;
-  if (!await readRunConfiguration(run)) {
-    await writeRunConfiguration(run, derivation.relearned ? { ...configuration, input } : own);
-  }
+  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, settings);
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
   if (derivation.added.length > 0 && isChosen) {
     const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
     watch.onEvent?.({ type: "warning", message });
   }
-  const summary = await partition({ run, reuse: [derivation.from], ...device }, watch);
-  const parts = await derivedExperts(run, derivation);
-  const isToTrain = ({ state }: DerivedExpert) =>
-    ["from the start", "goes on", "new", "split", "tuned"].includes(state);
-  const wanted = parts.filter((expert) => expert.state === "kept" || !noTrain && isToTrain(expert));
-  const ids = wanted.map(({ expert }) => expert);
-  if (ids.length > 0) await trainExperts(ids, { run, ...device }, watch);
+  const made = await partition({ ...how, reuse: [derivation.from] }, watch);
+  const isWanted = ({ state }: DerivedExpert) =>
+    state === "kept" || !noTrain && !["not trained", "no text left", "replaced"].includes(state);
+  const wanted = (await derivedExperts(run, derivation)).filter(isWanted).map(({ expert }) => expert);
+  if (wanted.length > 0) await trainExperts(wanted, how, watch);
   for (const name of noTrain ? [] : listDense(derivation)) {
-    await trainDense(name === "dense" ? "batch" : "steps", { run, ...device }, watch);
+    await trainDense(name === "dense" ? "batch" : "steps", how, watch);
   }
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
   if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
-  const { deviation = computeDeviation(summary.experts.map(({ sequences }) => sequences)) } =
-    (await readManifest(`${run}/${assignmentNode()}`))!.result;
-  return {
-    ...plan,
-    experts: await derivedExperts(run, derivation),
-    deviation: Number(deviation),
-    partition: summary,
-  };
+  const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
+  return { ...plan, experts: await derivedExperts(run, derivation), deviation, partition: made };
 }
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
-const ofPairs = ({ epochs }: Derivation): Partial<Configuration> => ({
-  ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
-  ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
-});
+const ofPairs = ({ tuned, epochs }: Derivation): Partial<Configuration> =>
+  tuned
+    ? {
+      ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
+      ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
+    }
+    : {};
 
 /** Finds out what is derived, and from what. */
 async function prepare({ run, from, ...change }: DeriveOptions) {
@@ -217,27 +207,22 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   };
   await checkOwn(run);
   const before = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
-  if (before ? isMade && !isSameChange(before, derivation) : await exists(`${run}/config.json`)) {
+  if (before ? isMade && changeOf(before) !== changeOf(derivation) : await exists(`${run}/config.json`)) {
     const is = before ? `it derives otherwise, from "${before.from}"` : "it is a run of its own";
     throw new InputError(
       `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
-  const input = derivation.relearned ? filesLeft(from, configuration, rows, forgotten) : configuration.input;
+  const settings: Configuration = derivation.relearned
+    ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
+    : { ...configuration, experts: origins.length, routers: "", prices: "", ...ofPairs(derivation) }; // what it is split by lies in it
   const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten });
-  return { derivation: before && isMade ? before : derivation, configuration, input, plan };
+  return { derivation: before && isMade ? before : derivation, configuration, settings, plan };
 }
 
-/** What a change is; the other run may have trained more meanwhile. */
-const CHANGED = [
-  ...["from", "forgotten", "added", "replay", "origins", "stays"] as const,
-  ...["relearned", "tuned", "fresh", "epochs", "replaced"] as const,
-];
-
-/** Whether two derivations make the same change. */
-const isSameChange = (one: Derivation, other: Derivation): boolean =>
-  CHANGED.every((name) => canonical(one[name]) === canonical(other[name]));
+/** Tells the change alone; the other run may have trained more meanwhile. */
+const changeOf = ({ version: _, kept: __, trained: ___, ...change }: Derivation) => canonical(change);
 
 /** Lists for each expert the one that it was: all stay but one that is dropped, and a new one or half of one that is split comes last. */
 function listOrigins(
@@ -286,19 +271,12 @@ const CHANGES = ["forget", "add", "newExpert", "replaceExpert", "dropExpert", "s
 /** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
 function checkChange(
   from: string,
-  { forget, add, newExpert, tune, replace, dropExpert, splitExpert }: Change,
+  { forget = {}, add, newExpert, tune, replace, dropExpert, splitExpert }: Change,
   { experts, levels, packing }: Configuration,
 ) {
-  const named = [
-    forget && Object.values(forget).some((list) => list.length > 0),
-    add?.length,
-    newExpert?.length,
-    tune?.length,
-    replace?.length,
-    dropExpert !== undefined,
-    splitExpert !== undefined,
-  ];
-  const count = named.filter(Boolean).length;
+  const forgets = Object.values(forget).some((list) => list.length > 0);
+  const lists = [add, newExpert, tune, replace].filter((list) => list?.length);
+  const count = Number(forgets) + lists.length + [dropExpert ?? [], splitExpert ?? []].flat().length;
   if (count !== 1) {
     const [forget, add, newExpert, replace, drop, split] = CHANGES.map((name) => setting(name));
     const what =
@@ -307,7 +285,7 @@ function checkChange(
     throw refuse(from, say`${what}: there are ${count}`, remedy);
   }
   if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
-  if (named[0] && packing === "concat") {
+  if (forgets && packing === "concat") {
     throw refuse(
       from,
       "a sequence must be of one document, to forget one: with packing concat it may be of several",
