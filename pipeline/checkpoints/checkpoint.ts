@@ -196,8 +196,8 @@ export async function saveModelFolder(
   return records;
 }
 
-/** Finds the text of a token in a `tokenizer.json`. */
-function tokenText(json: string, id: number, where?: string): string {
+/** Finds the text of a token in a `tokenizer.json`. Throws an `InputError` where there is none. */
+export function tokenText(json: string, id: number, where?: string): string {
   const { added_tokens = [], model = {} } = JSON.parse(json) as {
     added_tokens?: { id: number; content: string }[];
     model?: { vocab?: Record<string, number> | [string, number][] };

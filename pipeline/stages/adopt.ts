@@ -6,7 +6,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { loadCheckpoint, saveModelFolder } from "../checkpoints/checkpoint.ts";
+import { loadCheckpoint, saveModelFolder, tokenText } from "../checkpoints/checkpoint.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { listScratches } from "../graph/folder.ts";
 import {
@@ -151,7 +151,7 @@ async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: T
   const where = `${from}/${TOKENIZER_FILE}`, own = shortHash(tokenizer.sha256);
   const rule = "its tokenizer must be that of the run";
   if (await exists(where)) {
-    const { json, sha256 } = await loadTokenizer(where, { eos: tokenText(tokenizer) });
+    const { json, sha256 } = await loadTokenizer(where, { eos: tokenText(tokenizer.json, tokenizer.eos) });
     if (sameTokenizer(json, tokenizer.json)) return;
     throw refuse(from, `${rule}: it is ${shortHash(sha256)}, that of the run is ${own}`);
   }
@@ -164,12 +164,4 @@ async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: T
     `${rule}: ${fact}`,
     "if it was trained with the run's tokenizer.json, copy that there",
   );
-}
-
-/** Gives the text of EOS. */
-function tokenText({ json, eos }: Tokenizer): string | undefined {
-  const { added_tokens: added = [] } = JSON.parse(json) as {
-    added_tokens?: { id: number; content: string }[];
-  };
-  return added.find(({ id }) => id === eos)?.content;
 }

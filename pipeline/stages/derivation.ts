@@ -124,9 +124,6 @@ export const DENSE = ["dense", "dense-steps"];
 export const movedFile = (expert: number, experts: number): string =>
   `moved-${expertFolder(expert, experts)}.arrow`;
 
-/** Names the node of a model as it was before text was added: the weights that it goes on from. */
-export const beforeNode = (model: string): string => `before/${model}`;
-
 /** What becomes of experts: as a lineage says it afterwards, and as a plan does. */
 export const EXPERT_STATES = {
   kept: ["kept", "keeps its bytes"],
@@ -146,12 +143,7 @@ export interface DerivedExpert {
   expert: number;
   /** Its id in the other run; null of a new one. */
   was: number | null;
-  /**
-   * `kept`: its bytes are those of before. `from the start`: it is trained again on what is left. `goes on`: it is trained further, on added
-   * text and old. `replaced`: another checkpoint takes its place. `new`: it learns added text alone. `split`: it begins with the weights of
-   * the one whose text it shares. `tuned`: it goes on with the responses to its prompts. `no text left`: nothing stays that it could be trained
-   * on, so prompts that are routed to it fail. `not trained`: it is not trained in the other run either.
-   */
+  /** One of {@linkcode EXPERT_STATES}: prompts that are routed to one of which no text is left fail. */
   state: keyof typeof EXPERT_STATES;
   /** Its training sequences before, and now where they are known. */
   sequences: { before: number; now?: number };
@@ -169,7 +161,7 @@ export interface Step {
   added: readonly string[];
   /** The expert of the other run that was dropped; null for none. */
   dropped: number | null;
-  /** Its experts; none before its parts are made. */
+  /** Its experts. Before its parts are made there are none, and a plan does not know which ones added text touches. */
   experts: DerivedExpert[];
 }
 
@@ -284,6 +276,9 @@ export function keptNode(
     }),
   };
 }
+
+/** Names the node of a model as it was before text was added: the weights that it goes on from. */
+const beforeNode = (model: string): string => `before/${model}`;
 
 /** Name of the stage that links models which training goes on from. */
 const DERIVE = "derive";

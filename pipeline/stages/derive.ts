@@ -17,7 +17,7 @@ import { exists } from "../run/files.ts";
 import { canonical, VERSION } from "../run/schema.ts";
 import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { isGlob, matchesPath } from "../text/glob.ts";
+import { matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert } from "./adopt.ts";
@@ -34,6 +34,7 @@ import {
   listDense,
   mayGoOn,
   readDerivation,
+  type Step,
   tellState,
   writeDerivation,
 } from "./derivation.ts";
@@ -87,21 +88,13 @@ export interface DeriveOptions
 }
 
 /** What a derivation does, or would do. */
-export interface DerivePlan {
-  /** The run that is derived. */
-  run: string;
-  /** The one that it derives from. */
-  from: string;
+export interface DerivePlan extends Omit<Step, "forgotten" | "dropped"> {
   /** Documents that are forgotten, and their tokens. */
   forgotten: { documents: number; tokens: number };
-  /** Inputs that are added. */
-  added: readonly string[];
   /** The expert of the other run that is dropped, and its training sequences; null for none. */
   dropped: { expert: number; sequences: number } | null;
   /** The same of one that is split. */
   split: { expert: number; sequences: number } | null;
-  /** Every expert. Which ones added text touches is not known before it is scored. */
-  experts: DerivedExpert[];
   /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
   seconds: number;
   /** What has seen the forgotten text and is kept, here or in the other run. */
@@ -359,9 +352,9 @@ function choose(
     }
   };
   for (const path of paths) {
-    const own = path.replace(/^\.\//, ""), isPattern = isGlob(own);
-    const isNamed = (path: string) => path === own || path.endsWith(`/${own}`);
-    add(`path "${path}"`, rows.filter((row) => isNamed(row.path) || isPattern && matchesPath(row.path, own)));
+    const own = path.replace(/^\.\//, "");
+    const isNamed = (path: string) => path === own || path.endsWith(`/${own}`) || matchesPath(path, own);
+    add(`path "${path}"`, rows.filter((row) => isNamed(row.path)));
   }
   for (const source of sources) add(`source "${source}"`, rows.filter((row) => row.source === source));
   const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
@@ -377,11 +370,9 @@ function filesLeft(
   rows: readonly DocumentOfRun[],
   forgotten: readonly DocumentOfRun[],
 ): string[] {
-  const gone = new Map<string, number>();
-  for (const { path } of forgotten) gone.set(path, (gone.get(path) ?? 0) + 1);
-  const all = Map.groupBy(rows, ({ path }) => path);
+  const gone = new Set(forgotten.map(({ path }) => path)), own = new Set(forgotten);
   const named = tokenizer !== "" || routers !== "";
-  const partly = [...gone].find(([path, count]) => all.get(path)!.length > count)?.[0];
+  const partly = rows.find((row) => gone.has(row.path) && !own.has(row))?.path;
   const fact = gone.size === 0
     ? "documents must be forgotten"
     : input.length === 0
@@ -390,7 +381,7 @@ function filesLeft(
     ? "they must be its own: its settings name others"
     : partly && `whole files must be forgotten: "${partly}" holds other documents`;
   if (fact) throw refuse(from, `nothing can be learned again: ${fact}`);
-  return [...all.keys()].filter((path) => !gone.has(path));
+  return [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
 }
 
 /** Names the experts of a document, by its row in the index. */

@@ -17,7 +17,6 @@ import { integers, strings } from "../rows/column_values.ts";
 import { jsonText } from "../run/files.ts";
 import { canonical, count, MANIFEST, readJsonIfThere } from "../run/schema.ts";
 import { type Derivation, type Forgotten, readDerivation } from "./derivation.ts";
-import { needConfiguration } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
 import type { Problem } from "./partition.ts";
 import { expertTarget } from "./targets.ts";
@@ -33,11 +32,11 @@ const CERTIFICATE = v.object({
 /** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
 export async function writeCertificate(
   run: string,
-  { from, version, forgotten, forgottenBefore, trained }: Derivation,
+  { from, version, forgotten, forgottenBefore, trained, origins }: Derivation,
   descends: readonly string[],
 ): Promise<void> {
-  const { experts } = await needConfiguration(run);
-  const states = await Promise.all(Array.from({ length: experts }, async (_, expert) => {
+  const { length: experts } = origins;
+  const states = await Promise.all(origins.map(async (_, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, experts)}`))!, "train-");
     const key = (await readManifest(`${run}/${expertTarget(expert, { experts }).node}`))?.key ?? null;
     const before = trained[expert], trainedAgain = before !== undefined && key !== null && key !== before.key;
