@@ -24,8 +24,6 @@ export interface Node {
    * `START`, so the others may change.
    */
   needs: readonly string[];
-  /** A name that nodes share which one process should make, such as those of a branch; its own unless given. Decides no byte. */
-  unit?: string;
   /** Everything else that decides its bytes. */
   settings: Readonly<Record<string, unknown>>;
   /** Raised when the same settings and inputs give other bytes. */

@@ -12,6 +12,7 @@ import type { Rows } from "../rows/random_access.ts";
 import { type FileRecord, hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { countExperts } from "../settings/partitioner.ts";
 
 /** Sequences whose costs are asked for. */
 export interface TokenRows {
@@ -140,7 +141,7 @@ const FORMAT = 1;
 
 const POSITIVE = v.pipe(count, v.minValue(1));
 
-const SCHEMA = v.looseObject({
+const FIELDS = v.looseObject({
   format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
   /** A key of the table of kinds. */
   kind: v.string(),
@@ -157,6 +158,14 @@ const SCHEMA = v.looseObject({
   /** Widths of the levels of a tree. */
   levels: v.optional(v.array(v.pipe(POSITIVE, v.minValue(2)))),
 });
+const SCHEMA = v.pipe(
+  FIELDS,
+  v.check(
+    ({ kind, levels = [], experts }) =>
+      kind !== "tree" || levels.length > 1 && countExperts(levels) === experts,
+    "the levels of a tree must be widths whose product is the number of experts",
+  ),
+);
 
 /**
  * The fields of `partitioner.json`. A kind may add more.

@@ -39,14 +39,12 @@ import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
-import { countExperts } from "../settings/partitioner.ts";
 import { assignNodes, hashOrder, writeAssigned } from "./assign.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
 import {
   assignmentNode,
   branchRows,
-  branchUnit,
   type Named,
   openAssigned,
   partitionerNode,
@@ -89,7 +87,6 @@ function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
   const { configuration, blocks } = of;
   return {
     name,
-    ...branchUnit(of),
     needs: [ALL_TRAIN, ...rowNeeds(of)],
     settings: { partitioner: kind.kind, ...pickValues(configuration, kind.settings) },
     revision: kind.revision,
@@ -137,7 +134,6 @@ function roundNodes(of: GraphOf): Node[] {
     };
     return listRound(round, of).map((name, router): Node => ({
       name,
-      ...branchUnit(of),
       needs: [
         ...[ALL_TRAIN, ...rowNeeds(of)],
         ...start === "ctbm" && (round === 1 || fixed) ? [startNode(of)] : [],
@@ -156,7 +152,6 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
   const { experts, rounds, prefix, roundSequences } = of.configuration;
   return {
     name: partitionerNode(of.branch),
-    ...branchUnit(of),
     needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(of), ...start, ...listRound(rounds, of)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
@@ -225,7 +220,7 @@ function joinedNode(of: GraphOf, branches: readonly Branch[]): Node {
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
       for (const side of ["train", "test"] as const) {
-        await writeAssigned(making, of, side, await joinSide(making, blocks, levels, side));
+        await writeAssigned(making, of, side, await joinSide(making, blocks, branches, side));
       }
       const results = own.map((name) => making.manifest(name).result), { costs } = results[0];
       const loads = results.flatMap(({ loads }, i) => isLast(branches[i]) ? loads as number[] : []);
@@ -241,19 +236,19 @@ function joinedNode(of: GraphOf, branches: readonly Branch[]): Node {
 export async function joinSide(
   making: Pick<Making, "path" | "manifest">,
   blocks: readonly Named[],
-  levels: readonly number[],
+  branches: readonly Branch[],
   side: "train" | "test",
 ): Promise<{ count: number; expert: Uint16Array; batch: (from: number, to: number) => RecordBatch }> {
   let joined: Read<"sequence" | "expert" | "best" | "cost" | "lowest"> | undefined;
   let lineage: Lineage | undefined;
   const below: Float64Array[] = []; // rows of the branches to come, in their order
-  for (const { path, experts, first, leaves } of listBranches(levels)) {
+  for (const { path, experts, first, leaves } of branches) {
     using assigned = await openAssigned(making, { blocks, branch: path }, `${side}.arrow`);
     const all = assigned.numbers(), numbers = below.shift() ?? all;
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
     for (let i = 0; i < experts; i++) below.push(numbers.filter((_, row) => own.expert[row] === i));
     joined ??= { ...own, lowest: new Float32Array(own.rows) };
-    lineage ??= { ...assigned.lineage!, experts: countExperts(levels), routers: undefined };
+    lineage ??= { ...assigned.lineage!, experts: branches[0].leaves, routers: undefined };
     for (const [row, at] of numbers.entries()) {
       joined.lowest[at] -= own.cost[row] - own.lowest[row];
       joined.expert[at] = first + own.expert[row] * leaves / experts;

@@ -147,10 +147,7 @@ async function trainIn(
       return taken;
     },
   });
-  return nodes.map(({ name }, i) => {
-    const { path } = targets[i];
-    return { ...trainResult(walk.manifest(name), run), ...path ? { path } : {} };
-  });
+  return nodes.map(({ name }, i) => ({ ...trainResult(walk.manifest(name), run), path: targets[i].path }));
 }
 
 /** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */

@@ -11,7 +11,7 @@ import { InputError, type Text } from "../../kernels/errors.ts";
 import { NAMES, noteFiles, PARTITIONER, PRUNED, readManifest, SEQUENCES } from "../graph/node.ts";
 import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/metrics.ts";
-import { expertPath, listBranches } from "../partition/tree/branches.ts";
+import { type Branch, expertPath, listBranches } from "../partition/tree/branches.ts";
 import type { RoundMetrics, RunEvent } from "../run/events.ts";
 import { sha256, shortHash } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
@@ -166,18 +166,17 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const isPruned = dedup !== "off" || decontaminate.length > 0; // earlier settings may have left a folder
   const dropped = isPruned ? (await readManifest(`${run}/${PRUNED}`))?.result.dropped : undefined;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
+  const byLevel = [...Map.groupBy(listBranches(levels), ({ path }) => path.length).values()];
   return {
     run,
     ...costs === undefined ? {} : { costs: String(costs) },
     ...proof === undefined ? {} : { proof: proofSummary(proof as Proof) },
-    ...levels.length > 0
-      ? { levels: await Promise.all(levels.map((_, i) => summarizeLevel(run, levels, i))) }
-      : {},
+    ...levels.length > 0 ? { levels: await Promise.all(byLevel.map((own) => summarizeLevel(run, own))) } : {},
     ...{ nmi, tokenImbalance, regret, nllPerToken, shares },
     rounds: (learned?.result.rounds ?? []) as RoundMetrics[],
     experts: parts.map(({ expert, train, test }) => ({
       expert,
-      ...levels.length > 0 ? { path: expertPath(expert, levels) } : {},
+      path: expertPath(expert, levels),
       ...{ sequences: train.sequences, tokens: train.tokens, nllPerToken: train.nllPerToken },
       sources: Object.fromEntries(
         Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]),
@@ -193,11 +192,11 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 }
 
 /** Sums up how the branches of a level were assigned. */
-async function summarizeLevel(run: string, levels: readonly number[], depth: number): Promise<LevelSummary> {
-  const paths = listBranches(levels).map(({ path }) => path).filter(({ length }) => length === depth);
-  const results = await Promise.all(
-    paths.map(async (path) => (await readManifest(`${run}/${assignmentNode(path)}`))?.result ?? {}),
+async function summarizeLevel(run: string, branches: readonly Branch[]): Promise<LevelSummary> {
+  const manifests = await Promise.all(
+    branches.map(({ path }) => readManifest(`${run}/${assignmentNode(path)}`)),
   );
+  const results = manifests.map((manifest) => manifest?.result ?? {});
   const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);
   return {
     loads: results.flatMap(({ loads = [] }) => loads as number[]),

@@ -268,14 +268,15 @@ export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promis
 }
 
 /**
- * Chooses the share of a part: every `of`-th node, or unit of nodes, of each folder. What puts the nodes of its own stage together, and does not go again, is
- * nobody's: whoever needs it makes it.
+ * Chooses the share of a part: every `of`-th node of each folder, or all that a branch of a tree below the root learns. What puts the nodes
+ * of its own stage together, and does not go again, is nobody's: whoever needs it makes it.
  */
 export function chooseShare({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const places = new Map<string, number>(), units = new Map<string, number>(), mine = new Set<string>();
-  for (const { name, unit = name, needs, temporary, maker: { stage } } of nodes) {
+  for (const { name, needs, temporary, maker: { stage } } of nodes) {
     if (!temporary && needs.some((need) => stages.get(splitNeed(need).name) === stage)) continue;
+    const unit = name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
     const folder = dirname(unit), place = units.get(unit) ?? places.get(folder) ?? 0;
     if (!units.has(unit)) places.set(folder, place + 1);
     units.set(unit, place);

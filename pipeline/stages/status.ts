@@ -92,7 +92,7 @@ export async function readStatus(run: string): Promise<RunStatus> {
     const holders = distinct(owners.filter(({ node }) => names.has(node)));
     const force = isRefused(state, step.nodes) ? { force: true } : {};
     return {
-      ...{ stage, ...path ? { path } : {}, about, partition: !onRequest, optional },
+      ...{ stage, path, about, partition: !onRequest, optional },
       command: { ...command, with: { ...command.with, ...force } },
       ...describeState(state),
       ...{ holders, ...holders.length > 0 ? { state: "being made" } : {} },

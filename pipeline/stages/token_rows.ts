@@ -211,10 +211,6 @@ export const listBranchRows = ({ branch, blocks }: BranchOf): readonly Named[] =
 /** Names the node of the assignment of a branch, or of all rows. */
 export const assignmentNode = (branch?: readonly number[]): string => `assignments/${branchName(branch)}`;
 
-/** Lets one process make what a branch below the root learns. */
-export const branchUnit = ({ branch }: GraphOf): { unit?: string } =>
-  branch?.length ? { unit: `rounds/${branchName(branch)}` } : {};
-
 /** Names what is needed to know the rows of a branch: the assignments of those that lead to it, the root first. */
 export const rowNeeds = ({ branch = [] }: GraphOf): string[] =>
   branch.map((_, depth) => assignmentNode(branch.slice(0, depth)));

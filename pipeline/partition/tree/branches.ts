@@ -54,9 +54,9 @@ export const listWidths = (of: Experts): number[] =>
 /** Counts the prefix passes that routing a sequence takes. */
 export const countPasses = (of: Experts): number => listLevels(of).reduce((sum, wide) => sum + wide, 0);
 
-/** Gives the path of an expert, for instance `2.5`; "" of a flat mixture. */
-export const expertPath = (expert: number, levels: readonly number[]): string =>
-  findPath(expert, levels).join(".");
+/** Gives the path of an expert, for instance `2.5`; undefined in a flat mixture. */
+export const expertPath = (expert: number, levels: readonly number[]): string | undefined =>
+  findPath(expert, levels).join(".") || undefined;
 
 /** Adds to the name of an expert of a tree its path: `expert-37 (2.5)`. */
 export const withPath = (name: string | number, path?: string): string =>

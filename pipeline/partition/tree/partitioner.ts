@@ -7,7 +7,6 @@
  *     branch-02/ …         those of the levels below, by their paths
  */
 
-import { InputError } from "../../../kernels/errors.ts";
 import { keepRecent } from "../../model/passes.ts";
 import { takeColumns } from "../../rows/columns.ts";
 import { sha256 } from "../../run/files.ts";
@@ -36,28 +35,14 @@ export const tree: PartitionerWork = {
   },
 };
 
+async function branchesIn(folder: string): Promise<{ levels: number[]; folders: string[] }> {
+  const { levels = [] } = (await readDescription(folder))!;
+  return { levels, folders: listBranches(levels).map(({ name }) => `${folder}/${name}`) };
+}
+
 /** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode listBranches}. */
 export const treeHash = (levels: readonly number[], all: readonly Pick<Partitioner, "sha256">[]): string =>
   sha256([levels.join("x"), ...all.map(({ sha256 }) => sha256)].join("\n"));
-
-async function branchesIn(folder: string): Promise<{ levels: number[]; folders: string[] }> {
-  const { levels = [], experts } = await readDescription(folder) ?? {};
-  if (levels.length > 1 && countExperts(levels) === experts) {
-    return { levels, folders: listBranches(levels).map(({ name }) => `${folder}/${name}`) };
-  }
-  const fact = `they are ${JSON.stringify(levels)} for ${experts} experts`;
-  throw new InputError(
-    `Cannot open the tree "${folder}" as its levels must be widths whose product is the number of experts: ${fact}`,
-    { where: `${folder}/partitioner.json` },
-  );
-}
-
-/** A row of a prefix, at `prefix · rows + row`, that follows a branch. `cost` is by how much that costs more than its cheapest one. */
-interface Followed {
-  at: number;
-  branch: number;
-  cost: number;
-}
 
 const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those used last
 
@@ -67,47 +52,37 @@ const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those
  * cheapest followed path costs above the last level is taken off. So with a beam of 1 the costs are those of the last partitioner alone.
  */
 export function openTree(levels: readonly number[], opened: readonly Partitioner[], beam = 1): Partitioner {
-  const experts = countExperts(levels);
-  const onDevice = keepRecent(
-    (branch: number) => opened[branch],
-    MOST_ON_DEVICE,
-    (partitioner) => partitioner.close(),
-  );
-  let below = 1; // Branches are numbered as they are listed, and experts after them.
-  const firstBelow = opened.map(({ experts }) => (below += experts) - experts);
+  const onDevice = keepRecent((i: number) => opened[i], MOST_ON_DEVICE, (partitioner) => partitioner.close());
 
-  const follow =
-    (beam: number): Partitioner["costs"] => async ({ tokens, sequenceLength, length }, prefixes, signal) => {
-      const rows = length.length, columns = { rows, sequence: new BigUint64Array(rows), tokens, length };
-      const all = new Float32Array(prefixes.length * rows * experts).fill(NOT_FOLLOWED);
-      let following = prefixes.flatMap((_, i) =>
-        Array.from(length, (_, row): Followed => ({ at: i * rows + row, branch: 0, cost: 0 }))
-      );
-      while (following.length > 0) {
-        const next: Followed[] = [];
-        for (const [branch, own] of Map.groupBy(following, ({ branch }) => branch)) {
-          const chosen = [...new Set(own.map(({ at }) => at % rows))], wide = opened[branch].experts;
-          const places = new Map(chosen.map((row, place) => [row, place]));
-          const some = { ...takeColumns(columns, chosen), sequenceLength } as TokenRows;
-          const found = await onDevice.of(branch).costs(some, prefixes, signal);
-          for (const { at, cost: before } of own) {
-            const begin = (Math.floor(at / rows) * chosen.length + places.get(at % rows)!) * wide;
-            for (let i = 0; i < wide; i++) {
-              const cost = found[begin + i] + before, branchBelow = firstBelow[branch] + i;
-              const expert = branchBelow - opened.length;
-              if (expert >= 0) all[at * experts + expert] = cost;
-              else next.push({ at, branch: branchBelow, cost });
-            }
-          }
+  const follow = (beam: number): Partitioner["costs"] => async (all, prefixes, signal) => {
+    const rows = all.length.length,
+      columns = { ...all, source: undefined, rows, sequence: new BigUint64Array(rows) };
+    let costs = new Float64Array(prefixes.length * rows); // [prefixes, rows, branches of a level]
+    let width = 1, partitioner = 0;
+    for (const wide of levels) {
+      keepCheapest(costs, width, beam);
+      const below = new Float64Array(costs.length * wide).fill(NOT_FOLLOWED);
+      for (let branch = 0; branch < width; branch++, partitioner++) {
+        const at = (prefix: number, row: number) => (prefix * rows + row) * width + branch;
+        const isFollowed = (row: number) => prefixes.some((_, i) => costs[at(i, row)] !== NOT_FOLLOWED);
+        const chosen = [...all.length.keys()].filter(isFollowed);
+        if (chosen.length === 0) continue;
+        const some = { ...all, ...takeColumns(columns, chosen) } as TokenRows;
+        const found = await onDevice.of(partitioner).costs(some, prefixes, signal);
+        const places = prefixes.flatMap((_, i) => chosen.map((row) => at(i, row)));
+        for (const [i, place] of places.entries()) {
+          for (let e = 0; e < wide; e++) below[place * wide + e] = costs[place] + found[i * wide + e];
         }
-        following = [...Map.groupBy(next, ({ at }) => at).values()].flatMap((own) => cheapest(own, beam));
       }
-      return all;
-    };
+      costs = below;
+      width *= wide;
+    }
+    return Float32Array.from(costs);
+  };
 
   return {
     ...opened[0], // the kind, too, is that of all levels: it says what costs are
-    experts,
+    experts: countExperts(levels),
     sha256: treeHash(levels, opened),
     costs: follow(beam),
     whole: { costs: follow(Infinity) },
@@ -115,8 +90,11 @@ export function openTree(levels: readonly number[], opened: readonly Partitioner
   };
 }
 
-/** Keeps the `beam` branches that cost least, the first among equals, with costs above the least. */
-function cheapest(all: readonly Followed[], beam: number): Followed[] {
-  const kept = all.toSorted((a, b) => a.cost - b.cost || a.branch - b.branch).slice(0, beam);
-  return kept.map((one) => ({ ...one, cost: one.cost - kept[0].cost }));
+/** Keeps of costs `[rows, width]` the `beam` least of a row, the first among equals, as what they are above the least. */
+function keepCheapest(costs: Float64Array, width: number, beam: number): void {
+  for (let begin = 0; begin < costs.length; begin += width) {
+    const own = costs.subarray(begin, begin + width), least = Math.min(...own);
+    const order = [...own.keys()].sort((a, b) => own[a] - own[b]);
+    order.forEach((i, rank) => own[i] = rank < beam ? own[i] - least : NOT_FOLLOWED);
+  }
 }

@@ -9,7 +9,6 @@ import { below, colour, dots, nameAxis, type Plot, SHARES, shownNames } from "..
 import { foldedTable, type Html, htmlTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
-import TREEMAP from "./treemap.json" with { type: "json" };
 
 /** Opacity of a full cell of a heat map, and its least width for a number in pixels: the number stays readable. */
 const [HEAT_OPACITY, LEAST_CELL] = [0.55, 24];
@@ -98,35 +97,57 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
   };
 }
 
+const signal = (signal: string) => ({ signal });
+/** A mark of every node of a treemap, which Vega lays out: Vega-Lite has none. Branches have children, experts have none. */
+const nodeMark = (type: string, update: Record<string, unknown>) => (
+  { type, from: { data: "nodes" }, encode: { update } }
+);
+const TREEMAP_MARKS = [
+  nodeMark("rect", {
+    ...{ x: { field: "x0" }, y: { field: "y0" }, x2: { field: "x1" }, y2: { field: "y1" } },
+    fill: signal(`datum.children ? '${colour("panel")}' : '${colour("heat")}'`),
+    fillOpacity: signal(`datum.children ? 1 : ${HEAT_OPACITY} * datum.share`),
+    stroke: signal(`datum.children ? '${colour("line")}' : null`),
+  }),
+  nodeMark("text", {
+    ...{ x: { field: "x0", offset: 3 }, y: { field: "y0", offset: 3 }, baseline: { value: "top" } },
+    ...{ fill: { value: colour("ink") }, fontSize: { value: 11 }, lineHeight: { value: 15 } },
+    limit: signal("datum.x1 - datum.x0 - 4"),
+    text: signal(
+      `datum.x1 - datum.x0 < ${LEAST_CELL} || !datum.children && datum.y1 - datum.y0 < 30 ? '' : datum.text`,
+    ),
+  }),
+];
+
 function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]): Plot {
-  const label = (path: readonly number[]) => path.join(".") || "all";
   const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;
-  const sizes = parts.map((part) => part[side].sequences), total = sum(sizes);
-  const branches = listBranches(levels).map(({ path, first, leaves }) => ({
-    ...{ path, experts: parts.slice(first, first + leaves) },
-    share: percent(sum(sizes.slice(first, first + leaves)) / total),
-  }));
-  const nodes = branches.map(({ path, share }) => ({
-    ...{ id: label(path), parent: path.length > 0 ? label(path.slice(0, -1)) : null },
-    text: `${label(path)}: ${share}`,
-  }));
-  const leaves = parts.map((part, expert) => {
-    const id = expertPath(expert, levels), [[source = "", share = 0] = []] = sourcesIn([part]);
-    return { id, parent: id.replace(/\.\d+$/, ""), size: sizes[expert], text: [id, source], share };
+  const sizes = parts.map((part) => part[side].sequences), total = sum(sizes), height = 460;
+  const parentOf = (id: string) => id.includes(".") ? id.replace(/\.\d+$/, "") : id === "all" ? null : "all";
+  const branches = listBranches(levels).map(({ path, first, leaves }) => {
+    const id = path.join(".") || "all", share = percent(sum(sizes.slice(first, first + leaves)) / total);
+    return { id, share, text: `${id}: ${share}`, experts: parts.slice(first, first + leaves) };
   });
-  const [whole, ...views] = TREEMAP.data;
+  const experts = parts.map((part, expert) => {
+    const id = expertPath(expert, levels)!, [[source = "", share = 0] = []] = sourcesIn([part]);
+    return { id, share, text: [id, source], size: sizes[expert] };
+  });
+  const values = [...branches, ...experts].map((node) => ({ ...node, parent: parentOf(node.id) }));
+  const size = [{ signal: "width" }, height], padding = { padding: 1, paddingTop: 17 };
+  const transform = [
+    { type: "stratify", key: "id", parentKey: "parent" },
+    { type: "treemap", field: "size", size, ...padding },
+  ];
   return {
     id: "tree",
     title: "Branches of the tree",
     about:
       `Each rectangle is an expert, named by its path, within its branches; as large as its share of the ${text} sequences, \
 and coloured the stronger, the more of its training text is of one source, which it names.`,
-    // Vega-Lite has no treemap.
-    spec: { ...TREEMAP, data: [{ ...whole, values: [...nodes, ...leaves] }, ...views] },
+    spec: { height, data: [{ name: "nodes", values, transform }], marks: TREEMAP_MARKS },
     table: {
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
-      rows: branches.filter(({ path }) => path.length === 1).map(({ path, experts, share }) => [
-        ...[label(path), experts.length, share],
+      rows: branches.filter(({ id }) => parentOf(id) === "all").map(({ id, experts, share }) => [
+        ...[id, experts.length, share],
         sourcesIn(experts).slice(0, MOST_SOURCES).map((one) => `${one[0]} ${percent(one[1], 0)}`).join(", "),
       ]),
     },

@@ -44,7 +44,7 @@ const treeOfFakes = (levels: number[], beam?: number, calls?: string[]) =>
 
 /** Sums the costs of all levels of an expert's path, one by one. */
 function pathCost(levels: number[], token: number, prefix: number, expert: number): number {
-  const path = expertPath(expert, levels).split(".").map(Number);
+  const path = expertPath(expert, levels)!.split(".").map(Number);
   const branches = new Map(listBranches(levels).map((branch) => [String(branch.path), branch]));
   return path.reduce(
     (sum, i, depth) => sum + computeCost(branches.get(String(path.slice(0, depth)))!, token, prefix, i),
