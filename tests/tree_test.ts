@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../kernels/errors.ts";
 import { readManifest } from "../pipeline/graph/mod.ts";
 import { assignBalanced, openPartitioner } from "../pipeline/partition/mod.ts";
-import { isLast, listBranches } from "../pipeline/partition/tree/branches.ts";
+import { branchName, expertPath, listBranches } from "../pipeline/partition/tree/branches.ts";
 import { openRows } from "../pipeline/rows/random_access.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
@@ -39,16 +39,11 @@ const inText = (
 
 /** Gives what each branch of a tree was given, from the training sequences of its experts. */
 function checkBalance(levels: readonly number[], loads: readonly number[]): void {
-  for (const { name, first, leaves, experts } of listBranches(levels)) {
-    const shares = Array.from(
-      { length: experts },
-      (_, i) =>
-        loads.slice(first + i * leaves / experts, first + (i + 1) * leaves / experts).reduce(
-          (a, b) => a + b,
-          0,
-        ),
-    );
-    assert(Math.max(...shares) - Math.min(...shares) <= 1, `${name}: ${shares}`);
+  const under = (path: string) =>
+    loads.filter((_, expert) => `${expertPath(expert, levels)}.`.startsWith(path)).reduce((a, b) => a + b, 0);
+  for (const path of listBranches(levels)) {
+    const shares = Array.from({ length: levels[path.length] }, (_, i) => under(`${[...path, i].join(".")}.`));
+    assert(Math.max(...shares) - Math.min(...shares) <= 1, `${path}: ${shares}`);
   }
 }
 
@@ -72,7 +67,7 @@ for (
       const { problems, trainSequences } = await verifyRun(run);
       assertEquals(problems, []);
       assertEquals(trainSequences, experts.reduce((sum, { sequences }) => sum + sequences, 0));
-      assert(await readManifest(`${run}/branches/${listBranches(levels).at(-1)!.name}`));
+      assert(await readManifest(`${run}/branches/${branchName(listBranches(levels).at(-1)!)}`));
       if (experts.length === 100) { // whose names have three digits
         assertEquals([experts[37].path, (await readManifest(`${run}/partition/expert-037`))!.result.expert], [
           "3.7",
@@ -161,7 +156,7 @@ Deno.test("the rows of a branch are assigned by the paper's rule on its own scor
   inText(async (folder, settings) => {
     const run = `${folder}/run`;
     await makeSmall(run, settings);
-    for (const { name } of listBranches(settings.levels).filter(isLast)) {
+    for (const name of [[0], [1]].map(branchName)) {
       assertEquals((await readManifest(`${run}/scores/${name}`))!.result, { experts: 2 }); // rows count at the root
       using scores = await openRows([`${run}/scores/${name}/train.arrow`]);
       using assigned = await openRows([`${run}/assignments/${name}/${name}-train.arrow`]);

@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { type Manifest, SEQUENCES } from "../graph/node.ts";
 import { Certificate } from "../partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
-import { type Branch, listBranches } from "../partition/tree/branches.ts";
+import { listBranches } from "../partition/tree/branches.ts";
 import {
   type Columns,
   findOrigin,
@@ -67,7 +67,7 @@ class Comparison {
   readonly #blocks: readonly string[];
   readonly #assignments = new Map<string, v.InferOutput<typeof ASSIGNED> & { found?: Certificate }>(); // by node
   readonly #method: string;
-  readonly #branches: readonly Branch[]; // of a tree
+  readonly #levels: readonly number[]; // of a tree
   #done = 0;
   #total = 0;
 
@@ -75,8 +75,8 @@ class Comparison {
     const { parts, alone, manifests } = of, names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
-    this.#branches = listBranches((manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[]);
-    for (const name of [...names, ...this.#branches.map(({ path }) => assignmentNode(path))]) {
+    this.#levels = (manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[];
+    for (const name of [...names, ...listBranches(this.#levels).map(assignmentNode)]) {
       const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
     }
@@ -97,7 +97,7 @@ class Comparison {
       found[i].tokens += cursors[i].columns.length[cursors[i].row++];
     };
     const wrong = new Set<number>(); // parts of which a row is wrong: those after it are not compared
-    const joined = this.#branches.length > 0 ? await this.#expertsOfTree(side) : undefined;
+    const joined = this.#levels.length > 0 ? await this.#expertsOfTree(side) : undefined;
     let at = 0;
     for (const block of this.#blocks) {
       const node = tokensNode({ name: block }),
@@ -162,11 +162,11 @@ class Comparison {
   /** Checks the assignments of all branches of a tree, and gives the experts that they lead to. */
   async #expertsOfTree(side: Side): Promise<Uint16Array> {
     const { run, manifests } = this.of, blocks = this.#blocks.map((name) => ({ name }));
-    for (const { path: branch } of this.#branches) {
+    for (const branch of listBranches(this.#levels)) {
       for (const { name } of listBranchRows({ branch, blocks })) await this.#assigned(name, side, branch);
     }
     const path = (name: string) => `${run}/${name}`, manifest = (name: string) => manifests.get(name)!;
-    return (await joinSide({ path, manifest }, blocks, this.#branches, side)).expert;
+    return (await joinSide({ path, manifest }, blocks, this.#levels, side)).expert;
   }
 
   /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
@@ -236,8 +236,9 @@ class Comparison {
       problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
     }
     if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
-    const branches = this.#branches.map(({ path }) => this.#assignments.get(assignmentNode(path))!.loads);
-    for (const own of branches.length > 0 ? branches : [loads]) {
+    const branches = listBranches(this.#levels).map(assignmentNode);
+    const all = branches.map((name) => this.#assignments.get(name)!.loads);
+    for (const own of all.length > 0 ? all : [loads]) {
       if (Math.max(...own) - Math.min(...own) <= 1) continue;
       problem("partition", `loads must be equal, or differ by one: they are ${own.join(", ")}`);
     }

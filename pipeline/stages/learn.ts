@@ -31,14 +31,14 @@ import {
   TOKENIZER,
 } from "../graph/node.ts";
 import { type PartitionerKind, readDescription, writeDescription } from "../partition/partitioner.ts";
-import { findKind, PARTITIONERS } from "../partition/partitioners.ts";
-import { type Branch, branchName, isLast, listBranches } from "../partition/tree/branches.ts";
-import { treeHash } from "../partition/tree/partitioner.ts";
+import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
+import { branchName, listBranches } from "../partition/tree/branches.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
+import { countExperts } from "../settings/partitioner.ts";
 import { assignNodes, hashOrder, writeAssigned } from "./assign.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
@@ -167,64 +167,64 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
  * the level above. So all but the last level are scored and assigned among the learning.
  */
 export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
-  const { levels, routers } = of.configuration, branches = listBranches(levels);
+  const { levels, routers } = of.configuration, isTree = levels.length > 0;
   const learn: Node[] = [], score: Node[] = [], assign: Node[] = [], first = routers === "" ? learn : score;
-  for (const branch of branches.length > 0 ? branches : [undefined]) {
-    const own = branch ? takeBranch(of, branch) : of;
+  for (const own of isTree ? listBranches(levels).map((branch) => takeBranch(of, branch)) : [of]) {
     if (routers === "") learn.push(...learnNodes(own));
-    const isAbove = branch && !isLast(branch);
+    const isAbove = own.branch && own.branch.length + 1 < levels.length;
     (isAbove ? first : score).push(...await scoreNodes(own));
     (isAbove ? first : assign).push(...await assignNodes(own));
   }
-  if (branches.length > 0 && routers === "") learn.push(treeNode(of, branches));
-  if (branches.length > 0) assign.push(joinedNode(of, branches));
+  if (isTree && routers === "") learn.push(treeNode(of));
+  if (isTree) assign.push(joinedNode(of));
   return { learn, score, assign };
 }
 
 /** Gives what the nodes of a branch are made of. */
-function takeBranch({ configuration, ...of }: GraphOf, { name, path, experts }: Branch): GraphOf {
-  const routers = configuration.routers && `${configuration.routers}/${name}`;
-  return { ...of, configuration: { ...configuration, routers, experts, levels: [] }, branch: path };
+function takeBranch({ configuration, ...of }: GraphOf, branch: readonly number[]): GraphOf {
+  const routers = configuration.routers && `${configuration.routers}/${branchName(branch)}`;
+  const experts = configuration.levels[branch.length];
+  return { ...of, configuration: { ...configuration, routers, experts, levels: [] }, branch };
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
-function treeNode({ configuration }: GraphOf, branches: readonly Branch[]): Node {
-  const { experts, levels, prefix, rounds } = configuration;
-  const needs = branches.map(({ path }) => partitionerNode(path));
+function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
+  const branches = listBranches(levels), [root] = branches;
   return {
     name: PARTITIONER,
-    needs,
+    needs: branches.map(partitionerNode),
     settings: { partitioner: "tree", experts, levels, prefix, rounds },
     revision: 1,
     maker: oneByOne(LEARN, async ({ folder, path, manifest, wrote }) => {
-      for (const [i, { name }] of branches.entries()) {
-        await linkFiles({ folder, wrote }, path(needs[i]), manifest(needs[i]).files, `${name}/`);
+      for (const branch of branches) {
+        const need = partitionerNode(branch);
+        await linkFiles({ folder, wrote }, path(need), manifest(need).files, `${branchName(branch)}/`);
       }
-      const known = (await readDescription(`${folder}/root`))!;
+      const known = (await readDescription(path(partitionerNode(root))))!;
       await writeDescription(folder, { ...known, kind: "tree", experts, levels });
-      const results = needs.map((need) => manifest(need).result);
-      const routers = treeHash(levels, results.map(({ routers }) => ({ sha256: String(routers) })));
-      return { ...results[0], routers };
+      const { sha256 } = await identifyPartitioner(folder);
+      return { ...manifest(partitionerNode(root)).result, routers: sha256 };
     }),
   };
 }
 
 /** Makes the node that says of the rows of all blocks to which expert they go, and what that costs. */
-function joinedNode(of: GraphOf, branches: readonly Branch[]): Node {
-  const { configuration: { experts, levels }, blocks } = of;
-  const own = branches.map(({ path }) => assignmentNode(path));
+function joinedNode(of: GraphOf): Node {
+  const { configuration: { experts, levels }, blocks } = of, own = listBranches(levels).map(assignmentNode);
   return {
     name: assignmentNode(),
     needs: [...blocks.map(scoresNode), ...own],
     settings: { experts, levels, order: hashOrder(blocks.map(({ name }) => name)) },
     revision: 1,
     maker: oneByOne(ASSIGN, async (making) => {
+      const loads = new Array<number>(experts).fill(0);
       for (const side of ["train", "test"] as const) {
-        await writeAssigned(making, of, side, await joinSide(making, blocks, branches, side));
+        const joined = await joinSide(making, blocks, levels, side);
+        if (side === "train") joined.expert.forEach((chosen) => loads[chosen]++);
+        await writeAssigned(making, of, side, joined);
       }
-      const results = own.map((name) => making.manifest(name).result), { costs } = results[0];
-      const loads = results.flatMap(({ loads }, i) => isLast(branches[i]) ? loads as number[] : []);
-      return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, ...costs ? { costs } : {} };
+      const { costs } = making.manifest(own[0]).result;
+      return { sequences: loads.reduce((a, b) => a + b), experts, loads, ...costs ? { costs } : {} };
     }),
   };
 }
@@ -236,30 +236,29 @@ function joinedNode(of: GraphOf, branches: readonly Branch[]): Node {
 export async function joinSide(
   making: Pick<Making, "path" | "manifest">,
   blocks: readonly Named[],
-  branches: readonly Branch[],
+  levels: readonly number[],
   side: "train" | "test",
 ): Promise<{ count: number; expert: Uint16Array; batch: (from: number, to: number) => RecordBatch }> {
-  let joined: Read<"sequence" | "expert" | "best" | "cost" | "lowest"> | undefined;
-  let lineage: Lineage | undefined;
+  let joined: Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage } | undefined;
   const below: Float64Array[] = []; // rows of the branches to come, in their order
-  for (const { path, experts, first, leaves } of branches) {
-    using assigned = await openAssigned(making, { blocks, branch: path }, `${side}.arrow`);
-    const all = assigned.numbers(), numbers = below.shift() ?? all;
-    const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
+  for (const branch of listBranches(levels)) {
+    using assigned = await openAssigned(making, { blocks, branch }, `${side}.arrow`);
+    const all = assigned.numbers(), numbers = below.shift() ?? all, experts = levels[branch.length];
+    const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]), { rows } = own;
     for (let i = 0; i < experts; i++) below.push(numbers.filter((_, row) => own.expert[row] === i));
-    joined ??= { ...own, lowest: new Float32Array(own.rows) };
-    lineage ??= { ...assigned.lineage!, experts: branches[0].leaves, routers: undefined };
+    const [expert, lowest] = [new Uint16Array(rows), new Float32Array(rows)];
+    joined ??= { ...own, expert, lowest, lineage: assigned.lineage! };
     for (const [row, at] of numbers.entries()) {
-      joined.lowest[at] -= own.cost[row] - own.lowest[row];
-      joined.expert[at] = first + own.expert[row] * leaves / experts;
-      joined.best[at] = first + own.best[row] * leaves / experts;
+      joined.best[at] = joined.expert[at] * experts + own.best[row];
+      joined.expert[at] = joined.expert[at] * experts + own.expert[row];
       joined.cost[at] = own.cost[row];
+      joined.lowest[at] -= own.cost[row] - own.lowest[row];
     }
   }
-  const { rows: count, sequence, expert, best, cost, lowest } = joined!;
+  const { rows: count, lineage, ...columns } = joined!, { expert, cost, lowest } = columns;
   lowest.forEach((_, at) => lowest[at] += cost[at]);
-  const columns = Object.entries({ sequence, expert, best, cost, lowest });
+  const known = { ...lineage, experts: countExperts(levels), routers: undefined };
   const slice = (from: number, to: number) =>
-    Object.fromEntries(columns.map(([name, values]) => [name, values.subarray(from, to)]));
-  return { count, expert, batch: (from, to) => toTable(slice(from, to), lineage!) };
+    Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values.subarray(from, to)]));
+  return { count, expert, batch: (from, to) => toTable(slice(from, to), known) };
 }

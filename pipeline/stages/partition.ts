@@ -11,7 +11,7 @@ import { InputError, type Text } from "../../kernels/errors.ts";
 import { NAMES, noteFiles, PARTITIONER, PRUNED, readManifest, SEQUENCES } from "../graph/node.ts";
 import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/metrics.ts";
-import { type Branch, expertPath, listBranches } from "../partition/tree/branches.ts";
+import { expertPath, listBranches } from "../partition/tree/branches.ts";
 import type { RoundMetrics, RunEvent } from "../run/events.ts";
 import { sha256, shortHash } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
@@ -166,7 +166,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const isPruned = dedup !== "off" || decontaminate.length > 0; // earlier settings may have left a folder
   const dropped = isPruned ? (await readManifest(`${run}/${PRUNED}`))?.result.dropped : undefined;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
-  const byLevel = [...Map.groupBy(listBranches(levels), ({ path }) => path.length).values()];
+  const byLevel = [...Map.groupBy(listBranches(levels), ({ length }) => length).values()];
   return {
     run,
     ...costs === undefined ? {} : { costs: String(costs) },
@@ -192,9 +192,9 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 }
 
 /** Sums up how the branches of a level were assigned. */
-async function summarizeLevel(run: string, branches: readonly Branch[]): Promise<LevelSummary> {
+async function summarizeLevel(run: string, branches: readonly number[][]): Promise<LevelSummary> {
   const manifests = await Promise.all(
-    branches.map(({ path }) => readManifest(`${run}/${assignmentNode(path)}`)),
+    branches.map((branch) => readManifest(`${run}/${assignmentNode(branch)}`)),
   );
   const results = manifests.map((manifest) => manifest?.result ?? {});
   const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);

@@ -19,7 +19,7 @@ import {
   type TokenRows,
 } from "../partitioner.ts";
 import { identifyPartitioner, openPartitioner } from "../partitioners.ts";
-import { listBranches } from "./branches.ts";
+import { branchName, listBranches } from "./branches.ts";
 
 /** Opens and identifies trees. */
 export const tree: PartitionerWork = {
@@ -37,11 +37,11 @@ export const tree: PartitionerWork = {
 
 async function branchesIn(folder: string): Promise<{ levels: number[]; folders: string[] }> {
   const { levels = [] } = (await readDescription(folder))!;
-  return { levels, folders: listBranches(levels).map(({ name }) => `${folder}/${name}`) };
+  return { levels, folders: listBranches(levels).map((path) => `${folder}/${branchName(path)}`) };
 }
 
 /** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode listBranches}. */
-export const treeHash = (levels: readonly number[], all: readonly Pick<Partitioner, "sha256">[]): string =>
+const treeHash = (levels: readonly number[], all: readonly Pick<Partitioner, "sha256">[]): string =>
   sha256([levels.join("x"), ...all.map(({ sha256 }) => sha256)].join("\n"));
 
 const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those used last

@@ -3,7 +3,6 @@
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { type Evaluation, type Lower, type PrefixScore, SHOWN_WAYS } from "../../evaluation/evaluation.ts";
-import { listBranches } from "../../partition/tree/branches.ts";
 import {
   type Axis,
   colour,
@@ -101,19 +100,20 @@ export function segmentPlot(
   };
 }
 
-/** Puts the segments of all experts of each branch of the root together. */
-function branchSegments({ segments, levels = [] }: Evaluation): Evaluation["segments"] {
-  return listBranches(levels).filter(({ path }) => path.length === 1).map(({ path, first, leaves }) => {
-    const own = segments.slice(first, first + leaves).filter(({ tokens }) => tokens > 0);
+/** Puts the segments of all experts of each of the `wide` branches of the root together. */
+function branchSegments({ segments }: Evaluation, wide: number): Evaluation["segments"] {
+  return Array.from({ length: wide }, (_, branch) => {
+    const all = segments.filter(({ expert }) => Math.floor(expert * wide / segments.length) === branch);
+    const own = all.filter(({ tokens }) => tokens > 0);
     const [sequences, share, tokens] = (["sequences", "share", "tokens"] as const).map((name) =>
       sum(own.map((one) => one[name]))
     );
-    const perplexity = { ...segments[first].perplexity };
+    const perplexity = { ...all[0].perplexity };
     for (const way of Object.keys(perplexity) as (keyof typeof perplexity)[]) {
       const nll = sum(own.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
       perplexity[way] = tokens > 0 ? Math.exp(nll / tokens) : null;
     }
-    return { expert: path[0], sequences, share, tokens, perplexity };
+    return { expert: branch, sequences, share, tokens, perplexity };
   });
 }
 
@@ -272,7 +272,11 @@ export const evaluation: Section<RunRecord> = {
       }),
       several && segments.some(({ perplexity }) => perplexity.mixture !== null) && segmentPlot(evaluation),
       levels && {
-        ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),
+        ...segmentPlot(
+          { ...evaluation, segments: branchSegments(evaluation, levels[0]) },
+          COMPARED,
+          "branch",
+        ),
         ...{ id: "perplexity-by-branch", title: "Perplexity by branch" },
       },
       sources.length > 1 && sourcePlot(sources, lines, "Perplexity of"),

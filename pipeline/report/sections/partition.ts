@@ -123,9 +123,11 @@ function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]
   const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;
   const sizes = parts.map((part) => part[side].sequences), total = sum(sizes), height = 460;
   const parentOf = (id: string) => id.includes(".") ? id.replace(/\.\d+$/, "") : id === "all" ? null : "all";
-  const branches = listBranches(levels).map(({ path, first, leaves }) => {
-    const id = path.join(".") || "all", share = percent(sum(sizes.slice(first, first + leaves)) / total);
-    return { id, share, text: `${id}: ${share}`, experts: parts.slice(first, first + leaves) };
+  const branches = listBranches(levels).map((path) => {
+    const id = path.join(".") || "all";
+    const experts = parts.filter((_, e) => id === "all" || expertPath(e, levels)!.startsWith(`${id}.`));
+    const share = percent(sum(experts.map((part) => part[side].sequences)) / total);
+    return { id, share, text: `${id}: ${share}`, experts };
   });
   const experts = parts.map((part, expert) => {
     const id = expertPath(expert, levels)!, [[source = "", share = 0] = []] = sourcesIn([part]);

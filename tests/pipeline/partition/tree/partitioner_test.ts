@@ -6,7 +6,7 @@ import {
   type TokenRows,
   writeDescription,
 } from "../../../../pipeline/partition/partitioner.ts";
-import { type Branch, expertPath, listBranches } from "../../../../pipeline/partition/tree/branches.ts";
+import { branchName, expertPath, listBranches } from "../../../../pipeline/partition/tree/branches.ts";
 import { openTree } from "../../../../pipeline/partition/tree/partitioner.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -19,19 +19,19 @@ const ROWS: TokenRows = {
 };
 
 /** What a row, by its first token, costs an expert of a branch by a prefix; the drawn numbers are exact in f32 sums. */
-const computeCost = ({ name }: Branch, token: number, prefix: number, i: number) =>
-  Math.floor(1000 * uniform(3, `${name} ${prefix} ${i}`, BigInt(token)));
+const computeCost = (path: readonly number[], token: number, prefix: number, i: number) =>
+  Math.floor(1000 * uniform(3, `${branchName(path)} ${prefix} ${i}`, BigInt(token)));
 
-function fake(branch: Branch, calls: string[] = []): Partitioner {
+function fake(branch: readonly number[], experts: number, calls: string[] = []): Partitioner {
   return {
-    ...{ kind: "em", experts: branch.experts, sha256: branch.name, prefix: S, vocabulary: 100, close() {} },
+    ...{ kind: "em", experts, sha256: branchName(branch), prefix: S, vocabulary: 100, close() {} },
     costs({ tokens, length }, prefixes) {
-      calls.push(...Array.from(length, (_, row) => `${branch.name} ${tokens[row * S] / S}`));
+      calls.push(...Array.from(length, (_, row) => `${branchName(branch)} ${tokens[row * S] / S}`));
       const values = prefixes.flatMap((prefix) =>
         Array.from(
           length,
           (_, row) =>
-            Array.from({ length: branch.experts }, (_, i) => computeCost(branch, tokens[row * S], prefix, i)),
+            Array.from({ length: experts }, (_, i) => computeCost(branch, tokens[row * S], prefix, i)),
         )
       );
       return Promise.resolve(Float32Array.from(values.flat()));
@@ -40,16 +40,12 @@ function fake(branch: Branch, calls: string[] = []): Partitioner {
 }
 
 const treeOfFakes = (levels: number[], beam?: number, calls?: string[]) =>
-  openTree(levels, listBranches(levels).map((branch) => fake(branch, calls)), beam);
+  openTree(levels, listBranches(levels).map((path) => fake(path, levels[path.length], calls)), beam);
 
 /** Sums the costs of all levels of an expert's path, one by one. */
 function pathCost(levels: number[], token: number, prefix: number, expert: number): number {
   const path = expertPath(expert, levels)!.split(".").map(Number);
-  const branches = new Map(listBranches(levels).map((branch) => [String(branch.path), branch]));
-  return path.reduce(
-    (sum, i, depth) => sum + computeCost(branches.get(String(path.slice(0, depth)))!, token, prefix, i),
-    0,
-  );
+  return path.reduce((sum, i, depth) => sum + computeCost(path.slice(0, depth), token, prefix, i), 0);
 }
 
 for (const levels of [[3, 4], [2, 3, 2]]) {
@@ -69,17 +65,18 @@ for (const levels of [[3, 4], [2, 3, 2]]) {
 
   Deno.test(`a tree of ${levels.join("x")} goes down greedily: one branch a level, the last level's costs as they are`, async () => {
     const calls: string[] = [], costs = await treeOfFakes(levels, undefined, calls).costs(ROWS, [4]);
-    const branches = new Map(listBranches(levels).map((branch) => [String(branch.path), branch]));
     ROWS.length.forEach((_, row) => {
+      const costsBelow = (path: number[]) =>
+        Array.from({ length: levels[path.length] }, (_, i) => computeCost(path, row * S, 4, i));
       let path: number[] = [];
-      for (let level = 0; level + 1 < levels.length; level++) {
-        const branch = branches.get(String(path))!;
-        const own = Array.from({ length: branch.experts }, (_, i) => computeCost(branch, row * S, 4, i));
+      while (path.length + 1 < levels.length) {
+        const own = costsBelow(path);
         path = [...path, own.indexOf(Math.min(...own))];
       }
-      const last = branches.get(String(path))!;
+      const own = costsBelow(path),
+        first = path.reduce((at, i, depth) => at * levels[depth] + i, 0) * own.length;
       const expected = new Float32Array(E).fill(2 ** 126);
-      for (let i = 0; i < last.experts; i++) expected[last.first + i] = computeCost(last, row * S, 4, i);
+      expected.set(own, first);
       assertEquals(costs.subarray(row * E, (row + 1) * E), expected);
     });
     assertEquals(calls.length, 20 * levels.length); // one partitioner a level and row
@@ -89,7 +86,7 @@ for (const levels of [[3, 4], [2, 3, 2]]) {
 Deno.test("a beam keeps the branches that cost least, a row does not depend on others, and no prefix on another one", async () => {
   const tree = treeOfFakes([4, 3], 2), all = await tree.costs(ROWS, [2, 4]);
   for (let row = 0; row < 20; row++) {
-    const first = Array.from({ length: 4 }, (_, i) => computeCost(listBranches([4, 3])[0], row * S, 4, i));
+    const first = Array.from({ length: 4 }, (_, i) => computeCost([], row * S, 4, i));
     const best = [...first.keys()].sort((a, b) => first[a] - first[b]).slice(0, 2);
     const own = all.subarray((20 + row) * 12, (21 + row) * 12);
     own.forEach((cost, expert) => assertEquals(cost < 2 ** 126, best.includes(Math.floor(expert / 3))));
