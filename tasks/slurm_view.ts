@@ -5,6 +5,7 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
+import { listEntries } from "../pipeline/run/files.ts";
 import { type Job, JOBS, listMissing, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
 import { lines } from "./layout.ts";
 import { type Queued, readQueue, slurmRanges } from "./slurm.ts";
@@ -56,19 +57,15 @@ export async function endedJobs(
   queue: readonly Queued[] | null,
 ): Promise<{ ended: Ended[]; unknown: Ended[] }> {
   const folder = `${JOBS}/logs`;
-  const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => []);
-  const latest = new Map<string, { time: number; id: number; log: string }>();
-  for (const { name } of entries) {
-    const [, job, base, id, index = "0"] = /^(.+)\+(\d+)-(\d+)(?:_(\d+))?\.log$/.exec(name) ?? [];
-    if (job === undefined) continue;
-    const key = `${job} ${Number(base) + Number(index)}`;
+  const logs = await Promise.all((await listEntries(`${run}/${folder}`)).map(async ({ name }) => {
+    const [, job, base, id, index = 0] = /^(.+)\+(\d+)-(\d+)(?:_(\d+))?\.log$/.exec(name) ?? [];
     const log = `${folder}/${name}`;
-    const info = await Deno.stat(`${run}/${log}`).catch(() => null); // it may have gone meanwhile
-    const own = { time: Number(info?.mtime), id: Number(id), log };
-    // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
-    const { time, id: known } = latest.get(key) ?? { time: 0, id: 0 };
-    if ((own.time - time || own.id - known) > 0) latest.set(key, own);
-  }
+    const time = await Deno.stat(`${run}/${log}`).then(({ mtime }) => Number(mtime), () => 0); // it may have gone
+    return { key: `${job} ${Number(base) + Number(index)}`, time, id: Number(id), log };
+  }));
+  // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
+  logs.sort((a, b) => a.time - b.time || a.id - b.id);
+  const latest = new Map(logs.map((log) => [log.key, log]));
   const [ended, unknown]: Ended[][] = [[], []];
   for (const job of jobs) {
     for (const place of listMissing(job)) {

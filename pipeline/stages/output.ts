@@ -49,14 +49,8 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
     if (isRead) throw refuse(output, `it must not take the place of what is read: it ${is} ${what}`);
   });
   const run = await findRun(dirname(place));
-  if (run === null || !isOfRun(relative(run, place))) return;
+  if (run === null || ![...OWN, ...nodeFolders()].includes(relative(run, place).split("/")[0])) return;
   throw refuse(output, `it must not take the place of a file of a run: it is one of "${run}"`);
-}
-
-/** Returns whether a path in a run is that of a file which the run has, or will have. */
-function isOfRun(path: string): boolean {
-  const [first] = path.split("/");
-  return OWN.includes(first) || nodeFolders().includes(first);
 }
 
 /** Tells which file or pipe standard input is, if it is open: Deno has no call for that, and opens no `/dev/stdin`. */

@@ -159,17 +159,16 @@ export function listLacks(stages: readonly StageStatus[]): Lack[] {
   );
   return [...alikes.values()].flatMap((alike): Lack[] => {
     const [first] = alike, { state, because, command } = first;
-    const isForAll = alike.length > 1 && command.with.expert !== undefined;
     const ofCall = stages.filter((stage) => nameCall(stage) === nameCall(first));
     // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
     // refused where it is not.
-    const isOne = command.with.force
+    const isForAll = command.with.force
       ? ofCall.length === alike.length
       : !ofCall.some(({ command }) => command.with.force);
-    if (isForAll && !isOne) {
+    if (alike.length === 1 || !isForAll) {
       return alike.map(({ stage, command }) => ({ stages: [stage], state, because, command }));
     }
-    const all = isForAll ? { ...command, with: { ...command.with, expert: "all" } } : command;
+    const all = { ...command, with: { ...command.with, expert: "all" } };
     return [{ stages: alike.map(({ stage }) => stage), state, because, command: all }];
   });
 }
