@@ -191,13 +191,14 @@ export async function planJobs(
   const walk = new Walk(run, graph);
   if (!force) await refuseRevision(walk, graph);
   const needed = await nodesToMake(walk, graph), known = new Set(graph.map(({ name }) => name));
-  const isMade = (name: string) => (partition.complete || known.has(name)) && !needed.has(name);
+  const isKnown = partition.text.blocks !== undefined;
+  const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
   const jobs = [...stages, ...modelJobs(run, plan, stages, targets)].map(
     ({ shares, first = 1, device = false, ...job }): Job => ({
       ...{ ...job, first, device },
       // Before text is unpacked, nothing is known of what comes of it.
-      done: shares.map((names) => (partition.complete || names.length > 0) && names.every(isMade)),
+      done: shares.map((names) => (isKnown || names.length > 0) && names.every(isMade)),
       task(unit) {
         const { task: name, with: options } = job.task(unit);
         return task(name, device && plan.training?.requireGpu ? { ...options, requireGpu: true } : options);
@@ -321,7 +322,7 @@ async function planAll(
   const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
   const all = allTargets(configuration), trained = await listTrained(run, all);
   const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));
-  if (!partition.complete) return { partition, targets, graph: partition.nodes };
+  if (!partition.text.blocks) return { partition, targets, graph: partition.nodes };
   const models = all.filter((target) => trained.includes(target) || targets.includes(target)); // an evaluation is of all that are there
   const of = { configuration, tokens: [], models };
   const steps = await modelSteps(run, configuration, targets, look.recorded);

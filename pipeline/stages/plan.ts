@@ -18,14 +18,10 @@ import { type GivenText, lookAtText, type Text } from "./text.ts";
 
 /** The nodes of a run, and the text that they are of. */
 export interface Plan {
-  /** What is known of the text. */
+  /** What is known of the text: it has no blocks where it must be unpacked first. */
   text: Text;
-  /**
-   * The nodes, each after those that it needs. Where text must be unpacked first, only the nodes that do that: then the others are known.
-   */
+  /** The nodes, each after those that it needs; without blocks only the nodes that unpack text: then the others are known. */
   nodes: Node[];
-  /** Whether these are all nodes. */
-  complete: boolean;
 }
 
 /** How a graph is found. */
@@ -50,8 +46,7 @@ export async function partitionGraph(
   if (derivation && !derivation.relearned) {
     const { derivedNodes, derivedText } = await import("./derived.ts");
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
-    if (!text.blocks) return { text, nodes: text.unpacked, complete: false };
-    return { text, nodes: await derivedNodes(configuration, derivation, text), complete: true };
+    return { text, nodes: text.blocks ? await derivedNodes(configuration, derivation, text) : text.unpacked };
   }
   checkLabels(configuration);
   checkLimit(configuration);
@@ -62,11 +57,11 @@ export async function partitionGraph(
   if (!blocks) { // what settings name is read all the same, before anything is made
     const { levels, prices } = configuration;
     if (levels.length === 0 && !recorded) await (await import("./assign.ts")).readNamedPrices(prices);
-    return { text, nodes: unpacked, complete: false };
+    return { text, nodes: unpacked };
   }
   const nodes: Node[] = [], of = { configuration, text, blocks, recorded };
   for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
-  return { text, nodes, complete: true };
+  return { text, nodes };
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */

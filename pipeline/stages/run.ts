@@ -165,7 +165,7 @@ export async function makePartition(
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
     let plan = await partitionGraph(run, configuration, { given, keep: true, check });
-    if (!plan.complete) {
+    if (!plan.text.blocks) {
       await make(plan.nodes);
       plan = await partitionGraph(run, configuration, { given, keep: true });
     }
@@ -217,11 +217,11 @@ export async function planRun(options: RunOptions) {
  */
 export async function partitionStates(
   { routers }: Configuration,
-  { nodes, complete }: Pick<Plan, "nodes" | "complete">,
+  { text, nodes }: Plan,
   walk: Walk,
 ): Promise<StageState[]> {
   const known = await stageStates(walk, nodes);
-  if (complete) return known;
+  if (text.blocks) return known;
   const all = [...STAGES].filter(([name, { nodes, onRequest }]) =>
     nodes && !onRequest && !(name === LEARN && routers !== "")
   ).map(([stage]) => absentStage(stage, 0));

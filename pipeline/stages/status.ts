@@ -12,7 +12,7 @@ import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
 import { needConfiguration, partsAlone } from "./parts.ts";
-import { absentStage, partitionGraph, type Plan, type StageState } from "./plan.ts";
+import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "./stages.ts";
 import { askedSteps, joinNodes, modelSteps, type Step } from "./steps.ts";
@@ -78,10 +78,9 @@ export async function readStatus(run: string): Promise<RunStatus> {
     ...plan ? await askedSteps(run, configuration) : [],
   ];
   const nodes = joinNodes([...plan?.nodes ?? [], ...steps.flatMap(({ nodes }) => nodes)]);
-  const graph = { nodes, complete: plan?.complete ?? true };
-  const states = new Map(
-    (await partitionStates(configuration, graph, new Walk(run, nodes))).map((state) => [state.stage, state]),
-  );
+  const walk = new Walk(run, nodes);
+  const all = plan ? partitionStates(configuration, { ...plan, nodes }, walk) : stageStates(walk, nodes);
+  const states = new Map((await all).map((state) => [state.stage, state]));
   const partition = [...states.keys()].filter((stage) => STAGES.has(stage) && !STAGES.get(stage)!.onRequest)
     .map((stage): Step => ({ stage, command: task(stage, { run }), nodes: [] }));
   const stages = [...partition, ...steps].map((step): StageStatus => {
