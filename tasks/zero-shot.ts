@@ -154,7 +154,6 @@ const QUESTIONS = section("Command", {
     { default: 1000, min: 1, max: 1_000_000 },
     "bootstrap draws of questions, or of documents",
   ),
-  output: path({ value: "FOLDER" }, "write results there as the LM Evaluation Harness does"),
 });
 
 export const TASK = await defineTask({
@@ -164,13 +163,10 @@ export const TASK = await defineTask({
     routingTemperature: MIXING.routingTemperature,
   },
   run: async ({ options, signal, onEvent, print }) => {
-    const { run, task: tasks, routeWithChoice, output, limit } = options;
-    const { askRun, checkOutputFolder } = await import("../pipeline/stages/mod.ts");
-    const { writeHarnessResults } = await import("../pipeline/evaluation/mod.ts");
-    if (output !== undefined) await checkOutputFolder(output);
+    const { run, task: tasks, routeWithChoice } = options;
+    const { askRun } = await import("../pipeline/stages/mod.ts");
     const routing = routeWithChoice ? "choice" : "context";
     const results = await askRun({ ...options, tasks, routing }, { signal, onEvent });
-    if (output !== undefined) await writeHarnessResults(output, results, { run, limit });
     print({ run, results }, zeroShotText(run, results));
   },
 }, import.meta);

@@ -18,7 +18,7 @@ export * from "./export.ts";
 export * from "./trainings.ts";
 export * from "./models.ts";
 export { expertNames } from "./split.ts";
-export { checkOutput, checkOutputFolder, findRepair } from "./output.ts";
+export { checkOutput, findRepair } from "./output.ts";
 export * from "./derive.ts";
 export * from "./estimate.ts";
 export { checkForgotten } from "./forgotten.ts";

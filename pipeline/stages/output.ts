@@ -63,13 +63,6 @@ function standardInput() {
   }
 }
 
-/** Throws an `InputError` where a folder that results are to be written into is a run, or one of a run's own. */
-export async function checkOutputFolder(output: string): Promise<void> {
-  const place = await resolvePlace(output);
-  if (await findRun(place) === place) throw refuse(output, "it must not be a run folder: it is one");
-  await checkOutput(`${output}/results.json`);
-}
-
 /** Returns whether two paths are those of the same file, or would be. */
 export async function isSamePlace(one: string, other: string): Promise<boolean> {
   return await resolvePlace(one) === await resolvePlace(other);

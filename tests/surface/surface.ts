@@ -69,7 +69,6 @@ const json = (command: string) => run(`${command} --json`);
 /** Files of one kind, whose keys and columns are noted as those of one file. */
 const KINDS: [RegExp, string][] = [
   [/(\/manifests|\/outcomes|\/zero-shot)\/.*/, "$1/*"],
-  [/(zero-shot --output)\/.*\//, "$1/*/"],
   [/^.*\/(?=tokenizer|generation_config)/, "*/"],
   [/^RUN\/.+\/(?=config\.json)/, "MODEL/"],
 ];
@@ -226,7 +225,7 @@ async function models(folder: string, a: string): Promise<void> {
   const mix = "--mix 2 --resamples 20";
   const route = "--reroute 8 --route-by self --fallback dense --margin 0.1";
   await json(`evaluate --run ${a} ${mix} ${route}`);
-  await json(`zero-shot --run ${a} ${mix} --output ${folder}/harness`);
+  await json(`zero-shot --run ${a} ${mix}`);
   await Deno.writeTextFile(`${folder}/piqa.jsonl`, `{"goal":"sea","sol1":"a","sol2":"b","label":1}`);
   await json(`zero-shot --run ${a} ${mix} --data ${folder} --task piqa`);
   for (const how of ["--mix 1", "--mix 2", "--expert 1"]) {
@@ -241,7 +240,6 @@ async function models(folder: string, a: string): Promise<void> {
   await json(`export --run ${a} --to text --all-text`);
   await json(`adopt --run ${a} --expert 0 --from ${a}/export/safetensors/expert-00 --force`);
   noteFiles(a, "RUN");
-  noteFiles(`${folder}/harness`, "zero-shot --output");
   noteFiles(`${folder}/plots`, "report --plots");
   await json(`clean --run ${a}`);
 }

@@ -1,11 +1,10 @@
-/** The results of a zero-shot task: the text of `zero-shot/TASK.json`, and the form in which the LM Evaluation Harness writes them. */
+/** The results of a zero-shot task: the text of `zero-shot/TASK.json`. */
 
 import * as v from "valibot";
-import { jsonText, writeAtomic } from "../../run/files.ts";
 import { count, finite, readJson, share } from "../../run/schema.ts";
 import { BASELINES } from "../baselines.ts";
 import { SHOWN_WAYS, type Way } from "../evaluation.ts";
-import { type Metric, METRICS } from "./tasks.ts";
+import { METRICS } from "./tasks.ts";
 
 /** Version of the layout. */
 export const ZERO_SHOT_FORMAT = 1;
@@ -49,7 +48,7 @@ const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 const INTERVAL = { value: finite, low: finite, high: finite };
 /**
  * A metric with its standard error and the ends of its 95% bootstrap interval, over questions or over the documents that these are made of.
- * Over questions it is as the harness gives them. But the harness pools errors of sets where this takes the questions of all sets together.
+ * Over questions the error is that of the harness. But the harness pools errors of sets where this takes the questions of all sets together.
  */
 const MEASURE = v.object({ ...INTERVAL, standardError: finite });
 const byMetric = <Schema extends v.GenericSchema>(schema: Schema) =>
@@ -109,8 +108,6 @@ export type MixedDifference = v.InferOutput<typeof MIXED>;
 /** @ignore */
 export type ZeroShotResult = v.InferOutput<typeof ZERO_SHOT>;
 
-type Answered = ZeroShotResult["sets"][number];
-
 /** Whether the mixture is better or worse than a baseline; equal if the interval holds zero. */
 export type Verdict = "better" | "equal" | "worse";
 
@@ -130,75 +127,4 @@ export function listWays(results: readonly ZeroShotResult[]): ChoiceWay[] {
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */
 export function readZeroShot(where: string): Promise<ZeroShotResult> {
   return readJson(where, ZERO_SHOT, "what a zero-shot task came to");
-}
-
-/** Writes the results of every way of answering into a folder: `WAY/results.json`. Throws where it cannot be written. */
-export async function writeHarnessResults(
-  folder: string,
-  results: readonly ZeroShotResult[],
-  { run, limit }: { run: string; limit?: number },
-): Promise<void> {
-  for (const way of listWays(results)) {
-    const text = jsonText(harnessResults(results, way, { name: `${run} ${way}`, limit }));
-    await writeAtomic(`${folder}/${way}/results.json`, text);
-  }
-}
-
-/** Gives the results of one way of answering, as the harness writes them; `name` is what its files call the model. */
-export function harnessResults(
-  results: readonly ZeroShotResult[],
-  way: ChoiceWay,
-  { name, limit }: { name: string; limit?: number },
-): Record<string, unknown> {
-  const tasks = results.filter(({ ways }) => ways[way]);
-  const each = <Value>(value: (result: ZeroShotResult) => Value, of = tasks) =>
-    Object.fromEntries(of.map((result) => [result.task, value(result)]));
-  const metrics = ({ ways }: ZeroShotResult) => Object.keys(ways[way]!) as Metric[];
-  const measures = (alias: string, ways: Answered["ways"], sets: readonly Answered[] = []) => {
-    const reported = Object.entries(ways[way]!).flatMap(([metric, { value, standardError }]) => [
-      [`${metric},none`, value],
-      [`${metric}_stderr,none`, poolErrors(sets, way, metric as Metric) ?? standardError],
-    ]);
-    return { alias, ...Object.fromEntries(reported) };
-  };
-  const whole = ({ task, ways, sets }: ZeroShotResult) => measures(task, ways, sets);
-  const sets = tasks.flatMap(({ task, sets }) =>
-    sets.map(({ set, ways }) => [`${task}_${set}`, measures(`${task}_${set}`, ways)])
-  );
-  const groups = tasks.filter(({ sets }) => sets.length > 0);
-  return {
-    results: { ...each(whole), ...Object.fromEntries(sets) },
-    ...groups.length > 0 && { groups: each(whole, groups) },
-    group_subtasks: each(({ task, sets }) => sets.map(({ set }) => `${task}_${set}`)),
-    configs: each((result) => ({
-      task: result.task,
-      output_type: metrics(result).includes("perplexity") ? "loglikelihood" : "multiple_choice",
-      num_fewshot: result.fewShot,
-      metric_list: metrics(result).map((metric) => ({ metric })),
-    })),
-    versions: each(() => 1),
-    "n-shot": each(({ fewShot }) => fewShot),
-    higher_is_better: each((result) =>
-      Object.fromEntries(metrics(result).map((metric) => [metric, metric !== "perplexity"]))
-    ),
-    "n-samples": each(({ published, questions }) => ({ original: published, effective: questions })),
-    config: { model: "smalltalk", model_args: name, limit: limit ?? null },
-    model_source: "smalltalk",
-    model_name: name,
-    model_name_sanitized: name.replace(/[^\w.-]+/g, "__"),
-  };
-}
-
-/**
- * Pools the standard errors of a task's sets as the harness does: it takes the sets as given, whereas the run's own intervals draw
- * questions from all of them. Of sets of one question, which have no error, it is zero; undefined where there are no sets.
- */
-function poolErrors(sets: readonly Answered[], way: ChoiceWay, metric: Metric): number | undefined {
-  if (sets.length === 0) return undefined;
-  let all = 0, squares = 0;
-  for (const { questions, ways } of sets) {
-    all += questions;
-    squares += (questions - 1) * questions * ways[way]![metric]!.standardError ** 2;
-  }
-  return Math.sqrt(squares / Math.max(1, all - sets.length) / all);
 }

@@ -1,7 +1,7 @@
 import { assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
-import { checkOutput, checkOutputFolder } from "../../../pipeline/stages/output.ts";
+import { checkOutput } from "../../../pipeline/stages/output.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const refused = (text: string) => `must not take the place of ${text}`;
@@ -44,16 +44,4 @@ Deno.test("checkOutput() refuses the files of a run, there or to come, and leave
     for (const path of ["compare.html", "scores.arrow", "mine/new/x"]) {
       await checkOutput(`${run}/${path}`);
     }
-  }));
-
-Deno.test("checkOutputFolder() refuses a run and the folders of its stages", () =>
-  inFolder(async (folder) => {
-    const run = `${folder}/run`;
-    await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
-    const be = "as it must not be a run folder: it is one; choose another output";
-    for (const place of [run, `${run}/`]) {
-      await assertRejects(() => checkOutputFolder(place), InputError, be);
-    }
-    await assertRejects(() => checkOutputFolder(`${run}/dense`), InputError, refused("a file of a run"));
-    for (const place of [`${run}/results`, `${folder}/results`]) await checkOutputFolder(place);
   }));
