@@ -41,7 +41,6 @@ import {
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainDense, trainExperts } from "./models.ts";
-import { PLAIN_CHAT } from "./pairs.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { partition, type PartitionSummary } from "./partition.ts";
@@ -155,6 +154,10 @@ const ofPairs = ({ tuned, epochs }: Derivation): Partial<Configuration> =>
       ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
     }
     : {};
+
+/** The chat template of pairs where there is no other: contents of messages, with a line break after each that is not the last one. */
+export const PLAIN_CHAT = "{% for message in messages %}{{ message['content'] }}" +
+  "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
 /** Finds out what is derived, and from what. */
 async function prepare({ run, from, ...change }: DeriveOptions) {

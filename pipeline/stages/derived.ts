@@ -6,15 +6,20 @@
  * A new router begins with the weights of the one that finds the added text likeliest, and learns that text alone. The others stay as they are:
  * a sequence's likelihood under one of them depends on no other.
  *
+ * Models are tuned on pairs of a prompt and its response: JSON lines with `prompt` and `response`, or with `messages` of which the last one is
+ * the response.
+ *
  *     branches/new/    the new router
+ *     text/pairs/      the pairs, as text that says how much of it is the prompt
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { loadRouters, routerFolder, type Routers, routersHash } from "../checkpoints/checkpoint.ts";
+import { routerFolder, routersHash } from "../checkpoints/checkpoint.ts";
 import { linkFiles } from "../graph/folder.ts";
 import {
+  givenNode,
   LEARN,
   type Making,
   type Node,
@@ -23,15 +28,14 @@ import {
   SCORE,
   TOKENIZE,
   TOKENIZER,
-  type Work,
 } from "../graph/node.ts";
-import { assignRound, openRouters, type TokenColumns } from "../partition/em/train_routers.ts";
-import { createPartitioner } from "../partition/em/partitioner.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
-import { routedLengths } from "../partition/score.ts";
-import { sha256 } from "../run/files.ts";
+import { hashFile, oneLine, sha256 } from "../run/files.ts";
+import { isObject } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
+import { type InputFile, listInputs } from "../text/inputs.ts";
+import { type Document, readRecords } from "../text/readers.ts";
 import { assignNodes } from "./assign.ts";
 import { derivedAssignment, dividedNodes } from "./assign_derived.ts";
 import {
@@ -47,11 +51,8 @@ import {
 } from "./derivation.ts";
 import {
   DOCUMENTS,
-  drawing,
-  openNeeded,
   partitionerNode,
   readDocumentRows,
-  readRows,
   rowBatches,
   scoresNode,
   TEST,
@@ -61,11 +62,10 @@ import {
 } from "./token_rows.ts";
 import { indexNode, partIndexNode, recordedText, toBlock } from "./documents.ts";
 import { namesNode, splitNodes } from "./split.ts";
-import { pairsText } from "./pairs.ts";
-import { writeRouter } from "./round_bank.ts";
+import { trainFurther } from "./round_bank.ts";
 import { scoreNodes } from "./score.ts";
 import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
-import { lookAtText, type Text } from "./text.ts";
+import { linesNode, lookAtText, type Text, textIn } from "./text.ts";
 import {
   addSource,
   byName,
@@ -77,6 +77,74 @@ import {
   trainFiles,
   writeDocumentTable,
 } from "./tokenize.ts";
+
+const PAIRS = "text/pairs";
+
+/** Gives the text of a run of pairs; with `recorded` what was made of the files, which may be gone. */
+async function pairsText(
+  run: string,
+  { blockBytes }: Configuration,
+  { added, template }: Derivation,
+  recorded: boolean,
+): Promise<Text> {
+  if (recorded) return await textIn(run, givenNode(PAIRS), blockBytes);
+  const { files } = await listInputs(added, { format: "jsonl" });
+  const hashes = await Promise.all(files.map(async ({ path }) => (await hashFile(path)).sha256));
+  const node = linesNode(PAIRS, { pairs: hashes, template }, blockBytes, () => readPairs(files, template));
+  return await textIn(run, node, blockBytes);
+}
+
+/** Reads pairs as documents. Throws an `InputError` for a line that is none. */
+export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
+  const write = await openTemplate(template);
+  for (const file of files) {
+    for await (const { record, place } of readRecords(file.path)) {
+      const { prompt, response, source = "" } = "messages" in record
+        ? fromMessages(record.messages, write)
+        : record;
+      const wrong = Object.entries({ prompt, response }).find(([, value]) =>
+        typeof value !== "string" || value === ""
+      );
+      if (wrong) {
+        const rule =
+          `every line must have texts "prompt" and "response", or "messages" that end with an assistant's`;
+        throw new InputError(`Cannot read pairs as ${rule}: ${place}, has no ${wrong[0]}`, {
+          where: file.path,
+        });
+      }
+      yield { text: `${prompt}${response}`, prompt: String(prompt).length, source: String(source) };
+    }
+  }
+}
+
+/** Takes the last message as the response, and writes those before it as a prompt. */
+function fromMessages(messages: unknown, write: (messages: unknown[]) => string): Record<string, unknown> {
+  const all = Array.isArray(messages) ? messages.filter(isObject) : [];
+  const last = all.at(-1), before = all.slice(0, -1);
+  return last?.role === "assistant" && before.length > 0
+    ? { prompt: write(before), response: last.content }
+    : {};
+}
+
+/** Opens a chat template, which writes messages as a server does; as text has no special tokens, it must write none. */
+async function openTemplate(source: string): Promise<(messages: unknown[]) => string> {
+  const { Template } = await import("@huggingface/jinja"), token = "\uE000";
+  const refuse = (fact: string, cause?: unknown) =>
+    new InputError(`Cannot read pairs as the chat template must write messages as text: ${fact}`, { cause });
+  const attempt = <Value>(work: () => Value): Value => {
+    try {
+      return work();
+    } catch (error) {
+      throw refuse(`it reports "${oneLine(error)}"`, error);
+    }
+  };
+  const template = attempt(() => new Template(source)), special = { eos_token: token, bos_token: token };
+  return (messages) => {
+    const text = attempt(() => template.render({ messages, add_generation_prompt: true, ...special }));
+    if (text.includes(token)) throw refuse("it writes special tokens");
+    return text;
+  };
+}
 
 /** Gives the text of a derived run: the blocks of the other run, and those of text that is added. */
 export async function derivedText(
@@ -185,9 +253,6 @@ async function keepDocuments(making: Making, before: string, ids: ReadonlySet<bi
   return { documents: left.length, tokens, sources: byName(sources) };
 }
 
-const SAMPLE = 4096; // sequences by which the router to begin with is chosen
-const NAMES = ["sequence", "tokens", "length"] as const;
-
 const NEW = "branches/new";
 
 /** Makes the node of the routers: those of before that stay, under their numbers of now, and those that are new. */
@@ -243,80 +308,14 @@ function learnedNode(
     revision: 1,
     maker: oneByOne(LEARN, async (making, work) => {
       const { path, manifest } = await nodeBefore(derivation, partitioner);
-      using rows = await openNeeded(making, trainFiles(blocks));
-      if (rows.count === 0) {
-        const what = fresh
-          ? "train routers as there must be a pair that is not held out: there is none"
-          : "add an expert as its text must hold a sequence: it holds none";
-        throw new InputError(`Cannot ${what}`);
-      }
-      const draw = drawing(rows.count, seed, fresh ? "prompts" : "new router");
-      const next = (from: number, count: number) => {
-        const drawn = readRows(rows, draw(from, count), fresh ? [...NAMES, "begin"] : NAMES);
-        return { ...drawn, length: routedLengths(drawn) };
-      };
-      const routers = await loadRouters(path);
-      if (fresh) {
-        const hashes = await trainFurther(making, work, configuration, routers, next);
-        await writeDescription(making.folder, (await readDescription(path))!);
-        return { ...manifest.result, routers: routersHash(hashes) };
-      }
-      const nearest = await findNearest(routers, work, next(0, Math.min(SAMPLE, rows.count)), prefix);
-      await trainFurther(
-        making,
-        work,
-        configuration,
-        { ...routers, models: [routers.models[nearest]] },
-        next,
-      );
-      return { nearest };
+      const learned = await trainFurther(making, work, configuration, {
+        path,
+        files: trainFiles(blocks),
+        fresh,
+      });
+      if (!fresh) return learned;
+      await writeDescription(making.folder, (await readDescription(path))!);
+      return { ...manifest.result, ...learned };
     }),
   };
-}
-
-/** Finds the router that some sequences cost least. */
-async function findNearest(
-  routers: Routers,
-  { gpu }: Work,
-  { tokens, rows, length }: TokenColumns,
-  prefix: number,
-): Promise<number> {
-  const partitioner = createPartitioner(routers, gpu), { experts } = partitioner;
-  const costs = await partitioner.costs({ tokens, length, sequenceLength: tokens.length / rows }, [prefix]);
-  partitioner.close();
-  const sums = Array.from(
-    { length: experts },
-    (_, router) => costs.filter((_, i) => i % experts === router).reduce((a, b) => a + b),
-  );
-  return sums.indexOf(Math.min(...sums));
-}
-
-/** Trains routers from their weights over all rounds of EM, each on its part of the sequences that `next` gives, and writes them. */
-async function trainFurther(
-  making: Making,
-  { gpu, emit, signal }: Work,
-  { rounds, roundSequences, prefix, ...settings }: Configuration,
-  { config, notes, models }: Routers,
-  next: (from: number, count: number) => TokenColumns,
-): Promise<string[]> {
-  const experts = models.length, count = experts * roundSequences;
-  const own = { ...settings, roundSequences, prefix, experts };
-  const bank = openRouters(await gpu(), config, [...models.keys()], own, models);
-  try {
-    for (let round = 1; round <= rounds; round++) {
-      const drawn = next((round - 1) * count, count);
-      const { expert } = experts === 1
-        ? { expert: new Uint16Array(count) }
-        : assignRound(await bank.score(drawn), drawn, { experts, prefix });
-      await bank.train(round, drawn, expert, undefined, signal);
-      emit({ type: "progress", stage: LEARN, done: round, total: rounds, unit: "rounds" });
-    }
-    const hashes: string[] = [];
-    for (const [router, weights] of (await bank.state()).weights.entries()) {
-      hashes.push(await writeRouter(making, router, config, weights, { ...notes, eos: notes.eos! }));
-    }
-    return hashes;
-  } finally {
-    bank.close();
-  }
 }

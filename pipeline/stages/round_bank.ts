@@ -1,5 +1,6 @@
 /**
- * Makes the rounds in which routers learn: a bank of models that stays on the device between rounds.
+ * Makes the rounds in which routers learn: a bank of models that stays on the device between rounds. Also those in which routers of another run
+ * go on.
  *
  * @module
  */
@@ -9,8 +10,10 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { LEARN, type Making, noteAll, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
 import {
+  loadRouters,
   type ModelFolderOptions,
   routerFolder,
+  type Routers,
   routersHash,
   saveModelFolder,
 } from "../checkpoints/checkpoint.ts";
@@ -26,15 +29,18 @@ import {
   openRouters,
   randomAssignment,
   type RouterBank,
+  type TokenColumns,
 } from "../partition/em/train_routers.ts";
+import { createPartitioner } from "../partition/em/partitioner.ts";
 import { writeDescription } from "../partition/partitioner.ts";
+import { routedLengths } from "../partition/score.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson, readVerified } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { branchRows, drawing, readRows, TRAIN } from "./token_rows.ts";
+import { branchRows, drawing, type NeededFile, openNeeded, readRows, TRAIN } from "./token_rows.ts";
 import { roundNode, startNode } from "./learn.ts";
 import type { GraphOf } from "./stages.ts";
 
@@ -245,4 +251,72 @@ export async function writeRouter(
   const written = await saveModelFolder(`${making.folder}/${name}`, model, weights, { notes, tokenizer });
   noteAll(making, written, `${name}/`);
   return written["model.safetensors"].sha256;
+}
+
+const SAMPLE = 4096; // sequences by which the router to begin with is chosen
+
+/**
+ * Trains routers from their weights over all rounds of EM with the training sequences in some files, and writes them: `fresh` ones all with
+ * the prompts of pairs, else as a new one the router that finds the text likeliest.
+ */
+export async function trainFurther(
+  making: Making,
+  { gpu, emit, signal }: Work,
+  configuration: Configuration,
+  { path, files, fresh }: { path: string; files: readonly NeededFile[]; fresh: boolean },
+): Promise<Record<string, unknown>> {
+  const { rounds, roundSequences, prefix, seed } = configuration;
+  using rows = await openNeeded(making, files);
+  if (rows.count === 0) {
+    const what = fresh
+      ? "train routers as there must be a pair that is not held out: there is none"
+      : "add an expert as its text must hold a sequence: it holds none";
+    throw new InputError(`Cannot ${what}`);
+  }
+  const draw = drawing(rows.count, seed, fresh ? "prompts" : "new router");
+  const next = (from: number, count: number) => {
+    const names = ["sequence", "tokens", "length", ...fresh ? ["begin"] as const : []] as const;
+    const drawn = readRows(rows, draw(from, count), names);
+    return { ...drawn, length: routedLengths(drawn) };
+  };
+  const routers = await loadRouters(path), { config, notes } = routers;
+  const nearest = fresh
+    ? undefined
+    : await findNearest(routers, gpu, next(0, Math.min(SAMPLE, rows.count)), prefix);
+  const models = nearest === undefined ? routers.models : [routers.models[nearest]], experts = models.length;
+  const bank = openRouters(await gpu(), config, [...models.keys()], { ...configuration, experts }, models);
+  try {
+    for (let round = 1, count = experts * roundSequences; round <= rounds; round++) {
+      const drawn = next((round - 1) * count, count);
+      const { expert } = experts === 1
+        ? { expert: new Uint16Array(count) }
+        : assignBy(await bank.score(drawn), drawn, { experts, prefix });
+      await bank.train(round, drawn, expert, undefined, signal);
+      emit({ type: "progress", stage: LEARN, done: round, total: rounds, unit: "rounds" });
+    }
+    const hashes: string[] = [];
+    for (const [router, weights] of (await bank.state()).weights.entries()) {
+      hashes.push(await writeRouter(making, router, config, weights, { ...notes, eos: notes.eos! }));
+    }
+    return nearest === undefined ? { routers: routersHash(hashes) } : { nearest };
+  } finally {
+    bank.close();
+  }
+}
+
+/** Finds the router that some sequences cost least. */
+async function findNearest(
+  routers: Routers,
+  gpu: Work["gpu"],
+  { tokens, rows, length }: TokenColumns,
+  prefix: number,
+): Promise<number> {
+  const partitioner = createPartitioner(routers, gpu), { experts } = partitioner;
+  const costs = await partitioner.costs({ tokens, length, sequenceLength: tokens.length / rows }, [prefix]);
+  partitioner.close();
+  const sums = Array.from(
+    { length: experts },
+    (_, router) => costs.filter((_, i) => i % experts === router).reduce((a, b) => a + b),
+  );
+  return sums.indexOf(Math.min(...sums));
 }
