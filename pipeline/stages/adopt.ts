@@ -7,12 +7,11 @@
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint, saveModelFolder, tokenText } from "../checkpoints/checkpoint.ts";
-import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { listScratches } from "../graph/folder.ts";
 import {
   givenNode,
   hashFiles,
-  type Making,
   type Node,
   noteAll,
   oneByOne,
@@ -69,13 +68,21 @@ export async function adoptExpert(
   }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
     const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos });
-    const checkpoint = await loadCheckpoint(from), { config: shape, notes, sha256 } = checkpoint;
+    const { config: shape, weights, dtype, notes, sha256 } = await loadCheckpoint(from);
     checkSizes(from, shape, { tokenizer, sequenceLength });
     await checkTokenizer(from, notes, tokenizer);
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
     const node: Node = {
       ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
-      maker: oneByOne("adopt", (making) => write(making, part, checkpoint, tokenizer, adopted)),
+      maker: oneByOne("adopt", async (making) => {
+        const partition = hashFiles(making.manifest(part));
+        const records = await saveModelFolder(making.folder, shape, weights, {
+          notes: { tokenizer: tokenizer.sha256, eos: tokenizer.eos, partition, adopted: from },
+          ...{ tokenizer: { json: tokenizer.json }, dtype },
+        });
+        noteAll(making, records);
+        return { folder: name, adopted };
+      }),
     };
     const { state } = await new Walk(run, [...given, node]).of(node);
     const there = state === "made" && !force;
@@ -93,22 +100,6 @@ export async function adoptExpert(
     await make([...given, node]);
     return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
   });
-}
-
-async function write(
-  making: Making,
-  part: string,
-  { config, weights, dtype }: Checkpoint,
-  { json, sha256: tokenizer, eos }: Tokenizer,
-  adopted: Adoption,
-): Promise<Record<string, unknown>> {
-  const { node: { name }, folder, manifest } = making;
-  const records = await saveModelFolder(folder, config, weights, {
-    notes: { tokenizer, eos, partition: hashFiles(manifest(part)), adopted: adopted.from },
-    ...{ tokenizer: { json }, dtype },
-  });
-  noteAll(making, records);
-  return { folder: name, adopted };
 }
 
 const refuse = (where: string, fact: string, remedy?: Text) =>

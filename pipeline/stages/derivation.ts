@@ -31,7 +31,7 @@ import { type Block, parseBlockId } from "../text/blocks.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
 import { partIn } from "./parts.ts";
-import { type Before, expertTarget } from "./targets.ts";
+import { expertTarget, goingOn, type Target } from "./targets.ts";
 import { assignmentNode, openNeeded, tokensNode } from "./token_rows.ts";
 
 const FILE = "derivation.json";
@@ -324,36 +324,26 @@ const nodeOfOrigin = ({ parts }: Derivation, expert: number) =>
 /** Names the dense models that are tuned. */
 export const listDense = ({ kept }: Derivation): string[] => DENSE.filter((name) => name in kept);
 
-/** Gives what the models of a derived run go on from, by their names, and the nodes of experts that stay as they are. Their parts are there. */
-export async function modelsBefore(
-  run: string,
-): Promise<{ before: Map<string, Before>; kept: Map<number, Node> }> {
-  const before = new Map<string, Before>(), kept = new Map<number, Node>();
+/** Gives models of a run as they go on from what they were in the other run, or stay as they are there. */
+export async function targetsBefore(run: string, targets: readonly Target[]): Promise<Target[]> {
   const derivation = await readDerivation(run);
-  if (!derivation || derivation.relearned) return { before, kept };
-  const { trained, origins, replay, tuned } = derivation, experts = origins.length;
-  const { split, dropped } = findReshaping(derivation);
-  for (const [expert, was] of origins.entries()) {
-    const { name, node } = expertTarget(expert, { experts });
+  if (!derivation || derivation.relearned) return [...targets];
+  const { trained, origins, replay } = derivation, { dropped } = findReshaping(derivation);
+  return await Promise.all(targets.map(async (target) => {
+    const { name, node, expert } = target, before = { node: beforeNode(name) };
+    const afresh = goingOn(target, { ...before, sequences: 0, passes: 0, replay: 0 });
+    if (expert === undefined) return listDense(derivation).includes(name) ? afresh : target;
     const { state } = await readState(run, derivation, expert) ??
       tellState(derivation, expert, { touched: true });
-    if (state === "kept") {
-      kept.set(
-        expert,
-        keptNode(`train-${name}`, node, derivation, { where: nodeOfOrigin(derivation, was!) }),
-      );
-    } else if (["goes on", "split", "tuned"].includes(state)) {
-      const moved = dropped === undefined ? {} : { moved: movedFile(expert, experts) };
-      const { sequences, passes } = trained[was!], further = { sequences, passes, replay, ...moved };
-      before.set(name, { node: beforeNode(name), ...tuned || split ? AFRESH : further });
-    }
-  }
-  for (const name of listDense(derivation)) before.set(name, { node: beforeNode(name), ...AFRESH });
-  return { before, kept };
+    if (state === "split" || state === "tuned") return afresh;
+    if (state !== "kept" && state !== "goes on") return target;
+    const was = origins[expert]!, where = nodeOfOrigin(derivation, was);
+    if (state === "kept") return { ...target, kept: keptNode(`train-${name}`, node, derivation, { where }) };
+    const { sequences, passes } = trained[was];
+    const moved = dropped === undefined ? {} : { moved: movedFile(expert, origins.length) };
+    return goingOn(target, { ...before, sequences, passes, replay, ...moved });
+  }));
 }
-
-/** How a model goes on with text alone that is new. */
-const AFRESH = { sequences: 0, passes: 0, replay: 0 };
 
 /** Finds the ids of the documents of a block that are forgotten. */
 export function findForgotten({ forgotten }: Derivation): (block: Block) => ReadonlySet<bigint> {

@@ -25,7 +25,7 @@ import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { Bank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { modelsBefore } from "./derivation.ts";
+import { targetsBefore } from "./derivation.ts";
 import {
   denseTarget,
   expertTarget,
@@ -154,12 +154,12 @@ async function trainIn(
 export async function trainingGraph(
   run: string,
   configuration: Configuration,
-  targets: readonly Target[],
+  named: readonly Target[],
   options: TrainingOptions,
 ): Promise<{ given: Node[]; nodes: Node[] }> {
+  const targets = await targetsBefore(run, named);
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const { before, kept } = await modelsBefore(run);
-  const own = targets.flatMap(({ name }) => before.get(name)?.node ?? []);
+  const own = targets.flatMap(({ before }) => before?.node ?? []);
   const given = [...new Set([...targets.map(textNode), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
     const where = `${run}/${name}`, isTokenizer = name === TOKENIZER;
@@ -170,7 +170,7 @@ export async function trainingGraph(
       remedy: isTokenizer ? `copy "${name}" from the run that made the part` : await partitionRemedy(run),
     });
   }
-  const nodes = await trainNodes(configuration, targets, tokens, { ...options, before, kept });
+  const nodes = await trainNodes(configuration, targets, tokens, options);
   return { given: given.map(givenNode), nodes };
 }
 

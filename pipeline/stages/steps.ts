@@ -12,7 +12,7 @@ import { exists } from "../run/files.ts";
 import { MANIFEST } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
-import { modelsBefore } from "./derivation.ts";
+import { targetsBefore } from "./derivation.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { overlapAsMade } from "./overlap.ts";
 import { allTargets, type Target, trainNodes } from "./targets.ts";
@@ -52,11 +52,11 @@ export async function modelSteps(
     targets.filter(({ expert }) => expert !== undefined === is)
   );
   const enough = ((await listTrained(run, others))[0] ?? others[0])?.name; // one model to compare with is enough
-  const models = await modelsBefore(run);
   const nodes = await Promise.all(
-    [experts, ...others.map((one) => [one])].map((alike) =>
-      orGiven("train", alike.map(({ node }) => node), trainNodes(configuration, alike, [], models), recorded)
-    ),
+    [experts, ...others.map((one) => [one])].map(async (alike) => {
+      const made = trainNodes(configuration, await targetsBefore(run, alike), []);
+      return await orGiven("train", alike.map(({ node }) => node), made, recorded);
+    }),
   );
   return await Promise.all(
     nodes.flat().map(async (made, i): Promise<Step> => {

@@ -75,6 +75,8 @@ export interface Target {
   optional?: boolean;
   /** What it goes on from, where text was added to what it was trained on. */
   before?: Before;
+  /** Its node, where it stays as it is in another run. */
+  kept?: Node;
 }
 
 /**
@@ -120,7 +122,7 @@ export function peakRate(
 }
 
 /** Makes a target of a model that goes on: new sequences are seen as often as old ones were, next to the old ones that are seen again. */
-function goingOn(target: Target, before: Before): Target {
+export function goingOn(target: Target, before: Before): Target {
   return {
     ...target,
     before,
@@ -235,10 +237,6 @@ export interface TrainingOptions {
   bank?: Bank;
   /** Called once trainings have joined the bank. */
   began?: () => void;
-  /** What models go on from, by their names, where text was added to theirs. */
-  before?: ReadonlyMap<string, Before>;
-  /** Nodes of experts that stay as they are in another run. */
-  kept?: ReadonlyMap<number, Node>;
 }
 
 /** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
@@ -264,15 +262,11 @@ export function listNodeFiles(
  */
 export async function trainNodes(
   configuration: Configuration,
-  named: readonly Target[],
+  targets: readonly Target[],
   tokens: readonly string[],
   options: TrainingOptions = {},
 ): Promise<Node[]> {
   const { trial, together } = options, { init } = configuration;
-  const targets = named.map((target) => {
-    const before = options.before?.get(target.name);
-    return before ? goingOn(target, before) : target;
-  });
   const start = init === "" ? {} : { init: await modelHash(init) };
   const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
   for (const target of targets) await checkTarget(target, configuration);
@@ -288,8 +282,7 @@ export async function trainNodes(
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
     known.set(name, target);
     const stage = `train-${target.name}`;
-    const kept = options.kept?.get(target.expert ?? -1);
-    if (kept) return kept;
+    if (target.kept) return target.kept;
     return {
       name,
       needs: [textNode(target), TOKENIZER, ...target.before ? [target.before.node] : []],
