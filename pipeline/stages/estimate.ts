@@ -20,14 +20,14 @@ import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/f
 import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
 import { modelShapes, parameterCount } from "../model/shape.ts";
 import { findKind, hasRouters } from "../partition/partitioners.ts";
-import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
+import type { AdapterNote } from "../run/configuration.ts";
 import { readTimes } from "../run/timing.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
 import { changesText, type TextChanges } from "./documents.ts";
-import { LEARN, readManifest, TOKENIZER } from "../graph/node.ts";
+import { LEARN, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { checkExpert, otherRuns, trainingGraph } from "./models.ts";
 import { needConfiguration, partIn } from "./parts.ts";
@@ -87,11 +87,11 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 
 /** Plans a partition. Reads the run folder and the text, opens no GPU and writes nothing; throws as `partition` does beforehand. */
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
-  const { configuration: c, plan, stages, changes, warnings } = await planRun(options);
+  const { configuration: c, adapter, plan, stages, changes, warnings } = await planRun(options);
   const characters = countCharacters(c, plan), perToken = charactersPerToken(c);
   const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
-  const { notes, ...speed } = await findSpeed(options, c), size = { characters, sequences };
+  const { notes, ...speed } = await findSpeed(options, c, adapter), size = { characters, sequences };
   const estimates = stages.map((state) => withState(state, ESTIMATES[state.stage]?.(c, size, speed)));
   const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
   const isOften = c.routers === "" && characters > 0 && wanted > 2 * sequences;
@@ -203,16 +203,16 @@ export async function planExperts(
 async function planOneRun(experts: readonly number[], options: PlanOptions & TrainingOptions) {
   const { run, sources = {}, force = false, resume = false, memory } = options;
   await needConfiguration(run);
-  const { configuration } = await resolveSettings(run, sources, force || resume);
-  const { notes, ...speed } = await findSpeed(options, configuration);
+  const { configuration, adapter } = await resolveSettings(run, sources, force || resume);
+  const { notes, ...speed } = await findSpeed(options, configuration, adapter);
   for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
   const targets = experts.map((expert) => expertTarget(expert, configuration));
   const { given, nodes } = await trainingGraph(run, configuration, targets, options);
   const graph = [...given, ...nodes], again = force && !resume ? nodes.map(({ name }) => name) : [];
-  const states = await stageStates(new Walk(run, graph, { again }), graph);
+  const walk = new Walk(run, graph, { again }), states = await stageStates(walk, graph);
   const stages: StageEstimate[] = [];
   for (const [i, { part = "" }] of targets.entries()) {
-    const { train: { sequences } } = partIn(part, (await readManifest(`${run}/${part}`))!);
+    const { train: { sequences } } = partIn(part, (await walk.of(walk.node(part))).manifest!);
     stages.push(withState(states[i], await estimateTraining(configuration, sequences, speed, options)));
   }
   if (memory === undefined) return { stages, notes };
@@ -263,8 +263,8 @@ async function estimateTraining(
 async function findSpeed(
   { run, device = {} }: PlanOptions,
   configuration: Configuration,
+  adapter: AdapterNote | undefined,
 ): Promise<Required<Speed> & { notes: Text[] }> {
-  const adapter = (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter;
   const isNamed = device.flops !== undefined;
   const usual = await usualDevice(adapter?.description);
   const { flops: peak, utilisation, name } = namedDevice(device, usual);

@@ -16,7 +16,7 @@ import { listMixes } from "../evaluation/mix.ts";
 import { routingPrefixes } from "../evaluation/passes.ts";
 import { listScratches } from "../graph/folder.ts";
 import { EVALUATION, type Manifest, readManifest } from "../graph/node.ts";
-import { changedInput, Walk } from "../graph/walk.ts";
+import { changedInput } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
@@ -43,7 +43,7 @@ async function opened<Result>(
 ): Promise<Result> {
   const { run } = options;
   await needConfiguration(run);
-  return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
+  return await openRun(options, watch, EVALUATE, async ({ configuration, make }) => {
     const tokens = await tokensOfRun(run);
     if ((await readTextCounts(run))?.testSequences === 0) {
       throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
@@ -122,8 +122,8 @@ export async function evaluateModels(
     const places = allTargets(configuration).map(({ name }) => name);
     const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
     const names = new Set(own.map(scoresNode));
-    await make(nodes, { wanted: ({ name, given }) => given || names.has(name) });
-    const walk = new Walk(options.run, nodes);
+    const walk = await make(nodes, { wanted: ({ name, given }) => given || names.has(name) });
+    walk.refresh(); // others have scored some as well
     const states = await Promise.all(models.map((model) => walk.of(walk.node(scoresNode(model)))));
     const evaluated = states.filter(({ state }) => state === "made").length;
     return { own: own.map(({ name }) => name), evaluated, models: models.length };

@@ -86,9 +86,9 @@ export async function writeJobSettings(
   { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
   plan: JobPlan,
 ): Promise<void> {
-  const { configuration, changed, exists, adapter } = await resolveSettings(run, sources, force);
+  const { configuration, changed, existing, adapter } = await resolveSettings(run, sources, force);
   await refuseLink(`${run}/${JOBS}`);
-  if (force || !exists || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
+  if (force || !existing || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
   if (force) await removeRevisions(run, configuration, plan);
   await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
 }

@@ -88,15 +88,15 @@ export async function openRun<Result>(
   name: string,
   body: (open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force, check, reuse, part, aside, workers = navigator.hardwareConcurrency } = options;
-  const { configuration, changed, exists, adapter, isAnew } = await resolve(options);
+  const { run, force, check, reuse, aside, workers = navigator.hardwareConcurrency } = options;
+  const { configuration, changed, existing, adapter, isAnew } = await resolve(options);
   for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
     await refuseLink(`${run}/${path}`);
   }
   const device = lazyDevice(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = exists && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
+    let isWritten = existing && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
     const gpu = async () => {
       const gpu = await device.open();
       if (!isNoted) { // settings may have changed since this process began
@@ -112,11 +112,7 @@ export async function openRun<Result>(
       const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
       const again = nodes.filter(isAgain).map(({ name }) => name);
       for (const name of again) made.add(name);
-      const how = {
-        ...{ task: name, check, reuse, again, mine: part && chooseShare(part, nodes) },
-        adapter: device.description,
-        ...more,
-      };
+      const how = { task: name, check, reuse, again, adapter: device.description, ...more };
       const walk = new Walk(run, nodes, how);
       if (!force) await refuseRevision(walk, nodes);
       if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
@@ -164,15 +160,15 @@ export async function makePartition(
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
+    const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
     let plan = await partitionGraph(run, configuration, { given, keep: true, check });
     if (!plan.text.blocks) {
-      await make(plan.nodes);
+      await make(plan.nodes, { mine: shareOf(plan) });
       plan = await partitionGraph(run, configuration, { given, keep: true });
     }
     for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
-    const isWanted = wantedFor(stage);
-    const isMine = part ? chooseShare(part, plan.nodes) : () => true;
-    const walk = await make(plan.nodes, { wanted: (node) => isWanted(node) && isMine(node) });
+    const isWanted = wantedFor(stage), mine = shareOf(plan);
+    const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
     return { walk, plan };
   });
 }
@@ -201,14 +197,14 @@ function textWarnings({ asText, passed }: RunText): string[] {
  */
 export async function planRun(options: RunOptions) {
   const { run, force, check } = options;
-  const { configuration, isAnew } = await resolve(options);
+  const { configuration, adapter, isAnew } = await resolve(options);
   const plan = await partitionGraph(run, configuration, { check });
   const again = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
   const walk = new Walk(run, plan.nodes, { check, again });
   if (!force) await refuseRevision(walk, plan.nodes);
   const changes = plan.text.blocks ? await changesOfText(run, plan.text.blocks) : null;
   const stages = await partitionStates(configuration, plan, walk);
-  return { configuration, plan, changes, stages, warnings: textWarnings(plan.text) };
+  return { configuration, adapter, plan, changes, stages, warnings: textWarnings(plan.text) };
 }
 
 /**
@@ -236,9 +232,12 @@ async function refuseChanges(options: RunOptions): Promise<void> {
       where: run,
       remedy: say`leave out ${setting("frozen")} to make what follows`,
     });
-  const existing = (await readRunConfiguration(run))?.configuration;
+  const { configuration, changed: [name], existing } = await resolveSettings(
+    run,
+    options.sources ?? {},
+    true,
+  );
   if (!existing) throw refuse("it is not made yet");
-  const { configuration, changed: [name] } = await resolveSettings(run, options.sources ?? {}, true);
   if (name !== undefined) {
     const [now, then] = [configuration, existing].map((values) => JSON.stringify(values[name]));
     throw refuse(say`${setting(name)} is ${now}, it was made with ${then}`);

@@ -55,8 +55,8 @@ const FIXED: readonly Fixed[] = [
 ];
 
 /**
- * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports which of them differ from the run's, whether
- * it has settings already, and the adapter that it notes. Throws an `InputError` with both values where a
+ * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports which of them differ from the run's, which
+ * it has already, and the adapter that it notes. Throws an `InputError` with both values where a
  * setting that something was made with is to change, or where `config.json` was edited. `force` accepts both. Throws one also where a
  * folder holds files and is no run.
  */
@@ -72,7 +72,7 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   findAssignment(resolved.method);
   const configuration = await withPartitioner(resolved, sources, existing !== undefined);
   const changed: (keyof Configuration)[] = [];
-  if (!existing) return { configuration, changed, exists: false, adapter };
+  if (!existing) return { configuration, changed, existing, adapter };
   for (const name of FIELD_NAMES.filter((name) => name in given)) {
     if (text(existing[name]) === text(configuration[name])) continue;
     // The same path may be spelled differently; the run keeps its own spelling.
@@ -100,7 +100,7 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
     });
   }
   if (changed.length > 0 && force) await checkAlone(run);
-  return { configuration, changed, exists: true, adapter };
+  return { configuration, changed, existing, adapter };
 }
 
 const text = (value: unknown) => JSON.stringify(value);
