@@ -97,10 +97,8 @@ type Group = [name: string, first: StageStatus, outputs: { files: number; bytes:
 function grouped(stages: readonly StageStatus[]): Group[] {
   const groups = Map.groupBy(
     stages,
-    ({ path, command, state, because, settings, holders }) =>
-      path
-        ? `${path.split(".")[0]} ${state}`
-        : JSON.stringify([command.task, command.with.match, state, because, settings, holders]),
+    ({ path, command: { task, with: { match } }, state, because, settings, holders }) =>
+      JSON.stringify([state, ...path ? path.split(".", 1) : [task, match, because, settings, holders]]),
   );
   return Array.from(groups.values(), (alike) => {
     const [first, last] = [alike[0], alike.at(-1)!];

@@ -71,7 +71,7 @@ function checkTogether(c: Configuration): void {
       say`${what} as ${name} must be ${bound} ${other}: ${name} is ${value}, ${other} is ${limit}`,
     ];
   };
-  const start = setting("start"), most = setting("prefix");
+  const [start, most, experts] = [setting("start"), setting("prefix"), setting("experts")];
   const product = countExperts(c.levels), longest = Math.max(0, ...c.prefixLengths);
   const tree = `build a tree of ${c.levels.join("x")} experts`;
   const rules = [
@@ -82,9 +82,7 @@ function checkTogether(c: Configuration): void {
     rule(c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"),
     [
       c.levels.length === 0 || product === c.experts,
-      say`${tree} as its levels must multiply to ${
-        setting("experts")
-      }, ${c.experts}: they come to ${product}`,
+      say`${tree} as its levels must multiply to ${experts}, ${c.experts}: they come to ${product}`,
     ],
     [
       c.levels.length === 0 || ["em", "ctbm"].includes(c.partitioner),
