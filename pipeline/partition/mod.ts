@@ -40,5 +40,5 @@ export {
   PARTITIONERS,
   routesByPrefix,
 } from "./partitioners.ts";
-export { expertPath, type Experts, withPath } from "./tree/branches.ts";
+export { type Branch, expertPath, type Experts, withPath } from "./tree/branches.ts";
 export { score, type ScoreOptions } from "./score.ts";

@@ -8,6 +8,7 @@
 import { ASSIGN, type Making, type Node, oneByOne, orGiven } from "../graph/node.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
+import type { Branch } from "../partition/tree/branches.ts";
 import {
   assignArgmax,
   type Assignment,
@@ -68,10 +69,7 @@ export function assignmentPlace(
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
-export async function readNamedPrices(
-  prices: string,
-  branch?: readonly number[],
-): Promise<Prices | undefined> {
+export async function readNamedPrices(prices: string, branch?: Branch): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
   if (branch && !isFolder) {

@@ -9,6 +9,7 @@ import { linkOrCopy } from "../graph/folder.ts";
 import { ASSIGN, type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
+import type { Branch } from "../partition/tree/branches.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Rows } from "../rows/random_access.ts";
@@ -77,11 +78,7 @@ export function derivedAssignment(
 }
 
 /** Makes the nodes that learn two routers on the part of an expert that is split, and divide it by them: a branch of a tree. */
-export async function dividedNodes(
-  of: GraphOf,
-  derivation: Derivation,
-  branch: readonly number[],
-): Promise<Node[]> {
+export async function dividedNodes(of: GraphOf, derivation: Derivation, branch: Branch): Promise<Node[]> {
   const two = { experts: 2, start: "ctbm", fixed: false } as const;
   const own: GraphOf = { ...of, configuration: { ...of.configuration, ...two, partitioner: "em" }, branch };
   const root: Node = {
@@ -187,10 +184,7 @@ function addLoads(loads: number[], chosen: Uint16Array): void {
 }
 
 /** Reads to which of its two routers each training sequence of an expert that was split goes, in their order. */
-async function readHalves(
-  making: Making,
-  of: BranchOf,
-): Promise<Iterator<number>> {
+async function readHalves(making: Making, of: BranchOf): Promise<Iterator<number>> {
   using rows = await openAssigned(making, of, TRAIN);
   return rows.read(rows.numbers(), ["expert"]).expert.values();
 }

@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { type Manifest, SEQUENCES } from "../graph/node.ts";
 import { Certificate } from "../partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
-import { listBranches } from "../partition/tree/branches.ts";
+import { type Branch, listBranches } from "../partition/tree/branches.ts";
 import {
   type Columns,
   findOrigin,
@@ -170,7 +170,7 @@ class Comparison {
   }
 
   /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
-  async #assigned(block: string, side: Side, branch?: readonly number[]): Promise<number[]> {
+  async #assigned(block: string, side: Side, branch?: Branch): Promise<number[]> {
     const isTogether = this.#assignments.has(assignmentNode());
     const { node, file: nameFile } = assignmentPlace({ name: block }, isTogether ? { branch } : BY_PRICES);
     const file = `${node}/${nameFile(side)}`;

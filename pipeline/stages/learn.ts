@@ -32,7 +32,7 @@ import {
 } from "../graph/node.ts";
 import { type PartitionerKind, readDescription, writeDescription } from "../partition/partitioner.ts";
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
-import { branchName, listBranches } from "../partition/tree/branches.ts";
+import { type Branch, branchName, listBranches } from "../partition/tree/branches.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
@@ -57,7 +57,7 @@ import { countSources } from "./tokenize.ts";
 /** Names the node of the clusters that routers begin with. */
 export const startNode = ({ branch }: GraphOf): string => `${roundsFolder(branch)}/start`;
 
-const roundsFolder = (branch?: readonly number[]) => branch ? `rounds/${branchName(branch)}` : "rounds";
+const roundsFolder = (branch?: Branch) => branch ? `rounds/${branchName(branch)}` : "rounds";
 
 const two = (number: number) => String(number).padStart(2, "0");
 
@@ -181,7 +181,7 @@ export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "scor
 }
 
 /** Gives what the nodes of a branch are made of. */
-function takeBranch({ configuration, ...of }: GraphOf, branch: readonly number[]): GraphOf {
+function takeBranch({ configuration, ...of }: GraphOf, branch: Branch): GraphOf {
   const routers = configuration.routers && `${configuration.routers}/${branchName(branch)}`;
   const experts = configuration.levels[branch.length];
   return { ...of, configuration: { ...configuration, routers, experts, levels: [] }, branch };

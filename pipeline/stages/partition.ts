@@ -11,7 +11,7 @@ import { InputError, type Text } from "../../kernels/errors.ts";
 import { NAMES, noteFiles, PARTITIONER, PRUNED, readManifest, SEQUENCES } from "../graph/node.ts";
 import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/metrics.ts";
-import { expertPath, listBranches } from "../partition/tree/branches.ts";
+import { type Branch, expertPath, listBranches } from "../partition/tree/branches.ts";
 import type { RoundMetrics, RunEvent } from "../run/events.ts";
 import { sha256, shortHash } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
@@ -192,10 +192,8 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 }
 
 /** Sums up how the branches of a level were assigned. */
-async function summarizeLevel(run: string, branches: readonly number[][]): Promise<LevelSummary> {
-  const manifests = await Promise.all(
-    branches.map((branch) => readManifest(`${run}/${assignmentNode(branch)}`)),
-  );
+async function summarizeLevel(run: string, branches: readonly Branch[]): Promise<LevelSummary> {
+  const manifests = await Promise.all(branches.map((one) => readManifest(`${run}/${assignmentNode(one)}`)));
   const results = manifests.map((manifest) => manifest?.result ?? {});
   const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);
   return {

@@ -28,9 +28,7 @@ import type { GraphOf } from "./stages.ts";
  * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of another run is identified by its files.
  */
 export async function scoreNodes(of: GraphOf): Promise<Node[]> {
-  const blockByNode = new Map(
-    listBranchRows(of).map((block) => [scoresNode(block), block]),
-  );
+  const blockByNode = new Map(listBranchRows(of).map((block) => [scoresNode(block), block]));
   return await orGiven(SCORE, [...blockByNode.keys()], scored(of, blockByNode), of.recorded);
 }
 

@@ -7,6 +7,7 @@
 
 import { type Node, orGiven, TOKENIZER, ZERO_SHOT } from "../graph/node.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
+import type { Branch } from "../partition/tree/branches.ts";
 import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
@@ -28,8 +29,8 @@ export interface GraphOf {
   grouped?: { experts: number; starts: readonly number[] };
   /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */
   recorded?: boolean;
-  /** The path of the branch whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */
-  branch?: readonly number[];
+  /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */
+  branch?: Branch;
 }
 
 /** A stage of a run. */

@@ -6,7 +6,7 @@
  */
 
 import { type Making, PARTITIONER } from "../graph/node.ts";
-import { branchName } from "../partition/tree/branches.ts";
+import { type Branch, branchName } from "../partition/tree/branches.ts";
 import { needColumn, readArrow, type RecordBatch, toBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
@@ -195,7 +195,7 @@ export async function* readDocumentRows<Name extends Column>(path: string, names
 }
 
 /** Names the node of the partitioner of a branch, or of the run. */
-export const partitionerNode = (branch?: readonly number[]): string =>
+export const partitionerNode = (branch?: Branch): string =>
   branch ? `branches/${branchName(branch)}` : PARTITIONER;
 
 /** A node's worth of rows: a block, or all rows of a branch below the root. */
@@ -209,7 +209,7 @@ export const listBranchRows = ({ branch, blocks }: BranchOf): readonly Named[] =
   branch?.length ? [{ name: branchName(branch) }] : blocks;
 
 /** Names the node of the assignment of a branch, or of all rows. */
-export const assignmentNode = (branch?: readonly number[]): string => `assignments/${branchName(branch)}`;
+export const assignmentNode = (branch?: Branch): string => `assignments/${branchName(branch)}`;
 
 /** Names what is needed to know the rows of a branch: the assignments of those that lead to it, the root first. */
 export const rowNeeds = ({ branch = [] }: GraphOf): string[] =>

@@ -1,23 +1,25 @@
 /**
  * The branches of a tree of routers. Level one splits the text among the branches of the root, level two the part of each among its
- * branches, and so on; those of the last level are the experts. A branch is known by its path: the numbers of the branches that lead to it
- * from the root, from 0; none for the root.
+ * branches, and so on; those of the last level are the experts.
  */
 
 import { countExperts } from "../../settings/partitioner.ts";
 
-/** Names a branch by its path, `root`, `branch-02`, `branch-02.05`; and `all` what is not of a branch. */
-export function branchName(path?: readonly number[]): string {
-  if (!path?.length) return path ? "root" : "all";
-  return `branch-${path.map((number) => String(number).padStart(2, "0")).join(".")}`;
+/** The path of a branch: the numbers of the branches that lead to it from the root, from 0; none for the root. */
+export type Branch = readonly number[];
+
+/** Names a branch: `root`, `branch-02`, `branch-02.05`; and what is not of one `all`. */
+export function branchName(branch?: Branch): string {
+  if (!branch?.length) return branch ? "root" : "all";
+  return `branch-${branch.map((number) => String(number).padStart(2, "0")).join(".")}`;
 }
 
 /** Gives the path of so manieth branch, or expert, below these levels. */
 const findPath = (number: number, levels: readonly number[]): number[] =>
   levels.map((wide, depth) => Math.floor(number / countExperts(levels.slice(depth + 1))) % wide);
 
-/** Lists the paths of all branches that are split further: the root first, and each level after the one before. */
-export const listBranches = (levels: readonly number[]): number[][] =>
+/** Lists all branches that are split further: the root first, and each level after the one before. */
+export const listBranches = (levels: readonly number[]): Branch[] =>
   levels.flatMap((_, depth) => {
     const above = levels.slice(0, depth);
     return Array.from({ length: countExperts(above) }, (_, i) => findPath(i, above));
