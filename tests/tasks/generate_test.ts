@@ -1,15 +1,14 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { lines } from "../../tasks/generate.ts";
 import { forOutput } from "../../tasks/layout.ts";
-import { byteTokenizer, PREFIX, servingRun } from "../pipeline/serving/support.ts";
-import { inFolder, lastOfEach, ok, task, taskCommand, taskHere } from "./support.ts";
+import { byteTokenizer, inServingRun, PREFIX } from "../pipeline/serving/support.ts";
+import { lastOfEach, ok, task, taskCommand, taskHere } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
 
-Deno.test("generate writes text alone to standard output and reports on standard error which expert it is of", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate writes text alone to standard output and reports on standard error which expert it is of", () =>
+  inServingRun(3, async (run) => {
     const args = ["--run", run, "--max-new-tokens", "30", "--seed", "4"];
     const { out, err, stdout } = await ok(task("generate", [...args, "--prompt", PROMPT]));
     assertMatch(
@@ -27,12 +26,10 @@ Deno.test("generate writes text alone to standard output and reports on standard
     const [best, next] = [...json.scores].sort((a: number, b: number) => b - a);
     assertEquals([json.scores.indexOf(best), json.scores.indexOf(next)], [json.expert, json.runnerUp]);
     assertEquals([json.margin, json.marginPerToken], [best - next, (best - next) / (PREFIX - 1)]);
-  });
-});
+  }));
 
-Deno.test("generate takes the prompt from standard input, without its last line break, and the same text without the cache", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate takes the prompt from standard input, without its last line break, and the same text without the cache", () =>
+  inServingRun(3, async (run) => {
     const args = ["--run", run, "--max-new-tokens", "12"];
     const { out } = await task("generate", [...args, "--prompt", PROMPT]);
     for (const more of [[], ["--prompt", "-"], ["--no-cache"]]) {
@@ -40,12 +37,10 @@ Deno.test("generate takes the prompt from standard input, without its last line 
     }
     const other = await task("generate", [...args, "--json"], { input: `${PROMPT}\n\n` });
     assertEquals(JSON.parse(other.out).prompt, `${PROMPT}\n`);
-  });
-});
+  }));
 
-Deno.test("generate refuses what it cannot do with exit code 2 and one line", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate refuses what it cannot do with exit code 2 and one line", () =>
+  inServingRun(3, async (run) => {
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
     await Deno.truncate(`${run}/experts/expert-02/model.safetensors`, 1000);
     const cases: [string[], string, (string | Uint8Array)?][] = [
@@ -70,12 +65,10 @@ Deno.test("generate refuses what it cannot do with exit code 2 and one line", as
       assertStringIncludes(err, text);
       assertMatch(err, /^error: Cannot [^\n]+\n$/);
     }
-  });
-});
+  }));
 
-Deno.test("generate ends quietly where its reader goes away", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate ends quietly where its reader goes away", () =>
+  inServingRun(3, async (run) => {
     const child = taskCommand("generate", ["--run", run, "--prompt", PROMPT, "--window"]).spawn();
     const reader = child.stdout.getReader();
     assert(!(await reader.read()).done); // text comes before the end
@@ -83,12 +76,10 @@ Deno.test("generate ends quietly where its reader goes away", async () => {
     const status = await child.status;
     const said = await new Response(child.stderr).text();
     assertEquals([status.code, said.split("\n").length], [0, 2], said);
-  });
-});
+  }));
 
-Deno.test("generate ends its line where it is interrupted", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate ends its line where it is interrupted", () =>
+  inServingRun(3, async (run) => {
     const args = ["--run", run, "--prompt", PROMPT, "--window", "--max-new-tokens", "100000"];
     const child = taskCommand("generate", args).spawn();
     const reader = child.stdout.getReader();
@@ -100,8 +91,7 @@ Deno.test("generate ends its line where it is interrupted", async () => {
     assertEquals([(await child.status).code, text.at(-1)], [130, "\n"]);
     const said = await new Response(child.stderr).text();
     assertEquals(said.trimEnd().split("\n").at(-1), "interrupted"); // no word of going on
-  });
-});
+  }));
 
 const written = async (text: AsyncIterable<string>, shown?: (piece: string) => string) => {
   let out = "";

@@ -13,8 +13,8 @@ import { sha256 } from "../../../pipeline/run/files.ts";
 import { CONFIG, NOTES, WEIGHTS, writeConfig, writeTensors } from "./support.ts";
 import { initialWeights, type Weights } from "../../../pipeline/model/parameters.ts";
 
-Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for bit", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for bit", () =>
+  inFolder(async (folder) => {
     const records = await saveCheckpoint(`${folder}/deep/model`, CONFIG, WEIGHTS, NOTES);
     const hash = records["model.safetensors"].sha256;
     const loaded = await loadCheckpoint(`${folder}/deep/model`);
@@ -23,11 +23,10 @@ Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for 
     assertEquals(await saveCheckpoint(`${folder}/again`, CONFIG, WEIGHTS, NOTES), records);
     const files = [...Deno.readDirSync(`${folder}/deep/model`)].map(({ name }) => name).sort();
     assertEquals(files, ["config.json", "model.safetensors"]);
-  });
-});
+  }));
 
-Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", () =>
+  inFolder(async (folder) => {
     for (
       const [dtype, name, error] of [["F16", "float16", 2 ** -11], ["BF16", "bfloat16", 2 ** -8]] as const
     ) {
@@ -41,11 +40,10 @@ Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", async () 
         assertEquals(far, -1, `${tensor} [${far}]`);
       }
     }
-  });
-});
+  }));
 
-Deno.test("saveCheckpoint() refuses weights that 16 bits cannot hold, and writes nothing then", async () => {
-  await inFolder(async (folder) => {
+Deno.test("saveCheckpoint() refuses weights that 16 bits cannot hold, and writes nothing then", () =>
+  inFolder(async (folder) => {
     const name = "gpt_neox.final_layer_norm.bias";
     for (const [dtype, fits, beyond] of [["F16", 65_519, -65_520], ["BF16", 3.389e38, 3.4e38]] as const) {
       const holding = (value: number) => new Map(WEIGHTS).set(name, WEIGHTS.get(name)!.with(5, value));
@@ -59,11 +57,10 @@ Deno.test("saveCheckpoint() refuses weights that 16 bits cannot hold, and writes
       await saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(fits), {}, dtype);
       await loadCheckpoint(`${folder}/${dtype}`); // whose weights must be numbers
     }
-  });
-});
+  }));
 
-Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no number and an untied head by the tensor's name", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no number and an untied head by the tensor's name", () =>
+  inFolder(async (folder) => {
     await writeConfig(folder, {});
     const bias = "gpt_neox.layers.1.mlp.dense_h_to_4h.bias";
     const head = WEIGHTS.get("gpt_neox.embed_in.weight")!.slice();
@@ -94,11 +91,10 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no nu
     await assertRejects(() => loadCheckpoint(folder), InputError, "each may be there once");
     await writeConfig(folder, { vocab_size: 12 });
     await assertRejects(() => loadCheckpoint(folder), InputError, "of shape [12,12]: its shape is [11,12]");
-  });
-});
+  }));
 
-Deno.test("loadCheckpoint() takes a head of its own where the configuration says so or nothing, and needs it there", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadCheckpoint() takes a head of its own where the configuration says so or nothing, and needs it there", () =>
+  inFolder(async (folder) => {
     const values = WEIGHTS.get("gpt_neox.embed_in.weight")!.map((value) => value + 1);
     const head = { shape: [11, 12], values };
     for (const tie_word_embeddings of [false, undefined]) {
@@ -112,11 +108,10 @@ Deno.test("loadCheckpoint() takes a head of its own where the configuration says
       await writeTensors(folder, {});
       await assertRejects(() => loadCheckpoint(folder), InputError, '"embed_out.weight" of shape [11,12]');
     }
-  });
-});
+  }));
 
-Deno.test("loadCheckpoint() reports which folder to name, or which file of a model is missing or damaged", async () => {
-  await inFolder(async (run) => {
+Deno.test("loadCheckpoint() reports which folder to name, or which file of a model is missing or damaged", () =>
+  inFolder(async (run) => {
     const refused = async (folder: string, fact: string, where?: string) => {
       const error = await assertRejects(() => loadCheckpoint(folder), InputError, fact);
       assertMatch(error.message, /^\P{Cc}+$/u);
@@ -139,8 +134,7 @@ Deno.test("loadCheckpoint() reports which folder to name, or which file of a mod
       await Deno.writeTextFile(`${expert}/config.json`, text);
       await refused(expert, `Cannot read "${expert}/config.json"`, `${expert}/config.json`);
     }
-  });
-});
+  }));
 
 Deno.test("saveModelFolder() takes a tokenizer or the path of its file, to the same folder", () =>
   inFolder(async (folder) => {
@@ -161,8 +155,8 @@ Deno.test("saveModelFolder() takes a tokenizer or the path of its file, to the s
     );
   }));
 
-Deno.test("loadRouters() gives back every router in order, and names the set by all weights", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadRouters() gives back every router in order, and names the set by all weights", () =>
+  inFolder(async (folder) => {
     const models = [5, 6, 7].map((seed) => initialWeights(CONFIG, seed));
     const hashes = await saveRouters(folder, models);
     await Deno.writeTextFile(`${folder}/notes.txt`, "other files may lie there");
@@ -171,11 +165,10 @@ Deno.test("loadRouters() gives back every router in order, and names the set by 
     assertEquals(routers, { config: CONFIG, models, notes: NOTES, sha256: routersHash(hashes) });
     assertNotEquals(routersHash([...hashes].reverse()), routers.sha256);
     assertNotEquals(routersHash(hashes.slice(0, 2)), routers.sha256);
-  });
-});
+  }));
 
-Deno.test("loadRouters() reads more than a hundred routers in the order of their numbers", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadRouters() reads more than a hundred routers in the order of their numbers", () =>
+  inFolder(async (folder) => {
     const config = { ...CONFIG, vocabulary: 2, hidden: 2, layers: 1, heads: 1 };
     const first = initialWeights(config, 1);
     const embedding = "gpt_neox.embed_in.weight";
@@ -188,11 +181,10 @@ Deno.test("loadRouters() reads more than a hundred routers in the order of their
       models.map((weights) => weights.get(embedding)![0]),
       Array.from({ length: 102 }, (_, i) => i),
     );
-  });
-});
+  }));
 
-Deno.test("loadRouters() refuses missing folders, gaps and routers that differ", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadRouters() refuses missing folders, gaps and routers that differ", () =>
+  inFolder(async (folder) => {
     const refused = (fact: string, where = folder) =>
       assertRejects(() => loadRouters(where), InputError, fact);
     await refused(`Cannot load routers as "${folder}/nowhere" must be a folder`, `${folder}/nowhere`);
@@ -210,8 +202,7 @@ Deno.test("loadRouters() refuses missing folders, gaps and routers that differ",
     await refused("differs from router-00");
     await Deno.remove(`${folder}/router-01/model.safetensors`);
     await refused(`${folder}/router-01/model.safetensors`);
-  });
-});
+  }));
 
 async function saveRouters(folder: string, models: Weights[]) {
   const hashes: string[] = [];

@@ -17,8 +17,8 @@ Deno.test("huggingFaceConfig() has the fields of a GPTNeoXForCausalLM of this ar
   for (const [name, value] of Object.entries(expected)) assertEquals(fields[name], value, name);
 });
 
-Deno.test("loadCheckpoint() takes other writers' spellings of the same architecture", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadCheckpoint() takes other writers' spellings of the same architecture", () =>
+  inFolder(async (folder) => {
     await writeTensors(folder, {});
     const spellings: Record<string, unknown>[] = [
       { smalltalk: undefined },
@@ -45,11 +45,10 @@ Deno.test("loadCheckpoint() takes other writers' spellings of the same architect
     const embedding = { shape: [11, 12], values: WEIGHTS.get("gpt_neox.embed_in.weight")! };
     await writeTensors(folder, { "embed_out.weight": embedding });
     assertEquals((await loadCheckpoint(folder)).weights, WEIGHTS); // a tied head may be stored twice
-  });
-});
+  }));
 
-Deno.test("loadCheckpoint() refuses other architectures by the field's name and value", async () => {
-  await inFolder(async (folder) => {
+Deno.test("loadCheckpoint() refuses other architectures by the field's name and value", () =>
+  inFolder(async (folder) => {
     await writeTensors(folder, {});
     const refused: [Record<string, unknown>, string][] = [
       [{ model_type: "llama" }, 'model_type must be "gpt_neox" in this architecture: it is "llama"'],
@@ -75,5 +74,4 @@ Deno.test("loadCheckpoint() refuses other architectures by the field's name and 
       const error = await assertRejects(() => loadCheckpoint(folder), InputError, message);
       assert(error.message.includes(`${folder}/config.json`), error.message);
     }
-  });
-});
+  }));

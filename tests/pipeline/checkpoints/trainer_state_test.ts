@@ -17,8 +17,8 @@ const STATE = {
 const inPath = (body: (path: string) => Promise<void>) =>
   inFolder((folder) => body(`${folder}/state.safetensors`));
 
-Deno.test("loadTrainerState() gives back what saveTrainerState() wrote, bit for bit", async () => {
-  await inPath(async (path) => {
+Deno.test("loadTrainerState() gives back what saveTrainerState() wrote, bit for bit", () =>
+  inPath(async (path) => {
     assertEquals(await loadTrainerState(path, CONFIG), undefined);
     const notes = { round: 3, text: 'with "quotes"\nand lines' };
     await saveTrainerState(path, CONFIG, STATE, notes);
@@ -28,11 +28,10 @@ Deno.test("loadTrainerState() gives back what saveTrainerState() wrote, bit for 
     assertEquals(await Deno.readFile(path), first);
     await saveTrainerState(path, CONFIG, STATE);
     assertEquals((await loadTrainerState(path, CONFIG))!.notes, {});
-  });
-});
+  }));
 
-Deno.test("loadTrainerState() refuses damaged files and states of another shape in one line with the path", async () => {
-  await inPath(async (path) => {
+Deno.test("loadTrainerState() refuses damaged files and states of another shape in one line with the path", () =>
+  inPath(async (path) => {
     const refused = async (message: string, config = CONFIG) => {
       const error = await assertRejects(() => loadTrainerState(path, config), InputError, message);
       assertMatch(error.message, /^Cannot \P{Cc}+$/u);
@@ -58,5 +57,4 @@ Deno.test("loadTrainerState() refuses damaged files and states of another shape 
       await Deno.writeFile(path, new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer()));
       await refused(message);
     }
-  });
-});
+  }));

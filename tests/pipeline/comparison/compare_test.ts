@@ -18,8 +18,8 @@ import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { changeNode } from "../report/support.ts";
 import { changeEvaluation, removeEvaluation, scoresNode, type Unlike, writeComparedRun } from "./support.ts";
 
-Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", async () => {
-  await inFolder(async (folder) => {
+Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", () =>
+  inFolder(async (folder) => {
     const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
     await writeComparedRun(runs[0], { sources: { code: 10, fiction: 20, news: 30 }, perplexity: 20 });
     await writeComparedRun(runs[1], {
@@ -61,11 +61,10 @@ Deno.test("compareRuns() puts settings, partitions and evaluations side by side,
     const trainings = compared[0].lacks.find(({ stages }) => stages.includes("train-expert-00"))!;
     assertEquals(trainings.stages.length, 4); // reported together, with one command
     assertEquals([trainings.command.task, trainings.command.with.expert], ["train-expert", "all"]);
-  });
-});
+  }));
 
-Deno.test("compareRuns() does not compare an evaluation of a part of the text", async () => {
-  await inFolder(async (folder) => {
+Deno.test("compareRuns() does not compare an evaluation of a part of the text", () =>
+  inFolder(async (folder) => {
     const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
     for (const run of runs) await writeComparedRun(run, { perplexity: 20 });
     await changeEvaluation(runs[1], (own) => ({ ...own, trained: [0, 2] }));
@@ -80,11 +79,10 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
     await changeNode(runs[1], EVALUATION, MANIFEST, (own) => ({ ...own, inputs: { [ALL_TEST]: "0" } }));
     const { runs: [, other], sources: none } = await compareRuns({ runs: runs.slice(0, 2) });
     assertEquals([other.trained, other.evaluation, none], [null, null, []]); // with whom would it be compared?
-  });
-});
+  }));
 
-Deno.test("compareRuns() compares the sources that all evaluated runs share, in whatever order they are named", async () => {
-  await inFolder(async (folder) => {
+Deno.test("compareRuns() compares the sources that all evaluated runs share, in whatever order they are named", () =>
+  inFolder(async (folder) => {
     const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);
     await writeComparedRun(a, { sources: { code: 10, fiction: 20, news: 30 } });
     for (const run of [b, c, d]) {
@@ -120,8 +118,7 @@ Deno.test("compareRuns() compares the sources that all evaluated runs share, in 
       sources: [{ ...own.sources[0], source: "", tokens: own.tokens }],
     }));
     assertEquals(await compared(a, b), [{ a: 1, b: 0 }, [""], [], []]); // without labels all text is one source
-  });
-});
+  }));
 
 Deno.test("compareRuns() refuses what cannot be compared", () =>
   inFolder(async (folder) => {

@@ -21,19 +21,18 @@ const SCORES: DocumentScores = {
 };
 const LINEAGE = { format: 1, stage: "evaluate" };
 
-Deno.test("readDocumentScores() reads what writeDocumentScores() wrote, with M and E", async () => {
-  await inFolder(async (folder) => {
+Deno.test("readDocumentScores() reads what writeDocumentScores() wrote, with M and E", () =>
+  inFolder(async (folder) => {
     const path = `${folder}/evaluation.arrow`;
     const { bytes } = await writeDocumentScores(path, SCORES, { prefix: 64, experts: 4 });
     assertEquals([bytes, await readDocumentScores(path)], [(await Deno.stat(path)).size, SCORES]);
     for await (const batch of readArrow(path)) {
       assertEquals(readLineage(batch), { ...LINEAGE, prefix: 64, experts: 4 });
     }
-  });
-});
+  }));
 
-Deno.test("readDocumentScores() refuses files of another layout, and reports what must be there", async () => {
-  await inFolder(async (folder) => {
+Deno.test("readDocumentScores() refuses files of another layout, and reports what must be there", () =>
+  inFolder(async (folder) => {
     const path = `${folder}/evaluation.arrow`;
     const refused = async (message: string, ...batches: RecordBatch[]) => {
       await writeArrowFile(path, ReadableStream.from(batches));
@@ -49,8 +48,7 @@ Deno.test("readDocumentScores() refuses files of another layout, and reports wha
     await refused('it must have a column "mixture"', of({ nll: { dense: SCORES.nll.dense } }));
     await refused('column "mixture" must hold float64', of({ nll: { mixture: Float32Array.of(1, 2) } }));
     await refused('column "tokens" must hold integers', of({ tokens: Float64Array.of(1, 2) }));
-  });
-});
+  }));
 
 /** Scores of 200 documents, of which the mixture knows every fourth by heart; the gain over the dense model is 10% on the others. */
 const known = (i: number) => i % 4 === 0;

@@ -4,12 +4,11 @@ import { writeSamples } from "../../../pipeline/report/sections/experts.ts";
 import { answer } from "../../../pipeline/serving/generate.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { gpu } from "../../kernels/support.ts";
-import { byteTokenizer, EXPERT, servingRun } from "../serving/support.ts";
+import { byteTokenizer, EXPERT, inServingRun, servingRun } from "../serving/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("writeSamples() lets every expert begin a document, with the text that answer() gives it", () =>
-  inFolder(async (run) => {
-    await servingRun(run);
+  inServingRun(3, async (run) => {
     const { texts, tokens, reason } = await writeSamples(run, [0, 2], { tokens: 20 });
     assertEquals([[...texts.keys()], tokens, reason], [[0, 2], 20, undefined]);
     const mixture = await openMixture({ run });
@@ -39,8 +38,7 @@ Deno.test("writeSamples() opens nothing for no tokens or no experts, and refuses
   }));
 
 Deno.test("writeSamples() reports which file is not there, and keeps what was written before", () =>
-  inFolder(async (run) => {
-    await servingRun(run);
+  inServingRun(3, async (run) => {
     const { texts } = await writeSamples(run, [0], { tokens: 2 });
     const experts = [0, 1, 2];
     for (const file of ["model.safetensors", "config.json"]) {

@@ -29,8 +29,8 @@ Deno.test("emptyBatch() has the schema of a full batch", () => {
   );
 });
 
-Deno.test("readShards() stops with both values where shards come from two tokenizers", async () => {
-  await inFolder(async (folder) => {
+Deno.test("readShards() stops with both values where shards come from two tokenizers", () =>
+  inFolder(async (folder) => {
     await writeArrowFile(`${folder}/a`, stream(toBatch(listLearnedColumns(2), LINEAGE)));
     await writeArrowFile(
       `${folder}/b`,
@@ -42,8 +42,7 @@ Deno.test("readShards() stops with both values where shards come from two tokeni
       "tokenizer",
     );
     assertStringIncludes(error.message, "ff in the former, ab12 in the latter");
-  });
-});
+  }));
 
 Deno.test("fromBatch() reads slices at any offset, which can be written again", async () => {
   const batch = toBatch(listLearnedColumns(9), LINEAGE);

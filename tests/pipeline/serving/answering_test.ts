@@ -4,22 +4,17 @@ import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { mixingWeights } from "../../../pipeline/partition/mixing.ts";
 import type { Change } from "../../../pipeline/serving/answering.ts";
-import { answer, type AnswerOptions, generate, type Generation } from "../../../pipeline/serving/generate.ts";
+import { answer, type AnswerOptions, generate } from "../../../pipeline/serving/generate.ts";
 import { type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
-import { inFolder } from "../../tasks/support.ts";
 import { logitsReference, sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
-import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+import { byteTokenizer, EXPERT, inServingRun, PREFIX, ROUTER, textOf } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
 const SINGLE = { atol: 2e-4, rtol: 1e-4 };
 const E = 3;
-
-async function textNode(generation: Generation): Promise<string> {
-  return (await Array.fromAsync(generation)).join("");
-}
 
 /** What the f64 routers make of some tokens: the weights of experts, of which `mix` are kept. */
 function weightsReference(tokens: number[], mix: number, temperature: number): number[] {
@@ -54,9 +49,8 @@ function assertDistribution(logits: Float32Array, expected: number[], what: stri
   assertClose(logits.map((logit) => logit - sum), expected, SINGLE, what);
 }
 
-Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 models say, once or anew every W tokens", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, E);
+Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 models say, once or anew every W tokens", () =>
+  inServingRun(E, async (run) => {
     for (
       const [mix, reroute, routingTemperature, prompt] of [
         [2, undefined, undefined, PROMPT],
@@ -79,7 +73,7 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
         onChange: (change) => heard.push(change),
       });
       const own = [...generation.promptTokens];
-      await textNode(generation);
+      await textOf(generation);
       assert(seen.length > 7, `${what}: ${seen.length} tokens`);
       let before: number[] | undefined;
       const changes: [number, number[]][] = [];
@@ -103,12 +97,10 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
       if (reroute === undefined) assertEquals(changes, [], what);
       else if (mix === 1) assert(changes.length > 0, "experts must change in this test");
     }
-  });
-});
+  }));
 
-Deno.test("generate() mixes an adopted expert of another size, whose padding is no token, and refuses one of fewer ids", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, E);
+Deno.test("generate() mixes an adopted expert of another size, whose padding is no token, and refuses one of fewer ids", () =>
+  inServingRun(E, async (run) => {
     const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos, adopted: "elsewhere" };
     const other: ModelConfig = { ...EXPERT, hidden: 16, layers: 1, heads: 4, context: 80, untied: true };
     const adopt = (config: ModelConfig) =>
@@ -128,7 +120,7 @@ Deno.test("generate() mixes an adopted expert of another size, whose padding is 
       const seen: Float32Array[] = [];
       const generation = await generate({ ...options, onToken: (_, logits) => seen.push(logits.slice()) });
       const own = [...generation.promptTokens];
-      await textNode(generation);
+      await textOf(generation);
       for (const [i, logits] of seen.entries()) {
         const text = [...own, ...generation.tokens.slice(0, i)];
         const expected = mixtureReference(text, weights(own), { 0: [config, "adopted"] });
@@ -141,14 +133,12 @@ Deno.test("generate() mixes an adopted expert of another size, whose padding is 
       InputError,
       "vocabulary must hold all ids of the tokenizer: it has 268, the tokenizer has 270",
     );
-  });
-});
+  }));
 
-Deno.test("generate() gives the same text with one expert to mix as with none, and without the cache, and beyond the context", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, E);
+Deno.test("generate() gives the same text with one expert to mix as with none, and without the cache, and beyond the context", () =>
+  inServingRun(E, async (run) => {
     const text = async (options: Partial<AnswerOptions>) =>
-      await textNode(
+      await textOf(
         await generate({
           gpu,
           run,
@@ -168,12 +158,10 @@ Deno.test("generate() gives the same text with one expert to mix as with none, a
     }
     const long = { mix: 2, reroute: 2, maxNewTokens: 60, window: true };
     assertEquals(await text({ ...long, cache: false }), await text(long));
-  });
-});
+  }));
 
-Deno.test("answer() mixes and changes experts for many texts at once as for each alone, with room for two, and none waits forever", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 4);
+Deno.test("answer() mixes and changes experts for many texts at once as for each alone, with room for two, and none waits forever", () =>
+  inServingRun(4, async (run) => {
     const probe = await openMixture({ gpu, run, slots: 2 });
     const lease = await probe.lease(0);
     const memory = 2.5 * lease.value.bytes;
@@ -188,7 +176,7 @@ Deno.test("answer() mixes and changes experts for many texts at once as for each
     }));
     const reported = async (mixture: Mixture, options: AnswerOptions) => {
       const generation = await answer(mixture, options);
-      const text = await textNode(generation);
+      const text = await textOf(generation);
       return { text, changes: generation.changes.map(({ tokens, answering }) => ({ tokens, answering })) };
     };
     const shared = await openMixture({ gpu, run, slots: 2, memory });
@@ -202,12 +190,10 @@ Deno.test("answer() mixes and changes experts for many texts at once as for each
       assertEquals(together[i], await reported(alone, options), `prompt ${i}`);
     }
     alone.close();
-  });
-});
+  }));
 
-Deno.test("generate() refuses to mix what it cannot, with what must hold", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, E);
+Deno.test("generate() refuses to mix what it cannot, with what must hold", () =>
+  inServingRun(E, async (run) => {
     const model = { run: undefined, model: `${run}/experts/expert-00` };
     const refusals: [Partial<Parameters<typeof generate>[0]>, RegExp][] = [
       [{ mix: 0 }, /use mix as it must be an integer from 1 to 65535: it is 0$/],
@@ -232,5 +218,4 @@ Deno.test("generate() refuses to mix what it cannot, with what must hold", async
       const asked = generate({ gpu, run, prompt: PROMPT, ...options });
       assertMatch((await assertRejects(() => asked, InputError)).message, message);
     }
-  });
-});
+  }));

@@ -4,34 +4,29 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
-import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
+import { generate, type GenerateOptions } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+import { byteTokenizer, EXPERT, inServingRun, PREFIX, ROUTER, servingRun, textOf } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
 
-async function textNode(generation: Generation): Promise<string> {
-  return (await Array.fromAsync(generation)).join("");
-}
-
 async function failure(options: GenerateOptions): Promise<Error> {
-  return await assertRejects(async () => await textNode(await generate({ gpu, ...options })), Error);
+  return await assertRejects(async () => await textOf(await generate({ gpu, ...options })), Error);
 }
 
-Deno.test("generate() answers with the expert that the f64 routers choose, and streams what its tokens spell", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate() answers with the expert that the f64 routers choose, and streams what its tokens spell", () =>
+  inServingRun(3, async (run) => {
     const [prompt] = await tokenizer.encode([PROMPT]);
     const prefix = [...prompt.slice(0, PREFIX)];
     const nll = [0, 1, 2].map((i) => sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), prefix));
     const best = nll.indexOf(Math.min(...nll));
     const routed = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
     assertEquals([routed.expert, routed.experts, routed.route?.prefixTokens], [best, 3, prefix.length]);
-    const text = await textNode(routed);
+    const text = await textOf(routed);
     assertEquals([...routed.promptTokens], [...prompt]);
     assertEquals([routed.tokens.length, routed.finish], [30, "length"]);
     const whole = await tokenizer.decode([...prompt, ...routed.tokens]);
@@ -39,34 +34,30 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
 
     const named = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3, expert: best });
     assertEquals([named.route, named.expert], [null, best]);
-    assertEquals(await textNode(named), text);
+    assertEquals(await textOf(named), text);
     const other = await generate({
       ...{ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 },
       expert: (best + 1) % 3,
     });
-    assertNotEquals(await textNode(other), text);
+    assertNotEquals(await textOf(other), text);
     const model = `${run}/experts/${expertFolder(best, 1)}`;
     const alone = await generate({ gpu, model, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
     assertEquals([alone.route, alone.expert, alone.experts], [null, null, null]);
-    assertEquals(await textNode(alone), text);
-  });
-});
+    assertEquals(await textOf(alone), text);
+  }));
 
-Deno.test("generate() routes by as many tokens as the run's partition, whatever its routers were trained with", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate() routes by as many tokens as the run's partition, whatever its routers were trained with", () =>
+  inServingRun(3, async (run) => {
     const { configuration } = (await readRunConfiguration(run))!;
     await writeRunConfiguration(run, { ...configuration, prefix: 3 });
     const { route } = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 1 });
     assertEquals(route?.prefixTokens, 3);
-  });
-});
+  }));
 
-Deno.test("generate() gives the same text for the same seed, with and without the cache, and another for another", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate() gives the same text for the same seed, with and without the cache, and another for another", () =>
+  inServingRun(3, async (run) => {
     const text = async (options: Partial<GenerateOptions>) =>
-      await textNode(await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 25, ...options }));
+      await textOf(await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 25, ...options }));
     const first = await text({ seed: 1 });
     assertEquals(await text({ seed: 1 }), first);
     assertEquals(await text({ seed: 1, cache: false }), first);
@@ -74,28 +65,25 @@ Deno.test("generate() gives the same text for the same seed, with and without th
     const greedy = await text({ seed: 1, temperature: 0 });
     assertEquals(await text({ seed: 2, temperature: 0 }), greedy);
     assertEquals(await text({ seed: 2, topK: 1 }), greedy);
-  });
-});
+  }));
 
-Deno.test("generate() stops before a stop text, and at the context unless the window slides", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate() stops before a stop text, and at the context unless the window slides", () =>
+  inServingRun(3, async (run) => {
     const options = { gpu, run, prompt: PROMPT, maxNewTokens: 60, seed: 5 };
     const full = await generate(options);
-    const text = await textNode(full);
+    const text = await textOf(full);
     const room = EXPERT.context + 1 - full.promptTokens.length;
     assertEquals([full.finish, full.tokens.length, full.context], ["context", room, EXPERT.context]);
     const slid = await generate({ ...options, window: true });
-    assert((await textNode(slid)).startsWith(text.replace(/\uFFFD+$/, "")));
+    assert((await textOf(slid)).startsWith(text.replace(/\uFFFD+$/, "")));
     assertEquals([slid.finish, slid.tokens.length], ["length", 60]);
     const stop = text.slice(9, 12);
     const stopped = await generate({ ...options, stop: ["never in it", stop] });
-    assertEquals(await textNode(stopped), text.slice(0, text.indexOf(stop)));
+    assertEquals(await textOf(stopped), text.slice(0, text.indexOf(stop)));
     assertEquals(stopped.finish, "stop");
     const never = [`${[...text].at(-1)} and no more`]; // its beginning is held back until the end
-    assertEquals(await textNode(await generate({ ...options, stop: never })), text);
-  });
-});
+    assertEquals(await textOf(await generate({ ...options, stop: never })), text);
+  }));
 
 /** Counts the arenas of a device that hold memory, now and at most. */
 function metered(gpu: Gpu) {
@@ -126,14 +114,13 @@ function metered(gpu: Gpu) {
 Deno.test("generate() holds one expert, not E, and frees it at the end, however it ends", async () => {
   const held: number[] = [];
   for (const experts of [2, 6]) {
-    await inFolder(async (run) => {
-      await servingRun(run, experts);
+    await inServingRun(experts, async (run) => {
       const meter = metered(gpu);
       const open = () => generate({ gpu: meter.gpu, run, prompt: PROMPT, maxNewTokens: 4 });
       const generation = await open();
       assertEquals(meter.atOnce(), 1); // the routers were freed before the expert came
       held.push(meter.held());
-      await textNode(generation);
+      await textOf(generation);
       assertEquals(meter.held(), 0);
       for await (const _ of await open()) break;
       assertEquals(meter.held(), 0);
@@ -145,47 +132,43 @@ Deno.test("generate() holds one expert, not E, and frees it at the end, however 
   assertEquals(held[0], held[1]);
 });
 
-Deno.test("generate() reads the folder of one expert alone: others may be damaged or away", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 4);
+Deno.test("generate() reads the folder of one expert alone: others may be damaged or away", () =>
+  inServingRun(4, async (run) => {
     const options = { gpu, run, prompt: PROMPT, maxNewTokens: 10 };
     const whole = await generate(options);
-    const text = await textNode(whole);
+    const text = await textOf(whole);
     const [damaged, away, changed] = [0, 1, 2, 3].filter((i) => i !== whole.expert).map((i) =>
       `${run}/experts/${expertFolder(i, 1)}`
     );
     await Deno.writeTextFile(`${damaged}/model.safetensors`, "no tensors");
     await Deno.remove(away, { recursive: true });
     await Deno.writeTextFile(`${changed}/config.json`, "{");
-    assertEquals(await textNode(await generate(options)), text);
+    assertEquals(await textOf(await generate(options)), text);
 
     for (const other of [damaged, away, changed]) {
       const expert = Number(other.slice(-2));
       assert(/safetensors|must be there|JSON/.test((await failure({ ...options, expert })).message));
     }
-  });
-});
+  }));
 
-Deno.test("generate() needs no config.json, and no routers for an expert that is named", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("generate() needs no config.json, and no routers for an expert that is named", () =>
+  inServingRun(3, async (run) => {
     const options = { gpu, run, prompt: PROMPT, maxNewTokens: 5 };
     const whole = await generate(options);
-    const text = await textNode(whole);
+    const text = await textOf(whole);
     await Deno.rename(`${run}/config.json`, `${run}/kept.json`);
-    assertEquals(await textNode(await generate(options)), text);
+    assertEquals(await textOf(await generate(options)), text);
     await Deno.rename(`${run}/kept.json`, `${run}/config.json`);
     await Deno.remove(`${run}/partitioner`, { recursive: true });
-    assertEquals(await textNode(await generate({ ...options, expert: whole.expert! })), text);
+    assertEquals(await textOf(await generate({ ...options, expert: whole.expert! })), text);
     assertEquals(
       (await failure(options)).message,
       `Cannot generate as "${run}/partitioner" must be there: it is not`,
     );
-  });
-});
+  }));
 
-Deno.test("generate() reports what is wrong, with both values", async () => {
-  await inFolder(async (folder) => {
+Deno.test("generate() reports what is wrong, with both values", () =>
+  inFolder(async (folder) => {
     const run = `${folder}/run`;
     await servingRun(run);
     const says = async (wrong: Partial<GenerateOptions>, ...texts: string[]) => {
@@ -227,5 +210,4 @@ Deno.test("generate() reports what is wrong, with both values", async () => {
       prefix: 5,
     });
     await says({}, "one shape and tokenizer");
-  });
-});
+  }));

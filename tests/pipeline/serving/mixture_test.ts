@@ -8,7 +8,7 @@ import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { learningOf, VOCABULARY, writeTokens } from "../partition/support.ts";
-import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+import { byteTokenizer, EXPERT, inServingRun, PREFIX, ROUTER } from "./support.ts";
 import { branching, decoding, scoring } from "../../../pipeline/serving/forms.ts";
 import { createQueue } from "../../../pipeline/serving/engine.ts";
 
@@ -20,8 +20,7 @@ async function withMixture(
   settings: Parameters<typeof openMixture>[0],
   test: (mixture: Mixture, run: string) => Promise<void>,
 ): Promise<void> {
-  await inFolder(async (run) => {
-    await servingRun(run, experts);
+  await inServingRun(experts, async (run) => {
     const mixture = await openMixture({ gpu, run, ...settings });
     try {
       await test(mixture, run);
@@ -105,9 +104,8 @@ Deno.test("routeAll() reports what costs are called that are no NLLs, and asks f
     }
   }));
 
-Deno.test("lease() keeps within the bytes, also where the first estimate is too low, and refuses what never fits", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 3);
+Deno.test("lease() keeps within the bytes, also where the first estimate is too low, and refuses what never fits", () =>
+  inServingRun(3, async (run) => {
     const size = await sizeOf(run, 8);
     const mixture = await openMixture({ gpu, run, memory: 2 * size + 10 });
     for (const expert of [0, 1, 2, 0, 1]) {
@@ -123,8 +121,7 @@ Deno.test("lease() keeps within the bytes, also where the first estimate is too 
       assertStringIncludes(message, `${run}/experts/expert-00" as memory must suffice: `);
       small.close();
     }
-  });
-});
+  }));
 
 Deno.test("lease() refuses what is not there, not of the run, or of another tokenizer", () =>
   withMixture(3, {}, async (mixture, run) => {

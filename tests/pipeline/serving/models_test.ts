@@ -4,15 +4,13 @@ import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { writeManifest } from "../../../pipeline/graph/mod.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { checkShape, modelSource, runSource } from "../../../pipeline/serving/models.ts";
-import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
-import { byteTokenizer, EXPERT, servingRun } from "./support.ts";
+import { byteTokenizer, EXPERT, inServingRun } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 
-Deno.test("modelSource() takes the tokenizer of the folder, or of the run that it lies in, and needs one", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 1);
+Deno.test("modelSource() takes the tokenizer of the folder, or of the run that it lies in, and needs one", () =>
+  inServingRun(1, async (run) => {
     const folder = `${run}/experts/expert-00`;
     for (const path of [`${folder}/tokenizer.json`, `${run}/tokenizer.json`]) {
       const source = await modelSource(folder);
@@ -22,8 +20,7 @@ Deno.test("modelSource() takes the tokenizer of the folder, or of the run that i
     }
     const { where } = await assertRejects(() => modelSource(folder), InputError, "no tokenizer.json in it");
     assertEquals(where, folder);
-  });
-});
+  }));
 
 /** Trains expert 0 as far as a run shows it: other weights, and a manifest that verifies its files. */
 async function trainAnew(run: string, seed: string): Promise<string> {
@@ -35,9 +32,8 @@ async function trainAnew(run: string, seed: string): Promise<string> {
   return files["model.safetensors"].sha256;
 }
 
-Deno.test("runSource() reads what was made anew while it is open, and refuses what is damaged", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 1);
+Deno.test("runSource() reads what was made anew while it is open, and refuses what is damaged", () =>
+  inServingRun(1, async (run) => {
     const first = await trainAnew(run, "first");
     const source = await runSource(run);
     assertEquals((await source.load(0)).sha256, first);
@@ -51,8 +47,7 @@ Deno.test("runSource() reads what was made anew while it is open, and refuses wh
     const actual = (await hashFile(path)).sha256.slice(0, 8);
     const error = await assertRejects(() => source.load(0), InputError, "must be as it was made");
     assertEquals(error.message.includes(actual), true, error.message);
-  });
-});
+  }));
 
 Deno.test("checkShape() tells what differs with both values, and takes what is not said", () => {
   const own = { config: EXPERT, notes: {} };

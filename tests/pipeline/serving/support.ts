@@ -6,6 +6,8 @@ import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer
 import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
+import type { Generation } from "../../../pipeline/serving/generate.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
 
 /** M of the runs made here. */
@@ -85,6 +87,17 @@ export async function servingRun(
   });
   await writeRunConfiguration(run, configuration);
 }
+
+/** Gives the whole text of an answer. */
+export const textOf = async (generation: Generation): Promise<string> =>
+  (await Array.fromAsync(generation)).join("");
+
+/** Runs a test with the run folder of {@linkcode servingRun}. */
+export const inServingRun = (experts: number, test: (run: string) => Promise<void>): Promise<void> =>
+  inFolder(async (run) => {
+    await servingRun(run, experts);
+    await test(run);
+  });
 
 /** Runs a test with a list of the WebGPU devices that are opened meanwhile, which nothing else hands out. */
 export async function withDevices(test: (devices: GPUDevice[]) => Promise<void>): Promise<void> {

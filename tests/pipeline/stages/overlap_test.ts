@@ -87,8 +87,8 @@ async function sidesIn(run: string): Promise<string[]> {
 
 const PAIRS = [...allPairs(TEXTS)].filter(([, index]) => index >= 0.8).map(([pair]) => pair);
 
-Deno.test("overlap finds what a brute force finds, to the same bytes from any blocks and parts, and changes nothing of the run", async () => {
-  await inFolder(async (folder) => {
+Deno.test("overlap finds what a brute force finds, to the same bytes from any blocks and parts, and changes nothing of the run", () =>
+  inFolder(async (folder) => {
     const run = `${folder}/run`, input = await writeTexts(folder);
     await split(run, input);
     const before = await takeFingerprint(run);
@@ -174,11 +174,10 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     );
     const own = async (run: string) => await hashes(`${run}/overlap`);
     assertEquals(await own(parts), await own(run));
-  });
-});
+  }));
 
-Deno.test("of equal documents every one but the first makes one pair", async () => {
-  await inFolder(async (folder) => {
+Deno.test("of equal documents every one but the first makes one pair", () =>
+  inFolder(async (folder) => {
     const run = `${folder}/run`, input = `${folder}/texts.jsonl`;
     const texts = TEXTS.slice(0, 4).flatMap((text) => Array.from({ length: 150 }, () => text));
     await Deno.writeTextFile(
@@ -190,11 +189,10 @@ Deno.test("of equal documents every one but the first makes one pair", async () 
     assertGreater(documents, 0);
     assertEquals([copies, near], [documents * 149 / 150, 0]);
     assertEquals((await readTable(`${run}/overlap.arrow`, ["kind"])).length, copies);
-  });
-});
+  }));
 
-Deno.test("a damaged table is refused with the command that mends it, and --check mends it; text that changed is refused", async () => {
-  await inFolder(async (folder) => {
+Deno.test("a damaged table is refused with the command that mends it, and --check mends it; text that changed is refused", () =>
+  inFolder(async (folder) => {
     const run = `${folder}/run`, input = await writeTexts(folder);
     await split(run, input);
     await assertRejects(() => findOverlap({ run: `${folder}/none` }), InputError, "must be a run folder");
@@ -212,11 +210,10 @@ Deno.test("a damaged table is refused with the command that mends it, and --chec
     assertEquals(await hashes(`${run}/overlap`), made);
     await Deno.writeTextFile(`${folder}/texts/1.jsonl`, JSON.stringify({ text: "else", source: "" }) + "\n");
     await assertRejects(() => findOverlap({ run }), InputError, "1.jsonl");
-  });
-});
+  }));
 
-Deno.test("named texts are looked for in training text, by 13 and by 8 words", async () => {
-  await inFolder(async (folder) => {
+Deno.test("named texts are looked for in training text, by 13 and by 8 words", () =>
+  inFolder(async (folder) => {
     const run = `${folder}/run`, input = await writeTexts(folder);
     await split(run, input, { holdout: 0 });
     const some = (at: number, from: number, to: number) => words(at, 150).slice(from, to).join(" ");
@@ -265,11 +262,10 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", a
     assertEquals(tables[0].rows.map(([name]) => name), ["kind 0", "kind 1", "(all)"]);
     assertEquals(tables[2].rows[0].slice(1), [4, 3, "91.4%"]);
     assertMatch(overlapLine(found), /^documents 120, copies \d+, near \d+, apart/);
-  });
-});
+  }));
 
-Deno.test("dedup keeps the first of every group in a seeded order, and a group stays on one side; others stay as they were", async () => {
-  await inFolder(async (folder) => {
+Deno.test("dedup keeps the first of every group in a seeded order, and a group stays on one side; others stay as they were", () =>
+  inFolder(async (folder) => {
     const input = await writeTexts(folder);
     const groups = PAIRS.map((pair) => pair.split(" ").map(Number));
     const isCopy = ([a, b]: number[]) => TEXTS[a] === TEXTS[b];
@@ -316,11 +312,10 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
     TEXTS.forEach((_, i) => grouped.has(i) || assertEquals(sides.near[i], sides.off[i]));
     const { all } = await findOverlap({ run: `${folder}/near` });
     assertEquals([all.copies, all.near, all.twins], [0, 0, 0]);
-  });
-});
+  }));
 
-Deno.test("decontaminate leaves out training documents with a passage of a named text, and no held-out ones", async () => {
-  await inFolder(async (folder) => {
+Deno.test("decontaminate leaves out training documents with a passage of a named text, and no held-out ones", () =>
+  inFolder(async (folder) => {
     const input = await writeTexts(folder);
     await split(`${folder}/off`, input);
     const sides = await sidesIn(`${folder}/off`);
@@ -351,5 +346,4 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     const { nodes } = await partitionGraph(`${folder}/run`, renamed);
     const pruned = nodes.find(({ name }) => name === "text/pruned")!;
     assertEquals((await new Walk(`${folder}/run`, nodes).of(pruned)).state, "waits"); // for the node that hashes the file
-  });
-});
+  }));

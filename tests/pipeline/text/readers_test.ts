@@ -42,16 +42,15 @@ const DOCUMENTS = [{ text: "One.\n“Zwei” 小", source: "a" }, { text: "", so
   source: "",
 }];
 
-Deno.test("readDocuments() reads text files, a document each, in byte order of a pattern", async () => {
-  await withFiles({ "b.txt": "b\n", "a.txt": "\ufeffa", "B.txt": "" }, async (folder) => {
+Deno.test("readDocuments() reads text files, a document each, in byte order of a pattern", () =>
+  withFiles({ "b.txt": "b\n", "a.txt": "\ufeffa", "B.txt": "" }, async (folder) => {
     assertEquals(await read([`${folder}/*.txt`]), ["", "a", "b\n"].map((text) => ({ text, source: "" })));
     assertEquals(
       (await read([`${folder}/b.txt`, `${folder}/*.txt`], { source: "x" })).map(({ text }) => text),
       ["b\n", "", "a"],
     );
     assertEquals((await read([`${folder}/b.txt`], { source: "x" }))[0].source, "x");
-  });
-});
+  }));
 
 Deno.test("readDocuments() reads JSON lines however they come in chunks", async () => {
   const bytes = utf8(jsonLines(DOCUMENTS));
@@ -189,8 +188,8 @@ Deno.test("readDocuments() refuses a line, and a text file, beyond the limit wit
   }
 });
 
-Deno.test("readDocuments() refuses input that is missing, empty, a folder or of unknown format", async () => {
-  await withFiles({ "a.csv": "x", "e.txt": "", "e.jsonl": "\n" }, async (folder) => {
+Deno.test("readDocuments() refuses input that is missing, empty, a folder or of unknown format", () =>
+  withFiles({ "a.csv": "x", "e.txt": "", "e.jsonl": "\n" }, async (folder) => {
     const cases: [name: string, ...parts: string[]][] = [
       ["/no.txt", "no.txt", "there is no such file"],
       ["/*.md", "*.md", "no file matches"],
@@ -205,8 +204,7 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
     await assertMessage(() => pipe(new Uint8Array()), "there is none in standard input");
     await assertMessage(() => read([]), "none is given");
     assertEquals((await read([`${folder}/a.csv`], { format: "txt" }))[0].text, "x");
-  });
-});
+  }));
 
 Deno.test("readDocuments() stops at maxDocuments and cancels its source", async () => {
   let cancelled = false, pulled = 0;

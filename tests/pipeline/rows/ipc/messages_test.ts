@@ -17,8 +17,8 @@ import { openRows } from "../../../../pipeline/rows/random_access.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { bytesOf, collect, foreign, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
 
-Deno.test("readArrow() reads files of writers that leave out the schema message or align the first, and dictionaries", async () => {
-  await inFolder(async (folder) => {
+Deno.test("readArrow() reads files of writers that leave out the schema message or align the first, and dictionaries", () =>
+  inFolder(async (folder) => {
     const batch = foreign({});
     await Deno.writeFile(`${folder}/a`, RecordBatchFileWriter.writeAll([batch]).toUint8Array(true));
     assertEquals((await collect(readArrow(`${folder}/a`)))[0].sequence, BigUint64Array.of(1n, 2n));
@@ -36,8 +36,7 @@ Deno.test("readArrow() reads files of writers that leave out the schema message 
     using rows = await openRows([`${folder}/c`]);
     assertEquals(rows.read([2, 0], ["length"]).length, takeColumns(listLearnedColumns(3), [2, 0]).length);
     assertEquals((await collect(readArrow(pipe(tableToIPC(table, "stream")))))[0].source, ["x", "y", "x"]);
-  });
-});
+  }));
 
 Deno.test("readArrow() refuses a stream cut anywhere, also between messages", async () => {
   const bytes = await bytesOf(
@@ -62,8 +61,8 @@ Deno.test("readArrow() refuses a stream cut anywhere, also between messages", as
   await assertRejects(() => collect(readArrow(twice)), InputError, "more bytes follow");
 });
 
-Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either format", async () => {
-  await inFolder(async (folder) => {
+Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either format", () =>
+  inFolder(async (folder) => {
     const path = `${folder}/a.arrow`, batch = toBatch(listLearnedColumns(2), LINEAGE);
     await writeArrowFile(path, stream(batch));
     for (
@@ -79,8 +78,7 @@ Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either form
         await assertRejects(() => collect(readArrow(pipe(bytes.subarray(0, cut)))), InputError);
       }
     }
-  });
-});
+  }));
 
 Deno.test("readArrow() reports what it got where the input is no Arrow data, a folder or missing", async () => {
   const found: [input: string, message: string][] = [

@@ -67,8 +67,8 @@ Deno.test("arrowBytes() writes what an independent reader reads, schema, metadat
   );
 });
 
-Deno.test("writeArrowFile() writes what an independent reader reads, and reports its rows, bytes and hash", async () => {
-  await inFolder(async (folder) => {
+Deno.test("writeArrowFile() writes what an independent reader reads, and reports its rows, bytes and hash", () =>
+  inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
     for (const [rows, closes] of [[7, false], [0, false], [7, true], [0, true]] as const) {
       const listBranchRows = stream(toBatch(listLearnedColumns(rows), LINEAGE));
@@ -82,8 +82,7 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and reports
       });
     }
     assertEquals(Array.from(Deno.readDirSync(folder), (entry) => entry.name), ["a.arrow"]);
-  });
-});
+  }));
 
 Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
   const written = [toBatch(listLearnedColumns(2), LINEAGE), toBatch(listLearnedColumns(1, 2), LINEAGE)];
@@ -104,8 +103,8 @@ Deno.test("a pipe's closing batch is seen by no other reader, nor its announceme
   });
 });
 
-Deno.test("writeArrowFile() leaves nothing behind where its source fails, and passes the error on", async () => {
-  await inFolder(async (folder) => {
+Deno.test("writeArrowFile() leaves nothing behind where its source fails, and passes the error on", () =>
+  inFolder(async (folder) => {
     const failing = ReadableStream.from(async function* () {
       yield toBatch(listLearnedColumns(2), LINEAGE);
       await Promise.resolve();
@@ -123,5 +122,4 @@ Deno.test("writeArrowFile() leaves nothing behind where its source fails, and pa
       "Cannot write",
     );
     assertStringIncludes(error.message, `${folder}/no/a.arrow`);
-  });
-});
+  }));

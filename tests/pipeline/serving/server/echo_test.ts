@@ -129,8 +129,8 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
   });
 });
 
-Deno.test("echo goes with other settings: without logprobs, without new tokens, with many, and streamed", async () => {
-  await withServer({}, async ({ client, url }) => {
+Deno.test("echo goes with other settings: without logprobs, without new tokens, with many, and streamed", () =>
+  withServer({}, async ({ client, url }) => {
     const prompt = "the sea, 日本";
     const request = { model: "expert-2", prompt, seed: 3, max_tokens: 9 };
     const plain = await client.completions.create(request);
@@ -162,11 +162,10 @@ Deno.test("echo goes with other settings: without logprobs, without new tokens, 
     assertEquals(await refused({ logprobs: 2 }), [400, null]);
     const long = [...randomIntegers(EXPERT.context + 1, EXPERT.vocabulary, "long")];
     assertEquals(await refused({ prompt: [long] }), [400, "context_length_exceeded"]);
-  });
-});
+  }));
 
-Deno.test("tokens are reported as the harness' RemoteTokenizer asks for them: the name of EOS, and the first of the ids of that text", async () => {
-  await withServer({}, async ({ url }) => {
+Deno.test("tokens are reported as the harness' RemoteTokenizer asks for them: the name of EOS, and the first of the ids of that text", () =>
+  withServer({}, async ({ url }) => {
     const encode = async (prompt: string): Promise<number[]> =>
       (await (await post(`${url}/tokenize`, { prompt, add_special_tokens: false })).json()).tokens;
     const info = await (await fetch(`${url}/tokenizer_info`)).json();
@@ -178,5 +177,4 @@ Deno.test("tokens are reported as the harness' RemoteTokenizer asks for them: th
       assertEquals(await (await post(`${url}/detokenize`, { tokens })).json(), { prompt });
     }
     assertEquals((await post(`${url}/detokenize`, { tokens: [270] })).status, 400);
-  });
-});
+  }));

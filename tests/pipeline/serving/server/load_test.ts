@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { hashes, inFolder } from "../../../tasks/support.ts";
+import { hashes } from "../../../tasks/support.ts";
 import { gpu } from "../../../kernels/support.ts";
-import { servingRun } from "../support.ts";
+import { inServingRun } from "../support.ts";
 import { besiege, HOSTILE, loadServer, noCounts, prepareLoad } from "./load.ts";
 import { until } from "../../../slurm.ts";
 import { metric, serving, withServer } from "./support.ts";
@@ -18,9 +18,8 @@ async function nothingRuns(url: string): Promise<void> {
   assertEquals(count, 0);
 }
 
-Deno.test("some seconds of 64 clients with mixed requests and of hostile ones, with room for two of four experts: right experts, answers as alone, clear errors", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 4);
+Deno.test("some seconds of 64 clients with mixed requests and of hostile ones, with room for two of four experts: right experts, answers as alone, clear errors", () =>
+  inServingRun(4, async (run) => {
     const load = await prepareLoad(run, { count: 64, experts: 4, gpu });
     const key = "the key";
     await Deno.writeTextFile(`${run}/keys`, key);
@@ -43,12 +42,10 @@ Deno.test("some seconds of 64 clients with mixed requests and of hostile ones, w
       assert(!/bug|TypeError|RangeError/.test(log()), log());
       assertEquals(await hashes(run), before);
     });
-  });
-});
+  }));
 
-Deno.test("fifty mixed prompts with room for one expert come grouped by expert, each as alone", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 4);
+Deno.test("fifty mixed prompts with room for one expert come grouped by expert, each as alone", () =>
+  inServingRun(4, async (run) => {
     const all = await prepareLoad(run, { count: 75, experts: 4, gpu });
     // Those that write: an expert that scores is another thing to load.
     const isAsked = all.requests.map(({ kind }) => kind !== "echo");
@@ -64,11 +61,10 @@ Deno.test("fifty mixed prompts with room for one expert come grouped by expert, 
       assert(loads >= 4 && loads <= 30, `${loads} loads for 50 prompts and 4 experts`);
       assertEquals(await metric(url, "smalltalk_models_held"), 1);
     });
-  });
-});
+  }));
 
-Deno.test("clients that hang up free their places, and a server that is killed in the middle leaves its files as they were", async () => {
-  await withServer({}, async ({ client, url, run, process, log }) => {
+Deno.test("clients that hang up free their places, and a server that is killed in the middle leaves its files as they were", () =>
+  withServer({}, async ({ client, url, run, process, log }) => {
     const before = await hashes(run);
     const request = { model: "mixture", prompt: "the sea", max_tokens: 60, seed: 1 };
     const whole = await client.completions.create(request);
@@ -104,5 +100,4 @@ Deno.test("clients that hang up free their places, and a server that is killed i
     }
     await process.status;
     assertEquals(await hashes(run), before);
-  });
-});
+  }));

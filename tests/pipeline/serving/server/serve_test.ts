@@ -8,7 +8,7 @@ import { hashes, inFolder } from "../../../tasks/support.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
 import { anyWeights } from "../../model/support.ts";
-import { byteTokenizer, DEVICE_FAILURES, EXPERT, servingRun, withDevices } from "../support.ts";
+import { byteTokenizer, DEVICE_FAILURES, EXPERT, inServingRun, withDevices } from "../support.ts";
 import { eventsOf, metric, post, serving, withServer } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
@@ -24,8 +24,8 @@ interface Mixed {
   };
 }
 
-Deno.test("mix and reroute write what generate writes with them; every piece says who wrote it, the whole where others took over", async () => {
-  await withServer({}, async ({ run, url, client }) => {
+Deno.test("mix and reroute write what generate writes with them; every piece says who wrote it, the whole where others took over", () =>
+  withServer({}, async ({ run, url, client }) => {
     const readExpertCount = (answering: readonly { expert: number }[]) =>
       answering.map(({ expert }) => expert).join();
     const complete = (body: unknown) => post(`${url}/v1/completions`, body);
@@ -66,8 +66,7 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
     assertEquals([answering, changes], [null, undefined]);
     const echo = await (await complete({ prompt: PROMPT, mix: 2, echo: true, logprobs: 1 })).json();
     assertStringIncludes(echo.error.message, "Cannot score a prompt as one expert must do it");
-  });
-});
+  }));
 
 /** What `generate` writes with the settings that a request has by default. */
 async function alone(run: string, options: Partial<GenerateOptions>) {
@@ -81,8 +80,8 @@ async function alone(run: string, options: Partial<GenerateOptions>) {
 type Routing = { model: string; expert: number; runner_up: number; margin: number; prefix_tokens: number };
 type Extra = { routing: Routing; chat_template: string };
 
-Deno.test("the openai client gets what generate writes: completions, chats, streams, usage, seeds, models", async () => {
-  await withServer({}, async ({ client, run, url }) => {
+Deno.test("the openai client gets what generate writes: completions, chats, streams, usage, seeds, models", () =>
+  withServer({}, async ({ client, run, url }) => {
     const whole = await alone(run, { seed: 7, maxNewTokens: 12 });
     const request = { model: "mixture", prompt: PROMPT, max_tokens: 12, seed: 7 };
     const { data, response } = await client.completions.create(request).withResponse();
@@ -171,11 +170,10 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
       ...["requests_waiting", "requests_running", "model_evictions", "models_held", "model_bytes"],
     ];
     for (const name of names) assertStringIncludes(figures, `\nsmalltalk_${name} `);
-  });
-});
+  }));
 
-Deno.test("log-probabilities of written tokens are those of their logits, the likeliest first", async () => {
-  await withServer({}, async ({ client, run }) => {
+Deno.test("log-probabilities of written tokens are those of their logits, the likeliest first", () =>
+  withServer({}, async ({ client, run }) => {
     const request = { model: "expert-1", prompt: PROMPT, max_tokens: 10, temperature: 0, logprobs: 3 };
     const { choices: [{ logprobs }] } = await client.completions.create(request);
     assertEquals(logprobs!.tokens!.length, 10);
@@ -205,8 +203,7 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
     const nll = (ids: number[]) => sequenceNll(EXPERT, anyWeights(EXPERT, "expert 1"), ids);
     const sum = logprobs!.token_logprobs!.reduce((sum, value) => sum + value, 0);
     assertClose([-sum], [nll([...prompt, ...tokens]) - nll([...prompt])], { atol: 1e-4, rtol: 1e-5 });
-  });
-});
+  }));
 
 /** Sends the bytes of a request, and returns those of its answer. */
 async function raw(url: string, request: string): Promise<string> {
@@ -215,8 +212,8 @@ async function raw(url: string, request: string): Promise<string> {
   return await new Response(connection.readable).text();
 }
 
-Deno.test("errors have OpenAI's form, and the server lives", async () => {
-  await withServer({ args: ["--queue", "2"] }, async ({ client, url, log }) => {
+Deno.test("errors have OpenAI's form, and the server lives", () =>
+  withServer({ args: ["--queue", "2"] }, async ({ client, url, log }) => {
     const request = { model: "mixture", prompt: PROMPT, max_tokens: 4 };
     const refused = async (more: Record<string, unknown>, text: string) => {
       const error = await assertRejects(
@@ -284,8 +281,7 @@ Deno.test("errors have OpenAI's form, and the server lives", async () => {
     assertEquals((await client.completions.create(request)).choices.length, 1);
     assertEquals(await metric(url, "smalltalk_requests_waiting"), 0);
     assertEquals(await metric(url, "smalltalk_requests_running"), 0);
-  });
-});
+  }));
 
 Deno.test("without its key a client gets nothing but the page, the health and the figures", async () => {
   const keys = await Deno.makeTempFile();
@@ -315,8 +311,8 @@ Deno.test("without its key a client gets nothing but the page, the health and th
   }
 });
 
-Deno.test("keys are refused that no header carries, and several where one is sent", async () => {
-  await inFolder(async (folder) => {
+Deno.test("keys are refused that no header carries, and several where one is sent", () =>
+  inFolder(async (folder) => {
     const file = `${folder}/keys`;
     const ascii = "a header carries printable ASCII characters alone: key 2 of 2 has others";
     const cases: [text: string, wrong: string, most?: number][] = [
@@ -330,11 +326,10 @@ Deno.test("keys are refused that no header carries, and several where one is sen
     }
     await Deno.writeTextFile(file, " first key \n");
     assertEquals(await readKeys(file, 1), ["first key"]);
-  });
-});
+  }));
 
-Deno.test("a damaged expert fails alone, with 503, and works once it is mended", async () => {
-  await withServer({}, async ({ client, run, log }) => {
+Deno.test("a damaged expert fails alone, with 503, and works once it is mended", () =>
+  withServer({}, async ({ client, run, log }) => {
     const path = `${run}/experts/expert-01/model.safetensors`;
     const bytes = await Deno.readFile(path);
     await Deno.writeFile(path, bytes.subarray(0, -5));
@@ -354,11 +349,10 @@ Deno.test("a damaged expert fails alone, with 503, and works once it is mended",
       /^\S+Z error: Cannot read "[^"\n]+expert-01\/model\.safetensors" as it must be a whole /m,
     );
     assert(!/ {4}at /.test(log()), log());
-  });
-});
+  }));
 
-Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes nothing on disk", async () => {
-  await withServer({}, async ({ client, run, process, url, log }) => {
+Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes nothing on disk", () =>
+  withServer({}, async ({ client, run, process, url, log }) => {
     const before = await hashes(run);
     let seed = 0; // of a text that does not end by itself
     const wanted = () => alone(run, { prompt: "the sea", seed, maxNewTokens: 50 });
@@ -386,12 +380,10 @@ Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes 
       /POST \/v1\/completions 200 \d+ ms model="expert-0\d" promptTokens=3 completionTokens=50/,
     );
     assertEquals(await hashes(run), before);
-  });
-});
+  }));
 
-Deno.test("while the mixture is loaded, /health and all else is 503; /health is 200 after, and needs no key", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("while the mixture is loaded, /health and all else is 503; /health is 200 after, and needs no key", () =>
+  inServingRun(3, async (run) => {
     await Deno.writeTextFile(`${run}/keys`, "the key");
     const last = `${run}/tokenizer_config.json`; // is read last; who reads a pipe waits for a writer
     assertEquals((await new Deno.Command("mkfifo", { args: [last] }).output()).code, 0);
@@ -409,12 +401,10 @@ Deno.test("while the mixture is loaded, /health and all else is 503; /health is 
       assertEquals(await reported(`${url}/v1/models`), [401, "invalid_api_key"]);
       assertEquals(await metric(url, "smalltalk_models_held"), 0);
     }, whileLoading);
-  });
-});
+  }));
 
-Deno.test("chats go by the tokenizer's template where it has one", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("chats go by the tokenizer's template where it has one", () =>
+  inServingRun(3, async (run) => {
     const template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" +
       "{% if add_generation_prompt %}assistant: {% endif %}";
     await Deno.writeTextFile(`${run}/tokenizer_config.json`, JSON.stringify({ chat_template: template }));
@@ -432,12 +422,10 @@ Deno.test("chats go by the tokenizer's template where it has one", async () => {
       assertEquals((answer as unknown as Extra).chat_template, "the tokenizer's");
       assertEquals(answer.usage!.prompt_tokens, (await tokenizer.encode([prompt]))[0].length);
     });
-  });
-});
+  }));
 
-Deno.test("a public address without a key is warned of; requests are logged as lines of JSON where that is asked for", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
+Deno.test("a public address without a key is warned of; requests are logged as lines of JSON where that is asked for", () =>
+  inServingRun(3, async (run) => {
     const warning = "anyone who reaches 0.0.0.0 may use this server: --api-key-file names keys";
     await serving(run, ["--host", "0.0.0.0", "--log", "json"], async ({ client, log }) => {
       assertStringIncludes(log(), warning);
@@ -463,12 +451,10 @@ Deno.test("a public address without a key is warned of; requests are logged as l
         return Promise.resolve();
       });
     }
-  });
-});
+  }));
 
-Deno.test("a run that cannot be served is refused before the server names its address", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 2);
+Deno.test("a run that cannot be served is refused before the server names its address", () =>
+  inServingRun(2, async (run) => {
     const refused = async (wrong: string, more: Partial<Parameters<typeof serve>[0]> = {}) => {
       const listened: unknown[] = [];
       const onListen = (address: unknown) => listened.push(address);
@@ -494,16 +480,14 @@ Deno.test("a run that cannot be served is refused before the server names its ad
       await Deno.remove(`${run}/${name}`, { recursive: true });
       await refused("Cannot serve as ");
     }
-  });
-});
+  }));
 
 /** Runs a test with a server in this process, which ends with it. */
 async function inProcess(
   options: Partial<Parameters<typeof serve>[0]>,
   test: (port: number, end: () => Promise<void>) => Promise<void>,
 ): Promise<void> {
-  await inFolder(async (run) => {
-    await servingRun(run, 2);
+  await inServingRun(2, async (run) => {
     const ending = new AbortController();
     const ready = Promise.withResolvers<void>();
     let port = 0;
@@ -585,8 +569,7 @@ Deno.test("it ends although a client does not read what it asked for, and cuts o
 
 Deno.test("where it cannot listen it reports on which port and address", () =>
   inProcess({}, async (taken) => {
-    await inFolder(async (run) => {
-      await servingRun(run, 2);
+    await inServingRun(2, async (run) => {
       const refused = (about: { host?: string; port: number }, wrong: string) =>
         assertRejects(() => serve({ run, gpu, ...about }), InputError, wrong);
       await refused({ port: taken }, `Cannot listen as port ${taken} must be free: another program has it`);

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { InputError } from "../../../../kernels/errors.ts";
 import { parseUpstreams } from "../../../../pipeline/serving/server/addresses.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { byteTokenizer, servingRun } from "../support.ts";
+import { byteTokenizer, inServingRun, servingRun } from "../support.ts";
 import { post, type Running, serving } from "./support.ts";
 
 Deno.test("parseUpstreams() reads experts with their addresses, and refuses anything else", () => {
@@ -19,8 +19,8 @@ Deno.test("parseUpstreams() reads experts with their addresses, and refuses anyt
 const answering = (answer: (request: Request) => Response | Promise<Response>) =>
   Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, answer);
 
-Deno.test("a router without experts forwards to servers that hold them: the same texts; who is away is a clear 503", async () => {
-  await inFolder(async (folder) => {
+Deno.test("a router without experts forwards to servers that hold them: the same texts; who is away is a clear 503", () =>
+  inFolder(async (folder) => {
     const [whole, router] = [`${folder}/whole`, `${folder}/router`];
     await servingRun(whole);
     await servingRun(router);
@@ -71,12 +71,10 @@ Deno.test("a router without experts forwards to servers that hold them: the same
       await own.end();
       await mute.shutdown().catch(() => {});
     }
-  });
-});
+  }));
 
-Deno.test("a server of another kind that speaks OpenAI's completions alone will do; one that breaks off or is ill is a clear 503", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 5);
+Deno.test("a server of another kind that speaks OpenAI's completions alone will do; one that breaks off or is ill is a clear 503", () =>
+  inServingRun(5, async (run) => {
     const asked: Record<string, unknown>[] = [];
     let ill = false;
     const other = answering(async (request) => {
@@ -141,8 +139,7 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
     } finally {
       for (const server of [other, odd, namesake]) await server.shutdown();
     }
-  });
-});
+  }));
 
 /** Starts a server that a test ends itself. */
 async function serving2(run: string, args: string[]) {
