@@ -30,7 +30,7 @@ Deno.test("assertThrows() checks that, what and with which text a function throw
   std.assert(assertThrows(throwing) === error);
   assertThrows(() => assertThrows(throwing, TypeError), AssertionError, "TypeError");
   assertThrows(() => assertThrows(throwing, RangeError, "small"), AssertionError, "small");
-  assertThrows(() => assertThrows(() => {}, "must throw"), AssertionError, "must throw");
+  assertThrows(() => assertThrows(() => {}, Error, "", "must throw"), AssertionError, "must throw");
 });
 
 Deno.test("assertRejects() checks that, what and with which text a promise rejects, and gives it", async () => {

@@ -1,24 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError, LossNotFiniteError, RunError } from "../../mod.ts";
+import { InputError, RunError } from "../../mod.ts";
 import { say, setting, task } from "../../kernels/mod.ts";
 import { describe, exitCode, explained } from "../../tasks/errors.ts";
 import { commandOf, inFolder, ROOT } from "./support.ts";
-
-Deno.test("exitCode() gives 2 to an InputError alone, 130 to an interruption, 0 to a closed pipe, 1 to all else", () => {
-  const codes: [error: unknown, code: number][] = [
-    [new InputError("x"), 2],
-    [new RunError("x"), 1],
-    [new LossNotFiniteError(3, NaN, 1), 1],
-    [new DOMException("interrupted", "AbortError"), 130],
-    [new Deno.errors.BrokenPipe("x"), 0],
-    [new RangeError("Cannot be"), 1],
-    [new TypeError("Cannot be"), 1],
-    [new SyntaxError("Cannot be"), 1],
-    [new Error("x"), 1],
-    ["x", 1],
-  ];
-  for (const [error, code] of codes) assertEquals(exitCode(error), code, String(error));
-});
 
 Deno.test("explained() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
   inFolder(async (folder) => {

@@ -9,7 +9,6 @@ import {
   linearNllBackwardReference,
   linearNllReference,
 } from "../../../kernels/linear_nll/linear_nll.ts";
-import { groupRows } from "../../../kernels/linear_nll/linear_nll_subgroup.ts";
 import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
@@ -391,10 +390,4 @@ Deno.test("linearNllBackwardReference() is the derivative of the weighted loss o
   assertClose(dA, centralDifferences((x) => loss(x, b), a), CENTRAL_DIFFERENCES);
   const dB = centralDifferences((x) => loss(a, x), b);
   assertClose(dW, dB.map((_, i) => dB[i % 3 * 5 + Math.floor(i / 3)]), CENTRAL_DIFFERENCES);
-});
-
-Deno.test("groupRows() gives every core some rows, and no workgroup more than it has room for", () => {
-  for (const [rows, models, own] of [[1, 1, 1], [63, 1, 63], [256, 1, 64], [2048, 1, 256], [2048, 32, 256]]) {
-    assertEquals(groupRows(rows, models), own, `${rows} rows of ${models} models`);
-  }
 });

@@ -33,9 +33,6 @@ import {
   assertClose,
   assertSameBits,
   bank,
-  CENTRAL_DIFFERENCES,
-  centralDifferences,
-  dot,
   DTYPES,
   FEW_ROUNDINGS,
   gpu,
@@ -504,12 +501,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   assertClose(actual, x.map((value) => Number(value > 0)), { atol: 1e-5, rtol: 0 });
 });
 
-Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
-  const x = random(50, "gelu", 2);
-  const slopes = centralDifferences((at) => at.reduce((sum, value) => sum + geluReference(value), 0), x);
-  assertClose(x.map(geluSlopeReference), slopes, { ...CENTRAL_DIFFERENCES, rtol: 1e-5 }, "slope"); // x is f32
-});
-
 async function checkTransposed(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
   const place = accumulate ? apart : (sizes: Sizes) => sizes;
   const { models, m, n, k } = shape;
@@ -553,16 +544,3 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     }
   });
 }
-
-Deno.test("matmul() and matmulTransposed() are the two gradients of a product", () => {
-  const [m, n, k] = [3, 4, 5];
-  const a = random(m * k, "gradient a");
-  const b = random(k * n, "gradient b");
-  const dC = random(m * n, "gradient c");
-  const loss = (x: ArrayLike<number>, y: ArrayLike<number>) => dot(matmulReference(x, y, { m, n, k }), dC);
-  const bT = Float64Array.from({ length: n * k }, (_, i) => b[(i % k) * n + Math.floor(i / k)]);
-  const dA = matmulReference(dC, bT, { m, n: k, k: n });
-  const dB = matmulReference(a, dC, { m: k, n, k: m, transposed: true });
-  assertClose(dA, centralDifferences((x) => loss(x, b), a), CENTRAL_DIFFERENCES, "a's gradient");
-  assertClose(dB, centralDifferences((y) => loss(a, y), b), CENTRAL_DIFFERENCES, "b's gradient");
-});

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { asPositive, readEvaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import { readEvaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { evaluationOf, SHAPE } from "../report/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -32,8 +32,3 @@ Deno.test("readEvaluation() gives back an evaluation, to the text", () =>
       await assertRejects(() => readEvaluation(path), InputError, `Cannot read "${path}" as it must be an`);
     }
   }));
-
-Deno.test("asPositive() reports lower or higher, in numbers that are positive where the interval does not hold zero", () => {
-  assertEquals(asPositive({ percent: 3, low: -1, high: 5 }), { side: "lower", by: 3, from: -1, to: 5 });
-  assertEquals(asPositive({ percent: -3, low: -5, high: -1 }), { side: "higher", by: 3, from: 1, to: 5 });
-});

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
-import { blocks, route, routingPrefixes } from "../../../pipeline/evaluation/passes.ts";
+import { blocks, route } from "../../../pipeline/evaluation/passes.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyRouters, anyRows, E, LINEAGE, makeBatches, mixtureOf, S } from "./support.ts";
 
@@ -83,14 +83,6 @@ async function routeRows(size: number, more: { routeLengths?: number[]; trained?
     mixture.close();
   }
 }
-
-Deno.test("routingPrefixes() are powers of two from 4 on, the whole sequence and M, ascending and each once", () => {
-  assertEquals(routingPrefixes(32, 128), [4, 8, 16, 32, 64, 128]);
-  assertEquals(routingPrefixes(6, 12), [4, 6, 8, 12]);
-  assertEquals(routingPrefixes(1, 4), [1, 4]);
-  assertEquals(routingPrefixes(3, 3), [3]);
-  assertEquals(routingPrefixes(8, 16, [2, 1, 8]), [1, 2, 4, 8, 16]);
-});
 
 Deno.test("route() routes by further lengths where asked; one token is no evidence, and changes nothing else", async () => {
   const { routes: plain } = await routeRows(40);

@@ -159,20 +159,6 @@ Deno.test("continueTokens() goes on from the later half of a full context, with 
   });
 });
 
-Deno.test("windowStart() keeps the end of a text and at least half a window, and moves seldom", () => {
-  for (const capacity of [1, 2, 7, 10]) {
-    let moves = 0;
-    for (let length = 1; length < 100; length++) {
-      const start = windowStart(length, capacity);
-      assert(length - start <= capacity && (start === 0 || length - start > capacity / 2 - 1), `${length}`);
-      assert(length - start >= 1);
-      if (start !== windowStart(length - 1, capacity)) moves++;
-    }
-    assert(moves <= 100 / Math.ceil(capacity / 2));
-  }
-  assertEquals([10, 11, 15, 16].map((length) => windowStart(length, 10)), [0, 5, 5, 10]);
-});
-
 Deno.test("continueTokens() ends at EOS, which is no part of the text, and never takes ids beyond the vocabulary", async () => {
   const decoder = createDecoder(gpu, { config, weights, capacity: 60 });
   const settings = { temperature: 0, maxNewTokens: 40, eos: NEVER };

@@ -158,13 +158,3 @@ export function sequenceNll(config: ModelConfig, weights: ReferenceWeights, toke
   const logits = logitsReference(config, weights, tokens.slice(0, -1));
   return logits.reduce((sum, row, i) => sum - Math.log(softmax(row)[tokens[i + 1]]), 0);
 }
-
-/** Computes the mean NLL per predicted token of a batch of sequences. */
-export function meanNll(config: ModelConfig, weights: ReferenceWeights, sequences: number[][]): number {
-  const predicted = sequences.reduce((sum, tokens) => sum + Math.max(0, tokens.length - 1), 0);
-  return sequences.reduce(
-    (sum, tokens) => sum + (tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0),
-    0,
-  ) /
-    predicted;
-}

@@ -3,6 +3,7 @@ import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
 import { VARIANTS } from "../../../kernels/device/variants.ts";
+import { logitsBudget, logitsChunk } from "../../../pipeline/model/activations.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import { createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
 import { createDecoder } from "../../../pipeline/model/decoder.ts";
@@ -18,7 +19,15 @@ import {
 } from "../../../pipeline/model/trainer.ts";
 import { assertClose, assertSameBits, gpu, runnableVariants } from "../../kernels/support.ts";
 import { type ReferenceWeights, sequenceNll } from "./reference.ts";
-import { anyBatch, anyWeights, assertSameTensors, assertSlopes, buildBatch, sequencesOf } from "./support.ts";
+import {
+  anyBatch,
+  anyWeights,
+  assertSameTensors,
+  assertSlopes,
+  assertTensors,
+  buildBatch,
+  sequencesOf,
+} from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -78,10 +87,15 @@ function answersOf(batch: HostBatch): HostBatch {
 }
 
 /** The mean NLL per token of the answers of one model, in f64: what the prompts lack of whole sequences. */
-function answerNll(weights: ReferenceWeights, { begins, ...batch }: HostBatch, model: number): number {
+function answerNll(
+  config: ModelConfig,
+  weights: ReferenceWeights,
+  { begins, ...batch }: HostBatch,
+  model: number,
+): number {
   const sequences = sequencesOf(buildBatch(batch, 3, model));
   const prompts = sequences.map(({ length }, row) => Math.min(begins![model * SHAPE.batch + row], length));
-  const nll = (tokens: number[]) => tokens.length > 1 ? sequenceNll(CONFIG, weights, tokens) : 0;
+  const nll = (tokens: number[]) => tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0;
   const total = sequences.reduce(
     (sum, tokens, row) => sum + nll(tokens) - nll(tokens.slice(0, prompts[row])),
     0,
@@ -92,12 +106,13 @@ function answerNll(weights: ReferenceWeights, { begins, ...batch }: HostBatch, m
 for (const { variant, on } of LOSSES) {
   Deno.test(`createTrainer() learns what counts alone: the loss and gradients of an independent f64 model, loss=${variant}`, async () => {
     const batch = answersOf(BATCHES[0]);
-    for (const microBatch of [4, 2]) {
-      const trainer = trainerOf({ microBatch }, on);
+    const other: ModelConfig = { ...CONFIG, sublayers: ["mlp", "attention"] };
+    for (const [microBatch, config] of [[4, CONFIG], [2, other]] as const) {
+      const trainer = trainerOf({ microBatch, config }, on);
       const { nll, predicted } = await trainer.evaluate(batch);
       trainer.step(batch, RATE);
       const { results: [{ loss }], gradients } = await finish(trainer);
-      const expected = START.map((weights, model) => answerNll(weights, batch, model));
+      const expected = START.map((weights, model) => answerNll(config, weights, batch, model));
       assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, "losses");
       assertClose(
         nll.map((sum, model) => sum / predicted[model]),
@@ -106,7 +121,12 @@ for (const { variant, on } of LOSSES) {
         "evaluated",
       );
       for (const [model, weights] of START.entries()) {
-        assertSlopes((own) => answerNll(own, batch, model), weights, gradients[model], `model ${model}`);
+        assertSlopes(
+          (own) => answerNll(config, own, batch, model),
+          weights,
+          gradients[model],
+          `model ${model}`,
+        );
       }
     }
   });
@@ -131,6 +151,19 @@ for (
     assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
   });
 }
+
+Deno.test("createTrainer() gives the losses and gradients of one chunk of logits where there are several", async () => {
+  const config = { ...CONFIG, vocabulary: 10_000, hidden: 4, layers: 1, context: 32 };
+  const shape = { models: 2, batch: 30, length: 32 };
+  assert(logitsChunk(config, shape, logitsBudget("software", gpu.maxBindingBytes)).rows < 30 * 32);
+  const { on } = LOSSES.find(({ variant }) => variant === "chunks")!;
+  const start = [0, 1].map((i) => anyWeights(config, i)), batches = [anyBatch(config, shape)];
+  const [few, all] = await Promise.all(
+    [10, 30].map((microBatch) => train(batches, { ...shape, config, start, microBatch }, on)),
+  );
+  assertClose(all.results[0].loss, few.results[0].loss, { atol: 0, rtol: 1e-6 });
+  all.gradients.forEach((own, i) => assertTensors(own, few.gradients[i], 1e-5, `model ${i}`));
+});
 
 Deno.test("createTrainer() lets padding change no bit of losses, gradients and weights", async () => {
   const { length } = SHAPE;

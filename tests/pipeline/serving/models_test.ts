@@ -1,9 +1,9 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { writeManifest } from "../../../pipeline/graph/mod.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
-import { checkShape, modelSource, runSource } from "../../../pipeline/serving/models.ts";
+import { modelSource, runSource } from "../../../pipeline/serving/models.ts";
 import { anyWeights } from "../model/support.ts";
 import { byteTokenizer, EXPERT, inServingRun } from "./support.ts";
 
@@ -48,13 +48,3 @@ Deno.test("runSource() reads what was made anew while it is open, and refuses wh
     const error = await assertRejects(() => source.load(0), InputError, "must be as it was made");
     assertEquals(error.message.includes(actual), true, error.message);
   }));
-
-Deno.test("checkShape() tells what differs with both values, and takes what is not said", () => {
-  const own = { config: EXPERT, notes: {} };
-  checkShape(own, { ...EXPERT, heads: undefined }, "dense");
-  for (const field of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
-    const fact = `${field} is ${EXPERT[field]}, that of expert 0 is 5`;
-    const message = `dense as it must have the shape of expert 0: ${fact}`;
-    assertThrows(() => checkShape(own, { [field]: 5 }, "dense"), InputError, message);
-  }
-});

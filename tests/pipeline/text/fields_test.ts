@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { asLabel, checkFields } from "../../../pipeline/text/fields.ts";
+import { asLabel } from "../../../pipeline/text/fields.ts";
 
 Deno.test("asLabel() refuses labels that are too long or nested too deeply, in one line", () => {
   const refused = (value: unknown) =>
@@ -12,18 +12,5 @@ Deno.test("asLabel() refuses labels that are too long or nested too deeply, in o
   assertEquals(
     refused(JSON.parse("[".repeat(200_000) + "]".repeat(200_000))),
     `${rule}: it is nested too deeply; ${remedy}`,
-  );
-});
-
-Deno.test("checkFields() lists names of a damaged file on one line, and neither long nor many ones whole", () => {
-  const names = ["text\0\u0004\n x", "y".repeat(61), ...Array.from({ length: 30 }, (_, i) => `c${i}`)];
-  const wanted = [{ name: "text", option: "textColumn" }];
-  const check = () => checkFields("a.arrow", ["it must have a column", "it"], names, wanted);
-  const { message } = assertThrows(check, InputError);
-  assertEquals(
-    message,
-    `Cannot read a.arrow as it must have a column "text": it has "text x", "${"y".repeat(60)}…", ${
-      Array.from({ length: 18 }, (_, i) => `"c${i}"`).join(", ")
-    } and 12 more; name it with textColumn`,
   );
 });
