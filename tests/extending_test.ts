@@ -1,22 +1,74 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { ASSIGNMENTS, partition, PARTITIONERS, STAGES } from "../mod.ts";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { ASSIGNMENTS, evaluateRun, generate, partition, PARTITIONERS, readStatus, STAGES } from "../mod.ts";
+import { planPartition, trainExpert, verifyRun } from "../mod.ts";
+import { wordText } from "../kernels/errors.ts";
 import { type ModelConfig, SUBLAYERS } from "../pipeline/model/shape.ts";
-import { readParts } from "../pipeline/stages/parts.ts";
 import { createTrainer } from "../pipeline/model/trainer.ts";
+import type { Configuration } from "../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
+import { readParts } from "../pipeline/stages/parts.ts";
+import { writeHelp } from "../tasks/command.ts";
+import { stageTask } from "../tasks/stage.ts";
 import { gpu } from "./kernels/support.ts";
 import { anyBatch, anyWeights } from "./pipeline/model/support.ts";
 import { inFolder, ROOT } from "./tasks/support.ts";
 
-/** Splits text with the stage, the partitioner and the way to assign of the examples. */
-const splits = () =>
-  inFolder(async (folder) => {
-    const flags = { partitioner: "first", experts: 2, method: "turn" };
-    await partition({ run: `${folder}/run`, sources: { flags } });
-    const { parts } = await readParts(`${folder}/run`);
-    const [a, b] = parts.map(({ train }) => train.sequences);
-    assertEquals(await Deno.readTextFile(`${folder}/run/count/all.txt`), String(a + b));
-    assertEquals([a, b], [Math.ceil((a + b) / 2), Math.floor((a + b) / 2)]);
+const FLAGS: Partial<Configuration> = {
+  ...{ partitioner: "first", experts: 2, method: "turn", corpusCharacters: 200_000, sequenceLength: 64 },
+  ...{ expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 },
+};
+
+/** Plans, runs, skips, verifies, reports and runs again the stage of the examples, after their way to assign. */
+async function counts(run: string): Promise<void> {
+  const make = async (more: Partial<Configuration> = {}) => {
+    const { stages } = await partition({ run, gpu, sources: { flags: { ...FLAGS, ...more } } });
+    return stages.filter(({ state }) => state === "run").map(({ stage }) => stage);
+  };
+  const planned = async () => {
+    const { stages } = await planPartition({ run, sources: { flags: FLAGS } });
+    return [stages.at(-1)!.stage, stages.at(-1)!.action];
+  };
+  assertEquals(await planned(), ["count", "would run"]);
+  assertEquals((await make()).at(-1), "count");
+  const [a, b] = (await readParts(run)).parts.map(({ train }) => train.sequences);
+  const path = `${run}/count/all.txt`;
+  assertEquals(await Deno.readTextFile(path), String(a + b));
+  assertEquals([a, b], [Math.ceil((a + b) / 2), Math.floor((a + b) / 2)]);
+  assertEquals([await make(), await planned()], [[], ["count", "up to date"]]);
+
+  const count = STAGES.get("count")!, settings = ["expertSteps"] as const; // on which no stage of a partition but this one depends
+  STAGES.set("count", {
+    ...{ ...count, settings },
+    nodes: async (of) => {
+      const steps = of.configuration.expertSteps;
+      return (await count.nodes!(of)).map((node) => ({ ...node, settings: { steps } }));
+    },
   });
+  assertEquals(await make(), ["count"]);
+  assertEquals(await make({ expertSteps: 4 }), ["count"]);
+  assertEquals((await verifyRun(run)).problems, []);
+  await Deno.writeTextFile(path, "{}");
+  assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["count/all.txt"]);
+  const { state } = (await readStatus(run)).stages.find(({ stage }) => stage === "count")!;
+  assertEquals([state, await make({ expertSteps: 4 })], ["damaged", ["count"]]);
+  const help = writeHelp(await stageTask("count", { main: false }, {}));
+  for (const text of ["Usage: deno task count", count.about, "--expert-steps"]) {
+    assertStringIncludes(help, text);
+  }
+}
+
+/** Trains experts of the partitioner of the examples, evaluates them and has the one of a prompt go on with it. */
+async function serves(run: string): Promise<void> {
+  for (const expert of [0, 1]) await trainExpert(expert, { run, gpu });
+  const evaluation = await evaluateRun({ run, gpu });
+  assert(evaluation.scores.mixture!.perplexity > 1);
+  assertEquals(evaluation.segments.length, 2);
+  const generation = await generate({ run, prompt: "sail", gpu, maxNewTokens: 3, temperature: 0 });
+  await Array.fromAsync(generation);
+  assertEquals(generation.expert, generation.promptTokens[0] % 2);
+  const learned = (await readStatus(run)).stages.find(({ stage }) => stage === "train-routers")!;
+  assertEquals([learned.state, learned.settings?.partitioner], ["up to date", "first"]);
+}
 
 /** Trains a model with the second MLP of the examples: all its weights move, and the loss falls. */
 async function trains(): Promise<void> {
@@ -50,7 +102,10 @@ Deno.test("the examples of how to add something run, and put it into the tables"
     for (const path of paths) await import(`file://${path}`);
     const added = tables.map((table, i) => [...table.keys()].filter((name) => !before[i].includes(name)));
     assertEquals(added, [["count"], ["first"], ["turn"], ["second mlp"]]);
-    await splits();
+    await inFolder(async (folder) => {
+      await counts(`${folder}/run`);
+      await serves(`${folder}/run`);
+    });
     await trains();
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -58,4 +113,7 @@ Deno.test("the examples of how to add something run, and put it into the tables"
       for (const name of table.keys()) if (!before[i].includes(name)) table.delete(name);
     });
   }
+  const options = { run: "none", sources: { flags: resolveConfiguration({ flags: FLAGS }) } };
+  const refused = await partition(options).catch((error) => error);
+  assertStringIncludes(wordText(refused.what), "partitioner must be one of em");
 });
