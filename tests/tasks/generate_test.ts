@@ -13,7 +13,7 @@ Deno.test("generate writes text alone to standard output and reports on standard
     const { out, err, stdout } = await ok(task("generate", [...args, "--prompt", PROMPT]));
     assertMatch(
       err,
-      /^expert \d of 3: \d+\.\d nats ahead of expert \d \(\d+\.\d\d per token\) over 8 prefix tokens\n$/,
+      /^expert \d of 3: \d+\.\d nats ahead of expert \d \(\d+\.\d\d per predicted token\) over 8 prefix tokens\n$/,
     );
     const json = JSON.parse((await task("generate", [...args, "--prompt", PROMPT, "--json"])).out);
     assertEquals(out, json.text + "\n");
