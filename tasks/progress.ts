@@ -84,7 +84,7 @@ export interface Pace extends Record<"first" | "since" | "done" | "reported", nu
 const QUIET_MS = 1000;
 
 /** Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins anew. */
-export function measurePace({ done, total }: Step, before: Pace | undefined, now: number): Pace {
+function measurePace({ done, total }: Step, before: Pace | undefined, now: number): Pace {
   if (before === undefined || done < before.done) return { first: done, since: now, done, reported: now };
   const { first, since } = before;
   const isResolved = now - since >= QUIET_MS && done > first;

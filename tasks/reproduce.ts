@@ -97,7 +97,7 @@ const PLAN_ALONE =
  * Reports why studies of these settings are only planned, although nobody asked for that; undefined where they are not. `said` are the
  * names of the options that were given or denied.
  */
-export function planAlone(sources: Sources, said: ReadonlySet<string>): string | undefined {
+function planAlone(sources: Sources, said: ReadonlySet<string>): string | undefined {
   return lackText(sources) && !said.has("dryRun") ? PLAN_ALONE : undefined;
 }
 

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../mod.ts";
-import { say, setting, task } from "../../kernels/mod.ts";
 import { describe, exitCode, explained } from "../../tasks/errors.ts";
 import { commandOf, inFolder, ROOT } from "./support.ts";
 
@@ -32,17 +31,6 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
     const bug = new RangeError("x");
     assertEquals(explained(bug), bug);
   }));
-
-Deno.test("describe() words settings and tasks for the command line, on one line", async () => {
-  const remedy = say`set ${setting("sequenceLength", 8)}\nor run ${task("score", { run: "a b" })}`;
-  const error = new InputError(say`Cannot go on as ${setting("prefix")} must be\n  small: it is 9`, {
-    remedy,
-  });
-  assertEquals(
-    await describe(error),
-    "error: Cannot go on as --prefix must be small: it is 9; set --sequence-length 8 or run deno task score --run 'a b'",
-  );
-});
 
 Deno.test("describe() reports how to mend a file that is wrong, where the error does not", async () => {
   assertEquals(

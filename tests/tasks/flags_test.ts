@@ -1,34 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { listFields } from "../../tasks/command.ts";
-import { unknownFlag } from "../../tasks/arguments.ts";
 import { listPackages } from "../../tasks/bundle.ts";
-import { TASK as EXPORT } from "../../tasks/export.ts";
 import { flagsTable, TABLE } from "./flags_table.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { copyFolder, denoIn, importedBy, inFolder, ROOT } from "./support.ts";
-
-const OWN = Object.values(listFields(EXPORT)).map(({ flag }) => flag);
-
-/** What is said of a word after "--help"'s remedy and the first words are gone. */
-async function said(word: string): Promise<string> {
-  const { message } = await unknownFlag("export", OWN, word);
-  const [, fact] = /^Cannot run task "export" as every flag must be one of its own: (.*); see --help$/.exec(
-    message,
-  )!;
-  return fact;
-}
-
-Deno.test("unknownFlag() names a flag only if it is near, and the tasks that have the very flag", async () => {
-  assertEquals(await said("--expret"), "--expret is not, the nearest is --expert");
-  assertEquals(await said("--prompt=x"), '--prompt is not, but task "generate" takes --prompt');
-  assertEquals(await said("--group"), '--group is not, but task "train-routers" takes --group');
-  assertEquals(
-    await said("--executor"),
-    '--executor is not, but task "submit" takes --executor',
-  );
-  assertEquals(await said("--nothing-like-it"), "--nothing-like-it is not");
-  assertEquals(await said("-o"), "-o is not");
-});
 
 Deno.test("flags.json has the flags of every task", async () => {
   const table = JSON.parse(await Deno.readTextFile(TABLE));

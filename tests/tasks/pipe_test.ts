@@ -3,7 +3,7 @@ import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes 
 import { tableFromIPC } from "@uwdata/flechette";
 import { InputError } from "../../kernels/mod.ts";
 import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
-import { arrowOutput, until } from "../../tasks/pipe.ts";
+import { arrowOutput } from "../../tasks/pipe.ts";
 import { bytesOf, LINEAGE, listLearnedColumns, stream } from "../pipeline/rows/support.ts";
 import {
   commandOf,
@@ -111,30 +111,6 @@ Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothi
       assertStringIncludes(err, "interrupted\n");
     }
   }));
-
-Deno.test("until() passes everything on, closes its source, and ends with the reason of the signal", async () => {
-  const ending = new AbortController();
-  let closed = 0;
-  const source = async function* (waits: boolean) {
-    try {
-      yield* [1, 2];
-      if (waits) await new Promise(() => {});
-    } finally {
-      closed++;
-    }
-  };
-  assertEquals(await Array.fromAsync(until(ending.signal, source(false))), [1, 2]);
-  for await (const item of until(ending.signal, source(true))) if (item === 1) break;
-  assertEquals(closed, 2);
-  const taken: number[] = [];
-  const waiting = (async () => {
-    for await (const item of until(ending.signal, source(true))) taken.push(item);
-  })();
-  while (taken.length < 2) await new Promise((done) => setTimeout(done, 1));
-  ending.abort(new DOMException("enough", "AbortError"));
-  await assertRejects(() => waiting, DOMException, "enough");
-  await assertRejects(() => Array.fromAsync(until(ending.signal, source(false))), DOMException, "enough");
-});
 
 Deno.test("Arrow is not written to a terminal", async () => {
   const { isTerminal } = Deno.stdout;

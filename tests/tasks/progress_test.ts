@@ -7,7 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import type { RunEvent } from "../../mod.ts";
-import { measurePace, type Pace, stepText } from "../../tasks/progress.ts";
+import { stepText } from "../../tasks/progress.ts";
 import { commandOf, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 /** Runs a task in a terminal of 80 columns, ended after `seconds` where they are given, and gives what it shows, a line each time it draws. */
@@ -91,24 +91,6 @@ type Step = RunEvent & { type: "progress" };
 const step = (done: number, more: Partial<Step> = {}): Step => {
   return { type: "progress", stage: "train-routers", done, total: 1000, unit: "steps", ...more };
 };
-
-/** Paces of a stage whose events come at these times, in seconds. */
-function paces(events: [seconds: number, done: number][]): Pace[] {
-  let pace: Pace | undefined;
-  return events.map(([seconds, done]) => pace = measurePace(step(done), pace, 1000 * seconds));
-}
-
-Deno.test("measurePace() counts what this process did, gives no rate before a second, and begins anew where a stage does", () => {
-  const resumed = paces([[10, 500], [10.001, 510], [12, 520], [20, 600]]);
-  assertEquals(resumed.map(({ rate }) => rate), [undefined, undefined, 10, 10]);
-  assertEquals(resumed.map(({ left }) => left), [undefined, undefined, 48, 40]);
-  const again = paces([[0, 100], [2, 300], [3, 1], [5, 21]]);
-  assertEquals(again.map(({ rate }) => rate), [undefined, 100, undefined, 10]);
-  const still = paces([[0, 7], [5, 7], [9, 7]]);
-  assert(still.every(({ rate, left }) => rate === undefined && left === undefined));
-  const unknown = measurePace(step(20, { total: undefined }), measurePace(step(0), undefined, 0), 2000);
-  assertEquals([unknown.rate, unknown.left], [10, undefined]);
-});
 
 Deno.test("stepText() leaves the least important out of a narrow terminal, and cuts no number", () => {
   const event = step(1234, {

@@ -1,35 +1,5 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { ASSUMED_GPU, PLAIN_DEVICE } from "../../pipeline/cost/mod.ts";
-import { planAlone, planDevice } from "../../tasks/reproduce.ts";
-import { withCache } from "../pipeline/run/measured_support.ts";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { inFolder, ok, task } from "./support.ts";
-
-Deno.test("planAlone() is for presets of the paper without text, unless a dry run is asked for or refused", () => {
-  const paper = { preset: "paper-335m" };
-  assertStringIncludes(planAlone(paper, new Set())!, "--input");
-  assert(planAlone({ preset: "paper-1.3b", flags: { experts: 4 } }, new Set(["run"])));
-  for (
-    const [sources, given] of [
-      [paper, ["dryRun"]],
-      [{ ...paper, flags: { input: ["a.txt"] } }, []],
-      [{ ...paper, file: { input: ["a.txt"] } }, []],
-      [{ preset: "small" }, []],
-      [{}, []],
-    ] as const
-  ) {
-    assertEquals(planAlone({ ...sources } as typeof paper, new Set(given)), undefined);
-  }
-});
-
-Deno.test("planDevice() is a GPU for sizes of the paper, and what options say", () =>
-  withCache(async () => {
-    assertEquals(await planDevice({}, { preset: "paper-335m" }), ASSUMED_GPU);
-    assertEquals(await planDevice({}, { preset: "small" }), PLAIN_DEVICE);
-    const flops = { flops: 9e12 };
-    assertEquals(await planDevice(flops, { preset: "paper-335m" }), { ...PLAIN_DEVICE, ...flops });
-    const share = await planDevice({ utilisation: 0.5 }, { preset: "paper-335m" });
-    assertEquals(share, { ...ASSUMED_GPU, utilisation: 0.5 });
-  }));
 
 Deno.test("reproduce --preset paper-335m without text says what a study takes, per device and in all, and makes nothing", () =>
   inFolder(async (folder) => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { type Job } from "../../pipeline/stages/mod.ts";
-import { type Queued, type SlurmOptions, slurmRanges, submitScript } from "../../tasks/slurm.ts";
+import { type Queued, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/slurm_view.ts";
 import { inFolder, ok, refused, smallCorpus, task } from "./support.ts";
@@ -32,11 +32,6 @@ function submitted(script: string): string[][] {
       [, after = "", name],
     ) => [name, arrays.get(name)!, after]);
 }
-
-Deno.test("slurmRanges() writes numbers as Slurm takes those of an array", () => {
-  assertEquals(slurmRanges([0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
-  assertEquals(slurmRanges([3]), "3");
-});
 
 Deno.test("submitScript() submits what is missing and not queued, after what it stands on", () => {
   const jobs = [

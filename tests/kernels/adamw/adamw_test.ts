@@ -253,19 +253,3 @@ for (const { variant, on: gpu } of DEVICES) {
     );
   });
 }
-
-Deno.test("adamwStep() gives the rate and the two bias corrections of a step", () => {
-  assertClose(adamwStep(1, 0.5, SETTINGS), [0.5, 0.1, 0.01, 0], FEW_ROUNDINGS);
-  assertClose(adamwStep(3, 0.5, SETTINGS), [0.5, 1 - 0.9 ** 3, 1 - 0.99 ** 3, 0], FEW_ROUNDINGS);
-});
-
-Deno.test("adamwReference() descends, decays matrices alone, and returns the norm before clipping", () => {
-  const state = {
-    weights: Float64Array.of(1, 1),
-    moments: new Float64Array(2),
-    squares: new Float64Array(2),
-  };
-  const norm = adamwReference(state, [3, 4], 1, 1, 0.1, { ...SETTINGS, epsilon: 0 });
-  assertEquals(norm, 5);
-  assertClose(state.weights, [1 - 0.01 - 0.1, 1 - 0.1], { atol: 1e-12, rtol: 0 });
-});

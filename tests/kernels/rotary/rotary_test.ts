@@ -17,7 +17,6 @@ import {
   dot,
   DTYPES,
   EXACT,
-  FEW_ROUNDINGS,
   gpu,
   inStorage,
   integers,
@@ -250,14 +249,6 @@ Deno.test("the reference of rotaryBackward() is the derivative of that of rotary
   const loss = (x: Float64Array) =>
     forwardReference(shape, x).reduce((sum, values, i) => sum + dot(values, gradients[i]), 0);
   assertClose(backwardReference(shape, gradients), centralDifferences(loss, qkv), CENTRAL_DIFFERENCES);
-});
-
-Deno.test("rotateReference() turns back what it turned, and keeps products that depend on the distance alone", () => {
-  const a = random(6, "a");
-  const b = random(6, "b");
-  assertClose(rotateReference(rotateReference(a, 100), 100, -1), a, FEW_ROUNDINGS);
-  const at = (i: number, j: number) => dot(rotateReference(a, i), rotateReference(b, j));
-  assertClose([at(7, 3), at(1004, 1000)], [at(4, 0), at(4, 0)], FEW_ROUNDINGS);
 });
 
 Deno.test("rotaryAngles() is as precise at position 4095 as at position 0", () => {

@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { checkTokens, emptyBatch, fromBatch, readShards, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { checkTokens, fromBatch, readShards, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { readArrow } from "../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../pipeline/rows/ipc/write.ts";
@@ -19,14 +19,6 @@ Deno.test("toBatch() takes u32 tokens where the vocabulary does not fit 16 bits"
     vocabulary: 65536,
   });
   assertEquals(fromBatch(narrow).tokens, Uint16Array.of(1, 2, 3, 4));
-});
-
-Deno.test("emptyBatch() has the schema of a full batch", () => {
-  const names = ["document", "source", "tokens", "nll", "expert"] as const;
-  assertEquals(
-    emptyBatch([...names], LINEAGE).schema.fields.map(String),
-    toBatch(listLearnedColumns(3), LINEAGE).schema.fields.map(String),
-  );
 });
 
 Deno.test("readShards() stops with both values where shards come from two tokenizers", () =>

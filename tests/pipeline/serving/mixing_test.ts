@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import type { Reader } from "../../../pipeline/serving/engine.ts";
-import { chooseAnswering, chooseRoute, mixLogits, mixReaders } from "../../../pipeline/serving/mixing.ts";
+import { chooseRoute, mixLogits } from "../../../pipeline/serving/mixing.ts";
 import { candidates } from "../../../pipeline/serving/sampling.ts";
 import { assertClose, random } from "../../kernels/support.ts";
 import fc from "fast-check";
@@ -40,44 +39,6 @@ Deno.test("mixLogits() passes on what is no number", () => {
   assert(mixLogits([own, other], [0.5, 0.5]).some(Number.isNaN));
   other[3] = Infinity;
   assert(mixLogits([own, other], [0.5, 0.5]).some(Number.isNaN));
-});
-
-Deno.test("chooseAnswering() names the experts from the largest weight on, and leaves out those whose weight vanishes", () => {
-  const route = chooseRoute([3, 1, 2], 8);
-  const [first, second] = chooseAnswering(route, 2, 1);
-  assertEquals([first.expert, second.expert], [1, 2]);
-  assertClose([first.weight, second.weight], [1 / (1 + Math.exp(-1)), 1 / (1 + Math.E)], {
-    atol: 1e-12,
-    rtol: 0,
-  });
-  assertEquals(chooseAnswering(route, 1, 1), [{ expert: 1, weight: 1 }]);
-  assertEquals(chooseAnswering(route, 3, 1e-4), [{ expert: 1, weight: 1 }]);
-  assertEquals(chooseAnswering(route, 1, 1, [1]), [{ expert: 2, weight: 1 }]);
-  assertEquals(chooseAnswering(route, 3, 1, [1]).map(({ expert }) => expert), [2, 0]);
-  assertEquals(chooseAnswering(chooseRoute([0, 0, 0], 1), 2, 1), [{ expert: 0, weight: 0.5 }, {
-    expert: 1,
-    weight: 0.5,
-  }]);
-});
-
-Deno.test("mixReaders() mixes tokens alone, however far the vocabulary of each model is padded", async () => {
-  const reader = (logits: number[], capacity = 9): Reader => ({
-    ...{ capacity, length: 4, clear() {} },
-    read: () => Promise.resolve(Float32Array.from(logits)),
-  });
-  const [a, b] = [[1, 2, 0], [0, 1, 3]];
-  const padded = mixReaders([reader([...a, 9]), reader([...b, 5, 7, NaN])], [0.3, 0.7], 3);
-  const expected = await mixReaders([reader(a), reader(b)], [0.3, 0.7], 3).read([1]);
-  const logits = await padded.read([1]);
-  const lengths = mixReaders([reader(a, 12), reader(b)], [0.3, 0.7], 3);
-  assertEquals([lengths.capacity, lengths.length], [9, 4]);
-  assertEquals(logits, expected);
-  assertClose([logits.reduce((sum, logit) => sum + Math.exp(logit), 0)], [1], { atol: 1e-6, rtol: 0 });
-  assertEquals(
-    [...await mixReaders([reader([...a, 9])], [1], 3).read([1])],
-    [...a, 9],
-    "one alone is as it is",
-  );
 });
 
 Deno.test("chooseRoute() takes the first of a stable sort by cost, and the second as runner-up", () => {

@@ -257,6 +257,7 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     };
     await assertRejects(
       () => derive({ run, ...change }, { onEvent: onEvent as never, signal: ended.signal }),
+      Error,
       "enough",
     );
     const { experts, deviation } = await derive({ run, ...change }); // and goes on

@@ -1,10 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
 import { readManifest } from "../../../pipeline/graph/node.ts";
-import { memoryTogether } from "../../../pipeline/stages/bank.ts";
 import { readExpertCount, trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
 import { trainExperts, trainModels } from "../../../pipeline/stages/models.ts";
 import { makePartition } from "../../../pipeline/stages/run.ts";
@@ -65,18 +63,6 @@ test("experts that are trained together are those that are trained alone, whatev
       assertEquals([...Deno.readDirSync(`${run}/scratch`)], []);
     }
   }));
-
-Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere", () => {
-  const model = { vocabulary: 512, hidden: 32, layers: 2, heads: 2, context: 64 },
-    sizes = { batch: 8, length: 64 };
-  const bank = (models: number, kind: "software" | "gpu") =>
-    trainingMemory(model, { ...sizes, models, kind }).total;
-  const together = (models: number, kind: "software" | "gpu") =>
-    memoryTogether(model, models, { ...sizes, kind });
-  const expected = [bank(1, "software"), 2 * bank(1, "software"), bank(4, "software") + bank(3, "software")];
-  assertEquals([1, 2, 7].map((models) => together(models, "software")), expected);
-  assertEquals(together(7, "gpu"), bank(7, "gpu"));
-});
 
 test("where one of several fails, the others are made, and its error is reported in the end", () =>
   withPartition(async (run) => {

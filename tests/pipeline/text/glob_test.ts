@@ -1,7 +1,5 @@
-import { Buffer } from "node:buffer";
 import { assertEquals } from "@std/assert";
-import fc from "fast-check";
-import { compareBytes, glob } from "../../../pipeline/text/glob.ts";
+import { glob } from "../../../pipeline/text/glob.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("glob() lists matches in byte order, without dot files and folders", () =>
@@ -72,15 +70,3 @@ Deno.test("glob() follows no link back to a folder that it lies in, and finds ev
       assertEquals(found.map((path) => path.slice(folder.length + 1)), expected, pattern);
     }
   }));
-
-Deno.test("compareBytes() orders any two texts as their bytes are ordered", () => {
-  const character = fc.oneof(
-    fc.constantFrom("a", "\ud7ff", "\ue000", "\uffff", "\u{10000}", "\u{10ffff}", "\u{1f600}"),
-    fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
-  );
-  const text = fc.array(character, { maxLength: 6 }).map((parts) => parts.join(""));
-  fc.assert(fc.property(text, text, (a, b) => {
-    const expected = Buffer.compare(Buffer.from(a), Buffer.from(b));
-    assertEquals(Math.sign(compareBytes(a, b)), expected);
-  }));
-});
