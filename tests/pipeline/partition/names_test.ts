@@ -2,7 +2,6 @@ import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/asse
 import {
   addRow,
   computeLogOdds,
-  listWords,
   nameSamples,
   newSample,
   telling,
@@ -101,10 +100,4 @@ Deno.test("telling() lifts few words by chance, of thousands that are spread at 
     })),
   }));
   assert(telling(counts, 8).flat().length <= 1);
-});
-
-Deno.test("listWords() cuts words in any script, in lower case", () => {
-  assertEquals(listWords("The dog's uint256 x_1 = a + 42;"), ["the", "dog's", "uint256", "x_1"]);
-  assertEquals(listWords("Größe ΑΘΗΝΑ"), ["größe", "αθηνα"]);
-  assertEquals(listWords("我们喜欢音乐").join("|"), "我们|喜欢|音乐");
 });

@@ -1,26 +1,16 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeDescription } from "../../../pipeline/partition/partitioner.ts";
 import {
-  findKind,
   identifyPartitioner,
   openPartitioner,
   partitionerFolder,
-  PARTITIONERS,
   routesByPrefix,
 } from "../../../pipeline/partition/partitioners.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { E, noDevice, PREFIX } from "./support.ts";
-
-Deno.test("findKind() finds every kind that text can be split by, and lists them where it is another", () => {
-  for (const [name, kind] of PARTITIONERS) {
-    if (kind.splits) assertEquals(findKind({ partitioner: name }), kind);
-    else assertThrows(() => findKind({ partitioner: name }), InputError, "must be one of em, ");
-  }
-  assertThrows(() => findKind({ partitioner: "topic" }), InputError, 'it is "topic"');
-});
 
 const DESCRIPTION = { kind: "random", experts: E, prefix: PREFIX, tokenizer: "ab12", vocabulary: 99, eos: 0 };
 

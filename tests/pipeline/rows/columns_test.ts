@@ -1,12 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import {
-  type Columns,
-  concatColumns,
-  regroup,
-  sliceColumns,
-  takeColumns,
-} from "../../../pipeline/rows/columns.ts";
+import { type Columns, regroup } from "../../../pipeline/rows/columns.ts";
 
 /** `rows` rows with S = 3, E = 2, whose every value tells its row. */
 function rowsFrom(first: number, rows: number): Columns {
@@ -20,15 +14,6 @@ function rowsFrom(first: number, rows: number): Columns {
     nll: Float32Array.from(of(2)),
   };
 }
-
-Deno.test("takeColumns() gathers rows in the order of the indices, of narrow and wide columns", () => {
-  const narrow = rowsFrom(0, 5), wide = { ...narrow, tokens: Uint16Array.from({ length: 500 }, (_, i) => i) };
-  for (const columns of [narrow, wide]) {
-    const row = (i: number) => sliceColumns(columns, i, i + 1);
-    assertEquals(takeColumns(columns, [4, 0, 4]), concatColumns([row(4), row(0), row(4)]));
-    assertEquals(takeColumns(columns, Uint32Array.of(3, 1)), concatColumns([row(3), row(1)]));
-  }
-});
 
 Deno.test("regroup() gives the same groups however the rows are cut", async () => {
   await fc.assert(
