@@ -29,7 +29,7 @@ import { onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.
 import { findRemedy } from "../stages/output.ts";
 import { nodeFolders } from "../stages/settings.ts";
 import { allTargets } from "../stages/targets.ts";
-import { TRAIN_RESULT } from "../stages/models.ts";
+import { TRAIN_RESULT } from "../stages/train_result.ts";
 import { partitionCounts } from "../partition/metrics.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";

@@ -10,7 +10,7 @@ import { BASELINES } from "../evaluation/baselines.ts";
 import { EVALUATION, type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { EVALUATION as EVALUATED, readManifest } from "../graph/node.ts";
 import { summarizeRun } from "../stages/partition.ts";
-import { TRAIN_RESULT } from "../stages/models.ts";
+import { TRAIN_RESULT } from "../stages/train_result.ts";
 import { allTargets, expertTarget, type Target } from "../stages/targets.ts";
 import { SEARCHED, type Searched } from "../report/reproduction.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";

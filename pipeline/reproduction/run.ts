@@ -15,7 +15,7 @@ import { evaluateRun } from "../stages/evaluate_run.ts";
 import { partition, summarizeRun } from "../stages/partition.ts";
 import { lazyDevice, type RunWatch } from "../stages/run.ts";
 import { resolveSettings } from "../stages/settings.ts";
-import type { TrainResult } from "../stages/models.ts";
+import type { TrainResult } from "../stages/train_result.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
 import {

@@ -17,7 +17,7 @@ import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../stages/models.ts";
 import type { RunWatch } from "../stages/run.ts";
 import type { RateName } from "../stages/targets.ts";
-import type { TrainResult } from "../stages/models.ts";
+import type { TrainResult } from "../stages/train_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { findTargets } from "./outcome.ts";
 

@@ -28,6 +28,7 @@ export { type GraphOf, listSettings, type Stage, STAGES } from "./stages.ts";
 export * from "./status.ts";
 export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 export * from "./targets.ts";
+export * from "./train_result.ts";
 export { type GivenText, type Text } from "./text.ts";
 export { memoryTogether } from "./bank.ts";
 export * from "./verify.ts";

@@ -76,7 +76,7 @@ import {
   type TrainingText,
 } from "./targets.ts";
 import { drawing, openNeeded, putLast, readRows, replaying } from "./token_rows.ts";
-import type { TrainResult } from "./models.ts";
+import type { TrainResult } from "./train_result.ts";
 
 /** What trainings have in common. */
 interface Site {
