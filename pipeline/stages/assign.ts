@@ -129,13 +129,9 @@ async function assignBlocks(
     : undefined;
   const all = { count: train.count, experts, chunk };
   const { expert, proof } = await assignRows(train, assignment, all, (i) => order?.at(i) ?? i);
-  const counts = [["train", train, expert], ["test", test, likeliest(test, experts)]] as const;
-  for (const [side, rows, chosen] of counts) {
-    await writeAssigned(making, { configuration, blocks, branch }, side, {
-      count: rows.count,
-      batch: (from, to) => assignedBatch(rows, chosen, experts, from, to),
-    });
-  }
+  const of = { configuration, blocks, branch };
+  await writeAssigned(making, of, "train", assignedRows(train, experts, expert));
+  await writeAssigned(making, of, "test", assignedRows(test, experts));
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;
   if (prices === "" && train.count >= experts) {
     const found = proof?.prices ?? await learnPrices(train, all, seed);
@@ -162,7 +158,7 @@ async function learnPrices(
 }
 
 /** Gives the expert that costs least of every row. */
-export function likeliest(rows: Rows, experts: number): Uint16Array {
+function likeliest(rows: Rows, experts: number): Uint16Array {
   const expert = new Uint16Array(rows.count);
   for (let at = 0; at < rows.count; at += ROWS) {
     const numbers = rows.numbers(at, at + ROWS);
@@ -220,18 +216,16 @@ export async function writeAssigned(
   }
 }
 
-/** Makes a batch of assigned rows: their ids and experts, the best expert of each, and what both cost. */
-export function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
-  const numbers = rows.numbers(from, to);
-  const costs = readCosts(rows, experts, numbers);
-  const best = assignArgmax(costs, experts);
-  const chosen = expert.subarray(from, to);
-  const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);
-  return toTable({
-    sequence: rows.fill("sequence", numbers, new BigUint64Array(numbers.length)),
-    expert: chosen,
-    best,
-    cost: at(chosen),
-    lowest: at(best),
-  }, { ...rows.lineage!, stage: ASSIGN });
-}
+/** Gives assigned rows to write, unless experts are given each with the one that costs least: ids and experts, the best of these, and what both cost. */
+export const assignedRows = (rows: Rows, experts: number, expert = likeliest(rows, experts)) => ({
+  count: rows.count,
+  batch(from: number, to: number): RecordBatch {
+    const numbers = rows.numbers(from, to), costs = readCosts(rows, experts, numbers);
+    const chosen = expert.subarray(from, to), best = assignArgmax(costs, experts);
+    const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);
+    return toTable({
+      sequence: rows.fill("sequence", numbers, new BigUint64Array(numbers.length)),
+      ...{ expert: chosen, best, cost: at(chosen), lowest: at(best) },
+    }, { ...rows.lineage!, stage: ASSIGN });
+  },
+});

@@ -16,12 +16,11 @@ import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Block } from "../text/blocks.ts";
 import {
-  assignedBatch,
+  assignedRows,
   assignmentPlace,
   assignNodes,
   BY_PRICES,
   hashOrder,
-  likeliest,
   PRICES,
   readCosts,
   writeAssigned,
@@ -159,12 +158,9 @@ async function assign(
     for (const [side, file] of SIDES) {
       using rows = await openNeeded(making, [{ need: scoresNode(block), file }]);
       if (side === "train") assignOpen(rows, own, { prices, loads, moved });
-      const chosen = side === "train" ? own : likeliest(rows, experts);
       lineage = rows.lineage!;
-      await writeAssigned(making, { blocks: [block] }, side, {
-        count: rows.count,
-        batch: (from, to) => assignedBatch(rows, chosen, experts, from, to),
-      });
+      const assigned = assignedRows(rows, experts, side === "train" ? own : undefined);
+      await writeAssigned(making, { blocks: [block] }, side, assigned);
     }
   }
   for (const [expert, ids] of moved?.entries() ?? []) {

@@ -238,21 +238,16 @@ async function checkRouters(
   parts: readonly number[],
 ): Promise<void> {
   const folder = configuration.routers || `${from}/${PARTITIONER}`, { kind } = await partitionerKind(folder);
-  if (kind !== "em") {
-    throw refuse(
-      from,
-      `routers must split its text, to train them or change their number: it is split by "${kind}"`,
-    );
-  }
+  const rule = "routers must split its text, to train them or change their number";
+  if (kind !== "em") throw refuse(from, `${rule}: it is split by "${kind}"`);
   if (splitExpert === undefined) return;
   const { config } = await loadCheckpointConfig(`${folder}/${routerFolder(0)}`);
   const { router } = modelShapes({ ...configuration, vocabularySize: config.vocabulary });
-  if (Object.entries(router).some(([name, value]) => config[name as keyof typeof router] !== value)) {
-    throw refuse(
-      from,
-      "its routers must be of the shape that its settings say, to split an expert: they are not",
-    );
-  }
+  const isOther = Object.entries(router).some(([name, value]) =>
+    config[name as keyof typeof router] !== value
+  );
+  const shaped = "its routers must be of the shape that its settings say, to split an expert";
+  if (isOther) throw refuse(from, `${shaped}: they are not`);
   if (parts[splitExpert] < 2) {
     const there = `expert ${splitExpert} has ${parts[splitExpert]}`;
     throw refuse(from, `an expert that is split must have two training sequences: ${there}`);
@@ -281,16 +276,15 @@ function checkChange(
     throw refuse(from, say`${what}: there are ${count}`, remedy);
   }
   if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
+  const whole = "a sequence must be of one document, to forget one";
   if (forgets && packing === "concat") {
-    throw refuse(
-      from,
-      "a sequence must be of one document, to forget one: with packing concat it may be of several",
-    );
+    throw refuse(from, `${whole}: with packing concat it may be of several`);
   }
   for (const { expert } of replace ?? []) checkExpert("replace", from, expert, experts);
   if (splitExpert !== undefined) checkExpert("split", from, splitExpert, experts);
-  if (dropExpert !== undefined) checkExpert("drop", from, dropExpert, experts);
-  if (dropExpert !== undefined && experts === 1) throw refuse(from, "an expert must stay: it has no other");
+  if (dropExpert === undefined) return;
+  checkExpert("drop", from, dropExpert, experts);
+  if (experts === 1) throw refuse(from, "an expert must stay: it has no other");
 }
 
 /** Looks at the nodes of a run, all of which must be there, and gives their keys. */

@@ -21,7 +21,6 @@ import { linkFiles } from "../graph/folder.ts";
 import {
   givenNode,
   LEARN,
-  type Making,
   type Node,
   oneByOne,
   PARTITIONER,
@@ -67,12 +66,9 @@ import { scoreNodes } from "./score.ts";
 import { type GraphOf, STAGES, stagesAdded } from "./stages.ts";
 import { linesNode, lookAtText, type Text, textIn } from "./text.ts";
 import {
-  addSource,
-  byName,
   COLUMNS as DOCUMENT_COLUMNS,
   ROWS,
   sequencesNode,
-  type SourceCounts,
   tokenizeNodes,
   trainFiles,
   writeDocumentTable,
@@ -237,20 +233,11 @@ function filteredNode(
       }
       const [trainSequences, testSequences] = counts, sides = { ...result, trainSequences, testSequences };
       if (stage === SCORE) return { ...sides, sequences: trainSequences + testSequences };
-      return { ...sides, ...await keepDocuments(making, path, ids) };
+      const documents = await Array.fromAsync(readDocumentRows(`${path}/${DOCUMENTS}`, DOCUMENT_COLUMNS));
+      const stay = documents.filter(({ document }) => !ids.has(document));
+      return { ...sides, ...await writeDocumentTable(making, stay) };
     }),
   };
-}
-
-/** Writes the table of a block's documents without those that are forgotten, and counts them. */
-async function keepDocuments(making: Making, before: string, ids: ReadonlySet<bigint>) {
-  const rows = await Array.fromAsync(readDocumentRows(`${before}/${DOCUMENTS}`, DOCUMENT_COLUMNS));
-  const left = rows.filter(({ document }) => !ids.has(document));
-  await writeDocumentTable(making, left);
-  const sources = new Map<string, SourceCounts>();
-  for (const { source, side, tokens } of left) addSource(sources, source, side, 1, tokens);
-  const tokens = left.reduce((sum, { tokens }) => sum + tokens, 0);
-  return { documents: left.length, tokens, sources: byName(sources) };
 }
 
 const NEW = "branches/new";

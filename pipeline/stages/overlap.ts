@@ -143,13 +143,13 @@ export async function findOverlap(
 /** Lists the files of published questions that a run was asked; warns of those that are gone. */
 async function askedFiles(run: string, { onEvent }: RunWatch): Promise<string[]> {
   const asked = await Promise.all(TASKS.keys().map((name) => readManifest(`${run}/${ZERO_SHOT}/${name}`)));
-  const files = asked.flatMap((made) => made?.result.file as string ?? []), gone = new Set<string>();
-  for (const file of files) if (!await exists(file)) gone.add(file);
-  for (const file of gone) {
+  const files = asked.flatMap((made) => made?.result.file as string ?? []);
+  const there = await Promise.all(files.map(exists));
+  for (const file of new Set(files.filter((_, i) => !there[i]))) {
     const message = say`"${file}" is gone: ${setting("against")} names other questions`;
     onEvent?.({ type: "warning", message });
   }
-  return files.filter((file) => !gone.has(file));
+  return files.filter((_, i) => there[i]);
 }
 
 /** Reads what was found in a run. Throws an `InputError` where that is missing or damaged. */

@@ -71,7 +71,7 @@ export function countSources(making: Making, blocks: readonly Block[]): Map<stri
 }
 
 /** Adds documents and tokens of a source to what is counted. */
-export function addSource(
+function addSource(
   totals: Map<string, SourceCounts>,
   name: string,
   side: "train" | "test",
@@ -143,17 +143,21 @@ export const COLUMNS = ["document", "piece", "place", "sha256", "source", "side"
 export const ROWS = 4096;
 const MOST_IDS = 2 ** 24; // of a block
 
-/** Writes the table of a block's documents. */
+/** Writes the table of a block's documents, and counts them. */
 export async function writeDocumentTable(
   making: Making,
   table: readonly Pick<DocumentRow, typeof COLUMNS[number]>[],
-): Promise<void> {
+): Promise<{ documents: number; tokens: number; sources: Record<string, SourceCounts> }> {
   const batches = function* () {
     for (let at = 0; at < table.length; at += ROWS) {
       yield documentBatch(TOKENIZE, COLUMNS, table.slice(at, at + ROWS));
     }
   };
   await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
+  const sources = new Map<string, SourceCounts>();
+  for (const { source, side, tokens } of table) addSource(sources, source, side, 1, tokens);
+  const tokens = table.reduce((sum, { tokens }) => sum + tokens, 0);
+  return { documents: table.length, tokens, sources: byName(sources) };
 }
 
 async function tokenizeBlock(
@@ -164,11 +168,10 @@ async function tokenizeBlock(
   tokenizer: Tokenizer,
   options: TokenizeOptions,
 ): Promise<Record<string, unknown>> {
-  const counts = noCounts(), sources = new Map<string, SourceCounts>();
+  const counts = noCounts();
   const table: Pick<DocumentRow, typeof COLUMNS[number]>[] = [];
   const onDocument = ({ id, document, side, tokens }: TokenizedDocument) => {
     const { text, source, place = 0, piece } = document as BlockDocument;
-    addSource(sources, source, side, 1, tokens);
     table.push({ document: id, piece, place, sha256: sha256(text), source, side, tokens });
   };
   const all = { ...options, firstId: BigInt(block.id) << 24n, onDocument };
@@ -184,7 +187,7 @@ async function tokenizeBlock(
   const { rows: trainSequences, ...trainNote } = await train.close();
   const { rows: testSequences, ...testNote } = await test.close();
   noteAll(making, { [TRAIN]: trainNote, [TEST]: testNote });
-  await writeDocumentTable(making, table);
+  const { sources } = await writeDocumentTable(making, table);
   const { documents, emptyDocuments, tokens, droppedTails, sequences } = counts;
   if (Math.max(documents, sequences) >= MOST_IDS) {
     throw new InputError(
@@ -194,8 +197,7 @@ async function tokenizeBlock(
   }
   return {
     ...{ documents, emptyDocuments, tokens, trainSequences, testSequences, droppedTails },
-    ...{ vocabulary: tokenizer.vocabulary, eos: tokenizer.eos, tokenizer: tokenizer.sha256 },
-    sources: byName(sources),
+    ...{ vocabulary: tokenizer.vocabulary, eos: tokenizer.eos, tokenizer: tokenizer.sha256, sources },
   };
 }
 
