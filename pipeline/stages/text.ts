@@ -75,11 +75,11 @@ export async function lookAtText(
   const pieces = await cutFiles(files, blockBytes, { place: `${run}/${FILES}`, keep, check });
   const parts: (Piece | Node)[] = [];
   for (const [i, file] of files.entries()) {
-    const isInput = file.path === STANDARD_INPUT;
-    if (!isInput && !(file.compression && await isLarge(file, blockBytes))) {
+    const isInput = file.path === STANDARD_INPUT, [first] = pieces[i];
+    if (!isInput && !(file.compression && first.bytes > blockBytes)) {
       for (const piece of pieces[i]) parts.push(piece);
     } else {
-      const node = unpackNode(file, configuration, pieces[i][0]?.sha256 ?? "");
+      const node = unpackNode(file, configuration, first?.sha256 ?? "");
       parts.push(isInput ? await readOnce(run, node, handed) : node);
     }
   }
@@ -100,7 +100,6 @@ async function readOnce(run: string, node: Node, handed?: string): Promise<Node>
   return { ...node, given: await exists(`${run}/${node.name}`) };
 }
 
-const isLarge = async ({ path }: InputFile, blockBytes: number) => (await Deno.stat(path)).size > blockBytes;
 const isNode = (part: Piece | Node): part is Node => "maker" in part;
 
 /** Gives the text of one node, once that is made. */

@@ -121,7 +121,46 @@ export function tokenizeDocuments(
   if (!(holdout >= 0 && holdout <= 1)) {
     throw new InputError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
   }
-  return tokenized(documents, tokenizer, options, counts);
+  const { seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
+  const split = findTextSeed({ textSeed, seed });
+  const maxTokens = options.maxTokens || Infinity;
+  const lineage = tokenLineage(tokenizer, options);
+  const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
+  const writers = new Map(
+    sides.map((side) => [side, new Packer(tokenizer, { ...options, packing, firstId }, counts)]),
+  );
+  return async function* () {
+    let seen = 0;
+    for await (const group of encodedGroups(documents, tokenizer, options)) {
+      for (const { document, ids, begin } of group) {
+        const { text, source } = document;
+        if (seen >= maxTokens) break;
+        if (ids.length === 0) {
+          counts.emptyDocuments++;
+          continue;
+        }
+        if (begin !== undefined && begin >= options.sequenceLength) {
+          const rule = `a prompt must be shorter than a sequence of ${options.sequenceLength} tokens`;
+          const shown = printable(text.slice(0, SHOWN));
+          throw new InputError(`Cannot take pairs as ${rule}: the one that begins "${shown}" has ${begin}`, {
+            remedy: "shorten it, or leave the pair out",
+          });
+        }
+        const side = document.side ?? chooseSide(text, split, holdout);
+        const packer = writers.get(side)!;
+        seen += ids.length + 1;
+        const id = firstId + BigInt(counts.documents++);
+        onDocument?.({ id, document, side, tokens: ids.length + 1 });
+        for (const columns of packer.add(ids, source ?? "", id, begin)) {
+          yield { side, batch: toBatch(columns, lineage) };
+        }
+      }
+      if (seen >= maxTokens) break;
+    }
+    for (const [side, packer] of writers) {
+      for (const columns of packer.end()) yield { side, batch: toBatch(columns, lineage) };
+    }
+  }();
 }
 
 /** Counts the tokens of every document, its EOS among them; one without any has none. */
@@ -132,52 +171,6 @@ export async function* tokenCounts(
 ): AsyncGenerator<number> {
   for await (const group of encodedGroups(documents, tokenizer, { workers })) {
     for (const { ids } of group) yield ids.length === 0 ? 0 : ids.length + 1;
-  }
-}
-
-async function* tokenized(
-  documents: AsyncIterable<Document>,
-  tokenizer: Tokenizer,
-  options: TokenizeOptions,
-  counts: TokenizeCounts,
-): AsyncGenerator<TokenizedBatch> {
-  const { holdout = 0, seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
-  const split = findTextSeed({ textSeed, seed });
-  const maxTokens = options.maxTokens || Infinity;
-  const lineage = tokenLineage(tokenizer, options);
-  const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
-  const writers = new Map(
-    sides.map((side) => [side, new Packer(tokenizer, { ...options, packing, firstId }, counts)]),
-  );
-  let seen = 0;
-  for await (const group of encodedGroups(documents, tokenizer, options)) {
-    for (const { document, ids, begin } of group) {
-      const { text, source } = document;
-      if (seen >= maxTokens) break;
-      if (ids.length === 0) {
-        counts.emptyDocuments++;
-        continue;
-      }
-      if (begin !== undefined && begin >= options.sequenceLength) {
-        const rule = `a prompt must be shorter than a sequence of ${options.sequenceLength} tokens`;
-        const shown = printable(text.slice(0, SHOWN));
-        throw new InputError(`Cannot take pairs as ${rule}: the one that begins "${shown}" has ${begin}`, {
-          remedy: "shorten it, or leave the pair out",
-        });
-      }
-      const side = document.side ?? chooseSide(text, split, holdout);
-      const packer = writers.get(side)!;
-      seen += ids.length + 1;
-      const id = firstId + BigInt(counts.documents++);
-      onDocument?.({ id, document, side, tokens: ids.length + 1 });
-      for (const columns of packer.add(ids, source ?? "", id, begin)) {
-        yield { side, batch: toBatch(columns, lineage) };
-      }
-    }
-    if (seen >= maxTokens) break;
-  }
-  for (const [side, packer] of writers) {
-    for (const columns of packer.end()) yield { side, batch: toBatch(columns, lineage) };
   }
 }
 
