@@ -11,7 +11,6 @@
 import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import { isMissing, sha256, writeAtomic } from "../run/files.ts";
-import { canonical } from "../run/schema.ts";
 import { type InputFile, STANDARD_INPUT } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
 import { rowGroups } from "./tables.ts";
@@ -72,14 +71,15 @@ export async function cutFiles(
       continue;
     }
     const { size, mtime } = Deno.statSync(file.path); // a promise costs ten times as much as the answer
-    const kind = `${file.format} ${file.compression ?? ""}`;
-    const is = [file.path, size, Number(mtime), most, kind] as const, before = known.get(file.path);
-    const isKnown = before !== undefined && is.every((value, i) => value === before[i]);
-    const isFresh = Date.now() - Number(mtime) < FRESH_MS; // a later change may not show in its time
-    const hashed: Hashed = isKnown ? before : [...is, ...await hashPieces(file, most)];
-    if (isKnown || !isFresh) kept.push(hashed);
+    const { path, format, compression = "" } = file, time = Number(mtime), kind = `${format} ${compression}`;
+    const before = known.get(path);
+    const isKnown = before?.[1] === size && before[2] === time && before[3] === most && before[4] === kind;
+    const isFresh = Date.now() - time < FRESH_MS; // a later change may not show in its time
+    const ends = isKnown ? before.slice(5) as End[] : await hashPieces(file, most);
+    if (isKnown || !isFresh) kept.push(isKnown ? before : [path, size, time, most, kind, ...ends]);
     isNew ||= !isKnown && !isFresh;
-    pieces.push(await piecesOf(file, hashed));
+    const isTable = format === "parquet" || format === "arrow";
+    pieces.push(isTable ? await piecesOfGroups(file, size, ends[0][2], most) : piecesOfLines(file, ends));
   }
   if (keep && place && (isNew || kept.length !== known.size)) {
     const text = JSON.stringify(kept); // names of fields would take a third of the time to read it
@@ -99,15 +99,12 @@ async function readHashed(place: string): Promise<Map<string, Hashed>> {
   return new Map(files.map((hashed) => [hashed[0], hashed]));
 }
 
-async function piecesOf(file: InputFile, [, bytes, , most, , ...ends]: Hashed): Promise<Piece[]> {
-  if (file.format === "parquet" || file.format === "arrow") {
-    return await piecesOfGroups(file, bytes, ends[0][2], most);
-  }
+function piecesOfLines(file: InputFile, ends: readonly End[]): Piece[] {
   let from = 0, before = 0;
-  return ends.map(([to, line, sha256], _, { length }) => {
+  return ends.map(([to, line, sha256]) => {
     const cut = { lines: { from, to }, before };
     [from, before] = [to, line - 1];
-    return { file, bytes: to - cut.lines.from, sha256, ...length === 1 ? {} : cut };
+    return { file, bytes: to - cut.lines.from, sha256, ...ends.length === 1 ? {} : cut };
   });
 }
 
@@ -206,7 +203,7 @@ function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
     { sha256, file: { format, compression, source } },
   ) => [sha256, format, compression, source]);
   for (let copy = 0;; copy++) {
-    const hash = sha256(canonical({ content, copy }));
+    const hash = sha256(JSON.stringify({ content, copy }));
     const id = parseBlockId(hash);
     if (taken.has(id)) continue;
     taken.add(id);

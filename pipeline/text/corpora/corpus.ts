@@ -18,9 +18,11 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
 import { permutation } from "../../random.ts";
+import { filesUnder } from "../../run/files.ts";
 import { type Document, head } from "../fields.ts";
 import { compareBytes } from "../glob.ts";
 import { FORMS } from "./forms.ts";
@@ -165,17 +167,13 @@ export async function listFiles(parts: readonly Part[]): Promise<{ part: Part; u
 }
 
 async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]> {
-  const found: string[] = [], wanted = new RegExp(names);
-  const walk = async (root: URL, below: string) => {
-    for await (const { name, isDirectory } of Deno.readDir(new URL(below, root))) {
-      if (isDirectory) await walk(root, `${below}${name}/`);
-      else if (wanted.test(below + name)) found.push(below + name);
-    }
-  };
+  const wanted = new RegExp(names);
   try {
     const root = new URL(folder, await locateModule(module));
-    await walk(root, "");
-    return found.sort(compareBytes).map((name) => new URL(name, root));
+    const all = await Array.fromAsync(filesUnder(fileURLToPath(root), ""));
+    const found = all.filter((name) => wanted.test(name)).sort(compareBytes);
+    if (found.length === 0) throw new Deno.errors.NotFound();
+    return found.map((name) => new URL(name, root));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound) && !(error instanceof TypeError)) throw error;
     throw new RunError(
