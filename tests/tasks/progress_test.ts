@@ -10,17 +10,25 @@ import type { RunEvent } from "../../mod.ts";
 import { stepText } from "../../tasks/progress.ts";
 import { commandOf, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
-/** Runs a task in a terminal of 80 columns, ended after `seconds` where they are given, and gives what it shows, a line each time it draws. */
-async function inTerminal(name: string, args: string[], seconds = 0): Promise<string[]> {
+/** Runs a task in a terminal of 80 columns, interrupted once `enough` was shown some times, and gives what it shows, a line each time it draws. */
+async function inTerminal(name: string, args: string[], enough = /$^/g): Promise<string[]> {
   const quoted = [Deno.execPath(), ...commandOf(name), ...args].map((word) => `'${word}'`).join(" ");
-  const limit = seconds > 0 ? `timeout -s INT ${seconds} ` : "";
   const shell = new Deno.Command("script", {
-    args: ["-qec", `stty cols 80 rows 24; ${limit}${quoted}`, "/dev/null"],
+    args: ["-qec", `stty cols 80 rows 24 -echo; ${quoted}`, "/dev/null"],
     cwd: ROOT,
     env: { NO_COLOR: "1", TERM: "xterm" },
-    stdin: "null",
-  });
-  const shown = new TextDecoder().decode((await shell.output()).stdout);
+    ...{ stdin: "piped", stdout: "piped" },
+  }).spawn();
+  const keys = shell.stdin.getWriter();
+  let shown = "", pressed = false;
+  for await (const text of shell.stdout.pipeThrough(new TextDecoderStream())) {
+    shown += text;
+    if (pressed || shown.matchAll(enough).toArray().length < 5) continue;
+    pressed = true;
+    await keys.write(new TextEncoder().encode("\x03")); // Ctrl-C
+  }
+  await keys.close().catch(() => {});
+  await shell.status;
   // deno-lint-ignore no-control-regex -- these move the cursor, hide it and clear
   return shown.split(/\r|\n|\x1b\[\??[\d;]*[A-Za-z]|\x1b[78]/).map((line) => line.trimEnd()).filter(Boolean);
 }
@@ -51,8 +59,8 @@ Deno.test("a terminal of 80 columns shows sane rates and times, through rounds a
 
     const parts = [/[\d,]+ of 20,000/, /loss \d\.\d{3}/, /rate \d\.\de[+-]\d$/];
     const train = ["--run", run, "--expert", "1", "--expert-steps", "20000", "--checkpoint-every", "10"];
-    checkBars(await inTerminal("train-expert", train, 6), "train-expert-01", parts);
-    const resumed = await inTerminal("train-expert", train, 6);
+    checkBars(await inTerminal("train-expert", train, / of 20,000 steps/g), "train-expert-01", parts);
+    const resumed = await inTerminal("train-expert", train, / left/g);
     assert(resumed.some((line) => /goes on after step \d+ of 20000/.test(line)), resumed.join("\n"));
     const last = checkBars(resumed, "train-expert-01", parts).at(-1)!;
     assertMatch(last, /\b\d+ (s|min|h)( \d+ (s|min))? left/);
