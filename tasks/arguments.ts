@@ -171,7 +171,7 @@ const MOST_TASKS = 3; // that are named
  * Explains that `word` is no flag of a task, whose flags are `own`. It names those of them that are meant, or the one that is
  * near, and the tasks that have this very flag.
  */
-export async function unknownFlag(
+async function unknownFlag(
   task: string,
   own: readonly string[],
   word: string,

@@ -102,7 +102,7 @@ function planAlone(sources: Sources, said: ReadonlySet<string>): string | undefi
 }
 
 /** Gives the device of a plan: the one that options name, else the usual one, for sizes of the paper a GPU. */
-export async function planDevice(
+async function planDevice(
   options: Partial<CostDevice>,
   sources: Sources,
 ): Promise<CostDevice> {

@@ -160,7 +160,7 @@ const UNSPACED =
 let segmenter: Intl.Segmenter | undefined; // loaded only for such texts: it costs some time and memory
 
 /** Lists the words of a text in lower case. A single letter is no word, unless its script has words of one letter. */
-export function listWords(text: string): string[] {
+function listWords(text: string): string[] {
   return (text.match(WORD) ?? []).flatMap((run) => {
     if (UNSPACED.test(run)) {
       segmenter ??= new Intl.Segmenter("en", { granularity: "word" });
@@ -213,7 +213,7 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
  * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and its standard
  * error. The prior adds {@linkcode PRIOR} sequences to either group, of which `prior` had the event.
  */
-export function computeLogOdds(
+function computeLogOdds(
   [own, ofOwn]: [times: number, of: number],
   [other, ofOther]: [times: number, of: number],
   prior: number,

@@ -12,7 +12,7 @@ const BYTES_OF_AN_ID = 250;
 const SAMPLE = 5_000_000; // characters
 
 /** Trains a tokenizer on a file of documents, and pads it to `vocabulary` ids with merges of ids that there are. */
-export async function largeTokenizer(input: string, vocabulary: number): Promise<string> {
+async function largeTokenizer(input: string, vocabulary: number): Promise<string> {
   const { size } = await Deno.stat(input);
   const vocabularySize = Math.min(vocabulary, TRAINED, Math.max(300, Math.floor(size / BYTES_OF_AN_ID)));
   const { json } = await trainTokenizer(readDocuments([input]), { vocabularySize, sample: SAMPLE });

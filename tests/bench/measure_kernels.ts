@@ -86,7 +86,7 @@ function someValues(count: number): Float32Array {
 }
 
 /** Makes tensors that an arena owns. */
-export function tensorsIn(gpu: Gpu, arena: Arena): Tensors {
+function tensorsIn(gpu: Gpu, arena: Arena): Tensors {
   return {
     floats(count) {
       const buffer = arena.buffer("a tensor", 4 * count); // refuses what is too large before values are made

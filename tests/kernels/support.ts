@@ -90,7 +90,7 @@ export const MANY_TERMS = 65_537;
  * A value that no kernel computes, and that ruins every sum that reads it; finite, since WGSL may assume that, and the same
  * in bf16.
  */
-export const SENTINEL = -(2 ** 100);
+const SENTINEL = -(2 ** 100);
 const GUARD = 64; // f32 values behind a tensor that must stay as they were
 
 /** Throws unless every value is within `tolerance` of the expected one; names the worst. */

@@ -32,19 +32,6 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
     assertEquals(explained(bug), bug);
   }));
 
-Deno.test("describe() reports how to mend a file that is wrong, where the error does not", async () => {
-  assertEquals(
-    await describe(new InputError("It is", { where: "r", remedy: "mend it" })),
-    "error: It is; mend it",
-  );
-  assertEquals(await describe(new InputError("It is")), "error: It is");
-  assertEquals(await describe(new RunError("It is held", { where: "r" })), "error: It is held");
-  const missing = new InputError("It is not there", { where: "no/such/run/tokenizer.json" });
-  const first = "error: It is not there; run deno task partition --run no/such/run first";
-  assertEquals(await describe(missing, { run: "no/such/run" }), first);
-  assertEquals(await describe(missing, { run: "tests" }), "error: It is not there");
-});
-
 Deno.test("describe() tells a bug with its place, the versions, the adapter and how to report it", async () => {
   const text = await describe(new RangeError("Cannot\nbe"), { adapter: "a card" });
   assertMatch(

@@ -58,19 +58,3 @@ Deno.test("statusText() has a row for every branch of a tree and state, whatever
   assertMatch(rows[1], /^train-expert-016 … 019 \(1\.0 … 1\.3\) +up to date +8 +4 MiB/);
   assertMatch(rows[2], /^train-expert-020 … 031 \(1\.4 … 1\.15\) +missing/);
 });
-
-Deno.test("statusText() reports what to run next of several models at once, and nothing of what is being made", () => {
-  const expert = (id: number, state: StageStatus["state"]) =>
-    summarizeStage(`train-expert-0${id}`, {
-      ...{ state, partition: false, command: task("train-expert", { run: "runs/a", expert: id }) },
-    });
-  const last = (...stages: StageStatus[]) => statusText(readStatus(...stages)).split("\n").at(-1);
-  const missing = [expert(1, "missing"), expert(2, "missing")];
-  assertEquals(last(...missing), "next: deno task train-expert --run runs/a --expert all");
-  assertEquals(last(missing[0]), "next: deno task train-expert --run runs/a --expert 1");
-  assertEquals(
-    last(expert(0, "out of date"), ...missing),
-    "next: deno task train-expert --run runs/a --expert 0",
-  );
-  assertEquals(last(expert(0, "being made")), "next: nothing, once what is being made is there");
-});

@@ -110,7 +110,7 @@ export async function examine(
 const SHOWN = ["VGPRs", "Spilled VGPRs", "Scratch size", "LDS size", "Subgroups per SIMD", "Code size"];
 
 /** Lays the texts out. */
-export function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): string {
+function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): string {
   const shown = SHOWN.filter((name) => texts.some(({ statistics }) => statistics?.[name] !== undefined));
   const rows = texts.map(({ label, sizes, bytes, invalid, statistics }) => [
     label,

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { openGpu } from "../../../kernels/device/gpu.ts";
 import {
   chooseVariants,
   KERNEL_VARIANTS,
@@ -62,12 +61,6 @@ Deno.test("parseVariants() reads kernels and variants, and names what there is w
   }
   const twice = "matmul=workgroup,matmul=registers";
   assertThrows(() => parseVariants(twice), InputError, "matmul is named twice");
-});
-
-Deno.test("openGpu() takes the variants of kernels that it is reported to, and refuses unknown ones", async () => {
-  const own = await openGpu({ variants: { matmul: "registers" } });
-  assertEquals(own.variants, { ...gpu.variants, matmul: "registers" });
-  own.close();
 });
 
 Deno.test("every adapter runs the variants that need nothing of it, and all of its table", async () => {

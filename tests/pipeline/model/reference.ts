@@ -53,7 +53,7 @@ function partOfHead(row: Vector, which: 0 | 1 | 2, head: number, size: number): 
 }
 
 /** The weights of one head, for every position those of the positions up to it; rows are of the fused projection. */
-export function headWeights(qkv: Vector[], head: number, size: number): Vector[] {
+function headWeights(qkv: Vector[], head: number, size: number): Vector[] {
   const keys = qkv.map((row, position) => rotate(partOfHead(row, 1, head, size), position));
   return qkv.map((row, position) => {
     const query = rotate(partOfHead(row, 0, head, size), position);
@@ -76,7 +76,7 @@ function attend(qkv: Vector[], head: number, size: number): Vector[] {
 }
 
 /** The fused projection of every row of the stream. */
-export const projected: Branch = (stream, { norm, linear }) =>
+const projected: Branch = (stream, { norm, linear }) =>
   stream.map((x) => linear("attention.query_key_value", norm("input_layernorm", x)));
 
 /** A layer, whose weights are read by their names. */

@@ -1,11 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import {
-  addRow,
-  computeLogOdds,
-  nameSamples,
-  newSample,
-  telling,
-} from "../../../pipeline/partition/names.ts";
+import { addRow, nameSamples, newSample, telling } from "../../../pipeline/partition/names.ts";
 import { normals } from "../../../pipeline/random.ts";
 import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 
@@ -78,14 +72,6 @@ Deno.test("nameSamples() quotes pairs, and escapes in them what no screen shows"
   assert(texts.length > 3);
   for (const text of texts) assertMatch(text, /^"[^\p{C}\p{Zl}\p{Zp}]*"$/u);
   assertEquals(names[0].terms.map(({ text }) => text).sort()[0], String.raw`"\u001b[2J \u202e"`);
-});
-
-Deno.test("computeLogOdds() is the log of the ratio of odds after the prior, with the error of its four counts", () => {
-  const odds = (times: number, of: number) => times / (of - times);
-  const { logOdds, error } = computeLogOdds([12, 40], [5, 90], 4);
-  assertAlmostEquals(logOdds, Math.log(odds(16, 50) / odds(9, 100)), 1e-12);
-  assertAlmostEquals(error, Math.sqrt(1 / 16 + 1 / 34 + 1 / 9 + 1 / 91), 1e-12);
-  assertAlmostEquals(computeLogOdds([5, 90], [12, 40], 4).logOdds, -logOdds, 1e-12);
 });
 
 Deno.test("telling() lifts few words by chance, of thousands that are spread at random", () => {

@@ -9,36 +9,13 @@ import {
   readNote,
   writeKnown,
 } from "../../../pipeline/reproduction/folder.ts";
-import {
-  publishResults,
-  readPublished,
-  resultsText,
-  withResults,
-} from "../../../pipeline/reproduction/published.ts";
+import { publishResults } from "../../../pipeline/reproduction/published.ts";
 import { writeResults } from "../../../pipeline/reproduction/results.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
-import { hashes, inFolder, ROOT } from "../../tasks/support.ts";
+import { hashes, inFolder } from "../../tasks/support.ts";
 import { gridOf, KEPT, outcome, setupsFor, study } from "./support.ts";
 
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
-
-Deno.test("SCIENCE.md says what the results that are kept say, and README.md no other figures", async () => {
-  const published = await readPublished(KEPT);
-  assert(published.length > 0 && published.every(({ claims }) => claims.length > 0));
-  const page = await Deno.readTextFile(`${ROOT}pipeline/SCIENCE.md`);
-  const text = resultsText(published, "../fixtures/reproduction");
-  assertEquals(withResults(page, text, "SCIENCE.md"), page);
-  for (const { here, paper } of published.flatMap(({ claims }) => claims)) {
-    const figure = here.replace(/(?<=trained with \d+): \d+: .*$/, ""); // perplexities by length: in the study's table
-    for (const part of [paper, figure]) assertStringIncludes(page, part);
-  }
-  for (const { pictures } of published) {
-    for (const picture of pictures) assertStringIncludes(page, `](../fixtures/reproduction/${picture})`);
-  }
-  const figures = (await Deno.readTextFile(`${ROOT}README.md`)).match(/\d+\.\d+%/g)!;
-  assert(figures.length > 3);
-  for (const figure of figures) assertStringIncludes(text, figure);
-});
 
 Deno.test("what is kept of studies can be read, and names no path: studies can go on from it", async () => {
   const folders = ["all-text-random-start", "all-text-warm-up-50", "short-warm-up"];

@@ -5,7 +5,7 @@ import {
   defaultConfiguration,
   FIELD_NAMES,
 } from "../../../pipeline/settings/configuration.ts";
-import { findPreset, PRESETS, resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { PRESETS, resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 Deno.test("resolveConfiguration() lets flags win over the file, the file over the preset, the preset over the base", () => {
   const base = { experts: 2, rounds: 2, seed: 2, chunk: 0 };
@@ -45,13 +45,6 @@ Deno.test("resolveConfiguration() keeps the parts of a start in every round wher
 Deno.test("PRESETS resolve, and tiny holds the defaults", () => {
   for (const preset of Object.keys(PRESETS)) resolveConfiguration({ preset });
   assertEquals(resolveConfiguration({ preset: "tiny" }), defaultConfiguration());
-});
-
-Deno.test("findPreset() gives none for no name, and refuses an unknown one", () => {
-  assertEquals(findPreset(), {});
-  for (const name of ["big", "toString"]) {
-    assertThrows(() => findPreset(name), InputError, "one of tiny, small, paper-335m, paper-1.3b");
-  }
 });
 
 Deno.test("PRESETS hold the paper's values", () => {

@@ -39,12 +39,6 @@ Deno.test("learnMerges() learns what the tokenizers library does, of prose, code
     assertEquals(await ownMerges(text, 100), merges.slice(0, 100));
   }));
 
-Deno.test("WordCounts leaves out what is beyond a length in words, pairs whole, and reports how much that is", () => {
-  const words = new WordCounts();
-  assertEquals(words.add("abcdef gh 𝒂𝒂𝒂\n12345\n", 4), 2 + 2 + 1);
-  assertEquals([...words.counts.keys()], ["abcd", " gh", " 𝒂𝒂", "\n", "1234"]);
-});
-
 Deno.test("learnMerges() lets others have their turn, and ends when it is asked to", async () => {
   const words = new WordCounts();
   words.add(Array.from({ length: 40_000 }, (_, i) => `w${i * i}`).join(" "), 100);
