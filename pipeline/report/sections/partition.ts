@@ -98,18 +98,20 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
 }
 
 const signal = (signal: string) => ({ signal });
-/** A mark of every node of a treemap, which Vega lays out: Vega-Lite has none. Branches have children, experts have none. */
-const nodeMark = (type: string, update: Record<string, unknown>) => (
-  { type, from: { data: "nodes" }, encode: { update } }
-);
-const TREEMAP_MARKS = [
-  nodeMark("rect", {
+const mark = (type: string, update: object) => ({ type, from: { data: "nodes" }, encode: { update } });
+/** A treemap as Vega draws it, which Vega-Lite cannot: branches have children, experts have none. */
+const LAYOUT = [
+  { type: "stratify", key: "id", parentKey: "parent" },
+  { type: "treemap", field: "size", size: ["width", "height"].map(signal), padding: 1, paddingTop: 17 },
+];
+const MARKS = [
+  mark("rect", {
     ...{ x: { field: "x0" }, y: { field: "y0" }, x2: { field: "x1" }, y2: { field: "y1" } },
     fill: signal(`datum.children ? '${colour("panel")}' : '${colour("heat")}'`),
     fillOpacity: signal(`datum.children ? 1 : ${HEAT_OPACITY} * datum.share`),
     stroke: signal(`datum.children ? '${colour("line")}' : null`),
   }),
-  nodeMark("text", {
+  mark("text", {
     ...{ x: { field: "x0", offset: 3 }, y: { field: "y0", offset: 3 }, baseline: { value: "top" } },
     ...{ fill: { value: colour("ink") }, fontSize: { value: 11 }, lineHeight: { value: 15 } },
     limit: signal("datum.x1 - datum.x0 - 4"),
@@ -121,7 +123,7 @@ const TREEMAP_MARKS = [
 
 function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]): Plot {
   const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;
-  const sizes = parts.map((part) => part[side].sequences), total = sum(sizes), height = 460;
+  const sizes = parts.map((part) => part[side].sequences), total = sum(sizes);
   const parentOf = (id: string) => id.includes(".") ? id.replace(/\.\d+$/, "") : id === "all" ? null : "all";
   const branches = listBranches(levels).map((path) => {
     const id = path.join(".") || "all";
@@ -134,18 +136,13 @@ function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]
     return { id, share, text: [id, source], size: sizes[expert] };
   });
   const values = [...branches, ...experts].map((node) => ({ ...node, parent: parentOf(node.id) }));
-  const size = [{ signal: "width" }, height], padding = { padding: 1, paddingTop: 17 };
-  const transform = [
-    { type: "stratify", key: "id", parentKey: "parent" },
-    { type: "treemap", field: "size", size, ...padding },
-  ];
   return {
     id: "tree",
     title: "Branches of the tree",
     about:
       `Each rectangle is an expert, named by its path, within its branches; as large as its share of the ${text} sequences, \
 and coloured the stronger, the more of its training text is of one source, which it names.`,
-    spec: { height, data: [{ name: "nodes", values, transform }], marks: TREEMAP_MARKS },
+    spec: { height: 460, data: [{ name: "nodes", values, transform: LAYOUT }], marks: MARKS },
     table: {
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
       rows: branches.filter(({ id }) => parentOf(id) === "all").map(({ id, experts, share }) => [
