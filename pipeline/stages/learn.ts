@@ -245,7 +245,8 @@ export async function joinSide(
     using assigned = await openAssigned(making, { blocks, branch }, `${side}.arrow`);
     const all = assigned.numbers(), numbers = below.shift() ?? all, experts = levels[branch.length];
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]), { rows } = own;
-    for (let i = 0; i < experts; i++) below.push(numbers.filter((_, row) => own.expert[row] === i));
+    const branches = branch.length + 1 < levels.length ? experts : 0;
+    for (let i = 0; i < branches; i++) below.push(numbers.filter((_, row) => own.expert[row] === i));
     const [expert, lowest] = [new Uint16Array(rows), new Float32Array(rows)];
     joined ??= { ...own, expert, lowest, lineage: assigned.lineage! };
     for (const [row, at] of numbers.entries()) {
