@@ -35,7 +35,6 @@ import {
   shardName,
   ShardWriter,
 } from "../rows/arrow.ts";
-
 import { sliceColumns } from "../rows/columns.ts";
 import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
@@ -51,7 +50,7 @@ import type { GraphOf } from "./stages.ts";
 import { openNeeded, scoresNode, tokensNode, TRAIN } from "./token_rows.ts";
 import { trainFiles } from "./tokenize.ts";
 
-const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together; three times that with the rows that are being written
+const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together
 const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows
 const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every expert gets about a shard of it
 
