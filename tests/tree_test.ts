@@ -23,7 +23,7 @@ import { partitionGraph } from "../pipeline/stages/plan.ts";
 import { resolveSettings } from "../pipeline/stages/settings.ts";
 import { gpu } from "./kernels/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
-import { copyFolder, inFolder, task } from "./tasks/support.ts";
+import { copyFolder, inFolder, lastingFolder, task } from "./tasks/support.ts";
 
 const TREE: Partial<Configuration> = { experts: 4, levels: [2, 2], rounds: 2, roundSequences: 16, chunk: 0 };
 
@@ -36,6 +36,16 @@ const inText = (
     await writeTexts(`${folder}/text`);
     await body(folder, smallSettings(`${folder}/text`, { ...TREE, ...more }));
   });
+
+let made: ReturnType<typeof makeTree> | undefined;
+
+/** Makes a run of a tree with held-out text, once for the tests that read it. */
+async function makeTree() {
+  const folder = await lastingFolder(), run = `${folder}/run`;
+  await writeTexts(`${folder}/text`);
+  const settings = smallSettings(`${folder}/text`, { ...TREE, holdout: 0.4 });
+  return { ...await partition({ run, sources: { flags: settings }, gpu }), settings };
+}
 
 /** Gives what each branch of a tree was given, from the training sequences of its experts. */
 function checkBalance(levels: readonly number[], loads: readonly number[]): void {
@@ -91,82 +101,76 @@ for (
     }, { ...more, levels, experts: levels.reduce((a, b) => a * b) }));
 }
 
-Deno.test("a held-out sequence goes where the tree sends it greedily, and costs what its last router says", () =>
-  inText(async (folder, settings) => {
-    const run = `${folder}/run`;
-    await makeSmall(run, settings);
-    const tree = await openPartitioner(`${run}/partitioner`, () => Promise.resolve(gpu));
-    const { nodes } = await partitionGraph(run, settings);
-    const blocks = nodes.flatMap(({ name }) => /^tokens\/(.*)/.exec(name)?.[1] ?? []);
-    using tokens = await openRows(blocks.map((block) => `${run}/tokens/${block}/test.arrow`));
-    using assigned = await openRows(blocks.map((block) => `${run}/assignments/all/${block}-test.arrow`));
-    const numbers = [...Array(tokens.count).keys()];
-    assert(numbers.length > 10);
-    const rows = tokens.read(numbers, ["tokens", "length"]);
-    const costs = await tree.costs({ ...rows, sequenceLength: 32 }, [settings.prefix]);
-    const best = numbers.map((row) => {
-      const own = costs.subarray(row * 4, (row + 1) * 4);
-      return own.indexOf(Math.min(...own));
-    });
-    assertEquals([...assigned.read(numbers, ["expert"]).expert], best);
-    tree.close();
-  }, { holdout: 0.4 }));
+Deno.test("a held-out sequence goes where the tree sends it greedily, and costs what its last router says", async () => {
+  const { run, settings } = await (made ??= makeTree());
+  const tree = await openPartitioner(`${run}/partitioner`, () => Promise.resolve(gpu));
+  const { nodes } = await partitionGraph(run, settings);
+  const blocks = nodes.flatMap(({ name }) => /^tokens\/(.*)/.exec(name)?.[1] ?? []);
+  using tokens = await openRows(blocks.map((block) => `${run}/tokens/${block}/test.arrow`));
+  using assigned = await openRows(blocks.map((block) => `${run}/assignments/all/${block}-test.arrow`));
+  const numbers = [...Array(tokens.count).keys()];
+  assert(numbers.length > 10);
+  const rows = tokens.read(numbers, ["tokens", "length"]);
+  const costs = await tree.costs({ ...rows, sequenceLength: 32 }, [settings.prefix]);
+  const best = numbers.map((row) => {
+    const own = costs.subarray(row * 4, (row + 1) * 4);
+    return own.indexOf(Math.min(...own));
+  });
+  assertEquals([...assigned.read(numbers, ["expert"]).expert], best);
+  tree.close();
+});
 
-Deno.test("experts of a tree are trained, evaluated greedily and with a beam, and answer a prompt", () =>
-  inText(async (folder, settings) => {
-    const run = `${folder}/run`;
-    const training = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
-    const { experts } = await partition({ run, sources: { flags: settings }, gpu });
-    for (const expert of experts.keys()) {
-      await trainExpert(expert, { run, gpu, sources: { flags: training } });
-    }
-    const greedy = await evaluateRun({ run, gpu, resamples: 20 });
-    const routed = greedy.segments.map(({ sequences }) => sequences); // as \`split\` has divided the held-out sequences
-    assertEquals(routed, experts.map(({ testSequences }) => testSequences));
-    assertEquals((await readManifest(`${run}/evaluation/result`))!.settings.beam, undefined);
-    const wide = await evaluateRun({ run, gpu, resamples: 20, beam: 2 });
-    assertEquals((await readManifest(`${run}/evaluation/result`))!.settings.beam, 2);
-    assertEquals(wide.sequences, greedy.sequences);
-    assert(wide.scores.mixture!.perplexity > 1);
-    for (const [beam, followed] of [[undefined, 2], [2, 4]]) {
-      const generation = await generate({ run, prompt: "river stone court", gpu, beam, maxNewTokens: 2 });
-      await Array.fromAsync(generation);
-      const { scores, expert } = generation.route!;
-      assertEquals(scores.filter((score) => score > -Infinity).length, followed);
-      assertEquals(scores.indexOf(Math.max(...scores)), expert);
-    }
-    const mixture = await openMixture({ run, gpu }), texts = [Uint32Array.of(5, 9, 20, 33)];
-    const [{ scores: followed }] = await mixture.routeAll(texts);
-    const exclude = followed.flatMap((score, expert) => score > -Infinity ? [expert] : []);
-    const [{ expert, runnerUp, margin, scores }] = await mixture.routeAll(texts, undefined, exclude);
-    const [best, second] = [0, 1, 2, 3].filter((e) => !exclude.includes(e)).sort((a, b) =>
-      scores[b] - scores[a]
-    );
-    assertEquals([exclude.length, expert, runnerUp, margin], [
-      2,
-      best,
-      second,
-      scores[best] - scores[second],
-    ]);
-    assert(scores.every(Number.isFinite) && margin < 1000); // all branches are followed
-    mixture.close();
-  }, { holdout: 0.4 }));
+Deno.test("experts of a tree are trained, evaluated greedily and with a beam, and answer a prompt", async () => {
+  const { run, experts } = await (made ??= makeTree());
+  const training = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
+  for (const expert of experts.keys()) {
+    await trainExpert(expert, { run, gpu, sources: { flags: training } });
+  }
+  const greedy = await evaluateRun({ run, gpu, resamples: 20 });
+  const routed = greedy.segments.map(({ sequences }) => sequences); // as \`split\` has divided the held-out sequences
+  assertEquals(routed, experts.map(({ testSequences }) => testSequences));
+  assertEquals((await readManifest(`${run}/evaluation/result`))!.settings.beam, undefined);
+  const wide = await evaluateRun({ run, gpu, resamples: 20, beam: 2 });
+  assertEquals((await readManifest(`${run}/evaluation/result`))!.settings.beam, 2);
+  assertEquals(wide.sequences, greedy.sequences);
+  assert(wide.scores.mixture!.perplexity > 1);
+  for (const [beam, followed] of [[undefined, 2], [2, 4]]) {
+    const generation = await generate({ run, prompt: "river stone court", gpu, beam, maxNewTokens: 2 });
+    await Array.fromAsync(generation);
+    const { scores, expert } = generation.route!;
+    assertEquals(scores.filter((score) => score > -Infinity).length, followed);
+    assertEquals(scores.indexOf(Math.max(...scores)), expert);
+  }
+  const mixture = await openMixture({ run, gpu }), texts = [Uint32Array.of(5, 9, 20, 33)];
+  const [{ scores: followed }] = await mixture.routeAll(texts);
+  const exclude = followed.flatMap((score, expert) => score > -Infinity ? [expert] : []);
+  const [{ expert, runnerUp, margin, scores }] = await mixture.routeAll(texts, undefined, exclude);
+  const [best, second] = [0, 1, 2, 3].filter((e) => !exclude.includes(e)).sort((a, b) =>
+    scores[b] - scores[a]
+  );
+  assertEquals([exclude.length, expert, runnerUp, margin], [
+    2,
+    best,
+    second,
+    scores[best] - scores[second],
+  ]);
+  assert(scores.every(Number.isFinite) && margin < 1000); // all branches are followed
+  mixture.close();
+});
 
-Deno.test("the rows of a branch are assigned by the paper's rule on its own scores alone", () =>
-  inText(async (folder, settings) => {
-    const run = `${folder}/run`;
-    await makeSmall(run, settings);
-    for (const name of [[0], [1]].map(branchName)) {
-      assertEquals((await readManifest(`${run}/scores/${name}`))!.result, { experts: 2 }); // rows count at the root
-      using scores = await openRows([`${run}/scores/${name}/train.arrow`]);
-      using assigned = await openRows([`${run}/assignments/${name}/${name}-train.arrow`]);
-      const numbers = [...Array(scores.count).keys()];
-      const { nll, length } = scores.read(numbers, ["nll", "length"]);
-      const { expert } = assigned.read(numbers, ["expert"]);
-      const predicted = length.map((real) => Math.min(real, settings.prefix) - 1);
-      assertEquals(expert, assignBalanced(nll, 2, predicted));
-    }
-  }));
+Deno.test("the rows of a branch are assigned by the paper's rule on its own scores alone", async () => {
+  const { run, settings } = await (made ??= makeTree());
+  for (const name of [[0], [1]].map(branchName)) {
+    assertEquals((await readManifest(`${run}/scores/${name}`))!.result, { experts: 2 }); // rows count at the root
+    using scores = await openRows([`${run}/scores/${name}/train.arrow`]);
+    using assigned = await openRows([`${run}/assignments/${name}/${name}-train.arrow`]);
+    const numbers = [...Array(scores.count).keys()];
+    const { nll, length } = scores.read(numbers, ["nll", "length"]);
+    const { expert } = assigned.read(numbers, ["expert"]);
+    const predicted = length.map((real) => Math.min(real, settings.prefix) - 1);
+    assertEquals(expert, assignBalanced(nll, 2, predicted));
+  }
+});
 
 Deno.test("parts in any order, at once and without locks, and interruptions give the bytes of one process", () =>
   inText(async (folder, settings) => {
