@@ -100,15 +100,15 @@ export function segmentPlot(
   };
 }
 
-/** Puts the segments of all experts of each of the `wide` branches of the root together. */
-function branchSegments({ segments }: Evaluation, wide: number): Evaluation["segments"] {
+/** Puts the segments of all experts of each branch of the root together. */
+function branchSegments({ segments, levels: [wide = 1] = [] }: Evaluation): Evaluation["segments"] {
   return Array.from({ length: wide }, (_, branch) => {
-    const all = segments.filter(({ expert }) => Math.floor(expert * wide / segments.length) === branch);
-    const own = all.filter(({ tokens }) => tokens > 0);
+    const [first, end] = [branch, branch + 1].map((i) => i * segments.length / wide);
+    const own = segments.slice(first, end).filter(({ tokens }) => tokens > 0);
     const [sequences, share, tokens] = (["sequences", "share", "tokens"] as const).map((name) =>
       sum(own.map((one) => one[name]))
     );
-    const perplexity = { ...all[0].perplexity };
+    const perplexity = { ...segments[0].perplexity };
     for (const way of Object.keys(perplexity) as (keyof typeof perplexity)[]) {
       const nll = sum(own.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
       perplexity[way] = tokens > 0 ? Math.exp(nll / tokens) : null;
@@ -272,11 +272,7 @@ export const evaluation: Section<RunRecord> = {
       }),
       several && segments.some(({ perplexity }) => perplexity.mixture !== null) && segmentPlot(evaluation),
       levels && {
-        ...segmentPlot(
-          { ...evaluation, segments: branchSegments(evaluation, levels[0]) },
-          COMPARED,
-          "branch",
-        ),
+        ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),
         ...{ id: "perplexity-by-branch", title: "Perplexity by branch" },
       },
       sources.length > 1 && sourcePlot(sources, lines, "Perplexity of"),

@@ -123,17 +123,18 @@ const MARKS = [
 
 function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]): Plot {
   const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;
-  const sizes = parts.map((part) => part[side].sequences), total = sum(sizes);
+  const sizeOf = (some: typeof parts) => sum(some.map((part) => part[side].sequences));
+  const paths = parts.map((_, expert) => expertPath(expert, levels)!);
   const parentOf = (id: string) => id.includes(".") ? id.replace(/\.\d+$/, "") : id === "all" ? null : "all";
   const branches = listBranches(levels).map((path) => {
     const id = path.join(".") || "all";
-    const experts = parts.filter((_, e) => id === "all" || expertPath(e, levels)!.startsWith(`${id}.`));
-    const share = percent(sum(experts.map((part) => part[side].sequences)) / total);
+    const experts = parts.filter((_, expert) => id === "all" || paths[expert].startsWith(`${id}.`));
+    const share = percent(sizeOf(experts) / sizeOf(parts));
     return { id, share, text: `${id}: ${share}`, experts };
   });
   const experts = parts.map((part, expert) => {
-    const id = expertPath(expert, levels)!, [[source = "", share = 0] = []] = sourcesIn([part]);
-    return { id, share, text: [id, source], size: sizes[expert] };
+    const id = paths[expert], [[source = "", share = 0] = []] = sourcesIn([part]);
+    return { id, share, text: [id, source], size: sizeOf([part]) };
   });
   const values = [...branches, ...experts].map((node) => ({ ...node, parent: parentOf(node.id) }));
   return {
