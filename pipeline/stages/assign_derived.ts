@@ -27,7 +27,6 @@ import {
 } from "./assign.ts";
 import {
   assignmentNode,
-  type BranchOf,
   openAssigned,
   openNeeded,
   scoresNode,
@@ -35,15 +34,7 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import {
-  type Derivation,
-  findForgotten,
-  findReshaping,
-  movedFile,
-  nodeBefore,
-  openBefore,
-  rowsLeft,
-} from "./derivation.ts";
+import { type Derivation, findForgotten, movedFile, nodeBefore, openBefore, rowsLeft } from "./derivation.ts";
 import { learnNodes } from "./learn.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
@@ -60,13 +51,13 @@ export function derivedAssignment(
   before: readonly Block[],
   more: readonly Block[],
 ): Node {
-  const { same, split } = findReshaping(derivation), { origins } = derivation, experts = origins.length;
+  const { origins, parts, split } = derivation, experts = origins.length;
   return {
     name: assignmentNode(),
-    needs: [...of.blocks.map(scoresNode), ...split ? [assignmentNode(split)] : []],
+    needs: [...of.blocks.map(scoresNode), ...split === null ? [] : [assignmentNode([split])]],
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
-      ...same ? {} : { origins },
+      ...experts === parts.length ? {} : { origins },
       ...{ method: "derived", experts, order: hashOrder(of.blocks.map(({ name }) => name)) },
       kept: keysBefore(derivation, before),
       forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
@@ -127,14 +118,14 @@ async function assign(
   before: readonly Block[],
   more: readonly Block[],
 ): Promise<Record<string, unknown>> {
-  const { origins, parts } = derivation, experts = origins.length;
-  const { same, isNew, split, dropped } = findReshaping(derivation), at = split?.[0];
+  const { origins, parts, split, dropped } = derivation, experts = origins.length;
   const known = await pricesBefore(derivation, before);
   const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
-  const halves = split && await readHalves(making, { branch: split, blocks: before }),
-    forgottenIn = findForgotten(derivation);
+  const forgottenIn = findForgotten(derivation), divided = split === null ? undefined : [split];
+  using halved = divided && await openAssigned(making, { branch: divided, blocks: before }, TRAIN);
+  const halves = halved?.read(halved.numbers(), ["expert"]).expert.values();
   const numbers = parts.map((_, was) => origins.indexOf(was)); // of now
-  const now = (was: number) => was === at ? [at, experts - 1][halves!.next().value!] : numbers[was];
+  const now = (was: number) => was === split ? [split, experts - 1][halves!.next().value!] : numbers[was];
   const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
   for (const block of before) {
     const { node, file } = placeBefore(derivation, block);
@@ -142,17 +133,17 @@ async function assign(
     const ids = forgottenIn(block);
     const left = ids.size > 0 ? await rowsLeft(derivation, block, TRAIN, ids) : rows.numbers();
     const chosen = rows.read(left, ["expert"]).expert.map((was) => was === dropped ? NOBODY : now(was));
-    if (same && ids.size === 0) {
+    if (experts === parts.length && ids.size === 0) {
       await linkBlock(making, derivation, block);
       addLoads(loads, chosen);
     } else chosenBy.set(block, chosen);
   }
   for (const block of more) {
     const rows = Number(making.manifest(scoresNode(block)).result.trainSequences);
-    chosenBy.set(block, new Uint16Array(rows).fill(isNew ? experts - 1 : NOBODY));
+    chosenBy.set(block, new Uint16Array(rows).fill(origins.includes(null) ? experts - 1 : NOBODY));
   }
   for (const chosen of chosenBy.values()) addLoads(loads, chosen);
-  const moved = dropped === undefined ? undefined : origins.map((): bigint[] => []);
+  const moved = dropped === null ? undefined : origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
   for (const [block, own] of chosenBy) {
     for (const [side, file] of SIDES) {
@@ -177,12 +168,6 @@ async function assign(
 /** Adds rows to the loads of the experts that they go to. */
 function addLoads(loads: number[], chosen: Uint16Array): void {
   for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
-}
-
-/** Reads to which of its two routers each training sequence of an expert that was split goes, in their order. */
-async function readHalves(making: Making, of: BranchOf): Promise<Iterator<number>> {
-  using rows = await openAssigned(making, of, TRAIN);
-  return rows.read(rows.numbers(), ["expert"]).expert.values();
 }
 
 /**

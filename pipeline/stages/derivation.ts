@@ -57,7 +57,7 @@ const SCHEMA = v.object({
   added: v.array(v.string()),
   template: v.string(),
   replay: share,
-  origins: v.array(v.nullable(count)),
+  ...{ origins: v.array(v.nullable(count)), dropped: v.nullable(count), split: v.nullable(count) },
   stays: v.boolean(),
   relearned: v.boolean(),
   ...{ tuned: v.boolean(), fresh: v.boolean(), epochs: finite },
@@ -81,7 +81,7 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
  * models are `tuned` on for so many `epochs`, and whether routers learn their prompts as well, `fresh`; the chat `template` of the other run, or of pairs, "" for
  * none; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again, `relearned`;
  * checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new, one that is
- * missing was dropped, one that is there twice was split. With `stays` experts stay as they are although their text does not.
+ * missing was `dropped`, one that is there twice was `split`. With `stays` experts stay as they are although their text does not.
  *
  * @ignore Its type is inferred.
  */
@@ -95,26 +95,9 @@ export const readDerivation = (run: string): Promise<Derivation | null> =>
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
   writePages(run, DERIVED, { [FILE]: jsonText(v.parse(SCHEMA, derivation)) });
 
-/**
- * Finds out which expert of the other run is `dropped`, and which one is `split`, a branch of a tree, by its path; whether one `isNew`,
- * and whether all stay the `same`.
- */
-export function findReshaping({ origins, parts }: Pick<Derivation, "origins" | "parts">) {
-  const there = new Set(origins);
-  const twice = there.size === origins.length
-    ? -1
-    : origins.find((origin, i) => origins.indexOf(origin) < i)!;
-  const dropped = parts.findIndex((_, expert) => !there.has(expert));
-  return {
-    ...{ same: origins.length === parts.length, isNew: origins.includes(null) },
-    ...{ split: twice < 0 ? undefined : [twice], dropped: dropped < 0 ? undefined : dropped },
-  };
-}
-
 /** Whether an expert of the other run may go on from its weights: on text that it gets, or on its half of a part that is split. */
-export function mayGoOn(derivation: Derivation, expert: number): boolean {
-  const { isNew, split, dropped } = findReshaping(derivation), { added, stays } = derivation;
-  return added.length > 0 && !isNew || dropped !== undefined && !stays || expert === split?.[0];
+export function mayGoOn({ added, origins, dropped, split, stays }: Derivation, expert: number): boolean {
+  return added.length > 0 && !origins.includes(null) || dropped !== null && !stays || expert === split;
 }
 
 /** Dense models, which are tuned next to the experts. */
@@ -169,7 +152,7 @@ export interface Step {
 export async function readLineageSteps(run: string, seen: readonly string[] = []): Promise<Step[]> {
   const derivation = await readDerivation(run), real = await Deno.realPath(run).catch(() => run);
   if (!derivation || seen.includes(real)) return []; // a run may have taken the place of the one that it derives from
-  const { from, forgotten, added } = derivation, { dropped = null } = findReshaping(derivation);
+  const { from, forgotten, added, dropped } = derivation;
   const experts = await derivedExperts(run, derivation);
   const step = { run, from, forgotten: forgotten.length, added, dropped, experts };
   return [step, ...await readLineageSteps(from, [...seen, real])];
@@ -193,7 +176,7 @@ export function tellState(
     if (tuned) return "tuned";
     if (now === 0) return "no text left";
     if (!mayGoOn(derivation, was)) return "from the start";
-    return findReshaping(derivation).split ? "split" : "goes on";
+    return derivation.split === null ? "goes on" : "split";
   };
   return { expert, was, state: findState(), sequences: { before: was === null ? 0 : parts[was], now } };
 }
@@ -285,12 +268,12 @@ const DERIVE = "derive";
 
 /** Makes the nodes of models that may go on from what they were in the other run; of each with the sequences from an expert that was dropped. */
 export function beforeNodes(derivation: Derivation): Node[] {
-  const { origins, trained } = derivation, experts = origins.length, { dropped } = findReshaping(derivation);
+  const { origins, trained, dropped } = derivation, experts = origins.length;
   const assigned = assignmentNode();
   const nodes = origins.flatMap((origin, expert) => {
     if (origin === null || !trained[origin] || !mayGoOn(derivation, origin)) return [];
     const name = beforeNode(expertTarget(expert, { experts }).name), file = movedFile(expert, experts);
-    const moved = dropped === undefined ? {} : {
+    const moved = dropped === null ? {} : {
       needs: [`${assigned}:${file}`],
       add: (making: Making) =>
         linkFiles(making, making.path(assigned), { [file]: making.manifest(assigned).files[file] }),
@@ -328,7 +311,7 @@ export const listDense = ({ kept }: Derivation): string[] => DENSE.filter((name)
 export async function targetsBefore(run: string, targets: readonly Target[]): Promise<Target[]> {
   const derivation = await readDerivation(run);
   if (!derivation || derivation.relearned) return [...targets];
-  const { trained, origins, replay } = derivation, { dropped } = findReshaping(derivation);
+  const { trained, origins, replay, dropped } = derivation;
   return await Promise.all(targets.map(async (target) => {
     const { name, node, expert } = target, before = { node: beforeNode(name) };
     const afresh = goingOn(target, { ...before, sequences: 0, passes: 0, replay: 0 });
@@ -340,7 +323,7 @@ export async function targetsBefore(run: string, targets: readonly Target[]): Pr
     const was = origins[expert]!, where = nodeOfOrigin(derivation, was);
     if (state === "kept") return { ...target, kept: keptNode(`train-${name}`, node, derivation, { where }) };
     const { sequences, passes } = trained[was];
-    const moved = dropped === undefined ? {} : { moved: movedFile(expert, origins.length) };
+    const moved = dropped === null ? {} : { moved: movedFile(expert, origins.length) };
     return goingOn(target, { ...before, sequences, passes, replay, ...moved });
   }));
 }

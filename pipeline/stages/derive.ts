@@ -29,7 +29,6 @@ import {
   type Derivation,
   type DerivedExpert,
   derivedExperts,
-  findReshaping,
   type Forgotten,
   listDense,
   mayGoOn,
@@ -188,7 +187,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const derivation: Derivation = {
     ...{ from: resolve(from), version: VERSION, blocks, trained, kept: keys },
     grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
-    ...{ parts, origins, stays: change.dropExpert !== undefined && !!change.noTrain },
+    ...{ parts, origins, dropped: change.dropExpert ?? null, split: change.splitExpert ?? null },
+    stays: change.dropExpert !== undefined && !!change.noTrain,
     forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
       ...{ document: String(document), path, place, sha256, source, side },
     })),
@@ -393,8 +393,8 @@ async function describePlan(
     & { from: string; added: readonly string[]; configuration: Configuration }
     & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
-  const { origins, parts, relearned } = derivation, { dropped, split } = findReshaping(derivation);
-  const describe = (expert?: number) => expert === undefined ? null : { expert, sequences: parts[expert] };
+  const { origins, parts, relearned, dropped, split } = derivation;
+  const describe = (expert: number | null) => expert === null ? null : { expert, sequences: parts[expert] };
   const losing = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
   const experts = origins.map((was, expert) => {
     const touched = relearned || was === null || losing.has(was) || mayGoOn(derivation, was);
@@ -408,7 +408,7 @@ async function describePlan(
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
     ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
-    ...{ dropped: describe(dropped), split: describe(split?.[0]) },
+    ...{ dropped: describe(dropped), split: describe(split) },
     ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
     descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };

@@ -41,7 +41,6 @@ import {
   beforeNodes,
   type Derivation,
   findForgotten,
-  findReshaping,
   keptNode,
   nodeBefore,
   openBefore,
@@ -167,8 +166,8 @@ export async function derivedNodes(
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
-  const { tuned, fresh, partitioner, grouped } = derivation,
-    { same, isNew, split } = findReshaping(derivation);
+  const { tuned, fresh, partitioner, grouped, origins, parts, split } = derivation;
+  const isSame = origins.length === parts.length;
   const blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" }, forgottenIn = findForgotten(derivation);
@@ -186,15 +185,15 @@ export async function derivedNodes(
     ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
     ...[sequencesNode(of), indexNode(of)],
-    ...isNew ? [learnedNode(configuration, derivation, more)] : [],
-    ...split ? await dividedNodes(of, derivation, split) : [],
+    ...origins.includes(null) ? [learnedNode(configuration, derivation, more)] : [],
+    ...split === null ? [] : await dividedNodes(of, derivation, [split]),
     fresh
       ? learnedNode(configuration, derivation, more)
-      : same
+      : isSame
       ? keptNode(LEARN, PARTITIONER, derivation, { where: partitioner })
       : routersNode(derivation),
-    ...same ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
-    ...await scoreNodes(same ? added : of),
+    ...isSame ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
+    ...await scoreNodes(isSame ? added : of),
     ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before, more)],
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
@@ -244,8 +243,8 @@ const NEW = "branches/new";
 
 /** Makes the node of the routers: those of before that stay, under their numbers of now, and those that are new. */
 function routersNode(derivation: Derivation): Node {
-  const { kept, partitioner, origins } = derivation, { isNew, split } = findReshaping(derivation);
-  const learned = isNew ? NEW : split && partitionerNode(split);
+  const { kept, partitioner, origins, split } = derivation;
+  const learned = origins.includes(null) ? NEW : split === null ? undefined : partitionerNode([split]);
   return {
     name: PARTITIONER,
     needs: learned === undefined ? [] : [learned],
@@ -255,7 +254,7 @@ function routersNode(derivation: Derivation): Node {
       const before = await nodeBefore(derivation, partitioner), hashes: string[] = [];
       let next = 0;
       for (const [router, origin] of origins.entries()) {
-        const isOwn = origin === null || origin === split?.[0];
+        const isOwn = origin === null || origin === split;
         const { path, manifest } = isOwn
           ? { path: making.path(learned!), manifest: making.manifest(learned!) }
           : before;
