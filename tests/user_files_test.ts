@@ -180,8 +180,6 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
       ["report", ["--run", run], `${run}/config.json`],
       ["report", ["--run", run], `${other}/partition/expert-00/train-00000.arrow`],
       ["compare", [run, other], `${other}/tokenizer.json`],
-      ["zero-shot", ["--run", run], run],
-      ["zero-shot", ["--run", run], `${run}/dense`],
     ];
     const before = await openTree(folder);
     for (const [name, args, output] of cases) {
