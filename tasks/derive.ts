@@ -18,7 +18,7 @@ import {
 } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
-import { counted, lines, percent, table } from "./layout.ts";
+import { count, counted, lines, percent, table } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
 
 export const TASK = await defineTask({
@@ -103,7 +103,7 @@ function parseReplaced(text: string): { expert: number; from: string } {
 
 /** Lays out what a derivation does, or would do. */
 function deriveText(plan: DerivePlan | Derived): string {
-  const { run, from, forgotten, added, dropped, split, experts, seconds, descends } = plan;
+  const { run, from, forgotten, added, dropped, split, pairs, experts, seconds, descends } = plan;
   const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => {
     const then = was === null || was === expert ? "" : `; it was expert ${was}`;
     return [expert, before, now, EXPERT_STATES[state][1] + then];
@@ -117,6 +117,7 @@ function deriveText(plan: DerivePlan | Derived): string {
     dropped && `dropped          ${itsText(dropped)} go to the others`,
     split && `split            ${itsText(split)} are divided by two routers`,
     added.length > 0 && `added            ${added.join(", ")}`,
+    pairs && `pairs            ${count(pairs.count)}: some ${counted(pairs.steps, "steps")} of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "has seen it      " : "                 "}${what}`),
     "partition" in plan && [

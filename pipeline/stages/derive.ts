@@ -24,6 +24,7 @@ import { adoptExpert } from "./adopt.ts";
 import { DOCUMENTS, readDocumentRows } from "./token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "./assign_derived.ts";
+import { readPairs } from "./derived.ts";
 import {
   DENSE,
   type Derivation,
@@ -93,6 +94,8 @@ export interface DerivePlan extends Omit<Step, "forgotten" | "dropped"> {
   dropped: { expert: number; sequences: number } | null;
   /** The same of one that is split. */
   split: { expert: number; sequences: number } | null;
+  /** The pairs on which models are tuned, and the steps of an expert that gets an equal share of them; null for none. */
+  pairs: { count: number; steps: number } | null;
   /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
   seconds: number;
   /** What has seen the forgotten text and is kept, here or in the other run. */
@@ -155,7 +158,7 @@ const ofPairs = ({ tuned, epochs }: Derivation): Partial<Configuration> =>
     : {};
 
 /** The chat template of pairs where there is no other: contents of messages, with a line break after each that is not the last one. */
-export const PLAIN_CHAT = "{% for message in messages %}{{ message['content'] }}" +
+export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
   "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
 /** Finds out what is derived, and from what. */
@@ -166,7 +169,12 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const configuration = await needConfiguration(from);
   checkChange(from, change, configuration);
   const added = [change.newExpert, change.tune, change.add].find((list) => list?.length) ?? [];
-  if (added.length > 0) await listInputs(added, configuration);
+  const isTuned = !!change.tune?.length;
+  const { files } = added.length > 0
+    ? await listInputs(added, isTuned ? { format: "jsonl" } : configuration)
+    : { files: [] };
+  const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
+  const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
   for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
   const keys = await completeRun(from, configuration), origins = listOrigins(configuration, change);
   const { parts, trained } = await readExperts(from, configuration);
@@ -178,7 +186,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   for (const [id, { key }] of Object.entries(trained)) {
     keys[expertTarget(Number(id), configuration).node] = key;
   }
-  for (const name of change.tune?.length ? DENSE : []) {
+  for (const name of isTuned ? DENSE : []) {
     const manifest = await readManifest(`${from}/${name}`);
     if (manifest) keys[name] = manifest.key;
   }
@@ -194,9 +202,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     })),
     forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
     ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
-    template: await readChatTemplate(from) ?? (change.tune?.length ? PLAIN_CHAT : ""),
-    ...{ tuned: !!change.tune?.length, fresh: change.router === "fresh" },
-    epochs: change.tune?.length ? change.epochs ?? 2 : 0,
+    ...{ template, tuned: isTuned, fresh: change.router === "fresh" },
+    epochs: isTuned ? change.epochs ?? 2 : 0,
     relearned: change.routers === "relearn",
     replaced: (change.replace ?? []).map((own) => ({ ...own })),
     partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
@@ -213,7 +220,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const settings: Configuration = derivation.relearned
     ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
     : { ...configuration, experts: origins.length, routers: "", prices: "", ...ofPairs(derivation) }; // what it is split by lies in it
-  const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten });
+  const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten, pairs });
   return { derivation: before && isMade ? before : derivation, configuration, settings, plan };
 }
 
@@ -389,8 +396,8 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
 async function describePlan(
   run: string,
   derivation: Derivation,
-  { from, added, configuration, rows, forgotten }:
-    & { from: string; added: readonly string[]; configuration: Configuration }
+  { from, added, configuration, rows, forgotten, pairs }:
+    & { from: string; added: readonly string[]; configuration: Configuration; pairs: number }
     & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
 ): Promise<DerivePlan> {
   const { origins, parts, relearned, dropped, split } = derivation;
@@ -405,10 +412,13 @@ async function describePlan(
     const { node } = expertTarget(expert, configuration);
     return times.findLast(({ nodes }) => nodes?.includes(node))?.seconds ?? 0;
   });
+  const { holdout, expertBatch } = configuration;
+  const steps = pairs * (1 - holdout) * derivation.epochs / origins.length / expertBatch;
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
     ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
     ...{ dropped: describe(dropped), split: describe(split) },
+    pairs: pairs > 0 ? { count: pairs, steps: Math.max(1, Math.round(steps)) } : null,
     ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
     descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
   };

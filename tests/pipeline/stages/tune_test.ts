@@ -7,7 +7,7 @@ import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { jinjaTemplate, SpecialTokens } from "../../../pipeline/serving/server/reading.ts";
-import { derive, PLAIN_CHAT } from "../../../pipeline/stages/derive.ts";
+import { derive, PLAIN_CHAT, planDerive } from "../../../pipeline/stages/derive.ts";
 import { readPairs } from "../../../pipeline/stages/derived.ts";
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
@@ -210,7 +210,12 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
       await Deno.writeTextFile(path, [good, line].map((line) => JSON.stringify(line) + "\n").join(""));
       const read = () => Array.fromAsync(readPairs([{ path, format: "jsonl" }], PLAIN_CHAT));
       assertStringIncludes(wordText((await assertRejects(read, InputError)).what), text);
+      await assertRejects(() => planDerive({ run: `${from}/../b`, from, tune: [path] }), InputError, text);
     }
+    await Deno.writeTextFile(path, `${JSON.stringify(good)}\n`.repeat(100));
+    const plan = await planDerive({ run: `${from}/../b`, from, tune: [path], epochs: 3 });
+    assertEquals(plan.pairs!.count, 100);
+    assert(plan.pairs!.steps > 1);
     await Deno.writeTextFile(path, JSON.stringify({ prompt: "river ".repeat(200), response: "b" }) + "\n");
     await assertRejects(
       () => derive({ run: `${from}/../b`, from, tune: [path] }),
