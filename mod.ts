@@ -151,7 +151,6 @@ export {
   type EvaluateRunOptions,
   type ExpertSummary,
   type LevelSummary,
-  type Match,
   type Part,
   partition,
   type PartitionOptions,
@@ -170,13 +169,12 @@ export {
   type StageEstimate,
   type StageRun,
   type StageStatus,
-  type TextChanges,
-  type TrainingOptions,
   type VerifyProgress,
   type VerifyReport,
   verifyRun,
   type ZeroShotRunOptions,
-} from "./pipeline/stages/mod.ts";
+} from "./pipeline/run/mod.ts";
+export { type Match, type TextChanges, type TrainingOptions } from "./pipeline/stages/mod.ts";
 export {
   type Configuration,
   FIELDS,
@@ -184,7 +182,7 @@ export {
   resolveConfiguration,
   type Sources,
 } from "./pipeline/settings/mod.ts";
-export { type FileRecord, readConfiguration, type RunEvent, VERSION } from "./pipeline/run/mod.ts";
+export { type FileRecord, readConfiguration, type RunEvent, VERSION } from "./pipeline/graph/mod.ts";
 
 // Models of a run, and how good they are: experts and dense baselines, each from its own shards alone.
 export {
@@ -194,8 +192,8 @@ export {
   trainDense,
   trainExpert,
   type TrainOptions,
-  type TrainResult,
-} from "./pipeline/stages/mod.ts";
+} from "./pipeline/run/mod.ts";
+export { type TrainResult } from "./pipeline/stages/mod.ts";
 export {
   type EvaluateOptions,
   type Evaluation,
@@ -296,7 +294,7 @@ export {
   writeDescription,
 } from "./pipeline/partition/mod.ts";
 export { type Sublayer, SUBLAYERS } from "./pipeline/model/mod.ts";
-export { writeAtomic } from "./pipeline/run/mod.ts";
+export { writeAtomic } from "./pipeline/graph/mod.ts";
 
 // A model on the device: shape, weights, and what trains, scores and decodes it.
 export { type Gpu, openGpu, type OpenGpuOptions, type Variants } from "./kernels/mod.ts";
@@ -325,7 +323,7 @@ export {
   type ModelFolderOptions,
   type SafetensorsDtype,
   saveModelFolder,
-} from "./pipeline/checkpoints/mod.ts";
+} from "./pipeline/model/mod.ts";
 export { trainModel, type TrainModelOptions } from "./pipeline/training/mod.ts";
 
 // What it costs.

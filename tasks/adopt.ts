@@ -22,7 +22,7 @@ export const TASK = await defineTask({
     const { run, expert, from } = options;
     ensure(expert !== undefined, "Cannot adopt as --expert must be given: it is not");
     ensure(from !== undefined, "Cannot adopt as --from must be given: it is not");
-    const { adoptExpert } = await import("../pipeline/stages/mod.ts");
+    const { adoptExpert } = await import("../pipeline/run/mod.ts");
     const adopted = await adoptExpert({ ...options, expert, from }, { signal, onEvent });
     const { folder, parameters, shape: { hidden, layers, heads }, state } = adopted;
     const what = `expert ${expert} ${state === "done" ? "is" : "was"} adopted from ${adopted.from}`;

@@ -7,7 +7,7 @@
 
 import { resolve } from "node:path";
 import { ensure, InputError, say, setting } from "../kernels/errors.ts";
-import { readConfiguration } from "../pipeline/run/configuration.ts";
+import { readConfiguration } from "../pipeline/graph/configuration.ts";
 import {
   type Field,
   FIELDS,

@@ -24,7 +24,8 @@ export const TASK = await stageTask("assign", import.meta, take("part", "output"
   const pipe = await import("./pipe.ts");
   const partition = await import("../pipeline/partition/mod.ts");
   const { assign, drift, findAssignment, readPrices, writePrices } = partition;
-  const { checkOutput, chooseChunk, proofSummary } = await import("../pipeline/stages/mod.ts");
+  const { checkOutput, proofSummary } = await import("../pipeline/run/mod.ts");
+  const { chooseChunk } = await import("../pipeline/stages/mod.ts");
   const { paths, sources, options: { output }, tell, onWarning } = call;
   const { method: set, chunk = 0 } = pipe.pipeValues(call, ["shardSequences"]);
   const { prefix, prices } = sources.flags ?? {}; // a file of settings has one that may be of other scores

@@ -5,7 +5,7 @@
  */
 import { processText } from "../pipeline/graph/lock.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { Cleaned } from "../pipeline/stages/mod.ts";
+import type { Cleaned } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { bytes, counted, lines } from "./layout.ts";
 import { take } from "./options.ts";
@@ -35,7 +35,7 @@ export const TASK = await defineTask({
     ),
   },
   run: async ({ options, signal, print }) => {
-    const { cleanRun } = await import("../pipeline/stages/clean.ts");
+    const { cleanRun } = await import("../pipeline/run/clean.ts");
     const cleaned = await cleanRun(options, { signal });
     print(cleaned, cleanedText(cleaned));
   },

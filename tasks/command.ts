@@ -7,7 +7,7 @@
 
 import { InputError, say, setting, type Text } from "../kernels/errors.ts";
 import type { SystemPlaces } from "../pipeline/doctor/mod.ts";
-import type { RunEvent } from "../pipeline/run/mod.ts";
+import type { RunEvent } from "../pipeline/graph/mod.ts";
 import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
 import { listSettings } from "../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";

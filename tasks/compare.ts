@@ -10,7 +10,7 @@ import {
   type Comparison,
   comparisonTables,
   heldOutText,
-} from "../pipeline/comparison/mod.ts";
+} from "../pipeline/report/mod.ts";
 import { atPrefix } from "../pipeline/evaluation/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";

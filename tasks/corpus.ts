@@ -5,7 +5,7 @@
  *   deno task corpus --output embedded.jsonl
  */
 import { ensure } from "../kernels/errors.ts";
-import { writeAtomic } from "../pipeline/run/mod.ts";
+import { writeAtomic } from "../pipeline/graph/mod.ts";
 import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN } from "./options.ts";

@@ -27,7 +27,7 @@ import {
   usualDevice,
 } from "../pipeline/cost/mod.ts";
 import type { ModelConfig } from "../pipeline/model/mod.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import { duration } from "../pipeline/graph/mod.ts";
 import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { blocks, bytes, count, decimalBytes, lines, percent, scientific, table } from "./layout.ts";

@@ -5,17 +5,17 @@
  *   deno task derive --from runs/a --run runs/b --forget 'letters/*.txt'
  */
 import { InputError, say, setting } from "../kernels/errors.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import {
   derive,
   type Derived,
   type DeriveOptions,
   type DerivePlan,
-  EXPERT_STATES,
   planDerive,
   type RunWatch,
-} from "../pipeline/stages/mod.ts";
+} from "../pipeline/run/mod.ts";
+import { EXPERT_STATES } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
 import { count, counted, lines, percent, table } from "./layout.ts";

@@ -7,7 +7,7 @@
  */
 
 import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/errors.ts";
-import { fullDisk, VERSION } from "../pipeline/run/mod.ts";
+import { fullDisk, VERSION } from "../pipeline/graph/mod.ts";
 import { worded } from "./wording.ts";
 
 /**
@@ -69,7 +69,7 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
   if (run !== undefined && where.startsWith(`${run}/`) && !await isThere()) {
     return say`run ${task("partition", { run })} first`; // whatever run it may lie in
   }
-  const { findRepair } = await import("../pipeline/stages/output.ts");
+  const { findRepair } = await import("../pipeline/run/output.ts");
   return await findRepair(where, { choosing });
 }
 

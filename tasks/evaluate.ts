@@ -11,7 +11,7 @@ import type { Evaluation, Lower, SomeFigures, Way } from "../pipeline/evaluation
 import { expertPath, withPath } from "../pipeline/partition/tree/branches.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
+import type { Part, ScoredModels } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import {
   blocks,
@@ -243,7 +243,7 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, part } = options;
-    const { evaluateClean, evaluateModels, evaluateRun } = await import("../pipeline/stages/mod.ts");
+    const { evaluateClean, evaluateModels, evaluateRun } = await import("../pipeline/run/mod.ts");
     const { routesByPrefix } = await import("../pipeline/partition/mod.ts");
     if (part) {
       const scored = await evaluateModels(part, options, { signal, onEvent });

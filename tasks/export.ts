@@ -5,7 +5,7 @@
  */
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { Exported } from "../pipeline/stages/mod.ts";
+import type { Exported } from "../pipeline/run/mod.ts";
 import { ensure } from "../kernels/errors.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, take } from "./options.ts";
@@ -52,7 +52,7 @@ export const TASK = await defineTask({
       allText !== (expert !== undefined) && !(allText && isModel),
       `Cannot export as one of --expert or --all-text must say what: ${allText ? both : "neither is given"}`,
     );
-    const { exportModel, exportTexts, readExpertCount } = await import("../pipeline/stages/mod.ts");
+    const { exportModel, exportTexts, readExpertCount } = await import("../pipeline/run/mod.ts");
     const experts = await readExpertCount(run);
     const wanted = allText ? [undefined] : expertsNamed(expert, experts, "export");
     const all = await Array.fromAsync(wanted, async (id) => {

@@ -6,8 +6,8 @@
 
 import { InputError, RunError } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
-import { type Job, JOBS, nameUnit } from "../pipeline/stages/mod.ts";
-import { writeAll } from "../pipeline/run/mod.ts";
+import { type Job, JOBS, nameUnit } from "../pipeline/run/mod.ts";
+import { writeAll } from "../pipeline/graph/mod.ts";
 import { taskArguments } from "./wording.ts";
 
 /** The outcome of a process. */

@@ -18,7 +18,7 @@ export const TASK = await defineTask({
     ),
   },
   run: async ({ options, signal, onEvent, print }) => {
-    const { findOverlap, overlapLine, overlapTables } = await import("../pipeline/stages/overlap.ts");
+    const { findOverlap, overlapLine, overlapTables } = await import("../pipeline/run/overlap.ts");
     const found = await findOverlap(options, { signal, onEvent });
     const tables = overlapTables(found).map(({ title, head, rows }) => `\n${title}\n${table(head, rows)}`);
     const all = `all pairs   ${options.run}/overlap.arrow`;

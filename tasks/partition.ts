@@ -7,7 +7,7 @@ import { task } from "../kernels/errors.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { PartitionSummary } from "../pipeline/stages/mod.ts";
+import type { PartitionSummary } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { count, counted, lines, percent, sourceName, table } from "./layout.ts";
 import { DEVICE, IN_A_RUN, take } from "./options.ts";
@@ -75,14 +75,14 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {
-      const { planPartition } = await import("../pipeline/stages/estimate.ts");
+      const { planPartition } = await import("../pipeline/run/estimate.ts");
       const plan = await planPartition({ ...options, sources, device: options, words });
       return print(plan, planText(plan));
     }
-    const { partition } = await import("../pipeline/stages/partition.ts");
+    const { partition } = await import("../pipeline/run/partition.ts");
     const summary = await partition({ ...options, sources }, { signal, onEvent });
     if (!options.overlap) return print(summary, summaryText(summary));
-    const { findOverlap, overlapLine } = await import("../pipeline/stages/overlap.ts");
+    const { findOverlap, overlapLine } = await import("../pipeline/run/overlap.ts");
     const overlap = await findOverlap({ run: summary.run }, { signal, onEvent });
     print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapLine(overlap)}`);
   },

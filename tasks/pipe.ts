@@ -15,9 +15,9 @@ import {
   type RecordBatch,
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
-import { writeAll } from "../pipeline/run/mod.ts";
+import { writeAll } from "../pipeline/graph/mod.ts";
 import { type Configuration, type Fields, findPreset, type Sources } from "../pipeline/settings/mod.ts";
-import { checkOutput } from "../pipeline/stages/output.ts";
+import { checkOutput } from "../pipeline/run/output.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
 

@@ -16,7 +16,7 @@ import {
   STUDY_NAMES,
   type StudyResult,
 } from "../pipeline/reproduction/mod.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import { duration } from "../pipeline/graph/mod.ts";
 import { field, type Sources } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";

@@ -6,7 +6,7 @@
  */
 import { dirname } from "node:path";
 import { ensure, InputError } from "../kernels/errors.ts";
-import { findRun, verifyFile } from "../pipeline/run/mod.ts";
+import { findRun, verifyFile } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";

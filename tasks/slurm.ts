@@ -9,9 +9,8 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensure, ExplainedError, InputError, RunError, say, setting } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
-import { expertFolder } from "../pipeline/graph/mod.ts";
-import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/stages/mod.ts";
-import { writeAtomic } from "../pipeline/run/mod.ts";
+import { expertFolder, writeAtomic } from "../pipeline/graph/mod.ts";
+import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/run/mod.ts";
 import { ranges } from "./layout.ts";
 import { quoted, words } from "./wording.ts";
 

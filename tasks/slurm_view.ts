@@ -5,8 +5,8 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { listEntries } from "../pipeline/run/files.ts";
-import { type Job, JOBS, listMissing, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
+import { listEntries } from "../pipeline/graph/files.ts";
+import { type Job, JOBS, listMissing, planJobs, readJobPlan, type Training } from "../pipeline/run/mod.ts";
 import { lines } from "./layout.ts";
 import { type Queued, readQueue, slurmRanges } from "./slurm.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import { ensure, task } from "../kernels/errors.ts";
-import type { Part, ProofSummary } from "../pipeline/stages/mod.ts";
+import type { Part, ProofSummary } from "../pipeline/run/mod.ts";
 import { STAGES } from "../pipeline/stages/stages.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
@@ -27,7 +27,7 @@ export async function runStageTask(
   ensure(!given.has("output"), "Cannot use --output as files or - must be named as well: none is", {
     remedy: "leave it out to work in the run folder",
   });
-  const { runOneStage } = await import("../pipeline/stages/partition.ts");
+  const { runOneStage } = await import("../pipeline/run/partition.ts");
   const part = options.part ?? options.group;
   const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
   const { proof, costs } = result as { proof?: ProofSummary; costs?: string };

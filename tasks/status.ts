@@ -8,14 +8,8 @@ import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
-import { readJobPlan } from "../pipeline/stages/jobs.ts";
-import {
-  isToRun,
-  nextTask,
-  readStatus,
-  type RunStatus,
-  type StageStatus,
-} from "../pipeline/stages/status.ts";
+import { readJobPlan } from "../pipeline/run/jobs.ts";
+import { isToRun, nextTask, readStatus, type RunStatus, type StageStatus } from "../pipeline/run/status.ts";
 import { defineTask } from "./command.ts";
 import { blocks, bytes, explained, lines, ranges } from "./layout.ts";
 import { take } from "./options.ts";

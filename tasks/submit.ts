@@ -20,7 +20,7 @@ import {
   planJobs,
   readJobPlan,
   writeJobSettings,
-} from "../pipeline/stages/mod.ts";
+} from "../pipeline/run/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { type Call, defineTask } from "./command.ts";
 import { lines } from "./layout.ts";

@@ -5,8 +5,9 @@
  */
 
 import { withPath } from "../pipeline/partition/tree/branches.ts";
-import type { Estimate, PartitionPlan, ProofSummary, TrainResult } from "../pipeline/stages/mod.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import type { Estimate, PartitionPlan, ProofSummary } from "../pipeline/run/mod.ts";
+import type { TrainResult } from "../pipeline/stages/mod.ts";
+import { duration } from "../pipeline/graph/mod.ts";
 import { bytes, count, lines, percent, roughBytes, scientific, table } from "./layout.ts";
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */

@@ -5,7 +5,7 @@
  *   deno task tokenizer docs.jsonl --text-field body --output tokenizer.json
  */
 import { ensure } from "../kernels/errors.ts";
-import { writeAtomic } from "../pipeline/run/mod.ts";
+import { writeAtomic } from "../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { take } from "./options.ts";
 import { stageTask } from "./stage.ts";

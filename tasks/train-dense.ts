@@ -23,7 +23,8 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, match } = options;
-    const { denseTarget, trainModels } = await import("../pipeline/stages/mod.ts");
+    const { trainModels } = await import("../pipeline/run/mod.ts");
+    const { denseTarget } = await import("../pipeline/stages/mod.ts");
     const models = await trainModels(() => [denseTarget(match)], { ...options, sources }, {
       signal,
       onEvent,

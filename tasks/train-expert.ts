@@ -27,7 +27,7 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
-    const { planExperts, readExpertCount, trainExperts } = await import("../pipeline/stages/mod.ts");
+    const { planExperts, readExpertCount, trainExperts } = await import("../pipeline/run/mod.ts");
     const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
     const experts = await readExpertCount(run, also);
     const wanted = expertsNamed(expert, experts, "train");

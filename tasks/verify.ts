@@ -6,7 +6,7 @@
  */
 import { ensure, RunError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { VerifyReport } from "../pipeline/stages/mod.ts";
+import type { VerifyReport } from "../pipeline/run/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
 import { count } from "./layout.ts";
@@ -51,7 +51,7 @@ export const TASK = await defineTask({
     ensure(isOne, `Cannot verify as one run must be named: "${place}" is one, ${second} another`);
     const { against } = options;
     ensure(against !== "", 'Cannot verify as --against must be a file or a hash: it is ""');
-    const { checkForgotten, comparePartition, verifyRun } = await import("../pipeline/stages/mod.ts");
+    const { checkForgotten, comparePartition, verifyRun } = await import("../pipeline/run/mod.ts");
     const run = place ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
     const differences = against === undefined

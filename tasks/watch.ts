@@ -5,9 +5,9 @@
  */
 import { setTimeout } from "node:timers/promises";
 import { ensure } from "../kernels/errors.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { Training } from "../pipeline/stages/mod.ts";
+import type { Training } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { count, PEAK_TOO_LOW, percent, ranges, table } from "./layout.ts";
 import { take } from "./options.ts";
@@ -160,7 +160,7 @@ export const TASK = await defineTask({
     const { run, once, json, follow } = options;
     const other = once ? "--once" : "--json", isOne = !follow || !(once || json);
     ensure(isOne, `Cannot watch as only one of --follow and ${other} may be given: both are`);
-    const { readTrainings } = await import("../pipeline/stages/trainings.ts");
+    const { readTrainings } = await import("../pipeline/run/trainings.ts");
     const { isTrained } = await import("./slurm_view.ts");
     if (once || json) {
       const now = await readTrainings(run);

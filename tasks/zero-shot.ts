@@ -164,7 +164,7 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, task: tasks, routeWithChoice } = options;
-    const { askRun } = await import("../pipeline/stages/mod.ts");
+    const { askRun } = await import("../pipeline/run/mod.ts");
     const routing = routeWithChoice ? "choice" : "context";
     const results = await askRun({ ...options, tasks, routing }, { signal, onEvent });
     print({ run, results }, zeroShotText(run, results));

@@ -1,12 +1,12 @@
 import { assert } from "@std/assert";
 import { openGpu } from "../kernels/device/gpu.ts";
-import { loadCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
+import { loadCheckpoint } from "../pipeline/model/checkpoints/checkpoint.ts";
 import { createScorer } from "../pipeline/model/scorer.ts";
 import { uniform } from "../pipeline/random.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
-import { derive } from "../pipeline/stages/derive.ts";
-import { trainExperts } from "../pipeline/stages/models.ts";
-import { partition } from "../pipeline/stages/partition.ts";
+import { derive } from "../pipeline/run/derive.ts";
+import { trainExperts } from "../pipeline/run/models.ts";
+import { partition } from "../pipeline/run/partition.ts";
 import { loadTokenizer } from "../pipeline/text/tokenizer.ts";
 import { inFolder } from "./tasks/support.ts";
 

@@ -3,7 +3,7 @@ import { openGpu } from "../kernels/device/gpu.ts";
 import { askRun, evaluateRun, generate, partition, report, trainDense } from "../mod.ts";
 import { trainExpert, verifyRun } from "../mod.ts";
 import { describe, exitCode } from "../tasks/errors.ts";
-import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
 import {
   copyFolder,
   flip,

@@ -1,5 +1,5 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { exists } from "../pipeline/run/files.ts";
+import { exists } from "../pipeline/graph/files.ts";
 import { ignore, mount, onDisk } from "./disk.ts";
 import {
   hashes,

@@ -3,12 +3,12 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename } from "node:path";
 import { InputError } from "../kernels/errors.ts";
-import { compareRuns } from "../pipeline/comparison/mod.ts";
+import { compareRuns } from "../pipeline/report/mod.ts";
 import { readCost } from "../pipeline/cost/mod.ts";
 import { readManifest } from "../pipeline/graph/mod.ts";
-import { evaluateRun } from "../pipeline/stages/mod.ts";
-import { trainModels } from "../pipeline/stages/models.ts";
-import { makePartition } from "../pipeline/stages/run.ts";
+import { evaluateRun } from "../pipeline/run/mod.ts";
+import { trainModels } from "../pipeline/run/models.ts";
+import { makePartition } from "../pipeline/run/run.ts";
 import { allTargets } from "../pipeline/stages/targets.ts";
 import { readRun } from "../pipeline/report/read.ts";
 import { report } from "../pipeline/report/report.ts";
@@ -16,7 +16,7 @@ import { generate } from "../pipeline/serving/generate.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { gpu } from "./kernels/support.ts";
 import { serving } from "./pipeline/serving/server/support.ts";
-import { smallSettings, writeTexts } from "./pipeline/stages/support.ts";
+import { smallSettings, writeTexts } from "./pipeline/run/support.ts";
 import { copyFolder, inFolder } from "./tasks/support.ts";
 
 const EXPERTS: Partial<Configuration> = {

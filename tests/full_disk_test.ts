@@ -2,10 +2,10 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { statfsSync } from "node:fs";
 import { RunError } from "../kernels/errors.ts";
 import { findDamage, readManifest } from "../pipeline/graph/node.ts";
-import { MANIFEST } from "../pipeline/run/schema.ts";
-import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
+import { MANIFEST } from "../pipeline/graph/schema.ts";
+import { filesUnder, writeAtomic } from "../pipeline/graph/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
-import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
+import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/run/support.ts";
 import { commandOf, hashes, inFolder, ROOT, SMALL, smallCorpus, task, taskHere } from "./tasks/support.ts";
 
 const FULL =

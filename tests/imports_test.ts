@@ -6,12 +6,10 @@ import { ROOT } from "./tasks/support.ts";
 const ORDER = [
   "random.ts",
   "settings",
-  "run",
   "graph",
   "rows",
   "text",
   "model",
-  "checkpoints",
   "training",
   "partition",
   "serving",
@@ -19,8 +17,8 @@ const ORDER = [
   "cost",
   "doctor",
   "stages",
+  "run",
   "report",
-  "comparison",
   "reproduction",
 ];
 

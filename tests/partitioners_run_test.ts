@@ -22,7 +22,7 @@ import { readPrices } from "../pipeline/partition/mod.ts";
 import { fromBatch } from "../pipeline/rows/arrow.ts";
 import { readManifest, writeManifest } from "../pipeline/graph/mod.ts";
 import { gpu } from "./kernels/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
 import { inFolder, smallCorpus, task } from "./tasks/support.ts";
 
 const TRAINING = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };

@@ -3,17 +3,18 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { askRun, evaluateRun, partition, trainDense, trainExpert } from "../mod.ts";
-import { switchTarget, trainModels } from "../pipeline/stages/mod.ts";
+import { trainModels } from "../pipeline/run/mod.ts";
+import { switchTarget } from "../pipeline/stages/mod.ts";
 import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
-import { zeroShotRevision } from "../pipeline/stages/zero_shot.ts";
-import { jsonText, sha256 } from "../pipeline/run/files.ts";
+import { zeroShotRevision } from "../pipeline/run/zero_shot.ts";
+import { jsonText, sha256 } from "../pipeline/graph/files.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/questions.ts";
 import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts";
 import { type Question, TASKS, writeContext } from "../pipeline/evaluation/choices/tasks.ts";
 import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
 import { CHARACTERS, GOLDEN } from "./pipeline/evaluation/choices/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
 
 /** Revision and hash of outputs of each stage, or of each of its models; what is `made-up` needs no adapter. */

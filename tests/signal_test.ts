@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import { exists } from "../pipeline/run/files.ts";
+import { exists } from "../pipeline/graph/files.ts";
 import {
   hashes,
   inFolder,

@@ -1,7 +1,7 @@
 /** Runs studies as a user does, as small as they can be. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readManifest } from "../pipeline/graph/node.ts";
-import { exists } from "../pipeline/run/files.ts";
+import { exists } from "../pipeline/graph/files.ts";
 import type { RateSearch } from "../pipeline/report/reproduction.ts";
 import {
   copyFolder,

@@ -1,8 +1,8 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint } from "../pipeline/model/checkpoints/checkpoint.ts";
 import { openGpu } from "../kernels/device/gpu.ts";
-import { exists } from "../pipeline/run/files.ts";
+import { exists } from "../pipeline/graph/files.ts";
 import {
   copyFolder,
   flip,

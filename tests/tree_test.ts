@@ -17,12 +17,12 @@ import {
   trainExpert,
   verifyRun,
 } from "../mod.ts";
-import { readStatus } from "../pipeline/stages/mod.ts";
+import { readStatus } from "../pipeline/run/mod.ts";
 import { withoutRates } from "../pipeline/reproduction/search.ts";
-import { partitionGraph } from "../pipeline/stages/plan.ts";
-import { resolveSettings } from "../pipeline/stages/settings.ts";
+import { partitionGraph } from "../pipeline/run/plan.ts";
+import { resolveSettings } from "../pipeline/run/settings.ts";
 import { gpu } from "./kernels/support.ts";
-import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
+import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/run/support.ts";
 import { copyFolder, inFolder, lastingFolder, task } from "./tasks/support.ts";
 
 const TREE: Partial<Configuration> = { experts: 4, levels: [2, 2], rounds: 2, roundSequences: 16, chunk: 0 };

@@ -2,7 +2,7 @@
 // them, the server in a process of its own.
 
 import { assert, assertEquals } from "@std/assert";
-import { saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../pipeline/model/checkpoints/checkpoint.ts";
 import type { ZeroShotResult } from "../pipeline/evaluation/choices/results.ts";
 import type { Tokenizer } from "../pipeline/text/tokenizer.ts";
 import { anyWeights } from "./pipeline/model/support.ts";

@@ -18,9 +18,9 @@ import {
 import { type ModelConfig, parameterCount, switchShape } from "../model/shape.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { canonical } from "../run/schema.ts";
-import { measuredDevices } from "../run/timing.ts";
+import { readRunConfiguration } from "../graph/configuration.ts";
+import { canonical } from "../graph/schema.ts";
+import { measuredDevices } from "../graph/timing.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { findTextSeed, TEXT, TOKENS } from "../settings/text.ts";
 import {

@@ -7,8 +7,8 @@
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { routerFolder } from "../checkpoints/checkpoint.ts";
-import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { routerFolder } from "../model/checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
 import {
   largerDenseShape,
   type ModelConfig,
@@ -18,8 +18,8 @@ import {
 } from "../model/shape.ts";
 import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
-import { count, finite } from "../run/schema.ts";
-import { measuredDevices, recordTime } from "../run/timing.ts";
+import { count, finite } from "../graph/schema.ts";
+import { measuredDevices, recordTime } from "../graph/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { StepMetrics } from "../training/metrics.ts";
 import type { Recipe } from "../training/recipe.ts";

@@ -20,7 +20,7 @@ import { trainingMemory } from "../cost/memory.ts";
 import { initialWeights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
-import { keepMeasured } from "../run/timing.ts";
+import { keepMeasured } from "../graph/timing.ts";
 import { listAdvice, type Problem } from "./advice.ts";
 import { GOLDEN_CASES, GOLDEN_LIMITS, type GoldenErrors, goldenErrors } from "./golden.ts";
 import { type FoundAdapter, otherAdapters, readSystem, type System } from "./system.ts";

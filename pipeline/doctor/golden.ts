@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
-import { decodeSafetensors } from "../checkpoints/safetensors.ts";
+import { decodeSafetensors } from "../model/checkpoints/safetensors.ts";
 import type { HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";

@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { count, finite, readJson, share } from "../run/schema.ts";
+import { count, finite, readJson, share } from "../graph/schema.ts";
 import { BASELINES } from "./baselines.ts";
 
 /**

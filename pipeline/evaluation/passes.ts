@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
+import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Span } from "../model/span.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";

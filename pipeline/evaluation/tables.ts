@@ -8,7 +8,7 @@
 import { columnNames, needColumn, readArrow, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { doubles, integers, strings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
-import { type FileRecord, unreadable } from "../run/files.ts";
+import { type FileRecord, unreadable } from "../graph/files.ts";
 import { BASELINES } from "./baselines.ts";
 import { type Documents, drawEstimates, type Drawing } from "./bootstrap.ts";
 import {

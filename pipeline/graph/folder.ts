@@ -21,8 +21,8 @@ import {
   writeAtomic,
   writeError,
   writing,
-} from "../run/files.ts";
-import { canonical, MANIFEST } from "../run/schema.ts";
+} from "./files.ts";
+import { canonical, MANIFEST } from "./schema.ts";
 import { listOwners, type Owner } from "./lock.ts";
 import {
   type FileNote,

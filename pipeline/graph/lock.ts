@@ -8,7 +8,7 @@
  * @module
  */
 
-import { isMissing, listEntries, removeIfThere, writing } from "../run/files.ts";
+import { isMissing, listEntries, removeIfThere, writing } from "./files.ts";
 
 /** Folder of the locks, in the run folder. */
 export const LOCKS = "locks";

@@ -6,8 +6,8 @@
  */
 
 import { InputError, RunError } from "../../kernels/errors.ts";
-import type { RunEvent } from "../run/events.ts";
-import { recordTime } from "../run/timing.ts";
+import type { RunEvent } from "./events.ts";
+import { recordTime } from "./timing.ts";
 import {
   beginNode,
   linkFile,

@@ -1,5 +1,6 @@
 /**
- * The graph of a run: folders that are made once, whole, and never changed.
+ * A run as a graph of folders that are made once, whole, and never changed: its files, manifests and locks, `config.json`, and what it tells
+ * while it works.
  *
  * @module
  */
@@ -9,3 +10,16 @@ export * from "./lock.ts";
 export * from "./make.ts";
 export * from "./node.ts";
 export * from "./walk.ts";
+export { findRun, readConfiguration } from "./configuration.ts";
+export { type RoundMetrics, type RunEvent } from "./events.ts";
+export { duration, printable, printableLines } from "./printable.ts";
+export {
+  type Amount,
+  type FileRecord,
+  fullDisk,
+  hashFile,
+  jsonText,
+  writeAll,
+  writeAtomic,
+} from "./files.ts";
+export { verifyFile, VERSION } from "./schema.ts";

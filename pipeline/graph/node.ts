@@ -9,9 +9,9 @@
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError } from "../../kernels/errors.ts";
-import type { RunEvent } from "../run/events.ts";
-import { filesUnder, hashFile, isMissing, jsonText, listEntries, sha256, writeAtomic } from "../run/files.ts";
-import { canonical, count, MANIFEST, readJsonIfThere, seal, sealed, VERSION } from "../run/schema.ts";
+import type { RunEvent } from "./events.ts";
+import { filesUnder, hashFile, isMissing, jsonText, listEntries, sha256, writeAtomic } from "./files.ts";
+import { canonical, count, MANIFEST, readJsonIfThere, seal, sealed, VERSION } from "./schema.ts";
 
 export { MANIFEST };
 

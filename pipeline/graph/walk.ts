@@ -6,7 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { canonical, MANIFEST } from "../run/schema.ts";
+import { canonical, MANIFEST } from "./schema.ts";
 import { findDamage, hashFiles, type Manifest, type Node, nodeKey, readManifest, splitNeed } from "./node.ts";
 
 /** What is known of a node. */

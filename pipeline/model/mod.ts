@@ -38,3 +38,12 @@ export {
   type Sublayer,
   type SublayerBuffers,
 } from "./sublayers/sublayer.ts";
+export type { Checkpoint, CheckpointNotes } from "./checkpoints/hugging_face_config.ts";
+export {
+  loadCheckpoint,
+  loadRouters,
+  type ModelFolderOptions,
+  type Routers,
+} from "./checkpoints/checkpoint.ts";
+export { saveCheckpoint, saveModelFolder } from "./checkpoints/checkpoint.ts";
+export { type SafetensorsDtype } from "./checkpoints/safetensors.ts";

@@ -9,8 +9,8 @@ import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { type FileRecord, hashFile, jsonText, writeAtomic } from "../run/files.ts";
-import { count, readJsonIfThere } from "../run/schema.ts";
+import { type FileRecord, hashFile, jsonText, writeAtomic } from "../graph/files.ts";
+import { count, readJsonIfThere } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { countExperts } from "../settings/partitioner.ts";
 

@@ -3,8 +3,8 @@
 import { dirname } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { exists, isMissing } from "../run/files.ts";
+import { readRunConfiguration } from "../graph/configuration.ts";
+import { exists, isMissing } from "../graph/files.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import {

@@ -2,7 +2,7 @@
 
 import { prefixSpan } from "../model/span.ts";
 import { randomKeys } from "../random.ts";
-import { hashFile } from "../run/files.ts";
+import { hashFile } from "../graph/files.ts";
 import {
   identifiedBy,
   type PartitionerKind,

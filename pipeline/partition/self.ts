@@ -9,10 +9,10 @@
 import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { loadCheckpoint, routersHash } from "../checkpoints/checkpoint.ts";
-import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { shortHash } from "../run/files.ts";
+import { loadCheckpoint, routersHash } from "../model/checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
+import { readRunConfiguration } from "../graph/configuration.ts";
+import { shortHash } from "../graph/files.ts";
 import { createPartitioner, modelHashes } from "./em/partitioner.ts";
 import { expertFolder } from "../graph/node.ts";
 import type { OpenOptions, Partitioner, PartitionerWork } from "./partitioner.ts";

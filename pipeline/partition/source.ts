@@ -9,8 +9,8 @@
 
 import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
-import { byLabel, count, readJson } from "../run/schema.ts";
+import { hashFile, jsonText, writeAtomic } from "../graph/files.ts";
+import { byLabel, count, readJson } from "../graph/schema.ts";
 import {
   identifiedBy,
   type PartitionerKind,

@@ -1,6 +1,6 @@
 // Writes HTML: whatever is put into a template is escaped, unless it is HTML already.
 
-import { printable } from "../run/printable.ts";
+import { printable } from "../graph/printable.ts";
 
 /** Holds text that is HTML. */
 export class Html {

@@ -2,7 +2,7 @@
 // network.
 
 import { say, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
-import { writeAtomic } from "../run/files.ts";
+import { writeAtomic } from "../graph/files.ts";
 import { DARK, LIGHT, type Palette, type Plot } from "./charts.ts";
 import type * as Draw from "./draw.ts";
 import { foldedTable, Html, markup, unbroken } from "./html.ts";

@@ -2,7 +2,7 @@
 
 import * as v from "valibot";
 import { BASELINES } from "../evaluation/baselines.ts";
-import { finite, readJson, share } from "../run/schema.ts";
+import { finite, readJson, share } from "../graph/schema.ts";
 
 /** The models whose learning rates are searched for. */
 export const SEARCHED = ["experts", ...BASELINES] as const;

@@ -11,7 +11,7 @@ import { mixtureShape } from "../cost/mixture.ts";
 import { BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
-import { canonical } from "../run/schema.ts";
+import { canonical } from "../graph/schema.ts";
 import {
   type Configuration,
   FIELD_NAMES,

@@ -9,11 +9,11 @@ import { readCost } from "../cost/cost.ts";
 import { BASELINES } from "../evaluation/baselines.ts";
 import { EVALUATION, type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { EVALUATION as EVALUATED, readManifest } from "../graph/node.ts";
-import { summarizeRun } from "../stages/partition.ts";
+import { summarizeRun } from "../run/partition.ts";
 import { TRAIN_RESULT } from "../stages/train_result.ts";
 import { allTargets, expertTarget, type Target } from "../stages/targets.ts";
 import { SEARCHED, type Searched } from "../report/reproduction.ts";
-import { byLabel, conform, count, finite } from "../run/schema.ts";
+import { byLabel, conform, count, finite } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { METRICS, readStepMetrics } from "../training/metrics.ts";
 

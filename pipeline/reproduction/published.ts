@@ -1,6 +1,6 @@
 /**
  * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold first, and links to the
- * plots of every study. The page says what the files of a folder say, and a test compares them.
+ * plots of every study.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { ensure, say, setting } from "../../kernels/errors.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
-import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
+import { exists, filesUnder, removeFiles, writeAtomic } from "../graph/files.ts";
 import { STUDIES } from "./grid.ts";
 import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./folder.ts";
 import { countVerdicts, failuresFirst, markdownTable, readStudies } from "./results.ts";

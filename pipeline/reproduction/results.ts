@@ -10,8 +10,8 @@ import { htmlTable, markup, type Table } from "../report/html.ts";
 import { page, type Section } from "../report/page.ts";
 import { CLAIM, type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { claimsTable } from "../report/sections/paper.ts";
-import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
-import { readJson } from "../run/schema.ts";
+import { jsonText, removeIfThere, writeAtomic } from "../graph/files.ts";
+import { readJson } from "../graph/schema.ts";
 import { ROUTING_VERDICTS } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 

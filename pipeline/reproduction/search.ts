@@ -14,8 +14,8 @@ import { LOSS, type RateSearch, type Searched } from "../report/reproduction.ts"
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { givenValues, type Sources } from "../settings/resolution.ts";
 import { memoryTogether } from "../stages/bank.ts";
-import { trainModels, type TrainOptions } from "../stages/models.ts";
-import type { RunWatch } from "../stages/run.ts";
+import { trainModels, type TrainOptions } from "../run/models.ts";
+import type { RunWatch } from "../run/run.ts";
 import type { RateName } from "../stages/targets.ts";
 import type { TrainResult } from "../stages/train_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";

@@ -22,7 +22,7 @@ import {
 } from "apache-arrow/Arrow.dom";
 import { joinBytes } from "./bytes.ts";
 import { ARRAYS, type Columns, roomFor, sliceColumns, takeColumns, tokenArray } from "./columns.ts";
-import { unreadable } from "../run/files.ts";
+import { unreadable } from "../graph/files.ts";
 import { findOrigin, readArrow } from "./ipc/read.ts";
 import { ArrowFile, shardName, type WrittenShard } from "./ipc/write.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";

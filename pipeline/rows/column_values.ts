@@ -6,7 +6,7 @@
 
 import { Binary, BinaryView, type Data, DataType, LargeBinary, Vector } from "apache-arrow/Arrow.dom";
 import type { InputError } from "../../kernels/errors.ts";
-import { unreadable } from "../run/files.ts";
+import { unreadable } from "../graph/files.ts";
 import { orUnreadable } from "./ipc/library.ts";
 
 /** A column being read: its data, and what to call it in messages. */

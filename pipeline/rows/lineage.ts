@@ -6,7 +6,7 @@
 
 import type { RecordBatch } from "apache-arrow/Arrow.dom";
 import { InputError } from "../../kernels/errors.ts";
-import { shortHash, unreadable } from "../run/files.ts";
+import { shortHash, unreadable } from "../graph/files.ts";
 import { findOrigin } from "./ipc/read.ts";
 
 /** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */

@@ -9,7 +9,7 @@
 
 import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom";
 import { crc32 } from "node:zlib";
-import { openToRead, unreadable } from "../run/files.ts";
+import { openToRead, unreadable } from "../graph/files.ts";
 import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
 import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
 import { ARRAYS } from "./columns.ts";

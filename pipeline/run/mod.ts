@@ -1,19 +1,24 @@
 /**
- * Files of a run folder: whole files, `config.json`, and what a run tells while it works.
+ * What is done with a run: planning and opening it, its partition and models, evaluation, derived runs, checks, status and jobs.
  *
  * @module
  */
 
-export { findRun, readConfiguration } from "./configuration.ts";
-export { type RoundMetrics, type RunEvent } from "./events.ts";
-export { duration, printable, printableLines } from "./printable.ts";
-export {
-  type Amount,
-  type FileRecord,
-  fullDisk,
-  hashFile,
-  jsonText,
-  writeAll,
-  writeAtomic,
-} from "./files.ts";
-export { verifyFile, VERSION } from "./schema.ts";
+export * from "./clean.ts";
+export { type GraphOptions, partitionGraph, type Plan, type StageState } from "./plan.ts";
+export * from "./jobs.ts";
+export * from "./evaluate_run.ts";
+export * from "./adopt.ts";
+export * from "./export.ts";
+export * from "./trainings.ts";
+export * from "./models.ts";
+export { checkOutput, findRepair } from "./output.ts";
+export * from "./derive.ts";
+export * from "./estimate.ts";
+export { checkForgotten } from "./forgotten.ts";
+export * from "./overlap.ts";
+export * from "./partition.ts";
+export * from "./status.ts";
+export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
+export * from "./verify.ts";
+export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -4,7 +4,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import type { Checkpoint, CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
 import { type BranchScorer, createBranchScorer } from "../model/branch_scorer.ts";
 import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";

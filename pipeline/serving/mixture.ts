@@ -7,11 +7,11 @@
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
-import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
+import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import { nameCost, PARTITIONERS } from "../partition/partitioners.ts";
-import { shortHash } from "../run/files.ts";
+import { shortHash } from "../graph/files.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form, type LoadedModel } from "./forms.ts";
 import { type Budget, type Lease, type LeaseCounts, Leases, type Loader } from "./leases.ts";

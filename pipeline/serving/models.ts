@@ -4,14 +4,14 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { type Checkpoint, loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../model/checkpoints/checkpoint.ts";
 import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Partitioner, readDescription } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { exists, hashFile, listEntries } from "../run/files.ts";
+import { readRunConfiguration } from "../graph/configuration.ts";
+import { exists, hashFile, listEntries } from "../graph/files.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */

@@ -22,7 +22,7 @@ import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { sha256 } from "../run/files.ts";
+import { sha256 } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import {
   assignmentNode,

@@ -13,7 +13,7 @@ import type { Branch } from "../partition/tree/branches.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { sha256 } from "../run/files.ts";
+import { sha256 } from "../graph/files.ts";
 import type { Block } from "../text/blocks.ts";
 import {
   assignedRows,

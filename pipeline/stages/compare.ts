@@ -20,8 +20,8 @@ import {
 } from "../rows/arrow.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
-import { byNumber } from "../run/files.ts";
-import { conform, count, finite, MANIFEST } from "../run/schema.ts";
+import { byNumber } from "../graph/files.ts";
+import { conform, count, finite, MANIFEST } from "../graph/schema.ts";
 import { assignmentPlace, BY_PRICES } from "./assign.ts";
 import { blocksIn } from "../text/counts.ts";
 import { assignmentNode, listBranchRows, scoresNode, tokensNode } from "./token_rows.ts";

@@ -25,8 +25,8 @@ import {
   TOKENIZER_FILE,
 } from "../graph/node.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { jsonText, writeAtomic } from "../run/files.ts";
-import { count, finite, readJsonIfThere, share } from "../run/schema.ts";
+import { jsonText, writeAtomic } from "../graph/files.ts";
+import { count, finite, readJsonIfThere, share } from "../graph/schema.ts";
 import { type Block, parseBlockId } from "../text/blocks.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";

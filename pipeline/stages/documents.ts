@@ -8,7 +8,7 @@
  * @module
  */
 
-import { listSome } from "../run/printable.ts";
+import { listSome } from "../graph/printable.ts";
 import * as v from "valibot";
 import {
   type Making,
@@ -22,8 +22,8 @@ import {
 } from "../graph/node.ts";
 import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
-import { exists, sha256, writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/schema.ts";
+import { exists, sha256, writeAtomic } from "../graph/files.ts";
+import { readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";

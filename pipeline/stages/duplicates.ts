@@ -10,8 +10,8 @@
 import { basename } from "node:path";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { readAt } from "../rows/ipc/messages.ts";
-import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../run/files.ts";
-import { verifyFile } from "../run/schema.ts";
+import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../graph/files.ts";
+import { verifyFile } from "../graph/schema.ts";
 import {
   type Entry,
   hashWords,

@@ -29,8 +29,8 @@ import {
 } from "../graph/node.ts";
 import { namedRouters, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
-import { jsonText, writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/schema.ts";
+import { jsonText, writeAtomic } from "../graph/files.ts";
+import { readVerified } from "../graph/schema.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Target } from "./targets.ts";
@@ -144,7 +144,7 @@ async function putTogether(
   of: EvaluationOf,
   { routeBy, beam, ...choices }: EvaluationChoices,
 ): Promise<Record<string, unknown>> {
-  const { loadCheckpointConfig } = await import("../checkpoints/hugging_face_config.ts");
+  const { loadCheckpointConfig } = await import("../model/checkpoints/hugging_face_config.ts");
   const { evaluate } = await import("../evaluation/evaluate.ts");
   const { writeDocumentScores } = await import("../evaluation/tables.ts");
   const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers, levels } = of.configuration;

@@ -9,9 +9,9 @@ import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { type Manifest, partNode, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { newTally, type Tally } from "../partition/metrics.ts";
-import { exists, listEntries } from "../run/files.ts";
-import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
-import { byLabel, conform, count, finite, MANIFEST } from "../run/schema.ts";
+import { exists, listEntries } from "../graph/files.ts";
+import { readRunConfiguration, type RunConfiguration } from "../graph/configuration.ts";
+import { byLabel, conform, count, finite, MANIFEST } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 const SIDE = v.object({

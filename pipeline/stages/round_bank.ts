@@ -16,9 +16,9 @@ import {
   type Routers,
   routersHash,
   saveModelFolder,
-} from "../checkpoints/checkpoint.ts";
-import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
-import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+} from "../model/checkpoints/checkpoint.ts";
+import { decodeSafetensors, encodeSafetensors } from "../model/checkpoints/safetensors.ts";
+import { loadTrainerState, saveTrainerState } from "../model/checkpoints/trainer_state.ts";
 import type { Weights } from "../model/parameters.ts";
 import { type ModelConfig, modelShapes } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer.ts";
@@ -36,9 +36,9 @@ import { writeDescription } from "../partition/partitioner.ts";
 import { routedLengths } from "../partition/score.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
-import type { RoundMetrics } from "../run/events.ts";
-import { jsonText, writeAtomic } from "../run/files.ts";
-import { readJson, readVerified } from "../run/schema.ts";
+import type { RoundMetrics } from "../graph/events.ts";
+import { jsonText, writeAtomic } from "../graph/files.ts";
+import { readJson, readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { branchRows, drawing, type NeededFile, openNeeded, readRows, TRAIN } from "./token_rows.ts";
 import { roundNode, startNode } from "./learn.ts";

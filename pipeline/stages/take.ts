@@ -5,10 +5,10 @@
  * @module
  */
 
-import { listSome } from "../run/printable.ts";
+import { listSome } from "../graph/printable.ts";
 import { CORPUS, type Making, type Node, oneByOne, TOKENIZE, TOKENIZER } from "../graph/node.ts";
-import { writeAtomic } from "../run/files.ts";
-import { readVerified } from "../run/schema.ts";
+import { writeAtomic } from "../graph/files.ts";
+import { readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";

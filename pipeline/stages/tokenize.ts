@@ -18,7 +18,7 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { ArrowFile, emptyBatch } from "../rows/arrow.ts";
-import { hashFile, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { hashFile, jsonText, sha256, writeAtomic } from "../graph/files.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import { type Encoders, openEncoders } from "../text/encoders.ts";

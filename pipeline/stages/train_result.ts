@@ -7,8 +7,8 @@
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { TRAINING_COST } from "../cost/mixture.ts";
-import { oneLine } from "../run/files.ts";
-import { conform, count, finite } from "../run/schema.ts";
+import { oneLine } from "../graph/files.ts";
+import { conform, count, finite } from "../graph/schema.ts";
 import { ROUTING } from "../training/metrics.ts";
 
 /**

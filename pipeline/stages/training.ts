@@ -19,8 +19,8 @@ import {
   type TaskReference,
   type Text,
 } from "../../kernels/errors.ts";
-import { saveModelFolder } from "../checkpoints/checkpoint.ts";
-import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
+import { saveModelFolder } from "../model/checkpoints/checkpoint.ts";
+import type { SafetensorsDtype } from "../model/checkpoints/safetensors.ts";
 import {
   comparedCost,
   readRouters,
@@ -43,8 +43,8 @@ import { otherSetting } from "../graph/walk.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { sha256, shortHash, writeAtomic, writing } from "../run/files.ts";
-import { canonical } from "../run/schema.ts";
+import { sha256, shortHash, writeAtomic, writing } from "../graph/files.ts";
+import { canonical } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel } from "../training/loop.ts";
 import {

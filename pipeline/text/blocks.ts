@@ -10,7 +10,7 @@
 
 import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
-import { isMissing, sha256, writeAtomic } from "../run/files.ts";
+import { isMissing, sha256, writeAtomic } from "../graph/files.ts";
 import { type InputFile, STANDARD_INPUT } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
 import { rowGroups } from "./tables.ts";

@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { type Manifest, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
-import { conform, count } from "../run/schema.ts";
+import { conform, count } from "../graph/schema.ts";
 
 const LISTED = v.object({ blocks: v.array(v.string()) });
 const BLOCK = v.object({ documents: count, tokens: count, trainSequences: count, testSequences: count });

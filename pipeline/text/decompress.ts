@@ -11,7 +11,7 @@
 
 import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
-import { unreadable } from "../run/files.ts";
+import { unreadable } from "../graph/files.ts";
 import { type Take, takeFrom } from "../rows/bytes.ts";
 
 const FRAME = 0xfd2fb528;

@@ -5,7 +5,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { oneLine, unreadable } from "../run/files.ts";
+import { oneLine, unreadable } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /** A text and where it is from. */

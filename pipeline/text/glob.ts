@@ -11,7 +11,7 @@
 
 import { join } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import { isFolder, listEntries } from "../run/files.ts";
+import { isFolder, listEntries } from "../graph/files.ts";
 
 /** Returns whether a path has characters that make it a pattern. */
 export function isGlob(path: string): boolean {

@@ -6,7 +6,7 @@
 
 import { basename, dirname, extname, resolve } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { askAll, isMissing, unreadable } from "../run/files.ts";
+import { askAll, isMissing, unreadable } from "../graph/files.ts";
 import { glob, isGlob } from "./glob.ts";
 
 /** Path that stands for standard input. */

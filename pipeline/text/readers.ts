@@ -8,10 +8,10 @@
  * @module
  */
 
-import { listSome } from "../run/printable.ts";
+import { listSome } from "../graph/printable.ts";
 import { createHash } from "node:crypto";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { hashFile, unreadable } from "../run/files.ts";
+import { hashFile, unreadable } from "../graph/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { describeKind, type Document, type Found, openMaker, type ReadOptions } from "./fields.ts";

@@ -8,7 +8,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { readLineage } from "../rows/lineage.ts";
-import { shortHash } from "../run/files.ts";
+import { shortHash } from "../graph/files.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** One row of a shard. */

@@ -8,7 +8,7 @@ import { type InputError, say, setting, type Text } from "../../kernels/errors.t
 import { type BatchRange, columnNames, findOrigin, needColumn, readArrow } from "../rows/arrow.ts";
 import { columnValues } from "../rows/column_values.ts";
 import { readAt } from "../rows/ipc/messages.ts";
-import { unreadable } from "../run/files.ts";
+import { unreadable } from "../graph/files.ts";
 import { checkFields, type Found, type Wanted } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";

@@ -9,7 +9,7 @@ import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { joinTokens, sliceColumns, tokenArray } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
-import { printable } from "../run/printable.ts";
+import { printable } from "../graph/printable.ts";
 import { type Encoders, openEncoders } from "./encoders.ts";
 import type { Document } from "./readers.ts";
 import type { Configuration } from "../settings/configuration.ts";

@@ -5,9 +5,9 @@
 
 import * as v from "valibot";
 import { type Manifest, readManifest } from "../graph/node.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
-import { listEntries } from "../run/files.ts";
-import { count } from "../run/schema.ts";
+import { readRunConfiguration } from "../graph/configuration.ts";
+import { listEntries } from "../graph/files.ts";
+import { count } from "../graph/schema.ts";
 
 const ADOPTION = v.object({
   from: v.string(),

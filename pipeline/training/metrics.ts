@@ -5,8 +5,8 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import * as v from "valibot";
-import { isMissing, refuseLink, writeAll, writing } from "../run/files.ts";
-import { count, finite, readJsonLines, share } from "../run/schema.ts";
+import { isMissing, refuseLink, writeAll, writing } from "../graph/files.ts";
+import { count, finite, readJsonLines, share } from "../graph/schema.ts";
 
 /** Name of the file in a model's folder. */
 export const METRICS = "metrics.jsonl";

@@ -3,8 +3,8 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
-import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
+import { loadCheckpoint } from "../model/checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { chooseSublayers, EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";

@@ -6,12 +6,12 @@
 import * as v from "valibot";
 import type { Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { byNumber, listEntries, removeIfThere } from "../run/files.ts";
-import { count, finite } from "../run/schema.ts";
+import { byNumber, listEntries, removeIfThere } from "../graph/files.ts";
+import { count, finite } from "../graph/schema.ts";
 import type { TrainingState } from "./loop.ts";
 import { METRICS, ROUTING } from "./metrics.ts";
 
-const states = () => import("../checkpoints/trainer_state.ts"); // with models, which who lists checkpoints needs not
+const states = () => import("../model/checkpoints/trainer_state.ts"); // with models, which who lists checkpoints needs not
 
 const CONTEXT = v.object({
   key: v.string(),

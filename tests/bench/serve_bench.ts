@@ -13,7 +13,7 @@
  */
 
 import { type ModelConfig, openMixture, resolveConfiguration } from "../../mod.ts";
-import { loadCheckpoint } from "../../pipeline/checkpoints/mod.ts";
+import { loadCheckpoint } from "../../pipeline/model/mod.ts";
 import { answer } from "../../pipeline/serving/mod.ts";
 import { besiege, noCounts, prepareLoad } from "../pipeline/serving/server/load.ts";
 import { metric, post, type Running, serving } from "../pipeline/serving/server/support.ts";

@@ -9,22 +9,25 @@ import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { askRun, evaluateRun, generate, partition, planPartition, report, runOneStage } from "../../mod.ts";
 import { readStatus, trainDense, trainExpert, verifyRun } from "../../mod.ts";
-import { compareRuns } from "../../pipeline/comparison/mod.ts";
+import { compareRuns } from "../../pipeline/report/mod.ts";
 import { readCost } from "../../pipeline/cost/mod.ts";
 import { ExplainedError } from "../../kernels/mod.ts";
 import { readRun } from "../../pipeline/report/read.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
 import { randomBits } from "../../pipeline/random.ts";
-import { hashFile, sha256 } from "../../pipeline/run/files.ts";
-import { canonical } from "../../pipeline/run/schema.ts";
-import { adoptExpert, cleanRun, exportModel, exportTexts } from "../../pipeline/stages/mod.ts";
+import { hashFile, sha256 } from "../../pipeline/graph/files.ts";
+import { canonical } from "../../pipeline/graph/schema.ts";
 import {
+  adoptExpert,
+  cleanRun,
+  exportModel,
+  exportTexts,
   planExperts,
   planJobs,
   readTrainings,
-  switchTarget,
   trainModels,
-} from "../../pipeline/stages/mod.ts";
+} from "../../pipeline/run/mod.ts";
+import { switchTarget } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
 import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 

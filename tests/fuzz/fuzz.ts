@@ -14,7 +14,7 @@ import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { parseArgs } from "@std/cli/parse-args";
 import { openGpu } from "../../kernels/device/gpu.ts";
-import { exists } from "../../pipeline/run/files.ts";
+import { exists } from "../../pipeline/graph/files.ts";
 import { commandOf } from "../tasks/support.ts";
 import { type Case, caseOf, doCase, flipCases, openBench } from "./cases.ts";
 import { findKind, makeBase, openBase } from "./damage.ts";

@@ -18,7 +18,7 @@ import { readPrices, writePrices } from "../../pipeline/partition/mod.ts";
 import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod.ts";
 import { readQuestions } from "../../pipeline/evaluation/choices/questions.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
-import { adoptExpert, verifyRun } from "../../pipeline/stages/mod.ts";
+import { adoptExpert, verifyRun } from "../../pipeline/run/mod.ts";
 import { type Base, blockIn, checkExplained, type Damage, damaged, type Outcome } from "./damage.ts";
 import { copyFolder, smallCorpus, writeQuestions } from "../tasks/support.ts";
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EVALUATION } from "../../pipeline/graph/mod.ts";
-import { writeComparedRun } from "../pipeline/comparison/support.ts";
+import { writeComparedRun } from "../pipeline/report/comparison/support.ts";
 import { inFolder, task, taskHere } from "./support.ts";
 
 Deno.test("deno task compare prints tables, JSON and a page, and refuses with exit code 2 what it cannot compare", () =>

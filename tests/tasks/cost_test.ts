@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { writeRunConfiguration } from "../../pipeline/run/configuration.ts";
+import { writeRunConfiguration } from "../../pipeline/graph/configuration.ts";
 import { defaultConfiguration } from "../../pipeline/settings/configuration.ts";
 import { inFolder, ok, refused, taskHere } from "./support.ts";
 

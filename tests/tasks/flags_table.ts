@@ -4,7 +4,7 @@
  *   deno run -A tests/tasks/flags_table.ts
  */
 
-import { jsonText } from "../../pipeline/run/files.ts";
+import { jsonText } from "../../pipeline/graph/files.ts";
 import { listFields } from "../../tasks/command.ts";
 import { ROOT } from "./support.ts";
 

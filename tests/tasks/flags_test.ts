@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { listPackages } from "../../tasks/bundle.ts";
 import { flagsTable, TABLE } from "./flags_table.ts";
-import { exists } from "../../pipeline/run/files.ts";
+import { exists } from "../../pipeline/graph/files.ts";
 import { copyFolder, denoIn, importedBy, inFolder, ROOT } from "./support.ts";
 
 Deno.test("flags.json has the flags of every task", async () => {

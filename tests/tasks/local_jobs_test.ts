@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RunError } from "../../mod.ts";
-import type { Job } from "../../pipeline/stages/mod.ts";
+import type { Job } from "../../pipeline/run/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { exists } from "../../pipeline/run/files.ts";
+import { exists } from "../../pipeline/graph/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { until } from "../slurm.ts";

@@ -7,7 +7,7 @@
  */
 
 import CORPORA from "../../fixtures/corpora.json" with { type: "json" };
-import { jsonText } from "../../pipeline/run/mod.ts";
+import { jsonText } from "../../pipeline/graph/mod.ts";
 import { type LockFile as Packages, neededKeys, packageName as nameOf } from "../../tasks/bundle.ts";
 
 /** The lock file of npm packages. */

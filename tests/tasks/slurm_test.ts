@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { type Job } from "../../pipeline/stages/mod.ts";
+import { type Job } from "../../pipeline/run/mod.ts";
 import { type Queued, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/slurm_view.ts";

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { RunStatus, StageStatus } from "../../pipeline/stages/mod.ts";
+import type { RunStatus, StageStatus } from "../../pipeline/run/mod.ts";
 import { task } from "../../kernels/mod.ts";
 import { statusText } from "../../tasks/status.ts";
 

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assertEquals } from "@std/assert";
 import { fillValues } from "../../pipeline/settings/mod.ts";
-import type { JobPlan } from "../../pipeline/stages/mod.ts";
+import type { JobPlan } from "../../pipeline/run/mod.ts";
 import { PLANNING, readPlan } from "../../tasks/submit.ts";
 
 const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, ""); // a folder that is there

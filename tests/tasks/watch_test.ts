@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import type { Training } from "../../pipeline/stages/mod.ts";
+import type { Training } from "../../pipeline/run/mod.ts";
 import { openScreen, watchText } from "../../tasks/watch.ts";
 
 const WAITING: Training = {

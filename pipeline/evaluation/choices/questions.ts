@@ -10,7 +10,7 @@
 import { ensure, InputError, say, setting } from "../../../kernels/errors.ts";
 import { indexOfText, randomBits } from "../../random.ts";
 import { joinTokens } from "../../rows/columns.ts";
-import { exists, unreadable } from "../../run/files.ts";
+import { exists, unreadable } from "../../graph/files.ts";
 import { readRecords } from "../../text/readers.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { type ChoiceTask, listContinuations, type Question, TASKS, writeContext } from "./tasks.ts";

@@ -1,7 +1,7 @@
 /** The results of a zero-shot task: the text of `zero-shot/TASK.json`. */
 
 import * as v from "valibot";
-import { count, finite, readJson, share } from "../../run/schema.ts";
+import { count, finite, readJson, share } from "../../graph/schema.ts";
 import { BASELINES } from "../baselines.ts";
 import { SHOWN_WAYS, type Way } from "../evaluation.ts";
 import { METRICS } from "./tasks.ts";

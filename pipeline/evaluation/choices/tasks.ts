@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { ensure } from "../../../kernels/errors.ts";
-import { conform } from "../../run/schema.ts";
+import { conform } from "../../graph/schema.ts";
 
 /** A question: a text, and what may follow it. */
 export interface Question {

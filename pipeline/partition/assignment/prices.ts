@@ -5,8 +5,8 @@
  */
 
 import * as v from "valibot";
-import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
-import { finite, isSealed, readJson, seal } from "../../run/schema.ts";
+import { type FileRecord, jsonText, writeAtomic } from "../../graph/files.ts";
+import { finite, isSealed, readJson, seal } from "../../graph/schema.ts";
 import { assignArgmax, type Assignment, Certificate, checkWidth } from "./assignment.ts";
 
 /** Version of the file that this code writes, and the newest that it reads. */

@@ -10,11 +10,15 @@
  */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
-import { decodeSafetensors, encodeSafetensors, type HostTensor } from "../../checkpoints/safetensors.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  type HostTensor,
+} from "../../model/checkpoints/safetensors.ts";
 import { prefixSpan } from "../../model/span.ts";
 import { Order } from "../../rows/order.ts";
-import { sha256, writeAtomic } from "../../run/files.ts";
-import { readVerified } from "../../run/schema.ts";
+import { sha256, writeAtomic } from "../../graph/files.ts";
+import { readVerified } from "../../graph/schema.ts";
 import {
   identifiedBy,
   type Learned,

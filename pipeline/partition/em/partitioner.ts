@@ -8,10 +8,10 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/checkpoint.ts";
+import { loadRouters, routerFolder, type Routers, routersHash } from "../../model/checkpoints/checkpoint.ts";
 import { keepRecent, rowsPerPass } from "../../model/passes.ts";
 import { createScorer } from "../../model/scorer.ts";
-import { exists, hashFile } from "../../run/files.ts";
+import { exists, hashFile } from "../../graph/files.ts";
 import { type OpenOptions, type Partitioner, type PartitionerWork, readDescription } from "../partitioner.ts";
 
 /** Opens and identifies routers of EM. */

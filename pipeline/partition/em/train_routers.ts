@@ -17,7 +17,7 @@ import { prefixSpan, prefixTokens } from "../../model/span.ts";
 import { createTrainer, type Trainer, type TrainerState } from "../../model/trainer.ts";
 import { permutation, randomBits } from "../../random.ts";
 import type { Columns } from "../../rows/columns.ts";
-import type { RoundMetrics } from "../../run/events.ts";
+import type { RoundMetrics } from "../../graph/events.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
 import { LossNotFiniteError, startPace } from "../../training/loop.ts";
 import { constantRate } from "../../training/schedule.ts";

@@ -9,7 +9,7 @@
 
 import { keepRecent } from "../../model/passes.ts";
 import { takeColumns } from "../../rows/columns.ts";
-import { sha256 } from "../../run/files.ts";
+import { sha256 } from "../../graph/files.ts";
 import { countExperts } from "../../settings/partitioner.ts";
 import {
   NOT_FOLLOWED,

@@ -6,8 +6,8 @@ import { type Gpu, openGpu, type OpenGpuOptions } from "../../../kernels/device/
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
 import { expertPath } from "../../partition/tree/branches.ts";
-import { exists } from "../../run/files.ts";
-import { printable } from "../../run/printable.ts";
+import { exists } from "../../graph/files.ts";
+import { printable } from "../../graph/printable.ts";
 import { answer } from "../../serving/generate.ts";
 import { openMixture } from "../../serving/mixture.ts";
 import type { ExpertPart } from "../../stages/parts.ts";

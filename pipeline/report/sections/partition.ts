@@ -3,7 +3,7 @@
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionCounts } from "../../partition/metrics.ts";
 import { expertPath, listBranches } from "../../partition/tree/branches.ts";
-import { overlapLine, overlapTables } from "../../stages/overlap.ts";
+import { overlapLine, overlapTables } from "../../run/overlap.ts";
 import type { ExpertPart } from "../../stages/parts.ts";
 import { below, colour, dots, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
 import { foldedTable, type Html, htmlTable, markup, percent, plural, rounded, sourceName } from "../html.ts";

@@ -1,7 +1,7 @@
 // The routers: what their rounds of training came to.
 
 import { PARTITIONERS } from "../../partition/partitioners.ts";
-import type { RoundMetrics } from "../../run/events.ts";
+import type { RoundMetrics } from "../../graph/events.ts";
 import { type Axis, colour, curves, expertLine, type Line, type Plot, SHARES } from "../charts.ts";
 import { markup, number, plural, rounded } from "../html.ts";
 import type { Section } from "../page.ts";

@@ -4,10 +4,10 @@ import { setting, type Words, wordText } from "../../../kernels/errors.ts";
 import type { Cost } from "../../cost/cost.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
-import { duration } from "../../run/printable.ts";
+import { duration } from "../../graph/printable.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import { stepText } from "../../stages/derivation.ts";
-import { type Lack, stagesText } from "../../stages/status.ts";
+import { type Lack, stagesText } from "../../run/status.ts";
 import {
   bytes,
   type Content,

@@ -15,7 +15,7 @@ import {
   Struct,
 } from "apache-arrow/Arrow.dom";
 import NOTES from "../../../fixtures/datasets.json" with { type: "json" };
-import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
+import { type FileRecord, jsonText, sha256, writeAtomic } from "../../graph/files.ts";
 import { arrowBytes, type RecordBatch, shardName } from "../arrow.ts";
 import { INPUT_IDS, type TokenText, writeFiles } from "./texts.ts";
 

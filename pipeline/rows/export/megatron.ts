@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type FileRecord, removeIfThere, writeAll, writeAtomic, writing } from "../../run/files.ts";
+import { type FileRecord, removeIfThere, writeAll, writeAtomic, writing } from "../../graph/files.ts";
 import { joinBytes, takeFrom } from "../bytes.ts";
 import type { TokenText } from "./texts.ts";
 

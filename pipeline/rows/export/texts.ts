@@ -6,7 +6,7 @@
  */
 
 import type { SchemaElement } from "hyparquet-writer";
-import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import { type FileRecord, writeAtomic } from "../../graph/files.ts";
 import { type Columns, fromBatch, type RecordBatch, shardName } from "../arrow.ts";
 import { joinTokens, type TokenArray } from "../columns.ts";
 

@@ -20,7 +20,7 @@ import { Schema as Metadata } from "apache-arrow/fb/schema";
 import { ByteBuffer } from "flatbuffers";
 import { zstdDecompressSync } from "node:zlib";
 import { InputError } from "../../../kernels/errors.ts";
-import { oneLine, unreadable } from "../../run/files.ts";
+import { oneLine, unreadable } from "../../graph/files.ts";
 
 const zstd = { decode: (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes)) };
 compressionRegistry.set(CompressionType.ZSTD, zstd);

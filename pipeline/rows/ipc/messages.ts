@@ -16,7 +16,7 @@ import {
 } from "apache-arrow/Arrow.dom";
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import type { InputError } from "../../../kernels/errors.ts";
-import { openToRead, unreadable } from "../../run/files.ts";
+import { openToRead, unreadable } from "../../graph/files.ts";
 import { joinBytes, type Take, takeFrom } from "../bytes.ts";
 import { openWriter, orUnreadable } from "./library.ts";
 

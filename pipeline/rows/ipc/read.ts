@@ -7,8 +7,8 @@
 
 import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
-import { hashFile, unreadable } from "../../run/files.ts";
-import { checkRead, findRecord } from "../../run/schema.ts";
+import { hashFile, unreadable } from "../../graph/files.ts";
+import { checkRead, findRecord } from "../../graph/schema.ts";
 import { checkNodes, orUnreadable } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256, cutShort, type IpcMessage, messages } from "./messages.ts";
 

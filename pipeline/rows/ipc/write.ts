@@ -16,7 +16,7 @@ import {
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { InputError } from "../../../kernels/errors.ts";
-import { AtomicFile, type FileRecord } from "../../run/files.ts";
+import { AtomicFile, type FileRecord } from "../../graph/files.ts";
 import { joinBytes } from "../bytes.ts";
 import { openWriter } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./messages.ts";

@@ -4,7 +4,7 @@ import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import type * as v from "valibot";
-import { sha256 } from "../../run/files.ts";
+import { sha256 } from "../../graph/files.ts";
 import { chat, complete } from "./completions.ts";
 import { ApiError, badRequest, errorResponse, short, unavailable } from "./errors.ts";
 import page from "./page.html" with { type: "text" };

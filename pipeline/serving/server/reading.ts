@@ -7,7 +7,7 @@
 import { Template } from "@huggingface/jinja";
 import { InputError } from "../../../kernels/errors.ts";
 import { joinTokens } from "../../rows/columns.ts";
-import { oneLine } from "../../run/files.ts";
+import { oneLine } from "../../graph/files.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { createQueue } from "../engine.ts";
 import { badRequest } from "./errors.ts";

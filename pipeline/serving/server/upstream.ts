@@ -5,7 +5,7 @@
 
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
-import { conform } from "../../run/schema.ts";
+import { conform } from "../../graph/schema.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";

@@ -22,7 +22,7 @@ import { fileURLToPath } from "node:url";
 import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
 import { permutation } from "../../random.ts";
-import { filesUnder } from "../../run/files.ts";
+import { filesUnder } from "../../graph/files.ts";
 import { type Document, head } from "../fields.ts";
 import { compareBytes } from "../glob.ts";
 import { FORMS } from "./forms.ts";

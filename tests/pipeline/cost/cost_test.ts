@@ -1,15 +1,15 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { SEQUENCES, TOKENIZER } from "../../../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { ASSUMED_GPU, PLAIN_DEVICE, readCost, usualDevice, usualGpu } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, layersFlops } from "../../../pipeline/cost/flops.ts";
 import { writeNode } from "../report/support.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
-import { keepMeasured } from "../../../pipeline/run/timing.ts";
-import { withCache } from "../run/measured_support.ts";
+import { keepMeasured } from "../../../pipeline/graph/timing.ts";
+import { withCache } from "../graph/measured_support.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("computeCost() is linear in steps, rounds and experts, and dense equals the experts", () => {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { computeCost, readCost } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, mixtureFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { comparedCost, equalCompute, mixtureShape, readRouters } from "../../../pipeline/cost/mixture.ts";

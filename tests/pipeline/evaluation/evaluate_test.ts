@@ -5,14 +5,14 @@ import { readDocumentScores } from "../../../pipeline/evaluation/tables.ts";
 import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
 import { type Columns } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
-import { trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
-import { readStatus } from "../../../pipeline/stages/status.ts";
+import { evaluateModels, evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
+import { trainDense, trainExpert } from "../../../pipeline/run/models.ts";
+import { readStatus } from "../../../pipeline/run/status.ts";
 import { measureReliability } from "../../../pipeline/evaluation/evaluate.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
-import { withPartition } from "../stages/support.ts";
+import { withPartition } from "../run/support.ts";
 import {
   anyModel,
   anyRouters,

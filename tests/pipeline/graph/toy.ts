@@ -6,7 +6,7 @@
  */
 
 import { makeAll, type Maker, type Making, type Node, type Work } from "../../../pipeline/graph/mod.ts";
-import { sha256 } from "../../../pipeline/run/files.ts";
+import { sha256 } from "../../../pipeline/graph/files.ts";
 
 const [BLOCKS, ROUTERS, ROUNDS, EXPERTS, ROWS, STEPS] = [10, 2, 4, 3, 40, 20];
 const two = (n: number) => String(n).padStart(2, "0");

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { readDescription, writeDescription } from "../../../pipeline/partition/partitioner.ts";
-import { hashFile } from "../../../pipeline/run/files.ts";
+import { hashFile } from "../../../pipeline/graph/files.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const DESCRIPTION = { kind: "any", experts: 2, prefix: 8, tokenizer: "ab12", vocabulary: 99, eos: 0 };

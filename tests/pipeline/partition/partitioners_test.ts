@@ -7,7 +7,7 @@ import {
   partitionerFolder,
   routesByPrefix,
 } from "../../../pipeline/partition/partitioners.ts";
-import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { E, noDevice, PREFIX } from "./support.ts";

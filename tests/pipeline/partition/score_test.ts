@@ -4,7 +4,7 @@ import { openGpu } from "../../../kernels/device/gpu.ts";
 import { fromBatch, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { type Lineage, readLineage } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
-import type { Routers } from "../../../pipeline/checkpoints/checkpoint.ts";
+import type { Routers } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";

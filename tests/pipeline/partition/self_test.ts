@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
 import { findKind, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";

@@ -10,7 +10,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { report } from "../../../pipeline/report/report.ts";
 import { LIGHT } from "../../../pipeline/report/charts.ts";
 import { EVALUATION, type Lock, MANIFEST, takeLock, writePages } from "../../../pipeline/graph/mod.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { words } from "../../../tasks/wording.ts";
 import { hashes, inFolder, task } from "../../tasks/support.ts";
 import { changeNode, evaluationOf, routedByOf, SHAPE, writeNode, writeRun } from "./support.ts";

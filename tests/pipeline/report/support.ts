@@ -17,8 +17,8 @@ import {
   writeManifest,
 } from "../../../pipeline/graph/mod.ts";
 import type { Claims } from "../../../pipeline/report/reproduction.ts";
-import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
-import { writeAtomic } from "../../../pipeline/run/files.ts";
+import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import { writeAtomic } from "../../../pipeline/graph/files.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
 /** Describes a run. */

@@ -13,8 +13,8 @@ import {
 } from "../../../pipeline/reproduction/folder.ts";
 import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
 import { STAGES } from "../../../pipeline/stages/stages.ts";
-import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
-import { seal } from "../../../pipeline/run/schema.ts";
+import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import { seal } from "../../../pipeline/graph/schema.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
 import { gridOf, outcome, ratesFor, setupsFor } from "./support.ts";

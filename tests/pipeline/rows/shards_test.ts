@@ -9,7 +9,7 @@ import {
   ShardWriter,
 } from "../../../pipeline/rows/arrow.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
-import { hashFile } from "../../../pipeline/run/files.ts";
+import { hashFile } from "../../../pipeline/graph/files.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { LINEAGE, listBranchRows } from "../partition/support.ts";
 

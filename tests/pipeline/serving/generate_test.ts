@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { generate, type GenerateOptions } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { writeManifest } from "../../../pipeline/graph/mod.ts";
-import { hashFile } from "../../../pipeline/run/files.ts";
+import { hashFile } from "../../../pipeline/graph/files.ts";
 import { modelSource, runSource } from "../../../pipeline/serving/models.ts";
 import { anyWeights } from "../model/support.ts";
 import { byteTokenizer, EXPERT, inServingRun } from "./support.ts";

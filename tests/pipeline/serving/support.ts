@@ -1,9 +1,9 @@
 /** Runs that serve, made of random weights, for the tests of generation. */
 
-import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { routerFolder, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { routerFolder, saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
 import type { Generation } from "../../../pipeline/serving/generate.ts";

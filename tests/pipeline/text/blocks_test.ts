@@ -4,7 +4,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { type Block, cutFiles, gatherBlocks, type Piece } from "../../../pipeline/text/blocks.ts";
 import { listInputs } from "../../../pipeline/text/inputs.ts";
 import { readPiece } from "../../../pipeline/text/readers.ts";
-import { sha256 } from "../../../pipeline/run/files.ts";
+import { sha256 } from "../../../pipeline/graph/files.ts";
 import { toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";

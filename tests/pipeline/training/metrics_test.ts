@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { sha256 } from "../../../pipeline/run/files.ts";
+import { sha256 } from "../../../pipeline/graph/files.ts";
 import {
   openMetrics,
   readLastMetrics,

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { wordText } from "../../../kernels/errors.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { saveTrainerState } from "../../../pipeline/checkpoints/trainer_state.ts";
+import { saveTrainerState } from "../../../pipeline/model/checkpoints/trainer_state.ts";
 import type { TrainingState } from "../../../pipeline/training/loop.ts";
 import {
   type CheckpointContext,

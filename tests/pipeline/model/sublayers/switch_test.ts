@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../../../pipeline/model/checkpoints/checkpoint.ts";
 import { forwardFlops } from "../../../../pipeline/cost/flops.ts";
 import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memory.ts";
 import { createDecoder } from "../../../../pipeline/model/decoder.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { decodeSafetensors } from "../../../../pipeline/checkpoints/safetensors.ts";
+import { decodeSafetensors } from "../../../../pipeline/model/checkpoints/safetensors.ts";
 import { assignArgmax } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { ctbm } from "../../../../pipeline/partition/ctbm/partitioner.ts";
 import { openPartitioner } from "../../../../pipeline/partition/partitioners.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { routersHash, saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
+import { routersHash, saveCheckpoint } from "../../../../pipeline/model/checkpoints/checkpoint.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import { createPartitioner, em } from "../../../../pipeline/partition/em/partitioner.ts";
 import { writeDescription } from "../../../../pipeline/partition/partitioner.ts";

@@ -1,4 +1,4 @@
-import type { RoundMetrics } from "../../../../pipeline/run/events.ts";
+import type { RoundMetrics } from "../../../../pipeline/graph/events.ts";
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../../kernels/errors.ts";
 import { openGpu } from "../../../../kernels/device/gpu.ts";

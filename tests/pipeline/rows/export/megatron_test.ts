@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { sha256 } from "../../../../pipeline/run/files.ts";
+import { sha256 } from "../../../../pipeline/graph/files.ts";
 import { writeMegatron } from "../../../../pipeline/rows/export/megatron.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { grouping, idsOf, readMegatron, someTexts } from "./readers.ts";

@@ -1,0 +1,221 @@
+// Compares runs side by side: the settings in which they differ, how well each run split its text, and how
+// good its mixture is on the same held-out text. Perplexities of other text, or of other tokens, are not
+// compared.
+
+import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
+import { RESAMPLES } from "../../evaluation/bootstrap.ts";
+import type { Evaluation, Lower } from "../../evaluation/evaluation.ts";
+import { computeFigures, type DocumentScores } from "../../evaluation/tables.ts";
+import type { PageOptions } from "../page.ts";
+import { heldOutTokens, readDocuments, readRun, type RunRecord } from "../read.ts";
+import { shortHash } from "../../graph/files.ts";
+import { printable } from "../../graph/printable.ts";
+import { FIELD_NAMES, listNames } from "../../settings/configuration.ts";
+import { findTextSeed, TEXT, TOKENS } from "../../settings/text.ts";
+
+/** Reports what to compare, and where to. */
+export interface CompareOptions extends Omit<PageOptions, "plots"> {
+  /** Run folders, two at least. */
+  runs: readonly string[];
+  /** Page to write. Default: none. */
+  output?: string;
+}
+
+/** The held-out text that runs share. */
+export interface HeldOut {
+  /** SHA-256 of its tokens: of its shards as the manifest of the first run that has one lists them. */
+  sha256: string;
+  /** Its sequences, where they are known. */
+  sequences: number | null;
+  /** Names of the runs whose manifests do not describe it. */
+  untold: string[];
+}
+
+/** @ignore Runs side by side, and the page that was written. */
+export type Comparison = Awaited<ReturnType<typeof compare>> & { output?: string };
+/** @ignore One of the runs. */
+export type ComparedRun = Comparison["runs"][number];
+
+/** Compares runs by the files in their folders. */
+export async function compare({ runs: paths, signal }: CompareOptions) {
+  await checkPaths(paths);
+  const names = shortNames(paths).map(printable);
+  const records: RunRecord[] = [];
+  for (const run of paths) {
+    signal?.throwIfAborted();
+    records.push(await readRun(run, { doing: "compare", names: false }));
+  }
+  const derived = records.some(({ lineage }) => lineage.length > 0);
+  const heldOut = await shareHeldOut(records, names).catch((error) => {
+    if (derived && error instanceof InputError) return null; // text that comes or goes may be held out
+    throw error;
+  });
+  const isShared = heldOut !== null || !derived;
+  const found = records.map((own) => isShared && own.heldOut?.evaluated ? own.evaluation : null);
+  const evaluations = found.map((own) => own?.trained ? null : own);
+  const { sources, sourcesApart } = compareSources(evaluations);
+  const documents = await Promise.all(records.map((own, i) => evaluations[i] && readDocuments(own)));
+  const paired = await compareWithFirst(documents, { resamples: RESAMPLES, signal });
+  const labelled = evaluations.map((own) => own && own.sources.some(({ source }) => source !== ""));
+  return {
+    runs: records.map((record, i) => ({
+      name: names[i],
+      ...summarizeRun(record),
+      evaluation: pickFigures(evaluations[i]), // null where it is not evaluated on all of this text
+      trained: found[i]?.trained ?? null, // experts that it is evaluated with, where others are not trained
+      documents: documents[i]?.document.length ?? null, // those whose scores are known
+      beside: paired?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
+      wins: evaluations[i] && sources.length > 0
+        ? sources.filter(({ best }) => best.includes(i)).length
+        : null,
+      lineage: record.lineage, // the runs that it derives from, and what changed
+      lacks: record.lacks, // stages that are not up to date
+    })),
+    heldOut,
+    reference: paired && names[paired.first],
+    settings: listDifferences(records),
+    sources,
+    sourcesApart, // labels of the sources that are not compared
+    unlabelled: labelled.includes(true) ? names.filter((_, i) => labelled[i] === false) : [],
+  };
+}
+
+function summarizeRun(
+  { run, config: { configuration }, adapters, partition, rounds, curves, routes }: RunRecord,
+) {
+  const trained = curves.filter(({ expert }) => expert !== null);
+  const tokens = trained.reduce((sum, { points }) => sum + points.at(-1)!.tokens, 0);
+  return {
+    run,
+    partitioner: configuration.routers === "" ? configuration.partitioner : null, // null: it is from elsewhere
+    routes, // whether its partitioner routes by a prefix, not by true labels
+    experts: configuration.experts,
+    adapter: adapters.join(", ") || null,
+    partition: partition && { ...partition.train, costs: partition.costs },
+    rounds: rounds.map(({ round, nmi, regret, nllPerToken }) => ({ round, nmi, regret, nllPerToken })),
+    expertTokens: trained.length === 0 ? null : tokens,
+  };
+}
+
+function pickFigures(evaluation: Evaluation | null) {
+  if (evaluation === null) return null;
+  const { prefix, scores, gains, prefixes, resamples } = evaluation;
+  return { prefix, scores, gains, prefixes, resamples };
+}
+
+async function checkPaths(paths: readonly string[]): Promise<void> {
+  if (paths.length < 2) {
+    const found = paths.length === 0 ? "none is named" : `only "${paths[0]}" is named`;
+    throw new InputError(`Cannot compare runs as at least two must be named: ${found}`);
+  }
+  const real = await Promise.all(paths.map((path) => Deno.realPath(path).catch(() => path)));
+  const twice = real.findIndex((path, i) => real.indexOf(path) < i);
+  if (twice === -1) return;
+  const [first, second] = [paths[real.indexOf(real[twice])], paths[twice]];
+  const found = first === second ? `"${first}" is named twice` : `"${first}" and "${second}" are the same`;
+  throw new InputError(`Cannot compare runs as each must be named once: ${found}`, { where: second });
+}
+
+/** Names every run by the shortest end of its path that no other run shares. */
+function shortNames(paths: readonly string[]): string[] {
+  const parts = paths.map((path) => path.split("/").filter((name) => name !== "" && name !== "."));
+  return parts.map((own, i) => {
+    const ends = own.map((_, at) => own.slice(-1 - at).join("/"));
+    const isShared = (end: string) =>
+      parts.some((other, j) => j !== i && `/${other.join("/")}`.endsWith(`/${end}`));
+    return ends.find((end) => !isShared(end)) ?? paths[i];
+  });
+}
+
+/** Lists the settings in which runs differ; a value is undefined in a run from before the setting existed. */
+function listDifferences(records: readonly RunRecord[]) {
+  return FIELD_NAMES.flatMap((name) => {
+    const values = records.map(({ config }) => config.configuration[name]);
+    const alike = new Set(values.map((value) => JSON.stringify(value))).size === 1;
+    return alike ? [] : [{ setting: name, values }];
+  });
+}
+
+/** Puts the sources that all evaluations share next to each other, and lists the labels of the others. */
+function compareSources(evaluations: readonly (Evaluation | null)[]) {
+  const scores = evaluations.map((own) => own && new Map(own.sources.map((score) => [score.source, score])));
+  const evaluated = scores.filter((own) => own !== null);
+  if (evaluated.length < 2) return { sources: [], sourcesApart: [] };
+  const labels = [...new Set(evaluated.flatMap((own) => [...own.keys()]))].sort();
+  const isShared = (label: string) => new Set(evaluated.map((own) => own.get(label)?.tokens)).size === 1;
+  const sources = labels.filter(isShared).map((source) => {
+    const perplexity = scores.map((own) => own?.get(source)?.perplexity.mixture ?? null);
+    const lowest = Math.min(...perplexity.filter((value) => value !== null));
+    const best = perplexity.flatMap((value, i) => value === lowest ? [i] : []);
+    return { source, tokens: evaluated[0].get(source)!.tokens, perplexity, best };
+  });
+  return { sources, sourcesApart: labels.filter((label) => !isShared(label)) };
+}
+
+/**
+ * Reports how much lower the perplexity of every mixture is than that of the first one whose text another one cuts into the same documents:
+ * null for that one, for those that cut it into other documents, and where documents are not known. Null where no two can be paired.
+ *
+ * Runs that hold out the same text find the same documents easy and hard, so the difference between two mixtures is known far better than
+ * either perplexity: both are drawn together (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
+ */
+export async function compareWithFirst(
+  runs: readonly (DocumentScores | null)[],
+  { resamples, signal }: { resamples: number; signal?: AbortSignal },
+): Promise<{ first: number; gains: (Lower | null)[] } | null> {
+  const cuts = runs.map((own) => own && `${own.tokens} ${own.sequences}`); // ids may differ: each run counts its own
+  const first = cuts.findIndex((cut, i) => cut !== null && cuts.indexOf(cut, i + 1) !== -1);
+  if (first === -1) return null;
+  const isPaired = (i: number) => i !== first && cuts[i] === cuts[first];
+  const nll = Object.fromEntries(
+    runs.flatMap((own, i) => cuts[i] === cuts[first] ? [[i, own!.nll.mixture]] : []),
+  );
+  const tokens = Float64Array.from(runs[first]!.tokens);
+  const { gain } = await computeFigures({ tokens, nll }, { resamples, seed: 0, signal });
+  return { first, gains: runs.map((_, i) => isPaired(i) ? gain(String(i), String(first)) : null) };
+}
+
+/**
+ * Finds the held-out text that runs share; null where no manifest describes it. Shards that differ hold the same text if all their
+ * tokens are the same. Throws an `InputError` that names two runs whose held-out text differs.
+ */
+async function shareHeldOut(runs: readonly RunRecord[], names: readonly string[]): Promise<HeldOut | null> {
+  const [first, ...others] = runs.filter(({ heldOut }) => heldOut !== null);
+  if (first === undefined) return null;
+  for (const other of others) {
+    if (other.heldOut!.sha256 === first.heldOut!.sha256) continue;
+    const tokens = await heldOutTokens(first);
+    if (tokens === null || tokens !== await heldOutTokens(other)) throw otherText(first, other);
+  }
+  const { sha256, sequences } = first.heldOut!;
+  return { sha256, sequences, untold: names.filter((_, i) => !runs[i].heldOut) };
+}
+
+/** Settings that decide which text is held out, and how it is cut. */
+const SETTINGS = [
+  ...listNames(TEXT, "textSeed"),
+  ...listNames(TOKENS, "shardSequences"),
+  "textSeed",
+] as const;
+
+function otherText(former: RunRecord, latter: RunRecord): InputError {
+  const [own, other] = [former, latter].map(({ config: { configuration } }) => ({
+    ...{ ...configuration, textSeed: findTextSeed(configuration) },
+  }));
+  const differing = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
+  const hashes = [former, latter].map(({ heldOut }) => shortHash(heldOut!.sha256)).join(" and ");
+  const what = differing.reduce<Text>(
+    (text, name) => say`${text}, ${setting(name)} ${valueText(own[name])} and ${valueText(other[name])}`,
+    `Cannot compare "${former.run}" and "${latter.run}" as their held-out tokens must be the same: SHA-256 is ${hashes}`,
+  );
+  const how = differing.length > 0
+    ? "with the same settings"
+    : say`of the same text with the other's ${setting("tokenizer")}`;
+  return new InputError(what, {
+    ...{ where: latter.run, remedy: say`make one of them anew, in another folder, ${how}` },
+  });
+}
+
+/** Writes the value of a setting. */
+export const valueText = (value: unknown): string =>
+  value === undefined ? "–" : [value].flat().join(", ") || "none";

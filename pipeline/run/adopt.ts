@@ -1,0 +1,158 @@
+/**
+ * Adopts an expert that another trainer made from an exported part: its checkpoint becomes the node of an expert of the run, whose
+ * manifest says where it came from.
+ *
+ * @module
+ */
+
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { loadCheckpoint, saveModelFolder, tokenText } from "../model/checkpoints/checkpoint.ts";
+import type { CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
+import { listScratches } from "../graph/folder.ts";
+import {
+  givenNode,
+  hashFiles,
+  type Node,
+  noteAll,
+  oneByOne,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+} from "../graph/node.ts";
+import { Walk } from "../graph/walk.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { exists, shortHash } from "../graph/files.ts";
+import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
+import { type Adoption, describeAdoption } from "../training/adoption.ts";
+import { needConfiguration } from "../stages/parts.ts";
+import { checkExpert } from "./models.ts";
+import { isSamePlace } from "./output.ts";
+import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { expertTarget } from "../stages/targets.ts";
+
+/** What {@linkcode adoptExpert} takes. */
+export interface AdoptOptions extends Pick<RunOptions, "run" | "force"> {
+  /** The expert that the checkpoint becomes. */
+  expert: number;
+  /** Folder of the checkpoint: a Hugging Face folder of a `GPTNeoXForCausalLM` of any size. */
+  from: string;
+}
+
+/** What was adopted. */
+export interface Adopted extends Adoption {
+  /** The expert. */
+  expert: number;
+  /** Its folder, in the run folder. */
+  folder: string;
+  /** Whether it was put there now, or was there before. */
+  state: "done" | "up to date";
+}
+
+/**
+ * Puts a checkpoint into a run as one of its experts. It may have another size than the others, but it must read the ids of the run's
+ * tokenizer and sequences of the run's length. Throws an `InputError` where the checkpoint is damaged or of another architecture,
+ * tokenizer or part. Also where there is an expert already and `force` does not give it up.
+ */
+export async function adoptExpert(
+  { expert, from, run, force = false }: AdoptOptions,
+  watch: RunWatch = {},
+): Promise<Adopted> {
+  const { experts, sequenceLength, eos } = await needConfiguration(run);
+  checkExpert("adopt", run, expert, experts);
+  const { node: name, part = "" } = expertTarget(expert, { experts }), where = `${run}/${name}`;
+  const given = [part, TOKENIZER].map(givenNode);
+  const before = await readManifest(where);
+  const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
+  if (real !== null && await isSamePlace(real, where)) {
+    throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
+  }
+  return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
+    const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos });
+    const { config: shape, weights, dtype, notes, sha256 } = await loadCheckpoint(from);
+    checkSizes(from, shape, { tokenizer, sequenceLength });
+    await checkTokenizer(from, notes, tokenizer);
+    const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
+    const node: Node = {
+      ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
+      maker: oneByOne("adopt", async (making) => {
+        const partition = hashFiles(making.manifest(part));
+        const records = await saveModelFolder(making.folder, shape, weights, {
+          notes: { tokenizer: tokenizer.sha256, eos: tokenizer.eos, partition, adopted: from },
+          ...{ tokenizer: { json: tokenizer.json }, dtype },
+        });
+        noteAll(making, records);
+        return { folder: name, adopted };
+      }),
+    };
+    const { state } = await new Walk(run, [...given, node]).of(node);
+    const there = state === "made" && !force;
+    if (!there && !force) {
+      await checkPart(run, part, notes, { expert, from });
+      if (before || (await listScratches(run, name)).length > 0) {
+        const was = describeAdoption(before),
+          is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
+        throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {
+          where,
+          remedy: say`replace it with ${setting("force")}`,
+        });
+      }
+    }
+    await make([...given, node]);
+    return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
+  });
+}
+
+const refuse = (where: string, fact: string, remedy?: Text) =>
+  new InputError(`Cannot adopt "${where}" as ${fact}`, { where, remedy });
+
+/** Throws where a checkpoint notes that it was trained on another part. */
+async function checkPart(
+  run: string,
+  part: string,
+  { partition }: CheckpointNotes,
+  { expert, from }: { expert: number; from: string },
+): Promise<void> {
+  const made = await readManifest(`${run}/${part}`), own = made && hashFiles(made);
+  if (partition === undefined || !own || partition === own) return;
+  const [theirs, ours] = [partition, own].map(shortHash);
+  throw refuse(
+    from,
+    `it must have been trained on the part of expert ${expert}: its notes name the part ${theirs}, that of expert ${expert} is ${ours}`,
+    say`name the expert whose part it is, or accept it with ${setting("force")}`,
+  );
+}
+
+function checkSizes(
+  from: string,
+  { vocabulary, context, switch: routing }: ModelConfig,
+  { tokenizer: { vocabulary: ids }, sequenceLength }: { tokenizer: Tokenizer; sequenceLength: number },
+): void {
+  if (routing) throw refuse(from, `one model must answer: in its layers it has ${routing.experts} experts`);
+  if (vocabulary < ids) {
+    const fact = `its vocabulary must hold the ${ids} ids of the run's tokenizer: it holds ${vocabulary}`;
+    throw refuse(from, fact);
+  }
+  if (context >= sequenceLength) return;
+  const fact = `its context must be at least the run's sequence length, ${sequenceLength}: it is ${context}`;
+  throw refuse(from, fact);
+}
+
+/** Throws where the tokenizer next to a checkpoint, or the one in its notes, is not that of the run, and where there is neither. */
+async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: Tokenizer): Promise<void> {
+  const where = `${from}/${TOKENIZER_FILE}`, own = shortHash(tokenizer.sha256);
+  const rule = "its tokenizer must be that of the run";
+  if (await exists(where)) {
+    const { json, sha256 } = await loadTokenizer(where, { eos: tokenText(tokenizer.json, tokenizer.eos) });
+    if (sameTokenizer(json, tokenizer.json)) return;
+    throw refuse(from, `${rule}: it is ${shortHash(sha256)}, that of the run is ${own}`);
+  }
+  if (notes.tokenizer === tokenizer.sha256) return;
+  const fact = notes.tokenizer === undefined
+    ? "it holds no tokenizer.json"
+    : `its notes name ${shortHash(notes.tokenizer)}, that of the run is ${own}`;
+  throw refuse(
+    from,
+    `${rule}: ${fact}`,
+    "if it was trained with the run's tokenizer.json, copy that there",
+  );
+}

@@ -1,0 +1,443 @@
+/**
+ * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or split. What that does not touch keeps its
+ * bytes. The other run is only read.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
+import { routerFolder } from "../model/checkpoints/checkpoint.ts";
+import { hashFiles, PARTITIONER, partNode, readManifest } from "../graph/node.ts";
+import { Walk } from "../graph/walk.ts";
+import { modelShapes } from "../model/shape.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../graph/configuration.ts";
+import { exists } from "../graph/files.ts";
+import { canonical, VERSION } from "../graph/schema.ts";
+import { readTimes } from "../graph/timing.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { matchesPath } from "../text/glob.ts";
+import { listInputs } from "../text/inputs.ts";
+import { readChatTemplate } from "../text/tokenizer.ts";
+import { adoptExpert } from "./adopt.ts";
+import { DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
+import { partitionerKind } from "../partition/partitioners.ts";
+import { computeDeviation } from "../stages/assign_derived.ts";
+import { readPairs } from "./derived.ts";
+import {
+  DENSE,
+  type Derivation,
+  type DerivedExpert,
+  derivedExperts,
+  type Forgotten,
+  listDense,
+  mayGoOn,
+  readDerivation,
+  type Step,
+  tellState,
+  writeDerivation,
+} from "../stages/derivation.ts";
+import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "../stages/documents.ts";
+import { writeCertificate } from "./forgotten.ts";
+import { checkExpert, trainDense, trainExperts } from "./models.ts";
+import { isSamePlace } from "./output.ts";
+import { needConfiguration, partIn } from "../stages/parts.ts";
+import { partition, type PartitionSummary } from "./partition.ts";
+import { partitionGraph, stageStates } from "./plan.ts";
+import type { RunOptions, RunWatch } from "./run.ts";
+import { checkOwn, MODELS } from "./settings.ts";
+import { expertTarget } from "../stages/targets.ts";
+
+/** What changes from one run to the next: one of these. */
+export interface Change {
+  /** Patterns of paths, sources and ids of documents that are forgotten. */
+  forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
+  /** Whether tokenizer and routers are kept, though they have seen forgotten text, or everything is learned again without it. Default: `keep`. */
+  routers?: "keep" | "relearn";
+  /** Inputs that are added: paths, patterns and folders. */
+  add?: readonly string[];
+  /** The same, for an expert of their own. */
+  newExpert?: readonly string[];
+  /** Pairs of prompt and response that models are tuned on: files of JSON lines. */
+  tune?: readonly string[];
+  /** Passes over these pairs; 2 unless given. */
+  epochs?: number;
+  /** Whether the routers of the other run route prompts, or `fresh` ones that go on from these with the prompts alone. Default: `experts`. */
+  router?: "experts" | "fresh";
+  /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
+  replace?: readonly { expert: number; from: string }[];
+  /** An expert whose text goes to the others by prices; those after it move down by a number. */
+  dropExpert?: number;
+  /** An expert whose text is divided by two new routers, between two experts that begin with its weights: it and a last one. */
+  splitExpert?: number;
+  /** Share of old sequences among those by which experts learn text that they get; 0.5 unless given. */
+  replay?: number;
+}
+
+/** What {@linkcode derive} takes. */
+export interface DeriveOptions
+  extends
+    Change,
+    Pick<RunOptions, "run" | "check" | "workers" | "adapter" | "variants" | "requireGpu" | "gpu"> {
+  /** The run to derive from. It stays as it is. */
+  from: string;
+  /** Leaves the training of experts to `train-expert`. Next to one that is dropped they stay as they are. */
+  noTrain?: boolean;
+}
+
+/** What a derivation does, or would do. */
+export interface DerivePlan extends Omit<Step, "forgotten" | "dropped"> {
+  /** Documents that are forgotten, and their tokens. */
+  forgotten: { documents: number; tokens: number };
+  /** The expert of the other run that is dropped, and its training sequences; null for none. */
+  dropped: { expert: number; sequences: number } | null;
+  /** The same of one that is split. */
+  split: { expert: number; sequences: number } | null;
+  /** The pairs on which models are tuned, and the steps of an expert that gets an equal share of them; null for none. */
+  pairs: { count: number; steps: number } | null;
+  /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
+  seconds: number;
+  /** What has seen the forgotten text and is kept, here or in the other run. */
+  descends: string[];
+}
+
+/** What {@linkcode derive} did. */
+export interface Derived extends DerivePlan {
+  /** The largest deviation of an expert's load from an equal one. */
+  deviation: number;
+  /** The partition of the run. */
+  partition: PartitionSummary;
+}
+
+/** Reports what {@linkcode derive} would do. Throws what it would throw beforehand. */
+export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
+  return (await prepare(options)).plan;
+}
+
+/**
+ * Derives a run from another one, or goes on where that was stopped. Experts that lost text are trained again from the start on the rest; those
+ * that gained text go on from their weights; all others keep their bytes.
+ *
+ * Throws an `InputError` where the other run is not complete, or where nothing or more than one change is named. Also where a pattern matches
+ * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainExperts} throw as well.
+ */
+export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
+  const { run, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
+  const how = { run, check, workers, adapter, variants, requireGpu, gpu };
+  const { derivation, configuration, settings, plan } = await prepare(options);
+  await writeDerivation(run, derivation);
+  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, settings);
+  const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
+  const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
+  if (derivation.added.length > 0 && isChosen) {
+    const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
+    watch.onEvent?.({ type: "warning", message });
+  }
+  const made = await partition({ ...how, reuse: [derivation.from] }, watch);
+  const isWanted = ({ state }: DerivedExpert) =>
+    state === "kept" || !noTrain && !["not trained", "no text left", "replaced"].includes(state);
+  const wanted = (await derivedExperts(run, derivation)).filter(isWanted).map(({ expert }) => expert);
+  if (wanted.length > 0) await trainExperts(wanted, how, watch);
+  for (const name of noTrain ? [] : listDense(derivation)) {
+    await trainDense(name === "dense" ? "batch" : "steps", how, watch);
+  }
+  for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
+  if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
+  const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
+  return { ...plan, experts: await derivedExperts(run, derivation), deviation, partition: made };
+}
+
+/** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
+const ofPairs = ({ tuned, epochs }: Derivation): Partial<Configuration> =>
+  tuned
+    ? {
+      ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
+      ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
+    }
+    : {};
+
+/** The chat template of pairs where there is no other: contents of messages, with a line break after each that is not the last one. */
+export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
+  "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
+
+/** Finds out what is derived, and from what. */
+async function prepare({ run, from, ...change }: DeriveOptions) {
+  if (await isSamePlace(run, from)) {
+    throw refuse(from, say`${setting("run")} must be another folder than ${setting("from")}: it is the same`);
+  }
+  const configuration = await needConfiguration(from);
+  checkChange(from, change, configuration);
+  const added = [change.newExpert, change.tune, change.add].find((list) => list?.length) ?? [];
+  const isTuned = !!change.tune?.length;
+  const { files } = added.length > 0
+    ? await listInputs(added, isTuned ? { format: "jsonl" } : configuration)
+    : { files: [] };
+  const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
+  const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
+  for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
+  const keys = await completeRun(from, configuration), origins = listOrigins(configuration, change);
+  const { parts, trained } = await readExperts(from, configuration);
+  if (origins.length !== parts.length || change.router === "fresh") {
+    await checkRouters(from, configuration, change, parts);
+  }
+  const rows = await listDocuments(from);
+  const forgotten = choose(from, rows, change.forget ?? {});
+  for (const [id, { key }] of Object.entries(trained)) {
+    keys[expertTarget(Number(id), configuration).node] = key;
+  }
+  for (const name of isTuned ? DENSE : []) {
+    const manifest = await readManifest(`${from}/${name}`);
+    if (manifest) keys[name] = manifest.key;
+  }
+  const above = await readDerivation(from), blocks = (await indexedBlocks(from))!;
+  const { experts: groupedFor = configuration.experts, starts = [] } = above?.grouped ?? {};
+  const derivation: Derivation = {
+    ...{ from: resolve(from), version: VERSION, blocks, trained, kept: keys },
+    grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
+    ...{ parts, origins, dropped: change.dropExpert ?? null, split: change.splitExpert ?? null },
+    stays: change.dropExpert !== undefined && !!change.noTrain,
+    forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
+      ...{ document: String(document), path, place, sha256, source, side },
+    })),
+    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
+    ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
+    ...{ template, tuned: isTuned, fresh: change.router === "fresh" },
+    epochs: isTuned ? change.epochs ?? 2 : 0,
+    relearned: change.routers === "relearn",
+    replaced: (change.replace ?? []).map((own) => ({ ...own })),
+    partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
+  };
+  await checkOwn(run);
+  const before = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
+  if (before ? isMade && changeOf(before) !== changeOf(derivation) : await exists(`${run}/config.json`)) {
+    const is = before ? `it derives otherwise, from "${before.from}"` : "it is a run of its own";
+    throw new InputError(
+      `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
+      { where: run, remedy: say`choose another ${setting("run")}` },
+    );
+  }
+  const settings: Configuration = derivation.relearned
+    ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
+    : { ...configuration, experts: origins.length, routers: "", prices: "", ...ofPairs(derivation) }; // what it is split by lies in it
+  const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten, pairs });
+  return { derivation: before && isMade ? before : derivation, configuration, settings, plan };
+}
+
+/** Tells the change alone; the other run may have trained more meanwhile. */
+const changeOf = ({ version: _, kept: __, trained: ___, ...change }: Derivation) => canonical(change);
+
+/** Lists for each expert the one that it was: all stay but one that is dropped, and a new one or half of one that is split comes last. */
+function listOrigins(
+  { experts }: Configuration,
+  { newExpert, dropExpert, splitExpert }: Change,
+): (number | null)[] {
+  const all = Array.from({ length: experts }, (_, expert): number | null => expert);
+  if (newExpert?.length) return [...all, null];
+  return splitExpert === undefined ? all.filter((expert) => expert !== dropExpert) : [...all, splitExpert];
+}
+
+/** Throws an `InputError` where a run has no routers that could go on, or that one could come to or go from. Also where a part is too small to be split. */
+async function checkRouters(
+  from: string,
+  configuration: Configuration,
+  { splitExpert }: Change,
+  parts: readonly number[],
+): Promise<void> {
+  const folder = configuration.routers || `${from}/${PARTITIONER}`, { kind } = await partitionerKind(folder);
+  const rule = "routers must split its text, to train them or change their number";
+  if (kind !== "em") throw refuse(from, `${rule}: it is split by "${kind}"`);
+  if (splitExpert === undefined) return;
+  const { config } = await loadCheckpointConfig(`${folder}/${routerFolder(0)}`);
+  const { router } = modelShapes({ ...configuration, vocabularySize: config.vocabulary });
+  const isOther = Object.entries(router).some(([name, value]) =>
+    config[name as keyof typeof router] !== value
+  );
+  const shaped = "its routers must be of the shape that its settings say, to split an expert";
+  if (isOther) throw refuse(from, `${shaped}: they are not`);
+  if (parts[splitExpert] < 2) {
+    const there = `expert ${splitExpert} has ${parts[splitExpert]}`;
+    throw refuse(from, `an expert that is split must have two training sequences: ${there}`);
+  }
+}
+
+const refuse = (from: string, fact: Text, remedy?: Text) =>
+  new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
+
+const CHANGES = ["forget", "add", "newExpert", "replaceExpert", "dropExpert", "splitExpert"];
+
+/** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
+function checkChange(
+  from: string,
+  { forget = {}, add, newExpert, tune, replace, dropExpert, splitExpert }: Change,
+  { experts, levels, packing }: Configuration,
+) {
+  const forgets = Object.values(forget).some((list) => list.length > 0);
+  const lists = [add, newExpert, tune, replace].filter((list) => list?.length);
+  const count = Number(forgets) + lists.length + [dropExpert ?? [], splitExpert ?? []].flat().length;
+  if (count !== 1) {
+    const [forget, add, newExpert, replace, drop, split] = CHANGES.map((name) => setting(name));
+    const what =
+      say`one change must be named, of ${forget}, ${add}, ${newExpert}, ${replace}, ${drop} and ${split}`;
+    const remedy = count > 1 ? "derive once more from what is derived" : undefined;
+    throw refuse(from, say`${what}: there are ${count}`, remedy);
+  }
+  if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
+  const whole = "a sequence must be of one document, to forget one";
+  if (forgets && packing === "concat") {
+    throw refuse(from, `${whole}: with packing concat it may be of several`);
+  }
+  for (const { expert } of replace ?? []) checkExpert("replace", from, expert, experts);
+  if (splitExpert !== undefined) checkExpert("split", from, splitExpert, experts);
+  if (dropExpert === undefined) return;
+  checkExpert("drop", from, dropExpert, experts);
+  if (experts === 1) throw refuse(from, "an expert must stay: it has no other");
+}
+
+/** Looks at the nodes of a run, all of which must be there, and gives their keys. */
+async function completeRun(from: string, configuration: Configuration): Promise<Derivation["kept"]> {
+  const { nodes } = await partitionGraph(from, configuration, { recorded: true });
+  const walk = new Walk(from, nodes);
+  const open = (await stageStates(walk, nodes)).find(({ toMake }) => toMake > 0);
+  if (open || nodes.length === 0) {
+    const stage = open ? `"${open.stage}" would run` : "nothing is made";
+    const remedy = say`run ${task("partition", { run: from })} first`;
+    throw refuse(from, `its partition must be complete: ${stage}`, remedy);
+  }
+  const keys: Derivation["kept"] = {};
+  for (const node of nodes) keys[node.name] = (await walk.of(node)).manifest!.key;
+  if (configuration.routers === "") return keys;
+  const learned = resolve(configuration.routers), manifest = await readManifest(learned);
+  if (!manifest) throw refuse(from, `its routers must be those of a run: "${learned}" has no manifest`);
+  return { ...keys, [learned]: manifest.key };
+}
+
+/** Counts the training sequences of all experts of a run, and describes those that are trained on their parts as these are now. */
+async function readExperts(
+  from: string,
+  configuration: Configuration,
+): Promise<Pick<Derivation, "parts" | "trained">> {
+  const { experts } = configuration, above = await readDerivation(from);
+  const parts: number[] = [], trained: Derivation["trained"] = {};
+  for (let expert = 0; expert < experts; expert++) {
+    const target = expertTarget(expert, { experts }), name = partNode(expert, experts);
+    const part = (await readManifest(`${from}/${name}`))!, { train: { sequences } } = partIn(name, part);
+    parts.push(sequences);
+    const manifest = await readManifest(`${from}/${target.node}`);
+    const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
+    if (!manifest || !isLinked && manifest.inputs[name] !== hashFiles(part)) continue;
+    const batch = target.batch(configuration),
+      { steps = await target.steps(configuration, { sequences }) } = manifest.result as { steps?: number };
+    const isFurther = isLinked || manifest.settings.before !== undefined;
+    const known = isFurther ? above?.trained[above.origins[expert] ?? -1] : undefined;
+    const passes = known?.passes ?? steps * batch / sequences;
+    trained[expert] = { key: manifest.key, part: hashFiles(part, "train-"), sequences, passes };
+  }
+  return { parts, trained };
+}
+
+type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
+
+/** Lists the documents of a run with their experts. */
+const listDocuments = (from: string) =>
+  Array.fromAsync(readDocumentRows(`${from}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS));
+
+/** Chooses the documents that are forgotten. Throws an `InputError` for a pattern, a source or an id that names none. */
+function choose(
+  from: string,
+  rows: readonly DocumentOfRun[],
+  { paths = [], sources = [], ids = [] }: NonNullable<Change["forget"]>,
+): DocumentOfRun[] {
+  const chosen = new Set<DocumentOfRun>();
+  const add = (what: string, found: readonly DocumentOfRun[] = []) => {
+    for (const row of found) chosen.add(row);
+    if (found.length === 0) {
+      throw refuse(from, `what is forgotten must be there: no document has the ${what}`);
+    }
+  };
+  for (const path of paths) {
+    const own = path.replace(/^\.\//, "");
+    const isNamed = (path: string) => path === own || path.endsWith(`/${own}`) || matchesPath(path, own);
+    add(`path "${path}"`, rows.filter((row) => isNamed(row.path)));
+  }
+  for (const source of sources) add(`source "${source}"`, rows.filter((row) => row.source === source));
+  const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
+  for (const id of ids) add(`id ${id}`, byId.get(id));
+  if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
+  return rows.filter((row) => chosen.has(row));
+}
+
+/** Lists the files of a run that stay, where everything is learned again. Throws an `InputError` where a file holds other documents as well. */
+function filesLeft(
+  from: string,
+  { input, tokenizer, routers }: Configuration,
+  rows: readonly DocumentOfRun[],
+  forgotten: readonly DocumentOfRun[],
+): string[] {
+  const gone = new Set(forgotten.map(({ path }) => path)), own = new Set(forgotten);
+  const named = tokenizer !== "" || routers !== "";
+  const partly = rows.find((row) => gone.has(row.path) && !own.has(row))?.path;
+  const fact = gone.size === 0
+    ? "documents must be forgotten"
+    : input.length === 0
+    ? "its text must be files: it is not"
+    : named
+    ? "they must be its own: its settings name others"
+    : partly && `whole files must be forgotten: "${partly}" holds other documents`;
+  if (fact) throw refuse(from, `nothing can be learned again: ${fact}`);
+  return [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
+}
+
+/** Names the experts of a document, by its row in the index. */
+const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
+  expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
+
+/** Tells what a derivation would do, before anything is made. */
+async function describePlan(
+  run: string,
+  derivation: Derivation,
+  { from, added, configuration, rows, forgotten, pairs }:
+    & { from: string; added: readonly string[]; configuration: Configuration; pairs: number }
+    & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
+): Promise<DerivePlan> {
+  const { origins, parts, relearned, dropped, split } = derivation;
+  const describe = (expert: number | null) => expert === null ? null : { expert, sequences: parts[expert] };
+  const losing = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
+  const experts = origins.map((was, expert) => {
+    const touched = relearned || was === null || losing.has(was) || mayGoOn(derivation, was);
+    return tellState(derivation, expert, { touched });
+  });
+  const times = await readTimes(from);
+  const seconds = experts.filter(({ state }) => state === "from the start").map(({ expert }) => {
+    const { node } = expertTarget(expert, configuration);
+    return times.findLast(({ nodes }) => nodes?.includes(node))?.seconds ?? 0;
+  });
+  const { holdout, expertBatch } = configuration;
+  const steps = pairs * (1 - holdout) * derivation.epochs / origins.length / expertBatch;
+  const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
+  return {
+    ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
+    ...{ dropped: describe(dropped), split: describe(split) },
+    pairs: pairs > 0 ? { count: pairs, steps: Math.max(1, Math.round(steps)) } : null,
+    ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
+    descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
+  };
+}
+
+/** Names what has seen the forgotten text and stays. */
+async function descendants(
+  from: string,
+  rows: readonly DocumentOfRun[],
+  forgotten: readonly DocumentOfRun[],
+  relearned: boolean,
+): Promise<string[]> {
+  const models = MODELS.filter((name) => name !== "experts");
+  const there = [...models, "evaluation", "zero-shot", "report", "export", "overlap"];
+  const found = relearned ? [] : ["the tokenizer and the routers, which are kept"];
+  for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
+  const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));
+  const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map((row) => row.document);
+  if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
+  const which = forgotten.length === 1 ? "the document" : "the documents";
+  return [...found, `${from} itself, and the files of ${which}`];
+}

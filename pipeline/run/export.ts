@@ -1,0 +1,289 @@
+/**
+ * Exports what a run holds for other trainers and tools: the text of an expert or all of it, and trained experts. An export is a folder
+ * with a manifest, as those of nodes have it: in the run, or wherever it is asked for.
+ *
+ * @module
+ */
+
+import { basename, relative, resolve } from "node:path";
+import { ensure, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { loadCheckpoint, saveModelFolder } from "../model/checkpoints/checkpoint.ts";
+import { publish, removeFolder } from "../graph/folder.ts";
+import { makeAll } from "../graph/make.ts";
+import {
+  findDamage,
+  hashFiles,
+  type Making,
+  type Manifest,
+  type Node,
+  noteAll,
+  oneByOne,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
+import { otherSetting } from "../graph/walk.ts";
+import { readShards, type RecordBatch } from "../rows/arrow.ts";
+import { writeSplit, writeSplits } from "../rows/export/datasets.ts";
+import { writeMegatron } from "../rows/export/megatron.ts";
+import {
+  counted,
+  pieces,
+  rowTexts,
+  type TokenText,
+  wholeDocuments,
+  writeLines,
+  writeParquet,
+} from "../rows/export/texts.ts";
+import type { Rows } from "../rows/random_access.ts";
+import { listEntries, writeAtomic } from "../graph/files.ts";
+import { readVerified } from "../graph/schema.ts";
+import { SAMPLING } from "../serving/sampling.ts";
+import { tokenizerIn } from "../text/tokenizer.ts";
+import { checkExpert, tokensOfRun } from "./models.ts";
+import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
+import type { RunWatch } from "./run.ts";
+import { expertTarget, listNodeFiles, textNode } from "../stages/targets.ts";
+import { drawing, openNeeded, readRows } from "../stages/token_rows.ts";
+
+/**
+ * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON
+ * lines.
+ */
+export type TextFormat = "megatron" | "datasets" | "parquet" | "text";
+
+/** What {@linkcode exportTexts} takes. */
+export interface ExportTextOptions {
+  /** Run folder. */
+  run: string;
+  /** Format. */
+  to: TextFormat;
+  /** The expert whose part is exported; without it all text, as whole documents in their order. */
+  expert?: number;
+  /** Folder to write into: new, empty, or that of an export. */
+  output: string;
+  /** With Parquet: what a row holds. Default: tokens. */
+  as?: "tokens" | "text";
+  /** Replaces an export of something else, and makes again what is there. */
+  force?: boolean;
+}
+
+/** What {@linkcode exportModel} takes. */
+export interface ExportModelOptions extends Pick<ExportTextOptions, "run" | "output" | "force"> {
+  /** The expert. */
+  expert: number;
+  /** Writes the output head as a tensor of its own, which converters look for. */
+  untie?: boolean;
+}
+
+/** What was exported, and what its manifest says of files and counts. */
+export interface Exported extends Pick<Manifest, "files" | "result"> {
+  /** Its folder. */
+  output: string;
+  /** Whether it was written now, or there already. */
+  state: "done" | "up to date";
+  /** What it is of. */
+  of: Record<string, unknown>;
+}
+
+const EXPORT = "export";
+const CHUNK_BYTES = 2 ** 26; // of tokens that are read at once in random order
+
+/**
+ * Exports the text of an expert's part, in random order and each sequence as a text of its own. Without an expert it exports all text, as
+ * whole documents in their order. Held-out text is kept apart. Memory does not grow with the text.
+ *
+ * Throws an `InputError` where the run has no such part or its text is not there as tokens. Also where a file is damaged, or the folder
+ * holds files of others. Throws a `RunError` where the disk is full, and the signal's reason where it ends the work.
+ */
+export async function exportTexts(
+  { run, to, expert, output, as = "tokens", force }: ExportTextOptions,
+  watch: RunWatch = {},
+): Promise<Exported> {
+  const configuration = await needConfiguration(run);
+  if (expert !== undefined) checkExpert(EXPORT, run, expert, configuration.experts);
+  const tokens = expert === undefined ? await tokensOfRun(run) : [];
+  const target = expert === undefined ? {} : expertTarget(expert, configuration);
+  const shards = await needNode(run, textNode(target), await partitionRemedy(run));
+  await needNode(run, TOKENIZER, "copy it from the run");
+  const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration);
+  const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
+  const { shardSequences: rows, packing, seed } = configuration;
+  const documents = expert === undefined ? { eos, crossing: packing === "concat" } : undefined;
+  const isText = to === "text" || to === "parquet" && as === "text";
+  const of = {
+    ...{ to, of: expert === undefined ? "all text" : `expert ${expert}`, ...to === "parquet" ? { as } : {} },
+    ...to === "text" || to === "parquet" ? { rows } : {},
+    ...{ shards: hashFiles(shards), tokenizer: tokenizer.sha256, vocabulary, eos },
+  };
+  return await exportInto({ run, output, of, force }, watch, async (making, work) => {
+    const { folder } = making;
+    const decode = async ({ ids }: TokenText) =>
+      await tokenizer.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
+    const result: Record<string, unknown> = {};
+    let done = 0;
+    const onRows = (rows: number) => {
+      work.signal?.throwIfAborted();
+      work.emit({ type: "progress", stage: EXPORT, done: done += rows, unit: "sequences" });
+    };
+    for (const [side, needed] of Object.entries(listNodeFiles(target, tokens, () => shards))) {
+      if (needed.length === 0) continue;
+      const counts = { texts: 0, tokens: 0 };
+      const path = (need: string) => `${run}/${need}`;
+      const all = expert === undefined || side === "test"
+        ? readTexts(needed.map(({ need, file }) => `${path(need)}/${file}`), documents, onRows)
+        : shuffled(await openNeeded({ path, manifest: () => shards }, needed), seed, onRows);
+      const texts = counted(all, counts);
+      const write = {
+        megatron: () => writeMegatron(folder, side, texts, vocabulary),
+        datasets: () => writeSplit(folder, side, texts),
+        parquet: () => writeParquet(folder, side, texts, { rows, decode: isText ? decode : undefined }),
+        text: () => writeLines(folder, side, texts, { rows, decode }),
+      };
+      noteAll(making, await write[to]());
+      result[side] = counts;
+    }
+    if (to === "datasets") noteAll(making, await writeSplits(folder, Object.keys(result)));
+    if (!isText) {
+      const json = await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`);
+      making.wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
+    }
+    return result;
+  });
+}
+
+/** Gives the texts of shards in their order, some at a time: whole documents or every sequence by itself. */
+async function* readTexts(
+  paths: readonly string[],
+  documents: { eos: number; crossing: boolean } | undefined,
+  onRows: (rows: number) => void,
+): AsyncGenerator<TokenText[]> {
+  const read = async function* (path: string): AsyncGenerator<RecordBatch> {
+    for await (const batch of readShards([path])) {
+      onRows(batch.numRows);
+      yield batch;
+    }
+  };
+  for (const path of paths) { // no document goes on in another block
+    yield* documents ? wholeDocuments(read(path), documents) : pieces(read(path));
+  }
+}
+
+/** Gives every row as a text, in random order, and closes the rows. */
+async function* shuffled(
+  rows: Rows,
+  seed: number,
+  onRows: (rows: number) => void,
+): AsyncGenerator<TokenText[]> {
+  using all = rows;
+  const draw = drawing(all.count, seed, EXPORT);
+  const chunk = Math.ceil(CHUNK_BYTES / (4 * (all.lineage?.sequenceLength ?? 1)));
+  for (let at = 0; at < all.count; at += chunk) {
+    const numbers = draw(at, Math.min(chunk, all.count - at));
+    const read = readRows(all, numbers, ["tokens", "length", "source"]);
+    onRows(numbers.length);
+    yield rowTexts(read);
+  }
+}
+
+/**
+ * Exports a trained expert as a Hugging Face folder whose `generation_config.json` samples as `generate` does. With `untie` its output head
+ * is a tensor of its own. Throws as {@linkcode exportTexts} does, and where the expert is not trained.
+ */
+export async function exportModel(
+  { run, expert, output, untie = false, force }: ExportModelOptions,
+): Promise<Exported> {
+  const { experts } = await needConfiguration(run);
+  checkExpert(EXPORT, run, expert, experts);
+  const folder = `${run}/${expertTarget(expert, { experts }).node}`, model = await readManifest(folder);
+  ensure(model, `Cannot export expert ${expert} as it must be trained: there is no "${folder}"`, {
+    where: folder,
+    remedy: say`run ${task("train-expert", { run, expert })} first`,
+  });
+  const { sha256 } = model.files["model.safetensors"];
+  const of = { to: "safetensors", of: `expert ${expert}`, untie, model: sha256 };
+  return await exportInto({ run, output, of, force }, {}, async (making) => {
+    const tokenizer = `${folder}/${TOKENIZER_FILE}`;
+    const { config, weights, notes, dtype } = await loadCheckpoint(folder);
+    const records = await saveModelFolder(making.folder, config, weights, {
+      ...{ notes: { ...notes, eos: notes.eos! }, tokenizer, dtype, untie },
+      generation: {
+        do_sample: true,
+        max_new_tokens: SAMPLING.maxNewTokens.default,
+        temperature: SAMPLING.temperature.default,
+        top_k: SAMPLING.topK.default, // 0 means all, there as here
+        top_p: SAMPLING.topP.default,
+      },
+    });
+    noteAll(making, records);
+    return {};
+  });
+}
+
+/** Reads the manifest of a node. Throws an `InputError` where there is none. */
+async function needNode(run: string, name: string, remedy: Text): Promise<Manifest> {
+  const where = `${run}/${name}`, manifest = await readManifest(where);
+  ensure(manifest, `Cannot export as what is exported must be there: there is no "${where}"`, {
+    where,
+    remedy,
+  });
+  return manifest;
+}
+
+/**
+ * Makes an export by `write`, unless its folder holds it already. In the run it is a node; elsewhere it is made in a folder of its own next to
+ * `output`, and gets that name once it is whole.
+ */
+async function exportInto(
+  { run, output, of, force = false }:
+    & Pick<Exported, "output" | "of">
+    & Pick<ExportTextOptions, "run" | "force">,
+  { onEvent: emit = () => {}, signal }: RunWatch,
+  write: (making: Making, work: Work) => Promise<Record<string, unknown>>,
+): Promise<Exported> {
+  const before = await checkPlace(output, of, force);
+  if (before && !force && await findDamage(output, before, false) === undefined) {
+    const { files, result } = before;
+    return { output, state: "up to date", of, files, result };
+  }
+  const inRun = relative(resolve(run), resolve(output));
+  const isNode = inRun.startsWith(`${EXPORT}/`), place = isNode ? run : `${output}.making`;
+  const name = isNode ? inRun : EXPORT;
+  const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
+  const gpu = () => Promise.reject(new Error("an export needs no device"));
+  const again = force ? [name] : [];
+  const walk = await makeAll({ run: place, workers: 1, signal, emit, gpu }, [node], { task: EXPORT, again });
+  const manifest = walk.manifest(name), { files, result } = manifest;
+  if (!isNode) {
+    await publish(place, `../${basename(output)}`, `${place}/${EXPORT}`, manifest, true);
+    await removeFolder(place);
+  }
+  return { output, state: "done", of, files, result };
+}
+
+/** Returns the manifest of the export that is there. Throws an `InputError` where a folder holds files of others, or another export. */
+async function checkPlace(
+  output: string,
+  of: Record<string, unknown>,
+  force: boolean,
+): Promise<Manifest | null> {
+  const other = say`choose another ${setting("output")}`;
+  const refuse = (fact: string, remedy: Text = other) =>
+    new InputError(`Cannot export into "${output}" as ${fact}`, { where: output, remedy });
+  const info = await Deno.stat(output).catch(() => null);
+  if (info && !info.isDirectory) throw refuse("it must be a folder, new or empty: it is a file");
+  const before = await readManifest(output);
+  const [first] = before ? [] : await listEntries(output);
+  if (first) throw refuse(`it must be new or empty: it holds "${first.name}"`);
+  if (before && !before.name.startsWith(EXPORT)) {
+    throw refuse(`it must be new or empty: it is "${before.name}" of a run`);
+  }
+  const name = before && !force ? otherSetting({ settings: of }, before) : undefined;
+  if (name === undefined) return before;
+  const [then, now] = [before!.settings, of].map((of) => JSON.stringify(of[name]) ?? "not set");
+  throw refuse(
+    `it holds an export whose ${name} must be ${now}: it is ${then}`,
+    say`${other}, or replace it with ${setting("force")}`,
+  );
+}

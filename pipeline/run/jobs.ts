@@ -1,0 +1,335 @@
+/**
+ * Plans what is missing of a run as jobs for many processes. The plan of jobs is the graph's: a job for every stage, whose processes each
+ * begin with a part of its nodes, then one for every model. This machine and a scheduler run the same plan.
+ *
+ *     jobs/    plan.json as `submit` notes it in the run, scripts/, logs/
+ *
+ * @module
+ */
+
+import { dirname, resolve } from "node:path";
+import * as v from "valibot";
+import { RunError, say, task, type TaskReference } from "../../kernels/errors.ts";
+import { removeFolder } from "../graph/folder.ts";
+import { type Lock, processText, takeLock } from "../graph/lock.ts";
+import {
+  ASSIGN,
+  CORPUS,
+  EVALUATION,
+  LEARN,
+  type Node,
+  readManifest,
+  SCORE,
+  SPLIT,
+  TOKENIZE,
+  TOKENIZER,
+  ZERO_SHOT,
+} from "../graph/node.ts";
+import { Walk } from "../graph/walk.ts";
+import { findKind } from "../partition/partitioners.ts";
+import { writeRunConfiguration } from "../graph/configuration.ts";
+import { exists, jsonText, refuseLink, withRemedy, writeAtomic } from "../graph/files.ts";
+import { count, readJsonIfThere } from "../graph/schema.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
+import { WORD } from "../settings/field.ts";
+import { EVALUATE, evaluateNodes, scoresNode } from "../stages/evaluate.ts";
+import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./plan.ts";
+import { chooseShare, refuseRevision, type RunOptions } from "./run.ts";
+import { checkAlone, resolveSettings } from "./settings.ts";
+import { STAGES } from "../stages/stages.ts";
+import { joinNodes, listTrained, modelSteps } from "./steps.ts";
+import { allTargets, denseTarget, type Target } from "../stages/targets.ts";
+
+const PLAN = v.object({
+  parts: v.pipe(count, v.minValue(1)),
+  dense: v.array(v.picklist(["batch", "steps", "compute", "switch"])),
+  routerGroups: v.optional(v.pipe(count, v.minValue(1))),
+  training: v.optional(v.record(v.string(), v.union([v.number(), v.boolean(), v.string()]))),
+  zeroShot: v.optional(v.object({ tasks: v.array(v.string()), data: v.optional(v.string()) })),
+  slurm: v.optional(v.object({
+    slurmPartition: v.optional(WORD),
+    expertsAtOnce: v.optional(count),
+    time: v.optional(WORD),
+    gres: v.optional(WORD),
+    container: v.optional(v.string()),
+  })),
+});
+
+/**
+ * How the jobs of a run were planned when they were last submitted: the parts of stages, and the models to compare with. Also the processes
+ * that train the routers together, and what trainings get apart from the run. Also the zero-shot tasks that are asked, and what Slurm is
+ * asked for.
+ *
+ * @ignore
+ */
+export type JobPlan = v.InferOutput<typeof PLAN>;
+
+/** The options of a plan of jobs: how it is planned, and where. Default: one process for a stage, one dense model. */
+export interface JobOptions
+  extends Partial<JobPlan>, Pick<RunOptions, "run" | "sources" | "force">, Pick<GraphOptions, "recorded"> {}
+
+/** Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs. */
+export const JOBS = "jobs";
+
+/** Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError` where that is damaged. */
+export async function readJobPlan(run: string): Promise<JobPlan | null> {
+  return await readJsonIfThere(`${run}/${JOBS}/plan.json`, PLAN, "the plan of a run's jobs").catch(
+    withRemedy(say`remove it, and run ${task("submit", { run })} with all its options again`),
+  );
+}
+
+/**
+ * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs get only the run. With `force` these
+ * may be others than before, and what another version made goes, as jobs would refuse it.
+ */
+export async function writeJobSettings(
+  { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
+  plan: JobPlan,
+): Promise<void> {
+  const { configuration, changed, existing, adapter } = await resolveSettings(run, sources, force);
+  await refuseLink(`${run}/${JOBS}`);
+  if (force || !existing || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
+  if (force) await removeRevisions(run, configuration, plan);
+  await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
+}
+
+/** Removes what another version made. Throws a `RunError` where another process works in the run. */
+async function removeRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
+  for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
+    const manifest = given ? null : await readManifest(`${run}/${name}`);
+    if (!manifest || manifest.revision === revision) continue;
+    await checkAlone(run);
+    await removeFolder(`${run}/${name}`);
+  }
+}
+
+/**
+ * Waits until no other process submits or runs the jobs of a run. Thus as many run at once as one of them was asked for. Throws a
+ * `RunError` where that takes longer than `patience` milliseconds, and the reason of `signal` where that ends the waiting.
+ */
+export async function lockJobs(
+  run: string,
+  { patience = Infinity, signal, tell }: {
+    patience?: number;
+    signal: AbortSignal;
+    tell: (text: string) => void;
+  },
+): Promise<Lock> {
+  for (let waited = 0;; waited += 200) {
+    const taken = await takeLock(`${run}/${JOBS}`, "submit", "submit");
+    if ("release" in taken) return taken;
+    const who = processText(taken);
+    if (waited === 0) tell(`waits for ${who}, which submits this run`);
+    if (waited >= patience) {
+      throw new RunError(
+        `Cannot submit "${run}" as only one process may do so at a time: ${who} does`,
+        { where: run, remedy: "wait for it, and submit the same again" },
+      );
+    }
+    await new Promise((done) => setTimeout(done, 200));
+    signal.throwIfAborted();
+  }
+}
+
+/** Lists the folders next to the run's that its settings and its jobs name: what a container must show them. */
+export async function foldersNamed(
+  { run, sources = {}, force = false, zeroShot }: JobOptions,
+): Promise<string[]> {
+  const { configuration } = await resolveSettings(run, sources, force);
+  const named = FIELD_NAMES.filter((name) => FIELDS[name].isPath).flatMap((name) => configuration[name]);
+  const paths = named.filter((path): path is string =>
+    typeof path === "string" && path !== "" && path !== "-"
+  );
+  const folders = paths.map((path) => dirname(resolve(path.replace(/[*?[{].*$/s, "any"))));
+  return [...new Set([...folders, ...zeroShot?.data ? [resolve(zeroShot.data)] : []])].sort();
+}
+
+/** A job of a run: one or several processes that do the same work for different numbers. */
+export interface Job {
+  /** Its name. */
+  name: string;
+  /** What one process of it does, in one sentence. */
+  about: string;
+  /** Number of its first process; the others count up from it. */
+  first: number;
+  /** For each process, whether its work is done. */
+  done: boolean[];
+  /** What each process gets instead of its number, where that is a name. */
+  units?: readonly string[];
+  /** The task of a process by its number or name. */
+  task(unit: string | number): TaskReference;
+  /** The jobs of which all processes must have ended well before it. */
+  after: readonly string[];
+  /** Whether it opens a GPU. */
+  device: boolean;
+  /** Whether its processes are trainings, which may be many and long. */
+  trains?: true;
+}
+
+/** A job, and the nodes that each of its processes makes. */
+interface Draft extends Omit<Job, "done" | "first" | "device"> {
+  shares: readonly (readonly string[])[];
+  first?: number;
+  device?: boolean;
+}
+
+const TOKENS = "tokens";
+
+/** Stages of a partition that open a GPU. */
+const OPENING: readonly string[] = [LEARN, SCORE];
+
+/**
+ * Plans the jobs that make a run from text to report. Reads the run folder and the text alone, and changes nothing. Throws what
+ * `planRun` throws.
+ */
+export async function planJobs(
+  { run, sources = {}, force = false, recorded, ...options }: JobOptions,
+): Promise<Job[]> {
+  const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
+  const { configuration } = await resolveSettings(run, sources, force);
+  const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
+  const walk = new Walk(run, graph);
+  if (!force) await refuseRevision(walk, graph);
+  const needed = await nodesToMake(walk, graph), known = new Set(graph.map(({ name }) => name));
+  const isKnown = partition.text.blocks !== undefined;
+  const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
+  const stages = partitionJobs(run, configuration, plan, partition);
+  const jobs = [...stages, ...modelJobs(run, plan, stages, targets)].map(
+    ({ shares, first = 1, device = false, ...job }): Job => ({
+      ...{ ...job, first, device },
+      // Before text is unpacked, nothing is known of what comes of it.
+      done: shares.map((names) => (isKnown || names.length > 0) && names.every(isMade)),
+      task(unit) {
+        const { task: name, with: options } = job.task(unit);
+        return task(name, device && plan.training?.requireGpu ? { ...options, requireGpu: true } : options);
+      },
+    }),
+  );
+  const isReported = await exists(`${run}/report.html`) && jobs.every(({ done }) => done.every(Boolean));
+  jobs.at(-1)!.done = [isReported];
+  return jobs;
+}
+
+const namesIn = (nodes: readonly Node[], stage: string) =>
+  nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name);
+
+/** Plans the partition: one job, or with parts one for every stage. */
+function partitionJobs(
+  run: string,
+  configuration: Configuration,
+  { parts, routerGroups = 1 }: JobPlan,
+  { nodes }: Plan,
+): Draft[] {
+  const { routers, experts, prices } = configuration;
+  const learns = routers === "";
+  const groups = learns && findKind(configuration).models ? Math.min(routerGroups, experts) : 1;
+  const whole: Draft = {
+    ...{ name: "partition", about: "Partitions the text.", device: true, after: [] },
+    shares: [nodes.map(({ name }) => name)],
+    task: () => task("partition", { run }),
+  };
+  if (parts === 1 && groups === 1) return [whole];
+  const processes: Record<string, number> = {
+    ...{ [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0, [TOKENIZER]: 1 },
+    ...{ [LEARN]: learns ? groups : 0, [ASSIGN]: prices === "" ? 1 : parts },
+    derive: 0, // what trainings go on from is made with the rest
+  };
+  const jobs: Draft[] = [];
+  for (const [name, { about, onRequest }] of STAGES) {
+    const of = onRequest ? 0 : processes[name] ?? parts;
+    if (of === 0) continue;
+    const own = namesIn(nodes, name);
+    const share = (index: number) => namesIn(nodes.filter(chooseShare({ index, of }, nodes)), name);
+    jobs.push({
+      ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
+      shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),
+      task: (unit) => task(name, { run, part: of > 1 ? `${unit}/${of}` : undefined }),
+    });
+    if (name !== TOKENIZE || of === 1) continue;
+    // Models of all text need what puts the parts together, and not the routers.
+    const together = { name: TOKENS, about: "Puts the parts of the tokens together.", after: [TOKENIZE] };
+    jobs.push({ ...together, shares: [own], task: () => task(TOKENIZE, { run }) });
+  }
+  const rest = { about: "Makes what is left of the partition.", device: false, after: [SPLIT] };
+  return [...jobs, { ...whole, ...rest }];
+}
+
+/** Plans the models, their evaluation, and the report. */
+function modelJobs(
+  run: string,
+  { training = {}, zeroShot }: JobPlan,
+  stages: readonly Draft[],
+  targets: readonly Target[],
+): Draft[] {
+  const experts = targets.filter(({ expert }) => expert !== undefined);
+  const tokens = stages.findLast(({ name }) => name === TOKENS || name === TOKENIZE) ?? stages[0];
+  const trains = { device: true, trains: true } as const;
+  const expertsJob: Draft = {
+    ...{ name: "train-expert", about: "Trains one expert on its own part.", after: ["partition"], ...trains },
+    ...{ first: 0, shares: experts.map(({ node }) => [node]) },
+    task: (unit) => task("train-expert", { run, expert: unit, ...training }),
+  };
+  const others = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
+    ...{ name: `train-${name}`, after: [tokens.name], ...trains, shares: [[node]] },
+    about: `Trains a ${name === "switch" ? "Switch Transformer" : "dense model"} on all of the text.`,
+    task: () => task(command.task, { run, ...command.with, ...training }),
+  }));
+  const trained = [expertsJob, ...others].map(({ name }) => name);
+  const places = allTargets({ experts: experts.length }).map(scoresNode), scores = "evaluate-models";
+  const asked: Draft[] = zeroShot
+    ? [{
+      about: "Asks one zero-shot task of the mixture and the dense models.",
+      ...{ name: ZERO_SHOT, after: trained, device: true, first: 0, units: zeroShot.tasks },
+      shares: zeroShot.tasks.map((name) => [`${ZERO_SHOT}/${name}`]),
+      task: (name) => task(ZERO_SHOT, { run, task: name, data: zeroShot.data }),
+    }]
+    : [];
+  return [
+    expertsJob,
+    ...others,
+    {
+      ...{ name: scores, about: "Scores the held-out sequences with one model.", after: trained },
+      ...{ device: true, shares: places.map((name) => [name]) },
+      task: (unit) => task(EVALUATE, { run, part: `${unit}/${places.length}` }),
+    },
+    {
+      ...{ name: EVALUATE, about: "Puts the evaluations together.", after: [scores], device: true },
+      ...{ shares: [[EVALUATION]], task: () => task(EVALUATE, { run }) },
+    },
+    ...asked,
+    {
+      ...{ name: "report", about: "Writes the report.", after: [EVALUATE, ...asked.map(({ name }) => name)] },
+      ...{ shares: [[]], task: () => task("report", { run }) },
+    },
+  ];
+}
+
+/** Lists the places of the processes of a job that must still run. */
+export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
+
+/** Gives what the process at a place of a job gets: its number, or its name. */
+export const nameUnit = ({ units, first }: Job, place: number): string | number =>
+  units?.[place] ?? first + place;
+
+/** Plans all nodes of a run; before its text is unpacked, those that unpack it. */
+async function planAll(
+  run: string,
+  configuration: Configuration,
+  { dense, zeroShot }: JobPlan,
+  look: GraphOptions = {},
+): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
+  const partition = await partitionGraph(run, configuration, look);
+  const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
+  const all = allTargets(configuration), trained = await listTrained(run, all);
+  const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));
+  if (!partition.text.blocks) return { partition, targets, graph: partition.nodes };
+  const models = all.filter((target) => trained.includes(target) || targets.includes(target)); // an evaluation is of all that are there
+  const of = { configuration, tokens: [], models };
+  const steps = await modelSteps(run, configuration, targets, look.recorded);
+  const nodes = [...partition.nodes, ...steps.flatMap(({ nodes }) => nodes), ...await evaluateNodes(of)];
+  for (const name of zeroShot?.tasks ?? []) {
+    const { zeroShotNodes } = await import("./zero_shot.ts");
+    nodes.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
+  }
+  return { partition, targets, graph: joinNodes(nodes) };
+}

@@ -1,0 +1,330 @@
+/**
+ * Opens a run folder for work: resolves its settings, opens the device when a maker asks for it, and makes what is missing.
+ *
+ * @module
+ */
+
+import { dirname } from "node:path";
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { Variants } from "../../kernels/device/variants.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { makeAll, type MakeOptions } from "../graph/make.ts";
+import { LEARN, type Node, splitNeed } from "../graph/node.ts";
+import { Walk } from "../graph/walk.ts";
+import type { Document } from "../text/readers.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../graph/configuration.ts";
+import type { RunEvent } from "../graph/events.ts";
+import { refuseLink } from "../graph/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Sources } from "../settings/resolution.ts";
+import { changesOfText, changesText } from "../stages/documents.ts";
+import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
+import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
+import { STAGES } from "../stages/stages.ts";
+import type { Text as RunText } from "../stages/text.ts";
+
+/** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
+export type Part = Record<"index" | "of", number>;
+
+/** Where to work, and with what. */
+export interface RunOptions {
+  /** Run folder, made if missing. */
+  run: string;
+  /** Where the settings come from. The run's `config.json` gives those that are not set there. */
+  sources?: Sources;
+  /** Accepts values that differ from those of the run. If none differs, everything is made again. */
+  force?: boolean;
+  /** Hashes files instead of believing their sizes; what is damaged is made again. */
+  check?: boolean;
+  /** Refuses text or settings that are not those that the run was made of. */
+  frozen?: boolean;
+  /** Other runs, from which what they have made of the same settings and inputs is linked. */
+  reuse?: readonly string[];
+  /** What this process makes first. It also makes what its share needs and nobody makes. */
+  part?: Part;
+  /** Threads that turn text into tokens; one for every core unless given. Never changes what they make. */
+  workers?: number;
+  /** `high-performance`, `low-power` or part of the name that the GPU must have. */
+  adapter?: string;
+  /** Variants of kernels to run instead of the adapter's own. */
+  variants?: Partial<Variants>;
+  /** Refuses an adapter that runs on the processor. */
+  requireGpu?: boolean;
+  /** An open device to use instead of opening one; it stays open. */
+  gpu?: Gpu;
+  /** Leaves the settings of the run as they are, and works by others. */
+  aside?: boolean;
+  /** Text to split instead of what the settings name: read once, and kept in the run. */
+  documents?: AsyncIterable<Document>;
+}
+
+/** Watches a run and may end it. */
+export interface RunWatch {
+  /** Called with every event. */
+  onEvent?: (event: RunEvent) => void;
+  /** Ends the work; what is whole stays. */
+  signal?: AbortSignal;
+}
+
+/** A run that is open for work. */
+export interface OpenRun {
+  /** Path of the folder. */
+  run: string;
+  /** The settings that hold. */
+  configuration: Configuration;
+  /** Opens the device on the first call, and gives the same one afterwards. */
+  gpu(): Promise<Gpu>;
+  /** Makes what is missing of a graph. */
+  make(nodes: readonly Node[], options?: Partial<MakeOptions>): Promise<Walk>;
+}
+
+/**
+ * Opens a run, works in it and closes it, however the work ends. Throws an `InputError` for settings that contradict those of the run; a
+ * `RunError` where another process works by settings that would change, or there is no GPU; and the reason of the signal.
+ */
+export async function openRun<Result>(
+  options: RunOptions,
+  { onEvent: emit = () => {}, signal }: RunWatch,
+  name: string,
+  body: (open: OpenRun) => Promise<Result>,
+): Promise<Result> {
+  const { run, force, check, reuse, aside, workers = navigator.hardwareConcurrency } = options;
+  const { configuration, changed, existing, adapter, isAnew } = await resolve(options);
+  for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
+    await refuseLink(`${run}/${path}`);
+  }
+  const device = lazyDevice(options, configuration, emit);
+  try {
+    if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
+    let isWritten = existing && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
+    const gpu = async () => {
+      const gpu = await device.open();
+      if (!isNoted) { // settings may have changed since this process began
+        const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
+        const { adapter: description, kind } = gpu; // manifests tell of each node which device made it
+        await writeRunConfiguration(run, now, { description, kind, variants: { ...gpu.variants } });
+      }
+      isNoted = true;
+      return gpu;
+    };
+    const made = new Set<string>(); // what one call has made is not made twice
+    const make: OpenRun["make"] = async (nodes, more = {}) => {
+      const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
+      const again = nodes.filter(isAgain).map(({ name }) => name);
+      for (const name of again) made.add(name);
+      const how = { task: name, check, reuse, again, adapter: device.description, ...more };
+      const walk = new Walk(run, nodes, how);
+      if (!force) await refuseRevision(walk, nodes);
+      if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
+      isWritten = true;
+      return await makeAll({ run, gpu, emit, workers, signal }, nodes, { ...how, walk });
+    };
+    const result = await body({ run, configuration, gpu: device.open, make });
+    await device.warnOfLoss();
+    return result;
+  } finally {
+    device.close();
+  }
+}
+
+/** Resolves the settings by which a run is made or planned, and reports whether everything is made anew. */
+async function resolve({ run, sources = {}, force = false, reuse = [], documents }: RunOptions) {
+  for (const where of reuse) {
+    if (await readRunConfiguration(where)) continue;
+    const what = say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`;
+    throw new InputError(what, { where, remedy: say`name a folder that ${task("partition")} wrote` });
+  }
+  const settings = await resolveSettings(run, documents ? withoutInput(sources) : sources, force);
+  return { ...settings, isAnew: force && settings.changed.length === 0 };
+}
+
+/**
+ * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
+ * of the graph. Throws what {@linkcode openRun} throws.
+ */
+export async function makePartition(
+  options: RunOptions,
+  watch: RunWatch = {},
+  stage = PARTITION,
+): Promise<{ walk: Walk; plan: Plan }> {
+  const { run, frozen, force, documents, part, check } = options;
+  if (frozen) await refuseChanges(options);
+  if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
+  const reported = new Set<string>(); // stages that text was unpacked by: they are up to date then
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "stage" && event.state === "up to date" && reported.has(event.stage)) return;
+    if (event.type === "stage" && event.state !== "started") reported.add(event.stage);
+    watch.onEvent?.(event);
+  };
+  return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
+    const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
+    const isHanded = documents !== undefined || named.includes("-");
+    const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
+    const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
+    let plan = await partitionGraph(run, configuration, { given, keep: true, check });
+    if (!plan.text.blocks) {
+      await make(plan.nodes, { mine: shareOf(plan) });
+      plan = await partitionGraph(run, configuration, { given, keep: true });
+    }
+    for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
+    const isWanted = wantedFor(stage), mine = shareOf(plan);
+    const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
+    return { walk, plan };
+  });
+}
+
+/** The task that makes all stages of a partition. */
+const PARTITION = "partition";
+
+/** Chooses the nodes of a stage, or of all that a partition makes. */
+const wantedFor = (stage: string) => ({ maker }: Node): boolean =>
+  stage === PARTITION ? !STAGES.get(maker.stage)?.onRequest : maker.stage === stage;
+
+/** Reports which files of the text are read as one document each, and which not at all. */
+function textWarnings({ asText, passed }: RunText): string[] {
+  const [first, ...more] = asText;
+  const which = more.length === 0 ? `"${first}" is` : `${asText.length} files such as "${first}" are`;
+  const endings = [...passed].map(([ending, files]) => `${files} of ${ending || "no ending"}`);
+  return [
+    ...first === undefined ? [] : [`${which} read as text: a document each`],
+    ...endings.length === 0 ? [] : [`passed over files that hold no text: ${endings.join(", ")}`],
+  ];
+}
+
+/**
+ * Reports what {@linkcode makePartition} would make with the same options, without making anything: the plan, how its stages stand, files that
+ * are not as they were (null where nothing is made yet), and what is likely a mistake. Throws what it would throw beforehand.
+ */
+export async function planRun(options: RunOptions) {
+  const { run, force, check } = options;
+  const { configuration, adapter, isAnew } = await resolve(options);
+  const plan = await partitionGraph(run, configuration, { check });
+  const again = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
+  const walk = new Walk(run, plan.nodes, { check, again });
+  if (!force) await refuseRevision(walk, plan.nodes);
+  const changes = plan.text.blocks ? await changesOfText(run, plan.text.blocks) : null;
+  const stages = await partitionStates(configuration, plan, walk);
+  return { configuration, adapter, plan, changes, stages, warnings: textWarnings(plan.text) };
+}
+
+/**
+ * Finds out how all stages of a partition stand, and those of other nodes that follow. Before text is unpacked, nothing is known of the nodes
+ * of most.
+ */
+export async function partitionStates(
+  { routers }: Configuration,
+  { text, nodes }: Plan,
+  walk: Walk,
+): Promise<StageState[]> {
+  const known = await stageStates(walk, nodes);
+  if (text.blocks) return known;
+  const all = [...STAGES].filter(([name, { nodes, onRequest }]) =>
+    nodes && !onRequest && !(name === LEARN && routers !== "")
+  ).map(([stage]) => absentStage(stage, 0));
+  return [...new Map([...all, ...known].map((state) => [state.stage, state])).values()];
+}
+
+/** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */
+async function refuseChanges(options: RunOptions): Promise<void> {
+  const { run } = options;
+  const refuse = (what: Text) =>
+    new InputError(say`Cannot go on in "${run}" as it is frozen: ${what}`, {
+      where: run,
+      remedy: say`leave out ${setting("frozen")} to make what follows`,
+    });
+  const { configuration, changed: [name], existing } = await resolveSettings(
+    run,
+    options.sources ?? {},
+    true,
+  );
+  if (!existing) throw refuse("it is not made yet");
+  if (name !== undefined) {
+    const [now, then] = [configuration, existing].map((values) => JSON.stringify(values[name]));
+    throw refuse(say`${setting(name)} is ${now}, it was made with ${then}`);
+  }
+  const { stages, changes } = await planRun(options);
+  const files = changesText(changes);
+  if (files) throw refuse(files);
+  const open = stages.find(({ toMake }) => toMake > 0);
+  if (open) throw refuse(`stage "${open.stage}" would run (${open.because || "it follows"})`);
+}
+
+/** Throws an `InputError` where another version made a run, which would make other bytes. */
+export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promise<void> {
+  const { run } = walk;
+  for (const { name } of nodes) {
+    const { state, because, manifest } = await walk.of(walk.node(name));
+    if (state !== "changed" || because !== "revision") continue;
+    const { version } = manifest!.made;
+    throw new InputError(
+      `Cannot go on in "${run}" as one version must make all of it: "${name}" was made by ${version}`,
+      {
+        where: `${run}/${name}`,
+        remedy: say`use that version, or make it again with ${setting("force")}`,
+      },
+    );
+  }
+}
+
+/**
+ * Chooses the share of a part: every `of`-th node of each folder, or all that a branch of a tree below the root learns. What puts the nodes
+ * of its own stage together, and does not go again, is nobody's: whoever needs it makes it.
+ */
+export function chooseShare({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
+  const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
+  const places = new Map<string, number>(), units = new Map<string, number>(), mine = new Set<string>();
+  for (const { name, needs, temporary, maker: { stage } } of nodes) {
+    if (!temporary && needs.some((need) => stages.get(splitNeed(need).name) === stage)) continue;
+    const unit = name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
+    const folder = dirname(unit), place = units.get(unit) ?? places.get(folder) ?? 0;
+    if (!units.has(unit)) places.set(folder, place + 1);
+    units.set(unit, place);
+    if (place % of === index - 1) mine.add(name);
+  }
+  return ({ name }) => mine.has(name);
+}
+
+/** Notes in the settings that text is handed over. Throws an `InputError` where they name text themselves. */
+function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
+  const named = flags.input?.length ? "input" : flags.corpus !== undefined ? "corpus" : undefined;
+  if (named === undefined) return { ...sources, flags: { ...flags, input: [] } };
+  throw new InputError(
+    say`Cannot read two corpora, as only one of documents and ${setting(named)} may be given: both are`,
+  );
+}
+
+/** The device of a process, which is opened on the first call. */
+export function lazyDevice(
+  { gpu: given, adapter, variants = {}, requireGpu }: Pick<
+    RunOptions,
+    "gpu" | "adapter" | "variants" | "requireGpu"
+  >,
+  configuration: Configuration,
+  emit: (event: RunEvent) => void,
+) {
+  let own: Gpu | undefined, opening: Promise<Gpu> | undefined;
+  const warn = (message?: Text) => void (message && emit({ type: "warning", message }));
+  const openOwn = async () => {
+    own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+    emit({ type: "adapter", adapter: own.adapter, kind: own.kind });
+    const { processorWarning } = await import("../doctor/advice.ts");
+    warn(await processorWarning(own, configuration));
+    return own;
+  };
+  return {
+    /** Whether the options say which device it must be, or how kernels run on it. */
+    isNamed: Boolean(adapter || requireGpu || Object.keys(variants).length > 0),
+    /** Describes the adapter, once it is open. */
+    description: () => (given ?? own)?.adapter,
+    open: async () => given ?? await (opening ??= openOwn()),
+    /** Reports what the work lost to f16. */
+    async warnOfLoss() {
+      const used = given ?? own;
+      if (!used) return;
+      const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
+      const { saturationWarning } = await import("../doctor/advice.ts");
+      warn(saturationWarning(await saturatedValues(used)));
+    },
+    close: () => own?.close(),
+  };
+}

@@ -1,0 +1,196 @@
+/**
+ * The settings of a run: written once, when it begins. Other values are refused, with both, where something was made with the first, unless
+ * they are accepted; then what depends on them is made again.
+ *
+ * @module
+ */
+
+import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { PARTIAL, SCRATCH } from "../graph/folder.ts";
+import { DERIVED } from "../graph/node.ts";
+import { listOwners, LOCKS, processText } from "../graph/lock.ts";
+import { findAssignment } from "../partition/assignment/assignments.ts";
+import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
+import { readRunConfiguration } from "../graph/configuration.ts";
+import { checkRunFolder, exists, listEntries, wholeName } from "../graph/files.ts";
+import { type Configuration, FIELD_NAMES, FIELDS, listNames } from "../settings/configuration.ts";
+import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
+import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
+import { givenValues, resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { TEXT, TOKENS } from "../settings/text.ts";
+import { expandInputs } from "../text/inputs.ts";
+import { stagesAdded } from "../stages/stages.ts";
+
+/** Folders of trained models. */
+export const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
+/** Folders of a run that nodes of its own stages lie in. */
+const NODE_FOLDERS = [
+  ...["text", "tokenizer", "tokens", "rounds", "branches", "partitioner"],
+  ...["scores", "assignments", "split", "partition"],
+  ...[...MODELS, "search", "evaluation", "zero-shot", "report", "overlap"],
+  ...["derived", "before", "forgotten"],
+];
+
+/** Folders of a run apart from those of nodes, in which nothing is the user's. */
+export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
+
+/** Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's name. */
+export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
+
+/** What trained models are made with; each has a rate of its own as well. */
+const TRAINING = [...listNames(EXPERTS, "denseRate", "denseStepsRate", "init"), ...listNames(OPTIMISER)];
+
+/** Settings that are fixed once a folder is there. */
+type Fixed = [folder: string, names: readonly (keyof Configuration)[]];
+
+const FIXED: readonly Fixed[] = [
+  ["tokens", [...listNames(TEXT), ...listNames(TOKENS, "shardSequences"), "seed"]],
+  ["tokenizer", ["tokenizer", "vocabularySize", "tokenizerSample"]],
+  ["rounds", [...listNames(PARTITIONER), "seed"]],
+  ["partitioner", [...listNames(PARTITIONER), "seed"]],
+  ["scores", listNames(ASSIGNMENT, "method", "chunk", "prices")],
+  ["assignments", listNames(ASSIGNMENT)],
+  ["partition", [...listNames(ASSIGNMENT), "shardSequences"]],
+  ...MODELS.map((folder): Fixed => [folder, TRAINING]),
+];
+
+/**
+ * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports which of them differ from the run's, which
+ * it has already, and the adapter that it notes. Throws an `InputError` with both values where a
+ * setting that something was made with is to change, or where `config.json` was edited. `force` accepts both. Throws one also where a
+ * folder holds files and is no run.
+ */
+export async function resolveSettings(run: string, sources: Sources, force: boolean) {
+  await checkOwn(run);
+  const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ?? {};
+  const given = givenValues(sources);
+  const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
+    ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
+    : {};
+  const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
+  findKind(resolved);
+  findAssignment(resolved.method);
+  const configuration = await withPartitioner(resolved, sources, existing !== undefined);
+  const changed: (keyof Configuration)[] = [];
+  if (!existing) return { configuration, changed, existing, adapter };
+  for (const name of FIELD_NAMES.filter((name) => name in given)) {
+    if (text(existing[name]) === text(configuration[name])) continue;
+    // The same path may be spelled differently; the run keeps its own spelling.
+    if (FIELDS[name].isPath && await isSamePlace(existing[name], configuration[name])) {
+      Object.assign(configuration, { [name]: existing[name] });
+    } else changed.push(name);
+  }
+  const bound = changed.find((name) => !TRAINING.includes(name) && !/^(expert|dense|switch)/.test(name));
+  if (bound && await exists(`${run}/${DERIVED}`)) {
+    const what = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
+    throw new InputError(say`${what}: its text and its parts go by that`, {
+      where: run,
+      remedy: "change that run, and derive again",
+    });
+  }
+  const fixed = changed.length > 0 && !force ? await fixedSettings(run) : new Set();
+  const refused = changed.find((name) => fixed.has(name));
+  if (refused) {
+    const [now, then] = [configuration, existing].map((values) => text(values[refused]));
+    const rule = say`${setting(refused)} must be what its config.json has: it is ${now}, there it is ${then}`;
+    const accept = say`accept the change with ${setting("force")}, which makes again what depends on it`;
+    throw new InputError(say`Cannot go on in "${run}" as ${rule}`, {
+      where: `${run}/config.json`,
+      remedy: say`choose another ${setting("run")}, or ${accept}`,
+    });
+  }
+  if (changed.length > 0 && force) await checkAlone(run);
+  return { configuration, changed, existing, adapter };
+}
+
+const text = (value: unknown) => JSON.stringify(value);
+
+/** Names the settings with which something was made. */
+async function fixedSettings(run: string): Promise<Set<string>> {
+  const fixed = new Set<string>();
+  const begun = await listEntries(`${run}/${SCRATCH}`); // trainings, of whose nodes nothing is there yet
+  for (const [folder, names] of FIXED) {
+    const isBegun = begun.some(({ name }) => name.startsWith(`${folder}~`));
+    if (!isBegun && (await listEntries(`${run}/${folder}`)).length === 0) continue;
+    for (const name of names) fixed.add(name);
+  }
+  return fixed;
+}
+
+/** Throws a `RunError` where another process works in a run that is about to change. */
+export async function checkAlone(run: string): Promise<void> {
+  const [owner] = await listOwners(run);
+  if (!owner) return;
+  const who = `${processText(owner)} makes "${owner.node}" for task "${owner.task}"`;
+  throw new RunError(`Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`, {
+    where: run,
+    remedy: say`wait for it or choose another ${setting("run")}`,
+  });
+}
+
+/** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
+export async function checkOwn(run: string): Promise<void> {
+  await checkRunFolder(run);
+  const isSeen = ({ name }: Deno.DirEntry) => (wholeName(name) ?? name) === "files.json";
+  // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
+  for (const { name, isDirectory, isSymlink } of await listEntries(run)) {
+    if ([LOCKS, PARTIAL, DERIVED].includes(name)) continue;
+    if (!isSymlink && /^config\.json(\.\d+\.partial)?$/.test(name)) continue; // a link may lead nowhere
+    // What files were seen is kept before that, by a process that goes on or was killed there.
+    if (name === "text" && isDirectory && (await listEntries(`${run}/text`)).every(isSeen)) continue;
+    if (await exists(`${run}/config.json`)) return;
+    throw new InputError(
+      `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,
+      { where: run, remedy: say`choose another ${setting("run")}` },
+    );
+  }
+}
+
+/**
+ * Takes E, and the tokenizer unless one is named, from an existing partitioner. A run that has them already does not need to read the
+ * partitioner, whose folder may be on another machine.
+ */
+async function withPartitioner(
+  configuration: Configuration,
+  sources: Sources,
+  isThere: boolean,
+): Promise<Configuration> {
+  const { routers: folder, tokenizer } = configuration, given = givenValues(sources);
+  if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
+    return configuration;
+  }
+  const { experts, levels = [] } = await identifyPartitioner(folder);
+  const wanted = given.levels?.length ? given.levels.join("x") : given.experts;
+  const there = levels.length > 0 ? levels.join("x") : experts;
+  if (wanted !== undefined && wanted !== there && wanted !== experts) {
+    const asked = setting("experts");
+    throw new InputError(
+      say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${wanted}, there are ${there}`,
+      { where: folder },
+    );
+  }
+  const own = { experts, levels: [...levels], tokenizer: tokenizer || await findTokenizer(folder) };
+  return { ...configuration, ...own };
+}
+
+async function findTokenizer(folder: string): Promise<string> {
+  for (const place of ["", "../", "../tokenizer/"]) {
+    const path = `${folder}/${place}tokenizer.json`;
+    if (await exists(path)) return path;
+  }
+  throw new InputError(
+    `Cannot use routers "${folder}" as their tokenizer must be known: there is no tokenizer.json there or next to it`,
+    { where: folder, remedy: say`name it with ${setting("tokenizer")}` },
+  );
+}
+
+/** Returns whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
+async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
+  const listPlaces = async (value: unknown) => {
+    const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];
+    return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
+  };
+  if (!one || !other) return false;
+  const places = await Promise.all([listPlaces(one), listPlaces(other)]).catch(() => null); // a path that does not exist is no place
+  return places !== null && places[0] === places[1];
+}

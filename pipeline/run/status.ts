@@ -1,0 +1,188 @@
+/**
+ * Finds the state of a run: what is made and with which settings, what is missing or out of date, and who works on what.
+ *
+ * @module
+ */
+
+import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { listOwners, type Owner } from "../graph/lock.ts";
+import { type Node } from "../graph/node.ts";
+import { otherSetting, Walk } from "../graph/walk.ts";
+import { type Configuration, FIELDS } from "../settings/configuration.ts";
+import { describeAdoption } from "../training/adoption.ts";
+import { changesOfText, type TextChanges } from "../stages/documents.ts";
+import { needConfiguration, partsAlone } from "../stages/parts.ts";
+import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
+import { partitionStates } from "./run.ts";
+import { STAGES } from "../stages/stages.ts";
+import { askedSteps, joinNodes, modelSteps, type Step } from "./steps.ts";
+import { allTargets, type Target } from "../stages/targets.ts";
+
+/** The state of one stage. */
+export interface StageStatus
+  extends Omit<StageState, "state" | "because" | "outputs" | "manifests">, Pick<Target, "path"> {
+  /** What it makes. */
+  about: string;
+  /** Its state; `being made` where a process makes a node of it. */
+  state: StageState["state"] | "being made";
+  /** Why it is damaged or out of date, how far it has come, or, for an adopted model, where it came from. */
+  because?: Text;
+  /** The settings that it was made with. */
+  settings?: Record<string, unknown>;
+  /** Files that it made, and their bytes. */
+  outputs?: StageState["outputs"];
+  /** Who works on it. */
+  holders: Owner[];
+  /** Whether a partition makes it; others are made on request. */
+  partition: boolean;
+  /** Whether a run is complete without it. */
+  optional: boolean;
+  /** The task that runs it, with what it takes to replace what it refuses to replace. */
+  command: TaskReference;
+}
+
+/** Stages that a run lacks for the same reason, such as the trainings of several experts. */
+export interface Lack extends Pick<StageStatus, "state" | "because" | "command"> {
+  /** Names of the stages. */
+  stages: string[];
+}
+
+/** The state of a run. */
+export interface RunStatus {
+  /** Run folder. */
+  run: string;
+  /** Who works in it. */
+  holders: Owner[];
+  /** Experts whose parts lie here without the run that they come from. */
+  parts: number[];
+  /** Files of the text that are not as they were; null where nothing is made of them yet, or they are not here. */
+  text: TextChanges | null;
+  /** Why nobody looked at the text: it, or what settings name, is not here. */
+  unseen?: Text;
+  /** Its stages, in the order in which they are made; where parts lie alone, the trainings of their experts. */
+  stages: StageStatus[];
+}
+
+/**
+ * Reads the state of a run. Only reads and changes nothing. Where the text is not here, it is taken to be what the run was made of. Throws
+ * an `InputError` where the folder is no run.
+ */
+export async function readStatus(run: string): Promise<RunStatus> {
+  const configuration = await needConfiguration(run);
+  const owners = await listOwners(run);
+  const parts = await partsAlone(run);
+  const isHere = ({ expert }: Target) => parts.length === 0 || expert !== undefined && parts.includes(expert);
+  const { plan, unseen } = parts.length > 0 ? {} : await planStatus(run, configuration);
+  const steps = [
+    ...await modelSteps(run, configuration, allTargets(configuration).filter(isHere), true),
+    ...plan ? await askedSteps(run, configuration) : [],
+  ];
+  const nodes = joinNodes([...plan?.nodes ?? [], ...steps.flatMap(({ nodes }) => nodes)]);
+  const walk = new Walk(run, nodes);
+  const all = plan ? partitionStates(configuration, { ...plan, nodes }, walk) : stageStates(walk, nodes);
+  const states = new Map((await all).map((state) => [state.stage, state]));
+  const partition = [...states.keys()].filter((stage) => STAGES.has(stage) && !STAGES.get(stage)!.onRequest)
+    .map((stage): Step => ({ stage, command: task(stage, { run }), nodes: [] }));
+  const stages = [...partition, ...steps].map((step): StageStatus => {
+    const { stage, path, command, optional = false } = step;
+    const state = states.get(stage) ?? absentStage(stage, 1);
+    const { about, onRequest } = STAGES.get(command.task)!;
+    const names = new Set(nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name));
+    const holders = distinct(owners.filter(({ node }) => names.has(node)));
+    const force = isRefused(state, step.nodes) ? { force: true } : {};
+    return {
+      ...{ stage, path, about, partition: !onRequest, optional },
+      command: { ...command, with: { ...command.with, ...force } },
+      ...describeState(state),
+      ...{ holders, ...holders.length > 0 ? { state: "being made" } : {} },
+    };
+  });
+  return {
+    ...{ run, holders: distinct(owners), parts, stages },
+    text: plan?.text.blocks && !unseen ? await changesOfText(run, plan.text.blocks) : null,
+    ...unseen ? { unseen } : {},
+  };
+}
+
+/** Gives the graph of a run: of its text, or where that is not here of what it was made of. */
+async function planStatus(run: string, configuration: Configuration): Promise<{ plan: Plan; unseen?: Text }> {
+  try {
+    return { plan: await partitionGraph(run, configuration) };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { plan: await partitionGraph(run, configuration, { recorded: true }), unseen: error.what };
+  }
+}
+
+/** Whether a task refuses to make a stage unless that is accepted: another version made it, or a training by other settings or elsewhere. */
+function isRefused({ stage, state, revision, manifests }: StageState, nodes: readonly Node[]): boolean {
+  const { made, now } = revision, [manifest] = manifests;
+  if (state === "out of date" && made !== null && made !== now) return true;
+  if (!stage.startsWith("train-") || state === "up to date" || !manifest) return false;
+  return describeAdoption(manifest) !== undefined ||
+    nodes.some((node) => otherSetting(node, manifest) !== undefined);
+}
+
+function describeState({ because, manifests, outputs, ...state }: StageState) {
+  const adopted = describeAdoption(manifests.at(-1));
+  const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
+  const names = Object.entries(Object.assign({}, ...manifests.map(({ settings }) => settings)));
+  const settings = Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate"));
+  return { ...state, ...why ? { because: why } : {}, ...manifests.length > 0 ? { settings, outputs } : {} };
+}
+
+/** Lists processes once each, whatever they hold. */
+const distinct = (owners: readonly Owner[]): Owner[] => [
+  ...new Map(owners.map((owner) => [`${owner.host} ${owner.pid}`, owner])).values(),
+];
+
+/** Whether a task would make something of a stage that is there, or that every run is to have. */
+export const isToRun = ({ state, partition }: StageStatus): boolean =>
+  state !== "up to date" && (partition || state !== "missing");
+
+/** Whether a stage is not up to date, though somebody asked for it. */
+function isLacking({ state, optional }: StageStatus): boolean {
+  return state !== "up to date" && !(optional && state === "missing");
+}
+
+/**
+ * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
+ * one call of a task makes, and nothing else, are listed together.
+ */
+export function listLacks(stages: readonly StageStatus[]): Lack[] {
+  const nameCall = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
+    JSON.stringify([task, others]);
+  const alikes = Map.groupBy(
+    stages.filter(isLacking),
+    (stage) => JSON.stringify([nameCall(stage), stage.command.with.force, stage.state, stage.because]),
+  );
+  return [...alikes.values()].flatMap((alike): Lack[] => {
+    const [first] = alike, { state, because, command } = first;
+    const ofCall = stages.filter((stage) => nameCall(stage) === nameCall(first));
+    // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
+    // refused where it is not.
+    const isForAll = command.with.force
+      ? ofCall.length === alike.length
+      : !ofCall.some(({ command }) => command.with.force);
+    if (alike.length === 1 || !isForAll) {
+      return alike.map(({ stage, command }) => ({ stages: [stage], state, because, command }));
+    }
+    const all = { ...command, with: { ...command.with, expert: "all" } };
+    return [{ stages: alike.map(({ stage }) => stage), state, because, command: all }];
+  });
+}
+
+/**
+ * Names the task to run next: the one that makes the first stage of a partition that is lacking, or else of
+ * what is lacking as well; undefined where nothing is, or somebody makes it.
+ */
+export function nextTask(stages: readonly StageStatus[]): TaskReference | undefined {
+  const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";
+  const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
+  return next && listLacks(stages).find(({ stages }) => stages.includes(next.stage))!.command;
+}
+
+/** Names the stages of a lack in a few words. */
+export function stagesText({ stages }: Lack): string {
+  return stages.length === 1 ? stages[0] : `${stages[0]} and ${stages.length - 1} more`;
+}

@@ -1,0 +1,246 @@
+/**
+ * Checks a run after the fact: that every file of its nodes is what its manifest says, and that nodes are made of one another. Also that
+ * rows are where they belong, and that counts are those of the rows. Each file is read once: rows are compared while it is hashed.
+ *
+ * @module
+ */
+
+import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
+import { SCRATCH } from "../graph/folder.ts";
+import {
+  hashFiles,
+  type Manifest,
+  NAMES,
+  nodesIn,
+  partNode,
+  readManifest,
+  SEQUENCES,
+  splitNeed,
+  TOKENIZER,
+  TOKENIZER_FILE,
+} from "../graph/node.ts";
+import { MANIFEST } from "../graph/schema.ts";
+import { CONFIGURATION_BACK, readRunConfiguration } from "../graph/configuration.ts";
+import { checkRunFolder, hashFile, isMissing, listEntries, oneLine, shortHash } from "../graph/files.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
+import { compareParts } from "../stages/compare.ts";
+import { INDEX, PART_INDEX } from "../stages/documents.ts";
+import type { Problem } from "./partition.ts";
+import { type ExpertPart, partIn } from "../stages/parts.ts";
+import { nodeFolders } from "./settings.ts";
+
+const EXPORT = "export"; // the folder of exports, which are nodes of other names
+
+/**
+ * What {@linkcode verifyRun} found: files whose size and hash were checked, and their bytes; training and held-out sequences that were found
+ * in the shards of one expert.
+ */
+export interface VerifyReport extends Record<"files" | "bytes" | "trainSequences" | "testSequences", number> {
+  /** Training sequences of each expert `[E]`, or of each of the `parts`. */
+  loads: number[];
+  /** The experts whose parts are there, where they are there without the run that they come from. */
+  parts?: number[];
+  /** What is wrong; nothing if the list is empty. Of each part's rows the first. */
+  problems: Problem[];
+}
+
+/** How far {@linkcode verifyRun} has come: bytes of files, or rows, so far, and of how many. */
+export interface VerifyProgress extends Record<"done" | "total", number> {
+  /** What is being checked: rows while their files are hashed, then all other files. */
+  phase: "files" | "rows";
+}
+
+/**
+ * Verifies a run, or parts of single experts that were copied out of one. Of a partition it checks that every token row is unchanged in the
+ * shards of exactly one expert, the one that it was assigned to; that costs are those of the scores and proofs are true; that loads are
+ * balanced where the method balances; and that counts are those of the rows. Rows are held by block. Throws an `InputError` where the
+ * folder is no run.
+ */
+export async function verifyRun(
+  run: string,
+  onProgress: (progress: VerifyProgress) => void = () => {},
+): Promise<VerifyReport> {
+  await checkRunFolder(run);
+  const verification = new Verification(run, onProgress);
+  await verification.verify();
+  return verification.report;
+}
+
+class Verification {
+  readonly report: VerifyReport = {
+    ...{ files: 0, bytes: 0, trainSequences: 0, testSequences: 0, loads: [], problems: [] },
+  };
+  readonly #nodes = new Map<string, Manifest>();
+  readonly #found: (Omit<Problem, "remedy"> & { remedy?: Text })[] = [];
+  #configuration?: Configuration;
+
+  constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {
+  }
+
+  async verify(): Promise<void> {
+    await this.#readNodes();
+    await this.#checkCheckpoints();
+    const parts: ExpertPart[] = [];
+    for (const [name, manifest] of this.#nodes) {
+      if (!/^partition\/expert-/.test(name)) continue;
+      await this.#attempt(`${name}/${MANIFEST}`, () => Promise.try(() => parts.push(partIn(name, manifest))));
+    }
+    parts.sort((a, b) => a.expert - b.expert);
+    const isAlone = parts.length > 0 && !this.#nodes.has(SEQUENCES);
+    if (isAlone) this.report.parts = parts.map(({ expert }) => expert);
+    const { experts = parts.length } = this.#configuration ?? {};
+    const own = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
+    if (!isAlone) this.#checkNeeds(experts);
+    const problems = this.#found;
+    const isWhole = own.length > 0 && !problems.some(({ file }) => file.endsWith(MANIFEST));
+    const before = problems.length;
+    const ended = isWhole && await this.#compare(own, isAlone).catch((error) => ({ error }));
+    const byRow = problems.splice(before);
+    await this.#hashFiles();
+    if (problems.length === before) { // the rows of damaged files say nothing of others
+      problems.push(...byRow);
+      if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
+    }
+    await this.#mend();
+  }
+
+  async #compare(parts: readonly ExpertPart[], alone: boolean): Promise<void> {
+    const { run, report } = this;
+    const again = say`remove "${run}/partition" and run ${task("partition", { run })}`;
+    const { train, test } = await compareParts({
+      ...{ run, parts, alone, manifests: this.#nodes },
+      lineage: {
+        tokenizer: this.#nodes.get(TOKENIZER)?.files[TOKENIZER_FILE].sha256,
+        sequenceLength: this.#configuration?.sequenceLength,
+      },
+      problem: (place, what) => this.#problem(place, what, again),
+      onRows: (done, total) => this.onProgress({ phase: "rows", done, total }),
+    });
+    const sum = (loads: number[]) => loads.reduce((a, b) => a + b, 0);
+    Object.assign(report, { trainSequences: sum(train), testSequences: sum(test), loads: train });
+  }
+
+  /** Notes a problem. Its remedy is found once all are known, unless it is given. */
+  #problem(file: string, what: Text, remedy?: Text): void {
+    const path = file.startsWith(`${this.run}/`) ? file.slice(this.run.length + 1) : file;
+    this.#found.push({ file: path, what, ...remedy ? { remedy } : {} });
+  }
+
+  /** Adds how each problem is mended. */
+  async #mend(): Promise<void> {
+    if (this.#found.length === 0) return;
+    const { findRemedy } = await import("./output.ts");
+    for (const { file, what, remedy } of this.#found) {
+      const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(file);
+      const mended = !isCopied && remedy ||
+        await findRemedy(this.run, file, this.#configuration ?? defaultConfiguration());
+      this.report.problems.push({ file, what, remedy: mended });
+    }
+  }
+
+  /** Makes a check that fails one of the problems. */
+  async #attempt<Result>(file: string, check: () => Promise<Result>): Promise<Result | undefined> {
+    try {
+      return await check();
+    } catch (error) {
+      if (!(error instanceof ExplainedError)) throw error;
+      this.#problem(error.where ?? file, error.what, error.remedy);
+    }
+  }
+
+  async #readNodes(): Promise<void> {
+    const read = await this.#attempt("config.json", () => readRunConfiguration(this.run));
+    this.#configuration = read?.configuration;
+    for (const folder of [...nodeFolders(), EXPORT]) {
+      for await (const name of nodesIn(this.run, folder)) {
+        const file = `${name}/${MANIFEST}`;
+        const manifest = await this.#attempt(file, () => readManifest(`${this.run}/${name}`));
+        if (!manifest) continue;
+        this.#nodes.set(name, manifest);
+        if (manifest.name !== name && folder !== EXPORT) {
+          this.#problem(file, `it must be of this folder: it is of "${manifest.name}"`);
+        }
+      }
+    }
+    if (read === null && this.#nodes.size === 0) {
+      throw new InputError(`Cannot verify "${this.run}" as it must be a run folder: nothing is made there`, {
+        where: this.run,
+        remedy: say`name the folder that ${task("partition")} wrote`,
+      });
+    }
+    if (read === null) this.#problem("config.json", "it must be there: it is not", CONFIGURATION_BACK);
+  }
+
+  /** Checks the states from which trainings would go on. */
+  async #checkCheckpoints(): Promise<void> {
+    for (const { name, isDirectory } of await listEntries(`${this.run}/${SCRATCH}`)) {
+      if (!isDirectory || !name.includes("~")) continue; // it is the user's
+      for (const path of await listCheckpoints(`${this.run}/${SCRATCH}/${name}`)) {
+        await this.#attempt(path, async () => {
+          await checkCheckpoint(path);
+          this.report.files++;
+          this.report.bytes += (await Deno.stat(path)).size;
+        });
+      }
+    }
+  }
+
+  /** Checks that everything that the partition is made of is there, and is what it was made of. */
+  #checkNeeds(experts: number): void {
+    const parts = Array.from({ length: experts }, (_, expert) => partNode(expert, experts));
+    const wanted = new Set([INDEX, PART_INDEX, NAMES, ...parts]);
+    for (const name of wanted) {
+      const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;
+      if (!manifest) {
+        const isKnown = this.#found.some((problem) => problem.file === file);
+        if (!isKnown) this.#problem(file, "it must be there: it is missing");
+        continue;
+      }
+      for (const [need, sha256] of Object.entries(manifest.inputs)) {
+        const { name, start } = splitNeed(need);
+        wanted.add(name);
+        const made = this.#nodes.get(name);
+        if (made && hashFiles(made, start) !== sha256) {
+          this.#problem(file, `it must be made of what is there now: "${name}" has changed`);
+        }
+      }
+    }
+  }
+
+  /** Hashes the files that were not read to their end, and compares them with what manifests say. */
+  async #hashFiles(): Promise<void> {
+    const files = [...this.#nodes].flatMap(([folder, { files }]) =>
+      Object.entries(files).map(([name, { bytes, sha256 }]) => ({ path: `${folder}/${name}`, bytes, sha256 }))
+    );
+    const before = this.report.bytes;
+    let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const { path, bytes, sha256 } of files) {
+      const fact = await findFileDamage(`${this.run}/${path}`, bytes, sha256);
+      if (fact === MISSING && /^rounds\/(.*\/)?\d+\/router-/.test(path)) { // it goes once the routers are learned
+        total -= bytes;
+        continue;
+      }
+      if (fact !== undefined) this.#problem(path, fact);
+      this.report.files++;
+      this.report.bytes += bytes;
+      this.onProgress({ phase: "files", done: this.report.bytes - before, total });
+    }
+  }
+}
+
+const MISSING = "it must be there: it is missing";
+
+/** Reports how a file differs from what its maker wrote. */
+async function findFileDamage(path: string, bytes: number, sha256: string): Promise<string | undefined> {
+  try {
+    const { isFile, size } = await Deno.lstat(path);
+    if (!isFile) return "it must be a file: it is a folder or a link";
+    if (size !== bytes) return `it must have ${bytes} bytes: it has ${size}`;
+    const now = (await hashFile(path)).sha256;
+    if (now === sha256) return;
+    return `its SHA-256 must be ${shortHash(sha256)}: it is ${shortHash(now)}, the content changed`;
+  } catch (error) {
+    return isMissing(error) ? MISSING : `it must be readable: ${oneLine(error)}`;
+  }
+}

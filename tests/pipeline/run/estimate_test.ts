@@ -1,0 +1,154 @@
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { computeCost, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
+import { trainingMemory } from "../../../pipeline/cost/memory.ts";
+import { modelShapes } from "../../../pipeline/model/shape.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { exists } from "../../../pipeline/graph/files.ts";
+import { partition, planExperts, planPartition, type RunOptions } from "../../../pipeline/run/mod.ts";
+import { gpu } from "../../kernels/support.ts";
+import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
+import { SMALL_SETTINGS } from "./support.ts";
+
+Deno.test("planPartition() goes by the device that is named, and warns of rounds that see few sequences often", () =>
+  inFolder(async (folder) => {
+    const input = [`${folder}/docs.jsonl`];
+    await Deno.writeTextFile(input[0], smallCorpus());
+    const plan = (more = {}, device = {}) =>
+      planPartition({
+        run: `${folder}/run`,
+        sources: { flags: { ...SMALL_SETTINGS, input, ...more } },
+        device,
+      });
+    const one = await plan({}, { flops: 1e12, utilisation: 0.5 });
+    const two = await plan({}, { flops: 2e12, utilisation: 0.5 });
+    const routers = ({ stages }: typeof one) =>
+      stages.find(({ stage }) => stage === "train-routers")!.seconds;
+    assertAlmostEquals(routers(one), 2 * routers(two), 1e-9);
+    // The same device gives the same time as what the configuration costs.
+    const cost = computeCost(resolveConfiguration({ flags: SMALL_SETTINGS }), PLAIN_DEVICE);
+    assertAlmostEquals(routers(await plan()), cost.seconds.routers, 1e-9);
+    const narrow = async (partitioner: string) =>
+      (await plan({ partitioner })).assumptions.some((line) => line.startsWith("a model of width 8 "));
+    assertEquals([await narrow("em"), await narrow("source")], [true, false]); // which has no routers
+    assertEquals(one.warnings, []);
+    const [warning] = (await plan({ rounds: 94, roundSequences: 640 })).warnings;
+    assertMatch(warning, /^94 rounds take 121,600 sequences of about \d+: each is seen \d+ times/);
+  }));
+
+Deno.test("planPartition() refuses what partition refuses, in the same words, and writes nothing", () =>
+  inFolder(async (folder) => {
+    const [input, run, mine] = [[`${folder}/docs.jsonl`], `${folder}/run`, `${folder}/mine`];
+    await Deno.writeTextFile(input[0], smallCorpus());
+    await Deno.mkdir(mine);
+    await Deno.writeTextFile(`${mine}/notes.txt`, "mine");
+    const flags = { ...SMALL_SETTINGS, input };
+    const refused: RunOptions[] = [
+      { run, sources: { flags: { ...flags, routers: `${folder}/none` } } },
+      { run, sources: { flags: { ...flags, input: [], maxDocuments: 5 } } },
+      { run: mine, sources: { flags } },
+      { run, sources: { flags }, reuse: [`${folder}/none`] },
+      { run, sources: { flags: { ...flags, tokenizer: `${folder}/none.json` } } },
+      { run, sources: { flags: { ...flags, input: [`${folder}/pipe.jsonl`] } } },
+    ];
+    await new Deno.Command("mkfifo", { args: [`${folder}/pipe.jsonl`] }).output();
+    for (const options of refused) {
+      const planned = await assertRejects(() => planPartition(options), InputError);
+      assertEquals(await exists(run), false);
+      const { message } = await assertRejects(() => partition(options), InputError);
+      assertEquals(planned.message, message);
+      if (await exists(run)) await Deno.remove(run, { recursive: true });
+    }
+    await Deno.remove(`${folder}/pipe.jsonl`);
+    const { assumptions } = await planPartition({ run, sources: { flags: { ...flags, maxDocuments: 5 } } });
+    assertEquals(assumptions[1], "all documents are counted, although maxDocuments takes some of them");
+    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(), ["docs.jsonl", "mine"]);
+  }));
+
+Deno.test({
+  name:
+    "planExperts() estimates steps, checkpoints and memory, finds the micro-batch that fits, and trains nothing",
+  ignore: gpu === null,
+  fn: () =>
+    inFolder(async (folder) => {
+      const run = `${folder}/run`, input = [`${folder}/docs.jsonl`];
+      await Deno.writeTextFile(input[0], smallCorpus());
+      await partition({ run, gpu: gpu!, sources: { flags: { ...SMALL_SETTINGS, input } } });
+      const flags = { expertSteps: 1000, expertBatch: 12 };
+      const options = { run, sources: { flags }, device: PLAIN_DEVICE };
+      const before = Array.from(Deno.readDirSync(run), ({ name }) => name).sort();
+      const plan = await planExperts([0, 1], options);
+      assertEquals(plan.stages.map(({ stage, action }) => `${stage} ${action}`), [
+        "train-expert-00 would run",
+        "train-expert-01 would run",
+      ]);
+      const c = resolveConfiguration({ flags: { ...SMALL_SETTINGS, ...flags } });
+      const cost = computeCost(c, PLAIN_DEVICE);
+      assertAlmostEquals(plan.seconds, cost.seconds.allExperts, 1e-9);
+      assertEquals(plan.diskBytes, 2 * (4 + 2 * 12) * cost.parameters.expert);
+      const other = `${run}-1`;
+      copyFolder(run, other);
+      const both = await planExperts([1], { ...options, also: [other] });
+      assertEquals(both.stages.map(({ stage }) => stage), [
+        "train-expert-01",
+        `train-expert-01 of ${other}`,
+      ]);
+      assertAlmostEquals(both.seconds, 2 * plan.stages[1].seconds, 1e-9);
+      assertEquals(both.diskBytes, 2 * plan.stages[1].diskBytes);
+      assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6); // of the runtime, once
+      const [one] = plan.stages.map(({ memoryBytes }) => memoryBytes - 250e6);
+      const together = async (memory?: number) =>
+        (await planExperts([0, 1], { ...options, together: true, memory })).memoryBytes;
+      assertEquals(
+        [plan.memoryBytes, await together(), await together(1.5 * one), await together(1)],
+        [1, 2, 1.5, 1].map((experts) => 250e6 + experts * one),
+      );
+      await assertRejects(
+        () => planExperts([1], { ...options, also: [`${run}/../run`] }),
+        InputError,
+        "it is the run",
+      );
+      const none = await planExperts([1], { ...options, checkpointEvery: 0 });
+      assertEquals(none.diskBytes, 4 * cost.parameters.expert);
+      const { expert } = modelShapes(c);
+      const shape = { ...expert, vocabulary: 50_000 };
+      const of = (microBatch: number) => trainingMemory(expert, { batch: 12, microBatch, length: 32 }).total;
+      const fits = async (memory: number) =>
+        (await planExperts([0], { ...options, memory })).assumptions.at(-1)!;
+      assertMatch(await fits(of(4)), /microBatch 4 is the largest/);
+      assertMatch(await fits(of(4) - 1), /microBatch 3 is the largest/);
+      assertMatch(await fits(1), /not even one sequence/);
+      const tiled = { ...options, variants: { loss: "workgroup" } } as const; // a few values per row instead of its logits
+      const { total } = trainingMemory(expert, { batch: 12, microBatch: 6, length: 32, loss: "workgroup" });
+      assert(total < of(6));
+      const without = await planExperts([0], { ...tiled, memory: total });
+      assertMatch(without.assumptions.at(-1)!, /microBatch 6 is the largest/);
+      assert(without.memoryBytes < plan.memoryBytes);
+      const gpuOf = (microBatch: number) =>
+        trainingMemory(shape, { batch: 12, microBatch, length: 32, kind: "gpu" }).total;
+      const onGpu = async (memory: number) => {
+        const device = { flops: 100e12, utilisation: 0.4 };
+        const sources = { flags: { ...flags, vocabularySize: 50_000 } };
+        return await planExperts([0], { run, device, sources, force: true, memory });
+      };
+      assertNotEquals(gpuOf(12), trainingMemory(shape, { batch: 12, length: 32 }).total);
+      const large = await onGpu(gpuOf(12));
+      assertMatch(large.assumptions.at(-1)!, /microBatch 12 is the largest/);
+      assertEquals(large.stages[0].memoryBytes, 250e6 + gpuOf(12));
+      assertMatch((await onGpu(gpuOf(12) - 1)).assumptions.at(-1)!, /microBatch 6 is the largest/);
+      assertEquals(Array.from(Deno.readDirSync(run), ({ name }) => name).sort(), before);
+      await assertRejects(
+        () => planExperts([7], options),
+        InputError,
+        "Cannot train expert 7 as it must be one of 0 to 1",
+      );
+      assert(plan.seconds > 0);
+    }),
+});

@@ -1,0 +1,147 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError, RunError } from "../../../kernels/errors.ts";
+import { takeLock } from "../../../pipeline/graph/mod.ts";
+import { makePartition, planRun, type RunOptions } from "../../../pipeline/run/run.ts";
+import type { RunEvent } from "../../../pipeline/graph/events.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { eventLine } from "../../../tasks/progress.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { smallFlags, smallWork, writeTexts } from "./support.ts";
+
+/** Runs a test with a folder of text and options for a run of it. */
+function inRun(
+  body: (folder: string, options: (flags?: Partial<Configuration>) => RunOptions) => Promise<void>,
+): Promise<void> {
+  return inFolder(async (folder) => {
+    await writeTexts(`${folder}/text`, 12);
+    const flags = smallFlags(`${folder}/text`);
+    const run = { run: `${folder}/run`, gpu: await smallWork(folder).gpu(), workers: 1 };
+    await body(folder, (more = {}) => ({ ...run, sources: { flags: { ...flags, ...more } } }));
+  });
+}
+
+/** Lists the stages of which something is made, as the events tell. */
+async function stagesMade(options: RunOptions): Promise<string[]> {
+  const events: RunEvent[] = [];
+  await makePartition(options, { onEvent: (event) => void events.push(event) });
+  return events.flatMap((event) => event.type === "stage" && event.state === "done" ? [event.stage] : []);
+}
+
+const stagesPlanned = async (options: RunOptions) =>
+  (await planRun(options)).stages.filter(({ toMake }) => toMake > 0).map(({ stage }) => stage);
+
+const ALL = ["tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
+
+Deno.test("a plan and what is made agree: on a new run, a made one, after a file came, changed and went, and by force", () =>
+  inRun(async (folder, options) => {
+    const agree = async (more: Partial<RunOptions> = {}, flags: Partial<Configuration> = {}) => {
+      const planned = await stagesPlanned({ ...options(flags), ...more });
+      assertEquals(await stagesMade({ ...options(flags), ...more }), planned);
+      return planned;
+    };
+    assertEquals(await agree(), ALL);
+    assertEquals(await agree(), []);
+    await Deno.writeTextFile(`${folder}/text/99.txt`, "a judge and a jury ".repeat(50));
+    await Deno.writeTextFile(`${folder}/text/01.txt`, "another text ".repeat(50));
+    await Deno.remove(`${folder}/text/02.txt`);
+    const { changes } = await planRun(options());
+    const names = (paths: string[]) => paths.map((path) => path.slice(-6));
+    const reported = [names(changes!.added), names(changes!.changed), names(changes!.removed)];
+    assertEquals(reported, [["99.txt"], ["01.txt"], ["02.txt"]]);
+    assert((await agree()).includes("tokenizer"));
+    assertEquals(await agree(), []);
+    assertEquals(await agree({ force: true }), ALL);
+    assertEquals(await agree({ force: true }, { method: "argmax" }), ["assign", "split"]);
+    assertEquals(await agree({}, { method: "argmax" }), []);
+  }));
+
+Deno.test("a run with other assignments copies from one that is named, is reported so, and makes no round again", () =>
+  inRun(async (folder, options) => {
+    const [first, run] = [`${folder}/run`, `${folder}/other`], em = { partitioner: "em" } as const;
+    await makePartition(options(em));
+    const lines: string[] = [];
+    const other = { ...options({ ...em, method: "argmax" }), run, reuse: [first] };
+    await makePartition(other, {
+      onEvent: (event) =>
+        void (event.type === "stage" || event.type === "round" ? lines.push(eventLine(event)) : 0),
+    });
+    const reported = lines.map((line) => line.replace(/ +/, " ").replace(/(:| \().*/, ""));
+    assertEquals(reported, [
+      ...["tokenizer", "tokenize", "train-routers", "score"].map((stage) => `${stage} copied from ${first}`),
+      ...["assign", "split"].flatMap((stage) => [`${stage} started`, `${stage} done`]),
+    ]);
+    const [there, here] = await Promise.all(
+      [first, run].map((run) => Deno.stat(`${run}/partitioner/partitioner.json`)),
+    );
+    assertEquals(here.ino, there.ino);
+    assertEquals(await stagesMade(other), []);
+  }));
+
+Deno.test("settings that something was made with are refused with both values, unless that is accepted", () =>
+  inRun(async (_, options) => {
+    await makePartition(options());
+    const refused = async (flags: Partial<Configuration>, text: string) => {
+      for (const call of [makePartition, planRun]) {
+        await assertRejects(async () => void await call(options(flags)), InputError, text);
+      }
+    };
+    await refused({ sequenceLength: 16 }, "it is 16, there it is 32");
+    await refused({ method: "argmax" }, 'it is "argmax", there it is "balanced"');
+    await refused({ experts: 3 }, "it is 3, there it is 2");
+    await makePartition(options({ expertHidden: 16 })); // nothing was made with it
+    const lock = await takeLock(options().run, "experts/expert-00", "train-expert");
+    const error = await assertRejects(
+      () => makePartition({ ...options({ experts: 3 }), force: true }),
+      RunError,
+    );
+    assert(error.message.includes('makes "experts/expert-00"'));
+    if ("release" in lock) lock.release();
+  }));
+
+Deno.test("a frozen run refuses other settings and other text, by name", () =>
+  inRun(async (folder, options) => {
+    const frozen = (flags?: Partial<Configuration>) => makePartition({ ...options(flags), frozen: true });
+    await assertRejects(() => frozen(), InputError, "it is not made yet");
+    await makePartition(options());
+    await frozen();
+    await assertRejects(() => frozen({ experts: 3 }), InputError, "experts is 3, it was made with 2");
+    await Deno.writeTextFile(`${folder}/text/99.txt`, "more");
+    await assertRejects(() => frozen(), InputError, "99.txt");
+    await Deno.remove(`${folder}/text/99.txt`);
+    await Deno.remove(`${folder}/run/partition/expert-00/train-00000.arrow`);
+    await assertRejects(() => frozen(), InputError, 'stage "split" would run (train-00000.arrow is damaged)');
+  }));
+
+Deno.test("what a run would refuse, its plan refuses: endings, patterns without a source, no labels, a folder of others", () =>
+  inRun(async (folder, options) => {
+    const refused = async (more: Partial<RunOptions>, flags: Partial<Configuration>, text: string) => {
+      for (const call of [planRun, makePartition]) {
+        await assertRejects(async () => void await call({ ...options(flags), ...more }), InputError, text);
+      }
+      assert(!await Deno.stat(`${folder}/run`).catch(() => null));
+    };
+    await Deno.writeTextFile(`${folder}/a.xyz`, "x");
+    await refused({}, { input: [`${folder}/a.xyz`] }, "its name has no such ending");
+    await refused({}, { sourceFromPath: "*.txt" }, "must hold {source} once");
+    await refused({}, { partitioner: "source", method: "argmax" }, "labels");
+    await refused({ run: `${folder}/text` }, {}, "and no config.json");
+    await refused({}, { input: [`${folder}/none`] }, "must exist");
+  }));
+
+Deno.test("documents that a script hands over are kept, and read again whenever they are given", () =>
+  inRun(async (_, options) => {
+    const { flags: { input: _input, ...flags } = {} } = options().sources!;
+    const given = (texts: string[]) => ({
+      ...options(),
+      sources: { flags },
+      documents: listDocuments(texts),
+    });
+    const texts = Array.from({ length: 40 }, (_, i) => `text ${i} of a river and a bridge `.repeat(20));
+    await makePartition(given(texts));
+    assertEquals(await stagesMade(given(texts)), ["corpus"]);
+    assert((await stagesMade(given([...texts, "one more ".repeat(30)]))).includes("split"));
+  }));
+
+async function* listDocuments(texts: readonly string[]) {
+  for (const text of texts) yield await Promise.resolve({ text, source: "" });
+}
