@@ -58,7 +58,8 @@ function summaryText(summary: PartitionSummary): string {
     dropped !== undefined && `left out         ${leftOut || "nothing"}; text/dropped.arrow lists what`,
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
-    `next             ${words(task("train-expert", { run: summary.run, expert: "all" }))}`,
+    summary.stages.some(({ state }) => state === "run") &&
+      `next             ${words(task("train-expert", { run: summary.run, expert: "all" }))}`,
   );
 }
 

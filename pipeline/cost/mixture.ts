@@ -264,12 +264,12 @@ export function refuseLarge(
 
 /** Reports what may make a training another one than is meant. `unknownRouters` are those of a run that is not there. */
 export function trainingDoubts(
-  { name, equalCompute }: { name: string; equalCompute?: boolean },
+  { name, equalCompute, before }: { name: string; equalCompute?: boolean; before?: unknown },
   recipe: Recipe,
   { unknownRouters, cost }: { unknownRouters?: string; cost?: TrainingCost },
 ): Text[] {
   const apart = equalCompute && cost && costApart(name, cost);
-  const warmup = longWarmup(name, recipe);
+  const warmup = before ? undefined : longWarmup(name, recipe); // one that goes on warms up as its steps want it
   return [
     ...equalCompute && unknownRouters
       ? [`the routers of "${unknownRouters}" are not there: their cost is counted by the settings of routers`]

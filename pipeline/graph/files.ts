@@ -133,17 +133,20 @@ const partialFiles = new Map<string, string[]>();
 /** Removes what killed processes left of a file, by the clock of the disk that holds the `own` partial file. */
 function removeLeft(path: string, own: Deno.FsFile): void {
   const folder = dirname(path);
-  try {
-    const found = partialFiles.getOrInsertComputed(
-      folder,
-      () => Array.from(Deno.readDirSync(folder), ({ name }) => name).filter(wholeName),
-    );
-    for (const entry of found.filter((entry) => wholeName(entry) === basename(path))) {
-      const place = `${folder}/${entry}`;
+  const found = partialFiles.getOrInsertComputed(folder, () => {
+    try {
+      return Array.from(Deno.readDirSync(folder), ({ name }) => name).filter(wholeName);
+    } catch {
+      return []; // another user's
+    }
+  });
+  for (const entry of found.filter((entry) => wholeName(entry) === basename(path))) {
+    const place = `${folder}/${entry}`;
+    try {
       const silent = Number(own.statSync().mtime) - Number(Deno.lstatSync(place).mtime);
       if (silent > SILENT_MS) Deno.removeSync(place);
-    }
-  } catch { /* it is gone, or another user's */ }
+    } catch { /* it is gone, or another user's */ }
+  }
 }
 
 /** The bytes of a file where they are known, and those of it that are written and go again. */

@@ -39,7 +39,7 @@ export interface Published {
  * Reads what the folders of studies in a folder came to, by their `studies.json`. `from` is a folder of studies that stands for the
  * one that is kept there under the name `as`; "" for none.
  */
-async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
+export async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
   const places = new Map<string, string>();
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
     if (isDirectory) places.set(name, `${folder}/${name}`);
@@ -96,7 +96,7 @@ function listJudged(published: readonly Published[]): Judged[] {
  * Writes what studies came to: how many claims do not hold, and all claims in one table, those that do not hold first. Then come studies
  * that were not run yet, and the pictures. `folder` is the way from the page to the results.
  */
-function resultsText(published: readonly Published[], folder: string): string {
+export function resultsText(published: readonly Published[], folder: string): string {
   const judged = listJudged(published);
   const { paper, own } = countVerdicts(judged.map(({ claim }) => claim));
   const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
@@ -166,7 +166,7 @@ function verdictText(alike: readonly Judged[]): string {
  * Puts text between the marks of a page, where no formatter touches it. Throws an `InputError` where the
  * page has no marks.
  */
-function withResults(page: string, text: string, where: string): string {
+export function withResults(page: string, text: string, where: string): string {
   const found = /(?<=^<!-- results: begin.*-->\n)[^]*(?=^<!-- results: end -->$)/m;
   const remedy = 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own';
   const what = `Cannot put results into "${where}" as it must say where they go: its marks are missing`;

@@ -12,12 +12,12 @@ import { routerFolder } from "../model/checkpoints/checkpoint.ts";
 import { hashFiles, PARTITIONER, partNode, readManifest } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { modelShapes } from "../model/shape.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../graph/configuration.ts";
+import { writeRunConfiguration } from "../graph/configuration.ts";
 import { exists } from "../graph/files.ts";
 import { canonical, VERSION } from "../graph/schema.ts";
 import { readTimes } from "../graph/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { matchesPath } from "../text/glob.ts";
+import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert } from "./adopt.ts";
@@ -127,7 +127,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const how = { run, check, workers, adapter, variants, requireGpu, gpu };
   const { derivation, configuration, settings, plan } = await prepare(options);
   await writeDerivation(run, derivation);
-  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, settings);
+  if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
   if (derivation.added.length > 0 && isChosen) {
@@ -175,6 +175,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     : { files: [] };
   const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
   const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
+  if (isTuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
   for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
   const keys = await completeRun(from, configuration), origins = listOrigins(configuration, change);
   const { parts, trained } = await readExperts(from, configuration);
@@ -224,8 +225,10 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   return { derivation: before && isMade ? before : derivation, configuration, settings, plan };
 }
 
-/** Tells the change alone; the other run may have trained more meanwhile. */
-const changeOf = ({ version: _, kept: __, trained: ___, ...change }: Derivation) => canonical(change);
+/** Tells the change alone: the other run may have trained more meanwhile, and its text may lie elsewhere. */
+const changeOf = (
+  { from, forgotten, added, replay, origins, stays, relearned, tuned, fresh, epochs, replaced }: Derivation,
+) => canonical({ from, forgotten, added, replay, origins, stays, relearned, tuned, fresh, epochs, replaced });
 
 /** Lists for each expert the one that it was: all stay but one that is dropped, and a new one or half of one that is split comes last. */
 function listOrigins(
@@ -357,7 +360,8 @@ function choose(
   };
   for (const path of paths) {
     const own = path.replace(/^\.\//, "");
-    const isNamed = (path: string) => path === own || path.endsWith(`/${own}`) || matchesPath(path, own);
+    const isNamed = (path: string) =>
+      path === own || path.endsWith(`/${own}`) || isGlob(own) && matchesPath(path, own);
     add(`path "${path}"`, rows.filter((row) => isNamed(row.path)));
   }
   for (const source of sources) add(`source "${source}"`, rows.filter((row) => row.source === source));

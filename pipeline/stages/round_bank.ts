@@ -240,7 +240,7 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
 }
 
 /** Writes a router into the folder of the node that is made, with the tokenizer that this needs; gives the hash of its weights. */
-export async function writeRouter(
+async function writeRouter(
   making: Making,
   router: number,
   model: ModelConfig,

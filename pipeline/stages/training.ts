@@ -410,7 +410,7 @@ async function resolveRecipe(
   // A trial warms up as slowly as the training, as a faster rise does harm that the training does not see. It does so
   // for half of its steps at most, or for the share of them that the training takes, where that is more.
   const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
-  const least = target.before ? Math.min(expertWarmup, Math.floor(steps / 5)) : expertWarmup;
+  const least = target.before ? Math.min(expertWarmup, Math.ceil(steps / 5)) : expertWarmup;
   const warmup = trial ? Math.min(expertWarmup, most) : least;
   const rate = trial?.rate ?? peakRate(target, configuration);
   const model = await target.model(configuration);

@@ -67,7 +67,7 @@ export function openTree(levels: readonly number[], opened: readonly Partitioner
         const isFollowed = (row: number) => prefixes.some((_, i) => costs[at(i, row)] !== NOT_FOLLOWED);
         const chosen = [...all.length.keys()].filter(isFollowed);
         if (chosen.length === 0) continue;
-        const some = { ...all, ...takeColumns(columns, chosen) } as TokenRows;
+        const some = { ...all, source: undefined, ...takeColumns(columns, chosen) } as TokenRows;
         const found = await onDevice.of(partitioner).costs(some, prefixes, signal);
         const places = prefixes.flatMap((_, i) => chosen.map((row) => at(i, row)));
         for (const [i, place] of places.entries()) {

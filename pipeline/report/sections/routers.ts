@@ -84,16 +84,14 @@ export const routers: Section<RunRecord> = {
     const { rounds, lineage, config: { configuration: { routers, partitioner, fixed } } } = run;
     const kind = PARTITIONERS.get(partitioner), last = rounds.at(-1);
     if (!last) {
-      const other = routers || lineage[0]?.from;
-      if (other) {
+      if (kind && !kind.models && routers === "") {
         return [
-          markup`<p>The routers were taken from <code>${other}</code>; their rounds are recorded there.</p>`,
+          markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. There are no rounds.</p>`,
         ];
       }
-      return kind && !kind.models
-        ? [
-          markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. There are no rounds.</p>`,
-        ]
+      const other = routers || lineage.at(-1)?.from; // the run that all others derive from
+      return other
+        ? [markup`<p>The routers were taken from <code>${other}</code>; their rounds are recorded there.</p>`]
         : [lacking(run, "The record of router training", "train-routers")];
     }
     const line = { name: "routers", colour: colour("mixture"), rounds };

@@ -4,6 +4,7 @@ import {
   chooseVariants,
   KERNEL_VARIANTS,
   parseVariants,
+  variantRevision,
   VARIANTS,
   type Variants,
 } from "../../../kernels/device/variants.ts";
@@ -70,4 +71,11 @@ Deno.test("every adapter runs the variants that need nothing of it, and all of i
       assert(variants.includes(variant), `${kernel}=${variant}`);
     }
   }
+});
+
+Deno.test("variantRevision() tells states apart that variants for GPUs of another revision made", () => {
+  assertEquals([VARIANTS.software, VARIANTS.gpu].map((own) => "forms" in variantRevision(own)), [
+    false,
+    true,
+  ]);
 });

@@ -47,7 +47,7 @@ const SHAPES: Shape[] = [
 ];
 
 const RANDOM_SHAPES = randomShapes("LayerNorm", ({ upTo, among }) => ({
-  shape: { models: upTo(3), rows: upTo(150), columns: upTo(600) },
+  shape: { models: 1 + upTo(2), rows: 64 + upTo(150), columns: upTo(600) }, // several blocks of rows
   accumulate: among([false, true]),
   dtype: among(DTYPES),
 }));

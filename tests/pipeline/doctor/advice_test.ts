@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type Findings, listAdvice, processorWarning } from "../../../pipeline/doctor/advice.ts";
+import {
+  type Findings,
+  listAdvice,
+  processorWarning,
+  saturationWarning,
+} from "../../../pipeline/doctor/advice.ts";
 import type { System } from "../../../pipeline/doctor/system.ts";
 import { wordText } from "../../../kernels/errors.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -124,4 +129,9 @@ Deno.test("processorWarning() reports why a GPU was to be expected: a card that 
     undefined,
     undefined,
   ]);
+});
+
+Deno.test("saturationWarning() reports how much f16 could not hold, and is silent where it held all", () => {
+  assertEquals(saturationWarning(0), undefined);
+  assertStringIncludes(wordText(saturationWarning(12)!), "took 12 values beyond 65,504 as 65,504");
 });

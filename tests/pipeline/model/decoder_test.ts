@@ -148,6 +148,7 @@ Deno.test("continueTokens() gives the same 200 tokens with the cache as without 
 
 Deno.test("continueTokens() goes on from the later half of a full context, with the cache as without it", async () => {
   const capacity = 10;
+  assertEquals([10, 11, 15, 16].map((length) => windowStart(length, capacity)), [0, 5, 5, 10]);
   await together([3, 10, 11, 27], async (length) => {
     const settings = { temperature: 0, maxNewTokens: 30, eos: NEVER, window: true };
     const kept = await continued(length, settings, capacity);

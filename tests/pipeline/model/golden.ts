@@ -34,7 +34,7 @@ const own = await openGpu();
 const f16 = await openGpu({ variants: { ...VARIANTS.gpu, matmul: "workgroup_f16" } }).catch((error) => {
   assert(error instanceof InputError); // the adapter lacks it
 });
-const withoutLogits = await openGpu({ variants: { loss: "workgroup" } });
+const withoutLogits = await openGpu({ variants: { ...VARIANTS.gpu, loss: "workgroup" } });
 /**
  * Every variant of kernels, in every dtype where it is the adapter's own. The others take long to compile: each comes once, those for
  * GPUs in f32 and the loss without logits in bf16. Tests of each kernel compare all variants in all dtypes with their references.

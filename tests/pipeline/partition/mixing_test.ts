@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { mixingWeights, routingWindow } from "../../../pipeline/partition/mixing.ts";
+import { mixingWeights, routingWindow, suitingTemperature } from "../../../pipeline/partition/mixing.ts";
 import { assertClose } from "../../kernels/support.ts";
 
 const EXACT_TO_F64 = { atol: 1e-15, rtol: 1e-12 };
@@ -37,4 +37,8 @@ Deno.test("routingWindow() is the last prefix before every W-th position, for an
     }
   }
   assertEquals(routingWindow(1e6, 64), { begin: 0, end: 64 }); // not computed anew
+});
+
+Deno.test("suitingTemperature() is 1 for em, 0.1 for ctbm, and 1 for a kind that says nothing", () => {
+  assertEquals(["em", "ctbm", "of a script"].map((kind) => suitingTemperature({ kind })), [1, 0.1, 1]);
 });

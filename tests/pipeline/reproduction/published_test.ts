@@ -9,13 +9,26 @@ import {
   readNote,
   writeKnown,
 } from "../../../pipeline/reproduction/folder.ts";
-import { publishResults } from "../../../pipeline/reproduction/published.ts";
+import {
+  publishResults,
+  readPublished,
+  resultsText,
+  withResults,
+} from "../../../pipeline/reproduction/published.ts";
 import { writeResults } from "../../../pipeline/reproduction/results.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
-import { hashes, inFolder } from "../../tasks/support.ts";
+import { hashes, inFolder, ROOT } from "../../tasks/support.ts";
 import { gridOf, KEPT, outcome, setupsFor, study } from "./support.ts";
 
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
+
+Deno.test("SCIENCE.md says what the results that are kept say, and README.md no other figures", async () => {
+  const page = await Deno.readTextFile(`${ROOT}pipeline/SCIENCE.md`);
+  const text = resultsText(await readPublished(KEPT), "../fixtures/reproduction");
+  assertEquals(withResults(page, text, "SCIENCE.md"), page);
+  const figures = (await Deno.readTextFile(`${ROOT}README.md`)).match(/\d+\.\d+%/g)!;
+  for (const figure of figures) assertStringIncludes(text, figure);
+});
 
 Deno.test("what is kept of studies can be read, and names no path: studies can go on from it", async () => {
   const folders = ["all-text-random-start", "all-text-warm-up-50", "short-warm-up"];

@@ -111,12 +111,20 @@ Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the ru
     await refuse("one model must answer: in its layers it has 3 experts");
     await foreign(from, run, { ...FOREIGN, context: 31 });
     await refuse("its context must be at least the run's sequence length, 32: it is 31");
-    await foreign(from, run, FOREIGN, (json) => {
-      const tokenizer = JSON.parse(json), { vocab } = tokenizer.model;
-      [vocab.a, vocab.b] = [vocab.b, vocab.a];
-      return JSON.stringify(tokenizer);
-    });
-    await refuse("its tokenizer must be that of the run");
+    const changes = [
+      ({ model: { vocab } }) => [vocab.a, vocab.b] = [vocab.b, vocab.a],
+      ({ model: { merges } }) => merges.pop(),
+      (tokenizer) => tokenizer.normalizer = { type: "Lowercase" },
+      // deno-lint-ignore no-explicit-any
+    ] satisfies ((tokenizer: any) => void)[];
+    for (const change of changes) {
+      await foreign(from, run, FOREIGN, (json) => {
+        const tokenizer = JSON.parse(json);
+        change(tokenizer);
+        return JSON.stringify(tokenizer);
+      });
+      await refuse("its tokenizer must be that of the run");
+    }
     await foreign(from, run);
     const path = `${from}/config.json`;
     const fields = JSON.parse(await Deno.readTextFile(path));

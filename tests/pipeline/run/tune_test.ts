@@ -184,7 +184,7 @@ Deno.test("derive() writes messages by the chat template of a run, and refuses o
     for (const [template, text] of wrong) {
       await setTemplate(template);
       await assertRejects(() => derive({ run: `${folder}/none`, from, tune: [pairs] }), InputError, text);
-      await Deno.remove(`${folder}/none`, { recursive: true });
+      await assertRejects(() => Deno.stat(`${folder}/none`), Deno.errors.NotFound);
     }
     const template =
       "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }} {% endfor %}reply:";

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { byteLevelPreTokenizer } from "tokenizers";
-import { cutsAtWords, WordEncoder } from "../../../pipeline/text/words.ts";
+import { cutsAtWords, encodeJoined, partingToken, WordEncoder } from "../../../pipeline/text/words.ts";
 
 const cutter = byteLevelPreTokenizer(false);
 const known = new Map<string, number>();
@@ -120,4 +120,31 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
       assertEquals(cutsAtWords({ ...gpt2, ...change }), cuts, JSON.stringify(change));
     }
   }
+});
+
+Deno.test("partingToken() is a special token of several characters that does not begin within itself", () => {
+  const of = (...tokens: [content: string, special?: boolean][]) =>
+    partingToken({ added_tokens: tokens.map(([content, special = true]) => ({ content, special })) });
+  assertEquals(of(["   ", false], ["<|endoftext|>"]), "<|endoftext|>");
+  assertEquals(of(), undefined);
+  assertEquals(of(["<|endoftext|>", false]), undefined); // the library may leave it in text
+  assertEquals(of(["0"], ["aba"], ["[SEP]"]), "[SEP]"); // "ab" and "aba" would hold "aba" at their beginning
+});
+
+Deno.test("encodeJoined() gives the ids of every word in few calls, and asks for each where a text has other parts", async () => {
+  const asked: [texts: string[], onOneCore?: boolean][] = [];
+  const codes = (word: string) => Array.from(word, (character) => character.codePointAt(0)!);
+  const part = { token: "<s>", id: 7 };
+  const joined = (idsOf: (text: string) => number[]) =>
+    encodeJoined((...call) => (asked.push(call), Promise.resolve(call[0].map(idsOf))), part);
+  const own = joined((text) =>
+    text.split("<s>").flatMap((word, i) => [...i === 0 ? [] : [7], ...codes(word)])
+  );
+  const words = Array.from({ length: 3000 }, (_, i) => i % 10 === 0 ? "" : `w${i}`);
+  assertEquals((await own(words)).map((ids) => Array.from(ids)), words.map(codes));
+  assertEquals([asked.length, asked[0][0].length > 3 && asked[0][0].length < 30], [1, true]);
+  assertEquals(await own([]), []);
+  // A library that finds the token within a word, too.
+  assertEquals(await joined((text) => [7, text.length])(["a", "b c"], true), [[7, 1], [7, 3]]);
+  assertEquals(asked.at(-1), [["a", "b c"], true]);
 });
