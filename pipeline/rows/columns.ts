@@ -104,10 +104,6 @@ export function takeColumns(
   at = 0,
 ): Columns {
   if (indices.length === 0) return into;
-  const more = Object.keys(columns).find((name) => !(name in into));
-  if (more) {
-    throw new InputError(`Cannot join rows as all must have the same columns: some have "${more}" as well`);
-  }
   mapColumns(into, into.rows, (target, width, name) => {
     const taken = target as Float32Array, values = columns[name] as Float32Array | undefined;
     if (values?.length !== columns.rows * width) {
