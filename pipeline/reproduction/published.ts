@@ -1,6 +1,6 @@
 /**
  * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold first, and links to the
- * plots of every study.
+ * plots of every study. The page says what the files of a folder say, and a test compares them.
  *
  * @module
  */

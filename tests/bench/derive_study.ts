@@ -11,6 +11,7 @@ import { derive, evaluateRun, partition, trainDense, trainExpert } from "../../m
 import { copyFolder } from "../tasks/support.ts";
 import { embeddedCorpus } from "../../pipeline/text/corpora/corpus.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
+import { needConfiguration } from "../../pipeline/stages/parts.ts";
 
 const [folder, source = "solidity", seed = "0", characters = "1500000", steps = "768"] = Deno.args;
 const REPLAY = 0.5;
@@ -96,8 +97,7 @@ await derive({ run: inRun("add"), from: inRun("first"), add: [files.new], replay
 await derive({ run: inRun("expert"), from: inRun("first"), newExpert: [files.new] });
 const tokens = await trainedTokens("add", EXPERTS);
 // The dense model goes on for as many tokens as the experts did, at their share of the rate.
-const { expertRate, expertBatch, sequenceLength } =
-  JSON.parse(await Deno.readTextFile(`${inRun("first")}/config.json`)).configuration;
+const { expertRate, expertBatch, sequenceLength } = await needConfiguration(inRun("first"));
 const more = Math.max(1, Math.round(tokens / (4 * expertBatch * sequenceLength)));
 await partition({
   run: inRun("dense"),

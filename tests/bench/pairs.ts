@@ -5,6 +5,9 @@
  * BSD-3-Clause) and C (SQLite in `better-sqlite3`, public domain). No two pairs are of one function or word sense.
  */
 
+import { fileURLToPath } from "node:url";
+import { ensure } from "../../kernels/errors.ts";
+import { filesUnder } from "../../pipeline/graph/files.ts";
 import { permutation } from "../../pipeline/random.ts";
 
 /** A pair, and what kind it is of. */
@@ -97,13 +100,10 @@ async function functions(
 async function texts(name: keyof typeof PACKAGES, folder: string, names: RegExp): Promise<string[]> {
   const module = `npm:${name}@${PACKAGES[name]}/package.json`;
   await import(module, { with: { type: "json" } }).catch(() => {}); // fetches the package; nothing of it runs
-  const root = new URL(`./${folder}`, import.meta.resolve(module)), found: string[] = [];
-  const walk = async (below: string) => {
-    for await (const { name, isDirectory } of Deno.readDir(new URL(below, root))) {
-      if (isDirectory) await walk(`${below}${name}/`);
-      else if (names.test(below + name)) found.push(below + name);
-    }
-  };
-  await walk("");
+  const root = new URL(`./${folder}`, import.meta.resolve(module));
+  const found = (await Array.fromAsync(filesUnder(fileURLToPath(root), ""))).filter((path) =>
+    names.test(path)
+  );
+  ensure(found.length > 0, `no files of ${name}`);
   return await Promise.all(found.sort().map((path) => Deno.readTextFile(new URL(path, root))));
 }

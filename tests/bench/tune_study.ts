@@ -16,6 +16,7 @@ import { indexOfText } from "../../pipeline/random.ts";
 import { loadTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { openMixture } from "../../pipeline/serving/mixture.ts";
 import type { ModelName } from "../../pipeline/serving/models.ts";
+import { needConfiguration } from "../../pipeline/stages/parts.ts";
 import { benchPairs } from "./pairs.ts";
 
 const [folder, ...runs] = Deno.args;
@@ -32,7 +33,7 @@ const gpu = await openGpu({});
 /** Scores the held-out responses by the models of a run, each routed by its prompt, and prints what came out. */
 async function score(run: string, about: Record<string, unknown>): Promise<void> {
   const mixture = await openMixture({ run, gpu, models: 1 });
-  const tokenizer = await mixture.tokenizer(), sequenceLength = await readLength(run);
+  const tokenizer = await mixture.tokenizer(), { sequenceLength } = await needConfiguration(run);
   const questions = (await fitting(run)).filter(isHeld);
   const prompts = await encodeQuestions(
     tokenizer,
@@ -74,14 +75,11 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
   }));
 }
 
-async function readLength(run: string): Promise<number> {
-  return JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration.sequenceLength;
-}
-
 /** Gives the pairs that a sequence of a run has room for. */
 async function fitting(run: string): Promise<Question[]> {
-  const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
-  return await fittingQuestions(tokenizer, questions, await readLength(run) - 1);
+  const tokenizer = await loadTokenizer(`${run}/tokenizer.json`),
+    { sequenceLength } = await needConfiguration(run);
+  return await fittingQuestions(tokenizer, questions, sequenceLength - 1);
 }
 
 for (const from of runs) {
