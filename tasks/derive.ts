@@ -117,7 +117,7 @@ function deriveText(plan: DerivePlan | Derived): string {
     dropped && `dropped          ${itsText(dropped)} go to the others`,
     split && `split            ${itsText(split)} are divided by two routers`,
     added.length > 0 && `added            ${added.join(", ")}`,
-    pairs && `pairs            ${count(pairs.count)}: some ${counted(pairs.steps, "steps")} of an expert`,
+    pairs && `pairs            ${count(pairs.count)}: about ${counted(pairs.steps, "steps")} of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "has seen it      " : "                 "}${what}`),
     "partition" in plan && [

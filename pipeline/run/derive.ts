@@ -31,10 +31,10 @@ import {
   type DerivedExpert,
   derivedExperts,
   type Forgotten,
+  type LineageStep,
   listDense,
   mayGoOn,
   readDerivation,
-  type Step,
   tellState,
   writeDerivation,
 } from "../stages/derivation.ts";
@@ -87,7 +87,7 @@ export interface DeriveOptions
 }
 
 /** What a derivation does, or would do. */
-export interface DerivePlan extends Omit<Step, "forgotten" | "dropped"> {
+export interface DerivePlan extends Omit<LineageStep, "forgotten" | "dropped"> {
   /** Documents that are forgotten, and their tokens. */
   forgotten: { documents: number; tokens: number };
   /** The expert of the other run that is dropped, and its training sequences; null for none. */

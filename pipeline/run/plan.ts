@@ -176,7 +176,9 @@ function summarizeStage(
     : due.some(isOther)
     ? "out of date"
     : "missing";
-  const because = new Set(due.flatMap((node) => explainState(node, before(node.because)) ?? []));
+  const urgency = ({ state, manifest }: NodeState) => state !== "damaged" ? 2 : Number(manifest !== null); // a manifest first
+  const telling = due.toSorted((a, b) => urgency(a) - urgency(b));
+  const because = new Set(telling.flatMap((node) => explainState(node, before(node.because)) ?? []));
   const reasons = [
     ...state === "missing" && made > 0 ? [`${made} of ${found.length} are made`] : [],
     ...because,

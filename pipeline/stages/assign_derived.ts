@@ -162,7 +162,7 @@ async function assign(
     const partitioner = lineage?.routers ?? known!.partitioner;
     await writePrices(`${making.folder}/${PRICES}`, { ...known!, experts, partitioner, prices });
   }
-  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: computeDeviation(loads) };
+  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads };
 }
 
 /** Adds rows to the loads of the experts that they go to. */

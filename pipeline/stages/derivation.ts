@@ -133,7 +133,7 @@ export interface DerivedExpert {
 }
 
 /** A step from one run to the next. */
-export interface Step {
+export interface LineageStep {
   /** The run. */
   run: string;
   /** The one that it derives from. */
@@ -149,7 +149,7 @@ export interface Step {
 }
 
 /** Reports from which run a run derives, and that from which, as far as they are here. */
-export async function readLineageSteps(run: string, seen: readonly string[] = []): Promise<Step[]> {
+export async function readLineageSteps(run: string, seen: readonly string[] = []): Promise<LineageStep[]> {
   const derivation = await readDerivation(run), real = await Deno.realPath(run).catch(() => run);
   if (!derivation || seen.includes(real)) return []; // a run may have taken the place of the one that it derives from
   const { from, forgotten, added, dropped } = derivation;
@@ -203,7 +203,7 @@ export async function derivedExperts(run: string, derivation: Derivation): Promi
 }
 
 /** Words what changed in a step: documents, inputs and experts. */
-export function stepText({ forgotten, added, dropped, experts }: Step): string {
+export function stepText({ forgotten, added, dropped, experts }: LineageStep): string {
   const states = [...Map.groupBy(experts, ({ state }) => state)].map(([state, own]) => {
     const ids = own.map(({ expert }) => expert).join(", ");
     const which = own.length === experts.length

@@ -7,7 +7,13 @@
 export { chooseChunk } from "./assign.ts";
 export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
 export { type DocumentRow, type NeededFile } from "./token_rows.ts";
-export { type DerivedExpert, EXPERT_STATES, readLineageSteps, type Step, stepText } from "./derivation.ts";
+export {
+  type DerivedExpert,
+  EXPERT_STATES,
+  type LineageStep,
+  readLineageSteps,
+  stepText,
+} from "./derivation.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export { expertNames } from "./split.ts";
 export { type GraphOf, listSettings, type Stage, STAGES } from "./stages.ts";

@@ -8,6 +8,7 @@
  */
 
 import { derive, evaluateRun, partition, trainDense, trainExpert } from "../../mod.ts";
+import { readManifest } from "../../pipeline/graph/node.ts";
 import { copyFolder } from "../tasks/support.ts";
 import { embeddedCorpus } from "../../pipeline/text/corpora/corpus.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
@@ -49,8 +50,8 @@ async function make(name: string, input: string[], more: Partial<Configuration> 
 async function trainedTokens(name: string, models: string[]): Promise<number> {
   let sum = 0;
   for (const model of models) {
-    const path = `${inRun(name)}/${model}/manifest.json`;
-    sum += JSON.parse(await Deno.readTextFile(path)).result.tokens;
+    const manifest = await readManifest(`${inRun(name)}/${model}`);
+    sum += Number(manifest!.result.tokens);
   }
   return sum;
 }
