@@ -45,6 +45,25 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
     await assertRejects(() => readRunConfiguration(`${run}/config.json`), InputError, "it is a file");
   }));
 
+Deno.test("an edited config.json of a tree is told by what all of it was made with, not by a branch", () =>
+  inFolder(async (run) => {
+    const tree = { ...configuration, experts: 4, levels: [2, 2] };
+    await writeRunConfiguration(run, { ...tree, seed: 6 });
+    const text = await Deno.readTextFile(`${run}/config.json`);
+    await Deno.writeTextFile(`${run}/config.json`, text.replace(/"seed": 6/, '"seed": 7'));
+    for (
+      const name of ["rounds/root/01/router-00", "branches/root", "assignments/root", "scores/branch-01"]
+    ) {
+      await Deno.mkdir(`${run}/${name}`, { recursive: true });
+      await Deno.writeTextFile(`${run}/${name}/manifest.json`, '{"settings": {"experts": 2}}');
+    }
+    await assertRejects(() => readRunConfiguration(run), InputError, "nothing was made with other values");
+    await Deno.mkdir(`${run}/assignments/all`);
+    const settings = JSON.stringify({ settings: { experts: 4, levels: [2, 2], seed: 6 } });
+    await Deno.writeTextFile(`${run}/assignments/all/manifest.json`, settings);
+    await assertRejects(() => readRunConfiguration(run), InputError, '"assignments/all" was made with 6');
+  }));
+
 Deno.test("readConfiguration() takes settings themselves, and refuses what is none", () =>
   inFolder(async (folder) => {
     const path = `${folder}/settings.json`;
