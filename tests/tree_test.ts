@@ -300,6 +300,7 @@ Deno.test("--experts 4x4 sets both the number and the levels, and what cannot be
   assertEquals(resolved({ experts: "2x2", levels: [2, 2] }).levels, [2, 2]);
   assertRejectsInput(() => resolved({ experts: 5, levels: [2, 2] }));
   assertRejectsInput(() => resolved({ experts: 4, levels: [3] }));
+  assertRejectsInput(() => resolved({ experts: 4, levels: "2,2" })); // as a file may hold it
   const one = resolved({ levels: [3] });
   assertEquals([one.experts, one.levels], [3, []]);
 });

@@ -68,17 +68,18 @@ export const countExperts = (levels: readonly number[]): number =>
  * that number, means that there are no levels.
  */
 export function withLevels<Value extends Record<string, unknown>>(values: Value): Value {
-  const { experts, levels } = values;
+  const { experts, levels = [] } = values;
   if (typeof experts === "string" && TREE.test(experts)) {
     const own = experts.split("x").map(Number);
-    if (levels !== undefined && String(levels) !== "" && String(levels) !== String(own)) {
+    if (String(levels) !== "" && String(levels) !== String(own)) {
       const must = say`${setting("levels")} must be theirs: they are ${String(levels)}`;
       throw new InputError(say`Cannot make ${experts} experts as ${must}`);
     }
     return { ...values, experts: countExperts(own), levels: own };
   }
-  if (experts === undefined && levels === undefined) return values;
-  if (!Array.isArray(levels) || levels.length === 0) return { ...values, levels: [] };
+  if (experts === undefined && values.levels === undefined) return values;
+  if (!Array.isArray(levels)) return values; // its field refuses what is no list
+  if (levels.length === 0) return { ...values, levels };
   const number = experts ?? countExperts(levels);
   return { ...values, experts: number, levels: levels.length === 1 && levels[0] === number ? [] : levels };
 }
