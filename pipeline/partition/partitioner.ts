@@ -51,11 +51,14 @@ export interface Partitioner {
   readonly shape?: ModelConfig;
   /**
    * Computes costs f32 `[prefixes, rows, E]`, each by the first min(prefix, length) tokens; the lowest is the best. Prefixes ascend. The
-   * costs of a row do not depend on other rows. `signal` may end it early.
+   * costs of a row do not depend on other rows. `signal` may end it early. A tree follows its beam, or all branches where `all` says so.
    */
-  costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
-  /** Of a tree that follows some branches, the same that follows all: for texts that must not go to some experts. */
-  readonly whole?: Pick<Partitioner, "costs">;
+  costs(
+    rows: TokenRows,
+    prefixes: readonly number[],
+    signal?: AbortSignal,
+    all?: boolean,
+  ): Promise<Float32Array>;
   /** Counts the sequences of which it knows nothing, so that they cost every expert the same. */
   unknown?(rows: TokenRows): number;
   /** Frees what it holds. It may be used again, and then holds it again. */
@@ -87,10 +90,7 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
 }
 
 /** What is known of a partitioner that is not open. */
-export interface Identity extends Pick<Partitioner, "sha256" | "experts"> {
-  /** Widths of the levels of a tree. */
-  levels?: readonly number[];
-}
+export type Identity = Pick<Partitioner, "sha256" | "experts">;
 
 /** How a partitioner is opened. */
 export interface OpenOptions {
@@ -106,7 +106,7 @@ export interface PartitionerWork {
   learn?(options: LearnOptions): Promise<Learned>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
-  /** Reads the identity and the number of experts from the files in its folder, and of a tree the levels, without opening it. */
+  /** Reads the identity and the number of experts from the files in its folder, without opening it. */
   identify(folder: string): Promise<Identity>;
 }
 

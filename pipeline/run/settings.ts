@@ -10,6 +10,7 @@ import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { DERIVED } from "../graph/node.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
+import { readDescription } from "../partition/partitioner.ts";
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../graph/configuration.ts";
 import { checkRunFolder, exists, listEntries, wholeName } from "../graph/files.ts";
@@ -159,9 +160,9 @@ async function withPartitioner(
   if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
     return configuration;
   }
-  const { experts, levels = [] } = await identifyPartitioner(folder);
-  const wanted = given.levels?.length ? given.levels.join("x") : given.experts;
-  const there = levels.length > 0 ? levels.join("x") : experts;
+  const { experts } = await identifyPartitioner(folder),
+    { levels = [] } = await readDescription(folder) ?? {};
+  const wanted = given.levels?.join("x") || given.experts, there = levels.join("x") || experts;
   if (wanted !== undefined && wanted !== there && wanted !== experts) {
     const asked = setting("experts");
     throw new InputError(
@@ -169,7 +170,7 @@ async function withPartitioner(
       { where: folder },
     );
   }
-  const own = { experts, levels: [...levels], tokenizer: tokenizer || await findTokenizer(folder) };
+  const own = { experts, levels, tokenizer: tokenizer || await findTokenizer(folder) };
   return { ...configuration, ...own };
 }
 

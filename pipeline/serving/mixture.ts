@@ -9,7 +9,7 @@ import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
+import type { Partitioner } from "../partition/partitioner.ts";
 import { nameCost, PARTITIONERS } from "../partition/partitioners.ts";
 import { shortHash } from "../graph/files.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -121,17 +121,11 @@ export class Mixture {
     return this.source.prefix ?? (await this.partitioner()).prefix;
   }
 
-  /** Asks the partitioner for costs, with `all` those by all branches of a tree; the call waits in the queue of the device. */
-  costs(
-    rows: TokenRows,
-    prefixes: readonly number[],
-    signal?: AbortSignal,
-    all = false,
-  ): Promise<Float32Array> {
+  /** Asks the partitioner for costs; the call waits in the queue of the device. */
+  costs(...asked: Parameters<Partitioner["costs"]>): Promise<Float32Array> {
     return this.#queue(async () => {
       this.#renew();
-      const opened = await this.partitioner();
-      return await (all && opened.whole || opened).costs(rows, prefixes, signal);
+      return await (await this.partitioner()).costs(...asked);
     });
   }
 

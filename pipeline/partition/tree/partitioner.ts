@@ -31,7 +31,7 @@ export const tree: PartitionerWork = {
   async identify(folder) {
     const { levels, folders } = await branchesIn(folder);
     const found = await Array.fromAsync(folders, identifyPartitioner);
-    return { sha256: treeHash(levels, found), experts: countExperts(levels), levels };
+    return { sha256: treeHash(levels, found), experts: countExperts(levels) };
   },
 };
 
@@ -53,39 +53,35 @@ const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those
  */
 export function openTree(levels: readonly number[], opened: readonly Partitioner[], beam = 1): Partitioner {
   const onDevice = keepRecent((i: number) => opened[i], MOST_ON_DEVICE, (partitioner) => partitioner.close());
-
-  const follow = (beam: number): Partitioner["costs"] => async (all, prefixes, signal) => {
-    const rows = all.length.length,
-      columns = { ...all, source: undefined, rows, sequence: new BigUint64Array(rows) };
-    let costs = new Float64Array(prefixes.length * rows); // [prefixes, rows, branches of a level]
-    let width = 1, partitioner = 0;
-    for (const wide of levels) {
-      keepCheapest(costs, width, beam);
-      const below = new Float64Array(costs.length * wide).fill(NOT_FOLLOWED);
-      for (let branch = 0; branch < width; branch++, partitioner++) {
-        const at = (prefix: number, row: number) => (prefix * rows + row) * width + branch;
-        const isFollowed = (row: number) => prefixes.some((_, i) => costs[at(i, row)] !== NOT_FOLLOWED);
-        const chosen = [...all.length.keys()].filter(isFollowed);
-        if (chosen.length === 0) continue;
-        const some = { ...all, source: undefined, ...takeColumns(columns, chosen) } as TokenRows;
-        const found = await onDevice.of(partitioner).costs(some, prefixes, signal);
-        const places = prefixes.flatMap((_, i) => chosen.map((row) => at(i, row)));
-        for (const [i, place] of places.entries()) {
-          for (let e = 0; e < wide; e++) below[place * wide + e] = costs[place] + found[i * wide + e];
-        }
-      }
-      costs = below;
-      width *= wide;
-    }
-    return Float32Array.from(costs);
-  };
-
   return {
     ...opened[0], // the kind, too, is that of all levels: it says what costs are
     experts: countExperts(levels),
     sha256: treeHash(levels, opened),
-    costs: follow(beam),
-    whole: { costs: follow(Infinity) },
+    async costs(sequences, prefixes, signal, all) {
+      const rows = sequences.length.length;
+      const columns = { ...sequences, source: undefined, rows, sequence: new BigUint64Array(rows) };
+      let costs = new Float64Array(prefixes.length * rows); // [prefixes, rows, branches of a level]
+      let width = 1, partitioner = 0;
+      for (const wide of levels) {
+        keepCheapest(costs, width, all ? Infinity : beam);
+        const below = new Float64Array(costs.length * wide).fill(NOT_FOLLOWED);
+        for (let branch = 0; branch < width; branch++, partitioner++) {
+          const at = (prefix: number, row: number) => (prefix * rows + row) * width + branch;
+          const isFollowed = (row: number) => prefixes.some((_, i) => costs[at(i, row)] !== NOT_FOLLOWED);
+          const chosen = [...Array(rows).keys()].filter(isFollowed);
+          if (chosen.length === 0) continue;
+          const some = { ...columns, ...takeColumns(columns, chosen) } as TokenRows;
+          const found = await onDevice.of(partitioner).costs(some, prefixes, signal);
+          const places = prefixes.flatMap((_, i) => chosen.map((row) => at(i, row)));
+          for (const [i, place] of places.entries()) {
+            for (let e = 0; e < wide; e++) below[place * wide + e] = costs[place] + found[i * wide + e];
+          }
+        }
+        costs = below;
+        width *= wide;
+      }
+      return Float32Array.from(costs);
+    },
     close: () => opened.forEach((partitioner) => partitioner.close()),
   };
 }
