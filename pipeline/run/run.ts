@@ -272,16 +272,13 @@ export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promis
  */
 export function chooseShare({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
-  const places = new Map<string, number>(), units = new Map<string, number>(), mine = new Set<string>();
-  for (const { name, needs, temporary, maker: { stage } } of nodes) {
-    if (!temporary && needs.some((need) => stages.get(splitNeed(need).name) === stage)) continue;
-    const unit = name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
-    const folder = dirname(unit), place = units.get(unit) ?? places.get(folder) ?? 0;
-    if (!units.has(unit)) places.set(folder, place + 1);
-    units.set(unit, place);
-    if (place % of === index - 1) mine.add(name);
-  }
-  return ({ name }) => mine.has(name);
+  const isOwned = ({ needs, temporary, maker: { stage } }: Node) =>
+    temporary || !needs.some((need) => stages.get(splitNeed(need).name) === stage);
+  const unitOf = ({ name }: Node) => name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
+  const folders = Map.groupBy(new Set(nodes.filter(isOwned).map(unitOf)), (unit) => dirname(unit));
+  const isMine = (_: string, place: number) => place % of === index - 1;
+  const mine = new Set([...folders.values()].flatMap((units) => units.filter(isMine)));
+  return (node) => isOwned(node) && mine.has(unitOf(node));
 }
 
 /** Notes in the settings that text is handed over. Throws an `InputError` where they name text themselves. */
