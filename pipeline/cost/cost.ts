@@ -16,7 +16,7 @@ import {
   type TrainingMemoryOptions,
 } from "./memory.ts";
 import { type ModelConfig, parameterCount, switchShape } from "../model/shape.ts";
-import { countPasses, listWidths } from "../partition/tree/branches.ts";
+import { listWidths } from "../partition/tree/branches.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../graph/configuration.ts";
 import { canonical } from "../graph/schema.ts";
@@ -237,13 +237,12 @@ function switchCost(configuration: Configuration, mixture: MixtureShape) {
  */
 function memoryCost(
   configuration: Configuration,
-  { router, expert, experts, routers: models, length, prefix, batch, routerBatch, routerLength }:
-    MixtureShape,
+  { router, expert, experts, routers: models, passes = models, ...mixture }: MixtureShape,
   tokenwise: ModelConfig,
   { recompute, loss, ...device }: CostOptions,
 ) {
-  const kind = adapterKind(device);
-  const { dtype } = configuration;
+  const kind = adapterKind(device), { dtype } = configuration;
+  const { length, prefix, batch, routerBatch, routerLength } = mixture;
   const together = Math.min(models, Math.max(...listWidths(configuration))); // a tree trains one branch after another
   const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
   const training = (model: ModelConfig, sequences = batch) =>
@@ -263,7 +262,7 @@ function memoryCost(
     switch: training(tokenwise, batch * experts),
     inference: inferenceMemory(expert, answer),
     switchInference: inferenceMemory(tokenwise, answer),
-    routing: routingMemory(router, { prefix, models: Math.min(models, countPasses(configuration)), kind }),
+    routing: routingMemory(router, { prefix, models: passes, kind }),
   };
 }
 
