@@ -89,9 +89,6 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
   result: Record<string, unknown>;
 }
 
-/** What is known of a partitioner that is not open. */
-export type Identity = Pick<Partitioner, "sha256" | "experts">;
-
 /** How a partitioner is opened. */
 export interface OpenOptions {
   /** Sequences that run at once. This changes speed and memory, never a cost. */
@@ -107,7 +104,7 @@ export interface PartitionerWork {
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
   /** Reads the identity and the number of experts from the files in its folder, without opening it. */
-  identify(folder: string): Promise<Identity>;
+  identify(folder: string): Promise<Pick<Partitioner, "sha256" | "experts">>;
 }
 
 /** A kind of partitioner: what implements it, and what a run needs to know of it before it has learned. */
@@ -141,25 +138,24 @@ const FORMAT = 1;
 
 const POSITIVE = v.pipe(count, v.minValue(1));
 
-const FIELDS = v.looseObject({
-  format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
-  /** A key of the table of kinds. */
-  kind: v.string(),
-  /** E, as the setting bounds it. */
-  experts: v.pipe(POSITIVE, v.maxValue(65_535, "there may be 65,535 experts at most")),
-  /** M, in tokens. */
-  prefix: POSITIVE,
-  /** SHA-256 of the tokenizer. */
-  tokenizer: v.string(),
-  /** V. */
-  vocabulary: POSITIVE,
-  /** Id of the token that closes a document. */
-  eos: count,
-  /** Widths of the levels of a tree. */
-  levels: v.optional(v.array(v.pipe(POSITIVE, v.minValue(2)))),
-});
 const SCHEMA = v.pipe(
-  FIELDS,
+  v.looseObject({
+    format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
+    /** A key of the table of kinds. */
+    kind: v.string(),
+    /** E, as the setting bounds it. */
+    experts: v.pipe(POSITIVE, v.maxValue(65_535, "there may be 65,535 experts at most")),
+    /** M, in tokens. */
+    prefix: POSITIVE,
+    /** SHA-256 of the tokenizer. */
+    tokenizer: v.string(),
+    /** V. */
+    vocabulary: POSITIVE,
+    /** Id of the token that closes a document. */
+    eos: count,
+    /** Widths of the levels of a tree. */
+    levels: v.optional(v.array(v.pipe(POSITIVE, v.minValue(2)))),
+  }),
   v.check(
     ({ kind, levels = [], experts }) =>
       kind !== "tree" || levels.length > 1 && countExperts(levels) === experts,

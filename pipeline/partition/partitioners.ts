@@ -8,7 +8,6 @@ import { exists, isMissing } from "../graph/files.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import {
-  type Identity,
   type OpenOptions,
   type Partitioner,
   type PartitionerKind,
@@ -108,7 +107,7 @@ export async function openPartitioner(
 }
 
 /** Reads identity and number of experts of a folder's partitioner, without opening it; throws as {@linkcode openPartitioner} does. */
-export async function identifyPartitioner(folder: string): Promise<Identity> {
+export async function identifyPartitioner(folder: string): ReturnType<PartitionerKind["identify"]> {
   const kind = await partitionerKind(folder);
   try {
     return await kind.identify(folder);

@@ -66,7 +66,7 @@ class Comparison {
   readonly #open: Cursor[] = [];
   readonly #blocks: readonly string[];
   readonly #assignments = new Map<string, v.InferOutput<typeof ASSIGNED> & { found?: Certificate }>(); // by node
-  readonly #method: string;
+  #method = "";
   readonly #levels: readonly number[]; // of a tree
   #done = 0;
   #total = 0;
@@ -77,11 +77,11 @@ class Comparison {
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
     this.#levels = (manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[];
     for (const name of [...names, ...listBranches(this.#levels).map(assignmentNode)]) {
-      const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
+      const { result, settings } = manifests.get(name)!;
+      const assigned = conform(ASSIGNED, result), prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
+      this.#method = String(settings.method); // that of a tree stands in its branches
     }
-    const last = [...this.#assignments.keys()].at(-1) ?? "";
-    this.#method = String(manifests.get(last)?.settings.method);
   }
 
   async close(): Promise<void> {
@@ -236,9 +236,8 @@ class Comparison {
       problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
     }
     if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
-    const branches = listBranches(this.#levels).map(assignmentNode);
-    const all = branches.map((name) => this.#assignments.get(name)!.loads);
-    for (const own of all.length > 0 ? all : [loads]) {
+    const [, ...branches] = this.#assignments.values(); // of a tree: each is balanced
+    for (const { loads: own } of branches.length > 0 ? branches : [{ loads }]) {
       if (Math.max(...own) - Math.min(...own) <= 1) continue;
       problem("partition", `loads must be equal, or differ by one: they are ${own.join(", ")}`);
     }

@@ -102,18 +102,16 @@ export function segmentPlot(
 
 /** Puts the segments of all experts of each branch of the root together. */
 function branchSegments({ segments, levels: [wide = 1] = [] }: Evaluation): Evaluation["segments"] {
-  return Array.from({ length: wide }, (_, branch) => {
-    const [first, end] = [branch, branch + 1].map((i) => i * segments.length / wide);
-    const own = segments.slice(first, end).filter(({ tokens }) => tokens > 0);
-    const [sequences, share, tokens] = (["sequences", "share", "tokens"] as const).map((name) =>
-      sum(own.map((one) => one[name]))
-    );
-    const perplexity = { ...segments[0].perplexity };
+  const size = segments.length / wide;
+  return Array.from({ length: wide }, (_, expert) => {
+    const own = segments.slice(expert * size, (expert + 1) * size).filter(({ tokens }) => tokens > 0);
+    const total = (name: "sequences" | "share" | "tokens") => sum(own.map((one) => one[name]));
+    const tokens = total("tokens"), perplexity = { ...segments[0].perplexity };
     for (const way of Object.keys(perplexity) as (keyof typeof perplexity)[]) {
       const nll = sum(own.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
       perplexity[way] = tokens > 0 ? Math.exp(nll / tokens) : null;
     }
-    return { expert: branch, sequences, share, tokens, perplexity };
+    return { expert, sequences: total("sequences"), share: total("share"), tokens, perplexity };
   });
 }
 
