@@ -216,7 +216,7 @@ export function comparedCost(
   { batch, steps, corpus, routers, kind }: ComparedOptions,
 ): TrainingCost {
   const shape = mixtureShape(configuration, corpus, routers);
-  const { length, expert, router, routers: models, prefix } = shape;
+  const { length, expert, router, prefix, passes: models = shape.routers } = shape;
   const { microBatch: micro, expertBatch, dtype } = configuration;
   const training = { microBatch: micro || expertBatch, length, dtype, kind };
   const answer = answeringSizes(length);

@@ -134,7 +134,7 @@ Deno.test("equalCompute() takes as many whole steps as come nearest to the mixtu
 });
 
 Deno.test("comparedCost() counts the memory of the routers that the mixture answers with, and none where no models route", () => {
-  const of = (flags: { partitioner?: "ctbm"; experts?: number }) => {
+  const of = (flags: { partitioner?: "ctbm"; experts?: number; levels?: number[] }) => {
     const c = resolveConfiguration({ preset: "small", flags });
     const { model, batch, steps } = equalCompute(c);
     return { memory: comparedCost(c, model, { batch, steps }).memory, cost: computeCost(c, DEVICE) };
@@ -144,4 +144,6 @@ Deno.test("comparedCost() counts the memory of the routers that the mixture answ
   assertEquals(memory.expertInference, cost.memory.inference.total);
   assert(of({ experts: 8 }).memory.routing! > memory.routing!);
   assertEquals(of({ partitioner: "ctbm" }).memory.routing, 0);
+  const tree = of({ experts: 16, levels: [4, 4] }); // of whose 20 routers a prompt meets 8
+  assertEquals(tree.memory.routing, tree.cost.memory.routing.total);
 });
