@@ -37,7 +37,7 @@ const isHalf = (code: number): boolean => code >= 0xd800 && code < 0xe000;
  * none, and a pipe, which may never end, is none. Throws an `InputError` for a range of characters that is none.
  */
 export async function glob(pattern: string): Promise<string[]> {
-  const found = new Set<string>();
+  const found: string[] = [];
   for (const path of alternatives(pattern)) {
     const names = path.split("/");
     const fixed = names.findIndex(isGlob);
@@ -45,17 +45,18 @@ export async function glob(pattern: string): Promise<string[]> {
       checkNames(names.slice(fixed), pattern);
       const base = names.slice(0, fixed).map((name) => name + "/").join("");
       await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
-    } else if (await isFile(path)) found.add(path);
+    } else if (await isFile(path)) found.push(path);
   }
-  const paths = [...found];
-  return /[\ud800-\udfff]/.test(paths.join("")) ? paths.sort(compareBytes) : paths.sort(); // the same, in a third of the time
+  if (/[\ud800-\udfff]/.test(found.join(""))) found.sort(compareBytes);
+  else found.sort(); // the same, in a third of the time
+  return found.filter((path, i) => path !== found[i - 1]);
 }
 
 /**
  * Adds the files below `base`, "" or a path that ends in a slash, that match the names. `entered` are the
  * real paths of the folders that `**` stands for so far, base the last of them.
  */
-async function walk(base: string, names: string[], found: Set<string>, entered?: string[]): Promise<void> {
+async function walk(base: string, names: string[], found: string[], entered?: string[]): Promise<void> {
   const [name, ...rest] = names;
   const isDeep = name === "**", isLast = rest.length === 0;
   if (isDeep && !isLast) await walk(base, rest, found);
@@ -65,7 +66,7 @@ async function walk(base: string, names: string[], found: Set<string>, entered?:
     if (!matches.test(name)) continue;
     const path = base + name;
     // Only a link is looked up: there may be hundreds of thousands of files.
-    if (isLast && (isSymlink ? await isFile(path) : isPlain)) found.add(path);
+    if (isLast && (isSymlink ? await isFile(path) : isPlain)) found.push(path);
     else if (isDeep || !isLast) {
       const isOne = isSymlink ? await isFolder(path) : isDirectory;
       if (isOne && isDeep) {

@@ -80,7 +80,7 @@ export async function expandInputs(
         throw error;
       }),
   );
-  const paths = new Set<string>();
+  const paths: string[][] = [];
   for (const [i, input] of inputs.entries()) {
     const info = infos[i];
     if (info?.isDirectory) {
@@ -89,7 +89,7 @@ export async function expandInputs(
       if (wanted.length === 0) {
         throw missing(input, "no file in it can be read", "it must hold files of known endings");
       }
-      for (const path of wanted) paths.add(path);
+      paths.push(wanted);
     } else if (info && !info.isFile && again) {
       const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
       throw unreadable(`"${input}"`, "it must be a file, which is read several times", fact, {
@@ -98,14 +98,14 @@ export async function expandInputs(
           setting("input", STANDARD_INPUT)
         }, or write it to a file`,
       });
-    } else if (info !== null) paths.add(input);
+    } else if (info !== null) paths.push([input]);
     else if (isGlob(input)) {
       const found = await glob(input);
       if (found.length === 0) throw missing(input, "no file matches");
-      for (const path of found) paths.add(path);
+      paths.push(found);
     } else throw missing(input, "there is no such file");
   }
-  return [...paths];
+  return paths.length === 1 ? paths[0] : [...new Set(paths.flat())]; // one list names no file twice
 }
 
 /** Folders by one of which, apart from a config.json, a run is known. */
