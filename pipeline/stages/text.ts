@@ -74,12 +74,11 @@ export async function lookAtText(
   const { files, passed } = await listInputs(input, configuration);
   const pieces = await cutFiles(files, blockBytes, { place: `${run}/${FILES}`, keep, check });
   const parts: (Piece | Node)[] = [];
-  for (const [i, file] of files.entries()) {
-    const isInput = file.path === STANDARD_INPUT, [first] = pieces[i];
-    if (!isInput && !(file.compression && first.bytes > blockBytes)) {
-      for (const piece of pieces[i]) parts.push(piece);
-    } else {
-      const node = unpackNode(file, configuration, first?.sha256 ?? "");
+  for (const piece of pieces) {
+    const { file } = piece, isInput = file.path === STANDARD_INPUT;
+    if (!isInput && !(file.compression && piece.bytes > blockBytes)) parts.push(piece);
+    else {
+      const node = unpackNode(file, configuration, piece.sha256);
       parts.push(isInput ? await readOnce(run, node, handed) : node);
     }
   }

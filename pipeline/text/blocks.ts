@@ -48,75 +48,94 @@ export interface Block {
 /** Where a piece ends, in bytes and lines, and its SHA-256. */
 type End = [to: number, line: number, sha256: string];
 
-/** What is known of a file that was hashed: for blocks of how many bytes it was cut, how it was read, the ends of its pieces. */
-type Hashed = [path: string, bytes: number, time: number, most: number, kind: string, ...ends: End[]];
+/** What is known of files that were hashed, a row for each piece: these columns are read in a third of the time of rows. */
+class Hashed {
+  path: string[] = [];
+  time: number[] = []; // when the file was changed
+  most: number[] = []; // bytes of a piece, about; 0 where the file is one piece
+  to: number[] = [];
+  line: number[] = [];
+  sha256: string[] = [];
+}
 
 const FRESH_MS = 2_000; // some disks tell times no finer
 
 /**
- * Cuts each file into pieces, of at most about so many bytes where it can be cut. A file of the same size and time is not read again if
- * `place` tells its hashes, unless they are to be checked. With `keep` they are written there.
+ * Cuts files into pieces, of at most about so many bytes where they can be cut; standard input is one without bytes. A file of the same
+ * size and time is not read again if `place` tells its hashes, unless they are to be checked. With `keep` they are written there.
  */
 export async function cutFiles(
   files: readonly InputFile[],
   most: number,
   { place, keep = false, check = false }: { place?: string; keep?: boolean; check?: boolean } = {},
-): Promise<Piece[][]> {
-  const known = place && !check ? await readHashed(place) : new Map<string, Hashed>();
-  const pieces: Piece[][] = [], kept: Hashed[] = [];
-  let isNew = false;
+): Promise<Piece[]> {
+  const known = place && !check ? await readHashed(place) : new Hashed();
+  const pieces: Piece[] = [], kept = new Hashed();
+  let isNew = false, row = 0, rows: Map<string, number> | undefined;
   for (const file of files) {
     if (file.path === STANDARD_INPUT) {
-      pieces.push([]);
+      pieces.push({ file, bytes: 0, sha256: "" });
       continue;
     }
     const { size, mtime } = Deno.statSync(file.path); // a promise costs ten times as much as the answer
-    const { path, format, compression = "" } = file, time = Number(mtime), kind = `${format} ${compression}`;
-    const before = known.get(path);
-    const isKnown = before?.[1] === size && before[2] === time && before[3] === most && before[4] === kind;
+    const { path, format, compression } = file, time = Number(mtime);
+    const cut = format === "jsonl" && compression === undefined ? most : 0;
+    if (known.path[row] !== path) { // the files are not those of the last time
+      rows ??= new Map(known.path.map((path, i) => [path, i] as const).reverse()); // the first row of each
+      row = rows.get(path) ?? row;
+    }
+    let ends: End[] = [];
+    for (; known.path[row] === path; row++) ends.push([known.to[row], known.line[row], known.sha256[row]]);
+    const isKnown = ends.at(-1)?.[0] === size && known.time[row - 1] === time && known.most[row - 1] === cut;
     const isFresh = Date.now() - time < FRESH_MS; // a later change may not show in its time
-    const ends = isKnown ? before.slice(5) as End[] : await hashPieces(file, most);
-    if (isKnown || !isFresh) kept.push(isKnown ? before : [path, size, time, most, kind, ...ends]);
+    if (!isKnown) ends = await hashPieces(path, cut);
     isNew ||= !isKnown && !isFresh;
+    for (const [to, line, sha256] of isKnown || !isFresh ? ends : []) {
+      kept.path.push(path);
+      kept.time.push(time);
+      kept.most.push(cut);
+      kept.to.push(to);
+      kept.line.push(line);
+      kept.sha256.push(sha256);
+    }
     const isTable = format === "parquet" || format === "arrow";
-    pieces.push(isTable ? await piecesOfGroups(file, size, ends[0][2], most) : piecesOfLines(file, ends));
+    const own = isTable ? await piecesOfGroups(file, size, ends[0][2], most) : piecesOfLines(file, ends);
+    for (const piece of own) pieces.push(piece);
   }
-  if (keep && place && (isNew || kept.length !== known.size)) {
-    const text = JSON.stringify(kept); // names of fields would take a third of the time to read it
+  if (keep && place && (isNew || kept.path.length !== known.path.length)) {
+    const text = JSON.stringify(kept);
     await writeAtomic(place, `${sha256(text)}\n${text}`);
   }
   return pieces;
 }
 
-/** Reads hashes of files, by path. What cannot be read counts as unknown. */
-async function readHashed(place: string): Promise<Map<string, Hashed>> {
+/** Reads what is known of files. What cannot be read counts as unknown. */
+async function readHashed(place: string): Promise<Hashed> {
   const text = await Deno.readTextFile(place).catch((error) => {
     if (isMissing(error)) return "";
     throw error;
   });
   const end = text.indexOf("\n"), seen = text.slice(end + 1);
-  const files: Hashed[] = sha256(seen) === text.slice(0, end) ? JSON.parse(seen) : [];
-  return new Map(files.map((hashed) => [hashed[0], hashed]));
+  return Object.assign(new Hashed(), sha256(seen) === text.slice(0, end) ? JSON.parse(seen) : {});
 }
 
 function piecesOfLines(file: InputFile, ends: readonly End[]): Piece[] {
   let from = 0, before = 0;
   return ends.map(([to, line, sha256]) => {
-    const cut = { lines: { from, to }, before };
+    const bytes = to - from, cut = ends.length === 1 ? {} : { lines: { from, to }, before };
     [from, before] = [to, line - 1];
-    return { file, bytes: to - cut.lines.from, sha256, ...ends.length === 1 ? {} : cut };
+    return { file, bytes, sha256, ...cut };
   });
 }
 
 const NEWLINE = 10;
 const SMALL = 1 << 20; // a file of so many bytes is read at once
 
-/** Hashes a file; one of lines piece by piece, each ending with a line. */
-async function hashPieces(file: InputFile, most: number): Promise<End[]> {
-  const isLines = file.format === "jsonl" && file.compression === undefined;
-  const { size } = await Deno.stat(file.path);
-  if (size <= Math.min(SMALL, most)) {
-    const data = await Deno.readFile(file.path);
+/** Hashes a file; piece by piece of at most about so many bytes, each ending with a line, unless these are 0. */
+async function hashPieces(path: string, most: number): Promise<End[]> {
+  const { size } = await Deno.stat(path);
+  if (size <= Math.min(SMALL, most || SMALL)) {
+    const data = await Deno.readFile(path);
     return [[data.length, 0, sha256(data)]];
   }
   const ends: End[] = [];
@@ -128,13 +147,13 @@ async function hashPieces(file: InputFile, most: number): Promise<End[]> {
   const take = (bytes: Uint8Array) => {
     hash.update(bytes);
     at += bytes.length;
-    if (isLines) { for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++; }
+    if (most > 0) { for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++; }
   };
-  using open = await Deno.open(file.path);
+  using open = await Deno.open(path);
   const buffer = new Uint8Array(1 << 18);
   for (let count = await open.read(buffer); count !== null; count = await open.read(buffer)) {
     let rest = buffer.subarray(0, count);
-    while (isLines && at + rest.length - from >= most) {
+    while (most > 0 && at + rest.length - from >= most) {
       const end = rest.indexOf(NEWLINE, Math.max(0, from + most - at - 1));
       if (end < 0) break;
       take(rest.subarray(0, end + 1));

@@ -15,7 +15,7 @@ async function gatherTextBlocks(
   known?: Parameters<typeof cutFiles>[2],
 ): Promise<Block[]> {
   const { files } = await listInputs(inputs);
-  return gatherBlocks((await cutFiles(files, most, known)).flat(), most);
+  return gatherBlocks(await cutFiles(files, most, known), most);
 }
 
 const readTexts = async (blocks: readonly Block[]) => {
@@ -91,7 +91,7 @@ Deno.test("a large file of lines is cut between lines, and its documents are tho
 Deno.test("Parquet is cut between row groups", async () => {
   const path = `${ROOT}fixtures/zero_shot/mmlu.parquet`;
   const file = { path, format: "parquet" as const };
-  const [pieces] = await cutFiles([file], 1), [[whole]] = await cutFiles([file], 1e9);
+  const pieces = await cutFiles([file], 1), [whole] = await cutFiles([file], 1e9);
   assertEquals(pieces.map(({ groups }) => groups?.from), pieces.map((_, i) => i));
   const options = { textColumn: "question" };
   const read = async (piece: Piece) =>
@@ -112,7 +112,7 @@ Deno.test("Arrow is cut between batches, in files and streams", () =>
         (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) =>
           `${place} ${text}`
         );
-      const [pieces] = await cutFiles([file], 1), [[whole]] = await cutFiles([file], 1e9);
+      const pieces = await cutFiles([file], 1), [whole] = await cutFiles([file], 1e9);
       assertEquals(pieces.map(({ groups }) => groups?.from), [0, 1, 2, 3, 4]);
       assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
       assertEquals((await read(whole)).at(-1), "9 4 b");
@@ -137,11 +137,43 @@ Deno.test("what was hashed is known again, until a file changes; a file that cha
     await assertRejects(() => readTexts([before]), InputError, "it has changed");
     assert(await nameNow(true) !== before.name);
     const kept = await Deno.readTextFile(place);
-    await Deno.writeTextFile(place, kept.replace(/(?<=\[3,0,"..)./, (digit) => digit === "0" ? "1" : "0"));
+    await Deno.writeTextFile(
+      place,
+      kept.replace(/(?<="sha256":\["..)./, (digit) => digit === "0" ? "1" : "0"),
+    );
     assert(await nameNow() !== before.name);
     await Deno.writeTextFile(place, kept);
     await Deno.writeTextFile(path, "three");
     assert(await nameNow() !== before.name);
     await Deno.writeTextFile(place, "damaged");
     assert(await nameNow() !== before.name);
+  }));
+
+Deno.test("what was hashed is known again where files are added, changed or removed, and in another order", () =>
+  inFolder(async (folder) => {
+    const place = `${folder}/files.json`, old = new Date("2026-01-01");
+    const write = async (name: string, letter: string, lines = 90) => {
+      await Deno.writeTextFile(`${folder}/${name}`, `{"text": "${letter}"}\n`.repeat(lines));
+      await Deno.utime(`${folder}/${name}`, old, old);
+    };
+    const cut = async (names: string[], known?: Parameters<typeof cutFiles>[2]) =>
+      await cutFiles((await listInputs(names.map((name) => `${folder}/${name}`))).files, 300, known);
+    const names = ["a.txt", "b.jsonl", "c.txt", "d.jsonl", "e.jsonl"];
+    for (const name of names) await write(name, "x");
+    const before = await cut(names, { place, keep: true });
+    assert(before.length > 10);
+    // The same size and time: taken for the same without a look.
+    for (const name of names) await write(name, "y");
+    await write("d.jsonl", "y", 80);
+    await write("f.jsonl", "y");
+    const looked = await cut(["d.jsonl", "f.jsonl"]);
+    for (const order of ["abcde", "edcba", "fabcde", "afce", "dfbd", "e"]) {
+      const some = [...new Set(order)].map((letter) =>
+        `${letter}.${"ac".includes(letter) ? "txt" : "jsonl"}`
+      );
+      const expected = some.flatMap((name) =>
+        (/[df]/.test(name[0]) ? looked : before).filter(({ file }) => file.path === `${folder}/${name}`)
+      );
+      assertEquals(await cut(some, { place }), expected, order);
+    }
   }));
