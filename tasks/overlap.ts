@@ -22,8 +22,8 @@ export const TASK = await defineTask({
     const found = await findOverlap(options, { signal, onEvent });
     const tables = overlapTables(found).map(({ title, head, rows }) => `\n${title}\n${table(head, rows)}`);
     const all = `all pairs   ${options.run}/overlap.arrow`;
-    const isNone = Object.keys(found.against).length === 0;
-    const none = isNone && "named texts none: no published questions were asked, and --against names no file";
+    const none = Object.keys(found.against).length === 0 &&
+      "named texts none: no published questions were asked, and --against names no file";
     print({ run: options.run, ...found }, lines(tables, `\noverlap     ${overlapLine(found)}`, all, none));
   },
 }, import.meta);

@@ -2,14 +2,14 @@
  * Looks for what flatters a result: duplicates of documents, and passages of held-out documents, or of texts that are named, in training
  * text. It reads a run that is split and changes nothing in it.
  *
- *     overlap/hashes/BLOCK/, eights/BLOCK/, named/0/    tables of hashes; of runs of eight words where texts are named; of these
- *     overlap/result/      overlap.json; overlap.arrow: all pairs; leaks.u64: ids of held-out documents that share something
+ *     overlap/hashes/BLOCK/, overlap/named/0/    tables of hashes of a block, and of a file that is named
+ *     overlap/result/                            overlap.json; overlap.arrow: all pairs; leaks.u64: ids of held-out documents of pairs
  *
  * @module
  */
 
 import * as v from "valibot";
-import { ensure, InputError, say, setting, task } from "../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
 import {
   GIVEN,
@@ -23,11 +23,11 @@ import {
   ZERO_SHOT,
 } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { type RecordBatch, toTable } from "../rows/arrow.ts";
+import { toTable } from "../rows/arrow.ts";
 import { byNumber, exists, jsonText, writeAtomic } from "../graph/files.ts";
 import { printable } from "../graph/printable.ts";
 import { byLabel, count, readJson, readVerified } from "../graph/schema.ts";
-import { hashWords, type Kind, listRuns, PASSAGE, SHINGLE } from "../text/hashes.ts";
+import { hashWords, listRuns, PASSAGE, SHINGLE } from "../text/hashes.ts";
 import { readDerivation } from "../stages/derivation.ts";
 import {
   documentColumns,
@@ -45,7 +45,7 @@ import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import type { GraphOf } from "../stages/stages.ts";
 import { readBlock } from "../stages/text.ts";
 
-const STAGE = "overlap", RESULT = "overlap/result", REVISION = 3;
+const STAGE = "overlap", RESULT = "overlap/result", REVISION = 4;
 const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];
 
 /**
@@ -72,10 +72,10 @@ const SCHEMA = v.object({
 /** @ignore What `overlap.json` holds; its type is inferred. */
 export type Overlap = v.InferOutput<typeof SCHEMA>;
 
-/** Lists the documents that became sequences, each on its side. */
-const blockTexts = ({ configuration, text, blocks }: GraphOf, folder: string, ...kinds: Kind[]): Hashed[] =>
-  blocks.map((block): Hashed => ({
-    ...{ name: `overlap/${folder}/${block.name}`, needs: [`${tokensNode(block)}:${DOCUMENTS}`], kinds },
+/** Takes the documents that became sequences, each on its side. */
+const blockTexts = ({ configuration, text, blocks }: GraphOf, kinds: Hashed["kinds"]): Hashed[] =>
+  blocks.map((block) => ({
+    ...{ name: `overlap/hashes/${block.name}`, needs: [`${tokensNode(block)}:${DOCUMENTS}`], kinds },
     settings: { ...text.reading, block: block.name },
     async *read(making) {
       const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
@@ -91,20 +91,19 @@ const blockTexts = ({ configuration, text, blocks }: GraphOf, folder: string, ..
   }));
 
 /** Lists the nodes of a run that is split: what is given, and what is made of it and of named files. */
-async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<Node[]> {
-  const named = await namedFiles(STAGE, against, PASSAGE, 8);
-  const blocks = blockTexts(of, "hashes", "text", "bands", PASSAGE);
-  const eights = named.length > 0 ? blockTexts(of, "eights", 8) : [], all = [...blocks, ...eights, ...named];
+function overlapNodes(of: GraphOf, against: readonly string[], named: readonly Hashed[]): Node[] {
+  const kinds = ["text", "bands", PASSAGE, ...named.length > 0 ? [8] as const : []] as const;
+  const hashed = [...blockTexts(of, kinds), ...named];
   return [
     ...[...of.blocks.map(tokensNode), PART_INDEX].map(givenNode),
-    ...hashNodes(STAGE, all),
+    ...hashNodes(STAGE, hashed),
     {
       name: RESULT,
-      needs: [...all.flatMap(({ name, needs }) => [name, ...needs]), PART_INDEX],
+      needs: [...hashed.flatMap(({ name, needs }) => [name, ...needs]), PART_INDEX],
       settings: { against },
       links: { [JSON_FILE]: JSON_FILE, [PAIRS]: PAIRS },
       revision: REVISION,
-      maker: oneByOne(STAGE, (making, work) => writeResult(making, work, [blocks, named, eights])),
+      maker: oneByOne(STAGE, (making, work) => writeResult(making, work, hashed)),
     },
   ];
 }
@@ -119,14 +118,13 @@ export async function findOverlap(
 ): Promise<Overlap> {
   const { run, check } = options;
   await needConfiguration(run);
-  const derivation = await readDerivation(run);
-  const cannot = `Cannot look for overlap in "${run}" as`;
-  ensure(!derivation, `${cannot} its text must be here: it derives from another run`, {
-    where: run,
-    remedy: derivation ? say`run ${task("overlap", { run: derivation.from })}` : "",
-  });
+  const derivation = await readDerivation(run), cannot = `Cannot look for overlap in "${run}" as`;
+  if (derivation) {
+    const what = `${cannot} its text must be here: it derives from another run`;
+    throw new InputError(what, { where: run, remedy: say`run ${task("overlap", { run: derivation.from })}` });
+  }
   const files = against.length > 0 ? against : await askedFiles(run, watch);
-  await namedFiles(STAGE, files); // or an error, before anything is written
+  const named = await namedFiles(STAGE, files, PASSAGE, 8); // or an error, before anything is written
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
     const { text } = await partitionGraph(run, configuration, { keep: true, check }), { blocks = [] } = text;
     const changes = changesText(await changesOfText(run, blocks));
@@ -135,7 +133,7 @@ export async function findOverlap(
       const remedy = changes ? say`run ${task("partition", { run })} again` : await partitionRemedy(run);
       throw new InputError(`${cannot} its text must be split as it is now: ${fact}`, { where: run, remedy });
     }
-    await make(await overlapNodes({ configuration, text, blocks }, files));
+    await make(overlapNodes({ configuration, text, blocks }, files, named));
     return await readOverlap(run);
   });
 }
@@ -208,7 +206,7 @@ export function overlapTables(
 }
 
 const COLUMNS = ["document", "path", "place", "source", "side", "expert"] as const;
-type Found = Pair & { both: Pick<DocumentRow, typeof COLUMNS[number]>[] };
+type Row = Pick<DocumentRow, typeof COLUMNS[number]>;
 const NAMES = Object.keys(TALLY.entries) as (keyof Tally)[];
 const noTally = () => Object.fromEntries(NAMES.map((name) => [name, 0])) as Tally;
 const add = (tally: Tally, counts: Partial<Tally>) =>
@@ -216,88 +214,96 @@ const add = (tally: Tally, counts: Partial<Tally>) =>
 const byName = (tallies: ReadonlyMap<string, Tally>) =>
   Object.fromEntries([...tallies].sort(([a], [b]) => byNumber(a, b)));
 
-/** Fills the node of the result: of the documents of blocks, named texts, and where there are such documents whose runs have eight words. */
-async function writeResult(making: Making, { signal }: Work, lists: readonly Hashed[][]) {
-  const [blocks, named, eights] = lists.map((nodes) => new Compared(making, nodes, signal));
-  const { runs, shared, ones } = await blocks.findPassages(blocks, PASSAGE);
-  const pairs = await blocks.findDuplicates();
-  for (const [other, count] of shared.entries()) {
-    if (count > 0) pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
-  }
-  const total = noTally(), sources = new Map<string, Tally>(), experts = new Map<string, Tally>();
+/** Fills the node of the result. The documents of named files have been hashed last. */
+async function writeResult(making: Making, { signal }: Work, hashed: readonly Hashed[]) {
+  const all = new Compared(making, hashed, signal), paths = making.node.settings.against as string[];
+  const files = all.nodes.slice(hashed.length - paths.length), [{ first: end } = { first: Infinity }] = files;
+  const passages = await findPassages(all, PASSAGE), eights = await findPassages(all, 8);
+  const pairs = [...await all.findDuplicates(), ...passages.pairs.filter(({ other }) => other < end)];
   const pairsByOther = Map.groupBy(pairs, ({ other }) => other);
-  const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other]));
-  const rows = new Map<number, Found["both"][number]>(), expertNames: string[] = [], unclean: bigint[] = [];
+  const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other])), rows = new Map<number, Row>();
+  const [sources, experts, against] = Array.from({ length: 3 }, () => new Map<string, Tally>());
+  const total = noTally(), expertNames: string[] = [], leaks: bigint[] = [];
   for await (const row of readDocumentRows(`${making.path(PART_INDEX)}/${DOCUMENTS}`, COLUMNS)) {
     const number = expertNames.push(row.expert) - 1, own = pairsByOther.get(number) ?? [];
     const has = (...kinds: Pair["kind"][]) => Number(own.some(({ kind }) => kinds.includes(kind)));
     const apart = Number(own.some(({ one }) => expertNames[one] !== row.expert));
-    const counts = {
-      train: { documents: 1, copies: has("exact"), near: has("near"), apart },
-      test: { heldOut: 1, twins: has("exact", "near"), leaking: has("passage") },
-    };
-    const all = { ...counts[row.side], runs: runs[number], shared: shared[number] };
-    add(total, all);
-    add(sources.getOrInsertComputed(row.source, noTally), all);
-    add(experts.getOrInsertComputed(row.expert, noTally), all);
+    const counts = row.side === "train"
+      ? { documents: 1, copies: has("exact"), near: has("near"), apart }
+      : { ...passages.count(number), twins: has("exact", "near") };
+    add(total, counts);
+    add(sources.getOrInsertComputed(row.source, noTally), counts);
+    add(experts.getOrInsertComputed(row.expert, noTally), counts);
     if (wanted.has(number)) rows.set(number, row);
-    if (row.side === "test" && own.length > 0) unclean.push(row.document);
+    if (row.side === "test" && own.length > 0) leaks.push(row.document);
   }
-  const against = new Map<string, Tally>(), paths = making.node.settings.against as string[];
-  for (const [kind, others] of [[PASSAGE, blocks], [8, eights]] as const) {
-    const { runs, shared } = await named.findPassages(others, kind);
-    for (const [text, file] of named.origins().entries()) {
-      const tally = against.getOrInsertComputed(`${paths[file]}, ${kind} words`, noTally);
-      add(tally, { heldOut: 1, leaking: Math.min(1, shared[text]), runs: runs[text], shared: shared[text] });
+  for (const [words, { count }] of [[PASSAGE, passages], [8, eights]] as const) {
+    for (const [file, { first, end }] of files.entries()) {
+      const label = `${paths[file]}, ${words} words`;
+      for (let text = first; text < end; text++) {
+        add(against.getOrInsertComputed(label, noTally), count(text));
+      }
     }
   }
-  const found = pairs.map((pair): Found => ({ ...pair, both: [rows.get(pair.one)!, rows.get(pair.other)!] }));
-  await writeRows(making, PAIRS, pairBatches(found));
-  const tallies = {
-    all: total,
-    sources: byName(sources),
-    experts: byName(experts),
-    against: byName(against),
+  const columns = {
+    ...{ kind: pairs.map(({ kind }) => kind), share: Float64Array.from(pairs, ({ share }) => share) },
+    ...documentColumns(COLUMNS, pairs.map(({ one }) => rows.get(one)!)),
+    ...documentColumns(COLUMNS, pairs.map(({ other }) => rows.get(other)!), "other_"),
   };
-  const examples = await chooseExamples(blocks, found);
-  const result: Overlap = { format: 1, ...tallies, examples }, leaks = BigUint64Array.from(unclean);
-  for (
-    const [file, data] of [[JSON_FILE, jsonText(result)], [LEAKS, new Uint8Array(leaks.buffer)]] as const
-  ) {
-    making.wrote(file, await writeAtomic(`${making.folder}/${file}`, data));
-  }
+  await writeRows(making, PAIRS, [toTable(columns, { format: 1, stage: STAGE })]);
+  const tallies = { sources: byName(sources), experts: byName(experts), against: byName(against) };
+  const examples = await chooseExamples(all, pairs, rows);
+  const result: Overlap = { format: 1, all: total, ...tallies, examples };
+  making.wrote(JSON_FILE, await writeAtomic(`${making.folder}/${JSON_FILE}`, jsonText(result)));
+  const ids = new Uint8Array(BigUint64Array.from(leaks).buffer);
+  making.wrote(LEAKS, await writeAtomic(`${making.folder}/${LEAKS}`, ids));
   return { pairs: pairs.length };
 }
 
-const ROWS = 4096; // of a batch
-
-/** Lays out pairs as a table. */
-function* pairBatches(found: readonly Found[]): Generator<RecordBatch> {
-  for (let at = 0; at === 0 || at < found.length; at += ROWS) {
-    const some = found.slice(at, at + ROWS);
-    yield toTable({
-      ...{ kind: some.map(({ kind }) => kind), share: Float64Array.from(some, ({ share }) => share) },
-      ...documentColumns(COLUMNS, some.map(({ both: [one] }) => one)),
-      ...documentColumns(COLUMNS, some.map(({ both: [, other] }) => other), "other_"),
-    }, { format: 1, stage: STAGE });
+/**
+ * Finds the runs of so many words of held-out documents that training documents have. Gives pairs with the first training document that has
+ * one, and counts the runs of a held-out document.
+ */
+async function findPassages(all: Compared, kind: 13 | 8) {
+  const size = all.nodes.at(-1)?.end ?? 0;
+  const [runs, shared, ones] = [new Uint32Array(size), new Uint32Array(size), new Float64Array(size)];
+  await all.join(kind, ["test", (document, kept) => {
+    runs[document]++;
+    kept?.push(document);
+  }], ["train", (one, kept = []) => {
+    for (let document; (document = kept.pop()) !== undefined;) {
+      if (shared[document]++ === 0 || one < ones[document]) ones[document] = one;
+    }
+  }]);
+  const pairs: Pair[] = [];
+  for (const [other, count] of shared.entries()) {
+    if (count > 0) pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
   }
+  const count = (document: number): Partial<Tally> => {
+    const [own, leaked] = [runs[document], shared[document]];
+    return { heldOut: 1, leaking: Math.min(1, leaked), runs: own, shared: leaked };
+  };
+  return { pairs, count };
 }
 
 const [EXAMPLES, SHOWN] = [10, 100]; // pairs that are shown, and characters of what they share
 
 /** Shows what some documents have in common: first those of both sides, and of these the largest share. */
-async function chooseExamples(blocks: Compared, found: readonly Found[]): Promise<Overlap["examples"]> {
-  const order = ({ both: [, other], share }: Found) => Number(other.side === "test") + share / 2;
-  const chosen = found.toSorted((a, b) => order(b) - order(a)).slice(0, EXAMPLES);
+async function chooseExamples(
+  all: Compared,
+  pairs: readonly Pair[],
+  rows: ReadonlyMap<number, Row>,
+): Promise<Overlap["examples"]> {
+  const order = ({ other, share }: Pair) => Number(rows.get(other)!.side === "test") + share / 2;
+  const chosen = pairs.toSorted((a, b) => order(b) - order(a)).slice(0, EXAMPLES);
   const wanted = new Set(chosen.flatMap(({ one, other }) => [one, other])), texts = new Map<number, string>();
-  for await (const { number, text } of blocks.read(wanted)) texts.set(number, text);
-  return chosen.flatMap(({ kind, share, one, other, both }) => {
+  for await (const { number, text } of all.read(wanted)) texts.set(number, text);
+  return chosen.flatMap(({ kind, share, one, other }) => {
     const parts = sharedParts([texts.get(one)!, texts.get(other)!], kind === "passage" ? PASSAGE : SHINGLE);
-    return both.map(({ path, place }, i) => ({
-      pair: i === 0 ? `${kind} ${percent(share, 1)}` : "",
-      document: place > 0 ? `${path}:${place}` : path,
-      text: printable(parts[i]),
-    }));
+    return [one, other].map((number, i) => {
+      const { path, place } = rows.get(number)!, pair = i === 0 ? `${kind} ${percent(share, 1)}` : "";
+      return { pair, document: place > 0 ? `${path}:${place}` : path, text: printable(parts[i]) };
+    });
   });
 }
 

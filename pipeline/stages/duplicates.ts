@@ -4,6 +4,10 @@
  *
  *     FOLDER/BLOCK/   KIND-train.u32 and KIND-test.u32: tables of one kind of hashes, of the documents of both sides
  *
+ * Rows of a table are in buckets by the upper bits of their hashes, so that equal hashes of all tables are found some buckets at a time:
+ * memory holds these alone. A file has the end of each bucket, in rows, and then the rows: a hash in two halves, and the number of the
+ * document in the node; all are u32, little endian.
+ *
  * @module
  */
 
@@ -13,24 +17,27 @@ import { readAt } from "../rows/ipc/messages.ts";
 import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../graph/files.ts";
 import { verifyFile } from "../graph/schema.ts";
 import {
-  type Entry,
+  type Hashes,
+  hashKey,
   hashWords,
   jaccard,
-  type Joined,
-  joinTables,
   type Kind,
   KINDS,
   listRuns,
-  PASSAGE,
-  tableBytes,
+  SHINGLE,
 } from "../text/hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
+import type { Side } from "../text/tokenize.ts";
 import { SIDES } from "./parts.ts";
 
 /** Jaccard index from which on texts are near-duplicates. */
 export const NEAR = 0.8;
 /** A document is compared with at most so many before it that share a band. */
 const MOST_BEFORE = 100;
+/** Buckets of a table, by the upper ten bits of a hash: for 1 TB of text, five million bands in each. */
+const BUCKETS = 1024;
+/** Rows that are joined at once: so many buckets, at least one. */
+const MOST_ROWS = 2 ** 20;
 
 /** Documents that a node hashes. Those without a side are for training. */
 export interface Hashed extends Pick<Node, "name" | "needs" | "settings"> {
@@ -78,60 +85,118 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
   all.map(({ kinds, read, settings, ...node }): Node => ({
     ...{ ...node, settings: { ...settings, kinds }, revision: 4 },
     maker: oneByOne(stage, async (making, { emit, signal }) => {
-      const tables = kinds.flatMap((kind) => SIDES.map((side) => ({ kind, side, entries: [] as Entry[] })));
+      const tables = kinds.flatMap((kind) => SIDES.map((side) => ({ kind, side, hashes: [] as Hashes[] })));
       let documents = 0;
       for await (const { text, side: own = "train" } of read(making)) {
         signal?.throwIfAborted();
-        const words = hashWords(text), value = documents++;
-        for (const { kind, side, entries } of tables) {
-          if (side === own) entries.push([KINDS[kind](words, text), value]);
+        const words = hashWords(text);
+        for (const { kind, side, hashes } of tables) {
+          hashes.push(side === own ? KINDS[kind](words, text) : []);
         }
-        if (documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
+        if (++documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
       }
-      for (const { kind, side, entries } of tables) {
+      for (const { kind, side, hashes } of tables) {
         const file = `${kind}-${side}.u32`;
-        making.wrote(file, await writeAtomic(`${making.folder}/${file}`, tableBytes(entries)));
+        making.wrote(file, await writeAtomic(`${making.folder}/${file}`, tableBytes(hashes)));
       }
       return { documents };
     }),
   }));
 
+/** Gives the bytes of a table of the hashes of documents. Rows of a bucket keep their order. */
+export function tableBytes(documents: readonly Hashes[]): Uint8Array<ArrayBuffer> {
+  const ends = new Uint32Array(BUCKETS);
+  for (const [highs = []] of documents) {
+    for (const high of highs) ends[high >>> 22]++;
+  }
+  let rows = 0;
+  for (const [bucket, count] of ends.entries()) [ends[bucket], rows] = [rows, rows + count]; // now where each begins
+  const table = new Uint32Array(BUCKETS + 3 * rows);
+  for (const [document, [highs = [], lows]] of documents.entries()) {
+    for (let i = 0; i < highs.length; i++) {
+      const at = BUCKETS + 3 * ends[highs[i] >>> 22]++;
+      table[at] = highs[i];
+      table[at + 1] = lows[i];
+      table[at + 2] = document;
+    }
+  }
+  table.set(ends);
+  return new Uint8Array(table.buffer);
+}
+
+/** Reads the rows of some buckets of a table. */
+function readRows(path: string, from: number, to: number): Uint32Array {
+  using file = Deno.openSync(path); // a promise costs ten times as much as the answer
+  const read = (at: number, count: number) => new Uint32Array(readAt(file, 4 * at, 4 * count).buffer);
+  const ends = read(0, Math.min(to, BUCKETS)), begin = from === 0 ? 0 : ends[from - 1];
+  return read(BUCKETS + 3 * begin, 3 * (ends.at(-1)! - begin));
+}
+
+/**
+ * Takes the number of a document that has a hash, and what is kept of that hash: nothing at its first row, then the document of that row
+ * and whatever was added here.
+ */
+export type OnRow = (document: number, kept?: number[]) => unknown;
+
 /** Documents that nodes have hashed, numbered through all of these, in the hands of a node that compares them. */
 export class Compared {
+  /** The nodes, each with the numbers of its documents: from `first` on, below `end`. */
+  readonly nodes: readonly (Hashed & { first: number; end: number })[];
+
   constructor(
     private readonly making: Making,
-    private readonly nodes: readonly Hashed[],
+    nodes: readonly Hashed[],
     private readonly signal?: AbortSignal,
-  ) {}
-
-  /** Gives the number of the node of each document. */
-  origins(): number[] {
-    return this.nodes.flatMap(({ name }, i) =>
-      Array(Number(this.making.manifest(name).result.documents)).fill(i)
-    );
+  ) {
+    let end = 0;
+    this.nodes = nodes.map((node) => {
+      const first = end;
+      return { ...node, first, end: end += Number(making.manifest(node.name).result.documents) };
+    });
   }
 
-  /** Opens tables for a join, checked; those of a kind that no node has hashed are none. */
-  async #open(kind: Kind, side: typeof SIDES[number], onRow: Joined["onRow"]): Promise<Joined> {
-    const tables: Joined["tables"] = [];
-    let first = 0;
-    for (const { name } of this.nodes.filter(({ kinds }) => kinds.includes(kind))) {
-      const path = `${this.making.path(name)}/${kind}-${side}.u32`;
-      await verifyFile(path);
-      tables.push({ path, first });
-      first += Number(this.making.manifest(name).result.documents);
+  /**
+   * Joins tables of one kind by their hashes, once they are checked. Goes through all rows of the first side, then through those rows of the
+   * other side whose hash the first one has.
+   */
+  async join(kind: Kind, ...sides: readonly (readonly [Side, OnRow])[]): Promise<void> {
+    const nodes = this.nodes.filter(({ kinds }) => kinds.includes(kind));
+    const tables = sides.flatMap(([side, onRow], i) =>
+      nodes.map(({ name, first }) => {
+        const path = `${this.making.path(name)}/${kind}-${side}.u32`;
+        return { path, first, onRow, isFirst: i === 0 };
+      })
+    );
+    for (const { path } of tables) await verifyFile(path);
+    const all = tables.reduce((sum, { path }) => sum + Deno.statSync(path).size / 12, 0);
+    const step = Math.max(1, Math.floor(BUCKETS * MOST_ROWS / all));
+    for (let from = 0; from < BUCKETS; from += step) {
+      await new Promise((resolve) => setTimeout(resolve)); // so that the signal is heard
+      this.signal?.throwIfAborted();
+      const kept = new Map<number, number[]>();
+      const seen = new Uint8Array(MOST_ROWS); // by the lower bits of a hash: for most rows of the other side a look is enough
+      for (const { path, first, onRow, isFirst } of tables) {
+        const rows = readRows(path, from, from + step);
+        for (let at = 0; at < rows.length; at += 3) {
+          const place = rows[at + 1] % MOST_ROWS;
+          if (!isFirst && seen[place] === 0) continue;
+          const key = hashKey(rows[at], rows[at + 1]), document = rows[at + 2] + first, own = kept.get(key);
+          if (own || isFirst) onRow(document, own);
+          if (own || !isFirst) continue;
+          kept.set(key, [document]);
+          seen[place] = 1;
+        }
+      }
     }
-    return { tables, onRow };
   }
 
   /** Reads the documents of some numbers, in order. */
   async *read(numbers: Iterable<number>): AsyncGenerator<Document & { number: number }> {
     const sorted = Float64Array.from(numbers).sort();
-    let next = 0, first = 0;
-    for (const { name, read } of this.nodes) {
+    let next = 0;
+    for (const { first, end, read } of this.nodes) {
       let number = first;
-      first += Number(this.making.manifest(name).result.documents);
-      for await (const document of sorted[next] < first ? read(this.making) : []) {
+      for await (const document of sorted[next] < end ? read(this.making) : []) {
         this.signal?.throwIfAborted();
         if (sorted[next] === number++) yield { ...document, number: sorted[next++] };
       }
@@ -141,23 +206,22 @@ export class Compared {
   /** Finds the duplicates of training documents. Of equal texts the first alone is compared, so a thousand make a thousand pairs. */
   async findDuplicates(): Promise<Pair[]> {
     const pairs: Pair[] = [], copies = new Set<number>(), candidates = new Map<number, Set<number>>();
-    const copy = ([one]: readonly number[], other: number) => {
-      if (one === undefined) return;
+    const copy: OnRow = (other, kept) => {
+      if (!kept) return;
       copies.add(other);
-      pairs.push({ kind: "exact", one, other, share: 1 });
+      pairs.push({ kind: "exact", one: kept[0], other, share: 1 });
     };
-    const compare = (before: number[], other: number) => {
-      if (before.length === 0 || copies.has(other)) return;
+    await this.join("text", ["train", copy], ["test", copy]);
+    const compare = (other: number, before?: number[]) => {
+      if (!before || copies.has(other)) return;
       const own = candidates.getOrInsertComputed(other, () => new Set());
       for (const one of before.slice(-MOST_BEFORE)) own.add(one);
+      return before;
     };
-    for (const [kind, onRow] of [["text", copy], ["bands", compare]] as const) {
-      const trained = await this.#open(kind, "train", (before, other) => {
-        onRow(before, other);
-        if (!copies.has(other)) before.push(other);
-      });
-      await joinTables([trained, await this.#open(kind, "test", onRow)], this.signal);
-    }
+    await this.join("bands", ["train", (other, kept) => compare(other, kept)?.push(other)], [
+      "test",
+      compare,
+    ]);
     for await (const pair of this.#verify(candidates)) pairs.push(pair);
     return pairs.sort((a, b) => a.other - b.other || a.one - b.one);
   }
@@ -169,7 +233,7 @@ export class Compared {
     using file = await Deno.open(path, { read: true, write: true, createNew: true });
     let end = 0;
     for await (const { number, text } of this.read(wanted)) {
-      const bytes = new Uint8Array(listRuns(hashWords(text)).buffer);
+      const bytes = new Uint8Array(listRuns(hashWords(text), SHINGLE).buffer);
       await writeAll(file, bytes, path);
       places.set(number, [end, bytes.length]);
       end += bytes.length;
@@ -184,37 +248,6 @@ export class Compared {
       }
     }
     await Deno.remove(path);
-  }
-
-  /**
-   * Finds the runs of words of held-out documents here that training documents of others have. Gives by document the number of runs, how many
-   * of them are shared, and if there are some the first training document that shares one; of documents for training nothing but zeros.
-   */
-  async findPassages(others: Compared, kind: 8 | 13) {
-    const size = this.origins().length;
-    const [runs, shared, ones] = [new Uint32Array(size), new Uint32Array(size), new Float64Array(size)];
-    const held = await this.#open(kind, "test", (kept, document) => {
-      runs[document]++;
-      kept.push(document);
-    });
-    const trained = await others.#open(kind, "train", (kept, one) => {
-      for (let document; (document = kept.pop()) !== undefined;) {
-        if (shared[document]++ === 0 || one < ones[document]) ones[document] = one;
-      }
-    });
-    await joinTables([held, trained], this.signal);
-    return { runs, shared, ones };
-  }
-
-  /** Finds the documents that share a passage with texts of named files: of each the number of the first such file. */
-  async findLeaks(named: Compared): Promise<Map<number, number>> {
-    const leaks = new Map<number, number>(), files = named.origins();
-    const texts = await named.#open(PASSAGE, "test", (kept, text) => kept.push(text));
-    const documents = await this.#open(PASSAGE, "train", ([text], document) => {
-      leaks.set(document, Math.min(files[text], leaks.get(document) ?? Infinity));
-    });
-    await joinTables([texts, documents], this.signal);
-    return leaks;
   }
 }
 

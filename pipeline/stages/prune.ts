@@ -9,17 +9,7 @@
  */
 
 import { basename } from "node:path";
-import { InputError } from "../../kernels/errors.ts";
-import {
-  CORPUS,
-  GIVEN,
-  givenNode,
-  type Making,
-  type Node,
-  oneByOne,
-  PRUNED,
-  type Work,
-} from "../graph/node.ts";
+import { CORPUS, type Making, type Node, oneByOne, PRUNED, type Work } from "../graph/node.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
 import { findTextSeed } from "../settings/text.ts";
@@ -27,7 +17,7 @@ import { PASSAGE } from "../text/hashes.ts";
 import { chooseSide, type Side } from "../text/tokenize.ts";
 import { documentColumns, type DocumentRow, writeRows } from "./token_rows.ts";
 import { piecePath } from "./documents.ts";
-import { Compared, groupPairs, type Hashed, hashNodes, namedFiles } from "./duplicates.ts";
+import { Compared, groupPairs, type Hashed, hashNodes, namedFiles, type OnRow } from "./duplicates.ts";
 import type { GraphOf } from "./stages.ts";
 import { type Numbered, readTaken, takenNeed, writeTaken } from "./take.ts";
 import { hashText } from "./text.ts";
@@ -38,11 +28,7 @@ const DROPPED = "dropped.arrow";
 export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
   const { configuration, text, blocks } = of, { dedup, splitGroups, decontaminate, holdout } = configuration;
   const grouped = dedup !== "off" || splitGroups;
-  const named = await namedFiles("text", decontaminate, PASSAGE).catch((error) => {
-    if (of.recorded && error instanceof InputError) return undefined; // they are not here any more
-    throw error;
-  });
-  if (!named) return [{ ...givenNode(PRUNED), maker: { ...GIVEN, stage: CORPUS } }];
+  const named = await namedFiles("text", decontaminate, PASSAGE);
   const documents = blocks.map((block): Hashed => ({
     ...{ name: `text/hashes/${block.name}`, needs: taken ? [takenNeed(taken, block)] : [] },
     kinds: [...grouped ? ["text", "bands"] as const : [], ...named.length > 0 ? [PASSAGE] as const : []],
@@ -58,7 +44,7 @@ export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
     },
     links: { [`text/${DROPPED}`]: DROPPED },
     revision: 4,
-    maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, [documents, named], taken)),
+    maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, [...documents, ...named], taken)),
   }];
 }
 
@@ -66,44 +52,51 @@ async function prune(
   making: Making,
   { signal }: Work,
   { configuration, text, blocks }: GraphOf,
-  lists: readonly Hashed[][],
+  hashed: readonly Hashed[],
   taken?: Node,
 ) {
-  const [documents, named] = lists.map((nodes) => new Compared(making, nodes, signal));
-  const { dedup, decontaminate, holdout } = configuration, seed = findTextSeed(configuration);
-  const pairs = await documents.findDuplicates();
-  const groups = groupPairs(pairs), copies = groupPairs(pairs.filter(({ kind }) => kind === "exact"));
-  const firstEqual = (number: number) => copies.get(number) ?? number;
+  const all = new Compared(making, hashed, signal), pairs = await all.findDuplicates();
+  const { dedup, holdout } = configuration, seed = findTextSeed(configuration);
+  const groups = groupPairs(pairs), copies = pairs.filter(({ kind }) => kind === "exact");
+  const firstEquals = new Map(copies.map(({ one, other }) => [other, one]));
+  const firstEqual = (number: number) => firstEquals.get(number) ?? number;
   /** Of each group the first one in a seeded order. Its text decides the side of all. */
   const firsts = new Map<number, { number: number; order: bigint; side: Side }>();
-  for await (const { number, text } of documents.read(groups.keys())) {
+  for await (const { number, text } of all.read(groups.keys())) {
     const group = groups.get(number)!, order = randomBits(seed, "dedup", indexOfText(text));
     if (order >= (firsts.get(group)?.order ?? 2n ** 64n)) continue;
     firsts.set(group, { number, order, side: chooseSide(text, seed, holdout) });
   }
-  const leaks = await documents.findLeaks(named);
+  /** Documents that share a passage with named texts, and the first of these. */
+  const leaks = new Map<number, number>();
+  const leak: OnRow = (document, [text] = []) =>
+    leaks.set(document, Math.min(text, leaks.get(document) ?? text));
+  await all.join(PASSAGE, ["test", () => {}], ["train", leak]);
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
-  /** Documents that are left out, each with the number of the one that stays; of the first named file that is -1. */
+  /** Documents that are left out, each with the number of the one that stays, or of the named text. */
   const dropped: (Pick<DocumentRow, "path" | "place" | "source"> & { reason: string; by: number })[] = [];
-  const places = new Map(decontaminate.map((path, file) => [-1 - file, { path: basename(path), place: 0 }]));
+  const places = new Map<number, Pick<DocumentRow, "path" | "place">>(); // of documents in groups
   let number = 0;
   for (const [i, block] of blocks.entries()) {
     for await (const document of readTaken(block, configuration, text, making, taken)) {
       const { at, source, piece, place = 0 } = document, { before = 0 } = block.pieces[piece];
       const where = { path: piecePath(block.pieces[piece]), place: place + before };
-      const first = firsts.get(groups.get(number) ?? -1), side = first?.side;
+      const first = firsts.get(groups.get(number) ?? -1), side = first?.side, leak = leaks.get(number);
       if (first) places.set(number, where);
       let by = dedup === "near" && first ? first.number : dedup === "exact" ? firstEqual(number) : number;
-      if (by === number && leaks.has(number)) {
-        if ((side ?? chooseSide(document.text, seed, holdout)) === "train") by = -1 - leaks.get(number)!;
+      if (by === number && leak !== undefined) {
+        if ((side ?? chooseSide(document.text, seed, holdout)) === "train") by = leak;
       }
-      const reason = by < 0 ? "passage" : firstEqual(by) === firstEqual(number) ? "exact" : "near";
-      if (by === number) kept[i].push({ at, ...side && { side } });
+      const reason = by === leak ? "passage" : firstEqual(by) === firstEqual(number) ? "exact" : "near";
+      if (by === number) kept[i].push({ at, side });
       else dropped.push({ ...where, source, reason, by });
       number++;
     }
   }
-  const reason = dropped.map(({ reason }) => reason), stayed = dropped.map(({ by }) => places.get(by)!);
+  const reason = dropped.map(({ reason }) => reason);
+  const stayed = dropped.map(({ by }) =>
+    places.get(by) ?? { path: String(all.nodes.find(({ end }) => by < end)!.settings.name), place: 0 }
+  );
   const columns = {
     ...{ ...documentColumns(["path", "place", "source"], dropped), reason },
     ...documentColumns(["path", "place"], stayed, "kept_"),

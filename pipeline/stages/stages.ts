@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Node, orGiven, TOKENIZER, ZERO_SHOT } from "../graph/node.ts";
+import { CORPUS, type Node, orGiven, PRUNED, TOKENIZER, ZERO_SHOT } from "../graph/node.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
@@ -68,7 +68,8 @@ const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
   const { dedup, decontaminate, splitGroups } = of.configuration;
   const taken = (await import("./take.ts")).takeNode("documents", of), nodes = taken ? [taken] : [];
   if (dedup === "off" && !splitGroups && decontaminate.length === 0) return nodes;
-  return [...nodes, ...await (await import("./prune.ts")).pruneNodes(of, taken)];
+  const { pruneNodes } = await import("./prune.ts");
+  return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(of, taken), of.recorded)];
 });
 
 const corpus: Stage = {

@@ -1,21 +1,21 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import {
-  hashBands,
   type Hashes,
   hashRuns,
   hashWords,
   jaccard,
-  joinTables,
+  type Kind,
+  KINDS,
   listRuns,
   SHINGLE,
-  tableBytes,
 } from "../../../pipeline/text/hashes.ts";
 import { allPairs, corpusWithCopies, listRuns as listTexts, splitWords } from "./brute_force.ts";
-import { NEAR } from "../../../pipeline/stages/duplicates.ts";
+import type { Making } from "../../../pipeline/graph/node.ts";
+import { Compared, type Hashed, NEAR, type OnRow, tableBytes } from "../../../pipeline/stages/duplicates.ts";
+import type { Side } from "../../../pipeline/text/tokenize.ts";
 import { inFolder } from "../../tasks/support.ts";
 
-const keys = (hashes: ReturnType<typeof hashWords>) =>
-  Array.from({ length: hashes.length / 2 }, (_, i) => `${hashes[2 * i]} ${hashes[2 * i + 1]}`);
+const keys = ([highs, lows]: Hashes) => Array.from(highs, (high, i) => `${high} ${lows[i]}`);
 
 Deno.test("words are runs of letters, digits and marks in lower case; where a script does not part them, characters", () => {
   const same = (one: string, other: string) => assertEquals(keys(hashWords(one)), keys(hashWords(other)));
@@ -23,8 +23,8 @@ Deno.test("words are runs of letters, digits and marks in lower case; where a sc
   same("snake_case(x+1)", "snake case x 1");
   same("日本語のabc", "日 本 語 の abc");
   same("𝔘𝔫𝔦 code", "𝔘𝔫𝔦  code");
-  assertEquals(hashWords(" -- …").length, 0);
-  assertEquals(hashWords("").length, 0);
+  assertEquals(keys(hashWords(" -- …")), []);
+  assertEquals(keys(hashWords("")), []);
 });
 
 Deno.test("no two words of the wide corpus, nor of a million numbers, have the same hash, and equal ones always have", async () => {
@@ -41,7 +41,7 @@ Deno.test("no two words of the wide corpus, nor of a million numbers, have the s
       known.set(words[i], key);
       back.set(key, words[i]);
     });
-    assertEquals(hashWords(text).length, 2 * words.length);
+    assertEquals(keys(hashWords(text)).length, words.length);
   }
 });
 
@@ -50,7 +50,7 @@ Deno.test("the halves of the hashes of runs spread evenly, and the order of word
     hashWords(Array.from({ length: 65_536 + 12 }, (_, i) => `${i}`).join(" ")),
     13,
   );
-  for (const half of [0, 1].map((half) => runs.filter((_, i) => i % 2 === half))) {
+  for (const half of runs) {
     for (const shift of [0, 8, 16, 24]) {
       const bins = new Uint32Array(256);
       for (let i = 0; i < half.length; i++) bins[(half[i] >>> shift) & 255]++;
@@ -64,42 +64,42 @@ Deno.test("the halves of the hashes of runs spread evenly, and the order of word
 const PASSAGE = 13;
 const texts = await corpusWithCopies(2000, 150);
 
-/** Writes tables of `blocks` blocks of about as many texts each; `entry` gives the hashes of a text, and how many values they take. */
+/** Writes tables of so many blocks of about as many texts each; `hashes` gives what has the next numbers, one after another. */
 async function writeTables(
   folder: string,
   blocks: number,
-  entry: (text: string, value: number) => { size: number; entries: [Hashes, number][] },
-): Promise<{ path: string; first: number }[]> {
-  const tables = [];
-  for (let block = 0, first = 0, next = 0; block < blocks; block++) {
-    const path = `${folder}/${block}-${blocks}`, end = Math.floor((block + 1) * texts.length / blocks);
-    const all: [Hashes, number][] = [];
-    let own = 0;
-    for (; next < end; next++) {
-      const { size, entries } = entry(texts[next], own);
-      for (const own of entries) all.push(own);
-      own += size;
+  kind: Kind,
+  hashes: Partial<Record<Side, (text: string) => Hashes[]>>,
+): Promise<Compared> {
+  const counts: number[] = [];
+  for (let block = 0; block < blocks; block++) {
+    const [from, to] = [block, block + 1].map((end) => Math.floor(end * texts.length / blocks));
+    await Deno.mkdir(`${folder}/${block}`, { recursive: true });
+    for (const [side, hash] of Object.entries(hashes)) {
+      const all = texts.slice(from, to).flatMap(hash);
+      await Deno.writeFile(`${folder}/${block}/${kind}-${side}.u32`, tableBytes(all));
+      counts[block] = all.length;
     }
-    await Deno.writeFile(path, tableBytes(all));
-    tables.push({ path, first });
-    first += own;
   }
-  return tables;
+  const nodes = counts.map((_, block) => ({ name: `${block}`, kinds: [kind] }) as unknown as Hashed);
+  const making = {
+    path: (name: string) => `${folder}/${name}`,
+    manifest: (name: string) => ({ result: { documents: counts[Number(name)] } }),
+  };
+  return new Compared(making as unknown as Making, nodes);
 }
 
-const bandEntry = (text: string, value: number) => ({
-  size: 1,
-  entries: [[hashBands(hashWords(text)), value] as [Hashes, number]],
-});
-
 /** Lists the pairs of texts that share a band, as "first second". */
-async function candidates(tables: { path: string; first: number }[]): Promise<string[]> {
+async function candidates(folder: string, blocks: number): Promise<string[]> {
   const pairs = new Set<string>();
-  const onRow = (before: number[], number: number) => {
-    for (const one of before) pairs.add(`${one} ${number}`);
-    before.push(number);
-  };
-  await joinTables([{ tables, onRow }]);
+  const hashes = { train: (text: string) => [KINDS.bands(hashWords(text))] };
+  await (await writeTables(folder, blocks, "bands", hashes)).join("bands", [
+    "train",
+    (number, before = []) => {
+      for (const one of before) pairs.add(`${one} ${number}`);
+      before.push(number);
+    },
+  ]);
   return [...pairs].sort();
 }
 
@@ -107,8 +107,8 @@ Deno.test("of 2,000 documents and their copies, MinHash misses at most 0.5% of t
   const wanted = new Map([...allPairs(texts)].filter(([, index]) => index >= NEAR));
   const found = new Map<string, number>();
   await inFolder(async (folder) => {
-    const pairs = await candidates(await writeTables(folder, 7, bandEntry));
-    assertEquals(pairs, await candidates(await writeTables(folder, 2, bandEntry)));
+    const pairs = await candidates(folder, 7);
+    assertEquals(pairs, await candidates(folder, 2));
     const lists = texts.map((text) => new Set(listRuns(hashWords(text), SHINGLE)));
     for (const pair of pairs) {
       const [a, b] = pair.split(" ").map(Number);
@@ -144,28 +144,18 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
     place += splitWords(text).length;
   }
   assertGreater(expected.size, 1000);
-  const runEntries = (side: boolean) => (text: string, value: number) => {
-    const words = hashWords(text), runs = held(text) === side ? hashRuns(words, PASSAGE) : new Int32Array();
-    const entries = Array.from({ length: runs.length / 2 }, (_, i): [Hashes, number] => [
-      ...[runs.subarray(2 * i, 2 * i + 2), value + i] as const,
-    ]);
-    return { size: words.length / 2, entries };
+  const runsAt = (side: boolean) => (text: string) => {
+    const words = hashWords(text), runs = hashRuns(words, PASSAGE);
+    const at = (place: number): Hashes => runs.map((half) => half.subarray(place, place + 1));
+    return Array.from(words[0], (_, place) => held(text) === side ? at(place) : []);
   };
   for (const blocks of [1, 5]) {
     await inFolder(async (folder) => {
-      const [tests, trains] = [`${folder}/test`, `${folder}/train`];
-      for (const path of [tests, trains]) await Deno.mkdir(path);
+      const tables = await writeTables(folder, blocks, 13, { test: runsAt(true), train: runsAt(false) });
       const found = new Map<number, number>();
-      await joinTables([
-        {
-          tables: await writeTables(tests, blocks, runEntries(true)),
-          onRow: (places, place) => places.push(place),
-        },
-        {
-          tables: await writeTables(trains, blocks, runEntries(false)),
-          onRow: (places, other) => places.splice(0).forEach((place) => found.set(place, other)),
-        },
-      ]);
+      const keep: OnRow = (place, kept) => kept?.push(place);
+      const share: OnRow = (other, kept) => kept?.splice(0).forEach((place) => found.set(place, other));
+      await tables.join(13, ["test", keep], ["train", share]);
       assertEquals(new Map([...found].sort(([a], [b]) => a - b)), expected);
     });
   }
