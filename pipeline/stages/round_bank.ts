@@ -30,6 +30,7 @@ import {
   randomAssignment,
   type RouterBank,
   type TokenColumns,
+  trainRouters,
 } from "../partition/em/train_routers.ts";
 import { createPartitioner } from "../partition/em/partitioner.ts";
 import { writeDescription } from "../partition/partitioner.ts";
@@ -256,8 +257,8 @@ async function writeRouter(
 const SAMPLE = 4096; // sequences by which the router to begin with is chosen
 
 /**
- * Trains routers from their weights over all rounds of EM with the training sequences in some files, and writes them: `fresh` ones all with
- * the prompts of pairs, else as a new one the router that finds the text likeliest.
+ * Trains routers further, over all rounds of EM with the training sequences in some files, and writes them: `fresh` ones all with the prompts
+ * of pairs, else as a new one the router that finds the text likeliest.
  */
 export async function trainFurther(
   making: Making,
@@ -265,7 +266,6 @@ export async function trainFurther(
   configuration: Configuration,
   { path, files, fresh }: { path: string; files: readonly NeededFile[]; fresh: boolean },
 ): Promise<Record<string, unknown>> {
-  const { rounds, roundSequences, prefix, seed } = configuration;
   using rows = await openNeeded(making, files);
   if (rows.count === 0) {
     const what = fresh
@@ -273,35 +273,32 @@ export async function trainFurther(
       : "add an expert as its text must hold a sequence: it holds none";
     throw new InputError(`Cannot ${what}`);
   }
-  const draw = drawing(rows.count, seed, fresh ? "prompts" : "new router");
-  const next = (from: number, count: number) => {
-    const names = ["sequence", "tokens", "length", ...fresh ? ["begin"] as const : []] as const;
+  const draw = drawing(rows.count, configuration.seed, fresh ? "prompts" : "new router");
+  const names = ["sequence", "tokens", "length", ...fresh ? ["begin"] as const : []] as const;
+  const read = (from: number, count: number) => {
     const drawn = readRows(rows, draw(from, count), names);
     return { ...drawn, length: routedLengths(drawn) };
   };
-  const routers = await loadRouters(path), { config, notes } = routers;
-  const nearest = fresh
-    ? undefined
-    : await findNearest(routers, gpu, next(0, Math.min(SAMPLE, rows.count)), prefix);
-  const models = nearest === undefined ? routers.models : [routers.models[nearest]], experts = models.length;
-  const bank = openRouters(await gpu(), config, [...models.keys()], { ...configuration, experts }, models);
-  try {
-    for (let round = 1, count = experts * roundSequences; round <= rounds; round++) {
-      const drawn = next((round - 1) * count, count);
-      const { expert } = experts === 1
-        ? { expert: new Uint16Array(count) }
-        : assignBy(await bank.score(drawn), drawn, { experts, prefix });
-      await bank.train(round, drawn, expert, undefined, signal);
-      emit({ type: "progress", stage: LEARN, done: round, total: rounds, unit: "rounds" });
-    }
-    const hashes: string[] = [];
-    for (const [router, weights] of (await bank.state()).weights.entries()) {
-      hashes.push(await writeRouter(making, router, config, weights, { ...notes, eos: notes.eos! }));
-    }
-    return nearest === undefined ? { routers: routersHash(hashes) } : { nearest };
-  } finally {
-    bank.close();
+  const known = await loadRouters(path), { config, models, notes } = known;
+  const sample = () => read(0, Math.min(SAMPLE, rows.count));
+  const nearest = fresh ? undefined : await findNearest(known, gpu, sample(), configuration.prefix);
+  const own = nearest === undefined ? models : [models[nearest]];
+  const trained = await trainRouters({
+    ...configuration,
+    ...{ gpu: await gpu(), model: config, models: own, experts: own.length, signal },
+    open: (at) => (count) => {
+      const drawn = read(at, count);
+      at += count;
+      return Promise.resolve(drawn);
+    },
+    onRound: ({ round }) =>
+      emit({ type: "progress", stage: LEARN, done: round, total: configuration.rounds, unit: "rounds" }),
+  });
+  const hashes: string[] = [];
+  for (const [router, weights] of trained.entries()) {
+    hashes.push(await writeRouter(making, router, config, weights, { ...notes, eos: notes.eos! }));
   }
+  return nearest === undefined ? { routers: routersHash(hashes) } : { nearest };
 }
 
 /** Finds the router that some sequences cost least. */
@@ -311,12 +308,9 @@ async function findNearest(
   { tokens, rows, length }: TokenColumns,
   prefix: number,
 ): Promise<number> {
-  const partitioner = createPartitioner(routers, gpu), { experts } = partitioner;
+  const partitioner = createPartitioner(routers, gpu), sums = new Array<number>(partitioner.experts).fill(0);
   const costs = await partitioner.costs({ tokens, length, sequenceLength: tokens.length / rows }, [prefix]);
   partitioner.close();
-  const sums = Array.from(
-    { length: experts },
-    (_, router) => costs.filter((_, i) => i % experts === router).reduce((a, b) => a + b),
-  );
+  costs.forEach((nll, i) => sums[i % sums.length] += nll);
   return sums.indexOf(Math.min(...sums));
 }

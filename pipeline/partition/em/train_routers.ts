@@ -55,6 +55,8 @@ export interface TrainRoutersOptions
   fixed?: boolean;
   /** Resumes after a round. */
   state?: RouterState;
+  /** Weights that the routers go on from: the first round, too, goes by what they say. */
+  models?: Weights[];
   /** Called after every round; `state` reads what a later run resumes from. */
   onRound?(metrics: RoundMetrics, state: () => Promise<RouterState>): Promise<void> | void;
   /** Called as steps finish. */
@@ -66,9 +68,9 @@ export interface TrainRoutersOptions
 /**
  * Trains E routers for T rounds and returns their weights.
  *
- * All start from the same weights. Round 1 trains on a random equal split, or on the parts that `begin`
- * gives. Every later round trains on the balanced assignment of N new sequences by the routers of the round
- * before. With `fixed` it keeps to the parts of `begin`.
+ * All start from the same weights, unless `models` are given. Round 1 trains on a random equal split, or on the
+ * parts that `begin` gives. Every later round trains on the balanced assignment of N new sequences by the routers
+ * of the round before. With `fixed` it keeps to the parts of `begin`.
  *
  * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not
  * finite.
@@ -85,6 +87,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     begin,
     fixed,
     state,
+    models,
     signal,
   } = options;
   check(options);
@@ -92,7 +95,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   let consumed = state?.consumed ?? 0;
   const next = options.open(consumed);
   const routers = Array.from({ length: experts }, (_, router) => router);
-  const bank = openRouters(gpu, model, routers, { ...options, prefixLengths }, state?.trainer);
+  const bank = openRouters(gpu, model, routers, { ...options, prefixLengths }, state?.trainer ?? models);
 
   async function draw(): Promise<TokenColumns & Columns> {
     const { tokens, ...rows } = await next(total);
@@ -108,7 +111,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     if (state && state.round >= rounds) return state.trainer.weights; // nothing is left to do but to have read what all rounds read
     let expert = begin && (fixed || !state)
       ? await begin(rows)
-      : state
+      : state || models
       ? assignRound(await bank.score(rows), rows, options).expert
       : randomAssignment(total, experts, seed);
     for (let round = (state?.round ?? 0) + 1; round <= rounds; round++) {
