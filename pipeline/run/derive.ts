@@ -30,24 +30,24 @@ import {
   type Derivation,
   type DerivedExpert,
   derivedExperts,
-  type Forgotten,
   type LineageStep,
   listDense,
   mayGoOn,
   readDerivation,
   tellState,
+  toDerivation,
   writeDerivation,
 } from "../stages/derivation.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "../stages/documents.ts";
 import { writeCertificate } from "./forgotten.ts";
-import { checkExpert, trainDense, trainExperts } from "./models.ts";
+import { checkExpert, trainModels } from "./models.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
 import { partition, type PartitionSummary } from "./partition.ts";
 import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
 import { checkOwn, MODELS } from "./settings.ts";
-import { expertTarget } from "../stages/targets.ts";
+import { allTargets, expertTarget } from "../stages/targets.ts";
 
 /** What changes from one run to the next: one of these. */
 export interface Change {
@@ -120,7 +120,7 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
  * that gained text go on from their weights; all others keep their bytes.
  *
  * Throws an `InputError` where the other run is not complete, or where nothing or more than one change is named. Also where a pattern matches
- * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainExperts} throw as well.
+ * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainModels} throw as well.
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
   const { run, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
@@ -135,17 +135,17 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
     watch.onEvent?.({ type: "warning", message });
   }
   const made = await partition({ ...how, reuse: [derivation.from] }, watch);
-  const isWanted = ({ state }: DerivedExpert) =>
+  const experts = await derivedExperts(run, derivation);
+  const isTrained = ({ state }: DerivedExpert) =>
     state === "kept" || !noTrain && !["not trained", "no text left", "replaced"].includes(state);
-  const wanted = (await derivedExperts(run, derivation)).filter(isWanted).map(({ expert }) => expert);
-  if (wanted.length > 0) await trainExperts(wanted, how, watch);
-  for (const name of noTrain ? [] : listDense(derivation)) {
-    await trainDense(name === "dense" ? "batch" : "steps", how, watch);
-  }
+  const models = allTargets(settings).filter(({ name, expert }) =>
+    expert === undefined ? !noTrain && listDense(derivation).includes(name) : isTrained(experts[expert])
+  );
+  if (models.length > 0) await trainModels(() => models, how, watch);
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
   if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
   const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
-  return { ...plan, experts: await derivedExperts(run, derivation), deviation, partition: made };
+  return { ...plan, experts, deviation, partition: made };
 }
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
@@ -168,51 +168,32 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   }
   const configuration = await needConfiguration(from);
   checkChange(from, change, configuration);
-  const added = [change.newExpert, change.tune, change.add].find((list) => list?.length) ?? [];
-  const isTuned = !!change.tune?.length;
-  const { files } = added.length > 0
-    ? await listInputs(added, isTuned ? { format: "jsonl" } : configuration)
-    : { files: [] };
+  const { add, newExpert, tune, replace = [], dropExpert = null, splitExpert = null } = change;
+  const added = [newExpert, tune, add].find((list) => list?.length) ?? [], isTuned = added === tune;
+  const { files } = await listInputs(added, isTuned ? { format: "jsonl" } : configuration);
   const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
   const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
   if (isTuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
-  for (const { from } of change.replace ?? []) await loadCheckpointConfig(from);
-  const keys = await completeRun(from, configuration), origins = listOrigins(configuration, change);
-  const { parts, trained } = await readExperts(from, configuration);
-  if (origins.length !== parts.length || change.router === "fresh") {
-    await checkRouters(from, configuration, change, parts);
+  for (const { from } of replace) await loadCheckpointConfig(from);
+  const before = await readBefore(from, configuration), origins = listOrigins(configuration, change);
+  if (origins.length !== configuration.experts || change.router === "fresh") {
+    await checkRouters(from, configuration, before, splitExpert);
   }
-  const rows = await listDocuments(from);
-  const forgotten = choose(from, rows, change.forget ?? {});
-  for (const [id, { key }] of Object.entries(trained)) {
-    keys[expertTarget(Number(id), configuration).node] = key;
-  }
-  for (const name of isTuned ? DENSE : []) {
-    const manifest = await readManifest(`${from}/${name}`);
-    if (manifest) keys[name] = manifest.key;
-  }
-  const above = await readDerivation(from), blocks = (await indexedBlocks(from))!;
-  const { experts: groupedFor = configuration.experts, starts = [] } = above?.grouped ?? {};
-  const derivation: Derivation = {
-    ...{ from: resolve(from), version: VERSION, blocks, trained, kept: keys },
-    grouped: { experts: groupedFor, starts: added.length > 0 ? [...starts, blocks.length] : starts },
-    ...{ parts, origins, dropped: change.dropExpert ?? null, split: change.splitExpert ?? null },
-    stays: change.dropExpert !== undefined && !!change.noTrain,
-    forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
-      ...{ document: String(document), path, place, sha256, source, side },
-    })),
-    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
-    ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5 },
+  const rows = await listDocuments(from), forgotten = choose(from, rows, change.forget ?? {});
+  const { experts, starts } = before.grouped;
+  const derivation = toDerivation({
+    ...{ from: resolve(from), version: VERSION, ...before, origins, dropped: dropExpert, split: splitExpert },
+    grouped: { experts, starts: added.length > 0 ? [...starts, before.blocks.length] : starts },
+    ...{ stays: dropExpert !== null && !!change.noTrain, relearned: change.routers === "relearn" },
+    forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
+    ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5, replaced: [...replace] },
     ...{ template, tuned: isTuned, fresh: change.router === "fresh" },
     epochs: isTuned ? change.epochs ?? 2 : 0,
-    relearned: change.routers === "relearn",
-    replaced: (change.replace ?? []).map((own) => ({ ...own })),
-    partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
-  };
+  });
   await checkOwn(run);
-  const before = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
-  if (before ? isMade && changeOf(before) !== changeOf(derivation) : await exists(`${run}/config.json`)) {
-    const is = before ? `it derives otherwise, from "${before.from}"` : "it is a run of its own";
+  const begun = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
+  if (begun ? isMade && changeOf(begun) !== changeOf(derivation) : await exists(`${run}/config.json`)) {
+    const is = begun ? `it derives otherwise, from "${begun.from}"` : "it is a run of its own";
     throw new InputError(
       `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
       { where: run, remedy: say`choose another ${setting("run")}` },
@@ -222,7 +203,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
     : { ...configuration, experts: origins.length, routers: "", prices: "", ...ofPairs(derivation) }; // what it is split by lies in it
   const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten, pairs });
-  return { derivation: before && isMade ? before : derivation, configuration, settings, plan };
+  return { derivation: begun && isMade ? begun : derivation, configuration, settings, plan };
 }
 
 /** Tells the change alone: the other run may have trained more meanwhile, and its text may lie elsewhere. */
@@ -244,22 +225,21 @@ function listOrigins(
 async function checkRouters(
   from: string,
   configuration: Configuration,
-  { splitExpert }: Change,
-  parts: readonly number[],
+  { partitioner, parts }: Pick<Derivation, "partitioner" | "parts">,
+  split: number | null,
 ): Promise<void> {
-  const folder = configuration.routers || `${from}/${PARTITIONER}`, { kind } = await partitionerKind(folder);
+  const folder = resolve(from, partitioner), { kind } = await partitionerKind(folder);
   const rule = "routers must split its text, to train them or change their number";
   if (kind !== "em") throw refuse(from, `${rule}: it is split by "${kind}"`);
-  if (splitExpert === undefined) return;
+  if (split === null) return;
   const { config } = await loadCheckpointConfig(`${folder}/${routerFolder(0)}`);
   const { router } = modelShapes({ ...configuration, vocabularySize: config.vocabulary });
-  const isOther = Object.entries(router).some(([name, value]) =>
-    config[name as keyof typeof router] !== value
-  );
   const shaped = "its routers must be of the shape that its settings say, to split an expert";
-  if (isOther) throw refuse(from, `${shaped}: they are not`);
-  if (parts[splitExpert] < 2) {
-    const there = `expert ${splitExpert} has ${parts[splitExpert]}`;
+  if (canonical({ ...config, ...router }) !== canonical(config)) {
+    throw refuse(from, `${shaped}: they are not`);
+  }
+  if (parts[split] < 2) {
+    const there = `expert ${split} has ${parts[split]}`;
     throw refuse(from, `an expert that is split must have two training sequences: ${there}`);
   }
 }
@@ -267,38 +247,44 @@ async function checkRouters(
 const refuse = (from: string, fact: Text, remedy?: Text) =>
   new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
 
-const CHANGES = ["forget", "add", "newExpert", "replaceExpert", "dropExpert", "splitExpert"];
-
 /** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
 function checkChange(
   from: string,
-  { forget = {}, add, newExpert, tune, replace, dropExpert, splitExpert }: Change,
+  { forget = {}, add, newExpert, tune, replace = [], dropExpert, splitExpert }: Change,
   { experts, levels, packing }: Configuration,
 ) {
-  const forgets = Object.values(forget).some((list) => list.length > 0);
-  const lists = [add, newExpert, tune, replace].filter((list) => list?.length);
-  const count = Number(forgets) + lists.length + [dropExpert ?? [], splitExpert ?? []].flat().length;
+  const forgotten = Object.values(forget).flat();
+  const changes = {
+    forget: forgotten,
+    add,
+    newExpert,
+    replaceExpert: replace,
+    dropExpert,
+    splitExpert,
+    tune,
+  };
+  const count = Object.values(changes).filter((value) => [value ?? []].flat().length > 0).length;
   if (count !== 1) {
-    const [forget, add, newExpert, replace, drop, split] = CHANGES.map((name) => setting(name));
+    const [forget, add, newExpert, replace, drop, split] = Object.keys(changes).map((name) => setting(name));
     const what =
       say`one change must be named, of ${forget}, ${add}, ${newExpert}, ${replace}, ${drop} and ${split}`;
     const remedy = count > 1 ? "derive once more from what is derived" : undefined;
     throw refuse(from, say`${what}: there are ${count}`, remedy);
   }
   if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
-  const whole = "a sequence must be of one document, to forget one";
-  if (forgets && packing === "concat") {
+  if (forgotten.length > 0 && packing === "concat") {
+    const whole = "a sequence must be of one document, to forget one";
     throw refuse(from, `${whole}: with packing concat it may be of several`);
   }
-  for (const { expert } of replace ?? []) checkExpert("replace", from, expert, experts);
+  for (const { expert } of replace) checkExpert("replace", from, expert, experts);
   if (splitExpert !== undefined) checkExpert("split", from, splitExpert, experts);
   if (dropExpert === undefined) return;
   checkExpert("drop", from, dropExpert, experts);
   if (experts === 1) throw refuse(from, "an expert must stay: it has no other");
 }
 
-/** Looks at the nodes of a run, all of which must be there, and gives their keys. */
-async function completeRun(from: string, configuration: Configuration): Promise<Derivation["kept"]> {
+/** Reads what may be kept of a run, whose partition must be complete: the keys of its nodes, and which experts are trained on their parts. */
+async function readBefore(from: string, configuration: Configuration) {
   const { nodes } = await partitionGraph(from, configuration, { recorded: true });
   const walk = new Walk(from, nodes);
   const open = (await stageStates(walk, nodes)).find(({ toMake }) => toMake > 0);
@@ -307,21 +293,16 @@ async function completeRun(from: string, configuration: Configuration): Promise<
     const remedy = say`run ${task("partition", { run: from })} first`;
     throw refuse(from, `its partition must be complete: ${stage}`, remedy);
   }
-  const keys: Derivation["kept"] = {};
-  for (const node of nodes) keys[node.name] = (await walk.of(node)).manifest!.key;
-  if (configuration.routers === "") return keys;
-  const learned = resolve(configuration.routers), manifest = await readManifest(learned);
-  if (!manifest) throw refuse(from, `its routers must be those of a run: "${learned}" has no manifest`);
-  return { ...keys, [learned]: manifest.key };
-}
-
-/** Counts the training sequences of all experts of a run, and describes those that are trained on their parts as these are now. */
-async function readExperts(
-  from: string,
-  configuration: Configuration,
-): Promise<Pick<Derivation, "parts" | "trained">> {
-  const { experts } = configuration, above = await readDerivation(from);
-  const parts: number[] = [], trained: Derivation["trained"] = {};
+  const { experts, routers } = configuration, partitioner = routers ? resolve(routers) : PARTITIONER;
+  const learned = await readManifest(resolve(from, partitioner));
+  if (!learned) throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
+  const kept: Derivation["kept"] = { [partitioner]: learned.key };
+  for (const node of nodes) kept[node.name] = (await walk.of(node)).manifest!.key;
+  for (const name of DENSE) {
+    const manifest = await readManifest(`${from}/${name}`);
+    if (manifest) kept[name] = manifest.key;
+  }
+  const above = await readDerivation(from), parts: number[] = [], trained: Derivation["trained"] = {};
   for (let expert = 0; expert < experts; expert++) {
     const target = expertTarget(expert, { experts }), name = partNode(expert, experts);
     const part = (await readManifest(`${from}/${name}`))!, { train: { sequences } } = partIn(name, part);
@@ -329,14 +310,20 @@ async function readExperts(
     const manifest = await readManifest(`${from}/${target.node}`);
     const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
     if (!manifest || !isLinked && manifest.inputs[name] !== hashFiles(part)) continue;
-    const batch = target.batch(configuration),
-      { steps = await target.steps(configuration, { sequences }) } = manifest.result as { steps?: number };
+    const { steps = await target.steps(configuration, { sequences }) } = manifest.result as {
+      steps?: number;
+    };
     const isFurther = isLinked || manifest.settings.before !== undefined;
     const known = isFurther ? above?.trained[above.origins[expert] ?? -1] : undefined;
-    const passes = known?.passes ?? steps * batch / sequences;
-    trained[expert] = { key: manifest.key, part: hashFiles(part, "train-"), sequences, passes };
+    const passes = known?.passes ?? steps * target.batch(configuration) / sequences;
+    kept[target.node] = manifest.key;
+    trained[expert] = { part: hashFiles(part, "train-"), passes };
   }
-  return { parts, trained };
+  return {
+    ...{ kept, partitioner, parts, trained, blocks: (await indexedBlocks(from))! },
+    grouped: above?.grouped ?? { experts, starts: [] },
+    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
+  };
 }
 
 type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];

@@ -32,7 +32,7 @@ import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import { hashFile, oneLine, sha256 } from "../graph/files.ts";
 import { isObject } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import type { Block } from "../text/blocks.ts";
+import { type Block, parseBlockId } from "../text/blocks.ts";
 import { type InputFile, listInputs } from "../text/inputs.ts";
 import { type Document, readRecords } from "../text/readers.ts";
 import { assignNodes } from "../stages/assign.ts";
@@ -40,11 +40,9 @@ import { derivedAssignment, dividedNodes } from "../stages/assign_derived.ts";
 import {
   beforeNodes,
   type Derivation,
-  findForgotten,
   keptNode,
   nodeBefore,
   openBefore,
-  rowsLeft,
   tokenizerBefore,
 } from "../stages/derivation.ts";
 import {
@@ -170,14 +168,16 @@ export async function derivedNodes(
   const isSame = origins.length === parts.length;
   const blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
-  const own = { ...configuration, routers: "", prices: "" }, forgottenIn = findForgotten(derivation);
+  const own = { ...configuration, routers: "", prices: "" };
   const of: GraphOf = { configuration: own, text, blocks, ...tuned ? { prompts: true } : { grouped } };
   const added = { ...of, blocks: more };
+  const forgotten = Map.groupBy(
+    derivation.forgotten.map(({ document }) => BigInt(document)),
+    (id) => Number(id >> 24n),
+  );
   const keepBlock = (stage: keyof typeof COLUMNS, name: string, block: Block) => {
-    const ids = forgottenIn(block);
-    return ids.size === 0
-      ? keptNode(stage, name, derivation)
-      : filteredNode(stage, name, block, ids, derivation);
+    const ids = forgotten.get(parseBlockId(block.name));
+    return ids ? filteredNode(stage, name, new Set(ids), derivation) : keptNode(stage, name, derivation);
   };
   const nodes = [
     ...text.unpacked,
@@ -185,16 +185,13 @@ export async function derivedNodes(
     ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
     ...[sequencesNode(of), indexNode(of)],
-    ...origins.includes(null) ? [learnedNode(configuration, derivation, more)] : [],
+    ...fresh || origins.includes(null) ? [learnedNode(configuration, derivation, more)] : [],
     ...split === null ? [] : await dividedNodes(of, derivation, [split]),
-    fresh
-      ? learnedNode(configuration, derivation, more)
-      : isSame
-      ? keptNode(LEARN, PARTITIONER, derivation, { where: partitioner })
-      : routersNode(derivation),
+    ...isSame ? [] : [routersNode(derivation)],
+    ...isSame && !fresh ? [keptNode(LEARN, PARTITIONER, derivation, { where: partitioner })] : [],
     ...isSame ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
     ...await scoreNodes(isSame ? added : of),
-    ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before, more)],
+    ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before)],
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
     ...beforeNodes(derivation),
@@ -213,7 +210,6 @@ const COLUMNS = {
 function filteredNode(
   stage: keyof typeof COLUMNS,
   name: string,
-  block: Block,
   ids: ReadonlySet<bigint>,
   derivation: Derivation,
 ): Node {
@@ -227,7 +223,8 @@ function filteredNode(
       const counts: number[] = [];
       for (const file of [TRAIN, TEST]) {
         using rows = await openBefore(derivation, name, file);
-        const left = await rowsLeft(derivation, block, file, ids);
+        const all = rows.numbers(), { document } = rows.read(all, ["document"]);
+        const left = all.filter((row) => !ids.has(document[row]));
         counts.push(await writeRows(making, file, rowBatches(rows, COLUMNS[stage], ROWS, left)));
       }
       const [trainSequences, testSequences] = counts, sides = { ...result, trainSequences, testSequences };

@@ -29,24 +29,25 @@ const CERTIFICATE = v.object({
   experts: v.array(v.object({ expert: count, key: v.object({ now: v.nullable(v.string()) }) })),
 });
 
+/** Lists the documents that a run has forgotten, on the way to the other run as well. */
+const listForgotten = (derivation: Derivation | null): Forgotten[] =>
+  [derivation?.forgottenBefore ?? [], derivation?.forgotten ?? []].flat();
+
 /** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
 export async function writeCertificate(
   run: string,
-  { from, version, forgotten, forgottenBefore, trained, origins }: Derivation,
+  derivation: Derivation,
   descends: readonly string[],
 ): Promise<void> {
-  const { length: experts } = origins;
-  const states = await Promise.all(origins.map(async (_, expert) => {
-    const part = hashFiles((await readManifest(`${run}/${partNode(expert, experts)}`))!, "train-");
-    const key = (await readManifest(`${run}/${expertTarget(expert, { experts }).node}`))?.key ?? null;
-    const before = trained[expert], trainedAgain = before !== undefined && key !== null && key !== before.key;
-    return {
-      ...{ expert, part: { before: before?.part ?? null, now: part }, trainedAgain },
-      key: { before: before?.key ?? null, now: key },
-    };
+  const { from, version, kept, trained, origins: { length } } = derivation;
+  const experts = await Promise.all(Array.from({ length }, async (_, expert) => {
+    const { node } = expertTarget(expert, { experts: length });
+    const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
+    const key = { before: kept[node] ?? null, now: (await readManifest(`${run}/${node}`))?.key ?? null };
+    const trainedAgain = key.before !== null && key.now !== null && key.now !== key.before;
+    return { expert, part: { before: trained[expert]?.part ?? null, now: part }, trainedAgain, key };
   }));
-  const documents = [...forgottenBefore, ...forgotten];
-  const text = jsonText({ from, version, documents, experts: states, descends });
+  const text = jsonText({ from, version, documents: listForgotten(derivation), experts, descends });
   await writePages(run, FORGOTTEN, { [FILE]: text });
 }
 
@@ -55,8 +56,7 @@ export async function writeCertificate(
  * every folder was made of what is there now, so that none of before was put back. Throws an `InputError` where nothing was forgotten.
  */
 export async function checkForgotten(run: string): Promise<Problem[]> {
-  const derivation = await readDerivation(run);
-  const forgotten = [...derivation?.forgottenBefore ?? [], ...derivation?.forgotten ?? []];
+  const derivation = await readDerivation(run), forgotten = listForgotten(derivation);
   if (!derivation || forgotten.length === 0) {
     const rule = say`it must derive with ${setting("forget")}: it does not`;
     throw new InputError(say`Cannot check what "${run}" has forgotten as ${rule}`, { where: run });

@@ -6,7 +6,7 @@
  */
 
 import { linkOrCopy } from "../graph/folder.ts";
-import { ASSIGN, type Making, type Node, oneByOne } from "../graph/node.ts";
+import { ASSIGN, hashFiles, type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import type { Branch } from "../partition/tree/branches.ts";
@@ -34,7 +34,7 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import { type Derivation, findForgotten, movedFile, nodeBefore, openBefore, rowsLeft } from "./derivation.ts";
+import { type Derivation, movedFile, nodeBefore, openBefore } from "./derivation.ts";
 import { learnNodes } from "./learn.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stages.ts";
@@ -44,13 +44,8 @@ const MOST_DEVIATION = 0.05; // of an expert's load from an equal one
 const MOST_STEPS = 200; // of mending prices
 const SIDES = [["train", TRAIN], ["test", TEST]] as const;
 
-/** Makes the node of the assignment of all blocks: those of `before`, and `more`. */
-export function derivedAssignment(
-  of: GraphOf,
-  derivation: Derivation,
-  before: readonly Block[],
-  more: readonly Block[],
-): Node {
+/** Makes the node of the assignment of all blocks, of which those of `before` are in the other run as well. */
+export function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly Block[]): Node {
   const { origins, parts, split } = derivation, experts = origins.length;
   return {
     name: assignmentNode(),
@@ -63,7 +58,7 @@ export function derivedAssignment(
       forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
-    maker: oneByOne(ASSIGN, (making) => assign(making, derivation, before, more)),
+    maker: oneByOne(ASSIGN, (making) => assign(making, of.blocks, derivation, before)),
   };
 }
 
@@ -114,35 +109,31 @@ const NOBODY = 65_535; // in place of an expert that was dropped, or is not chos
  */
 async function assign(
   making: Making,
+  blocks: readonly Block[],
   derivation: Derivation,
   before: readonly Block[],
-  more: readonly Block[],
 ): Promise<Record<string, unknown>> {
-  const { origins, parts, split, dropped } = derivation, experts = origins.length;
+  const { origins, split, dropped } = derivation, experts = origins.length;
   const known = await pricesBefore(derivation, before);
   const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
-  const forgottenIn = findForgotten(derivation), divided = split === null ? undefined : [split];
+  const divided = split === null ? undefined : [split];
   using halved = divided && await openAssigned(making, { branch: divided, blocks: before }, TRAIN);
   const halves = halved?.read(halved.numbers(), ["expert"]).expert.values();
-  const numbers = parts.map((_, was) => origins.indexOf(was)); // of now
-  const now = (was: number) => was === split ? [split, experts - 1][halves!.next().value!] : numbers[was];
+  const numberOf = (was: number) => { // of now
+    if (was === split) return [split, experts - 1][halves!.next().value!];
+    return was === dropped ? NOBODY : origins.indexOf(was);
+  };
   const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
-  for (const block of before) {
-    const { node, file } = placeBefore(derivation, block);
-    using rows = await openBefore(derivation, node, file("train"));
-    const ids = forgottenIn(block);
-    const left = ids.size > 0 ? await rowsLeft(derivation, block, TRAIN, ids) : rows.numbers();
-    const chosen = rows.read(left, ["expert"]).expert.map((was) => was === dropped ? NOBODY : now(was));
-    if (experts === parts.length && ids.size === 0) {
+  for (const [i, block] of blocks.entries()) {
+    using rows = await openNeeded(making, [{ need: scoresNode(block), file: TRAIN }]);
+    const chosen = i < before.length
+      ? (await expertsBefore(derivation, block, rows)).map(numberOf)
+      : new Uint16Array(rows.count).fill(origins.includes(null) ? experts - 1 : NOBODY);
+    for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
+    if (i < before.length && await isScoredAlike(making, derivation, block)) {
       await linkBlock(making, derivation, block);
-      addLoads(loads, chosen);
     } else chosenBy.set(block, chosen);
   }
-  for (const block of more) {
-    const rows = Number(making.manifest(scoresNode(block)).result.trainSequences);
-    chosenBy.set(block, new Uint16Array(rows).fill(origins.includes(null) ? experts - 1 : NOBODY));
-  }
-  for (const chosen of chosenBy.values()) addLoads(loads, chosen);
   const moved = dropped === null ? undefined : origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
   for (const [block, own] of chosenBy) {
@@ -165,9 +156,20 @@ async function assign(
   return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads };
 }
 
-/** Adds rows to the loads of the experts that they go to. */
-function addLoads(loads: number[], chosen: Uint16Array): void {
-  for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
+/** Reads to which experts of the other run the training sequences of a block went, of those that are here as well. */
+async function expertsBefore(derivation: Derivation, block: Block, rows: Rows): Promise<Uint16Array> {
+  const { node, file } = placeBefore(derivation, block);
+  using before = await openBefore(derivation, node, file("train"));
+  const { sequence, expert } = before.read(before.numbers(), ["sequence", "expert"]);
+  if (rows.count === before.count) return expert;
+  const stay = new Set(rows.read(rows.numbers(), ["sequence"]).sequence);
+  return expert.filter((_, row) => stay.has(sequence[row]));
+}
+
+/** Whether the scores of a block are those of the other run, so that its assignment is as well. */
+async function isScoredAlike(making: Making, derivation: Derivation, block: Block): Promise<boolean> {
+  const scores = scoresNode(block), { manifest } = await nodeBefore(derivation, scores);
+  return hashFiles(making.manifest(scores)) === hashFiles(manifest);
 }
 
 /**

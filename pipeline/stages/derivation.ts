@@ -27,12 +27,11 @@ import {
 import type { Rows } from "../rows/random_access.ts";
 import { jsonText, writeAtomic } from "../graph/files.ts";
 import { count, finite, readJsonIfThere, share } from "../graph/schema.ts";
-import { type Block, parseBlockId } from "../text/blocks.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
 import { partIn } from "./parts.ts";
 import { expertTarget, goingOn, type Target } from "./targets.ts";
-import { assignmentNode, openNeeded, tokensNode } from "./token_rows.ts";
+import { assignmentNode, openNeeded } from "./token_rows.ts";
 
 const FILE = "derivation.json";
 
@@ -49,10 +48,7 @@ const SCHEMA = v.object({
   partitioner: v.string(),
   grouped: v.object({ experts: count, starts: v.array(count) }),
   parts: v.array(count),
-  trained: v.record(
-    v.string(),
-    v.object({ key: v.string(), part: v.string(), sequences: count, passes: finite }),
-  ),
+  trained: v.record(v.string(), v.object({ part: v.string(), passes: finite })),
   ...{ forgotten: v.array(DOCUMENT), forgottenBefore: v.array(DOCUMENT) },
   added: v.array(v.string()),
   template: v.string(),
@@ -74,8 +70,8 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 /**
  * What a run derives from. `from` is the other run, `version` made it. `blocks` are its blocks of text; `grouped` says for how many experts they
  * were put into groups, and before which ones text was added. `kept` has the keys of nodes that may be linked, by name; `partitioner` is the
- * name of one of them, or a path. `parts` has the training sequences of each expert, `trained` what is known of those that are trained: key,
- * hash of the training shards, their sequences, and how often each was seen.
+ * name of one of them, or a path. `parts` has the training sequences of each expert, `trained` what is known of those that are trained: the
+ * hash of the training shards, and how often each sequence was seen.
  *
  * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, also as pairs that
  * models are `tuned` on for so many `epochs`, and whether routers learn their prompts as well, `fresh`; the chat `template` of the other run, or of pairs, "" for
@@ -91,9 +87,12 @@ export type Derivation = v.InferOutput<typeof SCHEMA>;
 export const readDerivation = (run: string): Promise<Derivation | null> =>
   readJsonIfThere(`${run}/${DERIVED}/${FILE}`, SCHEMA, "what a run derives from");
 
-/** Writes what a run derives from, in the order in which it is read: what was read and is written again has the same bytes. */
+/** Gives a derivation as it is read, without what does not belong there: what is written again has the same bytes. */
+export const toDerivation = (known: Derivation): Derivation => v.parse(SCHEMA, known);
+
+/** Writes what a run derives from. */
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
-  writePages(run, DERIVED, { [FILE]: jsonText(v.parse(SCHEMA, derivation)) });
+  writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
 
 /** Whether an expert of the other run may go on from its weights: on text that it gets, or on its half of a part that is split. */
 export function mayGoOn({ added, origins, dropped, split, stays }: Derivation, expert: number): boolean {
@@ -305,13 +304,14 @@ const nodeOfOrigin = ({ parts }: Derivation, expert: number) =>
   expertTarget(expert, { experts: parts.length }).node;
 
 /** Names the dense models that are tuned. */
-export const listDense = ({ kept }: Derivation): string[] => DENSE.filter((name) => name in kept);
+export const listDense = ({ tuned, kept }: Derivation): string[] =>
+  DENSE.filter((name) => tuned && name in kept);
 
 /** Gives models of a run as they go on from what they were in the other run, or stay as they are there. */
 export async function targetsBefore(run: string, targets: readonly Target[]): Promise<Target[]> {
   const derivation = await readDerivation(run);
   if (!derivation || derivation.relearned) return [...targets];
-  const { trained, origins, replay, dropped } = derivation;
+  const { trained, parts, origins, replay, dropped } = derivation;
   return await Promise.all(targets.map(async (target) => {
     const { name, node, expert } = target, before = { node: beforeNode(name) };
     const afresh = goingOn(target, { ...before, sequences: 0, passes: 0, replay: 0 });
@@ -322,34 +322,19 @@ export async function targetsBefore(run: string, targets: readonly Target[]): Pr
     if (state !== "kept" && state !== "goes on") return target;
     const was = origins[expert]!, where = nodeOfOrigin(derivation, was);
     if (state === "kept") return { ...target, kept: keptNode(`train-${name}`, node, derivation, { where }) };
-    const { sequences, passes } = trained[was];
     const moved = dropped === null ? {} : { moved: movedFile(expert, origins.length) };
-    return goingOn(target, { ...before, sequences, passes, replay, ...moved });
+    return goingOn(target, {
+      ...before,
+      sequences: parts[was],
+      passes: trained[was].passes,
+      replay,
+      ...moved,
+    });
   }));
-}
-
-/** Finds the ids of the documents of a block that are forgotten. */
-export function findForgotten({ forgotten }: Derivation): (block: Block) => ReadonlySet<bigint> {
-  const byBlock = Map.groupBy(forgotten.map(({ document }) => BigInt(document)), (id) => id >> 24n);
-  return (block) => new Set(byBlock.get(BigInt(parseBlockId(block.name))));
 }
 
 /** Opens the rows of a file of a node of the other run. */
 export async function openBefore(derivation: Derivation, need: string, file: string): Promise<Rows> {
   const { path, manifest } = await nodeBefore(derivation, need);
   return await openNeeded({ path: () => path, manifest: () => manifest }, [{ need, file }]);
-}
-
-/** Numbers the rows of a block's side that stay: those of documents that are not forgotten. */
-export async function rowsLeft(
-  derivation: Derivation,
-  block: Block,
-  side: string,
-  ids: ReadonlySet<bigint>,
-): Promise<Float64Array> {
-  using tokens = await openBefore(derivation, tokensNode(block), side);
-  const all = tokens.numbers();
-  if (ids.size === 0) return all;
-  const { document } = tokens.read(all, ["document"]);
-  return all.filter((row) => !ids.has(document[row]));
 }
