@@ -26,15 +26,12 @@ import { partitionerKind } from "../partition/partitioners.ts";
 import { computeDeviation } from "../stages/assign_derived.ts";
 import { readPairs } from "./derived.ts";
 import {
-  DENSE,
   type Derivation,
   type DerivedExpert,
   derivedExperts,
+  type ExpertBefore,
   type LineageStep,
-  listDense,
-  mayGoOn,
   readDerivation,
-  tellState,
   toDerivation,
   writeDerivation,
 } from "../stages/derivation.ts";
@@ -112,7 +109,7 @@ export interface Derived extends DerivePlan {
 
 /** Reports what {@linkcode derive} would do. Throws what it would throw beforehand. */
 export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
-  return (await prepare(options)).plan;
+  return await describePlan(await prepare(options));
 }
 
 /**
@@ -125,12 +122,14 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
   const { run, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
   const how = { run, check, workers, adapter, variants, requireGpu, gpu };
-  const { derivation, configuration, settings, plan } = await prepare(options);
+  const prepared = await prepare(options), { derivation, configuration, settings } = prepared;
+  const plan = await describePlan(prepared);
   await writeDerivation(run, derivation);
   if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
-  if (derivation.added.length > 0 && isChosen) {
+  const { added, forgotten } = derivation.change;
+  if (added.length > 0 && isChosen) {
     const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
     watch.onEvent?.({ type: "warning", message });
   }
@@ -139,23 +138,20 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const isTrained = ({ state }: DerivedExpert) =>
     state === "kept" || !noTrain && !["not trained", "no text left", "replaced"].includes(state);
   const models = allTargets(settings).filter(({ name, expert }) =>
-    expert === undefined ? !noTrain && listDense(derivation).includes(name) : isTrained(experts[expert])
+    expert === undefined ? !noTrain && derivation.dense.includes(name) : isTrained(experts[expert])
   );
   if (models.length > 0) await trainModels(() => models, how, watch);
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
-  if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
+  if (forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
   const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
   return { ...plan, experts, deviation, partition: made };
 }
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
-const ofPairs = ({ tuned, epochs }: Derivation): Partial<Configuration> =>
-  tuned
-    ? {
-      ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
-      ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
-    }
-    : {};
+const pairSettings = (epochs: number): Partial<Configuration> => ({
+  ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
+  ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
+});
 
 /** The chat template of pairs where there is no other: contents of messages, with a line break after each that is not the last one. */
 export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
@@ -168,27 +164,30 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   }
   const configuration = await needConfiguration(from);
   checkChange(from, change, configuration);
-  const { add, newExpert, tune, replace = [], dropExpert = null, splitExpert = null } = change;
+  const { add, newExpert, tune, replace = [], dropExpert: dropped = null, splitExpert: split = null } =
+    change;
   const added = [newExpert, tune, add].find((list) => list?.length) ?? [], isTuned = added === tune;
   const { files } = await listInputs(added, isTuned ? { format: "jsonl" } : configuration);
   const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
   const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
   if (isTuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
   for (const { from } of replace) await loadCheckpointConfig(from);
-  const before = await readBefore(from, configuration), origins = listOrigins(configuration, change);
-  if (origins.length !== configuration.experts || change.router === "fresh") {
-    await checkRouters(from, configuration, before, splitExpert);
-  }
+  const before = await readBefore(from, configuration), { experts, starts } = before.grouped;
+  const all = listExperts(before.experts, change), isNew = added === newExpert;
+  const renumbered = isNew || dropped !== null || split !== null;
+  if (renumbered || change.router === "fresh") await checkRouters(from, configuration, before, split);
   const rows = await listDocuments(from), forgotten = choose(from, rows, change.forget ?? {});
-  const { experts, starts } = before.grouped;
   const derivation = toDerivation({
-    ...{ from: resolve(from), version: VERSION, ...before, origins, dropped: dropExpert, split: splitExpert },
+    ...{ from: resolve(from), version: VERSION, ...before, template, experts: all, renumbered },
+    dense: isTuned ? before.dense : [],
     grouped: { experts, starts: added.length > 0 ? [...starts, before.blocks.length] : starts },
-    ...{ stays: dropExpert !== null && !!change.noTrain, relearned: change.routers === "relearn" },
-    forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
-    ...{ added: added.map((path) => resolve(path)), replay: change.replay ?? 0.5, replaced: [...replace] },
-    ...{ template, tuned: isTuned, fresh: change.router === "fresh" },
-    epochs: isTuned ? change.epochs ?? 2 : 0,
+    change: {
+      forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
+      ...{ added: added.map((path) => resolve(path)), newExpert: isNew },
+      ...{ replay: change.replay ?? 0.5, dropped, stays: dropped !== null && !!change.noTrain, split },
+      ...{ replaced: [...replace], relearned: change.routers === "relearn" },
+      ...{ tuned: isTuned, fresh: change.router === "fresh", epochs: isTuned ? change.epochs ?? 2 : 0 },
+    },
   });
   await checkOwn(run);
   const begun = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
@@ -199,38 +198,54 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
-  const settings: Configuration = derivation.relearned
+  const settings: Configuration = derivation.change.relearned
     ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
-    : { ...configuration, experts: origins.length, routers: "", prices: "", ...ofPairs(derivation) }; // what it is split by lies in it
-  const plan = await describePlan(run, derivation, { from, added, configuration, rows, forgotten, pairs });
-  return { derivation: begun && isMade ? begun : derivation, configuration, settings, plan };
+    : { ...configuration, experts: all.length, routers: "", prices: "" }; // what it is split by lies in it
+  if (isTuned) Object.assign(settings, pairSettings(derivation.change.epochs));
+  const known = { run, from, added, configuration, old: before.experts, rows, forgotten, pairs };
+  return { ...known, derivation: begun && isMade ? begun : derivation, settings };
 }
 
 /** Tells the change alone: the other run may have trained more meanwhile, and its text may lie elsewhere. */
-const changeOf = (
-  { from, forgotten, added, replay, origins, stays, relearned, tuned, fresh, epochs, replaced }: Derivation,
-) => canonical({ from, forgotten, added, replay, origins, stays, relearned, tuned, fresh, epochs, replaced });
+const changeOf = ({ from, change }: Derivation) => canonical({ from, change });
 
-/** Lists for each expert the one that it was: all stay but one that is dropped, and a new one or half of one that is split comes last. */
-function listOrigins(
-  { experts }: Configuration,
-  { newExpert, dropExpert, splitExpert }: Change,
-): (number | null)[] {
-  const all = Array.from({ length: experts }, (_, expert): number | null => expert);
-  if (newExpert?.length) return [...all, null];
-  return splitExpert === undefined ? all.filter((expert) => expert !== dropExpert) : [...all, splitExpert];
+type KnownExpert = Omit<ExpertBefore, "becomes">;
+
+/** Lists the experts: all stay but one that is dropped, and a new one or half of one that is split comes last. */
+function listExperts(
+  old: readonly KnownExpert[],
+  { add, newExpert, tune, replace, dropExpert, splitExpert, noTrain }:
+    & Change
+    & Pick<DeriveOptions, "noTrain">,
+): ExpertBefore[] {
+  const isTrained = old.some(({ trained }) => trained);
+  const becomes = ({ was, trained }: KnownExpert): ExpertBefore["becomes"] => {
+    if (replace?.some(({ expert }) => expert === was)) return "replaced";
+    if (!trained) return was === null && isTrained ? "new" : "not trained";
+    if (tune?.length) return "tuned";
+    if (dropExpert !== undefined && noTrain) return "kept";
+    if (add?.length || dropExpert !== undefined) return "goes on";
+    return was === splitExpert ? "split" : "from the start";
+  };
+  const last = newExpert?.length
+    ? [{ was: null, sequences: 0, trained: null }]
+    : old.filter(({ was }) => was === splitExpert);
+  return [...old.filter(({ was }) => was !== dropExpert), ...last].map((one) => ({
+    ...one,
+    becomes: becomes(one),
+  }));
 }
 
 /** Throws an `InputError` where a run has no routers that could go on, or that one could come to or go from. Also where a part is too small to be split. */
 async function checkRouters(
   from: string,
   configuration: Configuration,
-  { partitioner, parts }: Pick<Derivation, "partitioner" | "parts">,
+  { partitioner, experts }: Awaited<ReturnType<typeof readBefore>>,
   split: number | null,
 ): Promise<void> {
   const folder = resolve(from, partitioner), { kind } = await partitionerKind(folder);
-  const rule = "routers must split its text, to train them or change their number";
-  if (kind !== "em") throw refuse(from, `${rule}: it is split by "${kind}"`);
+  const needed = "routers must split its text, to train them or change their number";
+  if (kind !== "em") throw refuse(from, `${needed}: it is split by "${kind}"`);
   if (split === null) return;
   const { config } = await loadCheckpointConfig(`${folder}/${routerFolder(0)}`);
   const { router } = modelShapes({ ...configuration, vocabularySize: config.vocabulary });
@@ -238,10 +253,8 @@ async function checkRouters(
   if (canonical({ ...config, ...router }) !== canonical(config)) {
     throw refuse(from, `${shaped}: they are not`);
   }
-  if (parts[split] < 2) {
-    const there = `expert ${split} has ${parts[split]}`;
-    throw refuse(from, `an expert that is split must have two training sequences: ${there}`);
-  }
+  const { sequences } = experts[split], rule = "an expert that is split must have two training sequences";
+  if (sequences < 2) throw refuse(from, `${rule}: expert ${split} has ${sequences}`);
 }
 
 const refuse = (from: string, fact: Text, remedy?: Text) =>
@@ -255,13 +268,8 @@ function checkChange(
 ) {
   const forgotten = Object.values(forget).flat();
   const changes = {
-    forget: forgotten,
-    add,
-    newExpert,
-    replaceExpert: replace,
-    dropExpert,
-    splitExpert,
-    tune,
+    ...{ forget: forgotten, add, newExpert, replaceExpert: replace },
+    ...{ dropExpert, splitExpert, tune },
   };
   const count = Object.values(changes).filter((value) => [value ?? []].flat().length > 0).length;
   if (count !== 1) {
@@ -296,33 +304,36 @@ async function readBefore(from: string, configuration: Configuration) {
   const { experts, routers } = configuration, partitioner = routers ? resolve(routers) : PARTITIONER;
   const learned = await readManifest(resolve(from, partitioner));
   if (!learned) throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
-  const kept: Derivation["kept"] = { [partitioner]: learned.key };
+  const kept: Derivation["kept"] = { [partitioner]: learned.key }, dense: string[] = [];
   for (const node of nodes) kept[node.name] = (await walk.of(node)).manifest!.key;
-  for (const name of DENSE) {
+  for (const name of ["dense", "dense-steps"]) {
     const manifest = await readManifest(`${from}/${name}`);
-    if (manifest) kept[name] = manifest.key;
+    if (!manifest) continue;
+    kept[name] = manifest.key;
+    dense.push(name);
   }
-  const above = await readDerivation(from), parts: number[] = [], trained: Derivation["trained"] = {};
-  for (let expert = 0; expert < experts; expert++) {
-    const target = expertTarget(expert, { experts }), name = partNode(expert, experts);
+  const above = await readDerivation(from), old: KnownExpert[] = [];
+  for (let was = 0; was < experts; was++) {
+    const target = expertTarget(was, { experts }), { node } = target, name = partNode(was, experts);
     const part = (await readManifest(`${from}/${name}`))!, { train: { sequences } } = partIn(name, part);
-    parts.push(sequences);
-    const manifest = await readManifest(`${from}/${target.node}`);
+    const manifest = await readManifest(`${from}/${node}`);
     const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
-    if (!manifest || !isLinked && manifest.inputs[name] !== hashFiles(part)) continue;
+    const isTrained = manifest && (isLinked || manifest.inputs[name] === hashFiles(part));
+    old.push({ was, sequences, trained: null });
+    if (!isTrained) continue;
     const { steps = await target.steps(configuration, { sequences }) } = manifest.result as {
       steps?: number;
     };
     const isFurther = isLinked || manifest.settings.before !== undefined;
-    const known = isFurther ? above?.trained[above.origins[expert] ?? -1] : undefined;
+    const known = isFurther ? above?.experts[was].trained : null;
     const passes = known?.passes ?? steps * target.batch(configuration) / sequences;
-    kept[target.node] = manifest.key;
-    trained[expert] = { part: hashFiles(part, "train-"), passes };
+    kept[node] = manifest.key;
+    old[was].trained = { node, part: hashFiles(part, "train-"), passes };
   }
   return {
-    ...{ kept, partitioner, parts, trained, blocks: (await indexedBlocks(from))! },
+    ...{ kept, partitioner, dense, experts: old, blocks: (await indexedBlocks(from))! },
     grouped: above?.grouped ?? { experts, starts: [] },
-    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.forgotten ?? []],
+    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.change.forgotten ?? []],
   };
 }
 
@@ -338,22 +349,17 @@ function choose(
   rows: readonly DocumentOfRun[],
   { paths = [], sources = [], ids = [] }: NonNullable<Change["forget"]>,
 ): DocumentOfRun[] {
-  const chosen = new Set<DocumentOfRun>();
-  const add = (what: string, found: readonly DocumentOfRun[] = []) => {
-    for (const row of found) chosen.add(row);
-    if (found.length === 0) {
-      throw refuse(from, `what is forgotten must be there: no document has the ${what}`);
-    }
-  };
-  for (const path of paths) {
-    const own = path.replace(/^\.\//, "");
-    const isNamed = (path: string) =>
-      path === own || path.endsWith(`/${own}`) || isGlob(own) && matchesPath(path, own);
-    add(`path "${path}"`, rows.filter((row) => isNamed(row.path)));
-  }
-  for (const source of sources) add(`source "${source}"`, rows.filter((row) => row.source === source));
   const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
-  for (const id of ids) add(`id ${id}`, byId.get(id));
+  const isAt = (named: string) => ({ path }: DocumentOfRun) =>
+    path === named || path.endsWith(`/${named}`) || isGlob(named) && matchesPath(path, named);
+  const found = [
+    ...paths.map((path) => [`path "${path}"`, rows.filter(isAt(path.replace(/^\.\//, "")))] as const),
+    ...sources.map((name) => [`source "${name}"`, rows.filter(({ source }) => source === name)] as const),
+    ...ids.map((id) => [`id ${id}`, byId.get(id) ?? []] as const),
+  ];
+  const missing = found.find(([, rows]) => rows.length === 0)?.[0];
+  if (missing) throw refuse(from, `what is forgotten must be there: no document has the ${missing}`);
+  const chosen = new Set(found.flatMap(([, rows]) => rows));
   if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
   return rows.filter((row) => chosen.has(row));
 }
@@ -384,27 +390,23 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
   expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
 
 /** Tells what a derivation would do, before anything is made. */
-async function describePlan(
-  run: string,
-  derivation: Derivation,
-  { from, added, configuration, rows, forgotten, pairs }:
-    & { from: string; added: readonly string[]; configuration: Configuration; pairs: number }
-    & Record<"rows" | "forgotten", readonly DocumentOfRun[]>,
-): Promise<DerivePlan> {
-  const { origins, parts, relearned, dropped, split } = derivation;
-  const describe = (expert: number | null) => expert === null ? null : { expert, sequences: parts[expert] };
-  const losing = new Set(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
-  const experts = origins.map((was, expert) => {
-    const touched = relearned || was === null || losing.has(was) || mayGoOn(derivation, was);
-    return tellState(derivation, expert, { touched });
+async function describePlan(prepared: Awaited<ReturnType<typeof prepare>>): Promise<DerivePlan> {
+  const { run, from, added, configuration, old, rows, forgotten, pairs, derivation } = prepared;
+  const { change: { relearned, dropped, split, epochs }, experts: { length } } = derivation;
+  const describe = (expert: number | null) =>
+    expert === null ? null : { expert, sequences: old[expert].sequences };
+  const losing = new Set<number | null>(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
+  const experts = derivation.experts.map(({ was, sequences, becomes }, expert): DerivedExpert => {
+    const isKept = becomes === "from the start" && !relearned && !losing.has(was);
+    return { expert, was, state: isKept ? "kept" : becomes, sequences: { before: sequences } };
   });
   const times = await readTimes(from);
-  const seconds = experts.filter(({ state }) => state === "from the start").map(({ expert }) => {
-    const { node } = expertTarget(expert, configuration);
-    return times.findLast(({ nodes }) => nodes?.includes(node))?.seconds ?? 0;
-  });
+  const again = derivation.experts.filter((_, expert) => experts[expert].state === "from the start");
+  const seconds = again.map(({ trained }) =>
+    times.findLast(({ nodes }) => nodes?.includes(trained!.node))?.seconds ?? 0
+  );
   const { holdout, expertBatch } = configuration;
-  const steps = pairs * (1 - holdout) * derivation.epochs / origins.length / expertBatch;
+  const steps = pairs * (1 - holdout) * epochs / length / expertBatch;
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
     ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },

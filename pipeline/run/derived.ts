@@ -77,7 +77,7 @@ const PAIRS = "text/pairs";
 async function pairsText(
   run: string,
   { blockBytes }: Configuration,
-  { added, template }: Derivation,
+  { change: { added }, template }: Derivation,
   recorded: boolean,
 ): Promise<Text> {
   if (recorded) return await textIn(run, givenNode(PAIRS), blockBytes);
@@ -146,8 +146,8 @@ export async function derivedText(
   derivation: Derivation,
   options: { keep: boolean; check: boolean; recorded: boolean },
 ): Promise<Text> {
-  const { blocks, added } = derivation;
-  if (derivation.tuned) return await pairsText(run, configuration, derivation, options.recorded);
+  const { blocks, change: { added, tuned } } = derivation;
+  if (tuned) return await pairsText(run, configuration, derivation, options.recorded);
   const before = blocks.map(toBlock),
     own = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
@@ -164,19 +164,16 @@ export async function derivedNodes(
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
-  const { tuned, fresh, partitioner, grouped, origins, parts, split } = derivation;
-  const isSame = origins.length === parts.length;
+  const { change: { tuned, fresh, newExpert, split, forgotten }, grouped, renumbered } = derivation;
   const blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" };
   const of: GraphOf = { configuration: own, text, blocks, ...tuned ? { prompts: true } : { grouped } };
   const added = { ...of, blocks: more };
-  const forgotten = Map.groupBy(
-    derivation.forgotten.map(({ document }) => BigInt(document)),
-    (id) => Number(id >> 24n),
-  );
+  const ids = forgotten.map(({ document }) => BigInt(document));
+  const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));
   const keepBlock = (stage: keyof typeof COLUMNS, name: string, block: Block) => {
-    const ids = forgotten.get(parseBlockId(block.name));
+    const ids = idsByBlock.get(parseBlockId(block.name));
     return ids ? filteredNode(stage, name, new Set(ids), derivation) : keptNode(stage, name, derivation);
   };
   const nodes = [
@@ -185,12 +182,14 @@ export async function derivedNodes(
     ...before.map((block) => keepBlock(TOKENIZE, tokensNode(block), block)),
     ...tokenizeNodes(added),
     ...[sequencesNode(of), indexNode(of)],
-    ...fresh || origins.includes(null) ? [learnedNode(configuration, derivation, more)] : [],
+    ...fresh || newExpert ? [learnedNode(configuration, derivation, more)] : [],
     ...split === null ? [] : await dividedNodes(of, derivation, [split]),
-    ...isSame ? [] : [routersNode(derivation)],
-    ...isSame && !fresh ? [keptNode(LEARN, PARTITIONER, derivation, { where: partitioner })] : [],
-    ...isSame ? before.map((block) => keepBlock(SCORE, scoresNode(block), block)) : [],
-    ...await scoreNodes(isSame ? added : of),
+    ...renumbered ? [routersNode(derivation)] : [],
+    ...renumbered || fresh
+      ? []
+      : [keptNode(LEARN, PARTITIONER, derivation, { where: derivation.partitioner })],
+    ...renumbered ? [] : before.map((block) => keepBlock(SCORE, scoresNode(block), block)),
+    ...await scoreNodes(renumbered ? of : added),
     ...tuned ? await assignNodes(of) : [derivedAssignment(of, derivation, before)],
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
@@ -240,8 +239,9 @@ const NEW = "branches/new";
 
 /** Makes the node of the routers: those of before that stay, under their numbers of now, and those that are new. */
 function routersNode(derivation: Derivation): Node {
-  const { kept, partitioner, origins, split } = derivation;
-  const learned = origins.includes(null) ? NEW : split === null ? undefined : partitionerNode([split]);
+  const { kept, partitioner, change: { newExpert, split } } = derivation;
+  const origins = derivation.experts.map(({ was }) => was);
+  const learned = newExpert ? NEW : split === null ? undefined : partitionerNode([split]);
   return {
     name: PARTITIONER,
     needs: learned === undefined ? [] : [learned],
@@ -279,7 +279,7 @@ function learnedNode(
   derivation: Derivation,
   blocks: readonly Block[],
 ): Node {
-  const { fresh, partitioner } = derivation;
+  const { change: { fresh }, partitioner } = derivation;
   const { rounds, roundSequences, routerBatch, routerRate, routerWarmup, prefix, seed } = configuration;
   return {
     name: fresh ? PARTITIONER : NEW,

@@ -31,7 +31,7 @@ const CERTIFICATE = v.object({
 
 /** Lists the documents that a run has forgotten, on the way to the other run as well. */
 const listForgotten = (derivation: Derivation | null): Forgotten[] =>
-  [derivation?.forgottenBefore ?? [], derivation?.forgotten ?? []].flat();
+  [derivation?.forgottenBefore ?? [], derivation?.change.forgotten ?? []].flat();
 
 /** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
 export async function writeCertificate(
@@ -39,13 +39,13 @@ export async function writeCertificate(
   derivation: Derivation,
   descends: readonly string[],
 ): Promise<void> {
-  const { from, version, kept, trained, origins: { length } } = derivation;
-  const experts = await Promise.all(Array.from({ length }, async (_, expert) => {
-    const { node } = expertTarget(expert, { experts: length });
+  const { from, version, kept, experts: { length } } = derivation;
+  const experts = await Promise.all(derivation.experts.map(async ({ trained }, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
-    const key = { before: kept[node] ?? null, now: (await readManifest(`${run}/${node}`))?.key ?? null };
-    const trainedAgain = key.before !== null && key.now !== null && key.now !== key.before;
-    return { expert, part: { before: trained[expert]?.part ?? null, now: part }, trainedAgain, key };
+    const now = (await readManifest(`${run}/${expertTarget(expert, { experts: length }).node}`))?.key ?? null;
+    const before = trained && kept[trained.node],
+      trainedAgain = before !== null && now !== null && now !== before;
+    return { expert, part: { before: trained?.part ?? null, now: part }, trainedAgain, key: { before, now } };
   }));
   const text = jsonText({ from, version, documents: listForgotten(derivation), experts, descends });
   await writePages(run, FORGOTTEN, { [FILE]: text });
@@ -64,7 +64,7 @@ export async function checkForgotten(run: string): Promise<Problem[]> {
   const ids = new Set(forgotten.map(({ document }) => BigInt(document)));
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
   const found: Problem[] = [];
-  if (derivation.forgotten.length > 0) await checkCertificate(run, forgotten, found);
+  if (derivation.change.forgotten.length > 0) await checkCertificate(run, forgotten, found);
   const remedy = say`remove it, or ${task("derive", { run, from: derivation.from })} into another folder`;
   for (const folder of nodeFolders()) {
     for await (const name of nodesIn(run, folder)) {

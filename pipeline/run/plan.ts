@@ -43,7 +43,7 @@ export async function partitionGraph(
   { given = {}, keep = false, check = false, recorded = false }: GraphOptions = {},
 ): Promise<Plan> {
   const derivation = await readDerivation(run);
-  if (derivation && !derivation.relearned) {
+  if (derivation && !derivation.change.relearned) {
     const { derivedNodes, derivedText } = await import("./derived.ts");
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
     return { text, nodes: text.blocks ? await derivedNodes(configuration, derivation, text) : text.unpacked };

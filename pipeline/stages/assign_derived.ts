@@ -46,16 +46,17 @@ const SIDES = [["train", TRAIN], ["test", TEST]] as const;
 
 /** Makes the node of the assignment of all blocks, of which those of `before` are in the other run as well. */
 export function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly Block[]): Node {
-  const { origins, parts, split } = derivation, experts = origins.length;
+  const { renumbered, change: { split, forgotten }, experts: { length: experts } } = derivation;
+  const origins = derivation.experts.map(({ was }) => was);
   return {
     name: assignmentNode(),
     needs: [...of.blocks.map(scoresNode), ...split === null ? [] : [assignmentNode([split])]],
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
-      ...experts === parts.length ? {} : { origins },
+      ...renumbered ? { origins } : {},
       ...{ method: "derived", experts, order: hashOrder(of.blocks.map(({ name }) => name)) },
       kept: keysBefore(derivation, before),
-      forgotten: sha256(derivation.forgotten.map(({ document }) => document).join()),
+      forgotten: sha256(forgotten.map(({ document }) => document).join()),
     },
     revision: 1,
     maker: oneByOne(ASSIGN, (making) => assign(making, of.blocks, derivation, before)),
@@ -113,7 +114,8 @@ async function assign(
   derivation: Derivation,
   before: readonly Block[],
 ): Promise<Record<string, unknown>> {
-  const { origins, split, dropped } = derivation, experts = origins.length;
+  const { change: { split, dropped }, experts: { length: experts } } = derivation;
+  const origins = derivation.experts.map(({ was }) => was);
   const known = await pricesBefore(derivation, before);
   const prices = known && origins.map((origin) => origin === null ? 0 : known.prices[origin]);
   const divided = split === null ? undefined : [split];

@@ -30,7 +30,7 @@ import { count, finite, readJsonIfThere, share } from "../graph/schema.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
 import { partIn } from "./parts.ts";
-import { expertTarget, goingOn, type Target } from "./targets.ts";
+import { goingOn, type Target } from "./targets.ts";
 import { assignmentNode, openNeeded } from "./token_rows.ts";
 
 const FILE = "derivation.json";
@@ -40,24 +40,42 @@ const DOCUMENT = v.object({
   side: v.picklist(["train", "test"]),
 });
 
+/** What becomes of experts: as a lineage says it afterwards, and as a plan does. */
+export const EXPERT_STATES = {
+  kept: ["kept", "keeps its bytes"],
+  "from the start": ["trained again from the start", "is trained again on what is left"],
+  "goes on": ["trained further", "goes on, with text that it gets and old"],
+  replaced: ["replaced", "gives its place to another checkpoint"],
+  "no text left": ["without text", "has no text left to learn from"],
+  new: ["new", "learns the added text"],
+  split: ["split off", "begins with the weights of the one that is split"],
+  tuned: ["tuned", "is tuned on its pairs"],
+  "not trained": ["not trained", "is not trained"],
+} as const;
+
+const EXPERT = v.object({
+  was: v.nullable(count),
+  sequences: count,
+  becomes: v.picklist(Object.keys(EXPERT_STATES) as (keyof typeof EXPERT_STATES)[]),
+  trained: v.nullable(v.object({ node: v.string(), part: v.string(), passes: finite })),
+});
+
+const CHANGE = v.object({
+  forgotten: v.array(DOCUMENT),
+  ...{ added: v.array(v.string()), newExpert: v.boolean(), replay: share },
+  ...{ dropped: v.nullable(count), stays: v.boolean(), split: v.nullable(count) },
+  replaced: v.array(v.object({ expert: count, from: v.string() })),
+  ...{ relearned: v.boolean(), tuned: v.boolean(), fresh: v.boolean(), epochs: finite },
+});
+
 const SCHEMA = v.object({
-  from: v.string(),
-  version: v.string(),
+  ...{ from: v.string(), version: v.string(), change: CHANGE },
+  ...{ experts: v.array(EXPERT), renumbered: v.boolean(), dense: v.array(v.string()) },
   blocks: v.array(INDEXED),
   kept: v.record(v.string(), v.string()),
   partitioner: v.string(),
   grouped: v.object({ experts: count, starts: v.array(count) }),
-  parts: v.array(count),
-  trained: v.record(v.string(), v.object({ part: v.string(), passes: finite })),
-  ...{ forgotten: v.array(DOCUMENT), forgottenBefore: v.array(DOCUMENT) },
-  added: v.array(v.string()),
-  template: v.string(),
-  replay: share,
-  ...{ origins: v.array(v.nullable(count)), dropped: v.nullable(count), split: v.nullable(count) },
-  stays: v.boolean(),
-  relearned: v.boolean(),
-  ...{ tuned: v.boolean(), fresh: v.boolean(), epochs: finite },
-  replaced: v.array(v.object({ expert: count, from: v.string() })),
+  ...{ forgottenBefore: v.array(DOCUMENT), template: v.string() },
 });
 
 /**
@@ -68,16 +86,23 @@ const SCHEMA = v.object({
 export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 
 /**
- * What a run derives from. `from` is the other run, `version` made it. `blocks` are its blocks of text; `grouped` says for how many experts they
- * were put into groups, and before which ones text was added. `kept` has the keys of nodes that may be linked, by name; `partitioner` is the
- * name of one of them, or a path. `parts` has the training sequences of each expert, `trained` what is known of those that are trained: the
- * hash of the training shards, and how often each sequence was seen.
+ * An expert: its id in the other run, null of a new one; the training sequences that it had there; what becomes of it where its text changes;
+ * and if it was trained and may stay or go on, its node, the hash of its training shards and how often it saw each sequence.
  *
- * What changes: documents that are `forgotten` (`forgottenBefore` on the way to the other run); inputs that are `added`, also as pairs that
- * models are `tuned` on for so many `epochs`, and whether routers learn their prompts as well, `fresh`; the chat `template` of the other run, or of pairs, "" for
- * none; the share of old sequences among those that experts go on with, `replay`; whether everything is learned again, `relearned`;
- * checkpoints by which experts are `replaced`. `origins` names for each expert the one of the other run that it was: null is new, one that is
- * missing was `dropped`, one that is there twice was `split`. With `stays` experts stay as they are although their text does not.
+ * @ignore Its type is inferred.
+ */
+export type ExpertBefore = v.InferOutput<typeof EXPERT>;
+
+/**
+ * What a run derives from: `version` made the run `from`, of which nothing but the `change` is otherwise here. There are its `experts`, which
+ * are `renumbered` where one more or one fewer has other ids; `dense` models that are tuned; its `blocks` of text, the number of experts for which they were put into groups
+ * and before which ones text was added; the keys of nodes that may be linked by name, `kept`, and the name or the path of one of them, the
+ * `partitioner`; documents that were forgotten on the way to it; the chat `template` of it, or of pairs, "" for none.
+ *
+ * The change: documents that are `forgotten`, and whether everything is learned again without them; inputs that are `added`, for a `newExpert`,
+ * or as pairs that models are `tuned` on for so many `epochs`, while `fresh` routers learn their prompts; the share of old sequences among
+ * those that experts go on with, `replay`; an expert that is `dropped`, where the others `stays` as they are if wanted, or `split`; checkpoints
+ * by which experts are `replaced`.
  *
  * @ignore Its type is inferred.
  */
@@ -94,30 +119,9 @@ export const toDerivation = (known: Derivation): Derivation => v.parse(SCHEMA, k
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
   writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
 
-/** Whether an expert of the other run may go on from its weights: on text that it gets, or on its half of a part that is split. */
-export function mayGoOn({ added, origins, dropped, split, stays }: Derivation, expert: number): boolean {
-  return added.length > 0 && !origins.includes(null) || dropped !== null && !stays || expert === split;
-}
-
-/** Dense models, which are tuned next to the experts. */
-export const DENSE = ["dense", "dense-steps"];
-
 /** Names the file, in the node of the assignment, of the sequences that an expert got from one that was dropped. */
 export const movedFile = (expert: number, experts: number): string =>
   `moved-${expertFolder(expert, experts)}.arrow`;
-
-/** What becomes of experts: as a lineage says it afterwards, and as a plan does. */
-export const EXPERT_STATES = {
-  kept: ["kept", "keeps its bytes"],
-  "from the start": ["trained again from the start", "is trained again on what is left"],
-  "goes on": ["trained further", "goes on, with text that it gets and old"],
-  replaced: ["replaced", "gives its place to another checkpoint"],
-  "no text left": ["without text", "has no text left to learn from"],
-  new: ["new", "learns the added text"],
-  split: ["split off", "begins with the weights of the one that is split"],
-  tuned: ["tuned", "is tuned on its pairs"],
-  "not trained": ["not trained", "is not trained"],
-} as const;
 
 /** What becomes of an expert. */
 export interface DerivedExpert {
@@ -151,52 +155,28 @@ export interface LineageStep {
 export async function readLineageSteps(run: string, seen: readonly string[] = []): Promise<LineageStep[]> {
   const derivation = await readDerivation(run), real = await Deno.realPath(run).catch(() => run);
   if (!derivation || seen.includes(real)) return []; // a run may have taken the place of the one that it derives from
-  const { from, forgotten, added, dropped } = derivation;
+  const { from, change: { forgotten, added, dropped } } = derivation;
   const experts = await derivedExperts(run, derivation);
   const step = { run, from, forgotten: forgotten.length, added, dropped, experts };
   return [step, ...await readLineageSteps(from, [...seen, real])];
 }
 
-/**
- * Tells what becomes of an expert that is `touched`, or of one that stays as it is although it may have other text; `now` is the number of its
- * training sequences, where that is known.
- */
-export function tellState(
-  derivation: Derivation,
-  expert: number,
-  { touched, now }: { touched: boolean; now?: number },
-): DerivedExpert {
-  const { origins, trained, parts, tuned, replaced } = derivation, was = origins[expert];
-  const findState = (): DerivedExpert["state"] => {
-    if (replaced.some((one) => one.expert === expert)) return "replaced";
-    if (was === null && Object.keys(trained).length > 0) return "new";
-    if (was === null || !trained[was]) return "not trained";
-    if (!touched) return "kept";
-    if (tuned) return "tuned";
-    if (now === 0) return "no text left";
-    if (!mayGoOn(derivation, was)) return "from the start";
-    return derivation.split === null ? "goes on" : "split";
-  };
-  return { expert, was, state: findState(), sequences: { before: was === null ? 0 : parts[was], now } };
-}
-
 /** Reports what becomes of an expert by its part in the derived run; null where that is not there yet. */
-export async function readState(
-  run: string,
-  derivation: Derivation,
-  expert: number,
-): Promise<DerivedExpert | null> {
-  const { origins, trained, tuned, relearned, stays } = derivation, was = origins[expert];
-  const name = partNode(expert, origins.length), part = await readManifest(`${run}/${name}`);
+async function readState(run: string, derivation: Derivation, expert: number): Promise<DerivedExpert | null> {
+  const { experts, change: { tuned, relearned } } = derivation;
+  const { was, sequences: before, becomes, trained } = experts[expert];
+  const name = partNode(expert, experts.length), part = await readManifest(`${run}/${name}`);
   if (!part) return null;
-  const now = partIn(name, part).train.sequences, before = was === null ? undefined : trained[was]?.part;
-  const isSame = tuned ? now === 0 : stays || !relearned && hashFiles(part, "train-") === before;
-  return tellState(derivation, expert, { touched: !isSame, now });
+  const now = partIn(name, part).train.sequences;
+  const isSame = tuned ? now === 0 : !relearned && hashFiles(part, "train-") === trained?.part;
+  const isFixed = !trained || becomes === "replaced";
+  const state = isFixed ? becomes : isSame ? "kept" : now === 0 ? "no text left" : becomes;
+  return { expert, was, state, sequences: { before, now } };
 }
 
 /** Reports what became of every expert, once the parts of the derived run are there. */
 export async function derivedExperts(run: string, derivation: Derivation): Promise<DerivedExpert[]> {
-  const found = derivation.origins.map((_, expert) => readState(run, derivation, expert));
+  const found = derivation.experts.map((_, expert) => readState(run, derivation, expert));
   const experts = (await Promise.all(found)).filter((expert) => expert !== null);
   return experts.length === found.length ? experts : [];
 }
@@ -267,22 +247,18 @@ const DERIVE = "derive";
 
 /** Makes the nodes of models that may go on from what they were in the other run; of each with the sequences from an expert that was dropped. */
 export function beforeNodes(derivation: Derivation): Node[] {
-  const { origins, trained, dropped } = derivation, experts = origins.length;
-  const assigned = assignmentNode();
-  const nodes = origins.flatMap((origin, expert) => {
-    if (origin === null || !trained[origin] || !mayGoOn(derivation, origin)) return [];
-    const name = beforeNode(expertTarget(expert, { experts }).name), file = movedFile(expert, experts);
+  const { experts, dense, change: { dropped } } = derivation, assigned = assignmentNode();
+  const nodes = experts.flatMap(({ becomes, trained }, expert) => {
+    if (!trained || !["goes on", "split", "tuned"].includes(becomes)) return [];
+    const name = beforeNode(expertFolder(expert, experts.length)), file = movedFile(expert, experts.length);
     const moved = dropped === null ? {} : {
       needs: [`${assigned}:${file}`],
       add: (making: Making) =>
         linkFiles(making, making.path(assigned), { [file]: making.manifest(assigned).files[file] }),
     };
-    return [keptNode(DERIVE, name, derivation, { where: nodeOfOrigin(derivation, origin), ...moved })];
+    return [keptNode(DERIVE, name, derivation, { where: trained.node, ...moved })];
   });
-  const dense = listDense(derivation).map((where) =>
-    keptNode(DERIVE, beforeNode(where), derivation, { where })
-  );
-  return [...nodes, ...dense];
+  return [...nodes, ...dense.map((where) => keptNode(DERIVE, beforeNode(where), derivation, { where }))];
 }
 
 /** Makes the node of the tokenizer, and next to it the chat template, where servers and other programs look for it. */
@@ -299,37 +275,23 @@ export function tokenizerBefore(derivation: Derivation): Node {
   });
 }
 
-/** Names the node of an expert of the other run. */
-const nodeOfOrigin = ({ parts }: Derivation, expert: number) =>
-  expertTarget(expert, { experts: parts.length }).node;
-
-/** Names the dense models that are tuned. */
-export const listDense = ({ tuned, kept }: Derivation): string[] =>
-  DENSE.filter((name) => tuned && name in kept);
-
 /** Gives models of a run as they go on from what they were in the other run, or stay as they are there. */
 export async function targetsBefore(run: string, targets: readonly Target[]): Promise<Target[]> {
   const derivation = await readDerivation(run);
-  if (!derivation || derivation.relearned) return [...targets];
-  const { trained, parts, origins, replay, dropped } = derivation;
+  if (!derivation || derivation.change.relearned) return [...targets];
+  const { experts, dense, change: { replay, dropped } } = derivation;
   return await Promise.all(targets.map(async (target) => {
     const { name, node, expert } = target, before = { node: beforeNode(name) };
     const afresh = goingOn(target, { ...before, sequences: 0, passes: 0, replay: 0 });
-    if (expert === undefined) return listDense(derivation).includes(name) ? afresh : target;
-    const { state } = await readState(run, derivation, expert) ??
-      tellState(derivation, expert, { touched: true });
+    if (expert === undefined) return dense.includes(name) ? afresh : target;
+    const { becomes, sequences, trained } = experts[expert];
+    const { state } = await readState(run, derivation, expert) ?? { state: becomes };
     if (state === "split" || state === "tuned") return afresh;
-    if (state !== "kept" && state !== "goes on") return target;
-    const was = origins[expert]!, where = nodeOfOrigin(derivation, was);
-    if (state === "kept") return { ...target, kept: keptNode(`train-${name}`, node, derivation, { where }) };
-    const moved = dropped === null ? {} : { moved: movedFile(expert, origins.length) };
-    return goingOn(target, {
-      ...before,
-      sequences: parts[was],
-      passes: trained[was].passes,
-      replay,
-      ...moved,
-    });
+    if (!trained || state !== "kept" && state !== "goes on") return target;
+    const stage = `train-${name}`, { passes, node: where } = trained;
+    if (state === "kept") return { ...target, kept: keptNode(stage, node, derivation, { where }) };
+    const moved = dropped === null ? {} : { moved: movedFile(expert, experts.length) };
+    return goingOn(target, { ...before, sequences, passes, replay, ...moved });
   }));
 }
 
