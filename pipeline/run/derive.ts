@@ -177,10 +177,16 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const renumbered = isNew || dropped !== null || split !== null;
   if (renumbered || change.router === "fresh") await checkRouters(from, configuration, before, split);
   const rows = await listDocuments(from), forgotten = choose(from, rows, change.forget ?? {});
+  if (before.paired && !isTuned && added.length + forgotten.length > 0) {
+    const fact = "its text must be documents, to add or forget some: it is pairs that models are tuned on";
+    throw refuse(from, fact, say`change the run that it derives from, and tune that with ${task("tune")}`);
+  }
   const derivation = toDerivation({
     ...{ from: resolve(from), version: VERSION, ...before, template, experts: all, renumbered },
-    dense: isTuned ? before.dense : [],
-    grouped: { experts, starts: added.length > 0 ? [...starts, before.blocks.length] : starts },
+    ...{ dense: isTuned ? before.dense : [], paired: isTuned || before.paired },
+    grouped: isTuned
+      ? { experts: configuration.experts, starts: [] } // of the blocks of pairs
+      : { experts, starts: added.length > 0 ? [...starts, before.blocks.length] : starts },
     change: {
       forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
       ...{ added: added.map((path) => resolve(path)), newExpert: isNew },
@@ -332,7 +338,7 @@ async function readBefore(from: string, configuration: Configuration) {
   }
   return {
     ...{ kept, partitioner, dense, experts: old, blocks: (await indexedBlocks(from))! },
-    grouped: above?.grouped ?? { experts, starts: [] },
+    ...{ paired: above?.paired ?? false, grouped: above?.grouped ?? { experts, starts: [] } },
     forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.change.forgotten ?? []],
   };
 }

@@ -71,7 +71,7 @@ const CHANGE = v.object({
 const SCHEMA = v.object({
   ...{ from: v.string(), version: v.string(), change: CHANGE },
   ...{ experts: v.array(EXPERT), renumbered: v.boolean(), dense: v.array(v.string()) },
-  blocks: v.array(INDEXED),
+  ...{ blocks: v.array(INDEXED), paired: v.boolean() },
   kept: v.record(v.string(), v.string()),
   partitioner: v.string(),
   grouped: v.object({ experts: count, starts: v.array(count) }),
@@ -95,7 +95,7 @@ export type ExpertBefore = v.InferOutput<typeof EXPERT>;
 
 /**
  * What a run derives from: `version` made the run `from`, of which nothing but the `change` is otherwise here. There are its `experts`, which
- * are `renumbered` where one more or one fewer has other ids; `dense` models that are tuned; its `blocks` of text, the number of experts for which they were put into groups
+ * are `renumbered` where one more or one fewer has other ids; `dense` models that are tuned; its `blocks` of text, and whether this run's are `paired`; the number of experts for which they were put into groups
  * and before which ones text was added; the keys of nodes that may be linked by name, `kept`, and the name or the path of one of them, the
  * `partitioner`; documents that were forgotten on the way to it; the chat `template` of it, or of pairs, "" for none.
  *

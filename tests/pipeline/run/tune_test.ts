@@ -9,6 +9,8 @@ import type { Configuration } from "../../../pipeline/settings/configuration.ts"
 import { jinjaTemplate, SpecialTokens } from "../../../pipeline/serving/server/reading.ts";
 import { derive, PLAIN_CHAT, planDerive } from "../../../pipeline/run/derive.ts";
 import { readPairs } from "../../../pipeline/run/derived.ts";
+import { documentRows } from "../../../pipeline/stages/token_rows.ts";
+import { readDerivation } from "../../../pipeline/stages/derivation.ts";
 import { evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
 import { trainDense, trainExpert, trainExperts } from "../../../pipeline/run/models.ts";
 import { readStatus } from "../../../pipeline/run/status.ts";
@@ -133,6 +135,30 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     // The pairs need not be there any more.
     await Deno.remove(pairs);
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
+  }));
+
+Deno.test("derive() changes a run of pairs further, but refuses documents in it, and to forget some", () =>
+  withPartition(async (from) => {
+    const path = (name: string) => `${from}/../${name}`,
+      pairs = path("pairs.jsonl"),
+      more = path("more.jsonl");
+    await writePairs(pairs, 80);
+    await Deno.writeTextFile(more, '{"text":"river stone"}\n');
+    await derive({ run: path("tuned"), from, tune: [pairs], noTrain: true });
+    await derive({ run: path("further"), from: path("tuned"), dropExpert: 0, noTrain: true });
+    const { grouped, paired } = (await readDerivation(path("further")))!;
+    assertEquals({ grouped, paired }, { grouped: { experts: 2, starts: [] }, paired: true });
+    const ids: string[] = [];
+    for await (const batch of readArrow(`${path("tuned")}/text/documents.arrow`)) {
+      ids.push(...documentRows(batch, ["document"]).map(({ document }) => String(document)));
+    }
+    const changes = [{ forget: { ids: ids.slice(0, 1) } }, { add: [more] }, { newExpert: [more] }];
+    for (const from of [path("tuned"), path("further")]) {
+      for (const change of changes) {
+        const refused = planDerive({ run: path("none"), from, ...change });
+        await assertRejects(() => refused, InputError, "its text must be documents");
+      }
+    }
   }));
 
 Deno.test("derive() lets fresh routers learn prompts, which cost them less than the old ones and go to all experts", () =>
