@@ -212,6 +212,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   return { ...known, derivation: begun && isMade ? begun : derivation, settings };
 }
 
+type Prepared = Awaited<ReturnType<typeof prepare>>;
+
 /** Tells the change alone: the other run may have trained more meanwhile, and its text may lie elsewhere. */
 const changeOf = ({ from, change }: Derivation) => canonical({ from, change });
 
@@ -236,10 +238,8 @@ function listExperts(
   const last = newExpert?.length
     ? [{ was: null, sequences: 0, trained: null }]
     : old.filter(({ was }) => was === splitExpert);
-  return [...old.filter(({ was }) => was !== dropExpert), ...last].map((one) => ({
-    ...one,
-    becomes: becomes(one),
-  }));
+  const all = [...old.filter(({ was }) => was !== dropExpert), ...last];
+  return all.map((one) => ({ ...one, becomes: becomes(one) }));
 }
 
 /** Throws an `InputError` where a run has no routers that could go on, or that one could come to or go from. Also where a part is too small to be split. */
@@ -327,12 +327,10 @@ async function readBefore(from: string, configuration: Configuration) {
     const isTrained = manifest && (isLinked || manifest.inputs[name] === hashFiles(part));
     old.push({ was, sequences, trained: null });
     if (!isTrained) continue;
-    const { steps = await target.steps(configuration, { sequences }) } = manifest.result as {
-      steps?: number;
-    };
+    const { result: { steps = await target.steps(configuration, { sequences }) } } = manifest;
     const isFurther = isLinked || manifest.settings.before !== undefined;
     const known = isFurther ? above?.experts[was].trained : null;
-    const passes = known?.passes ?? steps * target.batch(configuration) / sequences;
+    const passes = known?.passes ?? Number(steps) * target.batch(configuration) / sequences;
     kept[node] = manifest.key;
     old[was].trained = { node, part: hashFiles(part, "train-"), passes };
   }
@@ -396,8 +394,8 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
   expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
 
 /** Tells what a derivation would do, before anything is made. */
-async function describePlan(prepared: Awaited<ReturnType<typeof prepare>>): Promise<DerivePlan> {
-  const { run, from, added, configuration, old, rows, forgotten, pairs, derivation } = prepared;
+async function describePlan(prepared: Prepared): Promise<DerivePlan> {
+  const { run, from, added, configuration, old, forgotten, pairs, derivation } = prepared;
   const { change: { relearned, dropped, split, epochs }, experts: { length } } = derivation;
   const describe = (expert: number | null) =>
     expert === null ? null : { expert, sequences: old[expert].sequences };
@@ -419,20 +417,15 @@ async function describePlan(prepared: Awaited<ReturnType<typeof prepare>>): Prom
     ...{ dropped: describe(dropped), split: describe(split) },
     pairs: pairs > 0 ? { count: pairs, steps: Math.max(1, Math.round(steps)) } : null,
     ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
-    descends: forgotten.length > 0 ? await descendants(from, rows, forgotten, relearned) : [],
+    descends: forgotten.length > 0 ? await descendants(prepared) : [],
   };
 }
 
 /** Names what has seen the forgotten text and stays. */
-async function descendants(
-  from: string,
-  rows: readonly DocumentOfRun[],
-  forgotten: readonly DocumentOfRun[],
-  relearned: boolean,
-): Promise<string[]> {
+async function descendants({ from, rows, forgotten, derivation }: Prepared): Promise<string[]> {
   const models = MODELS.filter((name) => name !== "experts");
   const there = [...models, "evaluation", "zero-shot", "report", "export", "overlap"];
-  const found = relearned ? [] : ["the tokenizer and the routers, which are kept"];
+  const found = derivation.change.relearned ? [] : ["the tokenizer and the routers, which are kept"];
   for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
   const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));
   const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map((row) => row.document);

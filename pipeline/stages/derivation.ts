@@ -86,23 +86,22 @@ const SCHEMA = v.object({
 export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 
 /**
- * An expert: its id in the other run, null of a new one; the training sequences that it had there; what becomes of it where its text changes;
- * and if it was trained and may stay or go on, its node, the hash of its training shards and how often it saw each sequence.
+ * An expert: its id in the other run, null of a new one; the training sequences that it had there; what becomes of it if its text changes; and
+ * of a trained one its node there, the hash of its training shards and how often it saw each sequence.
  *
  * @ignore Its type is inferred.
  */
 export type ExpertBefore = v.InferOutput<typeof EXPERT>;
 
 /**
- * What a run derives from: `version` made the run `from`, of which nothing but the `change` is otherwise here. There are its `experts`, which
- * are `renumbered` where one more or one fewer has other ids; `dense` models that are tuned; its `blocks` of text, and whether this run's are `paired`; the number of experts for which they were put into groups
- * and before which ones text was added; the keys of nodes that may be linked by name, `kept`, and the name or the path of one of them, the
- * `partitioner`; documents that were forgotten on the way to it; the chat `template` of it, or of pairs, "" for none.
+ * What a run derives from: the run `from`, with a `change`, by this `version`. `experts` are those of the new run, `renumbered` if there are
+ * more or fewer than before; `dense` models are tuned next to them. `blocks` are the other run's blocks of text, `grouped` for so many experts
+ * and anew where text was added; in a `paired` run all text is pairs. `kept` has the keys of nodes that may be linked, by name; `partitioner` is
+ * one of these names, or a path. Documents of `forgottenBefore` left on the way to the other run. `template` is its chat template, or that of
+ * pairs, "" for none.
  *
- * The change: documents that are `forgotten`, and whether everything is learned again without them; inputs that are `added`, for a `newExpert`,
- * or as pairs that models are `tuned` on for so many `epochs`, while `fresh` routers learn their prompts; the share of old sequences among
- * those that experts go on with, `replay`; an expert that is `dropped`, where the others `stays` as they are if wanted, or `split`; checkpoints
- * by which experts are `replaced`.
+ * Of the change, `added` inputs may be for a `newExpert`, or pairs that models are `tuned` on for so many `epochs`, with `fresh` routers or the
+ * old ones. After one is `dropped` the other experts go on with its text, unless each `stays` as it is.
  *
  * @ignore Its type is inferred.
  */
@@ -207,10 +206,8 @@ export async function nodeBefore(
   name: string,
 ): Promise<{ path: string; manifest: Manifest }> {
   const path = name.startsWith("/") ? name : `${from}/${name}`;
-  const manifest = await read.getOrInsertComputed(kept, () => new Map()).getOrInsertComputed(
-    path,
-    readManifest,
-  );
+  const known = read.getOrInsertComputed(kept, () => new Map());
+  const manifest = await known.getOrInsertComputed(path, readManifest);
   if (manifest?.key === kept[name]) return { path, manifest };
   const fact = manifest ? "it was made anew meanwhile" : "it is not there";
   throw new InputError(
@@ -242,9 +239,6 @@ export function keptNode(
 /** Names the node of a model as it was before text was added: the weights that it goes on from. */
 const beforeNode = (model: string): string => `before/${model}`;
 
-/** Name of the stage that links models which training goes on from. */
-const DERIVE = "derive";
-
 /** Makes the nodes of models that may go on from what they were in the other run; of each with the sequences from an expert that was dropped. */
 export function beforeNodes(derivation: Derivation): Node[] {
   const { experts, dense, change: { dropped } } = derivation, assigned = assignmentNode();
@@ -256,9 +250,9 @@ export function beforeNodes(derivation: Derivation): Node[] {
       add: (making: Making) =>
         linkFiles(making, making.path(assigned), { [file]: making.manifest(assigned).files[file] }),
     };
-    return [keptNode(DERIVE, name, derivation, { where: trained.node, ...moved })];
+    return [keptNode("derive", name, derivation, { where: trained.node, ...moved })];
   });
-  return [...nodes, ...dense.map((where) => keptNode(DERIVE, beforeNode(where), derivation, { where }))];
+  return [...nodes, ...dense.map((where) => keptNode("derive", beforeNode(where), derivation, { where }))];
 }
 
 /** Makes the node of the tokenizer, and next to it the chat template, where servers and other programs look for it. */
