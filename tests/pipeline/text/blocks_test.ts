@@ -119,16 +119,17 @@ Deno.test("Arrow is cut between batches, in files and streams", () =>
     }
   }));
 
-Deno.test("what was hashed is known again, until a file changes; a file that changes while it is read is refused", () =>
+Deno.test("what was hashed is known again, until a file changes that a link leads to; a file that changes while it is read is refused", () =>
   inFolder(async (folder) => {
-    const path = `${folder}/a.txt`;
+    const path = `${folder}/a.txt`, link = `${folder}/link.txt`;
+    await Deno.symlink(path, link);
     await Deno.writeTextFile(path, "one");
     const old = new Date("2026-01-01");
     await Deno.utime(path, old, old); // one that was written just now is read again
     const place = `${folder}/files.json`;
-    const [before] = await gatherTextBlocks([path], 1_000, { place, keep: true });
+    const [before] = await gatherTextBlocks([link], 1_000, { place, keep: true });
     const nameNow = async (check = false) =>
-      (await gatherTextBlocks([path], 1_000, { place, check }))[0].name;
+      (await gatherTextBlocks([link], 1_000, { place, check }))[0].name;
     // The same size and time: taken for the same without a look, as its hash shows.
     const { mtime } = await Deno.stat(path);
     await Deno.writeTextFile(path, "two");
