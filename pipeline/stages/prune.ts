@@ -43,7 +43,7 @@ export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
       named: decontaminate.map((path) => basename(path)), // which one a document was left out for
     },
     links: { [`text/${DROPPED}`]: DROPPED },
-    revision: 4,
+    revision: 5,
     maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, [...documents, ...named], taken)),
   }];
 }
@@ -60,18 +60,19 @@ async function prune(
   const groups = groupPairs(pairs), copies = pairs.filter(({ kind }) => kind === "exact");
   const firstEquals = new Map(copies.map(({ one, other }) => [other, one]));
   const firstEqual = (number: number) => firstEquals.get(number) ?? number;
-  /** Of each group the first one in a seeded order. Its text decides the side of all. */
-  const firsts = new Map<number, { number: number; order: bigint; side: Side }>();
-  for await (const { number, text } of all.read(groups.keys())) {
-    const group = groups.get(number)!, order = randomBits(seed, "dedup", indexOfText(text));
-    if (order >= (firsts.get(group)?.order ?? 2n ** 64n)) continue;
-    firsts.set(group, { number, order, side: chooseSide(text, seed, holdout) });
-  }
   /** Documents that share a passage with named texts, and the first of these. */
   const leaks = new Map<number, number>();
   const leak: OnRow = (document, [text] = []) =>
     leaks.set(document, Math.min(text, leaks.get(document) ?? text));
   await all.join(PASSAGE, ["test", () => {}], ["train", leak]);
+  /** Of each group the first one in a seeded order, after which those come that leak. Its text decides the side of all. */
+  const firsts = new Map<number, { number: number; order: bigint; side: Side }>();
+  for await (const { number, text } of all.read(groups.keys())) {
+    const group = groups.get(number)!, last = leaks.has(number) ? 2n ** 64n : 0n;
+    const order = last + randomBits(seed, "dedup", indexOfText(text));
+    if (order >= (firsts.get(group)?.order ?? 2n ** 65n)) continue;
+    firsts.set(group, { number, order, side: chooseSide(text, seed, holdout) });
+  }
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
   /** Documents that are left out, each with the number of the one that stays, or of the named text. */
   const dropped: (Pick<DocumentRow, "path" | "place" | "source"> & { reason: string; by: number })[] = [];

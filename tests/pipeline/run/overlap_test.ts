@@ -314,6 +314,12 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
     assertEquals([all.copies, all.near, all.twins], [0, 0, 0]);
   }));
 
+/** Lists the runs of 13 words of a text. */
+const runsOf = (text: string) => {
+  const words = text.split(" ");
+  return words.slice(12).map((_, i) => words.slice(i, i + 13).join(" "));
+};
+
 Deno.test("decontaminate leaves out training documents with a passage of a named text, and no held-out ones", () =>
   inFolder(async (folder) => {
     const input = await writeTexts(folder);
@@ -333,6 +339,16 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     );
     assertEquals(dropped, { passage: gone.length });
     assert(now[train] === undefined && now[test] === "test");
+    // Of near-duplicates one stays that does not leak, whichever comes first in the seeded order.
+    const near = PAIRS.map((pair) => pair.split(" ").map(Number)).find(([a, b]) => TEXTS[a] !== TEXTS[b])!;
+    for (const [leaking, clean] of [near, near.toReversed()]) {
+      const own = new Set(runsOf(TEXTS[clean])), run = `${folder}/near-${leaking}`;
+      const passage = runsOf(TEXTS[leaking]).find((words) => !own.has(words))!;
+      await Deno.writeTextFile(`${folder}/passage.txt`, passage);
+      await split(run, input, { dedup: "near", decontaminate: [`${folder}/passage.txt`] });
+      const now = await sidesIn(run);
+      assertEquals([now[leaking], now[clean] !== undefined], [undefined, true]);
+    }
     const missing = { decontaminate: [`${folder}/none.txt`] };
     await assertRejects(() => split(`${folder}/wrong`, input, missing), InputError, "none.txt");
     // The name says how a file is read, so it is in the key; without the file the run is as it was.
