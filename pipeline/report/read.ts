@@ -24,6 +24,7 @@ import {
   ZERO_SHOT,
 } from "../graph/node.ts";
 import { expertNames } from "../stages/split.ts";
+import { evaluateClean } from "../run/evaluate_run.ts";
 import { overlapState, readOverlap } from "../run/overlap.ts";
 import { onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
 import { findRemedy } from "../run/output.ts";
@@ -107,7 +108,8 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );
-  const status = await readStatus(run);
+  const status = await readStatus(run),
+    evaluation = await read(`${EVALUATION}/evaluation.json`, readEvaluation);
   const path = resolve(run), inside = relative(Deno.cwd(), path);
   const partition = joinParts(nodes, config.configuration.experts);
   const switched = nodes.get("switch");
@@ -132,7 +134,8 @@ export async function readRun(run: string, { doing = "report on", names = true }
     weights: models.flatMap(({ expert, hasWeights }) => hasWeights ? expert ?? [] : []), // experts whose weights lie here
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
-    evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation),
+    evaluation,
+    clean: evaluation && await evaluateClean(run, evaluation) || null, // on held-out documents that share nothing with training text
     heldOut: countHeldOut(nodes, text?.testSequences ?? null),
     overlap: await overlapState(run) === "made" ? await readOverlap(run) : null,
     zeroShot: zeroShot.filter((result) => result !== null),

@@ -67,6 +67,26 @@ export const lowerPlot = (
   }),
 });
 
+/** Plots the gains of the mixture, on all held-out documents and on clean ones alone. */
+function gainPlot({ gains, experts }: Evaluation, clean: RunRecord["clean"]): Plot {
+  const lines = gains.flatMap((gain) => {
+    const line = wayLine(gain.baseline, experts);
+    const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
+    return [{ ...line, gain }, ...own ? [{ ...line, name: `${line.name}, clean`, gain: own }] : []];
+  });
+  const note = clean
+    ? ` Clean: on the ${
+      plural(clean.documents, "document")
+    } that share no 13 words in a row with training text, and are not nearly equal to a training document.`
+    : "";
+  return lowerPlot(lines, {
+    id: "gain",
+    title: "Gain of the mixture",
+    about:
+      `How much lower the mixture's perplexity is than another model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.${note}`,
+  });
+}
+
 /** Plots the mixture against dense on the text that is routed to each expert, or to each of what else segments are of. */
 export function segmentPlot(
   { segments, scores, experts }: Pick<Evaluation, "segments" | "scores" | "experts">,
@@ -254,7 +274,7 @@ export const evaluation: Section<RunRecord> = {
   id: "evaluation",
   title: "Held-out text",
   parts: (run) => {
-    const { evaluation, routes } = run;
+    const { evaluation, routes, clean } = run;
     if (!evaluation) return [lacking(run, "The evaluation", "evaluate")];
     const { experts, levels, gains, segments, sources, scores, routedBy } = evaluation;
     const lines = COMPARED.filter((way) => scores[way])
@@ -262,12 +282,7 @@ export const evaluation: Section<RunRecord> = {
     const several = experts > 1;
     return [
       ...[summary(evaluation, routes), worse(evaluation), perplexityPlot(evaluation)],
-      gains.length > 0 && lowerPlot(gains.map((gain) => ({ ...wayLine(gain.baseline, experts), gain })), {
-        id: "gain",
-        title: "Gain of the mixture",
-        about:
-          "How much lower the mixture's perplexity is than another model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.",
-      }),
+      gains.length > 0 && gainPlot(evaluation, clean),
       several && segments.some(({ perplexity }) => perplexity.mixture !== null) && segmentPlot(evaluation),
       levels && {
         ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),

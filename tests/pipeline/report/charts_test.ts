@@ -122,6 +122,18 @@ Deno.test("the map of a tree draws each expert as large as its share, and branch
   assertEquals([rows.length, rows[1][0], rows[1].at(-1)], [2, "1\n50%", tokens]);
 });
 
+Deno.test("gains on clean documents stand below those on all", () => {
+  const [gain] = evaluation.gains, own = { ...gain, percent: gain.percent / 2 };
+  const known = { evaluation: { ...evaluation, gains: [gain] }, routes: true };
+  const clean = { documents: 5, scores: evaluation.scores, gains: [own] };
+  const [before, after] = [null, clean].map((clean) =>
+    plotIn(evaluationSection, "gain", { ...known, clean })
+  );
+  const [[name, ...values]] = before.table.rows;
+  assertEquals(after.table.rows, [[name, ...values], [`${name}, clean`, own.percent, ...values.slice(1)]]);
+  assertStringIncludes(after.about, "Clean: on the 5 documents");
+});
+
 Deno.test("curves of training are thinned to means, and keep where they end", () => {
   const points = Array.from(
     { length: 1000 },
