@@ -206,7 +206,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   }
   const settings: Configuration = derivation.change.relearned
     ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
-    : { ...configuration, experts: all.length, routers: "", prices: "" }; // what it is split by lies in it
+    : { ...configuration, experts: all.length, routers: "", prices: "", chunk: 0 }; // what it is split by lies in it
   if (isTuned) Object.assign(settings, pairSettings(derivation.change.epochs));
   const known = { run, from, added, configuration, old: before.experts, rows, forgotten, pairs };
   return { ...known, derivation: begun && isMade ? begun : derivation, settings };

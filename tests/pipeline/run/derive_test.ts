@@ -25,7 +25,7 @@ import { copyFolder, hashes, inFolder, lastingFolder, ok, smallCorpus, task } fr
 import { SMALL_SETTINGS, TOPICS } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
-  ...{ ...SMALL_SETTINGS, experts: 3, blockBytes: 4_000, roundSequences: 48, rounds: 4 },
+  ...{ ...SMALL_SETTINGS, experts: 3, chunk: 303, blockBytes: 4_000, roundSequences: 48, rounds: 4 },
   ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 6, expertWarmup: 2 },
 };
 
@@ -531,7 +531,7 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
     });
     await partition({
       run: `${folder}/tree`,
-      sources: { flags: { ...SETTINGS, input, experts: 4, levels: [2, 2] } },
+      sources: { flags: { ...SETTINGS, input, experts: 4, levels: [2, 2], chunk: 0 } },
     });
     for (const change of [{ dropExpert: 1 }, { splitExpert: 1 }, { tune: pairs, router: "fresh" as const }]) {
       for (const [name, text] of [["random", 'it is split by "random"'], ["tree", "must not be a tree"]]) {
