@@ -45,6 +45,7 @@ import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
 import { checkOwn, MODELS } from "./settings.ts";
 import { allTargets, expertTarget } from "../stages/targets.ts";
+import { adoptedExperts } from "../training/adoption.ts";
 
 /** What changes from one run to the next: one of these. */
 export interface Change {
@@ -135,8 +136,11 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   }
   const made = await partition({ ...how, reuse: [derivation.from] }, watch);
   const experts = await derivedExperts(run, derivation);
-  const isTrained = ({ state }: DerivedExpert) =>
-    state === "kept" || !noTrain && !["not trained", "no text left", "replaced"].includes(state);
+  const adopted = new Set((await adoptedExperts(run)).map(({ expert }) => expert));
+  const isTrained = ({ expert, state }: DerivedExpert) =>
+    state === "kept"
+      ? !adopted.has(expert) // it was linked when the run was derived before
+      : !noTrain && !["not trained", "no text left", "replaced"].includes(state);
   const models = allTargets(settings).filter(({ name, expert }) =>
     expert === undefined ? !noTrain && derivation.dense.includes(name) : isTrained(experts[expert])
   );

@@ -47,7 +47,7 @@ export type ChooseModels = (configuration: Configuration, run: string) => readon
 
 /**
  * Trains models of a run, and of those next to it, unless they are trained. Of several, those that another process trains come last; where
- * one fails next to others, these go on. Gives the results run by run.
+ * one fails next to others, these go on. Gives the results run by run; one that stays as another trainer made it has none.
  *
  * Throws an `InputError` where a part or the settings are missing, values contradict earlier ones, files are damaged or do not belong
  * together; a `RunError` that says how to go on where a loss is not finite.
@@ -106,7 +106,10 @@ async function trainIn(
       return taken;
     },
   });
-  return nodes.map(({ name }, i) => ({ ...trainResult(walk.manifest(name), run), path: targets[i].path }));
+  return nodes.flatMap(({ name }, i) => {
+    const manifest = walk.manifest(name);
+    return describeAdoption(manifest) ? [] : { ...trainResult(manifest, run), path: targets[i].path };
+  });
 }
 
 /** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */

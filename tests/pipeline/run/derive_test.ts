@@ -19,6 +19,7 @@ import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers } from "../../../pipeline/rows/column_values.ts";
 import { matchesPath } from "../../../pipeline/text/glob.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
+import { adoptedExperts } from "../../../pipeline/training/adoption.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { copyFolder, hashes, inFolder, lastingFolder, ok, smallCorpus, task } from "../../tasks/support.ts";
@@ -233,6 +234,22 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     await Deno.remove(path("more"), { recursive: true }); // a run takes the place of the one that it derives from
     await Deno.rename(path("twice"), path("more"));
     assertEquals((await readLineageSteps(path("more"))).length, 1);
+  }));
+
+Deno.test("derive() keeps an expert that the other run adopted, when it is called again as well", () =>
+  withRun(async (from, folder) => {
+    const change = { run: `${folder}/b`, forget: { paths: ["0-of-*"] } }, other = `${folder}/other`;
+    const { expert } = (await planDerive({ ...change, from })).experts.find(({ state }) => state === "kept")!;
+    await derive({ run: other, from, replace: [{ expert, from: `${from}/experts/expert-0${expert}` }] });
+    for (let i = 0; i < 2; i++) {
+      const { experts } = await derive({ ...change, from: other });
+      assertEquals(experts[expert].state, "kept");
+    }
+    assertEquals((await adoptedExperts(change.run)).map(({ expert }) => expert), [expert]);
+    assertEquals(
+      await partsOf(change.run).then((files) => files[`experts/expert-0${expert}`]),
+      await listNodeFiles(other, `experts/expert-0${expert}`),
+    );
   }));
 
 Deno.test("derive() leaves an expert without text untrained", () =>
