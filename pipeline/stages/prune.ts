@@ -43,10 +43,12 @@ export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
       named: decontaminate.map((path) => basename(path)), // which one a document was left out for
     },
     links: { [`text/${DROPPED}`]: DROPPED },
-    revision: 5,
+    revision: 6,
     maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, [...documents, ...named], taken)),
   }];
 }
+
+type First = { number: number; order: bigint; side: Side };
 
 async function prune(
   making: Making,
@@ -65,13 +67,14 @@ async function prune(
   const leak: OnRow = (document, [text] = []) =>
     leaks.set(document, Math.min(text, leaks.get(document) ?? text));
   await all.join(PASSAGE, ["test", () => {}], ["train", leak]);
-  /** Of each group the first one in a seeded order, after which those come that leak. Its text decides the side of all. */
-  const firsts = new Map<number, { number: number; order: bigint; side: Side }>();
+  /** Of each group the first one in a seeded order, whose text decides the side of all, and the first of those that do not leak. */
+  const [firsts, cleans] = Array.from({ length: 2 }, () => new Map<number, First>());
   for await (const { number, text } of all.read(groups.keys())) {
-    const group = groups.get(number)!, last = leaks.has(number) ? 2n ** 64n : 0n;
-    const order = last + randomBits(seed, "dedup", indexOfText(text));
-    if (order >= (firsts.get(group)?.order ?? 2n ** 65n)) continue;
-    firsts.set(group, { number, order, side: chooseSide(text, seed, holdout) });
+    const group = groups.get(number)!, order = randomBits(seed, "dedup", indexOfText(text));
+    for (const found of leaks.has(number) ? [firsts] : [firsts, cleans]) {
+      if (order >= (found.get(group)?.order ?? 2n ** 64n)) continue;
+      found.set(group, { number, order, side: chooseSide(text, seed, holdout) });
+    }
   }
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
   /** Documents that are left out, each with the number of the one that stays, or of the named text. */
@@ -82,10 +85,11 @@ async function prune(
     for await (const document of readTaken(block, configuration, text, making, taken)) {
       const { at, source, piece, place = 0 } = document, { before = 0 } = block.pieces[piece];
       const where = { path: piecePath(block.pieces[piece]), place: place + before };
-      const first = firsts.get(groups.get(number) ?? -1), side = first?.side, leak = leaks.get(number);
+      const group = groups.get(number) ?? -1, first = firsts.get(group), side = first?.side;
+      const leak = leaks.get(number), stays = side === "train" && cleans.get(group) || first;
       if (first) places.set(number, where);
-      let by = dedup === "near" && first ? first.number : dedup === "exact" ? firstEqual(number) : number;
-      if (by === number && leak !== undefined) {
+      let by = dedup === "near" && stays ? stays.number : dedup === "exact" ? firstEqual(number) : number;
+      if (leak !== undefined && leaks.has(by)) {
         if ((side ?? chooseSide(document.text, seed, holdout)) === "train") by = leak;
       }
       const reason = by === leak ? "passage" : firstEqual(by) === firstEqual(number) ? "exact" : "near";
