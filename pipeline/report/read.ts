@@ -110,6 +110,8 @@ export async function readRun(run: string, { doing = "report on", names = true }
   );
   const status = await readStatus(run),
     evaluation = await read(`${EVALUATION}/evaluation.json`, readEvaluation);
+  const clean = evaluation &&
+    (await read(`${EVALUATION}/evaluation.arrow`, () => evaluateClean(run, evaluation)) ?? null);
   const path = resolve(run), inside = relative(Deno.cwd(), path);
   const partition = joinParts(nodes, config.configuration.experts);
   const switched = nodes.get("switch");
@@ -135,7 +137,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
     evaluation,
-    clean: evaluation && await evaluateClean(run, evaluation) || null, // on held-out documents that share nothing with training text
+    clean, // the evaluation on held-out documents that share nothing with training text
     heldOut: countHeldOut(nodes, text?.testSequences ?? null),
     overlap: await overlapState(run) === "made" ? await readOverlap(run) : null,
     zeroShot: zeroShot.filter((result) => result !== null),
