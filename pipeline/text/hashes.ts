@@ -91,23 +91,26 @@ const [BANDS, ROWS] = [20, 5];
 function hashBands(words: Hashes): Hashes {
   const [shingles] = hashRuns(words, SHINGLE);
   if (shingles.length === 0) return [shingles, shingles];
-  const least = Int32Array.from({ length: BANDS * ROWS }, (_, i) => {
+  const highs = new Int32Array(BANDS * ROWS), lows = new Int32Array(BANDS * ROWS);
+  for (let i = 0; i < highs.length; i++) {
     const factor = spread(2 * i + 1) | 1, addend = spread(2 * i + 2);
     let lowest = 0x7fffffff;
     for (let at = 0; at < shingles.length; at++) {
       const hash = (Math.imul(shingles[at], factor) + addend) | 0;
       if (hash < lowest) lowest = hash;
     }
-    return lowest;
-  });
-  const runs = hashRuns([least.map(spread), least.map((lowest) => spread(~lowest))], ROWS);
-  return runs.map((half) => half.filter((_, i) => i % ROWS === 0));
+    highs[i] = spread(lowest);
+    lows[i] = spread(~lowest);
+  }
+  return hashRuns([highs, lows], ROWS).map((half) => half.filter((_, i) => i % ROWS === 0));
 }
 
 /** What is hashed of a document, by kind: its whole text, bands of its shingles, its runs of so many words. */
 export const KINDS = {
-  text: (_: Hashes, text: string): Hashes =>
-    Array.from(new Int32Array(BigUint64Array.of(indexOfText(text)).buffer), (half) => Int32Array.of(half)),
+  text: (_: Hashes, text: string): Hashes => {
+    const halves = new Int32Array(BigUint64Array.of(indexOfText(text)).buffer);
+    return [halves.subarray(0, 1), halves.subarray(1)];
+  },
   bands: hashBands,
   13: (words: Hashes): Hashes => hashRuns(words, PASSAGE),
   8: (words: Hashes): Hashes => hashRuns(words, 8),
