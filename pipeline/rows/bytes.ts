@@ -9,7 +9,7 @@ export const joinBytes = (chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer
   joinArrays(Uint8Array, chunks) as Uint8Array<ArrayBuffer>;
 
 /** Joins arrays into one of this type. */
-export function joinArrays<Joined extends Uint8Array | Uint16Array | Uint32Array | Float32Array>(
+export function joinArrays<Joined extends Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array>(
   Type: new (length: number) => Joined,
   parts: readonly Joined[],
 ): Joined {

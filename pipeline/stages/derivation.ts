@@ -25,7 +25,7 @@ import {
   TOKENIZER_FILE,
 } from "../graph/node.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { jsonText, writeAtomic } from "../graph/files.ts";
+import { jsonText, withRemedy, writeAtomic } from "../graph/files.ts";
 import { count, finite, readJsonIfThere, share } from "../graph/schema.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
@@ -109,7 +109,8 @@ export type Derivation = v.InferOutput<typeof SCHEMA>;
 
 /** Reads what a run derives from; null where it derives from none. */
 export const readDerivation = (run: string): Promise<Derivation | null> =>
-  readJsonIfThere(`${run}/${DERIVED}/${FILE}`, SCHEMA, "what a run derives from");
+  readJsonIfThere(`${run}/${DERIVED}/${FILE}`, SCHEMA, "what a run derives from, as this version writes it")
+    .catch(withRemedy("derive again, into another folder"));
 
 /** Gives a derivation as it is read, without what does not belong there: what is written again has the same bytes. */
 export const toDerivation = (known: Derivation): Derivation => v.parse(SCHEMA, known);

@@ -13,19 +13,11 @@
 
 import { basename } from "node:path";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { joinArrays } from "../rows/bytes.ts";
 import { readAt } from "../rows/ipc/messages.ts";
 import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../graph/files.ts";
 import { verifyFile } from "../graph/schema.ts";
-import {
-  type Hashes,
-  hashKey,
-  hashWords,
-  jaccard,
-  type Kind,
-  KINDS,
-  listRuns,
-  SHINGLE,
-} from "../text/hashes.ts";
+import { hashKey, hashWords, jaccard, type Kind, KINDS, listRuns, SHINGLE } from "../text/hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
 import type { Side } from "../text/tokenize.ts";
 import { SIDES } from "./parts.ts";
@@ -85,13 +77,13 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
   all.map(({ kinds, read, settings, ...node }): Node => ({
     ...{ ...node, settings: { ...settings, kinds }, revision: 4 },
     maker: oneByOne(stage, async (making, { emit, signal }) => {
-      const tables = kinds.flatMap((kind) => SIDES.map((side) => ({ kind, side, hashes: [] as Hashes[] })));
+      const tables = kinds.flatMap((kind) => SIDES.map((side) => ({ kind, side, hashes: [] as Halves[] })));
       let documents = 0;
       for await (const { text, side: own = "train" } of read(making)) {
         signal?.throwIfAborted();
         const words = hashWords(text);
         for (const { kind, side, hashes } of tables) {
-          hashes.push(side === own ? KINDS[kind](words, text) : []);
+          hashes.push(side === own ? joinArrays(Int32Array, KINDS[kind](words, text)) : NONE);
         }
         if (++documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
       }
@@ -103,20 +95,25 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
     }),
   }));
 
+/** Hashes of a document: the upper halves of all, then the lower ones. Of many short documents every array costs more than its hashes. */
+type Halves = Int32Array;
+const NONE: Halves = new Int32Array();
+
 /** Gives the bytes of a table of the hashes of documents. Rows of a bucket keep their order. */
-export function tableBytes(documents: readonly Hashes[]): Uint8Array<ArrayBuffer> {
+export function tableBytes(documents: readonly Halves[]): Uint8Array<ArrayBuffer> {
   const ends = new Uint32Array(BUCKETS);
-  for (const [highs = []] of documents) {
-    for (const high of highs) ends[high >>> 22]++;
+  for (const halves of documents) {
+    for (let i = 0; i < halves.length / 2; i++) ends[halves[i] >>> 22]++;
   }
   let rows = 0;
   for (const [bucket, count] of ends.entries()) [ends[bucket], rows] = [rows, rows + count]; // now where each begins
   const table = new Uint32Array(BUCKETS + 3 * rows);
-  for (const [document, [highs = [], lows]] of documents.entries()) {
-    for (let i = 0; i < highs.length; i++) {
-      const at = BUCKETS + 3 * ends[highs[i] >>> 22]++;
-      table[at] = highs[i];
-      table[at + 1] = lows[i];
+  for (const [document, halves] of documents.entries()) {
+    const count = halves.length / 2;
+    for (let i = 0; i < count; i++) {
+      const at = BUCKETS + 3 * ends[halves[i] >>> 22]++;
+      table[at] = halves[i];
+      table[at + 1] = halves[count + i];
       table[at + 2] = document;
     }
   }

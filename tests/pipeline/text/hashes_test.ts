@@ -11,6 +11,7 @@ import {
 } from "../../../pipeline/text/hashes.ts";
 import { allPairs, corpusWithCopies, listRuns as listTexts, splitWords } from "./brute_force.ts";
 import type { Making } from "../../../pipeline/graph/node.ts";
+import { joinArrays } from "../../../pipeline/rows/bytes.ts";
 import { Compared, type Hashed, NEAR, type OnRow, tableBytes } from "../../../pipeline/stages/duplicates.ts";
 import type { Side } from "../../../pipeline/text/tokenize.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -76,7 +77,7 @@ async function writeTables(
     const [from, to] = [block, block + 1].map((end) => Math.floor(end * texts.length / blocks));
     await Deno.mkdir(`${folder}/${block}`, { recursive: true });
     for (const [side, hash] of Object.entries(hashes)) {
-      const all = texts.slice(from, to).flatMap(hash);
+      const all = texts.slice(from, to).flatMap(hash).map((halves) => joinArrays(Int32Array, halves));
       await Deno.writeFile(`${folder}/${block}/${kind}-${side}.u32`, tableBytes(all));
       counts[block] = all.length;
     }
