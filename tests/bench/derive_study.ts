@@ -86,7 +86,7 @@ await score(
   { mixture: "mixture without the source", dense: "dense without the source" },
   await trainedTokens("first", EXPERTS),
 );
-const tokenizer = `${inRun("first")}/tokenizer`;
+const tokenizer = `${inRun("first")}/tokenizer.json`;
 await make("whole", [files.old, files.new], { tokenizer });
 await score(
   "whole",
