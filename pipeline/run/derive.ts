@@ -181,8 +181,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const renumbered = isNew || dropped !== null || split !== null;
   if (renumbered || change.router === "fresh") await checkRouters(from, configuration, before, split);
   const rows = await listDocuments(from), forgotten = choose(from, rows, change.forget ?? {});
-  if (before.paired && !isTuned && added.length + forgotten.length > 0) {
-    const fact = "its text must be documents, to add or forget some: it is pairs that models are tuned on";
+  if (before.paired && !isTuned && (added.length + forgotten.length > 0 || split !== null)) {
+    const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
     throw refuse(from, fact, say`change the run that it derives from, and tune that with ${task("tune")}`);
   }
   const derivation = toDerivation({

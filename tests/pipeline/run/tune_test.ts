@@ -137,7 +137,7 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
   }));
 
-Deno.test("derive() changes a run of pairs further, but refuses documents in it, and to forget some", () =>
+Deno.test("derive() changes a run of pairs further, but refuses documents in it, and to forget or split some", () =>
   withPartition(async (from) => {
     const path = (name: string) => `${from}/../${name}`,
       pairs = path("pairs.jsonl"),
@@ -152,7 +152,9 @@ Deno.test("derive() changes a run of pairs further, but refuses documents in it,
     for await (const batch of readArrow(`${path("tuned")}/text/documents.arrow`)) {
       ids.push(...documentRows(batch, ["document"]).map(({ document }) => String(document)));
     }
-    const changes = [{ forget: { ids: ids.slice(0, 1) } }, { add: [more] }, { newExpert: [more] }];
+    const changes = [{ forget: { ids: ids.slice(0, 1) } }, { add: [more] }, { newExpert: [more] }, {
+      splitExpert: 0,
+    }];
     for (const from of [path("tuned"), path("further")]) {
       for (const change of changes) {
         const refused = planDerive({ run: path("none"), from, ...change });
