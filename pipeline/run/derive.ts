@@ -36,7 +36,7 @@ import {
   writeDerivation,
 } from "../stages/derivation.ts";
 import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "../stages/documents.ts";
-import { writeCertificate } from "./forgotten.ts";
+import { listForgotten, writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainModels } from "./models.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
@@ -341,7 +341,7 @@ async function readBefore(from: string, configuration: Configuration) {
   return {
     ...{ kept, partitioner, dense, experts: old, blocks: (await indexedBlocks(from))! },
     ...{ paired: above?.paired ?? false, grouped: above?.grouped ?? { experts, starts: [] } },
-    forgottenBefore: [...above?.forgottenBefore ?? [], ...above?.change.forgotten ?? []],
+    forgottenBefore: listForgotten(above),
   };
 }
 

@@ -30,7 +30,7 @@ const CERTIFICATE = v.object({
 });
 
 /** Lists the documents that a run has forgotten, on the way to the other run as well. */
-const listForgotten = (derivation: Derivation | null): Forgotten[] =>
+export const listForgotten = (derivation: Derivation | null): Forgotten[] =>
   [derivation?.forgottenBefore ?? [], derivation?.change.forgotten ?? []].flat();
 
 /** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
