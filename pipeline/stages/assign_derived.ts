@@ -162,8 +162,9 @@ async function assign(
 async function expertsBefore(derivation: Derivation, block: Block, rows: Rows): Promise<Uint16Array> {
   const { node, file } = placeBefore(derivation, block);
   using before = await openBefore(derivation, node, file("train"));
-  const { sequence, expert } = before.read(before.numbers(), ["sequence", "expert"]);
+  const all = before.numbers(), { expert } = before.read(all, ["expert"]);
   if (rows.count === before.count) return expert;
+  const { sequence } = before.read(all, ["sequence"]);
   const stay = new Set(rows.read(rows.numbers(), ["sequence"]).sequence);
   return expert.filter((_, row) => stay.has(sequence[row]));
 }
