@@ -73,9 +73,9 @@ export function lacking(
 
 /**
  * Reads a run folder. Throws an `InputError` where the folder is none of a run. Also where a file in it, which the error names, cannot be
- * what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
+ * what it must be. `doing` says in messages what for; with `details` names of experts and figures on clean documents are found too.
  */
-export async function readRun(run: string, { doing = "report on", names = true } = {}) {
+export async function readRun(run: string, { doing = "report on", details = true } = {}) {
   const refuse = (must: string, remedy: Text = say`name the folder that ${task("partition")} wrote`) =>
     new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
   const first = await partitionRemedy(run);
@@ -86,9 +86,10 @@ export async function readRun(run: string, { doing = "report on", names = true }
   /** Reads a file of a node, or of a task; null where there is none. The error of one that is damaged says how to mend it. */
   const read = async <T>(path: string, reader: (path: string) => Promise<T>): Promise<T | null> => {
     if (!await exists(`${run}/${path}`)) return null;
-    return await reader(`${run}/${path}`).catch(async (error) =>
-      withRemedy(await findRemedy(run, path, config.configuration))(error)
-    );
+    return await reader(`${run}/${path}`).catch(async (error) => {
+      const named = error.where?.startsWith(`${run}/`) ? error.where.slice(run.length + 1) : path; // it may be another one
+      return withRemedy(await findRemedy(run, named, config.configuration))(error);
+    });
   };
   const nodes = await readNodes(run);
   const made = secondsByNode(await readTimes(run));
@@ -108,10 +109,11 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );
-  const status = await readStatus(run),
-    evaluation = await read(`${EVALUATION}/evaluation.json`, readEvaluation);
-  const clean = evaluation &&
-    (await read(`${EVALUATION}/evaluation.arrow`, () => evaluateClean(run, evaluation)) ?? null);
+  const status = await readStatus(run);
+  const evaluation = await read(`${EVALUATION}/evaluation.json`, readEvaluation);
+  const overlap = await overlapState(run) === "made" ? await readOverlap(run) : null;
+  const clean = details && overlap && evaluation &&
+    await read(`${EVALUATION}/evaluation.arrow`, () => evaluateClean(run, evaluation));
   const path = resolve(run), inside = relative(Deno.cwd(), path);
   const partition = joinParts(nodes, config.configuration.experts);
   const switched = nodes.get("switch");
@@ -131,15 +133,15 @@ export async function readRun(run: string, { doing = "report on", names = true }
     rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??
       await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [], // of level one of a tree
     partition,
-    names: names && partition ? await expertNames(run) : null, // what sets each expert apart
+    names: details && partition ? await expertNames(run) : null, // what sets each expert apart
     curves: models.filter(({ points }) => points.length > 0),
     weights: models.flatMap(({ expert, hasWeights }) => hasWeights ? expert ?? [] : []), // experts whose weights lie here
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
     evaluation,
-    clean, // the evaluation on held-out documents that share nothing with training text
+    clean: clean || null, // the evaluation on held-out documents that share nothing with training text
     heldOut: countHeldOut(nodes, text?.testSequences ?? null),
-    overlap: await overlapState(run) === "made" ? await readOverlap(run) : null,
+    overlap,
     zeroShot: zeroShot.filter((result) => result !== null),
     reproduction,
   };

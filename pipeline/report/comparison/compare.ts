@@ -43,7 +43,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   const records: RunRecord[] = [];
   for (const run of paths) {
     signal?.throwIfAborted();
-    records.push(await readRun(run, { doing: "compare", names: false }));
+    records.push(await readRun(run, { doing: "compare", details: false }));
   }
   const derived = records.some(({ lineage }) => lineage.length > 0);
   const heldOut = await shareHeldOut(records, names).catch((error) => {
