@@ -45,7 +45,7 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
     await assertRejects(() => readRunConfiguration(`${run}/config.json`), InputError, "it is a file");
   }));
 
-Deno.test("an edited config.json of a tree is told by what all of it was made with, not by a branch", () =>
+Deno.test("an edited config.json of a tree is reported by what all of it was made with, not by a branch", () =>
   inFolder(async (run) => {
     const tree = { ...configuration, experts: 4, levels: [2, 2] };
     await writeRunConfiguration(run, { ...tree, seed: 6 });
