@@ -12,6 +12,7 @@
  */
 
 import { basename } from "node:path";
+import { InputError } from "../../kernels/errors.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { joinArrays } from "../rows/bytes.ts";
 import { readAt } from "../rows/ipc/messages.ts";
@@ -61,6 +62,11 @@ export const namedFiles = (folder: string, paths: readonly string[], ...kinds: K
           ? Array.fromAsync(readRecords(path), ({ record }) => joinTexts(record))
           : Array.fromAsync(readDocuments([path]), ({ text }) => text);
         const all = await texts.catch(withRemedy("name JSON lines, Parquet or text"));
+        if (!all.some((text) => text !== "")) {
+          throw new InputError("Cannot compare texts as a named file must hold some: it holds none", {
+            where: path,
+          });
+        }
         for (const text of all) yield { text, source: "", side: "test" };
       },
     };

@@ -198,6 +198,8 @@ Deno.test("a damaged table is refused with the command that mends it, and --chec
     await assertRejects(() => findOverlap({ run: `${folder}/none` }), InputError, "must be a run folder");
     const against = [`${folder}/none.jsonl`];
     await assertRejects(() => findOverlap({ run, against }), Error, "none.jsonl");
+    await Deno.writeTextFile(against[0], '{"text": ""}\n');
+    await assertRejects(() => findOverlap({ run, against }), InputError, "holds none");
     await findOverlap({ run });
     const made = await hashes(`${run}/overlap`);
     const block = Array.from(Deno.readDirSync(`${run}/overlap/hashes`))[0].name;
