@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL("../", import.meta.url));
 type Entry = [word: RegExp, instead: string, but?: RegExp];
 
 const WORDS: Entry[] = [
-  [/\b(hold[Jj]obs|holder)\b/, "lock, owner", /surface/],
+  [/\b(hold[Jj]obs|holder)\b/, "lock, owner"],
   [/\b\w*vouch\w*/i, "verify, verified"],
   [/\bkernel forms?\b|\bforms? of (a |the )?kernels?\b|KERNEL=FORM/, "variant"],
   [/\bMember\b|TogetherMember|\bmembers? of an? (EM )?group\b/, "rank, participant", /prune/],
@@ -31,7 +31,7 @@ const WORDS: Entry[] = [
 
 const listed = new Deno.Command("git", { args: ["ls-files"], cwd: ROOT }).outputSync();
 const files = new TextDecoder().decode(listed.stdout).split("\n").filter((file) =>
-  /\.(ts|wgsl|sh|md|txt)$/.test(file) && !/^fixtures\/|surface\.txt$|^tests\/words\.ts$/.test(file)
+  /\.(ts|wgsl|sh|md|txt)$/.test(file) && !/^fixtures\/|^tests\/words\.ts$/.test(file)
 );
 let found = 0;
 for (const file of files) {
