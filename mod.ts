@@ -232,8 +232,8 @@ export {
 
 // Documents, tokens and Arrow rows as streams.
 export {
-  defaultCorpus,
   type Document,
+  embeddedCorpus,
   loadTokenizer,
   readDocuments,
   type ReadOptions,
@@ -245,7 +245,6 @@ export {
   type Tokenizer,
   trainTokenizer,
   type TrainTokenizerOptions,
-  wideCorpus,
 } from "./pipeline/text/mod.ts";
 export {
   arrowBytes,

@@ -11,7 +11,7 @@ import { jsonText, sha256 } from "../pipeline/graph/files.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/questions.ts";
 import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts";
 import { type Question, TASKS, writeContext } from "../pipeline/evaluation/choices/tasks.ts";
-import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";
+import { embeddedCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
 import { CHARACTERS, GOLDEN } from "./pipeline/evaluation/choices/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
@@ -65,7 +65,7 @@ async function outputsOf(run: string, prefix = ""): Promise<Stages> {
 
 /** Hashes the questions of every zero-shot task, of its own kind of documents, in tokens that are characters. */
 async function madeUpQuestions(): Promise<Record<string, string>> {
-  const texts = await Array.fromAsync(defaultCorpus({ characters: 40_000 }));
+  const texts = await Array.fromAsync(embeddedCorpus("default", 40_000));
   const passages = cutPassages(
     texts.map((document) => ({ ...document, tokens: document.text.length >> 1 })),
     128,

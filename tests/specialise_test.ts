@@ -1,7 +1,7 @@
 /** Checks that routers tell clearly different kinds of real text apart, by a short prefix. */
 import { assert, assertGreater } from "@std/assert";
-import { defaultCorpus, fromBatch, partition, readShards } from "../mod.ts";
-import { CORPUS_SOURCES } from "../pipeline/text/mod.ts";
+import { embeddedCorpus, fromBatch, partition, readShards } from "../mod.ts";
+import { CORPORA } from "../pipeline/text/corpora/corpus.ts";
 import { inFolder } from "./tasks/support.ts";
 
 const CHARACTERS = 800_000; // per kind
@@ -11,9 +11,9 @@ const LEAST = 0.95; // share of the held-out documents of a kind that its expert
 Deno.test("two routers send at least 95% of the held-out documents of prose and of code to different experts by 32 tokens", () =>
   inFolder(async (folder) => {
     const kinds = { general: "prose", code: "code" };
-    assert(Object.keys(kinds).every((source) => (CORPUS_SOURCES as readonly string[]).includes(source)));
+    assert(Object.keys(kinds).every((source) => CORPORA.default.sources.includes(source)));
     let lines = "";
-    for await (const { text, source } of defaultCorpus({ characters: CHARACTERS })) {
+    for await (const { text, source } of embeddedCorpus("default", CHARACTERS)) {
       const kind = kinds[source as keyof typeof kinds];
       if (kind) lines += JSON.stringify({ text, source: kind }) + "\n";
     }

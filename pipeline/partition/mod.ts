@@ -23,7 +23,6 @@ export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } fro
 export {
   assignRound,
   type RouterSettings,
-  type RouterState,
   trainRouters,
   type TrainRoutersOptions,
 } from "./em/train_routers.ts";

@@ -276,21 +276,18 @@ export async function trainFurther(
   const draw = drawing(rows.count, configuration.seed, fresh ? "prompts" : "new router");
   const names = ["sequence", "tokens", "length", ...fresh ? ["begin"] as const : []] as const;
   const read = (from: number, count: number) => {
-    const drawn = readRows(rows, draw(from, count), names);
-    return { ...drawn, length: routedLengths(drawn) };
+    const columns = readRows(rows, draw(from, count), names);
+    return { ...columns, length: routedLengths(columns) };
   };
   const known = await loadRouters(path), { config, models, notes } = known;
-  const sample = () => read(0, Math.min(SAMPLE, rows.count));
-  const nearest = fresh ? undefined : await findNearest(known, gpu, sample(), configuration.prefix);
+  const sample = Math.min(SAMPLE, rows.count);
+  const nearest = fresh ? undefined : await findNearest(known, gpu, read(0, sample), configuration.prefix);
   const own = nearest === undefined ? models : [models[nearest]];
+  let drawn = 0;
   const trained = await trainRouters({
     ...configuration,
     ...{ gpu: await gpu(), model: config, models: own, experts: own.length, signal },
-    open: (at) => (count) => {
-      const drawn = read(at, count);
-      at += count;
-      return Promise.resolve(drawn);
-    },
+    next: (count) => Promise.resolve(read((drawn += count) - count, count)),
     onRound: ({ round }) =>
       emit({ type: "progress", stage: LEARN, done: round, total: configuration.rounds, unit: "rounds" }),
   });

@@ -4,7 +4,7 @@
  * @module
  */
 
-export { CORPUS_SOURCES, defaultCorpus, WIDE_SOURCES, wideCorpus } from "./corpora/corpus.ts";
+export { embeddedCorpus } from "./corpora/corpus.ts";
 
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./documents.ts";
 export type { Block, Piece } from "./blocks.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { defaultCorpus } from "../../mod.ts";
+import { embeddedCorpus } from "../../mod.ts";
 
 /** Words that no other copy has, one for every 100 characters: new text never stops bringing some. */
 function newWords(copy: number, characters: number): string {
@@ -22,7 +22,7 @@ function textNode(texts: readonly string[], copy: number): string {
 
 /** Writes so many bytes of documents as JSON lines, or a few more; `from` numbers the first copy. Returns the number of copies. */
 export async function writeTexts(path: string, bytes: number, from = 0): Promise<number> {
-  const texts = await Array.fromAsync(defaultCorpus({ characters: 200_000 }), ({ text }) => text);
+  const texts = await Array.fromAsync(embeddedCorpus("default", 200_000), ({ text }) => text);
   const file = await Deno.open(path, { write: true, create: true, truncate: true });
   const writer = file.writable.getWriter();
   const encoder = new TextEncoder();

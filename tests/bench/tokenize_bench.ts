@@ -16,7 +16,7 @@
  */
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
-import { defaultCorpus } from "../../pipeline/text/corpora/corpus.ts";
+import { embeddedCorpus } from "../../pipeline/text/corpora/corpus.ts";
 import { type Document, readDocuments } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { collector, loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
@@ -30,7 +30,7 @@ const flags = benchFlags(
   "Compares tokenizing with what the tokenizers library reaches alone.",
   { "vocab-size": 1024, characters: 500_000, rounds: 7, workers: 2, megabytes: 60 },
 );
-const documents: Document[] = await Array.fromAsync(defaultCorpus({ characters: flags.characters }));
+const documents: Document[] = await Array.fromAsync(embeddedCorpus("default", flags.characters));
 const bytes = documents.reduce((sum, { text }) => sum + new TextEncoder().encode(text).length, 0);
 const source = async function* () {
   for (const document of documents) yield await Promise.resolve(document);

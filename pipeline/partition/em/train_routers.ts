@@ -24,16 +24,6 @@ import { constantRate } from "../../training/schedule.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
 import { measureRows, normalizedMutualInformation } from "../metrics.ts";
 
-/** Where router training stands between two rounds; enough to go on bit for bit. */
-export interface RouterState {
-  /** Rounds done. */
-  round: number;
-  /** Sequences drawn before this round's scoring. */
-  consumed: number;
-  /** Weights, moments and steps of all routers. */
-  trainer: TrainerState;
-}
-
 /** What {@link trainRouters} takes apart from settings. Empty `prefixLengths` stand for M alone. */
 export interface TrainRoutersOptions
   extends
@@ -44,21 +34,12 @@ export interface TrainRoutersOptions
   gpu: Gpu;
   /** Shape of a router. */
   model: ModelConfig;
-  /** Opens the stream of training sequences after `consumed` of them; the result returns the next `n`, without end. */
-  open(consumed: number): (n: number) => Promise<Columns>;
-  /**
-   * Gives the parts that the first round trains on, instead of random ones: the expert of each row. Every
-   * expert gets equally many rows.
-   */
-  begin?(rows: Columns): Promise<Uint16Array>;
-  /** Whether every round trains on parts of {@linkcode begin}. */
-  fixed?: boolean;
-  /** Resumes after a round. */
-  state?: RouterState;
+  /** Gives the next `n` training sequences; they never end. */
+  next(n: number): Promise<Columns>;
   /** Weights that the routers go on from: the first round, too, goes by what they say. */
   models?: Weights[];
-  /** Called after every round; `state` reads what a later run resumes from. */
-  onRound?(metrics: RoundMetrics, state: () => Promise<RouterState>): Promise<void> | void;
+  /** Called after every round. */
+  onRound?(metrics: RoundMetrics): void;
   /** Called as steps finish. */
   onStep?(progress: { round: number; step: number; steps: number }): void;
   /** Stops between steps. */
@@ -68,64 +49,35 @@ export interface TrainRoutersOptions
 /**
  * Trains E routers for T rounds and returns their weights.
  *
- * All start from the same weights, unless `models` are given. Round 1 trains on a random equal split, or on the
- * parts that `begin` gives. Every later round trains on the balanced assignment of N new sequences by the routers
- * of the round before. With `fixed` it keeps to the parts of `begin`.
+ * All start from the same weights, unless `models` are given. Then round 1 trains on a random equal split. Every later round trains on the
+ * balanced assignment of N new sequences by the routers of the round before.
  *
- * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not
- * finite.
+ * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
-  const {
-    gpu,
-    model,
-    experts,
-    rounds,
-    roundSequences,
-    seed,
-    prefixLengths = [],
-    begin,
-    fixed,
-    state,
-    models,
-    signal,
-  } = options;
+  const { gpu, model, experts, rounds, roundSequences, seed, prefixLengths = [], models, signal } = options;
   check(options);
-  const total = roundSequences * experts;
-  let consumed = state?.consumed ?? 0;
-  const next = options.open(consumed);
-  const routers = Array.from({ length: experts }, (_, router) => router);
-  const bank = openRouters(gpu, model, routers, { ...options, prefixLengths }, state?.trainer ?? models);
-
+  const total = roundSequences * experts, routers = [...Array(experts).keys()];
+  const bank = openRouters(gpu, model, routers, { ...options, prefixLengths }, models);
   async function draw(): Promise<TokenColumns & Columns> {
-    const { tokens, ...rows } = await next(total);
-    consumed += total;
+    const { tokens, ...rows } = await options.next(total);
     if (rows.rows === total && tokens) return { ...rows, tokens };
     throw new RangeError(
       `Cannot train routers as a round must hold ${total} sequences with tokens: it holds ${rows.rows}`,
     );
   }
-
   try {
     let rows = await draw();
-    if (state && state.round >= rounds) return state.trainer.weights; // nothing is left to do but to have read what all rounds read
-    let expert = begin && (fixed || !state)
-      ? await begin(rows)
-      : state || models
+    let expert = models
       ? assignRound(await bank.score(rows), rows, options).expert
       : randomAssignment(total, experts, seed);
-    for (let round = (state?.round ?? 0) + 1; round <= rounds; round++) {
+    for (let round = 1; round <= rounds; round++) {
       const onStep = (step: number, steps: number) => options.onStep?.({ round, step, steps });
       const steps = await bank.train(round, rows, expert, onStep, signal);
-      const before = consumed;
       rows = await draw();
-      const nll = await bank.score(rows);
-      const assigned = assignRound(nll, rows, options, begin && fixed ? await begin(rows) : undefined);
+      const assigned = assignRound(await bank.score(rows), rows, options);
       expert = assigned.expert;
-      await options.onRound?.(
-        { round, ...assigned.measures, ...steps, sequences: consumed },
-        async () => ({ round, consumed: before, trainer: await bank.state() }),
-      );
+      options.onRound?.({ round, ...assigned.measures, ...steps, sequences: (round + 1) * total });
       signal?.throwIfAborted();
     }
     return (await bank.state()).weights;
@@ -134,21 +86,17 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   }
 }
 
-/**
- * Assigns the sequences of a round in equal parts by prefix NLLs `[rows, E]`, unless parts are given, and measures the routers that
- * gave these.
- */
+/** Assigns the sequences of a round in equal parts by prefix NLLs `[rows, E]`, and measures the routers that gave these. */
 export function assignRound(
   nll: Float32Array,
   { length, source }: Pick<Columns, "length" | "source">,
   { experts, prefix }: Pick<Configuration, "experts" | "prefix">,
-  given?: Uint16Array,
 ): {
   expert: Uint16Array;
   measures: Pick<RoundMetrics, "nllPerToken" | "shares" | "regret" | "nmi">;
 } {
   const predicted = length.map((real) => Math.max(1, prefixTokens(real, prefix)));
-  const expert = given ?? assignBalanced(nll, experts, predicted);
+  const expert = assignBalanced(nll, experts, predicted);
   const nmi = new Set(source).size < 2 ? null : normalizedMutualInformation(expert, source!);
   const measures = { ...measureRows(nll, expert, experts, predicted), nmi };
   return { expert, measures };

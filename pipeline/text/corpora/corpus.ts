@@ -55,27 +55,11 @@ export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
   wide: corpus(LISTED.wide, byDocuments),
 };
 
-/** Sources of the default embedded corpus, in the order in which they take turns. */
-export const CORPUS_SOURCES: readonly string[] = CORPORA.default.sources;
-/** Sources of the wide embedded corpus, in the order in which they take turns. */
-export const WIDE_SOURCES: readonly string[] = CORPORA.wide.sources;
-
 /**
- * Reads the default embedded corpus, at most `characters` of each source. The documents come in one fixed
- * random order, and the last one is cut. Sources take turns, so that any beginning holds about equally much
- * of each. Throws an `InputError` unless `characters` is a positive integer, a `RunError` where a package is
- * not installed.
+ * Reads an embedded corpus, at most `characters` of each source. The documents come in one fixed random order, and the last one is cut.
+ * Sources take turns, so that any beginning holds about equally much of each. Throws an `InputError` unless `characters` is a positive
+ * integer, a `RunError` where a package is not installed.
  */
-export function defaultCorpus({ characters }: { characters: number }): ReadableStream<Document> {
-  return embeddedCorpus("default", characters);
-}
-
-/** Reads the wide embedded corpus, in the same way as `defaultCorpus`. */
-export function wideCorpus({ characters }: { characters: number }): ReadableStream<Document> {
-  return embeddedCorpus("wide", characters);
-}
-
-/** Reads the embedded corpus of a name. */
 export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
   if (!Number.isSafeInteger(characters) || characters < 1) {
     throw new InputError(

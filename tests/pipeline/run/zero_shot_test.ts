@@ -10,7 +10,7 @@ import { verifyRun } from "../../../pipeline/run/verify.ts";
 import { askRun, type ZeroShotRunOptions } from "../../../pipeline/run/zero_shot.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
-import { CORPUS_SOURCES, defaultCorpus } from "../../../pipeline/text/corpora/corpus.ts";
+import { CORPORA, embeddedCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { copyFolder, inFolder, lastingFolder } from "../../tasks/support.ts";
 import { smallSettings, smallWork } from "./support.ts";
@@ -27,7 +27,7 @@ async function makeRun(folder: string): Promise<void> {
   const work = smallWork(`${folder}/run`);
   await Deno.mkdir(`${folder}/text`);
   let lines = "";
-  for await (const { text, source } of defaultCorpus({ characters: 30_000 })) {
+  for await (const { text, source } of embeddedCorpus("default", 30_000)) {
     for (let at = 0; at < text.length; at += 2000) {
       lines += JSON.stringify({ text: text.slice(at, at + 2000), source }) + "\n";
     }
@@ -153,7 +153,7 @@ Deno.test("questions are made of held-out text where there are no data; what can
     assertEquals(results.map(({ task }) => task), ["last_word", "shuffled_words", "next_sentence"]);
     for (const { task, questions, chance, sets, ways } of results) {
       assert(questions >= 10 && chance === 0.25, `${task}: ${questions}`);
-      assert(sets.length > 1 && sets.every(({ set }) => CORPUS_SOURCES.includes(set)));
+      assert(sets.length > 1 && sets.every(({ set }) => CORPORA.default.sources.includes(set)));
       assert(ways.mixture!.acc!.low <= ways.mixture!.acc!.high);
     }
     await assertRejects(() => ask({ tasks: ["pica"] }), InputError, "must name one of");

@@ -1,7 +1,7 @@
 // Another way to the same: words by a regular expression, shingles and runs as texts in sets, all pairs by an inverted index.
 
 import { uniform } from "../../../pipeline/random.ts";
-import { wideCorpus } from "../../../pipeline/text/corpora/corpus.ts";
+import { embeddedCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 
 const UNPARTED = "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}\\p{Script=Lao}";
 const WORD = new RegExp(`[${UNPARTED}]|(?:(?![${UNPARTED}])[\\p{L}\\p{N}\\p{M}\u{10000}-\u{10ffff}])+`, "gu");
@@ -67,7 +67,7 @@ function changed(text: string, draw: (i: number) => number, share: number): stri
 /** Gives so many documents of the wide corpus, and `copies` of each kind after them. */
 export async function corpusWithCopies(count: number, copies: number): Promise<string[]> {
   const texts: string[] = [];
-  for await (const { text } of wideCorpus({ characters: 700 * count })) {
+  for await (const { text } of embeddedCorpus("wide", 700 * count)) {
     if (texts.push(text) === count) break;
   }
   const made = Object.entries(COPIES).flatMap(([name, copy], kind) =>

@@ -7,12 +7,12 @@ import {
   MOST_QUESTIONS,
 } from "../../../../pipeline/evaluation/choices/suite.ts";
 import { chooseSide, type Packing, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
-import { defaultCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
+import { embeddedCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
 import { CHARACTERS } from "./support.ts";
 
 /** Documents of the embedded corpus that a run with seed 0 holds out. */
 const held: HeldOutDocument[] = [];
-for await (const document of defaultCorpus({ characters: 400_000 })) {
+for await (const document of embeddedCorpus("default", 400_000)) {
   const { text } = document;
   if (chooseSide(text, 0, 0.1) === "test") held.push({ ...document, tokens: Math.ceil(text.length / 3) });
 }
