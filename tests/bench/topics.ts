@@ -9,24 +9,7 @@
 
 import { uniform } from "../../pipeline/random.ts";
 
-const SYLLABLES = [
-  "ka",
-  "lo",
-  "mi",
-  "ten",
-  "ru",
-  "sal",
-  "vo",
-  "pre",
-  "dor",
-  "wi",
-  "gan",
-  "chu",
-  "fel",
-  "zor",
-  "bi",
-  "nas",
-];
+const SYLLABLES = "ka lo mi ten ru sal vo pre dor wi gan chu fel zor bi nas".split(" ");
 const [DOMAINS, SENTENCES] = [16, 24];
 
 /** Draws whole numbers below a bound. */
