@@ -232,6 +232,7 @@ export {
 
 // Documents, tokens and Arrow rows as streams.
 export {
+  type CorpusName,
   type Document,
   embeddedCorpus,
   loadTokenizer,

@@ -4,7 +4,7 @@
  * @module
  */
 
-export { embeddedCorpus } from "./corpora/corpus.ts";
+export { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./documents.ts";
 export type { Block, Piece } from "./blocks.ts";
