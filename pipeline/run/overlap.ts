@@ -45,7 +45,7 @@ import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import type { GraphOf } from "../stages/stages.ts";
 import { readBlock } from "../stages/text.ts";
 
-const STAGE = "overlap", RESULT = "overlap/result", REVISION = 4;
+const STAGE = "overlap", RESULT = "overlap/result", REVISION = 5;
 const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];
 
 /**
@@ -312,5 +312,7 @@ function sharedParts(texts: readonly string[], length: number): string[] {
   const starts = texts.map((): number[] => []);
   const [runs, others] = texts.map((text, i) => listRuns(hashWords(text, starts[i]), length));
   const known = new Set(others), run = runs.find((run) => known.has(run)) ?? NaN;
-  return texts.map((text, i) => text.slice(starts[i][[runs, others][i].indexOf(run)] ?? 0).slice(0, SHOWN));
+  return texts.map((text, i) =>
+    text.slice(starts[i][[runs, others][i].indexOf(run)] ?? 0).slice(0, SHOWN).replace(/\s+/g, " ")
+  );
 }
