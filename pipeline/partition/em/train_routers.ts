@@ -49,8 +49,8 @@ export interface TrainRoutersOptions
 /**
  * Trains E routers for T rounds and returns their weights.
  *
- * All start from the same weights, unless `models` are given. Then round 1 trains on a random equal split. Every later round trains on the
- * balanced assignment of N new sequences by the routers of the round before.
+ * All start from the same weights, and round 1 trains on a random equal split. Where they go on from `models`, these assign the sequences of
+ * round 1. Every later round trains on the balanced assignment of N new sequences by the routers of the round before.
  *
  * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not finite.
  */
