@@ -62,7 +62,7 @@ export const namedFiles = (folder: string, paths: readonly string[], ...kinds: K
           ? Array.fromAsync(readRecords(path), ({ record }) => joinTexts(record))
           : Array.fromAsync(readDocuments([path]), ({ text }) => text);
         const all = await texts.catch(withRemedy("name JSON lines, Parquet or text"));
-        if (!all.some((text) => text !== "")) {
+        if (all.every((text) => text === "")) {
           throw new InputError("Cannot compare texts as a named file must hold some: it holds none", {
             where: path,
           });

@@ -287,7 +287,10 @@ export async function trainFurther(
   const trained = await trainRouters({
     ...configuration,
     ...{ gpu: await gpu(), model: config, models: own, experts: own.length, signal },
-    next: (count) => Promise.resolve(read((drawn += count) - count, count)),
+    next: (count) => {
+      drawn += count;
+      return Promise.resolve(read(drawn - count, count));
+    },
     onRound: ({ round }) =>
       emit({ type: "progress", stage: LEARN, done: round, total: configuration.rounds, unit: "rounds" }),
   });
