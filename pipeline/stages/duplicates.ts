@@ -63,7 +63,7 @@ export const namedFiles = (folder: string, paths: readonly string[], ...kinds: K
           : Array.fromAsync(readDocuments([path]), ({ text }) => text);
         const all = await texts.catch(withRemedy("name JSON lines, Parquet or text"));
         if (all.every((text) => text === "")) {
-          throw new InputError("Cannot compare texts as a named file must hold some: it holds none", {
+          throw new InputError(`Cannot compare "${path}" as it must hold text: it holds none`, {
             where: path,
           });
         }

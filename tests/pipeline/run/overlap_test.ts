@@ -200,7 +200,11 @@ Deno.test("a damaged table is refused with the command that mends it, and --chec
     const against = [`${folder}/none.jsonl`];
     await assertRejects(() => findOverlap({ run, against }), Error, "none.jsonl");
     await Deno.writeTextFile(against[0], '{"text": ""}\n');
-    await assertRejects(() => findOverlap({ run, against }), InputError, "holds none");
+    await assertRejects(
+      () => findOverlap({ run, against }),
+      InputError,
+      `${against[0]}" as it must hold text`,
+    );
     await findOverlap({ run });
     const made = await hashes(`${run}/overlap`);
     const block = Array.from(Deno.readDirSync(`${run}/overlap/hashes`))[0].name;
