@@ -4,22 +4,8 @@ import { ROOT } from "./tasks/support.ts";
 
 /** The folders and files of `pipeline/`, from the lowest: each imports those before it alone. */
 const ORDER = [
-  "random.ts",
-  "settings",
-  "graph",
-  "rows",
-  "text",
-  "model",
-  "training",
-  "partition",
-  "serving",
-  "evaluation",
-  "cost",
-  "doctor",
-  "stages",
-  "run",
-  "report",
-  "reproduction",
+  ...["random.ts", "settings", "graph", "rows", "text", "model", "training", "partition", "serving"],
+  ...["evaluation", "cost", "doctor", "stages", "run", "report", "reproduction"],
 ];
 
 /** Lists the TypeScript files under a folder, by their paths in the project. */

@@ -20,6 +20,7 @@ import {
 import { type Lock, type Owner, processText, takeLock } from "./lock.ts";
 import {
   type FileNote,
+  type Maker,
   type Making,
   type Manifest,
   type Node,
@@ -78,6 +79,7 @@ class Process {
   readonly #events: StageEvents;
   readonly #nodes: Node[];
   readonly #own: number;
+  readonly #lastOf: ReadonlyMap<Maker, Node>;
 
   constructor(private readonly work: Work, graph: readonly Node[], private readonly options: MakeOptions) {
     const { wanted = () => true, mine = () => true } = options;
@@ -86,6 +88,7 @@ class Process {
     const own = nodes.filter(mine);
     this.#own = own.length;
     this.#nodes = [...own, ...nodes.filter((node) => !mine(node))]; // what they need may come later here: they wait for it
+    this.#lastOf = new Map(this.#nodes.map((node) => [node.maker, node]));
     this.#events = new StageEvents(work.emit, nodes);
   }
 
@@ -108,7 +111,7 @@ class Process {
 
   /** Closes what makers kept open. */
   close(): void {
-    for (const maker of new Set(this.#nodes.map(({ maker }) => maker))) maker.close?.();
+    for (const maker of this.#lastOf.keys()) maker.close?.();
   }
 
   /** Goes through all nodes once; comes back early where it has made one that is another process' to make, as own ones may be ready now. */
@@ -145,6 +148,7 @@ class Process {
       for (const [place, file] of Object.entries(node.links ?? {})) {
         await linkFile(this.work.run, place, `${node.name}/${file}`);
       }
+      if (this.#lastOf.get(node.maker) === node) node.maker.close?.();
     }
     return true;
   }

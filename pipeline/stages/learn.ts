@@ -126,11 +126,9 @@ function roundNodes(of: GraphOf): Node[] {
       async make(all, work) {
         const { RoundBank } = await import("./round_bank.ts");
         bank ??= new RoundBank(of);
-        const results = await bank.make(round, all, work);
-        if (round === rounds) bank.close(); // another process may join the routers
-        return results;
+        return await bank.make(round, all, work);
       },
-      close: () => bank?.close(),
+      ...round === rounds ? { close: () => bank?.close() } : {},
     };
     return listRound(round, of).map((name, router): Node => ({
       name,

@@ -54,9 +54,7 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Pro
     const { trainSequences, testSequences } = isWhole ? making.manifest(tokensNode(block)).result : {};
     const total = isWhole ? Number(trainSequences) + Number(testSequences) : undefined;
     const scored = await writeRowScores(making, work, partitioner, decide, { open, total });
-    if (isWhole) return scored;
-    close(); // the next branch has another one
-    return { experts: scored.experts }; // rows of a tree are counted once, at its root
+    return isWhole ? scored : { experts: scored.experts }; // rows of a tree are counted once, at its root
   }, close);
   return [...blockByNode].map(([name, block]) => ({
     name,

@@ -104,7 +104,10 @@ export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf,
     const block = blockByNode.get(making.node.name)!;
     const documents = readTaken(block, configuration, text, making, taken);
     return await tokenizeBlock(making, work, documents, block, tokenizer, options);
-  }, () => void opened?.encoders.close());
+  }, () => {
+    opened?.encoders.close();
+    opened = undefined;
+  });
   const settings = {
     ...text.reading,
     ...{ eos, sequenceLength, packing, holdout },

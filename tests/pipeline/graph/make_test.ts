@@ -4,6 +4,7 @@ import {
   listOwners,
   makeAll,
   type MakeOptions,
+  type Maker,
   type Node,
   takeLock,
   Walk,
@@ -204,6 +205,22 @@ Deno.test("a maker that throws leaves the run as it was, without locks", () =>
     assertEquals(await listOwners(run), []);
     await makeToys(run);
     assertEquals(await toyHash(run), await hashAlone());
+  }));
+
+Deno.test("a maker is closed once its last node is made, and again in the end", () =>
+  inFolder(async (run) => {
+    const log: string[] = [], watched = new Map<Maker, Maker>();
+    const watch = (maker: Maker): Maker => ({
+      ...maker,
+      make: (...all) => maker.make(...all).finally(() => log.push(maker.stage)),
+      close: () => log.push(`close ${maker.stage}`),
+    });
+    const own = ({ maker }: Node) => watched.getOrInsertComputed(maker, watch);
+    await makeToys(run, toyGraph((node) => ({ ...node, maker: own(node) })));
+    const stages = [...new Set(log.filter((line) => !line.startsWith("close")))];
+    const closed = stages.map((stage) => `close ${stage}`);
+    const inTurn = log.filter((line, i) => line !== log[i - 1]);
+    assertEquals(inTurn, [...stages.flatMap((stage, i) => [stage, closed[i]]), ...closed]);
   }));
 
 Deno.test("files of others stay, and a link in a node's place is refused", () =>
