@@ -32,6 +32,7 @@ import {
   type ExpertBefore,
   type LineageStep,
   readDerivation,
+  readLineageSteps,
   toDerivation,
   writeDerivation,
 } from "../stages/derivation.ts";
@@ -135,6 +136,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
     watch.onEvent?.({ type: "warning", message });
   }
   const made = await partition({ ...how, reuse: [derivation.from] }, watch);
+  await refuseForgotten(prepared);
   const experts = await derivedExperts(run, derivation);
   const adopted = new Set((await adoptedExperts(run)).map(({ expert }) => expert));
   const isTrained = ({ expert, state }: DerivedExpert) =>
@@ -149,6 +151,19 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   if (forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
   const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
   return { ...plan, experts, deviation, partition: made };
+}
+
+/** Throws an `InputError` where added text, or files that are read again, hold a text that is forgotten, before anything learns it. */
+async function refuseForgotten({ run, from, rows, derivation, added }: Prepared): Promise<void> {
+  const all = listForgotten(derivation), ids = new Set(all.map(({ document }) => document));
+  const stay = new Set(rows.filter(({ document }) => !ids.has(String(document))).map(({ sha256 }) => sha256));
+  const texts = new Set(all.map(({ sha256 }) => sha256).filter((text) => !stay.has(text)));
+  if (texts.size === 0 || !derivation.change.relearned && added.length === 0) return;
+  for (const { sha256, path, place } of await listDocuments(run)) {
+    if (!texts.has(sha256)) continue;
+    const what = `what is forgotten must stay away: "${path}", ${place}, has the same text`;
+    throw refuse(from, what, "leave that out, and derive into another folder");
+  }
 }
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
@@ -180,7 +195,9 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const all = listExperts(before.experts, change), isNew = added === newExpert;
   const renumbered = isNew || dropped !== null || split !== null;
   if (renumbered || change.router === "fresh") await checkRouters(from, configuration, before, split);
-  const rows = await listDocuments(from), forgotten = choose(from, rows, change.forget ?? {});
+  const isForgetting = Object.values(change.forget ?? {}).flat().length > 0;
+  const rows = isForgetting || before.forgottenBefore.length > 0 ? await listDocuments(from) : [];
+  const forgotten = isForgetting ? choose(from, rows, change.forget!) : [];
   if (before.paired && !isTuned && (added.length + forgotten.length > 0 || split !== null)) {
     const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
     throw refuse(from, fact, say`change the run that it derives from, and tune that with ${task("tune")}`);
@@ -209,7 +226,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     );
   }
   const settings: Configuration = derivation.change.relearned
-    ? { ...configuration, input: filesLeft(from, configuration, rows, forgotten) }
+    ? { ...configuration, input: await filesLeft(configuration, rows, derivation) }
     : { ...configuration, experts: all.length, routers: "", prices: "", chunk: 0 }; // what it is split by lies in it
   if (isTuned) Object.assign(settings, pairSettings(derivation.change.epochs));
   const known = { run, from, added, configuration, old: before.experts, rows, forgotten, pairs };
@@ -333,10 +350,11 @@ async function readBefore(from: string, configuration: Configuration) {
     if (!isTrained) continue;
     const { result: { steps = await target.steps(configuration, { sequences }) } } = manifest;
     const isFurther = isLinked || manifest.settings.before !== undefined;
-    const known = isFurther ? above?.experts[was].trained : null;
+    const { trained: known = null, becomes } = isFurther && above?.experts[was] || {};
+    const sawMore = known?.sawMore || becomes === "split" && !isLinked; // the part that was split
     const passes = known?.passes ?? Number(steps) * target.batch(configuration) / sequences;
     kept[node] = manifest.key;
-    old[was].trained = { node, part: hashFiles(part, "train-"), passes };
+    old[was].trained = { node, part: hashFiles(part, "train-"), passes, sawMore };
   }
   return {
     ...{ kept, partitioner, dense, experts: old, blocks: (await indexedBlocks(from))! },
@@ -366,31 +384,41 @@ function choose(
     ...ids.map((id) => [`id ${id}`, byId.get(id) ?? []] as const),
   ];
   const missing = found.find(([, rows]) => rows.length === 0)?.[0];
-  if (missing) throw refuse(from, `what is forgotten must be there: no document has the ${missing}`);
+  if (missing) {
+    const rule = `what is forgotten must be there: no document has the ${missing}`;
+    throw refuse(from, rule, `"${from}/partition/${DOCUMENTS}" lists paths, sources and ids`);
+  }
   const chosen = new Set(found.flatMap(([, rows]) => rows));
   if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
   return rows.filter((row) => chosen.has(row));
 }
 
-/** Lists the files of a run that stay, where everything is learned again. Throws an `InputError` where a file holds other documents as well. */
-function filesLeft(
-  from: string,
-  { input, tokenizer, routers }: Configuration,
+/**
+ * Lists the files of a run that stay, where everything is learned again. Throws an `InputError` where one is not there, or if a file of a
+ * document that is forgotten, now or before, holds others as well.
+ */
+async function filesLeft(
+  { input, tokenizer, routers, prices }: Configuration,
   rows: readonly DocumentOfRun[],
-  forgotten: readonly DocumentOfRun[],
-): string[] {
-  const gone = new Set(forgotten.map(({ path }) => path)), own = new Set(forgotten);
-  const named = tokenizer !== "" || routers !== "";
-  const partly = rows.find((row) => gone.has(row.path) && !own.has(row))?.path;
-  const fact = gone.size === 0
+  derivation: Derivation,
+): Promise<string[]> {
+  const { from, change: { forgotten } } = derivation, all = listForgotten(derivation);
+  const gone = new Set(all.map(({ path }) => path)), ids = new Set(all.map(({ document }) => document));
+  const left = [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
+  const named = tokenizer !== "" || routers !== "" || prices !== "";
+  const partly = rows.find(({ path, document }) => gone.has(path) && !ids.has(String(document)))?.path;
+  const there = await Promise.all(left.map(exists)), missing = left.find((_, i) => !there[i]);
+  const fact = forgotten.length === 0
     ? "documents must be forgotten"
     : input.length === 0
     ? "its text must be files: it is not"
     : named
     ? "they must be its own: its settings name others"
-    : partly && `whole files must be forgotten: "${partly}" holds other documents`;
+    : partly
+    ? `whole files must be forgotten: "${partly}" holds other documents`
+    : missing && `its files must be there: there is no "${missing}"`;
   if (fact) throw refuse(from, `nothing can be learned again: ${fact}`);
-  return [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
+  return left;
 }
 
 /** Names the experts of a document, by its row in the index. */
@@ -404,8 +432,9 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const describe = (expert: number | null) =>
     expert === null ? null : { expert, sequences: old[expert].sequences };
   const losing = new Set<number | null>(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
-  const experts = derivation.experts.map(({ was, sequences, becomes }, expert): DerivedExpert => {
-    const isKept = becomes === "from the start" && !relearned && !losing.has(was);
+  const experts = derivation.experts.map(({ was, sequences, becomes, trained }, expert): DerivedExpert => {
+    const isSafe = !losing.has(was) && !(trained?.sawMore && losing.size > 0);
+    const isKept = becomes === "from the start" && !relearned && isSafe;
     return { expert, was, state: isKept ? "kept" : becomes, sequences: { before: sequences } };
   });
   const times = await readTimes(from);
@@ -426,14 +455,24 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
 }
 
 /** Names what has seen the forgotten text and stays. */
-async function descendants({ from, rows, forgotten, derivation }: Prepared): Promise<string[]> {
-  const models = MODELS.filter((name) => name !== "experts");
+async function descendants(
+  { from, rows, forgotten, derivation, configuration }: Prepared,
+): Promise<string[]> {
+  const models = MODELS.filter((name) => name !== "experts"), { relearned } = derivation.change;
   const there = [...models, "evaluation", "zero-shot", "report", "export", "overlap"];
-  const found = derivation.change.relearned ? [] : ["the tokenizer and the routers, which are kept"];
-  for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
+  const found = relearned ? [] : ["the tokenizer, the routers and any prices, which are kept"];
+  const { init } = configuration;
+  if (init !== "") found.push(`${init}, where experts begin, if it has seen the text`);
+  for (const { expert, from: where } of relearned ? [] : await adoptedExperts(from)) {
+    found.push(`expert ${expert}, if ${where}, which it was adopted from, has seen the text`);
+  }
+  const runs = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
+  for (const run of runs) {
+    for (const name of there) if (await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
+  }
   const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));
   const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map((row) => row.document);
   if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
   const which = forgotten.length === 1 ? "the document" : "the documents";
-  return [...found, `${from} itself, and the files of ${which}`];
+  return [...found, `${runs.join(", ")}, and the files of ${which}`];
 }

@@ -8,7 +8,7 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { writePages } from "../graph/folder.ts";
 import { hashFiles, nodesIn, partNode, readManifest } from "../graph/node.ts";
 import { changedInput } from "../graph/walk.ts";
@@ -42,9 +42,9 @@ export async function writeCertificate(
   const { from, version, kept, experts: { length } } = derivation;
   const experts = await Promise.all(derivation.experts.map(async ({ trained }, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
-    const now = (await readManifest(`${run}/${expertTarget(expert, { experts: length }).node}`))?.key ?? null;
-    const before = trained && kept[trained.node],
-      trainedAgain = before !== null && now !== null && now !== before;
+    const manifest = await readManifest(`${run}/${expertTarget(expert, { experts: length }).node}`);
+    const before = trained && kept[trained.node], now = manifest?.key ?? null;
+    const trainedAgain = before !== null && manifest !== null && manifest.settings.kept === undefined;
     return { expert, part: { before: trained?.part ?? null, now: part }, trainedAgain, key: { before, now } };
   }));
   const text = jsonText({ from, version, documents: listForgotten(derivation), experts, descends });
@@ -74,8 +74,8 @@ export async function checkForgotten(run: string): Promise<Problem[]> {
       if (changed !== undefined) found.push({ file: `${name}/${MANIFEST}`, what, remedy });
       for (const file of Object.keys(manifest.files)) {
         if (!file.endsWith(".arrow")) continue;
-        const what = await findRow(`${run}/${name}/${file}`, ids, texts);
-        if (what !== undefined) found.push({ file: `${name}/${file}`, what, remedy });
+        const row = await findRow(`${run}/${name}/${file}`, ids, texts);
+        if (row) found.push({ file: `${name}/${file}`, what: row.what, remedy: row.remedy ?? remedy });
       }
     }
   }
@@ -103,18 +103,25 @@ async function checkCertificate(
   }
 }
 
-/** Finds a row of a document with one of these ids or texts; undefined where there is none. */
-async function findRow(path: string, ids: ReadonlySet<bigint>, texts: ReadonlySet<string>) {
+/** Finds a row of a document with one of these ids or texts; undefined where there is none. A text that was kept elsewhere has a remedy. */
+async function findRow(
+  path: string,
+  ids: ReadonlySet<bigint>,
+  texts: ReadonlySet<string>,
+): Promise<{ what: string; remedy?: Text } | undefined> {
   for await (const batch of readArrow(path, path)) {
     const names = columnNames(batch);
     const documents = names.includes("document")
       ? integers(needColumn(batch, "document"), BigUint64Array)
       : [];
     const hashes = names.includes("sha256") ? strings(needColumn(batch, "sha256")) : [];
-    for (const id of documents) if (ids.has(id)) return `it must have no row of document ${id}: it has one`;
+    for (const id of documents) {
+      if (ids.has(id)) return { what: `it must have no row of document ${id}: it has one` };
+    }
     const copy = hashes.findIndex((hash) => texts.has(hash));
     if (copy >= 0) {
-      return `it must not hold the text of a forgotten document: document ${documents[copy]} has it`;
+      const what = `it must not hold the text of a forgotten document: document ${documents[copy]} has it`;
+      return { what, remedy: say`forget that as well: ${setting("forgetIds")} ${documents[copy]}` };
     }
   }
 }

@@ -57,7 +57,9 @@ const EXPERT = v.object({
   was: v.nullable(count),
   sequences: count,
   becomes: v.picklist(Object.keys(EXPERT_STATES) as (keyof typeof EXPERT_STATES)[]),
-  trained: v.nullable(v.object({ node: v.string(), part: v.string(), passes: finite })),
+  trained: v.nullable(
+    v.object({ node: v.string(), part: v.string(), passes: finite, sawMore: v.boolean() }),
+  ),
 });
 
 const CHANGE = v.object({
@@ -87,7 +89,8 @@ export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 
 /**
  * An expert: its id in the other run, null of a new one; the training sequences that it had there; what becomes of it if its text changes; and
- * of a trained one its node there, the hash of its training shards and how often it saw each sequence.
+ * of a trained one its node there, the hash of its training shards, how often it saw each sequence, and whether its weights come from an
+ * expert of more text, which was split.
  *
  * @ignore Its type is inferred.
  */
@@ -163,12 +166,13 @@ export async function readLineageSteps(run: string, seen: readonly string[] = []
 
 /** Reports what becomes of an expert by its part in the derived run; null where that is not there yet. */
 async function readState(run: string, derivation: Derivation, expert: number): Promise<DerivedExpert | null> {
-  const { experts, change: { tuned, relearned } } = derivation;
+  const { experts, change: { tuned, relearned, forgotten } } = derivation;
   const { was, sequences: before, becomes, trained } = experts[expert];
   const name = partNode(expert, experts.length), part = await readManifest(`${run}/${name}`);
   if (!part) return null;
   const now = partIn(name, part).train.sequences;
-  const isSame = tuned ? now === 0 : !relearned && hashFiles(part, "train-") === trained?.part;
+  const hasSeen = trained?.sawMore && forgotten.some(({ side }) => side === "train");
+  const isSame = tuned ? now === 0 : !relearned && !hasSeen && hashFiles(part, "train-") === trained?.part;
   const isFixed = !trained || becomes === "replaced";
   const state = isFixed ? becomes : isSame ? "kept" : now === 0 ? "no text left" : becomes;
   return { expert, was, state, sequences: { before, now } };
