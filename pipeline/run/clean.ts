@@ -8,8 +8,8 @@
 import { basename, dirname } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
-import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, removeFiles, wholeName } from "../graph/files.ts";
+import { MANIFEST } from "../graph/schema.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import type { RunWatch } from "./run.ts";
@@ -112,6 +112,8 @@ const nodeInPath = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replac
 /** What a process leaves in a folder of checkpoints: metrics without their state, and a folder of its own. */
 const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
 
+const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => 0);
+
 /** Lists what may go of the folders of checkpoints: one for every node and key. */
 async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   const folders: { node: string; folder: string; time: number }[] = [];
@@ -122,9 +124,10 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   }
   const goingOn = new Set<string>();
   for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {
-    const states = (await listCheckpoints(`${run}/${folder}`)).map((path) => basename(path));
-    // Of an incomplete training the folder that was written last is that of its present settings.
-    const isMade = await readManifest(`${run}/${node}`).then((made) => made !== null, () => false);
+    const paths = await listCheckpoints(`${run}/${folder}`), states = paths.map((path) => basename(path));
+    // Of an incomplete training the folder that was written last is that of its present settings. It may take the place of a complete one.
+    const made = await writtenAt(`${run}/${node}/${MANIFEST}`);
+    const isMade = made > (paths.length > 0 ? await writtenAt(paths[0]) : 0);
     const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
     if (states.length > 0) goingOn.add(node);
     for await (const path of filesUnder(run, folder)) {

@@ -71,6 +71,10 @@ Deno.test("cleanRun() removes old checkpoints and what killed processes left, sa
 Deno.test("cleanRun() keeps as many checkpoints of what is made as it is reported, and touches nothing that is being made", () =>
   inRun(async (run, paths) => {
     copyFolder(`${run}/partition/expert-00`, `${run}/experts/expert-01`);
+    const manifest = `${run}/experts/expert-01/manifest.json`, now = new Date();
+    await Deno.utime(manifest, now, new Date(0)); // a training that takes its place was stopped since then
+    assertEquals((await cleanRun({ run, dryRun: true })).checkpoints.files, 2);
+    await Deno.utime(manifest, now, now);
     const lock = await takeLock(run, "tokens/0011", "partition");
     assert("release" in lock);
     const { left, checkpoints } = await cleanRun({ run, keep: 1 });
