@@ -91,7 +91,7 @@ async function pairsText(
 export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
   const write = await openTemplate(template);
   for (const file of files) {
-    for await (const { record, place } of readRecords(file.path)) {
+    for await (const { record, place } of readRecords(file.path, file)) {
       const { prompt, response, source = "" } = "messages" in record
         ? fromMessages(record.messages, write)
         : record;

@@ -41,7 +41,7 @@ import { changesOfText, changesText, PART_INDEX } from "../stages/documents.ts";
 import { Compared, type Hashed, hashNodes, namedFiles, type Pair } from "../stages/duplicates.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
 import { partitionGraph } from "./plan.ts";
-import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { chooseShare, openRun, type RunOptions, type RunWatch } from "./run.ts";
 import type { GraphOf } from "../stages/stages.ts";
 import { readBlock } from "../stages/text.ts";
 
@@ -119,7 +119,7 @@ export async function findOverlap(
   const { run, check } = options;
   await needConfiguration(run);
   const derivation = await readDerivation(run), cannot = `Cannot look for overlap in "${run}" as`;
-  if (derivation) {
+  if (derivation && !derivation.change.relearned) {
     const what = `${cannot} its text must be here: it derives from another run`;
     throw new InputError(what, { where: run, remedy: say`run ${task("overlap", { run: derivation.from })}` });
   }
@@ -133,7 +133,8 @@ export async function findOverlap(
       const remedy = changes ? say`run ${task("partition", { run })} again` : await partitionRemedy(run);
       throw new InputError(`${cannot} its text must be split as it is now: ${fact}`, { where: run, remedy });
     }
-    await make(overlapNodes({ configuration, text, blocks }, files, named));
+    const nodes = overlapNodes({ configuration, text, blocks }, files, named), { part } = options;
+    await make(nodes, part ? { mine: chooseShare(part, nodes) } : {});
     return await readOverlap(run);
   });
 }

@@ -40,7 +40,6 @@ export interface MixtureOptions
   run?: string;
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
   model?: string;
-  /** Records of the files, against which they are checked as they are read. Default: what the manifests of their folders say. */
 }
 
 /**

@@ -25,7 +25,7 @@ import { SIDES } from "./parts.ts";
 
 /** Jaccard index from which on texts are near-duplicates. */
 export const NEAR = 0.8;
-/** A document is compared with at most so many before it that share a band. */
+/** A document is compared with at most so many before it that share the same band. */
 const MOST_BEFORE = 100;
 /** Buckets of a table, by the upper ten bits of a hash: for 1 TB of text, five million bands in each. */
 const BUCKETS = 1024;

@@ -177,8 +177,11 @@ export interface DataRecord {
  * Reads the records of a file of JSON lines or Parquet, one at a time and in order, with all fields. Throws an `InputError` where
  * the file is damaged, with its line or row group.
  */
-export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
-  const file = inputFile(path), name = inputName(file), isParquet = file.format === "parquet";
+export async function* readRecords(
+  path: string,
+  file: InputFile = inputFile(path),
+): AsyncGenerator<DataRecord> {
+  const name = inputName(file), isParquet = file.format === "parquet";
   const records = isParquet ? parquetRecords(path) : jsonRecords(unpacked(readBytes(path), file), name);
   for await (const { record, where, at } of records) {
     yield {
