@@ -6,6 +6,7 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type ModelConfig, modelShapes, parameterCount } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { routedTokens } from "../settings/partitioner.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { tokenArray } from "../rows/columns.ts";
 import { denseStepBytes } from "./mixture.ts";
@@ -45,7 +46,7 @@ export const CLUSTER_FORMULAS: readonly string[] = [
   "text: characters = (1 + 0.2 log2 V) tokens, a byte each; tokens: t = N (bytes of an id · S + 32); scores: s = N (4 E + 32)",
   "tokenize: characters / 1.5e6 per process; reads the text, writes t. blocks b = characters / (bytes of a block)",
   "routers: rounds · (steps · 3 F(B_r, M, router) · E + n E · E · F(1, M, router)) / P, P = min(E, machines); n sequences per router and round",
-  "  a process gives 4 n E · E / P bytes a round and takes those of the others; each holds 4 n E (S + E) bytes",
+  "  a process gives 4 n E · E / P bytes a round and takes those of the others; each holds 4 n E (M + E) bytes",
   "score: N · E · F(1, M, router) / P; reads t, writes s. assign: one process, N / 50,000 s; reads s, writes 18 N",
   "split: one process, N / 50,000 s; reads t, writes t. experts: steps · 3 F(B, S, expert), steps = N / (E B); each reads t / E once",
   "evaluate: held-out sequences, the share h of all: h N / (1 - h) · F(1, S, expert), all experts at once",
@@ -59,7 +60,7 @@ export const planCluster = (configuration: Configuration, options: ClusterOption
 
 function countCluster(configuration: Configuration, options: ClusterOptions) {
   const { tokens, machines, flops, diskBytesPerSecond } = options;
-  const { experts, sequenceLength, roundSequences } = configuration;
+  const { experts, sequenceLength, roundSequences } = configuration, read = routedTokens(configuration, true);
   const sequences = Math.floor(tokens / sequenceLength);
   if (sequences < experts) {
     throw new InputError(
@@ -77,7 +78,7 @@ function countCluster(configuration: Configuration, options: ClusterOptions) {
     seconds: sum(({ computeSeconds, diskSeconds }) => Math.max(computeSeconds, diskSeconds)),
     diskBytes: text + sum(({ keptBytes }) => keptBytes),
     trafficBytes: sum(({ readBytes, writtenBytes }) => readBytes + writtenBytes),
-    roundBytes: 4 * roundSequences * experts * (sequenceLength + experts),
+    roundBytes: 4 * roundSequences * experts * (read + experts),
     exchangeBytes: exchangedBytes(configuration),
     denseStepBytes: denseStepBytes(parameterCount(modelShapes(configuration).expert)),
     expertBytes: tokenBytes(configuration, sequences) / experts,

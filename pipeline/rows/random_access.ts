@@ -134,14 +134,15 @@ export class Rows implements Disposable {
   }
 
   /**
-   * Reads columns of the rows with these numbers, in their order. Tokens are u16 or u32, as they are in the files. Sources cost the most:
-   * a batch is decoded for each row that is not in the batch of the row before.
+   * Reads columns of the rows with these numbers, in their order; of tokens the first `width`, or all. These are u16 or u32, as they are in
+   * the files. Sources cost the most: a batch is decoded for each row that is not in the batch of the row before.
    *
    * Throws what {@linkcode Rows.fill} throws.
    */
   read<Name extends Numeric | "source">(
     numbers: ArrayLike<number>,
     names: readonly Name[],
+    width = Infinity,
   ): Read<Name> {
     const rows = numbers.length;
     const columns: Partial<Columns> = { rows };
@@ -150,9 +151,10 @@ export class Rows implements Disposable {
         columns.source = Array.from(this.#readNumbers(numbers), (number) => this.#readSource(number));
         continue;
       }
-      const { width, item } = findLayout(this.#shards[0], name);
+      const { width: all, item } = findLayout(this.#shards[0], name);
+      const values = name === "tokens" ? Math.min(width, all) : all;
       const type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
-      Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * width)) });
+      Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * values)) });
     }
     return columns as Read<Name>;
   }

@@ -24,6 +24,7 @@ import type { AdapterNote } from "../graph/configuration.ts";
 import { readTimes } from "../graph/timing.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { routedTokens } from "../settings/partitioner.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
 import { changesText, type TextChanges } from "../stages/documents.ts";
@@ -331,7 +332,7 @@ const ESTIMATES: Record<string, (c: Configuration, size: CorpusSize, speed: Spee
     const { router } = modelShapes(c);
     const widths = listWidths(c), own = { ...c, experts: Math.max(...widths) }; // one branch of a tree after another
     const bytes = 4 * parameterCount(router) * own.experts;
-    const sampled = own.experts * c.roundSequences * sequenceLength * 4;
+    const sampled = own.experts * c.roundSequences * routedTokens(c, true) * 4;
     return [
       c.rounds * slowedFlops(roundFlops(c), router, kind) / flops,
       4 * bytes * widths.length,

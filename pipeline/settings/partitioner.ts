@@ -59,6 +59,17 @@ export const ASSIGNMENT = section("Assignment", {
 
 const TREE = /^\d+(x\d+)+$/;
 
+/** Counts the tokens of a sequence that a round of routers reads, or a `first` one: all, where clusters begin. */
+export function routedTokens(
+  { prefix, prefixLengths, start, sequenceLength }: Record<"prefix" | "sequenceLength", number> & {
+    prefixLengths: readonly number[];
+    start: string;
+  },
+  first: boolean,
+): number {
+  return first && start === "ctbm" ? sequenceLength : Math.max(prefix, ...prefixLengths);
+}
+
 /** Counts the experts of a tree. */
 export const countExperts = (levels: readonly number[]): number =>
   levels.reduce((product, wide) => product * wide, 1);

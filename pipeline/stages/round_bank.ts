@@ -41,6 +41,7 @@ import type { RoundMetrics } from "../graph/events.ts";
 import { jsonText, writeAtomic } from "../graph/files.ts";
 import { readJson, readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { routedTokens } from "../settings/partitioner.ts";
 import { branchRows, drawing, type NeededFile, openNeeded, readRows, TRAIN } from "./token_rows.ts";
 import { roundNode, startNode } from "./learn.ts";
 import type { GraphOf } from "./stages.ts";
@@ -137,27 +138,28 @@ export class RoundBank {
   }
 }
 
-/** Draws the sequences of a round, from a random order of all of them. */
-function drawRound(rows: Rows, { experts, roundSequences, seed }: Configuration, round: number): Drawn {
-  const total = experts * roundSequences;
+/** Draws the sequences of a round, from a random order of all of them: of each the tokens that are read. */
+function drawRound(rows: Rows, configuration: Configuration, round: number): Drawn {
+  const { experts, roundSequences, seed, fixed = false } = configuration, total = experts * roundSequences;
   const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
-  return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
+  const width = routedTokens(configuration, round === 1 || fixed);
+  return readRows(rows, numbers, ["sequence", "tokens", "length", "source"], width);
 }
 
 const asLabel = ({ branch }: GraphOf) => branch?.length ? { branch: branch.join(".") } : {};
 
 function warnOfPasses(of: GraphOf, sequences: number, { emit }: Work): void {
   const { rounds, experts, roundSequences } = of.configuration;
+  const { branch } = asLabel(of), where = branch === undefined ? "" : `branch ${branch}: `;
   if (sequences < experts) {
     const name = setting("experts");
     throw new InputError(
-      say`Cannot train routers as there must be at least as many training sequences as ${name}: there are ${sequences}, ${name} is ${experts}`,
+      say`Cannot train routers as ${where}there must be at least as many training sequences as ${name}: there are ${sequences}, ${name} is ${experts}`,
       { remedy: say`give more text or fewer ${name}` },
     );
   }
   const wanted = (rounds + 1) * experts * roundSequences;
   if (wanted <= sequences) return;
-  const { branch } = asLabel(of), where = branch === undefined ? "" : `branch ${branch}: `;
   const message =
     `${where}${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
   emit({ type: "warning", message });
@@ -276,7 +278,7 @@ export async function trainFurther(
   const draw = drawing(rows.count, configuration.seed, fresh ? "prompts" : "new router");
   const names = ["sequence", "tokens", "length", ...fresh ? ["begin"] as const : []] as const;
   const read = (from: number, count: number) => {
-    const columns = readRows(rows, draw(from, count), names);
+    const columns = readRows(rows, draw(from, count), names, routedTokens(configuration, false));
     return { ...columns, length: routedLengths(columns) };
   };
   const known = await loadRouters(path), { config, models, notes } = known;

@@ -53,16 +53,17 @@ export async function writeRows(
   return rows;
 }
 
-/** Reads rows by their numbers in any order, as fast as in the order of their files. */
+/** Reads rows by their numbers in any order, as fast as in the order of their files; of their tokens the first `width`, or all. */
 export function readRows<Name extends "sequence" | "tokens" | "length" | "begin" | "source" | "nll">(
   rows: Rows,
   numbers: ArrayLike<number>,
   names: readonly Name[],
+  width?: number,
 ): Required<Pick<Columns, Name | "rows">> {
   const places = Uint32Array.from({ length: numbers.length }, (_, i) => i).sort((a, b) =>
     numbers[a] - numbers[b]
   );
-  const read = rows.read(Float64Array.from(places, (place) => numbers[place]), names);
+  const read = rows.read(Float64Array.from(places, (place) => numbers[place]), names, width);
   const back = new Uint32Array(places.length);
   places.forEach((place, i) => back[place] = i);
   return takeColumns(read as unknown as Columns, back) as unknown as Required<Pick<Columns, Name | "rows">>;
