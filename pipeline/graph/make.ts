@@ -229,6 +229,7 @@ class Process {
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
     }
     for (const node of nodes) await this.#isMade(node);
+    if (nodes.includes(this.#lastOf.get(maker)!)) maker.close?.(); // also where it was made before, and is spent since then
   }
 }
 

@@ -221,6 +221,19 @@ Deno.test("a maker is closed once its last node is made, and again in the end", 
     const closed = stages.map((stage) => `close ${stage}`);
     const inTurn = log.filter((line, i) => line !== log[i - 1]);
     assertEquals(inTurn, [...stages.flatMap((stage, i) => [stage, closed[i]]), ...closed]);
+
+    // Also one whose nodes were spent, and are made once more for what follows.
+    const again = (parts: number) =>
+      toyGraph((node) => ({
+        ...node,
+        maker: own(node),
+        temporary: node.maker.stage === "learn",
+        settings: { ...node.settings, ...node.maker.stage === "split" && { parts } },
+      }));
+    await makeToys(run, again(1));
+    log.length = 0;
+    await makeToys(run, again(2));
+    assertEquals(log[log.indexOf("split") - 1], "close learn");
   }));
 
 Deno.test("files of others stay, and a link in a node's place is refused", () =>
