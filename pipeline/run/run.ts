@@ -14,14 +14,14 @@ import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../graph/configuration.ts";
 import type { RunEvent } from "../graph/events.ts";
-import { refuseLink } from "../graph/files.ts";
+import { exists, refuseLink } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText } from "../stages/documents.ts";
 import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
-import type { Text as RunText } from "../stages/text.ts";
+import { GIVEN_TEXT, type GivenText, type Text as RunText } from "../stages/text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
 export type Part = Record<"index" | "of", number>;
@@ -135,6 +135,15 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
     throw new InputError(what, { where, remedy: say`name a folder that ${task("partition")} wrote` });
   }
   const settings = await resolveSettings(run, documents ? withoutInput(sources) : sources, force);
+  const corpus = settings.changed.find((name) => name === "corpus" || name === "corpusCharacters");
+  if (
+    corpus && !documents && settings.configuration.input.length === 0 && await exists(`${run}/${GIVEN_TEXT}`)
+  ) {
+    const what = say`Cannot change ${
+      setting(corpus)
+    } as the text of "${run}" must be embedded: a script gave it`;
+    throw new InputError(what, { where: run, remedy: say`choose another ${setting("run")}` });
+  }
   return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
 
@@ -147,7 +156,7 @@ export async function makePartition(
   watch: RunWatch = {},
   stage = PARTITION,
 ): Promise<{ walk: Walk; plan: Plan }> {
-  const { run, frozen, force, documents, part, check } = options;
+  const { run, frozen, force, part, check } = options;
   if (frozen) await refuseChanges(options);
   if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
   const reported = new Set<string>(); // stages that text was unpacked by: they are up to date then
@@ -157,9 +166,7 @@ export async function makePartition(
     watch.onEvent?.(event);
   };
   return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
-    const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
-    const isHanded = documents !== undefined || named.includes("-");
-    const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
+    const given = handedOver(options);
     const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
     let plan = await partitionGraph(run, configuration, { given, keep: true, check });
     if (!plan.text.blocks) {
@@ -171,6 +178,12 @@ export async function makePartition(
     const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
     return { walk, plan };
   });
+}
+
+/** Gives the text that is handed over, by a script or on standard input: each time it is read anew. */
+function handedOver({ documents, sources }: RunOptions): GivenText {
+  const named = sources?.flags?.input ?? sources?.file?.input ?? [];
+  return documents || named.includes("-") ? { documents, reading: crypto.randomUUID() } : {};
 }
 
 /** The task that makes all stages of a partition. */
@@ -198,7 +211,7 @@ function textWarnings({ asText, passed }: RunText): string[] {
 export async function planRun(options: RunOptions) {
   const { run, force, check } = options;
   const { configuration, adapter, isAnew } = await resolve(options);
-  const plan = await partitionGraph(run, configuration, { check });
+  const plan = await partitionGraph(run, configuration, { given: handedOver(options), check });
   const again = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
   const walk = new Walk(run, plan.nodes, { check, again });
   if (!force) await refuseRevision(walk, plan.nodes);
@@ -232,6 +245,9 @@ async function refuseChanges(options: RunOptions): Promise<void> {
       where: run,
       remedy: say`leave out ${setting("frozen")} to make what follows`,
     });
+  if (handedOver(options).reading) {
+    throw refuse("its text must be there before, to be compared: it is handed over");
+  }
   const { configuration, changed: [name], existing } = await resolveSettings(
     run,
     options.sources ?? {},

@@ -40,7 +40,8 @@ export interface GivenText {
   reading?: string;
 }
 
-const GIVEN = "text/given"; // the node of documents of a script
+/** Name of the node of documents of a script. */
+export const GIVEN_TEXT = "text/given";
 const FILES = "text/files.json"; // sizes, times and hashes of files that were seen
 
 /** Settings that decide which documents a file holds. */
@@ -63,11 +64,11 @@ export async function lookAtText(
 ): Promise<Text> {
   const { input, corpus, corpusCharacters: characters, blockBytes, format } = configuration;
   const reading = readingSettings(configuration);
-  const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN}`);
+  const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN_TEXT}`);
   if (isGiven || input.length === 0) {
     const name = corpus as CorpusName, embedded = { corpus: CORPORA[name].version, characters };
     const node = isGiven
-      ? await readOnce(run, linesNode(GIVEN, {}, blockBytes, () => documents ?? []), handed)
+      ? await readOnce(run, linesNode(GIVEN_TEXT, {}, blockBytes, () => documents ?? []), handed)
       : linesNode("text/corpus", embedded, blockBytes, () => embeddedCorpus(name, characters));
     return await textIn(run, node, blockBytes);
   }
@@ -90,7 +91,14 @@ export async function lookAtText(
     const list = configuration.input.join(", ");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
-  return { blocks, unpacked: parts.filter(isNode), reading, passed, asText: asText.map(({ path }) => path) };
+  const unpacked = new Map(parts.filter(isNode).map((node) => [node.name, node])); // two files may hold the same
+  return {
+    blocks,
+    unpacked: [...unpacked.values()],
+    reading,
+    passed,
+    asText: asText.map(({ path }) => path),
+  };
 }
 
 /** Makes of a node of text that is read once: what is handed over now, or what is there from before. */

@@ -139,6 +139,11 @@ Deno.test("documents that a script hands over are kept, and read again whenever 
     const texts = Array.from({ length: 40 }, (_, i) => `text ${i} of a river and a bridge `.repeat(20));
     await makePartition(given(texts));
     assertEquals(await stagesMade(given(texts)), ["corpus"]);
+    const { plan, stages: [corpus] } = await planRun(given([]));
+    assertEquals([plan.nodes.map(({ name }) => name), corpus.toMake], [["text/given"], 1]);
+    await assertRejects(() => makePartition({ ...given([]), frozen: true }), InputError, "it is handed over");
+    const other = { ...options(), force: true, sources: { flags: { ...flags, corpusCharacters: 9_000 } } };
+    await assertRejects(() => planRun(other), InputError, "a script gave it");
     assert((await stagesMade(given([...texts, "one more ".repeat(30)]))).includes("split"));
   }));
 
