@@ -227,7 +227,8 @@ export async function removeOldPartials(run: string): Promise<void> {
     const files = await Array.fromAsync(filesUnder(path, ""), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
     const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
-    if (Math.max(...await askAll([path, ...files], changed)) > Date.now() - OLD_MS) continue;
+    const times = await askAll([path, ...files], changed);
+    if (times.some((time) => time > Date.now() - OLD_MS)) continue;
     owners ??= await listOwners(run);
     if (owners.some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
     await removeFiles(path, await litterIn(path));

@@ -125,22 +125,19 @@ export async function nodesToMake(walk: Walk, nodes: readonly Node[]): Promise<S
   return neededNodes(nodes, await lookAt(walk, nodes));
 }
 
-/** Looks at all nodes. A manifest that is damaged makes its node one. */
+/** Looks at all nodes. One whose manifest is damaged is damaged, and those that need it wait. */
 async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
   const found = new Map<string, NodeState>();
   for (const node of nodes) {
-    const broken = node.needs.map((need) => splitNeed(need).name).find((name) => {
-      const { state, manifest } = found.get(name) ?? {};
-      return manifest === null && state === "damaged";
+    const state = await walk.of(node).catch((error): NodeState => {
+      if (!(error instanceof InputError)) throw error;
+      const needs = node.needs.map((need) => splitNeed(need).name);
+      const open = needs.find((name) => !/made|spent/.test(found.get(name)?.state ?? "made"));
+      const isOwn = open === undefined || error.where === `${walk.path(node.name)}/${MANIFEST}`;
+      const known = isOwn ? { state: "damaged", because: wordText(error.what) } as const : { because: open };
+      return { node, state: "waits", manifest: null, ...known };
     });
-    const waits: NodeState = { node, state: "waits", because: broken, manifest: null };
-    found.set(
-      node.name,
-      broken ? waits : await walk.of(node).catch((error): NodeState => {
-        if (!(error instanceof InputError)) throw error;
-        return { node, state: "damaged", because: wordText(error.what), manifest: null };
-      }),
-    );
+    found.set(node.name, state);
   }
   return found;
 }

@@ -126,7 +126,7 @@ function isRefused({ stage, state, revision, manifests }: StageState, nodes: rea
 function describeState({ because, manifests, outputs, ...state }: StageState) {
   const adopted = describeAdoption(manifests.at(-1));
   const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
-  const names = Object.entries(Object.assign({}, ...manifests.map(({ settings }) => settings)));
+  const names = Object.entries(manifests.reduce((all, { settings }) => Object.assign(all, settings), {}));
   const settings = Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate"));
   return { ...state, ...why ? { because: why } : {}, ...manifests.length > 0 ? { settings, outputs } : {} };
 }

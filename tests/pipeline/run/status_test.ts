@@ -99,6 +99,9 @@ Deno.test("readStatus() reports who makes a stage, what is damaged, and what ano
     const assign = await describeState(run, "assign");
     assertEquals(assign.state, "damaged");
     assertMatch(wordText(assign.because!), /manifest\.json" as it must be the manifest/);
+    const { stages: all } = await readStatus(run),
+      damagedOnes = all.filter(({ state }) => state === "damaged");
+    assertEquals(damagedOnes.map(({ stage }) => stage), ["assign"]); // what follows waits
     assertEquals((await describeState(run, "score")).state, "up to date");
   }));
 
