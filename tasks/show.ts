@@ -66,7 +66,7 @@ function documentText(
     source && `source ${sourceName(source)}`,
     side === "train" ? "for training" : "held out",
     counted(tokens, "tokens"),
-    expert === "mixed" ? `experts ${shares}` : expert !== undefined && `expert ${expert}`,
+    expert === "mixed" ? `experts ${shares}` : expert && `expert ${expert}`,
     `SHA-256 ${sha256}`,
   );
 }

@@ -133,7 +133,7 @@ export function partIndexNode(of: GraphOf): Node {
     needs: [INDEX, SEQUENCES, ...places],
     links: { [`partition/${DOCUMENTS}`]: DOCUMENTS },
     settings: {},
-    revision: 1,
+    revision: 2,
     maker: oneByOne(SPLIT, async (making) => {
       await writeRows(
         making,
@@ -169,7 +169,7 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
 /** Reports which expert a document went to, or how its sequences went apart. */
 function nameExpert(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "expert" | "shares"> {
   const sorted = [...counts].sort(([a, x], [b, y]) => y - x || a - b);
-  if (sorted.length === 1) return { expert: String(sorted[0][0]), shares: "" };
+  if (sorted.length < 2) return { expert: String(sorted[0]?.[0] ?? ""), shares: "" }; // none begins a sequence of a packed one
   const all = sorted.reduce((sum, [, count]) => sum + count, 0);
   const shares = sorted.map(([expert, count]) => `${expert}: ${(count / all).toFixed(3)}`).join(", ");
   return { expert: "mixed", shares };

@@ -9,7 +9,6 @@
  */
 
 import * as v from "valibot";
-import { InputError } from "../../kernels/errors.ts";
 import { linkOrCopy } from "../graph/folder.ts";
 import {
   ALL_TRAIN,
@@ -146,11 +145,6 @@ async function splitSide(
       row += columns.rows;
       emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
     }
-    const are = assigned.expert.length;
-    if (row === are) continue;
-    throw new InputError(
-      `Cannot split "${path(tokensNode(block))}" as every sequence must be assigned: ${are} of ${row} are`,
-    );
   }
   for (const writer of writers!) {
     for (const { name, rows: _, ...note } of await writer.close()) making.wrote(name, note);

@@ -37,6 +37,7 @@ export async function* readTaken(
   taken?: Node,
 ): AsyncGenerator<Numbered> {
   const wanted = taken && await readNumbers(making, taken, block);
+  if (wanted?.length === 0) return;
   let at = 0, next = 0;
   for await (const document of readBlock(block, configuration, text)) {
     if (!wanted || wanted[next] % 2 ** PLACES === at) {

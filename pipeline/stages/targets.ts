@@ -21,7 +21,7 @@ import {
 import type { ModelConfig } from "../model/shape.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { expertPath, type Experts } from "../partition/tree/branches.ts";
-import { byNumber } from "../graph/files.ts";
+import { byNumber, hashFile, openToRead } from "../graph/files.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
@@ -312,6 +312,7 @@ async function checkTarget(target: Target, configuration: Configuration): Promis
 
 /** Hashes the model that trainings begin with. */
 async function modelHash(folder: string): Promise<string> {
-  const { loadCheckpoint } = await import("../model/checkpoints/checkpoint.ts");
-  return (await loadCheckpoint(folder)).sha256;
+  const path = `${folder}/model.safetensors`;
+  (await openToRead(path)).close(); // or an error that says what is missing
+  return (await hashFile(path)).sha256;
 }

@@ -111,6 +111,7 @@ export async function trainAll(
       participants[i].leave();
     }
   }));
+  if (!options.bank) bank.close();
   return results.map((result) => {
     if (result.status === "fulfilled") return result.value;
     if (result.reason instanceof Error) return result.reason;

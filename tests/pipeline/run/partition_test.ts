@@ -112,43 +112,30 @@ Deno.test("limits take the same documents whatever the blocks", () =>
       const configuration = smallSettings(`${folder}/text`, { tokenizer, holdout: 0, ...more });
       await runOneStage({ run, stage: "tokenize", sources: { flags: configuration } });
       const { nodes } = await partitionGraph(run, configuration);
-      const manifests = await Promise.all(
-        nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) =>
-          readManifest(`${run}/${name}`)
-        ),
-      );
+      const names = nodes.map(({ name }) => name).filter((name) => name.startsWith("tokens/"));
+      const manifests = await Promise.all(names.map((name) => readManifest(`${run}/${name}`)));
       const sum = (field: string) =>
         manifests.reduce((total, manifest) => total + Number(manifest!.result[field]), 0);
       return [sum("documents"), sum("tokens")];
     };
     for (const take of ["hash", "head"] as const) {
-      const [many, one] = [
-        await documents({ maxDocuments: 20, take }),
-        await documents({ maxDocuments: 20, take, blockBytes: 1e9 }),
-      ];
-      assertEquals(many, one);
+      const many = await documents({ maxDocuments: 20, take });
+      assertEquals(many, await documents({ maxDocuments: 20, take, blockBytes: 1e9 }));
       assertEquals(many[0], 20);
-      const [manyTokens, oneTokens] = [
-        await documents({ maxTokens: 3_000, take }),
-        await documents({ maxTokens: 3_000, take, blockBytes: 1e9 }),
-      ];
-      assertEquals(manyTokens, oneTokens);
-      assert(manyTokens[1] >= 3_000 && manyTokens[1] < 4_000);
+      const tokens = await documents({ maxTokens: 3_000, take });
+      assertEquals(tokens, await documents({ maxTokens: 3_000, take, blockBytes: 1e9 }));
+      assert(tokens[1] >= 3_000 && tokens[1] < 4_000);
     }
   }));
 
 Deno.test("the index leads from every document to its file, and after the split to its expert", () =>
   inFolder(async (folder) => {
     const bySource = { partitioner: "source", sourceFromPath: "{source}?.*", method: "argmax", holdout: 0.3 };
-    const configuration = smallSettings(`${folder}/text`, bySource);
-    const run = `${folder}/run`;
+    const configuration = smallSettings(`${folder}/text`, bySource), run = `${folder}/run`;
     await makeSmall(run, configuration);
     const read = async (path: string, name: string) => {
-      const values: string[] = [];
-      for await (const batch of readArrow(`${run}/${path}/documents.arrow`)) {
-        values.push(...strings(needColumn(batch, name)));
-      }
-      return values;
+      const batches = await Array.fromAsync(readArrow(`${run}/${path}/documents.arrow`));
+      return batches.flatMap((batch) => strings(needColumn(batch, name)));
     };
     const paths = await read("text", "path");
     assertEquals(paths.length, 6 * 6 + 18); // six files of six lines, and others of one document
@@ -156,15 +143,14 @@ Deno.test("the index leads from every document to its file, and after the split 
     assertEquals(await read("partition", "path"), paths);
     const experts = await read("partition", "expert");
     assertEquals(new Set(experts), new Set(["0", "1"])); // a source goes to one expert
-    await makeSmall(
-      `${folder}/mixed`,
-      smallSettings(`${folder}/text`, { partitioner: "random", method: "balanced" }),
-    );
-    for await (const batch of readArrow(`${folder}/mixed/partition/documents.arrow`)) {
-      const [experts, shares] = ["expert", "shares"].map((name) => strings(needColumn(batch, name)));
-      assert(
-        experts.includes("mixed") && shares.every((text, i) => (text !== "") === (experts[i] === "mixed")),
-      );
+    for (const packing of ["document", "concat"] as const) {
+      const mixed = { partitioner: "random", method: "balanced", packing } as const;
+      await makeSmall(`${folder}/${packing}`, smallSettings(`${folder}/text`, mixed));
+      for await (const batch of readArrow(`${folder}/${packing}/partition/documents.arrow`)) {
+        const [experts, shares] = ["expert", "shares"].map((name) => strings(needColumn(batch, name)));
+        const isRight = (text: string, i: number) => (text !== "") === (experts[i] === "mixed");
+        assert(experts.includes("mixed") && shares.every(isRight));
+      }
     }
   }));
 
