@@ -229,7 +229,7 @@ class Process {
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
     }
     for (const node of nodes) await this.#isMade(node);
-    if (nodes.includes(this.#lastOf.get(maker)!)) maker.close?.(); // also where it was made before, and is spent since then
+    if (this.#events.knows(this.#lastOf.get(maker)!)) maker.close?.(); // others made the last one, or it was spent
   }
 }
 
@@ -288,6 +288,9 @@ class StageEvents {
   linked({ maker: { stage } }: Node, { made: { from } }: Manifest): void {
     this.#stages.get(stage)!.from.add(from!);
   }
+
+  /** Whether a node has been there. */
+  knows = ({ name, maker: { stage } }: Node): boolean => this.#stages.get(stage)?.made.has(name) ?? false;
 
   /** Notes that a node is there. Returns whether that is news. */
   isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {
