@@ -8,6 +8,7 @@
 import { basename, dirname } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
+import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, removeFiles, wholeName } from "../graph/files.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
@@ -126,8 +127,9 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {
     const paths = await listCheckpoints(`${run}/${folder}`), states = paths.map((path) => basename(path));
     // Of an incomplete training the folder that was written last is that of its present settings. It may take the place of a complete one.
-    const made = await writtenAt(`${run}/${node}/${MANIFEST}`);
-    const isMade = made > (paths.length > 0 ? await writtenAt(paths[0]) : 0);
+    const made = await readManifest(`${run}/${node}`).catch(() => null);
+    const last = paths.length > 0 ? await writtenAt(paths[0]) : 0;
+    const isMade = made !== null && await writtenAt(`${run}/${node}/${MANIFEST}`) > last;
     const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
     if (states.length > 0) goingOn.add(node);
     for await (const path of filesUnder(run, folder)) {

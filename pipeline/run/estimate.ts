@@ -28,6 +28,7 @@ import { routedTokens } from "../settings/partitioner.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
 import { changesText, type TextChanges } from "../stages/documents.ts";
+import { GIVEN_TEXT } from "../stages/text.ts";
 import { LEARN, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { checkExpert, otherRuns, trainingGraph } from "./models.ts";
@@ -169,8 +170,9 @@ function addEstimates(stages: readonly StageEstimate[]): Estimate {
 /** Counts the characters of a text from the sizes of its files. */
 function countCharacters(
   { input, corpus, corpusCharacters }: Configuration,
-  { text: { blocks } }: Plan,
+  { text: { blocks }, nodes: [first] }: Plan,
 ): number {
+  if (!blocks && first.name === GIVEN_TEXT) return 0;
   if (!blocks) return input.length > 0 ? 0 : CORPORA[corpus].sources.length * corpusCharacters;
   const charactersIn = ({ bytes, file: { compression, format } }: Piece) =>
     (compression || format === "parquet" ? 3 : 1) * bytes;

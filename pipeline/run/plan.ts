@@ -5,7 +5,7 @@
  */
 
 import { InputError, say, setting, wordText } from "../../kernels/errors.ts";
-import { GIVEN, type Manifest, type Node, splitNeed } from "../graph/node.ts";
+import { GIVEN, type Manifest, type Node, readManifest, splitNeed } from "../graph/node.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import type { NodeState, Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -59,7 +59,7 @@ export async function partitionGraph(
     if (levels.length === 0 && !recorded) await (await import("../stages/assign.ts")).readNamedPrices(prices);
     return { text, nodes: unpacked };
   }
-  const nodes: Node[] = [], of = { configuration, text, blocks, recorded };
+  const nodes: Node[] = [], of = { configuration, text, blocks, recorded, away: derivation?.away };
   for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
   return { text, nodes };
 }
@@ -129,13 +129,14 @@ export async function nodesToMake(walk: Walk, nodes: readonly Node[]): Promise<S
 async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
   const found = new Map<string, NodeState>();
   for (const node of nodes) {
-    const state = await walk.of(node).catch((error): NodeState => {
+    const state = await walk.of(node).catch(async (error): Promise<NodeState> => {
       if (!(error instanceof InputError)) throw error;
       const needs = node.needs.map((need) => splitNeed(need).name);
       const open = needs.find((name) => !/made|spent/.test(found.get(name)?.state ?? "made"));
       const isOwn = open === undefined || error.where === `${walk.path(node.name)}/${MANIFEST}`;
-      const known = isOwn ? { state: "damaged", because: wordText(error.what) } as const : { because: open };
-      return { node, state: "waits", manifest: null, ...known };
+      if (isOwn) return { node, state: "damaged", because: wordText(error.what), manifest: null };
+      const manifest = await readManifest(walk.path(node.name)).catch(() => null);
+      return { node, state: "waits", because: open, manifest };
     });
     found.set(node.name, state);
   }
