@@ -119,7 +119,7 @@ function deriveText(plan: DerivePlan | Derived): string {
     added.length > 0 && `added            ${added.join(", ")}`,
     pairs && `pairs            ${count(pairs.count)}: about ${counted(pairs.steps, "steps")} of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
-    descends.map((what, i) => `${i === 0 ? "has seen it      " : "                 "}${what}`),
+    descends.map((what, i) => `${i === 0 ? "may have seen it " : "                 "}${what}`),
     "partition" in plan && [
       `largest load     ${percent(plan.deviation)} from an equal one`,
       `root hash        ${plan.partition.sha256}`,

@@ -30,6 +30,7 @@ import {
   type DerivedExpert,
   derivedExperts,
   type ExpertBefore,
+  type Forgotten,
   type LineageStep,
   readDerivation,
   readLineageSteps,
@@ -97,7 +98,7 @@ export interface DerivePlan extends Omit<LineageStep, "forgotten" | "dropped"> {
   pairs: { count: number; steps: number } | null;
   /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
   seconds: number;
-  /** What has seen the forgotten text and is kept, here or in the other run. */
+  /** What may have seen text that is forgotten, now or before, and stays, here or elsewhere. */
   descends: string[];
 }
 
@@ -130,13 +131,12 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
-  const { added, forgotten } = derivation.change;
+  const { added } = derivation.change;
   if (added.length > 0 && isChosen) {
     const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
     watch.onEvent?.({ type: "warning", message });
   }
   const made = await partition({ ...how, reuse: [derivation.from] }, watch);
-  await refuseForgotten(prepared);
   const experts = await derivedExperts(run, derivation);
   const adopted = new Set((await adoptedExperts(run)).map(({ expert }) => expert));
   const isTrained = ({ expert, state }: DerivedExpert) =>
@@ -148,22 +148,9 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   );
   if (models.length > 0) await trainModels(() => models, how, watch);
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
-  if (forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
+  if (listForgotten(derivation).length > 0) await writeCertificate(run, derivation, plan.descends);
   const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
   return { ...plan, experts, deviation, partition: made };
-}
-
-/** Throws an `InputError` where added text, or files that are read again, hold a text that is forgotten, before anything learns it. */
-async function refuseForgotten({ run, from, rows, derivation, added }: Prepared): Promise<void> {
-  const all = listForgotten(derivation), ids = new Set(all.map(({ document }) => document));
-  const stay = new Set(rows.filter(({ document }) => !ids.has(String(document))).map(({ sha256 }) => sha256));
-  const texts = new Set(all.map(({ sha256 }) => sha256).filter((text) => !stay.has(text)));
-  if (texts.size === 0 || !derivation.change.relearned && added.length === 0) return;
-  for (const { sha256, path, place } of await listDocuments(run)) {
-    if (!texts.has(sha256)) continue;
-    const what = `what is forgotten must stay away: "${path}", ${place}, has the same text`;
-    throw refuse(from, what, "leave that out, and derive into another folder");
-  }
 }
 
 /** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
@@ -202,14 +189,16 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
     throw refuse(from, fact, say`change the run that it derives from, and tune that with ${task("tune")}`);
   }
+  const gone = forgotten.map((row) => ({ ...row, document: String(row.document) }));
   const derivation = toDerivation({
     ...{ from: resolve(from), version: VERSION, ...before, template, experts: all, renumbered },
+    away: textsAway(rows, [...before.forgottenBefore, ...gone]),
     ...{ dense: isTuned ? before.dense : [], paired: isTuned || before.paired },
     grouped: isTuned
       ? { experts: configuration.experts, starts: [] } // of the blocks of pairs
       : { experts, starts: added.length > 0 ? [...starts, before.blocks.length] : starts },
     change: {
-      forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
+      forgotten: gone,
       ...{ added: added.map((path) => resolve(path)), newExpert: isNew },
       ...{ replay: change.replay ?? 0.5, dropped, stays: dropped !== null && !!change.noTrain, split },
       ...{ replaced: [...replace], relearned: change.routers === "relearn" },
@@ -231,6 +220,13 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   if (isTuned) Object.assign(settings, pairSettings(derivation.change.epochs));
   const known = { run, from, added, configuration, old: before.experts, rows, forgotten, pairs };
   return { ...known, derivation: begun && isMade ? begun : derivation, settings };
+}
+
+/** Lists the texts that no document may have again: those of forgotten ones, but for copies in others, which stay. */
+function textsAway(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]): string[] {
+  const ids = new Set(forgotten.map(({ document }) => document));
+  const stay = new Set(rows.filter(({ document }) => !ids.has(String(document))).map(({ sha256 }) => sha256));
+  return [...new Set(forgotten.map(({ sha256 }) => sha256))].filter((text) => !stay.has(text));
 }
 
 type Prepared = Awaited<ReturnType<typeof prepare>>;
@@ -450,29 +446,36 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
     ...{ dropped: describe(dropped), split: describe(split) },
     pairs: pairs > 0 ? { count: pairs, steps: Math.max(1, Math.round(steps)) } : null,
     ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
-    descends: forgotten.length > 0 ? await descendants(prepared) : [],
+    descends: listForgotten(derivation).length > 0 ? await descendants(prepared) : [],
   };
 }
 
-/** Names what has seen the forgotten text and stays. */
-async function descendants(
-  { from, rows, forgotten, derivation, configuration }: Prepared,
-): Promise<string[]> {
-  const models = MODELS.filter((name) => name !== "experts"), { relearned } = derivation.change;
-  const there = [...models, "evaluation", "zero-shot", "report", "export", "overlap"];
+/** Names what may have seen forgotten text and stays: here, in the runs above as far as they are there, and elsewhere. */
+async function descendants({ from, rows, derivation, configuration }: Prepared): Promise<string[]> {
+  const { relearned, replaced } = derivation.change, all = listForgotten(derivation);
+  const above = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
+  const places = await Promise.all(above.map((run) => Deno.realPath(run).catch(() => "")));
+  const runs = above.filter((_, i) => places[i] !== "" && places.indexOf(places[i]) === i);
   const found = relearned ? [] : ["the tokenizer, the routers and any prices, which are kept"];
-  const { init } = configuration;
-  if (init !== "") found.push(`${init}, where experts begin, if it has seen the text`);
-  for (const { expert, from: where } of relearned ? [] : await adoptedExperts(from)) {
-    found.push(`expert ${expert}, if ${where}, which it was adopted from, has seen the text`);
-  }
-  const runs = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
+  if (configuration.init !== "") found.push(`${configuration.init}, where experts begin`);
+  for (const { expert, from } of replaced) found.push(`${from}, which takes the place of expert ${expert}`);
   for (const run of runs) {
-    for (const name of there) if (await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
+    for (const { expert, from } of relearned ? [] : await adoptedExperts(run)) {
+      found.push(`${from}, which expert ${expert} of ${run} was adopted from`);
+    }
+    for (const name of [...MODELS, "evaluation", "zero-shot", "report", "export", "overlap"]) {
+      if (name !== "experts" && await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
+    }
   }
-  const gone = new Set(forgotten), texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  const copies = rows.filter((row) => texts.has(row.sha256) && !gone.has(row)).map((row) => row.document);
-  if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
-  const which = forgotten.length === 1 ? "the document" : "the documents";
-  return [...found, `${runs.join(", ")}, and the files of ${which}`];
+  const ids = new Set(all.map(({ document }) => document)), texts = new Set(all.map(({ sha256 }) => sha256));
+  const copies = rows.filter(({ sha256, document }) => texts.has(sha256) && !ids.has(String(document)));
+  if (copies.length > 0) {
+    found.push(
+      `the same text in other documents, which stay: ${copies.map(({ document }) => document).join(", ")}`,
+    );
+  }
+  return [
+    ...found,
+    `${runs.join(", ")}, and the files of ${all.length === 1 ? "the document" : "the documents"}`,
+  ];
 }

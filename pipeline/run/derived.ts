@@ -91,7 +91,9 @@ async function pairsText(
 export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
   const write = await openTemplate(template);
   for (const file of files) {
-    for await (const { record, place } of readRecords(file.path, file)) {
+    for await (
+      const { record, place } of readRecords(file.path, /\.parquet$/i.test(file.path) ? undefined : file)
+    ) {
       const { prompt, response, source = "" } = "messages" in record
         ? fromMessages(record.messages, write)
         : record;
@@ -165,10 +167,10 @@ export async function derivedNodes(
   text: Text,
 ): Promise<Node[]> {
   const { change: { tuned, fresh, newExpert, split, forgotten }, grouped, renumbered } = derivation;
-  const blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
+  const { away } = derivation, blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" };
-  const of: GraphOf = { configuration: own, text, blocks, ...tuned ? { prompts: true } : { grouped } };
+  const of: GraphOf = { configuration: own, text, blocks, ...tuned ? { prompts: true } : { grouped }, away };
   const added = { ...of, blocks: more };
   const ids = forgotten.map(({ document }) => BigInt(document));
   const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));

@@ -64,7 +64,7 @@ export async function checkForgotten(run: string): Promise<Problem[]> {
   const ids = new Set(forgotten.map(({ document }) => BigInt(document)));
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
   const found: Problem[] = [];
-  if (derivation.change.forgotten.length > 0) await checkCertificate(run, forgotten, found);
+  await checkCertificate(run, forgotten, found);
   const remedy = say`remove it, or ${task("derive", { run, from: derivation.from })} into another folder`;
   for (const folder of nodeFolders()) {
     for await (const name of nodesIn(run, folder)) {

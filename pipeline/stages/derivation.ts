@@ -77,7 +77,7 @@ const SCHEMA = v.object({
   kept: v.record(v.string(), v.string()),
   partitioner: v.string(),
   grouped: v.object({ experts: count, starts: v.array(count) }),
-  ...{ forgottenBefore: v.array(DOCUMENT), template: v.string() },
+  ...{ forgottenBefore: v.array(DOCUMENT), away: v.array(v.string()), template: v.string() },
 });
 
 /**
@@ -100,8 +100,8 @@ export type ExpertBefore = v.InferOutput<typeof EXPERT>;
  * What a run derives from: the run `from`, with a `change`, by this `version`. `experts` are those of the new run, `renumbered` if there are
  * more or fewer than before; `dense` models are tuned next to them. `blocks` are the other run's blocks of text, `grouped` for so many experts
  * and anew where text was added; in a `paired` run all text is pairs. `kept` has the keys of nodes that may be linked, by name; `partitioner` is
- * one of these names, or a path. Documents of `forgottenBefore` left on the way to the other run. `template` is its chat template, or that of
- * pairs, "" for none.
+ * one of these names, or a path. Documents of `forgottenBefore` left on the way to the other run; `away` are hashes of forgotten texts that
+ * no document may have. `template` is its chat template, or that of pairs, "" for none.
  *
  * Of the change, `added` inputs may be for a `newExpert`, or pairs that models are `tuned` on for so many `epochs`, with `fresh` routers or the
  * old ones. After one is `dropped` the other experts go on with its text, unless each `stays` as it is.

@@ -27,6 +27,8 @@ export interface GraphOf {
   prompts?: boolean;
   /** How blocks are grouped, where the run derives from another one: for so many experts, and anew where text was added. */
   grouped?: { experts: number; starts: readonly number[] };
+  /** Hashes of texts that must not come: they are forgotten. */
+  away?: readonly string[];
   /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */
   recorded?: boolean;
   /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */

@@ -206,6 +206,9 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
       replace: [{ expert: 1, from: `${from}/experts/expert-02` }],
     });
     const last = await derive({ run: path("last"), from: path("other"), forget: { paths: ["3-of-*"] } });
+    const { descends } = JSON.parse(await Deno.readTextFile(path("other/forgotten/forget.json")));
+    assert(descends.includes(`${from}/experts/expert-02, which takes the place of expert 1`));
+    assert(last.descends.some((what) => what.includes("was adopted from")), String(last.descends));
     const order = ["more", "twice", "less", "other", "last"];
     let kept = 0;
     for (const [i, { experts }] of [[1, twice], [2, less], [4, last]] as const) {

@@ -140,7 +140,7 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
 Deno.test("derive() changes a run of pairs further, but refuses documents in it, and to forget or split some", () =>
   withPartition(async (from) => {
     const path = (name: string) => `${from}/../${name}`,
-      pairs = path("pairs.jsonl"),
+      pairs = path("pairs.json"),
       more = path("more.jsonl");
     await writePairs(pairs, 80);
     await Deno.writeTextFile(more, '{"text":"river stone"}\n');
