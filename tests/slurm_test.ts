@@ -49,9 +49,7 @@ Deno.test({
         const submit = async (...more: string[]) => {
           const settings = ["--input", `${folder}/docs.jsonl`, ...PARTITION, ...TRAINING];
           const flags = ["--parts", "2", "--experts-at-once", "2", "--time", "00:10:00"];
-          const { out } = await ok(task("submit", ["--run", run, ...settings, ...flags, ...more], {
-            env,
-          }));
+          const { out } = await ok(task("submit", ["--run", run, ...settings, ...flags, ...more], { env }));
           return out;
         };
         const empty = async () => (await cluster.run("squeue", "--noheader")) === "";

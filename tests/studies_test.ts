@@ -112,10 +112,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       const [more, text] of [
         [from("e"), `Cannot read "${kept}/${note}" as it must be what a run came to`],
         [args("a", "--only", "none"), "Cannot make --only none as it must be one of em-2-experts-seed-0, "],
-        [
-          args("a", "--weight-decay", "0.3"),
-          "as --weight-decay must be what its config.json has: it is 0.3",
-        ],
+        [args("a", "--weight-decay", "0.3"), "as --weight-decay must be what its config.json has: it is 0.3"],
       ] as const
     ) {
       await refused(task("reproduce", [...more]), text);

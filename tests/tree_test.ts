@@ -148,12 +148,7 @@ Deno.test("experts of a tree are trained, evaluated greedily and with a beam, an
   const [best, second] = [0, 1, 2, 3].filter((e) => !exclude.includes(e)).sort((a, b) =>
     scores[b] - scores[a]
   );
-  assertEquals([exclude.length, expert, runnerUp, margin], [
-    2,
-    best,
-    second,
-    scores[best] - scores[second],
-  ]);
+  assertEquals([exclude.length, expert, runnerUp, margin], [2, best, second, scores[best] - scores[second]]);
   assert(scores.every(Number.isFinite) && margin < 1000); // all branches are followed
   mixture.close();
 });

@@ -10,10 +10,7 @@ import { inFolder, ok, refused, taskHere } from "./support.ts";
 async function scores(folder: string) {
   const parts = [listLearnedColumns(20), listLearnedColumns(12, 20)].map((
     { expert: _, tokens: __, ...columns },
-  ) => ({
-    ...columns,
-    nll: columns.nll!.map((_, i) => (i * 7919 + columns.rows) % 101),
-  }));
+  ) => ({ ...columns, nll: columns.nll!.map((_, i) => (i * 7919 + columns.rows) % 101) }));
   const paths = parts.map((_, i) => `${folder}/${i}.arrow`);
   for (const [i, part] of parts.entries()) {
     await writeArrowFile(paths[i], ReadableStream.from([toBatch(part, LINEAGE)]));

@@ -28,9 +28,7 @@ function submitted(script: string): string[][] {
     ]),
   );
   return [...script.matchAll(/\$\(sbatch --parsable(?: --dependency=(\S+))? \S+scripts\/([\w-]+)\.sh\)/g)]
-    .map((
-      [, after = "", name],
-    ) => [name, arrays.get(name)!, after]);
+    .map(([, after = "", name]) => [name, arrays.get(name)!, after]);
 }
 
 Deno.test("submitScript() submits what is missing and not queued, after what it stands on", () => {
@@ -72,10 +70,7 @@ Deno.test("submitScript() lets what is queued wait for what takes the place of a
   assertEquals(renewed(queue), [waits]);
   assertEquals(renewed([...queue, queued("train", 0, "77")]), []);
   // A limit that is other than before holds for what is queued, too.
-  assertEquals(renewed(queue, { expertsAtOnce: 3 }), [
-    '"JobId=79" "ArrayTaskThrottle=3"',
-    waits,
-  ]);
+  assertEquals(renewed(queue, { expertsAtOnce: 3 }), ['"JobId=79" "ArrayTaskThrottle=3"', waits]);
 });
 
 Deno.test("submitScript() bridges arrays that Slurm does not take by an offset, and keeps to so many at once", () => {

@@ -36,10 +36,7 @@ const TRAINING: Training = {
 };
 
 const many = (count: number, training: Training): Training[] =>
-  Array.from(
-    { length: count },
-    (_, i) => ({ ...training, model: `expert-${String(i).padStart(2, "0")}` }),
-  );
+  Array.from({ length: count }, (_, i) => ({ ...training, model: `expert-${String(i).padStart(2, "0")}` }));
 
 Deno.test("watchText() fits the room that there is: fewer columns, rows in one, never a line too many", () => {
   const trainings = [...many(128, WAITING), { ...WAITING, model: "dense" }];

@@ -95,10 +95,7 @@ export async function examine(
       device: driver?.device,
       texts: await Promise.all(texts.map(async ({ label, sizes, file }, i) => {
         const { size: bytes } = await Deno.stat(file);
-        return {
-          ...{ label, sizes, bytes, invalid: await invalidity(file) },
-          statistics: driver?.texts[i],
-        };
+        return { ...{ label, sizes, bytes, invalid: await invalidity(file) }, statistics: driver?.texts[i] };
       })),
     };
   } finally {
@@ -123,10 +120,7 @@ function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): s
     device === undefined
       ? "no driver asked: RADV is not installed (package mesa-vulkan-drivers)"
       : `registers as ${device} needs them`,
-    columns(
-      [["kernel", "of", "bytes", "SPIR-V", ...shown], ...rows],
-      `llrl${shown.map(() => "r").join("")}`,
-    ),
+    columns([["kernel", "of", "bytes", "SPIR-V", ...shown], ...rows], `llrl${shown.map(() => "r").join("")}`),
     ...texts.filter(({ invalid }) => invalid).map(({ label, invalid }) => `${label}: ${invalid}`),
   ].join("\n");
 }

@@ -51,11 +51,7 @@ export async function compileTexts(texts: readonly KernelText[], folder: string)
   await Deno.writeTextFile(list, JSON.stringify(texts));
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--allow-read", import.meta.filename!, list, dumps],
-    env: {
-      DENO_WEBGPU_BACKEND: "vulkan",
-      MESA_SPIRV_DUMP_PATH: dumps,
-      MESA_SHADER_CACHE_DISABLE: "true",
-    },
+    env: { DENO_WEBGPU_BACKEND: "vulkan", MESA_SPIRV_DUMP_PATH: dumps, MESA_SHADER_CACHE_DISABLE: "true" },
   }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   if (code !== 0) throw new Error(`Cannot compile the kernels: ${text(stderr)}`);

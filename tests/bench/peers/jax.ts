@@ -74,13 +74,7 @@ await serve((size) => {
     nlls(size, size.batch, size.context, parameters, tokens, targets).mul(weights).sum();
   // `rates`: the learning rate, 1 - beta1^t, 1 - beta2^t, each [1].
   const step = jit(
-    (
-      parameters: any[],
-      moments: any[],
-      squares: any[],
-      batch: any[],
-      rates: any[],
-    ) => {
+    (parameters: any[], moments: any[], squares: any[], batch: any[], rates: any[]) => {
       const [value, gradients] = valueAndGrad(loss)(parameters.map((p) => p.ref), ...batch);
       const norm = np.sqrt(
         gradients.map((g: any) => np.square(g.ref).sum()).reduce((a: any, b: any) => a.add(b)),

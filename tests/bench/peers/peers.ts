@@ -125,11 +125,7 @@ interface Measurement {
 }
 
 /** Measures one size in all libraries. */
-async function measure(
-  size: SizeName,
-  specs: PeerSpec[],
-  { rounds, scoring, warm, report }: Measurement,
-) {
+async function measure(size: SizeName, specs: PeerSpec[], { rounds, scoring, warm, report }: Measurement) {
   const { batch, context } = SIZES[size];
   const add = (what: string, unit: string, values: (number | undefined)[], less = false) => {
     report(values.flatMap((value, i): Row[] => {

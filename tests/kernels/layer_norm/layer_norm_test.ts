@@ -156,13 +156,11 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
     [dX, dParameters],
     { scratch: [partial] },
   );
-  const references = Array.from({ length: models }, (_, model) =>
-    layerNormBackwardReference(
-      part(dY, models, model),
-      part(x, models, model),
-      gain(model),
-      EPSILON,
-    ));
+  const references = Array.from(
+    { length: models },
+    (_, model) =>
+      layerNormBackwardReference(part(dY, models, model), part(x, models, model), gain(model), EPSILON),
+  );
   const expected = stack(models, (model) => references[model].dX)
     .map((value, i) => value + (accumulate ? before[i] : 0));
   const expectedOfParameters = stack(models, (model) => {

@@ -123,17 +123,9 @@ async function checkGradient(
   const dY = random(rows * outputs, `dY ${what}`);
   const x = inStorage(dtype, random(rows * inputs, `x ${what}`));
   const before = random(models * outputs * inputs, `before ${what}`);
-  const weight = bank(
-    "weight",
-    { models, rows: outputs, columns: inputs },
-    accumulate ? before : undefined,
-  );
+  const weight = bank("weight", { models, rows: outputs, columns: inputs }, accumulate ? before : undefined);
   const biasBefore = random(models * outputs, `bias before ${what}`);
-  const bias = bank(
-    "bias",
-    { models, rows: 1, columns: outputs },
-    accumulate ? biasBefore : undefined,
-  );
+  const bias = bank("bias", { models, rows: 1, columns: outputs }, accumulate ? biasBefore : undefined);
   const partial = bank("partial", { models, rows: 1, columns: outputs });
   const dispatches = weightGradient(on, {
     dY: { ...bank("dY", { rows, columns: outputs, padding: 7 }, dY), model: 0 },

@@ -235,9 +235,7 @@ for (const { variant, on } of KERNEL_VARIANTS) {
       const asRead = await product(on, shape, a, {
         ...right,
         buffer: { ...right.buffer, storage: "f32_as_bf16" },
-      }, {
-        dtype,
-      });
+      }, { dtype });
       const half = bank("b", { models, rows: k, columns: n, dtype: "bf16" }, b);
       const copied = await product(on, shape, a, half, { dtype });
       assertSameBits(asRead, copied, `c of ${dtype} and a rounded b`);

@@ -168,10 +168,7 @@ async function checkCache(
   // Rows of q, and those of k and v that they belong to.
   const rows: { own: number; kept: number }[] = [];
   eachHead(shape, (_, own, position) => {
-    const [model, sequence] = [
-      Math.floor(own / headed.rows),
-      Math.floor(own / (heads * length)) % batch,
-    ];
+    const [model, sequence] = [Math.floor(own / headed.rows), Math.floor(own / (heads * length)) % batch];
     const [slot, start] = places[sequence];
     const head = Math.floor(own / length) % heads;
     const kept = ((model * slots + slot) * heads + head) * capacity + start + position;
@@ -186,11 +183,7 @@ async function checkCache(
     scratch: outputs.slice(0, 1),
     untouched: (row) => !kept.includes(row),
   });
-  const [expectedQ, expectedK, expectedV] = forwardReference(
-    shape,
-    qkv,
-    places.map(([, start]) => start),
-  );
+  const [expectedQ, expectedK, expectedV] = forwardReference(shape, qkv, places.map(([, start]) => start));
   const select = (values: Float32Array | Float64Array, rows: number[]) =>
     rows.flatMap((row) => [...values.subarray(row * headSize, (row + 1) * headSize)]);
   const tolerance = stored(dtype, ROTATED);
@@ -208,10 +201,7 @@ async function checkBackward(on: Gpu, shape: AttentionShape) {
   const [dQ, dK, dV] = gradients.map((values, i) => bank(["dQ", "dK", "dV"][i], headed, values).buffer);
   const dQkv = bank("dQkv", fused);
   const angles = anglesOf(shape.length, shape.headSize);
-  const [actual] = await run(
-    [rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })],
-    [dQkv],
-  );
+  const [actual] = await run([rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })], [dQkv]);
   assertClose(actual, backwardReference(shape, gradients), ROTATED, `dQkv of ${what}`);
 }
 

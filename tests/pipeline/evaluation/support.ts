@@ -125,11 +125,7 @@ export function anyModel(
 export type ModelLoader = () => Promise<Checkpoint>;
 
 /** A mixture of models in memory with room for one. */
-export function mixtureOf(
-  gpu: Gpu,
-  routers: Routers,
-  models: Record<string | number, ModelLoader>,
-): Mixture {
+export function mixtureOf(gpu: Gpu, routers: Routers, models: Record<string | number, ModelLoader>): Mixture {
   return new Mixture({
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
     partitioner: (device) => Promise.resolve(createPartitioner(routers, device)),

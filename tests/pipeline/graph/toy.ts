@@ -88,9 +88,7 @@ const node = (
   name: string,
   needs: readonly string[],
   settings: Record<string, unknown>,
-): Node => ({
-  ...{ maker, name, needs, settings, revision: 1 },
-});
+): Node => ({ ...{ maker, name, needs, settings, revision: 1 } });
 
 /** Builds the graph; `change` may change a node. */
 export function toyGraph(change: (node: Node) => Node = (node) => node): Node[] {

@@ -135,10 +135,7 @@ Deno.test("continueTokens() greedily takes the likeliest token of the f64 refere
 Deno.test("continueTokens() gives the same 200 tokens with the cache as without it, up to the context", async () => {
   await together([1, M, config.context - 3, config.context], async (length) => {
     const settings = { temperature: 1.2, topP: 0.98, maxNewTokens: 200, eos: NEVER, seed: length };
-    const [kept, again] = await together(
-      [true, false],
-      (cache) => continued(length, { ...settings, cache }),
-    );
+    const [kept, again] = await together([true, false], (cache) => continued(length, { ...settings, cache }));
     assertEquals(kept, again, `prompt of ${length}`);
     const room = config.context + 1 - length;
     assertEquals([kept.values.length, kept.end], [Math.min(200, room), room < 200 ? "context" : "length"]);

@@ -44,9 +44,7 @@ for (
       ? ["roomy", "tight"]
       : variant.dtype === "f32" && !variant.what.includes("f16")
       ? ["roomy"]
-      : []).map(
-        (name) => ({ ...variant, name }),
-      )
+      : []).map((name) => ({ ...variant, name }))
   )
 ) {
   const { expected, config, settings, tensors } = load(name);

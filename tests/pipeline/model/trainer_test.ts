@@ -283,9 +283,7 @@ Deno.test("Trainer.drain() reports a loss that is no number as it is, for the mo
   });
 });
 
-Deno.test("Trainer.profile() takes the same step as step() does", {
-  ignore: !gpu.canProfile,
-}, async () => {
+Deno.test("Trainer.profile() takes the same step as step() does", { ignore: !gpu.canProfile }, async () => {
   const trainer = trainerOf({ microBatch: 2 });
   const times = await trainer.profile(BATCHES[0], RATE);
   assert(new Set(times.map(({ label }) => label)).size >= 15);

@@ -107,10 +107,7 @@ Deno.test("the map of a tree draws each expert as large as its share, and branch
   assertEquals(areas.length, 4);
   [0.4, 0.1, 0.2, 0.3].forEach((share, e) => assert(Math.abs(areas[e] / whole - share) < 0.02, `${areas}`));
   for (const label of ["0: 50.0%", "1.1", "s3"]) assertStringIncludes(svg, `>${label}<`);
-  assertEquals(plot.table.rows, [
-    ["0", 2, "50.0%", "s0 50%, s1 50%"],
-    ["1", 2, "50.0%", "s2 50%, s3 50%"],
-  ]);
+  assertEquals(plot.table.rows, [["0", 2, "50.0%", "s0 50%, s1 50%"], ["1", 2, "50.0%", "s2 50%, s3 50%"]]);
 
   const { table: { rows } } = plotIn(evaluationSection, "perplexity-by-branch", {
     ...{ evaluation: { ...evaluation, levels: [2, 2] }, routes: true },

@@ -6,11 +6,7 @@ import { outcome, type Reported, setupsFor } from "./support.ts";
 const [SETUP] = setupsFor("segments");
 
 /** Finds the claim of a run of four experts that has this text. */
-function find(
-  text: string,
-  reported: Reported = {},
-  change: (one: Outcome) => void = () => {},
-) {
+function find(text: string, reported: Reported = {}, change: (one: Outcome) => void = () => {}) {
   const one = outcome(SETUP, reported);
   change(one);
   return judgeRun(one).find(({ claim }) => claim.includes(text))!;

@@ -29,10 +29,7 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
   inFolder(async (root) => {
     await notesIn(root).write(outcome(SETUP));
     assertEquals(await namesOfNotes(root), [EM.name]);
-    assertEquals(
-      (await notesIn(root).find(SETUP))?.evaluation.scores,
-      outcome(SETUP).evaluation.scores,
-    );
+    assertEquals((await notesIn(root).find(SETUP))?.evaluation.scores, outcome(SETUP).evaluation.scores);
     const reported = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
       await notesIn(root, flags, rates).find({ ...SETUP, ...one }) !== undefined;
     const others = Object.fromEntries(

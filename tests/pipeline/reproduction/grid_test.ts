@@ -9,9 +9,7 @@ const ALL = [...STUDIES.keys()];
 const FOUND = { routerRate: 0.006, rounds: 12, trials: [] };
 
 /** The searches for settings of routers that a grid waits for, in order. */
-const listRecipes = (
-  grid: Grid,
-) => [...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+const listRecipes = (grid: Grid) => [...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 const names = (grid: Grid) => grid.runs().map(({ name }) => name);
 
 Deno.test("studies share runs, and every run has settings that go together", () => {

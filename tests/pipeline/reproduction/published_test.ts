@@ -72,10 +72,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assertEquals([written, ...published.map(({ study }) => study)], [true, "experts", "routers"]);
     const page = await Deno.readTextFile(path);
     assertStringIncludes(page, "20.0% lower [18.5%, 21.0%]");
-    assertStringIncludes(
-      page,
-      "[studies/experts](../fixtures/reproduction/studies/plots/study-experts.svg)",
-    );
+    assertStringIncludes(page, "[studies/experts](../fixtures/reproduction/studies/plots/study-experts.svg)");
     assert((await Deno.stat(`${kept}/plots/study-routers.svg`)).size > 0);
     for (const name of STUDIES.keys()) {
       assertEquals(page.includes(`\`${name}\``), !["experts", "routers"].includes(name), name);
@@ -108,10 +105,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await Deno.writeTextFile(`${kept}/plots/study-gone.svg`, "");
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 2);
     await assertRejects(() => Deno.stat(`${kept}/plots/study-gone.svg`));
-    assertEquals(await readKnown(kept), {
-      rates: { both: rate(2), kept: rate(1), other: rate(2) },
-      routers,
-    });
+    assertEquals(await readKnown(kept), { rates: { both: rate(2), kept: rate(1), other: rate(2) }, routers });
     assertEquals(await namesOfNotes(kept), [first.name, run.name].sort());
   }));
 

@@ -100,9 +100,7 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     const { stages } = await readStatus(run);
     assertEquals(
       stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),
-      [
-        ...["train-dense", "evaluate"],
-      ],
+      [...["train-dense", "evaluate"]],
     );
 
     // A part that was copied elsewhere trains to the same bytes.
@@ -439,10 +437,7 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
     const states: [number | null, string][] = [[0, "kept"], [1, "split"], [2, "kept"], [1, "split"]];
     const pickStates = (all: readonly DerivedExpert[]) =>
       all.map(({ was, state }): [number | null, string] => [was, state]);
-    assertEquals(
-      pickStates((await planDerive({ run, ...change })).experts),
-      states,
-    );
+    assertEquals(pickStates((await planDerive({ run, ...change })).experts), states);
     const { experts } = await derive({ run, ...change });
     assertEquals(pickStates(experts), states);
     const [routers, then] = [

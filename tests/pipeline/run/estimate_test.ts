@@ -96,10 +96,7 @@ Deno.test({
       const other = `${run}-1`;
       copyFolder(run, other);
       const both = await planExperts([1], { ...options, also: [other] });
-      assertEquals(both.stages.map(({ stage }) => stage), [
-        "train-expert-01",
-        `train-expert-01 of ${other}`,
-      ]);
+      assertEquals(both.stages.map(({ stage }) => stage), ["train-expert-01", `train-expert-01 of ${other}`]);
       assertAlmostEquals(both.seconds, 2 * plan.stages[1].seconds, 1e-9);
       assertEquals(both.diskBytes, 2 * plan.stages[1].diskBytes);
       assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6); // of the runtime, once

@@ -237,10 +237,7 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", (
     const choices = { label: ["A", "B"], text: [some(7, 20, 33), "no"] };
     const question = JSON.stringify({ id: "1", question: "which one", choices, answerKey: "A" }) + "\n";
     await Deno.writeTextFile(`${folder}/arc_easy.jsonl`, question);
-    const found = await findOverlap({
-      run,
-      against: [`${folder}/items.jsonl`, `${folder}/arc_easy.jsonl`],
-    });
+    const found = await findOverlap({ run, against: [`${folder}/items.jsonl`, `${folder}/arc_easy.jsonl`] });
     const counts = Object.entries(found.against).map(([name, { heldOut, leaking, shared, runs }]) => [
       ...[name.slice(folder.length + 1), heldOut, leaking, shared, runs],
     ]);

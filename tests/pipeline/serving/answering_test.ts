@@ -66,10 +66,7 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
       const generation = await generate({
         ...{ gpu, run, prompt, mix, reroute, routingTemperature, maxNewTokens: 16, seed: 3 },
         onToken: (_, logits) =>
-          seen.push({
-            logits: logits.slice(),
-            answering: generation.answering.map(({ expert }) => expert),
-          }),
+          seen.push({ logits: logits.slice(), answering: generation.answering.map(({ expert }) => expert) }),
         onChange: (change) => heard.push(change),
       });
       const own = [...generation.promptTokens];

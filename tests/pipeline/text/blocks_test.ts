@@ -60,10 +60,7 @@ Deno.test("blocks hold all pieces in order, none more than it may unless one pie
         assertEquals(blocks.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)), texts);
         assert(blocks.every(({ bytes, pieces }) => pieces.length === 1 || bytes <= most));
         for (const name of ["name", "id"] as const) {
-          assertEquals(
-            new Set(blocks.map((block) => block[name])).size,
-            blocks.length,
-          );
+          assertEquals(new Set(blocks.map((block) => block[name])).size, blocks.length);
         }
       },
     ),

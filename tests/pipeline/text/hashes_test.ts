@@ -47,10 +47,7 @@ Deno.test("no two words of the wide corpus, nor of a million numbers, have the s
 });
 
 Deno.test("the halves of the hashes of runs spread evenly, and the order of words counts", () => {
-  const runs = hashRuns(
-    hashWords(Array.from({ length: 65_536 + 12 }, (_, i) => `${i}`).join(" ")),
-    13,
-  );
+  const runs = hashRuns(hashWords(Array.from({ length: 65_536 + 12 }, (_, i) => `${i}`).join(" ")), 13);
   for (const half of runs) {
     for (const shift of [0, 8, 16, 24]) {
       const bins = new Uint32Array(256);

@@ -167,10 +167,7 @@ Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
   const line = utf8(`{"text":"é"}\n`); // 14 bytes
   const bad = Uint8Array.of(...line, ...line, 0x22, 0xff, 0x22, 0x0a);
   await assertMessage(() => pipe(bad), "must be UTF-8: invalid byte 0xff on line 3 (byte 29)");
-  await assertMessage(
-    () => pipe(bad, { format: "txt" }),
-    "invalid byte 0xff on line 3 (byte 29)",
-  );
+  await assertMessage(() => pipe(bad, { format: "txt" }), "invalid byte 0xff on line 3 (byte 29)");
 });
 
 Deno.test("readDocuments() refuses a line, and a text file, beyond the limit without reading on", async () => {

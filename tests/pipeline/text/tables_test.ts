@@ -35,11 +35,7 @@ const KINDS = ["sea", "sea", "none", "code"];
 
 const table = (columns: Record<string, Vector>) => new Table(columns as never);
 const kind = vectorFromArray(KINDS, new Utf8());
-const expected = TEXTS.map((text, i) => ({
-  text,
-  source: KINDS[i],
-  tokens: Uint32Array.from(codes(text)),
-}));
+const expected = TEXTS.map((text, i) => ({ text, source: KINDS[i], tokens: Uint32Array.from(codes(text)) }));
 
 Deno.test("readDocuments() reads texts of Arrow files and streams, and of a stream on standard input", () =>
   inFolder(async (folder) => {

@@ -90,9 +90,7 @@ Deno.test("assign() holds no more than a chunk and stops its source when cancell
 });
 
 Deno.test("assign() writes its stage, method and configuration into the lineage", async () => {
-  const [batch] = await Array.fromAsync(
-    assign(makeBatches(scored(3), []), { chunk: 3, method: "argmax" }),
-  );
+  const [batch] = await Array.fromAsync(assign(makeBatches(scored(3), []), { chunk: 3, method: "argmax" }));
   assertEquals(readLineage(batch), { ...LINEAGE, stage: "assign", method: "argmax" });
 });
 

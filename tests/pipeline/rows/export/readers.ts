@@ -81,9 +81,7 @@ export async function readDataset(folder: string): Promise<Record<string, number
     assertEquals([state._format_type, state._output_all_columns], [null, false]);
     assert(/^[0-9a-f]{16}$/.test(state._fingerprint));
     const { features } = await json(`${split}/dataset_info.json`);
-    assertEquals(features, {
-      input_ids: { feature: { dtype: "int32", _type: "Value" }, _type: "Sequence" },
-    });
+    assertEquals(features, { input_ids: { feature: { dtype: "int32", _type: "Value" }, _type: "Sequence" } });
     const rows: number[][] = [];
     const names = state._data_files.map(({ filename }: { filename: string }) => filename);
     for (const [i, filename] of names.entries()) {

@@ -36,10 +36,7 @@ Deno.test("wholeDocuments() gives back every document that was tokenized, in its
           idsOf(whole),
           texts.map(({ text }) => [...Array.from(text, (letter) => letter.charCodeAt(0)), LETTERS.eos]),
         );
-        assertEquals(
-          whole.map(({ source }) => source),
-          texts.map(({ source }) => crossing ? "" : source),
-        );
+        assertEquals(whole.map(({ source }) => source), texts.map(({ source }) => crossing ? "" : source));
       },
     ),
     { numRuns: 200, seed: 1 },
