@@ -40,6 +40,21 @@ export function settingsAmong<Table extends Fields>(table: Table, options: objec
   return fillValues(table, Object.fromEntries(given));
 }
 
+const FEW = 256; // ids that are found faster than all are sorted
+
+/** Lists the ids of the `count` largest logits f32 `[vocabulary]`, the largest first, of equal ones the lowest. */
+export function largestIds(logits: Float32Array, count: number): number[] {
+  const ids: number[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (ids.length === count && !(logits[id] > logits[ids[count - 1]])) continue;
+    let place = ids.length;
+    while (place > 0 && logits[id] > logits[ids[place - 1]]) place--;
+    ids.splice(place, 0, id);
+    ids.length = Math.min(ids.length, count);
+  }
+  return ids;
+}
+
 /**
  * Returns what may come next after logits f32 `[vocabulary]`. Equal logits count in the order of their ids, so temperature
  * 0 gives the lowest id of the largest logit. Throws an `InputError` where the logits are not numbers.
@@ -47,7 +62,9 @@ export function settingsAmong<Table extends Fields>(table: Table, options: objec
 export function candidates(logits: Float32Array, { temperature, topK, topP }: Sampling): Candidates {
   const best = argmax(logits);
   if (temperature === 0) return { ids: Uint32Array.of(best), probabilities: Float64Array.of(1) };
-  let ids = new Uint32Array(logits.length).map((_, id) => id); // `from` would iterate: many times as slow
+  let ids = topK > 0 && topK <= FEW
+    ? Uint32Array.from(largestIds(logits, topK))
+    : new Uint32Array(logits.length).map((_, id) => id); // `from` would iterate: many times as slow
   const limited = topK > 0 && topK < ids.length;
   if (limited || topP < 1) ids.sort((a, b) => logits[b] - logits[a] || a - b);
   if (limited) ids = ids.subarray(0, topK);

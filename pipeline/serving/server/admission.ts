@@ -13,6 +13,7 @@ export class Admission {
   waiting = 0; // texts that wait for a model or a slot
   running = 0; // texts that are being written or scored
   #isClosed = false;
+  #requests = 0; // that have their places
   readonly #empty = Promise.withResolvers<void>();
 
   /** Opens a room with `most` places. */
@@ -30,6 +31,7 @@ export class Admission {
       throw new ApiError(429, what, "queue_full", { "retry-after": "1" });
     }
     const own = { waiting: 0, running: 0, isOver: false };
+    this.#requests++;
     const move = (waiting: number, running: number) => {
       if (own.isOver) return;
       own.waiting += waiting;
@@ -44,7 +46,8 @@ export class Admission {
         move(-Math.min(1, own.waiting), 1);
         return { [Symbol.dispose]: () => move(0, -1) };
       },
-      [Symbol.dispose]() {
+      [Symbol.dispose]: () => {
+        if (!own.isOver) this.#requests--;
         move(-own.waiting, -own.running);
         own.isOver = true;
       },
@@ -59,6 +62,6 @@ export class Admission {
   }
 
   #checkEmpty(): void {
-    if (this.#isClosed && this.waiting + this.running === 0) this.#empty.resolve();
+    if (this.#isClosed && this.#requests === 0) this.#empty.resolve(); // between scoring and writing a request neither waits nor runs
   }
 }

@@ -126,7 +126,7 @@ function chatShape({ texts, template }: Service): Shape {
   const encoder = new TextEncoder();
   const reported = async (id: number, logprob: number) => {
     const token = await texts.text(id);
-    return { token, logprob, bytes: [...encoder.encode(token)] };
+    return { token, logprob, bytes: token.includes("\ufffd") ? null : [...encoder.encode(token)] }; // null of half a character
   };
   const describeToken = async ({ id, logProbability, top }: PlacedToken) => ({
     ...await reported(id, logProbability!),

@@ -49,10 +49,10 @@ const COMMON = {
   temperature: v.nullish(within(0, 1000), 1),
   top_p: v.nullish(within(1e-9, 1), 1),
   top_k: v.nullish(count(0), 0),
-  /** As counters take it; a request without one gets one of its own. */
+  /** As counters take it; null of a request without one. */
   seed: v.pipe(
-    v.nullish(count(Number.MIN_SAFE_INTEGER), () => crypto.getRandomValues(new Uint32Array(1))[0]),
-    v.transform((seed) => Math.abs(seed) % 2 ** 52),
+    v.nullish(count(Number.MIN_SAFE_INTEGER), null),
+    v.transform((seed) => seed === null ? null : Math.abs(seed) % 2 ** 52),
   ),
   n: v.nullish(count(1, 128), 1),
   stop: v.pipe(

@@ -22,7 +22,10 @@ export interface Shape {
 
 type ChoiceFields = (text: string, tokens: PlacedToken[] | null) => Promise<Record<string, unknown>>;
 
-/** Reports which texts a request wants of its prompts, and who writes each: `n` of every prompt, with seeds of their own. */
+/**
+ * Reports which texts a request wants of its prompts, and who writes each: `n` of every prompt, with seeds of their own. Without a seed equal
+ * prompts get other texts, too.
+ */
 export async function wantedTexts(
   { service }: Exchange,
   request: CommonRequest,
@@ -34,11 +37,12 @@ export async function wantedTexts(
     const rule = "the expert must be on this server: it is on another one";
     throw badRequest(`Cannot tell log-probabilities as ${rule}`);
   }
+  const { n } = request, drawn = crypto.getRandomValues(new Uint32Array(1))[0];
   return prompts.flatMap((prompt, i) =>
-    Array.from(
-      { length: request.n },
-      (_, j) => ({ target: targets[i], prompt, seed: request.seed + j, ...about }),
-    )
+    Array.from({ length: n }, (_, j) => {
+      const seed = (request.seed ?? drawn + i * n) + j;
+      return { target: targets[i], prompt, seed, ...about };
+    })
   );
 }
 

@@ -54,7 +54,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     ...{ keys, maxBody, local: isLoopback(host), onAnswer, onError },
   });
   const server = await listen(app.fetch, host, port, options.requestTimeout);
-  onListen?.({ host, port: (server.address() as AddressInfo).port });
+  onListen?.({ host: host.replace(/^\[(.*)\]$/, "$1"), port: (server.address() as AddressInfo).port });
   const timer = idle > 0 ? setInterval(() => mixture.freeIdle(idle * 1000), idle * 250) : undefined;
   signal?.addEventListener("abort", () => ended.resolve());
   if (signal?.aborted) ended.resolve();

@@ -79,6 +79,7 @@ export async function findTargets(
     throw badRequest(`Cannot answer as with ${field} all experts must be on this server: not all are`);
   }
   const all = [...Array(await mixture.experts()).keys()].filter((id) => !exclude.includes(id));
+  const known = new Map<ModelName, Promise<{ config: { context: number } }>>();
   for (const [i, target] of targets.entries()) {
     const { model, answering } = target;
     if (isElsewhere(service, model)) continue;
@@ -88,7 +89,10 @@ export async function findTargets(
     }
     const begin = isMixed(target) ? answering.map(({ expert }) => expert) : [model];
     for (const model of reroute === undefined ? begin : all) { // adopted ones may have contexts of their own
-      const { config: { context } } = await mixture.describe(model);
+      const { config: { context } } = await known.getOrInsertComputed(
+        model,
+        (model) => mixture.describe(model),
+      );
       const { length } = prompts[i];
       if (length <= context) continue;
       const rule = `it must fit the model's context of ${context} tokens: it has ${length}`;

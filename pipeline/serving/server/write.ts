@@ -1,5 +1,6 @@
 /** Writes and scores the texts that requests ask for. */
 
+import { largestIds } from "../sampling.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Choice } from "../answering.ts";
 import { branching } from "../forms.ts";
@@ -51,7 +52,7 @@ export async function* writeText(
   { target, prompt, seed, most, likeliest, head }: Wanted,
   places: Places,
 ): AsyncGenerator<Piece> {
-  let tokens: PlacedToken[] = []; // that no piece has written yet
+  const tokens: PlacedToken[] = []; // that no piece has written yet
   const start = head?.text.length ?? 0;
   let end = start; // of the text that was shown
   using generation: Generation = await answer(mixture, {
@@ -64,8 +65,11 @@ export async function* writeText(
   using _ = places.start();
   const take = (text: string, finish: Finish | null): Piece => {
     end += text.length;
-    const reported = generation.finish === "stop" ? tokens.filter(({ offset }) => offset < end) : tokens;
-    tokens = [];
+    const isWhole = finish !== null && finish !== "stop"; // else those of a text that may stop it are held back
+    const reported = tokens.splice(
+      0,
+      isWhole ? Infinity : tokens.filter(({ offset }) => offset < end).length,
+    );
     const { answering, lastRoute: route } = generation;
     const count = generation.tokens.length + Number(finish === "eos");
     const writers = isMixed(target) ? { ...target, model: answering[0].expert, route, answering } : undefined;
@@ -88,15 +92,7 @@ function scoreToken(id: number, logits: Float32Array, count: number): ScoredToke
     id,
     logProbability: Math.fround(logits[id] - largest - Math.log(total)),
   });
-  const top: number[] = [];
-  for (let id = 0; id < logits.length; id++) {
-    if (top.length === count && !(logits[id] > logits[top[count - 1]])) continue;
-    let place = top.length;
-    while (place > 0 && logits[id] > logits[top[place - 1]]) place--;
-    top.splice(place, 0, id);
-    top.length = Math.min(top.length, count);
-  }
-  return { ...scored(id), top: top.map(scored) };
+  return { ...scored(id), top: largestIds(logits, count).map(scored) };
 }
 
 /** What a model says of a prompt. */
@@ -142,10 +138,13 @@ async function scoreWith(
   using started = new DisposableStack();
   for (const _ of prompts) started.use(places.start());
   // Any token may stand after a prompt: there the likeliest one alone is asked for.
-  const results = await lease.value.branches.score(prompts.map((prompt) => ({
-    context: prompt.subarray(0, 1),
-    continuations: [Uint32Array.of(...prompt.subarray(1), 0)],
-  })));
+  const results = await lease.value.branches.score(
+    prompts.map((prompt) => ({
+      context: prompt.subarray(0, 1),
+      continuations: [Uint32Array.of(...prompt.subarray(1), 0)],
+    })),
+    signal,
+  );
   return prompts.map((prompt, row) => {
     const [{ logProbability, likeliest, highest }] = results[row];
     const broken = logProbability.find((value) => !Number.isFinite(value));

@@ -183,6 +183,17 @@ Deno.test("what turns text into tokens and back takes a place among those that w
   assertEquals((await both()).map(([status]) => status), [429, 429]);
 });
 
+Deno.test("a server ends when no request has a place, also between its scoring and its writing", async () => {
+  const admission = new Admission(2), places = admission.enter(1), order: string[] = [];
+  places.start()[Symbol.dispose]();
+  const closed = admission.close().then(() => order.push("closed"));
+  await new Promise((resolve) => setTimeout(resolve));
+  order.push("over");
+  places[Symbol.dispose]();
+  await closed;
+  assertEquals(order, ["over", "closed"]);
+});
+
 Deno.test("special tokens are tokens where that is asked for, and where a text is nothing but one", async () => {
   const { asked } = reading();
   const [end, inside] = ["<end>", "a<end>b"].map((text) =>
