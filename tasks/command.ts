@@ -108,7 +108,13 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
     if (isHelp) {
       console.log(writeHelp(task, { all: args.some((word) => /^(--help=)?all$/.test(word)), columns }));
-    } else await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
+    } else {
+      const print = (text: string) => {
+        progress.stop(); // its bar may stand in the line
+        console.log(text);
+      };
+      await perform(task, args, { known, signal, onEvent, tell, print });
+    }
   } catch (error) {
     await end(error);
   }

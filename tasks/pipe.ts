@@ -55,7 +55,7 @@ export async function checkWritten(
   patterns: string[] = [],
 ): Promise<void> {
   if (!output || output === "-") return;
-  const documents = patterns.length === 0 ? [] : await expandInputs(patterns);
+  const documents = patterns.length === 0 ? [] : await expandInputs(patterns, { isReadable: () => true });
   await checkOutput(output, [config, ...files, ...documents]);
 }
 

@@ -3,6 +3,7 @@
  *
  *   deno task train-expert --run runs/docs --expert 2
  */
+import { ensure } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
@@ -30,9 +31,11 @@ export const TASK = await defineTask({
     const { planExperts, readExpertCount, trainExperts } = await import("../pipeline/run/mod.ts");
     const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
     const experts = await readExpertCount(run, also);
-    const wanted = expertsNamed(expert, experts, "train");
+    const wanted = expertsNamed(expert, experts, "train"), { part = { index: 1, of: 1 }, ...how } = options;
+    ensure(!options.part || expert === "all", "Cannot train a part of the experts as --expert must be all");
+    const mine = wanted.filter((_, i) => i % part.of === part.index - 1);
     if (options.dryRun) {
-      const plan = await planExperts(wanted, { ...options, sources, device: options, words });
+      const plan = await planExperts(mine, { ...options, sources, device: options, words });
       return print(plan, planText(plan));
     }
     const { adoptedExperts } = await import("../pipeline/training/mod.ts");
@@ -45,8 +48,6 @@ export const TASK = await defineTask({
         onWarning(`expert ${expert}${of} was adopted from "${from}": it stays`);
       }
     }
-    const { part = { index: 1, of: 1 }, ...how } = options;
-    const mine = wanted.filter((_, i) => i % part.of === part.index - 1);
     const toTrain = (where: string) => mine.filter((id) => !stay.has(`${where} ${id}`));
     const models = await trainExperts(toTrain, { ...how, sources }, { signal, onEvent });
     print({ run, models }, trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))));

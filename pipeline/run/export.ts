@@ -242,6 +242,7 @@ async function exportInto(
   { onEvent: emit = () => {}, signal }: RunWatch,
   write: (making: Making, work: Work) => Promise<Record<string, unknown>>,
 ): Promise<Exported> {
+  output = output.replace(/(?<=.)\/+$/, "");
   const before = await checkPlace(output, of, force);
   if (before && !force && await findDamage(output, before, false) === undefined) {
     const { files, result } = before;

@@ -173,7 +173,7 @@ export function custom<Value>(
   notes: Named<never>,
   help: Text,
 ): Field<Value> {
-  const schema = v.pipe(v.string(), v.transform(read));
+  const schema = v.pipe(v.string(), v.nonEmpty(), v.transform(read));
   return { ...field<Value>("text", schema, "a text", notes, help), default: read("") };
 }
 

@@ -87,7 +87,7 @@ Deno.test("exportTexts() writes the sequences of an expert's part, those for tra
 
 Deno.test("exportTexts() makes an export once, the same bytes again, and touches no file but its own", () =>
   withPartition(async (run) => {
-    for (const output of [`${run}/../out`, `${run}/export/mine`]) {
+    for (const output of [`${run}/../out/`, `${run}/export/mine`]) {
       const options = { run, to: "megatron" as const, expert: 0, output };
       assertEquals((await exportTexts(options)).state, "done");
       const first = await hashes(output);
