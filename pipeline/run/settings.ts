@@ -188,7 +188,9 @@ async function findTokenizer(folder: string): Promise<string> {
 /** Returns whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
 async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
   const listPlaces = async (value: unknown) => {
-    const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];
+    const paths = Array.isArray(value)
+      ? await expandInputs(value, { isReadable: () => true })
+      : [String(value)];
     return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
   };
   if (!one || !other) return false;

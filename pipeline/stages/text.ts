@@ -16,7 +16,7 @@ import { type Block, cutFiles, gatherBlocks, type Piece } from "../text/blocks.t
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
 import { documentLines, readOptions } from "../text/documents.ts";
 import { type InputFile, listInputs, STANDARD_INPUT } from "../text/inputs.ts";
-import { type Document, readDocuments, readPiece } from "../text/readers.ts";
+import { type Document, MAX_DOCUMENT, readDocuments, readPiece } from "../text/readers.ts";
 
 /** The text of a run, as far as it is known before anything is made. */
 export interface Text {
@@ -157,6 +157,10 @@ export function linesNode(
           next = await lines.next()
         ) {
           signal?.throwIfAborted();
+          if (next.value.length > MAX_DOCUMENT) {
+            const rule = `it must have at most ${MAX_DOCUMENT} bytes as a line of JSON`;
+            throw new InputError(`Cannot keep document ${documents + 1} as ${rule}: it has more`);
+          }
           yield next.value;
           bytes += next.value.length;
           if (++documents % 100 > 0) continue;

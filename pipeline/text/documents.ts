@@ -11,7 +11,7 @@ import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
-import { expandInputs } from "./inputs.ts";
+import { listInputs } from "./inputs.ts";
 import { type Document, readDocuments, type ReadOptions } from "./readers.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -34,8 +34,8 @@ export function openDocuments(configuration: Configuration): ReadableStream<Docu
   const options = readOptions(configuration);
   if (most === 0 || take === "head" || input.includes("-")) return readDocuments(input, options);
   const open = async function* () {
-    const paths = await expandInputs(input, { again: true });
-    yield* readDocuments(paths, { ...options, maxDocuments: undefined });
+    const { files } = await listInputs(input, options);
+    yield* readDocuments(files.map(({ path }) => path), { ...options, maxDocuments: undefined });
   };
   return ReadableStream.from(takeByHash(open, { seed: findTextSeed(configuration), most }));
 }

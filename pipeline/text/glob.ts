@@ -81,9 +81,10 @@ const isFile = (path: string) => Deno.stat(path).then((info) => info.isFile, () 
 
 const realPath = (path: string) => Deno.realPath(path).catch(() => path);
 
-/** Lists the patterns that `{a,b}` stands for, nested ones included. */
+/** Lists the patterns that `{a,b}` stands for, nested ones included; `[{]` is a brace. */
 function alternatives(pattern: string): string[] {
-  const match = /^([^{}]*)\{([^{}]*)\}(.*)$/s.exec(pattern) ?? /^(.*)\{([^{}]*)\}(.*)$/s.exec(pattern);
+  const match = /^([^{}]*)(?<!\[)\{([^{}]*)\}(.*)$/s.exec(pattern) ??
+    /^(.*)(?<!\[)\{([^{}]*)\}(.*)$/s.exec(pattern);
   if (match === null) return [pattern];
   const [, before, inside, after] = match;
   return inside.split(",").flatMap((choice) => alternatives(before + choice + after));

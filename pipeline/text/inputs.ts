@@ -85,7 +85,7 @@ export async function expandInputs(
     const info = infos[i];
     if (info?.isDirectory) {
       const found = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
-      const wanted = outsideRuns(found).filter(isWanted);
+      const wanted = (await outsideRuns(found)).filter(isWanted);
       if (wanted.length === 0) {
         throw missing(input, "no file in it can be read", "it must hold files of known endings");
       }
@@ -108,16 +108,18 @@ export async function expandInputs(
   return paths.length === 1 ? paths[0] : [...new Set(paths.flat())]; // one list names no file twice
 }
 
-/** Folders by one of which, apart from a config.json, a run is known. */
-const MARKS = ["manifests", "tokens", "text", "experts", "partition"];
+/** Folders by one of which, apart from a config.json with a setting of runs, a run is known. */
+const MARKS = ["manifests", "tokens", "text", "experts", "partition"], SETTING = '"roundSequences":';
 
 /** Leaves out the files of runs, which are no text, of all files of a folder. */
-function outsideRuns(files: readonly string[]): readonly string[] {
+async function outsideRuns(files: readonly string[]): Promise<readonly string[]> {
   const configured = files.filter((file) => file.endsWith("/config.json"));
   if (configured.length === 0) return files;
   const folders = new Set(files.map(dirname));
   for (const folder of folders) if (folder !== dirname(folder)) folders.add(dirname(folder));
-  const runs = configured.map(dirname).filter((run) => MARKS.some((name) => folders.has(`${run}/${name}`)));
+  const marked = configured.map(dirname).filter((run) => MARKS.some((name) => folders.has(`${run}/${name}`)));
+  const texts = await askAll(marked, (run) => Deno.readTextFile(`${run}/config.json`).catch(() => ""));
+  const runs = marked.filter((_, i) => texts[i].includes(SETTING));
   return files.filter((file) => !runs.some((run) => file.startsWith(`${run}/`)));
 }
 

@@ -22,7 +22,7 @@ import { arrowRecords, parquetRecords } from "./tables.ts";
 export type { Document, ReadOptions } from "./fields.ts";
 
 /** Largest document: a line of JSON, a text file. */
-const MAX_DOCUMENT = 2 ** 26; // bytes; no text is longer, so that a longer line is that of a file without line breaks
+export const MAX_DOCUMENT: number = 2 ** 26; // bytes; no text is longer, so that a longer line is that of a file without line breaks
 const NEWLINE = 10;
 
 /**

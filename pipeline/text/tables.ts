@@ -53,8 +53,14 @@ export async function* parquetRecords(
   const { file, metadata, columns } = parquet;
   const [{ parquetReadObjects }, { compressors }] = await libraries();
   checkFields(path, COLUMNS, columns, wanted ?? []);
-  const parsers = {
-    stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const stringFromBytes = (bytes: Uint8Array) => {
+    try {
+      return bytes && decoder.decode(bytes);
+    } catch (error) {
+      if (wanted) throw error;
+      return bytes; // a picture, in a column that nobody may want
+    }
   };
   const names = wanted?.map(({ name }) => name);
   let rowStart = 0;
@@ -63,7 +69,16 @@ export async function* parquetRecords(
     if (group >= groups.from && group < groups.to) {
       const rows = await orUnreadable(
         `${path}, row group ${group}`,
-        () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
+        () =>
+          parquetReadObjects({
+            file,
+            metadata,
+            columns: names,
+            rowStart,
+            rowEnd,
+            compressors,
+            parsers: { stringFromBytes },
+          }),
       );
       for (const [i, record] of rows.entries()) yield { record, where: path, at: rowStart + i };
     }
@@ -108,6 +123,9 @@ async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T
   try {
     return await call();
   } catch (cause) {
+    if (cause instanceof TypeError && /encoded data/.test(cause.message)) {
+      throw unreadable(where, "its text must be UTF-8", "it has other bytes");
+    }
     const remedy = "copy it again, or write it plain or with snappy, gzip or zstd";
     throw notWhole(where, "it is damaged, or written with what this reader lacks", remedy, cause);
   }

@@ -51,6 +51,16 @@ Deno.test("openDocuments() reads files, the first ones where it is asked so, or 
     );
     assertEquals(await readTexts({ ...common, maxDocuments: 5 }), taken, "the same again");
     assertEquals(taken, texts.filter((text) => taken.includes(text)), "in their order");
+    for (const name of ["a.txt", "b.story", "c"]) {
+      await Deno.mkdir(`${folder}/texts`, { recursive: true });
+      await Deno.writeTextFile(`${folder}/texts/${name}`, name);
+    }
+    const few = { input: [`${folder}/texts`], maxDocuments: 9 };
+    assertEquals(
+      await readTexts({ ...few, format: "txt" }),
+      ["a.txt", "b.story", "c"],
+      "whatever the endings",
+    );
   }));
 
 Deno.test("documentLines() writes what readDocuments() reads back, whatever the text", () =>

@@ -6,10 +6,11 @@ Deno.test("glob() lists matches in byte order, without dot files and folders", (
   inFolder(async (folder) => {
     for (const name of ["sub/deep", ".git"]) await Deno.mkdir(`${folder}/${name}`, { recursive: true });
     const names =
-      "b.txt a.txt B.txt é.txt a.md a10.txt a9.txt .h.txt sub/c.txt sub/deep/d.txt x[1].txt .git/e.txt \u{1f600}.txt \uff5e.txt";
+      "b.txt a.txt B.txt é.txt a.md a10.txt a9.txt .h.txt sub/c.txt sub/deep/d.txt x[1].txt y{1,2}.txt .git/e.txt \u{1f600}.txt \uff5e.txt";
     for (const name of names.split(" ")) await Deno.writeTextFile(`${folder}/${name}`, "");
     const cases: Record<string, string> = {
-      "*.txt": "B.txt a.txt a10.txt a9.txt b.txt x[1].txt é.txt \uff5e.txt \u{1f600}.txt",
+      "*.txt": "B.txt a.txt a10.txt a9.txt b.txt x[1].txt y{1,2}.txt é.txt \uff5e.txt \u{1f600}.txt",
+      "y[{]1,2}.{txt,md}": "y{1,2}.txt",
       "?.txt": "B.txt a.txt b.txt é.txt \uff5e.txt \u{1f600}.txt",
       "[ab].txt": "a.txt b.txt",
       "[!ab]?.txt": "",

@@ -41,15 +41,17 @@ Deno.test("listInputs() reads what it can in a folder and below, and counts by e
       "in [it]/x.bin": "x",
       "in [it]/below/y.bin": "y",
       "in [it]/below/LICENSE": "z",
-      "in [it]/runs/a/config.json": "{}",
+      "in [it]/runs/a/config.json": '{"roundSequences": 1}',
+      "in [it]/mine/config.json": '{"name": "a data set"}',
+      "in [it]/mine/text/d.txt": "d",
       "in [it]/runs/a/tokens/b/c.txt": "of a run",
     });
     const { files, passed } = await listInputs([`${folder}/in [it]/`]);
     const names = files.map(({ path }) => path.slice(folder.length + 9));
-    assertEquals(names.toSorted(), ["b.txt", "below/a.jsonl.gz", "below/c.py"]);
-    assertEquals(Object.fromEntries(passed), { ".bin": 2, none: 1 });
+    assertEquals(names.toSorted(), ["b.txt", "below/a.jsonl.gz", "below/c.py", "mine/text/d.txt"]);
+    assertEquals(Object.fromEntries(passed), { ".bin": 2, ".json": 1, none: 1 });
     const texts = (await Array.fromAsync(readDocuments([`${folder}/in [it]`]))).map(({ text }) => text);
-    assertEquals(texts.toSorted(), ["a", "b", "c"]);
+    assertEquals(texts.toSorted(), ["a", "b", "c", "d"]);
     await assertRejects(() => listInputs([`${folder}/in [it]/none`]), InputError, "must exist");
     await write(folder, { "other/x.bin": "x" });
     await assertRejects(() => listInputs([`${folder}/other`]), InputError, "no file in it can be read");
