@@ -127,9 +127,10 @@ export async function mixExperts(
   const rows = Math.max(1, Math.floor(valuesAtOnce / experts / sequenceLength / rowsOfBlock)) * rowsOfBlock;
   for (let begin = 0; begin < predicted.length; begin += rows) {
     const end = Math.min(predicted.length, begin + rows), range: Range = [begin, end];
-    const later: number[][][] = []; // of each sequence
+    const later: number[][][] = [], firsts: number[] = []; // of each sequence; the position of its first predicted token
     for await (const block of reroute ? blocks(open(), sequences, range) : []) {
       later.push(...await laterCosts(block, reroute!, options));
+      block.length.forEach((_, row) => firsts.push(Math.max(1, block.begin?.[row] ?? 0)));
       onRows(block.rows);
     }
     mixture.closePartitioner();
@@ -159,8 +160,9 @@ export async function mixExperts(
           const costs = [routes.get(prefix)!.costs[row], ...every ? later[row - begin] : []];
           const stretches = costs.map((own, time): Stretch => ({
             weights: mixingWeights(own, size, routingTemperature),
-            // The token at position t is the predicted one number t − 1.
-            end: every ? Math.min(predicted[row], prefix + (time + 1) * every - 1) : predicted[row],
+            end: every
+              ? Math.min(predicted[row], Math.max(0, prefix + (time + 1) * every - firsts[row - begin]))
+              : predicted[row],
           }));
           nll.push(mixedNll(tokens, start, stretches));
           if (prefix !== own) continue;

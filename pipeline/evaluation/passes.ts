@@ -53,6 +53,11 @@ export async function* blocks(
   let before = 0;
   const inRange = async function* (): AsyncGenerator<Columns> {
     for await (const batch of batches) {
+      if (before >= range[1]) return;
+      if (before + batch.numRows <= range[0]) {
+        before += batch.numRows;
+        continue;
+      }
       checkLineage(batch, { tokenizer, vocabulary, sequenceLength }, "the partitioner");
       const { rows, sequence, document = sequence, source = Array(rows).fill(""), ...own } = fromBatch(
         batch,

@@ -112,12 +112,14 @@ export function summarize(
     Math.exp(nll[way][group] / tokens[group]);
   const shares = sources.map(() => Array.from(bySegment.tokens, () => 0)); // sequences at first
   source.forEach((number, row) => shares[number][own.expert[row]]++);
+  const documentsOf = sources.map(() => 0);
+  for (const { source } of documents) documentsOf[source]++;
   return {
     scores: each(WAYS, score),
     gains: gains("mixture"),
     sources: [...sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([number, source]) => ({
       source,
-      documents: documents.filter((document) => document.source === number).length,
+      documents: documentsOf[number],
       sequences: bySource.sequences[number],
       tokens: bySource.tokens[number],
       perplexity: each(WAYS, findPerplexity(bySource, number)),

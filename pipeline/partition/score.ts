@@ -9,6 +9,7 @@ import { checkTokens, findOrigin, fromBatch, type RecordBatch, toBatch } from ".
 import type { Columns } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { concatColumns } from "../rows/columns.ts";
+import { prefixTokens } from "../model/span.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import type { Partitioner } from "./partitioner.ts";
 
@@ -39,6 +40,12 @@ export function unknownText(sequences: number): string {
 /** Gives how many tokens of each row may route: of one that begins with a prompt, the prompt's. */
 export const routedLengths = ({ length, begin }: Pick<Columns, "length" | "begin">): Uint32Array =>
   begin ? length.map((real, row) => begin[row] > 0 ? Math.min(real, begin[row]) : real) : length;
+
+/** Counts the predicted tokens of each row that its costs are sums over: of one that begins with a prompt at least one. */
+export const routedPredictions = (rows: Pick<Columns, "length" | "begin">, prefix: number): Uint32Array =>
+  routedLengths(rows).map((real, row) =>
+    Math.max(Number((rows.begin?.[row] ?? 0) > 0), prefixTokens(real, prefix))
+  );
 
 /** Rows that are collected before they are scored, so that small batches do not cost a readback each. */
 const ROWS_PER_GROUP = 1024;

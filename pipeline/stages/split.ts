@@ -23,9 +23,9 @@ import {
   TOKENIZER,
   type Work,
 } from "../graph/node.ts";
-import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
+import { routedPredictions } from "../partition/score.ts";
 import {
   type Columns,
   fromBatch,
@@ -227,18 +227,19 @@ async function readAssigned(making: Making, need: string, file: string): Promise
 
 /** Counts the rows of a batch, the first of which is number `first`, and lists those of every expert. */
 function countRows(
-  { rows, length, source }: Columns,
+  columns: Columns,
   first: number,
   { expert, best, cost, lowest, perSequence }: Assigned,
   tallies: Tally[],
   prefix: number,
 ): number[][] {
+  const { rows, length, source } = columns, predictions = routedPredictions(columns, prefix);
   const rowsByExpert = tallies.map((): number[] => []);
   for (let row = 0; row < rows; row++) {
     const at = first + row;
     rowsByExpert[expert[at]]?.push(row);
     tallies[best[at]].wanted++;
-    const predicted = perSequence ? 1 : prefixTokens(length[row], prefix);
+    const predicted = perSequence ? 1 : predictions[row];
     countRow(tallies[expert[at]], {
       ...{ tokens: length[row], source: source?.[row] ?? "", cost: cost[at], lowest: lowest[at], predicted },
     });
@@ -282,9 +283,16 @@ async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, 
   const rows = Math.min(tokens.count, experts * sampledRows(experts));
   for (const number of Float64Array.from({ length: rows }, (_, i) => order.at(i)).sort()) {
     const { tokens: ids, length: [length], ...row } = tokens.read([number], SAMPLED);
+    const begin = tokens.has("begin") ? tokens.read([number], ["begin"]).begin[0] : 0;
     const [expert] = assigned.read([number], ["expert"]).expert;
     const cost = scores.read([number], ["nll"]).nll[expert];
-    const one = { sequence: row.sequence[0], source: row.source[0], ids: ids.subarray(0, length), cost };
+    const one = {
+      sequence: row.sequence[0],
+      source: row.source[0],
+      ids: ids.subarray(0, length),
+      cost,
+      begin,
+    };
     await addRow(samples[expert], one, scores.lineage!, tokenizer);
   }
   const names = await nameSamples(samples, tokenizer);

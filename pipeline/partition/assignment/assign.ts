@@ -1,7 +1,7 @@
 /** Hands sequences to experts: feeds rows to a way of assigning, chunk by chunk, and writes the expert of each. */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
-import { prefixTokens } from "../../model/span.ts";
+import { routedPredictions } from "../score.ts";
 import { checkLineage, FORMAT, type Lineage, pickIdentity, readLineage } from "../../rows/lineage.ts";
 import { findOrigin, fromBatch, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
@@ -99,9 +99,7 @@ async function* assigned(
   async function* chunks(): AsyncGenerator<CostRows> {
     for await (lent of regroup(scored(), options.chunk)) {
       const { experts, prefix } = known!;
-      const predicted = prefix === undefined
-        ? undefined
-        : lent.length.map((tokens) => prefixTokens(tokens, prefix));
+      const predicted = prefix === undefined ? undefined : routedPredictions(lent, prefix);
       yield { experts, costs: lent.nll!, predicted };
     }
   }

@@ -8,7 +8,7 @@ import type { Routers } from "../../../pipeline/model/checkpoints/checkpoint.ts"
 import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
-import { score, type ScoreOptions } from "../../../pipeline/partition/score.ts";
+import { routedPredictions, score, type ScoreOptions } from "../../../pipeline/partition/score.ts";
 
 const gpu = await openGpu();
 const S = 12;
@@ -181,4 +181,10 @@ Deno.test("score() refuses sequences of another length than their schema says, i
     InputError,
     "all sequences must have 12 tokens: these have 6",
   );
+});
+
+Deno.test("routedPredictions() counts the prompt alone, and of one token still one", () => {
+  const rows = { length: Uint32Array.of(40, 40, 3, 40), begin: Uint32Array.of(3, 1, 9, 0) };
+  assertEquals([...routedPredictions(rows, 16)], [2, 1, 2, 15]);
+  assertEquals([...routedPredictions({ length: rows.length }, 16)], [15, 15, 2, 15]);
 });
