@@ -99,8 +99,14 @@ export function writeBuffer(
         `${byteOffset}, its size is ${buffer.bytes}`,
     );
   }
-  if (data.length > 0) device.queue.writeBuffer(buffer.raw, byteOffset, data as BufferSource);
+  for (let at = 0; at < data.length; at += PIECE) {
+    device.queue.writeBuffer(buffer.raw, byteOffset + 4 * at, data.subarray(at, at + PIECE) as BufferSource);
+    if (data.length > PIECE) device.queue.submit([]); // frees what was staged
+  }
 }
+
+/** Values that are written at once: the driver stages them in memory of which a card may have little. */
+const PIECE = 2 ** 24;
 
 /** The smallest step of {@link allocatable}. */
 const FINEST_BYTES = 64 * MIB;

@@ -36,7 +36,7 @@ export interface Effort {
   clock: Clock;
 }
 
-const MOST_REPEATS = 2000;
+const MOST_REPEATS = 2 ** 14;
 const MOST_SECONDS = 2; // of all rounds
 
 /** Gives the seconds since some moment. */
@@ -66,11 +66,14 @@ export async function measureSeconds(
   await run(dispatches.map((dispatch) => ({ ...dispatch, grid: [1, 1, 1] }))); // compiles
   const idle = await run([]);
   const working = (time: number) => Math.max(time - idle, time / 2, 1e-9); // a round in which the machine was idle for a moment may have been slow by chance
-  const once = working(await run(dispatches));
-  const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(seconds / once)));
-  const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / (once * repeats)));
-  if (affordable < 1) return once;
-  const list = Array(repeats).fill(dispatches).flat();
+  let list = dispatches, repeats = 1, taken = working(await run(list));
+  while (taken < seconds && repeats < MOST_REPEATS) { // one alone may be far shorter than the wait for the device
+    repeats = Math.min(4 * repeats, MOST_REPEATS);
+    list = Array(repeats).fill(dispatches).flat();
+    taken = working(await run(list));
+  }
+  const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / taken));
+  if (affordable < 1) return taken / repeats;
   const times: number[] = [];
   for (let round = 0; round < affordable; round++) times.push(working(await run(list)) / repeats);
   return median(times);

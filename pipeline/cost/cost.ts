@@ -57,6 +57,8 @@ export interface CostDevice extends Record<"flops" | "utilisation", number> {
   name?: string;
   /** Memory that models may take on it, in bytes, where it is known. */
   memoryBytes?: number;
+  /** Whether it is a GPU, where that is known. */
+  kind?: AdapterKind;
 }
 
 /**
@@ -71,6 +73,7 @@ export const PLAIN_DEVICE: CostDevice = { flops: 100e9, utilisation: 0.4 };
  * name, and the share of them that is expected. Nobody has timed a training of this project on one.
  */
 export const ASSUMED_GPU: Required<CostDevice> = {
+  kind: "gpu",
   name: "NVIDIA H100",
   flops: 60e12,
   utilisation: 0.3,
@@ -83,9 +86,9 @@ export const ASSUMED_GPU: Required<CostDevice> = {
  */
 const MOST_OF_A_PROCESSOR = 2e12;
 
-/** Takes a device for a GPU or a processor, by its FLOP/s at the peak. */
-export function adapterKind({ flops }: Pick<CostDevice, "flops">): AdapterKind {
-  return flops > MOST_OF_A_PROCESSOR ? "gpu" : "software";
+/** Tells a GPU from a processor; where that is not known, by its FLOP/s at the peak. */
+export function adapterKind({ flops, kind }: Pick<CostDevice, "flops" | "kind">): AdapterKind {
+  return kind ?? (flops > MOST_OF_A_PROCESSOR ? "gpu" : "software");
 }
 
 /** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
@@ -101,12 +104,13 @@ export async function usualDevice(adapter?: string): Promise<CostDevice> {
   const devices = Object.entries(await measuredDevices()).sort(([, a], [, b]) => a.at < b.at ? 1 : -1);
   const [name, figures] = devices.find(([name]) => name === adapter) ?? devices[0] ?? [];
   if (name === undefined || figures === undefined) return PLAIN_DEVICE;
-  return { name, flops: figures.gflops * 1e9, utilisation: figures.utilisation };
+  const { gflops, utilisation, kind } = figures;
+  return { name, flops: gflops * 1e9, utilisation, ...kind && { kind } };
 }
 
 /** Gives the device of which FLOP/s or utilisation are named, and what is left out of the usual one; a device of other FLOP/s has no name. */
 export function namedDevice({ flops, utilisation }: Partial<CostDevice>, usual: CostDevice): CostDevice {
-  const device = flops === undefined ? usual : { ...PLAIN_DEVICE, flops };
+  const device = flops === undefined ? usual : { ...PLAIN_DEVICE, flops, utilisation: usual.utilisation };
   return { ...device, utilisation: utilisation ?? device.utilisation };
 }
 

@@ -155,7 +155,12 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
   const peak = await measurePeak(gpu, effort, { small: quick, halves: true });
   step("a training step");
   const trained = await measureStep(gpu, peak, { allocatable, quick });
-  const figures = { ...peak, utilisation: Math.min(1, trained.utilisation), at: new Date().toISOString() };
+  const figures = {
+    ...peak,
+    utilisation: Math.min(1, trained.utilisation),
+    kind,
+    at: new Date().toISOString(),
+  };
   const isUsual = !quick && Object.keys(variants).length === 0;
   return {
     ...{ name, kind, offers, features, limits, golden, roof: peak, step: trained },

@@ -71,7 +71,8 @@ export function secondsByNode(times: readonly Time[]): (node: string) => number 
     steps.set(step, seconds);
   }
   return (node) => {
-    const steps = trainings.get(`train-${node.slice(node.lastIndexOf("/") + 1)}`);
+    const [, name] = /^(?:experts\/)?([^/]+)$/.exec(node) ?? []; // folders of parts have the names of experts
+    const steps = trainings.get(`train-${name}`);
     return steps ? [...steps.values()].reduce((a, b) => a + b, 0) : nodes.get(node);
   };
 }
@@ -83,11 +84,12 @@ const FIGURES = v.object({
   gbytes: positive,
   utilisation: v.pipe(positive, v.maxValue(1)),
   at: v.string(),
+  kind: v.optional(v.picklist(["gpu", "software"])),
 });
 
 /**
  * What a device reached: arithmetic in registers in f32 and, where offered, f16 (GFLOP/s), and memory traffic (GB/s). Also the share of
- * the f32 arithmetic that a training step reached (0 to 1), and when that was measured.
+ * the f32 arithmetic that a training step reached (0 to 1), when that was measured, and whether it is a GPU.
  *
  * @ignore
  */

@@ -75,6 +75,18 @@ export function planLayout(config: ModelConfig, models: number, limit: number) {
   };
 }
 
+/**
+ * Whether models of a bank lie in segments as one alone does. Gradient norms add up by segment, so only then they have the same bits.
+ */
+export function isLaidOutAlike(config: ModelConfig, models: number, limit: number): boolean {
+  const sizes = (models: number) => planLayout(config, models, limit).segments.map(({ size }) => size).join();
+  try {
+    return sizes(models) === sizes(1);
+  } catch {
+    return false; // so many have no room for a tensor of all
+  }
+}
+
 function pack(
   specs: readonly (Omit<ParameterSpec, "shape"> & { shape: readonly [number, number?] })[],
   capacity: number,

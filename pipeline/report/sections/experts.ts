@@ -2,6 +2,7 @@
 // and a text that it writes for the page.
 
 import { relative } from "node:path";
+import { DeviceError } from "../../../kernels/device/failures.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../../kernels/device/gpu.ts";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
@@ -54,8 +55,8 @@ export async function writeSamples(
     }
     return { tokens, texts };
   } catch (error) {
-    if (!hasDevice && error instanceof RunError) {
-      return { tokens, texts, reason: `there is no device: ${error.message}` };
+    if (error instanceof DeviceError || !hasDevice && error instanceof RunError) {
+      return { tokens, texts, reason: `there is no device${hasDevice ? " left" : ""}: ${error.message}` };
     }
     if (!(error instanceof InputError) || !error.where || await exists(error.where)) throw error;
     return { tokens, texts, reason: `${relative(run, error.where)} is not there` };

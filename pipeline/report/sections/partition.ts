@@ -57,7 +57,8 @@ function sharePlot(
 /** Plots which expert each source's training sequences went to, by their numbers; `balanced` says whether they were balanced. */
 export function heatPlot(parts: readonly Readonly<Record<string, number>>[], balanced: boolean): Plot {
   const rows = [...new Set(parts.flatMap(Object.keys))].sort().map((source) => {
-    const counts = parts.map((sources) => sources[source] ?? 0), total = sum(counts);
+    const counts = parts.map((sources) => Object.hasOwn(sources, source) ? sources[source] : 0),
+      total = sum(counts);
     return { source: sourceName(source), total, shares: counts.map((count) => count / Math.max(1, total)) };
   }).sort((a, b) => b.total - a.total);
   const [shown, more] = shownNames(rows), after = balanced ? ", after balancing" : "";

@@ -32,12 +32,8 @@ Deno.test("secondsByNode() takes the last making of a node, and of a training wh
     { stage: "train-expert-00", nodes: ["experts/expert-00"], seconds: 0.9 },
   ];
   const of = secondsByNode(times);
-  assertEquals(["scores/a", "scores/b", "experts/expert-00", "scores/c"].map(of), [
-    1.5,
-    1.5,
-    1.75,
-    undefined,
-  ]);
+  const nodes = ["scores/a", "scores/b", "experts/expert-00", "scores/c", "partition/expert-00"];
+  assertEquals(nodes.map(of), [1.5, 1.5, 1.75, undefined, undefined]);
 });
 
 Deno.test("readTimes() reads what recordTime() wrote; a run without times has none, and damaged lines are left out", () =>

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
-import { initialWeights } from "../../../pipeline/model/parameters.ts";
+import { initialWeights, isLaidOutAlike } from "../../../pipeline/model/parameters.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 11, hidden: 6, layers: 3, heads: 3, context: 16 };
 
@@ -32,4 +32,10 @@ Deno.test("initialWeights() draws normal(0, 0.02), smaller where it writes into 
     const error = Math.abs(Math.sqrt(square) / deviation - 1);
     assert(error < 5 / Math.sqrt(2 * values.length), `deviation of ${name} is off by ${error}`);
   }
+});
+
+Deno.test("isLaidOutAlike() tells banks whose tensors lie in segments as those of one model do", () => {
+  const alike = (limit: number) => [1, 2, 20, 99].map((models) => isLaidOutAlike(CONFIG, models, limit));
+  assertEquals(alike(2 ** 30), [true, true, true, true]);
+  assertEquals(alike(2 ** 16), [true, true, false, false]); // 20 take two segments, 99 have no room for a tensor
 });

@@ -80,7 +80,14 @@ Deno.test("names that every object has are drawn, long ones are cut, and hostile
   assertMatch(svg, />a-name-that-[\w-]*…</);
   assertFalse(/<img|<b>/.test(svg));
   const sources = Object.fromEntries(names.map((label) => [label, 1]));
-  assertStringIncludes(await draw(heatPlot([sources], true)), ">constructor<");
+  const plot = heatPlot([sources, { any: 1 }], true);
+  assertStringIncludes(await draw(plot), ">constructor<");
+  assertEquals(plot.table.rows.find(([name]) => name === "constructor"), [
+    "constructor",
+    1,
+    "100.0%",
+    "0.0%",
+  ]);
 });
 
 Deno.test("heatPlot() counts shares of each source over the experts, the largest first, and writes them where there is room", async () => {
