@@ -199,14 +199,14 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
     assertEquals(more, logprobs!.token_logprobs);
     // Where a text stops it, no piece tells of a token of that.
     const stop = logprobs!.tokens!.slice(1, 3).join(""); // the first token is like the second: both are held back
-    let [text, told] = ["", ""];
+    let [text, joined] = ["", ""];
     for await (
       const { choices: [choice] } of await client.completions.create({ ...request, stop, stream: true })
     ) {
       text += choice.text;
-      told += choice.logprobs?.tokens?.join("") ?? "";
+      joined += choice.logprobs?.tokens?.join("") ?? "";
     }
-    assertEquals(told, text);
+    assertEquals(joined, text);
     const free = { model: "mixture", prompt: [PROMPT, PROMPT], max_tokens: 12, temperature: 2 };
     const [one, other] = (await client.completions.create(free)).choices;
     assert(one.text !== other.text, "without a seed equal prompts get texts of their own");
