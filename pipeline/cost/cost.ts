@@ -241,7 +241,7 @@ function switchCost(configuration: Configuration, mixture: MixtureShape) {
  */
 function memoryCost(
   configuration: Configuration,
-  { router, expert, experts, routers: models, passes = models, ...mixture }: MixtureShape,
+  { router, expert, experts, routers: models, onDevice = models, ...mixture }: MixtureShape,
   tokenwise: ModelConfig,
   { recompute, loss, ...device }: CostOptions,
 ) {
@@ -266,7 +266,7 @@ function memoryCost(
     switch: training(tokenwise, batch * experts),
     inference: inferenceMemory(expert, answer),
     switchInference: inferenceMemory(tokenwise, answer),
-    routing: routingMemory(router, { prefix, models: passes, kind }),
+    routing: routingMemory(router, { prefix, models: onDevice, kind }),
   };
 }
 

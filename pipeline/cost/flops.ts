@@ -54,13 +54,13 @@ export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind
  * - Tokens of a sequence S (`length`) and of the routing `prefix` M.
  * - Training steps and batch B of an expert and of a router.
  * - `routerLength`: tokens of a router's training sequences (M in this project, S as the paper counts).
- * - `passes`: those that route a sequence, fewer than routers in a tree.
+ * - `passes`: those that route a sequence, fewer than routers in a tree; of these so many may be on the device together (`onDevice`).
  * - The sequences that take so many passes while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
  */
 export type MixtureShape =
   & Record<"expert" | "router", ModelConfig>
   & Record<"experts" | "routers" | "length" | "prefix" | "steps" | "batch", number>
-  & { passes?: number }
+  & { passes?: number; onDevice?: number }
   & Record<"routerSteps" | "routerBatch" | "routerLength" | "roundsScored" | "corpusScored", number>;
 
 /**

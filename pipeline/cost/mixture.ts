@@ -17,7 +17,7 @@ import {
   validateModelConfig,
 } from "../model/shape.ts";
 import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
-import { countPasses, listWidths } from "../partition/tree/branches.ts";
+import { countOnDevice, countPasses, listWidths } from "../partition/tree/branches.ts";
 import { count, finite } from "../graph/schema.ts";
 import { measuredDevices, recordTime } from "../graph/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -86,7 +86,7 @@ export function mixtureShape(
     ...shape,
     router: others?.shape ?? shape.router,
     routers: hasModels ? widths.reduce((sum, routers) => sum + routers, 0) : 0,
-    ...configuration.levels.length > 0 && hasModels ? { passes } : {},
+    ...configuration.levels.length > 0 && hasModels ? { passes, onDevice: countOnDevice(configuration) } : {},
     steps,
     routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),
     routerLength: Math.max(0, ...configuration.prefixLengths) || prefix,
@@ -216,7 +216,7 @@ export function comparedCost(
   { batch, steps, corpus, routers, kind }: ComparedOptions,
 ): TrainingCost {
   const shape = mixtureShape(configuration, corpus, routers);
-  const { length, expert, router, prefix, passes: models = shape.routers } = shape;
+  const { length, expert, router, prefix, onDevice: models = shape.routers } = shape;
   const { microBatch: micro, expertBatch, dtype } = configuration;
   const training = { microBatch: micro || expertBatch, length, dtype, kind };
   const answer = answeringSizes(length);

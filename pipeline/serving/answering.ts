@@ -39,6 +39,8 @@ export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   exclude?: readonly number[];
   /** What the partitioner says of the prompt, if that is known. */
   route?: Route;
+  /** Ends the routing. */
+  signal?: AbortSignal;
   /** Called when other experts continue the text, or the same ones in another order of weights. */
   onChange?: (change: Change) => void;
 }
@@ -84,7 +86,7 @@ export async function choose(
   if (mix > 1) checkMix(mix, await mixture.experts());
   const temperature = routingTemperature ?? suitingTemperature(await mixture.partitioner());
   const rule = { mix, reroute, temperature, exclude, prefix: prefix ?? await mixture.prefix() };
-  const routes = known ? [known] : await routeBy(rule, mixture, prompts);
+  const routes = known ? [known] : await routeBy(rule, mixture, prompts, options.signal);
   return routes.map((route) => {
     const answering = chooseAnswering(route, mix, temperature, exclude);
     return { model: answering[0].expert, route, answering, rule };
@@ -96,12 +98,13 @@ async function routeBy(
   { prefix, reroute, exclude }: Rule,
   mixture: Mixture,
   texts: readonly ArrayLike<number>[],
+  signal?: AbortSignal,
 ): Promise<Route[]> {
   const windows = texts.map((text) => {
     const { begin, end } = routingWindow(text.length, prefix, reroute);
     return Uint32Array.from(text).subarray(begin, end);
   });
-  return await mixture.routeAll(windows, prefix, exclude);
+  return await mixture.routeAll(windows, prefix, exclude, signal);
 }
 
 /** Chooses experts anew where a text of so many tokens has come to a place where that is due. */

@@ -39,6 +39,13 @@ export const listWidths = (of: Experts): number[] =>
 /** Counts the prefix passes that routing a sequence takes. */
 export const countPasses = (of: Experts): number => listLevels(of).reduce((sum, wide) => sum + wide, 0);
 
+/** How many partitioners of a tree keep their models on the device: those used last. */
+export const MOST_ON_DEVICE = 8;
+
+/** Counts the routers that may be on a device together. */
+export const countOnDevice = (of: Experts): number =>
+  listWidths(of).sort((a, b) => b - a).slice(0, MOST_ON_DEVICE).reduce((sum, wide) => sum + wide, 0);
+
 /** Gives the path of an expert, for instance `2.5`; undefined in a flat mixture. */
 export const expertPath = (expert: number, levels: readonly number[]): string | undefined =>
   findPath(expert, levels).join(".") || undefined;

@@ -19,7 +19,7 @@ import {
   type TokenRows,
 } from "../partitioner.ts";
 import { identifyPartitioner, openPartitioner } from "../partitioners.ts";
-import { branchName, listBranches } from "./branches.ts";
+import { branchName, listBranches, MOST_ON_DEVICE } from "./branches.ts";
 
 /** Opens and identifies trees. */
 export const tree: PartitionerWork = {
@@ -43,8 +43,6 @@ async function branchesIn(folder: string): Promise<{ levels: number[]; folders: 
 /** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode listBranches}. */
 const treeHash = (levels: readonly number[], all: readonly Pick<Partitioner, "sha256">[]): string =>
   sha256([levels.join("x"), ...all.map(({ sha256 }) => sha256)].join("\n"));
-
-const MOST_ON_DEVICE = 8; // partitioners whose models stay on the device, those used last
 
 /**
  * Makes a partitioner of those of all branches. A row follows the `beam` branches of each level whose paths cost least; the experts of

@@ -27,12 +27,12 @@ type ChoiceFields = (text: string, tokens: PlacedToken[] | null) => Promise<Reco
  * prompts get other texts, too.
  */
 export async function wantedTexts(
-  { service }: Exchange,
+  { service, signal }: Exchange,
   request: CommonRequest,
   prompts: readonly Uint32Array[],
   about: Pick<Wanted, "most" | "likeliest">,
 ): Promise<Wanted[]> {
-  const targets = await findTargets(service, request, prompts);
+  const targets = await findTargets(service, request, prompts, signal);
   if (about.likeliest !== null && targets.some(({ model }) => isElsewhere(service, model))) {
     const rule = "the expert must be on this server: it is on another one";
     throw badRequest(`Cannot tell log-probabilities as ${rule}`);

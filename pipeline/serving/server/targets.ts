@@ -69,10 +69,11 @@ export async function findTargets(
   service: Service,
   { model: name, exclude, mix, reroute }: Pick<CommonRequest, "model" | "exclude" | "mix" | "reroute">,
   prompts: readonly Uint32Array[],
+  signal?: AbortSignal,
 ): Promise<Choice[]> {
   const { mixture, serveExperts, upstreams } = service;
   const targets = await choose(mixture, prompts, {
-    ...{ ...await findModel(mixture, name), exclude, mix, reroute },
+    ...{ ...await findModel(mixture, name), exclude, mix, reroute, signal },
   });
   if (targets.some(isMixed) && (serveExperts || upstreams?.addresses.size)) {
     const field = reroute === undefined ? "mix" : "reroute";
