@@ -450,13 +450,20 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   };
 }
 
+/** Whether tokenizer and routers were learned again after the last text was forgotten. */
+async function learnedSince({ from, change }: Derivation): Promise<boolean> {
+  const above = change.forgotten.length > 0 ? null : await readDerivation(from);
+  return above !== null && (above.change.relearned || await learnedSince(above));
+}
+
 /** Names what may have seen forgotten text and stays: here, in the runs above as far as they are there, and elsewhere. */
 async function descendants({ from, rows, derivation, configuration }: Prepared): Promise<string[]> {
   const { relearned, replaced } = derivation.change, all = listForgotten(derivation);
   const above = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
   const places = await Promise.all(above.map((run) => Deno.realPath(run).catch(() => "")));
   const runs = above.filter((_, i) => places[i] !== "" && places.indexOf(places[i]) === i);
-  const found = relearned ? [] : ["the tokenizer, the routers and any prices, which are kept"];
+  const isNew = relearned || await learnedSince(derivation);
+  const found = isNew ? [] : ["the tokenizer, the routers and any prices, which are kept"];
   if (configuration.init !== "") found.push(`${configuration.init}, where experts begin`);
   for (const { expert, from } of replaced) found.push(`${from}, which takes the place of expert ${expert}`);
   for (const run of runs) {

@@ -44,7 +44,9 @@ export async function writeCertificate(
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
     const manifest = await readManifest(`${run}/${expertTarget(expert, { experts: length }).node}`);
     const before = trained && kept[trained.node], now = manifest?.key ?? null;
-    const trainedAgain = before !== null && manifest !== null && manifest.settings.kept === undefined;
+    const origins = ["kept", "adopted", "before"]; // of weights that were there, or go on from such
+    const isNew = manifest !== null && origins.every((name) => manifest.settings[name] === undefined);
+    const trainedAgain = before !== null && isNew;
     return { expert, part: { before: trained?.part ?? null, now: part }, trainedAgain, key: { before, now } };
   }));
   const text = jsonText({ from, version, documents: listForgotten(derivation), experts, descends });
@@ -99,7 +101,9 @@ async function checkCertificate(
   for (const { expert, key: { now } } of certificate.experts) {
     const { node } = expertTarget(expert, { experts: certificate.experts.length });
     const there = (await readManifest(`${run}/${node}`))?.key;
-    if (there && there !== now) note(`it must name the expert ${expert} that is there: it names another one`);
+    if (there && now && there !== now) {
+      note(`it must name the expert ${expert} that is there: it names another one`);
+    }
   }
 }
 

@@ -8,7 +8,6 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
 import { listSome } from "../graph/printable.ts";
 import * as v from "valibot";
 import {
@@ -77,7 +76,7 @@ export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null>
 }
 
 /** Makes the node of the index. Paths are part of it, so it is made again where a file is only moved. */
-export function indexNode({ blocks, away = [] }: GraphOf): Node {
+export function indexNode({ blocks }: GraphOf): Node {
   const list = JSON.stringify(blocks.map(({ name, pieces }): IndexedBlock => ({
     name,
     pieces: pieces.map((piece) => [piecePath(piece), piece.sha256, piece.before ?? 0]),
@@ -90,7 +89,7 @@ export function indexNode({ blocks, away = [] }: GraphOf): Node {
     revision: 1,
     maker: oneByOne(TOKENIZE, async (making, { emit }) => {
       const empty = documentBatch(TOKENIZE, COLUMNS, []);
-      const indexed = await writeRows(making, DOCUMENTS, indexedRows(making, blocks, new Set(away)), empty);
+      const indexed = await writeRows(making, DOCUMENTS, indexedRows(making, blocks), empty);
       await writeAtomic(`${making.folder}/${BLOCKS}`, list);
       const sources = byName(countSources(making, blocks));
       const tests = Object.entries(sources).map(([name, { documents }]) => ({ name, ...documents }));
@@ -111,11 +110,7 @@ function warnOfFew(sources: readonly { name: string; test: number }[], emit: Wor
   emit({ type: "warning", message });
 }
 
-async function* indexedRows(
-  making: Making,
-  blocks: readonly Block[],
-  away: ReadonlySet<string>,
-): AsyncGenerator<RecordBatch> {
+async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
   for (const block of blocks) {
     const paths = block.pieces.map(piecePath);
     const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
@@ -125,16 +120,7 @@ async function* indexedRows(
         path: paths[piece],
         place: place + (block.pieces[piece].before ?? 0),
       }));
-      const back = rows.find(({ sha256 }) => away.has(sha256));
-      if (!back) yield documentBatch(TOKENIZE, COLUMNS, rows);
-      else {
-        const what =
-          `Cannot take "${back.path}" as what is forgotten must stay away: number ${back.place} has its text`;
-        throw new InputError(what, {
-          where: back.path,
-          remedy: "leave that out, and derive into another folder",
-        });
-      }
+      yield documentBatch(TOKENIZE, COLUMNS, rows);
     }
   }
 }

@@ -89,10 +89,14 @@ export const byName = <Value>(values: ReadonlyMap<string, Value>): Record<string
   Object.fromEntries([...values].sort(([a], [b]) => a < b ? -1 : 1));
 
 /** Makes a node for every block. */
-export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf, taken?: Node): Node[] {
+export function tokenizeNodes(
+  { configuration, text, blocks, prompts, away = [] }: GraphOf,
+  taken?: Node,
+): Node[] {
   const { eos, sequenceLength, packing, holdout } = configuration;
   const seed = findTextSeed(configuration);
   const blockByNode = new Map(blocks.map((block) => [tokensNode(block), block]));
+  const gone = new Set(away);
   let opened: { tokenizer: Tokenizer; encoders: Encoders } | undefined;
   const open = async (making: Making, { workers }: Work) => {
     const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
@@ -103,7 +107,7 @@ export function tokenizeNodes({ configuration, text, blocks, prompts }: GraphOf,
     const options = { sequenceLength, packing, holdout, textSeed: seed, encoders, prompts };
     const block = blockByNode.get(making.node.name)!;
     const documents = readTaken(block, configuration, text, making, taken);
-    return await tokenizeBlock(making, work, documents, block, tokenizer, options);
+    return await tokenizeBlock(making, work, documents, block, tokenizer, { ...options, gone });
   }, () => {
     opened?.encoders.close();
     opened = undefined;
@@ -169,13 +173,20 @@ async function tokenizeBlock(
   texts: AsyncIterable<BlockDocument>,
   block: Block,
   tokenizer: Tokenizer,
-  options: TokenizeOptions,
+  { gone, ...options }: TokenizeOptions & { gone: ReadonlySet<string> },
 ): Promise<Record<string, unknown>> {
   const counts = noCounts();
   const table: Pick<DocumentRow, typeof COLUMNS[number]>[] = [];
   const onDocument = ({ id, document, side, tokens }: TokenizedDocument) => {
     const { text, source, place = 0, piece } = document as BlockDocument;
-    table.push({ document: id, piece, place, sha256: sha256(text), source, side, tokens });
+    const hash = sha256(text);
+    if (gone.has(hash)) {
+      const { file: { path }, before = 0 } = block.pieces[piece];
+      const what = `what is forgotten must stay away: number ${place + before} has its text`;
+      const remedy = "leave that out, and derive into another folder";
+      throw new InputError(`Cannot take "${path}" as ${what}`, { where: path, remedy });
+    }
+    table.push({ document: id, piece, place, sha256: hash, source, side, tokens });
   };
   const all = { ...options, firstId: BigInt(block.id) << 24n, onDocument };
   const columns = ["document", "source", "tokens", ...options.prompts ? ["begin" as const] : []] as const;
