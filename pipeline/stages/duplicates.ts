@@ -75,7 +75,9 @@ export const namedFiles = (folder: string, paths: readonly string[], ...kinds: K
 /** Joins the texts in a value, however deep they lie in it. */
 function joinTexts(value: unknown): string {
   if (typeof value === "string") return value;
-  return value && typeof value === "object" ? Object.values(value).map(joinTexts).join("\n") : "";
+  return value && typeof value === "object" && !ArrayBuffer.isView(value)
+    ? Object.values(value).map(joinTexts).join("\n")
+    : "";
 }
 
 /** Makes the nodes that hash documents. */

@@ -195,7 +195,7 @@ export async function* readRecords(
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plain);
-  if (describeKind(value) !== "an object") return value;
+  if (describeKind(value) !== "an object" || ArrayBuffer.isView(value)) return value;
   return Object.fromEntries(Object.entries(value as object).map(([name, value]) => [name, plain(value)]));
 }
 

@@ -54,31 +54,18 @@ export async function* parquetRecords(
   const [{ parquetReadObjects }, { compressors }] = await libraries();
   checkFields(path, COLUMNS, columns, wanted ?? []);
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  const stringFromBytes = (bytes: Uint8Array) => {
-    try {
-      return bytes && decoder.decode(bytes);
-    } catch (error) {
-      if (wanted) throw error;
-      return bytes; // a picture, in a column that nobody may want
-    }
-  };
+  const parsers = { stringFromBytes: (bytes: Uint8Array) => bytes && decoder.decode(bytes) };
   const names = wanted?.map(({ name }) => name);
   let rowStart = 0;
   for (const [group, { num_rows }] of metadata.row_groups.entries()) {
     const rowEnd = rowStart + Number(num_rows);
     if (group >= groups.from && group < groups.to) {
+      const own = { file, metadata, columns: names, rowStart, rowEnd, compressors, parsers };
+      const read = (utf8: boolean) => parquetReadObjects({ ...own, utf8 });
       const rows = await orUnreadable(
         `${path}, row group ${group}`,
-        () =>
-          parquetReadObjects({
-            file,
-            metadata,
-            columns: names,
-            rowStart,
-            rowEnd,
-            compressors,
-            parsers: { stringFromBytes },
-          }),
+        // Bytes without a type are text, unless they are none: then they are pictures, in a column that nobody may want.
+        () => wanted ? read(true) : read(true).catch(() => read(false)),
       );
       for (const [i, record] of rows.entries()) yield { record, where: path, at: rowStart + i };
     }
