@@ -61,12 +61,12 @@ const NUMBERS = [32, 256]; // of experts
 function clusterPlans(
   { flags, preset = "paper-335m", ...sources }: Sources,
   { machines, corpusTokens: tokens, diskRate: diskBytesPerSecond }: Values<typeof CLUSTER>,
-  { flops, utilisation }: CostDevice,
+  named: CostDevice,
 ): ClusterPlan[] {
   const numbers = flags?.experts === undefined ? NUMBERS : [flags.experts];
   return numbers.map((experts) => {
     const c = resolveConfiguration({ ...sources, preset, flags: { ...flags, experts } });
-    const device = { flops: flops * utilisation, kind: adapterKind({ flops }) };
+    const device = { flops: named.flops * named.utilisation, kind: adapterKind(named) };
     return planCluster(c, { machines, tokens, diskBytesPerSecond, ...device });
   });
 }

@@ -32,7 +32,10 @@ export const TASK = await defineTask({
     const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
     const experts = await readExpertCount(run, also);
     const wanted = expertsNamed(expert, experts, "train"), { part = { index: 1, of: 1 }, ...how } = options;
-    ensure(!options.part || expert === "all", "Cannot train a part of the experts as --expert must be all");
+    ensure(
+      !options.part || expert === "all",
+      `Cannot train a part of the experts as --expert must be all: it is ${expert}`,
+    );
     const mine = wanted.filter((_, i) => i % part.of === part.index - 1);
     if (options.dryRun) {
       const plan = await planExperts(mine, { ...options, sources, device: options, words });

@@ -72,6 +72,11 @@ export async function measureSeconds(
     list = Array(repeats).fill(dispatches).flat();
     taken = working(await run(list));
   }
+  if (taken > seconds && repeats > 1) {
+    repeats = Math.ceil(repeats * seconds / taken);
+    list = Array(repeats).fill(dispatches).flat();
+    taken = working(await run(list));
+  }
   const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / taken));
   if (affordable < 1) return taken / repeats;
   const times: number[] = [];

@@ -108,9 +108,9 @@ export async function usualDevice(adapter?: string): Promise<CostDevice> {
   return { name, flops: gflops * 1e9, utilisation, ...kind && { kind } };
 }
 
-/** Gives the device of which FLOP/s or utilisation are named, and what is left out of the usual one; a device of other FLOP/s has no name. */
+/** Gives the usual device, or one of which FLOP/s or utilisation are named; one of other FLOP/s has no name and reaches 0.4 of them unless said. */
 export function namedDevice({ flops, utilisation }: Partial<CostDevice>, usual: CostDevice): CostDevice {
-  const device = flops === undefined ? usual : { ...PLAIN_DEVICE, flops, utilisation: usual.utilisation };
+  const device = flops === undefined ? usual : { ...PLAIN_DEVICE, flops };
   return { ...device, utilisation: utilisation ?? device.utilisation };
 }
 

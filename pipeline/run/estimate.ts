@@ -270,9 +270,9 @@ async function findSpeed(
 ): Promise<Required<Speed> & { notes: Text[] }> {
   const isNamed = device.flops !== undefined;
   const usual = await usualDevice(adapter?.description);
-  const { flops: peak, utilisation, name } = namedDevice(device, usual);
+  const named = namedDevice(device, usual), { flops: peak, utilisation, name } = named;
   const measured = isNamed ? undefined : await measuredSpeed(run, configuration, adapter);
-  const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKind({ flops: peak }) };
+  const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKind(named) };
   const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`, share = `${+(100 * utilisation).toFixed(2)}%`;
   const other = say`${setting("flops")} names another device`;
   const reported = measured

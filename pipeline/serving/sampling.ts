@@ -62,7 +62,7 @@ export function largestIds(logits: Float32Array, count: number): number[] {
 export function candidates(logits: Float32Array, { temperature, topK, topP }: Sampling): Candidates {
   const best = argmax(logits);
   if (temperature === 0) return { ids: Uint32Array.of(best), probabilities: Float64Array.of(1) };
-  let ids = topK > 0 && topK <= FEW
+  let ids = topK > 0 && topK <= FEW && topK < logits.length
     ? Uint32Array.from(largestIds(logits, topK))
     : new Uint32Array(logits.length).map((_, id) => id); // `from` would iterate: many times as slow
   const limited = topK > 0 && topK < ids.length;

@@ -165,8 +165,8 @@ export function flag(help: Text): Field<boolean> {
 }
 
 /**
- * Makes a field whose text is read as something else by `read`, which throws where it cannot, and which
- * decides what "" means.
+ * Makes a field whose text is read as something else by `read`, which throws where it cannot; of "" it gives the default. The flag must
+ * have a value.
  */
 export function custom<Value>(
   read: (text: string) => Value,
@@ -174,7 +174,7 @@ export function custom<Value>(
   help: Text,
 ): Field<Value> {
   const schema = v.pipe(v.string(), v.nonEmpty(), v.transform(read));
-  return { ...field<Value>("text", schema, "a text", notes, help), default: read("") };
+  return { ...field<Value>("text", schema, "a text that is not empty", notes, help), default: read("") };
 }
 
 /**

@@ -157,7 +157,7 @@ export function linesNode(
           next = await lines.next()
         ) {
           signal?.throwIfAborted();
-          if (next.value.length > MAX_DOCUMENT) {
+          if (next.value.length > MAX_DOCUMENT + 1) { // with the end of the line
             const rule = `it must have at most ${MAX_DOCUMENT} bytes as a line of JSON`;
             throw new InputError(`Cannot keep document ${documents + 1} as ${rule}: it has more`);
           }
