@@ -119,6 +119,7 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const old = `${run}/scratch/experts~expert-00~0123456789abcdef`; // of a training by other settings
     await Deno.mkdir(old, { recursive: true });
     await Deno.writeTextFile(`${old}/step-00000001.safetensors`, "a state ".repeat(1000));
+    await Deno.utime(`${old}/step-00000001.safetensors`, 0, 0); // before the one that there is now
     assertMatch(await succeed("clean", ["--dry-run"]), /would remove 1 checkpoint \(.* KiB\)/);
     assertMatch(await succeed("clean", []), /removed 1 checkpoint \(.* KiB\)/);
     assertStringIncludes(await succeed("clean", []), "removed nothing");
