@@ -25,6 +25,15 @@ async function makeToys(
   return made.splice(0);
 }
 
+/** Kills a process, unless it has just ended by itself. */
+function endNow(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
+}
+
 /** Runs processes side by side, each killed again and again for a while, until each ends by itself. */
 async function runKilled(run: string, parts: number, kills: number, more: string[] = []): Promise<void> {
   let left = kills;
@@ -32,9 +41,7 @@ async function runKilled(run: string, parts: number, kills: number, more: string
     for (;;) {
       const args = ["run", "-A", "--no-lock", "--cached-only", TOY, run, `${i + 1}`, `${parts}`, ...more];
       const child = new Deno.Command(Deno.execPath(), { args, stderr: "piped" }).spawn();
-      const timer = left-- > 0
-        ? setTimeout(() => child.kill("SIGKILL"), 300 + Math.random() * 700)
-        : undefined;
+      const timer = left-- > 0 ? setTimeout(() => endNow(child), 300 + Math.random() * 700) : undefined;
       const { success, signal, stderr } = await child.output();
       clearTimeout(timer);
       if (success) return;
