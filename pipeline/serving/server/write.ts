@@ -117,7 +117,8 @@ export async function scorePrompts(
   places: Places,
 ): Promise<ScoredPrompt[]> {
   const scored = new Array<ScoredPrompt>(wanted.length);
-  const byModel = Map.groupBy(wanted.keys(), (i) => wanted[i].target.model);
+  const firsts = wanted.keys().filter((i) => wanted[i].prompt !== wanted[i - 1]?.prompt); // a prompt may be asked for several texts
+  const byModel = Map.groupBy(firsts, (i) => wanted[i].target.model);
   await Promise.all([...byModel].map(async ([model, rows]) => {
     for (let first = 0; first < rows.length; first += PROMPTS) {
       const part = rows.slice(first, first + PROMPTS);
@@ -125,6 +126,7 @@ export async function scorePrompts(
       part.forEach((row, i) => scored[row] = results[i]);
     }
   }));
+  wanted.forEach((_, i) => scored[i] ??= scored[i - 1]);
   return scored;
 }
 
