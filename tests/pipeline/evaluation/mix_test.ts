@@ -51,13 +51,14 @@ function weightsReference(tokens: number[], size: number, temperature: number): 
   return kept.map((weight) => weight / kept.reduce((a, b) => a + b));
 }
 
-/** NLL of a sequence and the tokens that experts run for, in plain words. */
+/** NLL of a sequence from position `first` on and the tokens that experts run for, in plain words. */
 function mixReference(
   sequence: number[],
   p: number[][],
   size: number,
   temperature: number,
   every = Infinity,
+  first = 1,
 ) {
   const read = new Map<number, number>();
   let nll = 0;
@@ -65,7 +66,9 @@ function mixReference(
     let end = M;
     while (end + every <= position) end += every;
     const weights = weightsReference(sequence.slice(end - M, end), size, temperature);
-    nll -= Math.log(weights.reduce((sum, w, expert) => sum + w * p[position - 1][expert], 0));
+    if (position >= first) {
+      nll -= Math.log(weights.reduce((sum, w, expert) => sum + w * p[position - 1][expert], 0));
+    }
     weights.forEach((w, expert) => w > 0 && read.set(expert, position));
   }
   return { nll, run: read.values().reduce((a, b) => a + b, 0) };
@@ -184,4 +187,18 @@ Deno.test("mixedNll() gives one expert's own bits, and follows the weights from 
   const hopeless = [Float32Array.of(-900), Float32Array.of(-1000)]; // whose probabilities are no f64
   const nll = mixedNll(hopeless, 0, [{ weights: both, end: 1 }]);
   assertClose([nll], [900 - Math.log(0.25)], { atol: 1e-4, rtol: 0 });
+});
+
+Deno.test("evaluate() chooses experts anew at the same positions where a response alone counts", async () => {
+  const rows = anyRows(24), { sequences } = plainFigures(rows);
+  const begin = rows.length.map((length) => length > M + 4 ? M + 3 : 0);
+  const { mixing } = await evaluateRows({ ...rows, begin }, { mix: [2], reroute: 2 });
+  const p = sequences.map(probabilities), firsts = Array.from(begin, (begin) => Math.max(1, begin));
+  const tokens = sequences.reduce((sum, { length }, row) => sum + length - firsts[row], 0);
+  for (const { nllPerToken, reroute } of mixing!.mixes) {
+    const nll = sequences.map((sequence, row) =>
+      mixReference(sequence, p[row], 2, mixing!.temperature, reroute ?? undefined, firsts[row]).nll
+    );
+    assertAlike(nllPerToken, nll.reduce((a, b) => a + b) / tokens);
+  }
 });
