@@ -67,16 +67,14 @@ export async function measureSeconds(
   const idle = await run([]);
   const working = (time: number) => Math.max(time - idle, time / 2, 1e-9); // a round in which the machine was idle for a moment may have been slow by chance
   let list = dispatches, repeats = 1, taken = working(await run(list));
-  while (taken < seconds && repeats < MOST_REPEATS) { // one alone may be far shorter than the wait for the device
-    repeats = Math.min(4 * repeats, MOST_REPEATS);
+  const repeat = async (times: number) => {
+    repeats = times;
     list = Array(repeats).fill(dispatches).flat();
     taken = working(await run(list));
-  }
-  if (taken > seconds && repeats > 1) {
-    repeats = Math.ceil(repeats * seconds / taken);
-    list = Array(repeats).fill(dispatches).flat();
-    taken = working(await run(list));
-  }
+  };
+  // One alone may be far shorter than the wait for the device.
+  while (taken < seconds && repeats < MOST_REPEATS) await repeat(Math.min(4 * repeats, MOST_REPEATS));
+  if (taken > seconds && repeats > 1) await repeat(Math.ceil(repeats * seconds / taken));
   const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / taken));
   if (affordable < 1) return taken / repeats;
   const times: number[] = [];

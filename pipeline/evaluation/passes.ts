@@ -53,11 +53,10 @@ export async function* blocks(
   let before = 0;
   const inRange = async function* (): AsyncGenerator<Columns> {
     for await (const batch of batches) {
-      if (before >= range[1]) return;
-      if (before + batch.numRows <= range[0]) {
-        before += batch.numRows;
-        continue;
-      }
+      const first = before;
+      if (first >= range[1]) return;
+      before += batch.numRows;
+      if (before <= range[0]) continue;
       checkLineage(batch, { tokenizer, vocabulary, sequenceLength }, "the partitioner");
       const { rows, sequence, document = sequence, source = Array(rows).fill(""), ...own } = fromBatch(
         batch,
@@ -65,8 +64,7 @@ export async function* blocks(
         ["tokens"],
       );
       const { tokens, length, begin } = own;
-      const [from, to] = range.map((row) => Math.min(rows, Math.max(0, row - before)));
-      before += rows;
+      const [from, to] = range.map((row) => Math.min(rows, Math.max(0, row - first)));
       const all = { rows, sequence, document, source, tokens, length, ...begin && { begin } };
       if (from < to) yield sliceColumns(all, from, to);
     }

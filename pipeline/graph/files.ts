@@ -44,6 +44,12 @@ export async function hashFile(path: string): Promise<FileRecord> {
   return { bytes, sha256: hash.digest("hex") };
 }
 
+/** Hashes a file that somebody names. Throws an `InputError` where it is missing, too. */
+export async function hashNamed(path: string): Promise<string> {
+  (await openToRead(path)).close();
+  return (await hashFile(path)).sha256;
+}
+
 /**
  * Shortens a SHA-256 to as many digits as tell two of them apart in a message. Shorter texts stay as they
  * are.

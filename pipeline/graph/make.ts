@@ -290,7 +290,9 @@ class StageEvents {
   }
 
   /** Whether a node has been there. */
-  knows = ({ name, maker: { stage } }: Node): boolean => this.#stages.get(stage)?.made.has(name) ?? false;
+  knows({ name, maker: { stage } }: Node): boolean {
+    return this.#stages.get(stage)?.made.has(name) ?? false;
+  }
 
   /** Notes that a node is there. Returns whether that is news. */
   isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {

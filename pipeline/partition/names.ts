@@ -103,8 +103,8 @@ export interface SampledRow extends Pick<SampledText, "source"> {
   ids: Uint16Array | Uint32Array;
   /** What it costs its expert, where that is known: the sum over the prefix, or the cost of the whole sequence. */
   cost?: number;
-  /** Where what follows a prompt begins; the prompt alone costs. */
-  begin?: number;
+  /** How many of its tokens may route, where a prompt alone does. */
+  routed?: number;
 }
 
 /** Makes an empty sample. */
@@ -113,14 +113,14 @@ export const newSample = (): Sample => ({ ids: [], words: [], costs: [] });
 /** Adds a sequence to the sample of its expert, in place. */
 export async function addRow(
   sample: Sample,
-  { sequence, source, cost, ids, begin = 0 }: SampledRow,
+  { sequence, source, cost, ids, routed = ids.length }: SampledRow,
   { prefix, costs }: Pick<Lineage, "prefix" | "costs">,
   tokenizer: Tokenizer,
 ): Promise<void> {
-  const first = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
-  const text = await decodeText(first, tokenizer);
-  sample.ids.push(first), sample.words.push(listWords(text));
-  const predicted = costTokens(begin > 0 ? Math.min(begin, ids.length) : ids.length, { prefix: most, costs });
+  const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
+  const text = await decodeText(begin, tokenizer);
+  sample.ids.push(begin), sample.words.push(listWords(text));
+  const predicted = costTokens(routed, { prefix: most, costs });
   if (cost === undefined || predicted < 1) return;
   sample.costs.push({
     ...{ sequence: String(sequence), source, cost: cost / predicted },

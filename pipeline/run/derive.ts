@@ -222,10 +222,16 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   return { ...known, derivation: begun && isMade ? begun : derivation, settings };
 }
 
+/** Lists the documents that stay and have the text of a forgotten one. */
+function listCopies(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]): DocumentOfRun[] {
+  const ids = new Set(forgotten.map(({ document }) => document));
+  const texts = new Set(forgotten.map(({ sha256 }) => sha256));
+  return rows.filter(({ sha256, document }) => texts.has(sha256) && !ids.has(String(document)));
+}
+
 /** Lists the texts that no document may have again: those of forgotten ones, but for copies in others, which stay. */
 function textsAway(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]): string[] {
-  const ids = new Set(forgotten.map(({ document }) => document));
-  const stay = new Set(rows.filter(({ document }) => !ids.has(String(document))).map(({ sha256 }) => sha256));
+  const stay = new Set(listCopies(rows, forgotten).map(({ sha256 }) => sha256));
   return [...new Set(forgotten.map(({ sha256 }) => sha256))].filter((text) => !stay.has(text));
 }
 
@@ -474,15 +480,8 @@ async function descendants({ from, rows, derivation, configuration }: Prepared):
       if (name !== "experts" && await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
     }
   }
-  const ids = new Set(all.map(({ document }) => document)), texts = new Set(all.map(({ sha256 }) => sha256));
-  const copies = rows.filter(({ sha256, document }) => texts.has(sha256) && !ids.has(String(document)));
-  if (copies.length > 0) {
-    found.push(
-      `the same text in other documents, which stay: ${copies.map(({ document }) => document).join(", ")}`,
-    );
-  }
-  return [
-    ...found,
-    `${runs.join(", ")}, and the files of ${all.length === 1 ? "the document" : "the documents"}`,
-  ];
+  const copies = listCopies(rows, all).map(({ document }) => document);
+  if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
+  const which = all.length === 1 ? "the document" : "the documents";
+  return [...found, `${runs.join(", ")}, and the files of ${which}`];
 }

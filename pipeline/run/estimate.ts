@@ -172,8 +172,11 @@ function countCharacters(
   { input, corpus, corpusCharacters }: Configuration,
   { text: { blocks }, nodes: [first] }: Plan,
 ): number {
-  if (!blocks && first.name === GIVEN_TEXT) return 0;
-  if (!blocks) return input.length > 0 ? 0 : CORPORA[corpus].sources.length * corpusCharacters;
+  if (!blocks) {
+    return input.length > 0 || first.name === GIVEN_TEXT
+      ? 0
+      : CORPORA[corpus].sources.length * corpusCharacters;
+  }
   const charactersIn = ({ bytes, file: { compression, format } }: Piece) =>
     (compression || format === "parquet" ? 3 : 1) * bytes;
   return blocks.flatMap(({ pieces }) => pieces).reduce((sum, piece) => sum + charactersIn(piece), 0);

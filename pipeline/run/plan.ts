@@ -132,7 +132,7 @@ async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, N
     const state = await walk.of(node).catch(async (error): Promise<NodeState> => {
       if (!(error instanceof InputError)) throw error;
       const needs = node.needs.map((need) => splitNeed(need).name);
-      const open = needs.find((name) => !/made|spent/.test(found.get(name)?.state ?? "made"));
+      const open = needs.find((name) => !["made", "spent"].includes(found.get(name)?.state ?? "made"));
       const isOwn = open === undefined || error.where === `${walk.path(node.name)}/${MANIFEST}`;
       if (isOwn) return { node, state: "damaged", because: wordText(error.what), manifest: null };
       const manifest = await readManifest(walk.path(node.name)).catch(() => null);

@@ -62,11 +62,11 @@ export function largestIds(logits: Float32Array, count: number): number[] {
 export function candidates(logits: Float32Array, { temperature, topK, topP }: Sampling): Candidates {
   const best = argmax(logits);
   if (temperature === 0) return { ids: Uint32Array.of(best), probabilities: Float64Array.of(1) };
-  let ids = topK > 0 && topK <= FEW && topK < logits.length
+  const limited = topK > 0 && topK < logits.length, isFew = limited && topK <= FEW;
+  let ids = isFew
     ? Uint32Array.from(largestIds(logits, topK))
     : new Uint32Array(logits.length).map((_, id) => id); // `from` would iterate: many times as slow
-  const limited = topK > 0 && topK < ids.length;
-  if (limited || topP < 1) ids.sort((a, b) => logits[b] - logits[a] || a - b);
+  if (!isFew && (limited || topP < 1)) ids.sort((a, b) => logits[b] - logits[a] || a - b);
   if (limited) ids = ids.subarray(0, topK);
   let weights = new Float64Array(ids).map((id) => Math.exp((logits[id] - logits[best]) / temperature));
   let total = weights.reduce((sum, value) => sum + value, 0);

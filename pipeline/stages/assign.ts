@@ -7,7 +7,6 @@
 
 import { ASSIGN, type Making, type Node, oneByOne, orGiven } from "../graph/node.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { prefixTokens } from "../model/span.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import {
   assignArgmax,
@@ -17,6 +16,7 @@ import {
   type Proof,
 } from "../partition/assignment/assignment.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
+import { routedPredictions } from "../partition/score.ts";
 import { byPrices, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
@@ -184,8 +184,9 @@ async function assignRows(
   const open = async function* (): AsyncGenerator<CostRows> {
     for (let at = 0; at < count; at += chunk) {
       const numbers = Float64Array.from({ length: Math.min(chunk, count - at) }, (_, i) => numberAt(at + i));
-      const { nll: costs, length } = readRows(rows, numbers, ["nll", "length"]);
-      const predicted = isByToken ? length.map((length) => prefixTokens(length, prefix)) : undefined;
+      const names = ["nll", "length", ...rows.has("begin") ? ["begin"] as const : []] as const;
+      const { nll: costs, ...own } = readRows(rows, numbers, names);
+      const predicted = isByToken ? routedPredictions(own, prefix) : undefined;
       yield { experts, costs, predicted };
     }
   };

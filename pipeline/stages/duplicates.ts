@@ -16,7 +16,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { joinArrays } from "../rows/bytes.ts";
 import { readAt } from "../rows/ipc/messages.ts";
-import { hashFile, openToRead, withRemedy, writeAll, writeAtomic } from "../graph/files.ts";
+import { hashNamed, withRemedy, writeAll, writeAtomic } from "../graph/files.ts";
 import { verifyFile } from "../graph/schema.ts";
 import { hashKey, hashWords, jaccard, type Kind, KINDS, listRuns, SHINGLE } from "../text/hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
@@ -53,10 +53,9 @@ export interface Pair {
 /** Takes files that are named as held-out documents: of JSON lines and Parquet each record, with all texts in it. */
 export const namedFiles = (folder: string, paths: readonly string[], ...kinds: Kind[]): Promise<Hashed[]> =>
   Promise.all(paths.map(async (path, i): Promise<Hashed> => {
-    (await openToRead(path)).close(); // or an error that says what is missing
     return {
       ...{ name: `${folder}/named/${i}`, needs: [], kinds },
-      settings: { name: basename(path), sha256: (await hashFile(path)).sha256 },
+      settings: { name: basename(path), sha256: await hashNamed(path) }, // or an error, before anything is written
       async *read() {
         const texts = /\.(jsonl|ndjson|parquet)\b/.test(path)
           ? Array.fromAsync(readRecords(path), ({ record }) => joinTexts(record))

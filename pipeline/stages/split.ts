@@ -25,7 +25,7 @@ import {
 } from "../graph/node.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
-import { routedPredictions } from "../partition/score.ts";
+import { routedLengths, routedPredictions } from "../partition/score.ts";
 import {
   type Columns,
   fromBatch,
@@ -282,17 +282,12 @@ async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, 
   const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
   const rows = Math.min(tokens.count, experts * sampledRows(experts));
   for (const number of Float64Array.from({ length: rows }, (_, i) => order.at(i)).sort()) {
-    const { tokens: ids, length: [length], ...row } = tokens.read([number], SAMPLED);
-    const begin = tokens.has("begin") ? tokens.read([number], ["begin"]).begin[0] : 0;
+    const { tokens: ids, length, sequence: [sequence], source: [source] } = tokens.read([number], SAMPLED);
+    const begin = tokens.has("begin") ? tokens.read([number], ["begin"]).begin : undefined;
+    const [routed] = routedLengths({ length, begin });
     const [expert] = assigned.read([number], ["expert"]).expert;
     const cost = scores.read([number], ["nll"]).nll[expert];
-    const one = {
-      sequence: row.sequence[0],
-      source: row.source[0],
-      ids: ids.subarray(0, length),
-      cost,
-      begin,
-    };
+    const one = { sequence, source, ids: ids.subarray(0, length[0]), cost, routed };
     await addRow(samples[expert], one, scores.lineage!, tokenizer);
   }
   const names = await nameSamples(samples, tokenizer);

@@ -21,7 +21,7 @@ import {
 import type { ModelConfig } from "../model/shape.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { expertPath, type Experts } from "../partition/tree/branches.ts";
-import { byNumber, hashFile, openToRead } from "../graph/files.ts";
+import { byNumber, hashNamed } from "../graph/files.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
@@ -267,7 +267,7 @@ export async function trainNodes(
   options: TrainingOptions = {},
 ): Promise<Node[]> {
   const { trial, together } = options, { init } = configuration;
-  const start = init === "" ? {} : { init: await modelHash(init) };
+  const start = init === "" ? {} : { init: await hashNamed(`${init}/model.safetensors`) };
   const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
   for (const target of targets) await checkTarget(target, configuration);
   const known = new Map<string, Target>();
@@ -308,11 +308,4 @@ async function checkTarget(target: Target, configuration: Configuration): Promis
     batch % microBatch === 0,
     `Cannot train as the batch must be a multiple of the micro-batch: ${fact}`,
   );
-}
-
-/** Hashes the model that trainings begin with. */
-async function modelHash(folder: string): Promise<string> {
-  const path = `${folder}/model.safetensors`;
-  (await openToRead(path)).close(); // or an error that says what is missing
-  return (await hashFile(path)).sha256;
 }

@@ -26,6 +26,9 @@ export async function readKeys(path: string, most = Infinity): Promise<string[]>
   throw refuse("a header carries printable ASCII characters alone", fact);
 }
 
+/** Gives an IPv6 address as it is listened on: it may be named as in an address of a page. */
+const withoutBrackets = (host: string) => host.replace(/^\[(.*)\]$/, "$1");
+
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
 
 /**
@@ -54,7 +57,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     ...{ keys, maxBody, local: isLoopback(host), onAnswer, onError },
   });
   const server = await listen(app.fetch, host, port, options.requestTimeout);
-  onListen?.({ host: host.replace(/^\[(.*)\]$/, "$1"), port: (server.address() as AddressInfo).port });
+  onListen?.({ host: withoutBrackets(host), port: (server.address() as AddressInfo).port });
   const timer = idle > 0 ? setInterval(() => mixture.freeIdle(idle * 1000), idle * 250) : undefined;
   signal?.addEventListener("abort", () => ended.resolve());
   if (signal?.aborted) ended.resolve();
@@ -107,7 +110,7 @@ async function listen(
   port: number,
   requestTimeout = 30,
 ): Promise<Server> {
-  const hostname = host.replace(/^\[(.*)\]$/, "$1");
+  const hostname = withoutBrackets(host);
   const asked = {
     name: "net",
     host: `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,

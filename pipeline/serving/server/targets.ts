@@ -80,7 +80,7 @@ export async function findTargets(
     throw badRequest(`Cannot answer as with ${field} all experts must be on this server: not all are`);
   }
   const all = [...Array(await mixture.experts()).keys()].filter((id) => !exclude.includes(id));
-  const known = new Map<ModelName, Promise<{ config: { context: number } }>>();
+  const known = new Map<ModelName, ReturnType<typeof mixture.describe>>();
   for (const [i, target] of targets.entries()) {
     const { model, answering } = target;
     if (isElsewhere(service, model)) continue;
