@@ -8,13 +8,8 @@ import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import { chooseSublayers, type ModelConfig } from "../model/shape.ts";
-import { type Layout, planLayout } from "../model/parameters.ts";
-import {
-  type ActivationOptions,
-  createActivations,
-  listReports,
-  modelsPerBank,
-} from "../model/activations.ts";
+import { modelsPerBank, planLayout } from "../model/parameters.ts";
+import { type ActivationOptions, createActivations, listReports } from "../model/activations.ts";
 import type { BatchShape } from "../model/sublayers/sublayer.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
@@ -78,8 +73,8 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   const micros = microBatches(batch, microBatch);
   const pass = { training: true, recompute, dtype, kind, loss, limit };
   const bank = planBanks(model, { models, batch: microBatch, length }, pass);
-  const { layouts, held, weights, transposed } = bank;
-  const waiting = layouts.flatMap(({ segments, models }) => {
+  const { sizes, segments, held, weights, transposed } = bank;
+  const waiting = sizes.flatMap((models) => {
     const reports = STEPS_PER_READ * micros * listReports(model).length;
     const perModel = [STEPS_PER_READ * batch, batch, STEPS_PER_READ, 1, reports];
     return [adamwScratch(segments, models), ...perModel.map((values) => models * values)];
@@ -93,7 +88,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
     activations: held.bytes,
     other: sum([...steps, ...waiting.map((values) => 4 * values)].map(rounded)),
   };
-  const largest = Math.max(held.largest, ...layouts.map(largestTensor));
+  const largest = Math.max(held.largest, bank.largestTensor);
   return { ...kinds, total: sum(Object.values(kinds)), largest };
 }
 
@@ -164,16 +159,22 @@ function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions)
   const shape = { ...all, models: modelsPerBank(model, all, limit) };
   const held = countingArena();
   createActivations(held, model, shape, pass);
-  const layouts: Layout[] = [];
-  for (let first = 0; first < all.models; first += shape.models) {
-    layouts.push(planLayout(model, Math.min(shape.models, all.models - first), limit));
-  }
-  const weights = layouts.flatMap(({ segments, models }) => segments.map(({ size }) => size * models * 4));
-  const transposed = layouts.flatMap(({ transposedSegments, models }) =>
-    transposedSegments.map((size) => size * models * bytesPerValue(pass.dtype ?? "f32"))
-  );
-  const bytes = (buffers: number[]) => sum(buffers.map(rounded));
-  return { shape, layouts, held, weights: bytes(weights), transposed: bytes(transposed) };
+  const { segments, transposedSegments, ...layout } = planLayout(model, limit);
+  const sizes: number[] = []; // models of each bank
+  for (let rest = all.models; rest > 0; rest -= shape.models) sizes.push(Math.min(shape.models, rest));
+  const bytes = (segments: readonly number[], each: number) =>
+    sum(sizes.flatMap((models) => segments.map((size) => rounded(size * models * each))));
+  return {
+    ...{ shape, held, sizes, segments },
+    weights: bytes(segments.map(({ size }) => size), 4),
+    transposed: bytes(transposedSegments, bytesPerValue(pass.dtype ?? "f32")),
+    /** Bytes of the largest tensor of a bank, as it is or transposed. */
+    largestTensor: 4 * shape.models *
+      Math.max(
+        ...[layout.placements, layout.transposedPlacements]
+          .flatMap((places) => [...places.values()]).map(({ rows, stride }) => rows * stride),
+      ),
+  };
 }
 
 /** An arena that makes no buffer and counts what it would take. */
@@ -189,15 +190,6 @@ function countingArena(): Arena & { readonly largest: number } {
     },
     destroy() {},
   } as Arena & { bytes: number; largest: number };
-}
-
-/**
- * Counts the bytes of the largest tensor of a bank, as it is or transposed. A segment of a bank may be
- * larger, but need not be.
- */
-function largestTensor({ placements, transposedPlacements, models }: Layout): number {
-  const tensors = [...placements.values(), ...transposedPlacements.values()];
-  return Math.max(...tensors.map(({ rows, stride }) => rows * stride)) * models * 4;
 }
 
 /** Bytes that a buffer takes, as `Gpu` rounds them. */

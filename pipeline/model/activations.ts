@@ -1,18 +1,14 @@
-/**
- * The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how large they
- * are, and how many models fit a binding.
- */
+/** The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how large they are. */
 
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
 import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
-import { InputError } from "../../kernels/errors.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
-import { chooseSublayers, listSublayers, type ModelConfig, parameterSpecs } from "./shape.ts";
+import { chooseSublayers, listSublayers, type ModelConfig } from "./shape.ts";
 import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**
@@ -64,34 +60,9 @@ export function largestActivation(config: ModelConfig, { batch, length }: BatchS
   return largest([...tensors, { name: "residual stream", values: batch * length * padded(config.hidden) }]);
 }
 
-function largest(tensors: readonly Bound[]): Bound {
+/** Finds the largest of some tensors. */
+export function largest(tensors: readonly Bound[]): Bound {
   return tensors.reduce((a, b) => (b.values > a.values ? b : a));
-}
-
-/**
- * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes.
- *
- * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
- */
-export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
-  const specs = parameterSpecs({ ...config, layers: 1 });
-  const weights = specs.map(({ name, shape: [rows, columns = 1], stack = 1 }) => ({
-    name: `tensor "${name}"`,
-    values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
-  }));
-  const activation = largestActivation(config, shape);
-  const logits = { name: "row of logits", values: padded(config.vocabulary) };
-  const { name, values } = largest([...weights, logits, activation]);
-  const bytes = values * 4;
-  if (bytes > limit) {
-    throw new InputError(
-      `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
-        `the limit is ${limit}`,
-      { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
-    );
-  }
-  const isStacked = specs.some(({ stack }) => stack !== undefined); // its layers are a bank of their own
-  return isStacked ? 1 : Math.min(shape.models, Math.floor(limit / bytes));
 }
 
 /** What a batch's buffers are for. */

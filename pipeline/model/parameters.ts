@@ -11,7 +11,7 @@ import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { normals } from "../random.ts";
-import { type ActivationOptions, createActivations, modelsPerBank } from "./activations.ts";
+import { type ActivationOptions, createActivations, largest, largestActivation } from "./activations.ts";
 import { countValues, listSublayers, type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
 import type { BatchShape, Parameter } from "./sublayers/sublayer.ts";
 
@@ -49,20 +49,19 @@ interface Placement {
 export type Layout = ReturnType<typeof planLayout>;
 
 /**
- * Packs the tensors of `models` models into segments of at most `limit` bytes each.
- *
- * Throws an `InputError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
+ * Packs the tensors of one model into segments of at most `limit` bytes each. A bank of any size has the same segments: gradient norms
+ * add up by segment, so a model learns the same bits alone and beside others.
  */
-export function planLayout(config: ModelConfig, models: number, limit: number) {
-  const capacity = Math.floor(limit / 4 / models);
+export function planLayout(config: ModelConfig, limit: number) {
+  const capacity = Math.floor(limit / 4);
   const specs = parameterSpecs(config);
   const matrices = specs.filter(({ shape }) => shape.length === 2);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
-  const { sizes, placements } = pack([...matrices, ...vectors], capacity, models);
+  const { sizes, placements } = pack([...matrices, ...vectors], capacity);
   const turned = matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] as const }));
-  const transposed = pack(turned, capacity, models);
+  const transposed = pack(turned, capacity);
   return {
-    ...{ config, models },
+    config,
     /** A buffer `[models, size]` each: f32 values per model, and how many of them, from the start, belong to matrices. */
     segments: sizes.map((size, segment) => ({
       size,
@@ -76,21 +75,36 @@ export function planLayout(config: ModelConfig, models: number, limit: number) {
 }
 
 /**
- * Whether models of a bank lie in segments as one alone does. Gradient norms add up by segment, so only then they have the same bits.
+ * Returns how many models of this shape one bank may hold, so that every buffer fits a binding of `limit` bytes.
+ *
+ * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
-export function isLaidOutAlike(config: ModelConfig, models: number, limit: number): boolean {
-  const sizes = (models: number) => planLayout(config, models, limit).segments.map(({ size }) => size).join();
-  try {
-    return sizes(models) === sizes(1);
-  } catch {
-    return false; // so many have no room for a tensor of all
+export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
+  const specs = parameterSpecs({ ...config, layers: 1 });
+  const weights = specs.map(({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+    name: `tensor "${name}"`,
+    values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
+  }));
+  const activation = largestActivation(config, shape);
+  const logits = { name: "row of logits", values: padded(config.vocabulary) };
+  const { name, values } = largest([...weights, logits, activation]);
+  const bytes = values * 4;
+  if (bytes > limit) {
+    throw new InputError(
+      `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
+        `the limit is ${limit}`,
+      { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
+    );
   }
+  if (specs.some(({ stack }) => stack !== undefined)) return 1; // its layers are a bank of their own
+  const { segments, transposedSegments } = planLayout(config, limit);
+  const most = Math.max(values, ...segments.map(({ size }) => size), ...transposedSegments);
+  return Math.min(shape.models, Math.floor(limit / 4 / most));
 }
 
 function pack(
   specs: readonly (Omit<ParameterSpec, "shape"> & { shape: readonly [number, number?] })[],
   capacity: number,
-  models: number,
 ) {
   const placements = new Map<string, Placement>();
   const sizes = [0];
@@ -99,12 +113,6 @@ function pack(
     const rows = stack * each;
     const stride = padded(columns);
     const size = rows * stride;
-    if (size > capacity) {
-      throw new InputError(
-        `Cannot place tensor "${name}" of ${models} models as one tensor must fit the adapter's binding limit: it needs ` +
-          `${size * models * 4} bytes, the limit is ${capacity * models * 4}`,
-      );
-    }
     // A LayerNorm's gain and bias are read together, so that a bias never starts a segment of its own.
     const together = initial === "ones" ? 2 * size : size;
     if (sizes[sizes.length - 1] + together > capacity) sizes.push(0);
@@ -126,10 +134,10 @@ export function createBank(
   models: readonly Weights[],
   dtype: Dtype = "f32",
 ) {
-  const layout = planLayout(config, models.length, gpu.maxBindingBytes);
+  const layout = planLayout(config, gpu.maxBindingBytes);
   const { segments, transposedSegments } = layout;
   const bank = {
-    ...{ layout, dtype },
+    ...{ layout, dtype, models: models.length },
     /** One buffer f32 `[models, size]` per segment. */
     weights: segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
     /** Transposed copies of the matrices in `dtype`, refreshed after every update. */
@@ -181,10 +189,10 @@ function placed(
 
 /** Plans new transposed copies of the matrices of a bank: they are due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
-  const { layout } = bank;
+  const { layout, models } = bank;
   return [...layout.transposedPlacements.keys()].map((name) => {
     const { rows, columns, stack, matrix, transposed } = findParameter(bank, name);
-    return transpose(gpu, { a: matrix, b: transposed, models: layout.models * stack, rows, columns });
+    return transpose(gpu, { a: matrix, b: transposed, models: models * stack, rows, columns });
   });
 }
 
@@ -243,22 +251,23 @@ export function writeTensors(
   });
 }
 
-/** Reads one list of tensors of every model of the bank back. */
+/** Reads one list of tensors of every model of a bank of `size` back. */
 export async function readTensors(
   gpu: Gpu,
-  layout: Layout,
+  { config, placements, segments }: Layout,
   buffers: readonly GpuBuffer[],
+  size: number,
 ): Promise<Weights[]> {
   const models: Weights[] = [];
-  for (let model = 0; model < layout.models; model++) {
+  for (let model = 0; model < size; model++) {
     const parts = await gpu.read(buffers.map((buffer, segment) => {
-      const bytes = layout.segments[segment].size * 4;
+      const bytes = segments[segment].size * 4;
       return { buffer, byteOffset: model * bytes, bytes };
     }));
     const host = parts.map((part) => new Float32Array(part));
     const tensors: Weights = new Map();
-    for (const { name } of parameterSpecs(layout.config)) {
-      const { segment, offset, rows, columns, stride } = layout.placements.get(name)!;
+    for (const { name } of parameterSpecs(config)) {
+      const { segment, offset, rows, columns, stride } = placements.get(name)!;
       const values = new Float32Array(rows * columns);
       for (let row = 0; row < rows; row++) {
         const start = offset + row * stride;

@@ -315,8 +315,8 @@ export class Trainer {
 
   async #read(kind: keyof Group["tensors"]): Promise<Weights[]> {
     const parts: Weights[] = [];
-    for (const { layout, tensors } of this.#groups) {
-      parts.push(...await readTensors(this.gpu, layout, tensors[kind]));
+    for (const { layout, tensors, size } of this.#groups) {
+      parts.push(...await readTensors(this.gpu, layout, tensors[kind], size));
     }
     return parts;
   }

@@ -7,7 +7,6 @@
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
-import { isLaidOutAlike } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { Together } from "../training/together.ts";
 
@@ -37,8 +36,7 @@ export class Bank extends Together {
   constructor({ memory = Infinity, adapter }: { memory?: number; adapter?: string }) {
     super({
       fits: ({ model, gpu: { kind, maxBindingBytes: limit, variants: { loss } }, ...sizes }, models) =>
-        memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory &&
-        sizeBanks(models, kind).every((own) => isLaidOutAlike(model, own, limit)),
+        memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory,
       devices: async (own, models) => {
         if (sizeBanks(models, own.kind).length === 1) return [own];
         if (this.#more.length === 0) {

@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
-import { initialWeights, isLaidOutAlike } from "../../../pipeline/model/parameters.ts";
+import { initialWeights, modelsPerBank } from "../../../pipeline/model/parameters.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 11, hidden: 6, layers: 3, heads: 3, context: 16 };
 
@@ -34,8 +35,25 @@ Deno.test("initialWeights() draws normal(0, 0.02), smaller where it writes into 
   }
 });
 
-Deno.test("isLaidOutAlike() tells banks whose tensors lie in segments as those of one model do", () => {
-  const alike = (limit: number) => [1, 2, 20, 99].map((models) => isLaidOutAlike(CONFIG, models, limit));
-  assertEquals(alike(2 ** 30), [true, true, true, true]);
-  assertEquals(alike(2 ** 16), [true, true, false, false]); // 20 take two segments, 99 have no room for a tensor
+Deno.test("modelsPerBank() reports how many models fit, and refuses one that does not, by tensor and numbers", () => {
+  const config = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
+  const shape = { models: 32, batch: 4, length: 256 };
+  const embedding = 32_000 * 96 * 4;
+  const limit = 128 * 1024 * 1024;
+  assertEquals(modelsPerBank(config, shape, limit), 7); // 17.6 MB of weights each
+  assertEquals(modelsPerBank(config, { ...shape, models: 4 }, limit), 4);
+  assertEquals(modelsPerBank(config, shape, embedding), 1);
+  const stacked = { ...config, sublayers: ["switch"], switch: { experts: 2, capacity: 1, balance: 0 } };
+  assertEquals(modelsPerBank(stacked, shape, limit), 1);
+  const refused = (batch: number, limit: number, pattern: RegExp) =>
+    assertMatch(
+      assertThrows(() => modelsPerBank(config, { ...shape, batch }, limit), InputError).message,
+      pattern,
+    );
+  refused(
+    4,
+    embedding - 1,
+    /tensor "gpt_neox.embed_in.weight" .* needs 12288000 bytes, .*; use a smaller model$/,
+  );
+  refused(4096, limit, /activations "inner" of mlp .* needs 1610612736 bytes, .*; use a smaller batch$/);
 });

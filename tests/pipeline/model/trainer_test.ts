@@ -175,15 +175,21 @@ Deno.test("createTrainer() lets padding change no bit of losses, gradients and w
   assertSameRuns(await train(padded), await train(BATCHES), "other padding");
 });
 
-for (const { variant, on } of LOSSES) {
-  Deno.test(`createTrainer() trains a bank of three as it trains three banks of one, bit for bit, loss=${variant}`, async () => {
-    const together = await train(BATCHES, {}, on);
+const BINDS = { whole: gpu.maxBindingBytes, two: 40_000 }; // a model's weights take 15 kB
+for (
+  const [{ variant, on }, fits] of LOSSES.flatMap((loss) =>
+    (["whole", "two"] as const).map((fits) => [loss, fits] as const)
+  )
+) {
+  Deno.test(`createTrainer() trains a bank of three as it trains three banks of one, bit for bit, loss=${variant}, binding=${fits}`, async () => {
+    const device = { ...on, maxBindingBytes: BINDS[fits] };
+    const together = await train(BATCHES, {}, device);
     const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
     for (let model = 0; model < 3; model++) {
       const alone = await train(
         BATCHES.map((batch) => buildBatch(batch, 3, model)),
         { start: [START[model]] },
-        on,
+        device,
       );
       const results = together.results.map(({ step, loss, nll, norm, reports }): StepResult => ({
         ...{
