@@ -48,16 +48,8 @@ export function foldGrid(count: number, axis = WORKGROUPS_PER_AXIS): [number, nu
   return [Math.ceil(count / y), y];
 }
 
-/** Plans the kernel calls of one device. */
-export interface Planner {
-  /** Plans a kernel call. Throws a `RangeError` on a grid that the device cannot take. */
-  dispatch(plan: DispatchPlan): Dispatch;
-  /** Frees the parameters. */
-  close(): void;
-}
-
 /** Makes a planner, which keeps what calls can share: pipelines by their texts, parameters by their values. */
-export function createPlanner(device: GPUDevice): Planner {
+export function createPlanner(device: GPUDevice) {
   const pipelines = new Map<string, GPUComputePipeline>();
   const getPipeline = ({ label, code, constants = {} }: DispatchPlan) => {
     const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
@@ -87,7 +79,8 @@ export function createPlanner(device: GPUDevice): Planner {
   };
 
   return {
-    dispatch(plan) {
+    /** Plans a kernel call. Throws a `RangeError` on a grid that the device cannot take. */
+    dispatch(plan: DispatchPlan): Dispatch {
       const { label, params, buffers, workgroups, models = 1 } = plan;
       if (
         !(workgroups >= 1) || workgroups > WORKGROUPS_PER_AXIS ** 2 || models < 1 ||
@@ -114,7 +107,8 @@ export function createPlanner(device: GPUDevice): Planner {
       return { label, grid: [...foldGrid(workgroups), models], pipeline, bindings };
     },
 
-    close() {
+    /** Frees the parameters. */
+    close(): void {
       for (const buffer of uniforms.values()) buffer.destroy();
     },
   };
