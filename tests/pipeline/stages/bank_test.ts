@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
-import { Together, type TogetherOptions } from "../../../pipeline/training/together.ts";
+import { Bank } from "../../../pipeline/stages/bank.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyBatch, anyWeights, assertSameTensors, buildBatch } from "../model/support.ts";
-import { anyRows, MODEL, readingFrom, SMALL } from "./support.ts";
+import { anyRows, MODEL, readingFrom, SMALL } from "../training/support.ts";
 
 const IDS = [0, 1, 2];
 const STEPS = 7;
@@ -37,11 +37,12 @@ async function train(id: number, more: Partial<TrainModelOptions> = {}, by = tra
 /** Trains models together; the bank's sizes are those of the trainers that were made. */
 async function trainAll(
   more: (id: number) => Partial<TrainModelOptions> = () => ({}),
-  fits?: (models: number, on: typeof gpu) => boolean,
-  devices?: TogetherOptions["devices"],
+  fits: (models: number, on: typeof gpu) => boolean = () => true,
+  devices: Bank["devices"] = (own) => Promise.resolve([own]),
 ) {
-  const together = new Together({ fits: fits && (({ gpu }, models) => fits(models, gpu)), devices });
-  const participants = IDS.map((id) => ({ id, ...together.join() }));
+  const chosen = { fits: ({ gpu }: TrainModelOptions, models: number) => fits(models, gpu), devices };
+  const bank = Object.assign(new Bank(), chosen);
+  const participants = IDS.map((id) => ({ id, ...bank.join() }));
   return await Promise.allSettled(participants.map(async ({ id, train: by, leave }) => {
     try {
       return await train(id, more(id), by);
@@ -145,7 +146,7 @@ Deno.test("trainings are shared among several devices to the same bits", async (
   try {
     const results = await trainAll(undefined, (models) => models < 3, (own, models) => {
       asked.push(models);
-      return Promise.resolve([own, other]);
+      return Promise.resolve([own, other].slice(0, models));
     });
     results.map(valueOf).forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
     assertEquals(asked, [2, 1]);
@@ -162,8 +163,8 @@ Deno.test("trainings whose rates take another course do not share a bank", async
 });
 
 Deno.test("a training that ends before it begins does not hold up the others", async () => {
-  const together = new Together();
-  const [gone, stays] = [together.join(), together.join()];
+  const bank = new Bank();
+  const [gone, stays] = [bank.join(), bank.join()];
   const ended = train(2, {}, stays.train);
   gone.leave();
   assertAlike(await ended, alone[2], "the one that stays");
