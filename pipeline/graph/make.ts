@@ -67,7 +67,7 @@ export async function makeAll(work: Work, graph: readonly Node[], options: MakeO
   try {
     await process.makeWanted();
   } finally {
-    process.close();
+    process.open?.close?.();
   }
   await removeSpent(process.walk, graph);
   return process.walk;
@@ -76,10 +76,11 @@ export async function makeAll(work: Work, graph: readonly Node[], options: MakeO
 /** What one process makes of a run. */
 class Process {
   readonly walk: Walk;
+  /** The maker that made something last. */
+  open?: Maker;
   readonly #events: StageEvents;
   readonly #nodes: Node[];
   readonly #own: number;
-  readonly #lastOf: ReadonlyMap<Maker, Node>;
 
   constructor(private readonly work: Work, graph: readonly Node[], private readonly options: MakeOptions) {
     const { wanted = () => true, mine = () => true } = options;
@@ -88,7 +89,6 @@ class Process {
     const own = nodes.filter(mine);
     this.#own = own.length;
     this.#nodes = [...own, ...nodes.filter((node) => !mine(node))]; // what they need may come later here: they wait for it
-    this.#lastOf = new Map(this.#nodes.map((node) => [node.maker, node]));
     this.#events = new StageEvents(work.emit, nodes);
   }
 
@@ -107,11 +107,6 @@ class Process {
         pause = Math.min(1.5 * pause, LATE_MS);
       }
     }
-  }
-
-  /** Closes what makers kept open. */
-  close(): void {
-    for (const maker of this.#lastOf.keys()) maker.close?.();
   }
 
   /** Goes through all nodes once; comes back early where it has made one that is another process' to make, as own ones may be ready now. */
@@ -148,7 +143,6 @@ class Process {
       for (const [place, file] of Object.entries(node.links ?? {})) {
         await linkFile(this.work.run, place, `${node.name}/${file}`);
       }
-      if (this.#lastOf.get(node.maker) === node) node.maker.close?.();
     }
     return true;
   }
@@ -195,6 +189,8 @@ class Process {
     const [{ maker }] = nodes;
     const notes = nodes.map(() => new Map<string, FileNote>());
     const making: Making[] = [];
+    if (this.open !== maker) this.open?.close?.();
+    this.open = maker;
     try {
       for (const [i, node] of nodes.entries()) making.push(await beginNode(walk, node, notes[i]));
       this.#events.begins(maker.stage);
@@ -229,7 +225,6 @@ class Process {
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
     }
     for (const node of nodes) await this.#isMade(node);
-    if (this.#events.knows(this.#lastOf.get(maker)!)) maker.close?.(); // others made the last one, or it was spent
   }
 }
 
@@ -287,11 +282,6 @@ class StageEvents {
   /** Notes that a node was linked from another run. */
   linked({ maker: { stage } }: Node, { made: { from } }: Manifest): void {
     this.#stages.get(stage)!.from.add(from!);
-  }
-
-  /** Whether a node has been there. */
-  knows({ name, maker: { stage } }: Node): boolean {
-    return this.#stages.get(stage)?.made.has(name) ?? false;
   }
 
   /** Notes that a node is there. Returns whether that is news. */

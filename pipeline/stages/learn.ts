@@ -119,18 +119,18 @@ function roundNodes(of: GraphOf): Node[] {
   const { experts, rounds, start, fixed } = of.configuration;
   const settings = { ...pickValues(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
   let bank: import("./round_bank.ts").RoundBank | undefined;
-  return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
-    const maker: Maker = {
-      stage: LEARN,
-      together: experts,
-      async make(all, work) {
-        const { RoundBank } = await import("./round_bank.ts");
-        bank ??= new RoundBank(of);
-        return await bank.make(round, all, work);
-      },
-      ...round === rounds ? { close: () => bank?.close() } : {},
-    };
-    return listRound(round, of).map((name, router): Node => ({
+  const maker: Maker = {
+    stage: LEARN,
+    together: experts, // those of a round, as the next ones need all of them
+    async make(all, work) {
+      const { RoundBank } = await import("./round_bank.ts");
+      bank ??= new RoundBank(of);
+      return await bank.make(Number(all[0].node.settings.round), all, work);
+    },
+    close: () => bank?.close(),
+  };
+  return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) =>
+    listRound(round, of).map((name, router): Node => ({
       name,
       needs: [
         ...[ALL_TRAIN, ...rowNeeds(of)],
@@ -141,8 +141,8 @@ function roundNodes(of: GraphOf): Node[] {
       revision: 1,
       temporary: true,
       maker,
-    }));
-  });
+    }))
+  );
 }
 
 /** Makes the node that puts together the routers of the last round. */
