@@ -44,10 +44,12 @@ export async function hashFile(path: string): Promise<FileRecord> {
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/** Hashes a file that somebody names. Throws an `InputError` where it is missing, too. */
-export async function hashNamed(path: string): Promise<string> {
-  (await openToRead(path)).close();
-  return (await hashFile(path)).sha256;
+/** Hashes a file that somebody names. Throws an `InputError` where there is none, or one that cannot be read again, as a pipe. */
+export async function hashNamed(where: string): Promise<string> {
+  const { isFile, isDirectory } = await Deno.stat(where).catch(refuseMissing(where));
+  if (isFile) return (await hashFile(where)).sha256;
+  const fact = isDirectory ? "it is a folder" : "it is a pipe or a device";
+  throw unreadable(`"${where}"`, "it must be a file", fact, { where });
 }
 
 /**
@@ -288,13 +290,13 @@ export function isMissing(error: unknown): boolean {
 }
 
 /** Opens a file to read it; throws an `InputError` where there is none. */
-export async function openToRead(where: string): Promise<Deno.FsFile> {
-  return await Deno.open(where).catch((error) => {
-    if (!isMissing(error)) throw error;
-    const what = `Cannot open "${where}" as it must exist: there is no such file`;
-    throw new InputError(what, { where, cause: error });
-  });
-}
+export const openToRead = (where: string): Promise<Deno.FsFile> =>
+  Deno.open(where).catch(refuseMissing(where));
+
+const refuseMissing = (where: string) => (cause: unknown): never => {
+  if (!isMissing(cause)) throw cause;
+  throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, { where, cause });
+};
 
 /**
  * Makes the error of a place that cannot be read, such as "tokens.arrow, batch 3, row 7,". Its `where` is the

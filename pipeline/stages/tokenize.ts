@@ -18,7 +18,7 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { ArrowFile, emptyBatch } from "../rows/arrow.ts";
-import { hashFile, jsonText, sha256, writeAtomic } from "../graph/files.ts";
+import { hashNamed, jsonText, sha256, writeAtomic } from "../graph/files.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import { type Encoders, openEncoders } from "../text/encoders.ts";
@@ -236,15 +236,6 @@ export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]>
       return { entries: vocabulary, eos, tokenizer: sha256 };
     }),
   }];
-}
-
-async function hashNamed(tokenizer: string): Promise<string> {
-  const info = await Deno.stat(tokenizer).catch(() => null);
-  if (info?.isFile) return (await hashFile(tokenizer)).sha256;
-  const fact = !info ? "there is none" : info.isDirectory ? "it is a folder" : "it is a pipe or a device";
-  throw new InputError(`Cannot load tokenizer "${tokenizer}" as it must be a file: ${fact}`, {
-    where: tokenizer,
-  });
 }
 
 async function train(

@@ -199,6 +199,7 @@ Deno.test("a damaged table is refused with the command that mends it, and --chec
     await assertRejects(() => findOverlap({ run: `${folder}/none` }), InputError, "must be a run folder");
     const against = [`${folder}/none.jsonl`];
     await assertRejects(() => findOverlap({ run, against }), Error, "none.jsonl");
+    await assertRejects(() => findOverlap({ run, against: ["/dev/null"] }), InputError, "pipe or a device");
     await Deno.writeTextFile(against[0], '{"text": ""}\n');
     await assertRejects(
       () => findOverlap({ run, against }),
