@@ -196,6 +196,27 @@ export async function readJsonLines<T>(
   return await needed(where, what, read(where, parseAll));
 }
 
+/**
+ * Reads the lines of JSON in the last so many bytes of a file; none where there is no file. Lines that are damaged, cut by a full disk or
+ * still being written are left out.
+ */
+export async function readLastLines<T>(where: string, schema: Schema<T>, most = Infinity): Promise<T[]> {
+  const file = await Deno.open(where).catch((error) => {
+    if (!isMissing(error)) throw error;
+  });
+  if (!file) return [];
+  const { size } = await file.stat();
+  await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
+  return text.split("\n").slice(0, -1).flatMap((line) => {
+    try {
+      return [v.parse(schema, JSON.parse(line))];
+    } catch {
+      return [];
+    }
+  });
+}
+
 async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
   const value = await reading;
   if (value !== null) return value;

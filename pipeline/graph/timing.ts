@@ -6,7 +6,8 @@
  */
 
 import * as v from "valibot";
-import { exists, jsonText, refuseLink, writeAtomic, writing } from "./files.ts";
+import { jsonText, refuseLink, writeAtomic, writing } from "./files.ts";
+import { readLastLines } from "./schema.ts";
 
 const TIME = v.object({
   stage: v.string(),
@@ -36,25 +37,9 @@ export async function recordTime(run: string, entry: Record<string, unknown>): P
   });
 }
 
-/**
- * Reads the measurements of a run, or those in the last so many bytes; none where there is no such file. A line that is damaged, or cut by
- * a full disk, is left out.
- */
-export async function readTimes(run: string, most = Infinity): Promise<Time[]> {
-  const path = `${run}/metrics/timing.jsonl`;
-  if (!await exists(path)) return [];
-  using file = await Deno.open(path);
-  const { size } = await file.stat();
-  await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
-  const text = await new Response(file.readable).text();
-  return text.split("\n").flatMap((line) => {
-    try {
-      return v.parse(TIME, JSON.parse(line));
-    } catch {
-      return [];
-    }
-  });
-}
+/** Reads the measurements of a run, or those in the last so many bytes; none where there is no such file. */
+export const readTimes = (run: string, most?: number): Promise<Time[]> =>
+  readLastLines(`${run}/metrics/timing.jsonl`, TIME, most);
 
 /**
  * Gives the seconds that a node took when it was last made; undefined where that is not known. A training may have been stopped and

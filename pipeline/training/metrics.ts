@@ -5,8 +5,8 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import * as v from "valibot";
-import { isMissing, refuseLink, writeAll, writing } from "../graph/files.ts";
-import { count, finite, readJsonLines, share } from "../graph/schema.ts";
+import { refuseLink, writeAll, writing } from "../graph/files.ts";
+import { count, finite, readJsonLines, readLastLines, share } from "../graph/schema.ts";
 
 /** Name of the file in a model's folder. */
 export const METRICS = "metrics.jsonl";
@@ -94,29 +94,15 @@ export async function openMetrics(path: string, bytes = 0) {
 const TAIL = 16_384; // bytes: some hundred lines
 
 /**
- * Reads the end of a file of metrics, however long it is: the last line, and the held-out loss of the last
- * line that has one. Returns null where there is no whole line. Damaged lines are skipped.
+ * Reads the end of a file of metrics, however long it is: the last line, the held-out loss of the last line that has one, and when the file
+ * was written. Returns null where there is no whole line.
  */
 export async function readLastMetrics(
   path: string,
 ): Promise<{ last: StepMetrics; validationLoss: number | null; at: Date | null } | null> {
-  const file = await Deno.open(path).catch((error) => {
-    if (!isMissing(error)) throw error;
-  });
-  if (!file) return null;
-  const { size, mtime: at } = await file.stat();
-  await file.seek(Math.max(0, size - TAIL), Deno.SeekMode.Start);
-  const text = await new Response(file.readable).text();
-  const whole = text.split("\n").slice(size > TAIL ? 1 : 0, -1); // the first may be cut, the last is still being written
-  const lines = whole.flatMap((line) => {
-    try {
-      return [v.parse(STEP_METRICS, JSON.parse(line))];
-    } catch {
-      return [];
-    }
-  });
-  const last = lines.at(-1);
+  const lines = await readLastLines(path, STEP_METRICS, TAIL), last = lines.at(-1);
   if (last === undefined) return null;
   const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
+  const { mtime: at } = await Deno.stat(path);
   return { last, validationLoss: validated?.validationLoss ?? null, at };
 }
