@@ -15,7 +15,7 @@ import { modelShapes } from "../model/shape.ts";
 import { writeRunConfiguration } from "../graph/configuration.ts";
 import { exists } from "../graph/files.ts";
 import { canonical, VERSION } from "../graph/schema.ts";
-import { readTimes } from "../graph/timing.ts";
+import { readTimes, secondsByNode } from "../graph/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
@@ -439,11 +439,9 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
     const isKept = becomes === "from the start" && !relearned && isSafe;
     return { expert, was, state: isKept ? "kept" : becomes, sequences: { before: sequences } };
   });
-  const times = await readTimes(from);
+  const secondsOf = secondsByNode(await readTimes(from));
   const again = derivation.experts.filter((_, expert) => experts[expert].state === "from the start");
-  const seconds = again.map(({ trained }) =>
-    times.findLast(({ nodes }) => nodes?.includes(trained!.node))?.seconds ?? 0
-  );
+  const seconds = again.map(({ trained }) => secondsOf(trained!.node) ?? 0);
   const { holdout, expertBatch } = configuration;
   const steps = pairs * (1 - holdout) * epochs / length / expertBatch;
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);

@@ -16,6 +16,7 @@ import { listMixes } from "../evaluation/mix.ts";
 import { routingPrefixes } from "../evaluation/passes.ts";
 import { listScratches } from "../graph/folder.ts";
 import { EVALUATION, type Manifest, readManifest } from "../graph/node.ts";
+import { listSome } from "../graph/printable.ts";
 import { changedInput } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -160,8 +161,7 @@ export async function modelsOfRun(
   }
   const trained = models.filter(({ expert }) => expert !== undefined).length;
   if (missing.length === 0 || some && trained > 0) return models;
-  const one = missing.length === 1, more = missing.length - MOST_NAMED;
-  const names = missing.slice(0, MOST_NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  const one = missing.length === 1, names = listSome(missing.map(String), MOST_NAMED);
   const fact = `${one ? "expert" : "experts"} ${names} ${one ? "is" : "are"} not`;
   const others = verb === "evaluate" && trained > 0
     ? say`, or evaluate those that are, with ${setting("trained")}`

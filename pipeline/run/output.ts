@@ -12,7 +12,8 @@ import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { LOCKS } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
 import { findRun, readRunConfiguration } from "../graph/configuration.ts";
-import { askAll, exists, hashFile } from "../graph/files.ts";
+import { askAll, exists } from "../graph/files.ts";
+import { MANIFEST, verifyFile } from "../graph/schema.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { partsAlone } from "../stages/parts.ts";
 import { nodeFolders } from "./settings.ts";
@@ -148,12 +149,6 @@ export async function findRepair(where: string, { choosing = false } = {}): Prom
 
 /** Whether a file is what the manifest of its node says, or none of a node. */
 async function isWhole(file: string): Promise<boolean> {
-  for (let folder = dirname(file), up = 0; up < 3; folder = dirname(folder), up++) {
-    const manifest = await readManifest(folder).catch(() => undefined);
-    if (manifest === undefined) return false;
-    const note = manifest?.files[relative(folder, file)];
-    if (note) return await hashFile(file).then(({ sha256 }) => sha256 === note.sha256, () => false);
-    if (manifest) return true; // none of its files
-  }
-  return await exists(file);
+  const reading = basename(file) === MANIFEST ? readManifest(dirname(file)) : verifyFile(file);
+  return await reading.then(() => exists(file), () => false);
 }

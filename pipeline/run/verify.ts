@@ -23,7 +23,7 @@ import { MANIFEST } from "../graph/schema.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../graph/configuration.ts";
 import { checkRunFolder, hashFile, isMissing, listEntries, oneLine, shortHash } from "../graph/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
-import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
+import { listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "../stages/compare.ts";
 import { INDEX, PART_INDEX } from "../stages/documents.ts";
 import type { Problem } from "./partition.ts";
@@ -178,7 +178,8 @@ class Verification {
       if (!isDirectory || !name.includes("~")) continue; // it is the user's
       for (const path of await listCheckpoints(`${this.run}/${SCRATCH}/${name}`)) {
         await this.#attempt(path, async () => {
-          await checkCheckpoint(path);
+          const { checkTrainerState } = await import("../model/checkpoints/trainer_state.ts");
+          await checkTrainerState(path);
           this.report.files++;
           this.report.bytes += (await Deno.stat(path)).size;
         });

@@ -164,7 +164,7 @@ class Training {
       work.emit({ type: "warning", message });
     }
     const init = target.before ? making.path(target.before.node) : configuration.init;
-    const { weights: start } = await startWeights({ ...configuration, init }, recipe.model, tokenizer!);
+    const start = await startWeights({ ...configuration, init }, recipe.model, tokenizer!);
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
     const { adapter, variants } = gpu,
       settings = { ...recipe, adapter, variants, ...variantRevision(variants) };

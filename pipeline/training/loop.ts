@@ -149,7 +149,7 @@ async function takeSteps(
   gpu: Gpu,
 ): Promise<void> {
   const [{ options: { steps, rateAt, batch } }] = trainings;
-  const pace = startPace(undefined, gpu.kind);
+  const pace = startPace(gpu.kind);
   const active = () => trainings.filter(({ failure }) => !failure);
   /** Does something for each training; one that cannot ends there, and its part of the batch is empty from then on. */
   const each = (work: (training: SingleTraining) => Promise<void> | void) =>
@@ -188,17 +188,17 @@ const MOST_MS = 400; // an interruption has an effect only at a read
  * still works on, and costs as much as a small step. Results are read after the first step, and then after as many as take a moment: at
  * most 8, or 64 on a GPU.
  */
-export function startPace(now = performance.now.bind(performance), kind: AdapterKind = "software") {
-  let [steps, every, since] = [0, 1, now()];
+export function startPace(kind: AdapterKind) {
+  let [steps, every, since] = [0, 1, performance.now()];
   return {
     /** Counts a step, and reports whether to read now. */
     step() {
-      if (steps++ === 0) since = now();
+      if (steps++ === 0) since = performance.now();
       return steps >= every;
     },
     /** Notes that all steps so far are done. */
     looked() {
-      const fitting = Math.floor(MOST_MS * steps / (now() - since));
+      const fitting = Math.floor(MOST_MS * steps / (performance.now() - since));
       if (steps > 0) every = Math.max(1, Math.min(MOST_STEPS[kind], fitting));
       steps = 0;
     },

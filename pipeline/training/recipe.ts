@@ -39,12 +39,12 @@ export async function startWeights(
   { init, seed }: Configuration,
   model: ModelConfig,
   tokenizer: string,
-): Promise<{ weights: () => Weights; sha256: string }> {
-  if (init === "") return { weights: () => initialWeights(model, seed), sha256: "" };
+): Promise<() => Weights> {
+  if (init === "") return () => initialWeights(model, seed);
   const checkpoint = await loadCheckpoint(init); // a run may have made it
   checkStart(init, checkpoint, model, tokenizer);
   checkpoint.weights.delete(HEAD); // where it is there, it is the embedding
-  return { weights: () => checkpoint.weights, sha256: checkpoint.sha256 };
+  return () => checkpoint.weights;
 }
 
 function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokenizer: string): void {

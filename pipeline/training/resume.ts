@@ -61,11 +61,6 @@ export async function listCheckpoints(folder: string): Promise<string[]> {
   return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
-/** Throws an `InputError` where a checkpoint is damaged. */
-export async function checkCheckpoint(path: string): Promise<void> {
-  await (await states()).checkTrainerState(path);
-}
-
 /** Writes a checkpoint and gives its path. */
 export async function saveCheckpointState(
   folder: string,

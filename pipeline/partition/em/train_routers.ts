@@ -192,7 +192,7 @@ export class RouterBank {
     const steps = Math.floor(roundSequences / batch), stride = rows.tokens.length / rows.rows;
     const parts = routers.map((router) => this.#partNode(router, round, expert));
     const input = emptyBatch(routers.length * batch, this.length);
-    const pace = startPace(undefined, this.gpu.kind);
+    const pace = startPace(this.gpu.kind);
     const trainingLoss = new Array<number>(routers.length).fill(0);
     let rate = 0;
     for (let step = 1; step <= steps; step++) {
