@@ -96,6 +96,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
     scratch: scratchPath(run, node.name, key!),
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
+    write: async (file, data) => void notes.set(file, await writeAtomic(`${folder}/${file}`, data)),
     wrote: (file, note) => void notes.set(file, note),
   };
 }

@@ -79,7 +79,9 @@ export interface Making {
   path(need: string): string;
   /** Gives the manifest of a node that it needs. */
   manifest(need: string): Manifest;
-  /** Tells what is known of a file that was just written, so that nobody has to read it again. */
+  /** Writes a file into the folder, whole or not at all. */
+  write(file: string, data: Parameters<typeof writeAtomic>[1]): Promise<void>;
+  /** Tells what is known of a file that was just written by other means, so that nobody has to read it again. */
   wrote(file: string, note: FileNote): void;
 }
 

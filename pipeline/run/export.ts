@@ -37,7 +37,7 @@ import {
   writeParquet,
 } from "../rows/export/texts.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { listEntries, writeAtomic } from "../graph/files.ts";
+import { listEntries } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
@@ -146,8 +146,7 @@ export async function exportTexts(
     }
     if (to === "datasets") noteAll(making, await writeSplits(folder, Object.keys(result)));
     if (!isText) {
-      const json = await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`);
-      making.wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
+      await making.write(TOKENIZER_FILE, await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`));
     }
     return result;
   });

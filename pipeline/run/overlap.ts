@@ -24,7 +24,7 @@ import {
 } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { toTable } from "../rows/arrow.ts";
-import { byNumber, exists, jsonText, writeAtomic } from "../graph/files.ts";
+import { byNumber, exists, jsonText } from "../graph/files.ts";
 import { printable } from "../graph/printable.ts";
 import { byLabel, count, readJson, readVerified } from "../graph/schema.ts";
 import { hashWords, listRuns, PASSAGE, SHINGLE } from "../text/hashes.ts";
@@ -255,9 +255,8 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
   const tallies = { sources: byName(sources), experts: byName(experts), against: byName(against) };
   const examples = await chooseExamples(all, pairs, rows);
   const result: Overlap = { format: 1, all: total, ...tallies, examples };
-  making.wrote(JSON_FILE, await writeAtomic(`${making.folder}/${JSON_FILE}`, jsonText(result)));
-  const ids = new Uint8Array(BigUint64Array.from(leaks).buffer);
-  making.wrote(LEAKS, await writeAtomic(`${making.folder}/${LEAKS}`, ids));
+  await making.write(JSON_FILE, jsonText(result));
+  await making.write(LEAKS, new Uint8Array(BigUint64Array.from(leaks).buffer));
   return { pairs: pairs.length };
 }
 

@@ -43,7 +43,7 @@ import {
   ZERO_SHOT,
 } from "../graph/node.ts";
 import { readShards } from "../rows/arrow.ts";
-import { hashFile, isFolder, jsonText, writeAtomic } from "../graph/files.ts";
+import { hashFile, isFolder, jsonText } from "../graph/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/field.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
@@ -146,8 +146,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
       `${result.cut} of ${result.questions} questions of ${name} are longer than the model's context`;
     warn(`${fact}: they lost tokens at the left`);
   }
-  const file = `${name}.json`;
-  making.wrote(file, await writeAtomic(`${making.folder}/${file}`, jsonText(result)));
+  await making.write(`${name}.json`, jsonText(result));
   return { questions: result.questions, ...of.files.data !== undefined && { file: of.files.data } };
 }
 

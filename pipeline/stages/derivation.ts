@@ -25,7 +25,7 @@ import {
   TOKENIZER_FILE,
 } from "../graph/node.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { jsonText, withRemedy, writeAtomic } from "../graph/files.ts";
+import { jsonText, withRemedy } from "../graph/files.ts";
 import { count, finite, readJsonIfThere, share } from "../graph/schema.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
@@ -267,10 +267,7 @@ export function tokenizerBefore(derivation: Derivation): Node {
   return keptNode(TOKENIZER, TOKENIZER, derivation, {
     links: { ...links, [TOKENIZER_CONFIG]: TOKENIZER_CONFIG },
     settings: { template },
-    async add({ folder, wrote }) {
-      const text = jsonText({ chat_template: template });
-      wrote(TOKENIZER_CONFIG, await writeAtomic(`${folder}/${TOKENIZER_CONFIG}`, text));
-    },
+    add: ({ write }) => write(TOKENIZER_CONFIG, jsonText({ chat_template: template })),
   });
 }
 

@@ -22,7 +22,7 @@ import {
 } from "../graph/node.ts";
 import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
-import { exists, sha256, writeAtomic } from "../graph/files.ts";
+import { exists, sha256 } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
@@ -90,7 +90,7 @@ export function indexNode({ blocks }: GraphOf): Node {
     maker: oneByOne(TOKENIZE, async (making, { emit }) => {
       const empty = documentBatch(TOKENIZE, COLUMNS, []);
       const indexed = await writeRows(making, DOCUMENTS, indexedRows(making, blocks), empty);
-      await writeAtomic(`${making.folder}/${BLOCKS}`, list);
+      await making.write(BLOCKS, list);
       const sources = byName(countSources(making, blocks));
       const tests = Object.entries(sources).map(([name, { documents }]) => ({ name, ...documents }));
       if (tests.some(({ test }) => test > 0)) warnOfFew(tests.filter(({ train }) => train > 0), emit);

@@ -16,7 +16,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { joinArrays } from "../rows/bytes.ts";
 import { readAt } from "../rows/ipc/messages.ts";
-import { hashNamed, withRemedy, writeAll, writeAtomic } from "../graph/files.ts";
+import { hashNamed, withRemedy, writeAll } from "../graph/files.ts";
 import { verifyFile } from "../graph/schema.ts";
 import { hashKey, hashWords, jaccard, type Kind, KINDS, listRuns, SHINGLE } from "../text/hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
@@ -95,8 +95,7 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
         if (++documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
       }
       for (const { kind, side, hashes } of tables) {
-        const file = `${kind}-${side}.u32`;
-        making.wrote(file, await writeAtomic(`${making.folder}/${file}`, tableBytes(hashes)));
+        await making.write(`${kind}-${side}.u32`, tableBytes(hashes));
       }
       return { documents };
     }),

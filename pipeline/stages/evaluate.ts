@@ -29,7 +29,7 @@ import {
 } from "../graph/node.ts";
 import { namedRouters, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
-import { jsonText, writeAtomic } from "../graph/files.ts";
+import { jsonText } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -133,7 +133,7 @@ async function score(making: Making, work: Work, of: EvaluationOf): Promise<Reco
   const { nll } = await scoreModel(modelName(model), { ...text, onRows, signal }, {
     ...{ tokenizer: String(tokenizer), vocabulary: Number(entries), sequenceLength },
   }).finally(() => text.mixture.close());
-  making.wrote(NLL, await writeAtomic(`${making.folder}/${NLL}`, new Uint8Array(nll.buffer)));
+  await making.write(NLL, new Uint8Array(nll.buffer));
   return { sequences: nll.length, adapter, variants: { ...variants, ...variantRevision(variants) } };
 }
 
@@ -177,7 +177,6 @@ async function putTogether(
   });
   const { documents, sequences, tokens } = evaluation;
   making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, found!, evaluation));
-  const result = jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} });
-  making.wrote(RESULT, await writeAtomic(`${making.folder}/${RESULT}`, result));
+  await making.write(RESULT, jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} }));
   return { documents, sequences, tokens };
 }

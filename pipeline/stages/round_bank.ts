@@ -38,7 +38,7 @@ import { routedLengths } from "../partition/score.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../graph/events.ts";
-import { jsonText, writeAtomic } from "../graph/files.ts";
+import { jsonText } from "../graph/files.ts";
 import { readJson, readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { routedTokens } from "../settings/partitioner.ts";
@@ -80,16 +80,16 @@ export class RoundBank {
     const nll = await bank.score(this.#draw(rows, round + 1));
     const state = await bank.state();
     const results = trainingLoss.map((trainingLoss) => ({ trainingLoss, ...steps }));
-    for (const [place, { folder }] of all.entries()) {
+    for (const [place, { folder, write }] of all.entries()) {
       await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
       const own = { length: nll.length / all.length };
       const values = Float32Array.from(own, (_, row) => nll[row * all.length + place]);
       const scores = new Map([["nll", { shape: [values.length], values }]]);
-      await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
-      await writeAtomic(`${folder}/${ROUND}`, jsonText(results[place]));
+      await write(SCORES, encodeSafetensors(scores));
+      await write(ROUND, jsonText(results[place]));
       if (routers[place] === 0) {
         const before = round > 1 ? await readRoundLines(first, round - 1, this.of) : "";
-        await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
+        await write(ROUNDS, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
     return results;
@@ -227,7 +227,7 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
   const { metrics } = await assignRound(making, of, rounds + 1, last);
   work.emit({ type: "round", ...asLabel(of), rounds, ...metrics });
   const lines = await readRoundLines(making, rounds, of) + JSON.stringify(metrics) + "\n";
-  await writeAtomic(`${folder}/${ROUNDS}`, lines);
+  await making.write(ROUNDS, lines);
   const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {

@@ -38,7 +38,7 @@ import { sliceColumns } from "../rows/columns.ts";
 import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
 import type { Read } from "../rows/random_access.ts";
-import { jsonText, writeAtomic } from "../graph/files.ts";
+import { jsonText } from "../graph/files.ts";
 import { count, finite, readJson, share } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
@@ -114,7 +114,7 @@ async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Reco
   ];
   for (let expert = 0; expert < experts; expert++) {
     const counts = { expert, train: keepCounts(train[expert]), test: keepCounts(test[expert]), assignments };
-    await writeAtomic(`${making.folder}/${countsFile(expert, experts)}`, jsonText(counts));
+    await making.write(countsFile(expert, experts), jsonText(counts));
   }
   return {};
 }
@@ -291,7 +291,7 @@ async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, 
     await addRow(samples[expert], one, scores.lineage!, tokenizer);
   }
   const names = await nameSamples(samples, tokenizer);
-  await writeAtomic(`${making.folder}/${NAMES_FILE}`, jsonText(names));
+  await making.write(NAMES_FILE, jsonText(names));
   return { experts, words: names.map(({ terms }) => terms.map(({ text }) => text)) };
 }
 

@@ -7,7 +7,6 @@
 
 import { listSome } from "../graph/printable.ts";
 import { CORPUS, type Making, type Node, oneByOne, TOKENIZE, TOKENIZER } from "../graph/node.ts";
-import { writeAtomic } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
@@ -55,14 +54,13 @@ const SIDES = [undefined, "train", "test"] as const;
 
 /** Writes the numbers of the documents of every block that are taken, which {@linkcode readTaken} reads. */
 export async function writeTaken(
-  { folder, wrote }: Making,
+  { write }: Making,
   blocks: readonly Block[],
   taken: readonly (readonly Pick<Numbered, "at" | "side">[])[],
 ): Promise<{ documents: number }> {
   for (const [i, block] of blocks.entries()) {
-    const file = nameFile(block);
     const numbers = Uint32Array.from(taken[i], ({ at, side }) => at + SIDES.indexOf(side) * 2 ** PLACES);
-    wrote(file, await writeAtomic(`${folder}/${file}`, new Uint8Array(numbers.buffer)));
+    await write(nameFile(block), new Uint8Array(numbers.buffer));
   }
   return { documents: taken.reduce((sum, { length }) => sum + length, 0) };
 }

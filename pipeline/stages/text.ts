@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import { CORPUS, type Node, oneByOne } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { exists, sha256, writeAtomic } from "../graph/files.ts";
+import { exists, sha256 } from "../graph/files.ts";
 import { canonical } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, cutFiles, gatherBlocks, type Piece } from "../text/blocks.ts";
@@ -145,11 +145,10 @@ export function linesNode(
   blockBytes: number,
   open: () => AsyncIterable<Document> | Iterable<Document>,
 ): Node {
-  const maker = oneByOne(CORPUS, async ({ folder, wrote }, { emit, signal }) => {
+  const maker = oneByOne(CORPUS, async ({ write }, { emit, signal }) => {
     let documents = 0;
     const lines = documentLines(textsAlone(open()));
     for (let file = 0, next = await lines.next(); !next.done; file++) {
-      const path = `${String(file).padStart(5, "0")}.jsonl`;
       const some = async function* () {
         for (
           let bytes = 0;
@@ -167,7 +166,7 @@ export function linesNode(
           emit({ type: "progress", stage: CORPUS, done: documents, unit: "documents" });
         }
       };
-      wrote(path, await writeAtomic(`${folder}/${path}`, some()));
+      await write(`${String(file).padStart(5, "0")}.jsonl`, some());
     }
     if (documents === 0) throw new InputError("Cannot read documents as there must be text: there is none");
     return { documents };

@@ -18,7 +18,7 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { ArrowFile, emptyBatch } from "../rows/arrow.ts";
-import { hashNamed, jsonText, sha256, writeAtomic } from "../graph/files.ts";
+import { hashNamed, jsonText, sha256 } from "../graph/files.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import { type Encoders, openEncoders } from "../text/encoders.ts";
@@ -134,10 +134,10 @@ export function sequencesNode({ blocks }: GraphOf): Node {
     needs: blocks.map((block) => `${tokensNode(block)}:t`),
     settings: { blocks: blocks.map(({ name }) => name) },
     revision: 1,
-    maker: oneByOne(TOKENIZE, async ({ folder, manifest }) => {
+    maker: oneByOne(TOKENIZE, async ({ write, manifest }) => {
       for (const [file, shard] of [["train.json", TRAIN], ["test.json", TEST]]) {
         const hashes = blocks.map((block) => [block.name, manifest(tokensNode(block)).files[shard].sha256]);
-        await writeAtomic(`${folder}/${file}`, jsonText(Object.fromEntries(hashes)));
+        await write(file, jsonText(Object.fromEntries(hashes)));
       }
       return { blocks: blocks.length };
     }),
@@ -232,7 +232,7 @@ export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]>
     revision: 1,
     maker: oneByOne(TOKENIZER, async (making, work) => {
       const { json, vocabulary, eos, sha256 } = await open(making, work);
-      await writeAtomic(`${making.folder}/${TOKENIZER_FILE}`, json);
+      await making.write(TOKENIZER_FILE, json);
       return { entries: vocabulary, eos, tokenizer: sha256 };
     }),
   }];
