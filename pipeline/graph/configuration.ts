@@ -113,7 +113,7 @@ export async function readRunConfiguration(
 
 /** Reports what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
 async function findEdit(run: string, configuration: Record<string, unknown>): Promise<Text> {
-  for await (const path of filesUnder(run, "")) {
+  for await (const path of filesUnder(run)) {
     if (basename(path) !== MANIFEST || /branch|\/root\//.test(path)) continue; // branches have experts of their own
     const settings = await Deno.readTextFile(`${run}/${path}`).then((text) => JSON.parse(text).settings)
       .catch(() => undefined); // it is damaged, or no node's

@@ -196,16 +196,14 @@ export async function removeIfEmpty(path: string): Promise<void> {
   if (isDirectory) await Deno.remove(path).catch(() => {});
 }
 
-/**
- * Lists files below `folder`, which lies in `root` (`""` is `root` itself), by their paths from `root`. Links
- * are listed and not followed.
- */
-export async function* filesUnder(root: string, folder: string): AsyncGenerator<string> {
-  const names = folder.split("/");
-  for (let depth = 1; folder !== "" && depth <= names.length; depth++) {
-    if (await isLink(`${root}/${names.slice(0, depth).join("/")}`)) return;
+/** Lists the files below a folder, or `inside` it, by their paths from there. Links are listed and not followed. */
+export async function* filesUnder(folder: string, inside = ""): AsyncGenerator<string> {
+  if (inside !== "" && await isLink(`${folder}/${inside}`)) return;
+  for (const { name, isDirectory } of await listEntries(`${folder}/${inside}`)) {
+    const path = inside === "" ? name : `${inside}/${name}`;
+    if (isDirectory) yield* filesUnder(folder, path);
+    else yield path;
   }
-  yield* filesIn(root, folder);
 }
 
 /** Lists what a folder holds; nothing where there is no such folder. */
@@ -227,14 +225,6 @@ export async function askAll<Answer>(
     for (const answer of await Promise.all(paths.slice(i, i + atOnce).map(ask))) answers.push(answer);
   }
   return answers;
-}
-
-async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
-  for (const { name, isDirectory } of await listEntries(`${root}/${folder}`)) {
-    const path = folder === "" ? name : `${folder}/${name}`;
-    if (isDirectory) yield* filesIn(root, path);
-    else yield path;
-  }
 }
 
 /** Removes files, by their paths from `root`, and the folders below it that are empty after that. Of a link the link is removed. */

@@ -97,7 +97,13 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
     write: async (file, data) => void notes.set(file, await writeAtomic(`${folder}/${file}`, data)),
-    wrote: (file, note) => void notes.set(file, note),
+    async link(from, file, note) {
+      await linkOrCopy(from, `${folder}/${file}`);
+      notes.set(file, note);
+    },
+    wrote(files, inside = "") {
+      for (const [file, note] of Object.entries(files)) notes.set(inside + file, note);
+    },
   };
 }
 
@@ -150,15 +156,14 @@ const ofOthers = (where: string, what: string): InputError =>
 
 /** Moves files that no manifest knows from a node that goes to the one that takes its place: they are the user's. */
 async function carryOver(from: string, to: string, { files }: Manifest): Promise<void> {
-  for await (const path of filesUnder(from, "")) {
+  for await (const path of filesUnder(from)) {
     if (path in files || path === MANIFEST) continue;
     await Deno.mkdir(dirname(`${to}/${path}`), { recursive: true });
     await Deno.rename(`${from}/${path}`, `${to}/${path}`);
   }
 }
 
-/** Links a file of a node into another one, or copies it where the disk does not link. */
-export async function linkOrCopy(from: string, to: string): Promise<void> {
+async function linkOrCopy(from: string, to: string): Promise<void> {
   await writing(to, async () => {
     await Deno.mkdir(dirname(to), { recursive: true });
     await Deno.link(from, to).catch(() => Deno.copyFile(from, to));
@@ -167,15 +172,12 @@ export async function linkOrCopy(from: string, to: string): Promise<void> {
 
 /** Links all files of a folder of a node into that of a node that is being made, or into `inside` it. */
 export async function linkFiles(
-  { folder, wrote }: Pick<Making, "folder" | "wrote">,
+  { link }: Pick<Making, "link">,
   from: string,
   files: Readonly<Record<string, FileNote>>,
   inside = "",
 ): Promise<void> {
-  for (const [file, note] of Object.entries(files)) {
-    await linkOrCopy(`${from}/${file}`, `${folder}/${inside}${file}`);
-    wrote(inside + file, note);
-  }
+  for (const [file, note] of Object.entries(files)) await link(`${from}/${file}`, inside + file, note);
 }
 
 /**
@@ -225,7 +227,7 @@ export async function removeOldPartials(run: string): Promise<void> {
   let owners: Owner[] | undefined;
   for (const { name } of await listEntries(`${run}/${PARTIAL}`)) {
     const path = `${run}/${PARTIAL}/${name}`;
-    const files = await Array.fromAsync(filesUnder(path, ""), (file) => `${path}/${file}`);
+    const files = await Array.fromAsync(filesUnder(path), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
     const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
     const times = await askAll([path, ...files], changed);
@@ -239,7 +241,7 @@ export async function removeOldPartials(run: string): Promise<void> {
 
 /** Lists the files of a partial folder that a dead process left. In a whole node that was to change places, files may be the user's. */
 export async function litterIn(path: string): Promise<string[]> {
-  const files = await Array.fromAsync(filesUnder(path, ""));
+  const files = await Array.fromAsync(filesUnder(path));
   const manifest = await readManifest(path).catch(() => null);
   return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
 }

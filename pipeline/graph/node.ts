@@ -81,17 +81,10 @@ export interface Making {
   manifest(need: string): Manifest;
   /** Writes a file into the folder, whole or not at all. */
   write(file: string, data: Parameters<typeof writeAtomic>[1]): Promise<void>;
-  /** Tells what is known of a file that was just written by other means, so that nobody has to read it again. */
-  wrote(file: string, note: FileNote): void;
-}
-
-/** Tells what is known of files that were just written into the folder of a node, or into `inside` it. */
-export function noteAll(
-  { wrote }: Pick<Making, "wrote">,
-  records: Readonly<Record<string, FileNote>>,
-  inside = "",
-): void {
-  for (const [file, record] of Object.entries(records)) wrote(inside + file, record);
+  /** Links a file of another node into the folder, or copies it where the disk does not link. */
+  link(from: string, file: string, note: FileNote): Promise<void>;
+  /** Tells what is known of files that were just written by other means, in `inside` the folder: nobody has to read them again. */
+  wrote(notes: Readonly<Record<string, FileNote>>, inside?: string): void;
 }
 
 /** What every maker gets to work with. */
@@ -291,7 +284,7 @@ export async function noteFiles(
   known: ReadonlyMap<string, FileNote> = new Map(),
 ): Promise<Record<string, FileNote>> {
   const notes: Record<string, FileNote> = {};
-  for (const path of (await Array.fromAsync(filesUnder(folder, ""))).sort()) {
+  for (const path of (await Array.fromAsync(filesUnder(folder))).sort()) {
     notes[path] = known.get(path) ?? await hashFile(`${folder}/${path}`);
   }
   return notes;

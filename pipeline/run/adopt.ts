@@ -13,7 +13,6 @@ import {
   givenNode,
   hashFiles,
   type Node,
-  noteAll,
   oneByOne,
   readManifest,
   TOKENIZER,
@@ -80,7 +79,7 @@ export async function adoptExpert(
           notes: { tokenizer: tokenizer.sha256, eos: tokenizer.eos, partition, adopted: from },
           ...{ tokenizer: { json: tokenizer.json }, dtype },
         });
-        noteAll(making, records);
+        making.wrote(records);
         return { folder: name, adopted };
       }),
     };

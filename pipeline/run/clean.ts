@@ -9,11 +9,12 @@ import { basename, dirname } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
-import { filesUnder, listEntries, removeFiles, wholeName } from "../graph/files.ts";
+import { filesUnder, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import type { RunWatch } from "./run.ts";
+import { OWN_FOLDERS } from "./settings.ts";
 
 /** What {@linkcode cleanRun} takes. */
 export interface CleanOptions {
@@ -68,6 +69,7 @@ export async function cleanRun(
   { signal }: RunWatch = {},
 ): Promise<Cleaned> {
   await needConfiguration(run);
+  for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
   const none = (): Litter => ({ files: 0, bytes: 0 });
   const cleaned: Cleaned = { run, dryRun, checkpoints: none(), unfinished: none(), left: [] };
   const owners = Map.groupBy(await listOwners(run), ({ node }) => node);
@@ -132,8 +134,8 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
     const isMade = made !== null && await writtenAt(`${run}/${node}/${MANIFEST}`) > last;
     const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
     if (states.length > 0) goingOn.add(node);
-    for await (const path of filesUnder(run, folder)) {
-      const file = path.slice(folder.length + 1), whole = wholeName(file);
+    for await (const file of filesUnder(`${run}/${folder}`)) {
+      const path = `${folder}/${file}`, whole = wholeName(file);
       const place = states.findIndex((state) => file === state || file === metricsPath(state));
       if (place >= stay) yield { path, node, kind: "checkpoints" };
       else if (place < 0 && (whole !== undefined || OWN.test(file))) yield { path, node, kind: "unfinished" };

@@ -16,7 +16,6 @@ import {
   type Making,
   type Manifest,
   type Node,
-  noteAll,
   oneByOne,
   readManifest,
   TOKENIZER,
@@ -141,10 +140,10 @@ export async function exportTexts(
         parquet: () => writeParquet(folder, side, texts, { rows, decode: isText ? decode : undefined }),
         text: () => writeLines(folder, side, texts, { rows, decode }),
       };
-      noteAll(making, await write[to]());
+      making.wrote(await write[to]());
       result[side] = counts;
     }
-    if (to === "datasets") noteAll(making, await writeSplits(folder, Object.keys(result)));
+    if (to === "datasets") making.wrote(await writeSplits(folder, Object.keys(result)));
     if (!isText) {
       await making.write(TOKENIZER_FILE, await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`));
     }
@@ -215,7 +214,7 @@ export async function exportModel(
         top_p: SAMPLING.topP.default,
       },
     });
-    noteAll(making, records);
+    making.wrote(records);
     return {};
   });
 }

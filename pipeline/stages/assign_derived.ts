@@ -5,7 +5,6 @@
  * @module
  */
 
-import { linkOrCopy } from "../graph/folder.ts";
 import { ASSIGN, hashFiles, type Making, type Node, oneByOne } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
 import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
@@ -91,8 +90,7 @@ async function linkBlock(making: Making, derivation: Derivation, block: Block): 
   const { node, file } = placeBefore(derivation, block), to = assignmentPlace(block).file;
   const { path, manifest } = await nodeBefore(derivation, node);
   for (const [side] of SIDES) {
-    await linkOrCopy(`${path}/${file(side)}`, `${making.folder}/${to(side)}`);
-    making.wrote(to(side), manifest.files[file(side)]);
+    await making.link(`${path}/${file(side)}`, to(side), manifest.files[file(side)]);
   }
 }
 

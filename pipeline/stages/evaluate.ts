@@ -176,7 +176,8 @@ async function putTogether(
     text.mixture.close();
   });
   const { documents, sequences, tokens } = evaluation;
-  making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, found!, evaluation));
+  const file = `${making.folder}/${DOCUMENTS}`;
+  making.wrote({ [DOCUMENTS]: await writeDocumentScores(file, found!, evaluation) });
   await making.write(RESULT, jsonText({ ...evaluation, ...levels.length > 0 ? { levels } : {} }));
   return { documents, sequences, tokens };
 }

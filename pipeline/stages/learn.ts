@@ -193,10 +193,10 @@ function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphO
     needs: branches.map(partitionerNode),
     settings: { partitioner: "tree", experts, levels, prefix, rounds },
     revision: 1,
-    maker: oneByOne(LEARN, async ({ folder, path, manifest, wrote }) => {
+    maker: oneByOne(LEARN, async ({ folder, path, manifest, link }) => {
       for (const branch of branches) {
         const need = partitionerNode(branch);
-        await linkFiles({ folder, wrote }, path(need), manifest(need).files, `${branchName(branch)}/`);
+        await linkFiles({ link }, path(need), manifest(need).files, `${branchName(branch)}/`);
       }
       const known = (await readDescription(path(partitionerNode(root))))!;
       await writeDescription(folder, { ...known, kind: "tree", experts, levels });

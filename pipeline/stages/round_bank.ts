@@ -8,7 +8,7 @@
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { LEARN, type Making, noteAll, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
+import { LEARN, type Making, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
 import {
   loadRouters,
   type ModelFolderOptions,
@@ -252,7 +252,7 @@ async function writeRouter(
 ): Promise<string> {
   const name = routerFolder(router), tokenizer = `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`;
   const written = await saveModelFolder(`${making.folder}/${name}`, model, weights, { notes, tokenizer });
-  noteAll(making, written, `${name}/`);
+  making.wrote(written, `${name}/`);
   return written["model.safetensors"].sha256;
 }
 

@@ -9,7 +9,6 @@
  */
 
 import * as v from "valibot";
-import { linkOrCopy } from "../graph/folder.ts";
 import {
   ALL_TRAIN,
   expertFolder,
@@ -147,7 +146,7 @@ async function splitSide(
     }
   }
   for (const writer of writers!) {
-    for (const { name, rows: _, ...note } of await writer.close()) making.wrote(name, note);
+    for (const { name, rows: _, ...note } of await writer.close()) making.wrote({ [name]: note });
   }
   return tallies;
 }
@@ -186,9 +185,7 @@ async function gather(
     for (const { name } of withRows.length > 0 ? withRows : parts.slice(0, 1)) {
       for (const [file, note] of Object.entries(making.manifest(name).files)) {
         if (!file.startsWith(start)) continue;
-        const to = shardName(side, shards++);
-        await linkOrCopy(`${making.path(name)}/${file}`, `${making.folder}/${to}`);
-        making.wrote(to, note);
+        await making.link(`${making.path(name)}/${file}`, shardName(side, shards++), note);
       }
     }
     result[side] = keepCounts(addSides(parts.map((part) => sideCounts(part[side]))));

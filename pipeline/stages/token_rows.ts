@@ -49,7 +49,7 @@ export async function writeRows(
   empty?: RecordBatch,
 ): Promise<number> {
   const { rows, ...note } = await writeArrowFile(`${folder}/${file}`, batches, empty);
-  wrote(file, note);
+  wrote({ [file]: note });
   return rows;
 }
 

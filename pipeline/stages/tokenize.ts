@@ -9,7 +9,6 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import {
   type Making,
   type Node,
-  noteAll,
   oneByOne,
   SEQUENCES,
   TOKENIZE,
@@ -200,7 +199,7 @@ async function tokenizeBlock(
   }
   const { rows: trainSequences, ...trainNote } = await train.close();
   const { rows: testSequences, ...testNote } = await test.close();
-  noteAll(making, { [TRAIN]: trainNote, [TEST]: testNote });
+  making.wrote({ [TRAIN]: trainNote, [TEST]: testNote });
   const { sources } = await writeDocumentTable(making, table);
   const { documents, emptyDocuments, tokens, droppedTails, sequences } = counts;
   if (Math.max(documents, sequences) >= MOST_IDS) {

@@ -30,15 +30,7 @@ import {
   trainingPace,
 } from "../cost/mixture.ts";
 import { listScratches, removeFolder } from "../graph/folder.ts";
-import {
-  hashFiles,
-  type Making,
-  noteAll,
-  readManifest,
-  TOKENIZER,
-  TOKENIZER_FILE,
-  type Work,
-} from "../graph/node.ts";
+import { hashFiles, type Making, readManifest, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
 import { otherSetting } from "../graph/walk.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
@@ -252,7 +244,7 @@ class Training {
       tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
       dtype: saveDtype.toUpperCase() as SafetensorsDtype,
     });
-    noteAll(making, records);
+    making.wrote(records);
   }
 
   /**
