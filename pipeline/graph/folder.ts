@@ -207,7 +207,8 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
 }
 
 /** Removes the files of temporary nodes once everything that needs them is made. Their manifests stay, so that keys can be read. */
-export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<void> {
+export async function removeSpent(walk: Walk): Promise<void> {
+  const { graph } = walk;
   const users = new Map<string, Node[]>(
     graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),
   );

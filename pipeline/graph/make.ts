@@ -30,7 +30,7 @@ import {
   type Work,
   writeManifest,
 } from "./node.ts";
-import { changedInput, type NodeState, Walk } from "./walk.ts";
+import { changedInput, type NodeState, type Walk } from "./walk.ts";
 
 /** How nodes are made. */
 export interface MakeOptions {
@@ -40,16 +40,10 @@ export interface MakeOptions {
   wanted?: (node: Node) => boolean;
   /** Chooses what this process makes first. It also makes what else is needed and nobody makes. */
   mine?: (node: Node) => boolean;
-  /** Names of nodes that are made again, although they are there. */
-  again?: Iterable<string>;
-  /** Hashes files, rather than believing them by their sizes; what is damaged is made again. */
-  check?: boolean;
   /** Other runs, from which nodes of the same keys are linked. */
   reuse?: readonly string[];
   /** Takes the lock of a node. A test takes the locks away. */
   lock?: typeof takeLock;
-  /** What is known of the graph already, by the same options. */
-  walk?: Walk;
   /** Describes the adapter, for the manifests, once a device is open. */
   adapter?: () => string | undefined;
 }
@@ -58,34 +52,31 @@ const [SOON_MS, LATE_MS] = [50, 2_000];
 const TELL_MS = 1_000; // of waiting, after which it is reported for whom
 
 /**
- * Makes what is missing, in the order of the graph, and returns what is known of it. Throws what makers throw; an `InputError` where a
+ * Makes what is missing of a graph, in its order; what is known of it then is in the `walk`. Throws what makers throw; an `InputError` where a
  * given node is not there; the reason of the signal where that ends the work. Whatever ends it, the next call goes on.
  */
-export async function makeAll(work: Work, graph: readonly Node[], options: MakeOptions): Promise<Walk> {
-  const process = new Process(work, graph, options);
+export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Promise<void> {
+  const process = new Process(work, walk, options);
   await removeOldPartials(work.run);
   try {
     await process.makeWanted();
   } finally {
     process.open?.close?.();
   }
-  await removeSpent(process.walk, graph);
-  return process.walk;
+  await removeSpent(walk);
 }
 
 /** What one process makes of a run. */
 class Process {
-  readonly walk: Walk;
   /** The maker that made something last. */
   open?: Maker;
   readonly #events: StageEvents;
   readonly #nodes: Node[];
   readonly #own: number;
 
-  constructor(private readonly work: Work, graph: readonly Node[], private readonly options: MakeOptions) {
+  constructor(private readonly work: Work, readonly walk: Walk, private readonly options: MakeOptions) {
     const { wanted = () => true, mine = () => true } = options;
-    this.walk = options.walk ?? new Walk(work.run, graph, options);
-    const nodes = withNeeds(graph, wanted);
+    const nodes = withNeeds(walk.graph, wanted);
     const own = nodes.filter(mine);
     this.#own = own.length;
     this.#nodes = [...own, ...nodes.filter((node) => !mine(node))]; // what they need may come later here: they wait for it

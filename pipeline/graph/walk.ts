@@ -43,7 +43,7 @@ export class Walk {
    */
   constructor(
     readonly run: string,
-    graph: readonly Node[],
+    readonly graph: readonly Node[],
     private readonly options: { check?: boolean; again?: Iterable<string> } = {},
   ) {
     this.#nodes = new Map(graph.map((node) => [node.name, node]));

@@ -324,7 +324,7 @@ function checkChange(
 async function readBefore(from: string, configuration: Configuration) {
   const { nodes } = await partitionGraph(from, configuration, { recorded: true });
   const walk = new Walk(from, nodes);
-  const open = (await stageStates(walk, nodes)).find(({ toMake }) => toMake > 0);
+  const open = (await stageStates(walk)).find(({ toMake }) => toMake > 0);
   if (open || nodes.length === 0) {
     const stage = open ? `"${open.stage}" would run` : "nothing is made";
     const remedy = say`run ${task("partition", { run: from })} first`;

@@ -215,7 +215,7 @@ async function planOneRun(experts: readonly number[], options: PlanOptions & Tra
   const targets = experts.map((expert) => expertTarget(expert, configuration));
   const { given, nodes } = await trainingGraph(run, configuration, targets, options);
   const graph = [...given, ...nodes], again = force && !resume ? nodes.map(({ name }) => name) : [];
-  const walk = new Walk(run, graph, { again }), states = await stageStates(walk, graph);
+  const walk = new Walk(run, graph, { again }), states = await stageStates(walk);
   const stages: StageEstimate[] = [];
   for (const [i, { part = "" }] of targets.entries()) {
     const { train: { sequences } } = partIn(part, (await walk.of(walk.node(part))).manifest!);

@@ -22,7 +22,7 @@ import {
   TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
-import { otherSetting } from "../graph/walk.ts";
+import { otherSetting, Walk } from "../graph/walk.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import { writeSplit, writeSplits } from "../rows/export/datasets.ts";
 import { writeMegatron } from "../rows/export/megatron.ts";
@@ -251,8 +251,8 @@ async function exportInto(
   const name = isNode ? inRun : EXPORT;
   const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
   const gpu = () => Promise.reject(new Error("an export needs no device"));
-  const again = force ? [name] : [];
-  const walk = await makeAll({ run: place, workers: 1, signal, emit, gpu }, [node], { task: EXPORT, again });
+  const walk = new Walk(place, [node], { again: force ? [name] : [] });
+  await makeAll({ run: place, workers: 1, signal, emit, gpu }, walk, { task: EXPORT });
   const manifest = walk.manifest(name), { files, result } = manifest;
   if (!isNode) {
     await publish(place, `../${basename(output)}`, `${place}/${EXPORT}`, manifest, true);

@@ -189,8 +189,8 @@ export async function planJobs(
   const { configuration } = await resolveSettings(run, sources, force);
   const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
   const walk = new Walk(run, graph);
-  if (!force) await refuseRevision(walk, graph);
-  const needed = await nodesToMake(walk, graph), known = new Set(graph.map(({ name }) => name));
+  if (!force) await refuseRevision(walk);
+  const needed = await nodesToMake(walk), known = new Set(graph.map(({ name }) => name));
   const isKnown = partition.text.blocks !== undefined;
   const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);

@@ -63,7 +63,7 @@ export async function runOneStage(
   const { walk, plan: { nodes, text } } = await makePartition(options, { ...watch, onEvent }, stage);
   if (options.part) {
     walk.refresh(); // others have made some of it as well
-    const state = (await stageStates(walk, nodes)).find((state) => state.stage === stage);
+    const state = (await stageStates(walk)).find((state) => state.stage === stage);
     const made = state ? state.nodes - state.toMake : 0;
     return { nodes: state?.nodes ?? 0, made, closed: state?.toMake === 0, ...result };
   }

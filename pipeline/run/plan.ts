@@ -104,8 +104,8 @@ export const absentStage = (stage: string, nodes: number): StageState => ({
 });
 
 /** Finds out how the stages of a graph stand, in the order of the graph. */
-export async function stageStates(walk: Walk, nodes: readonly Node[]): Promise<StageState[]> {
-  const found = await lookAt(walk, nodes);
+export async function stageStates(walk: Walk): Promise<StageState[]> {
+  const { graph: nodes } = walk, found = await lookAt(walk);
   const needed = neededNodes(nodes, found);
   const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const stages = Map.groupBy(
@@ -121,14 +121,13 @@ export async function stageStates(walk: Walk, nodes: readonly Node[]): Promise<S
 }
 
 /** Names the nodes of a graph that would be made. */
-export async function nodesToMake(walk: Walk, nodes: readonly Node[]): Promise<Set<string>> {
-  return neededNodes(nodes, await lookAt(walk, nodes));
-}
+export const nodesToMake = async (walk: Walk): Promise<Set<string>> =>
+  neededNodes(walk.graph, await lookAt(walk));
 
 /** Looks at all nodes. One whose manifest is damaged is damaged, and those that need it wait. */
-async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
+async function lookAt(walk: Walk): Promise<Map<string, NodeState>> {
   const found = new Map<string, NodeState>();
-  for (const node of nodes) {
+  for (const node of walk.graph) {
     const state = await walk.of(node).catch(async (error): Promise<NodeState> => {
       if (!(error instanceof InputError)) throw error;
       const needs = node.needs.map((need) => splitNeed(need).name);

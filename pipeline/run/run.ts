@@ -74,8 +74,8 @@ export interface OpenRun {
   configuration: Configuration;
   /** Opens the device on the first call, and gives the same one afterwards. */
   gpu(): Promise<Gpu>;
-  /** Makes what is missing of a graph. */
-  make(nodes: readonly Node[], options?: Partial<MakeOptions>): Promise<Walk>;
+  /** Makes what is missing of a graph, and nodes named in `again` although they are there. Returns what is known of it then. */
+  make(nodes: readonly Node[], options?: Partial<MakeOptions> & { again?: Iterable<string> }): Promise<Walk>;
 }
 
 /**
@@ -112,12 +112,13 @@ export async function openRun<Result>(
       const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
       const again = nodes.filter(isAgain).map(({ name }) => name);
       for (const name of again) made.add(name);
-      const how = { task: name, check, reuse, again, adapter: device.description, ...more };
-      const walk = new Walk(run, nodes, how);
-      if (!force) await refuseRevision(walk, nodes);
+      const walk = new Walk(run, nodes, { check, again, ...more });
+      if (!force) await refuseRevision(walk);
       if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
       isWritten = true;
-      return await makeAll({ run, gpu, emit, workers, signal }, nodes, { ...how, walk });
+      const how = { task: name, reuse, adapter: device.description, ...more };
+      await makeAll({ run, gpu, emit, workers, signal }, walk, how);
+      return walk;
     };
     const result = await body({ run, configuration, gpu: device.open, make });
     await device.warnOfLoss();
@@ -214,9 +215,9 @@ export async function planRun(options: RunOptions) {
   const plan = await partitionGraph(run, configuration, { given: handedOver(options), check });
   const again = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
   const walk = new Walk(run, plan.nodes, { check, again });
-  if (!force) await refuseRevision(walk, plan.nodes);
+  if (!force) await refuseRevision(walk);
   const changes = plan.text.blocks ? await changesOfText(run, plan.text.blocks) : null;
-  const stages = await partitionStates(configuration, plan, walk);
+  const stages = await partitionStates(configuration, plan.text, walk);
   return { configuration, adapter, plan, changes, stages, warnings: textWarnings(plan.text) };
 }
 
@@ -226,11 +227,11 @@ export async function planRun(options: RunOptions) {
  */
 export async function partitionStates(
   { routers }: Configuration,
-  { text, nodes }: Plan,
+  { blocks }: RunText,
   walk: Walk,
 ): Promise<StageState[]> {
-  const known = await stageStates(walk, nodes);
-  if (text.blocks) return known;
+  const known = await stageStates(walk);
+  if (blocks) return known;
   const all = [...STAGES].filter(([name, { nodes, onRequest }]) =>
     nodes && !onRequest && !(name === LEARN && routers !== "")
   ).map(([stage]) => absentStage(stage, 0));
@@ -266,10 +267,10 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
-export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promise<void> {
+export async function refuseRevision(walk: Walk): Promise<void> {
   const { run } = walk;
-  for (const { name } of nodes) {
-    const { state, because, manifest } = await walk.of(walk.node(name));
+  for (const node of walk.graph) {
+    const { state, because, manifest } = await walk.of(node), { name } = node;
     if (state !== "changed" || because !== "revision") continue;
     const { version } = manifest!.made;
     throw new InputError(

@@ -79,7 +79,7 @@ export async function readStatus(run: string): Promise<RunStatus> {
   ];
   const nodes = joinNodes([...plan?.nodes ?? [], ...steps.flatMap(({ nodes }) => nodes)]);
   const walk = new Walk(run, nodes);
-  const all = plan ? partitionStates(configuration, { ...plan, nodes }, walk) : stageStates(walk, nodes);
+  const all = plan ? partitionStates(configuration, plan.text, walk) : stageStates(walk);
   const states = new Map((await all).map((state) => [state.stage, state]));
   const partition = [...states.keys()].filter((stage) => STAGES.has(stage) && !STAGES.get(stage)!.onRequest)
     .map((stage): Step => ({ stage, command: task(stage, { run }), nodes: [] }));

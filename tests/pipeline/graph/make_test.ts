@@ -18,10 +18,10 @@ const TOY = new URL("./toy.ts", import.meta.url).pathname;
 async function makeToys(
   run: string,
   graph = toyGraph(),
-  options: Partial<MakeOptions> = {},
+  { check, ...options }: Partial<MakeOptions> & { check?: boolean } = {},
 ): Promise<string[]> {
   made.length = 0;
-  await makeAll(toyWork(run), graph, { task: "test", ...options });
+  await makeAll(toyWork(run), new Walk(run, graph, { check }), { task: "test", ...options });
   return made.splice(0);
 }
 
@@ -160,7 +160,7 @@ Deno.test("nodes of another run with the same keys are linked, not made", () =>
       const events: { type: string; stage: string; state?: string }[] = [];
       const graph = withSettings((name) => name === "experts/02", { steps: 21 });
       made.length = 0;
-      await makeAll(toyWork(other, events), graph, { task: "test", reuse: [run] });
+      await makeAll(toyWork(other, events), new Walk(other, graph), { task: "test", reuse: [run] });
       assertEquals(made, ["experts/02"]); // nor are the rounds that are spent there
       const [one, same] = [
         await Deno.stat(`${run}/parts/00/rows.json`),

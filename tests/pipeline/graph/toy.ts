@@ -5,7 +5,7 @@
  *   deno run -A tests/pipeline/graph/toy.ts RUN PART PARTS [no-locks]
  */
 
-import { makeAll, type Maker, type Making, type Node, type Work } from "../../../pipeline/graph/mod.ts";
+import { makeAll, type Maker, type Making, type Node, Walk, type Work } from "../../../pipeline/graph/mod.ts";
 import { sha256 } from "../../../pipeline/graph/files.ts";
 
 const [BLOCKS, ROUTERS, ROUNDS, EXPERTS, ROWS, STEPS] = [10, 2, 4, 3, 40, 20];
@@ -123,7 +123,7 @@ export async function toyHash(run: string): Promise<string> {
 if (import.meta.main) {
   const [run, part, parts, locks] = Deno.args;
   slow = true;
-  await makeAll(toyWork(run), toyGraph(), {
+  await makeAll(toyWork(run), new Walk(run, toyGraph()), {
     task: "toy",
     mine: ({ name }) => Number(/(\d+)$/.exec(name)![1]) % Number(parts) === Number(part) - 1,
     ...locks === "no-locks" && { lock: () => Promise.resolve({ release: () => {} }) },

@@ -3,13 +3,7 @@
  */
 
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
-import {
-  makeAll,
-  type MakeOptions,
-  readManifest,
-  type Walk,
-  type Work,
-} from "../../../pipeline/graph/mod.ts";
+import { makeAll, type MakeOptions, readManifest, Walk, type Work } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { partition } from "../../../pipeline/run/partition.ts";
 import { chooseShare, type Part } from "../../../pipeline/run/run.ts";
@@ -134,11 +128,12 @@ export function smallWork(run: string, events: unknown[] = []): Work {
 export async function makeSmall(
   run: string,
   configuration: Configuration,
-  { part, ...options }: Partial<MakeOptions> & { part?: Part } = {},
+  { part, check, ...options }: Partial<MakeOptions> & { part?: Part; check?: boolean } = {},
 ): Promise<Walk> {
   const { nodes } = await partitionGraph(run, configuration, { keep: true });
-  const mine = part && chooseShare(part, nodes);
-  return await makeAll(smallWork(run), nodes, { task: "test", mine, ...options });
+  const mine = part && chooseShare(part, nodes), walk = new Walk(run, nodes, { check });
+  await makeAll(smallWork(run), walk, { task: "test", mine, ...options });
+  return walk;
 }
 
 /** Hashes the files of a run's parts and partitioner, as their manifests tell. */

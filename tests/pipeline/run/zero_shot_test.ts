@@ -3,7 +3,7 @@ import { InputError, wordText } from "../../../kernels/errors.ts";
 import { encodeQuestions } from "../../../pipeline/evaluation/choices/questions.ts";
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
 import { TASKS, writeContext } from "../../../pipeline/evaluation/choices/tasks.ts";
-import { makeAll, readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
+import { makeAll, readManifest, Walk, writeManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { denseTarget, expertTarget, trainNodes } from "../../../pipeline/stages/targets.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
@@ -41,7 +41,8 @@ async function makeRun(folder: string): Promise<void> {
   const { nodes } = await partitionGraph(work.run, configuration);
   const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
   const models = [expertTarget(0, { experts: 2 }), expertTarget(1, { experts: 2 }), denseTarget("batch")];
-  await makeAll(work, [...nodes, ...await trainNodes(configuration, models, tokens)], { task: "test" });
+  const graph = [...nodes, ...await trainNodes(configuration, models, tokens)];
+  await makeAll(work, new Walk(work.run, graph), { task: "test" });
   await writeRunConfiguration(work.run, configuration);
 }
 
