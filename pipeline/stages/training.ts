@@ -5,7 +5,6 @@
  */
 
 import { existsSync } from "node:fs";
-import { basename } from "node:path";
 import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { variantRevision } from "../../kernels/device/variants.ts";
@@ -309,28 +308,17 @@ class Training {
     { loss, validationLoss, routing, resumed }: TrainResult,
   ): Promise<void> {
     const { of: { making: { folder, scratch }, options }, recipe, known: { key, settings } } = this;
-    const saved = await saveCheckpointState(folder, recipe.model, state, {
+    const path = checkpointPath(scratch, state.trainer.step);
+    await copy(`${folder}/${METRICS}`, metricsPath(path)); // before the state, which is nothing without them
+    await saveCheckpointState(scratch, recipe.model, state, {
       ...{ key, settings, metricsBytes: metrics.bytes, metricsSha256: metrics.sha256() },
       ...{ loss, validationLoss, resumed, ...routing ? { routing } : {} },
       ...isExtra ? { interrupted: isExtra } : {},
     });
-    await copy(`${folder}/${METRICS}`, metricsPath(saved));
-    await this.#keep(basename(metricsPath(saved)));
-    const path = await this.#keep(basename(saved));
     this.#last = `${path} is the last good checkpoint`;
     if (this.#extra && this.#extra !== path) await removeCheckpoint(this.#extra);
     this.#extra = isExtra ? path : undefined;
     if (!isExtra) await removeOldCheckpoints(scratch, options.keep ?? 2);
-  }
-
-  /** Moves a whole file from the folder of this process, where nobody else writes, to where the next one finds it. */
-  async #keep(name: string): Promise<string> {
-    const { folder, scratch } = this.of.making, path = `${scratch}/${name}`;
-    await writing(path, async () => {
-      await Deno.mkdir(scratch, { recursive: true }); // one that has ended meanwhile has removed it
-      await Deno.rename(`${folder}/${name}`, path);
-    });
-    return path;
   }
 
   /** Names the task that trains the model, with further options. */

@@ -61,17 +61,15 @@ export async function listCheckpoints(folder: string): Promise<string[]> {
   return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
-/** Writes a checkpoint and gives its path. */
+/** Writes a checkpoint. */
 export async function saveCheckpointState(
   folder: string,
   model: ModelConfig,
   { trainer, tokens, losses, reports }: TrainingState,
   context: CheckpointContext,
-): Promise<string> {
-  const path = checkpointPath(folder, trainer.step);
-  const { saveTrainerState } = await states();
+): Promise<void> {
+  const { saveTrainerState } = await states(), path = checkpointPath(folder, trainer.step);
   await saveTrainerState(path, model, trainer, { tokens, losses, reports, ...context });
-  return path;
 }
 
 /** Removes all checkpoints but the last `keep`. */
