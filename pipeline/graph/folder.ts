@@ -46,10 +46,6 @@ const OLD_MS = 3_600_000; // after which what a dead process left is removed
 
 const flat = (name: string) => name.replaceAll("/", "~");
 
-/** Gives the folder of a node's checkpoints under a key. */
-const scratchPath = (run: string, name: string, key: string): string =>
-  `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
-
 /** Lists the folders in `folder` that belong to a node. */
 async function listOwnFolders(folder: string, name: string): Promise<string[]> {
   const own = (await listEntries(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
@@ -93,7 +89,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
   await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
     ...{ node, folder, key: key! },
-    scratch: scratchPath(run, node.name, key!),
+    scratch: `${run}/${SCRATCH}/${flat(node.name)}~${key!.slice(0, 16)}`,
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
     write: async (file, data) => void notes.set(file, await writeAtomic(`${folder}/${file}`, data)),

@@ -113,7 +113,7 @@ async function findRow(
   ids: ReadonlySet<bigint>,
   texts: ReadonlySet<string>,
 ): Promise<{ what: string; remedy?: Text } | undefined> {
-  for await (const batch of readArrow(path, path)) {
+  for await (const batch of readArrow(path)) {
     const names = columnNames(batch);
     const documents = names.includes("document")
       ? integers(needColumn(batch, "document"), BigUint64Array)

@@ -113,8 +113,7 @@ function warnOfFew(sources: readonly { name: string; test: number }[], emit: Wor
 async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
   for (const block of blocks) {
     const paths = block.pieces.map(piecePath);
-    const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
-    for await (const batch of readArrow(file, file)) {
+    for await (const batch of readArrow(`${making.path(tokensNode(block))}/${DOCUMENTS}`)) {
       const rows = documentRows(batch, ["piece", ...FILE_COLUMNS]).map(({ piece, place, ...row }) => ({
         ...row,
         path: paths[piece],
@@ -149,8 +148,7 @@ export function partIndexNode(of: GraphOf): Node {
 async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<RecordBatch> {
   const next = of.blocks.values();
   let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
-  const file = `${making.path(INDEX)}/${DOCUMENTS}`;
-  for await (const batch of readArrow(file, file)) {
+  for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
     const rows: Pick<DocumentRow, typeof PART_COLUMNS[number]>[] = [];
     for (const row of documentRows(batch, COLUMNS)) {
       // The index has the documents of one block after another.
@@ -209,8 +207,8 @@ export interface FoundDocument
 /** Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws an `InputError` where there is no index. */
 export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
-  const isSplit = await exists(part), file = isSplit ? part : all;
-  for await (const batch of readArrow(file, file)) {
+  const isSplit = await exists(part);
+  for await (const batch of readArrow(isSplit ? part : all)) {
     const row = integers(needColumn(batch, "document"), BigUint64Array).indexOf(id);
     if (row < 0) continue;
     if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };

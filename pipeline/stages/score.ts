@@ -50,7 +50,8 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Pro
     // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by whole sequences.
     const decide = partitioner.perSequence ? partitioner.prefix : prefix;
     const block = blockByNode.get(making.node.name)!;
-    const open = (name: string) => isWhole ? blockRows(making, block, name) : makeBatches(making, of, name);
+    const open = (name: string) =>
+      isWhole ? readArrow(`${making.path(tokensNode(block))}/${name}`) : makeBatches(making, of, name);
     const { trainSequences, testSequences } = isWhole ? making.manifest(tokensNode(block)).result : {};
     const total = isWhole ? Number(trainSequences) + Number(testSequences) : undefined;
     const scored = await writeRowScores(making, work, partitioner, decide, { open, total });
@@ -66,11 +67,6 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Pro
     revision: 1,
     maker,
   }));
-}
-
-function blockRows({ path }: Making, block: Named, name: string): ReadableStream<RecordBatch> {
-  const tokens = `${path(tokensNode(block))}/${name}`;
-  return readArrow(tokens, tokens);
 }
 
 const ROWS = 1024; // that are read at once

@@ -132,14 +132,15 @@ async function splitSide(
   let done = 0;
   for (const block of blocks) {
     const { node, file } = assignmentPlace(block, of);
-    const assigned = await readAssigned(making, node, file(side));
+    using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);
+    const chosen = assigned.read(assigned.numbers(), ["expert", "best", "cost", "lowest"]);
+    const perSequence = assigned.lineage?.costs !== undefined;
     let row = 0;
-    const tokens = `${path(tokensNode(block))}/${side}.arrow`;
-    for await (const batch of readArrow(tokens, tokens)) {
+    for await (const batch of readArrow(`${path(tokensNode(block))}/${side}.arrow`)) {
       signal?.throwIfAborted();
       const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
       writers ??= openWriters(side, folder, batch, columns, configuration).map((one) => stack.use(one));
-      const rowsByExpert = countRows(columns, row, assigned, tallies, prefix);
+      const rowsByExpert = countRows(columns, row, { ...chosen, perSequence }, tallies, prefix);
       for (const [expert, rows] of rowsByExpert.entries()) await writers[expert].add(columns, rows);
       row += columns.rows;
       emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
@@ -215,12 +216,6 @@ function openWriters(
 
 /** What was assigned, by rows, and whether costs are of whole sequences. */
 type Assigned = Read<"expert" | "best" | "cost" | "lowest"> & { perSequence: boolean };
-
-async function readAssigned(making: Making, need: string, file: string): Promise<Assigned> {
-  using rows = await openNeeded(making, [{ need, file }]);
-  const read = rows.read(rows.numbers(), ["expert", "best", "cost", "lowest"]);
-  return { ...read, perSequence: rows.lineage?.costs !== undefined };
-}
 
 /** Counts the rows of a batch, the first of which is number `first`, and lists those of every expert. */
 function countRows(

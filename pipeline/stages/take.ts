@@ -35,7 +35,8 @@ export async function* readTaken(
   making: Making,
   taken?: Node,
 ): AsyncGenerator<Numbered> {
-  const wanted = taken && await readNumbers(making, taken, block);
+  const bytes = taken && await readVerified(`${making.path(taken.name)}/${nameFile(block)}`);
+  const wanted = bytes && new Uint32Array(bytes.buffer);
   if (wanted?.length === 0) return;
   let at = 0, next = 0;
   for await (const document of readBlock(block, configuration, text)) {
@@ -69,11 +70,6 @@ const nameFile = ({ name }: Block) => `${name}.u32`;
 
 /** Names what a node of a block needs of the documents that are taken. */
 export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${nameFile(block)}`;
-
-async function readNumbers(making: Making, taken: Node, block: Block): Promise<Uint32Array> {
-  const bytes = await readVerified(`${making.path(taken.name)}/${nameFile(block)}`);
-  return new Uint32Array(bytes.buffer);
-}
 
 /** Makes the node of a limit of documents or tokens, among the documents that `before` leaves; undefined where there is none. */
 export function takeNode(

@@ -192,7 +192,7 @@ export function documentRows<Name extends Column>(
 
 /** Reads these columns of all rows of a table in a file. */
 export async function* readDocumentRows<Name extends Column>(path: string, names: readonly Name[]) {
-  for await (const batch of readArrow(path, path)) yield* documentRows(batch, names);
+  for await (const batch of readArrow(path)) yield* documentRows(batch, names);
 }
 
 /** Names the node of the partitioner of a branch, or of the run. */
