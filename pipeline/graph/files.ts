@@ -242,7 +242,6 @@ export function wholeName(path: string): string | undefined {
   return /^(.+)\.\d+\.partial$/.exec(path)?.[1];
 }
 
-/** Returns whether a path is a symbolic link. */
 async function isLink(path: string): Promise<boolean> {
   return await Deno.lstat(path).then(({ isSymlink }) => isSymlink, () => false);
 }

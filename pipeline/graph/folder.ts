@@ -46,7 +46,6 @@ const OLD_MS = 3_600_000; // after which what a dead process left is removed
 
 const flat = (name: string) => name.replaceAll("/", "~");
 
-/** Lists the folders in `folder` that belong to a node. */
 async function listOwnFolders(folder: string, name: string): Promise<string[]> {
   const own = (await listEntries(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
   return own.map((entry) => `${folder}/${entry.name}`);

@@ -252,7 +252,6 @@ interface StageProgress {
 class StageEvents {
   readonly #stages = new Map<string, StageProgress>();
 
-  /** Tells `emit` of the stages of these nodes. */
   constructor(private readonly tell: (event: RunEvent) => void, nodes: readonly Node[]) {
     for (const { maker: { stage }, given } of nodes) {
       if (given) continue;

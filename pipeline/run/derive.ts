@@ -163,7 +163,6 @@ const pairSettings = (epochs: number): Partial<Configuration> => ({
 export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
   "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
-/** Finds out what is derived, and from what. */
 async function prepare({ run, from, ...change }: DeriveOptions) {
   if (await isSamePlace(run, from)) {
     throw refuse(from, say`${setting("run")} must be another folder than ${setting("from")}: it is the same`);
@@ -367,7 +366,6 @@ async function readBefore(from: string, configuration: Configuration) {
 
 type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
 
-/** Lists the documents of a run with their experts. */
 const listDocuments = (from: string) =>
   Array.fromAsync(readDocumentRows(`${from}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS));
 
@@ -427,7 +425,6 @@ async function filesLeft(
 const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
   expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
 
-/** Tells what a derivation would do, before anything is made. */
 async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const { run, from, added, configuration, old, forgotten, pairs, derivation } = prepared;
   const { change: { relearned, dropped, split, epochs }, experts: { length } } = derivation;

@@ -219,7 +219,6 @@ export async function exportModel(
   });
 }
 
-/** Reads the manifest of a node. Throws an `InputError` where there is none. */
 async function needNode(run: string, name: string, remedy: Text): Promise<Manifest> {
   const where = `${run}/${name}`, manifest = await readManifest(where);
   ensure(manifest, `Cannot export as what is exported must be there: there is no "${where}"`, {

@@ -191,7 +191,6 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   };
 }
 
-/** Sums up how the branches of a level were assigned. */
 async function summarizeLevel(run: string, branches: readonly Branch[]): Promise<LevelSummary> {
   const manifests = await Promise.all(branches.map((one) => readManifest(`${run}/${assignmentNode(one)}`)));
   const results = manifests.map((manifest) => manifest?.result ?? {});
@@ -271,7 +270,6 @@ export async function comparePartition(run: string, against: string): Promise<Pr
   return compareFingerprints(here, await readJson(against, FINGERPRINT, "what a partition printed as JSON"));
 }
 
-/** A fingerprint as JSON. */
 const FINGERPRINT = v.object({
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
   files: v.record(v.string(), v.object({ bytes: count, sha256: v.string() })),
@@ -290,7 +288,6 @@ export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
 
 const MOST_SHOWN = 20; // files that a comparison names as different
 
-/** What to compare where no fact is known to differ. */
 const COMPARE = "compare the inputs, the seeds and the settings of both";
 
 /** Reports how a partition differs from one made elsewhere, of which the root hash is known or all; nothing where both are the same. */

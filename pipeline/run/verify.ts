@@ -127,7 +127,6 @@ class Verification {
     this.#found.push({ file: path, what, ...remedy ? { remedy } : {} });
   }
 
-  /** Adds how each problem is mended. */
   async #mend(): Promise<void> {
     if (this.#found.length === 0) return;
     const { findRemedy } = await import("./output.ts");

@@ -85,7 +85,6 @@ function placeBefore({ kept }: Derivation, block: Block) {
   return together.node in kept ? together : assignmentPlace(block, BY_PRICES);
 }
 
-/** Links the assignment of a block from the other run. */
 async function linkBlock(making: Making, derivation: Derivation, block: Block): Promise<void> {
   const { node, file } = placeBefore(derivation, block), to = assignmentPlace(block).file;
   const { path, manifest } = await nodeBefore(derivation, node);
@@ -94,7 +93,6 @@ async function linkBlock(making: Making, derivation: Derivation, block: Block): 
   }
 }
 
-/** Lists the keys of the assignments of the other run. */
 const keysBefore = (derivation: Derivation, blocks: readonly Block[]) =>
   [...new Set(blocks.map((block) => placeBefore(derivation, block).node))].map((name) =>
     derivation.kept[name]

@@ -127,7 +127,6 @@ export function tableBytes(documents: readonly Halves[]): Uint8Array<ArrayBuffer
   return new Uint8Array(table.buffer);
 }
 
-/** Reads the rows of some buckets of a table. */
 function readRows(path: string, from: number, to: number): Uint32Array {
   using file = Deno.openSync(path); // a promise costs ten times as much as the answer
   const read = (at: number, count: number) => new Uint32Array(readAt(file, 4 * at, 4 * count).buffer);

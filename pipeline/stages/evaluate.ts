@@ -103,7 +103,6 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
   ];
 }
 
-/** Opens the mixture of a run, and its held-out sequences. */
 async function open(
   { path }: Making,
   { run, gpu }: Work,
@@ -117,7 +116,6 @@ async function open(
   return { mixture, open: () => readShards(shards) };
 }
 
-/** Scores the held-out sequences by a model. */
 async function score(making: Making, work: Work, of: EvaluationOf): Promise<Record<string, unknown>> {
   const { variantRevision } = await import("../../kernels/device/variants.ts");
   const { scoreModel } = await import("../evaluation/passes.ts");
@@ -137,7 +135,6 @@ async function score(making: Making, work: Work, of: EvaluationOf): Promise<Reco
   return { sequences: nll.length, adapter, variants: { ...variants, ...variantRevision(variants) } };
 }
 
-/** Puts the scores of all models together. */
 async function putTogether(
   making: Making,
   work: Work,

@@ -65,7 +65,6 @@ const two = (number: number) => String(number).padStart(2, "0");
 export const roundNode = (round: number, router: number, { branch }: GraphOf): string =>
   `${roundsFolder(branch)}/${two(round)}/router-${two(router)}`;
 
-/** Names the nodes of all routers after a round. */
 const listRound = (round: number, of: GraphOf): string[] =>
   Array.from({ length: of.configuration.experts }, (_, router) => roundNode(round, router, of));
 
@@ -114,7 +113,6 @@ const SETTINGS = [
   ...listNames(OPTIMISER),
 ];
 
-/** Makes the nodes of all rounds. */
 function roundNodes(of: GraphOf): Node[] {
   const { experts, rounds, start, fixed } = of.configuration;
   const settings = { ...pickValues(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };

@@ -204,7 +204,6 @@ async function assignRound(
   };
 }
 
-/** Reads the state of a router after a round. */
 async function readState(folder: string, model: ModelConfig): Promise<TrainerState> {
   const saved = await loadTrainerState(`${folder}/${STATE}`, model);
   if (saved) return saved.state;

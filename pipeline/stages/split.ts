@@ -103,7 +103,6 @@ function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
   return groups;
 }
 
-/** Writes the sequences of a group of blocks by expert. */
 async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
   const { configuration: { experts }, blocks } = of;
   const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, of).node))];

@@ -69,7 +69,6 @@ export function countSources(making: Making, blocks: readonly Block[]): Map<stri
   return totals;
 }
 
-/** Adds documents and tokens of a source to what is counted. */
 function addSource(
   totals: Map<string, SourceCounts>,
   name: string,

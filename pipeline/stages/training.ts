@@ -78,7 +78,6 @@ interface Site {
   tokens: readonly string[];
 }
 
-/** A model that is trained. */
 interface Model {
   making: Making;
   target: Target;
@@ -165,7 +164,6 @@ class Training {
     });
   }
 
-  /** Trains the model by `train`, and writes its folder. */
   async run(train: typeof trainModel): Promise<TrainResult> {
     const { of: { making, target, work, gpu, configuration, options }, recipe, known } = this;
     const { scratch, folder, node: { name } } = making;
@@ -408,7 +406,6 @@ function sampleRows(
   return readRows(rows, numbers, listLearnedColumns(rows));
 }
 
-/** Names the columns that a model learns from. */
 const listLearnedColumns = (rows: Rows) =>
   (["sequence", "tokens", "length", "begin"] as const).filter((name) => name !== "begin" || rows.has(name));
 

@@ -260,7 +260,6 @@ class SingleTraining {
     return log || checkpoint || Boolean(this.options.signal?.aborted);
   }
 
-  /** Takes the batch of the step after so many. */
   async take(steps: number): Promise<void> {
     const { batch, open } = this.options;
     this.#next ??= open(steps * batch);
