@@ -14,7 +14,7 @@ import type { Dtype } from "../../kernels/device/storage.ts";
 import { parseVariants, variantsText } from "../../kernels/device/variants.ts";
 import { bankText, type BankTimes, measureBank, measureExperts } from "./bank.ts";
 import { benchFlags, refuse } from "./flags.ts";
-import { KERNELS, SQUARE } from "./kernels.ts";
+import { kernelsOf, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
 import { HEADS, headsText, type HeadTimes, measureHead, QUICK_HEAD } from "./loss.ts";
 import { measurePeak, type Peak } from "../../kernels/device/peak.ts";
@@ -94,8 +94,9 @@ const SECTIONS = {
     for (const [size, shape] of [...(quick ? [] : [["512³"] as const]), ...Object.entries(sizes)]) {
       say(`kernels of ${size}`);
       const peak = await peakNow();
-      const sized = { ...(shape ?? QUICK), logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes) };
-      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, sized, { effort, peak });
+      const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
+      const uses = shape ? kernelsOf({ ...shape, logitsBytes }) : SQUARE;
+      const kernels = await measureKernels(gpu, uses, { effort, peak });
       all.push({ size, shape, peak, kernels });
       const title = shape ? `${size}: ${sizeText(shape)}` : size;
       print(`\n${title}; ${peakLine(peak)}\n${kernelsText(kernels)}`);

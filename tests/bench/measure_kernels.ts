@@ -8,7 +8,6 @@ import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu } from "../../kernels/device/gpu.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
 import type { Peak } from "../../kernels/device/peak.ts";
-import type { Size } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
 import { type Effort, measureSeconds } from "../../kernels/device/time.ts";
 
@@ -49,20 +48,19 @@ export interface KernelTimes {
 export async function measureKernels(
   gpu: Gpu,
   kernels: readonly Kernel[],
-  size: Size,
   { effort, peak }: { effort: Effort; peak: Peak },
 ): Promise<KernelTimes[]> {
   const rows: KernelTimes[] = [];
   for (const kernel of kernels) {
     const arena = gpu.arena();
-    const row: KernelTimes = { kernel: kernel.label, what: kernel.what };
-    if (kernel.calls(size) > 0) row.calls = kernel.calls(size);
+    const { label, what, calls, flops, values } = kernel;
+    const row: KernelTimes = { kernel: label, what, ...calls > 0 && { calls } };
     try {
-      const dispatches = planKernel(gpu, tensorsIn(gpu, arena), kernel, size);
+      const dispatches = planKernel(gpu, tensorsIn(gpu, arena), kernel);
       if (dispatches.length === 0) continue;
       const seconds = await measureSeconds(gpu, dispatches, effort);
       row.ms = seconds * 1000;
-      row.speed = findSpeed(seconds, kernel.flops(size), 4 * kernel.values(size), peak);
+      row.speed = findSpeed(seconds, flops, 4 * values, peak);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       row.refused = error.message;

@@ -19,7 +19,7 @@ import {
 } from "../../kernels/matmul/matmul_workgroup.ts";
 import { trainingFlops } from "../../pipeline/cost/flops.ts";
 import { logitsBudget } from "../../pipeline/model/activations.ts";
-import { type Kernel, KERNELS, planKernel, type Tensors } from "./kernels.ts";
+import { type Kernel, kernelsOf, planKernel, type Tensors } from "./kernels.ts";
 import { MODELS, PAPER, type Size, sizeText } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
 
@@ -100,21 +100,21 @@ export function paperGpu(
 }
 
 /** Judges one use of a kernel. */
-function judge(kernel: Kernel, shape: Size, all: number): ModelledKernel {
-  const models = kernel.together?.(shape) ?? all;
+function judge(kernel: Kernel, all: number): ModelledKernel {
+  const { label, what, calls, together: models = all } = kernel;
   const { gpu, tensors } = paperGpu();
-  const plans = planKernel(gpu, tensors, kernel, shape);
+  const plans = planKernel(gpu, tensors, kernel);
   let dispatches = plans.length;
-  let bytes = models * 4 * kernel.values(shape);
+  let bytes = models * 4 * kernel.values;
   let workgroups = models * Math.max(0, ...plans.map(({ grid }) => grid[0]));
-  let flops = models * kernel.flops(shape);
+  let flops = models * kernel.flops;
   const multiplyAdds = flops / 2;
   let workgroupBytes: number | undefined;
   if (kernel.product) {
-    let [m, n, k] = kernel.product(shape);
+    let [m, n, k] = kernel.product;
     const n4 = padded(n) / 4;
     const whole = () => ({ tile: chooseTile(m, n4, models), segments: 0 });
-    const { tile, segments } = kernel.label === "matmul_transposed"
+    const { tile, segments } = label === "matmul_transposed"
       ? { ...whole(), segments: countSplits(m, n4, k, models) }
       : kernel.hasTail
       ? whole()
@@ -139,9 +139,8 @@ function judge(kernel: Kernel, shape: Size, all: number): ModelledKernel {
   } as const;
   const seconds = Math.max(times.arithmetic, times.memory, times["workgroup memory"]) + times.dispatches;
   const [bound] = (Object.keys(times) as (keyof typeof times)[]).sort((a, b) => times[b] - times[a]);
-  const { label, what } = kernel;
   return {
-    ...{ kernel: label, what, calls: kernel.calls(shape) * Math.ceil(all / models), dispatches, workgroups },
+    ...{ kernel: label, what, calls: calls * Math.ceil(all / models), dispatches, workgroups },
     ...{ bytes, workgroupBytes, multiplyAdds, seconds, bound },
   };
 }
@@ -150,7 +149,7 @@ function judge(kernel: Kernel, shape: Size, all: number): ModelledKernel {
 export function modelStep(size: string): ModelledStep {
   const { models, shape: plain } = MODELLED[size];
   const shape = { ...plain, models, logitsBytes: logitsBudget("gpu", 2 ** 31 - 1) };
-  const kernels = KERNELS.map((kernel) => judge(kernel, shape, models))
+  const kernels = kernelsOf(shape).map((kernel) => judge(kernel, models))
     .filter(({ calls, dispatches }) => calls > 0 && dispatches > 0);
   const seconds = kernels.reduce((sum, { calls, seconds }) => sum + calls * seconds, 0);
   return {

@@ -8,7 +8,7 @@ import { openGpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import type { Trainer } from "../../pipeline/model/trainer.ts";
-import { isProduct, KERNELS } from "./kernels.ts";
+import { isProduct, type Kernel, kernelsOf } from "./kernels.ts";
 import { findSpeed, SPEED, type Speed, speedCells } from "./measure_kernels.ts";
 import type { Peak } from "../../kernels/device/peak.ts";
 import { RATE, type Size, someBatch } from "./sizes.ts";
@@ -104,10 +104,9 @@ export async function measureSteps(
 }
 
 /** FLOPs and bytes of a step by kernel, from the table. */
-function workOf(label: string, size: Size): { flops: number; bytes: number } {
-  const uses = KERNELS.filter((kernel) => kernel.label === label);
-  const total = (of: "flops" | "values") =>
-    uses.reduce((sum, kernel) => sum + kernel.calls(size) * kernel[of](size), 0);
+function workOf(label: string, kernels: readonly Kernel[]): { flops: number; bytes: number } {
+  const uses = kernels.filter((kernel) => kernel.label === label);
+  const total = (of: "flops" | "values") => uses.reduce((sum, kernel) => sum + kernel.calls * kernel[of], 0);
   return { flops: total("flops"), bytes: 4 * total("values") };
 }
 
@@ -129,13 +128,13 @@ async function profileStep(
     await trainer.drain();
   }
   const kernels = [...times].map(([kernel, { calls, ms }]) => ({ kernel, calls, ms: median(ms) }));
-  const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
+  const total = kernels.reduce((sum, { ms }) => sum + ms, 0), uses = kernelsOf(size);
   const products = kernels.reduce((sum, { kernel, ms }) => sum + (isProduct(kernel) ? ms : 0), 0);
   return {
     ms: total,
     otherThanProducts: 1 - products / total,
     kernels: kernels.toSorted((a, b) => b.ms - a.ms).map((row) => {
-      const { flops, bytes } = workOf(row.kernel, size);
+      const { flops, bytes } = workOf(row.kernel, uses);
       return { ...row, share: row.ms / total, speed: findSpeed(row.ms / 1000, flops, bytes, peak) };
     }),
   };

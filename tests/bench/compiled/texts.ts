@@ -7,7 +7,7 @@
 
 import type { DispatchPlan } from "../../../kernels/device/gpu.ts";
 import type { Variants } from "../../../kernels/device/variants.ts";
-import { KERNELS, planKernel } from "../kernels.ts";
+import { kernelsOf, planKernel } from "../kernels.ts";
 import { MODELLED, paperGpu } from "../model.ts";
 
 /** A text with the constants that are set when it is compiled. */
@@ -33,7 +33,7 @@ export function readTexts(variants: Variants): KernelText[] {
       if (!text.sizes.includes(size)) text.sizes.push(size);
     };
     const { gpu, tensors } = paperGpu({ variants, record });
-    for (const kernel of KERNELS) planKernel(gpu, tensors, kernel, { ...shape, models });
+    for (const kernel of kernelsOf({ ...shape, models })) planKernel(gpu, tensors, kernel);
   }
   return [...texts.values()];
 }
