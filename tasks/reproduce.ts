@@ -4,7 +4,7 @@
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
 import { ensure, say, setting } from "../kernels/errors.ts";
-import { type CostDevice, namedDevice, usualDevice, usualGpu } from "../pipeline/cost/mod.ts";
+import { namedDevice, usualDevice, usualGpu } from "../pipeline/cost/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import {
   areOfPaper,
@@ -17,7 +17,7 @@ import {
   type StudyResult,
 } from "../pipeline/reproduction/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
-import { field, type Sources } from "../pipeline/settings/mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./options.ts";
@@ -89,25 +89,9 @@ function outputLines(folder: string): string[] {
   return [`table   ${folder}/reproduction.md`, `report  ${folder}/report.html`];
 }
 
-/** Reports why a plan is printed alone that was not asked for. */
+/** Why a plan is printed alone that was not asked for. */
 const PLAN_ALONE =
   "a dry run, as the embedded text is too little for a preset of the paper: with --input, or --dry-run=false, the study runs";
-
-/**
- * Reports why studies of these settings are only planned, although nobody asked for that; undefined where they are not. `said` are the
- * names of the options that were given or denied.
- */
-function planAlone(sources: Sources, said: ReadonlySet<string>): string | undefined {
-  return lackText(sources) && !said.has("dryRun") ? PLAN_ALONE : undefined;
-}
-
-/** Gives the device of a plan: the one that options name, else the usual one, for sizes of the paper a GPU. */
-async function planDevice(
-  options: Partial<CostDevice>,
-  sources: Sources,
-): Promise<CostDevice> {
-  return namedDevice(options, await (areOfPaper(sources) ? usualGpu() : usualDevice()));
-}
 
 /** Words the plan of studies: every job on its device, every study by itself, and all of it; `note` comes first. */
 function studiesPlanText(plan: StudiesPlan, note?: string): string {
@@ -177,17 +161,18 @@ export const TASK = await defineTask({
   run: async ({ sources, options, given, denied, signal, onEvent, print }) => {
     const { run, study: studies, dryRun } = options;
     checkStudyFlags(given.union(new Set(Object.keys(sources.flags ?? {}))), studies.length > 0);
-    const note = planAlone(sources, given.union(denied));
-    if (studies.length > 0 && (dryRun || note)) {
-      const device = await planDevice(options, sources);
+    if (studies.length === 0) {
+      const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
+      return print({ run, ...reproduction }, claimsText(run, reproduction.claims));
+    }
+    const note = lackText(sources) && !given.union(denied).has("dryRun") ? PLAN_ALONE : undefined;
+    if (dryRun || note) {
+      const usual = await (areOfPaper(sources) ? usualGpu() : usualDevice());
+      const device = namedDevice(options, usual);
       const plan = await planStudies({ ...options, studies, sources, device, words });
       return print({ ...plan, ...note && { note } }, studiesPlanText(plan, note));
     }
-    if (studies.length > 0) {
-      const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });
-      return print(results, studiesText(run, results, options.only));
-    }
-    const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
-    print({ run, ...reproduction }, claimsText(run, reproduction.claims));
+    const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });
+    print(results, studiesText(run, results, options.only));
   },
 }, import.meta);

@@ -204,7 +204,9 @@ export class Grid {
    */
   runs(): Setup[] {
     const resolve = (setups: readonly Setup[]) => setups.flatMap((setup) => this.resolved(setup) ?? []);
-    const asked = Map.groupBy(resolve(this.with([...STUDIES.values()]).all), ({ name }) => name);
+    const names = new Set(this.wanted.map(({ name }) => name));
+    const all = this.with([...STUDIES.values()]).all.filter(({ name }) => names.has(name));
+    const asked = Map.groupBy(resolve(all), ({ name }) => name);
     return [...Map.groupBy(resolve(this.wanted), ({ name }) => name)].map(([name, alike]) => ({
       ...alike.at(-1)!,
       models: [...new Set(alike.flatMap(({ models }) => models))],

@@ -45,11 +45,13 @@ Deno.test("a learning rate is searched once for models that agree in shape, step
   assert(recipe("dense-compute") !== recipe("dense-compute", { routerHidden: 48 }));
 });
 
-Deno.test("an evaluation measures the prefixes that any study asks for, also where M is no power of two", () => {
+Deno.test("an evaluation measures the prefixes that any study asks for of its run, also where M is no power of two", () => {
   const lengths = (prefix: number) =>
     gridOf(["prefix"], { prefix }).runs().map(({ choices }) => choices?.routeLengths);
   assertEquals(lengths(64), [[1, 2], [1, 2], [1, 2]]);
   assertEquals(lengths(48), [[1, 2], [1, 2, 48], [1, 2]]);
+  // What other studies vary need not be possible: a tree has no run with twice the experts.
+  assertEquals(names(gridOf(["segments"], { levels: [2, 2] })), ["em-4-experts-seed-0"]);
 });
 
 Deno.test("both starts of routers are searched alike, once for all seeds, unless flags give the settings", () => {
