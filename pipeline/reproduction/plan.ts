@@ -218,9 +218,7 @@ interface Asked {
 class Planner {
   readonly #pieces: Piece[] = [];
   readonly #grid: Grid;
-  readonly #found: Set<string>; // by searches, at the start
   readonly #ends = new Map<string, number>(); // when what pieces give is there
-  readonly #costs = new Map<string, Cost>();
   readonly #sizes = new Map<string, number>(); // many pieces train the same
   readonly #notes: Notes;
 
@@ -229,8 +227,6 @@ class Planner {
     private readonly device: CostDevice,
     private readonly options: PlanStudiesOptions,
   ) {
-    const { rates, routers } = grid.known;
-    this.#found = new Set([...Object.keys(rates), ...Object.keys(routers)]);
     this.#grid = grid.with(grid.studies, { known: structuredClone(grid.known) });
     this.#notes = new Notes(grid, options.run, options.from);
   }
@@ -247,8 +243,12 @@ class Planner {
   }
 
   async #addJob(job: Job, isNoted: boolean): Promise<void> {
-    for (const asked of this.#asks(job)) await this.#add(job.setup, asked, isNoted);
-    const { known, preset: { routerRate, rounds } } = this.#grid;
+    const { setup } = job, { known, preset: { routerRate, rounds } } = this.#grid;
+    const { device, options: { recompute, variants } } = this;
+    const counted = { ...device, recompute, loss: variants?.loss };
+    const cost = computeCost(this.#grid.configuration(setup), counted);
+    const isDone = "recipe" in job ? job.recipe in { ...known.rates, ...known.routers } : isNoted;
+    for (const asked of this.#asks(job)) await this.#add(setup, asked, cost, isDone);
     if (job.work === "search routers") known.routers[job.recipe] ??= { routerRate, rounds, trials: [] };
     if (job.work === "search rate") known.rates[job.recipe] ??= { rate: 1, trials: [] };
   }
@@ -293,29 +293,19 @@ class Planner {
   }
 
   /** Adds a piece. Nobody waits for what is there. */
-  async #add(setup: Setup, asked: Asked, isNoted: boolean): Promise<void> {
+  async #add(setup: Setup, asked: Asked, cost: Cost, isDone: boolean): Promise<void> {
     const { piece, takes, model, routers, node, after, gives } = asked;
-    const done = node === undefined
-      ? this.#found.has(gives)
-      : isNoted || await readManifest(`${this.options.run}/${setup.name}/${node}`) !== null;
-    const { work, seconds: times, memory } = this.#computeCost(setup);
-    const [flops, seconds] = [takes(work), takes(times)];
+    const done = isDone ||
+      node !== undefined && await readManifest(`${this.options.run}/${setup.name}/${node}`) !== null;
+    const [flops, seconds] = [takes(cost.work), takes(cost.seconds)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));
     const end = begin + timeLeft({ seconds, done });
     const { batch, bytesAt } = model ? await this.#training(model, setup) : { bytesAt: () => 0 };
-    const least = routers ? memory.routers.total : 0;
+    const least = routers ? cost.memory.routers.total : 0;
     const held = (microBatch: number) => Math.max(least, bytesAt(microBatch));
     this.#pieces.push({ run: setup.name, piece, flops, seconds, done, batch, bytesAt: held, begin, end });
     this.#ends.set(gives, end);
-    if (node === NAMES && routers && !isNoted) this.#ends.set(this.#grid.routedAs(setup), end);
-  }
-
-  #computeCost(setup: Setup): Cost {
-    const { device, options: { recompute, variants } } = this;
-    const cost = this.#costs.get(setup.name) ??
-      computeCost(this.#grid.configuration(setup), { ...device, recompute, loss: variants?.loss });
-    this.#costs.set(setup.name, cost);
-    return cost;
+    if (node === NAMES && routers && !isDone) this.#ends.set(this.#grid.routedAs(setup), end);
   }
 
   async #training(name: Searched, setup: Setup): Promise<{ batch?: number; bytesAt: Piece["bytesAt"] }> {

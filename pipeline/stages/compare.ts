@@ -54,16 +54,12 @@ const ASSIGNED = v.object({ loads: v.array(count), proof: v.optional(PROOF) });
 
 /** Compares all rows. Returns the sequences that were found in each part. Throws what readers throw. */
 export async function compareParts(compared: Compared): Promise<Record<Side, number[]>> {
-  const comparison = new Comparison(compared);
-  try {
-    return { train: await comparison.side("train"), test: await comparison.side("test") };
-  } finally {
-    await comparison.close();
-  }
+  await using open = new AsyncDisposableStack();
+  const comparison = new Comparison(compared, open);
+  return { train: await comparison.side("train"), test: await comparison.side("test") };
 }
 
 class Comparison {
-  readonly #open: Cursor[] = [];
   readonly #blocks: readonly string[];
   readonly #assignments = new Map<string, v.InferOutput<typeof ASSIGNED> & { found?: Certificate }>(); // by node
   #method = "";
@@ -71,7 +67,7 @@ class Comparison {
   #done = 0;
   #total = 0;
 
-  constructor(private readonly of: Compared) {
+  constructor(private readonly of: Compared, private readonly open: AsyncDisposableStack) {
     const { parts, alone, manifests } = of, names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
@@ -82,10 +78,6 @@ class Comparison {
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
       this.#method = String(settings.method); // that of a tree stands in its branches
     }
-  }
-
-  async close(): Promise<void> {
-    for (const { batches } of this.#open) await batches.return(undefined);
   }
 
   async side(side: Side): Promise<number[]> {
@@ -140,9 +132,7 @@ class Comparison {
   }
 
   #cursor(batches: AsyncGenerator<RecordBatch>): Cursor {
-    const cursor = new Cursor(batches);
-    this.#open.push(cursor);
-    return cursor;
+    return new Cursor(this.open.use(batches));
   }
 
   async *#read(file: string): AsyncGenerator<RecordBatch> {
