@@ -21,6 +21,8 @@ export interface Arena {
   buffer(label: string, size: number | Uint32Array | Float32Array, storage?: Storage): GpuBuffer;
   /** Bytes allocated so far. */
   readonly bytes: number;
+  /** Whether it counts bytes alone and makes no buffer, so that what one would hold need not be computed. */
+  readonly counts?: true;
   /** Frees every buffer of the arena. */
   destroy(): void;
 }

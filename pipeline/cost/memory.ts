@@ -180,10 +180,11 @@ function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions)
 /** An arena that makes no buffer and counts what it would take. */
 function countingArena(): Arena & { readonly largest: number } {
   return {
+    counts: true,
     bytes: 0,
     largest: 0,
-    buffer(label: string, size: number | Uint32Array | Float32Array): GpuBuffer {
-      const bytes = rounded(typeof size === "number" ? size : size.byteLength);
+    buffer(label: string, size: number): GpuBuffer {
+      const bytes = rounded(size);
       this.bytes += bytes;
       this.largest = Math.max(this.largest, bytes);
       return { label, bytes } as GpuBuffer; // nothing here runs it

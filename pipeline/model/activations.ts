@@ -180,7 +180,8 @@ function bufferMaker(arena: Arena): BufferMaker {
   const made = new Map<string, GpuBuffer>();
   return (label, { values, storage = "f32", data }) => {
     if (!made.has(label)) {
-      made.set(label, arena.buffer(label, data?.() ?? values * bytesPerValue(storage), storage));
+      const content = arena.counts ? undefined : data?.();
+      made.set(label, arena.buffer(label, content ?? values * bytesPerValue(storage), storage));
     }
     return made.get(label)!;
   };
