@@ -5,7 +5,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { EXPERT, ROUTER, type Size } from "./sizes.ts";
+import type { Size } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
 import { type Clock, takeMedian } from "../../kernels/device/time.ts";
 import { scoring, takeTurns, training, type Work } from "./work.ts";
@@ -18,7 +18,7 @@ export type BankTimes = { what: string } & Record<"together" | "apart" | "ratio"
 /** What {@link measureBank} takes. */
 export interface BankOptions {
   /** Shape of the models and of their training batches. */
-  size?: Size;
+  size: Size;
   /** Rounds that a median is taken of, the two ways in turns. */
   rounds: number;
   /** Training steps of a round. */
@@ -51,7 +51,7 @@ async function compare(
 
 /** Trains and scores 8 models both ways. */
 export async function measureBank(gpu: Gpu, options: BankOptions): Promise<BankTimes[]> {
-  const { size = ROUTER, steps, rows } = options;
+  const { size, steps, rows } = options;
   const batch = Math.min(rows, SCORE_BATCH);
   const both = (what: string, open: (seeds: number[]) => Work, times: number) => {
     const apart = seeds(0, MODELS).map((seed) => open([seed]));
@@ -68,7 +68,7 @@ export async function measureBank(gpu: Gpu, options: BankOptions): Promise<BankT
  * after another on one.
  */
 export function measureExperts(gpus: readonly [Gpu, Gpu], options: BankOptions): Promise<BankTimes> {
-  const { size = EXPERT, steps } = options;
+  const { size, steps } = options;
   const open = (gpu: Gpu, seeds: number[]) => training(gpu, size, { seeds });
   const half = EXPERTS / 2;
   const banks = [open(gpus[0], seeds(0, half)), open(gpus[1], seeds(half, EXPERTS))];

@@ -14,12 +14,6 @@ function newWords(copy: number, characters: number): string {
   ).join(" ");
 }
 
-/** Gives a copy of a text, with words of its own. */
-function textNode(texts: readonly string[], copy: number): string {
-  const text = texts[copy % texts.length];
-  return `${newWords(copy, text.length)}. ${text}`;
-}
-
 /** Writes so many bytes of documents as JSON lines, or a few more; `from` numbers the first copy. Returns the number of copies. */
 export async function writeTexts(path: string, bytes: number, from = 0): Promise<number> {
   const texts = await Array.fromAsync(embeddedCorpus("default", 200_000), ({ text }) => text);
@@ -28,7 +22,8 @@ export async function writeTexts(path: string, bytes: number, from = 0): Promise
   const encoder = new TextEncoder();
   let copy = from;
   for (let written = 0; written < bytes; copy++) {
-    const line = encoder.encode(JSON.stringify({ text: textNode(texts, copy) }) + "\n");
+    const own = texts[copy % texts.length], text = `${newWords(copy, own.length)}. ${own}`;
+    const line = encoder.encode(JSON.stringify({ text }) + "\n");
     await writer.write(line);
     written += line.length;
   }

@@ -13,7 +13,15 @@ import { EVALUATION, type Lock, MANIFEST, takeLock, writePages } from "../../../
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { words } from "../../../tasks/wording.ts";
 import { hashes, inFolder, task } from "../../tasks/support.ts";
-import { changeNode, evaluationOf, routedByOf, SHAPE, writeNode, writeRun } from "./support.ts";
+import {
+  changeEvaluation,
+  evaluationOf,
+  plotsOf,
+  routedByOf,
+  SHAPE,
+  writeNode,
+  writeRun,
+} from "./support.ts";
 
 const MIXTURE = ["mixture"], DENSE = ["dense", "dense-steps"], EXPERTS = ["e0", "e1", "e2", "e3"];
 /** The plots of a whole run, and the colours of models in them. */
@@ -36,8 +44,6 @@ async function pageOf(run: string): Promise<string> {
   return await Deno.readTextFile(output);
 }
 
-const plotsOf = (page: string) =>
-  [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
 const leftOf = (page: string) => PLOTS.filter((id) => !plotsOf(page).includes(id));
 
 // deno-lint-ignore no-explicit-any
@@ -69,7 +75,7 @@ Deno.test("report() writes every plot of a whole run with its numbers, and needs
 Deno.test("every plot draws a model in its own colour, and nothing else in it, at every width", () =>
   inFolder(async (run) => {
     await writeRun(run);
-    await changeNode(run, EVALUATION, "evaluation.json", (own) => ({ ...own, routedBy: routedByOf(own) }));
+    await changeEvaluation(run, (own) => ({ ...own, routedBy: routedByOf(own) }));
     const expected: typeof COLOURS = { ...COLOURS, "routed-by": ["mixture", "random"] };
     const figures = [
       ...(await pageOf(run)).matchAll(/<figure class="\w+" id="plot-([\w-]+)".*?<\/figure>/gs),
@@ -194,7 +200,7 @@ Deno.test("report() leaves out the plots that a run has nothing for", async () =
   for (const [left, shape, change] of cases) {
     await inFolder(async (run) => {
       await writeRun(run, { ...SHAPE, ...shape });
-      if (change) await changeNode(run, EVALUATION, "evaluation.json", change);
+      if (change) await changeEvaluation(run, change);
       assertEquals(leftOf(await pageOf(run)), left);
     });
   }

@@ -160,21 +160,22 @@ export async function writeNode(run: string, name: string, content: NodeContent)
 // deno-lint-ignore no-explicit-any -- whatever JSON holds
 type Any = any;
 
-/** Changes a JSON file of a node, or with `manifest.json` what its manifest says. */
-export async function changeNode(
+/** Changes the evaluation of a run, and what its manifest says. */
+export async function changeEvaluation(
   run: string,
-  name: string,
-  file: string,
-  change: (value: Any) => unknown,
+  change: (own: Any) => unknown,
+  more: NodeContent["manifest"] = {},
 ): Promise<void> {
-  const { key: _, name: __, files: ___, made: ____, ...manifest } = (await readManifest(`${run}/${name}`))!;
-  if (file === "manifest.json") {
-    await writeNode(run, name, { manifest: change(manifest) as NodeContent["manifest"] });
-    return;
-  }
-  const value = change(JSON.parse(await Deno.readTextFile(`${run}/${name}/${file}`)));
-  await writeNode(run, name, { files: { [file]: JSON.stringify(value) }, manifest });
+  const folder = `${run}/${EVALUATION}`;
+  const { key: _, name: __, files: ___, made: ____, ...manifest } = (await readManifest(folder))!;
+  const value = change(JSON.parse(await Deno.readTextFile(`${folder}/evaluation.json`)));
+  const files = { "evaluation.json": JSON.stringify(value) };
+  await writeNode(run, EVALUATION, { files, manifest: { ...manifest, ...more } });
 }
+
+/** Lists the plots of a page. */
+export const plotsOf = (page: string) =>
+  [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
 
 const linesOf = (values: unknown[]) => values.map((value) => JSON.stringify(value) + "\n").join("");
 

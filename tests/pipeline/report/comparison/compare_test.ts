@@ -12,11 +12,11 @@ import { basename } from "node:path";
 import { InputError } from "../../../../kernels/errors.ts";
 import { compareWithFirst } from "../../../../pipeline/report/comparison/compare.ts";
 import { compareRuns } from "../../../../pipeline/report/mod.ts";
-import { ALL_TEST, EVALUATION, MANIFEST } from "../../../../pipeline/graph/mod.ts";
+import { ALL_TEST, EVALUATION } from "../../../../pipeline/graph/mod.ts";
 import { words } from "../../../../tasks/wording.ts";
 import { copyFolder, inFolder } from "../../../tasks/support.ts";
-import { changeNode } from "../support.ts";
-import { changeEvaluation, removeEvaluation, scoresNode, type Unlike, writeComparedRun } from "./support.ts";
+import { changeEvaluation, plotsOf } from "../support.ts";
+import { scoresOf, type Unlike, writeComparedRun } from "./support.ts";
 
 Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", () =>
   inFolder(async (folder) => {
@@ -28,7 +28,7 @@ Deno.test("compareRuns() puts settings, partitions and evaluations side by side,
       perplexity: 21,
     });
     await writeComparedRun(runs[2]);
-    await removeEvaluation(runs[2]);
+    await Deno.remove(`${runs[2]}/${EVALUATION}`, { recursive: true });
     const { runs: compared, settings, sources, heldOut, output } = await compareRuns({ runs });
     assertEquals(settings, [
       { setting: "partitioner", values: ["em", "ctbm", "em"] },
@@ -76,7 +76,7 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
     ]);
     assertEquals(sources.map(({ perplexity, best }) => [perplexity[1], best]), Array(3).fill([null, [0, 2]]));
     // An evaluation of other text than the run holds out now is not reported at all.
-    await changeNode(runs[1], EVALUATION, MANIFEST, (own) => ({ ...own, inputs: { [ALL_TEST]: "0" } }));
+    await changeEvaluation(runs[1], (own) => own, { inputs: { [ALL_TEST]: "0" } });
     const { runs: [, other], sources: none } = await compareRuns({ runs: runs.slice(0, 2) });
     assertEquals([other.trained, other.evaluation, none], [null, null, []]); // with whom would it be compared?
   }));
@@ -187,7 +187,7 @@ Deno.test("compareWithFirst() gives the interval that draws by another generator
   const a = tokens.map((count, i) => count * hard[i]);
   const b = tokens.map((count, i) => count * (hard[i] - 0.2 + 0.5 * random()));
   const alike = a.map((nll, i) => nll + 0.1 * tokens[i]);
-  const runs = [null, ...[a, b, alike].map((nll) => scoresNode(tokens, nll))];
+  const runs = [null, ...[a, b, alike].map((nll) => scoresOf(tokens, nll))];
   const { first, gains: [, none, other, same] } = (await compareWithFirst(runs, { resamples }))!;
   assertEquals([first, none], [1, null]);
   for (const value of Object.values(same!)) assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
@@ -208,14 +208,14 @@ Deno.test("compareWithFirst() gives the interval that draws by another generator
 });
 
 Deno.test("compareWithFirst() pairs only runs whose text is cut into the same documents", async () => {
-  const own = scoresNode([10, 20], [30, 40]), third = scoresNode([10, 20], [29, 39]);
+  const own = scoresOf([10, 20], [30, 40]), third = scoresOf([10, 20], [29, 39]);
   const longer = { ...own, sequences: Uint32Array.of(1, 2) };
   const paired = async (...runs: Parameters<typeof compareWithFirst>[0]) => {
     const found = await compareWithFirst(runs, { resamples: 9 });
     return found && [found.first, ...found.gains.map((gain) => gain !== null)];
   };
-  assertEquals(await paired(own, scoresNode([10, 21], [30, 40])), null);
-  assertEquals(await paired(own, scoresNode([10, 20, 5], [30, 40, 9])), null);
+  assertEquals(await paired(own, scoresOf([10, 21], [30, 40])), null);
+  assertEquals(await paired(own, scoresOf([10, 20, 5], [30, 40, 9])), null);
   assertEquals(await paired(own, null), null);
   assertEquals(await paired(own, longer, third), [0, false, false, true]);
   assertEquals(await paired(longer, own, third), [1, false, false, true]);
@@ -237,8 +237,6 @@ async function pageOf(folder: string, runs: Record<string, Unlike>): Promise<str
   return await Deno.readTextFile(options.output);
 }
 
-const plotsOf = (page: string) =>
-  [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
 const PLOTS = [
   "em-nll",
   "em-nmi",

@@ -6,13 +6,12 @@
 
 import { type DocumentScores, writeDocumentScores } from "../../../../pipeline/evaluation/tables.ts";
 import type { Evaluation } from "../../../../pipeline/evaluation/evaluation.ts";
-import { EVALUATION } from "../../../../pipeline/graph/mod.ts";
 import { arrowBytes, type Columns, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../../pipeline/settings/configuration.ts";
 import { defaultConfiguration } from "../../../../pipeline/settings/configuration.ts";
-import { changeNode, evaluationOf, SHAPE, writeEvaluation, writeRun, writeText } from "../support.ts";
+import { evaluationOf, SHAPE, writeEvaluation, writeRun, writeText } from "../support.ts";
 
 /** What of a run is to be unlike the others. */
 export interface Unlike {
@@ -31,7 +30,7 @@ export interface Unlike {
 }
 
 /** Gives what documents came to, of so many predicted tokens each. */
-export function scoresNode(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
+export function scoresOf(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
   return {
     document: BigUint64Array.from(tokens, (_, i) => BigInt(i)),
     source: Array.from(tokens, () => "news"),
@@ -67,7 +66,7 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
     evaluation.scores.mixture!.nllPerToken = documents.reduce((a, b) => a + b) / evaluation.tokens;
   }
   const path = `${run}/scores.arrow`;
-  await writeDocumentScores(path, scoresNode(documents.map(() => 1), documents), { prefix: 64, experts: 4 });
+  await writeDocumentScores(path, scoresOf(documents.map(() => 1), documents), { prefix: 64, experts: 4 });
   await writeEvaluation(run, evaluation, await Deno.readFile(path));
   await Deno.remove(path);
 }
@@ -83,16 +82,6 @@ async function arrowOf(tokens: readonly number[]): Promise<Uint8Array<ArrayBuffe
     length: new Uint32Array(rows).fill(2),
   };
   return await new Response(arrowBytes(ReadableStream.from([toBatch(columns, LINEAGE)]))).bytes();
-}
-
-/** Changes the evaluation of a run. */
-export async function changeEvaluation(run: string, change: (own: Evaluation) => Evaluation): Promise<void> {
-  await changeNode(run, EVALUATION, "evaluation.json", change);
-}
-
-/** Removes the evaluation of a run. */
-export async function removeEvaluation(run: string): Promise<void> {
-  await Deno.remove(`${run}/${EVALUATION}`, { recursive: true });
 }
 
 function evaluated(perplexity: number, bySource: Record<string, number> = {}): Evaluation {
