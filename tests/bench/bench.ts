@@ -95,7 +95,7 @@ const SECTIONS = {
       say(`kernels of ${size}`);
       const peak = await peakNow();
       const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
-      const uses = shape ? kernelsOf({ ...shape, logitsBytes }) : SQUARE;
+      const uses = shape ? kernelsOf({ ...shape, logitsBytes }, gpu.variants.loss) : SQUARE;
       const kernels = await measureKernels(gpu, uses, { effort, peak });
       all.push({ size, shape, peak, kernels });
       const title = shape ? `${size}: ${sizeText(shape)}` : size;

@@ -14,6 +14,7 @@ import { attentionBackward, attentionForward, attentionScratch } from "../../ker
 import { crossEntropyBackward, sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward, tokenOrder } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import type { Variants } from "../../kernels/device/variants.ts";
 import {
   layerNormBackward,
   layerNormForward,
@@ -60,10 +61,11 @@ export interface Kernel {
   hasTail?: boolean;
 }
 
-/** A size, its rows, and the chunk of them whose logits are held at once. */
+/** A size, its rows, the chunk of them whose logits are held at once, and the chunks of a step: 0 where it stores no logits. */
 interface Sizes extends Size {
   rows: number;
   chunk: { rows: number; models: number };
+  chunks: number;
 }
 
 /** Weights that AdamW updates in one measured call, at most: more only takes longer. */
@@ -145,15 +147,14 @@ function linear(
   ];
 }
 
-function products({ rows, hidden, vocabulary, layers: calls, chunk }: Sizes): Kernel[] {
+function products({ rows, hidden, vocabulary, layers: calls, chunk, chunks }: Sizes): Kernel[] {
   const inner = MLP_EXPANSION * hidden;
-  const ofChunks = { calls: Math.ceil(rows / chunk.rows), together: chunk.models };
   return [
     ...linear("QKV", [rows, 3 * hidden, hidden], { calls, tail: "bias" }),
     ...linear("attention output", [rows, hidden, hidden], { calls, tail: "bias_residual" }),
     ...linear("MLP up", [rows, inner, hidden], { calls, tail: "bias_gelu" }),
     ...linear("MLP down", [rows, hidden, inner], { calls, tail: "bias_residual", inputTail: "gelu_slope" }),
-    ...linear("head", [chunk.rows, vocabulary, hidden], ofChunks),
+    ...linear("head", [chunk.rows, vocabulary, hidden], { calls: chunks, together: chunk.models }),
   ];
 }
 
@@ -261,35 +262,42 @@ function byRow(s: Sizes): Kernel[] {
   ];
 }
 
-function loss({ rows, hidden: k, vocabulary, batch, context: length, chunk }: Sizes): Kernel[] {
+function ofLoss({ rows, hidden: k, vocabulary, batch, context: length, chunk, chunks }: Sizes): Kernel[] {
   const inputs = (t: Tensors) => ({
     targets: t.integers(someTokens(rows, vocabulary)),
     ...{ weights: t.floats(rows), models: 1, rows, vocabulary },
   });
+  const statistics = (t: Tensors) => t.floats(2 * rows);
+  const planLoss = (gpu: Gpu, t: Tensors, more: { statistics?: GpuBuffer } = {}) => {
+    const [a, b] = [matrix(t, rows, k), matrix(t, k, vocabulary)];
+    return linearNll(gpu, { a, b, ...inputs(t), nll: t.floats(rows), k, ...more });
+  };
+  const calls = Number(chunks === 0), values = rows * (k + 3) + k * vocabulary;
   return [
     {
-      ...{ label: "linear_nll", what: "head and loss (scoring)", calls: 0 },
-      plan(gpu, t) {
-        const [a, b] = [matrix(t, rows, k), matrix(t, k, vocabulary)];
-        return linearNll(gpu, { a, b, ...inputs(t), nll: t.floats(rows), k });
-      },
+      ...{ label: "linear_nll", what: "head and loss (scoring)", calls: 0, values },
+      plan: (gpu, t) => planLoss(gpu, t),
       flops: (2 * k + 4) * rows * vocabulary,
-      values: rows * (k + 3) + k * vocabulary,
     },
     {
-      ...{ label: "linear_nll_backward", what: "head, instead of chunks", calls: 0 },
+      ...{ label: "linear_nll_statistics", what: "head and loss, instead of chunks", calls },
+      plan: (gpu, t) => planLoss(gpu, t, { statistics: statistics(t) }),
+      flops: (2 * k + 4) * rows * vocabulary,
+      values: values + 2 * rows,
+    },
+    {
+      ...{ label: "linear_nll_backward", what: "head, instead of chunks", calls },
       plan(gpu, t) {
         const [a, dA] = [matrix(t, rows, k), matrix(t, rows, k)], b = matrix(t, k, vocabulary);
         const [w, dW] = [matrix(t, vocabulary, k), matrix(t, vocabulary, k)];
-        const statistics = t.floats(2 * rows);
-        return linearNllBackward(gpu, { a, b, w, dA, dW, accumulate: false, ...inputs(t), statistics, k });
+        const given = { ...inputs(t), statistics: statistics(t), k, accumulate: false };
+        return linearNllBackward(gpu, { a, b, w, dA, dW, ...given });
       },
       flops: (8 * k + 10) * rows * vocabulary,
       values: rows * (2 * k + 4) + 3 * k * vocabulary,
     },
     {
-      ...{ label: "cross_entropy_backward", what: "logits" },
-      ...{ calls: Math.ceil(rows / chunk.rows), together: chunk.models },
+      ...{ label: "cross_entropy_backward", what: "logits", calls: chunks, together: chunk.models },
       plan(gpu, t) {
         const logits = t.floats(chunk.rows * padded(vocabulary)), nll = t.floats(rows);
         return crossEntropyBackward(gpu, { logits, ...inputs(t), nll, first: 0, chunk: chunk.rows });
@@ -379,15 +387,12 @@ function update(s: Sizes): Kernel[] {
   ];
 }
 
-/** Lists the table for a size. A kernel that a training step runs and that is not here is not measured. */
-export function kernelsOf(size: Size): Kernel[] {
-  const { batch, context: length, models = 1, logitsBytes } = size;
-  const s = {
-    ...size,
-    rows: batch * length,
-    chunk: logitsChunk(size, { models, batch, length }, logitsBytes),
-  };
-  return [products, attention, byRow, loss, embedding, update].flatMap((list) => list(s));
+/** Lists the table for a size and a variant of the loss. A kernel that a step runs and that is not here is not measured. */
+export function kernelsOf(size: Size, loss: Variants["loss"] = "chunks"): Kernel[] {
+  const { batch, context: length, models = 1, logitsBytes } = size, rows = batch * length;
+  const chunk = logitsChunk(size, { models, batch, length }, logitsBytes);
+  const s: Sizes = { ...size, rows, chunk, chunks: loss === "chunks" ? Math.ceil(rows / chunk.rows) : 0 };
+  return [products, attention, byRow, ofLoss, embedding, update].flatMap((list) => list(s));
 }
 
 /** The product that libraries are often compared by, plain and with the first matrix transposed. */

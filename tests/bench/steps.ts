@@ -87,7 +87,9 @@ export async function measureSteps(
       ...computed(work.flops, seconds),
       scoring: [],
     };
-    if (profile && gpu.canProfile) times.profile = await profileStep(work.trainer, size, { rounds, peak });
+    if (profile && gpu.canProfile) {
+      times.profile = await profileStep(work.trainer, size, { rounds, peak, variants });
+    }
     work.close();
     for (const prefix of PREFIXES.filter((prefix) => prefix <= size.context)) {
       const [batch, passes] = rounds === 1 ? [8, 1] : [SCORE_BATCH, 2];
@@ -113,7 +115,7 @@ function workOf(label: string, kernels: readonly Kernel[]): { flops: number; byt
 async function profileStep(
   trainer: Trainer,
   size: Size,
-  { rounds, peak }: { rounds: number; peak: Peak },
+  { rounds, peak, variants }: Pick<StepOptions, "rounds" | "peak" | "variants">,
 ): Promise<Profile> {
   const times = new Map<string, { calls: number; ms: number[] }>();
   for (let round = 0; round < rounds; round++) {
@@ -128,7 +130,7 @@ async function profileStep(
     await trainer.drain();
   }
   const kernels = [...times].map(([kernel, { calls, ms }]) => ({ kernel, calls, ms: median(ms) }));
-  const total = kernels.reduce((sum, { ms }) => sum + ms, 0), uses = kernelsOf(size);
+  const total = kernels.reduce((sum, { ms }) => sum + ms, 0), uses = kernelsOf(size, variants.loss);
   const products = kernels.reduce((sum, { kernel, ms }) => sum + (isProduct(kernel) ? ms : 0), 0);
   return {
     ms: total,
