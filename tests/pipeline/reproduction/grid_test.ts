@@ -3,13 +3,11 @@ import { InputError } from "../../../kernels/errors.ts";
 import { Grid, type Known, rateRecipe, STUDIES } from "../../../pipeline/reproduction/grid.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-import { gridOf, SMALL } from "./support.ts";
+import { gridOf, listRecipes, SMALL } from "./support.ts";
 
 const ALL = [...STUDIES.keys()];
 const FOUND = { routerRate: 0.006, rounds: 12, trials: [] };
 
-/** The searches for settings of routers that a grid waits for, in order. */
-const listRecipes = (grid: Grid) => [...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 const names = (grid: Grid) => grid.runs().map(({ name }) => name);
 
 Deno.test("studies share runs, and every run has settings that go together", () => {

@@ -5,13 +5,7 @@ import { planStudies } from "../../../pipeline/reproduction/plan.ts";
 import { STUDIES } from "../../../pipeline/reproduction/grid.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { gridOf, SMALL } from "./support.ts";
-
-/** Names the searches for settings of routers of a study. */
-function searchesOf(name: string): string[] {
-  const grid = gridOf([name]);
-  return [...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
-}
+import { gridOf, listRecipes, SMALL } from "./support.ts";
 
 Deno.test("planStudies() counts every piece once, and no piece of the small preset takes longer than 45 minutes", () =>
   inFolder(async (root) => {
@@ -50,7 +44,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
       Array(2).fill(["rate of routers", "rounds of routers"]).flat(),
     );
     assertEquals(found.map(({ done }) => done), [false, false, false, false]);
-    const [recipe] = searchesOf("partitioners");
+    const [recipe] = listRecipes(gridOf(["partitioners"]));
     await writeKnown(root, { routers: { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } } });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));

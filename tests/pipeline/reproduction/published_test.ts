@@ -4,7 +4,6 @@ import { STUDIES } from "../../../pipeline/reproduction/grid.ts";
 import {
   namesOfNotes,
   noteFile,
-  Notes,
   readKnown,
   readNote,
   writeKnown,
@@ -16,9 +15,8 @@ import {
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
 import { writeResults } from "../../../pipeline/reproduction/results.ts";
-import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import { hashes, inFolder, ROOT } from "../../tasks/support.ts";
-import { gridOf, KEPT, outcome, setupsFor, study } from "./support.ts";
+import { KEPT, note, outcome, setupsFor, study } from "./support.ts";
 
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
 
@@ -85,14 +83,12 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     // Under another name others are kept next to these.
     const rate = (rate: number) => ({ rate, trials: [] });
     const [first] = setupsFor("experts"), [run] = setupsFor("routers");
-    const noteIn = (place: string, setup: Setup) =>
-      new Notes(gridOf(["experts"]), place).write(outcome(setup));
-    await noteIn(kept, first);
+    await note(kept, first);
     const routers = { kept: { routerRate: 0.1, rounds: 2, trials: [] } };
     await writeKnown(kept, { rates: { both: rate(1), kept: rate(1) }, routers });
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
     await writeKnown(`${folder}/other`, { rates: { both: rate(2), other: rate(2) } });
-    await noteIn(`${folder}/other`, run);
+    await note(`${folder}/other`, run);
     const { published: both } = await publishResults({ root, from: `${folder}/other`, as: "more" });
     assertEquals(both.map(({ mark, table }) => `${table}${mark}`), [
       ...["studies/reproduction.md", "more/reproduction.md (more)", "studies/reproduction.md"],

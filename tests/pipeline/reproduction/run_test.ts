@@ -1,23 +1,21 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { Notes, writeKnown } from "../../../pipeline/reproduction/folder.ts";
+import { writeKnown } from "../../../pipeline/reproduction/folder.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { runStudies } from "../../../pipeline/reproduction/run.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { gridOf, outcome, ratesFor, SMALL } from "./support.ts";
+import { gridOf, note, ratesFor, SMALL } from "./support.ts";
 
-/** Notes what a run came to that was never made. */
-const note = (root: string, setup: Setup): Promise<void> =>
-  new Notes(gridOf(["experts"]), root).write(
-    outcome(setup, { gains: setup.models.slice(1, 3).map(() => [10, 9, 11]) }),
-  );
+/** Notes a run that gains over each of its dense models. */
+const gaining = (root: string, setup: Setup): Promise<void> =>
+  note(root, setup, { gains: setup.models.slice(1, 3).map(() => [10, 9, 11]) });
 
 Deno.test("pages tell of every study with as many seeds as are there, however many this command asks for", () =>
   inFolder(async (root) => {
     await writeKnown(root, { rates: ratesFor("experts", "segments") });
     const noted = gridOf(["experts", "segments"], {}, { seeds: 3 }).runs();
-    for (const setup of noted) await note(root, setup);
+    for (const setup of noted) await gaining(root, setup);
     const runsOf = async (name: string) =>
       (await readStudies(`${root}/studies.json`)).studies.find((one) => one.name === name)?.runs;
     const run = async (studies: string[], seeds: number) => {
@@ -44,7 +42,7 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const whole = await Deno.readTextFile(second);
     await Deno.writeTextFile(second, whole.slice(0, -9));
     await assertRejects(() => run(["segments"], 1), InputError, `remove "${second}"`);
-    for (const setup of gridOf(["assignment"]).runs()) await note(root, setup);
+    for (const setup of gridOf(["assignment"]).runs()) await gaining(root, setup);
     const warnings = await run(["assignment"], 2);
     assertEquals(warnings.map((one) => one.split(/[,:]/)[0]), [
       'the study "assignment" has one seed alone',
@@ -54,7 +52,7 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     // Notes elsewhere of more seeds than are asked for are taken in, too.
     const other = `${root}/other`;
     await writeKnown(other, { rates: ratesFor("experts") });
-    await note(other, last);
+    await gaining(other, last);
     const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
     const results = await runStudies(sources);
     assert(results.some(({ runs }) => runs.length === 5));

@@ -5,7 +5,7 @@
  */
 
 import { Grid, type GridOptions, type Known, STUDIES } from "../../../pipeline/reproduction/grid.ts";
-import { readNote } from "../../../pipeline/reproduction/folder.ts";
+import { Notes, readNote } from "../../../pipeline/reproduction/folder.ts";
 import { findTargets } from "../../../pipeline/reproduction/outcome.ts";
 import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
@@ -25,6 +25,11 @@ export const gridOf = (
     ...options,
     known: { rates: {}, routers: {}, ...options.known },
   });
+
+/** The searches for settings of routers that a grid waits for, in order. */
+export const listRecipes = (grid: Grid) => [
+  ...new Set(grid.all.flatMap((setup) => grid.routerRecipe(setup) ?? [])),
+];
 
 /** Gives a study. */
 export const study = (name: string): Study => STUDIES.get(name)!;
@@ -103,6 +108,10 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
     crossing: undefined,
   };
 }
+
+/** Notes what a run came to that was never made. */
+export const note = (root: string, setup: Setup, reported: Reported = {}): Promise<void> =>
+  new Notes(gridOf(["experts"]), root).write(outcome(setup, reported));
 
 /** Learning rates as if they had been found for every run of these studies. */
 export function ratesFor(...studies: string[]): Known["rates"] {
