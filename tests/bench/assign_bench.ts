@@ -22,7 +22,7 @@ import {
 } from "../../pipeline/partition/assignment/assignment.ts";
 import { assignBalanced } from "../../pipeline/partition/assignment/balanced.ts";
 import { benchFlags } from "./flags.ts";
-import { inProcess } from "./stage_process.ts";
+import { asTask, inProcess } from "./stage_process.ts";
 
 const [EXPERTS, PREFIX, BATCH, REPETITIONS] = [32, 256, 1024, 3];
 
@@ -133,7 +133,7 @@ async function main() {
     const checksums = new Set<number>();
     for (const name of names) {
       const { seconds, peak, checksum, gaps } = JSON.parse(
-        await inProcess(import.meta.filename!, "bench:assign", ["--child", name, String(rows)]),
+        await inProcess(import.meta.url, await asTask("bench:assign"), ["--child", name, String(rows)]),
       ) as Awaited<ReturnType<typeof measure>>;
       if (name !== "optimal") checksums.add(checksum);
       console.log([

@@ -9,12 +9,11 @@
  * tokens. `--parts 1` makes each stage in one process.
  */
 
-import { fileURLToPath } from "node:url";
 import { nodesIn, readManifest } from "../../pipeline/graph/mod.ts";
 import type { Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
 import { columns } from "./text.ts";
-import { inProcess, runStageApart, type Stage } from "./stage_process.ts";
+import { asTask, inProcess, runStageApart, type Stage } from "./stage_process.ts";
 
 const MOST_MEMORY = 600 * 2 ** 10; // KiB
 const MOST_DISK = 3; // times the tokens
@@ -107,18 +106,20 @@ async function tokenize(measured: Measured): Promise<Tokens> {
 
 /** Writes `bytes` of text as files, and returns how a run is made of it. */
 async function measuredOf(name: string, bytes: number, settings: object): Promise<Measured> {
-  const write = fileURLToPath(new URL("./many_texts.ts", import.meta.url));
+  const write = import.meta.resolve("./many_texts.ts");
   const input: string[] = [];
   let [text, copies] = [0, 0];
   for (let file = 0; file < FILES; file++) {
     input.push(`${folder}/${name}-${file}.jsonl`);
-    copies += Number(await inProcess(write, "corpus", [input[file], `${bytes / FILES}`, `${copies}`]));
+    copies += Number(
+      await inProcess(write, await asTask("corpus"), [input[file], `${bytes / FILES}`, `${copies}`]),
+    );
     text += (await Deno.stat(input[file])).size;
   }
   const tokenizer = `${folder}/tokenizer.json`;
   if (!await Deno.stat(tokenizer).catch(() => null)) {
-    const make = fileURLToPath(new URL("./large_tokenizer.ts", import.meta.url));
-    await inProcess(make, "tokenizer", [tokenizer, input[0], `${flags["vocab-size"]}`]);
+    const make = import.meta.resolve("./large_tokenizer.ts");
+    await inProcess(make, await asTask("tokenizer"), [tokenizer, input[0], `${flags["vocab-size"]}`]);
   }
   const own = { input, tokenizer, sequenceLength: flags["sequence-length"], ...settings };
   return { run: `${folder}/${name}`, text, sources: { flags: own } as Sources };

@@ -5,7 +5,7 @@
  */
 
 import process from "node:process";
-import { runOneStage } from "../../mod.ts";
+import type { runOneStage } from "../../mod.ts";
 
 /** What a process does: what `runOneStage` takes. */
 export type Stage = Parameters<typeof runOneStage>[0];
@@ -20,8 +20,14 @@ export interface Usage {
   result: Record<string, unknown>;
 }
 
-/** The flags and the environment that a task itself runs with, so that what is measured is what a user gets. */
-async function taskSettings(task: string): Promise<{ env: Record<string, string>; flags: string[] }> {
+/** With which flags and variables a process runs. */
+interface How {
+  flags: readonly string[];
+  env: Record<string, string>;
+}
+
+/** Gives what a task itself runs with, so that what is measured is what a user gets. */
+export async function asTask(task: string): Promise<How> {
   const { tasks } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
   const words = (tasks[task].command as string).split(" ");
   return {
@@ -30,12 +36,8 @@ async function taskSettings(task: string): Promise<{ env: Record<string, string>
   };
 }
 
-/**
- * Runs a module in a process of its own with the flags and variables of `task`, and returns the last line that it prints. Throws an
- * `Error` where it fails.
- */
-export async function inProcess(module: string, task: string, args: string[]): Promise<string> {
-  const { env, flags } = await taskSettings(task);
+/** Runs a module in a process of its own, and returns the last line that it prints. Throws an `Error` where it fails. */
+export async function inProcess(module: string, { env, flags }: How, args: string[]): Promise<string> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", ...flags, module, ...args],
     env,
@@ -43,7 +45,7 @@ export async function inProcess(module: string, task: string, args: string[]): P
     stderr: "inherit",
   });
   const { success, stdout } = await command.output();
-  if (!success) throw new Error(`Cannot measure as ${args.join(" ")} must succeed: it failed`);
+  if (!success) throw new Error(`Cannot measure as ${module} ${args[0]} must succeed: it failed`);
   return new TextDecoder().decode(stdout).trim().split("\n").at(-1)!;
 }
 
@@ -54,12 +56,13 @@ export async function inProcess(module: string, task: string, args: string[]): P
 export async function runStageApart(stage: Stage): Promise<Usage> {
   const start = performance.now();
   const { peak, result } = JSON.parse(
-    await inProcess(import.meta.filename!, stage.stage, [JSON.stringify(stage)]),
+    await inProcess(import.meta.url, await asTask(stage.stage), [JSON.stringify(stage)]),
   );
   return { seconds: (performance.now() - start) / 1000, peak, result };
 }
 
 if (import.meta.main) {
+  const { runOneStage } = await import("../../mod.ts");
   const result = await runOneStage(JSON.parse(Deno.args[0]));
   console.log(JSON.stringify({ peak: process.resourceUsage().maxRSS, result }));
   Deno.exit(0);

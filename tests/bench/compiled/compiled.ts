@@ -7,9 +7,9 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
 import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/variants.ts";
 import { benchFlags } from "../flags.ts";
+import { inProcess } from "../stage_process.ts";
 import { columns, digits } from "../text.ts";
 import { type CompiledText, compileTexts, readTexts } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
@@ -52,21 +52,11 @@ export async function statisticsOf(
 ): Promise<DriverStatistics | undefined> {
   const driver = on === "own" ? undefined : radvDriver();
   if (on !== "own" && driver === undefined) return undefined;
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      "--allow-ffi",
-      "--allow-read",
-      fileURLToPath(new URL("vulkan.ts", import.meta.url)),
-      ...files,
-    ],
-    env: driver === undefined
-      ? {}
-      : { VK_DRIVER_FILES: driver, RADV_FORCE_FAMILY: on, RADV_DEBUG: "nocache" },
-  }).output();
-  if (code !== 0) throw new Error(`Cannot ask the driver: ${new TextDecoder().decode(stderr)}`);
-  return JSON.parse(new TextDecoder().decode(stdout));
+  const env: Record<string, string> = driver === undefined
+    ? {}
+    : { VK_DRIVER_FILES: driver, RADV_FORCE_FAMILY: on, RADV_DEBUG: "nocache" };
+  const flags = ["--allow-ffi", "--allow-read"];
+  return JSON.parse(await inProcess(import.meta.resolve("./vulkan.ts"), { env, flags }, [...files]));
 }
 
 /** Reports what is wrong with SPIR-V, "" where nothing is; undefined where the program is not installed. */

@@ -9,6 +9,7 @@ import type { DispatchPlan } from "../../../kernels/device/gpu.ts";
 import type { Variants } from "../../../kernels/device/variants.ts";
 import { kernelsOf, planKernel } from "../kernels.ts";
 import { MODELLED, paperGpu } from "../model.ts";
+import { inProcess } from "../stage_process.ts";
 
 /** A text with the constants that are set when it is compiled. */
 export interface KernelText {
@@ -49,13 +50,12 @@ export async function compileTexts(texts: readonly KernelText[], folder: string)
   const [list, dumps] = [`${folder}/texts.json`, `${folder}/spirv`];
   await Deno.mkdir(dumps);
   await Deno.writeTextFile(list, JSON.stringify(texts));
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-read", import.meta.filename!, list, dumps],
-    env: { DENO_WEBGPU_BACKEND: "vulkan", MESA_SPIRV_DUMP_PATH: dumps, MESA_SHADER_CACHE_DISABLE: "true" },
-  }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  if (code !== 0) throw new Error(`Cannot compile the kernels: ${text(stderr)}`);
-  return (JSON.parse(text(stdout)) as string[]).map((file, i) => ({ ...texts[i], file }));
+  const env = {
+    ...{ DENO_WEBGPU_BACKEND: "vulkan", MESA_SPIRV_DUMP_PATH: dumps, MESA_SHADER_CACHE_DISABLE: "true" },
+  };
+  const how = { env, flags: ["--allow-read"] };
+  const files: string[] = JSON.parse(await inProcess(import.meta.url, how, [list, dumps]));
+  return files.map((file, i) => ({ ...texts[i], file }));
 }
 
 /**
