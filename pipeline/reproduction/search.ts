@@ -31,8 +31,8 @@ export interface TrainingSite extends Omit<TrainOptions, "together"> {
 }
 
 /**
- * Trains models of a run and gives what each came to. Baselines train one by one, experts a few side by side where the device has the memory
- * for that. Models that another process trains come last.
+ * Trains models of a run and gives what each came to. Experts are trained a few side by side where the device has the memory for that, then
+ * baselines one by one. Models that another process trains come last.
  */
 export async function train(
   models: readonly Searched[],
@@ -40,25 +40,27 @@ export async function train(
   { gpu, ...options }: TrainingSite,
   watch: RunWatch,
 ): Promise<Partial<Record<Searched, TrainResult[]>>> {
+  const targets = (model: Searched) => findTargets(model, configuration);
+  const found: Partial<Record<Searched, TrainResult[]>> = {};
+  if (models.includes("experts")) {
+    const how = { ...options, gpu, ...await sideBySide(gpu, configuration, options.recompute) };
+    found.experts = await trainModels(() => targets("experts"), how, watch);
+  }
+  const others = models.filter((model) => model !== "experts");
+  if (others.length === 0) return found;
+  const trained = await trainModels(() => others.flatMap(targets), { ...options, gpu }, watch);
+  others.forEach((model, i) => found[model] = [trained[i]]);
+  return found;
+}
+
+/** Gives how many experts are trained side by side at most, and in how much memory: a larger model has no such limit. */
+async function sideBySide(gpu: Gpu, configuration: Configuration, recompute?: boolean) {
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
-  const how = { batch, microBatch, length, dtype, recompute: options.recompute };
-  const memoryFor = (models: number) =>
-    memoryTogether(modelShapes(configuration).expert, models, {
-      ...{ ...how, kind: gpu.kind, loss: gpu.variants.loss },
-    });
+  const how = { batch, microBatch, length, dtype, recompute, kind: gpu.kind, loss: gpu.variants.loss };
+  const memoryFor = (models: number) => memoryTogether(modelShapes(configuration).expert, models, how);
   const together = SIDE_BY_SIDE[gpu.kind];
   // One model is tried in any case: the device itself says where even that does not fit.
-  const memory = Math.max(await gpu.allocatable(memoryFor(together)), memoryFor(1));
-  const found: Partial<Record<Searched, TrainResult[]>> = {};
-  for (const isOfExperts of [true, false]) { // a limit for several experts is none for a larger model
-    const some = models.filter((model) => isOfExperts === (model === "experts"));
-    const targets = some.map((model) => findTargets(model, configuration));
-    if (some.length === 0) continue;
-    const how = { ...options, gpu, ...isOfExperts ? { together, memory } : {} };
-    const results = await trainModels(() => targets.flat(), how, watch);
-    some.forEach((model, i) => found[model] = results.splice(0, targets[i].length));
-  }
-  return found;
+  return { together, memory: Math.max(await gpu.allocatable(memoryFor(together)), memoryFor(1)) };
 }
 
 /** Default share of the training that a trial of a learning rate takes. */
