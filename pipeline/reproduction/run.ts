@@ -235,12 +235,9 @@ class Runner {
     if (job.work === "search rate") {
       const site = await this.#makeSite(setup), configuration = this.grid.configuration(setup);
       const search = await searchModelRate(job.model, configuration, site, this.#share, this.watch);
-      known.rates[recipe] = { ...search, share: this.#share };
-      await writeKnown(root, { rates: { [recipe]: known.rates[recipe] } });
-    } else {
-      known.routers[recipe] = await this.#searchRouters(setup);
-      await writeKnown(root, { routers: { [recipe]: known.routers[recipe] } });
-    }
+      await writeKnown(root, { rates: { [recipe]: { ...search, share: this.#share } } });
+    } else await writeKnown(root, { routers: { [recipe]: await this.#searchRouters(setup) } });
+    await this.#learn(); // of two processes that searched at once, what the first one found counts
   }
 
   /** Gives what work in a run goes by, and reports which it is. What other runs made of the same is linked. */
