@@ -6,7 +6,7 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type ModelConfig, modelShapes, parameterCount } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { routedTokens } from "../settings/partitioner.ts";
+import { routedTokens, trainedTokens } from "../settings/partitioner.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { tokenArray } from "../rows/columns.ts";
 import { denseStepBytes } from "./mixture.ts";
@@ -158,18 +158,10 @@ export const scoreBytes = (passes: number, sequences: number): number => sequenc
 /** Counts the FLOPs of a round: the steps of all routers, and the scoring of all sequences by all routers. */
 export function roundFlops(configuration: Configuration): number {
   const { roundSequences, routerBatch, prefix } = configuration;
-  const { router } = modelShapes(configuration);
+  const { router } = modelShapes(configuration), length = trainedTokens(configuration);
   const steps = Math.floor(roundSequences / routerBatch);
   const flops = (routers: number) =>
     routers * roundSequences * routers * forwardFlops(router, 1, prefix) +
-    routers * steps * trainingFlops(router, routerBatch, prefix);
+    routers * steps * trainingFlops(router, routerBatch, length);
   return listWidths(configuration).reduce((sum, routers) => sum + flops(routers), 0);
-}
-
-/** Estimates the bytes of all routers' activations. */
-export function routerActivations(
-  { experts, prefix, routerHidden, routerLayers }: Configuration,
-  batch: number,
-): number {
-  return experts * batch * prefix * routerHidden * 4 * (16 * routerLayers + 8);
 }

@@ -100,12 +100,11 @@ export function routerMemory(
   model: ModelConfig,
   { prefix, ...options }: TrainingMemoryOptions & { prefix: number },
 ): TrainingMemory {
-  const { models, limit, kind } = options;
+  const { models = 1, limit, kind } = options;
   if (models === 0) return { ...NONE, gradients: 0, moments: 0, other: 0, largest: 0 };
   const training = trainingMemory(model, options);
   const batch = rowsPerPass(limit ?? Infinity, model, prefix);
-  const scoring = inferenceMemory(model, { capacity: 0, batch, length: prefix, models, limit, kind });
-  return { ...training, ...together(training, scoring) };
+  return { ...training, ...together(training, routingMemory(model, { prefix, batch, models, limit, kind })) };
 }
 
 /** Adds up what two models take that are held at the same time. */
@@ -114,13 +113,15 @@ export function together(one: ModelMemory, other: ModelMemory): ModelMemory {
   return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as ModelMemory;
 }
 
-/** Predicts the device memory of all routers together on the prefix of one prompt; none where no models route. */
+/** Predicts the device memory of all routers together on prefixes, by default those of one prompt; none where no models route. */
 export function routingMemory(
   model: ModelConfig,
-  { prefix, models, kind }: Pick<MemoryOptions, "kind"> & { prefix: number; models: number },
+  { prefix, ...options }: Omit<MemoryOptions, "dtype" | "loss"> & Record<"prefix" | "models", number> & {
+    batch?: number;
+  },
 ): InferenceMemory {
-  if (models === 0) return { ...NONE, cache: 0 };
-  return inferenceMemory(model, { capacity: 0, length: prefix, models, kind });
+  if (options.models === 0) return { ...NONE, cache: 0 };
+  return inferenceMemory(model, { capacity: 0, length: prefix, ...options });
 }
 
 /**

@@ -21,6 +21,7 @@ import { countOnDevice, countPasses, listWidths } from "../partition/tree/branch
 import { count, finite } from "../graph/schema.ts";
 import { measuredDevices, recordTime } from "../graph/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { trainedTokens } from "../settings/partitioner.ts";
 import type { StepMetrics } from "../training/metrics.ts";
 import type { Recipe } from "../training/recipe.ts";
 import { longWarmup, trainingSteps } from "../training/schedule.ts";
@@ -73,7 +74,7 @@ export function mixtureShape(
   others?: OtherRouters,
 ): MixtureShape {
   const shape = findShape(configuration);
-  const { experts, prefix, batch, routerBatch } = shape;
+  const { experts, batch, routerBatch } = shape;
   const widths = listWidths(configuration), passes = countPasses(configuration);
   // Each part is assumed to hold one E-th of the corpus.
   const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
@@ -89,7 +90,7 @@ export function mixtureShape(
     ...configuration.levels.length > 0 && hasModels ? { passes, onDevice: countOnDevice(configuration) } : {},
     steps,
     routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),
-    routerLength: Math.max(0, ...configuration.prefixLengths) || prefix,
+    routerLength: trainedTokens(configuration),
     roundsScored: rounds * configuration.roundSequences *
       widths.reduce((sum, routers) => sum + routers * routers / passes, 0),
     corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,

@@ -9,7 +9,6 @@ import { say, setting, type Text, type Words, wordText } from "../../kernels/err
 import {
   charactersPerToken,
   roundFlops,
-  routerActivations,
   scoreBytes,
   SEQUENCES_PER_SECOND,
   tokenBytes,
@@ -17,14 +16,15 @@ import {
 } from "../cost/cluster.ts";
 import { adapterKind, type CostDevice, namedDevice, usualDevice } from "../cost/cost.ts";
 import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/flops.ts";
-import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
+import { fittingMicroBatch, routerMemory, routingMemory, trainingMemory } from "../cost/memory.ts";
+import { rowsPerPass } from "../model/passes.ts";
 import { modelShapes, parameterCount } from "../model/shape.ts";
 import { findKind, hasRouters } from "../partition/partitioners.ts";
 import type { AdapterNote } from "../graph/configuration.ts";
 import { readTimes } from "../graph/timing.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { routedTokens } from "../settings/partitioner.ts";
+import { routedTokens, trainedTokens } from "../settings/partitioner.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
 import { changesText, type TextChanges } from "../stages/documents.ts";
@@ -334,23 +334,24 @@ const ESTIMATES: Record<string, (c: Configuration, size: CorpusSize, speed: Spee
       const seconds = tokens * (16 * DIMENSIONS + 80 * c.experts) / flops * 10;
       return [seconds, 4 * DIMENSIONS * vocabularySize, 12 * tokens + 40 * DIMENSIONS * vocabularySize];
     }
-    const { router } = modelShapes(c);
-    const widths = listWidths(c), own = { ...c, experts: Math.max(...widths) }; // one branch of a tree after another
-    const bytes = 4 * parameterCount(router) * own.experts;
-    const sampled = own.experts * c.roundSequences * routedTokens(c, true) * 4;
+    const { router } = modelShapes(c), { prefix, routerBatch: batch } = c;
+    const widths = listWidths(c), models = Math.max(...widths); // one branch of a tree after another
+    const { total } = routerMemory(router, { batch, length: trainedTokens(c), models, prefix, kind });
+    const sampled = models * c.roundSequences * routedTokens(c, true) * 4;
     return [
       c.rounds * slowedFlops(roundFlops(c), router, kind) / flops,
-      4 * bytes * widths.length,
-      4 * bytes + routerActivations(own, c.routerBatch) + sampled,
+      16 * parameterCount(router) * models * widths.length,
+      total + sampled,
     ];
   },
   score(c, { sequences }, { flops, kind }) {
     const passes = countPasses(c), diskBytes = scoreBytes(passes, sequences);
     if (!hasRouters(c)) return [sequences / 5_000, diskBytes, 50e6];
-    const { router } = modelShapes(c), own = { ...c, experts: Math.max(...listWidths(c)) };
-    const work = sequences * passes * forwardFlops(router, 1, c.prefix);
-    const memory = 4 * parameterCount(router) * own.experts + routerActivations(own, c.scoreBatch || 128) / 4;
-    return [slowedFlops(work, router, kind) / flops, diskBytes, memory];
+    const { router } = modelShapes(c), { prefix } = c, models = Math.max(...listWidths(c));
+    const work = sequences * passes * forwardFlops(router, 1, prefix);
+    const batch = rowsPerPass(Infinity, router, prefix, c.scoreBatch || undefined);
+    const { total } = routingMemory(router, { prefix, batch, models, kind });
+    return [slowedFlops(work, router, kind) / flops, diskBytes, total];
   },
   assign: ({ experts, method }, { sequences }) => [
     sequences / SEQUENCES_PER_SECOND,

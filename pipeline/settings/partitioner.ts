@@ -70,6 +70,11 @@ export function routedTokens(
   return first && start === "ctbm" ? sequenceLength : Math.max(prefix, ...prefixLengths);
 }
 
+/** Counts the tokens of a router's training sequences: the longest of the prefixes that are mixed, or M. */
+export const trainedTokens = (
+  { prefix, prefixLengths }: { prefix: number; prefixLengths: readonly number[] },
+): number => prefixLengths.length > 0 ? Math.max(...prefixLengths) : prefix;
+
 /** Counts the experts of a tree. */
 export const countExperts = (levels: readonly number[]): number =>
   levels.reduce((product, wide) => product * wide, 1);

@@ -29,12 +29,16 @@ Deno.test("planPartition() goes by the device that is named, and warns of rounds
       });
     const one = await plan({}, { flops: 1e12, utilisation: 0.5 });
     const two = await plan({}, { flops: 2e12, utilisation: 0.5 });
-    const routers = ({ stages }: typeof one) =>
-      stages.find(({ stage }) => stage === "train-routers")!.seconds;
-    assertAlmostEquals(routers(one), 2 * routers(two), 1e-9);
-    // The same device gives the same time as what the configuration costs.
-    const cost = computeCost(resolveConfiguration({ flags: SMALL_SETTINGS }), PLAIN_DEVICE);
-    assertAlmostEquals(routers(await plan()), cost.seconds.routers, 1e-9);
+    const routers = ({ stages }: typeof one) => stages.find(({ stage }) => stage === "train-routers")!;
+    assertAlmostEquals(routers(one).seconds, 2 * routers(two).seconds, 1e-9);
+    // The same device takes the time and the memory that the configuration costs.
+    for (const more of [{}, { prefixLengths: [4, 8] }]) {
+      const c = resolveConfiguration({ flags: { ...SMALL_SETTINGS, ...more } });
+      const { seconds, memory } = computeCost(c, PLAIN_DEVICE), planned = routers(await plan(more));
+      assertAlmostEquals(planned.seconds, seconds.routers, 1e-9);
+      const drawn = 4 * c.experts * c.roundSequences * c.prefix; // bytes of a round's tokens
+      assertEquals(planned.memoryBytes, 250e6 + memory.routers.total + drawn);
+    }
     const narrow = async (partitioner: string) =>
       (await plan({ partitioner })).assumptions.some((line) => line.startsWith("a model of width 8 "));
     assertEquals([await narrow("em"), await narrow("source")], [true, false]); // which has no routers
