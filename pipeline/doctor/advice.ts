@@ -4,11 +4,12 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { AdapterKind, Offers, Variants } from "../../kernels/device/variants.ts";
 import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { modelShapes } from "../model/shape.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { PRESETS } from "../settings/resolution.ts";
+import type { GoldenResult } from "./golden.ts";
 import { type FoundAdapter, listCards, NO_FILE, type System } from "./system.ts";
 
 /**
@@ -20,11 +21,14 @@ export type Problem = { severity: "error" | "warning" } & Record<"what" | "remed
 /** What {@linkcode listAdvice} takes. */
 export interface Findings {
   system: System; // what the system shows
-  /** The adapter that was handed out; undefined where there is none. */
-  adapter?: { name: string; kind: AdapterKind; subgroupsOf8: boolean };
+  /** What there is to say of the adapter that was handed out; undefined where there is none. */
+  adapter?: {
+    kind: AdapterKind;
+    offers: Pick<Offers, "subgroupsOf8">;
+    memory: { allocatable: number };
+    golden: readonly Pick<GoldenResult, "variants" | "dtype" | "model" | "right">[];
+  };
   others?: readonly FoundAdapter[]; // what each driver hands out alone; undefined where nobody could ask
-  allocatableBytes?: number; // bytes of buffers that could be had
-  wrongVariants?: readonly string[]; // variants that miss the golden values
 }
 
 /**
@@ -53,6 +57,11 @@ function remedyOfCard({ cards, nvidia, container, environment }: System): string
   if (nvidia === undefined && !cards.some((card) => card.startsWith("/dev/nvidia"))) return OTHER_CARD;
   if (container === "Apptainer") return IN_APPTAINER;
   return container || environment.NVIDIA_DRIVER_CAPABILITIES !== undefined ? IN_CONTAINER : NVIDIA;
+}
+
+/** Words variants as they are chosen. */
+export function variantsText(variants: Variants): string {
+  return Object.entries(variants).map((pair) => pair.join("=")).join(",");
 }
 
 /** An error or a warning, which is reported where `when` holds. */
@@ -145,24 +154,28 @@ function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
 }
 
 /** What is wrong with the adapter itself: a slow driver, little memory, wrong results. */
-function ofAdapter({ adapter, allocatableBytes = Infinity, wrongVariants = [] }: Findings): Rule[] {
+function ofAdapter({ adapter }: Findings): Rule[] {
+  if (!adapter) return [];
+  const { kind, offers, memory: { allocatable }, golden } = adapter;
+  const wrong = golden.filter(({ right }) => !right)
+    .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
   return [
     {
-      when: adapter?.kind === "software" && !adapter.subgroupsOf8,
+      when: kind === "software" && !offers.subgroupsOf8,
       warning: "The driver has no subgroups of 8, so general variants of kernels run, which are slow.",
       remedy:
         "Use Mesa 25 or later on a processor with AVX, with 256-bit vectors (LP_NATIVE_VECTOR_WIDTH unset).",
     },
     {
-      when: adapter?.kind === "gpu" && allocatableBytes < SMALL_BYTES,
-      error: `The card grants ${Math.floor(allocatableBytes / 2 ** 20)} MiB of buffers at once: ` +
+      when: kind === "gpu" && allocatable < SMALL_BYTES,
+      error: `The card grants ${Math.floor(allocatable / 2 ** 20)} MiB of buffers at once: ` +
         "other programs hold its memory, or it shows a small window of it, and what exceeds that is refused.",
       remedy:
         "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the machine's firmware, or use a newer Deno.",
     },
     {
-      when: wrongVariants.length > 0,
-      error: `These variants of kernels miss the golden values here: ${wrongVariants.join(", ")}.`,
+      when: wrong.length > 0,
+      error: `These variants of kernels miss the golden values here: ${wrong.join(", ")}.`,
       remedy:
         "Do not train with them: choose other variants, or update the driver; please report it with this text.",
     },

@@ -6,7 +6,6 @@
 import { RunError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { measurePeak, type Peak } from "../../kernels/device/peak.ts";
-import type { Dtype } from "../../kernels/device/storage.ts";
 import {
   type AdapterKind,
   KERNEL_VARIANTS,
@@ -21,8 +20,8 @@ import { initialWeights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
 import { keepMeasured } from "../graph/timing.ts";
-import { listAdvice, type Problem } from "./advice.ts";
-import { GOLDEN_CASES, GOLDEN_LIMITS, type GoldenErrors, goldenErrors } from "./golden.ts";
+import { listAdvice, type Problem, variantsText } from "./advice.ts";
+import { GOLDEN_CASES, GOLDEN_LIMITS, goldenErrors, type GoldenResult } from "./golden.ts";
 import { type FoundAdapter, otherAdapters, readSystem, type System } from "./system.ts";
 
 /** What {@linkcode examine} found. */
@@ -65,9 +64,6 @@ export interface AdapterDiagnosis extends Record<"name" | "backend" | "driver", 
   /** The file that the figures are kept in; undefined where they are not kept. */
   kept?: string;
 }
-
-/** The comparison with golden values of a model in one set of variants, and whether all errors are within their limits. */
-export type GoldenResult = GoldenErrors & { variants: Variants; dtype: Dtype; model: string; right: boolean };
 
 /** What a training step reaches: tokens a second, GFLOP/s as costs count them, and their share of the f32 peak. */
 export interface MeasuredStep extends Record<"tokensPerSecond" | "gflops" | "utilisation", number> {
@@ -126,17 +122,7 @@ export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> 
   }
   try {
     const adapter = await examineAdapter(opened, system, { ...options, onStep: step });
-    const { name, kind, offers: { subgroupsOf8 }, memory: { allocatable: allocatableBytes } } = adapter;
-    const wrongVariants = adapter.golden.filter(({ right }) => !right)
-      .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
-    const findings = {
-      system,
-      adapter: { name, kind, subgroupsOf8 },
-      others,
-      allocatableBytes,
-      wrongVariants,
-    };
-    return { system, adapter, others, problems: listAdvice(findings) };
+    return { system, adapter, others, problems: listAdvice({ system, adapter, others }) };
   } finally {
     opened.close();
   }
@@ -170,11 +156,6 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
     memory: { allocatable, asked },
     kept: isUsual ? await keepMeasured(name, figures) : undefined,
   };
-}
-
-/** Words variants as they are chosen. */
-export function variantsText(variants: Variants): string {
-  return Object.entries(variants).map((pair) => pair.join("=")).join(",");
 }
 
 /** Names the driver and its version, as far as the system tells. */

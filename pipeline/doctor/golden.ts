@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import type { Variants } from "../../kernels/device/variants.ts";
 import { decodeSafetensors } from "../model/checkpoints/safetensors.ts";
 import type { HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
@@ -21,6 +22,9 @@ export const GOLDEN_CASES = ["tiny", "odd"] as const;
  * gradient norms are those of all steps, gradients those of the first one.
  */
 export type GoldenErrors = Record<"loss" | "norm" | "gradients", number>;
+
+/** The comparison with golden values of a model in one set of variants, and whether all errors are within their limits. */
+export type GoldenResult = GoldenErrors & { variants: Variants; dtype: Dtype; model: string; right: boolean };
 
 /**
  * The largest errors that are allowed: for f32 arithmetic against f64, for factors rounded to f16, and for

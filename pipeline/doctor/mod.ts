@@ -4,9 +4,9 @@
  * @module
  */
 
-export type { Problem } from "./advice.ts";
+export { type Problem, variantsText } from "./advice.ts";
 export * from "./doctor.ts";
-export type { GoldenErrors } from "./golden.ts";
+export type { GoldenErrors, GoldenResult } from "./golden.ts";
 export {
   type DriverFile,
   type FoundAdapter,

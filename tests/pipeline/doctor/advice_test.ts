@@ -10,8 +10,17 @@ import { wordText } from "../../../kernels/errors.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { PRESETS } from "../../../pipeline/settings/resolution.ts";
 
-const LAVAPIPE = { name: "llvmpipe (LLVM 19.1.7, 256 bits)", kind: "software", subgroupsOf8: true } as const;
-const H100 = { name: "NVIDIA H100 80GB HBM3", kind: "gpu", subgroupsOf8: false } as const;
+type Adapter = NonNullable<Findings["adapter"]> & { name: string };
+const LAVAPIPE: Adapter = {
+  ...{ name: "llvmpipe (LLVM 19.1.7, 256 bits)", kind: "software", offers: { subgroupsOf8: true } },
+  ...{ memory: { allocatable: 2 ** 30 }, golden: [] },
+};
+const H100: Adapter = {
+  ...{ name: "NVIDIA H100 80GB HBM3", kind: "gpu", offers: { subgroupsOf8: false } },
+  ...{ memory: { allocatable: 78 * 2 ** 30 }, golden: [] },
+};
+const VARIANTS = { matmul: "workgroup", attention: "query", rows: "invocation", loss: "chunks" } as const;
+const wrong = { variants: VARIANTS, dtype: "f32", model: "tiny", right: false } as const;
 const LVP_FILE = "/usr/share/vulkan/icd.d/lvp_icd.json";
 const NVIDIA_FILE = "/etc/vulkan/icd.d/nvidia_icd.json";
 const HEALTHY: System = {
@@ -29,7 +38,7 @@ const IGNORED: Findings = { system: CARD, adapter: LAVAPIPE, others: [byLavapipe
 /** What is found, the texts that the problems must hold, in their order, and how many forbid training. */
 const CASES: [what: string, findings: Findings, texts: string[][], errors: number][] = [
   ["lavapipe alone", { system: HEALTHY, adapter: LAVAPIPE }, [], 0],
-  ["an H100", { system: CARD, adapter: H100, allocatableBytes: 78 * 2 ** 30 }, [], 0],
+  ["an H100", { system: CARD, adapter: H100 }, [], 0],
   [
     "no Vulkan at all",
     { system: { ...HEALTHY, loader: undefined, drivers: [] } },
@@ -80,19 +89,19 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
   ],
   [
     "a small window of the card's memory",
-    { system: CARD, adapter: H100, allocatableBytes: 246 * 2 ** 20 },
+    { system: CARD, adapter: { ...H100, memory: { allocatable: 246 * 2 ** 20 } } },
     [["grants 246 MiB", "Resizable BAR"]],
     1,
   ],
   [
     "wrong numbers",
-    { system: HEALTHY, adapter: LAVAPIPE, wrongVariants: ["matmul=workgroup in f32 (tiny)"] },
-    [["matmul=workgroup in f32 (tiny)", "Do not train"]],
+    { system: HEALTHY, adapter: { ...LAVAPIPE, golden: [{ ...wrong, right: true }, wrong] } },
+    [["here: matmul=workgroup,attention=query,rows=invocation,loss=chunks in f32 (tiny).", "Do not train"]],
     1,
   ],
   [
     "a driver without subgroups of 8",
-    { system: HEALTHY, adapter: { ...LAVAPIPE, subgroupsOf8: false } },
+    { system: HEALTHY, adapter: { ...LAVAPIPE, offers: { subgroupsOf8: false } } },
     [["no subgroups of 8", "AVX"]],
     0,
   ],
@@ -118,7 +127,7 @@ Deno.test("processorWarning() reports why a GPU was to be expected: a card that 
   const reported = async (
     preset: string,
     cards: string[],
-    { name: adapter, kind }: typeof LAVAPIPE | typeof H100 = LAVAPIPE,
+    { name: adapter, kind } = LAVAPIPE,
   ) => {
     const text = await processorWarning({ adapter, kind }, settings(preset), cards);
     return text && wordText(text);
