@@ -47,7 +47,7 @@ export function gatherParts(extras: readonly Extra[]): Record<"tasks" | "package
 
 /** Reads `tokenizer,report`. Throws an `InputError` for a name that is no extra, or that is there twice. */
 function parseExtras(text: string): Extra[] {
-  const names = text === "" ? [] : text.split(",").map((name) => name.trim());
+  const names = text.split(",").map((name) => name.trim());
   const wrong = names.find((name, i) => !EXTRAS.includes(name) || names.indexOf(name) < i);
   const must = `it must name some of ${EXTRAS.join(",")}, each once`;
   ensure(wrong === undefined, `Cannot bundle with "${text}" as ${must}: it names "${wrong}"`);
@@ -304,7 +304,7 @@ export const TASK = await defineTask({
     output: field.path({ value: "FILE" }, `archive to write, .tar.xz, .tar.gz or .tar; else ${STANDARD}`),
     with: field.custom(
       parseExtras,
-      { value: "NAME,…" },
+      { default: [], value: "NAME,…" },
       `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
     ),
   },

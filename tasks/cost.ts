@@ -34,7 +34,7 @@ import { blocks, bytes, count, decimalBytes, lines, percent, scientific, table }
 import { take } from "./options.ts";
 
 /** The cluster that is counted, and its corpus. */
-const CLUSTER = field.section("Command", {
+const CLUSTER = {
   cluster: field.flag(
     "count instead what a run on many machines takes, at E = 32 and 256 and the paper's sizes unless said otherwise",
   ),
@@ -44,7 +44,7 @@ const CLUSTER = field.section("Command", {
     { default: 1e10, min: 1, max: 1e15 },
     "bytes that its shared disk reads and writes a second, for all machines together",
   ),
-});
+};
 
 /** Throws an `InputError` where options are given that say nothing of a cluster and one is counted, or the other way round. */
 function checkClusterOptions(given: ReadonlySet<string>): void {

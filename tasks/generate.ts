@@ -84,28 +84,24 @@ export async function* lines(
   yield encoder.encode("\n");
 }
 
-const { flag, integer, path, section, text, texts } = field;
-
-/** What is continued, with which model, and how tokens are chosen. */
-const GENERATION = section("Command", {
-  prompt: text(
-    { default: "-", value: "TEXT" },
-    "text to continue; - is standard input, without its last line break",
-  ),
-  expert: integer({ min: 0, max: 65_534 }, "expert to use instead of the routers' choice"),
-  model: path({ value: "FOLDER" }, "checkpoint to use instead of a run's experts, like runs/a/dense"),
-  ...MIXING,
-  ...SAMPLING,
-  stop: texts({ default: [], value: "TEXT" }, "text to stop before; may be repeated"),
-  window: flag("beyond the context, go on from its later half; without it the text ends there"),
-  ...take("memory", "beam"),
-  noCache: flag("read the whole text again for every token; slower, the same text"),
-});
-
 export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
-  options: { ...take("run"), ...DEVICE, ...GENERATION },
+  options: {
+    ...{ ...take("run"), ...DEVICE },
+    prompt: field.text(
+      { default: "-", value: "TEXT" },
+      "text to continue; - is standard input, without its last line break",
+    ),
+    expert: field.integer({ min: 0, max: 65_534 }, "expert to use instead of the routers' choice"),
+    model: field.path({ value: "FOLDER" }, "checkpoint to use instead of a run's experts, like runs/a/dense"),
+    ...MIXING,
+    ...SAMPLING,
+    stop: field.texts({ default: [], value: "TEXT" }, "text to stop before; may be repeated"),
+    window: field.flag("beyond the context, go on from its later half; without it the text ends there"),
+    ...take("memory", "beam"),
+    noCache: field.flag("read the whole text again for every token; slower, the same text"),
+  },
   run: async ({ options, signal, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const onChange = (change: Change) => tell(changeLine(change));

@@ -13,12 +13,11 @@ import type { Part } from "../pipeline/run/mod.ts";
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
 /**
- * Makes what reads `2/4` as one of four parts, which are counted from 1; none for "". `must` begins the message of the `InputError` for
- * anything else, which gives valid parts.
+ * Makes what reads `2/4` as one of four parts, which are counted from 1. `must` begins the message of the `InputError` for anything else,
+ * which gives valid parts.
  */
-export function partParser(must: string): (text: string) => Part | undefined {
+export function partParser(must: string): (text: string) => Part {
   return (text) => {
-    if (!text) return undefined;
     const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
     if (index >= 1 && index <= of) return { index, of };
     const all = of || 4;
@@ -30,9 +29,8 @@ export function partParser(must: string): (text: string) => Part | undefined {
 
 const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
 
-/** Reads a number of bytes such as `2GiB`; none for "". */
-export function parseBytes(text: string): number | undefined {
-  if (text === "") return undefined;
+/** Reads a number of bytes such as `2GiB`. */
+export function parseBytes(text: string): number {
   const [, number, unit] = /^(\d+(?:\.\d+)?)([KMG]iB)?$/.exec(text) ?? [];
   ensure(number, `Cannot limit --memory as it must be a size like 512MiB or 2GiB: it is "${text}"`);
   return Number(number) * UNITS[unit ?? ""];
@@ -83,7 +81,7 @@ const ALL = section("Command", {
   ),
   variants: custom(
     parseVariants,
-    { value: "KERNEL=VARIANT,…" },
+    { default: {}, value: "KERNEL=VARIANT,…" },
     `variants of kernels to run instead of the adapter's own: ${variantsText()}`,
   ),
   requireGpu: flag("stop where the adapter runs on the processor"),
@@ -146,9 +144,8 @@ export const TRAINING = {
   ...{ ...DEVICE, ...take("requireGpu") },
 };
 
-/** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on; none for "". */
-function parseTime(text: string): string | undefined {
-  if (text === "") return undefined;
+/** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on. */
+function parseTime(text: string): string {
   const isTime = /^(none|\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text);
   ensure(
     isTime,
@@ -158,7 +155,7 @@ function parseTime(text: string): string | undefined {
 }
 
 /** How the jobs of a run are planned, and who runs them. */
-export const JOB_OPTIONS = section("Command", {
+export const JOB_OPTIONS = {
   executor: choice(["slurm", "local"], { default: "slurm" }, "who runs the jobs"),
   jobs: integer({ default: 1, min: 1, max: 1000 }, "processes at once of --executor local"),
   parts: integer({ min: 1, max: 100_000 }, "processes that tokenize, score and split; else 1, or as before"),
@@ -192,4 +189,4 @@ export const JOB_OPTIONS = section("Command", {
   container: text({ value: "IMAGE" }, "Apptainer image of the tasks; none for none, without it as before"),
   dryRun: flag("print the scripts, to read, edit and run, and submit nothing"),
   settle: flag("only write the settings of the run, as the scripts of --dry-run do first"),
-});
+};

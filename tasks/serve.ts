@@ -53,30 +53,32 @@ async function checkUpstreams(upstreams: ReadonlyMap<number, string>): Promise<v
   });
 }
 
-const { custom, integer, integers, number, path, section, text } = field;
 const MOST = 2_147_483; // seconds: timers count milliseconds in 31 bits
-const SERVER = section("Command", {
-  host: text({ default: "127.0.0.1", value: "ADDRESS" }, "address to listen on; 0.0.0.0 is all"),
-  port: integer({ default: 8000, min: 0, max: 65_535 }, "port to listen on; 0 takes a free one"),
-  apiKeyFile: path({ value: "FILE" }, "keys that clients must have, one a line; without it none"),
-  serveExperts: integers({ default: [], min: 0, max: 65_534 }, "experts to serve; without any, all"),
-  upstream: custom(
-    parseUpstreams,
-    { value: "EXPERT=URL,…" },
-    "servers that hold experts: this one, or any that speaks OpenAI's completions",
-  ),
-  upstreamKeyFile: path({ value: "FILE" }, "the key to send them"),
-  upstreamTimeout: number({ default: 60, min: 0.1, max: MOST }, "seconds that they may stay silent"),
-  queue: integer({ default: 256, min: 1 }, "most texts that wait; further ones get status 429"),
-  idle: number({ default: 0, min: 0, max: MOST }, "seconds until an idle model is unloaded; 0: never"),
-  ...take("memory", "beam"),
-});
 
 export const TASK = await defineTask({
   name: "serve",
   startsAnew: true,
   drains: true,
-  options: { ...take("run"), ...DEVICE, ...SERVER },
+  options: {
+    ...{ ...take("run"), ...DEVICE },
+    host: field.text({ default: "127.0.0.1", value: "ADDRESS" }, "address to listen on; 0.0.0.0 is all"),
+    port: field.integer({ default: 8000, min: 0, max: 65_535 }, "port to listen on; 0 takes a free one"),
+    apiKeyFile: field.path({ value: "FILE" }, "keys that clients must have, one a line; without it none"),
+    serveExperts: field.integers({ default: [], min: 0, max: 65_534 }, "experts to serve; without any, all"),
+    upstream: field.custom(
+      parseUpstreams,
+      { default: new Map(), value: "EXPERT=URL,…" },
+      "servers that hold experts: this one, or any that speaks OpenAI's completions",
+    ),
+    upstreamKeyFile: field.path({ value: "FILE" }, "the key to send them"),
+    upstreamTimeout: field.number({ default: 60, min: 0.1, max: MOST }, "seconds that they may stay silent"),
+    queue: field.integer({ default: 256, min: 1 }, "most texts that wait; further ones get status 429"),
+    idle: field.number(
+      { default: 0, min: 0, max: MOST },
+      "seconds until an idle model is unloaded; 0: never",
+    ),
+    ...take("memory", "beam"),
+  },
   run: async ({ options, signal, onWarning, print }) => {
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
     await checkUpstreams(upstream);

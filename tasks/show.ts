@@ -33,9 +33,8 @@ async function checkFile(shard: string): Promise<void> {
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
-/** Reads the id of a document; none for "". */
-function documentId(text: string): bigint | undefined {
-  if (text === "") return undefined;
+/** Reads the id of a document. */
+function documentId(text: string): bigint {
   const isId = /^\d{1,20}$/.test(text);
   ensure(isId, `Cannot show a document as its id must be a whole number: it is "${text}"`);
   return BigInt(text);

@@ -132,34 +132,33 @@ function togetherText(results: readonly ZeroShotResult[]): string[] {
   ];
 }
 
-const { custom, flag, integer, path, section } = field;
-
 /** Reads `arc_easy,sciq`; commas alone are a name that no task has. */
 function namesIn(text: string): string[] {
   const names = text.split(",").filter((name) => name !== "");
-  return names.length > 0 || text === "" ? names : [text];
+  return names.length > 0 ? names : [text];
 }
-
-const QUESTIONS = section("Command", {
-  task: custom(
-    namesIn,
-    { value: "NAME,…" },
-    "tasks to ask; without it all whose data are there, or those made of held-out text if there are no data",
-  ),
-  data: path({ value: "FOLDER" }, "folder with TASK.jsonl or TASK.parquet, as data sets publish them"),
-  fewShot: integer({ default: 0, min: 0, max: 1000 }, "examples before each question"),
-  limit: integer({ min: 1 }, "questions of a task, or of each set of it, to ask: the first ones"),
-  routeWithChoice: flag("let each choice route with its context; without it the context alone does"),
-  resamples: integer(
-    { default: 1000, min: 1, max: 1_000_000 },
-    "bootstrap draws of questions, or of documents",
-  ),
-});
 
 export const TASK = await defineTask({
   name: "zero-shot",
   options: {
-    ...{ ...take("run", "force", "check"), ...DEVICE, ...take("requireGpu"), ...QUESTIONS, ...take("mix") },
+    ...{ ...take("run", "force", "check"), ...DEVICE, ...take("requireGpu") },
+    task: field.custom(
+      namesIn,
+      { default: [], value: "NAME,…" },
+      "tasks to ask; without it all whose data are there, or those made of held-out text if there are no data",
+    ),
+    data: field.path(
+      { value: "FOLDER" },
+      "folder with TASK.jsonl or TASK.parquet, as data sets publish them",
+    ),
+    fewShot: field.integer({ default: 0, min: 0, max: 1000 }, "examples before each question"),
+    limit: field.integer({ min: 1 }, "questions of a task, or of each set of it, to ask: the first ones"),
+    routeWithChoice: field.flag("let each choice route with its context; without it the context alone does"),
+    resamples: field.integer(
+      { default: 1000, min: 1, max: 1_000_000 },
+      "bootstrap draws of questions, or of documents",
+    ),
+    ...take("mix"),
     routingTemperature: MIXING.routingTemperature,
   },
   run: async ({ options, signal, onEvent, print }) => {

@@ -164,17 +164,14 @@ export function flag(help: Text): Field<boolean> {
   return field("flag", v.boolean(), "true or false", { default: false, value: "" }, help);
 }
 
-/**
- * Makes a field whose text is read as something else by `read`, which throws where it cannot; of "" it gives the default. The flag must
- * have a value.
- */
-export function custom<Value>(
+/** Makes a field whose text, which is never empty, is read as something else by `read`, which throws where it cannot. */
+export function custom<Value, Default extends Value | undefined = undefined>(
   read: (text: string) => Value,
-  notes: Named<never>,
+  notes: Named<Default>,
   help: Text,
-): Field<Value> {
+): Field<Value | Default> {
   const schema = v.pipe(v.string(), v.nonEmpty(), v.transform(read));
-  return { ...field<Value>("text", schema, "a text that is not empty", notes, help), default: read("") };
+  return field<Value | Default>("text", schema, "a text that is not empty", notes, help);
 }
 
 /**

@@ -18,7 +18,7 @@ const UPSTREAM = setting("upstream");
 export function parseUpstreams(text: string): Map<number, string> {
   const found = new Map<number, string>();
   const parts = text.split(",").filter((one) => one !== "");
-  for (const one of parts.length > 0 || text === "" ? parts : [text]) {
+  for (const one of parts.length > 0 ? parts : [text]) {
     const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s?#@]+)\/*(?:v1\/*)?$/.exec(one.trim()) ?? [];
     if (expert === undefined || found.has(Number(expert)) || !URL.canParse(url)) {
       const rule = "name an expert once, with its address, like 0=http://10.0.0.1:8000";
