@@ -91,9 +91,6 @@ interface Expected {
     loss_before_step: number[];
     grad_norm: number[];
   };
-  experts?: number; // of a Switch model alone, as the next two
-  capacity_factor?: number;
-  balance_weight?: number;
 }
 
 /** The golden values of one model; `Own` is what its `expected.json` holds apart from what all do. */
@@ -106,13 +103,12 @@ export interface GoldenCase<Own = unknown> {
   tensors(file: string): Weights; // reads a file of tensors
 }
 
-/** Reads a case by its folder under `fixtures/golden/`, for instance `tiny` or `switch/roomy`. */
+/** Reads a case by its folder under `fixtures/golden/`, for instance `tiny`. */
 export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
   const folder = new URL(`../../fixtures/golden/${name}/`, import.meta.url);
   const json = (file: string): unknown => JSON.parse(Deno.readTextFileSync(new URL(file, folder)));
   const expected = json("expected.json") as Expected & Own;
-  const { config, tokens, lengths, adamw, experts, capacity_factor: capacity, balance_weight: balance } =
-    expected;
+  const { config, tokens, lengths, adamw } = expected;
   const [beta1, beta2] = adamw.betas;
   return {
     expected,
@@ -122,9 +118,6 @@ export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
       layers: config.num_hidden_layers,
       heads: config.num_attention_heads,
       context: tokens[0].length,
-      ...experts === undefined
-        ? {}
-        : { sublayers: ["attention", "switch"], switch: { experts, capacity: capacity!, balance: balance! } },
     },
     settings: { beta1, beta2, epsilon: adamw.eps, weightDecay: adamw.weight_decay, clip: adamw.clip },
     batch: { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) },

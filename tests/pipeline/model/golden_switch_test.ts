@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { readGoldenCase } from "../../../pipeline/doctor/golden.ts";
 import { createBank, planTransposes, type Weights } from "../../../pipeline/model/parameters.ts";
+import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Mode } from "../../../pipeline/model/sublayers/sublayer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { createActivations } from "../../../pipeline/model/activations.ts";
@@ -13,6 +14,8 @@ import { assertTensors } from "./support.ts";
 /** What the cases' expected.json hold apart from what all do. */
 interface Own {
   experts: number;
+  capacity_factor: number;
+  balance_weight: number;
   loss: number;
   mean_nll: number;
   balance: number;
@@ -21,7 +24,10 @@ interface Own {
 
 function load(name: string) {
   const golden = readGoldenCase<Own>(`switch/${name}`);
-  return { ...golden, tensors: (file: string) => golden.tensors(`${file}.safetensors`) };
+  const { experts, capacity_factor: capacity, balance_weight: balance } = golden.expected;
+  const switched = { sublayers: ["attention", "switch"], switch: { experts, capacity, balance } } as const;
+  const config: ModelConfig = { ...golden.config, ...switched };
+  return { ...golden, config, tensors: (file: string) => golden.tensors(`${file}.safetensors`) };
 }
 
 /**
