@@ -6,7 +6,7 @@ import { MANIFEST } from "../pipeline/graph/schema.ts";
 import { filesUnder, writeAtomic } from "../pipeline/graph/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/run/support.ts";
-import { commandOf, hashes, inFolder, ROOT, SMALL, smallCorpus, task, taskHere } from "./tasks/support.ts";
+import { commandOf, execute, hashes, inFolder, SMALL, smallCorpus, task, taskHere } from "./tasks/support.ts";
 
 const FULL =
   /^Cannot write "([^"\n]+)" as the disk must have room for it: it is full( \([^()\n]+\))?; free [^\n]+$/;
@@ -126,9 +126,8 @@ Deno.test({
 
 /** Runs a line of shell in the project's folder. */
 async function shell(line: string): Promise<{ code: number; err: string }> {
-  const env = { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
-  const { code, stderr } = await new Deno.Command("bash", { args: ["-c", line], cwd: ROOT, env }).output();
-  return { code, err: new TextDecoder().decode(stderr) };
+  const { code, err } = await execute("bash", ["-c", line], { env: { DENO_NO_UPDATE_CHECK: "1" } });
+  return { code, err };
 }
 
 Deno.test({

@@ -1,9 +1,19 @@
 import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { gatherParts, listPackages } from "../../tasks/bundle.ts";
-import { makeBundle } from "../../tasks/bundle.ts";
+import { gatherParts, listPackages, makeBundle } from "../../tasks/bundle.ts";
 import { InputError } from "../../kernels/mod.ts";
-import { hashes, importedBy, inFolder, ok, refused, ROOT, smallRunAt, task } from "./support.ts";
+import {
+  execute,
+  hashes,
+  importedBy,
+  inFolder,
+  ok,
+  type Outcome,
+  refused,
+  ROOT,
+  smallRunAt,
+  task,
+} from "./support.ts";
 
 const read = (file: string) => JSON.parse(Deno.readTextFileSync(`${ROOT}${file}`));
 const PROJECT: Record<"tasks" | "imports", Record<string, string>> = read("deno.json");
@@ -102,8 +112,7 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
     const { run } = await smallRunAt(`${folder}/run`);
     const there = `${folder}/there`;
     await Deno.mkdir(`${there}/home`, { recursive: true });
-    const copied = await new Deno.Command("cp", { args: ["-r", run, `${there}/run`] }).output();
-    assert(copied.success);
+    await ok(execute("cp", ["-r", run, `${there}/run`]));
 
     const output = `${folder}/smalltalk-linux-x64.tar.xz`;
     const env = { XZ_OPT: "-0" }; // the fastest: larger than what a user gets
@@ -116,13 +125,10 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
     assert(bytes < MOST_BYTES, `${bytes} bytes`);
     assert(tasks.includes("train-expert"));
 
-    const unpacked = await new Deno.Command("tar", { args: ["xf", output, "-C", there] }).output();
-    assert(unpacked.success);
+    await ok(execute("tar", ["xf", output, "-C", there]));
     await Deno.remove(output);
     const bundle = `${there}/smalltalk-linux-x64`;
-    const sums = await new Deno.Command("sha256sum", { args: ["--quiet", "-c", "SHA256SUMS"], cwd: bundle })
-      .output();
-    assert(sums.success);
+    await ok(execute("sha256sum", ["--quiet", "-c", "SHA256SUMS"], { cwd: bundle }));
 
     const flags = [
       ...["--expert", "1", "--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2"],
@@ -146,16 +152,9 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
   }));
 
 /** Runs a command without a network, without the variables of this process and with a home that is empty. */
-async function isolated(cwd: string, command: string[]): Promise<{ code: number; err: string }> {
-  const [program, ...args] = ["unshare", "--map-root-user", "--net", ...command];
-  const { code, stderr } = await new Deno.Command(program, {
-    args,
-    cwd,
-    clearEnv: true,
-    env: { HOME: `${cwd}/home`, PATH: "/usr/bin:/bin", NO_COLOR: "1" },
-    stdin: "null",
-  }).output();
-  return { code, err: new TextDecoder().decode(stderr) };
+function isolated(cwd: string, command: string[]): Promise<Outcome> {
+  const env = { HOME: `${cwd}/home`, PATH: "/usr/bin:/bin" };
+  return execute("unshare", ["--map-root-user", "--net", ...command], { cwd, clearEnv: true, env });
 }
 
 Deno.test("makeBundle() reads a project whose path has spaces and letters beyond ASCII", () =>

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../mod.ts";
 import { describe, exitCode, explained } from "../../tasks/errors.ts";
-import { commandOf, inFolder, ROOT } from "./support.ts";
+import { commandOf, execute, inFolder, ROOT } from "./support.ts";
 
 Deno.test("explained() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
   inFolder(async (folder) => {
@@ -59,11 +59,9 @@ const run = () => {
 await defineTask({ name: "verify", about: "Fails.", options: {}, run }, { main: true });
 `,
     );
-    const run = async (...more: string[]) => {
+    const run = (...more: string[]) => {
       const args = [...commandOf("verify").slice(0, -1), `--config=${ROOT}deno.json`, path, ...more];
-      const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, env: { NO_COLOR: "1" } })
-        .output();
-      return { code, err: new TextDecoder().decode(stderr) };
+      return execute(Deno.execPath(), args);
     };
     const { code, err } = await run();
     assertEquals(code, 1, err);

@@ -1,7 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { checkOneCard } from "../../tasks/command.ts";
-import { inFolder, refused, ROOT, task } from "./support.ts";
+import { execute, inFolder, refused, task } from "./support.ts";
 
 /** Makes a folder like `/dev` with these files. */
 async function devWith(folder: string, files: string[]): Promise<string> {
@@ -12,13 +12,10 @@ async function devWith(folder: string, files: string[]): Promise<string> {
 
 /** Runs a command on a card of `dev`, and gives what it prints. */
 async function onGpu(dev: string, ...words: string[]) {
-  const { code, stdout, stderr } = await new Deno.Command("sh", {
-    args: [`${ROOT}tasks/on_gpu.sh`, ...words],
+  const { code, out, err } = await execute("sh", ["tasks/on_gpu.sh", ...words], {
     env: { SMALLTALK_DEV: dev },
-    stdin: "null",
-  }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  return { code, out: text(stdout), err: text(stderr) };
+  });
+  return { code, out, err };
 }
 
 Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to do that", () =>
@@ -26,9 +23,8 @@ Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to
     const files = "nvidia0 nvidia1 nvidia2 nvidia10 nvidiactl null dri/renderD128";
     const dev = await devWith(folder, files.split(" "));
     const { code, out, err } = await onGpu(dev, "3", "sh", "-c", `ls ${dev} ${dev}/dri; exit 3`);
-    const args = ["--user", "--map-root-user", "--mount", "true"];
-    const allowed = await new Deno.Command("unshare", { args }).output().then(
-      ({ success }) => success,
+    const allowed = await execute("unshare", ["--user", "--map-root-user", "--mount", "true"]).then(
+      ({ code }) => code === 0,
       () => false,
     );
     if (allowed) {

@@ -1,5 +1,5 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { inFolder, lastingFolder, ROOT } from "./support.ts";
+import { execute, inFolder, lastingFolder, type Outcome, ROOT } from "./support.ts";
 
 const SETUP = `${ROOT}tasks/setup.sh`;
 
@@ -11,7 +11,7 @@ const setup = (
     env?: Record<string, string>;
     cwd?: string;
   } = {},
-): Promise<{ code: number; out: string; err: string }> =>
+): Promise<Outcome> =>
   inFolder(async (folder) => {
     await Deno.symlink(Deno.execPath(), `${folder}/deno`);
     for (const [name, text] of Object.entries(fakes)) {
@@ -19,14 +19,7 @@ const setup = (
       await Deno.writeTextFile(`${folder}/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     }
     const path = `${folder}:${Deno.env.get("PATH")}`;
-    const { code, stdout, stderr } = await new Deno.Command("sh", {
-      args: [SETUP, ...args],
-      cwd,
-      env: { NO_COLOR: "1", PATH: path, ...env },
-      stdin: "null",
-    }).output();
-    const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    return { code, out: text(stdout), err: text(stderr) };
+    return await execute("sh", [SETUP, ...args], { cwd, env: { PATH: path, ...env } });
   });
 
 Deno.test("setup.sh runs a task with its flags, from any folder, installing nothing where nothing is missing", () =>
@@ -131,8 +124,8 @@ Deno.test(".ci/run adds up the tests of its three tasks from closing lines, and 
     await Deno.mkdir(`${folder}/tasks`);
     await Deno.writeTextFile(`${folder}/.ci/run`, script);
     await Deno.writeTextFile(`${folder}/tasks/setup.sh`, `printf '%s\\n' '${line}' ''\nexit ${status}\n`);
-    const outcome = await new Deno.Command("bash", { args: [`${folder}/.ci/run`] }).output();
-    assertEquals(new TextDecoder().decode(outcome.stdout).trim().split("\n").at(-1), expected);
+    const outcome = await execute("bash", [`${folder}/.ci/run`]);
+    assertEquals(outcome.out.trim().split("\n").at(-1), expected);
     assertEquals(outcome.code, code);
   }
 });

@@ -1,10 +1,9 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { type Job } from "../../pipeline/run/mod.ts";
 import { type Queued, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
-import { endedJobs } from "../../tasks/slurm_view.ts";
-import { queueText } from "../../tasks/slurm_view.ts";
-import { inFolder, ok, refused, smallCorpus, task } from "./support.ts";
+import { endedJobs, queueText } from "../../tasks/slurm_view.ts";
+import { execute, inFolder, ok, refused, smallCorpus, task } from "./support.ts";
 
 const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({
   name,
@@ -115,8 +114,7 @@ Deno.test("submitScript() writes what bash reads, with what was asked for", asyn
   assertStringIncludes(hostile, "<<'SCRIPT_'\n");
   const inner = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(script)![1];
   for (const text of [script, inner]) {
-    const { success } = await new Deno.Command("bash", { args: ["-n", "-c", text] }).output();
-    assert(success);
+    await ok(execute("bash", ["-n", "-c", text]));
   }
 });
 
@@ -134,16 +132,14 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       [...submitScript(`${folder}/run`, jobs, [], 2, options).matchAll(/<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)]
         .map(([, text]) => text);
     const runScript = async (text: string, env: Record<string, string> = {}) => {
-      const { code, stdout, stderr } = await new Deno.Command("bash", {
-        args: ["-c", text],
+      const { code, out, err } = await execute("bash", ["-c", text], {
         env: {
           ...{ PATH: `${folder}/bin:${Deno.env.get("PATH")}`, SMALLTALK_DEV: `${folder}/dev` },
           ...{ SLURM_JOB_ID: "9", SLURM_ARRAY_JOB_ID: "7", SLURM_ARRAY_TASK_ID: "1", ...env },
         },
-      }).output();
-      const read = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-      assertEquals(read(stderr), "");
-      return { code, out: read(stdout) };
+      });
+      assertEquals(err, "");
+      return { code, out };
     };
     const named: Job = {
       ...job("zero-shot", [false, false, false, false]),
@@ -214,15 +210,15 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
     const script = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [training], [], 9, {}))![1];
     await Deno.writeTextFile(`${folder}/script`, script);
     const attempt = async () => {
-      const { code, stdout, stderr } = await new Deno.Command("bash", {
-        args: ["-c", 'exec bash "$0" | tee -a "$1"; exit ${PIPESTATUS[0]}', `${folder}/script`, log],
+      const line = 'exec bash "$0" | tee -a "$1"; exit ${PIPESTATUS[0]}';
+      const { code, out, err } = await execute("bash", ["-c", line, `${folder}/script`, log], {
         env: {
           ...{ PATH: `${folder}/bin:${Deno.env.get("PATH")}`, SLURM_JOB_ID: "9" },
           ...{ SLURM_ARRAY_JOB_ID: "7", SLURM_ARRAY_TASK_ID: "1" },
         },
-      }).output();
-      assertEquals(new TextDecoder().decode(stderr), "");
-      return { code, out: new TextDecoder().decode(stdout) };
+      });
+      assertEquals(err, "");
+      return { code, out };
     };
     const log = `${run}/jobs/logs/train-expert+0-7_1.log`;
     const again = (at: string) => ({

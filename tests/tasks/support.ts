@@ -43,20 +43,49 @@ export function lastOfEach(args: string[]): string[] {
   return args.filter((_, i) => !isReplaced(i) && !isReplaced(i - 1));
 }
 
-/**
- * Makes the command that `deno task <name>` runs, without the process around it, so that a signal reaches it. Of two `--flag value`
- * the later one counts.
- */
+/** Makes a command that runs in the project's folder unless another one is given. */
+function command(program: string, args: readonly string[], options: Deno.CommandOptions): Deno.Command {
+  const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  const env = { NO_COLOR: "1", ...options.env };
+  return new Deno.Command(program, { args: [...args], cwd: ROOT, ...streams, ...options, env });
+}
+
+/** What a program is run with, apart from its arguments: also what comes from its standard input. */
+type RunOptions = Deno.CommandOptions & { input?: string | Uint8Array };
+
+/** Runs a program to its end. */
+export async function execute(
+  program: string,
+  args: readonly string[],
+  { input, ...options }: RunOptions = {},
+): Promise<Outcome> {
+  const stdin = input === undefined ? "null" : "piped";
+  const child = command(program, args, { ...options, stdin }).spawn();
+  if (input !== undefined) {
+    const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
+    await ReadableStream.from([bytes]).pipeTo(child.stdin).catch(() => {}); // it may end before it has read all
+  }
+  const { code, stdout, stderr } = await child.output();
+  const text = (data: Uint8Array) => new TextDecoder().decode(data);
+  return { code, stdout, out: text(stdout), err: text(stderr) };
+}
+
+/** Gives what runs a task, without the process around it, so that a signal reaches it. Of two `--flag value` the later one counts. */
+const taskProgram = <Options extends Deno.CommandOptions>(name: string, args: string[], options: Options) =>
+  [
+    Deno.execPath(),
+    [...commandOf(name), ...lastOfEach(args)],
+    { ...options, env: { ...variablesOf(name), ...options.env } },
+  ] as const;
+
+/** Makes the command of a task. */
 export function taskCommand(name: string, args: string[], options: Deno.CommandOptions = {}): Deno.Command {
-  return new Deno.Command(Deno.execPath(), {
-    args: [...commandOf(name), ...lastOfEach(args)],
-    cwd: ROOT,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    ...options,
-    env: { NO_COLOR: "1", ...variablesOf(name), ...options.env },
-  });
+  return command(...taskProgram(name, args, options));
+}
+
+/** Runs a task to its end. */
+export function task(name: string, args: string[], options: RunOptions = {}): Promise<Outcome> {
+  return execute(...taskProgram(name, args, options));
 }
 
 /**
@@ -103,23 +132,6 @@ export function sendSignal(child: Deno.ChildProcess, signal: Deno.Signal): void 
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // "Child process has already terminated."
   }
-}
-
-/** Runs a task to its end, with `input` on its standard input. */
-export async function task(
-  name: string,
-  args: string[],
-  options: Deno.CommandOptions & { input?: string | Uint8Array } = {},
-): Promise<Outcome> {
-  const { input, ...rest } = options;
-  const child = taskCommand(name, args, { ...rest, stdin: input === undefined ? "null" : "piped" }).spawn();
-  if (input !== undefined) {
-    const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
-    await ReadableStream.from([bytes]).pipeTo(child.stdin).catch(() => {}); // it may end before it has read all
-  }
-  const { code, stdout, stderr } = await child.output();
-  const text = (data: Uint8Array) => new TextDecoder().decode(data);
-  return { code, stdout, out: text(stdout), err: text(stderr) };
 }
 
 /** Waits for a task that must end with 0. */
@@ -274,10 +286,9 @@ export function copyFolder(from: string, to: string): void {
 
 /** Runs Deno in a folder, and gives what it prints; throws with its errors where it fails. */
 export async function denoIn(folder: string, args: string[]): Promise<string> {
-  const command = new Deno.Command(Deno.execPath(), { args, cwd: folder, env: { NO_COLOR: "1" } });
-  const { code, stdout, stderr } = await command.output();
-  if (code !== 0) throw new Error(`Deno ended with ${code}: ${new TextDecoder().decode(stderr)}`);
-  return new TextDecoder().decode(stdout);
+  const { code, out, err } = await execute(Deno.execPath(), args, { cwd: folder });
+  if (code !== 0) throw new Error(`Deno ended with ${code}: ${err}`);
+  return out;
 }
 
 interface Graph {

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { listCards, otherAdapters, readSystem } from "../../../pipeline/doctor/system.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { execute, inFolder } from "../../tasks/support.ts";
 
 /** Makes files of a system, by their paths. */
 async function systemOf(root: string, files: Record<string, string>): Promise<void> {
@@ -111,11 +111,15 @@ Deno.test("otherAdapters() asks also where the environment names libraries, with
     " console.log(JSON.stringify(await otherAdapters([])));";
   await inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/ask.ts`, code);
-    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--no-config", "--allow-read", "--allow-run=deno", `${folder}/ask.ts`],
-      env: { LD_LIBRARY_PATH: folder, NO_COLOR: "1" },
-    }).output();
-    const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+    const args = [
+      "run",
+      "--no-prompt",
+      "--no-config",
+      "--allow-read",
+      "--allow-run=deno",
+      `${folder}/ask.ts`,
+    ];
+    const { out, err } = await execute(Deno.execPath(), args, { env: { LD_LIBRARY_PATH: folder } });
     assertEquals(JSON.parse(out || "null")?.map(({ by }: { by: string }) => by), ["OpenGL"], err);
   });
 });

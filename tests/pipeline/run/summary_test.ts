@@ -6,7 +6,7 @@ import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { copyFolder, execute, inFolder, ok } from "../../tasks/support.ts";
 import { makeSmall, smallSettings, writeTexts } from "./support.ts";
 
 const SETTINGS = { holdout: 0.3, sourceFromPath: "{source}?.*" } as const;
@@ -74,11 +74,9 @@ Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and 
     const here = await takeFingerprint(run);
     const command = `find partition/expert-* partitioner -type f ! -name manifest.json | LC_ALL=C sort | ` +
       `xargs sha256sum | sha256sum`;
-    const shell = new Deno.Command("sh", { args: ["-c", command], cwd: run });
-    assertEquals(new TextDecoder().decode((await shell.output()).stdout).slice(0, 64), here.sha256);
-    const copied = await new Deno.Command("cp", { args: ["-r", `${run}/partitioner`, `${folder}/routers`] })
-      .output();
-    assert(copied.success);
+    const { out } = await ok(execute("sh", ["-c", command], { cwd: run }));
+    assertEquals(out.slice(0, 64), here.sha256);
+    copyFolder(`${run}/partitioner`, `${folder}/routers`);
     const given = { routers: `${folder}/routers`, tokenizer: `${run}/tokenizer.json` };
     const there = await make("there", given);
     assertEquals(await comparePartition(there, here.sha256), []);

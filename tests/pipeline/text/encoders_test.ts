@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { openEncoders } from "../../../pipeline/text/encoders.ts";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { byteSymbols } from "../../../pipeline/text/bpe.ts";
-import { inFolder, ROOT } from "../../tasks/support.ts";
+import { execute, inFolder, ok } from "../../tasks/support.ts";
 
 const vocab = Object.fromEntries([...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]));
 const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
@@ -107,16 +107,8 @@ Deno.test("openEncoders() throws why a thread ended, also in calls that come aft
 
 /** Runs a script in a process of its own, and gives what it prints on standard output. */
 async function printed(script: string): Promise<string> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--ext=js", "-"],
-    cwd: ROOT,
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-  await ReadableStream.from([new TextEncoder().encode(script)]).pipeTo(child.stdin);
-  const { stdout } = await child.output();
-  return new TextDecoder().decode(stdout);
+  const args = ["run", "--no-prompt", "--allow-ffi", "--allow-read", "--ext=js", "-"];
+  return (await ok(execute(Deno.execPath(), args, { input: script }))).out;
 }
 
 Deno.test("returnLargeBlocks() keeps blocks of a megabyte apart from the heap after a larger one was freed", async () => {

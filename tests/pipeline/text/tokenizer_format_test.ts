@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { abortOfText, hasPatterns } from "../../../pipeline/text/tokenizer_format.ts";
-import { inFolder, ROOT } from "../../tasks/support.ts";
+import { execute, inFolder } from "../../tasks/support.ts";
 
 type Json = Record<string, unknown>;
 const MODEL = { type: "BPE", vocab: { "<|endoftext|>": 0, a: 1, b: 2, ab: 3 }, merges: [["a", "b"]] };
@@ -108,28 +108,9 @@ Deno.test("loadTokenizer() refuses each in one line, where the library alone end
         await tokenizer.encode(texts);
         console.log(JSON.stringify([await tokenizer.decode([1, 2]), await tokenizer.decode([])]));
       }`;
-    const run = async (path: string, alone: string) => {
-      const args = [
-        "run",
-        "--no-prompt",
-        "--allow-read",
-        "--allow-ffi",
-        "--allow-env",
-        "--allow-sys",
-        "--ext=ts",
-        "-",
-      ];
-      const child = new Deno.Command(Deno.execPath(), {
-        args: [...args, path, alone],
-        cwd: ROOT,
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn();
-      await ReadableStream.from([new TextEncoder().encode(script)]).pipeTo(child.stdin);
-      const { code, stderr } = await child.output();
-      return { code, err: new TextDecoder().decode(stderr) };
-    };
+    const flags = "run --no-prompt --allow-read --allow-ffi --allow-env --allow-sys --ext=ts -".split(" ");
+    const run = (path: string, alone: string) =>
+      execute(Deno.execPath(), [...flags, path, alone], { input: script });
     for (const [name, more] of [...Object.entries(ABORTS), ...Object.entries(FINE)]) {
       const path = `${folder}/tokenizer.json`;
       await Deno.writeTextFile(path, JSON.stringify({ ...BASE, ...more }));
