@@ -19,10 +19,8 @@ import { quoted, worded } from "./wording.ts";
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
-  /** Name, as in `deno task <name>`. */
+  /** Name, as in `deno task <name>`. Its description in `deno.json` says what it does. */
   name: string;
-  /** What it does, in one sentence. Default: its description in `deno.json`. */
-  about?: string;
   /** What else its help says. */
   more?: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
@@ -229,15 +227,14 @@ export function writeHelp<Options extends Fields>(
   task: Task<Options>,
   { all = false, columns = Infinity }: HelpOptions = {},
 ): string {
-  const about = task.about ??
-    JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[task.name].description;
+  const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url)));
   const fields = Object.values<Field>({ ...listFields(task), HELP });
   const shown = all || fields.length <= FEW ? fields : fields.filter(({ name }) => OFTEN.has(name));
   const sections = Map.groupBy(shown, ({ section }) => section);
   const more = fields.length - shown.length;
   return [
     `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
-    wrapped([about, ...task.more ? [task.more] : []].join(" "), "", columns),
+    wrapped([tasks[task.name].description, ...task.more ? [task.more] : []].join(" "), "", columns),
     ...Array.from(sections, ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n")),
     ...more > 0 ? [`${more} more flags: --help all`] : [],
     "A value that begins with a dash follows =, as in --flag=-VALUE.",

@@ -106,7 +106,7 @@ Deno.test("Ctrl-C waits for all checkpoints that are being saved, and for nothin
     const script = `
       import { defineTask } from ${JSON.stringify(new URL("../../tasks/command.ts", import.meta.url))};
       const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-      await defineTask({ name: "partition", about: "Saves.", options: {}, async run({ onEvent, tell }) {
+      await defineTask({ name: "partition", options: {}, async run({ onEvent, tell }) {
         const stage = "train-expert-00"; // of two runs
         const save = async (name, milliseconds) => {
           onEvent({ type: "checkpoint", stage, state: "started" });

@@ -56,7 +56,7 @@ const run = () => {
   toBatch(columns, { format: 1, stage: "" });
   return Promise.resolve();
 };
-await defineTask({ name: "verify", about: "Fails.", options: {}, run }, { main: true });
+await defineTask({ name: "verify", options: {}, run }, { main: true });
 `,
     );
     const run = (...more: string[]) => {
