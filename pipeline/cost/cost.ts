@@ -8,8 +8,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import {
-  answeringSizes,
-  inferenceMemory,
+  answeringMemory,
   routerMemory,
   routingMemory,
   trainingMemory,
@@ -251,7 +250,6 @@ function memoryCost(
   const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
   const training = (model: ModelConfig, sequences = batch) =>
     trainingMemory(model, { batch: sequences, ...sizes });
-  const answer = answeringSizes(length);
   return {
     expert: training(expert),
     routers: routerMemory(router, {
@@ -264,8 +262,8 @@ function memoryCost(
     }),
     dense: training(expert, batch * experts),
     switch: training(tokenwise, batch * experts),
-    inference: inferenceMemory(expert, answer),
-    switchInference: inferenceMemory(tokenwise, answer),
+    inference: answeringMemory(expert, length),
+    switchInference: answeringMemory(tokenwise, length),
     routing: routingMemory(router, { prefix, models: onDevice, kind }),
   };
 }

@@ -61,9 +61,9 @@ export interface InferenceMemoryOptions extends MemoryOptions, Partial<Record<"b
 const NONE: ModelMemory = { weights: 0, transposed: 0, activations: 0, total: 0 };
 const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once by default
 
-/** Gives the sizes of answering: room for `length` tokens of prompt and answer. */
-export function answeringSizes(length: number): Pick<InferenceMemoryOptions, "capacity" | "length"> {
-  return { capacity: length, length: Math.min(LONGEST_PASS, length) };
+/** Predicts the device memory of answering with a model, with room for `length` tokens of prompt and answer. */
+export function answeringMemory(model: ModelConfig, length: number): InferenceMemory {
+  return inferenceMemory(model, { capacity: length, length: Math.min(LONGEST_PASS, length) });
 }
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */

@@ -26,13 +26,7 @@ import type { StepMetrics } from "../training/metrics.ts";
 import type { Recipe } from "../training/recipe.ts";
 import { longWarmup, trainingSteps } from "../training/schedule.ts";
 import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
-import {
-  answeringSizes,
-  inferenceMemory,
-  type MemoryOptions,
-  routingMemory,
-  trainingMemory,
-} from "./memory.ts";
+import { answeringMemory, type MemoryOptions, routingMemory, trainingMemory } from "./memory.ts";
 
 /** Sequences of a tokenized corpus, for training and held out. */
 export type CostCorpus = Record<"train" | "test", number>;
@@ -220,14 +214,13 @@ export function comparedCost(
   const { length, expert, router, prefix, onDevice: models = shape.routers } = shape;
   const { microBatch: micro, expertBatch, dtype } = configuration;
   const training = { microBatch: micro || expertBatch, length, dtype, kind };
-  const answer = answeringSizes(length);
   return {
     ...comparedFlops(shape, model, batch, steps),
     memory: {
       training: trainingMemory(model, { ...training, batch }).total,
       expertTraining: trainingMemory(expert, { ...training, batch: expertBatch }).total,
-      inference: inferenceMemory(model, answer).total,
-      expertInference: inferenceMemory(expert, answer).total,
+      inference: answeringMemory(model, length).total,
+      expertInference: answeringMemory(expert, length).total,
       routing: routingMemory(router, { prefix, models, kind }).total,
     },
   };
