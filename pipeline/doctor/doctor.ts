@@ -7,7 +7,6 @@ import { RunError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { measurePeak, type Peak } from "../../kernels/device/peak.ts";
 import {
-  type AdapterKind,
   KERNEL_VARIANTS,
   type Offers,
   runnable,
@@ -17,7 +16,6 @@ import {
 import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { initialWeights } from "../model/parameters.ts";
-import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
 import { keepMeasured } from "../graph/timing.ts";
 import { listAdvice, type Problem, variantsText } from "./advice.ts";
@@ -39,37 +37,15 @@ export interface Diagnosis {
 }
 
 /**
- * An adapter, as far as it could be examined: its name; the `backend`s of WebGPU that were allowed; the driver and its version, as far as the
- * system tells.
+ * An adapter, as far as it could be examined: its name and kind; the `backend`s of WebGPU that were allowed; the driver and its version, as
+ * far as the system tells; the optional features that some variants need, and whether it `offers` them; the features that it lists, and the
+ * limits that a device gets; the variant of each kernel that runs, and why (`forms`); bytes of buffers that can be had at once, and the most
+ * that was asked for (`memory`); how far each set of variants is from the golden values; its peak of arithmetic and of memory traffic
+ * (`roof`); a training `step`; the file that the figures are `kept` in, undefined where they are not kept.
+ *
+ * @ignore Its type is inferred.
  */
-export interface AdapterDiagnosis extends Record<"name" | "backend" | "driver", string> {
-  /** Its kind. */
-  kind: AdapterKind;
-  /** The optional features that some variants need, and whether it offers them. */
-  offers: Offers;
-  /** Features that it lists. */
-  features: string[];
-  /** Limits that a device gets. */
-  limits: Record<string, number>;
-  /** The variant of each kernel that runs, and why. */
-  forms: Record<"kernel" | "form" | "why", string>[];
-  /** Bytes of buffers that can be had at once, and the most that was asked for. */
-  memory: Record<"allocatable" | "asked", number>;
-  /** How far each set of variants is from the golden values. */
-  golden: GoldenResult[];
-  /** Its peak: arithmetic and memory traffic. */
-  roof: Peak; // a JSON key
-  /** A training step. */
-  step: MeasuredStep;
-  /** The file that the figures are kept in; undefined where they are not kept. */
-  kept?: string;
-}
-
-/** What a training step reaches: tokens a second, GFLOP/s as costs count them, and their share of the f32 peak. */
-export interface MeasuredStep extends Record<"tokensPerSecond" | "gflops" | "utilisation", number> {
-  /** The model, and its batch. */
-  model: ModelConfig & { batch: number };
-}
+export type AdapterDiagnosis = Awaited<ReturnType<typeof examineAdapter>>;
 
 /** What {@linkcode examine} takes. */
 export interface ExamineOptions {
@@ -128,7 +104,7 @@ export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> 
   }
 }
 
-async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions): Promise<AdapterDiagnosis> {
+async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions) {
   const { variants = {}, quick = false, onStep: step = () => {} } = options;
   const { adapter: name, kind, offers, capabilities: { features, limits } } = gpu;
   step("memory");
@@ -200,13 +176,14 @@ async function checkVariants(gpu: Gpu, { adapter, quick, signal }: ExamineOption
 }
 
 /**
- * Trains for two seconds: the largest of the models that are meant for such an adapter and fit its memory.
+ * Trains for two seconds: the largest of the models that are meant for such an adapter and fit its memory. Gives tokens a second, and
+ * GFLOP/s as costs count them with their share of the f32 peak.
  */
 async function measureStep(
   gpu: Gpu,
   peak: Peak,
   { allocatable, quick }: { allocatable: number; quick: boolean },
-): Promise<MeasuredStep> {
+) {
   const { expert, router, small, least } = STEP_MODELS;
   const most = { limit: gpu.maxBindingBytes, kind: gpu.kind, loss: gpu.variants.loss };
   const fits = (model: typeof expert | typeof router) =>
