@@ -8,8 +8,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensure, InputError, RunError } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
-import { filesUnder } from "../pipeline/graph/files.ts";
-import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/graph/mod.ts";
+import { type FileRecord, filesUnder, hashFile, jsonText, writeAtomic } from "../pipeline/graph/files.ts";
+import { removeFolder, type RunEvent } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
@@ -87,14 +87,6 @@ export function listPackages(lock: LockFile, wanted: readonly string[]): string[
   return neededKeys(lock, wanted).map((key) => key.replace(/(?<=.@[^_]*)_.*/, "")); // without the versions of its peers
 }
 
-/** What {@linkcode makeBundle} made: an archive, its size and hash, how many files it has, the tasks that it runs, its packages. */
-interface Bundle extends FileRecord {
-  output: string;
-  files: number;
-  tasks: string[];
-  packages: string[];
-}
-
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 /** Files of the project that are copied, apart from `deno.json`. */
@@ -117,8 +109,11 @@ interface BundleOptions {
   cache?: string;
 }
 
-/** Makes a bundle. Throws an `InputError` where something that it is to hold is not on this machine. */
-export async function makeBundle(options: BundleOptions): Promise<Bundle> {
+/**
+ * Makes a bundle; gives the archive with its size and hash, how many files it has, the tasks that it runs, its packages. Throws an
+ * `InputError` where something that it is to hold is not on this machine.
+ */
+export async function makeBundle(options: BundleOptions) {
   const { output, extras, signal, cache = cacheFolder() } = options;
   const { name, compression } = await checkPlace(output);
   const { tasks, packages: imported } = gatherParts(extras);
@@ -128,7 +123,7 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
   const held = Object.entries(project.tasks).filter(([name]) => tasks.includes(name));
   const work = `${output}.partial`;
   const root = `${work}/${name}`;
-  await remove(work); // of a process that was killed
+  await removeFolder(work); // of a process that was killed
   try {
     for (const named of packages) await copyPackage(named, cache, `${root}/packages`, signal);
     await copy(Deno.execPath(), `${root}/bin/deno`, signal);
@@ -141,9 +136,9 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
     const { files, bytes } = await writeSums(root);
     const record = await pack(work, name, compression, bytes, options);
     await Deno.rename(`${work}/archive`, output);
-    return { output, ...record, files, tasks: [...tasks], packages };
+    return { output, ...record, files, tasks, packages };
   } finally {
-    await remove(work);
+    await removeFolder(work);
   }
 }
 
@@ -167,11 +162,6 @@ async function checkPlace(output: string): Promise<{ name: string; compression?:
   }
   return { name, compression };
 }
-
-const remove = (folder: string): Promise<void> =>
-  Deno.remove(folder, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
 
 /** Packs a folder of `work` into its file `archive`, and tells how much of `total` bytes is packed. */
 async function pack(

@@ -7,6 +7,7 @@
  */
 
 import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/errors.ts";
+import { exists } from "../pipeline/graph/files.ts";
 import { fullDisk, VERSION } from "../pipeline/graph/mod.ts";
 import { worded } from "./wording.ts";
 
@@ -65,8 +66,7 @@ export function explained(error: unknown): unknown {
 
 /** Reports how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
-  const isThere = () => Deno.stat(`${run}/config.json`).then(() => true, () => false);
-  if (run !== undefined && where.startsWith(`${run}/`) && !await isThere()) {
+  if (run !== undefined && where.startsWith(`${run}/`) && !await exists(`${run}/config.json`)) {
     return say`run ${task("partition", { run })} first`; // whatever run it may lie in
   }
   const { findRepair } = await import("../pipeline/run/output.ts");

@@ -6,6 +6,7 @@
  */
 import { dirname } from "node:path";
 import { ensure, InputError } from "../kernels/errors.ts";
+import { exists, isFolder } from "../pipeline/graph/files.ts";
 import { findRun, verifyFile } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { FoundDocument } from "../pipeline/stages/mod.ts";
@@ -17,7 +18,7 @@ import { counted, forOutput, sourceName } from "./layout.ts";
 async function tokenizerAbove(shard: string): Promise<string> {
   for (let folder = dirname(shard), up = 0; up < 4; folder = `${folder}/..`, up++) {
     for (const path of [`${folder}/tokenizer.json`, `${folder}/tokenizer/tokenizer.json`]) {
-      if (await Deno.stat(path).catch(() => null)) return path;
+      if (await exists(path)) return path;
     }
   }
   return "";
@@ -25,7 +26,7 @@ async function tokenizerAbove(shard: string): Promise<string> {
 
 /** Throws where a shard is a folder, and reports which file in it to name. */
 async function checkFile(shard: string): Promise<void> {
-  if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
+  if (!await isFolder(shard)) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
   const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name)) ??
     "partition/expert-00/train-00000.arrow";

@@ -127,21 +127,6 @@ export function countCommunication(
   return { exchanges, bytesPerExchange, corpusBytes, bytesPerNode, denseBytesPerStep, denseBytesPerNode };
 }
 
-/**
- * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
- * one sequence, and of one through an expert.
- */
-export type ComparedCost = Record<
-  "parameters" | "training" | "mixture" | "inference" | "expertInference",
-  number
->;
-
-/** The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees, padding included. */
-export interface EqualCompute extends ComparedCost, Record<"batch" | "steps" | "tokens", number> {
-  /** Its shape. */
-  model: ModelConfig;
-}
-
 /** The schema of a {@linkcode TrainingCost}. */
 export const TRAINING_COST = v.object({
   ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
@@ -159,6 +144,18 @@ export const TRAINING_COST = v.object({
  * @ignore
  */
 export type TrainingCost = v.InferOutput<typeof TRAINING_COST>;
+
+/**
+ * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
+ * one sequence, and of one through an expert.
+ */
+export type ComparedCost = Omit<TrainingCost, "memory">;
+
+/** The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees, padding included. */
+export interface EqualCompute extends ComparedCost, Record<"batch" | "steps" | "tokens", number> {
+  /** Its shape. */
+  model: ModelConfig;
+}
 
 /**
  * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of the

@@ -4,14 +4,10 @@
  */
 
 import { fileURLToPath } from "node:url";
-import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { decodeSafetensors } from "../model/checkpoints/safetensors.ts";
-import type { HostBatch } from "../model/batch.ts";
-import type { Weights } from "../model/parameters.ts";
-import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
 
 /** The models that there are golden values of. */
@@ -93,18 +89,11 @@ interface Expected {
   };
 }
 
-/** The golden values of one model; `Own` is what its `expected.json` holds apart from what all do. */
-export interface GoldenCase<Own = unknown> {
-  expected: Expected & Own; // what `expected.json` holds
-  config: ModelConfig; // the model
-  settings: AdamwSettings; // settings of its training steps
-  batch: HostBatch; // the batch that they learn from
-  json(file: string): unknown; // reads another JSON file of the case
-  tensors(file: string): Weights; // reads a file of tensors
-}
-
-/** Reads a case by its folder under `fixtures/golden/`, for instance `tiny`. */
-export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
+/**
+ * Reads a case by its folder under `fixtures/golden/`, for instance `tiny`: the model, the settings of its training steps, and the batch that
+ * they learn from; `json` and `tensors` read further files. `Own` is what its `expected.json` holds apart from what all do.
+ */
+export function readGoldenCase<Own = unknown>(name: string) {
   const folder = new URL(`../../fixtures/golden/${name}/`, import.meta.url);
   const json = (file: string): unknown => JSON.parse(Deno.readTextFileSync(new URL(file, folder)));
   const expected = json("expected.json") as Expected & Own;
@@ -122,7 +111,7 @@ export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
     settings: { beta1, beta2, epsilon: adamw.eps, weightDecay: adamw.weight_decay, clip: adamw.clip },
     batch: { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) },
     json,
-    tensors: (file) => {
+    tensors: (file: string) => {
       const path = fileURLToPath(new URL(file, folder));
       const decoded = decodeSafetensors(Deno.readFileSync(path), path);
       return new Map([...decoded].map(([key, { values }]) => [key, values]));

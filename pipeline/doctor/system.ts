@@ -4,6 +4,7 @@
  */
 
 import { dirname, isAbsolute, join } from "node:path";
+import { exists } from "../graph/files.ts";
 
 /** A file that names a Vulkan driver to the loader (an ICD manifest), what it names, and what is wrong with it. */
 export type DriverFile = { path: string } & Partial<Record<"library" | "api" | "problem", string>>;
@@ -105,7 +106,7 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
   const mesa = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(packages);
   const available = /^MemAvailable:\s+(\d+) kB/m.exec(await printed("/proc/meminfo"));
   const container = Object.entries(CONTAINERS).map(async ([path, kind]) =>
-    await isThere(root + path) ? [kind] : []
+    await exists(root + path) ? [kind] : []
   );
   return {
     cards: await listCards(places),
@@ -146,7 +147,7 @@ async function readDriverFile(path: string, folders: string[], root: string): Pr
 async function libraryAt(name: string, folders: string[], root: string): Promise<string | undefined> {
   const candidates = name.includes("/") ? [name] : folders.map((folder) => `${folder}/${name}`);
   for (const path of candidates) {
-    if (await isThere(`${root}${path}`)) return path;
+    if (await exists(`${root}${path}`)) return path;
   }
 }
 
@@ -155,8 +156,6 @@ async function filesIn(folder: string, root: string): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(root + folder)).catch(() => []);
   return entries.map(({ name }) => `${folder}/${name}`).filter((path) => path.endsWith(".json")).sort();
 }
-
-const isThere = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);
 
 /** What one driver, or one backend, hands out. */
 export interface FoundAdapter {

@@ -157,14 +157,10 @@ function withState(
 
 /** Adds up what would run; memory is that of the stage that takes most. */
 function addEstimates(stages: readonly StageEstimate[]): Estimate {
-  const all: Estimate = { seconds: 0, diskBytes: 0, memoryBytes: 0 };
-  for (const { action, seconds, diskBytes, memoryBytes } of stages) {
-    if (action === "up to date") continue;
-    all.seconds += seconds;
-    all.diskBytes += diskBytes;
-    all.memoryBytes = Math.max(all.memoryBytes, memoryBytes);
-  }
-  return all;
+  const due = stages.filter(({ action }) => action !== "up to date");
+  const sum = (of: "seconds" | "diskBytes") => due.reduce((all, stage) => all + stage[of], 0);
+  const memoryBytes = Math.max(0, ...due.map(({ memoryBytes }) => memoryBytes));
+  return { seconds: sum("seconds"), diskBytes: sum("diskBytes"), memoryBytes };
 }
 
 /** Counts the characters of a text from the sizes of its files. */
