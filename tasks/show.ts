@@ -6,23 +6,13 @@
  */
 import { dirname } from "node:path";
 import { ensure, InputError } from "../kernels/errors.ts";
-import { exists, isFolder } from "../pipeline/graph/files.ts";
-import { findRun, verifyFile } from "../pipeline/graph/mod.ts";
+import { isFolder } from "../pipeline/graph/files.ts";
+import { findRun, findTokenizer, verifyFile } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { counted, forOutput, sourceName } from "./layout.ts";
-
-/** Finds the tokenizer of the run that a shard lies in. */
-async function tokenizerAbove(shard: string): Promise<string> {
-  for (let folder = dirname(shard), up = 0; up < 4; folder = `${folder}/..`, up++) {
-    for (const path of [`${folder}/tokenizer.json`, `${folder}/tokenizer/tokenizer.json`]) {
-      if (await exists(path)) return path;
-    }
-  }
-  return "";
-}
 
 /** Throws where a shard is a folder, and reports which file in it to name. */
 async function checkFile(shard: string): Promise<void> {
@@ -104,7 +94,7 @@ export const TASK = await defineTask({
     let left = options.limit;
     for (const path of paths) {
       const named = sources.flags?.tokenizer;
-      const file = named || (path === "-" ? "" : await tokenizerAbove(path));
+      const file = named || (path === "-" ? undefined : await findTokenizer(dirname(path), 3));
       await checkFile(path);
       if (path !== "-") await verifyFile(path); // whole, as fewer rows may be shown than it holds
       const tokenizer = file ? await loadTokenizer(file) : undefined;

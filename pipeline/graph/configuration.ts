@@ -7,7 +7,8 @@
 import { basename, dirname } from "node:path";
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, filesUnder, jsonText, withRemedy, writeAtomic } from "./files.ts";
+import { checkRunFolder, exists, filesUnder, jsonText, withRemedy, writeAtomic } from "./files.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./node.ts";
 import {
   canonical,
   conform,
@@ -137,6 +138,15 @@ export async function findRun(place: string): Promise<string | null> {
     if (await isConfigured(run)) return run;
   }
   return !place.startsWith("/") && await isConfigured(".") ? "." : null;
+}
+
+/** Finds the tokenizer of a run or of a model's folder: in it or in one of so many folders `above` it, at its place or in its node. */
+export async function findTokenizer(folder: string, above = 0): Promise<string | undefined> {
+  for (let at = folder, up = 0; up <= above; at += "/..", up++) {
+    for (const path of [`${at}/${TOKENIZER_FILE}`, `${at}/${TOKENIZER}/${TOKENIZER_FILE}`]) {
+      if (await exists(path)) return path;
+    }
+  }
 }
 
 /** Returns whether a folder holds a `config.json` that looks like that of a run. */

@@ -10,7 +10,7 @@ export * from "./lock.ts";
 export * from "./make.ts";
 export * from "./node.ts";
 export * from "./walk.ts";
-export { findRun, readConfiguration } from "./configuration.ts";
+export { findRun, findTokenizer, readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration, printable, printableLines } from "./printable.ts";
 export {

@@ -5,14 +5,14 @@
  * @module
  */
 
-import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { ensure, InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { DERIVED } from "../graph/node.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
 import { readDescription } from "../partition/partitioner.ts";
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
-import { readRunConfiguration } from "../graph/configuration.ts";
+import { findTokenizer, readRunConfiguration } from "../graph/configuration.ts";
 import { checkRunFolder, exists, listEntries, wholeName } from "../graph/files.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, listNames } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
@@ -170,19 +170,13 @@ async function withPartitioner(
       { where: folder },
     );
   }
-  const own = { experts, levels, tokenizer: tokenizer || await findTokenizer(folder) };
-  return { ...configuration, ...own };
-}
-
-async function findTokenizer(folder: string): Promise<string> {
-  for (const place of ["", "../", "../tokenizer/"]) {
-    const path = `${folder}/${place}tokenizer.json`;
-    if (await exists(path)) return path;
-  }
-  throw new InputError(
+  const found = tokenizer || await findTokenizer(folder, 1);
+  ensure(
+    found,
     `Cannot use routers "${folder}" as their tokenizer must be known: there is no tokenizer.json there or next to it`,
     { where: folder, remedy: say`name it with ${setting("tokenizer")}` },
   );
+  return { ...configuration, experts, levels, tokenizer: found };
 }
 
 /** Returns whether two paths, or lists of paths and patterns, lead to the same files in the same order. */

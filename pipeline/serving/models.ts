@@ -6,11 +6,11 @@ import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../model/checkpoints/checkpoint.ts";
-import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
+import { expertFolder, TOKENIZER_FILE } from "../graph/node.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Partitioner, readDescription } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
-import { readRunConfiguration } from "../graph/configuration.ts";
+import { findTokenizer, readRunConfiguration } from "../graph/configuration.ts";
 import { exists, hashFile, listEntries } from "../graph/files.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
@@ -46,7 +46,7 @@ export async function modelSource(
 ): Promise<MixtureSource> {
   await loadCheckpointConfig(folder);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
-  const path = await findFirst([folder, `${folder}/..`, `${folder}/../..`].flatMap(tokenizersIn));
+  const path = await findTokenizer(folder, 2);
   if (path === undefined) {
     const what = `Cannot generate with "${folder}" as its tokenizer must be known`;
     throw new InputError(`${what}: there is no tokenizer.json in it or above it`, {
@@ -62,14 +62,6 @@ export async function modelSource(
     describe: () => loadCheckpointConfig(folder),
     load: () => loadCheckpoint(folder),
   };
-}
-
-/** Names where the tokenizer of a run lies. A folder that holds an expert and what it was trained on has no link to it. */
-const tokenizersIn = (run: string) => [`${run}/${TOKENIZER_FILE}`, `${run}/${TOKENIZER}/${TOKENIZER_FILE}`];
-
-/** Finds the first of some files that is there. */
-async function findFirst(paths: readonly string[]): Promise<string | undefined> {
-  for (const path of paths) if (await exists(path)) return path;
 }
 
 /** How {@linkcode runSource} reads a run. */
@@ -94,7 +86,7 @@ export async function runSource(
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
   const experts = configuration?.experts ?? (await readDescription(routing))?.experts ?? 0;
-  const tokenizer = await findFirst(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
+  const tokenizer = await findTokenizer(run) ?? `${run}/${TOKENIZER_FILE}`; // a copied part has no link to it
   const modelFolder = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model, experts)}` : `${run}/${model}`;
   /** Reads files; once more where they are not as their manifest notes, as the model may have been made anew meanwhile. */
