@@ -137,9 +137,10 @@ type Units = readonly (readonly [unit: string, size: number])[];
 const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"].map((unit, i) => [unit, 1024 ** i] as const).reverse();
 const DECIMAL = ["B", "kB", "MB", "GB", "TB"].map((unit, i) => [unit, 1000 ** i] as const).reverse();
 
-/** Writes a value in the largest unit that leaves a number of at least one, with about `digits` digits. */
+/** Writes a value with about `digits` digits, in the largest unit that leaves a number which is at least one as it is written. */
 function inUnits(value: number, units: Units, digits: number): string {
-  const [unit, size] = units.find(([, size]) => value >= size) ?? units.at(-1)!;
+  const [unit, size] = units.find(([, size]) => Number((value / size).toPrecision(digits)) >= 1) ??
+    units.at(-1)!;
   const number = value / size;
   return `${number >= 10 ** (digits - 1) ? count(number) : +number.toPrecision(digits)} ${unit}`;
 }
@@ -162,7 +163,7 @@ export function roughBytes(size: number): string {
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
 export function scientific(value: number): string {
   if (value < 1000) return value.toFixed(2);
-  const exponent = 3 * Math.floor(Math.log10(value) / 3);
+  const exponent = 3 * Math.floor(Math.log10(Number(value.toPrecision(5))) / 3); // of five digits that are written
   return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }
 
