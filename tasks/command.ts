@@ -210,22 +210,17 @@ const OFTEN = new Set(
     .split(/\s+/),
 );
 
-/** What of a task its help shows, and how wide. */
-interface HelpOptions {
-  /** Whether all flags are shown. */
-  all?: boolean;
-  /** Width of the terminal. Without it, as in a pipe, a flag takes one line. */
-  columns?: number;
-}
-
 const { HELP } = field.section("Command", {
   HELP: field.text({ flag: "help", value: "[all]" }, "print this, or all flags"),
 });
 
-/** Writes a task's help from its table: the usage, what the task does, its flags under their headings. */
+/**
+ * Writes a task's help from its table: the usage, what the task does, its flags under their headings, those that most need or `all`.
+ * Without `columns`, the width of a terminal, a flag takes one line.
+ */
 export function writeHelp<Options extends Fields>(
   task: Task<Options>,
-  { all = false, columns = Infinity }: HelpOptions = {},
+  { all = false, columns = Infinity }: { all?: boolean; columns?: number } = {},
 ): string {
   const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url)));
   const fields = Object.values<Field>({ ...listFields(task), HELP });
