@@ -18,9 +18,9 @@ import { counted, forOutput, sourceName } from "./layout.ts";
 async function checkFile(shard: string): Promise<void> {
   if (!await isFolder(shard)) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
-  const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name)) ??
-    "partition/expert-00/train-00000.arrow";
-  const remedy = `name a file in it, such as ${shard}/${name}`;
+  const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name));
+  const part = `${await findRun(shard) ?? shard}/partition/expert-00/train-00000.arrow`;
+  const remedy = `name a file, such as ${name === undefined ? part : `${shard}/${name}`}`;
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
