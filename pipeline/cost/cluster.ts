@@ -3,10 +3,11 @@
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, say, setting } from "../../kernels/errors.ts";
 import { type ModelConfig, modelShapes, parameterCount } from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { routedTokens, trainedTokens } from "../settings/partitioner.ts";
+import { findKind } from "../partition/partitioners.ts";
 import { countPasses, listWidths } from "../partition/tree/branches.ts";
 import { tokenArray } from "../rows/columns.ts";
 import { denseStepBytes } from "./mixture.ts";
@@ -54,7 +55,7 @@ export const CLUSTER_FORMULAS: readonly string[] = [
   "files: folders of a stage, b for tokens and scores; of an expert's part, its shards: N / (E · sequences of a shard)",
 ];
 
-/** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
+/** Counts what a run takes. Throws an `InputError` where no routers split the text, or there are fewer sequences than experts. */
 export const planCluster = (configuration: Configuration, options: ClusterOptions): ClusterPlan =>
   countCluster(configuration, options);
 
@@ -62,13 +63,16 @@ function countCluster(configuration: Configuration, options: ClusterOptions) {
   const { tokens, machines, flops, diskBytesPerSecond } = options;
   const { experts, sequenceLength, roundSequences } = configuration, read = routedTokens(configuration, true);
   const sequences = Math.floor(tokens / sequenceLength);
-  if (sequences < experts) {
-    throw new InputError(
-      say`Cannot count what a cluster takes as there must be a sequence of ${sequenceLength} tokens for each of ${experts} ${
-        setting("experts")
-      }: ${setting("corpusTokens")} is ${tokens}`,
-    );
-  }
+  const what = "Cannot count what a cluster takes as", kind = setting("partitioner");
+  ensure(
+    findKind(configuration).models,
+    say`${what} ${kind} must have routers: ${configuration.partitioner} has none`,
+  );
+  const each = say`a sequence of ${sequenceLength} tokens for each of ${experts} ${setting("experts")}`;
+  ensure(
+    sequences >= experts,
+    say`${what} there must be ${each}: ${setting("corpusTokens")} is ${tokens}`,
+  );
   const text = tokens * charactersPerToken(configuration);
   const stages = countStages(configuration, options, { sequences, text });
   const sum = (of: (stage: typeof stages[number]) => number) =>
