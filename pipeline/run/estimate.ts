@@ -96,7 +96,8 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   const { notes, ...speed } = await findSpeed(options, c, adapter), size = { characters, sequences };
   const estimates = stages.map((state) => withState(state, ESTIMATES[state.stage]?.(c, size, speed)));
   const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
-  const isOften = c.routers === "" && characters > 0 && wanted > 2 * sequences;
+  const learns = c.routers === "" && findKind(c).models === true;
+  const isOften = learns && characters > 0 && wanted > 2 * sequences;
   const [text, rows, drawn, times] = [characters, sequences, wanted, wanted / sequences].map(number);
   const assumptions = [
     `${text} characters of text, ${perToken.toFixed(1)} per token: ${rows} sequences`,

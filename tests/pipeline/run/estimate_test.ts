@@ -43,8 +43,10 @@ Deno.test("planPartition() goes by the device that is named, and warns of rounds
       (await plan({ partitioner })).assumptions.some((line) => line.startsWith("a model of width 8 "));
     assertEquals([await narrow("em"), await narrow("source")], [true, false]); // which has no routers
     assertEquals(one.warnings, []);
-    const [warning] = (await plan({ rounds: 94, roundSequences: 640 })).warnings;
+    const often = { rounds: 94, roundSequences: 640 };
+    const [warning] = (await plan(often)).warnings;
     assertMatch(warning, /^94 rounds take 121,600 sequences of about \d+: each is seen \d+ times/);
+    assertEquals((await plan({ ...often, partitioner: "source" })).warnings, []); // which has no rounds
   }));
 
 Deno.test("planPartition() refuses what partition refuses, in the same words, and writes nothing", () =>
