@@ -283,43 +283,32 @@ function reopen(shard: Shard): Deno.FsFile {
 async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
   const info = file.statSync(), { size, isFile } = info;
   if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
-  let shard: Shard | undefined;
+  const messages = messagesIn(file, size, path), { value: { head: schema } } = await messages.next();
+  const batches: Batch[] = [], empty = decode(path, [schema]);
+  const shard: Shard = { path, size, identity: identify(info), empty, schema, batches };
   const dictionaries = new Map<number, Span[]>(); // by id; a delta is added, anything else replaces
-  for await (const { kind, message, where, head, offset, start, end } of messagesIn(file, size, path)) {
-    if (kind === "schema") {
-      shard = {
-        path,
-        size,
-        identity: identify(info),
-        empty: decode(path, [head]),
-        schema: head,
-        batches: [],
-      };
-    } else if (!shard) {
-      throw unreadable(path, "an Arrow stream must begin with its schema", "it does not");
-    } else if (message.isDictionaryBatch()) {
+  for await (const { message, where, offset, start, end } of messages) {
+    if (message.isDictionaryBatch()) {
       const { id, isDelta } = message.header();
       dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], { offset, end }]);
-    } else {
-      const { empty, batches } = shard;
-      const { length: rows, compression } = message.header() as { length: number; compression: unknown };
-      if (compression !== null) {
-        const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
-        throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
-      }
-      const found = orUnreadable(where, () => checkNodes(where, empty.schema, message));
-      const places = NUMERIC.map((name) => {
-        if (!columnType(empty, name)) return NaN;
-        const place = found.get(name);
-        if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
-        if (place.nulls === 0) return start + place.offset;
-        throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
-      });
-      const spans = [...dictionaries.values()].flat();
-      if (rows > 0) batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
+      continue;
     }
+    const { length: rows, compression } = message.header() as { length: number; compression: unknown };
+    if (compression !== null) {
+      const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
+      throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
+    }
+    const found = orUnreadable(where, () => checkNodes(where, empty.schema, message));
+    const places = NUMERIC.map((name) => {
+      if (!columnType(empty, name)) return NaN;
+      const place = found.get(name);
+      if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
+      if (place.nulls === 0) return start + place.offset;
+      throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
+    });
+    const spans = [...dictionaries.values()].flat();
+    if (rows > 0) batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
   }
-  if (!shard) throw unreadable(path, "an Arrow stream must begin with its schema", "it has none");
   return shard;
 }
 

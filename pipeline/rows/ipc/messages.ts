@@ -73,7 +73,7 @@ export async function* messages(
     const chunks = input[Symbol.asyncIterator]();
     const take = takeFrom(chunks);
     try {
-      return yield* messagesFrom({ take, skip: take }, name);
+      return yield* inOrder(messagesFrom({ take, skip: take }, name), name);
     } finally {
       await chunks.return?.();
     }
@@ -87,19 +87,41 @@ export async function* messages(
 }
 
 /** Reads the messages of a file. Bodies that are not asked for are not read, unless `hear` gets all bytes. */
-export async function* messagesIn(
+export const messagesIn = (
   file: Deno.FsFile,
   size: number,
   name: string,
   hear?: Hear,
+): AsyncGenerator<IpcMessage> =>
+  inOrder(messagesFrom(sourceIn(file, size, hear), name), name, () => schemaInFooter(file, size, name));
+
+/** Passes messages on: first a schema, which may be found elsewhere, then no other one; last what closes them, where something does. */
+async function* inOrder(
+  all: AsyncIterable<IpcMessage>,
+  name: string,
+  findSchema: () => IpcMessage | undefined = () => undefined,
 ): AsyncGenerator<IpcMessage> {
-  let hasSchema = false;
-  for await (const message of messagesFrom(sourceIn(file, size, hear), name)) {
-    if (!hasSchema && message.kind !== "schema") yield* schemaInFooter(file, size, name);
-    hasSchema = true;
+  const needSchema = (fact: string) => {
+    const found = findSchema();
+    if (found) return found;
+    throw unreadable(name, "an Arrow stream must begin with its schema", fact);
+  };
+  let before: IpcMessage["kind"] | undefined;
+  for await (const message of all) {
+    const { kind } = message;
+    if (before === "closing") {
+      throw unreadable(name, "nothing must follow the batch that closes it", "more does");
+    }
+    if (kind === "schema" && before) {
+      throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
+    }
+    if (kind !== "schema" && !before) {
+      yield needSchema(`it begins with message ${message.message.headerType}`);
+    }
+    before = kind;
     yield message;
   }
-  if (!hasSchema) yield* schemaInFooter(file, size, name);
+  if (!before) yield needSchema("it has none");
 }
 
 /**
@@ -188,20 +210,20 @@ const hex = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
 /** Gives the schema that the footer of a file holds, where it ends with one: the library's own writer leaves out the schema's message. */
-function* schemaInFooter(file: Deno.FsFile, size: number, name: string): Generator<IpcMessage> {
+function schemaInFooter(file: Deno.FsFile, size: number, name: string): IpcMessage | undefined {
   const tail = readAt(file, Math.max(0, size - 4 - MAGIC.length), Math.min(size, 4 + MAGIC.length));
   const length = tail.length > 4 && isMagic(tail.subarray(4))
     ? new DataView(tail.buffer).getInt32(0, true)
     : 0;
   const offset = size - tail.length - length;
-  if (length <= 0 || offset < PREFIX) return;
+  if (length <= 0 || offset < PREFIX) return undefined;
   const { message, head } = orUnreadable(name, () => {
     const { schema } = Footer.decode(readAt(file, offset, length));
     const head = joinBytes(openWriter(new RecordBatchStreamWriter(), schema)());
     return { message: Message.from(schema), head };
   });
   const body = () => Promise.resolve(new Uint8Array());
-  yield { kind: "schema", message, where: name, head, offset, start: offset, end: offset, body };
+  return { kind: "schema", message, where: name, head, offset, start: offset, end: offset, body };
 }
 
 /** Length of the metadata that follows a message's prefix; 0 is the end marker. */

@@ -74,27 +74,22 @@ async function* readBatches(
   name: string,
   some: BatchRange = { from: 0, to: Infinity },
 ): AsyncGenerator<RecordBatch> {
-  let schema: Uint8Array[] | undefined;
+  let schema: Uint8Array[] = [];
   let fields: Schema | undefined; // the schema's metadata, without the announcement of a closing batch
   let hash: ReturnType<typeof createHash> | undefined; // of all that the closing batch follows
   let closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
   let count = 0, rows = 0;
   for await (const { kind, message, where, head, body } of source) {
-    if (closing) throw unreadable(name, "nothing must follow the batch that closes it", "more does");
     if (kind === "batch" && count === some.to) return;
     if (kind === "batch" && count++ < some.from) continue; // its body is not read
     const chunks = [head, await body()];
     if (kind === "schema") {
-      if (schema) throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
       schema = chunks;
       const whole: Schema = orUnreadable(name, () => message.header() as Schema);
       if (whole.metadata.has(ANNOUNCED)) hash = createHash("sha256");
       const metadata = new Map([...whole.metadata].filter(([key]) => key !== ANNOUNCED));
       fields = new Schema(whole.fields, metadata, whole.dictionaries);
-    }
-    if (!schema) {
-      throw unreadable(name, SCHEMA_FIRST, `it begins with message ${message.headerType}`);
     }
     if (kind === "closing") closing = message.metadata;
     else chunks.forEach((chunk) => hash?.update(chunk));
@@ -112,7 +107,6 @@ async function* readBatches(
       yield batch;
     }
   }
-  if (!schema) throw unreadable(name, SCHEMA_FIRST, "it has none");
   if ((hash || closing) && some.to === Infinity) {
     if (!closing) throw cutShort(name);
     const isWhole = closing.get(CLOSING_SHA256) === hash?.digest("hex") &&
@@ -122,8 +116,6 @@ async function* readBatches(
   }
   if (count === 0) yield decode(name, schema, fields);
 }
-
-const SCHEMA_FIRST = "an Arrow stream must begin with its schema";
 
 /** Decodes a schema, dictionaries and one batch, with a schema of the same columns. Where there is no batch, gives one without rows. */
 export function decode(where: string, chunks: Uint8Array[], schema?: Schema): RecordBatch {

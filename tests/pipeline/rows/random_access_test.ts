@@ -173,6 +173,8 @@ Deno.test("openRows() refuses what has no fixed places, and reports how to write
     await refused(write({ union, tokens: vector(pairs, fixed) }), "must come before any union");
     const empty = await bytesOf(arrowBytes(stream(), toBatch(listLearnedColumns(0), LINEAGE)));
     await refused(empty.subarray(0, 90), "it is cut short");
+    const whole = arrow.tableToIPC(new arrow.Table({ tokens: vector(pairs, fixed) }), "stream");
+    await refused(new Uint8Array([...whole.subarray(0, -8), ...whole]), "must have one schema"); // without the first's end marker
     const encode = (bytes: Uint8Array) => new Uint8Array(zstdCompressSync(bytes));
     const decode = (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes));
     flechette.setCompressionCodec(flechette.CompressionType.ZSTD, { encode, decode });
