@@ -105,13 +105,7 @@ export function takeColumns(
 ): Columns {
   if (indices.length === 0) return into;
   mapColumns(into, into.rows, (target, width, name) => {
-    const taken = target as Float32Array, values = columns[name] as Float32Array | undefined;
-    if (values?.length !== columns.rows * width) {
-      const has = (values?.length ?? 0) / columns.rows;
-      throw new InputError(
-        `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: it holds ${has}`,
-      );
-    }
+    const taken = target as Float32Array, values = needValues(columns, name, width) as Float32Array;
     for (let row = 0; row < indices.length; row++) {
       const from = indices[row] * width, to = (at + row) * width;
       if (width >= WIDE) taken.set(values.subarray(from, from + width), to);
@@ -122,6 +116,16 @@ export function takeColumns(
   return into;
 }
 
+/** Gives a column that must be there, with so many values per row. */
+function needValues(columns: Columns, name: keyof Columns, width: number): Values {
+  const values = columns[name] as Values | undefined;
+  if (values?.length === columns.rows * width) return values;
+  const has = (values?.length ?? 0) / columns.rows;
+  throw new InputError(
+    `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: it holds ${has}`,
+  );
+}
+
 /**
  * Returns copies of all rows of `parts`, one part after another, with the columns of the first part that has
  * rows. Throws what {@linkcode takeColumns} throws.
@@ -129,13 +133,12 @@ export function takeColumns(
 export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
   if (full.length <= 1) return full[0] ?? parts[0];
-  const joined = roomFor(full[0], full.reduce((sum, part) => sum + part.rows, 0));
-  let at = 0;
-  for (const part of full) {
-    takeColumns(part, Uint32Array.from({ length: part.rows }, (_, row) => row), joined, at);
-    at += part.rows;
-  }
-  return joined;
+  const rows = full.reduce((sum, part) => sum + part.rows, 0);
+  return mapColumns(full[0], rows, (first, width, name) => {
+    const all = full.map((part) => needValues(part, name, width));
+    if (Array.isArray(first)) return all.flat() as string[];
+    return joinArrays(first.constructor as Float32ArrayConstructor, all as Float32Array[]);
+  });
 }
 
 /**
