@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { type BatchRange, columnNames, findOrigin, needColumn, readArrow } from "../rows/arrow.ts";
 import { columnValues } from "../rows/column_values.ts";
 import { readAt } from "../rows/ipc/messages.ts";
@@ -53,23 +53,33 @@ export async function* parquetRecords(
   const { file, metadata, columns } = parquet;
   const [{ parquetReadObjects }, { compressors }] = await libraries();
   checkFields(path, COLUMNS, columns, wanted ?? []);
-  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  const parsers = { stringFromBytes: (bytes: Uint8Array) => bytes && decoder.decode(bytes) };
   const names = wanted?.map(({ name }) => name);
   let rowStart = 0;
   for (const [group, { num_rows }] of metadata.row_groups.entries()) {
     const rowEnd = rowStart + Number(num_rows);
     if (group >= groups.from && group < groups.to) {
+      const where = `${path}, row group ${group}`;
+      const parsers = { stringFromBytes: (bytes?: Uint8Array) => bytes && decodeText(bytes, where) };
       const own = { file, metadata, columns: names, rowStart, rowEnd, compressors, parsers };
       const read = (utf8: boolean) => parquetReadObjects({ ...own, utf8 });
       const rows = await orUnreadable(
-        `${path}, row group ${group}`,
+        where,
         // Bytes without a type are text, unless they are none: then they are pictures, in a column that nobody may want.
         () => wanted ? read(true) : read(true).catch(() => read(false)),
       );
       for (const [i, record] of rows.entries()) yield { record, where: path, at: rowStart + i };
     }
     rowStart = rowEnd;
+  }
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeText(bytes: Uint8Array, where: string): string {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    throw unreadable(where, "its text must be UTF-8", "it has other bytes");
   }
 }
 
@@ -110,9 +120,7 @@ async function orUnreadable<T>(where: string, call: () => Promise<T>): Promise<T
   try {
     return await call();
   } catch (cause) {
-    if (cause instanceof TypeError && /encoded data/.test(cause.message)) {
-      throw unreadable(where, "its text must be UTF-8", "it has other bytes");
-    }
+    if (cause instanceof InputError) throw cause;
     const remedy = "copy it again, or write it plain or with snappy, gzip or zstd";
     throw notWhole(where, "it is damaged, or written with what this reader lacks", remedy, cause);
   }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
@@ -15,8 +16,9 @@ import { evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
 import { trainDense, trainExpert, trainExperts } from "../../../pipeline/run/models.ts";
 import { readStatus } from "../../../pipeline/run/status.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
+import { inputFile } from "../../../pipeline/text/inputs.ts";
 import { loadTokenizer, readChatTemplate } from "../../../pipeline/text/tokenizer.ts";
-import { copyFolder, hashes, ok, refused, task } from "../../tasks/support.ts";
+import { copyFolder, hashes, inFolder, ok, refused, task } from "../../tasks/support.ts";
 import { TOPICS, withPartition } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
@@ -221,6 +223,24 @@ Deno.test("derive() writes messages by the chat template of a run, and refuses o
     assertEquals(await readChatTemplate(`${folder}/tuned`), template);
     const [line] = (await Deno.readTextFile(`${folder}/tuned/text/pairs/00000.jsonl`)).split("\n").slice(2);
     assert(/^user: .* reply: \w+$/.test(JSON.parse(line).text), line);
+  }));
+
+Deno.test("pairs and messages are read from Parquet as from lines of JSON", () =>
+  inFolder(async (folder) => {
+    await writePairs(`${folder}/pairs.jsonl`, 8);
+    const lines = (await Deno.readTextFile(`${folder}/pairs.jsonl`)).trim().split("\n");
+    const records = lines.map((line) => JSON.parse(line));
+    const column = (name: string) => records.map((record) => record[name]).filter(Boolean);
+    const [texts, chats] = [`${folder}/texts.parquet`, `${folder}/chats.parquet`];
+    const columns = ["prompt", "response"].map((name) => ({ name, data: column(name) }));
+    await Deno.writeFile(texts, new Uint8Array(parquetWriteBuffer({ columnData: columns })));
+    const messages = { name: "messages", data: column("messages"), type: "JSON" } as const;
+    await Deno.writeFile(chats, new Uint8Array(parquetWriteBuffer({ columnData: [messages] })));
+    const read = (path: string) => Array.fromAsync(readPairs([inputFile(path)], PLAIN_CHAT));
+    const all = await read(`${folder}/pairs.jsonl`);
+    const isPair = (_: unknown, i: number) => "prompt" in records[i];
+    assertEquals(await read(texts), all.filter(isPair));
+    assertEquals(await read(chats), all.filter((pair, i) => !isPair(pair, i)));
   }));
 
 Deno.test("pairs that are none are refused with their line, and nothing is written", () =>

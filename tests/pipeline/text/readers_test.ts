@@ -121,6 +121,9 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
   for (const [textField, message] of Object.entries(columns)) {
     await assertMessage(() => read([path], { textField }), path, message);
   }
+  const plain = await Deno.readFile("fixtures/documents/uncompressed.parquet");
+  const text = Array.from(plain, (byte) => String.fromCharCode(byte)).join("").indexOf("Document 3");
+  const latin = plain.with(text, 0xe9);
   const damage =
     "as it must be whole Parquet data: it is damaged, or written with what this reader lacks; copy it again,";
   const files: Record<string, [content: Uint8Array | string, message: string]> = {
@@ -128,6 +131,7 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
     "damaged.parquet": [bytes.slice().fill(0x55, 60, 120), `damaged.parquet, row group 0 ${damage}`],
     "other.parquet": ["hello", "whole Parquet data: it is something else; set format to what it is"],
     "short.parquet": ["PAR1", damage],
+    "latin.parquet": [latin, "latin.parquet, row group 0 as its text must be UTF-8: it has other bytes"],
   };
   await withFiles(
     Object.fromEntries(Object.entries(files).map(([name, [content]]) => [name, content])),
