@@ -6,6 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { oneLine, unreadable } from "../graph/files.ts";
+import { listSome } from "../graph/printable.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /** A text and where it is from. */
@@ -84,9 +85,7 @@ export function checkFields(
 ): void {
   const missing = wanted.find(({ name }) => !names.includes(name));
   if (!missing) return;
-  const more = names.length - MOST_NAMES;
-  const list = names.slice(0, MOST_NAMES).map((name) => `"${shown(name)}"`).join(", ") || "none";
-  const fact = `${what} has ${list}${more > 0 ? ` and ${more} more` : ""}`;
+  const fact = `${what} has ${listSome(names.map((name) => `"${shown(name)}"`), MOST_NAMES) || "none"}`;
   const remedy = say`name it with ${setting(missing.option)}`;
   throw unreadable(where, `${rule} "${missing.name}"`, fact, { remedy });
 }

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import { isFolder, listEntries } from "../graph/files.ts";
@@ -19,18 +20,7 @@ export function isGlob(path: string): boolean {
 }
 
 /** Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale. */
-export function compareBytes(a: string, b: string): number {
-  const shorter = Math.min(a.length, b.length);
-  for (let i = 0; i < shorter; i++) {
-    const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)];
-    if (one === other) continue;
-    // Half of a pair stands for a character beyond all that are no pairs.
-    return Number(isHalf(one)) - Number(isHalf(other)) || one - other;
-  }
-  return a.length - b.length;
-}
-
-const isHalf = (code: number): boolean => code >= 0xd800 && code < 0xe000;
+export const compareBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 /**
  * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds

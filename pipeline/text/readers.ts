@@ -11,7 +11,8 @@
 import { listSome } from "../graph/printable.ts";
 import { createHash } from "node:crypto";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { hashFile, unreadable } from "../graph/files.ts";
+import { hashFile, oneLine, unreadable } from "../graph/files.ts";
+import { isObject } from "../graph/schema.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { describeKind, type Document, type Found, openMaker, type ReadOptions } from "./fields.ts";
@@ -195,8 +196,8 @@ export async function* readRecords(
 function plain(value: unknown): unknown {
   if (typeof value === "bigint") return Number(value);
   if (Array.isArray(value)) return value.map(plain);
-  if (describeKind(value) !== "an object" || ArrayBuffer.isView(value)) return value;
-  return Object.fromEntries(Object.entries(value as object).map(([name, value]) => [name, plain(value)]));
+  if (!isObject(value) || ArrayBuffer.isView(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, value]) => [name, plain(value)]));
 }
 
 function parseLine(json: string, name: string, number: number): Record<string, unknown> {
@@ -204,10 +205,10 @@ function parseLine(json: string, name: string, number: number): Record<string, u
   try {
     value = JSON.parse(json);
   } catch (error) {
-    const reason = (error as Error).message.replace(/\s+/g, " ").slice(0, 120);
+    const reason = oneLine(error).slice(0, 120);
     throw unreadable(name, "every line must be JSON", `invalid JSON on line ${number}: ${reason}`);
   }
-  if (describeKind(value) === "an object") return value as Record<string, unknown>;
+  if (isObject(value)) return value;
   throw unreadable(name, "every line must be a JSON object", `line ${number} is ${describeKind(value)}`);
 }
 

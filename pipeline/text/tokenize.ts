@@ -174,9 +174,7 @@ export async function* tokenCounts(
   }
 }
 
-/**
- * Encodes documents in groups, as large and as many at a time as the encoders can use.
- */
+/** Encodes documents in groups, as large and as many at a time as the encoders can use. */
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,

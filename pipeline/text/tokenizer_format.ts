@@ -3,14 +3,13 @@
  * while it loads, encodes or decodes. They are refused beforehand.
  */
 
-type Part = Record<string, unknown>;
+import { isObject } from "../graph/schema.ts";
 
-const isPart = (value: unknown): value is Part =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
+type Part = Record<string, unknown>;
 
 /** Lists a part of the pipeline, or the parts that it is a sequence of. */
 function listParts(part: unknown): Part[] {
-  if (!isPart(part)) return [];
+  if (!isObject(part)) return [];
   const inner = ["normalizers", "pretokenizers", "decoders", "processors"].flatMap((name) =>
     part[name] ?? []
   );
@@ -19,7 +18,7 @@ function listParts(part: unknown): Part[] {
 
 /** Gives a pattern: what Oniguruma reads, or plain text. */
 const findPattern = ({ pattern }: Part): { Regex?: unknown; String?: unknown } =>
-  isPart(pattern) ? pattern : {};
+  isObject(pattern) ? pattern : {};
 
 /** What a part must not be, by its type, and what is wrong then. */
 const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (part: Part) => string][] = [
@@ -64,9 +63,9 @@ const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (par
 
 /** Reports which setting of a tokenizer makes the library abort; undefined where none is known. */
 export function abortingSetting(format: unknown): string | undefined {
-  if (!isPart(format)) return undefined; // the library reports these itself
+  if (!isObject(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
-  const parts = [normalizer, cutter, decoder, isPart(model) ? { type: "BPE", ...model } : undefined];
+  const parts = [normalizer, cutter, decoder, isObject(model) ? { type: "BPE", ...model } : undefined];
   for (const part of parts.flatMap(listParts)) {
     const found = ABORTS.find(([type, is]) => (type ?? part.type) === part.type && is(part));
     if (found) return found[2](part);

@@ -13,8 +13,6 @@ const MAGIC = new TextEncoder().encode("MMIDIDX\0\0");
 const VERSION = 1n;
 /** Ids of a vocabulary below this size have two bytes. */
 const MOST_SHORT = 65_500;
-const CODES = { uint16: 8, int32: 4 } as const;
-const BYTES = { uint16: 2, int32: 4 } as const;
 const CHUNK = 1 << 16; // texts of the index that are written at once
 
 /**
@@ -28,7 +26,7 @@ export async function writeMegatron(
   texts: AsyncIterable<TokenText[]>,
   vocabulary: number,
 ): Promise<Record<string, FileRecord>> {
-  const type = vocabulary < MOST_SHORT ? "uint16" : "int32";
+  const Ids = vocabulary < MOST_SHORT ? Uint16Array : Int32Array;
   const scratch = `${folder}/${name}.lengths.partial`;
   let count = 0;
   try {
@@ -40,14 +38,11 @@ export async function writeMegatron(
         const own = Int32Array.from(some, ({ ids }) => ids.length);
         await writeAll(lengths, new Uint8Array(own.buffer), scratch);
         count += some.length;
-        yield joinBytes(some.map(({ ids }) => {
-          const values = type === "uint16" ? Uint16Array.from(ids) : Int32Array.from(ids);
-          return new Uint8Array(values.buffer);
-        }));
+        yield joinBytes(some.map(({ ids }) => new Uint8Array(new Ids(ids).buffer)));
       }
     };
     const data = await writeAtomic(`${folder}/${name}.bin`, bin());
-    const index = await writeAtomic(`${folder}/${name}.idx`, indexBytes(scratch, count, type));
+    const index = await writeAtomic(`${folder}/${name}.idx`, indexBytes(scratch, count, Ids));
     return { [`${name}.bin`]: data, [`${name}.idx`]: index };
   } finally {
     await removeIfThere(scratch).catch(() => {});
@@ -61,12 +56,12 @@ export async function writeMegatron(
 async function* indexBytes(
   lengths: string,
   count: number,
-  type: keyof typeof CODES,
+  Ids: typeof Uint16Array | typeof Int32Array,
 ): AsyncGenerator<Uint8Array> {
   const head = new DataView(new ArrayBuffer(MAGIC.length + 8 + 1 + 8 + 8));
   new Uint8Array(head.buffer).set(MAGIC);
   head.setBigUint64(9, VERSION, true);
-  head.setUint8(17, CODES[type]);
+  head.setUint8(17, Ids === Uint16Array ? 8 : 4); // the code of the type
   head.setBigUint64(18, BigInt(count), true);
   head.setBigUint64(26, BigInt(count) + 1n, true);
   yield new Uint8Array(head.buffer);
@@ -75,8 +70,9 @@ async function* indexBytes(
   const read = takeFrom((await Deno.open(lengths)).readable[Symbol.asyncIterator]());
   for (let own = await read(4 * CHUNK); own.length > 0; own = await read(4 * CHUNK)) {
     const offsets = BigInt64Array.from(new Int32Array(own.buffer), (length) => {
-      offset += BigInt(length * BYTES[type]);
-      return offset - BigInt(length * BYTES[type]);
+      const before = offset;
+      offset += BigInt(length * Ids.BYTES_PER_ELEMENT);
+      return before;
     });
     yield new Uint8Array(offsets.buffer);
   }
