@@ -29,9 +29,15 @@ export interface Piece {
   groups?: { from: number; to: number };
   /** Lines or rows of the file that come before the piece; none unless given. */
   before?: number;
+  /** Size and time of the file when it was hashed, where only some groups of it are read: their bytes alone are not hashed again. */
+  seen?: string;
   /** Whether the project wrote the file itself: lines of `text` and `source`. */
   own?: boolean;
 }
+
+/** Writes size and time of a file, by which a change of it shows. */
+export const stampFile = ({ size, mtime }: Pick<Deno.FileInfo, "size" | "mtime">): string =>
+  `${size} ${Number(mtime)}`;
 
 /** Pieces of text that are tokenized together. */
 export interface Block {
@@ -78,8 +84,8 @@ export async function cutFiles(
       continue;
     }
     const here = Deno.lstatSync(file.path); // quicker than to follow links, and a promise costs ten times as much as the answer
-    const { size, mtime } = here.isSymlink ? Deno.statSync(file.path) : here;
-    const { path, format, compression } = file, time = Number(mtime);
+    const info = here.isSymlink ? Deno.statSync(file.path) : here;
+    const { path, format, compression } = file, { size } = info, time = Number(info.mtime);
     const cut = format === "jsonl" && compression === undefined ? most : 0;
     if (known.path[row] !== path) { // the files are not those of the last time
       rows ??= new Map(known.path.map((path, i) => [path, i] as const).reverse()); // the first row of each
@@ -100,7 +106,7 @@ export async function cutFiles(
       kept.sha256.push(sha256);
     }
     const isTable = format === "parquet" || format === "arrow";
-    const own = isTable ? await piecesOfGroups(file, size, ends[0][2], most) : piecesOfLines(file, ends);
+    const own = isTable ? await piecesOfGroups(file, info, ends[0][2], most) : piecesOfLines(file, ends);
     for (const piece of own) pieces.push(piece);
   }
   if (keep && place && (isNew || kept.path.length !== known.path.length)) {
@@ -167,8 +173,13 @@ async function hashPieces(path: string, most: number): Promise<End[]> {
   return ends;
 }
 
-async function piecesOfGroups(file: InputFile, bytes: number, hash: string, most: number): Promise<Piece[]> {
-  if (bytes <= most) return [{ file, bytes, sha256: hash }];
+async function piecesOfGroups(
+  file: InputFile,
+  info: Deno.FileInfo,
+  hash: string,
+  most: number,
+): Promise<Piece[]> {
+  if (info.size <= most) return [{ file, bytes: info.size, sha256: hash }];
   const pieces: Piece[] = [];
   let from = 0, size = 0, before = 0, row = 0;
   const groups = await (file.format === "parquet" ? rowGroups : arrowBatches)(file.path);
@@ -177,7 +188,8 @@ async function piecesOfGroups(file: InputFile, bytes: number, hash: string, most
     row += rows;
     const to = group + 1;
     if (size < most && to < groups.length) continue;
-    pieces.push({ file, bytes: size, sha256: sha256(`${hash} ${from} ${to}`), groups: { from, to }, before });
+    const own = sha256(`${hash} ${from} ${to}`), seen = stampFile(info);
+    pieces.push({ file, bytes: size, sha256: own, groups: { from, to }, before, seen });
     [from, size, before] = [to, 0, row];
   }
   return pieces;

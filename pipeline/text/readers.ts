@@ -16,7 +16,7 @@ import { isObject } from "../graph/schema.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { describeKind, type Document, type Found, openMaker, type ReadOptions } from "./fields.ts";
-import type { Piece } from "./blocks.ts";
+import { type Piece, stampFile } from "./blocks.ts";
 import { type InputFile, inputFile, listInputs, STANDARD_INPUT } from "./inputs.ts";
 import { arrowRecords, parquetRecords } from "./tables.ts";
 
@@ -74,21 +74,18 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
           remedy: "run the same again, which takes what is there now",
         },
       );
-  const hash = createHash("sha256");
-  const isHashed = piece.groups === undefined; // of row groups, the library reads what it needs
-  const { size, mtime } = await Deno.stat(path);
+  const look = async () => stampFile(await Deno.stat(path));
+  const hash = createHash("sha256"), { seen = await look() } = piece;
+  const isSame = () => look().then((now) => now === seen, () => false);
   try {
     yield* documentsIn(piece.file, options, piece, (chunk) => hash.update(chunk));
   } catch (error) {
-    // What looks like damage may be a change.
-    const now = await Deno.stat(path).catch(() => null);
-    throw now?.size === size && Number(now.mtime) === Number(mtime) ? error : changed();
+    throw await isSame() ? error : changed(); // what looks like damage may be a change
   }
-  if (piece.file.format === "parquet" || piece.file.format === "arrow") {
-    const whole = isHashed ? (await hashFile(path)).sha256 === piece.sha256 : true;
-    const now = await Deno.stat(path);
-    if (!whole || now.size !== size || Number(now.mtime) !== Number(mtime)) throw changed();
-  } else if (hash.digest("hex") !== piece.sha256) throw changed();
+  const isTable = piece.file.format === "parquet" || piece.file.format === "arrow";
+  const found = () => isTable ? hashFile(path) : { sha256: hash.digest("hex") };
+  const isHashed = piece.groups !== undefined || (await found()).sha256 === piece.sha256;
+  if (!isHashed || isTable && !await isSame()) throw changed();
 }
 
 type Cut = Pick<Piece, "lines" | "groups" | "before">;

@@ -96,23 +96,26 @@ Deno.test("Parquet is cut between row groups", async () => {
   assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
 });
 
-Deno.test("Arrow is cut between batches, in files and streams", () =>
+Deno.test("Arrow is cut between batches, in files and streams, and refused once it is another file", () =>
   inFolder(async (folder) => {
-    const batches = Array.from({ length: 5 }, (_, i) =>
-      toTable({ text: [`${i} a`, `${i} b`], kind: Uint16Array.of(i, i) }, { format: 1, stage: "test" }));
+    const batches = Array.from(
+      { length: 5 },
+      (_, i) =>
+        toTable({ text: [`${i} a`, `${i} b`], kind: Uint16Array.of(i, i) }, { format: 1, stage: "test" }),
+    );
     const [path, streamed] = [`${folder}/a.arrow`, `${folder}/b.arrow`];
     await writeArrowFile(path, ReadableStream.from(batches));
     await Deno.writeFile(streamed, arrowBytes(ReadableStream.from(batches)));
     for (const at of [path, streamed]) {
       const file = { path: at, format: "arrow" as const };
       const read = async (piece: Piece) =>
-        (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) =>
-          `${place} ${text}`
-        );
+        (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) => `${place} ${text}`);
       const pieces = await cutFiles([file], 1), [whole] = await cutFiles([file], 1e9);
       assertEquals(pieces.map(({ groups }) => groups?.from), [0, 1, 2, 3, 4]);
       assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
       assertEquals((await read(whole)).at(-1), "9 4 b");
+      await writeArrowFile(at, ReadableStream.from(batches.toReversed()));
+      await assertRejects(() => read(pieces[0]), InputError, "it has changed");
     }
   }));
 
