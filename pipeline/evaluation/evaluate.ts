@@ -251,10 +251,8 @@ const STEPS = 20;
 /**
  * Adds a column for each margin below which sequences are sent, and returns what gives their figures. `margins` are
  * those of all sequences; `routed` and `dense` give the NLL of one by the mixture and by the dense model.
- *
- * @ignore
  */
-export function addFallback(
+function addFallback(
   table: Table,
   { fallback, margin }: FallbackOptions & { fallback: Baseline },
   margins: readonly number[],

@@ -35,7 +35,7 @@ const SCORE = v.object({ nllPerToken: finite, ...PERPLEXITY });
 const LOWER = v.object({ percent: finite, low: finite, high: finite });
 /** How much lower the mixture's perplexity is than a baseline's. */
 const GAIN = v.object({ baseline: v.picklist(BASELINES), ...LOWER.entries });
-const atLeast1 = v.pipe(count, v.minValue(1));
+export const atLeast1 = v.pipe(count, v.minValue(1));
 
 /**
  * Held-out sequences of one source: documents (one counts where its first sequence does), sequences, predicted tokens, and perplexity by

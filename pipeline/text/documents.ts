@@ -18,7 +18,7 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Reports how a configuration reads documents. */
 export function readOptions({ tokenizer, eos, ...settings }: Configuration): ReadOptions {
-  const open = tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined;
+  const open = tokenizer ? () => loadTokenizer(tokenizer, { eos }) : undefined;
   return { ...settings, tokenizer: open };
 }
 

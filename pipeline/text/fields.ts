@@ -15,10 +15,7 @@ export interface Document {
   text: string;
   /** Domain or file label, "" if none; never shown to a model. */
   source: string;
-  /**
-   * Its token ids, where these were read; `text` is then the text that they stand for. A last EOS is left
-   * out.
-   */
+  /** Its token ids, where these were read: `text` is what they stand for. A last EOS is left out. */
   tokens?: Uint32Array;
   /** Its line in its file, from 1, or its row, from 0; absent where the file is the document. */
   place?: number;

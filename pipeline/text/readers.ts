@@ -236,9 +236,7 @@ function tooLarge(where: string, what: string, remedy: string): InputError {
   return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", { remedy });
 }
 
-/**
- * Decodes UTF-8 strictly. A byte order mark is left out at the start of a file, and is a character elsewhere.
- */
+/** Decodes UTF-8 strictly. A byte order mark is left out at the start of a file, a character elsewhere. */
 function decode(bytes: Uint8Array, name: string, line: number, offset: number): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);

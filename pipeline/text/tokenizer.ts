@@ -129,10 +129,10 @@ function byteLevelJson(merges: string[][]): string {
 
 /** Loads the tokenizer in a folder of a run, with the EOS of the run's settings. Throws as {@linkcode loadTokenizer} does. */
 export const tokenizerIn = (folder: string, { eos }: { eos: string }): Promise<Tokenizer> =>
-  loadTokenizer(`${folder}/${TOKENIZER_FILE}`, { eos: eos || undefined });
+  loadTokenizer(`${folder}/${TOKENIZER_FILE}`, { eos });
 
 /**
- * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.
+ * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one; "" names none.
  *
  * Throws `InputError` where the file is missing, is not a tokenizer or has no such token, or is not as it was made.
  */

@@ -61,10 +61,7 @@ for (let code = 0; code < 128; code++) {
 for (const code of [0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000]) KIND[code] = OTHER;
 KIND.fill(OTHER, 0x2000, 0x200b);
 
-/**
- * Whether a text is cut between two kinds, at `first * KINDS + second`. White space belongs to what follows
- * it.
- */
+/** Whether a text is cut between two kinds, at `first * KINDS + second`. White space joins what follows. */
 const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
   const [first, second] = [Math.floor(at / KINDS), at % KINDS];
   if (first === second || first === OTHER || second === OTHER || first === SPACE) return 0;

@@ -3,7 +3,9 @@
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../../graph/schema.ts";
 import { BASELINES } from "../baselines.ts";
-import { SHOWN_WAYS, type Way } from "../evaluation.ts";
+import type { EvaluateOptions } from "../evaluate.ts";
+import { atLeast1, SHOWN_WAYS, type Way } from "../evaluation.ts";
+import type { MixOptions } from "../mix.ts";
 import { METRICS } from "./tasks.ts";
 
 /** Version of the layout. */
@@ -13,7 +15,8 @@ export const ZERO_SHOT_FORMAT = 1;
 export type Routing = "context" | "choice";
 
 /** How questions are asked. */
-export interface ZeroShotOptions {
+export interface ZeroShotOptions
+  extends Pick<MixOptions, "mix" | "routingTemperature">, Pick<EvaluateOptions, "resamples"> {
   /** Folder with the data of tasks as they are published; those of our own need none. */
   data?: string;
   /** Examples before each question; 0 unless given. */
@@ -22,12 +25,6 @@ export interface ZeroShotOptions {
   limit?: number;
   /** What routes; the context unless given. */
   routing?: Routing;
-  /** Draws of the bootstrap; 1000 unless given. */
-  resamples?: number;
-  /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
-  mix?: readonly number[];
-  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
-  routingTemperature?: number;
 }
 
 /**
@@ -57,7 +54,7 @@ const byMetric = <Schema extends v.GenericSchema>(schema: Schema) =>
 const DIFFERENCE = v.object({ baseline: v.picklist(BASELINES), metric: v.picklist(METRICS), ...INTERVAL });
 /** The same for so many experts that answer together, against the mixture that runs one or a baseline. */
 const MIXED = v.object({
-  experts: v.pipe(count, v.minValue(1)),
+  experts: atLeast1,
   against: v.picklist(["mixture", ...BASELINES]),
   metric: v.picklist(METRICS),
   ...INTERVAL,
@@ -77,12 +74,12 @@ const MIXED = v.object({
 const ZERO_SHOT = v.object({
   format: v.literal(ZERO_SHOT_FORMAT),
   task: v.string(),
-  questions: v.pipe(count, v.minValue(1)),
+  questions: atLeast1,
   published: count,
   fewShot: count,
   routing: v.picklist(["context", "choice"] satisfies Routing[]),
-  prefix: v.pipe(count, v.minValue(1)),
-  experts: v.pipe(count, v.minValue(1)),
+  prefix: atLeast1,
+  experts: atLeast1,
   cut: count,
   chance: v.nullable(share),
   resamples: count,

@@ -9,6 +9,7 @@
 
 import { indexOfText, randomBits } from "../../random.ts";
 import { fromBatch, type RecordBatch } from "../../rows/arrow.ts";
+import { rowTexts } from "../../rows/export/texts.ts";
 import { checkLineage } from "../../rows/lineage.ts";
 import type { Document } from "../../text/readers.ts";
 import type { Packing } from "../../text/tokenize.ts";
@@ -40,19 +41,18 @@ export async function* heldOutDocuments(
   };
   for await (const batch of batches) {
     checkLineage(batch, { tokenizer: sha256, vocabulary }, "the tokenizer");
-    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(batch);
-    for (let row = 0; row < rows && given < MOST_CHARACTERS; row++) {
+    const columns = fromBatch(batch), { document = columns.sequence } = columns;
+    for (const [row, { ids: own, source }] of rowTexts(columns).entries()) {
+      if (given >= MOST_CHARACTERS) return;
       if (packing === "document" && open.document !== document[row]) yield* close();
-      open = { document: document[row], source: source?.[row] ?? "" };
-      const first = row * tokens!.length / rows;
-      for (const id of tokens!.subarray(first, first + length[row])) {
+      open = { document: document[row], source };
+      for (const id of own) {
         if (id === eos) yield* close();
         else ids.push(id);
       }
     }
-    if (given >= MOST_CHARACTERS) return;
   }
-  yield* close();
+  if (given < MOST_CHARACTERS) yield* close();
 }
 
 /**

@@ -24,10 +24,7 @@ const isStop = (value: unknown) => typeof value === "string" && value !== "";
 const isPrompt = (value: unknown) => typeof value === "string" || isIds(value) && value.length > 0;
 const ids = v.custom<number[]>(isIds, "Expected a list of whole numbers from 0");
 
-/**
- * A field that OpenAI knows and this server does not support: it may only have the value that changes
- * nothing.
- */
+/** A field that this server does not support: it may only have the value that changes nothing. */
 const only = (name: string, allowed: (value: unknown) => boolean) =>
   maybe(v.custom<unknown>(allowed, `${name} is not supported here: leave it out`));
 

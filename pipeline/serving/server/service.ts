@@ -140,7 +140,7 @@ const NATS = [0.1, 0.3, 1, 3, 10, 30, 100];
 const COSTS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1];
 
 /** Makes counters; what the mixture and the waiting room count themselves is read when it is asked for. */
-export function createMetrics(mixture: Mixture, admission: Admission) {
+function createMetrics(mixture: Mixture, admission: Admission) {
   const registry = new Registry();
   const registers = [registry];
   const counter = (name: string, help: string, ...labelNames: string[]) =>

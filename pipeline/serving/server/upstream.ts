@@ -1,7 +1,4 @@
-/**
- * Experts on other servers: this server with some of the experts, or any server that speaks OpenAI's
- * completions.
- */
+/** Experts on other servers: of this program with some experts, or of any that speaks OpenAI's completions. */
 
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";

@@ -5,6 +5,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Choice } from "../answering.ts";
 import { branching } from "../forms.ts";
 import { answer, type Finish, type Generation } from "../generate.ts";
+import { logSumExp } from "../mixing.ts";
 import { type ModelName, modelTitle } from "../models.ts";
 import type { Places } from "./admission.ts";
 import type { CommonRequest } from "./requests.ts";
@@ -84,14 +85,8 @@ export async function* writeText(
 
 /** Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count` likeliest ones. */
 function scoreToken(id: number, logits: Float32Array, count: number): ScoredToken {
-  let largest = -Infinity;
-  for (const logit of logits) if (logit > largest) largest = logit;
-  let total = 0;
-  for (const logit of logits) total += Math.exp(logit - largest);
-  const scored = (id: number) => ({
-    id,
-    logProbability: Math.fround(logits[id] - largest - Math.log(total)),
-  });
+  const total = logSumExp(logits);
+  const scored = (id: number) => ({ id, logProbability: Math.fround(logits[id] - total) });
   return { ...scored(id), top: largestIds(logits, count).map(scored) };
 }
 

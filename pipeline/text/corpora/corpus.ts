@@ -114,10 +114,7 @@ async function* byDocuments(
   }
 }
 
-/**
- * Gives those documents of which at most half the characters stand in long lines that earlier documents have
- * too.
- */
+/** Gives documents of which at most half the characters stand in long lines of earlier documents. */
 function withoutRepeats(documents: readonly string[]): string[] {
   const seen = new Set<string>();
   return documents.filter((text) => {

@@ -10,10 +10,7 @@ const WIDEST = 400; // characters of a line of text; longer ones say that a piec
 const LICENCE = /redistribution and use|permission is hereby granted|licensed under/i;
 const HEAD = /^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/; // comments at the head of a program
 
-/**
- * Patterns of places where a text may be cut, the best first. What lies between two pieces stays with the
- * former.
- */
+/** Patterns of places where a text may be cut, the best first; what lies there stays with what comes before. */
 type Cuts = readonly RegExp[];
 
 const SPEECH: Cuts = [/(?<=\n)/, /(?<=[.?!] )/];
@@ -42,10 +39,7 @@ function join(pieces: readonly string[]): string[] {
   return [...documents, open].map((text) => text.replace(/^\n+/, "").trimEnd());
 }
 
-/**
- * Gives the text of a program without the comments at its head, without licences and without pieces that are
- * data.
- */
+/** Gives a program without the comments at its head, without licences and pieces that are data. */
 function program(text: string): string[] {
   const body = text.replace(HEAD, "")
     .replace(/\/\*[^]*?\*\//g, (comment) => LICENCE.test(comment) ? "" : comment)
@@ -90,9 +84,7 @@ function pythonModules(text: string): string[] {
   });
 }
 
-/**
- * Gives the text of a program without the licence at its head; no text where long lines show that it is data.
- */
+/** Gives a program without the licence at its head; no text where long lines show that it is data. */
 function sourceText(text: string): string[] {
   return text.split("\n").some((line) => line.length > 500) ? [] : [text.replace(HEAD, "").trimStart()];
 }
