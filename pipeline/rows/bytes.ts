@@ -1,5 +1,5 @@
 /**
- * Chunks of bytes: joins them, or cuts them into the sizes that a format asks for.
+ * Chunks of bytes: reads them, joins them, or cuts them into the sizes that a format asks for.
  *
  * @module
  */
@@ -20,6 +20,25 @@ export function joinArrays<Joined extends Uint8Array | Uint16Array | Int32Array 
     at += part.length;
   }
   return joined;
+}
+
+/** Reads a file, or some bytes of it, in chunks, and shows them to somebody as they pass. */
+export async function* readBytes(
+  path: string,
+  { from, to } = { from: 0, to: Infinity },
+  onBytes?: (chunk: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
+  using file = await Deno.open(path);
+  if (from > 0) await file.seek(from, Deno.SeekMode.Start);
+  for (let at = from; at < to;) {
+    const buffer = new Uint8Array(Math.min(1 << 18, to - at));
+    const count = await file.read(buffer);
+    if (count === null) break;
+    const chunk = buffer.subarray(0, count);
+    onBytes?.(chunk);
+    yield chunk;
+    at += count;
+  }
 }
 
 /** Reads the next `size` bytes into memory of their own, fewer only at the end of the input. */

@@ -13,6 +13,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { isMissing, sha256, writeAtomic } from "../graph/files.ts";
 import { type InputFile, STANDARD_INPUT } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
+import { readBytes } from "../rows/bytes.ts";
 import { rowGroups } from "./tables.ts";
 
 /** A file of text, or lines or row groups of one. */
@@ -156,10 +157,7 @@ async function hashPieces(path: string, most: number): Promise<End[]> {
     at += bytes.length;
     if (most > 0) { for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++; }
   };
-  using open = await Deno.open(path);
-  const buffer = new Uint8Array(1 << 18);
-  for (let count = await open.read(buffer); count !== null; count = await open.read(buffer)) {
-    let rest = buffer.subarray(0, count);
+  for await (let rest of readBytes(path)) {
     while (most > 0 && at + rest.length - from >= most) {
       const end = rest.indexOf(NEWLINE, Math.max(0, from + most - at - 1));
       if (end < 0) break;

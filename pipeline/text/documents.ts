@@ -91,53 +91,52 @@ export interface Limit {
   onLeftOut?: (sources: string[], all: number) => void;
 }
 
-interface Candidate {
+/** Where a document stands in the order of hashes; of two with equal hashes the earlier comes first. */
+interface Place {
   key: bigint;
-  /** Place in the order of documents. Of two equal ones the earlier comes first. */
   at: number;
-  size: number;
 }
+type Candidate = Place & { size: number };
 
 /** Yields the documents that are taken, in their order; `open` opens all of them, as often as it is called. */
 export async function* takeByHash<Taken extends Document>(
   open: () => AsyncIterable<Taken>,
   { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
 ): AsyncGenerator<Taken> {
-  const hashDocument = ({ text }: Document) => randomBits(seed, "take", indexOfText(text));
-  let last: Candidate | undefined;
-  for (let factor = 1;; factor *= 4) {
-    const rough = new Lowest(factor * most);
+  const placed = async function* () {
     let at = 0;
     for await (const document of open()) {
-      rough.add({ key: hashDocument(document), at: at++, size: least(document.text.length) });
+      yield { document, key: randomBits(seed, "take", indexOfText(document.text)), at: at++ };
     }
-    last = rough.last();
-    if (sizes === undefined || last === undefined) break;
+  };
+  let last: Place | undefined;
+  for (let factor = 1;; factor *= 4) {
+    const rough = new Lowest(factor * most);
+    let all = 0;
+    for await (const { document, key, at } of placed()) {
+      rough.add({ key, at, size: least(document.text.length) });
+      all = at + 1;
+    }
+    const end = last = rough.last();
+    if (sizes === undefined || end === undefined) break;
     const exact = new Lowest(most);
-    const candidates: Candidate[] = [];
-    const end = last;
+    const candidates: Place[] = [];
     const some = async function* () {
-      let at = 0;
-      for await (const document of open()) {
-        const key = hashDocument(document);
-        if (!isTaken({ key, at }, end)) at++;
-        else {
-          candidates.push({ key, at: at++, size: 0 });
-          yield document;
-        }
+      for await (const { document, ...place } of placed()) {
+        if (compare(place, end) > 0) continue;
+        candidates.push(place);
+        yield document;
       }
     };
     let next = 0;
     for await (const size of sizes(some())) exact.add({ ...candidates[next++], size });
-    const isAll = next === at;
-    if (exact.total < most && !isAll) continue; // texts that have more characters for their size than was expected
+    if (exact.total < most && next < all) continue; // texts that have more characters for their size than was expected
     last = exact.last();
     break;
   }
   const [taken, left] = [new Set<string>(), new Set<string>()];
-  let at = 0;
-  for await (const document of open()) {
-    const isIn = last !== undefined && isTaken({ key: hashDocument(document), at: at++ }, last);
+  for await (const { document, ...place } of placed()) {
+    const isIn = last !== undefined && compare(place, last) <= 0;
     (isIn ? taken : left).add(document.source);
     if (isIn) yield document;
   }
@@ -145,9 +144,7 @@ export async function* takeByHash<Taken extends Document>(
   if (without.length > 0) onLeftOut?.(without, taken.size + without.length);
 }
 
-const compare = (a: Omit<Candidate, "size">, b: Omit<Candidate, "size">): number =>
-  a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
-const isTaken = (one: Omit<Candidate, "size">, last: Candidate): boolean => compare(one, last) <= 0;
+const compare = (a: Place, b: Place): number => a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
 
 /** Holds the first candidates that reach the limit together. */
 class Lowest {

@@ -13,7 +13,7 @@ import { createHash } from "node:crypto";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, oneLine, unreadable } from "../graph/files.ts";
 import { isObject } from "../graph/schema.ts";
-import { joinBytes } from "../rows/bytes.ts";
+import { joinBytes, readBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
 import { describeKind, type Document, type Found, openMaker, type ReadOptions } from "./fields.ts";
 import { type Piece, stampFile } from "./blocks.ts";
@@ -115,25 +115,6 @@ async function* documentsIn(
     ? arrowRecords(path === STANDARD_INPUT ? given() : path, name, wanted, { groups, before })
     : jsonRecords(bytes(), name, { from: lines?.from ?? 0, line: before + 1 });
   for await (const found of records) yield await toDocument(found);
-}
-
-/** Reads a file, or some bytes of it, and shows them to somebody as they pass. */
-async function* readBytes(
-  path: string,
-  { from, to } = { from: 0, to: Infinity },
-  onBytes?: (chunk: Uint8Array) => void,
-): AsyncGenerator<Uint8Array> {
-  using file = await Deno.open(path);
-  if (from > 0) await file.seek(from, Deno.SeekMode.Start);
-  for (let at = from; at < to;) {
-    const buffer = new Uint8Array(Math.min(1 << 18, to - at));
-    const count = await file.read(buffer);
-    if (count === null) break;
-    const chunk = buffer.subarray(0, count);
-    onBytes?.(chunk);
-    yield chunk;
-    at += count;
-  }
 }
 
 const unpacked = (bytes: AsyncIterable<Uint8Array>, file: InputFile): AsyncIterable<Uint8Array> =>

@@ -17,7 +17,7 @@ import {
 import NOTES from "../../../fixtures/datasets.json" with { type: "json" };
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../graph/files.ts";
 import { arrowBytes, type RecordBatch, shardName } from "../arrow.ts";
-import { INPUT_IDS, type TokenText, writeFiles } from "./texts.ts";
+import { counted, INPUT_IDS, type TokenText, writeFiles } from "./texts.ts";
 
 const TYPE = new List(new Field("item", new Int32(), true));
 const FIELD = new Field(INPUT_IDS, TYPE, true);
@@ -48,25 +48,15 @@ export async function writeSplit(
   rows: number = ROWS_PER_FILE,
 ): Promise<Record<string, FileRecord>> {
   const place = `${folder}/${split}`;
-  const counts = { texts: 0, bytes: 0 };
-  const encode = (groups: AsyncIterable<TokenText[]>) =>
-    arrowBytes(ReadableStream.from(batches(groups)), listBatch([]), { closes: false });
-  async function* batches(groups: AsyncIterable<TokenText[]>) {
-    for await (const group of groups) {
-      counts.texts += group.length;
-      counts.bytes += group.reduce((sum, { ids }) => sum + 4 * ids.length, 0);
-      yield listBatch(group);
-    }
-  }
-  const data = Object.values(await writeFiles(place, ["data", ".arrow"], texts, { rows, ...GROUP }, encode));
-  if (data.length === 0) {
-    data.push(
-      await writeAtomic(
-        `${place}/${shardName("data", 0)}`,
-        encode(ReadableStream.from<TokenText[]>([])),
-      ),
-    );
-  }
+  const counts = { texts: 0, tokens: 0 }, all = counted(texts, counts);
+  const encode = (groups: AsyncIterable<TokenText[]>) => {
+    const batches = async function* () {
+      for await (const group of groups) yield listBatch(group);
+    };
+    return arrowBytes(ReadableStream.from(batches()), listBatch([]), { closes: false });
+  };
+  const files = await writeFiles(place, ["data", ".arrow"], all, { rows, least: 1, ...GROUP }, encode);
+  const data = Object.values(files);
   const records: Record<string, FileRecord> = {};
   const ending = `-of-${String(data.length).padStart(5, "0")}.arrow`; // only now it is known how many files there are
   const names = data.map((_, i) => shardName("data", i, ending));
@@ -74,7 +64,7 @@ export async function writeSplit(
     await Deno.rename(`${place}/${shardName("data", i)}`, `${place}/${name}`);
     records[`${split}/${name}`] = data[i];
   }
-  const { texts: num_examples, bytes: num_bytes } = counts;
+  const num_examples = counts.texts, num_bytes = 4 * counts.tokens;
   const notes = {
     "dataset_info.json": jsonText({
       ...NOTES.info,

@@ -83,6 +83,8 @@ export async function* wholeDocuments(
 export interface Cut {
   /** Texts in all files but the last. */
   rows: number;
+  /** Files to write at least; none unless given. */
+  least?: number;
   /** Texts with which a group ends. */
   texts: number;
   /** Tokens with which a group ends: it has these, or more by less than its last text. */
@@ -97,7 +99,7 @@ export async function writeFiles(
   folder: string,
   [name, ending]: [name: string, ending: string],
   source: AsyncIterable<TokenText[]>,
-  { rows, texts, tokens }: Cut,
+  { rows, least = 0, texts, tokens }: Cut,
   encode: (groups: AsyncIterable<TokenText[]>) => AsyncIterable<Uint8Array>,
 ): Promise<Record<string, FileRecord>> {
   const records: Record<string, FileRecord> = {};
@@ -118,8 +120,8 @@ export async function writeFiles(
     if (group.length > 0) yield group;
   }
   try {
-    while (!next.done) {
-      const file = shardName(name, Object.keys(records).length, ending);
+    for (let i = 0; i < least || !next.done; i++) {
+      const file = shardName(name, i, ending);
       records[file] = await writeAtomic(`${folder}/${file}`, encode(groups()));
     }
   } finally {
