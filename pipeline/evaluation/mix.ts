@@ -137,15 +137,8 @@ export async function mixExperts(
     const tokens: Float32Array[] = [];
     for (let expert = 0; expert < experts; expert++) {
       const values: Float32Array[] = [];
-      const pass = {
-        mixture,
-        open,
-        signal,
-        range,
-        onRows,
-        onTokens: (own: Float32Array) => values.push(own),
-      };
-      const scored = await scoreModel(expert, pass, sequences);
+      const onTokens = (own: Float32Array) => values.push(own);
+      const scored = await scoreModel(expert, { mixture, open, signal, range, onRows, onTokens }, sequences);
       tokens.push(joinArrays(Float32Array, values));
       const before = scores[expert]?.nll ?? new Float32Array();
       scores[expert] = { ...scored, nll: joinArrays(Float32Array, [before, scored.nll]) };

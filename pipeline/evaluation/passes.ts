@@ -58,12 +58,8 @@ export async function* blocks(
       before += batch.numRows;
       if (before <= range[0]) continue;
       checkLineage(batch, { tokenizer, vocabulary, sequenceLength }, "the partitioner");
-      const { rows, sequence, document = sequence, source = Array(rows).fill(""), ...own } = fromBatch(
-        batch,
-        undefined,
-        ["tokens"],
-      );
-      const { tokens, length, begin } = own;
+      const own = fromBatch(batch, undefined, ["tokens"]), { rows, sequence, tokens, length, begin } = own;
+      const { document = sequence, source = Array(rows).fill("") } = own;
       const [from, to] = range.map((row) => Math.min(rows, Math.max(0, row - first)));
       const all = { rows, sequence, document, source, tokens, length, ...begin && { begin } };
       if (from < to) yield sliceColumns(all, from, to);

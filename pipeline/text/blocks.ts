@@ -229,9 +229,7 @@ function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
   if (taken.size >= MOST_BLOCKS) {
     throw new InputError(`Cannot cut the text as it must make at most ${MOST_BLOCKS} blocks: it makes more`);
   }
-  const content = pieces.map((
-    { sha256, file: { format, compression, source } },
-  ) => [sha256, format, compression, source]);
+  const content = pieces.map(({ sha256, file }) => [sha256, file.format, file.compression, file.source]);
   for (let copy = 0;; copy++) {
     const hash = sha256(JSON.stringify({ content, copy }));
     const id = parseBlockId(hash);

@@ -20,56 +20,40 @@ function listParts(part: unknown): Part[] {
 const findPattern = ({ pattern }: Part): { Regex?: unknown; String?: unknown } =>
   isObject(pattern) ? pattern : {};
 
-/** What a part must not be, by its type, and what is wrong then. */
-const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (part: Part) => string][] = [
-  ["Prepend", ({ prepend }) => prepend === "", () => "it prepends nothing"],
-  ["Replace", (part) => findPattern(part).String === "", () => "it replaces nothing by something"],
-  [
-    "Replace",
-    (part) => matchesNothing(findPattern(part).Regex),
-    (part) => `it replaces ${JSON.stringify(findPattern(part).Regex)}, which matches where nothing is`,
-  ],
-  [
-    "FixedLength",
-    ({ length }) => !(Number(length) >= 1),
-    ({ length }) => `it cuts pieces of length ${length}`,
-  ],
-  [
-    "Strip", // as a decoder, which has a content
-    ({ content, start, stop }) => content !== undefined && !(Number(start) <= 1 && Number(stop) <= 1),
-    ({ start, stop }) => `its decoder strips ${start} and ${stop} characters, and a token may have one`,
-  ],
-  [
-    undefined,
-    (part) => /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/.test(String(findPattern(part).Regex)),
-    (part) => `its pattern ${findPattern(part).Regex} repeats a repetition, which takes for ever`,
-  ],
-  [
-    "Precompiled",
-    ({ precompiled_charsmap: map }) => !isCharsmap(map),
-    () => "its precompiled_charsmap is damaged",
-  ],
-  [
-    "BPE", // takes the prefix off the right side of a merge without asking whether it is there
-    ({ continuing_subword_prefix: prefix, merges }) =>
-      typeof prefix === "string" && Array.isArray(merges) &&
-      !merges.every((merge) =>
-        (Array.isArray(merge) ? merge : String(merge).split(" "))[1]?.startsWith?.(prefix)
-      ),
-    ({ continuing_subword_prefix: prefix }) =>
-      `continuing_subword_prefix is "${prefix}", and a merge adds a piece without it`,
-  ],
-];
+/** Reports what in a part makes the library abort; undefined where nothing is known to. */
+function abortOfPart(part: Part): string | undefined {
+  const { type, length, content, start, stop, merges, continuing_subword_prefix: prefix } = part;
+  const { Regex: regex, String: text } = findPattern(part);
+  if (type === "Prepend" && part.prepend === "") return "it prepends nothing";
+  if (type === "Replace" && text === "") return "it replaces nothing by something";
+  if (type === "Replace" && matchesNothing(regex)) {
+    return `it replaces ${JSON.stringify(regex)}, which matches where nothing is`;
+  }
+  if (type === "FixedLength" && !(Number(length) >= 1)) return `it cuts pieces of length ${length}`;
+  const isDecoder = content !== undefined;
+  if (type === "Strip" && isDecoder && !(Number(start) <= 1 && Number(stop) <= 1)) {
+    return `its decoder strips ${start} and ${stop} characters, and a token may have one`;
+  }
+  if (/(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/.test(String(regex))) {
+    return `its pattern ${regex} repeats a repetition, which takes for ever`;
+  }
+  if (type === "Precompiled" && !isCharsmap(part.precompiled_charsmap)) {
+    return "its precompiled_charsmap is damaged";
+  }
+  // The library takes the prefix off the right side of a merge without asking whether it is there.
+  const begins = (merge: unknown) =>
+    (Array.isArray(merge) ? merge : String(merge).split(" "))[1]?.startsWith?.(prefix);
+  if (type === "BPE" && typeof prefix === "string" && Array.isArray(merges) && !merges.every(begins)) {
+    return `continuing_subword_prefix is "${prefix}", and a merge adds a piece without it`;
+  }
+}
 
 /** Reports which setting of a tokenizer makes the library abort; undefined where none is known. */
 export function abortingSetting(format: unknown): string | undefined {
   if (!isObject(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
   const parts = [normalizer, cutter, decoder, isObject(model) ? { type: "BPE", ...model } : undefined];
-  for (const part of parts.flatMap(listParts)) {
-    const found = ABORTS.find(([type, is]) => (type ?? part.type) === part.type && is(part));
-    if (found) return found[2](part);
-  }
+  return parts.flatMap(listParts).map(abortOfPart).find((fact) => fact !== undefined);
 }
 
 /**

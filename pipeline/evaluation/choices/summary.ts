@@ -65,14 +65,14 @@ export async function summarizeAnswers(
     );
     const documents = { nll: Object.fromEntries(columns), tokens: sumBy(groups, weights) };
     const { drawn, estimate } = await drawEstimates(documents, drawing);
-    const measureOf = (way: ChoiceWay, metric: Metric) => {
-      const figure = metricOf(way, metric), own = estimate(figure);
-      const apart = values(way, metric).map((value, i) => weights[i] / total * (value - own.value));
-      const standardError = metric === "perplexity"
-        ? deviation(drawn(figure))
-        : errorOfMean(sumBy(groups, apart));
-      return { ...own, standardError };
-    };
+    const measures = (way: ChoiceWay) =>
+      metrics.map((metric) => {
+        const figure = metricOf(way, metric), own = estimate(figure);
+        const apart = values(way, metric).map((value, i) => weights[i] / total * (value - own.value));
+        const isMean = metric !== "perplexity";
+        const standardError = isMean ? errorOfMean(sumBy(groups, apart)) : deviation(drawn(figure));
+        return [metric, { ...own, standardError }];
+      });
     /** How much higher each metric of one way is than of another, on the same draws. */
     const differences = (way: ChoiceWay, than: ChoiceWay): Omit<Difference, "baseline">[] =>
       metrics.map((metric) => {
@@ -80,11 +80,7 @@ export async function summarizeAnswers(
         return { metric, ...estimate((mean) => own(mean) - other(mean)) };
       });
     return {
-      ways: Object.fromEntries(
-        names.map((
-          way,
-        ) => [way, Object.fromEntries(metrics.map((metric) => [metric, measureOf(way, metric)]))]),
-      ),
+      ways: Object.fromEntries(names.map((way) => [way, Object.fromEntries(measures(way))])),
       differences: baselines.flatMap((baseline) =>
         differences("mixture", baseline).map((one) => ({ baseline, ...one }))
       ),

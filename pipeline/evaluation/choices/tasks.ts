@@ -148,17 +148,15 @@ const TABLE = {
   ),
   mmlu: task( // exams in 57 subjects
     { question: text, choices: v.pipe(v.array(text), v.length(4)), answer: index, subject: text },
-    ({ question, choices, answer, subject }) => ({
-      description: `The following are multiple choice questions (with answers) about ${
-        subject.replaceAll("_", " ")
-      }.\n\n`,
-      context: [question.trim(), ...choices.map((choice, i) => `${LETTERS[i]}. ${choice}`), "Answer:"].join(
-        "\n",
-      ),
-      choices: LETTERS,
-      gold: answer,
-      set: subject,
-    }),
+    ({ question, choices, answer, subject }) => {
+      const topic = subject.replaceAll("_", " ");
+      const listed = choices.map((choice, i) => `${LETTERS[i]}. ${choice}`);
+      return {
+        description: `The following are multiple choice questions (with answers) about ${topic}.\n\n`,
+        context: [question.trim(), ...listed, "Answer:"].join("\n"),
+        ...{ choices: LETTERS, gold: answer, set: subject },
+      };
+    },
     { metrics: ["acc"] },
   ),
   lambada_openai: task( // the last word of a passage
