@@ -9,6 +9,7 @@ import { expertFolder } from "../../../pipeline/graph/node.ts";
 import type { Generation } from "../../../pipeline/serving/generate.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
+import { LETTERS as CODES } from "../text/support.ts";
 
 /** M of the runs made here. */
 export const PREFIX = 8;
@@ -28,12 +29,7 @@ export function byteTokenizer(): Promise<Tokenizer> {
 }
 
 /** A tokenizer of 270 ids, each a letter by its code, for tests that need no library. */
-export const LETTERS: Tokenizer = {
-  ...{ vocabulary: 270, eos: 0, sha256: "letters", json: "{}" },
-  encode: (texts) =>
-    Promise.resolve(texts.map((text) => Uint32Array.from(text, (letter) => letter.charCodeAt(0)))),
-  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
-};
+export const LETTERS: Tokenizer = { ...CODES, vocabulary: 270, sha256: "letters" };
 
 /** A tokenizer one of whose tokens, 1, is a space and the first bytes of the quotation mark that 2 completes; 3 is the letter a. */
 export const QUOTES: Tokenizer = {

@@ -10,18 +10,12 @@ import type { Weights } from "../../../../pipeline/model/parameters.ts";
 import { createPartitioner } from "../../../../pipeline/partition/em/partitioner.ts";
 import { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
+import { LETTERS } from "../../text/support.ts";
 
 const NAME = "characters";
 
 /** Every character of ASCII is a token; 0 is EOS. */
-export const CHARACTERS: Tokenizer = {
-  vocabulary: 128,
-  eos: 0,
-  sha256: NAME,
-  json: "{}",
-  encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
-  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
-};
+export const CHARACTERS: Tokenizer = { ...LETTERS, vocabulary: 128, sha256: NAME };
 
 /** Shape of the models here. */
 export const UNIGRAM: ModelConfig = { vocabulary: 128, hidden: 4, layers: 1, heads: 1, context: 40 };
