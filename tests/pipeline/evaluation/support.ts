@@ -1,10 +1,8 @@
 /** Held-out rows, models and plain recomputations for the tests of evaluation. */
 
 import { assertEquals } from "@std/assert";
-import { type Columns, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
-
+import type { Columns, RecordBatch } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
-import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { randomBits } from "../../../pipeline/random.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
@@ -20,6 +18,7 @@ import { Mixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
+import { makeBatches as cutRows } from "../partition/support.ts";
 
 export const S = 12;
 export const ROUTER: ModelConfig = { vocabulary: 13, hidden: 8, layers: 1, heads: 2, context: S };
@@ -93,18 +92,11 @@ export function anyRows(rows: number, documents = 7, name = "rows"): Columns {
 }
 
 /** Streams rows in batches of one size. */
-export function makeBatches(
+export const makeBatches = (
   columns: Columns,
   size = 5,
   lineage: Lineage = LINEAGE,
-): ReadableStream<RecordBatch> {
-  const starts = Array.from({ length: Math.ceil(columns.rows / size) }, (_, i) => i * size);
-  return ReadableStream.from(
-    starts.map((start) =>
-      toBatch(sliceColumns(columns, start, Math.min(columns.rows, start + size)), lineage)
-    ),
-  );
-}
+): ReadableStream<RecordBatch> => cutRows(columns, size, lineage);
 
 /** Routers with random weights. */
 export function anyRouters(count: number, notes: CheckpointNotes = { tokenizer: "ab12" }): Routers {
