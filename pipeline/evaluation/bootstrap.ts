@@ -17,20 +17,15 @@ export type Columns = Record<string, Float64Array>;
 
 /** What {@linkcode resample} draws from. */
 export interface Documents {
-  /** Predicted tokens of each document `[documents]`. */
-  tokens: Float64Array;
-  /** NLL of each document, nats f64 `[documents]`, by column. */
-  nll: Columns;
+  tokens: Float64Array; // predicted tokens of each document `[documents]`
+  nll: Columns; // NLL of each document, nats f64 `[documents]`, by column
 }
 
 /** How documents are drawn. */
 export interface Drawing {
-  /** Number of draws, at least 1. */
-  resamples: number;
-  /** Seed of the draws. */
-  seed: number;
-  /** Ends the work. */
-  signal?: AbortSignal;
+  resamples: number; // number of draws, at least 1
+  seed: number; // seed of the draws
+  signal?: AbortSignal; // ends the work
 }
 
 const COVERAGE = 0.95;
@@ -81,8 +76,7 @@ export async function resample(
 
 /** Figures of columns: functions of their NLL per token, over all documents and over the same draws of them. */
 export interface Estimates {
-  /** Gives what a figure comes to in every draw, f64 `[resamples]`. */
-  drawn(figure: Figure): Float64Array;
+  drawn(figure: Figure): Float64Array; // gives what a figure comes to in every draw, f64 `[resamples]`
   /** Gives a figure over all documents, and the ends of its 95% interval. */
   estimate(figure: Figure): { value: number; low: number; high: number };
 }

@@ -24,8 +24,7 @@ import type { Routed, Routes } from "./passes.ts";
 
 /** Sums over the sequences of each group: of a document, a source or a segment. */
 export interface Sums extends Documents {
-  /** Sequences `[groups]`. */
-  sequences: Float64Array;
+  sequences: Float64Array; // sequences `[groups]`
 }
 
 /** Sums by column: by document, by source, and by segment, the expert that M tokens choose. */
@@ -65,12 +64,10 @@ export function createTable(
 export interface Figures {
   /** Gives the perplexity of a column, with its interval. */
   perplexity(column: string): Omit<Score, "nllPerToken">;
-  /** Gives the same, and the NLL per token. */
-  score(column: string): Score;
+  score(column: string): Score; // gives the same, and the NLL per token
   /** Tells how much lower the perplexity of one column is than that of another. */
   gain(column: string, than: string): Lower;
-  /** Tells how much lower the perplexity of a column is than every baseline's. */
-  gains(column: string): Gain[];
+  gains(column: string): Gain[]; // tells how much lower the perplexity of a column is than every baseline's
 }
 
 /** Computes the figures of columns by document. */

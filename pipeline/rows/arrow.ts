@@ -61,18 +61,12 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
 
 /** How shards are cut and named. */
 export interface ShardOptions {
-  /** Folder, which must be there. */
-  folder: string;
-  /** The kind that the names of shards begin with. */
-  kind: string;
-  /** Lineage of the rows. */
-  lineage: Lineage;
-  /** Columns without rows, for the schema of a shard without rows. */
-  empty: Columns;
-  /** Most rows in a shard. */
-  shardRows: number;
-  /** Most rows in a batch of a shard; memory holds as many. */
-  batchRows: number;
+  folder: string; // folder, which must be there
+  kind: string; // the kind that the names of shards begin with
+  lineage: Lineage; // lineage of the rows
+  empty: Columns; // columns without rows, for the schema of a shard without rows
+  shardRows: number; // most rows in a shard
+  batchRows: number; // most rows in a batch of a shard; memory holds as many
 }
 
 /**

@@ -36,32 +36,22 @@ type Span = Pick<IpcMessage, "offset" | "end">;
 /** A batch with rows. */
 interface Batch extends Span {
   shard: Shard;
-  /** What messages call it. */
-  where: string;
+  where: string; // what messages call it
   rows: number;
-  /** The number of its first row. */
-  first: number;
-  /** Where values of the columns of `NUMERIC` begin in the file. */
-  places: number[];
-  /** Messages of the dictionaries that it uses. */
-  dictionaries: readonly Span[];
-  /** Its CRC-32, where it is known. */
-  crc?: number;
-  /** Whether that was found to be right. */
-  isChecked?: boolean;
+  first: number; // the number of its first row
+  places: number[]; // where values of the columns of `NUMERIC` begin in the file
+  dictionaries: readonly Span[]; // messages of the dictionaries that it uses
+  crc?: number; // its CRC-32, where it is known
+  isChecked?: boolean; // whether that was found to be right
 }
 
 /** A file, and what all its batches need. */
 interface Shard {
   path: string;
-  /** Its size in bytes. */
-  size: number;
-  /** Tells the file from another one that takes its place. */
-  identity: string;
-  /** A batch without rows: its schema. */
-  empty: RecordBatch;
-  /** The message of its schema. */
-  schema: Uint8Array;
+  size: number; // its size in bytes
+  identity: string; // tells the file from another one that takes its place
+  empty: RecordBatch; // a batch without rows: its schema
+  schema: Uint8Array; // the message of its schema
   batches: Batch[];
 }
 

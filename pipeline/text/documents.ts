@@ -76,10 +76,8 @@ export function tokenBatches(
 
 /** How many documents are taken. */
 export interface Limit {
-  /** Seed of the hashes. */
-  seed: number;
-  /** The limit. The document with which it is reached is the last one. */
-  most: number;
+  seed: number; // seed of the hashes
+  most: number; // the limit. The document with which it is reached is the last one
   /** Gives the size of each of some documents. Default: each counts as one. */
   sizes?: (documents: AsyncIterable<Document>) => AsyncIterable<number>;
   /**

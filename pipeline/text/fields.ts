@@ -63,14 +63,10 @@ export interface Wanted {
 
 /** A record of a file. */
 export interface Found {
-  /** Its values by field or column. */
-  record: Record<string, unknown>;
-  /** What messages call the file, or the batch. */
-  where: string;
-  /** Its line, from 1, or its row there, from 0. */
-  at: number;
-  /** Its row in the file, where that is another one. */
-  place?: number;
+  record: Record<string, unknown>; // its values by field or column
+  where: string; // what messages call the file, or the batch
+  at: number; // its line, from 1, or its row there, from 0
+  place?: number; // its row in the file, where that is another one
 }
 
 /** Throws an `InputError` where a field or column that is needed is not among `names`: it lists these, and names the setting that names another. */

@@ -31,20 +31,15 @@ export interface InputFile {
 
 /** The files that inputs name. */
 export interface Inputs {
-  /** The files, in order. */
-  files: InputFile[];
-  /** How many files of folders cannot be read, by ending. */
-  passed: Map<string, number>;
+  files: InputFile[]; // the files, in order
+  passed: Map<string, number>; // how many files of folders cannot be read, by ending
 }
 
 /** How inputs are understood. */
 export interface InputOptions {
-  /** Format of every file, as the setting says it. */
-  format?: string;
-  /** Pattern by which paths tell sources, as the setting says it. */
-  sourceFromPath?: string;
-  /** Accepts named pipes, for those who read once. */
-  once?: boolean;
+  format?: string; // format of every file, as the setting says it
+  sourceFromPath?: string; // pattern by which paths tell sources, as the setting says it
+  once?: boolean; // accepts named pipes, for those who read once
 }
 
 /**

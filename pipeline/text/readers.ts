@@ -146,10 +146,8 @@ async function* jsonRecords(
 
 /** A record in a file, and where it stands. */
 export interface DataRecord {
-  /** Its fields by name; whole numbers of Parquet are numbers. */
-  record: Record<string, unknown>;
-  /** The file and the line or row, as in `"data.jsonl", line 3`. */
-  place: string;
+  record: Record<string, unknown>; // its fields by name; whole numbers of Parquet are numbers
+  place: string; // the file and the line or row, as in `"data.jsonl", line 3`
 }
 
 /**

@@ -12,10 +12,8 @@ import { joinTokens, type TokenArray } from "../columns.ts";
 
 /** A text as its tokens, without padding. */
 export interface TokenText {
-  /** Its ids, EOS at the end where the text ends there. */
-  ids: TokenArray;
-  /** Its label, "" if none. */
-  source: string;
+  ids: TokenArray; // its ids, EOS at the end where the text ends there
+  source: string; // its label, "" if none
 }
 
 /** Gives every row as a text, as views of the memory of the columns. */
@@ -81,14 +79,10 @@ export async function* wholeDocuments(
 
 /** How texts are cut: into files, and in these into groups that are encoded at once. */
 export interface Cut {
-  /** Texts in all files but the last. */
-  rows: number;
-  /** Files to write at least; none unless given. */
-  least?: number;
-  /** Texts with which a group ends. */
-  texts: number;
-  /** Tokens with which a group ends: it has these, or more by less than its last text. */
-  tokens: number;
+  rows: number; // texts in all files but the last
+  least?: number; // files to write at least; none unless given
+  texts: number; // texts with which a group ends
+  tokens: number; // tokens with which a group ends: it has these, or more by less than its last text
 }
 
 /**

@@ -62,10 +62,8 @@ export function openWriter(writer: RecordBatchWriter, schema: Schema): () => Uin
 
 /** Where a column's values lie in the body of its batch; of a list, those of its items. */
 export interface Place {
-  /** Byte of the body where they begin. */
-  offset: number;
-  /** Null values among them. */
-  nulls: number;
+  offset: number; // byte of the body where they begin
+  nulls: number; // null values among them
 }
 
 /** What a message says of a batch. */

@@ -38,16 +38,11 @@ export interface IpcMessage {
   /** What it holds; the batch that closes a stream of this project has no rows. */
   kind: "schema" | "dictionary" | "batch" | "closing";
   message: Message;
-  /** What errors call it: the file, and the batch that is next. */
-  where: string;
-  /** Its prefix and metadata. */
-  head: Uint8Array;
-  /** Where it begins in its file or stream. */
-  offset: number;
-  /** Where its body begins. */
-  start: number;
-  /** Where it ends. */
-  end: number;
+  where: string; // what errors call it: the file, and the batch that is next
+  head: Uint8Array; // its prefix and metadata
+  offset: number; // where it begins in its file or stream
+  start: number; // where its body begins
+  end: number; // where it ends
   /** Reads its body into memory of its own, so that it is aligned. To be called before the next message is asked for. */
   body(): Promise<Uint8Array>;
 }
@@ -57,10 +52,8 @@ type Hear = (bytes: Uint8Array) => void;
 
 /** What messages are read from, one after another. */
 interface Source {
-  /** Reads the next bytes. */
-  take: Take;
-  /** Passes over bytes without reading them. */
-  skip(size: number): unknown;
+  take: Take; // reads the next bytes
+  skip(size: number): unknown; // passes over bytes without reading them
 }
 
 /** Reads the messages of a file or stream. Of a plain file `hear` gets all bytes, in their order, where all messages are asked for. */

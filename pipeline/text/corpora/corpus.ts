@@ -34,8 +34,7 @@ export type CorpusName = "default" | "wide";
 interface Corpus {
   /** Identifies the corpus by what it is made of. It changes whenever the text of the corpus changes. */
   version: string;
-  /** Its sources, in the order in which they take turns. */
-  sources: readonly string[];
+  sources: readonly string[]; // its sources, in the order in which they take turns
   /** Yields the documents of a source in a fixed random order, those of the first `characters` characters at least. */
   texts: (source: string, characters: number) => AsyncGenerator<string>;
 }
@@ -128,16 +127,11 @@ function withoutRepeats(documents: readonly string[]): string[] {
 
 /** Files of one package that belong to a source of a corpus. */
 export interface Part {
-  /** The source. */
-  source: string;
-  /** A module of the package, by which it is found. */
-  module: string;
-  /** Folder of the files, from that module. */
-  folder: string;
-  /** Pattern of the names of the files, folders below included. */
-  names: string;
-  /** How documents are made of the text of a file. */
-  form: string;
+  source: string; // the source
+  module: string; // a module of the package, by which it is found
+  folder: string; // folder of the files, from that module
+  names: string; // pattern of the names of the files, folders below included
+  form: string; // how documents are made of the text of a file
 }
 
 /** Lists the files of parts, in byte order of their names. Throws a RunError where a package is not installed. */
