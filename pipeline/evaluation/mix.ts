@@ -43,10 +43,8 @@ export type Mixes = Pick<MixOptions, "reroute"> & { sizes: number[]; routingTemp
 /** Weights of the experts f64 `[E]`, which sum up to 1, for a stretch of a sequence up to so many predicted tokens. */
 export type Stretch = { weights: Float64Array; end: number };
 
-/** How many log-probabilities are kept at once by default: 128 MiB. */
-const VALUES_AT_ONCE = 2 ** 25;
-/** How many sequences are mixed between two looks at the signal. */
-const ROWS_AT_ONCE = 1024;
+const VALUES_AT_ONCE = 2 ** 25; // how many log-probabilities are kept at once by default: 128 MiB
+const ROWS_AT_ONCE = 1024; // how many sequences are mixed between two looks at the signal
 
 /**
  * Returns the mixtures that are asked for; undefined if there are none. Throws an `InputError` where a number

@@ -30,8 +30,7 @@ export type Read<Name extends Numeric | "source"> =
 const OPEN_FILES = 64; // at a time
 const PIECE = 2 ** 20; // bytes that are read at once for a checksum
 
-/** Bytes of a file, from `offset` to `end`. */
-type Span = Pick<IpcMessage, "offset" | "end">;
+type Span = Pick<IpcMessage, "offset" | "end">; // bytes of a file, from `offset` to `end`
 
 /** A batch with rows. */
 interface Batch extends Span {

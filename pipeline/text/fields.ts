@@ -160,10 +160,8 @@ function readIds(
   return ids.subarray(0, end);
 }
 
-/** Most names of fields or columns that a message lists. */
-const MOST_NAMES = 20;
-/** Longest name that a message tells whole. */
-const LONGEST_NAME = 60;
+const MOST_NAMES = 20; // most names of fields or columns that a message lists
+const LONGEST_NAME = 60; // longest name that a message tells whole
 
 /** Writes a name that a file gave on one line, and not too long. */
 function shown(name: string): string {
@@ -171,8 +169,7 @@ function shown(name: string): string {
   return line.length <= LONGEST_NAME ? line : `${line.slice(0, LONGEST_NAME)}…`;
 }
 
-/** Most characters of a label: every row that comes of a document holds it. */
-const LONGEST_LABEL = 65_536;
+const LONGEST_LABEL = 65_536; // most characters of a label: every row that comes of a document holds it
 
 /**
  * Gives a value as a label; `source` where there is none. `place` is where it stands. Throws an `InputError` for

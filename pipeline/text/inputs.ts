@@ -12,8 +12,7 @@ import { glob, isGlob } from "./glob.ts";
 /** Path that stands for standard input. */
 export const STANDARD_INPUT = "-";
 
-/** Value of the format where names tell it. */
-const AUTO = "auto";
+const AUTO = "auto"; // value of the format where names tell it
 /** Value of the setting where paths tell no source. */
 export const OFF = "off";
 

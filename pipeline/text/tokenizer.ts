@@ -49,8 +49,7 @@ export async function readChatTemplate(folder: string): Promise<string | undefin
   return typeof config?.chat_template === "string" ? config.chat_template : undefined;
 }
 
-/** Options of the library's calls: it adds no special tokens. */
-const PLAIN = { addSpecialTokens: false };
+const PLAIN = { addSpecialTokens: false }; // options of the library's calls: it adds no special tokens
 
 /** Settings of {@link trainTokenizer}. */
 export interface TrainTokenizerOptions {

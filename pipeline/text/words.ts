@@ -48,8 +48,7 @@ const APOSTROPHE = 5; // begins contractions: 's, 're
 const SPACE = 6;
 const KINDS = 7;
 
-/** Kind of every UTF-16 unit. */
-const KIND = new Uint8Array(1 << 16).fill(FOREIGN);
+const KIND = new Uint8Array(1 << 16).fill(FOREIGN); // kind of every UTF-16 unit
 for (let code = 0; code < 128; code++) {
   const character = String.fromCharCode(code);
   if (/[A-Za-z]/.test(character)) KIND[code] = LETTER;

@@ -221,8 +221,7 @@ function mixedLikelihood(
   );
 }
 
-/** Questions that are continued at once. */
-const AT_ONCE = 8;
+const AT_ONCE = 8; // questions that are continued at once
 
 /**
  * Tells for each question without choices whether greedy decoding by the `mix` likeliest experts writes its only one; false for all

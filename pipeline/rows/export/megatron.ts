@@ -11,8 +11,7 @@ import type { TokenText } from "./texts.ts";
 
 const MAGIC = new TextEncoder().encode("MMIDIDX\0\0");
 const VERSION = 1n;
-/** Ids of a vocabulary below this size have two bytes. */
-const MOST_SHORT = 65_500;
+const MOST_SHORT = 65_500; // ids of a vocabulary below this size have two bytes
 const CHUNK = 1 << 16; // texts of the index that are written at once
 
 /**

@@ -32,8 +32,7 @@ class FileWriter extends RecordBatchFileWriter {
   }
 }
 
-/** Bytes that a file has before its first message: Arrow's magic and its padding. */
-const FILE_MAGIC = 8;
+const FILE_MAGIC = 8; // bytes that a file has before its first message: Arrow's magic and its padding
 
 /** Encodes batches, which must share one schema. With `closes` the last one says what came before it. */
 class Encoder {
