@@ -31,12 +31,6 @@ export interface Form<Value extends LoadedModel> {
 /** A model that writes texts, and its slots. */
 export type DecodingModel = LoadedModel & { engine: Engine };
 
-/** A model that scores sequences. */
-export type ScoringModel = LoadedModel & { scorer: Scorer };
-
-/** A model that scores what may follow texts. */
-export type BranchingModel = LoadedModel & { branches: Pick<BranchScorer, "score"> };
-
 const SLOTS = 8; // sequences side by side unless more or fewer are asked for
 
 /** What a decoder is made with; `capacity` is the model's context unless it is less. */
@@ -59,7 +53,7 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
 }
 
 /** A scorer of sequences of `length` tokens, as many at once as are quick. */
-export function scoring({ length }: { length: number }): Form<ScoringModel> {
+export function scoring({ length }: { length: number }): Form<LoadedModel & { scorer: Scorer }> {
   return {
     name: `scorer ${length}`,
     size: weightBytes,
@@ -77,15 +71,17 @@ export function scoring({ length }: { length: number }): Form<ScoringModel> {
 }
 
 /** A scorer of continuations, with room for as many sequences of the model's context as are quick, at most `most`. */
-export function branching({ most = Infinity } = {}): Form<BranchingModel> {
+export function branching(
+  { most = Infinity } = {},
+): Form<LoadedModel & { branches: Pick<BranchScorer, "score"> }> {
   return {
     name: `branches ${most}`,
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
       const batch = Math.min(most, rowsPerPass(gpu.maxBindingBytes, config, config.context));
       const own = createBranchScorer(gpu, { config, weights, batch });
-      const branches: BranchingModel["branches"] = { score: (...asked) => queue(() => own.score(...asked)) };
-      return { config, notes, branches, bytes: own.bytes, close: own.close };
+      const score: BranchScorer["score"] = (...asked) => queue(() => own.score(...asked));
+      return { config, notes, branches: { score }, bytes: own.bytes, close: own.close };
     },
   };
 }
