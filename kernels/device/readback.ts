@@ -14,12 +14,7 @@ export interface BufferRange {
 }
 
 /** Reads the buffers of one device. */
-export interface Reader {
-  /** Reads buffers back in one synchronisation; throws the first failure of the device, also at every later read. */
-  read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
-  /** Frees what it keeps. */
-  close(): void;
-}
+export type Reader = ReturnType<typeof createReader>;
 
 /** The largest staging buffer that is kept for the next read, in bytes. A model's weights leave none behind. */
 const KEPT = 16 << 20;
@@ -59,7 +54,7 @@ function layOut(sizes: readonly number[], limit: number): Laid[] {
 }
 
 /** Makes a reader. It keeps its staging buffer from read to read, unless that is a large one. */
-export function createReader(device: GPUDevice, failures: Failures): Reader {
+export function createReader(device: GPUDevice, failures: Failures) {
   const limit = Math.floor(device.limits.maxBufferSize / 8) * 8;
   // The staging buffer, unless a read is using it: reads that overlap take one each.
   let spare: GPUBuffer | undefined;
@@ -78,7 +73,8 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
   };
 
   return {
-    async read(sources) {
+    /** Reads buffers back in one synchronisation; throws the first failure of the device, also at every later read. */
+    async read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]> {
       failures.check();
       const ranges = sources.map(({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
         const padded = Math.ceil(bytes / 4) * 4;
@@ -122,7 +118,8 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
       return results.map(({ buffer }) => buffer);
     },
 
-    close() {
+    /** Frees what it keeps. */
+    close(): void {
       spare?.destroy();
     },
   };
