@@ -196,7 +196,7 @@ export async function removeIfEmpty(path: string): Promise<void> {
   if (isDirectory) await Deno.remove(path).catch(() => {});
 }
 
-/** Lists the files below a folder, or `inside` it, by their paths from there. Links are listed and not followed. */
+/** Lists the files below a folder, or below `inside` of it, by their paths from `folder`. Links are listed and not followed. */
 export async function* filesUnder(folder: string, inside = ""): AsyncGenerator<string> {
   if (inside !== "" && await isLink(`${folder}/${inside}`)) return;
   for (const { name, isDirectory } of await listEntries(`${folder}/${inside}`)) {

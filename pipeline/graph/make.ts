@@ -61,15 +61,14 @@ export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Pro
   try {
     await process.makeWanted();
   } finally {
-    process.open?.close?.();
+    process.close();
   }
   await removeSpent(walk);
 }
 
 /** What one process makes of a run. */
 class Process {
-  /** The maker that made something last. */
-  open?: Maker;
+  #open?: Maker; // the maker that made something last
   readonly #events: StageEvents;
   readonly #nodes: Node[];
   readonly #own: number;
@@ -90,6 +89,7 @@ class Process {
       if (left === 0) return;
       if (made) [pause, waited] = [SOON_MS, 0];
       else if (held) {
+        this.close(); // it may wait for long
         if (waited <= TELL_MS && waited + pause > TELL_MS) {
           this.work.emit({ type: "warning", message: waitText(held) });
         }
@@ -98,6 +98,12 @@ class Process {
         pause = Math.min(1.5 * pause, LATE_MS);
       }
     }
+  }
+
+  /** Closes what a maker kept open. */
+  close(): void {
+    this.#open?.close?.();
+    this.#open = undefined;
   }
 
   /** Goes through all nodes once; comes back early where it has made one that is another process' to make, as own ones may be ready now. */
@@ -180,8 +186,8 @@ class Process {
     const [{ maker }] = nodes;
     const notes = nodes.map(() => new Map<string, FileNote>());
     const making: Making[] = [];
-    if (this.open !== maker) this.open?.close?.();
-    this.open = maker;
+    if (this.#open !== maker) this.close();
+    this.#open = maker;
     try {
       for (const [i, node] of nodes.entries()) making.push(await beginNode(walk, node, notes[i]));
       this.#events.begins(maker.stage);

@@ -205,10 +205,11 @@ export async function readLastLines<T>(where: string, schema: Schema<T>, most = 
     if (!isMissing(error)) throw error;
   });
   if (!file) return [];
-  const { size } = await file.stat();
-  await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
-  const text = await new Response(file.readable).text();
-  return text.split("\n").slice(0, -1).flatMap((line) => {
+  using open = file;
+  const { size } = await open.stat();
+  await open.seek(Math.max(0, size - most), Deno.SeekMode.Start);
+  const text = await new Response(open.readable).text();
+  return text.split("\n").flatMap((line) => {
     try {
       return [v.parse(schema, JSON.parse(line))];
     } catch {

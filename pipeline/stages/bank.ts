@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
-import type { Weights } from "../model/parameters.ts";
+import { modelsPerBank, type Weights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { trainBank, type TrainModelOptions } from "../training/loop.ts";
 
@@ -80,9 +80,12 @@ export class Bank {
   }
 
   /** Whether so many models of one shape may be trained at once. */
-  fits({ model, gpu, ...sizes }: TrainModelOptions, models: number): boolean {
+  fits({ model, gpu, batch, microBatch, ...sizes }: TrainModelOptions, models: number): boolean {
     const { kind, maxBindingBytes: limit, variants: { loss } } = gpu, { memory = Infinity } = this.options;
-    return memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory;
+    const shape = { models: sizeBanks(models, kind)[0], batch: microBatch || batch, length: model.context };
+    if (modelsPerBank(model, shape, limit) < shape.models) return false; // side by side they would run in turns
+    const all = { ...sizes, batch, microBatch, length: model.context, kind, loss, limit };
+    return memoryTogether(model, models, all) <= memory;
   }
 
   /** Gives the devices that share so many models as evenly as they go, a bank on each. */

@@ -103,6 +103,6 @@ export async function readLastMetrics(
   const lines = await readLastLines(path, STEP_METRICS, TAIL), last = lines.at(-1);
   if (last === undefined) return null;
   const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
-  const { mtime: at } = await Deno.stat(path);
+  const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null); // where it has got its name meanwhile
   return { last, validationLoss: validated?.validationLoss ?? null, at };
 }

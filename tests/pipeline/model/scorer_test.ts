@@ -22,6 +22,8 @@ function sequences(rows: number) {
   };
 }
 
+const TWO_PER_BANK = 36_000; // a model's weights take 16 kB
+
 /** Makes a scorer of the models. */
 const scorerOf = (options: Partial<ScorerOptions> = {}, on = gpu) =>
   createScorer(on, { config: CONFIG, models: MODELS, batch: 4, length: STRIDE, ...options });
@@ -94,7 +96,7 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     assertSameBits(at(1), await score(rows, { prefixes: [5], on }), "a prefix alone");
     assertSameBits(at(1), await score(rows, { length: 5, on }), "a prefix alone, summed on the device");
     assertSameBits(await score(rows, { prefixes, batch: 16, on }), expected, "one batch");
-    const tight = { ...on, maxBindingBytes: 2 * 4 * 48 * 48 };
+    const tight = { ...on, maxBindingBytes: TWO_PER_BANK };
     assertSameBits(await score(rows, { prefixes, on: tight }), expected, "two models per bank");
   });
 }
@@ -144,7 +146,7 @@ Deno.test("Scorer.load() replaces the weights of every model, also where a limit
   const rows = sequences(5);
   const others = [7, 8, 9].map((i) => anyWeights(CONFIG, i));
   const expected = await score(rows, { models: others });
-  for (const maxBindingBytes of [gpu.maxBindingBytes, 2 * 4 * 48 * 48]) {
+  for (const maxBindingBytes of [gpu.maxBindingBytes, TWO_PER_BANK]) {
     const scorer = scorerOf({}, { ...gpu, maxBindingBytes });
     assertEquals(scorer.models, 3);
     await scorer.score(rows.tokens, STRIDE, rows.lengths);
@@ -266,10 +268,9 @@ Deno.test("Scorer.scoreTokens() gives a row the same bits alone, in any company,
       scoreTokens(tokens.slice(row * STRIDE, (row + 1) * STRIDE), [span], { batch: 1 })
     ),
   );
-  const largest = 4 * 48 * 48;
   const companies = [
     ...[1, 2, 5, 12, 16].map((batch) => ({ batch })),
-    ...[1, 2].map((perBank) => ({ on: { ...gpu, maxBindingBytes: perBank * largest } })),
+    ...[1, 2].map((perBank) => ({ on: { ...gpu, maxBindingBytes: perBank / 2 * TWO_PER_BANK } })),
   ];
   for (const options of companies) {
     const together = await scoreTokens(tokens, spans, options);
