@@ -50,7 +50,7 @@ export type Layout = ReturnType<typeof planLayout>;
 
 /**
  * Packs the tensors of one model into segments of at most `limit` bytes each. A bank of any size has the same segments: gradient norms
- * add up by segment, so a model learns the same bits alone and beside others.
+ * add up by segment, so a model learns the same bits alone and next to others.
  */
 export function planLayout(config: ModelConfig, limit: number) {
   const capacity = Math.floor(limit / 4);
