@@ -19,8 +19,9 @@ import {
   isDefault,
   listNames as settingsIn,
 } from "../settings/configuration.ts";
-import { LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
+import { OPTIMISER } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { findTargets } from "./outcome.ts";
 import { givenIn, RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
 import { dense, experts, routing, segments } from "./studies/mixture.ts";
 import { prefix, short } from "./studies/prefix.ts";
@@ -298,12 +299,6 @@ const TRAINED_BY = [
   ...["expertWarmup", "expertFinalRate", "expertTokens", "expertEpochs", "init"] as const,
 ];
 
-/** More such settings of models that have some of their own. */
-const ALSO_TRAINED_BY: Partial<Record<Searched, readonly (keyof Configuration)[]>> = {
-  "dense-compute": settingsIn(LARGER_DENSE, RATES["dense-compute"]),
-  switch: [...settingsIn(SWITCH, RATES.switch), "microBatch"], // whose passes have experts of limited capacity
-};
-
 /**
  * Names what a learning rate depends on. Models that agree in it share one search. The text is left out: a rate
  * counts for another corpus, too.
@@ -319,7 +314,9 @@ export function rateRecipe(model: Searched, c: Configuration): string {
   const [steps, batch] = model === "dense-steps"
     ? [c.expertSteps * multiple, c.expertBatch]
     : [c.expertSteps, c.expertBatch * multiple];
-  const own = [...TRAINED_BY, ...ALSO_TRAINED_BY[model] ?? []].filter((name) => !isDefault(name, c[name]))
+  const [{ settings = [] }] = findTargets(model, c);
+  const more = model === "switch" ? ["microBatch" as const] : []; // its passes have experts of limited capacity
+  const own = [...TRAINED_BY, ...settings, ...more].filter((name) => !isDefault(name, c[name]))
     .map((name) => `, ${name} ${c[name]}`).join("");
   return `${shape}${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ` +
     `${c.vocabularySize} tokens, ${c.dtype}, ${steps} steps of ${batch} × ${c.sequenceLength}${own}`;

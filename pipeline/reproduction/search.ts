@@ -10,7 +10,7 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
 import { modelShapes } from "../model/shape.ts";
-import { LOSS, type RateSearch, type Searched } from "../report/reproduction.ts";
+import { LOSS, type RateSearch, SEARCHED, type Searched } from "../report/reproduction.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { givenValues, type Sources } from "../settings/resolution.ts";
 import { memoryTogether } from "../stages/bank.ts";
@@ -90,13 +90,9 @@ export async function trialLosses(
 export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
 
 /** The setting that holds the learning rate of a model. */
-export const RATES: Record<Searched, RateName> = {
-  experts: "expertRate",
-  dense: "denseRate",
-  "dense-steps": "denseStepsRate",
-  "dense-compute": "denseComputeRate",
-  switch: "switchRate",
-};
+export const RATES = Object.fromEntries(
+  SEARCHED.map((model) => [model, findTargets(model, { experts: 1 })[0].rates[0]]),
+) as Record<Searched, RateName>;
 
 /** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
 export function withoutRates(sources: Sources): Partial<Configuration> {
