@@ -6,7 +6,7 @@
  */
 
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { curves, type Plot, wayLine, wayName } from "../../report/charts.ts";
+import { COMPARED, curves, type Plot, wayLine, wayName } from "../../report/charts.ts";
 import { percent } from "../../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { segmentPlot } from "../../report/sections/evaluation.ts";
@@ -168,17 +168,14 @@ function gainsPlot(first: readonly Outcome[]): Plot {
   };
 }
 
-/** The mixture, and the models that could replace it. */
-const WAYS = ["mixture", ...BASELINES] as const;
-
 /** A run, and a model next to its mixture. */
 interface Compared extends Outcome {
-  way: typeof WAYS[number];
+  way: typeof COMPARED[number];
 }
 
 /** Lists the models of some runs, in the order of runs. */
 const listCompared = (outcomes: readonly Outcome[]): Compared[] =>
-  outcomes.flatMap((outcome) => WAYS.map((way) => ({ ...outcome, way })))
+  outcomes.flatMap((outcome) => COMPARED.map((way) => ({ ...outcome, way })))
     .filter(({ evaluation, way }) => evaluation.scores[way]);
 
 /**

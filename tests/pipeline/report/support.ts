@@ -16,6 +16,7 @@ import {
   SEQUENCES,
   writeManifest,
 } from "../../../pipeline/graph/mod.ts";
+import { expertFolder, partNode } from "../../../pipeline/graph/node.ts";
 import type { Claims } from "../../../pipeline/report/reproduction.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { writeAtomic } from "../../../pipeline/graph/files.ts";
@@ -39,8 +40,6 @@ function numbers(seed: number): () => number {
   let state = seed;
   return () => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31;
 }
-
-const folderOf = (expert: number): string => `expert-${String(expert).padStart(2, "0")}`;
 
 /** Gives an evaluation with the perplexities above. */
 export function evaluationOf({ experts, sources }: RunShape): Evaluation {
@@ -210,7 +209,7 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
     });
     const assignments = ["assignments/all"];
     const result = { expert, train: side("train"), test: side("test"), assignments };
-    await writeNode(run, `partition/${folderOf(expert)}`, { manifest: { result } });
+    await writeNode(run, partNode(expert, experts), { manifest: { result } });
   }
   const curve = (node: string, steps: number, perStep: number, end: number) => {
     const lines = Array.from({ length: steps / 10 }, (_, i) => {
@@ -222,7 +221,7 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
     return writeNode(run, node, { files: { "metrics.jsonl": linesOf(lines) } });
   };
   for (let expert = 0; expert < experts; expert++) {
-    await curve(`experts/${folderOf(expert)}`, steps, 2032, 3.5 + 0.1 * expert);
+    await curve(`experts/${expertFolder(expert, experts)}`, steps, 2032, 3.5 + 0.1 * expert);
   }
   await curve("dense", steps, 2032 * experts, 4);
   await curve("dense-steps", steps * experts, 2032, 3.8);
