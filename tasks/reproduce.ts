@@ -14,7 +14,6 @@ import {
   runStudies,
   type StudiesPlan,
   STUDY_NAMES,
-  type StudyResult,
 } from "../pipeline/reproduction/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
@@ -66,27 +65,17 @@ function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
   }
 }
 
-/** Words claims, and where they were written. */
-function claimsText(run: string, claims: readonly Claim[]): string {
-  return [...claims.flatMap(claimLines), "", ...outputLines(run)].join("\n");
-}
+/** Words claims, under a title where there is one. */
+const claimsText = (claims: readonly Claim[], ...title: string[]): string =>
+  [...title, ...claims.flatMap(claimLines), ""].join("\n");
 
-/** Words the findings of studies; `only` are the runs that were made alone. */
-function studiesText(root: string, results: readonly StudyResult[], only: readonly string[] = []): string {
-  const parts = results.flatMap(({ study, findings }) => [
-    ...[study.title, ...findings.claims.flatMap(claimLines), ""],
-  ]);
-  const notes = only.length > 0 ? [`runs    ${root}/outcomes`] : [];
-  return [...parts, ...outputLines(root), ...notes].join("\n");
-}
+/** Reports where they were written. */
+const writtenIn = (folder: string): string =>
+  `table   ${folder}/reproduction.md\nreport  ${folder}/report.html`;
 
 function claimLines({ claim, paper, here, holds }: Claim): string[] {
   const verdict = holds === null ? "    " : holds ? "yes " : "no  ";
   return [`${verdict}${claim}`, `      paper: ${paper}`, `      here:  ${here}`];
-}
-
-function outputLines(folder: string): string[] {
-  return [`table   ${folder}/reproduction.md`, `report  ${folder}/report.html`];
 }
 
 /** Why a plan is printed alone that was not asked for. */
@@ -163,7 +152,7 @@ export const TASK = await defineTask({
     checkStudyFlags(given.union(new Set(Object.keys(sources.flags ?? {}))), studies.length > 0);
     if (studies.length === 0) {
       const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
-      return print({ run, ...reproduction }, claimsText(run, reproduction.claims));
+      return print({ run, ...reproduction }, `${claimsText(reproduction.claims)}\n${writtenIn(run)}`);
     }
     const note = lackText(sources) && !given.union(denied).has("dryRun") ? PLAN_ALONE : undefined;
     if (dryRun || note) {
@@ -173,6 +162,8 @@ export const TASK = await defineTask({
       return print({ ...plan, ...note && { note } }, studiesPlanText(plan, note));
     }
     const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });
-    print(results, studiesText(run, results, options.only));
+    const notes = options.only.length > 0 ? [`runs    ${run}/outcomes`] : [];
+    const found = results.map(({ study, findings }) => claimsText(findings.claims, study.title));
+    print(results, [...found, writtenIn(run), ...notes].join("\n"));
   },
 }, import.meta);
