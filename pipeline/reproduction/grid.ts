@@ -102,10 +102,8 @@ export class Grid {
     [this.seeds, this.known] = [seeds, known];
     this.#given = withoutRates(sources);
     const method = this.#given.method ?? usualMethod(this.#given);
-    this.#shared = withoutRates({
-      flags: resolveConfiguration({ flags: { ...this.#given, ...method && { method } } }),
-    });
-    this.preset = resolveConfiguration({ flags: this.#shared });
+    this.preset = resolveConfiguration({ flags: { ...this.#given, ...method && { method } } });
+    this.#shared = withoutRates({ flags: this.preset });
     this.all = studies.flatMap((study) => withSeeds(study.setups(this.preset), seeds));
     this.wanted = only.length === 0
       ? this.all

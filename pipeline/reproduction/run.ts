@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting, task, type Text, type Words } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
 import { percent } from "../report/html.ts";
 import { report } from "../report/report.ts";
@@ -56,12 +56,8 @@ import {
 import { MODELS, type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
 
 /** Reports what to reproduce and where. */
-export interface ReproduceOptions extends Omit<TrainingSite, "trial" | "resume" | "gpu"> {
-  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
-  trialShare?: number;
-  /** Words settings and tasks in the report. Default: as a library names them. */
-  words?: Words;
-}
+export interface ReproduceOptions
+  extends Omit<TrainingSite, "trial" | "resume" | "gpu">, Pick<StudyChoice, "trialShare" | "words"> {}
 
 /** What a reproduction came to: `reproduction.json`. */
 export interface Reproduction extends Claims {

@@ -104,12 +104,11 @@ export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>
   outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
     .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
 
-/** The ends of an interval, and a perplexity with its own. */
-type Interval = Pick<Score, "low" | "high">;
+/** A perplexity with its interval. */
 export type Scored = Pick<Score, "perplexity" | "low" | "high">;
 
 /** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
-export const isLower = (one: Interval, other: Interval): boolean | null =>
+export const isLower = (one: Scored, other: Scored): boolean | null =>
   one.high < other.low ? true : other.high < one.low ? false : null;
 
 /** Writes a perplexity with its interval. */
