@@ -115,6 +115,9 @@ export function bytes(size: number): string {
   return `${rough(size / 1000 ** power)}\u00a0${units[power]}`;
 }
 
+/** Writes the value of a setting. */
+export const valueText = (value: unknown): string => [value].flat().join(", ") || "none";
+
 /** Names a source by its label. */
 export const sourceName = (label: string): string => label === "" ? "(no source)" : printable(label);
 

@@ -31,13 +31,12 @@ const CELL = v.nullable(v.union([v.string(), v.number()]));
 const SETTINGS = v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.array(v.unknown())]));
 const RESULTS = v.object({
   format: v.literal(1),
-  settings: v.optional(SETTINGS, {}),
+  settings: SETTINGS,
   studies: v.array(v.object({
     name: v.string(),
     claims: v.array(CLAIM),
     table: v.object({ head: v.array(v.string()), rows: v.array(v.array(CELL)) }),
-    adapters: v.optional(v.array(v.string()), []),
-    runs: v.optional(v.array(v.string()), []),
+    ...{ adapters: v.array(v.string()), runs: v.array(v.string()) },
   })),
 });
 

@@ -6,6 +6,7 @@ import { InputError, say, setting, type Text } from "../../../kernels/errors.ts"
 import { RESAMPLES } from "../../evaluation/bootstrap.ts";
 import type { Evaluation, Lower } from "../../evaluation/evaluation.ts";
 import { computeFigures, type DocumentScores } from "../../evaluation/tables.ts";
+import { valueText } from "../html.ts";
 import type { PageOptions } from "../page.ts";
 import { heldOutTokens, readDocuments, readRun, type RunRecord } from "../read.ts";
 import { shortHash } from "../../graph/files.ts";
@@ -127,7 +128,7 @@ function shortNames(paths: readonly string[]): string[] {
   });
 }
 
-/** Lists the settings in which runs differ; a value is undefined in a run from before the setting existed. */
+/** Lists the settings in which runs differ. */
 function listDifferences(records: readonly RunRecord[]) {
   return FIELD_NAMES.flatMap((name) => {
     const values = records.map(({ config }) => config.configuration[name]);
@@ -215,7 +216,3 @@ function otherText(former: RunRecord, latter: RunRecord): InputError {
     ...{ where: latter.run, remedy: say`make one of them anew, in another folder, ${how}` },
   });
 }
-
-/** Writes the value of a setting. */
-export const valueText = (value: unknown): string =>
-  value === undefined ? "–" : [value].flat().join(", ") || "none";

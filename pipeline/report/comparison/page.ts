@@ -5,7 +5,7 @@ import { say, setting, task, type Text, type Words, wordText } from "../../../ke
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { gainText, SHOWN_WAYS, type Way } from "../../evaluation/evaluation.ts";
 import { colour, dots, expertLine, type Line, MOST_LEGEND, type Plot, wayLine } from "../charts.ts";
-import { htmlTable, markup, number, percent, plural, sourceName, unbroken } from "../html.ts";
+import { htmlTable, markup, number, percent, plural, sourceName, unbroken, valueText } from "../html.ts";
 import { page, type Part, type Section } from "../page.ts";
 import { byPrefix, lowerPlot, sourcePlot } from "../sections/evaluation.ts";
 import { roundPlots } from "../sections/routers.ts";
@@ -13,7 +13,7 @@ import { writeAtomic } from "../../graph/files.ts";
 import { stepText } from "../../stages/derivation.ts";
 import { checkOutput } from "../../run/output.ts";
 import { stagesText } from "../../run/status.ts";
-import { compare, type ComparedRun, type CompareOptions, type Comparison, valueText } from "./compare.ts";
+import { compare, type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
 
 /** @ignore A table with its name, and notes below it. */
 export type ComparisonTable = { label: string; head: string[]; rows: (string | null)[][]; notes: Text[] };

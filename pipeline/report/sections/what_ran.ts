@@ -18,6 +18,7 @@ import {
   plural,
   rough,
   unbroken,
+  valueText,
 } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord, Spent } from "../read.ts";
@@ -79,9 +80,9 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
     const { config: { configuration }, folders, words } = run;
     const reported = facts(run).filter(([, value]) => value)
       .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`);
-    const settings = FIELD_NAMES.filter((name) => name in configuration).map((name) => [
+    const settings = FIELD_NAMES.map((name) => [
       unbroken(wordText([setting(name)], words)),
-      [configuration[name]].flat().join(", ") || "none",
+      valueText(configuration[name]),
       unbroken(wordText(FIELDS[name].help, words)),
     ]);
     const rows = folders.map((one) => [
