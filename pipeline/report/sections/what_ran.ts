@@ -68,7 +68,7 @@ function facts({ config, text, adapters, cost, lineage }: RunRecord & { cost: Co
       : ["routers", `${experts}, each of ${shape(mixture.router, parameters.router)}; ${how}`],
     ["seed", String(settings.seed)],
     ["adapter", adapters.join(", ")],
-    ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
+    ["versions", Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
 }
 

@@ -191,14 +191,14 @@ function modelCosts({ cost, trained, evaluation, way }: Compared) {
       ...{ memory: memory.inference.total + memory.routing.total, exchanged: communication.bytesPerNode },
     };
   }
-  const [own] = trained[way] ?? [];
-  const weights = own?.cost?.parameters ?? parameters.expert;
+  const [{ steps, cost: own }] = trained[way]!;
+  const weights = own?.parameters ?? parameters.expert;
   return {
-    training: own?.cost?.training ?? flops.dense,
-    token: (own?.cost?.inference ?? flops.inference) / length,
+    training: own?.training ?? flops.dense,
+    token: (own?.inference ?? flops.inference) / length,
     routing: null,
-    memory: own?.cost?.memory.inference ?? memory.inference.total,
-    exchanged: own ? communication.denseBytesPerStep * weights / parameters.expert * own.steps : null,
+    memory: own?.memory.inference ?? memory.inference.total,
+    exchanged: communication.denseBytesPerStep * weights / parameters.expert * steps,
   };
 }
 
