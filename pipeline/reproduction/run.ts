@@ -309,7 +309,8 @@ class Runner {
         }
       } catch (error) {
         if (isAsked || !(error instanceof InputError)) throw error;
-        warn(say`the study "${study.name}" is left out: ${error.what}`);
+        // One that settings of these runs do not go with, as those of a tree, has nothing to tell.
+        if (error.where !== undefined) warn(say`the study "${study.name}" is left out: ${error.what}`);
       }
     }
     return results;
