@@ -78,11 +78,7 @@ export function items(column: Column): Column {
 }
 
 /** An array that a column of integers can be converted to. */
-export type IntegerArray =
-  | typeof Uint16Array
-  | typeof Uint32Array
-  | typeof Int32Array
-  | typeof BigUint64Array;
+type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
 
 /**
  * Gives an integer column as a `Target`. Where the type is the same, this is the column itself; otherwise
@@ -98,7 +94,7 @@ export function integers<T extends IntegerArray>(column: Column, Target: T): Ins
     return new (Target as Uint32ArrayConstructor)(values as Uint32Array) as InstanceType<T>;
   }
   const result = new Target(values.length);
-  const limit = 2 ** (8 * Target.BYTES_PER_ELEMENT - (result instanceof Int32Array ? 1 : 0));
+  const limit = 2 ** (8 * Target.BYTES_PER_ELEMENT);
   for (let row = 0; row < values.length; row++) {
     const value = values[row];
     if (value < 0 || value >= limit) {

@@ -19,6 +19,5 @@ export {
 } from "./arrow.ts";
 export { type Lineage, readLineage } from "./lineage.ts";
 export { Order, type OrderOptions } from "./order.ts";
-export type { IntegerArray } from "./column_values.ts";
 export { ARRAYS } from "./columns.ts";
 export { type Numeric, openRows, type Read, type Rows } from "./random_access.ts";

@@ -11,7 +11,7 @@ import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom
 import { crc32 } from "node:zlib";
 import { openToRead, unreadable } from "../graph/files.ts";
 import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
-import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
+import { floats, integers, strings } from "./column_values.ts";
 import { ARRAYS } from "./columns.ts";
 import { checkNodes, orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
@@ -21,7 +21,6 @@ import { checkLineage, type Lineage, pickIdentity, readLineage } from "./lineage
 /** Names a column of numbers, or of lists of them, whose rows have fixed places. */
 export type Numeric = keyof typeof ARRAYS;
 const NUMERIC = Object.keys(ARRAYS) as Numeric[];
-const FLOATS: readonly Numeric[] = ["nll", "cost", "lowest"];
 /** Columns of rows that were read. */
 export type Read<Name extends Numeric | "source"> =
   & Required<Pick<Columns, Extract<Name, keyof Columns> | "rows">>
@@ -124,50 +123,31 @@ export class Rows implements Disposable {
 
   /**
    * Reads columns of the rows with these numbers, in their order; of tokens the first `width`, or all. These are u16 or u32, as they are in
-   * the files. Sources cost the most: a batch is decoded for each row that is not in the batch of the row before.
+   * the files. Rows that follow one another are read at once. Sources cost the most: a batch is decoded for each row that is not in the
+   * batch of the row before.
    *
-   * Throws what {@linkcode Rows.fill} throws.
+   * Throws an `InputError`, which says where, if a file has no such column or one that cannot be read by row. Also if a checksum is another
+   * one, or a value is impossible. Throws a `RangeError` where there is no row with a number.
    */
   read<Name extends Numeric | "source">(
     numbers: ArrayLike<number>,
     names: readonly Name[],
     width = Infinity,
   ): Read<Name> {
-    const rows = numbers.length;
-    const columns: Partial<Columns> = { rows };
-    for (const name of names as readonly (Numeric | "source")[]) {
-      if (name === "source") {
-        columns.source = Array.from(this.#readNumbers(numbers), (number) => this.#readSource(number));
-        continue;
-      }
-      const { width: all, item } = findLayout(this.#shards[0], name);
-      const values = name === "tokens" ? Math.min(width, all) : all;
-      const type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
-      Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * values)) });
-    }
-    return columns as Read<Name>;
+    const places = this.#readNumbers(numbers);
+    const read = (name: Numeric | "source") =>
+      name === "source"
+        ? Array.from(places, (number) => this.#readSource(number))
+        : this.#readColumn(name, places, width);
+    const columns = Object.fromEntries(names.map((name) => [name, read(name)]));
+    return { rows: numbers.length, ...columns } as Read<Name>;
   }
 
-  /**
-   * Reads one column of the rows with these numbers into `target` `[rows, width]`, and returns it. Where `width` is less than the lists
-   * have, the first values of each are read. Rows that follow one another are read at once.
-   *
-   * Throws an `InputError`, which says where, if a file has no such column or one that cannot be read by row. Also if a checksum is another
-   * one, or a value is impossible. Throws a `RangeError` where there is no row with a number.
-   */
-  fill<Target extends InstanceType<IntegerArray> | Float32Array>(
-    name: Numeric,
-    of: ArrayLike<number>,
-    target: Target,
-  ): Target {
-    const numbers = this.#readNumbers(of);
+  #readColumn(name: Numeric, numbers: ArrayLike<number>, most: number) {
     const { item, width: all } = findLayout(this.#shards[0], name);
-    const rows = numbers.length, width = rows === 0 ? all : target.length / rows;
-    if (!(Number.isInteger(width) && width >= 1 && width <= all)) {
-      throw new RangeError(
-        `Cannot read column "${name}" as there must be room for 1 to ${all} values per row: there is for ${width}`,
-      );
-    }
+    const rows = numbers.length, width = name === "tokens" ? Math.min(most, all) : all;
+    const Type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
+    const target = new Type(rows * width);
     const column = NUMERIC.indexOf(name), bytes = item.ArrayType.BYTES_PER_ELEMENT;
     for (let i = 0, run: number; i < rows; i += run) {
       const { batch, row } = this.#find(numbers[i]);
@@ -176,9 +156,8 @@ export class Rows implements Disposable {
       const length = (run - 1) * all + width, offset = batch.places[column] + row * all * bytes;
       const read = new item.ArrayType(readAt(this.#open(batch), offset, length * bytes).buffer);
       const data = makeData({ type: item as Int, length, data: read, nullCount: 0 });
-      const values = FLOATS.includes(name)
-        ? floats({ name, data, where: batch.where })
-        : integers({ name, data, where: batch.where }, target.constructor as IntegerArray);
+      const found = { name, data, where: batch.where };
+      const values = Type === Float32Array ? floats(found) : integers(found, Type as typeof Uint32Array);
       for (let k = 0; k < run; k++) {
         const some = values.subarray(k * all, k * all + width);
         (target as Uint32Array).set(some as Uint32Array, (i + k) * width);
@@ -188,7 +167,7 @@ export class Rows implements Disposable {
       const { batch, row } = this.#find(numbers[i]);
       return `${batch.where}, row ${row},`;
     };
-    const values = target as ArrayLike<number>, { vocabulary } = this.lineage ?? {};
+    const values = target as Uint32Array, { vocabulary } = this.lineage ?? {};
     if (name === "tokens" && vocabulary) checkTokens({ rows, tokens: values }, vocabulary, place);
     if (name === "length") checkLengths(values, columnType(this.#shards[0].empty, "tokens")?.listSize, place);
     return target;
@@ -314,13 +293,11 @@ function findLayout(
 ): { item: (Int | Float) & { bitWidth: number }; width: number } {
   const { type } = needColumn(empty, name, path).data;
   const isList = DataType.isFixedSizeList(type), mustBeList = name === "tokens" || name === "nll";
-  const item: DataType = isList ? type.children[0].type : type;
-  if (isList === mustBeList && (FLOATS.includes(name) ? DataType.isFloat(item) : DataType.isInt(item))) {
+  const item: DataType = isList ? type.children[0].type : type, isFloat = ARRAYS[name] === Float32Array;
+  if (isList === mustBeList && (isFloat ? DataType.isFloat(item) : DataType.isInt(item))) {
     return { item: item as Int, width: isList ? type.listSize : 1 };
   }
-  const values = `${mustBeList ? "fixed-size lists of " : ""}${
-    FLOATS.includes(name) ? "floats" : "integers"
-  }`;
+  const values = `${mustBeList ? "fixed-size lists of " : ""}${isFloat ? "floats" : "integers"}`;
   const remedy = mustBeList
     ? "pad its lists to one length, and write them with that in their type"
     : undefined;

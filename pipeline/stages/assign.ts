@@ -162,14 +162,9 @@ function likeliest(rows: Rows, experts: number): Uint16Array {
   const expert = new Uint16Array(rows.count);
   for (let at = 0; at < rows.count; at += ROWS) {
     const numbers = rows.numbers(at, at + ROWS);
-    expert.set(assignArgmax(readCosts(rows, experts, numbers), experts), at);
+    expert.set(assignArgmax(rows.read(numbers, ["nll"]).nll, experts), at);
   }
   return expert;
-}
-
-/** Reads costs f32 `[rows, E]`. */
-export function readCosts(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
-  return rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
 }
 
 /** Assigns `count` rows, of which `numberAt` gives the numbers in their order. A chunk of them is in memory at a time. */
@@ -221,12 +216,10 @@ export async function writeAssigned(
 export const assignedRows = (rows: Rows, experts: number, expert = likeliest(rows, experts)) => ({
   count: rows.count,
   batch(from: number, to: number): RecordBatch {
-    const numbers = rows.numbers(from, to), costs = readCosts(rows, experts, numbers);
+    const { sequence, nll: costs } = rows.read(rows.numbers(from, to), ["sequence", "nll"]);
     const chosen = expert.subarray(from, to), best = assignArgmax(costs, experts);
     const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);
-    return toTable({
-      sequence: rows.fill("sequence", numbers, new BigUint64Array(numbers.length)),
-      ...{ expert: chosen, best, cost: at(chosen), lowest: at(best) },
-    }, { ...rows.lineage!, stage: ASSIGN });
+    const columns = { sequence, expert: chosen, best, cost: at(chosen), lowest: at(best) };
+    return toTable(columns, { ...rows.lineage!, stage: ASSIGN });
   },
 });

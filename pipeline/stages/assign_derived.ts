@@ -21,7 +21,6 @@ import {
   BY_PRICES,
   hashOrder,
   PRICES,
-  readCosts,
   writeAssigned,
 } from "./assign.ts";
 import {
@@ -182,9 +181,9 @@ function assignOpen(
 ): void {
   const open = rows.numbers().filter((row) => chosen[row] === NOBODY);
   for (let at = 0; at < open.length; at += CHUNK) {
-    const numbers = open.subarray(at, at + CHUNK), costs = readCosts(rows, loads.length, numbers);
+    const numbers = open.subarray(at, at + CHUNK);
+    const { sequence, nll: costs } = rows.read(numbers, ["sequence", "nll"]);
     const expert = prices ? mend(costs, prices, loads) : assignArgmax(costs, loads.length);
-    const { sequence } = rows.read(numbers, ["sequence"]);
     for (const [i, row] of numbers.entries()) {
       chosen[row] = expert[i];
       loads[expert[i]]++;

@@ -41,25 +41,13 @@ Deno.test("Rows.read() gives rows by number as a reader of all rows does, in fil
     }));
     assertEquals(rows.read([], ["tokens", "source"]), { rows: 0, tokens: new Uint16Array(), source: [] });
     assertEquals(rows.read([3], ["expert"]), { rows: 1, expert: Uint16Array.of(1) });
+    const some = [7, 8, 9, 2, 14]; // of which three follow one another, in two batches
+    for (const width of [1, 3, 4]) {
+      const expected = some.flatMap((row) => Array.from({ length: width }, (_, k) => 4 * row + k));
+      assertEquals(rows.read(some, ["tokens"], width).tokens, Uint16Array.from(expected));
+    }
     for (const number of [-1, 15, NaN]) {
       assertThrows(() => rows.read([0, number], ["length"]), RangeError, `row ${number} `);
-    }
-  }));
-
-Deno.test("Rows.fill() reads into arrays of any type that has room, and the first values of lists alone", () =>
-  inFolder(async (folder) => {
-    using rows = await openRows(await writeSome(folder));
-    const numbers = [7, 8, 9, 2, 14]; // of which three follow one another, in two batches
-    for (const width of [1, 3, 4]) {
-      const expected = numbers.flatMap((row) => Array.from({ length: width }, (_, k) => 4 * row + k));
-      for (const type of [Uint16Array, Uint32Array, Int32Array]) {
-        assertEquals(rows.fill("tokens", numbers, new type(5 * width)), type.from(expected));
-      }
-    }
-    assertEquals(rows.fill("nll", [3, 0], new Float32Array(2)), Float32Array.of(0.75, 0));
-    const room = `there must be room for 1 to 4 values per row`;
-    for (const length of [0, 7, 10]) {
-      assertThrows(() => rows.fill("tokens", [0, 1], new Uint32Array(length)), RangeError, room);
     }
   }));
 
