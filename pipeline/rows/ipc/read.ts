@@ -5,7 +5,7 @@
  * @module
  */
 
-import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow/Arrow.dom";
+import { RecordBatch, RecordBatchReader, Schema, type Vector } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { hashFile, unreadable } from "../../graph/files.ts";
 import { checkRead, findRecord } from "../../graph/schema.ts";
@@ -78,7 +78,8 @@ async function* readBatches(
   let fields: Schema | undefined; // the schema's metadata, without the announcement of a closing batch
   let hash: ReturnType<typeof createHash> | undefined; // of all that the closing batch follows
   let closing: ReadonlyMap<string, string> | undefined;
-  const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
+  const dictionaries = new Map<number, Vector>(); // by id
+  const ahead: Uint8Array[] = []; // dictionaries of the next batch
   let count = 0, rows = 0;
   for await (const { kind, message, where, head, body } of source) {
     if (kind === "batch" && count === some.to) return;
@@ -93,16 +94,10 @@ async function* readBatches(
     }
     if (kind === "closing") closing = message.metadata;
     else chunks.forEach((chunk) => hash?.update(chunk));
-    if (message.isDictionaryBatch()) {
-      const { id, isDelta } = message.header();
-      dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], ...chunks]);
-    } else if (kind === "batch") {
+    if (kind === "dictionary") ahead.push(...chunks);
+    else if (kind === "batch") {
       orUnreadable(where, () => checkNodes(where, fields!, message));
-      const batch = decode(
-        where,
-        [...schema, ...[...dictionaries.values()].flat(), ...chunks],
-        hash && fields,
-      );
+      const batch = decode(where, [...schema, ...ahead.splice(0), ...chunks], hash && fields, dictionaries);
       rows += batch.numRows;
       yield batch;
     }
@@ -117,9 +112,23 @@ async function* readBatches(
   if (count === 0) yield decode(name, schema, fields);
 }
 
-/** Decodes a schema, dictionaries and one batch, with a schema of the same columns. Where there is no batch, gives one without rows. */
-export function decode(where: string, chunks: Uint8Array[], schema?: Schema): RecordBatch {
-  const decoded: RecordBatch = orUnreadable(where, () => RecordBatchReader.from(chunks).open().next().value);
+/**
+ * Decodes a schema, dictionaries and one batch, with a schema of the same columns; `known` are dictionaries that were decoded before, and
+ * gets these. Where there is no batch, gives one without rows.
+ */
+export function decode(
+  where: string,
+  chunks: Uint8Array[],
+  schema?: Schema,
+  known = new Map<number, Vector>(),
+): RecordBatch {
+  const decoded: RecordBatch = orUnreadable(where, () => {
+    const reader = RecordBatchReader.from(chunks).open();
+    for (const [id, values] of known) reader.dictionaries.set(id, values);
+    const { value } = reader.next();
+    for (const [id, values] of reader.dictionaries) known.set(id, values);
+    return value;
+  });
   const batch = schema ? new RecordBatch(schema, decoded.data) : decoded;
   origins.set(batch, where);
   return batch;

@@ -1,6 +1,18 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { Message, RecordBatch } from "apache-arrow";
+import {
+  type Data,
+  Dictionary,
+  Int32,
+  Int8,
+  makeData,
+  Message,
+  RecordBatch,
+  RecordBatchStreamWriter,
+  Utf8,
+  Vector,
+  vectorFromArray,
+} from "apache-arrow";
 import fc from "fast-check";
 import { isDeepStrictEqual as equal } from "node:util";
 import { emptyBatch, fromBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
@@ -31,6 +43,28 @@ Deno.test("readArrow() gives back what was written, from files and from pipes cu
     assertEquals(await collect(readArrow(`${folder}/a.arrows`)), expected);
     assertEquals((await Array.fromAsync(readArrow(`${folder}/a.arrow`), readLineage))[1], LINEAGE);
   });
+});
+
+Deno.test("readArrow() reads labels by dictionaries that grow, stay or are replaced from batch to batch", async () => {
+  const words = (...texts: string[]) => vectorFromArray(texts, new Utf8()).data[0];
+  const first = words("a", "b"), grown = [first, words("c")];
+  const batches: [dictionary: Data<Utf8>[], indices: number[], labels: string][] = [
+    [[first], [0, 1], "ab"],
+    [grown, [2, 0], "ca"],
+    [grown, [2, 2], "cc"],
+    [[words("d", "e")], [1, 0], "ed"],
+  ];
+  const writer = new RecordBatchStreamWriter();
+  const type = new Dictionary(new Utf8(), new Int8(), 1),
+    numbers = vectorFromArray([2, 3], new Int32()).data[0];
+  for (const [parts, indices] of batches) {
+    const data = Int8Array.from(indices), dictionary = new Vector(parts);
+    const source = makeData({ type, length: 2, nullCount: 0, data, dictionary });
+    writer.write(new RecordBatch({ sequence: numbers, source, length: numbers }));
+  }
+  const bytes = writer.finish().toUint8Array(true);
+  const read = await collect(readArrow(pipe(bytes)));
+  assertEquals(read.map(({ source }) => source!.join("")), batches.map(([, , labels]) => labels));
 });
 
 Deno.test("readArrow() gives one batch without rows for input without batches", async () => {
