@@ -66,7 +66,7 @@ export async function* messages(
     const chunks = input[Symbol.asyncIterator]();
     const take = takeFrom(chunks);
     try {
-      return yield* inOrder(messagesFrom({ take, skip: take }, name), name);
+      return yield* messagesFrom({ take, skip: take }, name);
     } finally {
       await chunks.return?.();
     }
@@ -86,36 +86,7 @@ export const messagesIn = (
   name: string,
   hear?: Hear,
 ): AsyncGenerator<IpcMessage> =>
-  inOrder(messagesFrom(sourceIn(file, size, hear), name), name, () => schemaInFooter(file, size, name));
-
-/** Passes messages on: first a schema, which may be found elsewhere, then no other one; last what closes them, where something does. */
-async function* inOrder(
-  all: AsyncIterable<IpcMessage>,
-  name: string,
-  findSchema: () => IpcMessage | undefined = () => undefined,
-): AsyncGenerator<IpcMessage> {
-  const needSchema = (fact: string) => {
-    const found = findSchema();
-    if (found) return found;
-    throw unreadable(name, "an Arrow stream must begin with its schema", fact);
-  };
-  let before: IpcMessage["kind"] | undefined;
-  for await (const message of all) {
-    const { kind } = message;
-    if (before === "closing") {
-      throw unreadable(name, "nothing must follow the batch that closes it", "more does");
-    }
-    if (kind === "schema" && before) {
-      throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
-    }
-    if (kind !== "schema" && !before) {
-      yield needSchema(`it begins with message ${message.message.headerType}`);
-    }
-    before = kind;
-    yield message;
-  }
-  if (!before) yield needSchema("it has none");
-}
+  messagesFrom(sourceIn(file, size, hear), name, () => schemaInFooter(file, size, name));
 
 /**
  * Reads bytes that the file must have. It keeps the thread while it waits: 2 us where the system has them in memory; a promise
@@ -145,14 +116,27 @@ function sourceIn(file: Deno.FsFile, size: number, hear?: Hear): Source {
   return { take, skip: hear ? take : (wanted) => void (position += wanted) };
 }
 
-/** Reads messages up to the end marker, then all that follows. A file is a stream between its magic and its footer. */
-async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerator<IpcMessage> {
+/**
+ * Reads messages up to the end marker, then all that follows. A file is a stream between its magic and its footer. First comes a schema,
+ * which may be found elsewhere, then no other one; last what closes the stream, where something does.
+ */
+async function* messagesFrom(
+  { take, skip }: Source,
+  name: string,
+  findSchema: () => IpcMessage | undefined = () => undefined,
+): AsyncGenerator<IpcMessage> {
+  const needSchema = (fact: string) => {
+    const found = findSchema();
+    if (found) return found;
+    throw unreadable(name, "an Arrow stream must begin with its schema", fact);
+  };
   let prefix = await take(PREFIX), offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
   while (isFile && offset < PADDED && (offset === 0 || prefix.every((byte) => byte === 0))) {
     [prefix, offset] = [await take(PREFIX), offset + PREFIX];
   }
+  let before: IpcMessage["kind"] | undefined;
   for (let batches = 0;; prefix = await take(PREFIX)) {
     const where = `${name}, batch ${batches}`;
     const length = metadataLength(prefix, where);
@@ -160,6 +144,14 @@ async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerat
     const metadata = await take(length);
     if (metadata.length < length) throw cutShort(where);
     const message = decodeMessage(metadata, where), kind = messageKind(message);
+    if (before === "closing") {
+      throw unreadable(name, "nothing must follow the batch that closes it", "more does");
+    }
+    if (kind === "schema" && before) {
+      throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
+    }
+    if (kind !== "schema" && !before) yield needSchema(`it begins with message ${message.headerType}`);
+    before = kind;
     if (kind === "batch") batches++;
     const start = offset + PREFIX + length, end = start + message.bodyLength;
     let left = message.bodyLength;
@@ -181,6 +173,7 @@ async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerat
   if (!isFile && tail.length > 0) {
     throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
   }
+  if (!before) yield needSchema("it has none");
 }
 
 function messageKind(message: Message): IpcMessage["kind"] {
