@@ -67,13 +67,9 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
   const changed = () =>
     piece.own
       ? unreadable(`"${path}"`, "it must be as it was made", "its SHA-256 is another one", { where: path })
-      : new InputError(
-        `Cannot read "${path}" as it must stay as it is while a run reads it: it has changed`,
-        {
-          where: path,
-          remedy: "run the same again, which takes what is there now",
-        },
-      );
+      : unreadable(`"${path}"`, "it must stay as it is while a run reads it", "it has changed", {
+        ...{ where: path, remedy: "run the same again, which takes what is there now" },
+      });
   const look = async () => stampFile(await Deno.stat(path));
   const hash = createHash("sha256"), { seen = await look() } = piece;
   const isSame = () => look().then((now) => now === seen, () => false);

@@ -5,9 +5,8 @@
  */
 
 import { Template } from "@huggingface/jinja";
-import { InputError } from "../../../kernels/errors.ts";
 import { joinTokens } from "../../rows/columns.ts";
-import { oneLine } from "../../graph/files.ts";
+import { oneLine, unreadable } from "../../graph/files.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { createQueue } from "../engine.ts";
 import { badRequest } from "./errors.ts";
@@ -147,7 +146,8 @@ function parse(source: string, where: string): Template {
   try {
     return new Template(source);
   } catch (cause) {
-    const what = `Cannot read "${where}" as its chat_template must be a Jinja template: ${oneLine(cause)}`;
-    throw new InputError(what, { where, remedy: "mend it, or leave it out to join messages as text", cause });
+    throw unreadable(`"${where}"`, "its chat_template must be a Jinja template", oneLine(cause), {
+      ...{ where, remedy: "mend it, or leave it out to join messages as text", cause },
+    });
   }
 }
