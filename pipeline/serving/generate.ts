@@ -6,7 +6,7 @@
  * With a sliding window the model goes on instead: it reads the later half of its context anew.
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { uniform } from "../random.ts";
 import type { Values } from "../settings/field.ts";
@@ -138,9 +138,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
     const { maxNewTokens } = settingsAmong(SAMPLING, options);
     const tokenizer = await mixture.tokenizer();
     const tokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
-    if (tokens.length === 0) {
-      throw new InputError("Cannot continue a prompt as it must have a token: it has none");
-    }
+    ensure(tokens.length > 0, "Cannot continue a prompt as it must have a token: it has none");
     signal?.throwIfAborted();
     const choice = options.choice ?? (await choose(mixture, [tokens], options))[0];
     const experts = mixture.routes ? await mixture.experts() : null;

@@ -5,7 +5,7 @@
  * opened.
  */
 
-import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { ensure, InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -144,9 +144,8 @@ export class Mixture {
     exclude: readonly number[] = [],
     signal?: AbortSignal,
   ): Promise<Route[]> {
-    if (texts.some(({ length }) => length === 0)) {
-      throw new InputError("Cannot route a text as it must have a token: it is empty");
-    }
+    const areTexts = texts.every(({ length }) => length > 0);
+    ensure(areTexts, "Cannot route a text as it must have a token: it is empty");
     if (!this.routes) return texts.map(() => chooseRoute([0], 1, exclude));
     const opened = await this.partitioner();
     const { kind, experts } = opened;

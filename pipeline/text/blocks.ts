@@ -9,7 +9,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { InputError } from "../../kernels/errors.ts";
+import { ensure } from "../../kernels/errors.ts";
 import { isMissing, sha256, writeAtomic } from "../graph/files.ts";
 import { type InputFile, STANDARD_INPUT } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
@@ -226,9 +226,8 @@ export const parseBlockId = (name: string): number => parseInt(name.slice(0, 10)
 
 /** Names a block. Of blocks with the same content each has a name of its own, by their order. */
 function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
-  if (taken.size >= MOST_BLOCKS) {
-    throw new InputError(`Cannot cut the text as it must make at most ${MOST_BLOCKS} blocks: it makes more`);
-  }
+  const rule = `it must make at most ${MOST_BLOCKS} blocks: it makes more`;
+  ensure(taken.size < MOST_BLOCKS, `Cannot cut the text as ${rule}`);
   const content = pieces.map(({ sha256, file }) => [sha256, file.format, file.compression, file.source]);
   for (let copy = 0;; copy++) {
     const hash = sha256(JSON.stringify({ content, copy }));

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, say, setting } from "../../kernels/errors.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -42,14 +42,10 @@ export function openDocuments(configuration: Configuration): ReadableStream<Docu
 
 /** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */
 export function checkLimit({ input, maxDocuments: most }: Configuration): void {
-  if (input.length > 0 || most === 0) return;
-  const limit = setting("maxDocuments");
-  throw new InputError(
-    say`Cannot limit the documents of an embedded corpus as ${limit} must go with ${
-      setting("input")
-    }: ${limit} is ${most}`,
-    { remedy: say`leave it out, or shorten the documents with ${setting("corpusCharacters")}` },
-  );
+  const limit = setting("maxDocuments"), rule = say`${limit} must go with ${setting("input")}`;
+  const what = say`Cannot limit the documents of an embedded corpus as ${rule}: ${limit} is ${most}`;
+  const remedy = say`leave it out, or shorten the documents with ${setting("corpusCharacters")}`;
+  ensure(input.length > 0 || most === 0, what, { remedy });
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */

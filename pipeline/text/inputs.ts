@@ -5,7 +5,7 @@
  */
 
 import { basename, dirname, extname, resolve } from "node:path";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import { askAll, isMissing, unreadable } from "../graph/files.ts";
 import { glob, isGlob } from "./glob.ts";
 
@@ -85,13 +85,10 @@ export async function expandInputs(
       }
       paths.push(wanted);
     } else if (info && !info.isFile && again) {
-      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
-      throw unreadable(`"${input}"`, "it must be a file, which is read several times", fact, {
-        where: input,
-        remedy: say`send it to standard input with ${
-          setting("input", STANDARD_INPUT)
-        }, or write it to a file`,
-      });
+      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`, piped = setting("input", STANDARD_INPUT);
+      const remedy = say`send it to standard input with ${piped}, or write it to a file`;
+      const rule = "it must be a file, which is read several times";
+      throw unreadable(`"${input}"`, rule, fact, { where: input, remedy });
     } else if (info !== null) paths.push([input]);
     else if (isGlob(input)) {
       const found = await glob(input);
@@ -179,11 +176,8 @@ export function sourceOfPath(path: string, pattern: string): string {
   const whole = resolve(path);
   if (pattern === "") return basename(dirname(whole));
   const named = setting("sourceFromPath");
-  if (pattern.split("{source}").length !== 2) {
-    throw new InputError(
-      say`Cannot take sources from paths as ${named} must hold ${"{source}"} once: it is "${pattern}"`,
-    );
-  }
+  const rule = say`${named} must hold ${"{source}"} once: it is "${pattern}"`;
+  ensure(pattern.split("{source}").length === 2, say`Cannot take sources from paths as ${rule}`);
   const source = pattern.replace(/\{source\}|\*\*|[*?]|[\\^$.+()|{}[\]]/g, (text) => {
     if (text === "{source}") return "([^/]+?)";
     return { "**": ".*", "*": "[^/]*", "?": "[^/]" }[text] ?? `\\${text}`;

@@ -10,7 +10,7 @@
 
 import { listSome } from "../graph/printable.ts";
 import { createHash } from "node:crypto";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, oneLine, unreadable } from "../graph/files.ts";
 import { isObject } from "../graph/schema.ts";
 import { joinBytes, readBytes } from "../rows/bytes.ts";
@@ -36,9 +36,7 @@ export function readDocuments(inputs: string[], options: ReadOptions = {}): Read
 }
 
 async function* readAll(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
-  if (inputs.length === 0) {
-    throw new InputError("Cannot read documents as there must be an input: none is given");
-  }
+  ensure(inputs.length > 0, "Cannot read documents as there must be an input: none is given");
   const { files } = await listInputs(inputs, { ...options, once: true });
   const limit = options.maxDocuments || Infinity;
   let count = 0, texts = 0;
@@ -50,11 +48,8 @@ async function* readAll(inputs: string[], options: ReadOptions): AsyncGenerator<
       if (++count >= limit) break;
     }
   }
-  if (texts === 0 && !options.mayBeEmpty) {
-    const names = files.map(inputName);
-    const list = listSome(names, 3);
-    throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
-  }
+  const fact = `there is none in ${listSome(files.map(inputName), 3)}`;
+  ensure(texts > 0 || options.mayBeEmpty, `Cannot read documents as there must be text: ${fact}`);
 }
 
 const inputName = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard input" : path;

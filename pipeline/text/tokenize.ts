@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { ensure, InputError } from "../../kernels/errors.ts";
 import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { joinTokens, sliceColumns, tokenArray } from "../rows/columns.ts";
@@ -113,14 +113,9 @@ export function tokenizeDocuments(
   counts: TokenizeCounts = noCounts(),
 ): AsyncGenerator<TokenizedBatch> {
   const { sequenceLength, holdout = 0 } = options;
-  if (!Number.isSafeInteger(sequenceLength) || sequenceLength < 2) {
-    throw new InputError(
-      `Cannot tokenize as the sequence length must be a whole number >= 2: it is ${sequenceLength}`,
-    );
-  }
-  if (!(holdout >= 0 && holdout <= 1)) {
-    throw new InputError(`Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
-  }
+  const rule = `the sequence length must be a whole number >= 2: it is ${sequenceLength}`;
+  ensure(Number.isSafeInteger(sequenceLength) && sequenceLength >= 2, `Cannot tokenize as ${rule}`);
+  ensure(holdout >= 0 && holdout <= 1, `Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
   const { seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
   const split = findTextSeed({ textSeed, seed });
   const maxTokens = options.maxTokens || Infinity;

@@ -8,7 +8,7 @@
 import type * as Native from "tokenizers";
 import * as v from "valibot";
 import BYTE_LEVEL from "../../fixtures/byte_level_bpe.json" with { type: "json" };
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { TOKENIZER_FILE } from "../graph/node.ts";
 import { sha256 } from "../graph/files.ts";
 import { canonical, readJsonIfThere, readVerified } from "../graph/schema.ts";
@@ -82,11 +82,9 @@ export async function trainTokenizer(
   documents: AsyncIterable<Document>,
   { vocabularySize, sample, onWarning, signal }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
-  if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
-    throw new InputError(
-      `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
-    );
-  }
+  const least = `its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`;
+  const isPossible = Number.isSafeInteger(vocabularySize) && vocabularySize >= SPECIAL;
+  ensure(isPossible, `Cannot train a tokenizer as ${least}`);
   const words = new WordCounts();
   let [characters, cut] = [0, 0];
   for await (const { text } of documents) {
@@ -95,11 +93,8 @@ export async function trainTokenizer(
     cut += words.add(`${part}\n`, LONGEST_WORD);
     if (characters >= sample) break;
   }
-  if (characters === 0) {
-    throw new InputError(
-      "Cannot train a tokenizer as there must be some text: the training documents hold none",
-    );
-  }
+  const some = "there must be some text: the training documents hold none";
+  ensure(characters > 0, `Cannot train a tokenizer as ${some}`);
   if (cut > 0) {
     onWarning?.(
       `the tokenizer is trained on the first ${LONGEST_WORD} characters of words: ${cut} characters of longer ones are left out`,
@@ -107,12 +102,10 @@ export async function trainTokenizer(
   }
   const merges = await learnMerges(words.counts, vocabularySize - SPECIAL, signal);
   const supported = SPECIAL + merges.length;
-  if (supported < vocabularySize) {
-    throw new InputError(
-      `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ${supported}`,
-      { remedy: say`set ${setting("vocabularySize")} to ${supported} or less, or give more text` },
-    );
-  }
+  const enough = `the text must support them: it supports ${supported}`;
+  ensure(supported >= vocabularySize, `Cannot train a tokenizer of ${vocabularySize} ids as ${enough}`, {
+    remedy: say`set ${setting("vocabularySize")} to ${supported} or less, or give more text`,
+  });
   return await openTokenizer(byteLevelJson(merges), EOS_TOKEN);
 }
 

@@ -118,9 +118,8 @@ export function withExamples(
     const others = pool ? known.slice(0, count) : draw(question, known, count);
     if (others.length === count) return writeContext(question, others);
     const whose = question.set === "" ? name : `"${question.set}" of ${name}`;
-    const fact = `there are ${others.length} ${
-      pool ? "" : "among those asked "
-    }of ${whose}, ${count} are wanted`;
+    const among = pool ? "" : "among those asked ";
+    const fact = `there are ${others.length} ${among}of ${whose}, ${count} are wanted`;
     const file = TASKS.has(name) ? `, or put examples into ${name}_few_shot.jsonl` : "";
     throw new InputError(say`${cannot} there must be ${setting("fewShot")} of them: ${fact}`, {
       remedy: pool ? "put more into its file" : say`ask more with a larger ${setting("limit")}${file}`,

@@ -20,7 +20,7 @@
 
 import { fileURLToPath } from "node:url";
 import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
-import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
+import { ensure, RunError, say, setting } from "../../../kernels/errors.ts";
 import { permutation } from "../../random.ts";
 import { filesUnder } from "../../graph/files.ts";
 import { type Document, head } from "../fields.ts";
@@ -60,11 +60,9 @@ export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
  * integer, a `RunError` where a package is not installed.
  */
 export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
-  if (!Number.isSafeInteger(characters) || characters < 1) {
-    throw new InputError(
-      `Cannot read the embedded corpus as characters must be an integer >= 1: it is ${characters}`,
-    );
-  }
+  const rule = `characters must be an integer >= 1: it is ${characters}`;
+  const isPossible = Number.isSafeInteger(characters) && characters >= 1;
+  ensure(isPossible, `Cannot read the embedded corpus as ${rule}`);
   return ReadableStream.from(takeTurns(CORPORA[name], characters));
 }
 
