@@ -1,6 +1,6 @@
 /** `POST /v1/completions` continues prompts, and scores them; `POST /v1/chat/completions` answers conversations. */
 
-import { badRequest } from "./errors.ts";
+import { ensureAsked } from "./errors.ts";
 import type { ChatRequest, CompletionRequest } from "./requests.ts";
 import { respond, type Shape, wantedTexts } from "./respond.ts";
 import type { Exchange, Service } from "./service.ts";
@@ -17,23 +17,17 @@ export async function complete(exchange: Exchange, request: CompletionRequest): 
   const { echo, n, logprobs: likeliest, max_tokens: most = MOST_TOKENS } = request;
   const isScored = echo && likeliest !== null;
   const count = request.prompt.length * n;
-  if (most === 0 && !echo) {
-    throw badRequest("Cannot complete as max_tokens must be at least 1 without echo: it is 0");
-  }
-  if (isScored && likeliest > 1) {
-    throw badRequest(`Cannot echo as logprobs must be 0 or 1 with echo: it is ${likeliest}`);
-  }
-  if (count > MOST_TEXTS) {
-    const rule = `a request may ask for at most ${MOST_TEXTS} texts`;
-    throw badRequest(`Cannot complete as ${rule}: it asks for ${count}`);
-  }
+  ensureAsked(most > 0 || echo, "Cannot complete as max_tokens must be at least 1 without echo: it is 0");
+  const few = `logprobs must be 0 or 1 with echo: it is ${likeliest}`;
+  ensureAsked(!isScored || likeliest <= 1, `Cannot echo as ${few}`);
+  const rule = `a request may ask for at most ${MOST_TEXTS} texts: it asks for ${count}`;
+  ensureAsked(count <= MOST_TEXTS, `Cannot complete as ${rule}`);
   const places = exchange.held.use(service.admission.enter(count));
   const prompts = await readPrompts(exchange, request.prompt);
   const wanted = await wantedTexts(exchange, request, prompts.map(({ ids }) => ids), { most, likeliest });
-  if (isScored && wanted.some(({ target }) => isMixed(target))) {
-    const remedy = "leave out mix and reroute, or echo or logprobs";
-    throw badRequest(`Cannot score a prompt as one expert must do it: ${remedy}`);
-  }
+  const isAlone = !wanted.some(({ target }) => isMixed(target));
+  const remedy = "leave out mix and reroute, or echo or logprobs";
+  ensureAsked(!isScored || isAlone, `Cannot score a prompt as one expert must do it: ${remedy}`);
   const scored = isScored ? await scorePrompts(exchange, wanted, places) : [];
   if (echo) {
     const promptText = (i: number) => prompts[Math.floor(i / n)].text;
@@ -69,14 +63,8 @@ async function readPrompts(
   exchange: Exchange,
   all: CompletionRequest["prompt"],
 ): Promise<{ ids: Uint32Array; text: string }[]> {
-  const { tokenizer: { vocabulary, eos }, reader } = exchange.service;
-  const lists = all.filter((one) => typeof one !== "string");
-  const foreign = lists.flatMap((ids) => ids.find((id) => id >= vocabulary) ?? [])[0];
-  if (foreign !== undefined) {
-    const rule = `its ids must be below the tokenizer's ${vocabulary}`;
-    throw badRequest(`Cannot read a prompt as ${rule}: one is ${foreign}`);
-  }
-  const decoded = await reader.decode(lists, exchange);
+  const { tokenizer: { eos }, reader } = exchange.service;
+  const decoded = await reader.decode(all.filter((one) => typeof one !== "string"), exchange);
   const encoded = await reader.encode(all.filter((one) => typeof one === "string"), exchange);
   return all.map((one) => {
     if (typeof one !== "string") return { ids: Uint32Array.from(one), text: decoded.shift()! };
@@ -116,7 +104,7 @@ export async function chat(exchange: Exchange, request: ChatRequest): Promise<Re
   const places = exchange.held.use(admission.enter(n));
   const ids = await template.encode(messages, (texts) => reader.encode(texts, exchange));
   const prompt = ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
-  if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
+  ensureAsked(most > 0, "Cannot answer as max_completion_tokens must be at least 1: it is 0");
   const likeliest = request.logprobs ? request.top_logprobs : null;
   const wanted = await wantedTexts(exchange, request, [prompt], { most, likeliest });
   return await respond(exchange, request, wanted, places, chatShape(service));

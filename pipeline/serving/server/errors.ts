@@ -22,6 +22,11 @@ export class ApiError extends Error {
 /** Reports that what was asked is wrong. */
 export const badRequest = (message: string, code: string | null = null) => new ApiError(400, message, code);
 
+/** Throws a 400 unless something holds of what was asked. */
+export function ensureAsked(holds: unknown, message: string): asserts holds {
+  if (!holds) throw badRequest(message);
+}
+
 /** Reports that something cannot be had now. */
 export const unavailable = (message: string, code: string | null = null) =>
   new ApiError(503, message, code, { "retry-after": "5" });

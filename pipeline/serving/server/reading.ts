@@ -9,7 +9,7 @@ import { joinTokens } from "../../rows/columns.ts";
 import { oneLine, unreadable } from "../../graph/files.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { createQueue } from "../engine.ts";
-import { badRequest } from "./errors.ts";
+import { badRequest, ensureAsked } from "./errors.ts";
 
 const LONG = 1 << 13; // UTF-16 units of texts, or ids, beyond which they are long
 const PIECE = 1 << 16; // UTF-16 units that are encoded in one go
@@ -30,8 +30,12 @@ export class TextReader {
     return await Promise.all(texts.map((text) => this.#encode(text, signal)));
   }
 
-  /** Decodes the ids of texts. */
+  /** Decodes the ids of texts. Throws a 400 for one that the tokenizer lacks. */
   async decode(texts: readonly number[][], { signal }: { signal: AbortSignal }): Promise<string[]> {
+    const { vocabulary } = this.tokenizer;
+    const [foreign] = texts.flatMap((ids) => ids.find((id) => id >= vocabulary) ?? []);
+    const rule = `they must be below the tokenizer's ${vocabulary}: one is ${foreign}`;
+    ensureAsked(foreign === undefined, `Cannot read ids as ${rule}`);
     return await Promise.all(texts.map((ids) => {
       const decode = () => this.tokenizer.decode(ids);
       return ids.length <= LONG ? decode() : this.#take(decode, signal);
@@ -42,10 +46,8 @@ export class TextReader {
     if (text.length <= LONG) return (await this.tokenizer.encode([text]))[0];
     const ids: Uint32Array[] = [];
     for (const piece of this.tokenizer.cut?.(text, PIECE) ?? [text]) {
-      if (piece.length > LONGEST_PIECE) {
-        const rule = `at most ${LONGEST_PIECE} characters of it may come without a place to cut it`;
-        throw badRequest(`Cannot encode a text as ${rule}: ${piece.length} do`);
-      }
+      const rule = `at most ${LONGEST_PIECE} characters of it may come without a place to cut it`;
+      ensureAsked(piece.length <= LONGEST_PIECE, `Cannot encode a text as ${rule}: ${piece.length} do`);
       ids.push(...await this.#take(() => this.tokenizer.encode([piece]), signal));
     }
     return joinTokens(ids);

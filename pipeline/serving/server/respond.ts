@@ -2,7 +2,7 @@
 
 import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
-import { badRequest, errorBody } from "./errors.ts";
+import { ensureAsked, errorBody } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import { type Exchange, logged } from "./service.ts";
 import { describeRouting, findTargets, isElsewhere, isMixed, routingHeaders } from "./targets.ts";
@@ -33,10 +33,9 @@ export async function wantedTexts(
   about: Pick<Wanted, "most" | "likeliest">,
 ): Promise<Wanted[]> {
   const targets = await findTargets(service, request, prompts, signal);
-  if (about.likeliest !== null && targets.some(({ model }) => isElsewhere(service, model))) {
-    const rule = "the expert must be on this server: it is on another one";
-    throw badRequest(`Cannot tell log-probabilities as ${rule}`);
-  }
+  const isHere = about.likeliest === null || !targets.some(({ model }) => isElsewhere(service, model));
+  const rule = "the expert must be on this server: it is on another one";
+  ensureAsked(isHere, `Cannot tell log-probabilities as ${rule}`);
   const { n } = request, drawn = crypto.getRandomValues(new Uint32Array(1))[0];
   return prompts.flatMap((prompt, i) =>
     Array.from({ length: n }, (_, j) => {
