@@ -64,9 +64,7 @@ const SEGMENT = v.object({
  * The mixture where a prefix of another length routes: perplexity of the whole sequences with its 95% bootstrap interval over documents.
  * `gains` compare the mixture so routed with every baseline. `agreement` is the share of the sequences that goes where M tokens send it.
  */
-const PREFIX = v.object({
-  ...{ prefix: atLeast1, ...PERPLEXITY, gains: v.array(GAIN), agreement: share },
-});
+const PREFIX = v.object({ ...{ prefix: atLeast1, ...PERPLEXITY, gains: v.array(GAIN), agreement: share } });
 
 const RELIABLE = { sequences: count, right: share, loss: v.nullable(finite) };
 /**

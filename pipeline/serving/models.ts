@@ -41,9 +41,7 @@ export interface MixtureSource {
 }
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
-export async function modelSource(
-  folder: string,
-): Promise<MixtureSource> {
+export async function modelSource(folder: string): Promise<MixtureSource> {
   await loadCheckpointConfig(folder);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const path = await findTokenizer(folder, 2);

@@ -128,10 +128,7 @@ export const tokenizerIn = (folder: string, { eos }: { eos: string }): Promise<T
  *
  * Throws `InputError` where the file is missing, is not a tokenizer or has no such token, or is not as it was made.
  */
-export async function loadTokenizer(
-  path: string,
-  { eos }: { eos?: string } = {},
-): Promise<Tokenizer> {
+export async function loadTokenizer(path: string, { eos }: { eos?: string } = {}): Promise<Tokenizer> {
   let json: string;
   try {
     json = new TextDecoder("utf-8", { fatal: true }).decode(await readVerified(path));

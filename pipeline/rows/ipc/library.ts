@@ -79,11 +79,7 @@ interface BatchHeader {
  * Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. Returns
  * where the columns lie, by name, up to the first of a type that has another layout than lists and numbers.
  */
-export function checkNodes(
-  where: string,
-  { fields }: Schema,
-  message: Message,
-): Map<string, Place> {
+export function checkNodes(where: string, { fields }: Schema, message: Message): Map<string, Place> {
   const { length, nodes, buffers, compression, variadicBufferCounts } = message.header() as BatchHeader;
   const rule = "its columns must be as long as it";
   const places = new Map<string, Place>();

@@ -77,10 +77,7 @@ export async function serve(options: ServeOptions): Promise<void> {
  * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, or an expert
  * to serve is none of the run. Also where none of those to serve is trained and nothing else can answer.
  */
-async function checkServed(
-  mixture: Mixture,
-  { run, serveExperts, upstreams }: ServeOptions,
-): Promise<void> {
+async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: ServeOptions): Promise<void> {
   await mixture.check();
   const experts = await mixture.experts();
   const named = { serveExperts: serveExperts ?? [], upstream: [...upstreams?.addresses.keys() ?? []] };
