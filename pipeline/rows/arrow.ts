@@ -80,7 +80,6 @@ export class ShardWriter implements AsyncDisposable {
   #batch?: Columns; // the next batch
   #filled = 0; // rows of it
 
-  /** Nothing is written yet. */
   constructor(private readonly options: ShardOptions) {
     this.#room = options.shardRows;
   }

@@ -77,7 +77,6 @@ export class Leases {
   readonly #waiters = new Set<Waiter>();
   readonly #counts = { loads: 0, evictions: 0 };
 
-  /** Opens an empty budget. */
   constructor({ memory = Infinity, models = Infinity }: Budget = {}) {
     this.#budget = { memory, models };
   }

@@ -10,7 +10,6 @@ export class TokenTexts {
   readonly #texts = new Map<number, Promise<string>>();
   #anchor: Promise<{ ids: Uint32Array; length: number }> | undefined; // some decoders treat a first token in a way of their own
 
-  /** Reads with a tokenizer. */
   constructor(private readonly tokenizer: Pick<Tokenizer, "encode" | "decode">) {}
 
   /** Gives the text of a token; U+FFFD stands for bytes that are no character by themselves. */

@@ -192,8 +192,7 @@ function checkBeginning(prefix: Uint8Array, name: string): void {
   throw unreadable(name, "it must be an Arrow stream or file", fact);
 }
 
-const hex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+const hex = (bytes: Uint8Array): string => bytes.toHex().replace(/..(?=.)/g, "$& ");
 
 /** Gives the schema that the footer of a file holds, where it ends with one: the library's own writer leaves out the schema's message. */
 function schemaInFooter(file: Deno.FsFile, size: number, name: string): IpcMessage | undefined {

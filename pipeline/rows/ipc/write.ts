@@ -166,7 +166,6 @@ export class ArrowFile implements AsyncDisposable {
   readonly #encoder: Encoder;
   readonly #file: AtomicFile;
 
-  /** Makes a partial file. */
   constructor(path: string, private readonly empty?: RecordBatch, closes = false) {
     this.#encoder = new Encoder(new FileWriter(), path, closes);
     this.#file = new AtomicFile(path);

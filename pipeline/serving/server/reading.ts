@@ -20,7 +20,6 @@ const LONGEST_PIECE = 1 << 20;
 export class TextReader {
   readonly #inTurn = createQueue();
 
-  /** Reads with a tokenizer. */
   constructor(private readonly tokenizer: Tokenizer) {}
 
   /** Encodes texts. Throws a 400 for a word that is too long by itself. */
