@@ -19,8 +19,10 @@ import { quoted, worded } from "./wording.ts";
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
-  /** Name, as in `deno task <name>`. Its description in `deno.json` says what it does. */
+  /** Name, as in `deno task <name>`. */
   name: string;
+  /** What it does, in one sentence. Default: its description in `deno.json`. */
+  about?: string;
   /** What else its help says. */
   more?: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
@@ -229,7 +231,11 @@ export function writeHelp<Options extends Fields>(
   const more = fields.length - shown.length;
   return [
     `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
-    wrapped([tasks[task.name].description, ...task.more ? [task.more] : []].join(" "), "", columns),
+    wrapped(
+      [task.about ?? tasks[task.name].description, ...task.more ? [task.more] : []].join(" "),
+      "",
+      columns,
+    ),
     ...Array.from(sections, ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n")),
     ...more > 0 ? [`${more} more flags: --help all`] : [],
     "A value that begins with a dash follows =, as in --flag=-VALUE.",

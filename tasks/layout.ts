@@ -163,7 +163,7 @@ export function roughBytes(size: number): string {
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
 export function scientific(value: number): string {
   if (value < 1000) return value.toFixed(2);
-  const exponent = 3 * Math.floor(Math.log10(Number(value.toPrecision(5))) / 3); // of five digits that are written
+  const exponent = 3 * Math.floor(Math.log10(Number(value.toPrecision(5))) / 3); // by the digits that are written
   return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }
 

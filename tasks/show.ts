@@ -6,7 +6,7 @@
  */
 import { dirname } from "node:path";
 import { ensure, InputError } from "../kernels/errors.ts";
-import { isFolder } from "../pipeline/graph/files.ts";
+import { isFolder, listEntries } from "../pipeline/graph/files.ts";
 import { findRun, findTokenizer, verifyFile } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { FoundDocument } from "../pipeline/stages/mod.ts";
@@ -14,13 +14,18 @@ import type { ShownRow } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { counted, forOutput, sourceName } from "./layout.ts";
 
+/** Lists the folders of experts in a folder of parts. */
+const experts = async (parts: string): Promise<string[]> =>
+  (await listEntries(parts)).map(({ name }) => name).filter((name) => name.startsWith("expert-")).sort();
+
 /** Throws where a shard is a folder, and reports which file in it to name. */
 async function checkFile(shard: string): Promise<void> {
   if (!await isFolder(shard)) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
   const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name));
-  const part = `${await findRun(shard) ?? shard}/partition/expert-00/train-00000.arrow`;
-  const remedy = `name a file, such as ${name === undefined ? part : `${shard}/${name}`}`;
+  const parts = `${await findRun(shard) ?? shard}/partition`, [part] = await experts(parts);
+  const file = name ? `${shard}/${name}` : part && `${parts}/${part}/train-00000.arrow`;
+  const remedy = file && `name a file, such as ${file}`;
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 

@@ -7,6 +7,7 @@
 import { ensure, task } from "../kernels/errors.ts";
 import type { Part, ProofSummary } from "../pipeline/run/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
+import { STAGES } from "../pipeline/stages/stages.ts";
 import { type Call, defineTask } from "./command.ts";
 import { IN_A_RUN, type SharedOptions } from "./options.ts";
 import { proofText } from "./text.ts";
@@ -51,6 +52,7 @@ export function stageTask<Own extends Fields>(
   const inRun = (call: unknown) => runStageTask(name, call as Parameters<typeof runStageTask>[1]);
   return defineTask<typeof IN_A_RUN & Own>({
     name,
+    about: onFiles ? undefined : STAGES.get(name)!.about,
     ...onFiles && { startsAnew: isPipe, positional: "[FILE…|-]", more: ON_FILES },
     options: { ...IN_A_RUN, ...own },
     run: (call) => onFiles && call.paths.length > 0 ? onFiles(call) : inRun(call),

@@ -27,7 +27,7 @@ export const TASK = await stageTask(
     ensure(file, "Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
     await checkWritten(call, [file], paths);
     const text = await import("../pipeline/text/mod.ts");
-    const tokenizer = await text.loadTokenizer(file, { eos: eos || undefined });
+    const tokenizer = await text.loadTokenizer(file, { eos });
     const documents = text.readDocuments(paths, text.readOptions(configuration));
     const { workers = navigator.hardwareConcurrency } = options;
     const batches = text.tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });

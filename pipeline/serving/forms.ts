@@ -24,7 +24,7 @@ export interface Form<Value extends LoadedModel> {
   name: string; // name of the form; a model may be held in several at once
   slots?: number; // users that it may have at once. Default: no limit
   size(config: ModelConfig): number; // estimates its device memory, in bytes
-  /** Puts a model on the device, where its work waits in `queue`; then its weights on the host may go. */
+  /** Puts a model on the device, where its work waits in `queue`. Afterwards the host needs no weights. */
   open(checkpoint: Checkpoint, gpu: Gpu, queue: Queue): Value;
 }
 

@@ -219,7 +219,7 @@ export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]>
   const { tokenizer, vocabularySize, tokenizerSample, holdout, eos } = configuration;
   const isNamed = tokenizer !== "";
   const open = (making: Making, work: Work) =>
-    isNamed ? loadTokenizer(tokenizer, { eos: eos || undefined }) : train(of, making, work, taken);
+    isNamed ? loadTokenizer(tokenizer, { eos }) : train(of, making, work, taken);
   return [{
     name: TOKENIZER,
     needs: taken && !isNamed ? [taken.name] : [],

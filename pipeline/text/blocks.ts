@@ -30,7 +30,7 @@ export interface Piece {
   groups?: { from: number; to: number };
   /** Lines or rows of the file that come before the piece; none unless given. */
   before?: number;
-  /** Size and time of the file when it was hashed, where only some groups of it are read: their bytes alone are not hashed again. */
+  /** Size and time of the file when it was hashed, where only some of its groups are read: nobody hashes these again. */
   seen?: string;
   /** Whether the project wrote the file itself: lines of `text` and `source`. */
   own?: boolean;

@@ -38,7 +38,7 @@ export async function glob(pattern: string): Promise<string[]> {
     } else if (await isFile(path)) found.push(path);
   }
   if (/[\ud800-\udfff]/.test(found.join(""))) found.sort(compareBytes);
-  else found.sort(); // the same, in a third of the time
+  else found.sort(); // the same, far quicker
   return found.filter((path, i) => path !== found[i - 1]);
 }
 

@@ -11,7 +11,7 @@
 import { listSome } from "../graph/printable.ts";
 import { createHash } from "node:crypto";
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
-import { hashFile, oneLine, unreadable } from "../graph/files.ts";
+import { hashFile, isMissing, oneLine, unreadable } from "../graph/files.ts";
 import { isObject } from "../graph/schema.ts";
 import { joinBytes, readBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
@@ -67,7 +67,11 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
       });
   const look = async () => stampFile(await Deno.stat(path));
   const hash = createHash("sha256"), { seen = await look() } = piece;
-  const isSame = () => look().then((now) => now === seen, () => false);
+  const isSame = () =>
+    look().then((now) => now === seen, (error) => {
+      if (isMissing(error)) return false;
+      throw error;
+    });
   try {
     yield* documentsIn(piece.file, options, piece, (chunk) => hash.update(chunk));
   } catch (error) {
@@ -206,7 +210,7 @@ function tooLarge(where: string, what: string, remedy: string): InputError {
   return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", { remedy });
 }
 
-/** Decodes UTF-8 strictly. A byte order mark is left out at the start of a file, a character elsewhere. */
+/** Decodes UTF-8 strictly. A byte order mark is left out at the start of a file; elsewhere it is a character of the text. */
 function decode(bytes: Uint8Array, name: string, line: number, offset: number): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);

@@ -1,4 +1,4 @@
-/** Experts on other servers: of this program with some experts, or of any that speaks OpenAI's completions. */
+/** Experts on other servers: servers of this program that hold some experts, or any that speak OpenAI's completions. */
 
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";

@@ -85,8 +85,9 @@ export async function* writeText(
 
 /** Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count` likeliest ones. */
 function scoreToken(id: number, logits: Float32Array, count: number): ScoredToken {
-  const total = logSumExp(logits);
-  const scored = (id: number) => ({ id, logProbability: Math.fround(logits[id] - total) });
+  const most = logits.reduce((a, b) => Math.max(a, b)),
+    total = logSumExp(Float64Array.from(logits, (logit) => logit - most));
+  const scored = (id: number) => ({ id, logProbability: Math.fround(logits[id] - most - total) }); // exact also near 0
   return { ...scored(id), top: largestIds(logits, count).map(scored) };
 }
 
