@@ -8,7 +8,7 @@ import paper1300 from "../../fixtures/presets/paper-1.3b.json" with { type: "jso
 import paper335 from "../../fixtures/presets/paper-335m.json" with { type: "json" };
 import small from "../../fixtures/presets/small.json" with { type: "json" };
 import tiny from "../../fixtures/presets/tiny.json" with { type: "json" };
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, FIELDS } from "./configuration.ts";
 import { fillValues, readSomeValues } from "./field.ts";
 import { countExperts, withLevels } from "./partitioner.ts";
@@ -66,40 +66,30 @@ const EVEN = "an even multiple of";
 function checkTogether(c: Configuration): void {
   const rule = (holds: boolean, what: string, one: keyof Configuration, bound: string, two: typeof one) => {
     const [name, other, value, limit] = [setting(one), setting(two), String(c[one]), String(c[two])];
-    return [
-      holds,
-      say`${what} as ${name} must be ${bound} ${other}: ${name} is ${value}, ${other} is ${limit}`,
-    ];
+    const must = say`${name} must be ${bound} ${other}: ${name} is ${value}, ${other} is ${limit}`;
+    ensure(holds, say`Cannot ${what} as ${must}`);
   };
-  const [start, most, experts] = [setting("start"), setting("prefix"), setting("experts")];
-  const product = countExperts(c.levels), longest = Math.max(0, ...c.prefixLengths);
-  const tree = `build a tree of ${c.levels.join("x")} experts`;
-  const rules = [
-    rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength"),
-    rule(c.routerHidden / c.routerHeads % 2 === 0, "build the routers", "routerHidden", EVEN, "routerHeads"),
-    rule(c.expertHidden / c.expertHeads % 2 === 0, "build the experts", "expertHidden", EVEN, "expertHeads"),
-    rule(c.roundSequences >= c.routerBatch, "train routers", "roundSequences", "at least", "routerBatch"),
-    rule(c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts"),
-    [
-      c.levels.length === 0 || product === c.experts,
-      say`${tree} as its levels must multiply to ${experts}, ${c.experts}: they come to ${product}`,
-    ],
-    [
-      c.levels.length === 0 || ["em", "ctbm"].includes(c.partitioner),
-      say`${tree} as ${setting("partitioner")} must be em or ctbm: it is ${c.partitioner}`,
-    ],
-    [
-      !c.fixed || c.start !== "random",
-      say`keep first parts in every round as ${start} must be ctbm: it is random`,
-      say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`,
-    ],
-    [
-      longest <= c.prefix,
-      say`mix ${
-        setting("prefixLengths")
-      } as each must be at most ${most}: the longest is ${longest}, ${most} is ${c.prefix}`,
-    ],
-  ] as [holds: boolean, what: Text, remedy?: Text][];
-  const [, what, remedy] = rules.find(([holds]) => !holds) ?? [];
-  if (what !== undefined) throw new InputError(say`Cannot ${what}`, { remedy });
+  rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength");
+  rule(c.routerHidden / c.routerHeads % 2 === 0, "build the routers", "routerHidden", EVEN, "routerHeads");
+  rule(c.expertHidden / c.expertHeads % 2 === 0, "build the experts", "expertHidden", EVEN, "expertHeads");
+  rule(c.roundSequences >= c.routerBatch, "train routers", "roundSequences", "at least", "routerBatch");
+  rule(c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts");
+  const isTree = c.levels.length > 0, product = countExperts(c.levels);
+  const tree = `Cannot build a tree of ${c.levels.join("x")} experts as`;
+  const levels = say`${tree} its levels must multiply to ${
+    setting("experts")
+  }, ${c.experts}: they come to ${product}`;
+  ensure(!isTree || product === c.experts, levels);
+  const splits = ["em", "ctbm"].includes(c.partitioner);
+  ensure(
+    !isTree || splits,
+    say`${tree} ${setting("partitioner")} must be em or ctbm: it is ${c.partitioner}`,
+  );
+  const keep = say`Cannot keep first parts in every round as ${setting("start")} must be ctbm: it is random`;
+  const remedy = say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`;
+  ensure(!c.fixed || c.start !== "random", keep, { remedy });
+  const most = setting("prefix"),
+    mix = say`Cannot mix ${setting("prefixLengths")} as each must be at most ${most}`;
+  const longest = Math.max(0, ...c.prefixLengths);
+  ensure(longest <= c.prefix, say`${mix}: the longest is ${longest}, ${most} is ${c.prefix}`);
 }
