@@ -72,7 +72,7 @@ export async function runJobs(
   return finished;
 }
 
-/** Runs the task of a process; returns its exit code. */
+/** Runs the task of a process, whose output goes to its log; returns its exit code. Where the log cannot be written, it is ended. */
 async function runProcess(
   run: string,
   job: Job,
@@ -90,21 +90,11 @@ async function runProcess(
     // The disk knows no locks.
   }
   signal.throwIfAborted();
-  const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
-  const code = await runTask(["task", ...taskArguments(job.task(unit))], keep, signal);
-  tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);
-  return code;
-}
-
-/** Runs Deno; its output goes to `write`. Where that fails, or the signal says so, it is ended. */
-async function runTask(
-  args: string[],
-  write: (chunk: Uint8Array) => Promise<void>,
-  signal: AbortSignal,
-): Promise<number> {
   const failing = new AbortController();
-  const child = startDeno(args, AbortSignal.any([signal, failing.signal]));
+  const ending = AbortSignal.any([signal, failing.signal]);
+  const child = startDeno(["task", ...taskArguments(job.task(unit))], ending);
   const callOff = endWithThis(child.pid);
+  const write = (chunk: Uint8Array) => writeAll(log, chunk, path);
   const keep = (stream: ReadableStream<Uint8Array>) => stream.pipeTo(new WritableStream({ write }));
   try {
     await Promise.all([keep(child.stdout), keep(child.stderr)]);
@@ -115,7 +105,9 @@ async function runTask(
     await child.status;
     await callOff();
   }
-  return (await child.status).code;
+  const { code } = await child.status;
+  tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);
+  return code;
 }
 
 /** Starts Deno. Throws an `InputError` where it is not on the path: a task may run it by its name alone. */
