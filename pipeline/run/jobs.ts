@@ -37,7 +37,7 @@ import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./pla
 import { chooseShare, refuseRevision, type RunOptions } from "./run.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
-import { joinNodes, listTrained, modelSteps } from "./steps.ts";
+import { askedChoices, joinNodes, listTrained, modelSteps } from "./steps.ts";
 import { allTargets, denseTarget, type Target } from "../stages/targets.ts";
 
 const PLAN = v.object({
@@ -326,7 +326,8 @@ async function planAll(
   const models = all.filter((target) => trained.includes(target) || targets.includes(target)); // an evaluation is of all that are there
   const of = { configuration, tokens: [], models };
   const steps = await modelSteps(run, configuration, targets, look.recorded);
-  const nodes = [...partition.nodes, ...steps.flatMap(({ nodes }) => nodes), ...await evaluateNodes(of)];
+  const evaluation = await evaluateNodes(of, await askedChoices(run));
+  const nodes = [...partition.nodes, ...steps.flatMap(({ nodes }) => nodes), ...evaluation];
   for (const name of zeroShot?.tasks ?? []) {
     const { zeroShotNodes } = await import("./zero_shot.ts");
     nodes.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));

@@ -71,18 +71,23 @@ export async function modelSteps(
   );
 }
 
-/** Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were asked. */
-export async function askedSteps(run: string, configuration: Configuration): Promise<Step[]> {
-  const targets = allTargets(configuration);
+/** Reads what was chosen for the evaluation of a run; nothing where there is none. */
+export async function askedChoices(run: string): Promise<EvaluationChoices> {
   const made = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
   const { format: _, prefix: __, seed: ___, routers: ____, ...choices } = made?.settings ?? {};
+  return choices as EvaluationChoices;
+}
+
+/** Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were asked. */
+export async function askedSteps(run: string, configuration: Configuration): Promise<Step[]> {
+  const targets = allTargets(configuration), choices = await askedChoices(run);
   const trained = await listTrained(run, targets);
   const isSome = "trained" in choices;
   const models = targets.filter((target) =>
     !isSome && target.expert !== undefined || trained.includes(target)
   );
   const of = { configuration, tokens: [], models };
-  const nodes = await orGiven(EVALUATE, [EVALUATION], evaluateNodes(of, choices as EvaluationChoices));
+  const nodes = await orGiven(EVALUATE, [EVALUATION], evaluateNodes(of, choices));
   return [
     { stage: EVALUATE, command: task(EVALUATE, { run }), nodes },
     { stage: "overlap", command: task("overlap", { run }), optional: true, nodes: await overlapAsMade(run) },

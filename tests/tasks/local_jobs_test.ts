@@ -183,6 +183,11 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
     assertEquals(await whatIsMade(run), made);
 
+    // An evaluation stays as it was asked.
+    await ok(taskHere("evaluate", ["--run", run, "--resamples", "50"]));
+    const asked = await taskHere("submit", [...known, "--dry-run"]);
+    assertStringIncludes(asked.out, `${run}: nothing is missing`);
+
     // A model that is evaluated is not evaluated again where another one's evaluation is missing.
     for (const gone of ["result", "expert-01"]) {
       await Deno.remove(`${run}/evaluation/${gone}`, { recursive: true });
