@@ -1,7 +1,4 @@
-/**
- * Counts what a configuration, or that of a run, costs. A run that is tokenized tells how many sequences
- * there are. Only reads the run folder; throws an `InputError` if there is none.
- */
+/** Counts what a configuration, or that of a run, costs. */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";

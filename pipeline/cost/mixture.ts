@@ -281,19 +281,16 @@ export async function trainingPace(
   const measured = (await measuredDevices())[adapter];
   const flopsPerToken = trainingFlops(model, 1, model.context) / model.context;
   let [lastTime, lastTokens] = [performance.now(), tokens];
-  let latest: { tokensPerSecond?: number; utilisation?: number } = {};
+  const latest: { tokensPerSecond?: number; utilisation?: number } = {}; // the speed between the last two lines of metrics
   return {
-    /** The speed between the last two lines of metrics. */
-    get latest() {
-      return latest;
-    },
+    latest,
     /** Measures the speed since the line before. */
     async note({ step, tokens }: StepMetrics) {
       const now = performance.now();
       const seconds = (now - lastTime) / 1000;
       const tokensPerSecond = (tokens - lastTokens) / seconds;
       const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
-      latest = { tokensPerSecond, utilisation };
+      Object.assign(latest, { tokensPerSecond, utilisation });
       await recordTime(run, { stage, step, seconds, ...latest });
       [lastTime, lastTokens] = [now, tokens];
     },
