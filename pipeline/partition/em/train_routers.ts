@@ -19,6 +19,7 @@ import { permutation, randomBits } from "../../random.ts";
 import type { Columns } from "../../rows/columns.ts";
 import type { RoundMetrics } from "../../graph/events.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
+import { trainedTokens } from "../../settings/partitioner.ts";
 import { LossNotFiniteError, startPace } from "../../training/loop.ts";
 import { constantRate } from "../../training/schedule.ts";
 import { assignBalanced } from "../assignment/balanced.ts";
@@ -150,11 +151,11 @@ export function openRouters(
   settings: RouterSettings,
   state?: TrainerState | Weights[],
 ): RouterBank {
-  const { prefix, prefixLengths, seed, routerBatch: batch } = settings;
+  const { prefix, seed, routerBatch: batch } = settings;
   const models = Array.isArray(state)
     ? state
     : state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
-  const length = Math.max(...(prefixLengths.length > 0 ? prefixLengths : [prefix]));
+  const length = trainedTokens(settings);
   const own = { config: model, start: state ?? models, batch, length, settings };
   const trainer = createTrainer(gpu, own);
   const scorer = orDestroy({ destroy: () => trainer.close() }, () => {
