@@ -50,15 +50,13 @@ export function explained(
 /** What may be there or not: a text, or several. */
 type Part = string | readonly string[] | false | null | undefined;
 
+const joined = (between: string) => (...parts: Part[]) => parts.flat().filter(Boolean).join(between);
+
 /** Joins lines, and lists of lines, without those that there are not. */
-export function lines(...parts: Part[]): string {
-  return parts.flat().filter(Boolean).join("\n");
-}
+export const lines = joined("\n");
 
 /** Joins blocks of lines by a blank line, without those that there are not. */
-export function blocks(...parts: Part[]): string {
-  return parts.flat().filter(Boolean).join("\n\n");
-}
+export const blocks = joined("\n\n");
 
 /** Longest label of a source that is printed whole, in characters, and how many of its end are printed otherwise. */
 const [MOST_LABEL, LABEL_END] = [40, 15];
@@ -157,7 +155,8 @@ export function decimalBytes(size: number): string {
 
 /** Writes a size in bytes as 12 MiB or 1.2 GiB, for estimates. */
 export function roughBytes(size: number): string {
-  return size < 2 ** 30 ? `${Math.ceil(size / 2 ** 20)} MiB` : `${(size / 2 ** 30).toFixed(1)} GiB`;
+  const mebibytes = Math.ceil(size / 2 ** 20);
+  return mebibytes < 1024 ? `${mebibytes} MiB` : `${(size / 2 ** 30).toFixed(1)} GiB`;
 }
 
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
