@@ -224,18 +224,15 @@ export function writeHelp<Options extends Fields>(
   task: Task<Options>,
   { all = false, columns = Infinity }: { all?: boolean; columns?: number } = {},
 ): string {
-  const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url)));
+  const about = task.about ??
+    JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[task.name].description;
   const fields = Object.values<Field>({ ...listFields(task), HELP });
   const shown = all || fields.length <= FEW ? fields : fields.filter(({ name }) => OFTEN.has(name));
   const sections = Map.groupBy(shown, ({ section }) => section);
   const more = fields.length - shown.length;
   return [
     `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
-    wrapped(
-      [task.about ?? tasks[task.name].description, ...task.more ? [task.more] : []].join(" "),
-      "",
-      columns,
-    ),
+    wrapped([about, ...task.more ? [task.more] : []].join(" "), "", columns),
     ...Array.from(sections, ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n")),
     ...more > 0 ? [`${more} more flags: --help all`] : [],
     "A value that begins with a dash follows =, as in --flag=-VALUE.",
