@@ -12,7 +12,7 @@ import { NAMES, noteFiles, PARTITIONER, PRUNED, readManifest, SEQUENCES } from "
 import { addProofs, gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/metrics.ts";
 import { type Branch, expertPath, listBranches } from "../partition/tree/branches.ts";
-import type { RoundMetrics, RunEvent } from "../graph/events.ts";
+import type { RoundMetrics } from "../graph/events.ts";
 import { sha256, shortHash } from "../graph/files.ts";
 import { count, readJson } from "../graph/schema.ts";
 import { blocksIn } from "../text/counts.ts";
@@ -35,16 +35,11 @@ export type PartitionOptions = RunOptions;
  * not finite. Throws the signal's reason where it ends the run.
  */
 export async function partition(options: PartitionOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
-  const stages: StageRun[] = [];
-  const onEvent = (event: RunEvent) => {
-    if (event.type === "stage" && event.state !== "started") {
-      const state = event.state === "done" ? "run" : "skipped";
-      stages.push({ stage: event.stage, state, seconds: event.seconds ?? 0 });
-    }
-    watch.onEvent?.(event);
-  };
-  await makePartition(options, { ...watch, onEvent });
-  return await summarizeRun(options.run, stages);
+  const { stages } = await makePartition(options, watch);
+  const runs = stages.map(({ stage, state, seconds = 0 }): StageRun => ({
+    ...{ stage, state: state === "done" ? "run" : "skipped", seconds },
+  }));
+  return await summarizeRun(options.run, runs);
 }
 
 /**
@@ -55,12 +50,8 @@ export async function runOneStage(
   { stage, ...options }: RunOptions & { stage: string },
   watch: RunWatch = {},
 ): Promise<Record<string, unknown>> {
-  let result: Record<string, unknown> = {};
-  const onEvent = (event: RunEvent) => {
-    if (event.type === "stage" && event.stage === stage && event.result) result = event.result;
-    watch.onEvent?.(event);
-  };
-  const { walk, plan: { nodes, text } } = await makePartition(options, { ...watch, onEvent }, stage);
+  const { walk, plan: { nodes, text }, stages } = await makePartition(options, watch, stage);
+  const { result = {} } = stages.findLast((ended) => ended.stage === stage) ?? {};
   if (options.part) {
     walk.refresh(); // others have made some of it as well
     const state = (await stageStates(walk)).find((state) => state.stage === stage);

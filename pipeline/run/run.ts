@@ -148,22 +148,27 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
   return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
 
+type StageEvent = Extract<RunEvent, { type: "stage" }>;
+
 /**
  * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
- * of the graph. Throws what {@linkcode openRun} throws.
+ * of the graph, and how its stages ended. Throws what {@linkcode openRun} throws.
  */
 export async function makePartition(
   options: RunOptions,
   watch: RunWatch = {},
   stage = PARTITION,
-): Promise<{ walk: Walk; plan: Plan }> {
+): Promise<{ walk: Walk; plan: Plan; stages: StageEvent[] }> {
   const { run, frozen, force, part, check } = options;
   if (frozen) await refuseChanges(options);
   if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
-  const reported = new Set<string>(); // stages that text was unpacked by: they are up to date then
+  const stages: StageEvent[] = [];
   const onEvent = (event: RunEvent) => {
-    if (event.type === "stage" && event.state === "up to date" && reported.has(event.stage)) return;
-    if (event.type === "stage" && event.state !== "started") reported.add(event.stage);
+    if (event.type === "stage" && event.state !== "started") {
+      // One that text was unpacked by is up to date then.
+      if (event.state === "up to date" && stages.some(({ stage }) => stage === event.stage)) return;
+      stages.push(event);
+    }
     watch.onEvent?.(event);
   };
   return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
@@ -177,7 +182,7 @@ export async function makePartition(
     for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
     const isWanted = wantedFor(stage), mine = shareOf(plan);
     const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
-    return { walk, plan };
+    return { walk, plan, stages };
   });
 }
 
