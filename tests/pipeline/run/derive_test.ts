@@ -63,6 +63,24 @@ const withRun = (test: (from: string, folder: string) => Promise<void>) =>
 
 const listNodeFiles = async (run: string, node: string) => (await readManifest(`${run}/${node}`))!.files;
 
+const alike = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
+const assertSame = async (run: string, from: string, node: string, was = node) =>
+  assertEquals(await listNodeFiles(run, node), await listNodeFiles(from, was), node);
+
+/** Lists the stages of a run that lack something which it needs. */
+const listOpen = async (run: string) =>
+  (await readStatus(run)).stages.filter(({ state, optional }) => state !== "up to date" && !optional)
+    .map(({ stage }) => stage);
+
+/** Makes the partition of a derived run once more, by parts in any order: it must have the same bytes. */
+async function makeByParts(run: string, part: string): Promise<void> {
+  await Deno.mkdir(part);
+  await Deno.copyFile(`${run}/config.json`, `${part}/config.json`);
+  copyFolder(`${run}/derived`, `${part}/derived`);
+  for (const index of [2, 1]) await makePartition({ run: part, part: { index, of: 2 } });
+  assertEquals((await partition({ run: part })).sha256, (await partition({ run })).sha256);
+}
+
 /** Hashes the files of nodes that a change may not touch. */
 async function partsOf(run: string): Promise<Record<string, unknown>> {
   const nodes = [0, 1, 2].flatMap((expert) => [`partition/expert-0${expert}`, `experts/expert-0${expert}`]);
@@ -84,24 +102,18 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     assert(states.includes("kept") && states.includes("from the start"), String(states));
     for (const { expert, state } of experts) {
       for (const node of [`partition/expert-0${expert}`, `experts/expert-0${expert}`]) {
-        assertEquals(JSON.stringify(before[node]) === JSON.stringify(after[node]), state === "kept", node);
+        assertEquals(alike(before[node], after[node]), state === "kept", node);
       }
       assertEquals(plan.experts[expert].state, state);
     }
-    for (const node of ["tokenizer", "partitioner"]) {
-      assertEquals(await listNodeFiles(run, node), await listNodeFiles(from, node));
-    }
+    for (const node of ["tokenizer", "partitioner"]) await assertSame(run, from, node);
     assertEquals((await verifyRun(run)).problems, []);
     assertEquals(await checkForgotten(run), []);
     assertEquals(
       await Deno.readTextFile(`${run}/tokenizer.json`),
       await Deno.readTextFile(`${from}/tokenizer.json`),
     );
-    const { stages } = await readStatus(run);
-    assertEquals(
-      stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),
-      [...["train-dense", "evaluate"]],
-    );
+    assertEquals(await listOpen(run), ["train-dense", "evaluate"]);
 
     // A part that was copied elsewhere trains to the same bytes.
     const again = states.indexOf("from the start"), alone = `${folder}/alone`;
@@ -137,13 +149,7 @@ Deno.test("derive() forgets one after another what it forgets at once, and its p
     const { heldOut, runs } = await compareRuns({ runs: [from, `${folder}/two`] });
     assertEquals([heldOut, runs[1].lineage], [null, steps]);
     assertEquals(await partsOf(`${folder}/two`), await partsOf(`${folder}/both`));
-    const part = `${folder}/part`;
-    await Deno.mkdir(part);
-    await Deno.copyFile(`${folder}/both/config.json`, `${part}/config.json`);
-    copyFolder(`${folder}/both/derived`, `${part}/derived`);
-    for (const index of [2, 1]) await makePartition({ run: part, part: { index, of: 2 } });
-    const { sha256 } = await partition({ run: part });
-    assertEquals(sha256, (await partition({ run: `${folder}/both` })).sha256);
+    await makeByParts(`${folder}/both`, `${folder}/part`);
     assertEquals((await planDerive({ run: `${folder}/both`, from, forget: both })).forgotten.documents, 16);
   }));
 
@@ -212,13 +218,8 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     for (const [i, { experts }] of [[1, twice], [2, less], [4, last]] as const) {
       const [before, after] = [await partsOf(path(order[i - 1])), await partsOf(path(order[i]))];
       for (const { expert, state } of experts) {
-        for (const node of [`experts/expert-0${expert}`]) {
-          assertEquals(
-            JSON.stringify(before[node]) === JSON.stringify(after[node]),
-            state === "kept",
-            `${order[i]} ${node}`,
-          );
-        }
+        const node = `experts/expert-0${expert}`, isSame = alike(before[node], after[node]);
+        assertEquals(isSame, state === "kept", `${order[i]} ${node}`);
       }
       kept += experts.filter(({ state }) => state === "kept").length;
     }
@@ -249,10 +250,7 @@ Deno.test("derive() keeps an expert that the other run adopted, when it is calle
       assertEquals(experts[expert].state, "kept");
     }
     assertEquals((await adoptedExperts(change.run)).map(({ expert }) => expert), [expert]);
-    assertEquals(
-      await partsOf(change.run).then((files) => files[`experts/expert-0${expert}`]),
-      await listNodeFiles(other, `experts/expert-0${expert}`),
-    );
+    await assertSame(change.run, other, `experts/expert-0${expert}`);
   }));
 
 Deno.test("derive() leaves an expert without text untrained", () =>
@@ -295,10 +293,7 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
       if (state === "goes on") assert(own.inputs[`before/expert-0${expert}`], "it begins with what it was");
     }
     for (const name of await Array.fromAsync(Deno.readDir(`${from}/tokens`))) {
-      for (const folder of ["tokens", "scores"]) {
-        const node = `${folder}/${name.name}`;
-        assertEquals(await listNodeFiles(run, node), await listNodeFiles(from, node));
-      }
+      for (const folder of ["tokens", "scores"]) await assertSame(run, from, `${folder}/${name.name}`);
     }
     assertEquals((await verifyRun(run)).problems, []);
     const twice = `${folder}/twice`; // the same text again has blocks and ids of its own
@@ -326,10 +321,7 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
     const { experts } = await derive({ run, from, newExpert: [`${folder}/zoo.jsonl`] });
     assertEquals(experts.map(({ state }) => state), ["kept", "kept", "kept", "new"]);
     for (const { expert } of experts.slice(0, 3)) {
-      assertEquals(
-        await listNodeFiles(run, `experts/expert-0${expert}`),
-        await listNodeFiles(from, `experts/expert-0${expert}`),
-      );
+      await assertSame(run, from, `experts/expert-0${expert}`);
       const part = `partition/expert-0${expert}`, now = await listNodeFiles(run, part);
       for (const [file, { sha256 }] of Object.entries(await listNodeFiles(from, part))) {
         if (file.startsWith("train-")) assertEquals(now[file].sha256, sha256);
@@ -418,8 +410,7 @@ Deno.test("derive() drops an expert: the others get its text in about equal load
     assertEquals(still.experts.map(({ was, state }) => [was, state]), [[0, "kept"], [2, "kept"]]);
     assertEquals(still.partition.sha256, sha256);
     for (const { expert, was } of still.experts) {
-      const now = await listNodeFiles(`${folder}/still`, `experts/expert-0${expert}`);
-      assertEquals(now, await listNodeFiles(from, `experts/expert-0${was}`));
+      await assertSame(`${folder}/still`, from, `experts/expert-0${expert}`, `experts/expert-0${was}`);
     }
     const { stages } = await readStatus(`${folder}/still`);
     assertEquals(
@@ -445,10 +436,7 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
       await listNodeFiles(from, "partitioner"),
     ];
     for (const expert of [0, 2]) {
-      assertEquals(
-        await listNodeFiles(run, `experts/expert-0${expert}`),
-        await listNodeFiles(from, `experts/expert-0${expert}`),
-      );
+      await assertSame(run, from, `experts/expert-0${expert}`);
       const [now, before] = [await listSequences(run, expert), await listSequences(from, expert)];
       assertEquals(now, before);
       const file = `router-0${expert}/model.safetensors`;
@@ -468,11 +456,7 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
       );
     }
     assertEquals((await verifyRun(run)).problems, []);
-    const { stages } = await readStatus(run);
-    assertEquals(
-      stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),
-      ["train-dense", "evaluate"],
-    );
+    assertEquals(await listOpen(run), ["train-dense", "evaluate"]);
     assertEquals(stepText((await readLineageSteps(run))[0]), "experts 0, 2 kept; experts 1, 3 split off");
 
     // Prompts go to the halves, and others read the run.
@@ -485,12 +469,7 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
     assertEquals((await compareRuns({ runs: [from, run] })).runs[1].lineage[0].experts.length, 4);
 
     // Its parts are made in any order, and it is changed further.
-    const part = `${folder}/part`;
-    await Deno.mkdir(part);
-    await Deno.copyFile(`${run}/config.json`, `${part}/config.json`);
-    copyFolder(`${run}/derived`, `${part}/derived`);
-    for (const index of [2, 1]) await makePartition({ run: part, part: { index, of: 2 } });
-    assertEquals((await partition({ run: part })).sha256, (await partition({ run })).sha256);
+    await makeByParts(run, `${folder}/part`);
     const { experts: joined } = await derive({ run: `${folder}/c`, from: run, dropExpert: 3 });
     assertEquals(joined.map(({ was }) => was), [0, 1, 2]);
 

@@ -31,15 +31,23 @@ const TEXTS = Array.from({ length: 120 }, (_, i) => {
   return (i % 3 === 1 ? [...copied.slice(0, 149), "other"] : [...copied.slice(0, 60), ...own]).join("\t");
 });
 
+const toLines = (documents: readonly unknown[]) =>
+  documents.map((document) => JSON.stringify(document) + "\n").join("");
+
 async function writeTexts(folder: string): Promise<string> {
   await Deno.mkdir(`${folder}/texts`, { recursive: true });
   for (let file = 0; file < 4; file++) {
     const own = TEXTS.slice(30 * file, 30 * (file + 1)).map((text, i) => ({ text, source: `kind ${i % 2}` }));
-    const lines = own.map((document) => JSON.stringify(document) + "\n").join("");
-    await Deno.writeTextFile(`${folder}/texts/${file}.jsonl`, lines);
+    await Deno.writeTextFile(`${folder}/texts/${file}.jsonl`, toLines(own));
   }
   return `${folder}/texts/*.jsonl`;
 }
+
+/** Hears the warnings of a run. */
+const hearing = (warnings: string[] = []) => ({
+  warnings,
+  onEvent: (event: RunEvent) => void (event.type === "warning" && warnings.push(String(event.message))),
+});
 
 const split = (run: string, input: string, more: Partial<Configuration> = {}) => {
   const flags = {
@@ -56,7 +64,7 @@ const split = (run: string, input: string, more: Partial<Configuration> = {}) =>
 /** Reads the columns of a table of texts or numbers, row by row. */
 async function readTable(path: string, names: readonly string[]): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
-  for await (const batch of readArrow(path, path)) {
+  for await (const batch of readArrow(path)) {
     const columns = names.map((name) => {
       const column = needColumn(batch, name);
       return /place|document/i.test(name)
@@ -152,9 +160,7 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
       seed: 1,
       gains: [{ baseline: "dense", percent: 50, low: 40, high: 60 }],
     };
-    const warnings: string[] = [];
-    const onEvent = (event: RunEvent) =>
-      void (event.type === "warning" && warnings.push(String(event.message)));
+    const { warnings, onEvent } = hearing();
     const clean = await evaluateClean(run, evaluation as unknown as Evaluation, { onEvent });
     assertEquals(clean?.documents, held.length - leaks.length);
     assertMatch(warnings.join(), /^duplicates or leaks change a result: compared with dense/);
@@ -181,10 +187,7 @@ Deno.test("of equal documents every one but the first makes one pair", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`, input = `${folder}/texts.jsonl`;
     const texts = TEXTS.slice(0, 4).flatMap((text) => Array.from({ length: 150 }, () => text));
-    await Deno.writeTextFile(
-      input,
-      texts.map((text) => JSON.stringify({ text, source: "" }) + "\n").join(""),
-    );
+    await Deno.writeTextFile(input, toLines(texts.map((text) => ({ text, source: "" }))));
     await split(run, input, { holdout: 0.3, blockBytes: 50_000 });
     const { all: { documents, copies, near } } = await findOverlap({ run });
     assertGreater(documents, 0);
@@ -201,11 +204,8 @@ Deno.test("a damaged table is refused with the command that mends it, and --chec
     await assertRejects(() => findOverlap({ run, against }), Error, "none.jsonl");
     await assertRejects(() => findOverlap({ run, against: ["/dev/null"] }), InputError, "pipe or a device");
     await Deno.writeTextFile(against[0], '{"text": ""}\n');
-    await assertRejects(
-      () => findOverlap({ run, against }),
-      InputError,
-      `${against[0]}" as it must hold text`,
-    );
+    const empty = `${against[0]}" as it must hold text`;
+    await assertRejects(() => findOverlap({ run, against }), InputError, empty);
     await findOverlap({ run });
     const made = await hashes(`${run}/overlap`);
     const block = Array.from(Deno.readDirSync(`${run}/overlap/hashes`))[0].name;
@@ -231,10 +231,7 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", (
       `${some(2, 0, 7)} and not more`,
       some(5, 0, 13).toUpperCase(),
     ];
-    await Deno.writeTextFile(
-      `${folder}/items.jsonl`,
-      items.map((text) => JSON.stringify({ text }) + "\n").join(""),
-    );
+    await Deno.writeTextFile(`${folder}/items.jsonl`, toLines(items.map((text) => ({ text }))));
     const choices = { label: ["A", "B"], text: [some(7, 20, 33), "no"] };
     const question = JSON.stringify({ id: "1", question: "which one", choices, answerKey: "A" }) + "\n";
     await Deno.writeTextFile(`${folder}/arc_easy.jsonl`, question);
@@ -257,9 +254,7 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", (
       ...["arc_easy.jsonl, 8 words", "arc_easy.jsonl, 13 words"],
     ]);
     await Deno.remove(`${folder}/arc_easy.jsonl`);
-    const warnings: string[] = [];
-    const onEvent = (event: RunEvent) =>
-      void (event.type === "warning" && warnings.push(String(event.message)));
+    const { warnings, onEvent } = hearing();
     assertEquals((await findOverlap({ run }, { onEvent })).against, {});
     assertMatch(warnings.join(), /arc_easy.jsonl.* is gone/);
     const tables = overlapTables(found);
@@ -319,12 +314,6 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
     assertEquals([all.copies, all.near, all.twins], [0, 0, 0]);
   }));
 
-/** Lists the runs of 13 words of a text. */
-const runsOf = (text: string) => {
-  const words = text.split(/\s/);
-  return words.slice(12).map((_, i) => words.slice(i, i + 13).join(" "));
-};
-
 Deno.test("decontaminate leaves out training documents with a passage of a named text, and no held-out ones", () =>
   inFolder(async (folder) => {
     const input = await writeTexts(folder);
@@ -352,8 +341,8 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     const near = PAIRS.map((pair) => pair.split(" ").map(Number)).filter(([a, b]) => TEXTS[a] !== TEXTS[b]);
     for (const [name, pairs] of Object.entries({ one: near, other: near.map((pair) => pair.toReversed()) })) {
       const passages = pairs.map(([leaking, clean]) => {
-        const own = new Set(runsOf(TEXTS[clean]));
-        return runsOf(TEXTS[leaking]).find((words) => !own.has(words))!;
+        const own = new Set(listRuns(TEXTS[clean], 13));
+        return listRuns(TEXTS[leaking], 13).find((words) => !own.has(words))!;
       });
       const run = `${folder}/near-${name}`, file = `${run}.txt`;
       await Deno.writeTextFile(file, passages.join(" x "));

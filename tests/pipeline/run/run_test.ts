@@ -2,7 +2,6 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { makePartition, planRun, type RunOptions } from "../../../pipeline/run/run.ts";
-import type { RunEvent } from "../../../pipeline/graph/events.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/progress.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -20,11 +19,10 @@ function inRun(
   });
 }
 
-/** Lists the stages of which something is made, as the events tell. */
+/** Lists the stages of which something is made. */
 async function stagesMade(options: RunOptions): Promise<string[]> {
-  const events: RunEvent[] = [];
-  await makePartition(options, { onEvent: (event) => void events.push(event) });
-  return events.flatMap((event) => event.type === "stage" && event.state === "done" ? [event.stage] : []);
+  const { stages } = await makePartition(options);
+  return stages.flatMap(({ stage, state }) => state === "done" ? [stage] : []);
 }
 
 const stagesPlanned = async (options: RunOptions) =>
