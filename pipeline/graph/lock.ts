@@ -80,25 +80,18 @@ export async function takeLock(run: string, node: string, task: string): Promise
   };
 }
 
-/** Lists the processes that make something in a run. */
-export async function listOwners(run: string): Promise<Owner[]> {
+/** Lists the processes that make something in a run. With `sweep` the lock files of those that are gone are removed. */
+export async function listOwners(run: string, sweep = false): Promise<Owner[]> {
   const owners: Owner[] = [];
   for (const { name } of await listEntries(`${run}/${LOCKS}`)) {
-    const file = await Deno.open(`${run}/${LOCKS}/${name}`).catch(() => null); // it was given up just now
+    const path = `${run}/${LOCKS}/${name}`;
+    const file = await Deno.open(path).catch(() => null); // it was given up just now
     if (!file) continue;
     const owner = await livingOwner(run, name.replaceAll("~", "/"), file, false).finally(() => file.close());
     if (owner) owners.push(owner);
+    else if (sweep) await removeIfThere(path); // whoever has just opened it does the same work as another one at worst
   }
   return owners;
-}
-
-/** Removes the lock files of processes that are gone. */
-export async function removeDeadLocks(run: string): Promise<void> {
-  const alive = new Set((await listOwners(run)).map(({ node }) => namePath(run, node)));
-  for (const { name } of await listEntries(`${run}/${LOCKS}`)) {
-    const path = `${run}/${LOCKS}/${name}`;
-    if (!alive.has(path)) await removeIfThere(path); // whoever has just opened it does the same work as another one at worst
-  }
 }
 
 /** Gives the living owner of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */

@@ -7,7 +7,7 @@
 
 import { basename, dirname } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
-import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
+import { listOwners, type Owner } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
 import { MANIFEST } from "../graph/schema.ts";
@@ -72,7 +72,7 @@ export async function cleanRun(
   for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
   const none = (): Litter => ({ files: 0, bytes: 0 });
   const cleaned: Cleaned = { run, dryRun, checkpoints: none(), unfinished: none(), left: [] };
-  const owners = Map.groupBy(await listOwners(run), ({ node }) => node);
+  const owners = Map.groupBy(await listOwners(run, !dryRun), ({ node }) => node);
   const gone: string[] = [];
   for await (const { path, node, kind } of leftIn(run, keep)) {
     signal?.throwIfAborted();
@@ -85,10 +85,7 @@ export async function cleanRun(
     cleaned[kind].bytes += (await Deno.lstat(`${run}/${path}`)).size;
     gone.push(path);
   }
-  if (!dryRun) {
-    await removeFiles(run, gone);
-    await removeDeadLocks(run);
-  }
+  if (!dryRun) await removeFiles(run, gone);
   return cleaned;
 }
 

@@ -108,10 +108,7 @@ export async function stageStates(walk: Walk): Promise<StageState[]> {
   const { graph: nodes } = walk, found = await lookAt(walk);
   const needed = neededNodes(nodes, found);
   const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
-  const stages = Map.groupBy(
-    nodes.filter(({ given, maker }) => !given || maker.stage !== GIVEN.stage),
-    ({ maker }) => maker.stage,
-  );
+  const stages = Map.groupBy(nodes.filter(({ maker }) => maker !== GIVEN), ({ maker }) => maker.stage);
   const known = new Map<string, StageState>();
   const before = (node = "") => known.get(stageOfNode.get(node) ?? "");
   for (const [stage, own] of stages) {

@@ -124,7 +124,7 @@ async function askedNodes(
 export function joinNodes(all: readonly Node[]): Node[] {
   const known = new Map<string, Node>();
   for (const node of all) {
-    if (!node.given || node.maker.stage !== GIVEN.stage) known.set(node.name, known.get(node.name) ?? node);
+    if (node.maker !== GIVEN) known.set(node.name, known.get(node.name) ?? node);
   }
   const needed = [...known.values()].flatMap(({ needs }) => needs.map((need) => splitNeed(need).name));
   const others = new Set(needed.filter((name) => !known.has(name)));
