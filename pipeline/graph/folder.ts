@@ -218,18 +218,25 @@ export async function removeSpent(walk: Walk): Promise<void> {
   }
 }
 
+/** Lists the partial folders and links of a run by their paths there, each with the node that a process makes or made in it. */
+export const listAllPartials = async (run: string) =>
+  (await listEntries(`${run}/${PARTIAL}`)).flatMap(({ name, isDirectory }) => {
+    const [, node] = /^(.+)~(?:old-)?[0-9a-f-]{36}$/.exec(name) ?? []; // others are the user's
+    return node ? [{ path: `${PARTIAL}/${name}`, node: node.replaceAll("~", "/"), isDirectory }] : [];
+  });
+
 /** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
   let owners: Owner[] | undefined;
-  for (const { name } of await listEntries(`${run}/${PARTIAL}`)) {
-    const path = `${run}/${PARTIAL}/${name}`;
+  for (const { path: place, node } of await listAllPartials(run)) {
+    const path = `${run}/${place}`;
     const files = await Array.fromAsync(filesUnder(path), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
     const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
     const times = await askAll([path, ...files], changed);
     if (times.some((time) => time > Date.now() - OLD_MS)) continue;
     owners ??= await listOwners(run);
-    if (owners.some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
+    if (owners.some((owner) => owner.node === node)) continue;
     await removeFiles(path, await litterIn(path));
     await removeIfEmpty(path);
   }

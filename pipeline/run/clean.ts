@@ -6,7 +6,7 @@
  */
 
 import { basename, dirname } from "node:path";
-import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
+import { listAllPartials, litterIn, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
@@ -93,11 +93,9 @@ export async function cleanRun(
 async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   yield* scratchFiles(run, keep);
   const kind = "unfinished";
-  for (const { name, isDirectory } of await listEntries(`${run}/${PARTIAL}`)) {
-    if (!/~(old-)?[0-9a-f-]{36}$/.test(name)) continue;
-    const node = nodeInPath(name), folder = `${PARTIAL}/${name}`;
-    const files = isDirectory ? (await litterIn(`${run}/${folder}`)).map((file) => `/${file}`) : [""];
-    for (const file of files) yield { path: folder + file, node, kind };
+  for (const { path, node, isDirectory } of await listAllPartials(run)) {
+    const files = isDirectory ? (await litterIn(`${run}/${path}`)).map((file) => `/${file}`) : [""];
+    for (const file of files) yield { path: path + file, node, kind };
   }
   for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {
     for (const { name, isDirectory } of await listEntries(dirname(`${run}/${place}`))) {
@@ -106,8 +104,6 @@ async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
     }
   }
 }
-
-const nodeInPath = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replaceAll("~", "/");
 
 /** What a process leaves in a folder of checkpoints: metrics without their state, and a folder of its own. */
 const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
@@ -120,7 +116,8 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   for (const { name, isDirectory } of await listEntries(`${run}/${SCRATCH}`)) {
     if (!isDirectory) continue; // nor a link
     const folder = `${SCRATCH}/${name}`, { mtime } = await Deno.stat(`${run}/${folder}`);
-    folders.push({ node: nodeInPath(name), folder, time: Number(mtime) });
+    const node = name.slice(0, name.lastIndexOf("~")).replaceAll("~", "/");
+    folders.push({ node, folder, time: Number(mtime) });
   }
   const goingOn = new Set<string>();
   for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {

@@ -237,8 +237,13 @@ Deno.test("files of others stay, and a link in a node's place is refused", () =>
     await Deno.symlink("elsewhere", `${run}/experts`);
     await assertRejects(() => makeToys(run), InputError, "symbolic link");
     await Deno.remove(`${run}/experts`);
+    await Deno.mkdir(`${run}/partial/mine`, { recursive: true });
+    await Deno.writeTextFile(`${run}/partial/mine/notes.txt`, "mine");
+    for (const place of ["partial/mine", "partial/mine/notes.txt"]) await Deno.utime(`${run}/${place}`, 0, 0);
     await makeToys(run);
-    assertEquals(await Deno.readTextFile(`${run}/parts/notes.txt`), "mine");
+    for (const folder of ["parts", "partial/mine"]) {
+      assertEquals(await Deno.readTextFile(`${run}/${folder}/notes.txt`), "mine");
+    }
   }));
 
 Deno.test("takeLock() names the owner, and an owner on a silent machine counts as dead", () =>
