@@ -114,7 +114,7 @@ const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(m
 async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   const folders: { node: string; folder: string; time: number }[] = [];
   for (const { name, isDirectory } of await listEntries(`${run}/${SCRATCH}`)) {
-    if (!isDirectory) continue; // nor a link
+    if (!isDirectory || !name.includes("~")) continue; // of the user, or a link
     const folder = `${SCRATCH}/${name}`, { mtime } = await Deno.stat(`${run}/${folder}`);
     const node = name.slice(0, name.lastIndexOf("~")).replaceAll("~", "/");
     folders.push({ node, folder, time: Number(mtime) });
