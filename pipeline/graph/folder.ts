@@ -46,18 +46,21 @@ const OLD_MS = 3_600_000; // after which what a dead process left is removed
 
 const flat = (name: string) => name.replaceAll("/", "~");
 
-async function listOwnFolders(folder: string, name: string): Promise<string[]> {
-  const own = (await listEntries(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
-  return own.map((entry) => `${folder}/${entry.name}`);
-}
+/** Lists what processes have put into the folder of partial or scratch folders: the path of each, and the node that it belongs to. */
+export const listBegun = async (run: string, folder: typeof PARTIAL | typeof SCRATCH) =>
+  (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
+    const [, node] = /^(.+)~(?:old-)?[0-9a-f-]+$/.exec(name) ?? []; // others are the user's
+    return node ? [{ path: `${run}/${folder}/${name}`, node: node.replaceAll("~", "/"), isDirectory }] : [];
+  });
+
+const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, name: string) =>
+  (await listBegun(run, folder)).flatMap(({ path, node }) => node === name ? [path] : []);
 
 /** Lists the folders of a node's checkpoints, under whatever keys. */
-export const listScratches = (run: string, name: string): Promise<string[]> =>
-  listOwnFolders(`${run}/${SCRATCH}`, name);
+export const listScratches = (run: string, name: string): Promise<string[]> => listOwn(run, SCRATCH, name);
 
 /** Lists the folders in which processes make a node, or were making it. */
-export const listPartials = (run: string, name: string): Promise<string[]> =>
-  listOwnFolders(`${run}/${PARTIAL}`, name);
+export const listPartials = (run: string, name: string): Promise<string[]> => listOwn(run, PARTIAL, name);
 
 /** Names a new folder in which a node, or a link, is made. */
 const newPartial = (run: string, name: string, more = "") =>
@@ -218,18 +221,10 @@ export async function removeSpent(walk: Walk): Promise<void> {
   }
 }
 
-/** Lists the partial folders and links of a run by their paths there, each with the node that a process makes or made in it. */
-export const listAllPartials = async (run: string) =>
-  (await listEntries(`${run}/${PARTIAL}`)).flatMap(({ name, isDirectory }) => {
-    const [, node] = /^(.+)~(?:old-)?[0-9a-f-]{36}$/.exec(name) ?? []; // others are the user's
-    return node ? [{ path: `${PARTIAL}/${name}`, node: node.replaceAll("~", "/"), isDirectory }] : [];
-  });
-
 /** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
   let owners: Owner[] | undefined;
-  for (const { path: place, node } of await listAllPartials(run)) {
-    const path = `${run}/${place}`;
+  for (const { path, node } of await listBegun(run, PARTIAL)) {
     const files = await Array.fromAsync(filesUnder(path), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
     const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);

@@ -6,7 +6,7 @@
  */
 
 import { basename, dirname } from "node:path";
-import { listAllPartials, litterIn, SCRATCH } from "../graph/folder.ts";
+import { listBegun, litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
@@ -93,9 +93,9 @@ export async function cleanRun(
 async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   yield* scratchFiles(run, keep);
   const kind = "unfinished";
-  for (const { path, node, isDirectory } of await listAllPartials(run)) {
-    const files = isDirectory ? (await litterIn(`${run}/${path}`)).map((file) => `/${file}`) : [""];
-    for (const file of files) yield { path: path + file, node, kind };
+  for (const { path, node, isDirectory } of await listBegun(run, PARTIAL)) {
+    const files = isDirectory ? (await litterIn(path)).map((file) => `/${file}`) : [""];
+    for (const file of files) yield { path: path.slice(run.length + 1) + file, node, kind };
   }
   for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {
     for (const { name, isDirectory } of await listEntries(dirname(`${run}/${place}`))) {
@@ -113,23 +113,20 @@ const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(m
 /** Lists what may go of the folders of checkpoints: one for every node and key. */
 async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   const folders: { node: string; folder: string; time: number }[] = [];
-  for (const { name, isDirectory } of await listEntries(`${run}/${SCRATCH}`)) {
-    if (!isDirectory || !name.includes("~")) continue; // of the user, or a link
-    const folder = `${SCRATCH}/${name}`, { mtime } = await Deno.stat(`${run}/${folder}`);
-    const node = name.slice(0, name.lastIndexOf("~")).replaceAll("~", "/");
-    folders.push({ node, folder, time: Number(mtime) });
+  for (const { path: folder, node, isDirectory } of await listBegun(run, SCRATCH)) {
+    if (isDirectory) folders.push({ node, folder, time: await writtenAt(folder) });
   }
   const goingOn = new Set<string>();
   for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {
-    const paths = await listCheckpoints(`${run}/${folder}`), states = paths.map((path) => basename(path));
+    const paths = await listCheckpoints(folder), states = paths.map((path) => basename(path));
     // Of an incomplete training the folder that was written last is that of its present settings. It may take the place of a complete one.
     const made = await readManifest(`${run}/${node}`).catch(() => null);
     const last = paths.length > 0 ? await writtenAt(paths[0]) : 0;
     const isMade = made !== null && await writtenAt(`${run}/${node}/${MANIFEST}`) > last;
     const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
     if (states.length > 0) goingOn.add(node);
-    for await (const file of filesUnder(`${run}/${folder}`)) {
-      const path = `${folder}/${file}`, whole = wholeName(file);
+    for await (const file of filesUnder(folder)) {
+      const path = `${folder.slice(run.length + 1)}/${file}`, whole = wholeName(file);
       const place = states.findIndex((state) => file === state || file === metricsPath(state));
       if (place >= stay) yield { path, node, kind: "checkpoints" };
       else if (place < 0 && (whole !== undefined || OWN.test(file))) yield { path, node, kind: "unfinished" };

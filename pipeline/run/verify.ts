@@ -6,7 +6,7 @@
  */
 
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
-import { SCRATCH } from "../graph/folder.ts";
+import { listBegun, SCRATCH } from "../graph/folder.ts";
 import {
   hashFiles,
   type Manifest,
@@ -21,7 +21,7 @@ import {
 } from "../graph/node.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../graph/configuration.ts";
-import { checkRunFolder, hashFile, isMissing, listEntries, oneLine, shortHash } from "../graph/files.ts";
+import { checkRunFolder, hashFile, isMissing, oneLine, shortHash } from "../graph/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "../stages/compare.ts";
@@ -173,9 +173,8 @@ class Verification {
 
   /** Checks the states from which trainings would go on. */
   async #checkCheckpoints(): Promise<void> {
-    for (const { name, isDirectory } of await listEntries(`${this.run}/${SCRATCH}`)) {
-      if (!isDirectory || !name.includes("~")) continue; // it is the user's
-      for (const path of await listCheckpoints(`${this.run}/${SCRATCH}/${name}`)) {
+    for (const { path: folder, isDirectory } of await listBegun(this.run, SCRATCH)) {
+      for (const path of isDirectory ? await listCheckpoints(folder) : []) {
         await this.#attempt(path, async () => {
           const { checkTrainerState } = await import("../model/checkpoints/trainer_state.ts");
           await checkTrainerState(path);
