@@ -47,11 +47,15 @@ const OLD_MS = 3_600_000; // after which what a dead process left is removed
 const flat = (name: string) => name.replaceAll("/", "~");
 
 /** Lists what processes have put into the folder of partial or scratch folders: the path of each, and the node that it belongs to. */
-export const listBegun = async (run: string, folder: typeof PARTIAL | typeof SCRATCH) =>
-  (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
+export async function listBegun(
+  run: string,
+  folder: typeof PARTIAL | typeof SCRATCH,
+): Promise<{ path: string; node: string; isDirectory: boolean }[]> {
+  return (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
     const [, node] = /^(.+)~(?:old-)?[0-9a-f-]+$/.exec(name) ?? []; // others are the user's
     return node ? [{ path: `${run}/${folder}/${name}`, node: node.replaceAll("~", "/"), isDirectory }] : [];
   });
+}
 
 const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, name: string) =>
   (await listBegun(run, folder)).flatMap(({ path, node }) => node === name ? [path] : []);

@@ -148,8 +148,6 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
   return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
 
-type StageEvent = Extract<RunEvent, { type: "stage" }>;
-
 /**
  * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
  * of the graph, and how its stages ended. Throws what {@linkcode openRun} throws.
@@ -158,11 +156,11 @@ export async function makePartition(
   options: RunOptions,
   watch: RunWatch = {},
   stage = PARTITION,
-): Promise<{ walk: Walk; plan: Plan; stages: StageEvent[] }> {
+): Promise<{ walk: Walk; plan: Plan; stages: Extract<RunEvent, { type: "stage" }>[] }> {
   const { run, frozen, force, part, check } = options;
   if (frozen) await refuseChanges(options);
   if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
-  const stages: StageEvent[] = [];
+  const stages: Extract<RunEvent, { type: "stage" }>[] = [];
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state !== "started") {
       // One that text was unpacked by is up to date then.
