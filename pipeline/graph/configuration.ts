@@ -165,8 +165,8 @@ export async function writeRunConfiguration(
   adapter?: AdapterNote,
 ): Promise<void> {
   const versions = { smalltalk: VERSION, deno: Deno.version.deno };
-  const whole = JSON.parse(JSON.stringify({ format: FORMAT, configuration, versions, adapter }));
-  const text = jsonText(seal(whole)), path = `${run}/config.json`;
+  const text = jsonText(seal({ format: FORMAT, configuration, versions, adapter }));
+  const path = `${run}/config.json`;
   if (await Deno.readTextFile(path).catch(() => null) === text) return;
   await writeAtomic(path, text);
 }

@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { dirname } from "node:path";
+import { InputError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
 import { cleanRun } from "../../../pipeline/run/clean.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
@@ -99,4 +100,7 @@ Deno.test("cleanRun() follows no link out of the run, and leaves files of the us
     await cleanRun({ run });
     assertEquals(await Deno.readTextFile(`${elsewhere}/step-00000001.safetensors`), "mine");
     assertEquals((await paths()).filter((path) => path.startsWith(old)), [`${old}/notes.txt`]);
+    await Deno.rename(`${run}/partial`, `${run}/../moved`);
+    await Deno.symlink("../moved", `${run}/partial`);
+    await assertRejects(() => cleanRun({ run }), InputError, "it is a symbolic link");
   }));
