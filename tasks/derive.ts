@@ -78,7 +78,7 @@ export async function runDerive(
   print(plan, deriveText(plan));
 }
 
-/** Reads ids of documents: a list with commas, or a file with an id a line. */
+/** Reads ids of documents: a list with commas, or a file of ids. */
 async function parseIds(text: string | undefined): Promise<string[]> {
   if (!text) return [];
   if (/^\d+(,\d+)*$/.test(text)) return text.split(",");
@@ -86,7 +86,10 @@ async function parseIds(text: string | undefined): Promise<string[]> {
     const what = say`Cannot forget documents as ${setting("forgetIds")} must be ids or a file of ids`;
     throw new InputError(say`${what}: "${text}" is neither`, { where: text, cause });
   });
-  return read.split("\n").map((line) => line.trim()).filter(Boolean);
+  const ids = read.split(/[\s,]+/).filter(Boolean), other = ids.find((id) => !/^\d+$/.test(id));
+  const must = say`Cannot forget documents as each id of ${setting("forgetIds")} must be a number`;
+  if (other !== undefined) throw new InputError(say`${must}: one is "${other}"`, { where: text });
+  return ids;
 }
 
 /** Reads which checkpoint takes the place of which expert. */

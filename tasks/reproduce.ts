@@ -69,7 +69,7 @@ function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
 const claimsText = (claims: readonly Claim[], ...title: string[]): string =>
   [...title, ...claims.flatMap(claimLines), ""].join("\n");
 
-/** Reports where they were written. */
+/** Reports where the claims were written. */
 const writtenIn = (folder: string): string =>
   `table   ${folder}/reproduction.md\nreport  ${folder}/report.html`;
 

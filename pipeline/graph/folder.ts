@@ -52,7 +52,7 @@ export async function listBegun(
   folder: typeof PARTIAL | typeof SCRATCH,
 ): Promise<{ path: string; node: string; isDirectory: boolean }[]> {
   return (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
-    const [, node] = /^(.+)~(?:old-)?[0-9a-f-]+$/.exec(name) ?? []; // others are the user's
+    const [, node] = /^(.+)~(?:(?:old-)?[0-9a-f-]{36}|[0-9a-f]{16})$/.exec(name) ?? []; // others are the user's
     return node ? [{ path: `${run}/${folder}/${name}`, node: node.replaceAll("~", "/"), isDirectory }] : [];
   });
 }

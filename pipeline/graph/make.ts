@@ -50,6 +50,7 @@ export interface MakeOptions {
 
 const [SOON_MS, LATE_MS] = [50, 2_000];
 const TELL_MS = 1_000; // of waiting, after which it is reported for whom
+const CLOSE_MS = 60_000; // of waiting, after which nothing stays open; a round that others end soon finds all in place
 
 /**
  * Makes what is missing of a graph, in its order; what is known of it then is in the `walk`. Throws what makers throw; an `InputError` where a
@@ -89,11 +90,11 @@ class Process {
       if (left === 0) return;
       if (made) [pause, waited] = [SOON_MS, 0];
       else if (held) {
-        this.close(); // it may wait for long
         if (waited <= TELL_MS && waited + pause > TELL_MS) {
           this.work.emit({ type: "warning", message: waitText(held) });
         }
         waited += pause;
+        if (waited > CLOSE_MS) this.close();
         await new Promise((done) => setTimeout(done, pause));
         pause = Math.min(1.5 * pause, LATE_MS);
       }

@@ -49,7 +49,7 @@ export interface Maker {
    * node that failed alone, which is thrown once the others have come to be. A maker may keep a device or a model open between calls.
    */
   make(nodes: readonly Making[], work: Work): Promise<(Record<string, unknown> | Error)[]>;
-  /** Closes what was kept open, before another maker begins, when the process waits for others, and when the work ends. Later calls open it again. */
+  /** Closes what was kept open, before another maker begins, when the process has waited for others for long, and when the work ends. Later calls open it again. */
   close?(): void;
 }
 

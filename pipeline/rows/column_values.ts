@@ -145,16 +145,15 @@ export function columnValues(column: Column): ArrayLike<unknown> {
   return texts(column, "strings, numbers, or true and false");
 }
 
-const WORDS = new WeakMap<Vector, string[]>(); // of dictionaries, which batches share
+const WORDS = new WeakMap<Data, string[]>(); // of parts of dictionaries, which batches share
 
 /** Gives texts, which must be UTF-8; null where there is none. */
 function texts(column: Column, expected: string): (string | null)[] {
   const { name, data, where } = column;
   const isThere = (row: number) => data.nullCount === 0 || data.getValid(row);
   if (DataType.isDictionary(data.type)) {
-    const words = WORDS.getOrInsertComputed(
-      data.dictionary!,
-      ({ data: parts }) => parts.flatMap((part) => strings({ name, data: part, where })),
+    const words = data.dictionary!.data.flatMap((data) =>
+      WORDS.getOrInsertComputed(data, () => strings({ name, data, where }))
     );
     return Array.from(readSlots({ name, data: data.clone(data.type.indices), where }), (index, row) => {
       const word = isThere(row) ? words[Number(index)] : null;

@@ -134,6 +134,10 @@ export class Rows implements Disposable {
     names: readonly Name[],
     width = Infinity,
   ): Read<Name> {
+    const isWidth = width === Infinity || Number.isInteger(width) && width >= 1;
+    if (!isWidth) {
+      throw new RangeError(`Cannot read rows as their width must be 1 or more tokens: it is ${width}`);
+    }
     const places = this.#readNumbers(numbers);
     const read = (name: Numeric | "source") =>
       name === "source"

@@ -187,14 +187,14 @@ export async function planJobs(
 ): Promise<Job[]> {
   const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
   const { configuration } = await resolveSettings(run, sources, force);
-  const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
+  const { graph, partition, ...asked } = await planAll(run, configuration, plan, { recorded });
   const walk = new Walk(run, graph);
   if (!force) await refuseRevision(walk);
   const needed = await nodesToMake(walk), known = new Set(graph.map(({ name }) => name));
   const isKnown = partition.text.blocks !== undefined;
   const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
-  const jobs = [...stages, ...modelJobs(run, plan, stages, targets)].map(
+  const jobs = [...stages, ...modelJobs(run, plan, stages, asked)].map(
     ({ shares, first = 1, device = false, ...job }): Job => ({
       ...{ ...job, first, device },
       // Before text is unpacked, nothing is known of what comes of it.
@@ -259,7 +259,7 @@ function modelJobs(
   run: string,
   { training = {}, zeroShot }: JobPlan,
   stages: readonly Draft[],
-  targets: readonly Target[],
+  { targets, choices }: { targets: readonly Target[]; choices: TaskReference["with"] },
 ): Draft[] {
   const experts = targets.filter(({ expert }) => expert !== undefined);
   const tokens = stages.findLast(({ name }) => name === TOKENS || name === TOKENIZE) ?? stages[0];
@@ -294,7 +294,7 @@ function modelJobs(
     },
     {
       ...{ name: EVALUATE, about: "Puts the evaluations together.", after: [scores], device: true },
-      ...{ shares: [[EVALUATION]], task: () => task(EVALUATE, { run }) },
+      ...{ shares: [[EVALUATION]], task: () => task(EVALUATE, { run, ...choices }) },
     },
     ...asked,
     {
@@ -317,20 +317,22 @@ async function planAll(
   configuration: Configuration,
   { dense, zeroShot }: JobPlan,
   look: GraphOptions = {},
-): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
+): Promise<{ partition: Plan; targets: Target[]; choices: TaskReference["with"]; graph: Node[] }> {
   const partition = await partitionGraph(run, configuration, look);
+  const { trained: _, ...asked } = await askedChoices(run); // all experts are trained then
+  const choices = Object.fromEntries(Object.entries(asked).map(([name, value]) => [name, String(value)]));
   const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
   const all = allTargets(configuration), trained = await listTrained(run, all);
   const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));
-  if (!partition.text.blocks) return { partition, targets, graph: partition.nodes };
+  if (!partition.text.blocks) return { partition, targets, choices, graph: partition.nodes };
   const models = all.filter((target) => trained.includes(target) || targets.includes(target)); // an evaluation is of all that are there
   const of = { configuration, tokens: [], models };
   const steps = await modelSteps(run, configuration, targets, look.recorded);
-  const evaluation = await evaluateNodes(of, await askedChoices(run));
+  const evaluation = await evaluateNodes(of, asked);
   const nodes = [...partition.nodes, ...steps.flatMap(({ nodes }) => nodes), ...evaluation];
   for (const name of zeroShot?.tasks ?? []) {
     const { zeroShotNodes } = await import("./zero_shot.ts");
     nodes.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
   }
-  return { partition, targets, graph: joinNodes(nodes) };
+  return { partition, targets, choices, graph: joinNodes(nodes) };
 }

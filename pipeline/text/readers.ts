@@ -75,7 +75,7 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
   try {
     yield* documentsIn(piece.file, options, piece, (chunk) => hash.update(chunk));
   } catch (error) {
-    throw await isSame() ? error : changed(); // what looks like damage may be a change
+    throw await isSame().catch(() => true) ? error : changed(); // what looks like damage may be a change
   }
   const isTable = piece.file.format === "parquet" || piece.file.format === "arrow";
   const found = () => isTable ? hashFile(path) : { sha256: hash.digest("hex") };

@@ -79,7 +79,7 @@ async function* readBatches(
   let hash: ReturnType<typeof createHash> | undefined; // of all that the closing batch follows
   let closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Vector>(); // by id
-  const ahead: Uint8Array[] = []; // dictionaries of the next batch
+  const ahead = new Map<number, Uint8Array[]>(); // dictionaries of the next batch by id; a delta is added, anything else replaces
   let count = 0, rows = 0;
   for await (const { kind, message, where, head, body } of source) {
     if (kind === "batch" && count === some.to) return;
@@ -94,10 +94,15 @@ async function* readBatches(
     }
     if (kind === "closing") closing = message.metadata;
     else chunks.forEach((chunk) => hash?.update(chunk));
-    if (kind === "dictionary") ahead.push(...chunks);
-    else if (kind === "batch") {
+    if (message.isDictionaryBatch()) {
+      const { id, isDelta } = message.header(), before = isDelta && ahead.get(id) || [];
+      before.push(...chunks);
+      ahead.set(id, before);
+    } else if (kind === "batch") {
       orUnreadable(where, () => checkNodes(where, fields!, message));
-      const batch = decode(where, [...schema, ...ahead.splice(0), ...chunks], hash && fields, dictionaries);
+      const all = [...schema, ...[...ahead.values()].flat(), ...chunks];
+      ahead.clear();
+      const batch = decode(where, all, hash && fields, dictionaries);
       rows += batch.numRows;
       yield batch;
     }
@@ -113,8 +118,8 @@ async function* readBatches(
 }
 
 /**
- * Decodes a schema, dictionaries and one batch, with a schema of the same columns; `known` are dictionaries that were decoded before, and
- * gets these. Where there is no batch, gives one without rows.
+ * Decodes a schema, dictionaries and one batch, with a schema of the same columns. `known` holds the dictionaries that were decoded before;
+ * those decoded here are added to it. Where there is no batch, gives one without rows.
  */
 export function decode(
   where: string,

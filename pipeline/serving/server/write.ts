@@ -5,7 +5,6 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Choice } from "../answering.ts";
 import { branching } from "../forms.ts";
 import { answer, type Finish, type Generation } from "../generate.ts";
-import { logSumExp } from "../mixing.ts";
 import { type ModelName, modelTitle } from "../models.ts";
 import type { Places } from "./admission.ts";
 import type { CommonRequest } from "./requests.ts";
@@ -86,7 +85,7 @@ export async function* writeText(
 /** Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count` likeliest ones. */
 function scoreToken(id: number, logits: Float32Array, count: number): ScoredToken {
   const most = logits.reduce((a, b) => Math.max(a, b)),
-    total = logSumExp(Float64Array.from(logits, (logit) => logit - most));
+    total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
   const scored = (id: number) => ({ id, logProbability: Math.fround(logits[id] - most - total) }); // exact also near 0
   return { ...scored(id), top: largestIds(logits, count).map(scored) };
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Weights } from "../../../pipeline/model/parameters.ts";
+import { modelsPerBank, type Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type ScorerOptions, type TokenScores } from "../../../pipeline/model/scorer.ts";
 import { prefixSpan, type Span, wholeSpan } from "../../../pipeline/model/span.ts";
@@ -97,6 +97,7 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     assertSameBits(at(1), await score(rows, { length: 5, on }), "a prefix alone, summed on the device");
     assertSameBits(await score(rows, { prefixes, batch: 16, on }), expected, "one batch");
     const tight = { ...on, maxBindingBytes: TWO_PER_BANK };
+    assertEquals(modelsPerBank(CONFIG, { models: 3, batch: 4, length: STRIDE }, TWO_PER_BANK), 2);
     assertSameBits(await score(rows, { prefixes, on: tight }), expected, "two models per bank");
   });
 }

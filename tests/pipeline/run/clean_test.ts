@@ -28,6 +28,7 @@ const MINE = [
   "notes.partial",
   "tokens/mine.arrow.partial",
   "partial/mine/half.txt",
+  "partial/notes~2026-11-30",
   `scratch/experts~expert-01~${KEY}/mine.safetensors`,
   "export/mine/download.partial",
 ];
