@@ -8,7 +8,7 @@
  */
 
 import { derive, evaluateRun, partition, trainDense, trainExpert } from "../../mod.ts";
-import { readManifest } from "../../pipeline/graph/node.ts";
+import { hashFiles, readManifest, writeManifest } from "../../pipeline/graph/node.ts";
 import { copyFolder } from "../tasks/support.ts";
 import { embeddedCorpus } from "../../pipeline/text/corpora/corpus.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
@@ -121,6 +121,11 @@ await partition({
   },
 });
 await trainDense("batch", { run: inRun("dense") });
-copyFolder(`${inRun("dense")}/dense`, `${inRun("add")}/dense`);
+// To be evaluated next to the mixture it must say that it learned from the text there.
+const model = `${inRun("add")}/dense`;
+copyFolder(`${inRun("dense")}/dense`, model);
+const there = hashFiles((await readManifest(`${inRun("add")}/text/sequences`))!);
+const { made, ...own } = (await readManifest(model))!;
+await writeManifest(model, { ...own, inputs: { ...own.inputs, "text/sequences": there } }, made);
 await score("add", { mixture: "mixture, source added", dense: "dense that went on" }, tokens);
 await score("expert", { mixture: "mixture, new expert" }, await trainedTokens("expert", FIVE.slice(4)));

@@ -192,7 +192,7 @@ Deno.test("a job runs its task by number or name in the container, requeues what
 Deno.test("a training whose time is up is queued again while its attempts gain steps, even if it must be killed, and else fails", () =>
   inFolder(async (folder) => {
     const run = `${folder}/a run`;
-    const states = `${run}/scratch/experts~expert-01~0f`;
+    const states = `${run}/scratch/experts~expert-01~0123456789abcdef`;
     for (const place of [`${folder}/bin`, `${run}/jobs/logs`, states]) {
       await Deno.mkdir(place, { recursive: true });
     }

@@ -63,8 +63,9 @@ Deno.test("readTrainings() counts steps and FLOP/s as trainings do, with the tok
     await writeRunConfiguration(run, { ...made, vocabularySize: 2000 }); // as with a tokenizer from elsewhere
     const lock = await takeLock(run, "experts/expert-00", "train-expert");
     const line = { step: 10, tokens: 1000, loss: 1, rate: 0.1, norm: 1 };
-    await Deno.mkdir(`${run}/partial/experts~expert-00~1`, { recursive: true });
-    await Deno.writeTextFile(`${run}/partial/experts~expert-00~1/metrics.jsonl`, JSON.stringify(line) + "\n");
+    const partial = `${run}/partial/experts~expert-00~${crypto.randomUUID()}`;
+    await Deno.mkdir(partial, { recursive: true });
+    await Deno.writeTextFile(`${partial}/metrics.jsonl`, JSON.stringify(line) + "\n");
     await recordTime(run, { stage: "train-expert-00", step: 10, seconds: 1, tokensPerSecond: 100 });
     const [{ flopsPerSecond }] = await readTrainings(run);
     if ("release" in lock) lock.release();
@@ -78,6 +79,6 @@ Deno.test("readTrainings() counts steps and FLOP/s as trainings do, with the tok
     const reported = async () => (await readTrainings(run)).find(({ model }) => model === "dense-compute");
     assertEquals((await reported())!.steps, steps);
     await Deno.remove(`${run}/dense-compute`, { recursive: true });
-    await Deno.mkdir(`${run}/scratch/dense-compute~1`);
+    await Deno.mkdir(`${run}/scratch/dense-compute~0123456789abcdef`);
     assertEquals((await reported())!.steps, steps); // as it counts without the manifest
   }, { holdout: 0.5 }));
