@@ -201,14 +201,14 @@ export async function readJsonLines<T>(
  * still being written are left out.
  */
 export async function readLastLines<T>(where: string, schema: Schema<T>, most = Infinity): Promise<T[]> {
-  const file = await Deno.open(where).catch((error) => {
-    if (!isMissing(error)) throw error;
+  using file = await Deno.open(where).catch((error) => {
+    if (isMissing(error)) return null;
+    throw error;
   });
   if (!file) return [];
-  using open = file;
-  const { size } = await open.stat();
-  await open.seek(Math.max(0, size - most), Deno.SeekMode.Start);
-  const text = await new Response(open.readable).text();
+  const { size } = await file.stat();
+  await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
   return text.split("\n").flatMap((line) => {
     try {
       return [v.parse(schema, JSON.parse(line))];
