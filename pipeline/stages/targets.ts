@@ -34,6 +34,8 @@ import type { NeededFile } from "./token_rows.ts";
 export interface TrainingText {
   /** Training sequences. */
   sequences: number;
+  /** Steps that a model takes where its epochs make fewer. Default: it must take one. */
+  least?: number;
   /** Held-out sequences of all text, where the model is of all text. */
   heldOut?: number;
   /** Routers that the run takes from elsewhere, where its cost is to be known and they are. */
@@ -121,15 +123,17 @@ export function peakRate(
   return before ? SHARE_OF_RATE * rate : rate;
 }
 
-/** Makes a target of a model that goes on: new sequences are seen as often as old ones were, next to the old ones that are seen again. */
+/**
+ * Makes a target of a model that goes on, for one step at least: new sequences are seen as often as old ones were, next to the old ones that
+ * are seen again.
+ */
 export function goingOn(target: Target, before: Before): Target {
   return {
     ...target,
     before,
     steps(configuration, text) {
-      const { sequences } = text;
-      if (before.passes === 0) return target.steps(configuration, text);
-      const batch = target.batch(configuration);
+      const { sequences } = text, batch = target.batch(configuration);
+      if (before.passes === 0) return target.steps(configuration, { ...text, least: 1 });
       const seen = before.passes * (sequences - before.sequences) / (1 - before.replay);
       return Math.max(1, Math.ceil(seen / batch));
     },
@@ -151,9 +155,9 @@ function target(
   return {
     ...{ name, node: name, batch, command: { task: taskName, with: flags } },
     model: async (configuration) => (await shapes()).modelShapes(configuration).expert,
-    steps: (configuration, { sequences }) =>
+    steps: (configuration, { sequences, least }) =>
       trainingSteps(configuration, {
-        ...{ batch: batch(configuration), multiple: long ? configuration.experts : 1, sequences },
+        ...{ batch: batch(configuration), multiple: long ? configuration.experts : 1, sequences, least },
       }),
     ...own,
   };

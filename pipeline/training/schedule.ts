@@ -51,7 +51,10 @@ export interface StepCount {
   batch?: number;
   /** Multiple of the steps of an expert, where steps are not counted by epochs. Default: 1. */
   multiple?: number;
-  sequences?: number; // training sequences, where they are known
+  /** Training sequences, where they are known. */
+  sequences?: number;
+  /** Steps where tokens or epochs make fewer. Default: there must be one. */
+  least?: number;
 }
 
 const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].map((name) => setting(name));
@@ -59,7 +62,7 @@ const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].
 /** Counts the steps of an expert or a dense model: by tokens, by passes over its sequences, or as configured. */
 export function trainingSteps(
   configuration: Configuration,
-  { batch = configuration.expertBatch, multiple = 1, sequences }: StepCount = {},
+  { batch = configuration.expertBatch, multiple = 1, sequences, least = 0 }: StepCount = {},
 ): number {
   const { expertTokens: tokens, expertEpochs: epochs } = configuration;
   if (tokens > 0 && epochs > 0) {
@@ -81,7 +84,7 @@ export function trainingSteps(
   const steps = epochs > 0
     ? Math.floor(epochs * sequences! / batch)
     : Math.floor(tokens / perStep) * multiple;
-  if (steps >= 1) return steps;
+  if (steps >= 1 || least >= 1) return Math.max(steps, least);
   const fact = epochs > 0
     ? `${epochs} epochs of ${sequences} sequences make no batch of ${batch}`
     : say`${TOKENS} is ${tokens}, a step takes ${perStep}`;

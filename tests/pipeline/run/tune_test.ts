@@ -275,4 +275,14 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
     await refused(tune(), "--input must be given");
     await writePairs(path, 12);
     await ok(tune("--run", `${from}/../d`, "--input", path, "--epochs", "1"));
+
+    // Where epochs make no batch of an expert's few pairs, it takes one step.
+    await trainExperts([0, 1], { run: from, sources: { flags: { ...SETTINGS, expertBatch: 40 } } });
+    const { experts } = await derive({ run: `${from}/../e`, from, tune: [path], epochs: 1 });
+    const tuned = experts.filter(({ state }) => state === "tuned");
+    assert(tuned.length > 0);
+    for (const { expert, sequences: { now } } of tuned) {
+      const { result } = (await readManifest(`${from}/../e/experts/expert-0${expert}`))!;
+      assert(now! < 40 && result.steps === 1, `${now} pairs, ${result.steps} steps`);
+    }
   }));
