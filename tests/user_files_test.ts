@@ -105,6 +105,7 @@ Deno.test("files and links of the user's stay at every level of a run, through k
       .spawn();
     setTimeout(() => sendSignal(child, "SIGKILL"), 900);
     await child.status;
+    await ok(taskHere("clean", ["--run", run])); // puts back what was aside when the process was killed
     await check("after a kill");
     const steps: [string, string[]][] = [
       ["partition", [...args, "--force", "--experts", "3"]],

@@ -14,8 +14,6 @@ import {
   isMissing,
   listEntries,
   refuseLink,
-  removeFiles,
-  removeIfEmpty,
   removeIfThere,
   sha256,
   writeAtomic,
@@ -23,7 +21,7 @@ import {
   writing,
 } from "./files.ts";
 import { canonical, MANIFEST } from "./schema.ts";
-import { listOwners, type Owner } from "./lock.ts";
+import { listOwners } from "./lock.ts";
 import {
   type FileNote,
   findDamage,
@@ -42,23 +40,33 @@ export const PARTIAL = "partial";
 /** Folder of scratch folders, in the run folder. */
 export const SCRATCH = "scratch";
 
+const OLD = "old-"; // in the name of a node that was moved aside
 const OLD_MS = 3_600_000; // after which what a dead process left is removed
 
 const flat = (name: string) => name.replaceAll("/", "~");
 
-/** Lists what processes have put into the folder of partial or scratch folders: the path of each, and the node that it belongs to. */
-export async function listBegun(
-  run: string,
-  folder: typeof PARTIAL | typeof SCRATCH,
-): Promise<{ path: string; node: string; isDirectory: boolean }[]> {
+/** What a process has put into the folder of partial or scratch folders. */
+interface Begun {
+  /** Its path. */
+  path: string;
+  /** The node that it belongs to. */
+  node: string;
+  isDirectory: boolean;
+  /** Whether it is the node as it was before, moved aside. */
+  isOld: boolean;
+}
+
+/** Lists what processes have put into the folder of partial or scratch folders. */
+export async function listBegun(run: string, folder: typeof PARTIAL | typeof SCRATCH): Promise<Begun[]> {
   return (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
-    const [, node] = /^(.+)~(?:(?:old-)?[0-9a-f-]{36}|[0-9a-f]{16})$/.exec(name) ?? []; // others are the user's
-    return node ? [{ path: `${run}/${folder}/${name}`, node: node.replaceAll("~", "/"), isDirectory }] : [];
+    const [, node, old] = /^(.+)~(?:(old-)?[0-9a-f-]{36}|[0-9a-f]{16})$/.exec(name) ?? []; // others are the user's
+    const path = `${run}/${folder}/${name}`;
+    return node ? [{ path, node: node.replaceAll("~", "/"), isDirectory, isOld: old !== undefined }] : [];
   });
 }
 
 const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, name: string) =>
-  (await listBegun(run, folder)).flatMap(({ path, node }) => node === name ? [path] : []);
+  (await listBegun(run, folder)).flatMap(({ path, node, isOld }) => node === name && !isOld ? [path] : []);
 
 /** Lists the folders of a node's checkpoints, under whatever keys. */
 export const listScratches = (run: string, name: string): Promise<string[]> => listOwn(run, SCRATCH, name);
@@ -121,19 +129,20 @@ export async function publish(
   manifest: Manifest,
   replace: boolean,
 ): Promise<Manifest> {
-  const place = `${run}/${name}`;
+  const place = `${run}/${name}`, old: string[] = [];
   try {
     await Deno.mkdir(dirname(place), { recursive: true });
     for (let tries = 0;; tries++) {
       try {
         await Deno.rename(folder, place); // also onto an empty folder
+        for (const path of old) await removeOld(run, path, name);
         return manifest;
       } catch (error) {
         if (tries === 3 || !await isFolder(place)) throw error;
       }
       const there = await readManifest(place).catch((error) => {
         if (!replace || !(error instanceof InputError)) throw error;
-        return manifest; // it is damaged: what is not there now was the user's
+        return manifest; // as it is damaged
       });
       if (!there) throw ofOthers(place, `it must not hold files of others: it has no ${MANIFEST}`);
       if (!replace && there.key === manifest.key && await findDamage(place, there, false) === undefined) {
@@ -141,12 +150,10 @@ export async function publish(
         return there;
       }
       // Moved aside first, so that no reader sees half of it.
-      const old = newPartial(run, name, "old-");
-      await Deno.rename(place, old).catch((error) => {
+      old.unshift(newPartial(run, name, OLD));
+      await Deno.rename(place, old[0]).catch((error) => {
         if (!isMissing(error)) throw error; // another process has moved it
       });
-      await carryOver(old, folder, there);
-      await removeFolder(old);
     }
   } catch (error) {
     throw writeError(place, error);
@@ -156,13 +163,27 @@ export async function publish(
 const ofOthers = (where: string, what: string): InputError =>
   new InputError(`Cannot write "${where}" as ${what}`, { where, remedy: "move it elsewhere" });
 
-/** Moves files that no manifest knows from a node that goes to the one that takes its place: they are the user's. */
-async function carryOver(from: string, to: string, { files }: Manifest): Promise<void> {
-  for await (const path of filesUnder(from)) {
-    if (path in files || path === MANIFEST) continue;
-    await Deno.mkdir(dirname(`${to}/${path}`), { recursive: true });
-    await Deno.rename(`${from}/${path}`, `${to}/${path}`);
+/**
+ * Removes a node that was moved aside. Files in it that no manifest knows are the user's: they move to what has its place. Where nothing has,
+ * as the process was killed, the node moves back.
+ */
+async function removeOld(run: string, old: string, name: string): Promise<void> {
+  const place = `${run}/${name}`;
+  try {
+    if (!await isFolder(place)) return await Deno.rename(old, place);
+  } catch (error) {
+    if (!isMissing(error) && !await isFolder(place)) throw error; // another process has been here
   }
+  const read = (folder: string) => readManifest(folder).catch(() => null);
+  const { files } = await read(old) ?? await read(place) ?? { files: {} };
+  for await (const path of filesUnder(old)) {
+    if (path in files || path === MANIFEST) continue;
+    await Deno.mkdir(dirname(`${place}/${path}`), { recursive: true });
+    await Deno.rename(`${old}/${path}`, `${place}/${path}`).catch((error) => {
+      if (!isMissing(error)) throw error; // another process has moved it
+    });
+  }
+  await removeFolder(old);
 }
 
 async function linkOrCopy(from: string, to: string): Promise<void> {
@@ -225,27 +246,30 @@ export async function removeSpent(walk: Walk): Promise<void> {
   }
 }
 
-/** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
-export async function removeOldPartials(run: string): Promise<void> {
-  let owners: Owner[] | undefined;
-  for (const { path, node } of await listBegun(run, PARTIAL)) {
+/**
+ * Brings in order what killed processes left in the folder of partial folders: what they had moved aside moves back, and what nothing has
+ * touched for an hour is removed.
+ */
+export async function tidyPartials(run: string): Promise<void> {
+  await restoreOld(run);
+  for (const { path } of await listAbandoned(run)) {
     const files = await Array.fromAsync(filesUnder(path), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
     const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
     const times = await askAll([path, ...files], changed);
-    if (times.some((time) => time > Date.now() - OLD_MS)) continue;
-    owners ??= await listOwners(run);
-    if (owners.some((owner) => owner.node === node)) continue;
-    await removeFiles(path, await litterIn(path));
-    await removeIfEmpty(path);
+    if (times.every((time) => time <= Date.now() - OLD_MS)) await removeFolder(path);
   }
 }
 
-/** Lists the files of a partial folder that a dead process left. In a whole node that was to change places, files may be the user's. */
-export async function litterIn(path: string): Promise<string[]> {
-  const files = await Array.fromAsync(filesUnder(path));
-  const manifest = await readManifest(path).catch(() => null);
-  return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
+/** Restores what processes had moved aside when they were killed. */
+export async function restoreOld(run: string): Promise<void> {
+  for (const { path, node, isOld } of await listAbandoned(run)) if (isOld) await removeOld(run, path, node);
+}
+
+/** Lists what lies in the folder of partial folders and is of a node that no process makes. */
+async function listAbandoned(run: string): Promise<Begun[]> {
+  const begun = await listBegun(run, PARTIAL), owners = begun.length > 0 ? await listOwners(run) : [];
+  return begun.filter(({ node }) => !owners.some((owner) => owner.node === node));
 }
 
 /** Removes a folder and everything in it; does nothing where there is none. */

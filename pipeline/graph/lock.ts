@@ -83,15 +83,22 @@ export async function takeLock(run: string, node: string, task: string): Promise
 /** Lists the processes that make something in a run. With `sweep` the lock files of those that are gone are removed. */
 export async function listOwners(run: string, sweep = false): Promise<Owner[]> {
   const owners: Owner[] = [];
-  for (const { name } of await listEntries(`${run}/${LOCKS}`)) {
-    const path = `${run}/${LOCKS}/${name}`;
-    const file = await Deno.open(path).catch(() => null); // it was given up just now
+  for (const { name, isFile } of await listEntries(`${run}/${LOCKS}`)) {
+    const path = `${run}/${LOCKS}/${name}`, node = name.replaceAll("~", "/");
+    const file = isFile ? await Deno.open(path).catch(() => null) : null; // it may be given up just now
     if (!file) continue;
-    const owner = await livingOwner(run, name.replaceAll("~", "/"), file, false).finally(() => file.close());
+    const owner = await livingOwner(run, node, file, false).finally(() => file.close());
     if (owner) owners.push(owner);
-    else if (sweep) await removeIfThere(path); // whoever has just opened it does the same work as another one at worst
+    // Whoever has just opened it does the same work as another one at worst.
+    else if (sweep && (await readRecord(path))?.node === node) await removeIfThere(path);
   }
   return owners;
+}
+
+/** Reads who made a lock's file; undefined where the process may just be writing it, or where it is no lock's. */
+async function readRecord(path: string): Promise<Owner & { machine: string } | undefined> {
+  const text = await Deno.readTextFile(path).catch(() => "");
+  return attempt(() => JSON.parse(text) ?? undefined);
 }
 
 /** Gives the living owner of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */
@@ -103,8 +110,7 @@ async function livingOwner(
 ): Promise<Owner | undefined> {
   const path = namePath(run, node);
   const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
-  const text = await Deno.readTextFile(path).catch(() => ""); // it may just be being written
-  const record = attempt((): Owner & { machine: string } => JSON.parse(text));
+  const record = await readRecord(path);
   if (isFree === false) return record ?? { node, pid: 0, host: "", since: "", task: "" };
   if (!record || isFree && record.machine === machine()) return; // its owner is gone
   return await silence(run, path) < SILENT_MS ? record : undefined;

@@ -8,15 +8,7 @@
 import { InputError, RunError } from "../../kernels/errors.ts";
 import type { RunEvent } from "./events.ts";
 import { recordTime } from "./timing.ts";
-import {
-  beginNode,
-  linkFile,
-  linkNode,
-  publish,
-  removeFolder,
-  removeOldPartials,
-  removeSpent,
-} from "./folder.ts";
+import { beginNode, linkFile, linkNode, publish, removeFolder, removeSpent, tidyPartials } from "./folder.ts";
 import { type Lock, type Owner, processText, takeLock } from "./lock.ts";
 import {
   type FileNote,
@@ -58,7 +50,7 @@ const CLOSE_MS = 60_000; // of waiting, after which nothing stays open; a round 
  */
 export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Promise<void> {
   const process = new Process(work, walk, options);
-  await removeOldPartials(work.run);
+  await tidyPartials(work.run);
   try {
     await process.makeWanted();
   } finally {

@@ -6,7 +6,7 @@
  */
 
 import { basename, dirname } from "node:path";
-import { listBegun, litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
+import { listBegun, PARTIAL, restoreOld, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
 import { filesUnder, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
@@ -70,6 +70,7 @@ export async function cleanRun(
 ): Promise<Cleaned> {
   await needConfiguration(run);
   for (const folder of OWN_FOLDERS) await refuseLink(`${run}/${folder}`);
+  if (!dryRun) await restoreOld(run);
   const none = (): Litter => ({ files: 0, bytes: 0 });
   const cleaned: Cleaned = { run, dryRun, checkpoints: none(), unfinished: none(), left: [] };
   const owners = Map.groupBy(await listOwners(run, !dryRun), ({ node }) => node);
@@ -93,8 +94,9 @@ export async function cleanRun(
 async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   yield* scratchFiles(run, keep);
   const kind = "unfinished";
-  for (const { path, node, isDirectory } of await listBegun(run, PARTIAL)) {
-    const files = isDirectory ? (await litterIn(path)).map((file) => `/${file}`) : [""];
+  for (const { path, node, isDirectory, isOld } of await listBegun(run, PARTIAL)) {
+    if (isOld) continue;
+    const files = isDirectory ? await Array.fromAsync(filesUnder(path), (file) => `/${file}`) : [""];
     for (const file of files) yield { path: path.slice(run.length + 1) + file, node, kind };
   }
   for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {

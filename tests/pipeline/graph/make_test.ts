@@ -246,6 +246,29 @@ Deno.test("files of others stay, and a link in a node's place is refused", () =>
     }
   }));
 
+Deno.test("a node that was moved aside when its process was killed comes back, with the user's files", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    const place = `${run}/parts/00`, old = `${run}/partial/parts~00~old-${crypto.randomUUID()}`;
+    const notes = () => Deno.readTextFile(`${place}/notes/a.txt`);
+    await Deno.mkdir(`${place}/notes`);
+    await Deno.writeTextFile(`${place}/notes/a.txt`, "mine");
+    await Deno.rename(place, old);
+    assertEquals(await makeToys(run), []);
+    assertEquals([await notes(), await toyHash(run)], ["mine", await hashAlone()]);
+
+    // What has its place stays, and takes the user's files.
+    await Deno.mkdir(`${old}/notes`, { recursive: true });
+    for (const file of ["manifest.json", "rows.json"]) {
+      await Deno.copyFile(`${place}/${file}`, `${old}/${file}`);
+    }
+    await Deno.writeTextFile(`${old}/rows.json`, "[]");
+    await Deno.rename(`${place}/notes/a.txt`, `${old}/notes/a.txt`);
+    assertEquals(await makeToys(run), []);
+    assertEquals([await notes(), await toyHash(run)], ["mine", await hashAlone()]);
+    assertEquals([...Deno.readDirSync(`${run}/partial`)], []);
+  }));
+
 Deno.test("takeLock() names the owner, and an owner on a silent machine counts as dead", () =>
   inFolder(async (run) => {
     const lock = await takeLock(run, "tokens/00", "one");

@@ -28,6 +28,8 @@ const MINE = [
   "notes.partial",
   "tokens/mine.arrow.partial",
   "partial/mine/half.txt",
+  "locks/mine.txt",
+  "locks/mine/half.txt",
   "partial/notes~2026-11-30",
   `scratch/experts~expert-01~${KEY}/mine.safetensors`,
   "export/mine/download.partial",
@@ -84,9 +86,12 @@ Deno.test("cleanRun() keeps as many checkpoints of what is made as it is reporte
     assertEquals(checkpoints.files, 4);
     const there = await paths();
     assert(there.includes(LEFT[2]) && there.includes(state("expert-01", 3)[0]));
+    const record = await Deno.readTextFile(`${run}/locks/tokens~0011`);
     lock.release();
+    await Deno.writeTextFile(`${run}/locks/tokens~0011`, record); // as a killed process leaves it
     assertEquals((await cleanRun({ run })).checkpoints.files, 2);
-    assert(!(await paths()).includes(LEFT[2]));
+    const after = await paths();
+    assert(!after.includes(LEFT[2]) && !after.includes("locks/tokens~0011") && after.includes(MINE[2]));
   }));
 
 Deno.test("cleanRun() follows no link out of the run, and leaves files of the user's in a node that was to change places", () =>
@@ -100,7 +105,8 @@ Deno.test("cleanRun() follows no link out of the run, and leaves files of the us
     await Deno.writeTextFile(`${run}/${old}/notes.txt`, "mine");
     await cleanRun({ run });
     assertEquals(await Deno.readTextFile(`${elsewhere}/step-00000001.safetensors`), "mine");
-    assertEquals((await paths()).filter((path) => path.startsWith(old)), [`${old}/notes.txt`]);
+    assertEquals((await paths()).filter((path) => path.startsWith(old)), []);
+    assertEquals(await Deno.readTextFile(`${run}/partition/expert-00/notes.txt`), "mine");
     await Deno.rename(`${run}/partial`, `${run}/../moved`);
     await Deno.symlink("../moved", `${run}/partial`);
     await assertRejects(() => cleanRun({ run }), InputError, "it is a symbolic link");
