@@ -46,7 +46,7 @@ const OLD_MS = 3_600_000; // after which what a dead process left is removed
 const flat = (name: string) => name.replaceAll("/", "~");
 
 /** What a process has put into the folder of partial or scratch folders. */
-interface Begun {
+export interface Begun {
   /** Its path. */
   path: string;
   /** The node that it belongs to. */
