@@ -1,7 +1,7 @@
 /**
  * Tells whether the gain of a mixture survives tuning: perplexities of held-out responses by the mixture and both dense models, before and
  * after all are tuned on pairs (`pairs.ts`), with the routers of the run and with fresh ones; gains with their intervals over pairs; and
- * how pairs divide among experts, for each kind. Takes minutes a run; what is made is not made again.
+ * how pairs divide among experts, for all and for each kind. Takes minutes a run; what is made is not made again.
  *
  *   deno run -A --no-lock tests/bench/tune_study.ts FOLDER RUN…      runs with experts, dense and dense-steps; what is made lies in FOLDER
  */
@@ -49,30 +49,37 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
     by.set(model, scores.map(([{ logLikelihood }]) => -logLikelihood));
   }
   mixture.close();
-  const tokens = Float64Array.from(prompts, ({ choices: [{ continuation }] }) => continuation.length);
+  const tokens = prompts.map(({ choices: [{ continuation }] }) => continuation.length);
   const nll = {
-    mixture: Float64Array.from(routes, ({ expert }, i) => by.get(expert)![i]),
-    best: Float64Array.from(routes, (_, i) => Math.min(...experts.map((expert) => by.get(expert)![i]))),
-    ...Object.fromEntries(DENSE.map((name) => [name, Float64Array.from(by.get(name)!)])),
+    mixture: routes.map(({ expert }, i) => by.get(expert)![i]),
+    best: routes.map((_, i) => Math.min(...experts.map((expert) => by.get(expert)![i]))),
+    ...Object.fromEntries(DENSE.map((name) => [name, by.get(name)!])),
   };
-  const { estimate } = await drawEstimates({ tokens, nll }, { resamples: 1000, seed: 0 });
   const round = ({ value, low, high }: Record<"value" | "low" | "high", number>, factor = 1) =>
     [value, low, high].map((one) => +(factor * one).toFixed(2));
-  const shares = Map.groupBy(routes.keys(), (i) => questions[i].set);
-  console.log(JSON.stringify({
-    ...{ run, ...about, pairs: questions.length },
-    ...Object.fromEntries(
-      Object.keys(nll).map((name) => [name, round(estimate((mean) => Math.exp(mean(name))))]),
-    ),
-    gains: Object.fromEntries(DENSE.map((name) => {
-      return [name, round(estimate((mean) => 1 - Math.exp(mean("mixture") - mean(name))), 100)];
-    })),
-    shares: Object.fromEntries([...shares].map(([set, own]) => [
-      set,
-      experts.map((expert) => own.filter((i) => routes[i].expert === expert).length / own.length)
+  const measure = async (rows: number[]) => {
+    const take = (values: readonly number[]) => Float64Array.from(rows, (i) => values[i]);
+    const own = Object.fromEntries(Object.entries(nll).map(([name, values]) => [name, take(values)]));
+    const { estimate } = await drawEstimates({ tokens: take(tokens), nll: own }, {
+      resamples: 1000,
+      seed: 0,
+    });
+    return {
+      pairs: rows.length,
+      ...Object.fromEntries(
+        Object.keys(nll).map((name) => [name, round(estimate((mean) => Math.exp(mean(name))))]),
+      ),
+      gains: Object.fromEntries(DENSE.map((name) => {
+        return [name, round(estimate((mean) => 1 - Math.exp(mean("mixture") - mean(name))), 100)];
+      })),
+      shares: experts.map((expert) => rows.filter((i) => routes[i].expert === expert).length / rows.length)
         .map((share) => +share.toFixed(2)),
-    ])),
-  }));
+    };
+  };
+  const sets = Map.groupBy(routes.keys(), (i) => questions[i].set);
+  const all = { run, ...about, ...await measure([...routes.keys()]) }, kinds: Record<string, unknown> = {};
+  for (const [set, rows] of sets) kinds[set] = await measure([...rows]);
+  console.log(JSON.stringify({ ...all, kinds }));
 }
 
 /** Gives the pairs that a sequence of a run has room for. */
