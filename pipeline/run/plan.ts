@@ -54,14 +54,12 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  if (!blocks) { // what settings name is read all the same, before anything is made
-    const { levels, prices } = configuration;
-    if (levels.length === 0 && !recorded) await (await import("../stages/assign.ts")).readNamedPrices(prices);
-    return { text, nodes: unpacked };
+  const nodes: Node[] = [], of = { configuration, text, recorded, away: derivation?.away };
+  // What settings name is read before text is unpacked as well, so that what is not there is told before anything is made.
+  for (const stage of STAGES.values()) {
+    nodes.push(...await stage.nodes?.({ ...of, blocks: blocks ?? [] }) ?? []);
   }
-  const nodes: Node[] = [], of = { configuration, text, blocks, recorded, away: derivation?.away };
-  for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
-  return { text, nodes };
+  return { text, nodes: blocks ? nodes : unpacked };
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */
