@@ -87,8 +87,9 @@ async function parseIds(text: string | undefined): Promise<string[]> {
     throw new InputError(say`${what}: "${text}" is neither`, { where: text, cause });
   });
   const ids = read.split(/[\s,]+/).filter(Boolean), other = ids.find((id) => !/^\d+$/.test(id));
-  const must = say`Cannot forget documents as each id of ${setting("forgetIds")} must be a number`;
-  if (other !== undefined) throw new InputError(say`${must}: one is "${other}"`, { where: text });
+  const wrong = other === undefined ? "there is none" : `one is "${other}"`;
+  const must = say`Cannot forget documents as ids of ${setting("forgetIds")} must be numbers`;
+  if (ids.length === 0 || other !== undefined) throw new InputError(say`${must}: ${wrong}`, { where: text });
   return ids;
 }
 
