@@ -9,6 +9,7 @@ import { dirname, relative } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import {
   askAll,
+  exists,
   filesUnder,
   isFolder,
   isMissing,
@@ -65,8 +66,10 @@ export async function listBegun(run: string, folder: typeof PARTIAL | typeof SCR
   });
 }
 
-const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, name: string) =>
-  (await listBegun(run, folder)).flatMap(({ path, node, isOld }) => node === name && !isOld ? [path] : []);
+const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, name: string, old = false) =>
+  (await listBegun(run, folder)).flatMap(({ path, node, isOld }) =>
+    node === name && isOld === old ? [path] : []
+  );
 
 /** Lists the folders of a node's checkpoints, under whatever keys. */
 export const listScratches = (run: string, name: string): Promise<string[]> => listOwn(run, SCRATCH, name);
@@ -99,7 +102,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
   const { run } = walk;
   const { key } = await walk.of(node);
   const folder = newPartial(run, node.name);
-  for (let above = node.name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
+  await refuseLinks(run, node.name);
   await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
     ...{ node, folder, key: key! },
@@ -119,8 +122,8 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
 
 /**
  * Gives a whole folder its name: the one moment in which the node comes to be. Where another process has made the same meanwhile, that one
- * stays, unless it is to be replaced; a folder of another key goes. Returns the manifest of what is there then. Throws an `InputError`
- * where the place holds files of the user's.
+ * stays, unless it is to be replaced; a folder of another key goes. Files in it that no manifest knows are the user's, and come along.
+ * Returns the manifest of what is there then. Throws an `InputError` where the place holds no node but files of the user's.
  */
 export async function publish(
   run: string,
@@ -129,13 +132,16 @@ export async function publish(
   manifest: Manifest,
   replace: boolean,
 ): Promise<Manifest> {
-  const place = `${run}/${name}`, old: string[] = [];
+  const place = `${run}/${name}`;
   try {
+    await refuseLinks(run, name);
     await Deno.mkdir(dirname(place), { recursive: true });
     for (let tries = 0;; tries++) {
+      const old = await listOwn(run, PARTIAL, name, true);
+      for (const path of old) await takeAlong(path, folder, manifest);
       try {
         await Deno.rename(folder, place); // also onto an empty folder
-        for (const path of old) await removeOld(run, path, name);
+        for (const path of old) await removeFolder(await discard(run, path, name));
         return manifest;
       } catch (error) {
         if (tries === 3 || !await isFolder(place)) throw error;
@@ -145,13 +151,14 @@ export async function publish(
         return manifest; // as it is damaged
       });
       if (!there) throw ofOthers(place, `it must not hold files of others: it has no ${MANIFEST}`);
-      if (!replace && there.key === manifest.key && await findDamage(place, there, false) === undefined) {
+      const isSame = !replace && old.length === 0 && there.key === manifest.key;
+      if (isSame && await findDamage(place, there, false) === undefined) {
         await removeFolder(folder);
         return there;
       }
+      await takeAlong(place, folder, manifest);
       // Moved aside first, so that no reader sees half of it.
-      old.unshift(newPartial(run, name, OLD));
-      await Deno.rename(place, old[0]).catch((error) => {
+      await Deno.rename(place, newPartial(run, name, OLD)).catch((error) => {
         if (!isMissing(error)) throw error; // another process has moved it
       });
     }
@@ -163,27 +170,28 @@ export async function publish(
 const ofOthers = (where: string, what: string): InputError =>
   new InputError(`Cannot write "${where}" as ${what}`, { where, remedy: "move it elsewhere" });
 
-/**
- * Removes a node that was moved aside. Files in it that no manifest knows are the user's: they move to what has its place. Where nothing has,
- * as the process was killed, the node moves back.
- */
-async function removeOld(run: string, old: string, name: string): Promise<void> {
-  const place = `${run}/${name}`;
-  try {
-    if (!await isFolder(place)) return await Deno.rename(old, place);
-  } catch (error) {
-    if (!isMissing(error) && !await isFolder(place)) throw error; // another process has been here
-  }
-  const read = (folder: string) => readManifest(folder).catch(() => null);
-  const { files } = await read(old) ?? await read(place) ?? { files: {} };
+/** Throws an `InputError` where a node, or a folder that it lies in, is a link. */
+async function refuseLinks(run: string, name: string): Promise<void> {
+  for (let above = name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
+}
+
+/** Links the files of a node that no manifest knows, which are the user's, into the folder that takes its place. Throws an `InputError` where that has one of this name. */
+async function takeAlong(old: string, folder: string, manifest: Manifest): Promise<void> {
+  const { files } = await readManifest(old).catch(() => null) ?? manifest;
   for await (const path of filesUnder(old)) {
-    if (path in files || path === MANIFEST) continue;
-    await Deno.mkdir(dirname(`${place}/${path}`), { recursive: true });
-    await Deno.rename(`${old}/${path}`, `${place}/${path}`).catch((error) => {
-      if (!isMissing(error)) throw error; // another process has moved it
-    });
+    if (path === MANIFEST || path in files) continue;
+    if (path in manifest.files) throw ofOthers(`${old}/${path}`, "it must not be a file of others: it is");
+    if (!await exists(`${folder}/${path}`)) await linkOrCopy(`${old}/${path}`, `${folder}/${path}`);
   }
-  await removeFolder(old);
+}
+
+/** Gives a node that was moved aside the name of one that is unfinished; returns it. So one that is half removed is never taken for whole. */
+async function discard(run: string, old: string, name: string): Promise<string> {
+  const path = newPartial(run, name);
+  await Deno.rename(old, path).catch((error) => {
+    if (!isMissing(error)) throw error; // another process has been here
+  });
+  return path;
 }
 
 async function linkOrCopy(from: string, to: string): Promise<void> {
@@ -252,7 +260,8 @@ export async function removeSpent(walk: Walk): Promise<void> {
  */
 export async function tidyPartials(run: string): Promise<void> {
   await restoreOld(run);
-  for (const { path } of await listAbandoned(run)) {
+  for (const { path, isOld } of await listAbandoned(run)) {
+    if (isOld) continue; // the user's files may be in it
     const files = await Array.fromAsync(filesUnder(path), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
     const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
@@ -261,9 +270,18 @@ export async function tidyPartials(run: string): Promise<void> {
   }
 }
 
-/** Restores what processes had moved aside when they were killed. */
+/** Moves nodes back that processes had moved aside when they were killed. Those that were made again meanwhile are unfinished ones now. */
 export async function restoreOld(run: string): Promise<void> {
-  for (const { path, node, isOld } of await listAbandoned(run)) if (isOld) await removeOld(run, path, node);
+  for (const { path, node, isOld } of await listAbandoned(run)) {
+    if (!isOld) continue;
+    const place = `${run}/${node}`;
+    try {
+      await refuseLinks(run, node);
+      await Deno.mkdir(dirname(place), { recursive: true });
+      if (await exists(`${place}/${MANIFEST}`)) await discard(run, path, node);
+      else await Deno.rename(path, place);
+    } catch { /* something else is there: the node stays aside */ }
+  }
 }
 
 /** Lists what lies in the folder of partial folders and is of a node that no process makes. */

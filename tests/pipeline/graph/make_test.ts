@@ -9,7 +9,9 @@ import {
   takeLock,
   Walk,
 } from "../../../pipeline/graph/mod.ts";
-import { inFolder } from "../../tasks/support.ts";
+import { publish, tidyPartials } from "../../../pipeline/graph/folder.ts";
+import { noteFiles, writeManifest } from "../../../pipeline/graph/node.ts";
+import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { made, toyGraph, toyHash, toyWork } from "./toy.ts";
 
 const TOY = new URL("./toy.ts", import.meta.url).pathname;
@@ -246,27 +248,62 @@ Deno.test("files of others stay, and a link in a node's place is refused", () =>
     }
   }));
 
-Deno.test("a node that was moved aside when its process was killed comes back, with the user's files", () =>
+Deno.test("a node that was moved aside when its process was killed comes back, and the user's files with it", () =>
   inFolder(async (run) => {
     await makeToys(run);
-    const place = `${run}/parts/00`, old = `${run}/partial/parts~00~old-${crypto.randomUUID()}`;
-    const notes = () => Deno.readTextFile(`${place}/notes/a.txt`);
+    const place = `${run}/parts/00`, old = () => `${run}/partial/parts~00~old-${crypto.randomUUID()}`;
+    const notes = `${place}/notes/a.txt`;
+    const aside = () => [...Deno.readDirSync(`${run}/partial`)].filter(({ name }) => name.includes("~old-"));
+    const isWhole = async (text: string) => {
+      assertEquals([await Deno.readTextFile(notes), aside()], [text, []]);
+      assertEquals([await makeToys(run), await toyHash(run)], [[], await hashAlone()]);
+    };
     await Deno.mkdir(`${place}/notes`);
-    await Deno.writeTextFile(`${place}/notes/a.txt`, "mine");
-    await Deno.rename(place, old);
-    assertEquals(await makeToys(run), []);
-    assertEquals([await notes(), await toyHash(run)], ["mine", await hashAlone()]);
+    await Deno.writeTextFile(notes, "mine");
+    await Deno.rename(place, old());
+    await Deno.remove(`${run}/parts`, { recursive: true });
+    await makeToys(run);
+    await isWhole("mine");
 
-    // What has its place stays, and takes the user's files.
-    await Deno.mkdir(`${old}/notes`, { recursive: true });
-    for (const file of ["manifest.json", "rows.json"]) {
-      await Deno.copyFile(`${place}/${file}`, `${old}/${file}`);
-    }
-    await Deno.writeTextFile(`${old}/rows.json`, "[]");
-    await Deno.rename(`${place}/notes/a.txt`, `${old}/notes/a.txt`);
-    assertEquals(await makeToys(run), []);
-    assertEquals([await notes(), await toyHash(run)], ["mine", await hashAlone()]);
-    assertEquals([...Deno.readDirSync(`${run}/partial`)], []);
+    // It was killed later: what has the place stays, with what the user wrote since.
+    copyFolder(place, old());
+    await Deno.writeTextFile(notes, "newer");
+    await makeToys(run);
+    await isWhole("newer");
+
+    // Something else has the place: nothing is lost, and other nodes are made.
+    await Deno.rename(`${run}/parts/01`, `${run}/partial/parts~01~old-${crypto.randomUUID()}`);
+    await Deno.writeTextFile(`${run}/parts/01`, "mine");
+    await tidyPartials(run);
+    assertEquals([await Deno.readTextFile(`${run}/parts/01`), aside().length], ["mine", 1]);
+    await Deno.remove(`${run}/parts/01`);
+    await tidyPartials(run);
+    await isWhole("newer");
+
+    // Another process makes it before anybody has looked.
+    const again = async (more: string) => {
+      const folder = `${run}/partial/parts~00~${crypto.randomUUID()}`;
+      await Deno.mkdir(folder, { recursive: true });
+      await Deno.writeTextFile(`${folder}/rows.json`, "[]");
+      const known = { name: "parts/00", key: more, revision: 1, settings: {}, inputs: {}, result: {} };
+      await Deno.writeTextFile(`${folder}/${more}`, "new");
+      const manifest = await writeManifest(folder, { ...known, files: await noteFiles(folder) });
+      return await publish(run, "parts/00", folder, manifest, false);
+    };
+    await Deno.rename(place, old());
+    await again("more.json");
+    assertEquals([await Deno.readTextFile(notes), aside()], ["newer", []]);
+
+    // A file of the user's stays where the node would have one of that name, and so does the node.
+    await Deno.writeTextFile(`${place}/other.json`, "mine");
+    await assertRejects(() => again("other.json"), InputError, "must not be a file of others");
+    assertEquals(await Deno.readTextFile(`${place}/other.json`), "mine");
+    assert(await Deno.stat(`${place}/more.json`));
+
+    await Deno.rename(place, `${run}/mine`);
+    await Deno.symlink("../mine", place);
+    await assertRejects(() => again("none.json"), InputError, "symbolic link");
+    assertEquals(await Deno.readTextFile(notes), "newer");
   }));
 
 Deno.test("takeLock() names the owner, and an owner on a silent machine counts as dead", () =>

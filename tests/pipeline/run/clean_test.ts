@@ -101,7 +101,7 @@ Deno.test("cleanRun() follows no link out of the run, and leaves files of the us
     await Deno.writeTextFile(`${elsewhere}/step-00000001.safetensors`, "mine");
     await Deno.symlink(elsewhere, `${run}/scratch/experts~expert-00~${KEY}`);
     const old = `partial/partition~expert-00~old-${ID}`;
-    copyFolder(`${run}/partition/expert-00`, `${run}/${old}`);
+    await Deno.rename(`${run}/partition/expert-00`, `${run}/${old}`);
     await Deno.writeTextFile(`${run}/${old}/notes.txt`, "mine");
     await cleanRun({ run });
     assertEquals(await Deno.readTextFile(`${elsewhere}/step-00000001.safetensors`), "mine");
