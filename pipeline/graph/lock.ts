@@ -90,15 +90,15 @@ export async function listOwners(run: string, sweep = false): Promise<Owner[]> {
     const owner = await livingOwner(run, node, file, false).finally(() => file.close());
     if (owner) owners.push(owner);
     // Whoever has just opened it does the same work as another one at worst.
-    else if (sweep && (await readRecord(path))?.node === node) await removeIfThere(path);
+    else if (sweep && await readRecord(path, node)) await removeIfThere(path);
   }
   return owners;
 }
 
-/** Reads who made a lock's file; undefined where the process may just be writing it, or where it is no lock's. */
-async function readRecord(path: string): Promise<Owner & { machine: string } | undefined> {
-  const text = await Deno.readTextFile(path).catch(() => "");
-  return attempt(() => JSON.parse(text) ?? undefined);
+/** Reads who made the file of a node's lock; undefined where the process may just be writing it, or where it is no lock's. */
+async function readRecord(path: string, node: string): Promise<Owner & { machine: string } | undefined> {
+  const text = await Deno.readTextFile(path).catch(() => ""), record = attempt(() => JSON.parse(text));
+  return record?.node === node ? record : undefined;
 }
 
 /** Gives the living owner of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */
@@ -110,7 +110,7 @@ async function livingOwner(
 ): Promise<Owner | undefined> {
   const path = namePath(run, node);
   const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
-  const record = await readRecord(path);
+  const record = await readRecord(path, node);
   if (isFree === false) return record ?? { node, pid: 0, host: "", since: "", task: "" };
   if (!record || isFree && record.machine === machine()) return; // its owner is gone
   return await silence(run, path) < SILENT_MS ? record : undefined;
