@@ -54,11 +54,10 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  const nodes: Node[] = [], of = { configuration, text, recorded, away: derivation?.away };
-  // What settings name is read before text is unpacked as well, so that what is not there is told before anything is made.
-  for (const stage of STAGES.values()) {
-    nodes.push(...await stage.nodes?.({ ...of, blocks: blocks ?? [] }) ?? []);
-  }
+  const of = { configuration, text, blocks: blocks ?? [], recorded, away: derivation?.away };
+  const nodes: Node[] = [];
+  // What settings name is read before text is unpacked as well, so that it is refused before anything is made if it is not there.
+  for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
   return { text, nodes: blocks ? nodes : unpacked };
 }
 

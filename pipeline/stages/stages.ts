@@ -21,7 +21,7 @@ export interface GraphOf {
   configuration: Configuration;
   /** What is known of the text. */
   text: Text;
-  /** Its blocks. */
+  /** Its blocks; none where the text is still to be unpacked. */
   blocks: readonly Block[];
   /** Whether its text is pairs of prompt and response. */
   prompts?: boolean;
