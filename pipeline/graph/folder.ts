@@ -52,6 +52,7 @@ export interface Begun {
   path: string;
   /** The node that it belongs to. */
   node: string;
+  /** Whether it is a folder. */
   isDirectory: boolean;
   /** Whether it is the node as it was before, moved aside. */
   isOld: boolean;
