@@ -245,10 +245,11 @@ export async function removeSpent(walk: Walk): Promise<void> {
     graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),
   );
   for (const user of graph) for (const need of user.needs) users.get(splitNeed(need).name)?.push(user);
+  const isThere = async (node: Node) => ["made", "spent"].includes((await walk.of(node)).state);
   for (const node of graph) {
-    if (!node.temporary || (await walk.of(node)).state !== "made") continue;
-    const states = await Promise.all(users.get(node.name)!.map(async (user) => (await walk.of(user)).state));
-    if (!states.every((state) => state === "made" || state === "spent")) continue;
+    // Of one that is spent a process that was killed may have removed some files only.
+    if (!node.temporary || !await isThere(node)) continue;
+    if (!(await Promise.all(users.get(node.name)!.map(isThere))).every(Boolean)) continue;
     for (const name of Object.keys(walk.manifest(node.name).files)) {
       await removeIfThere(`${walk.path(node.name)}/${name}`);
     }

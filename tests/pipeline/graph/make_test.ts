@@ -85,9 +85,12 @@ Deno.test("a part alone makes what others do not, and waits for nobody", () =>
 
 Deno.test("what is made is not made again, though spent rounds are gone", () =>
   inFolder(async (run) => {
+    const spent = `${run}/rounds/00/router-00/state.json`;
     await makeToys(run);
-    await assertRejects(() => Deno.stat(`${run}/rounds/00/router-00/state.json`), Deno.errors.NotFound);
+    await assertRejects(() => Deno.stat(spent), Deno.errors.NotFound);
+    await Deno.writeTextFile(spent, ""); // as if a kill had left it: the node is not whole
     assertEquals(await makeToys(run), []);
+    await assertRejects(() => Deno.stat(spent), Deno.errors.NotFound);
   }));
 
 /** Changes the settings of some nodes. */
