@@ -3,7 +3,6 @@
  *
  *   deno task compare runs/em runs/ctbm --output compare.html
  */
-import { InputError } from "../kernels/errors.ts";
 import {
   type ComparedRun,
   compareRuns,
@@ -11,7 +10,6 @@ import {
   comparisonTables,
   heldOutText,
 } from "../pipeline/report/mod.ts";
-import { atPrefix } from "../pipeline/evaluation/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { count, table } from "./layout.ts";
@@ -49,7 +47,9 @@ function prefixes(runs: readonly ComparedRun[]) {
   const found = routed.flatMap(({ evaluation }) => evaluation.prefixes.map(({ prefix }) => prefix));
   const rows = [...new Set(found)].sort((a, b) => a - b).map((length) => [
     count(length),
-    ...routed.map(({ evaluation }) => atPrefix(evaluation, length)?.perplexity.toFixed(2)),
+    ...routed.map(({ evaluation: { prefixes } }) =>
+      prefixes.find(({ prefix }) => prefix === length)?.perplexity.toFixed(2)
+    ),
   ]);
   return { head: ["prefix", ...routed.map(({ name }) => name)], rows, notes: [] };
 }
@@ -62,11 +62,7 @@ export const TASK = await defineTask({
     output: field.path({ value: "FILE" }, "HTML page with plots to write as well"),
   },
   run: async ({ paths, options, signal, onWarning, print }) => {
-    const { output } = options;
-    if (output === "-") {
-      throw new InputError("Cannot write the page as --output must name a file: it is -");
-    }
-    const comparison = await compareRuns({ runs: paths, output, words, signal, onWarning });
+    const comparison = await compareRuns({ ...options, runs: paths, words, signal, onWarning });
     print(comparisonJson(comparison), comparisonText(comparison));
   },
 }, import.meta);

@@ -6,6 +6,7 @@
 
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../graph/schema.ts";
+import { SHAPE } from "../training/adoption.ts";
 import { BASELINES } from "./baselines.ts";
 
 /**
@@ -112,11 +113,6 @@ const ROUTED_BY = v.object({
   prefixes: v.array(v.object({ prefix: atLeast1, ...PERPLEXITY, gain: LOWER, agreement: share })),
 });
 
-const SHAPE = v.object({
-  ...{ vocabulary: count, hidden: count, layers: count, heads: count, context: count },
-  sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
-  untied: v.optional(v.literal(true)),
-});
 const MODEL = { config: SHAPE, parameters: count };
 
 /**
@@ -170,14 +166,6 @@ export type Reliability = v.InferOutput<typeof RELIABILITY>;
 export type Fallback = v.InferOutput<typeof FALLBACK>;
 /** @ignore */
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
-
-/** Finds the row of so many tokens in figures by routing prefix; undefined where such a prefix was not measured. */
-export function atPrefix<Row extends { prefix: number }>(
-  { prefixes }: { prefixes: readonly Row[] },
-  tokens: number,
-): Row | undefined {
-  return prefixes.find(({ prefix }) => prefix === tokens);
-}
 
 /** Gives a gain in positive numbers: by how much a perplexity is lower or higher, with the ends of that interval. */
 export function asPositive(

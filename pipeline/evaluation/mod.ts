@@ -13,7 +13,7 @@ export * from "./choices/suite.ts";
 export * from "./choices/tasks.ts";
 export { type DocumentScores, readDocumentScores, type SomeFigures } from "./tables.ts";
 export * from "./evaluate.ts";
-export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
+export { type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
 export { asPositive, type Lower, type PrefixScore, type Score, SHOWN_WAYS, type Way } from "./evaluation.ts";
 export { type MixOptions } from "./mix.ts";
 export * from "./passes.ts";

@@ -73,16 +73,14 @@ export async function checkStudies(root: string, grid: Grid): Promise<void> {
   grid.checkNames();
   for (const study of grid.studies) study.check?.(grid.preset);
   ensureHeldOut(root, grid.preset.holdout > 0);
+  ensure(
+    !grid.preset.input.includes("-"),
+    say`Cannot run studies on ${setting("input", "-")} as every run must read the text`,
+    { remedy: say`write the text to a file, and name that with ${setting("input")}` },
+  );
   const seen = new Set<string>();
   const jobs = grid.runs().flatMap((setup) => [...grid.jobs(setup, seen)]);
   const runs = new Map(jobs.map(({ setup }) => [setup.name, setup]));
-  ensure(
-    !grid.preset.input.includes("-") || runs.size <= 1,
-    say`Cannot run studies on ${
-      setting("input", "-")
-    } as every run must read the text: there are ${runs.size} of them`,
-    { remedy: say`write the text to a file, and name that with ${setting("input")}` },
-  );
   for (const [name, setup] of runs) {
     const run = `${root}/${name}`;
     await resolveSettings(run, { flags: grid.flags(setup) }, false).catch(
@@ -205,7 +203,6 @@ export async function checkHolds(folder: string): Promise<void> {
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */
 export class Notes {
-  readonly #own = new Map<string, Outcome>(); // what this process wrote, also of text that can be read only once
   #text?: Promise<Text>;
 
   /** What a run came to is looked for in a folder of studies, and then in folders elsewhere. */
@@ -220,8 +217,6 @@ export class Notes {
    * version would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
    */
   async find(setup: Setup, keep = false): Promise<Outcome | undefined> {
-    const own = this.#own.get(setup.name);
-    if (own && setup.models.every((model) => own.trained[model])) return { ...own, setup };
     const rates = this.grid.rates(setup);
     if (!rates) return undefined;
     const file = noteFile(setup.name);
@@ -229,7 +224,7 @@ export class Notes {
       const note = await readNote(folder, setup.name);
       if (!note || !covers(note.choices, setup.choices)) continue;
       const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...rates });
-      if (!made || !Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
+      if (!Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
         const bytes = await Deno.readFile(`${folder}/${file}`);
         await writeAtomic(`${this.root}/${file}`, bytes);
@@ -238,21 +233,18 @@ export class Notes {
     }
   }
 
-  /** Notes what a run came to. Nothing is noted where the text can be read only once. */
+  /** Notes what a run came to. */
   async write({ setup, ...outcome }: Outcome): Promise<void> {
-    this.#own.set(setup.name, { setup, ...outcome });
     const models = Object.keys(outcome.trained) as Searched[];
     const rates = models.map((model) => [RATES[model], outcome.trained[model]![0].rate]);
     const c = { ...this.grid.configuration(setup), ...Object.fromEntries(rates) };
     const made = await this.#made(models, c);
-    if (!made) return;
     const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
     await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)));
   }
 
-  /** Hashes what the graph of a run with these models would be made of; undefined where its text can be read only once. */
-  async #made(models: readonly Searched[], c: Configuration): Promise<Record<string, string> | undefined> {
-    if (c.input.includes("-")) return undefined;
+  /** Hashes what the graph of a run with these models would be made of. */
+  async #made(models: readonly Searched[], c: Configuration): Promise<Record<string, string>> {
     const text = await (this.#text ??= lookAtText("", c)); // no study varies it
     const blocks = text.blocks ?? [{ name: "", id: 0, pieces: [], bytes: 0 }]; // its node says what the corpus is
     const hash = (nodes: readonly Node[]) =>

@@ -22,7 +22,7 @@ import {
 import { OPTIMISER } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { findTargets } from "./outcome.ts";
-import { givenIn, RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
+import { RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
 import { dense, experts, routing, segments } from "./studies/mixture.ts";
 import { prefix, short } from "./studies/prefix.ts";
 import { assignment, partitioners, routers } from "./studies/splits.ts";
@@ -135,9 +135,10 @@ export class Grid {
 
   /** Resolves the settings of a run of a study. */
   configuration(setup: Setup): Configuration {
-    const known = this.#resolved.get(setup) ?? resolveConfiguration({ flags: this.flags(setup) });
-    this.#resolved.set(setup, known);
-    return known;
+    return this.#resolved.getOrInsertComputed(
+      setup,
+      () => resolveConfiguration({ flags: this.flags(setup) }),
+    );
   }
 
   /** Names what the scores of a run depend on: runs of other assignments share them, and so the routers. */
@@ -154,7 +155,7 @@ export class Grid {
 
   /** The settings of routers that flags give, which are not searched for. */
   get givenRouters(): Partial<RouterSettings> {
-    const { routerRate, rounds } = givenIn(this.sources);
+    const { routerRate, rounds } = this.sources.flags ?? {};
     return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
   }
 
@@ -233,7 +234,7 @@ export class Grid {
     if (isNew(setup.name, seen)) yield { work: "split", setup };
     for (const model of setup.models) {
       const recipe = this.rateRecipe(model, setup);
-      if (givenIn(this.sources)[RATES[model]] !== undefined || !isNew(recipe, seen)) continue;
+      if (this.sources.flags?.[RATES[model]] !== undefined || !isNew(recipe, seen)) continue;
       let searcher = setup;
       if (!(recipe in this.known.rates)) {
         const first = this.rateSearcher(recipe);
@@ -260,7 +261,7 @@ export class Grid {
   rates(setup: Setup): Partial<Configuration> | undefined {
     // What flags give, else what was found.
     const rateOf = (model: Searched): number | undefined =>
-      givenIn(this.sources)[RATES[model]] ?? this.known.rates[this.rateRecipe(model, setup)]?.rate;
+      this.sources.flags?.[RATES[model]] ?? this.known.rates[this.rateRecipe(model, setup)]?.rate;
     const rates = setup.models.map((model) => rateOf(model) === 0 ? rateOf("experts") : rateOf(model)); // 0 stands for theirs
     if (rates.includes(undefined)) return undefined;
     return Object.fromEntries(setup.models.map((model, i) => [RATES[model], rates[i]]));
@@ -272,7 +273,7 @@ export class Grid {
    */
   get reported(): Partial<Configuration> {
     const all: Configuration = { ...this.preset };
-    for (const name of Object.values(RATES)) all[name] = givenIn(this.sources)[name] ?? all[name];
+    for (const name of Object.values(RATES)) all[name] = this.sources.flags?.[name] ?? all[name];
     const silent = ["seed", ...all.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
     const names = FIELD_NAMES.filter((name) =>
       !silent.includes(name) && !FIELDS[name].isPath && !isDefault(name, all[name])

@@ -37,36 +37,27 @@ const CROSSING = v.object({ tokensPerExpert: v.nullable(finite), trained: finite
 export type Crossing = v.InferOutput<typeof CROSSING>;
 
 /** The schema of a {@linkcode RunOutcome}. */
-export const OUTCOME = v.pipe(
-  v.object({
-    adapter: v.string(),
-    partition: v.object({
-      nmi: v.nullable(finite),
-      regret: v.nullable(finite),
-      tokenImbalance: finite,
-      experts: v.array(PART),
-    }),
-    evaluation: EVALUATION,
-    cost: v.object({
-      parameters: figures("router", "expert"),
-      flops: figures("total", "dense", "overhead", "inference", "inferenceOverhead"),
-      memory: v.object({ inference: figures("total"), routing: figures("total") }),
-      communication: v.object({
-        ...{ bytesPerNode: finite, denseBytesPerStep: finite },
-        ...{ exchanges: v.optional(finite), bytesPerExchange: v.optional(finite) },
-      }),
-    }),
-    trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
-    crossing: v.optional(v.nullable(CROSSING)),
+export const OUTCOME = v.object({
+  adapter: v.string(),
+  partition: v.object({
+    nmi: v.nullable(finite),
+    regret: v.nullable(finite),
+    tokenImbalance: finite,
+    experts: v.array(PART),
   }),
-  v.check(({ partition: { experts: parts }, evaluation, trained }) => {
-    const { experts, scores, segments, prefixes } = evaluation;
-    return parts.length === experts && segments.every(({ expert }) => expert < experts) &&
-      prefixes.length > 0 && scores.mixture !== undefined &&
-      (trained.experts?.length ?? experts) === experts &&
-      BASELINES.every((name) => !trained[name] || trained[name].length === 1 && scores[name] !== undefined);
-  }, "its parts, models and scores must be of as many experts"),
-);
+  evaluation: EVALUATION,
+  cost: v.object({
+    parameters: figures("router", "expert"),
+    flops: figures("total", "dense", "overhead", "inference", "inferenceOverhead"),
+    memory: v.object({ inference: figures("total"), routing: figures("total") }),
+    communication: v.object({
+      ...{ bytesPerNode: finite, denseBytesPerStep: finite },
+      ...{ exchanges: v.optional(finite), bytesPerExchange: v.optional(finite) },
+    }),
+  }),
+  trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
+  crossing: v.optional(v.nullable(CROSSING)),
+});
 
 /**
  * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what it costs, how its models were

@@ -314,12 +314,11 @@ class Planner {
     const { sequenceLength: length, dtype } = configuration;
     const model = await target.model(configuration), batch = target.batch(configuration);
     const options = { batch, length, dtype, kind: adapterKind(device), recompute, loss: variants?.loss };
-    const bytesAt = (microBatch: number) => {
-      const key = JSON.stringify([model, options, microBatch]);
-      const bytes = this.#sizes.get(key) ?? trainingMemory(model, { ...options, microBatch }).total;
-      this.#sizes.set(key, bytes);
-      return bytes;
-    };
+    const bytesAt = (microBatch: number) =>
+      this.#sizes.getOrInsertComputed(
+        JSON.stringify([model, options, microBatch]),
+        () => trainingMemory(model, { ...options, microBatch }).total,
+      );
     return { batch, bytesAt };
   }
 }

@@ -8,11 +8,10 @@
 import { join } from "node:path";
 import { ensure, say, setting } from "../../kernels/errors.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
-import { exists, filesUnder, removeFiles, writeAtomic } from "../graph/files.ts";
+import { exists, filesUnder, listEntries, removeFiles, writeAtomic } from "../graph/files.ts";
 import { STUDIES } from "./grid.ts";
 import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./folder.ts";
 import { countVerdicts, failuresFirst, markdownTable, readStudies } from "./results.ts";
-import { seedsAmong } from "./study.ts";
 
 /** The page that says what came out, and the folder of what is kept; both in the project's folder, the folder also from the page. */
 const [PAGE, FOLDER, FROM_PAGE] = [
@@ -35,19 +34,11 @@ export interface Published {
   pictures: string[]; // their paths in the folder
 }
 
-/**
- * Reads what the folders of studies in a folder came to, by their `studies.json`. `from` is a folder of studies that stands for the
- * one that is kept there under the name `as`; "" for none.
- */
-export async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
-  const places = new Map<string, string>();
-  for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (isDirectory) places.set(name, `${folder}/${name}`);
-  }
-  if (from !== "") places.set(as, from);
+/** Reads what the folders of studies in a folder came to, by their `studies.json`. */
+export async function readPublished(folder: string): Promise<Published[]> {
   const published: Published[] = [];
-  for (const name of [...places.keys()].sort()) {
-    const place = places.get(name)!;
+  for (const name of (await listEntries(folder)).map(({ name }) => name).sort()) {
+    const place = `${folder}/${name}`;
     if (!await exists(`${place}/studies.json`)) continue;
     const pictures = await picturesIn(place);
     const mark = name === STUDIES_FOLDER ? "" : ` (${name})`;
@@ -86,7 +77,7 @@ function listJudged(published: readonly Published[]): Judged[] {
         ? [experts + seed, rest.replaceAll(`${experts}×`, "E×")]
         : ["", claim.claim];
       const key = JSON.stringify([from.folder, claim.claim, claim.paper, claim.here, claim.holds]);
-      if (!found.has(key)) found.set(key, { claim, from, label, text });
+      found.getOrInsert(key, { claim, from, label, text });
     }
   }
   return failuresFirst([...found.values()], ({ claim }) => claim);
@@ -193,62 +184,34 @@ export interface PublishedPage {
 
 /**
  * Writes the page anew from the results that are kept, after taking those of a folder of studies in. They take the place of the results
- * that are kept under that name. Notes of runs, learning rates and settings of routers are put next to those that are there. Gives what it
- * says. Throws an `InputError` where there are no such results or they cannot be read. Also where studies or seeds that are kept would be
- * lost, or the page has no place for results. All is read before anything is written.
+ * that are kept under that name; what was there is in Git. Notes of runs, learning rates and settings of routers are put next to those that
+ * are there. Gives what it says. Throws an `InputError` where there are no such results or they cannot be read, or the page has no place.
  */
 export async function publishResults(
-  { root, from = "", as: name }: PublishOptions,
+  { root, from = "", as = STUDIES_FOLDER }: PublishOptions,
 ): Promise<PublishedPage> {
-  const as = name ?? STUDIES_FOLDER;
   const whose = say`${setting("from")} must say whose: it is not given`;
-  ensure(name === undefined || from !== "", say`Cannot keep results as "${as}" as ${whose}`);
+  ensure(from !== "" || as === STUDIES_FOLDER, say`Cannot keep results as "${as}" as ${whose}`);
   const must = say`${setting("as")} must be a name of small letters, digits and hyphens`;
   ensure(/^[a-z][a-z0-9-]*$/.test(as), say`Cannot keep results as ${must}: it is "${as}"`);
-  const kept = `${root}/${FOLDER}/${as}`;
-  const taken = from === "" ? undefined : await readTaken(from, kept);
-  const published = await readPublished(`${root}/${FOLDER}`, from, as);
+  if (from !== "") await takeResults(from, `${root}/${FOLDER}/${as}`);
+  const published = await readPublished(`${root}/${FOLDER}`);
   const before = await Deno.readTextFile(`${root}/${PAGE}`);
   const after = withResults(before, resultsText(published, FROM_PAGE), PAGE);
-  if (taken) {
-    for (const [file, content] of taken) await writeAtomic(`${kept}/${file}`, content);
-    await removeFiles(kept, (await picturesIn(kept)).filter((path) => !taken.has(path)));
-  }
   const written = after !== before;
   if (written) await writeAtomic(`${root}/${PAGE}`, after);
   return { page: PAGE, written, published };
 }
 
-/** Reads the files of a folder of studies that are kept; `kept` is where. */
-async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array | string>> {
-  for (const file of ["studies.json", TABLE]) {
-    const must = say`${setting("from")} must be a folder of studies: there is no ${file}`;
-    const isThere = await exists(`${from}/${file}`);
-    ensure(isThere, say`Cannot take results from "${from}" as ${must}`, { where: from });
-  }
-  if (await exists(`${kept}/studies.json`)) await checkLost(from, kept);
+/** Copies what is kept of a folder of studies to `kept`; all is read before anything is written. */
+async function takeResults(from: string, kept: string): Promise<void> {
+  await readStudies(`${from}/studies.json`);
   const notes = await namesOfNotes(from);
   for (const run of notes) await readNote(from, run); // throws where it is damaged
   const taken = new Map<string, Uint8Array | string>(knownFiles(await readKnown(from, kept)));
   for (const file of ["studies.json", TABLE, ...await picturesIn(from), ...notes.map(noteFile)]) {
     taken.set(file, await Deno.readFile(`${from}/${file}`));
   }
-  return taken;
-}
-
-/** Throws an `InputError` where studies that are kept, or seeds of theirs, would be lost. */
-async function checkLost(from: string, kept: string): Promise<void> {
-  const [own, before] = await Promise.all(
-    [from, kept].map(async (folder) => (await readStudies(`${folder}/studies.json`)).studies),
-  );
-  const lost = before.flatMap(({ name, runs }) => {
-    const study = own.find((study) => study.name === name);
-    const [seeds, now] = [runs, study?.runs ?? []].map(seedsAmong);
-    return !study ? [name] : now < seeds ? [`${seeds - now} of ${seeds} seeds of ${name}`] : [];
-  });
-  const must = `it must hold all studies and seeds that are kept in their place: ${lost.join(", ")}`;
-  ensure(lost.length === 0, say`Cannot take results from "${from}" as ${must} would be lost`, {
-    where: from,
-    remedy: say`keep them next to these, under another name, with ${setting("as")}`,
-  });
+  for (const [file, content] of taken) await writeAtomic(`${kept}/${file}`, content);
+  await removeFiles(kept, (await picturesIn(kept)).filter((path) => !taken.has(path)));
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { InputError, say, type Text } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
 import { percent } from "../report/html.ts";
 import { report } from "../report/report.ts";
@@ -16,7 +16,6 @@ import { partition, summarizeRun } from "../run/partition.ts";
 import { lazyDevice, type RunWatch } from "../run/run.ts";
 import { resolveSettings } from "../run/settings.ts";
 import type { TrainResult } from "../stages/train_result.ts";
-import { adoptedExperts } from "../training/adoption.ts";
 import { judgeRun, ROUTING_VERDICTS } from "./claims.ts";
 import {
   alone,
@@ -40,7 +39,6 @@ import {
 } from "./results.ts";
 import {
   diverged,
-  givenIn,
   mixtureLoss,
   RATES,
   type RouterSearch,
@@ -76,7 +74,6 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
-  if (!force) await refuseAdopted(run);
   const device = lazyDevice(options, c, emit);
   try {
     const gpu = await device.open();
@@ -84,7 +81,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};
     for (const model of MODELS) {
-      const rate = givenIn(sources)[RATES[model]]; // 0 stands for the rate of the experts
+      const rate = sources.flags?.[RATES[model]]; // 0 stands for the rate of the experts
       if (rate === undefined) {
         search[model] = await searchModelRate(model, c, { ...options, gpu }, trialShare, watch);
       }
@@ -109,16 +106,6 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   } finally {
     device.close();
   }
-}
-
-/** Throws an `InputError` where an expert of a run came from another trainer. */
-async function refuseAdopted(run: string): Promise<void> {
-  const [adopted] = await adoptedExperts(run);
-  if (!adopted) return;
-  const { expert, from } = adopted, again = task("train-expert", { run, expert, force: true });
-  const must = `every expert must be trained there: expert ${expert} was adopted from "${from}"`;
-  const remedy = say`choose another ${setting("run")}, or run ${again} first`;
-  throw new InputError(`Cannot reproduce in "${run}" as ${must}`, { where: run, remedy });
 }
 
 /** The rules for verdicts that the claims do not spell out. */
@@ -255,7 +242,7 @@ class Runner {
     const validate = async (settings: RouterSettings) => {
       const trial = grid.withRouters(setup, settings); // it may be a run of a study
       const configuration = grid.configuration(trial);
-      const rate = givenIn(grid.sources).expertRate ?? configuration.expertRate;
+      const rate = grid.sources.flags?.expertRate ?? configuration.expertRate;
       try {
         await this.#split(trial);
         const site = await this.#makeSite(trial);

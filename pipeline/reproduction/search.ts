@@ -102,12 +102,6 @@ export function withoutRates(sources: Sources): Partial<Configuration> {
 }
 
 /**
- * Gives what flags set: that is not searched for. Rates and routers' settings of a preset or a file are searched for all
- * the same. The file may be a run's `config.json`, which holds every setting.
- */
-export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};
-
-/**
  * Searches for the learning rate of a model by short trainings in its run; that of the experts is one for
  * all of them. Throws a `RunError` where all that are tried diverge.
  */

@@ -7,7 +7,7 @@
 
 import { BASELINES } from "../evaluation/baselines.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
-import { asPositive, atPrefix, type Gain, gainText, type Score, type Way } from "../evaluation/evaluation.ts";
+import { asPositive, type Gain, gainText, type Score, type Way } from "../evaluation/evaluation.ts";
 import { dots, expertLine, type Plot, wayLine } from "../report/charts.ts";
 import type { Table } from "../report/html.ts";
 import type { Claim, Searched } from "../report/reproduction.ts";
@@ -97,7 +97,8 @@ export const gainOver = ({ evaluation }: Outcome, way: Way): Gain | undefined =>
   evaluation.gains.find(({ baseline }) => baseline === way);
 
 /** Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix was not measured. */
-export const scoreAt = ({ evaluation }: Outcome, tokens: number) => atPrefix(evaluation, tokens);
+export const scoreAt = ({ evaluation: { prefixes } }: Outcome, tokens: number) =>
+  prefixes.find(({ prefix }) => prefix === tokens);
 
 /** Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by hand, with more. */
 export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>

@@ -9,20 +9,13 @@ import { readRunConfiguration } from "../graph/configuration.ts";
 import { listEntries } from "../graph/files.ts";
 import { count } from "../graph/schema.ts";
 
-const ADOPTION = v.object({
-  from: v.string(),
-  sha256: v.string(),
-  shape: v.object({
-    vocabulary: count,
-    hidden: count,
-    layers: count,
-    heads: count,
-    context: count,
-    sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
-    untied: v.optional(v.literal(true)),
-  }),
-  parameters: count,
+/** The schema of a model's shape. */
+export const SHAPE = v.object({
+  ...{ vocabulary: count, hidden: count, layers: count, heads: count, context: count },
+  sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
+  untied: v.optional(v.literal(true)),
 });
+const ADOPTION = v.object({ from: v.string(), sha256: v.string(), shape: SHAPE, parameters: count });
 
 /**
  * Where an expert came from: the folder, as it was named, the SHA-256 of its weights there, its shape and its number of weights.

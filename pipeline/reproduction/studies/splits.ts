@@ -5,7 +5,6 @@
  */
 
 import { forwardFlops } from "../../cost/flops.ts";
-import { atPrefix } from "../../evaluation/evaluation.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { percent } from "../../report/html.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
@@ -249,7 +248,7 @@ const routedByRouters = (outcomes: readonly Outcome[]) =>
 /** Gives what the experts of a run come to where they route by themselves; none where that was not measured. */
 function routedBySelf({ evaluation, partition, cost: { flops } }: Outcome) {
   const { routedBy, prefix, experts, models } = evaluation;
-  const routed = routedBy && atPrefix(routedBy, prefix);
+  const routed = routedBy?.prefixes.find((by) => by.prefix === prefix);
   if (!routed) return [];
   // Routers have split the text, and then every expert reads the prefix.
   const routing = experts * forwardFlops(models.config, 1, prefix);
