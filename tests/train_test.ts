@@ -267,7 +267,7 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
       ["must be one of 0 to 1", of("2")],
       ["run deno task partition", ["--run", `${folder}/none`, "--expert", "0"]],
       ["no such file", of("0", "--init", `${folder}/none`)],
-      ["a multiple of the micro-batch", of("0", "--micro-batch", "3")],
+      ["a multiple of --micro-batch", of("0", "--micro-batch", "3")],
       ['its name must hold "no such GPU"', of("0", "--adapter", "no such GPU")],
       [
         "must be there, as it was made",

@@ -7,10 +7,9 @@ import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import sumBindings from "./sequence_sum_bindings.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
-import { rowPlan } from "../device/rows.ts";
+import { rowPlan, sumLanes } from "../device/rows.ts";
 import sumWorkgroupCode from "./sequence_sum_workgroup.wgsl" with { type: "text" };
 import { remembered } from "../device/subgroup.ts";
-import { sumLanes } from "../device/sum_lanes.ts";
 import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;

@@ -53,13 +53,10 @@ export function createPlanner(device: GPUDevice) {
   const pipelines = new Map<string, GPUComputePipeline>();
   const getPipeline = ({ label, code, constants = {} }: DispatchPlan) => {
     const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
-    let pipeline = pipelines.get(key);
-    if (!pipeline) {
+    return pipelines.getOrInsertComputed(key, () => {
       const module = device.createShaderModule({ label, code });
-      pipeline = device.createComputePipeline({ label, layout: "auto", compute: { module, constants } });
-      pipelines.set(key, pipeline);
-    }
-    return pipeline;
+      return device.createComputePipeline({ label, layout: "auto", compute: { module, constants } });
+    });
   };
 
   // Parameters never change after planning, so equal ones share a buffer. Those that are no longer kept live on in the

@@ -19,36 +19,21 @@ export type Reader = ReturnType<typeof createReader>;
 /** The largest staging buffer that is kept for the next read, in bytes. A model's weights leave none behind. */
 const KEPT = 16 << 20;
 
-/** A piece of what is read, as it lies in a staging buffer. */
-interface Piece {
-  /** Index of the range that it belongs to. */
-  range: number;
-  /** Where it starts in that range, in bytes. */
-  at: number;
-  /** Its size, a multiple of 4. */
-  bytes: number;
-  /** Where it lies in the staging buffer, a multiple of 8, as mapped ranges must. */
-  place: number;
-}
-
-/** A staging buffer that a read needs. */
+/** A staging buffer that a read needs: which ranges lie in it, and where, at a multiple of 8, as mapped ranges must. */
 interface Laid {
   size: number;
-  pieces: Piece[];
+  places: { range: number; place: number }[];
 }
 
-/** Lays ranges of these sizes out in staging buffers of at most `limit` bytes each. */
+/** Lays ranges of these sizes, none of which is more than `limit` bytes, out in staging buffers of at most as many. */
 function layOut(sizes: readonly number[], limit: number): Laid[] {
-  let last: Laid = { size: 0, pieces: [] };
+  let last: Laid = { size: 0, places: [] };
   const all = [last];
   sizes.forEach((size, range) => {
-    for (let at = 0; at < size;) {
-      if (last.size === limit) all.push(last = { size: 0, pieces: [] });
-      const bytes = Math.min(size - at, limit - last.size);
-      last.pieces.push({ range, at, bytes, place: last.size });
-      last.size += Math.ceil(bytes / 8) * 8;
-      at += bytes;
-    }
+    if (size === 0) return;
+    if (last.size + size > limit) all.push(last = { size: 0, places: [] });
+    last.places.push({ range, place: last.size });
+    last.size += Math.ceil(size / 8) * 8;
   });
   return all;
 }
@@ -88,14 +73,14 @@ export function createReader(device: GPUDevice, failures: Failures) {
       });
       // All is copied in one submit, so that it is of one moment, also what takes several staging buffers.
       const encoder = device.createCommandEncoder();
-      const copies = layOut(ranges.map(({ padded }) => padded), limit).map(({ size, pieces }) => {
+      const copies = layOut(ranges.map(({ padded }) => padded), limit).map(({ size, places }) => {
         const mapped = Math.max(16, size);
         const staging = takeStaging(mapped);
-        for (const { range, at, bytes, place } of pieces) {
-          const { buffer, byteOffset } = ranges[range];
-          encoder.copyBufferToBuffer(buffer.raw, byteOffset + at, staging, place, bytes);
+        for (const { range, place } of places) {
+          const { buffer, byteOffset, padded } = ranges[range];
+          encoder.copyBufferToBuffer(buffer.raw, byteOffset, staging, place, padded);
         }
-        return { staging, mapped, pieces };
+        return { staging, mapped, places };
       });
       device.queue.submit([encoder.finish()]);
       try {
@@ -104,18 +89,17 @@ export function createReader(device: GPUDevice, failures: Failures) {
         for (const { staging } of copies) staging.destroy();
         throw await failures.failed(error);
       }
-      const results = ranges.map(({ bytes }) => new Uint8Array(bytes));
-      for (const { staging, pieces } of copies) {
-        for (const { range, at, bytes, place } of pieces) {
-          const result = results[range];
-          const mapped = new Uint8Array(staging.getMappedRange(place, bytes));
-          result.set(mapped.subarray(0, result.length - at), at);
+      const results = ranges.map(() => new ArrayBuffer());
+      for (const { staging, places } of copies) {
+        for (const { range, place } of places) {
+          const { bytes, padded } = ranges[range];
+          results[range] = staging.getMappedRange(place, padded).slice(0, bytes);
         }
         staging.unmap();
         returnStaging(staging);
       }
       failures.check();
-      return results.map(({ buffer }) => buffer);
+      return results;
     },
 
     /** Frees what it keeps. */

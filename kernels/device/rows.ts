@@ -3,8 +3,9 @@
 import type { DispatchPlan, Gpu } from "./gpu.ts";
 import { padded } from "./matrix.ts";
 import { remembered } from "./subgroup.ts";
-import { sumLanes } from "./sum_lanes.ts";
 import { compose } from "./wgsl.ts";
+import sumCode from "./sum_lanes.wgsl" with { type: "text" };
+import sumSubgroupCode from "./sum_lanes_subgroup.wgsl" with { type: "text" };
 
 const INVOCATION_WORKGROUP = 16;
 /** Lanes of a workgroup: at least one subgroup of a GPU, and no more than every adapter allows. */
@@ -28,6 +29,16 @@ fn apart() -> u32 { return WG; }
 fn leads(lane: u32) -> bool { return lane == 0u; }
 // include sum_lanes
 `;
+
+/**
+ * Returns the fragment that sums a value over the lanes of a workgroup, by the name under which texts include it. Subgroups of a known
+ * size, up to the fewest lanes, spare some of its barriers; the bits are the same.
+ */
+export const sumLanes = (subgroupSize?: number): { sum_lanes: string } => ({
+  sum_lanes: subgroupSize === undefined || subgroupSize > FEWEST_LANES
+    ? sumCode
+    : compose(sumSubgroupCode, {}, { SUBGROUP: subgroupSize }),
+});
 
 /** Gives the two texts of a kernel whose `code` includes `rows`: with an invocation per row, and with a workgroup per row. */
 export function rowTexts(

@@ -22,12 +22,7 @@ export function unroll(count: number, line: (i: number) => string, separator = "
 /** Remembers the text that was written for a shape: all layers of a model plan the same few texts. */
 export function remembered<Shape>(write: (shape: Shape) => string): (shape: Shape) => string {
   const texts = new Map<string, string>();
-  return (shape) => {
-    const key = JSON.stringify(shape);
-    const text = texts.get(key) ?? write(shape);
-    texts.set(key, text);
-    return text;
-  };
+  return (shape) => texts.getOrInsertComputed(JSON.stringify(shape), () => write(shape));
 }
 
 /** A value combined over the lanes, in a fixed order. */

@@ -68,7 +68,7 @@ export interface SwitchBuffers {
   /** Scratch. */
   blockSums: GpuBuffer;
   /** Scratch. */
-  sums: GpuBuffer;
+  gateSums: GpuBuffer;
 }
 
 /** Counts the values of a routing's buffers, 4 bytes each; those of the last three are scratch. */
@@ -84,7 +84,7 @@ export function switchSizes({ models, rows, experts }: SwitchShape): Record<keyo
     pull: models * experts,
     counts: models * blocks * (experts + 1),
     blockSums: models * blocks * (experts + 1),
-    sums: models * (experts + 1),
+    gateSums: models * (experts + 1),
   };
 }
 
@@ -163,7 +163,7 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       code: scanCode,
       constants: { WG: FEW },
       params: [columns, blocks],
-      buffers: [own.blockSums, own.counts, own.totals, own.sums],
+      buffers: [own.blockSums, own.counts, own.totals, own.gateSums],
       workgroups: Math.ceil(columns / FEW),
       models,
     }),
@@ -171,7 +171,7 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       label: "switch_limit",
       code: limitCode,
       params: [models, experts, Number(training !== undefined), balance, offset, model],
-      buffers: [own.totals, own.sums, training?.capacities ?? gpu.empty, own.groups, own.pull, buffer],
+      buffers: [own.totals, own.gateSums, training?.capacities ?? gpu.empty, own.groups, own.pull, buffer],
       workgroups: 1,
       models,
     }),

@@ -205,8 +205,7 @@ function findMargin(costs: Float32Array, chosen: number): number {
 
 /** Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on. */
 function takeNumber<Key>(numbers: Map<Key, number>, key: Key): number {
-  if (!numbers.has(key)) numbers.set(key, numbers.size);
-  return numbers.get(key)!;
+  return numbers.getOrInsertComputed(key, () => numbers.size);
 }
 
 /** What one model gives for all sequences, whichever process asks it. */

@@ -185,9 +185,7 @@ export async function writeAll(
 
 /** Removes a file, a link or an empty folder; does nothing where there is none. */
 export async function removeIfThere(path: string): Promise<void> {
-  await Deno.remove(path).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await Deno.remove(path).catch(ifMissing(undefined));
 }
 
 /** Removes a folder if nothing is in it; a file or a link of that name stays. */
@@ -208,10 +206,7 @@ export async function* filesUnder(folder: string, inside = ""): AsyncGenerator<s
 
 /** Lists what a folder holds; nothing where there is no such folder. */
 export function listEntries(folder: string): Promise<Deno.DirEntry[]> {
-  return Promise.try(() => [...Deno.readDirSync(folder)]).catch((error) => { // a promise for each of 200,000 takes a second
-    if (isMissing(error)) return [];
-    throw error;
-  });
+  return Promise.try(() => [...Deno.readDirSync(folder)]).catch(ifMissing([])); // a promise for each of 200,000 takes a second
 }
 
 /** Asks about many files, some at a time: one after another, a hundred thousand take minutes. The answers are in the order of the paths. */
@@ -277,6 +272,12 @@ export async function checkRunFolder(run: string): Promise<void> {
 export function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
+
+/** Makes a handler for `catch` that gives this where there is nothing at a path, and throws all other errors. */
+export const ifMissing = <Given>(given: Given) => (error: unknown): Given => {
+  if (isMissing(error)) return given;
+  throw error;
+};
 
 /** Opens a file to read it; throws an `InputError` where there is none. */
 export const openToRead = (where: string): Promise<Deno.FsFile> =>

@@ -11,8 +11,8 @@ import {
   askAll,
   exists,
   filesUnder,
+  ifMissing,
   isFolder,
-  isMissing,
   listEntries,
   refuseLink,
   removeIfThere,
@@ -159,9 +159,7 @@ export async function publish(
       }
       await takeAlong(place, folder, manifest);
       // Moved aside first, so that no reader sees half of it.
-      await Deno.rename(place, newPartial(run, name, OLD)).catch((error) => {
-        if (!isMissing(error)) throw error; // another process has moved it
-      });
+      await Deno.rename(place, newPartial(run, name, OLD)).catch(ifMissing(undefined)); // or another process has
     }
   } catch (error) {
     throw writeError(place, error);
@@ -189,9 +187,7 @@ async function takeAlong(old: string, folder: string, manifest: Manifest): Promi
 /** Gives a node that was moved aside the name of one that is unfinished; returns it. So one that is half removed is never taken for whole. */
 async function discard(run: string, old: string, name: string): Promise<string> {
   const path = newPartial(run, name);
-  await Deno.rename(old, path).catch((error) => {
-    if (!isMissing(error)) throw error; // another process has been here
-  });
+  await Deno.rename(old, path).catch(ifMissing(undefined)); // another process may have been here
   return path;
 }
 
@@ -294,9 +290,7 @@ async function listAbandoned(run: string): Promise<Begun[]> {
 
 /** Removes a folder and everything in it; does nothing where there is none. */
 export async function removeFolder(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!isMissing(error)) throw error;
-  });
+  await Deno.remove(path, { recursive: true }).catch(ifMissing(undefined));
 }
 
 /**

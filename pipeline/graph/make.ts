@@ -254,9 +254,8 @@ class StageEvents {
   constructor(private readonly tell: (event: RunEvent) => void, nodes: readonly Node[]) {
     for (const { maker: { stage }, given } of nodes) {
       if (given) continue;
-      const known = this.#stages.get(stage) ?? { nodes: 0, made: new Set(), result: {}, from: new Set() };
-      known.nodes++;
-      this.#stages.set(stage, known);
+      const fresh = () => ({ nodes: 0, made: new Set<string>(), result: {}, from: new Set<string>() });
+      this.#stages.getOrInsertComputed(stage, fresh).nodes++;
     }
   }
 

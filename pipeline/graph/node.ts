@@ -10,7 +10,7 @@ import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError } from "../../kernels/errors.ts";
 import type { RunEvent } from "./events.ts";
-import { filesUnder, hashFile, isMissing, jsonText, listEntries, sha256, writeAtomic } from "./files.ts";
+import { filesUnder, hashFile, ifMissing, jsonText, listEntries, sha256, writeAtomic } from "./files.ts";
 import { canonical, count, MANIFEST, readJsonIfThere, seal, sealed, VERSION } from "./schema.ts";
 
 export { MANIFEST };
@@ -254,17 +254,15 @@ const hashed = new WeakMap<Manifest["files"], { names: string[]; hashes: Map<str
 
 /** Hashes the files of a node whose names begin with `start`, by their hashes. Many nodes need the same, so it is done once. */
 export function hashFiles({ files }: Pick<Manifest, "files">, start = ""): string {
-  const known = hashed.get(files) ?? { names: Object.keys(files).sort(), hashes: new Map<string, string>() };
-  hashed.set(files, known);
-  let hash = known.hashes.get(start);
-  if (hash === undefined) {
+  const known = () => ({ names: Object.keys(files).sort(), hashes: new Map<string, string>() });
+  const { names, hashes } = hashed.getOrInsertComputed(files, known);
+  return hashes.getOrInsertComputed(start, () => {
     const named: Record<string, string> = {};
-    for (let i = firstFrom(known.names, start); known.names[i]?.startsWith(start); i++) {
-      named[known.names[i]] = files[known.names[i]].sha256;
+    for (let i = firstFrom(names, start); names[i]?.startsWith(start); i++) {
+      named[names[i]] = files[names[i]].sha256;
     }
-    known.hashes.set(start, hash = sha256(canonical(named)));
-  }
-  return hash;
+    return sha256(canonical(named));
+  });
 }
 
 /** Finds the place of the first name that is not before `start`. */
@@ -298,10 +296,7 @@ export async function findDamage(
 ): Promise<string | undefined> {
   for (const [name, { bytes, sha256 }] of Object.entries(files)) {
     const path = `${folder}/${name}`;
-    const info = await Deno.lstat(path).catch((error) => {
-      if (isMissing(error)) return null;
-      throw error;
-    });
+    const info = await Deno.lstat(path).catch(ifMissing(null));
     if (!info?.isFile || info.size !== bytes) return name;
     if (check && (await hashFile(path)).sha256 !== sha256) return name;
   }

@@ -8,7 +8,7 @@
 import { basename, dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import { type FileRecord, hashFile, isMissing, oneLine, sha256, shortHash } from "./files.ts";
+import { type FileRecord, hashFile, ifMissing, isMissing, oneLine, sha256, shortHash } from "./files.ts";
 
 /** Names the version of the code that results depend on; part of every stage's key. */
 export const VERSION = "0.1.0";
@@ -201,10 +201,7 @@ export async function readJsonLines<T>(
  * still being written are left out.
  */
 export async function readLastLines<T>(where: string, schema: Schema<T>, most = Infinity): Promise<T[]> {
-  using file = await Deno.open(where).catch((error) => {
-    if (isMissing(error)) return null;
-    throw error;
-  });
+  using file = await Deno.open(where).catch(ifMissing(null));
   if (!file) return [];
   const { size } = await file.stat();
   await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
@@ -225,10 +222,7 @@ async function needed<T>(where: string, what: string, reading: Promise<T | null>
 }
 
 async function read<T>(where: string, parse: (text: string) => T): Promise<T | null> {
-  const bytes = await readVerified(where).catch((error) => {
-    if (isMissing(error)) return null;
-    throw error;
-  });
+  const bytes = await readVerified(where).catch(ifMissing(null));
   return bytes && parse(new TextDecoder().decode(bytes));
 }
 

@@ -50,8 +50,7 @@ export function secondsByNode(times: readonly Time[]): (node: string) => number 
   for (const { stage, nodes: made = [], step, seconds } of times) {
     for (const node of made) nodes.set(node, seconds / made.length);
     if (step === undefined) continue;
-    const steps = trainings.get(stage) ?? new Map<number, number>();
-    trainings.set(stage, steps);
+    const steps = trainings.getOrInsertComputed(stage, () => new Map());
     for (const later of [...steps.keys()].filter((one) => one >= step)) steps.delete(later);
     steps.set(step, seconds);
   }

@@ -179,11 +179,9 @@ type BufferMaker = (label: string, size: BufferSize) => GpuBuffer;
 function bufferMaker(arena: Arena): BufferMaker {
   const made = new Map<string, GpuBuffer>();
   return (label, { values, storage = "f32", data }) => {
-    if (!made.has(label)) {
-      const content = arena.counts ? undefined : data?.();
-      made.set(label, arena.buffer(label, content ?? values * bytesPerValue(storage), storage));
-    }
-    return made.get(label)!;
+    const content = arena.counts ? undefined : data;
+    const make = () => arena.buffer(label, content?.() ?? values * bytesPerValue(storage), storage);
+    return made.getOrInsertComputed(label, make);
   };
 }
 

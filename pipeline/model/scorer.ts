@@ -186,7 +186,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const toSpans = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
     const limit = Math.min(length, stride);
     if (counted instanceof Uint32Array) return Array.from(counted, (real) => prefixSpan(real, limit));
-    checkSpans(counted, counted.map(() => limit));
+    checkSpans(counted, limit);
     return counted;
   };
 

@@ -43,24 +43,14 @@ export function prefixTokens(length: number, prefix: number): number {
   return predictedTokens(prefixSpan(length, prefix));
 }
 
-/** Counts what a cost of a row is divided by: 1 where it is one of the whole sequence; NaN where M is unknown. */
-export function costTokens(length: number, { prefix, costs }: { prefix?: number; costs?: string }): number {
-  return costs !== undefined ? 1 : prefix === undefined ? NaN : prefixTokens(length, prefix);
-}
-
-/** Throws a `RangeError` unless every row has a span of whole numbers within its first `lengths[row]` tokens. */
-export function checkSpans(spans: readonly Span[], lengths: ArrayLike<number>): void {
-  if (spans.length !== lengths.length) {
-    throw new RangeError(
-      `Cannot count tokens as every row must have a span: there are ${spans.length} of ${lengths.length} rows`,
-    );
-  }
+/** Throws a `RangeError` unless every span is one of whole numbers within the first `most` tokens. */
+export function checkSpans(spans: readonly Span[], most: number): void {
   spans.forEach(({ begin, end }, row) => {
     const whole = Number.isSafeInteger(begin) && Number.isSafeInteger(end);
-    if (whole && 0 <= begin && begin <= end && end <= lengths[row]) return;
+    if (whole && 0 <= begin && begin <= end && end <= most) return;
     throw new RangeError(
       `Cannot count tokens as a span must lie within its row: that of row ${row} is ${begin} to ${end}, the row has ` +
-        `${lengths[row]} tokens`,
+        `${most} tokens`,
     );
   });
 }

@@ -132,8 +132,7 @@ export function countRow(
   tally.cost += row.cost;
   tally.lowest += row.lowest;
   tally.predicted += row.predicted;
-  const source = tally.sources.get(row.source) ?? { sequences: 0, tokens: 0 };
-  tally.sources.set(row.source, source);
+  const source = tally.sources.getOrInsertComputed(row.source, () => ({ sequences: 0, tokens: 0 }));
   source.sequences++;
   source.tokens += row.tokens;
 }

@@ -8,7 +8,7 @@
  * Everything comes from a random sample of each part. Its size is bounded, and so are time and memory.
  */
 
-import { costTokens } from "../model/span.ts";
+import { prefixTokens } from "../model/span.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
@@ -120,7 +120,7 @@ export async function addRow(
   const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
   const text = await decodeText(begin, tokenizer);
   sample.ids.push(begin), sample.words.push(listWords(text));
-  const predicted = costTokens(routed, { prefix: most, costs });
+  const predicted = costs === undefined ? prefixTokens(routed, most) : 1;
   if (cost === undefined || predicted < 1) return;
   sample.costs.push({
     ...{ sequence: String(sequence), source, cost: cost / predicted },

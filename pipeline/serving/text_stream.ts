@@ -14,9 +14,7 @@ export class TokenTexts {
 
   /** Gives the text of a token; U+FFFD stands for bytes that are no character by themselves. */
   text(id: number): Promise<string> {
-    const text = this.#texts.get(id) ?? this.#read([id]);
-    this.#texts.set(id, text);
-    return text;
+    return this.#texts.getOrInsertComputed(id, () => this.#read([id]));
   }
 
   /**

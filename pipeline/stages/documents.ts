@@ -187,9 +187,8 @@ async function countExperts(
     const numbers = tokens.numbers();
     const { expert } = assigned.read(numbers, ["expert"]);
     tokens.read(numbers, ["document"]).document.forEach((document, i) => {
-      const own = counts.get(document) ?? new Map<number, number>();
+      const own = counts.getOrInsertComputed(document, () => new Map());
       own.set(expert[i], (own.get(expert[i]) ?? 0) + 1);
-      counts.set(document, own);
     });
   }
   return counts;

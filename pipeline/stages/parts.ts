@@ -76,10 +76,9 @@ export function addSides(tallies: readonly Tally[]): Tally {
       sum[name] += tally[name];
     }
     for (const [source, { sequences, tokens }] of tally.sources) {
-      const known = sum.sources.get(source) ?? { sequences: 0, tokens: 0 };
+      const known = sum.sources.getOrInsertComputed(source, () => ({ sequences: 0, tokens: 0 }));
       known.sequences += sequences;
       known.tokens += tokens;
-      sum.sources.set(source, known);
     }
   }
   return sum;

@@ -103,10 +103,8 @@ export class RoundBank {
   }
 
   #draw(rows: Rows, round: number): Drawn {
-    const drawn = this.#drawn.get(round) ?? drawRound(rows, this.of.configuration, round);
     this.#drawn.delete(round - 2);
-    this.#drawn.set(round, drawn);
-    return drawn;
+    return this.#drawn.getOrInsertComputed(round, () => drawRound(rows, this.of.configuration, round));
   }
 
   /** Assigns the sequences of a round by the routers of the round before, which `making` needs, and measures these. */

@@ -55,11 +55,7 @@ type Name = keyof Configuration;
 /** Remembers what is made of a graph: several stages ask for it, and it may read files. */
 function oncePerGraph<Made>(make: (of: GraphOf) => Promise<Made>): (of: GraphOf) => Promise<Made> {
   const made = new WeakMap<GraphOf, Promise<Made>>();
-  return (of) => {
-    const known = made.get(of) ?? make(of);
-    made.set(of, known);
-    return known;
-  };
+  return (of) => made.getOrInsertComputed(of, make);
 }
 
 /** Lists the nodes that divide the text among the experts, by their stages. */

@@ -7,7 +7,6 @@
  * @module
  */
 
-import { ensure } from "../../kernels/errors.ts";
 import type { OtherRouters } from "../cost/mixture.ts";
 import {
   expertFolder,
@@ -304,12 +303,7 @@ export async function trainNodes(
 
 async function checkTarget(target: Target, configuration: Configuration): Promise<void> {
   const { validateModelConfig } = await import("../model/shape.ts");
+  const { microBatches } = await import("../model/trainer.ts");
   validateModelConfig(await target.model(configuration), `the model "${target.name}"`);
-  const batch = target.batch(configuration);
-  const microBatch = configuration.microBatch || configuration.expertBatch;
-  const fact = `batch is ${batch}, micro-batch is ${microBatch}`;
-  ensure(
-    batch % microBatch === 0,
-    `Cannot train as the batch must be a multiple of the micro-batch: ${fact}`,
-  );
+  microBatches(target.batch(configuration), configuration.microBatch || configuration.expertBatch);
 }

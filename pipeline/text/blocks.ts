@@ -10,7 +10,7 @@
 
 import { createHash } from "node:crypto";
 import { ensure } from "../../kernels/errors.ts";
-import { isMissing, sha256, writeAtomic } from "../graph/files.ts";
+import { ifMissing, sha256, writeAtomic } from "../graph/files.ts";
 import { type InputFile, STANDARD_INPUT } from "./inputs.ts";
 import { arrowBatches } from "../rows/arrow.ts";
 import { readBytes } from "../rows/bytes.ts";
@@ -119,10 +119,7 @@ export async function cutFiles(
 
 /** Reads what is known of files. What cannot be read counts as unknown. */
 async function readHashed(place: string): Promise<Hashed> {
-  const text = await Deno.readTextFile(place).catch((error) => {
-    if (isMissing(error)) return "";
-    throw error;
-  });
+  const text = await Deno.readTextFile(place).catch(ifMissing(""));
   const end = text.indexOf("\n"), seen = text.slice(end + 1);
   return Object.assign(new Hashed(), sha256(seen) === text.slice(0, end) ? JSON.parse(seen) : {});
 }

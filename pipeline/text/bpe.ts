@@ -6,6 +6,7 @@
  */
 
 import { head } from "./fields.ts";
+import { Heap } from "./heap.ts";
 
 /** Words: contractions, letters, digits or signs after a space or none, and white space, whose last character goes to the next word. */
 const WORD =
@@ -83,7 +84,7 @@ class Learner {
   readonly #words: number[][];
   readonly #frequencies: number[];
   readonly #counts = new Map<number, number>(); // of pairs, by keys
-  readonly #queue = new Queue();
+  readonly #queue = new Heap(isFirst);
 
   constructor(words: ReadonlyMap<string, number>) {
     const ofByte = byteSymbols().map((symbol) => this.#ids.get(symbol)!), utf8 = new TextEncoder();
@@ -106,8 +107,7 @@ class Learner {
     if (!pair || pair.count < 1) return undefined;
     const { left, right, words } = pair, merged = [this.#tokens[left], this.#tokens[right]] as const;
     const token = merged.join("");
-    const id = this.#ids.get(token) ?? this.#tokens.push(token) - 1;
-    this.#ids.set(token, id);
+    const id = this.#ids.getOrInsertComputed(token, () => this.#tokens.push(token) - 1);
     const met = new Map<number, number[]>();
     for (const word of words) this.#merge(word, left, right, id, met);
     this.#enqueue(met);
@@ -154,31 +154,3 @@ class Learner {
 
 const MOST = 2 ** 21; // tokens
 const pairKey = (left: number, right: number): number => left * MOST + right;
-
-/** A binary heap of pairs. */
-class Queue {
-  readonly #pairs: Pair[] = [];
-
-  push(pair: Pair): void {
-    let at = this.#pairs.push(pair) - 1;
-    for (let above = at - 1 >> 1; at > 0 && isFirst(pair, this.#pairs[above]); above = at - 1 >> 1) {
-      this.#pairs[at] = this.#pairs[above];
-      at = above;
-    }
-    this.#pairs[at] = pair;
-  }
-
-  pop(): Pair | undefined {
-    const pairs = this.#pairs, [first] = pairs, last = pairs.pop();
-    if (!last || pairs.length === 0) return first;
-    let at = 0;
-    for (let below = 1; below < pairs.length; below = 2 * at + 1) {
-      if (below + 1 < pairs.length && isFirst(pairs[below + 1], pairs[below])) below++;
-      if (!isFirst(pairs[below], last)) break;
-      pairs[at] = pairs[below];
-      at = below;
-    }
-    pairs[at] = last;
-    return first;
-  }
-}

@@ -6,7 +6,7 @@
 
 import { basename, dirname, extname, resolve } from "node:path";
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
-import { askAll, isMissing, unreadable } from "../graph/files.ts";
+import { askAll, ifMissing, unreadable } from "../graph/files.ts";
 import { glob, isGlob } from "./glob.ts";
 
 /** Path that stands for standard input. */
@@ -68,11 +68,7 @@ export async function expandInputs(
 ): Promise<string[]> {
   const infos = await askAll(
     inputs,
-    async (input) =>
-      input === STANDARD_INPUT ? undefined : await Deno.stat(input).catch((error) => {
-        if (isMissing(error)) return null;
-        throw error;
-      }),
+    async (input) => input === STANDARD_INPUT ? undefined : await Deno.stat(input).catch(ifMissing(null)),
   );
   const paths: string[][] = [];
   for (const [i, input] of inputs.entries()) {

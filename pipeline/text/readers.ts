@@ -11,7 +11,7 @@
 import { listSome } from "../graph/printable.ts";
 import { createHash } from "node:crypto";
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
-import { hashFile, isMissing, oneLine, unreadable } from "../graph/files.ts";
+import { hashFile, ifMissing, oneLine, unreadable } from "../graph/files.ts";
 import { isObject } from "../graph/schema.ts";
 import { joinBytes, readBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
@@ -67,11 +67,7 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
       });
   const look = async () => stampFile(await Deno.stat(path));
   const hash = createHash("sha256"), { seen = await look() } = piece;
-  const isSame = () =>
-    look().then((now) => now === seen, (error) => {
-      if (isMissing(error)) return false;
-      throw error;
-    });
+  const isSame = async () => await look().catch(ifMissing("")) === seen;
   try {
     yield* documentsIn(piece.file, options, piece, (chunk) => hash.update(chunk));
   } catch (error) {

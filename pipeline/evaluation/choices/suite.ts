@@ -149,12 +149,11 @@ function ask(purpose: string, candidate: Candidate, draw: Draw): Question[] {
 function fromOthers(candidates: readonly Candidate[]): Draw {
   const others = new Map<number, readonly Candidate[]>(); // by document
   return ({ document, source, context }, bits) => {
-    if (!others.has(document)) {
+    const known = others.getOrInsertComputed(document, () => {
       const elsewhere = candidates.filter((other) => other.document !== document);
       const same = elsewhere.filter((other) => other.source === source);
-      others.set(document, [same, elsewhere, candidates].find(({ length }) => length > 0)!);
-    }
-    const known = others.get(document)!;
+      return [same, elsewhere, candidates].find(({ length }) => length > 0)!;
+    });
     const { right } = known[Number(bits % BigInt(known.length))];
     return context.includes(right) ? undefined : right;
   };

@@ -8,7 +8,7 @@ import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../shape.ts";
 import type { TrainerState } from "../trainer.ts";
-import { oneLine, shortHash, writeAtomic } from "../../graph/files.ts";
+import { ifMissing, oneLine, shortHash, writeAtomic } from "../../graph/files.ts";
 import { conform } from "../../graph/schema.ts";
 import { nameTensors, weightsIn } from "./checkpoint.ts";
 import { decodeSafetensors, encodeSafetensors, type HostTensor, safetensorsMetadata } from "./safetensors.ts";
@@ -90,21 +90,19 @@ export async function checkTrainerState(path: string): Promise<void> {
 
 /** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */
 async function readState(path: string) {
-  const file = await Deno.readFile(path).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  const file = await Deno.readFile(path).catch(ifMissing(undefined));
   if (!file) return undefined;
   const tensors = decodeSafetensors(file, path);
-  const said = safetensorsMetadata(file, path);
   const refuse = (must: string, fact: string, cause?: unknown) =>
     new InputError(`Cannot resume from "${path}" as ${must}: ${fact}`, { where: path, cause });
-  const { step, models, notes, sha256 } = said;
+  const said = safetensorsMetadata(file, path);
   let metadata: v.InferOutput<typeof METADATA>;
   try {
     metadata = conform(METADATA, said);
   } catch (cause) {
     throw refuse("it must say its steps", oneLine(cause), cause);
   }
+  const { step, models, notes, sha256 } = said as v.InferInput<typeof METADATA>;
   const actual = checksum(tensors, { step, models, notes });
   if (actual === sha256) return { tensors, metadata };
   const fact = `it is ${shortHash(actual)}, the file says ${shortHash(sha256)}`;

@@ -20,7 +20,7 @@ import {
   type SwitchShape,
   switchSizes,
 } from "../../../kernels/switch/switch.ts";
-import type { BatchShape, ModelConfig, Pass, Sublayer, SwitchConfig } from "./sublayer.ts";
+import type { BatchShape, ModelConfig, Pass, Sublayer } from "./sublayer.ts";
 import { MLP_EXPANSION } from "./mlp.ts";
 import {
   describeMatrix,
@@ -61,7 +61,7 @@ export const switchMlp: Sublayer = {
 
   parameters(config, scope) {
     const { hidden } = config;
-    const { experts } = switchConfig(config);
+    const { experts } = config.switch!;
     return [
       ...normParameters(`${scope}.${NORM}`, hidden),
       { name: `${scope}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
@@ -72,12 +72,12 @@ export const switchMlp: Sublayer = {
 
   buffers(config, { shape, mode, dtype, sums }) {
     const { hidden } = config;
-    const { experts, capacity } = switchConfig(config);
+    const { experts, capacity } = config.switch!;
     const sizes = switchShape(config, shape);
     const rows = sizes.models * sizes.rows;
     const stream = { values: rows * padded(hidden) };
     const wide = { values: rows * padded(MLP_EXPANSION * hidden) };
-    const { counts, blockSums, sums: gateSums, ...kept } = switchSizes(sizes);
+    const { counts, blockSums, gateSums, ...kept } = switchSizes(sizes);
     const values = (sizes: Record<string, number>) =>
       Object.fromEntries(Object.entries(sizes).map(([name, values]) => [name, { values }]));
     const logits = { values: rows * padded(experts) };
@@ -110,14 +110,14 @@ export const switchMlp: Sublayer = {
   forward(pass) {
     const { gpu, config, x, y, buffers } = pass;
     const { norm: normalized, statistics, logits, packed, inner, gelu, made } = buffers;
-    const { balance } = switchConfig(config);
+    const { balance } = config.switch!;
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
     const { transposed, rows: experts, columns } = pass.parameter(ROUTER);
     const training = pass.mode === "train"
       ? { capacities: buffers.capacities, balance, reports: pass.reports }
       : undefined;
-    const routing = routingBuffers(buffers);
+    const routing = buffers as Record<keyof SwitchBuffers, GpuBuffer>;
     const stacked = stackedRows(pass);
     const { lengths, weights, sharedTokens } = pass;
     return [
@@ -145,7 +145,7 @@ export const switchMlp: Sublayer = {
     const { dPacked, sums: dInner } = buffers;
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
-    const routing = routingBuffers(buffers);
+    const routing = buffers as Record<keyof SwitchBuffers, GpuBuffer>;
     const stacked = stackedRows(pass);
     const { asRead, gradient, rows: experts, columns } = pass.parameter(ROUTER);
     const { models } = sizes;
@@ -176,7 +176,7 @@ export const switchMlp: Sublayer = {
     const { hidden } = config;
     const tokens = sequences * length;
     return 4 * tokens * hidden * (MLP_EXPANSION * hidden) +
-      2 * tokens * hidden * switchConfig(config).experts;
+      2 * tokens * hidden * config.switch!.experts;
   },
 
   reports: [{ name: "balanceLoss", loss: true }, { name: "balance" }, { name: "routed" }, {
@@ -184,25 +184,13 @@ export const switchMlp: Sublayer = {
   }],
 };
 
-/** Gives the settings of the sublayer. */
-function switchConfig(config: ModelConfig): SwitchConfig {
-  if (config.switch) return config.switch;
-  throw new RangeError("Cannot route tokens as the model must say its experts: its configuration has none");
-}
-
 function switchShape(config: ModelConfig, { models, batch, length }: BatchShape): SwitchShape {
-  return { models, rows: batch * length, length, experts: switchConfig(config).experts };
-}
-
-/** Finds the buffers of the routing among those of the sublayer. */
-function routingBuffers(buffers: Record<string, GpuBuffer>): SwitchBuffers {
-  const { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, gateSums } = buffers;
-  return { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, sums: gateSums };
+  return { models, rows: batch * length, length, experts: config.switch!.experts };
 }
 
 /** Reports where the rows of the experts lie, and how many one of them takes at most. */
 function stackedRows({ config, shape, mode, buffers: { groups } }: Pass): StackedRows {
-  const { experts, capacity } = switchConfig(config);
+  const { experts, capacity } = config.switch!;
   const rows = shape.batch * shape.length;
   const most = mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
   return { groups, most };

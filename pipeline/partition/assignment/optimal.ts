@@ -11,6 +11,7 @@
  */
 
 import { joinArrays } from "../../rows/bytes.ts";
+import { Heap } from "../../text/heap.ts";
 import { assignArgmax, type Assignment, Certificate, type CostRows, type Proof, Sum } from "./assignment.ts";
 import { assignBalanced } from "./balanced.ts";
 
@@ -118,7 +119,8 @@ class Exchange {
   readonly prices: Float64Array;
   readonly #costs: Float32Array;
   readonly #over: number[]; // rows that each expert has above its room
-  readonly #heaps: Heap[] = []; // [E, E]: the rows of a that may go to b; absent where there are none
+  /** [E, E]: the rows of a that may go to b, first those that lose least by it, the last row among equals; absent where there are none. */
+  readonly #heaps: Heap<number>[] = [];
   readonly #losses: Float64Array; // [E, E]: what the first of these loses by going; infinite where there is none
 
   /** Puts every row where cost + price is least; the lower id among equals. */
@@ -144,7 +146,7 @@ class Exchange {
       distance.forEach((far, e) => prices[e] -= Math.min(far, distance[end]));
       const path = [end];
       for (let e = end; from[e] >= 0; e = from[e], path.push(e)) {
-        const row = this.#heaps[from[e] * over.length + e].first;
+        const row = this.#heaps[from[e] * over.length + e].first!;
         expert[row] = e;
         this.#offer(row);
       }
@@ -163,8 +165,17 @@ class Exchange {
     const most = costs[begin + a] + prices[a] + reach;
     for (let b = 0; b < experts; b++) {
       if (b === a || costs[begin + b] + prices[b] > most) continue;
-      (this.#heaps[a * experts + b] ??= new Heap(costs, experts, a, b)).push(row);
+      (this.#heaps[a * experts + b] ??= new Heap((row, other) => {
+        const difference = this.#loss(row, a, b) - this.#loss(other, a, b);
+        return difference < 0 || difference === 0 && row > other;
+      })).push(row);
     }
+  }
+
+  /** What a row loses by going from a to b. */
+  #loss(row: number, a: number, b: number): number {
+    const begin = row * this.prices.length;
+    return this.#costs[begin + b] - this.#costs[begin + a];
   }
 
   /** Looks which rows of an expert are the first to go. */
@@ -173,8 +184,8 @@ class Exchange {
     for (let b = 0; b < experts; b++) {
       const heap = this.#heaps[a * experts + b];
       if (heap === undefined) continue;
-      while (heap.size > 0 && this.expert[heap.first] !== a) heap.pop(); // it has gone
-      this.#losses[a * experts + b] = heap.size > 0 ? heap.computeLoss(heap.first) : Infinity;
+      while (heap.first !== undefined && this.expert[heap.first] !== a) heap.pop(); // it has gone
+      this.#losses[a * experts + b] = heap.first === undefined ? Infinity : this.#loss(heap.first, a, b);
     }
   }
 
@@ -197,56 +208,5 @@ class Exchange {
         if (!done[b] && far < distance[b]) distance[b] = far, from[b] = a;
       }
     }
-  }
-}
-
-/** Rows of expert a that may go to b; first comes the one that loses least by it, the last row among equals. */
-class Heap {
-  readonly #rows: number[] = [];
-
-  constructor(
-    readonly costs: Float32Array,
-    readonly experts: number,
-    readonly a: number,
-    readonly b: number,
-  ) {}
-
-  get size(): number {
-    return this.#rows.length;
-  }
-
-  get first(): number {
-    return this.#rows[0];
-  }
-
-  computeLoss(row: number): number {
-    return this.costs[row * this.experts + this.b] - this.costs[row * this.experts + this.a];
-  }
-
-  push(row: number): void {
-    let at = this.#rows.length;
-    while (at > 0) {
-      const above = (at - 1) >> 1;
-      if (!this.#isBefore(row, this.#rows[above])) break;
-      this.#rows[at] = this.#rows[above];
-      at = above;
-    }
-    this.#rows[at] = row;
-  }
-
-  pop(): void {
-    const rows = this.#rows, row = rows.pop()!;
-    let at = 0;
-    for (let below = 1; below < rows.length; at = below, below = 2 * at + 1) {
-      if (below + 1 < rows.length && this.#isBefore(rows[below + 1], rows[below])) below++;
-      if (this.#isBefore(row, rows[below])) break;
-      rows[at] = rows[below];
-    }
-    if (rows.length > 0) rows[at] = row;
-  }
-
-  #isBefore(row: number, other: number): boolean {
-    const difference = this.computeLoss(row) - this.computeLoss(other);
-    return difference < 0 || difference === 0 && row > other;
   }
 }
