@@ -160,11 +160,6 @@ const MEANT: [typed: string, flags: string][] = [
   ["dense-steps dense-compute", "match"],
 ];
 
-/** Flags that a task had before this release, and what does their work. */
-const GONE: Record<string, string> = {
-  "zero-shot --output": "the LM Evaluation Harness writes such files itself: run it over task serve",
-};
-
 const MOST_TASKS = 3; // that are named
 
 /**
@@ -183,9 +178,7 @@ async function unknownFlag(
   const meant = known.split(" ").filter((other) => own.includes(other)).map((other) => `--${other}`);
   const near = nearest(name, [...own, "help"]);
   const facts = [`${flag} is not`];
-  const gone = GONE[`${task} --${name}`];
-  if (gone) facts.push(gone);
-  else if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
+  if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
   else if (near !== undefined) facts.push(`the nearest is --${near}`);
   // By a table: loading the tasks would load their packages, which need not be here.
   const table = await Deno.readTextFile(new URL("flags.json", import.meta.url));

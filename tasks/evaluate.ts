@@ -6,8 +6,8 @@
 import { task } from "../kernels/errors.ts";
 import { type Baseline, BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { fewDocuments } from "../pipeline/evaluation/bootstrap.ts";
-import { asPositive, gainText, isEqual, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
-import type { Evaluation, Lower, SomeFigures, Way } from "../pipeline/evaluation/mod.ts";
+import { gainText, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
+import type { Evaluation, SomeFigures, Way } from "../pipeline/evaluation/mod.ts";
 import { expertPath, withPath } from "../pipeline/partition/tree/branches.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
@@ -72,10 +72,7 @@ export function evaluationText(
   const lower = gains.map((gain) => {
     const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
     const onClean = own ? `; on clean documents ${gainText(own)}` : "";
-    if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}${onClean}`;
-    const { side, ...values } = asPositive(gain);
-    const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
-    return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})${onClean}`;
+    return `perplexity next to that of ${names[gain.baseline]}: ${gainText(gain)}${onClean}`;
   });
   const dense = words(task("train-dense", { run }));
   const noGains =
@@ -166,20 +163,13 @@ function reliability({ reliability, experts }: Evaluation): string {
   return explained(head, [...rows, row("all", all)], note);
 }
 
-/** Writes by how much a perplexity is lower or higher, in percent, with its interval. */
-function side(gain: Lower, digits: number, unit = ""): string {
-  const { side, ...values } = asPositive(gain);
-  const [by, from, to] = [values.by, values.from, values.to].map((value) => value.toFixed(digits));
-  return `${by}% ${side} (${from}${unit} to ${to}${unit})`;
-}
-
 /** Mixtures of several experts. */
 function mixing({ mixing }: Evaluation): string {
   if (mixing === undefined) return "";
   const rows = mixing.mixes.map(({ experts, reroute, expertsPerToken, routings, gain, ...score }) => [
     `${experts}${reroute === null ? "" : `, anew every ${reroute}`}`,
     ...[...fit(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
-    gain.percent === 0 ? "equal" : side(gain, 1),
+    gainText(gain),
   ]);
   const head = "together | perplexity | 95% interval | run | routings | against the mixture";
   const note =
@@ -207,7 +197,7 @@ function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string {
   if (routedBy === undefined) return "";
   const rows = routedBy.prefixes.map(({ prefix, low, high, gain, agreement, ...score }, i) => [
     ...[prefixName(prefix, own), score.perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
-    ...[prefixes[i].perplexity.toFixed(2), side(gain, 2, "%"), percent(agreement)],
+    ...[prefixes[i].perplexity.toFixed(2), gainText(gain), percent(agreement)],
   ]);
   const head = `prefix | by ${routedBy.kind} | 95% interval | run's own | which is | same expert`;
   const note =
@@ -235,7 +225,7 @@ export const TASK = await defineTask({
       { default: [], value: "N,N,…", min: 1, max: 1_000_000 },
       "further numbers of tokens to route by, apart from 4, 8, 16, … and all",
     ),
-    routeBy: field.choice(
+    routeBy: field.choice<"self", undefined>(
       ["self"],
       {},
       "also route in another way than the run's own: self, by the experts' own NLL of the prefix",

@@ -153,12 +153,6 @@ export function decimalBytes(size: number): string {
   return inUnits(size, DECIMAL, 4);
 }
 
-/** Writes a size in bytes as 12 MiB or 1.2 GiB, for estimates. */
-export function roughBytes(size: number): string {
-  const mebibytes = Math.ceil(size / 2 ** 20);
-  return mebibytes < 1024 ? `${mebibytes} MiB` : `${(size / 2 ** 30).toFixed(1)} GiB`;
-}
-
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
 export function scientific(value: number): string {
   if (value < 1000) return value.toFixed(2);

@@ -12,19 +12,14 @@ import type { Part } from "../pipeline/run/mod.ts";
 
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
-/**
- * Makes what reads `2/4` as one of four parts, which are counted from 1. `must` begins the message of the `InputError` for anything else,
- * which gives valid parts.
- */
-export function partParser(must: string): (text: string) => Part {
-  return (text) => {
-    const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
-    if (index >= 1 && index <= of) return { index, of };
-    const all = of || 4;
-    throw new InputError(`${must}: it is "${text}"`, {
-      remedy: all === 1 ? "the one of 1 is 1/1" : `those of ${all} are 1/${all} … ${all}/${all}`,
-    });
-  };
+/** Reads `2/4` as one of four parts, which are counted from 1. Throws an `InputError` for anything else, which gives valid parts. */
+function parsePart(text: string): Part {
+  const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+  if (index >= 1 && index <= of) return { index, of };
+  const all = of || 4;
+  throw new InputError(`Cannot make a part as --part must be I/N with 1 <= I <= N: it is "${text}"`, {
+    remedy: all === 1 ? "the one of 1 is 1/1" : `those of ${all} are 1/${all} … ${all}/${all}`,
+  });
 }
 
 const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
@@ -62,7 +57,7 @@ const ALL = section("Command", {
   check: flag("check hashes of what is made, not only sizes, and make damaged or missing files again"),
   reuse: paths({}, "another run: links what it has made of the same settings and inputs; repeatable"),
   part: custom(
-    partParser("Cannot make a part as --part must be I/N with 1 <= I <= N"),
+    parsePart,
     { value: "I/N" },
     "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel with processes that make the others; the task without it puts them together",
   ),

@@ -3,7 +3,6 @@
  *
  *   deno task report --run runs/a
  */
-import { InputError } from "../kernels/errors.ts";
 import { type Report, report, SAMPLE_TOKENS } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
@@ -34,9 +33,6 @@ export const TASK = await defineTask({
     plots: field.path({ value: "FOLDER" }, "folder that gets each plot as an SVG file as well"),
   },
   run: async ({ options, signal, onWarning, print }) => {
-    if (options.output === "-") {
-      throw new InputError("Cannot write the report as --output must name a file: it is -");
-    }
     const result = await report({ ...options, words, signal, onWarning });
     print(result, reportText(result));
   },

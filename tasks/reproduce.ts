@@ -18,7 +18,7 @@ import {
 import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
+import { bytes, counted, leading, scientific, table } from "./layout.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./options.ts";
 import { words } from "./wording.ts";
 
@@ -86,7 +86,7 @@ const PLAN_ALONE =
 function studiesPlanText(plan: StudiesPlan, note?: string): string {
   const { pieces, flops, seconds, shortest, devices, studies, assumptions } = plan;
   const rows = pieces.map(({ run, piece, done, ...own }) => [
-    ...[run, piece, ...done ? ["", ""] : [scientific(own.flops), roughBytes(own.memoryBytes)]],
+    ...[run, piece, ...done ? ["", ""] : [scientific(own.flops), bytes(own.memoryBytes)]],
     done ? "done" : duration(own.seconds),
   ]);
   return [
@@ -117,21 +117,23 @@ function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan
   const nameJob = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
   const lines: string[] = [];
   if (largest) {
-    const { memoryBytes: bytes, memoryBytesSet, microBatch, microBatchSet } = largest;
+    const { memoryBytesSet, microBatch, microBatchSet } = largest;
     const smaller = microBatch < microBatchSet
       ? `, with --micro-batch ${microBatch} (${
-        roughBytes(memoryBytesSet)
+        bytes(memoryBytesSet)
       } with ${microBatchSet} sequences at once, as it is set)`
       : "";
-    lines.push(`each device    at most ${roughBytes(bytes)} of memory, for ${nameJob(largest)}${smaller}`);
+    lines.push(
+      `each device    at most ${bytes(largest.memoryBytes)} of memory, for ${nameJob(largest)}${smaller}`,
+    );
   }
   const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
   if (most === undefined) return lines;
   const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such jobs` : "";
   return [
     ...lines,
-    `too large      for ${roughBytes(memoryBytes!)}: ${nameJob(most)} takes ${
-      roughBytes(most.memoryBytes)
+    `too large      for ${bytes(memoryBytes!)}: ${nameJob(most)} takes ${
+      bytes(most.memoryBytes)
     } with one sequence at a time${others}`,
   ];
 }

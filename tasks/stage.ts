@@ -14,7 +14,7 @@ import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
 /** Options of a stage; not every stage takes a part, or a device. */
-type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<SharedOptions>> & { group?: Part };
+type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<SharedOptions>>;
 
 /** Runs a stage and prints what it made. */
 export async function runStageTask(
@@ -23,13 +23,12 @@ export async function runStageTask(
     options: StageOptions;
   },
 ): Promise<void> {
-  const { run } = options;
+  const { run, part } = options;
   ensure(!given.has("output"), "Cannot use --output as files or - must be named as well: none is", {
     remedy: "leave it out to work in the run folder",
   });
   const { runOneStage } = await import("../pipeline/run/partition.ts");
-  const part = options.part ?? options.group;
-  const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
+  const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
   const { proof, costs } = result as { proof?: ProofSummary; costs?: string };
   const complete = part ? partText(run, stage, part, result) : `${stage} is complete`;
   print({ run, stage, ...result }, `${run}: ${complete}${proof ? `\n${proofText(proof, costs)}` : ""}`);

@@ -8,7 +8,7 @@ import { withPath } from "../pipeline/partition/tree/branches.ts";
 import type { Estimate, PartitionPlan, ProofSummary } from "../pipeline/run/mod.ts";
 import type { TrainResult } from "../pipeline/stages/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
-import { bytes, count, lines, percent, roughBytes, scientific, table } from "./layout.ts";
+import { bytes, count, lines, percent, scientific, table } from "./layout.ts";
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */
 export function proofText(proof: ProofSummary, costs?: string): string {
@@ -23,7 +23,7 @@ export function proofText(proof: ProofSummary, costs?: string): string {
 /** Lays out what a partition would do, with estimates of time, disk and memory. */
 export function planText(plan: PartitionPlan): string {
   const estimateCells = ({ seconds, diskBytes, memoryBytes }: Estimate) => [
-    ...[duration(Math.ceil(seconds)), roughBytes(diskBytes), roughBytes(memoryBytes)],
+    ...[duration(Math.ceil(seconds)), bytes(diskBytes), bytes(memoryBytes)],
   ];
   const rows = plan.stages.map(({ stage, action, nodes, toMake, because, ...price }) => {
     if (action === "up to date") return [stage, "", "", "", action];
@@ -74,9 +74,7 @@ function notes({ folder, cost, routing }: TrainResult): string[] {
       `${folder} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ` +
         `${difference} ${scientific(mixture)} with routers and scoring, as counted when it was trained`,
       `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
-      `memory of training ${roughBytes(memory.training)}, of one expert's ${
-        roughBytes(memory.expertTraining)
-      }, ` +
+      `memory of training ${bytes(memory.training)}, of one expert's ${bytes(memory.expertTraining)}, ` +
         `with all activations kept; of generating ${bytes(memory.inference)}, with ${answering}`,
     );
   }

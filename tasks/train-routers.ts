@@ -4,17 +4,10 @@
  *   deno task train-routers --run runs/a --experts 8 --rounds 12
  *   deno task train-routers --run runs/a --part 1/4        # a quarter of the routers; three others train the rest
  */
-import { field } from "../pipeline/settings/mod.ts";
-import { DEVICE, partParser, take } from "./options.ts";
+import { DEVICE, take } from "./options.ts";
 import { stageTask } from "./stage.ts";
 
 export const TASK = await stageTask("train-routers", import.meta, {
-  ...take("part"),
-  group: field.custom(
-    partParser("Cannot train in a group as --group must be K/N with 1 <= K <= N"),
-    { value: "K/N" },
-    "the same as --part",
-  ),
+  ...take("part", "requireGpu"),
   ...DEVICE,
-  ...take("requireGpu"),
 });

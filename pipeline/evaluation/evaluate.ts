@@ -76,7 +76,7 @@ export const CHOICES = [
 export interface EvaluationChoices
   extends Pick<EvaluateOptions, Exclude<typeof CHOICES[number], "routeBy" | "beam">> {
   /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
-  routeBy?: string;
+  routeBy?: "self";
   /** Branches of each level of a tree that a sequence follows; 1 unless given. */
   beam?: number;
 }

@@ -25,7 +25,6 @@ import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../te
 import { type Adoption, describeAdoption } from "../training/adoption.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { checkExpert } from "./models.ts";
-import { isSamePlace } from "./output.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { expertTarget } from "../stages/targets.ts";
 
@@ -61,10 +60,6 @@ export async function adoptExpert(
   const { node: name, part = "" } = expertTarget(expert, { experts }), where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
-  const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
-  if (real !== null && await isSamePlace(real, where)) {
-    throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
-  }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
     const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos });
     const { config: shape, weights, dtype, notes, sha256 } = await loadCheckpoint(from);

@@ -18,7 +18,7 @@ import { listScratches } from "../graph/folder.ts";
 import { EVALUATION, type Manifest, readManifest } from "../graph/node.ts";
 import { listSome } from "../graph/printable.ts";
 import { changedInput } from "../graph/walk.ts";
-import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
+import { partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { describeAdoption } from "../training/adoption.ts";
@@ -196,7 +196,7 @@ async function checkChoices(
   { configuration: { experts, prefix, sequenceLength, routers }, models }: EvaluationOf,
   options: EvaluateRunOptions,
 ): Promise<EvaluationChoices> {
-  const { routeBy, fallback, margin } = options;
+  const { fallback, margin } = options;
   const ids = models.flatMap(({ expert }) => expert ?? []);
   const measured = routingPrefixes(prefix, sequenceLength);
   const routeLengths = [...new Set(options.routeLengths)].filter((tokens) => !measured.includes(tokens));
@@ -210,32 +210,17 @@ async function checkChoices(
   );
   const refuse = (what: Text, remedy?: Text) =>
     new InputError(say`Cannot evaluate "${run}" ${what}`, { where: run, remedy });
-  const kinds = [...PARTITIONERS.values()].filter(({ kind, routes, splits }) =>
-    routes && !splits && kind !== "tree"
-  ).map(({ kind }) => kind);
-  if (routeBy !== undefined && !kinds.includes(routeBy)) {
-    const rule = `must be a kind that only routes (${kinds.join(", ")}): it is "${routeBy}"`;
-    throw refuse(say`as ${setting("routeBy")} ${rule}`);
-  }
   const longest = Math.max(0, ...routeLengths);
   if (longest > sequenceLength) {
     const rule = `must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`;
     throw refuse(say`as ${setting("routeLengths")} ${rule}`);
   }
-  const dense = allTargets({ experts }).filter(({ expert }) => expert === undefined);
-  const other = dense.find(({ name }) => name === fallback);
-  if (fallback !== undefined && !other) {
-    const rule = `must be one of ${dense.map(({ name }) => name).join(", ")}: it is "${fallback}"`;
-    throw refuse(say`as ${setting("fallback")} ${rule}`);
-  }
+  const other = allTargets({ experts }).find(({ name }) => name === fallback);
   if (other && !models.some(({ name }) => name === fallback)) {
     throw refuse(
       say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
       say`run ${task(other.command.task, { ...other.command.with, run })} first`,
     );
-  }
-  if (margin !== undefined && !(margin >= 0 && margin < Infinity)) {
-    throw refuse(say`as ${setting("margin")} must be a number of at least 0: it is ${String(margin)}`);
   }
   if (margin !== undefined && fallback === undefined) {
     const rule = "belongs to a dense model that takes what is unsure";

@@ -38,6 +38,7 @@ const OWN = [
  * it lies in a folder that is read, or is a file of a run. `-` names standard input, which a shell may read from a file.
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
+  if (output === "-") throw refuse(output, "it must be a file: it is standard output");
   const there = await Deno.stat(output).catch(() => null);
   const place = await resolvePlace(output);
   await askAll(inputs, async (input) => {

@@ -87,13 +87,6 @@ export async function runSource(
   const tokenizer = await findTokenizer(run) ?? `${run}/${TOKENIZER_FILE}`; // a copied part has no link to it
   const modelFolder = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model, experts)}` : `${run}/${model}`;
-  /** Reads files; once more where they are not as their manifest notes, as the model may have been made anew meanwhile. */
-  async function read<Value>(reader: () => Promise<Value>): Promise<Value> {
-    return await reader().catch((error) => {
-      if (error instanceof InputError) return reader();
-      throw error;
-    });
-  }
   const need = async (...files: string[]) => {
     for (const where of files) {
       if (await exists(where)) continue;
@@ -113,12 +106,12 @@ export async function runSource(
     check: () => need(tokenizer, routing),
     async tokenizer() {
       await need(tokenizer);
-      return await read(() => loadTokenizer(tokenizer, { eos: configuration?.eos }));
+      return await loadTokenizer(tokenizer, { eos: configuration?.eos });
     },
     identity: async () => await exists(tokenizer) ? (await hashFile(tokenizer)).sha256 : undefined,
     async partitioner(device) {
       await need(routing);
-      return await read(() => openPartitioner(routing, device, { beam }));
+      return await openPartitioner(routing, device, { beam });
     },
     async dense() {
       const names = (await listEntries(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
@@ -130,10 +123,10 @@ export async function runSource(
       const there = await Promise.all(ids.map(isWhole));
       return ids.filter((id) => there[id]);
     },
-    describe: (model) => read(() => loadCheckpointConfig(modelFolder(model))),
+    describe: (model) => loadCheckpointConfig(modelFolder(model)),
     async load(model) {
       await need(...MODEL_FILES.map((name) => `${modelFolder(model)}/${name}`));
-      return await read(() => loadCheckpoint(modelFolder(model)));
+      return await loadCheckpoint(modelFolder(model));
     },
   };
 }

@@ -36,9 +36,11 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
     for (
       const [args, message] of [
         [[], /at least two must be named: none is named\n$/],
-        [[a, a], /is named twice\n$/],
         [[a, `${folder}/none`], /must be a run folder: there is no such folder; run deno task partition/],
-        [[a, b, "--output", "-"], /^error: Cannot write the page as --output must name a file: it is -\n$/],
+        [
+          [a, b, "--output", "-"],
+          /^error: Cannot write "-" as it must be a file: it is standard output; choose another --output\n$/,
+        ],
         [
           [a, c],
           /must be the same: .*--text-seed 0 and 1; make one of them anew[^\n]*\n$/,

@@ -2,7 +2,7 @@
 // good its mixture is on the same held-out text. Perplexities of other text, or of other tokens, are not
 // compared.
 
-import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
+import { ensure, InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { RESAMPLES } from "../../evaluation/bootstrap.ts";
 import type { Evaluation, Lower } from "../../evaluation/evaluation.ts";
 import { computeFigures, type DocumentScores } from "../../evaluation/tables.ts";
@@ -39,7 +39,8 @@ export type ComparedRun = Comparison["runs"][number];
 
 /** Compares runs by the files in their folders. */
 export async function compare({ runs: paths, signal }: CompareOptions) {
-  await checkPaths(paths);
+  const found = paths.length === 0 ? "none is named" : `only "${paths[0]}" is named`;
+  ensure(paths.length > 1, `Cannot compare runs as at least two must be named: ${found}`);
   const names = shortNames(paths).map(printable);
   const records: RunRecord[] = [];
   for (const run of paths) {
@@ -52,8 +53,8 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
     throw error;
   });
   const isShared = heldOut !== null || !derived;
-  const found = records.map((own) => isShared && own.heldOut?.evaluated ? own.evaluation : null);
-  const evaluations = found.map((own) => own?.trained ? null : own);
+  const evaluated = records.map((own) => isShared && own.heldOut?.evaluated ? own.evaluation : null);
+  const evaluations = evaluated.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = compareSources(evaluations);
   const documents = await Promise.all(records.map((own, i) => evaluations[i] && readDocuments(own)));
   const paired = await compareWithFirst(documents, { resamples: RESAMPLES, signal });
@@ -63,7 +64,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
       name: names[i],
       ...summarizeRun(record),
       evaluation: pickFigures(evaluations[i]), // null where it is not evaluated on all of this text
-      trained: found[i]?.trained ?? null, // experts that it is evaluated with, where others are not trained
+      trained: evaluated[i]?.trained ?? null, // experts that it is evaluated with, where others are not trained
       documents: documents[i]?.document.length ?? null, // those whose scores are known
       beside: paired?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
       wins: evaluations[i] && sources.length > 0
@@ -102,19 +103,6 @@ function pickFigures(evaluation: Evaluation | null) {
   if (evaluation === null) return null;
   const { prefix, scores, gains, prefixes, resamples } = evaluation;
   return { prefix, scores, gains, prefixes, resamples };
-}
-
-async function checkPaths(paths: readonly string[]): Promise<void> {
-  if (paths.length < 2) {
-    const found = paths.length === 0 ? "none is named" : `only "${paths[0]}" is named`;
-    throw new InputError(`Cannot compare runs as at least two must be named: ${found}`);
-  }
-  const real = await Promise.all(paths.map((path) => Deno.realPath(path).catch(() => path)));
-  const twice = real.findIndex((path, i) => real.indexOf(path) < i);
-  if (twice === -1) return;
-  const [first, second] = [paths[real.indexOf(real[twice])], paths[twice]];
-  const found = first === second ? `"${first}" is named twice` : `"${first}" and "${second}" are the same`;
-  throw new InputError(`Cannot compare runs as each must be named once: ${found}`, { where: second });
 }
 
 /** Names every run by the shortest end of its path that no other run shares. */

@@ -279,7 +279,7 @@ function listSections(comparison: Comparison, words?: Words): Section[] {
 
 /**
  * Compares runs by the files in their folders; nothing is run. Throws an `InputError` where fewer than two
- * runs are named, one is named twice, a folder is no run, or a file is damaged. Also where two runs hold out
+ * runs are named, a folder is no run, or a file is damaged. Also where two runs hold out
  * different text, or the page would replace a file of a run.
  */
 export async function compareRuns(options: CompareOptions): Promise<Comparison> {

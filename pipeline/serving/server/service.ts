@@ -1,8 +1,7 @@
 /** What all of the server shares: its options, an opened mixture with what serves it, its metrics, and a request while it is answered. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import * as v from "valibot";
-import { InputError, say, type Text } from "../../../kernels/errors.ts";
+import type { Text } from "../../../kernels/errors.ts";
 import { NAMES, readManifest } from "../../graph/node.ts";
 import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../../text/tokenizer.ts";
 import type { Mixture, MixtureOptions } from "../mixture.ts";
@@ -101,11 +100,12 @@ export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
 export async function openService(
   mixture: Mixture,
   admission: Admission,
-  { run, serveExperts, upstreams, onWarning }: ServeOptions,
+  { run, serveExperts, upstreams }: ServeOptions,
 ): Promise<Service> {
   const tokenizer = await mixture.tokenizer();
   if (mixture.routes) await mixture.partitioner();
-  const words = await readWords(run, onWarning);
+  const names = await readManifest(`${run}/${NAMES}`); // it may not have been copied with what a server needs
+  const words = names?.result.words as string[][] ?? null;
   const texts = await mixture.texts();
   const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
   const source = await readChatTemplate(run);
@@ -115,21 +115,6 @@ export async function openService(
     reader: new TextReader(tokenizer),
     metrics: createMetrics(mixture, admission),
   };
-}
-
-const WORDS = v.array(v.array(v.string()));
-
-/**
- * Reads the words that set the experts of a run apart. They are not known where they were not copied with what a
- * server needs, nor where they are damaged; then `onWarning` is called.
- */
-async function readWords(run: string, onWarning: ServeOptions["onWarning"]): Promise<string[][] | null> {
-  const found = await readManifest(`${run}/${NAMES}`).catch((error) => {
-    if (!(error instanceof InputError)) throw error;
-    onWarning?.(say`experts are listed without their words: ${error.what}`);
-    return null;
-  });
-  return v.is(WORDS, found?.result.words) ? found.result.words : null;
 }
 
 /** Counts what happens. */
