@@ -42,6 +42,7 @@ import { SAMPLING } from "../serving/sampling.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
+import { resolvePlace } from "./output.ts";
 import type { RunWatch } from "./run.ts";
 import { expertTarget, listNodeFiles, textNode } from "../stages/targets.ts";
 import { drawing, openNeeded, readRows } from "../stages/token_rows.ts";
@@ -246,7 +247,9 @@ async function exportInto(
     return { output, state: "up to date", of, files, result };
   }
   const inRun = relative(resolve(run), resolve(output));
-  const isNode = inRun.startsWith(`${EXPORT}/`), place = isNode ? run : `${output}.making`;
+  const isNode = inRun.startsWith(`${EXPORT}/`);
+  const real = await Deno.realPath(output).catch(() => resolvePlace(output)); // a link may lead to it
+  const place = isNode ? run : `${real}.making`;
   const name = isNode ? inRun : EXPORT;
   const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
   const gpu = () => Promise.reject(new Error("an export needs no device"));
@@ -254,7 +257,7 @@ async function exportInto(
   await makeAll({ run: place, workers: 1, signal, emit, gpu }, walk, { task: EXPORT });
   const manifest = walk.manifest(name), { files, result } = manifest;
   if (!isNode) {
-    await publish(place, `../${basename(output)}`, `${place}/${EXPORT}`, manifest, true);
+    await publish(place, `../${basename(real)}`, `${place}/${EXPORT}`, manifest, true);
     await removeFolder(place);
   }
   return { output, state: "done", of, files, result };

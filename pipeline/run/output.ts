@@ -71,7 +71,7 @@ export async function isSamePlace(one: string, other: string): Promise<boolean> 
 }
 
 /** Gives the place of a file that may be there: its folder without links, as far as there is one, and its name. */
-async function resolvePlace(path: string): Promise<string> {
+export async function resolvePlace(path: string): Promise<string> {
   const whole = resolve(path);
   const folder = dirname(whole);
   if (folder === whole) return whole;

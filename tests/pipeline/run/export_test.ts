@@ -87,7 +87,11 @@ Deno.test("exportTexts() writes the sequences of an expert's part, those for tra
 
 Deno.test("exportTexts() makes an export once, the same bytes again, and touches no file but its own", () =>
   withPartition(async (run) => {
-    for (const output of [`${run}/../out/`, `${run}/export/mine`]) {
+    await Deno.mkdir(`${run}/../real/linked`, { recursive: true });
+    await Deno.symlink("real", `${run}/../to-real`);
+    await Deno.symlink("real/linked", `${run}/../to-linked`);
+    const linked = [`${run}/../to-real/in`, `${run}/../to-linked`]; // through a link, and at one
+    for (const output of [`${run}/../out/`, `${run}/export/mine`, ...linked]) {
       const options = { run, to: "megatron" as const, expert: 0, output };
       assertEquals((await exportTexts(options)).state, "done");
       const first = await hashes(output);
@@ -111,7 +115,10 @@ Deno.test("exportTexts() makes an export once, the same bytes again, and touches
       await Deno.remove(`${output}/notes.txt`);
       assertEquals(await hashes(output), first);
     }
-    assertEquals(Array.from(Deno.readDirSync(`${run}/..`), ({ name }) => name).sort(), ["out", "run"]);
+    assertEquals(Array.from(Deno.readDirSync(`${run}/..`), ({ name }) => name).sort(), [
+      ...["out", "real", "run", "to-linked", "to-real"],
+    ]);
+    assertEquals(Array.from(Deno.readDirSync(`${run}/../real`), ({ name }) => name).sort(), ["in", "linked"]);
     const bad = { run, to: "text" as const, expert: 0, force: true };
     await assertRejects(() => exportTexts({ ...bad, output: run }), InputError, "must be new or empty");
     const own = `${run}/partition/expert-00`;
