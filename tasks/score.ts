@@ -20,11 +20,10 @@ export const TASK = await stageTask("score", import.meta, {
   await checkWritten(call, [...paths, values.routers]);
   const { lazyDevice } = await import("../pipeline/run/run.ts");
   const { openPartitioner, score } = await import("../pipeline/partition/mod.ts");
-  const device = lazyDevice(options, defaultConfiguration(), onEvent);
+  using device = lazyDevice(options, defaultConfiguration(), onEvent);
   const every = { batch: values.scoreBatch || undefined, beam: Infinity }; // a row may go to any expert
   const partitioner = await openPartitioner(values.routers, device.open, every);
   const how = { partitioner, prefix: values.prefix, signal: call.signal, onWarning };
   await arrowOutput(score(arrowInput(paths), how), options.output, call);
   partitioner.close();
-  device.close();
 });

@@ -296,18 +296,14 @@ export async function submitJobs(
   options: SlurmOptions,
   { signal, tell }: { signal: AbortSignal; tell: (text: string) => void },
 ): Promise<{ queue: Queued[]; submitted: { job: string; id: string; places: number[] }[] }> {
-  const lock = await lockJobs(run, { signal, tell, patience: SUBMIT_MS });
-  try {
-    const queue = await readQueue(run); // before the plan: what ends in between counts as queued
-    const plan = planSubmissions(await planned(), queue, maxArraySize, options);
-    const script = `${run}/${JOBS}/scripts/submit.sh`;
-    await writeAtomic(script, ["set -e", ...submitLines(run, plan, options)].join("\n"));
-    const printed = (await slurm("sh", [script])).split("\n");
-    const ids = Object.fromEntries(printed.map((line) => line.split(" ")));
-    const submitted = plan.submissions
-      .map(({ job, name, places }) => ({ job: job.name, id: ids[name], places }));
-    return { queue, submitted };
-  } finally {
-    lock.release();
-  }
+  using _lock = await lockJobs(run, { signal, tell, patience: SUBMIT_MS });
+  const queue = await readQueue(run); // before the plan: what ends in between counts as queued
+  const plan = planSubmissions(await planned(), queue, maxArraySize, options);
+  const script = `${run}/${JOBS}/scripts/submit.sh`;
+  await writeAtomic(script, ["set -e", ...submitLines(run, plan, options)].join("\n"));
+  const printed = (await slurm("sh", [script])).split("\n");
+  const ids = Object.fromEntries(printed.map((line) => line.split(" ")));
+  const submitted = plan.submissions
+    .map(({ job, name, places }) => ({ job: job.name, id: ids[name], places }));
+  return { queue, submitted };
 }

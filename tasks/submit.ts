@@ -196,13 +196,9 @@ export const TASK = await defineTask({
       const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, tell });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
-    const lock = await lockJobs(run, { signal, tell });
-    try {
-      const finished = await runJobs(run, await planned(), { atOnce, tell, signal });
-      checkFinished(run, finished);
-      print({ run, finished }, `${run}: ${finished.length} processes have run, nothing is missing`);
-    } finally {
-      lock.release();
-    }
+    using _lock = await lockJobs(run, { signal, tell });
+    const finished = await runJobs(run, await planned(), { atOnce, tell, signal });
+    checkFinished(run, finished);
+    print({ run, finished }, `${run}: ${finished.length} processes have run, nothing is missing`);
   },
 }, import.meta);

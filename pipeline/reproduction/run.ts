@@ -74,38 +74,34 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
-  const device = lazyDevice(options, c, emit);
-  try {
-    const gpu = await device.open();
-    await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
-    const search: Reproduction["search"] = {};
-    const rates: Partial<Configuration> = {};
-    for (const model of MODELS) {
-      const rate = sources.flags?.[RATES[model]]; // 0 stands for the rate of the experts
-      if (rate === undefined) {
-        search[model] = await searchModelRate(model, c, { ...options, gpu }, trialShare, watch);
-      }
-      rates[RATES[model]] = rate ?? search[model]!.rate;
+  using device = lazyDevice(options, c, emit);
+  const gpu = await device.open();
+  await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
+  const search: Reproduction["search"] = {};
+  const rates: Partial<Configuration> = {};
+  for (const model of MODELS) {
+    const rate = sources.flags?.[RATES[model]]; // 0 stands for the rate of the experts
+    if (rate === undefined) {
+      search[model] = await searchModelRate(model, c, { ...options, gpu }, trialShare, watch);
     }
-    const trained = await train(MODELS, c, { ...options, gpu, sources: { flags: rates } }, watch);
-    await evaluateRun({ run, gpu, reuse }, watch);
-    const [experts, [dense], [steps]] = MODELS.map((model) => trained[model]!);
-    const outcome = await readOutcome(run);
-    const setup = { name: run, label: "", settings: {}, models: MODELS };
-    const reproduction: Reproduction = {
-      format: 1,
-      claims: judgeRun({ setup, ...outcome }),
-      ...{ search, trialShare, crossing: outcome.crossing ?? null },
-      models: { experts, dense, "dense-steps": steps },
-    };
-    await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
-    await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
-    const onWarning = (message: string) => emit({ type: "warning", message });
-    await report({ run, gpu, words: options.words, signal, onWarning });
-    return reproduction;
-  } finally {
-    device.close();
+    rates[RATES[model]] = rate ?? search[model]!.rate;
   }
+  const trained = await train(MODELS, c, { ...options, gpu, sources: { flags: rates } }, watch);
+  await evaluateRun({ run, gpu, reuse }, watch);
+  const [experts, [dense], [steps]] = MODELS.map((model) => trained[model]!);
+  const outcome = await readOutcome(run);
+  const setup = { name: run, label: "", settings: {}, models: MODELS };
+  const reproduction: Reproduction = {
+    format: 1,
+    claims: judgeRun({ setup, ...outcome }),
+    ...{ search, trialShare, crossing: outcome.crossing ?? null },
+    models: { experts, dense, "dense-steps": steps },
+  };
+  await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
+  await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
+  const onWarning = (message: string) => emit({ type: "warning", message });
+  await report({ run, gpu, words: options.words, signal, onWarning });
+  return reproduction;
 }
 
 /** The rules for verdicts that the claims do not spell out. */
@@ -151,20 +147,16 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   for (const name of grid.onceMade) {
     warn(`the study "${name}" has one seed alone, however many are asked for`);
   }
-  const device = lazyDevice(options, grid.preset, emit);
-  try {
-    const gpu = await device.open();
-    if (from.length > 0) await writeKnown(root, grid.known);
-    const runner = new Runner(grid, { ...options, gpu }, watch);
-    await runner.makeAll();
-    const results = await runner.results(warn);
-    const settings = grid.reported as StudyResults["settings"];
-    const more = { settings, words, signal, onWarning: warn };
-    await alone(root, () => writeResults(root, results, more), signal);
-    return results;
-  } finally {
-    device.close();
-  }
+  using device = lazyDevice(options, grid.preset, emit);
+  const gpu = await device.open();
+  if (from.length > 0) await writeKnown(root, grid.known);
+  const runner = new Runner(grid, { ...options, gpu }, watch);
+  await runner.makeAll();
+  const results = await runner.results(warn);
+  const settings = grid.reported as StudyResults["settings"];
+  const more = { settings, words, signal, onWarning: warn };
+  await alone(root, () => writeResults(root, results, more), signal);
+  return results;
 }
 
 /** Makes the runs of studies. */

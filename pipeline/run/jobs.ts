@@ -109,15 +109,11 @@ async function removeRevisions(run: string, configuration: Configuration, plan: 
  */
 export async function lockJobs(
   run: string,
-  { patience = Infinity, signal, tell }: {
-    patience?: number;
-    signal: AbortSignal;
-    tell: (text: string) => void;
-  },
-): Promise<Lock> {
+  { patience = Infinity, signal, tell }: { patience?: number; signal: AbortSignal; tell(text: string): void },
+): Promise<Lock & Disposable> {
   for (let waited = 0;; waited += 200) {
     const taken = await takeLock(`${run}/${JOBS}`, "submit", "submit");
-    if ("release" in taken) return taken;
+    if ("release" in taken) return { ...taken, [Symbol.dispose]: taken.release };
     const who = processText(taken);
     if (waited === 0) tell(`waits for ${who}, which submits this run`);
     if (waited >= patience) {

@@ -61,29 +61,25 @@ export async function trainModels(
   for (const [i, configuration] of (await otherRuns(run, also)).entries()) {
     choose(configuration, runs[i]); // before anything is trained
   }
-  const bank = new Bank(options);
+  using bank = new Bank(options);
   const places = runs.map(() => bank.join()); // nobody begins before the models of all runs are there
   const own = { ...options, force: force || resume || trial !== undefined, aside: trial !== undefined };
   const how = { ...options, bank, together: options.together || also.length > 0 };
-  try {
-    return await openRun(own, watch, "train", async (first) => {
-      const gpu = also.length > 0 ? await first.gpu() : undefined;
-      const trainRun = (run: string, i: number) => {
-        const train = (open: OpenRun) => trainIn(open, places[i], choose, how);
-        if (i === 0) return train(first);
-        const reported = (event: RunEvent) =>
-          onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
-        return openRun({ ...own, run, gpu }, { ...watch, onEvent: reported }, "train", train);
-      };
-      const trained = runs.map((run, i) => trainRun(run, i).finally(places[i].leave));
-      return (await Promise.allSettled(trained)).flatMap((result) => {
-        if (result.status === "rejected") throw result.reason;
-        return result.value;
-      });
+  return await openRun(own, watch, "train", async (first) => {
+    const gpu = also.length > 0 ? await first.gpu() : undefined;
+    const trainRun = (run: string, i: number) => {
+      const train = (open: OpenRun) => trainIn(open, places[i], choose, how);
+      if (i === 0) return train(first);
+      const reported = (event: RunEvent) =>
+        onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
+      return openRun({ ...own, run, gpu }, { ...watch, onEvent: reported }, "train", train);
+    };
+    const trained = runs.map((run, i) => trainRun(run, i).finally(places[i].leave));
+    return (await Promise.allSettled(trained)).flatMap((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return result.value;
     });
-  } finally {
-    bank.close();
-  }
+  });
 }
 
 async function trainIn(

@@ -93,39 +93,35 @@ export async function openRun<Result>(
   for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
     await refuseLink(`${run}/${path}`);
   }
-  const device = lazyDevice(options, configuration, emit);
-  try {
-    if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = existing && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
-    const gpu = async () => {
-      const gpu = await device.open();
-      if (!isNoted) { // settings may have changed since this process began
-        const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
-        const { adapter: description, kind } = gpu; // manifests tell of each node which device made it
-        await writeRunConfiguration(run, now, { description, kind, variants: { ...gpu.variants } });
-      }
-      isNoted = true;
-      return gpu;
-    };
-    const made = new Set<string>(); // what one call has made is not made twice
-    const make: OpenRun["make"] = async (nodes, more = {}) => {
-      const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
-      const again = nodes.filter(isAgain).map(({ name }) => name);
-      for (const name of again) made.add(name);
-      const walk = new Walk(run, nodes, { check, again, ...more });
-      if (!force) await refuseRevision(walk);
-      if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
-      isWritten = true;
-      const how = { task: name, reuse, adapter: device.description, ...more };
-      await makeAll({ run, gpu, emit, workers, signal }, walk, how);
-      return walk;
-    };
-    const result = await body({ run, configuration, gpu: device.open, make });
-    await device.warnOfLoss();
-    return result;
-  } finally {
-    device.close();
-  }
+  using device = lazyDevice(options, configuration, emit);
+  if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
+  let isWritten = existing && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
+  const gpu = async () => {
+    const gpu = await device.open();
+    if (!isNoted) { // settings may have changed since this process began
+      const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
+      const { adapter: description, kind } = gpu; // manifests tell of each node which device made it
+      await writeRunConfiguration(run, now, { description, kind, variants: { ...gpu.variants } });
+    }
+    isNoted = true;
+    return gpu;
+  };
+  const made = new Set<string>(); // what one call has made is not made twice
+  const make: OpenRun["make"] = async (nodes, more = {}) => {
+    const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
+    const again = nodes.filter(isAgain).map(({ name }) => name);
+    for (const name of again) made.add(name);
+    const walk = new Walk(run, nodes, { check, again, ...more });
+    if (!force) await refuseRevision(walk);
+    if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
+    isWritten = true;
+    const how = { task: name, reuse, adapter: device.description, ...more };
+    await makeAll({ run, gpu, emit, workers, signal }, walk, how);
+    return walk;
+  };
+  const result = await body({ run, configuration, gpu: device.open, make });
+  await device.warnOfLoss();
+  return result;
 }
 
 /** Resolves the settings by which a run is made or planned, and reports whether everything is made anew. */
@@ -310,12 +306,11 @@ function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
   );
 }
 
+type DeviceOptions = Pick<RunOptions, "gpu" | "adapter" | "variants" | "requireGpu">;
+
 /** The device of a process, which is opened on the first call. */
 export function lazyDevice(
-  { gpu: given, adapter, variants = {}, requireGpu }: Pick<
-    RunOptions,
-    "gpu" | "adapter" | "variants" | "requireGpu"
-  >,
+  { gpu: given, adapter, variants = {}, requireGpu }: DeviceOptions,
   configuration: Configuration,
   emit: (event: RunEvent) => void,
 ) {
@@ -342,6 +337,6 @@ export function lazyDevice(
       const { saturationWarning } = await import("../doctor/advice.ts");
       warn(saturationWarning(await saturatedValues(used)));
     },
-    close: () => own?.close(),
+    [Symbol.dispose]: () => own?.close(),
   };
 }

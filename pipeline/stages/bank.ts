@@ -75,7 +75,7 @@ export class Bank {
   }
 
   /** Closes the devices that it opened. */
-  close(): void {
+  [Symbol.dispose](): void {
     for (const gpu of this.#more) gpu.close();
   }
 

@@ -70,79 +70,65 @@ const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
   return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(of, taken), of.recorded)];
 });
 
-const corpus: Stage = {
-  about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
-  settings: listNames(TEXT),
-  nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
-};
-
-const tokenizer: Stage = {
-  about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
-  settings: [
-    ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
-    ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
-  ],
-  async nodes(of) {
-    const { tokenizerNodes } = await import("./tokenize.ts"), taken = (await choosing(of)).at(-1);
-    return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(of, taken), of.recorded);
-  },
-};
-
-const tokenize: Stage = {
-  about: "Turns the documents of every block into training sequences, and held-out ones.",
-  settings: [
-    ...["eos", "sequenceLength", "packing", "maxTokens", "take", "holdout", "shardSequences"] as const,
-    ...["seed", "textSeed", "tokenizer"] as const,
-    ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
-    ...listNames(TEXT),
-  ],
-  async nodes(of) {
-    const { takeNode } = await import("./take.ts");
-    const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
-    const { indexNode } = await import("./documents.ts");
-    const documents = (await choosing(of)).at(-1), tokens = takeNode("tokens", of, documents);
-    const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
-    return tokens ? [tokens, ...nodes] : nodes;
-  },
-};
-
-const learn: Stage = {
-  about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
-  settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
-  nodes: async (of) => (await dividing(of)).learn,
-};
-
-const score: Stage = {
-  about: "Scores the prefix of every sequence for every expert.",
-  settings: ["prefix", "scoreBatch", "routers"],
-  nodes: async (of) => (await dividing(of)).score,
-};
-
-const assign: Stage = {
-  about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
-  settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
-  nodes: async (of) => (await dividing(of)).assign,
-};
-
-const split: Stage = {
-  about: "Writes one folder of shards per expert.",
-  settings: ["shardSequences"],
-  async nodes(of) {
-    const { namesNode, splitNodes } = await import("./split.ts");
-    const { partIndexNode } = await import("./documents.ts");
-    return [...splitNodes(of), partIndexNode(of), namesNode(of)];
-  },
-};
-
 /** Every stage by the name of its task, in the order in which a run makes them. A script may add its own. */
 export const STAGES: Map<string, Stage> = new Map<string, Stage>([
-  ["corpus", corpus],
-  ["tokenizer", tokenizer],
-  ["tokenize", tokenize],
-  ["train-routers", learn],
-  ["score", score],
-  ["assign", assign],
-  ["split", split],
+  ["corpus", {
+    about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
+    settings: listNames(TEXT),
+    nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
+  }],
+  ["tokenizer", {
+    about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
+    settings: [
+      ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
+      ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
+    ],
+    async nodes(of) {
+      const { tokenizerNodes } = await import("./tokenize.ts"), taken = (await choosing(of)).at(-1);
+      return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(of, taken), of.recorded);
+    },
+  }],
+  ["tokenize", {
+    about: "Turns the documents of every block into training sequences, and held-out ones.",
+    settings: [
+      ...["eos", "sequenceLength", "packing", "maxTokens", "take", "holdout", "shardSequences"] as const,
+      ...["seed", "textSeed", "tokenizer"] as const,
+      ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
+      ...listNames(TEXT),
+    ],
+    async nodes(of) {
+      const { takeNode } = await import("./take.ts");
+      const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
+      const { indexNode } = await import("./documents.ts");
+      const documents = (await choosing(of)).at(-1), tokens = takeNode("tokens", of, documents);
+      const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
+      return tokens ? [tokens, ...nodes] : nodes;
+    },
+  }],
+  ["train-routers", {
+    about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
+    settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
+    nodes: async (of) => (await dividing(of)).learn,
+  }],
+  ["score", {
+    about: "Scores the prefix of every sequence for every expert.",
+    settings: ["prefix", "scoreBatch", "routers"],
+    nodes: async (of) => (await dividing(of)).score,
+  }],
+  ["assign", {
+    about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
+    settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
+    nodes: async (of) => (await dividing(of)).assign,
+  }],
+  ["split", {
+    about: "Writes one folder of shards per expert.",
+    settings: ["shardSequences"],
+    async nodes(of) {
+      const { namesNode, splitNodes } = await import("./split.ts");
+      const { partIndexNode } = await import("./documents.ts");
+      return [...splitNodes(of), partIndexNode(of), namesNode(of)];
+    },
+  }],
   ["derive", {
     about: "Links the models of another run that trainings of this one go on from.",
     settings: [],

@@ -31,6 +31,7 @@ import {
 } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer, tokenizerIn, trainTokenizer } from "../text/tokenizer.ts";
 import type { GraphOf } from "./stages.ts";
+import { SIDES } from "./parts.ts";
 import { readTaken, takenNeed } from "./take.ts";
 import { type BlockDocument, hashText } from "./text.ts";
 import {
@@ -55,31 +56,24 @@ export interface SourceCounts {
   tokens: { train: number; test: number };
 }
 
+const noSource = (): SourceCounts => ({
+  ...{ documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } },
+});
+
 /** Adds up what became of the text of blocks, by source. */
 export function countSources(making: Making, blocks: readonly Block[]): Map<string, SourceCounts> {
   const totals = new Map<string, SourceCounts>();
   for (const block of blocks) {
     const sources = making.manifest(tokensNode(block)).result.sources as Record<string, SourceCounts>;
-    for (const [name, { documents, tokens }] of Object.entries(sources)) {
-      for (const side of ["train", "test"] as const) {
-        addSource(totals, name, side, documents[side], tokens[side]);
+    for (const [name, own] of Object.entries(sources)) {
+      const { documents, tokens } = totals.getOrInsertComputed(name, noSource);
+      for (const side of SIDES) {
+        documents[side] += own.documents[side];
+        tokens[side] += own.tokens[side];
       }
     }
   }
   return totals;
-}
-
-function addSource(
-  totals: Map<string, SourceCounts>,
-  name: string,
-  side: "train" | "test",
-  documents: number,
-  tokens: number,
-): void {
-  const sum = totals.get(name) ?? { documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } };
-  sum.documents[side] += documents;
-  sum.tokens[side] += tokens;
-  totals.set(name, sum);
 }
 
 /** Sorts what is known by name. */
@@ -160,7 +154,11 @@ export async function writeDocumentTable(
   };
   await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
   const sources = new Map<string, SourceCounts>();
-  for (const { source, side, tokens } of table) addSource(sources, source, side, 1, tokens);
+  for (const { source, side, tokens } of table) {
+    const own = sources.getOrInsertComputed(source, noSource);
+    own.documents[side]++;
+    own.tokens[side] += tokens;
+  }
   const tokens = table.reduce((sum, { tokens }) => sum + tokens, 0);
   return { documents: table.length, tokens, sources: byName(sources) };
 }

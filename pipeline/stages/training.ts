@@ -90,7 +90,8 @@ export async function trainAll(
 ): Promise<(Record<string, unknown> | Error)[]> {
   const { work, options } = site;
   const gpu = await work.gpu();
-  const bank = options.bank ?? new Bank(options);
+  using own = options.bank ? undefined : new Bank(options);
+  const bank = own ?? options.bank!;
   const participants = models.map(() => bank.join());
   options.began?.();
   const results = await Promise.allSettled(models.map(async (model, i) => {
@@ -101,7 +102,6 @@ export async function trainAll(
       participants[i].leave();
     }
   }));
-  if (!options.bank) bank.close();
   return results.map((result) => {
     if (result.status === "fulfilled") return result.value;
     if (result.reason instanceof Error) return result.reason;
