@@ -72,6 +72,9 @@ const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, nam
     node === name && isOld === old ? [path] : []
   );
 
+const scratchPath = (run: string, name: string, key: string) =>
+  `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
+
 /** Lists the folders of a node's checkpoints, under whatever keys. */
 export const listScratches = (run: string, name: string): Promise<string[]> => listOwn(run, SCRATCH, name);
 
@@ -107,7 +110,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
   await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
     ...{ node, folder, key: key! },
-    scratch: `${run}/${SCRATCH}/${flat(node.name)}~${key!.slice(0, 16)}`,
+    scratch: scratchPath(run, node.name, key!),
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
     write: async (file, data) => void notes.set(file, await writeAtomic(`${folder}/${file}`, data)),
@@ -184,7 +187,7 @@ async function takeAlong(old: string, folder: string, manifest: Manifest): Promi
   }
 }
 
-/** Gives a node that was moved aside the name of one that is unfinished; returns it. So one that is half removed is never taken for whole. */
+/** Gives a folder the name of a node that is unfinished; returns it. So one that is half removed is never taken for whole. */
 async function discard(run: string, old: string, name: string): Promise<string> {
   const path = newPartial(run, name);
   await Deno.rename(old, path).catch(ifMissing(undefined)); // another process may have been here
@@ -234,22 +237,37 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
   return null;
 }
 
-/** Removes the files of temporary nodes once everything that needs them is made. Their manifests stay, so that keys can be read. */
+/**
+ * Removes the files of temporary nodes once everything that needs them is made; their manifests stay, so that keys can be read. Removes
+ * also the checkpoints of nodes that are made. A process that was killed may have left some of either.
+ */
 export async function removeSpent(walk: Walk): Promise<void> {
-  const { graph } = walk;
+  const { graph, run } = walk;
   const users = new Map<string, Node[]>(
     graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),
   );
   for (const user of graph) for (const need of user.needs) users.get(splitNeed(need).name)?.push(user);
-  const isThere = async (node: Node) => ["made", "spent"].includes((await walk.of(node)).state);
+  const owned = new Set((await listOwners(run)).map(({ node }) => node)); // they are made again
+  const isThere = async (node: Node) =>
+    !owned.has(node.name) && ["made", "spent"].includes((await walk.of(node)).state);
   for (const node of graph) {
-    // Of one that is spent a process that was killed may have removed some files only.
     if (!node.temporary || !await isThere(node)) continue;
     if (!(await Promise.all(users.get(node.name)!.map(isThere))).every(Boolean)) continue;
     for (const name of Object.keys(walk.manifest(node.name).files)) {
       await removeIfThere(`${walk.path(node.name)}/${name}`);
     }
   }
+  for (const { path, node: name } of await listBegun(run, SCRATCH)) {
+    const node = graph.find((node) => node.name === name);
+    if (!node || !await isThere(node)) continue;
+    if (path === scratchPath(run, name, walk.manifest(name).key)) await removeScratch(run, name, path);
+  }
+}
+
+/** Removes a folder of checkpoints. It goes aside first, as a process that no lock keeps away may write there. */
+export async function removeScratch(run: string, name: string, scratch: string): Promise<void> {
+  await Deno.mkdir(`${run}/${PARTIAL}`, { recursive: true });
+  await removeFolder(await discard(run, scratch, name));
 }
 
 /**

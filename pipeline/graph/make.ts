@@ -8,7 +8,16 @@
 import { InputError, RunError } from "../../kernels/errors.ts";
 import type { RunEvent } from "./events.ts";
 import { recordTime } from "./timing.ts";
-import { beginNode, linkFile, linkNode, publish, removeFolder, removeSpent, tidyPartials } from "./folder.ts";
+import {
+  beginNode,
+  linkFile,
+  linkNode,
+  publish,
+  removeFolder,
+  removeScratch,
+  removeSpent,
+  tidyPartials,
+} from "./folder.ts";
 import { type Lock, type Owner, processText, takeLock } from "./lock.ts";
 import {
   type FileNote,
@@ -201,7 +210,7 @@ class Process {
         const manifest = await writeManifest(folder, known, { adapter: this.options.adapter?.() });
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
-        await removeFolder(scratch);
+        await removeScratch(work.run, name, scratch);
       }
       const failed = results.find((result) => result instanceof Error);
       if (failed) throw failed;

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
@@ -91,6 +92,26 @@ Deno.test("what is made is not made again, though spent rounds are gone", () =>
     await Deno.writeTextFile(spent, ""); // as if a kill had left it: the node is not whole
     assertEquals(await makeToys(run), []);
     await assertRejects(() => Deno.stat(spent), Deno.errors.NotFound);
+  }));
+
+Deno.test("checkpoints of a node that is made go, unless a process makes it again; so do spent rounds", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    const [spent, read] = [0, 3].map((round) => `${run}/rounds/0${round}/router-00/state.json`);
+    const key = JSON.parse(await Deno.readTextFile(`${run}/experts/00/manifest.json`)).key.slice(0, 16);
+    const place = (key: string) => `${run}/scratch/experts~00~${key}/checkpoint.json`;
+    const left = [spent, read, place(key), place("0123456789abcdef")];
+    const isThere = () => Promise.all(left.map((path) => Deno.stat(path).then(() => true, () => false)));
+    for (const path of left) { // as if it had been killed before it removed them
+      await Deno.mkdir(dirname(path), { recursive: true });
+      await Deno.writeTextFile(path, "");
+    }
+    const locks = await Promise.all(
+      ["experts/00", "rounds/04/router-01"].map((name) => takeLock(run, name, "other")),
+    );
+    assertEquals([await makeToys(run), await isThere()], [[], [false, true, true, true]]);
+    for (const lock of locks) if ("release" in lock) lock.release();
+    assertEquals([await makeToys(run), await isThere()], [[], [false, false, false, true]]);
   }));
 
 /** Changes the settings of some nodes. */
