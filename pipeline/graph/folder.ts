@@ -43,6 +43,7 @@ export const SCRATCH = "scratch";
 
 const OLD = "old-"; // in the name of a node that was moved aside
 const OLD_MS = 3_600_000; // after which what a dead process left is removed
+const TRIES = 20; // to give a node its name, while other processes give theirs the same
 
 const flat = (name: string) => name.replaceAll("/", "~");
 
@@ -148,13 +149,17 @@ export async function publish(
         for (const path of old) await removeFolder(await discard(run, path, name));
         return manifest;
       } catch (error) {
-        if (tries === 3 || !await isFolder(place)) throw error;
+        const info = await Deno.stat(place).catch(ifMissing(null)); // another process may just have moved it aside
+        if (tries === TRIES || info?.isDirectory === false) throw error;
       }
       const there = await readManifest(place).catch((error) => {
         if (!replace || !(error instanceof InputError)) throw error;
         return manifest; // as it is damaged
       });
-      if (!there) throw ofOthers(place, `it must not hold files of others: it has no ${MANIFEST}`);
+      if (!there) {
+        if (tries + 1 < TRIES || !await isFolder(place)) continue;
+        throw ofOthers(place, `it must not hold files of others: it has no ${MANIFEST}`);
+      }
       const isSame = !replace && old.length === 0 && there.key === manifest.key;
       if (isSame && await findDamage(place, there, false) === undefined) {
         await removeFolder(folder);
@@ -183,7 +188,8 @@ async function takeAlong(old: string, folder: string, manifest: Manifest): Promi
   for await (const path of filesUnder(old)) {
     if (path === MANIFEST || path in files) continue;
     if (path in manifest.files) throw ofOthers(`${old}/${path}`, "it must not be a file of others: it is");
-    if (!await exists(`${folder}/${path}`)) await linkOrCopy(`${old}/${path}`, `${folder}/${path}`);
+    if (await exists(`${folder}/${path}`)) continue;
+    await linkOrCopy(`${old}/${path}`, `${folder}/${path}`).catch(ifMissing(undefined)); // another process has taken it along
   }
 }
 

@@ -10,7 +10,7 @@ import {
   takeLock,
   Walk,
 } from "../../../pipeline/graph/mod.ts";
-import { publish, tidyPartials } from "../../../pipeline/graph/folder.ts";
+import { publish, tidyPartials, writePages } from "../../../pipeline/graph/folder.ts";
 import { noteFiles, writeManifest } from "../../../pipeline/graph/node.ts";
 import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { made, toyGraph, toyHash, toyWork } from "./toy.ts";
@@ -328,6 +328,17 @@ Deno.test("a node that was moved aside when its process was killed comes back, a
     await Deno.symlink("../mine", place);
     await assertRejects(() => again("none.json"), InputError, "symbolic link");
     assertEquals(await Deno.readTextFile(notes), "newer");
+  }));
+
+Deno.test("processes that replace a node at once all do so, and keep the user's files", () =>
+  inFolder(async (run) => {
+    const write = (i: number) => writePages(run, "report", { "report.html": `page ${i}` });
+    await write(0);
+    await Deno.writeTextFile(`${run}/report/mine.txt`, "mine");
+    for (let times = 0; times < 10; times++) await Promise.all([1, 2, 3, 4, 5, 6].map(write));
+    assert(/^page [1-6]$/.test(await Deno.readTextFile(`${run}/report.html`)));
+    assertEquals(await Deno.readTextFile(`${run}/report/mine.txt`), "mine");
+    assertEquals([...Deno.readDirSync(`${run}/partial`)], []);
   }));
 
 Deno.test("takeLock() names the owner, and an owner on a silent machine counts as dead", () =>
