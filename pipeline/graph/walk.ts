@@ -107,6 +107,17 @@ export class Walk {
   }
 
   async #find(node: Node): Promise<NodeState> {
+    const inputs: Record<string, string> = {};
+    let waitsFor: string | undefined;
+    // What it needs comes before its own manifest: where another process makes it meanwhile, the files that it needs may go then.
+    for (const need of node.given ? [] : node.needs) {
+      const { name, start } = splitNeed(need), { state, manifest } = await this.of(this.node(name));
+      if (state !== "made" && state !== "spent") {
+        waitsFor = name;
+        break;
+      }
+      inputs[need] = hashFiles(manifest!, start);
+    }
     let manifest: Manifest | null, broken = false;
     try {
       manifest = await readManifest(this.path(node.name));
@@ -124,13 +135,7 @@ export class Walk {
       const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
       return file === undefined ? is("made", undefined, { key: manifest.key }) : is("damaged", file);
     }
-    const inputs: Record<string, string> = {};
-    for (const need of node.needs) {
-      const { name, start } = splitNeed(need);
-      const { state, manifest } = await this.of(this.node(name));
-      if (state !== "made" && state !== "spent") return is("waits", name);
-      inputs[need] = hashFiles(manifest!, start);
-    }
+    if (waitsFor !== undefined) return is("waits", waitsFor);
     const key = nodeKey(node, inputs);
     const known = { key, inputs };
     if (!manifest) return broken ? is("damaged", MANIFEST, known) : is("missing", undefined, known);

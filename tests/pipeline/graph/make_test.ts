@@ -94,6 +94,21 @@ Deno.test("what is made is not made again, though spent rounds are gone", () =>
     await assertRejects(() => Deno.stat(spent), Deno.errors.NotFound);
   }));
 
+Deno.test("what another process makes while its needs are looked at is not missing, though these are spent then", () =>
+  inFolder(async (run) => {
+    const [whole, open] = [`${run}/whole`, `${run}/open`];
+    await makeToys(whole);
+    const graph = toyGraph(), user = graph.find(({ name }) => name === "rounds/04/router-00")!;
+    const { needs } = user;
+    Object.defineProperty(user, "needs", {
+      get() {
+        copyFolder(whole, open);
+        return needs;
+      },
+    });
+    assertEquals((await new Walk(open, graph).of(user)).state, "made");
+  }));
+
 Deno.test("checkpoints of a node that is made go, unless a process makes it again; so do spent rounds", () =>
   inFolder(async (run) => {
     await makeToys(run);
