@@ -4,7 +4,6 @@
  * @module
  */
 
-import { existsSync } from "node:fs";
 import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { variantRevision } from "../../kernels/device/variants.ts";
@@ -34,7 +33,7 @@ import { otherSetting } from "../graph/walk.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { sha256, shortHash, writeAtomic, writing } from "../graph/files.ts";
+import { ifMissing, sha256, shortHash, writeAtomic, writing } from "../graph/files.ts";
 import { canonical } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel } from "../training/loop.ts";
@@ -177,7 +176,7 @@ class Training {
       await removeLaterCheckpoints(scratch, step);
       if (saved.context.interrupted) this.#extra = checkpointPath(scratch, step);
       // Metrics grow in the folder of this process alone: where locks do not hold, another one may train the same.
-      await copy(saved.metrics, `${folder}/${METRICS}`);
+      await writeAtomic(`${folder}/${METRICS}`, saved.metrics);
     }
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
     const stage = `train-${target.name}`;
@@ -246,7 +245,7 @@ class Training {
 
   /**
    * Loads the latest checkpoint that the training can go on from. Where it has none and `resume` is given, loads that of the same model that
-   * was trained with other values. Gives also the path of the metrics up to it.
+   * was trained with other values. Gives also the metrics up to it: another process may remove them at any time.
    */
   async #loadSaved() {
     const { of: { making: { scratch, node: { name } }, target, work, options: { resume } }, recipe } = this;
@@ -254,15 +253,16 @@ class Training {
     const times = new Map(others.map((path) => [path, Number(Deno.statSync(path).mtime)]));
     const folders = [scratch, ...others.sort((a, b) => times.get(b)! - times.get(a)!)];
     const damaged: Text[] = [];
-    let metrics = "";
+    let metrics = new Uint8Array();
     let saved: Saved;
     for (const folder of folders) {
       saved = await loadCheckpointState(folder, recipe.model, (context, step) => {
         if (step > recipe.steps) return false;
-        metrics = metricsPath(checkpointPath(folder, step));
-        if (!existsSync(metrics) || sha256(Deno.readFileSync(metrics)) !== context.metricsSha256) {
+        const path = metricsPath(checkpointPath(folder, step));
+        metrics = readIfThere(path);
+        if (sha256(metrics) !== context.metricsSha256) {
           const what = `Cannot resume at step ${step} as the metrics up to it must be whole`;
-          damaged.push(`${what}: "${metrics}" is not`);
+          damaged.push(`${what}: "${path}" is not`);
           return false;
         }
         if (context.key === this.known.key || resume) return true;
@@ -372,6 +372,15 @@ function checkText({ making, target, configuration }: Site & Model, { lineage, c
   }
   const where = making.path(textNode(target));
   ensure(count > 0, `${cannot} its part must hold sequences: "${where}" holds none`, { where });
+}
+
+/** Reads a file; one that is not there counts as empty. */
+function readIfThere(path: string) {
+  try {
+    return Deno.readFileSync(path);
+  } catch (error) {
+    return ifMissing(new Uint8Array())(error);
+  }
 }
 
 const copy = async (from: string, to: string) => void await writeAtomic(to, await Deno.readFile(from));
