@@ -10,7 +10,6 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { RunError, say, task, type TaskReference } from "../../kernels/errors.ts";
-import { removeFolder } from "../graph/folder.ts";
 import { type Lock, processText, takeLock } from "../graph/lock.ts";
 import {
   ASSIGN,
@@ -23,6 +22,7 @@ import {
   SPLIT,
   TOKENIZE,
   TOKENIZER,
+  writeManifest,
   ZERO_SHOT,
 } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
@@ -80,7 +80,7 @@ export async function readJobPlan(run: string): Promise<JobPlan | null> {
 
 /**
  * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs get only the run. With `force` these
- * may be others than before, and what another version made goes, as jobs would refuse it.
+ * may be others than before, and what another version made is made again, as jobs would refuse it.
  */
 export async function writeJobSettings(
   { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
@@ -89,17 +89,21 @@ export async function writeJobSettings(
   const { configuration, changed, existing, adapter } = await resolveSettings(run, sources, force);
   await refuseLink(`${run}/${JOBS}`);
   if (force || !existing || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
-  if (force) await removeRevisions(run, configuration, plan);
+  if (force) await giveUpRevisions(run, configuration, plan);
   await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
 }
 
-/** Removes what another version made. Throws a `RunError` where another process works in the run. */
-async function removeRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
+/**
+ * Marks what another version made, by a manifest without a key: jobs make it again, and the user's files in it stay. Throws a `RunError`
+ * where another process works in the run.
+ */
+async function giveUpRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
   for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
     const manifest = given ? null : await readManifest(`${run}/${name}`);
     if (!manifest || manifest.revision === revision) continue;
     await checkAlone(run);
-    await removeFolder(`${run}/${name}`);
+    const { made, ...known } = manifest;
+    await writeManifest(`${run}/${name}`, { ...known, revision, key: "" }, made);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   readJobPlan,
   writeJobSettings,
 } from "../../../pipeline/run/mod.ts";
+import { readManifest, writeManifest } from "../../../pipeline/graph/node.ts";
 import { readRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { exists, writeAtomic } from "../../../pipeline/graph/files.ts";
 import { until } from "../../slurm.ts";
@@ -128,6 +129,23 @@ Deno.test("writeJobSettings() with force writes settings that jobs find agreed, 
     assertEquals(jobs.filter((job) => listMissing(job).length > 0).map(({ name }) => name), [
       ...["train-expert", "evaluate-models", "evaluate", "report"],
     ]);
+  }));
+
+Deno.test("writeJobSettings() with force lets jobs make again what another version made, and leaves the user's files in it", () =>
+  inFolder(async (folder) => {
+    const reported = await settings(folder), { run } = reported, plan = { parts: 1, dense: [] };
+    await writeJobSettings(reported, plan);
+    await makePartition({ run });
+    const node = `${run}/assignments/all`, { made: _, ...manifest } = (await readManifest(node))!;
+    await writeManifest(node, { ...manifest, revision: 99, key: "of it" });
+    await Deno.writeTextFile(`${node}/mine.txt`, "mine");
+    await assertRejects(() => planJobs({ run, ...plan }), InputError, "one version must make all of it");
+    await writeJobSettings({ run, force: true }, plan);
+    const jobs = await planJobs({ run, ...plan });
+    assertEquals(jobs.find((job) => listMissing(job).length > 0)?.name, "partition");
+    await makePartition({ run });
+    assertEquals((await readManifest(node))!.key, manifest.key);
+    assertEquals(await Deno.readTextFile(`${node}/mine.txt`), "mine");
   }));
 
 Deno.test("lockJobs() lets one process at a time run the jobs of a run, and reports whom it waits for", () =>
