@@ -38,11 +38,12 @@ async function namesIn(folder: string): Promise<string[]> {
 /** Interrupts the training of an expert in the middle, and gives the step of the checkpoint that it leaves. */
 async function interrupt(run: string, args: string[], signal: Deno.Signal): Promise<number> {
   const child = taskCommand("train-expert", ["--run", run, ...args], { stdout: "null" }).spawn();
+  const sizeOf = (path: string) => Deno.stat(path).then(({ size }) => size, () => 0);
   const isBegun = async () =>
-    (await Promise.all((await namesIn(`${run}/partial`)).map((name) => namesIn(`${run}/partial/${name}`))))
-      .some((files) => files.includes("metrics.jsonl"));
+    (await Promise.all(
+      (await namesIn(`${run}/partial`)).map((name) => sizeOf(`${run}/partial/${name}/metrics.jsonl`)),
+    )).some((size) => size > 0);
   while (!await isBegun()) await new Promise((resolve) => setTimeout(resolve, 5));
-  await new Promise((resolve) => setTimeout(resolve, 200));
   sendSignal(child, signal);
   const { code, stderr } = await child.output();
   const err = new TextDecoder().decode(stderr);
@@ -115,10 +116,14 @@ Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again,
     for (const [i, more] of [[], ["--recompute"]].entries()) { // recomputation takes other memory, to the same bits
       const before = await checkpoints();
       const child = taskCommand("train-switch", [...args(run), ...more], { stdout: "null" }).spawn();
+      let isOver = false;
+      const ending = child.output().finally(() => isOver = true);
       const isNew = (name: string) => name.endsWith(".safetensors") && !before.includes(name);
-      while (!(await checkpoints()).some(isNew)) await new Promise((resolve) => setTimeout(resolve, 2));
+      while (!isOver && !(await checkpoints()).some(isNew)) {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
       sendSignal(child, "SIGKILL");
-      const { signal, stderr } = await child.output();
+      const { signal, stderr } = await ending;
       assertEquals(signal, "SIGKILL", "the training ended before its kill");
       assertEquals(new TextDecoder().decode(stderr).includes(goesOn), i > 0);
     }

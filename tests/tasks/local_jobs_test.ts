@@ -144,7 +144,7 @@ await runJobs(".", [job("long"), job("other")], { atOnce: 2, tell() {}, signal }
     await until("its child", () => exists(`${folder}/began`), 60);
     parent.kill("SIGKILL");
     await parent.status;
-    await until("the end of its child", () => exists(`${folder}/ended`), 10);
+    await until("the end of its child", () => exists(`${folder}/ended`), 30);
   }));
 
 Deno.test("deno task submit --executor local makes what one process after another makes", () =>

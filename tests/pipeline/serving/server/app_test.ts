@@ -132,16 +132,21 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
     return app.fetch(new Request("http://server/v1/completions", { method: "POST", body, headers }));
   };
   const senders: ReadableStreamDefaultController<Uint8Array>[] = [];
+  let read = 0;
   const stalled = Array.from({ length: 8 }, () => {
     const body = new ReadableStream<Uint8Array>({
       start(controller) {
         controller.enqueue(bytes(maxBody - 1));
         senders.push(controller);
       },
+      pull() {
+        read++; // all that was sent
+        return new Promise(() => {});
+      },
     });
     return send(body);
   });
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  while (read < stalled.length) await new Promise((resolve) => setTimeout(resolve));
   const refused = await send(bytes(maxBody - 1));
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "5"]);
   const { error } = await refused.json();
