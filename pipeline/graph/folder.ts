@@ -345,13 +345,18 @@ export async function linkFile(run: string, place: string, target: string): Prom
 
 /**
  * Writes pages of a run, by their file names, into the node of this name. Puts a link to each at the root of the run. A task writes them of
- * what is there: the node needs none, its key is a hash of the pages, and the last writer's stay.
+ * what is there: the node needs none, its key is a hash of the pages, and the last writer's stay. The same pages stay in their place: others
+ * may go by them.
  */
 export async function writePages(run: string, name: string, pages: Record<string, string>): Promise<void> {
-  await publishNew(run, name, true, async (folder) => {
-    for (const [file, text] of Object.entries(pages)) await writeAtomic(`${folder}/${file}`, text);
-    const known = { name, revision: 1, settings: {}, inputs: {}, result: {}, files: await noteFiles(folder) };
-    return await writeManifest(folder, { ...known, key: sha256(canonical(pages)) });
-  });
+  const key = sha256(canonical(pages)), place = `${run}/${name}`;
+  const there = await readManifest(place).catch(() => null);
+  if (there?.key !== key || await findDamage(place, there, true) !== undefined) {
+    await publishNew(run, name, true, async (folder) => {
+      for (const [file, text] of Object.entries(pages)) await writeAtomic(`${folder}/${file}`, text);
+      const known = { key, name, revision: 1, settings: {}, inputs: {}, result: {} };
+      return await writeManifest(folder, { ...known, files: await noteFiles(folder) });
+    });
+  }
   for (const file of Object.keys(pages)) await linkFile(run, file, `${name}/${file}`);
 }

@@ -354,6 +354,15 @@ Deno.test("processes that replace a node at once all do so, and keep the user's 
     assert(/^page [1-6]$/.test(await Deno.readTextFile(`${run}/report.html`)));
     assertEquals(await Deno.readTextFile(`${run}/report/mine.txt`), "mine");
     assertEquals([...Deno.readDirSync(`${run}/partial`)], []);
+
+    // The same page stays in its place, from which a kill might keep it away; one that is damaged does not.
+    const path = `${run}/report/report.html`, { ino } = await Deno.stat(path);
+    const page = Number((await Deno.readTextFile(path)).slice(-1));
+    await write(page);
+    assertEquals((await Deno.stat(path)).ino, ino);
+    await Deno.writeTextFile(path, "page X");
+    await write(page);
+    assertEquals(await Deno.readTextFile(path), `page ${page}`);
   }));
 
 Deno.test("takeLock() names the owner, and an owner on a silent machine counts as dead", () =>
