@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { filesUnder, listEntries } from "../pipeline/graph/files.ts";
 import {
   inFolder,
   lastOfEach,
@@ -60,11 +61,9 @@ async function complete(name: string, args: string[]): Promise<void> {
 
 /** Cleans a run of what kills have left, which are no checkpoints, and compares it with an undisturbed one. */
 async function checkMade(run: string, expected: Record<string, string>): Promise<void> {
-  const left = async (folder: string) =>
-    (await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => [])).map(({ name }) => name);
-  assertEquals(await left("scratch"), []);
+  assertEquals(await listEntries(`${run}/scratch`), []);
   await complete("clean", ["--run", run]);
-  assertEquals(await left("partial"), []);
+  assertEquals(await Array.fromAsync(filesUnder(`${run}/partial`)), []);
   assertEquals(await whatIsMade(run), expected);
 }
 
