@@ -9,7 +9,7 @@ import { basename, dirname } from "node:path";
 import { listBegun, PARTIAL, restoreOld, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
-import { filesUnder, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
+import { filesUnder, ifMissing, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "../stages/parts.ts";
@@ -73,17 +73,20 @@ export async function cleanRun(
   if (!dryRun) await restoreOld(run);
   const none = (): Litter => ({ files: 0, bytes: 0 });
   const cleaned: Cleaned = { run, dryRun, checkpoints: none(), unfinished: none(), left: [] };
+  const left = await Array.fromAsync(leftIn(run, keep)); // before their owners: of what is begun later nothing is among it
   const owners = Map.groupBy(await listOwners(run, !dryRun), ({ node }) => node);
   const gone: string[] = [];
-  for await (const { path, node, kind } of leftIn(run, keep)) {
+  for (const { path, node, kind } of left) {
     signal?.throwIfAborted();
     const holders = owners.get(node);
     if (holders) {
       if (!cleaned.left.some(({ place }) => place === node)) cleaned.left.push({ place: node, holders });
       continue;
     }
+    const info = await Deno.lstat(`${run}/${path}`).catch(ifMissing(null)); // of a process that has just ended
+    if (info === null) continue;
     cleaned[kind].files++;
-    cleaned[kind].bytes += (await Deno.lstat(`${run}/${path}`)).size;
+    cleaned[kind].bytes += info.size;
     gone.push(path);
   }
   if (!dryRun) await removeFiles(run, gone);

@@ -94,6 +94,21 @@ Deno.test("cleanRun() keeps as many checkpoints of what is made as it is reporte
     assert(!after.includes(LEFT[2]) && !after.includes("locks/tokens~0011") && after.includes(MINE[2]));
   }));
 
+Deno.test("cleanRun() leaves alone what is begun while it looks", () =>
+  inRun(async (run, paths) => {
+    const begun = `partial/tokens~0012~${ID}/train.arrow`;
+    let begins: ReturnType<typeof takeLock> | undefined;
+    const throwIfAborted = () => {
+      begins ??= takeLock(run, "tokens/0012", "partition");
+      Deno.mkdirSync(dirname(`${run}/${begun}`), { recursive: true });
+      Deno.writeTextFileSync(`${run}/${begun}`, "half");
+    };
+    await cleanRun({ run }, { signal: { throwIfAborted } as AbortSignal });
+    const lock = await begins!;
+    assert("release" in lock && (await paths()).includes(begun));
+    lock.release();
+  }));
+
 Deno.test("cleanRun() follows no link out of the run, and leaves files of the user's in a node that was to change places", () =>
   inRun(async (run, paths) => {
     const elsewhere = `${run}/../elsewhere`;
