@@ -113,7 +113,10 @@ export async function openRun<Result>(
     for (const name of again) made.add(name);
     const walk = new Walk(run, nodes, { check, again, ...more });
     if (!force) await refuseRevision(walk);
-    if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
+    if (!isWritten) { // not before everything is planned; another process may have begun the run meanwhile
+      const now = adapter ? undefined : await readRunConfiguration(run, { edited: true });
+      await writeRunConfiguration(run, configuration, adapter ?? now?.adapter);
+    }
     isWritten = true;
     const how = { task: name, reuse, adapter: device.description, ...more };
     await makeAll({ run, gpu, emit, workers, signal }, walk, how);

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
-import { makePartition, planRun, type RunOptions } from "../../../pipeline/run/run.ts";
+import { makePartition, openRun, planRun, type RunOptions } from "../../../pipeline/run/run.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/progress.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -51,6 +52,16 @@ Deno.test("a plan and what is made agree: on a new run, a made one, after a file
     assertEquals(await agree({ force: true }), ALL);
     assertEquals(await agree({ force: true }, { method: "argmax" }), ["assign", "split"]);
     assertEquals(await agree({}, { method: "argmax" }), []);
+  }));
+
+Deno.test("of two processes that begin a run at once the later one leaves the adapter that the other has noted", () =>
+  inRun(async (_, options) => {
+    const { run } = options(), adapter = { description: "a GPU", kind: "gpu" as const, variants: {} };
+    await openRun(options(), {}, "test", async ({ configuration, make }) => {
+      await writeRunConfiguration(run, configuration, adapter);
+      await make([]);
+    });
+    assertEquals((await readRunConfiguration(run))!.adapter, adapter);
   }));
 
 Deno.test("a run with other assignments copies from one that is named, is reported so, and makes no round again", () =>
