@@ -446,7 +446,7 @@ Deno.test("a public address without a key is warned of; requests are logged as l
       const lines = () =>
         log().split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
       let reported;
-      for (let i = 0; i < 100 && !reported; i++) {
+      for (let i = 0; i < 1000 && !reported; i++) {
         if (i > 0) await new Promise((resolve) => setTimeout(resolve, 20)); // it is written after the answer
         reported = lines().find(({ request }) => request === "POST /v1/completions");
       }
@@ -555,7 +555,7 @@ Deno.test("a request that never ends is closed by the time limit, in its line, i
     ];
     const answers = await Promise.all(parts.map((part) => raw(`http://127.0.0.1:${port}`, part)));
     for (const answer of answers) assertMatch(answer, /^HTTP\/1\.1 408 /);
-    assert(performance.now() - begun < 10_000);
+    assert(performance.now() - begun < 60_000);
     assertEquals((await (await fetch(`http://127.0.0.1:${port}/health`)).json()).status, "ok");
     await end();
   }));
