@@ -18,6 +18,7 @@ import {
   type Text,
 } from "../../kernels/errors.ts";
 import { saveModelFolder } from "../model/checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
 import type { SafetensorsDtype } from "../model/checkpoints/safetensors.ts";
 import {
   comparedCost,
@@ -140,7 +141,8 @@ class Training {
     const { vocabulary, tokenizer } = train.lineage!;
     const own = { ...configuration, vocabularySize: vocabulary! };
     const routers = target.tellsCost ? await readRouters(configuration, work.run) : undefined;
-    const recipe = await resolveRecipe(target, own, {
+    const init = target.before ? making.path(target.before.node) : configuration.init;
+    const recipe = await resolveRecipe(target.before ? await withShape(target, init) : target, own, {
       ...{ sequences: train.count, heldOut: test.count, routers },
     }, options);
     refuseLarge(target.name, recipe, gpu, options);
@@ -152,7 +154,6 @@ class Training {
     for (const message of options.trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })) {
       work.emit({ type: "warning", message });
     }
-    const init = target.before ? making.path(target.before.node) : configuration.init;
     const start = await startWeights({ ...configuration, init }, recipe.model, tokenizer!);
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
     const { adapter, variants } = gpu,
@@ -384,6 +385,12 @@ function readIfThere(path: string) {
 }
 
 const copy = async (from: string, to: string) => void await writeAtomic(to, await Deno.readFile(from));
+
+/** Gives a model that goes on the shape that it has in a folder: that of an adopted one may be another than the others'. */
+async function withShape(target: Target, folder: string): Promise<Target> {
+  const { config: { untied: _, ...shape } } = await loadCheckpointConfig(folder);
+  return { ...target, model: async (of) => ({ ...shape, context: (await target.model(of)).context }) };
+}
 
 async function resolveRecipe(
   target: Target,

@@ -19,6 +19,9 @@ import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers } from "../../../pipeline/rows/column_values.ts";
 import { matchesPath } from "../../../pipeline/text/glob.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
+import { saveModelFolder } from "../../../pipeline/model/checkpoints/checkpoint.ts";
+import { loadCheckpointConfig } from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
+import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { adoptedExperts } from "../../../pipeline/training/adoption.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { uniform } from "../../../pipeline/random.ts";
@@ -494,6 +497,20 @@ Deno.test("derive() puts a checkpoint in the place of an expert, and the others 
     const [before, after] = [await partsOf(from), await partsOf(run)];
     const { "experts/expert-01": _, ...others } = before;
     for (const [node, files] of Object.entries(others)) assertEquals(after[node], files);
+  }));
+
+Deno.test("derive() lets an adopted expert of another size go on in its own", () =>
+  withRun(async (from, folder) => {
+    const larger = `${folder}/larger`, dropped = `${folder}/dropped`, replace = [{ expert: 1, from: larger }];
+    const { config, notes } = await loadCheckpointConfig(`${from}/experts/expert-01`);
+    const shape = { ...config, hidden: 16, context: 64 }, tokenizer = `${from}/tokenizer/tokenizer.json`;
+    const written = { notes: { tokenizer: notes.tokenizer, eos: notes.eos! }, tokenizer };
+    await saveModelFolder(larger, shape, initialWeights(shape, 1), written);
+    await derive({ run: `${folder}/b`, from, replace });
+    const { experts } = await derive({ run: dropped, from: `${folder}/b`, dropExpert: 0 });
+    assertEquals(experts.map(({ was, state }) => [was, state]), [[1, "goes on"], [2, "goes on"]]);
+    const { config: { hidden } } = await loadCheckpointConfig(`${dropped}/experts/expert-00`);
+    assertEquals(hidden, 16);
   }));
 
 Deno.test("derive() refuses what cannot be, and writes nothing", () =>
