@@ -172,15 +172,16 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   const { add, newExpert, tune, replace = [], dropExpert: dropped = null, splitExpert: split = null } =
     change;
   const added = [newExpert, tune, add].find((list) => list?.length) ?? [], isTuned = added === tune;
+  const isNew = added === newExpert, fresh = isTuned && change.router === "fresh";
   const { files } = await listInputs(added, isTuned ? { format: "jsonl" } : configuration);
   const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
   const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
   if (isTuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
   for (const { from } of replace) await loadCheckpointConfig(from);
   const before = await readBefore(from, configuration), { experts, starts } = before.grouped;
-  const all = listExperts(before.experts, change), isNew = added === newExpert;
+  const all = listExperts(before.experts, change);
   const renumbered = isNew || dropped !== null || split !== null;
-  if (renumbered || change.router === "fresh") await checkRouters(from, configuration, before, split);
+  if (renumbered || fresh) await checkRouters(from, configuration, before, split);
   const isForgetting = Object.values(change.forget ?? {}).flat().length > 0;
   const rows = isForgetting || before.forgottenBefore.length > 0 ? await listDocuments(from) : [];
   const forgotten = isForgetting ? choose(from, rows, change.forget!) : [];
@@ -201,7 +202,7 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       ...{ added: added.map((path) => resolve(path)), newExpert: isNew },
       ...{ replay: change.replay ?? 0.5, dropped, stays: dropped !== null && !!change.noTrain, split },
       ...{ replaced: [...replace], relearned: change.routers === "relearn" },
-      ...{ tuned: isTuned, fresh: change.router === "fresh", epochs: isTuned ? change.epochs ?? 2 : 0 },
+      ...{ tuned: isTuned, fresh, epochs: isTuned ? change.epochs ?? 2 : 0 },
     },
   });
   await checkOwn(run);
@@ -312,7 +313,9 @@ function checkChange(
     const whole = "a sequence must be of one document, to forget one";
     throw refuse(from, `${whole}: with packing concat it may be of several`);
   }
-  for (const { expert } of replace) checkExpert("replace", from, expert, experts);
+  const replaced = new Set(replace.map(({ expert }) => expert));
+  for (const expert of replaced) checkExpert("replace", from, expert, experts);
+  if (replaced.size < replace.length) throw refuse(from, "an expert must be replaced once: one is twice");
   if (splitExpert !== undefined) checkExpert("split", from, splitExpert, experts);
   if (dropExpert === undefined) return;
   checkExpert("drop", from, dropExpert, experts);

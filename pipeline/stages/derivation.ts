@@ -26,7 +26,7 @@ import {
 } from "../graph/node.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { jsonText, withRemedy } from "../graph/files.ts";
-import { count, finite, readJsonIfThere, share } from "../graph/schema.ts";
+import { conform, count, finite, readJsonIfThere, share } from "../graph/schema.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
 import { partIn } from "./parts.ts";
@@ -64,7 +64,7 @@ const EXPERT = v.object({
 
 const CHANGE = v.object({
   forgotten: v.array(DOCUMENT),
-  ...{ added: v.array(v.string()), newExpert: v.boolean(), replay: share },
+  ...{ added: v.array(v.string()), newExpert: v.boolean(), replay: v.pipe(share, v.maxValue(0.99)) },
   ...{ dropped: v.nullable(count), stays: v.boolean(), split: v.nullable(count) },
   replaced: v.array(v.object({ expert: count, from: v.string() })),
   ...{ relearned: v.boolean(), tuned: v.boolean(), fresh: v.boolean(), epochs: finite },
@@ -116,7 +116,7 @@ export const readDerivation = (run: string): Promise<Derivation | null> =>
     .catch(withRemedy("derive again, into another folder"));
 
 /** Gives a derivation as it is read, without what does not belong there: what is written again has the same bytes. */
-export const toDerivation = (known: Derivation): Derivation => v.parse(SCHEMA, known);
+export const toDerivation = (known: Derivation): Derivation => conform(SCHEMA, known);
 
 /** Writes what a run derives from. */
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>

@@ -300,7 +300,7 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     }
     assertEquals((await verifyRun(run)).problems, []);
     const twice = `${folder}/twice`; // the same text again has blocks and ids of its own
-    await derive({ run: twice, from: run, add: change.add, noTrain: true });
+    await derive({ run: twice, from: run, add: change.add, router: "fresh", noTrain: true }); // fresh ones are for pairs
     const ids: bigint[] = [];
     for await (const batch of readArrow(`${twice}/text/documents.arrow`)) {
       ids.push(...integers(needColumn(batch, "document"), BigUint64Array));
@@ -525,6 +525,8 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
       [{ forget: { paths: ["**"] } }, "all would be forgotten"],
       [{ add: [`${folder}/none`] }, "it must exist"],
       [{ replace: [{ expert: 3, from }] }, "it must be one of 0 to 2"],
+      [{ replace: [{ expert: 1, from }, { expert: 1, from }] }, "an expert must be replaced once"],
+      [{ add: [`${from}/../0-of-topic-0.jsonl`], replay: 1 }, "change.replay"],
       [{ dropExpert: 3 }, "Cannot drop expert 3 as it must be one of 0 to 2"],
       [{ splitExpert: 3 }, "Cannot split expert 3 as it must be one of 0 to 2"],
       [{ dropExpert: 1, splitExpert: 1 }, "there are 2"],
