@@ -23,8 +23,7 @@ import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert } from "./adopt.ts";
 import { DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
-import { computeDeviation } from "../stages/assign_derived.ts";
-import { readPairs } from "./derived.ts";
+import { computeDeviation, readPairs } from "./derived.ts";
 import {
   type Derivation,
   type DerivedExpert,
