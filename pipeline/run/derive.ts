@@ -162,47 +162,44 @@ const pairSettings = (epochs: number): Partial<Configuration> => ({
 export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
   "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
-async function prepare({ run, from, ...change }: DeriveOptions) {
+async function prepare({ run, from, routers, router, noTrain, ...named }: DeriveOptions) {
   if (await isSamePlace(run, from)) {
     throw refuse(from, say`${setting("run")} must be another folder than ${setting("from")}: it is the same`);
   }
   const configuration = await needConfiguration(from);
-  checkChange(from, change, configuration);
-  const { add, newExpert, tune, replace = [], dropExpert: dropped = null, splitExpert: split = null } =
-    change;
-  const added = [newExpert, tune, add].find((list) => list?.length) ?? [], isTuned = added === tune;
-  const isNew = added === newExpert, fresh = isTuned && change.router === "fresh";
-  const { files } = await listInputs(added, isTuned ? { format: "jsonl" } : configuration);
-  const template = await readChatTemplate(from) ?? (isTuned ? PLAIN_CHAT : "");
-  const pairs = isTuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
-  if (isTuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
+  checkChange(from, named, configuration);
+  const { add, newExpert, tune, forget = {}, replace = [], replay = 0.5, epochs = 2 } = named;
+  const { dropExpert: dropped = null, splitExpert: split = null } = named;
+  const added = [newExpert, tune, add].find((list) => list?.length) ?? [], tuned = added === tune;
+  const { files } = await listInputs(added, tuned ? { format: "jsonl" } : configuration);
+  const template = await readChatTemplate(from) ?? (tuned ? PLAIN_CHAT : "");
+  const pairs = tuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
+  if (tuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
   for (const { from } of replace) await loadCheckpointConfig(from);
-  const before = await readBefore(from, configuration), { experts, starts } = before.grouped;
-  const all = listExperts(before.experts, change);
-  const renumbered = isNew || dropped !== null || split !== null;
-  if (renumbered || fresh) await checkRouters(from, configuration, before, split);
-  const isForgetting = Object.values(change.forget ?? {}).flat().length > 0;
-  const rows = isForgetting || before.forgottenBefore.length > 0 ? await listDocuments(from) : [];
-  const forgotten = isForgetting ? choose(from, rows, change.forget!) : [];
-  if (before.paired && !isTuned && (added.length + forgotten.length > 0 || split !== null)) {
+  const before = await readBefore(from, configuration), { grouped, forgottenBefore, paired } = before;
+  const isForgetting = Object.values(forget).flat().length > 0;
+  const rows = isForgetting || forgottenBefore.length > 0 ? await listDocuments(from) : [];
+  const forgotten = isForgetting ? choose(from, rows, forget) : [];
+  if (paired && !tuned && (added.length + forgotten.length > 0 || split !== null)) {
     const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
     throw refuse(from, fact, say`change the run that it derives from, and tune that with ${task("tune")}`);
   }
-  const gone = forgotten.map((row) => ({ ...row, document: String(row.document) }));
+  const change: Derivation["change"] = {
+    forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
+    ...{ added: added.map((path) => resolve(path)), newExpert: added === newExpert, replay },
+    ...{ dropped, stays: dropped !== null && !!noTrain, split, replaced: [...replace] },
+    ...{ relearned: routers === "relearn", tuned, fresh: tuned && router === "fresh" },
+    epochs: tuned ? epochs : 0,
+  };
+  const experts = listExperts(before.experts, change), renumbered = experts.length !== before.experts.length;
+  if (renumbered || change.fresh) await checkRouters(from, configuration, before, split);
+  const { away, copies } = findTexts(rows, [...forgottenBefore, ...change.forgotten]);
   const derivation = toDerivation({
-    ...{ from: resolve(from), version: VERSION, ...before, template, experts: all, renumbered },
-    away: textsAway(rows, [...before.forgottenBefore, ...gone]),
-    ...{ dense: isTuned ? before.dense : [], paired: isTuned || before.paired },
-    grouped: isTuned
+    ...{ from: resolve(from), version: VERSION, ...before, template, experts, renumbered, away, change },
+    ...{ dense: tuned ? before.dense : [], paired: tuned || paired },
+    grouped: tuned
       ? { experts: configuration.experts, starts: [] } // of the blocks of pairs
-      : { experts, starts: added.length > 0 ? [...starts, before.blocks.length] : starts },
-    change: {
-      forgotten: gone,
-      ...{ added: added.map((path) => resolve(path)), newExpert: isNew },
-      ...{ replay: change.replay ?? 0.5, dropped, stays: dropped !== null && !!change.noTrain, split },
-      ...{ replaced: [...replace], relearned: change.routers === "relearn" },
-      ...{ tuned: isTuned, fresh, epochs: isTuned ? change.epochs ?? 2 : 0 },
-    },
+      : { ...grouped, starts: [...grouped.starts, ...added.length > 0 ? [before.blocks.length] : []] },
   });
   await checkOwn(run);
   const begun = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
@@ -213,25 +210,24 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
-  const settings: Configuration = derivation.change.relearned
+  const settings: Configuration = change.relearned
     ? { ...configuration, input: await filesLeft(configuration, rows, derivation) }
-    : { ...configuration, experts: all.length, routers: "", prices: "", chunk: 0 }; // what it is split by lies in it
-  if (isTuned) Object.assign(settings, pairSettings(derivation.change.epochs));
-  const known = { run, from, added, configuration, old: before.experts, rows, forgotten, pairs };
+    : { ...configuration, experts: experts.length, routers: "", prices: "", chunk: 0 }; // what it is split by lies in it
+  if (tuned) Object.assign(settings, pairSettings(epochs));
+  const known = { run, from, added, configuration, old: before.experts, copies, forgotten, pairs };
   return { ...known, derivation: begun && isMade ? begun : derivation, settings };
 }
 
-/** Lists the documents that stay and have the text of a forgotten one. */
-function listCopies(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]): DocumentOfRun[] {
+/**
+ * Lists the documents that stay and have the text of a forgotten one; and the texts that no document may have again: those of forgotten
+ * ones, but for such copies.
+ */
+function findTexts(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]) {
   const ids = new Set(forgotten.map(({ document }) => document));
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  return rows.filter(({ sha256, document }) => texts.has(sha256) && !ids.has(String(document)));
-}
-
-/** Lists the texts that no document may have again: those of forgotten ones, but for copies in others, which stay. */
-function textsAway(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]): string[] {
-  const stay = new Set(listCopies(rows, forgotten).map(({ sha256 }) => sha256));
-  return [...new Set(forgotten.map(({ sha256 }) => sha256))].filter((text) => !stay.has(text));
+  const copies = rows.filter(({ sha256, document }) => texts.has(sha256) && !ids.has(String(document)));
+  for (const { sha256 } of copies) texts.delete(sha256);
+  return { copies: copies.map(({ document }) => document), away: [...texts] };
 }
 
 type Prepared = Awaited<ReturnType<typeof prepare>>;
@@ -244,23 +240,21 @@ type KnownExpert = Omit<ExpertBefore, "becomes">;
 /** Lists the experts: all stay but one that is dropped, and a new one or half of one that is split comes last. */
 function listExperts(
   old: readonly KnownExpert[],
-  { add, newExpert, tune, replace, dropExpert, splitExpert, noTrain }:
-    & Change
-    & Pick<DeriveOptions, "noTrain">,
+  { added, newExpert, tuned, replaced, dropped, stays, split }: Derivation["change"],
 ): ExpertBefore[] {
   const isTrained = old.some(({ trained }) => trained);
   const becomes = ({ was, trained }: KnownExpert): ExpertBefore["becomes"] => {
-    if (replace?.some(({ expert }) => expert === was)) return "replaced";
+    if (replaced.some(({ expert }) => expert === was)) return "replaced";
     if (!trained) return was === null && isTrained ? "new" : "not trained";
-    if (tune?.length) return "tuned";
-    if (dropExpert !== undefined && noTrain) return "kept";
-    if (add?.length || dropExpert !== undefined) return "goes on";
-    return was === splitExpert ? "split" : "from the start";
+    if (tuned) return "tuned";
+    if (stays) return "kept";
+    if (dropped !== null || added.length > 0 && !newExpert) return "goes on";
+    return was === split ? "split" : "from the start";
   };
-  const last = newExpert?.length
+  const last = newExpert
     ? [{ was: null, sequences: 0, trained: null }]
-    : old.filter(({ was }) => was === splitExpert);
-  const all = [...old.filter(({ was }) => was !== dropExpert), ...last];
+    : old.filter(({ was }) => was === split);
+  const all = [...old.filter(({ was }) => was !== dropped), ...last];
   return all.map((one) => ({ ...one, becomes: becomes(one) }));
 }
 
@@ -460,7 +454,7 @@ async function learnedSince({ from, change }: Derivation): Promise<boolean> {
 }
 
 /** Names what may have seen forgotten text and stays: here, in the runs above as far as they are there, and elsewhere. */
-async function descendants({ from, rows, derivation, configuration }: Prepared): Promise<string[]> {
+async function descendants({ from, copies, derivation, configuration }: Prepared): Promise<string[]> {
   const { relearned, replaced } = derivation.change, all = listForgotten(derivation);
   const above = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
   const places = await Promise.all(above.map((run) => Deno.realPath(run).catch(() => "")));
@@ -477,7 +471,6 @@ async function descendants({ from, rows, derivation, configuration }: Prepared):
       if (name !== "experts" && await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
     }
   }
-  const copies = listCopies(rows, all).map(({ document }) => document);
   if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
   const which = all.length === 1 ? "the document" : "the documents";
   return [...found, `${runs.join(", ")}, and the files of ${which}`];
