@@ -118,23 +118,24 @@ async function pairsText(
 export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
   const write = await openTemplate(template);
   for (const file of files) {
-    for await (
-      const { record, place } of readRecords(file.path, /\.parquet$/i.test(file.path) ? undefined : file)
-    ) {
-      const { prompt, response, source = "" } = "messages" in record
-        ? fromMessages(record.messages, write)
-        : record;
-      const wrong = Object.entries({ prompt, response }).find(([, value]) =>
-        typeof value !== "string" || value === ""
-      );
+    const known = /\.parquet$/i.test(file.path) ? undefined : file;
+    for await (const { record, place } of readRecords(file.path, known)) {
+      const { prompt, response } = "messages" in record ? fromMessages(record.messages, write) : record;
+      const [wrong] = Object.entries({ prompt, response }).find(([, text]) =>
+        typeof text !== "string" || text === ""
+      ) ?? [];
       if (wrong) {
         const rule =
           `every line must have texts "prompt" and "response", or "messages" that end with an assistant's`;
-        throw new InputError(`Cannot read pairs as ${rule}: ${place}, has no ${wrong[0]}`, {
+        throw new InputError(`Cannot read pairs as ${rule}: ${place}, has no ${wrong}`, {
           where: file.path,
         });
       }
-      yield { text: `${prompt}${response}`, prompt: String(prompt).length, source: String(source) };
+      yield {
+        text: `${prompt}${response}`,
+        prompt: String(prompt).length,
+        source: String(record.source ?? ""),
+      };
     }
   }
 }

@@ -241,6 +241,12 @@ Deno.test("pairs and messages are read from Parquet as from lines of JSON", () =
     const isPair = (_: unknown, i: number) => "prompt" in records[i];
     assertEquals(await read(texts), all.filter(isPair));
     assertEquals(await read(chats), all.filter((pair, i) => !isPair(pair, i)));
+    const labelled = records.map((record) => JSON.stringify({ ...record, source: "support" }) + "\n");
+    await Deno.writeTextFile(`${folder}/labelled.jsonl`, labelled.join(""));
+    assertEquals(
+      (await read(`${folder}/labelled.jsonl`)).map(({ source }) => source),
+      records.map(() => "support"),
+    );
   }));
 
 Deno.test("pairs that are none are refused with their line, and nothing is written", () =>
