@@ -100,20 +100,6 @@ const MOST_DEVIATION = 0.05; // of an expert's load from an equal one
 const MOST_STEPS = 200; // of mending prices
 const SIDES = [["train", TRAIN], ["test", TEST]] as const;
 
-/** Gives the text of a run of pairs; with `recorded` what was made of the files, which may be gone. */
-async function pairsText(
-  run: string,
-  { blockBytes }: Configuration,
-  { change: { added }, template }: Derivation,
-  recorded: boolean,
-): Promise<Text> {
-  if (recorded) return await textIn(run, givenNode(PAIRS), blockBytes);
-  const { files } = await listInputs(added, { format: "jsonl" });
-  const hashes = await Promise.all(files.map(async ({ path }) => (await hashFile(path)).sha256));
-  const node = linesNode(PAIRS, { pairs: hashes, template }, blockBytes, () => readPairs(files, template));
-  return await textIn(run, node, blockBytes);
-}
-
 /** Reads pairs as documents. Throws an `InputError` for a line that is none. */
 export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
   const write = await openTemplate(template);
@@ -169,15 +155,21 @@ async function openTemplate(source: string): Promise<(messages: unknown[]) => st
   };
 }
 
-/** Gives the text of a derived run: the blocks of the other run, and those of text that is added. */
+/** Gives the text of a derived run: the blocks of the other run, and those of text that is added; or pairs. `recorded` files may be gone. */
 export async function derivedText(
   run: string,
   configuration: Configuration,
-  derivation: Derivation,
+  { blocks, template, change: { added, tuned } }: Derivation,
   options: { keep: boolean; check: boolean; recorded: boolean },
 ): Promise<Text> {
-  const { blocks, change: { added, tuned } } = derivation;
-  if (tuned) return await pairsText(run, configuration, derivation, options.recorded);
+  const { blockBytes } = configuration;
+  if (tuned && options.recorded) return await textIn(run, givenNode(PAIRS), blockBytes);
+  if (tuned) {
+    const { files } = await listInputs(added, { format: "jsonl" });
+    const pairs = await Promise.all(files.map(async ({ path }) => (await hashFile(path)).sha256));
+    const node = linesNode(PAIRS, { pairs, template }, blockBytes, () => readPairs(files, template));
+    return await textIn(run, node, blockBytes);
+  }
   const before = blocks.map(toBlock),
     own = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
@@ -202,7 +194,7 @@ export async function derivedNodes(
   const added = { ...of, blocks: more };
   const ids = forgotten.map(({ document }) => BigInt(document));
   const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));
-  const keepBlock = (stage: keyof typeof COLUMNS, name: string, block: Block) => {
+  const keepBlock = (stage: string, name: string, block: Block) => {
     const ids = idsByBlock.get(parseBlockId(block.name));
     return ids ? filteredNode(stage, name, new Set(ids), derivation) : keptNode(stage, name, derivation);
   };
@@ -229,19 +221,14 @@ export async function derivedNodes(
   return nodes;
 }
 
-/** Columns of a block's tokens and scores. */
-const COLUMNS = {
-  [TOKENIZE]: ["sequence", "document", "source", "tokens", "length"],
-  [SCORE]: ["sequence", "document", "source", "length", "nll"],
-} as const;
-
 /** Makes the node of the tokens or the scores of a block without the rows of documents that are forgotten. */
 function filteredNode(
-  stage: keyof typeof COLUMNS,
+  stage: string,
   name: string,
   ids: ReadonlySet<bigint>,
   derivation: Derivation,
 ): Node {
+  const columns = ["sequence", "document", "source", "length", stage === SCORE ? "nll" : "tokens"] as const;
   return {
     name,
     needs: [],
@@ -254,7 +241,7 @@ function filteredNode(
         using rows = await openBefore(derivation, name, file);
         const all = rows.numbers(), { document } = rows.read(all, ["document"]);
         const left = all.filter((row) => !ids.has(document[row]));
-        counts.push(await writeRows(making, file, rowBatches(rows, COLUMNS[stage], ROWS, left)));
+        counts.push(await writeRows(making, file, rowBatches(rows, columns, ROWS, left)));
       }
       const [trainSequences, testSequences] = counts, sides = { ...result, trainSequences, testSequences };
       if (stage === SCORE) return { ...sides, sequences: trainSequences + testSequences };
