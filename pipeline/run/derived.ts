@@ -19,7 +19,6 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { routerFolder, routersHash } from "../model/checkpoints/checkpoint.ts";
-import { linkFiles } from "../graph/folder.ts";
 import {
   ASSIGN,
   givenNode,
@@ -62,7 +61,6 @@ import {
   keptNode,
   movedFile,
   nodeBefore,
-  openBefore,
   tokenizerBefore,
 } from "../stages/derivation.ts";
 import {
@@ -252,6 +250,12 @@ function filteredNode(
   };
 }
 
+/** Opens the rows of a file of a node of the other run. */
+async function openBefore(derivation: Derivation, need: string, file: string): Promise<Rows> {
+  const { path, manifest } = await nodeBefore(derivation, need);
+  return await openNeeded({ path: () => path, manifest: () => manifest }, [{ need, file }]);
+}
+
 const NEW = "branches/new";
 
 /** Makes the node of the routers: those of before that stay, under their numbers of now, and those that are new. */
@@ -269,16 +273,13 @@ function routersNode(derivation: Derivation): Node {
       let next = 0;
       for (const [router, origin] of origins.entries()) {
         const isOwn = origin === null || origin === split;
-        const { path, manifest } = isOwn
-          ? { path: making.path(learned!), manifest: making.manifest(learned!) }
-          : before;
-        const start = `${routerFolder(isOwn ? next++ : origin)}/`;
-        const names = Object.keys(manifest.files).filter((file) => file.startsWith(start));
-        const files = Object.fromEntries(
-          names.map((file) => [file.slice(start.length), manifest.files[file]]),
-        );
-        await linkFiles(making, `${path}/${start}`, files, `${routerFolder(router)}/`);
-        hashes.push(files["model.safetensors"].sha256);
+        const from = `${routerFolder(isOwn ? next++ : origin)}/`, to = `${routerFolder(router)}/`;
+        const { files } = isOwn ? making.manifest(learned!) : before.manifest;
+        for (const [file, note] of Object.entries(files).filter(([file]) => file.startsWith(from))) {
+          const path = `${isOwn ? making.path(learned!) : before.path}/${file}`;
+          await making.link(path, file.replace(from, to), note);
+        }
+        hashes.push(files[`${from}model.safetensors`].sha256);
       }
       const known = (await readDescription(before.path))!;
       await writeDescription(making.folder, { ...known, experts: origins.length });
@@ -405,9 +406,10 @@ async function assign(
       ? (await expertsBefore(derivation, block, rows)).map(numberOf)
       : new Uint16Array(rows.count).fill(origins.includes(null) ? experts - 1 : NOBODY);
     for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
-    if (i < before.length && await isScoredAlike(making, derivation, block)) {
-      await linkBlock(making, derivation, block);
-    } else chosenBy.set(block, chosen);
+    const scores = i < before.length && (await nodeBefore(derivation, scoresNode(block))).manifest;
+    const isSame = scores && hashFiles(scores) === hashFiles(making.manifest(scoresNode(block)));
+    if (isSame) await linkBlock(making, derivation, block); // as its rows and their scores are those of the other run
+    else chosenBy.set(block, chosen);
   }
   const moved = dropped === null ? undefined : origins.map((): bigint[] => []);
   let lineage: Lineage | undefined;
@@ -440,12 +442,6 @@ async function expertsBefore(derivation: Derivation, block: Block, rows: Rows): 
   const { sequence } = before.read(all, ["sequence"]);
   const stay = new Set(rows.read(rows.numbers(), ["sequence"]).sequence);
   return expert.filter((_, row) => stay.has(sequence[row]));
-}
-
-/** Whether the scores of a block are those of the other run, so that its assignment is as well. */
-async function isScoredAlike(making: Making, derivation: Derivation, block: Block): Promise<boolean> {
-  const scores = scoresNode(block), { manifest } = await nodeBefore(derivation, scores);
-  return hashFiles(making.manifest(scores)) === hashFiles(manifest);
 }
 
 /**

@@ -24,14 +24,13 @@ import {
   TOKENIZER,
   TOKENIZER_FILE,
 } from "../graph/node.ts";
-import type { Rows } from "../rows/random_access.ts";
 import { jsonText, withRemedy } from "../graph/files.ts";
 import { conform, count, finite, readJsonIfThere, share } from "../graph/schema.ts";
 import { TOKENIZER_CONFIG } from "../text/tokenizer.ts";
 import { INDEXED } from "./documents.ts";
 import { partIn } from "./parts.ts";
 import { goingOn, type Target } from "./targets.ts";
-import { assignmentNode, openNeeded } from "./token_rows.ts";
+import { assignmentNode } from "./token_rows.ts";
 
 const FILE = "derivation.json";
 
@@ -289,10 +288,4 @@ export async function targetsBefore(run: string, targets: readonly Target[]): Pr
     const moved = dropped === null ? {} : { moved: movedFile(expert, experts.length) };
     return goingOn(target, { ...before, sequences, passes, replay, ...moved });
   }));
-}
-
-/** Opens the rows of a file of a node of the other run. */
-export async function openBefore(derivation: Derivation, need: string, file: string): Promise<Rows> {
-  const { path, manifest } = await nodeBefore(derivation, need);
-  return await openNeeded({ path: () => path, manifest: () => manifest }, [{ need, file }]);
 }
