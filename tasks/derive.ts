@@ -79,9 +79,8 @@ export async function runDerive(
 }
 
 /** Reads ids of documents: a list with commas, or a file of ids. */
-async function parseIds(text: string | undefined): Promise<string[]> {
-  if (!text) return [];
-  if (/^\d+(,\d+)*$/.test(text)) return text.split(",");
+async function parseIds(text = ""): Promise<string[]> {
+  if (/^(\d+(,\d+)*)?$/.test(text)) return text.split(",").filter(Boolean);
   const read = await Deno.readTextFile(fromHere(text)).catch((cause) => {
     const what = say`Cannot forget documents as ${setting("forgetIds")} must be ids or a file of ids`;
     throw new InputError(say`${what}: "${text}" is neither`, { where: text, cause });
