@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
 import { routerFolder } from "../model/checkpoints/checkpoint.ts";
-import { hashFiles, PARTITIONER, partNode, readManifest } from "../graph/node.ts";
+import { hashFiles, PARTITIONER, readManifest } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { modelShapes } from "../model/shape.ts";
 import { writeRunConfiguration } from "../graph/configuration.ts";
@@ -40,12 +40,13 @@ import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "../stages/docume
 import { listForgotten, writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainModels } from "./models.ts";
 import { isSamePlace } from "./output.ts";
-import { needConfiguration, partIn } from "../stages/parts.ts";
+import { needConfiguration, readParts } from "../stages/parts.ts";
 import { partition, type PartitionSummary } from "./partition.ts";
 import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
 import { checkOwn, MODELS } from "./settings.ts";
-import { allTargets, expertTarget } from "../stages/targets.ts";
+import { listTrained } from "./steps.ts";
+import { allTargets, denseTarget, expertTarget } from "../stages/targets.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 
 /** What changes from one run to the next: one of these. */
@@ -328,18 +329,14 @@ async function readBefore(from: string, configuration: Configuration) {
   const { experts, routers } = configuration, partitioner = routers ? resolve(routers) : PARTITIONER;
   const learned = await readManifest(resolve(from, partitioner));
   if (!learned) throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
-  const kept: Derivation["kept"] = { [partitioner]: learned.key }, dense: string[] = [];
+  const kept: Derivation["kept"] = { [partitioner]: learned.key };
   for (const node of nodes) kept[node.name] = (await walk.of(node)).manifest!.key;
-  for (const name of ["dense", "dense-steps"]) {
-    const manifest = await readManifest(`${from}/${name}`);
-    if (!manifest) continue;
-    kept[name] = manifest.key;
-    dense.push(name);
-  }
-  const above = await readDerivation(from), old: KnownExpert[] = [];
-  for (let was = 0; was < experts; was++) {
-    const target = expertTarget(was, { experts }), { node } = target, name = partNode(was, experts);
-    const part = (await readManifest(`${from}/${name}`))!, { train: { sequences } } = partIn(name, part);
+  const trained = await listTrained(from, [denseTarget("batch"), denseTarget("steps")]);
+  const dense = trained.map(({ node }) => node);
+  for (const node of dense) kept[node] = (await readManifest(`${from}/${node}`))!.key;
+  const above = await readDerivation(from), { parts } = await readParts(from), old: KnownExpert[] = [];
+  for (const { expert: was, node: name, manifest: part, train: { sequences } } of parts) {
+    const target = expertTarget(was, { experts }), { node } = target;
     const manifest = await readManifest(`${from}/${node}`);
     const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
     const isTrained = manifest && (isLinked || manifest.inputs[name] === hashFiles(part));
