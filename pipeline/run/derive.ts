@@ -346,7 +346,9 @@ async function readBefore(from: string, configuration: Configuration) {
     const isFurther = isLinked || manifest.settings.before !== undefined;
     const { trained: known = null, becomes } = isFurther && above?.experts[was] || {};
     const sawMore = known?.sawMore || becomes === "split" && !isLinked; // the part that was split
-    const passes = known?.passes ?? Number(steps) * target.batch(configuration) / sequences;
+    const isTuned = becomes === "tuned" && !isLinked; // on other text than before
+    const own = Number(steps) * target.batch(configuration) / sequences;
+    const passes = isTuned ? own : known?.passes ?? own;
     kept[node] = manifest.key;
     old[was].trained = { node, part: hashFiles(part, "train-"), passes, sawMore };
   }

@@ -134,6 +134,11 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     const longer = () => derive({ run, from, tune: [pairs], epochs: 4 });
     await assertRejects(longer, InputError, "it derives otherwise");
 
+    // Experts that go on from there have seen each pair so often, however often they saw documents.
+    await derive({ run: `${folder}/dropped`, from: run, dropExpert: 1, noTrain: true });
+    const { passes } = (await readDerivation(`${folder}/dropped`))!.experts[0].trained!;
+    assert(passes > 2 && passes < 4, String(passes));
+
     // The pairs need not be there any more.
     await Deno.remove(pairs);
     assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
