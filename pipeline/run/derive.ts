@@ -123,7 +123,7 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
  * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainModels} throw as well.
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
-  const { run, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
+  const { run, check, workers, adapter, variants, requireGpu, gpu, noTrain } = options;
   const how = { run, check, workers, adapter, variants, requireGpu, gpu };
   const prepared = await prepare(options), { derivation, configuration, settings } = prepared;
   const plan = await describePlan(prepared);
@@ -131,7 +131,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
-  const { added } = derivation.change;
+  const { added, replaced } = derivation.change;
   if (added.length > 0 && isChosen) {
     const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
     watch.onEvent?.({ type: "warning", message });
@@ -147,7 +147,7 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
     expert === undefined ? !noTrain && derivation.dense.includes(name) : isTrained(experts[expert])
   );
   if (models.length > 0) await trainModels(() => models, how, watch);
-  for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
+  for (const own of replaced) await adoptExpert({ run, ...own, force: true }, watch);
   if (listForgotten(derivation).length > 0) await writeCertificate(run, derivation, plan.descends);
   const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
   return { ...plan, experts, deviation, partition: made };
@@ -188,7 +188,8 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   const change: Derivation["change"] = {
     forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
     ...{ added: added.map((path) => resolve(path)), newExpert: added === newExpert, replay },
-    ...{ dropped, stays: dropped !== null && !!noTrain, split, replaced: [...replace] },
+    ...{ dropped, stays: dropped !== null && !!noTrain, split },
+    replaced: replace.map(({ expert, from }) => ({ expert, from: resolve(from) })),
     ...{ relearned: routers === "relearn", tuned, fresh: tuned && router === "fresh" },
     epochs: tuned ? epochs : 0,
   };

@@ -1,3 +1,4 @@
+import { relative } from "node:path";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { compareRuns } from "../../../pipeline/report/mod.ts";
@@ -491,9 +492,11 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
 
 Deno.test("derive() puts a checkpoint in the place of an expert, and the others keep their bytes", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, replace = [{ expert: 1, from: `${from}/experts/expert-02` }];
-    const { experts } = await derive({ run, from, replace });
+    const run = `${folder}/b`, place = `${from}/experts/expert-02`;
+    const { experts } = await derive({ run, from, replace: [{ expert: 1, from: relative(".", place) }] });
     assertEquals(experts.map(({ state }) => state), ["kept", "replaced", "kept"]);
+    assertEquals((await readDerivation(run))!.change.replaced, [{ expert: 1, from: place }]);
+    assertEquals((await adoptedExperts(run)).map(({ from }) => from), [place]);
     const [before, after] = [await partsOf(from), await partsOf(run)];
     const { "experts/expert-01": _, ...others } = before;
     for (const [node, files] of Object.entries(others)) assertEquals(after[node], files);
