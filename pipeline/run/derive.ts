@@ -343,12 +343,12 @@ async function readBefore(from: string, configuration: Configuration) {
     const isTrained = manifest && (isLinked || manifest.inputs[name] === hashFiles(part));
     old.push({ was, sequences, trained: null });
     if (!isTrained) continue;
-    const { result: { steps = await target.steps(configuration, { sequences }) } } = manifest;
+    const { result: { steps = await target.steps(configuration, { sequences, least: 1 }) } } = manifest;
     const isFurther = isLinked || manifest.settings.before !== undefined;
     const { trained: known = null, becomes } = isFurther && above?.experts[was] || {};
     const sawMore = known?.sawMore || becomes === "split" && !isLinked; // the part that was split
     const isTuned = becomes === "tuned" && !isLinked; // on other text than before
-    const own = Number(steps) * target.batch(configuration) / sequences;
+    const own = Number(steps) * target.batch(configuration) / (sequences || 1);
     const passes = isTuned ? own : known?.passes ?? own;
     kept[node] = manifest.key;
     old[was].trained = { node, part: hashFiles(part, "train-"), passes, sawMore };

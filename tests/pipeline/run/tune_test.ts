@@ -296,4 +296,7 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
       const { result } = (await readManifest(`${from}/../e/experts/expert-0${expert}`))!;
       assert(now! < 40 && result.steps === 1, `${now} pairs, ${result.steps} steps`);
     }
+    const replace = [{ expert: 0, from: `${from}/experts/expert-00` }]; // and a run may derive from one with such an expert
+    await derive({ run: `${from}/../f`, from: `${from}/../e`, replace });
+    await planDerive({ run: `${from}/../g`, from: `${from}/../f`, dropExpert: 1 });
   }));
