@@ -22,8 +22,9 @@ import { listInputs } from "../text/inputs.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert } from "./adopt.ts";
 import { DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
+import { computeDeviation } from "../partition/assignment/prices.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
-import { computeDeviation, readPairs } from "./derived.ts";
+import { readPairs } from "./derived.ts";
 import {
   type Derivation,
   type DerivedExpert,

@@ -33,7 +33,7 @@ import {
   TOKENIZER,
 } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
-import { type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
+import { computeDeviation, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import { toTable } from "../rows/arrow.ts";
@@ -490,9 +490,3 @@ function mend(costs: Float32Array, prices: number[], loads: readonly number[]): 
   prices.splice(0, experts, ...best.prices);
   return best.chosen;
 }
-
-/** Gives the largest deviation of a load from an equal one. */
-export const computeDeviation = (loads: readonly number[]): number => {
-  const mean = loads.reduce((a, b) => a + b, 0) / loads.length;
-  return mean === 0 ? 0 : Math.max(...loads.map((load) => Math.abs(load / mean - 1)));
-};

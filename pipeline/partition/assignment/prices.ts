@@ -83,6 +83,12 @@ export function byPrices({ experts, prices }: Prices): Assignment {
   };
 }
 
+/** Gives the largest deviation of a load from an equal one. */
+export const computeDeviation = (loads: readonly number[]): number => {
+  const mean = loads.reduce((a, b) => a + b, 0) / loads.length;
+  return mean === 0 ? 0 : Math.max(...loads.map((load) => Math.abs(load / mean - 1)));
+};
+
 /** How unequal the shares are that prices gave, and how unequal chance alone may make them. */
 export interface Drift {
   /** The largest relative deviation of an expert's share from an equal one. */
@@ -103,7 +109,7 @@ export function drift(loads: readonly number[], learned: number): Drift {
   const experts = loads.length;
   if (rows === 0) return { deviation: 0, limit: 0 };
   return {
-    deviation: Math.max(...loads.map((load) => Math.abs(load * experts / rows - 1))),
+    deviation: computeDeviation(loads),
     limit: 4 * Math.sqrt((experts - 1) * (1 / learned + 1 / rows)),
   };
 }
