@@ -55,16 +55,13 @@ export async function adoptExpert(
   { expert, from, run, force = false }: AdoptOptions,
   watch: RunWatch = {},
 ): Promise<Adopted> {
-  const { experts, sequenceLength, eos } = await needConfiguration(run);
+  const { experts } = await needConfiguration(run);
   checkExpert("adopt", run, expert, experts);
   const { node: name, part = "" } = expertTarget(expert, { experts }), where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
-    const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos });
-    const { config: shape, weights, dtype, notes, sha256 } = await loadCheckpoint(from);
-    checkSizes(from, shape, { tokenizer, sequenceLength });
-    await checkTokenizer(from, notes, tokenizer);
+    const { config: shape, weights, dtype, notes, sha256, tokenizer } = await loadAdoptable(run, from);
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
     const node: Node = {
       ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
@@ -94,6 +91,16 @@ export async function adoptExpert(
     await make([...given, node]);
     return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
   });
+}
+
+/** Loads a checkpoint that may be an expert of a run, and the run's tokenizer. Throws an `InputError` for one that may not. */
+export async function loadAdoptable(run: string, from: string) {
+  const { sequenceLength, eos } = await needConfiguration(run);
+  const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos }),
+    checkpoint = await loadCheckpoint(from);
+  checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
+  await checkTokenizer(from, checkpoint.notes, tokenizer);
+  return { ...checkpoint, tokenizer };
 }
 
 const refuse = (where: string, fact: string, remedy?: Text) =>

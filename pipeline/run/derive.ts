@@ -20,7 +20,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { isGlob, matchesPath } from "../text/glob.ts";
 import { listInputs } from "../text/inputs.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
-import { adoptExpert } from "./adopt.ts";
+import { adoptExpert, loadAdoptable } from "./adopt.ts";
 import { DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
 import { computeDeviation } from "../partition/assignment/prices.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
@@ -177,7 +177,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   const template = await readChatTemplate(from) ?? (tuned ? PLAIN_CHAT : "");
   const pairs = tuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
   if (tuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
-  for (const { from } of replace) await loadCheckpointConfig(from);
+  for (const { from: checkpoint } of replace) await loadAdoptable(from, checkpoint);
   const before = await readBefore(from, configuration), { grouped, forgottenBefore, paired } = before;
   const isForgetting = Object.values(forget).flat().length > 0;
   const rows = isForgetting || forgottenBefore.length > 0 ? await listDocuments(from) : [];

@@ -508,7 +508,15 @@ Deno.test("derive() lets an adopted expert of another size go on in its own", ()
     const { config, notes } = await loadCheckpointConfig(`${from}/experts/expert-01`);
     const shape = { ...config, hidden: 16, context: 64 }, tokenizer = `${from}/tokenizer/tokenizer.json`;
     const written = { notes: { tokenizer: notes.tokenizer, eos: notes.eos! }, tokenizer };
-    await saveModelFolder(larger, shape, initialWeights(shape, 1), written);
+    const save = (of: typeof shape) => saveModelFolder(larger, of, initialWeights(of, 1), written);
+    await save({ ...shape, context: 8 });
+    await assertRejects(
+      () => derive({ run: `${folder}/b`, from, replace }),
+      InputError,
+      "its context must be",
+    );
+    await assertRejects(() => Deno.stat(`${folder}/b`), Deno.errors.NotFound);
+    await save(shape);
     await derive({ run: `${folder}/b`, from, replace });
     const { experts } = await derive({ run: dropped, from: `${folder}/b`, dropExpert: 0 });
     assertEquals(experts.map(({ was, state }) => [was, state]), [[1, "goes on"], [2, "goes on"]]);
