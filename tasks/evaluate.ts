@@ -197,7 +197,7 @@ function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string {
   if (routedBy === undefined) return "";
   const rows = routedBy.prefixes.map(({ prefix, low, high, gain, agreement, ...score }, i) => [
     ...[prefixName(prefix, own), score.perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
-    ...[prefixes[i].perplexity.toFixed(2), gainText(gain), percent(agreement)],
+    ...[prefixes[i].perplexity.toFixed(2), gainText(gain, 2), percent(agreement)],
   ]);
   const head = `prefix | by ${routedBy.kind} | 95% interval | run's own | which is | same expert`;
   const note =

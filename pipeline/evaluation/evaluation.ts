@@ -180,10 +180,11 @@ export function asPositive(
 export const isEqual = ({ low, high }: Pick<Lower, "low" | "high">): boolean => low === 0 && high === 0;
 
 /** Writes by how much a perplexity is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]", or "equal". */
-export function gainText(gain: Lower): string {
+export function gainText(gain: Lower, digits = 1): string {
   if (isEqual(gain)) return "equal";
-  const { side, by, from, to } = asPositive(gain);
-  return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
+  const { side, ...values } = asPositive(gain);
+  const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(digits)}%`);
+  return `${by} ${side} [${from}, ${to}]`;
 }
 
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */

@@ -34,7 +34,7 @@ import {
   splitNeed,
   writeManifest,
 } from "./node.ts";
-import type { Walk } from "./walk.ts";
+import type { NodeState, Walk } from "./walk.ts";
 
 /** Folder of partial folders, in the run folder. */
 export const PARTIAL = "partial";
@@ -149,7 +149,7 @@ export async function publish(
         for (const path of old) await removeFolder(await discard(run, path, name));
         return manifest;
       } catch (error) {
-        const info = await Deno.stat(place).catch(ifMissing(null)); // another process may just have moved it aside
+        const info = await Deno.stat(place).catch(() => null); // another process may just have moved it aside
         if (tries === TRIES || info?.isDirectory === false) throw error;
       }
       const there = await readManifest(place).catch((error) => {
@@ -249,24 +249,28 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
  */
 export async function removeSpent(walk: Walk): Promise<void> {
   const { graph, run } = walk;
-  const users = new Map<string, Node[]>(
+  const users = new Map<string, string[]>(
     graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),
   );
-  for (const user of graph) for (const need of user.needs) users.get(splitNeed(need).name)?.push(user);
+  for (const { name, needs } of graph) for (const need of needs) users.get(splitNeed(need).name)?.push(name);
+  const begun = await listBegun(run, SCRATCH); // before their owners: of what is begun later nothing is among it
   const owned = new Set((await listOwners(run)).map(({ node }) => node)); // they are made again
-  const isThere = async (node: Node) =>
-    !owned.has(node.name) && ["made", "spent"].includes((await walk.of(node)).state);
-  for (const node of graph) {
-    if (!node.temporary || !await isThere(node)) continue;
-    if (!(await Promise.all(users.get(node.name)!.map(isThere))).every(Boolean)) continue;
-    for (const name of Object.keys(walk.manifest(node.name).files)) {
-      await removeIfThere(`${walk.path(node.name)}/${name}`);
-    }
+  const states = new Map<string, NodeState["state"]>();
+  for (const node of graph) if (!owned.has(node.name)) states.set(node.name, (await walk.of(node)).state);
+  const isThere = (name: string) => states.get(name) === "made" || states.get(name) === "spent";
+  for (const [name, own] of users) {
+    if (!isThere(name) || !own.every(isThere)) continue;
+    const { files } = walk.manifest(name), folder = walk.path(name);
+    for await (const file of filesUnder(folder)) if (file in files) await removeIfThere(`${folder}/${file}`);
   }
-  for (const { path, node: name } of await listBegun(run, SCRATCH)) {
-    const node = graph.find((node) => node.name === name);
-    if (!node || !await isThere(node)) continue;
-    if (path === scratchPath(run, name, walk.manifest(name).key)) await removeScratch(run, name, path);
+  const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => 0);
+  for (const { path, node: name } of begun) {
+    if (!isThere(name) || path !== scratchPath(run, name, walk.manifest(name).key)) continue;
+    const files = await Array.fromAsync(filesUnder(path), (file) => writtenAt(`${path}/${file}`));
+    // What was written later is of a training that makes the node anew.
+    if (Math.max(0, ...files) <= await writtenAt(`${walk.path(name)}/${MANIFEST}`)) {
+      await removeScratch(run, name, path);
+    }
   }
 }
 

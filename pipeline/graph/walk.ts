@@ -165,6 +165,7 @@ export async function changedInput(
 /** Names what makes a node other than its manifest tells. */
 function difference(node: Node, inputs: Record<string, string>, manifest: Manifest): string {
   if (node.revision !== manifest.revision) return "revision";
+  if (manifest.key === "") return "version"; // it was given up, to be made again
   const setting = otherSetting(node, manifest);
   if (setting !== undefined) return setting;
   const need = Object.keys({ ...inputs, ...manifest.inputs }).find((need) =>

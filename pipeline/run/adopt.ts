@@ -7,7 +7,7 @@
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint, saveModelFolder, tokenText } from "../model/checkpoints/checkpoint.ts";
-import type { CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
+import type { Checkpoint, CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
 import { listScratches } from "../graph/folder.ts";
 import {
   givenNode,
@@ -25,6 +25,7 @@ import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../te
 import { type Adoption, describeAdoption } from "../training/adoption.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { checkExpert } from "./models.ts";
+import { isSamePlace } from "./output.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { expertTarget } from "../stages/targets.ts";
 
@@ -60,6 +61,10 @@ export async function adoptExpert(
   const { node: name, part = "" } = expertTarget(expert, { experts }), where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
+  const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
+  if (real !== null && await isSamePlace(real, where)) {
+    throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
+  }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
     const { config: shape, weights, dtype, notes, sha256, tokenizer } = await loadAdoptable(run, from);
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
@@ -94,7 +99,10 @@ export async function adoptExpert(
 }
 
 /** Loads a checkpoint that may be an expert of a run, and the run's tokenizer. Throws an `InputError` for one that may not. */
-export async function loadAdoptable(run: string, from: string) {
+export async function loadAdoptable(
+  run: string,
+  from: string,
+): Promise<Checkpoint & { tokenizer: Tokenizer }> {
   const { sequenceLength, eos } = await needConfiguration(run);
   const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos }),
     checkpoint = await loadCheckpoint(from);

@@ -341,7 +341,7 @@ async function readBefore(from: string, configuration: Configuration) {
     const target = expertTarget(was, { experts }), { node } = target;
     const manifest = await readManifest(`${from}/${node}`);
     const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
-    const isTrained = manifest && (isLinked || manifest.inputs[name] === hashFiles(part));
+    const isTrained = manifest?.key && (isLinked || manifest.inputs[name] === hashFiles(part));
     old.push({ was, sequences, trained: null });
     if (!isTrained) continue;
     const { result: { steps = await target.steps(configuration, { sequences, least: 1 }) } } = manifest;

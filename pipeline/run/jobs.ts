@@ -102,6 +102,7 @@ async function giveUpRevisions(run: string, configuration: Configuration, plan: 
     const manifest = given ? null : await readManifest(`${run}/${name}`);
     if (!manifest || manifest.revision === revision) continue;
     await checkAlone(run);
+    await refuseLink(`${run}/${name}`);
     const { made, ...known } = manifest;
     await writeManifest(`${run}/${name}`, { ...known, revision, key: "" }, made);
   }

@@ -126,9 +126,13 @@ async function lookAt(walk: Walk): Promise<Map<string, NodeState>> {
       if (!(error instanceof InputError)) throw error;
       const needs = node.needs.map((need) => splitNeed(need).name);
       const open = needs.find((name) => !["made", "spent"].includes(found.get(name)?.state ?? "made"));
-      const isOwn = open === undefined || error.where === `${walk.path(node.name)}/${MANIFEST}`;
-      if (isOwn) return { node, state: "damaged", because: wordText(error.what), manifest: null };
-      const manifest = await readManifest(walk.path(node.name)).catch(() => null);
+      let manifest: Manifest | null = null, wrong = open === undefined ? error : undefined;
+      try {
+        manifest = await readManifest(walk.path(node.name));
+      } catch (own) {
+        if (own instanceof InputError) wrong = own;
+      }
+      if (wrong) return { node, state: "damaged", because: wordText(wrong.what), manifest: null };
       return { node, state: "waits", because: open, manifest };
     });
     found.set(node.name, state);

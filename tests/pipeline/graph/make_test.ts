@@ -120,6 +120,7 @@ Deno.test("checkpoints of a node that is made go, unless a process makes it agai
     for (const path of left) { // as if it had been killed before it removed them
       await Deno.mkdir(dirname(path), { recursive: true });
       await Deno.writeTextFile(path, "");
+      await Deno.utime(path, 0, 0); // before the node came to be
     }
     const locks = await Promise.all(
       ["experts/00", "rounds/04/router-01"].map((name) => takeLock(run, name, "other")),
@@ -127,6 +128,10 @@ Deno.test("checkpoints of a node that is made go, unless a process makes it agai
     assertEquals([await makeToys(run), await isThere()], [[], [false, true, true, true]]);
     for (const lock of locks) if ("release" in lock) lock.release();
     assertEquals([await makeToys(run), await isThere()], [[], [false, false, false, true]]);
+    // What a training that makes the node anew has saved stays: it goes on from there.
+    await Deno.mkdir(dirname(left[2]));
+    await Deno.writeTextFile(left[2], "");
+    assertEquals([await makeToys(run), await isThere()], [[], [false, false, true, true]]);
   }));
 
 /** Changes the settings of some nodes. */

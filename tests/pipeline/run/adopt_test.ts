@@ -136,4 +136,10 @@ Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the ru
     await refuse("its weights must be numbers");
     await foreign(from, run);
     await refuse("must be one of 0 to 1", { run, expert: 2, from });
+    await adoptExpert({ run, expert: 1, from });
+    const own = { run, expert: 1, from: `${run}/experts/expert-01` };
+    await Deno.symlink(own.from, `${run}/../link`);
+    for (const from of [own.from, `${run}/../link`]) {
+      await assertRejects(() => adoptExpert({ ...own, from, force: true }), InputError, "own folder");
+    }
   }));
