@@ -13,7 +13,7 @@ Deno.test("reproduce --preset paper-335m without text says what a study takes, p
     assertMatch(out, /^11 devices +1\.67 years: /m);
     assertMatch(
       out,
-      /^each device +at most 74\.3 GiB .* dense-compute .* with --micro-batch 16 \(424\.6 GiB /m,
+      /^each device +at most 74\.3 GiB .* dense-compute .* with --micro-batch 16 \(425 GiB /m,
     );
     assertMatch(out, /^assumed: 1\.80e\+13 FLOP\/s .*, 30% of the 6\.00e\+13 of an NVIDIA H100/m);
     assertMatch(out, /^assumed: 80 GB \(74\.5 GiB\) of memory on one device$/m);
