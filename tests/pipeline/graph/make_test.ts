@@ -299,8 +299,8 @@ Deno.test("a node that was moved aside when its process was killed comes back, a
     const notes = `${place}/notes/a.txt`;
     const aside = () => [...Deno.readDirSync(`${run}/partial`)].filter(({ name }) => name.includes("~old-"));
     const isWhole = async (text: string) => {
-      assertEquals([await Deno.readTextFile(notes), aside()], [text, []]);
       assertEquals([await makeToys(run), await toyHash(run)], [[], await hashAlone()]);
+      assertEquals([await Deno.readTextFile(notes), aside()], [text, []]);
     };
     await Deno.mkdir(`${place}/notes`);
     await Deno.writeTextFile(notes, "mine");
@@ -312,7 +312,6 @@ Deno.test("a node that was moved aside when its process was killed comes back, a
     // It was killed later: what has the place stays, with what the user wrote since.
     copyFolder(place, old());
     await Deno.writeTextFile(notes, "newer");
-    await makeToys(run);
     await isWhole("newer");
 
     // Something else has the place: nothing is lost, and other nodes are made.
@@ -321,7 +320,6 @@ Deno.test("a node that was moved aside when its process was killed comes back, a
     await tidyPartials(run);
     assertEquals([await Deno.readTextFile(`${run}/parts/01`), aside().length], ["mine", 1]);
     await Deno.remove(`${run}/parts/01`);
-    await tidyPartials(run);
     await isWhole("newer");
 
     // Another process makes it before anybody has looked.
@@ -342,7 +340,6 @@ Deno.test("a node that was moved aside when its process was killed comes back, a
     await Deno.writeTextFile(`${place}/other.json`, "mine");
     await assertRejects(() => again("other.json"), InputError, "must not be a file of others");
     assertEquals(await Deno.readTextFile(`${place}/other.json`), "mine");
-    assert(await Deno.stat(`${place}/more.json`));
 
     await Deno.rename(place, `${run}/mine`);
     await Deno.symlink("../mine", place);
