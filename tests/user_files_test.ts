@@ -98,11 +98,8 @@ Deno.test("files and links of the user's stay at every level of a run, through k
       assertEquals(await openTree(`${folder}/away`), away, what);
     };
 
-    const child = taskCommand("partition", [...args, "--force", "--experts", "3"], {
-      stderr: "null",
-      stdout: "null",
-    })
-      .spawn();
+    const quiet = { stderr: "null", stdout: "null" } as const;
+    const child = taskCommand("partition", [...args, "--force", "--experts", "3"], quiet).spawn();
     setTimeout(() => sendSignal(child, "SIGKILL"), 900);
     await child.status;
     await ok(taskHere("clean", ["--run", run])); // puts back what was aside when the process was killed

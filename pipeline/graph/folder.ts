@@ -178,7 +178,7 @@ const ofOthers = (where: string, what: string): InputError =>
   new InputError(`Cannot write "${where}" as ${what}`, { where, remedy: "move it elsewhere" });
 
 /** Throws an `InputError` where a node, or a folder that it lies in, is a link. */
-async function refuseLinks(run: string, name: string): Promise<void> {
+export async function refuseLinks(run: string, name: string): Promise<void> {
   for (let above = name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
 }
 
@@ -186,8 +186,10 @@ async function refuseLinks(run: string, name: string): Promise<void> {
 async function takeAlong(old: string, folder: string, manifest: Manifest): Promise<void> {
   const { files } = await readManifest(old).catch(() => null) ?? manifest;
   for await (const path of filesUnder(old)) {
-    if (path === MANIFEST || path in files) continue;
-    if (path in manifest.files) throw ofOthers(`${old}/${path}`, "it must not be a file of others: it is");
+    if (path === MANIFEST || Object.hasOwn(files, path)) continue;
+    if (Object.hasOwn(manifest.files, path)) {
+      throw ofOthers(`${old}/${path}`, "it must not be a file of others: it is");
+    }
     if (await exists(`${folder}/${path}`)) continue;
     await linkOrCopy(`${old}/${path}`, `${folder}/${path}`).catch(ifMissing(undefined)); // another process has taken it along
   }
@@ -256,12 +258,17 @@ export async function removeSpent(walk: Walk): Promise<void> {
   const begun = await listBegun(run, SCRATCH); // before their owners: of what is begun later nothing is among it
   const owned = new Set((await listOwners(run)).map(({ node }) => node)); // they are made again
   const states = new Map<string, NodeState["state"]>();
-  for (const node of graph) if (!owned.has(node.name)) states.set(node.name, (await walk.of(node)).state);
+  const asked = new Set([...users.keys(), ...[...users.values()].flat(), ...begun.map(({ node }) => node)]);
+  for (const node of graph) {
+    if (asked.has(node.name) && !owned.has(node.name)) states.set(node.name, (await walk.of(node)).state);
+  }
   const isThere = (name: string) => states.get(name) === "made" || states.get(name) === "spent";
   for (const [name, own] of users) {
     if (!isThere(name) || !own.every(isThere)) continue;
     const { files } = walk.manifest(name), folder = walk.path(name);
-    for await (const file of filesUnder(folder)) if (file in files) await removeIfThere(`${folder}/${file}`);
+    for await (const file of filesUnder(folder)) {
+      if (Object.hasOwn(files, file)) await removeIfThere(`${folder}/${file}`);
+    }
   }
   const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => 0);
   for (const { path, node: name } of begun) {

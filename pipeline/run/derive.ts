@@ -177,7 +177,6 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   const template = await readChatTemplate(from) ?? (tuned ? PLAIN_CHAT : "");
   const pairs = tuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
   if (tuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
-  for (const { from: checkpoint } of replace) await loadAdoptable(from, checkpoint);
   const before = await readBefore(from, configuration), { grouped, forgottenBefore, paired } = before;
   const isForgetting = Object.values(forget).flat().length > 0;
   const rows = isForgetting || forgottenBefore.length > 0 ? await listDocuments(from) : [];
@@ -213,6 +212,7 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
+  for (const { from: checkpoint } of replace) await loadAdoptable(from, checkpoint);
   const settings: Configuration = change.relearned
     ? { ...configuration, input: await filesLeft(configuration, rows, derivation) }
     : { ...configuration, experts: experts.length, routers: "", prices: "", chunk: 0 }; // what it is split by lies in it
@@ -331,11 +331,13 @@ async function readBefore(from: string, configuration: Configuration) {
   const { experts, routers } = configuration, partitioner = routers ? resolve(routers) : PARTITIONER;
   const learned = await readManifest(resolve(from, partitioner));
   if (!learned) throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
-  const kept: Derivation["kept"] = { [partitioner]: learned.key };
+  const kept: Derivation["kept"] = { [partitioner]: learned.key }, dense: string[] = [];
   for (const node of nodes) kept[node.name] = (await walk.of(node)).manifest!.key;
-  const trained = await listTrained(from, [denseTarget("batch"), denseTarget("steps")]);
-  const dense = trained.map(({ node }) => node);
-  for (const node of dense) kept[node] = (await readManifest(`${from}/${node}`))!.key;
+  for (const { node } of await listTrained(from, [denseTarget("batch"), denseTarget("steps")])) {
+    const { key } = (await readManifest(`${from}/${node}`))!;
+    if (key !== "") dense.push(node); // else it was given up, to be trained again
+    kept[node] = key;
+  }
   const above = await readDerivation(from), { parts } = await readParts(from), old: KnownExpert[] = [];
   for (const { expert: was, node: name, manifest: part, train: { sequences } } of parts) {
     const target = expertTarget(was, { experts }), { node } = target;

@@ -29,6 +29,7 @@ import { Walk } from "../graph/walk.ts";
 import { findKind } from "../partition/partitioners.ts";
 import { writeRunConfiguration } from "../graph/configuration.ts";
 import { exists, jsonText, refuseLink, withRemedy, writeAtomic } from "../graph/files.ts";
+import { refuseLinks } from "../graph/folder.ts";
 import { count, readJsonIfThere } from "../graph/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
@@ -102,7 +103,7 @@ async function giveUpRevisions(run: string, configuration: Configuration, plan: 
     const manifest = given ? null : await readManifest(`${run}/${name}`);
     if (!manifest || manifest.revision === revision) continue;
     await checkAlone(run);
-    await refuseLink(`${run}/${name}`);
+    await refuseLinks(run, name);
     const { made, ...known } = manifest;
     await writeManifest(`${run}/${name}`, { ...known, revision, key: "" }, made);
   }

@@ -204,6 +204,7 @@ function explainState(
   if (because === "revision") {
     return `revision ${manifest!.revision} made it, this is revision ${node.revision}`;
   }
+  if (because === "version") return "another version made it";
   if (because! in node.settings || because! in manifest!.settings) {
     const [then, now] = [manifest!, node].map(({ settings }) => valueText(settings[because!]));
     return then.length + now.length > LONGEST ? `${because} changed` : `${because} was ${then}, it is ${now}`;

@@ -137,9 +137,7 @@ Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the ru
     await foreign(from, run);
     await refuse("must be one of 0 to 1", { run, expert: 2, from });
     await adoptExpert({ run, expert: 1, from });
-    const own = { run, expert: 1, from: `${run}/experts/expert-01` };
-    await Deno.symlink(own.from, `${run}/../link`);
-    for (const from of [own.from, `${run}/../link`]) {
-      await assertRejects(() => adoptExpert({ ...own, from, force: true }), InputError, "own folder");
-    }
+    await Deno.symlink(`${run}/experts/expert-01`, `${run}/../link`);
+    const own = { run, expert: 1, from: `${run}/../link`, force: true };
+    await assertRejects(() => adoptExpert(own), InputError, "own folder");
   }));

@@ -8,6 +8,7 @@ import {
   nameUnit,
   planJobs,
   readJobPlan,
+  readStatus,
   writeJobSettings,
 } from "../../../pipeline/run/mod.ts";
 import { readManifest, writeManifest } from "../../../pipeline/graph/node.ts";
@@ -140,8 +141,14 @@ Deno.test("writeJobSettings() with force lets jobs make again what another versi
     await writeManifest(node, { ...manifest, revision: 99, key: "of it" });
     await Deno.writeTextFile(`${node}/mine.txt`, "mine");
     await assertRejects(() => planJobs({ run, ...plan }), InputError, "one version must make all of it");
+    await Deno.rename(`${run}/assignments`, `${folder}/other`);
+    await Deno.symlink(`${folder}/other`, `${run}/assignments`);
+    await assertRejects(() => writeJobSettings({ run, force: true }, plan), InputError, "symbolic link");
+    await Deno.remove(`${run}/assignments`).then(() => Deno.rename(`${folder}/other`, `${run}/assignments`));
     await writeJobSettings({ run, force: true }, plan);
     const jobs = await planJobs({ run, ...plan });
+    const given = (await readStatus(run)).stages.find(({ stage }) => stage === "assign")!;
+    assertEquals([given.state, given.because], ["out of date", "another version made it"]);
     assertEquals(jobs.find((job) => listMissing(job).length > 0)?.name, "partition");
     await makePartition({ run });
     assertEquals((await readManifest(node))!.key, manifest.key);
