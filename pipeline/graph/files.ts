@@ -204,6 +204,10 @@ export async function* filesUnder(folder: string, inside = ""): AsyncGenerator<s
   }
 }
 
+/** Tells when a file was last written, in milliseconds; 0 where it cannot be looked at. */
+export const writtenAt = (path: string): Promise<number> =>
+  Deno.stat(path).then(({ mtime }) => Number(mtime), () => 0);
+
 /** Lists what a folder holds; nothing where there is no such folder. */
 export function listEntries(folder: string): Promise<Deno.DirEntry[]> {
   return Promise.try(() => [...Deno.readDirSync(folder)]).catch(ifMissing([])); // a promise for each of 200,000 takes a second

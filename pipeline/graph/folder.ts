@@ -20,6 +20,7 @@ import {
   writeAtomic,
   writeError,
   writing,
+  writtenAt,
 } from "./files.ts";
 import { canonical, MANIFEST } from "./schema.ts";
 import { listOwners } from "./lock.ts";
@@ -270,20 +271,18 @@ export async function removeSpent(walk: Walk): Promise<void> {
       if (Object.hasOwn(files, file)) await removeIfThere(`${folder}/${file}`);
     }
   }
-  const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => 0);
   for (const { path, node: name } of begun) {
     if (!isThere(name) || path !== scratchPath(run, name, walk.manifest(name).key)) continue;
     const files = await Array.fromAsync(filesUnder(path), (file) => writtenAt(`${path}/${file}`));
     // What was written later is of a training that makes the node anew.
-    if (Math.max(0, ...files) <= await writtenAt(`${walk.path(name)}/${MANIFEST}`)) {
-      await removeScratch(run, name, path);
-    }
+    if (Math.max(0, ...files) > await writtenAt(`${walk.path(name)}/${MANIFEST}`)) continue;
+    await Deno.mkdir(`${run}/${PARTIAL}`, { recursive: true });
+    await removeScratch(run, name, path);
   }
 }
 
 /** Removes a folder of checkpoints. It goes aside first, as a process that no lock keeps away may write there. */
 export async function removeScratch(run: string, name: string, scratch: string): Promise<void> {
-  await Deno.mkdir(`${run}/${PARTIAL}`, { recursive: true });
   await removeFolder(await discard(run, scratch, name));
 }
 

@@ -9,7 +9,15 @@ import { basename, dirname } from "node:path";
 import { listBegun, PARTIAL, restoreOld, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { readManifest } from "../graph/node.ts";
-import { filesUnder, ifMissing, listEntries, refuseLink, removeFiles, wholeName } from "../graph/files.ts";
+import {
+  filesUnder,
+  ifMissing,
+  listEntries,
+  refuseLink,
+  removeFiles,
+  wholeName,
+  writtenAt,
+} from "../graph/files.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "../stages/parts.ts";
@@ -112,8 +120,6 @@ async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
 
 /** What a process leaves in a folder of checkpoints: metrics without their state, and a folder of its own. */
 const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
-
-const writtenAt = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => 0);
 
 /** Lists what may go of the folders of checkpoints: one for every node and key. */
 async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {

@@ -46,7 +46,6 @@ import { partition, type PartitionSummary } from "./partition.ts";
 import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
 import { checkOwn, MODELS } from "./settings.ts";
-import { listTrained } from "./steps.ts";
 import { allTargets, denseTarget, expertTarget } from "../stages/targets.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 
@@ -333,10 +332,11 @@ async function readBefore(from: string, configuration: Configuration) {
   if (!learned) throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
   const kept: Derivation["kept"] = { [partitioner]: learned.key }, dense: string[] = [];
   for (const node of nodes) kept[node.name] = (await walk.of(node)).manifest!.key;
-  for (const { node } of await listTrained(from, [denseTarget("batch"), denseTarget("steps")])) {
-    const { key } = (await readManifest(`${from}/${node}`))!;
-    if (key !== "") dense.push(node); // else it was given up, to be trained again
-    kept[node] = key;
+  for (const { node } of [denseTarget("batch"), denseTarget("steps")]) {
+    const manifest = await readManifest(`${from}/${node}`);
+    if (!manifest?.key) continue; // it is not trained, or was given up, to be trained again
+    kept[node] = manifest.key;
+    dense.push(node);
   }
   const above = await readDerivation(from), { parts } = await readParts(from), old: KnownExpert[] = [];
   for (const { expert: was, node: name, manifest: part, train: { sequences } } of parts) {

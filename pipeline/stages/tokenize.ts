@@ -56,9 +56,7 @@ export interface SourceCounts {
   tokens: { train: number; test: number };
 }
 
-const noSource = (): SourceCounts => ({
-  ...{ documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } },
-});
+const noSource = (): SourceCounts => ({ documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } });
 
 /** Adds up what became of the text of blocks, by source. */
 export function countSources(making: Making, blocks: readonly Block[]): Map<string, SourceCounts> {
