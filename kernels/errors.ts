@@ -1,12 +1,14 @@
 /**
  * Errors that explain themselves: what is wrong, where, and how to mend it, as data. A script reads
- * `message`. The command line words the same data for its user: `tasks/wording.ts` writes settings as flags
- * and tasks as commands.
+ * `message`. The command line words the same data for its user: `tasks/wording.ts` writes settings
+ * as flags and tasks as commands.
  *
  * @module
  */
 
-/** Names a setting or an option, for instance `sequenceLength`: a command line words it as its flag. */
+/**
+ * Names a setting or an option, for instance `sequenceLength`: a command line words it as its flag.
+ */
 export interface SettingReference {
   /** Its name. */
   setting: string;
@@ -33,13 +35,17 @@ export function setting(name: string, value?: string | number): SettingReference
   return { setting: name, value };
 }
 
-/** Names a task to run inside {@link say}, with settings and options by name: `task("score", { run, force: true })`. */
+/**
+ * Names a task to run inside {@link say}, with settings and options by name:
+ * `task("score", { run, force: true })`.
+ */
 export function task(name: string, settings: TaskReference["with"] = {}): TaskReference {
   return { task: name, with: settings };
 }
 
 /**
- * Writes a {@link Text} from a template. Its values are texts, numbers, references, or texts with references.
+ * Writes a {@link Text} from a template. Its values are texts, numbers, references, or texts with
+ * references.
  */
 export function say(
   strings: TemplateStringsArray,
@@ -51,14 +57,17 @@ export function say(
     if (Array.isArray(value)) {
       return [string, ...value as readonly (string | SettingReference | TaskReference)[]];
     }
-    return [string, typeof value === "object" ? value as SettingReference | TaskReference : String(value)];
+    return [
+      string,
+      typeof value === "object" ? value as SettingReference | TaskReference : String(value),
+    ];
   });
   return pieces.filter((piece) => piece !== "");
 }
 
 /**
- * Writes a text as a string. `words` says how references are worded; without it settings and tasks keep their
- * names.
+ * Writes a text as a string. `words` says how references are worded; without it settings and tasks
+ * keep their names.
  */
 export function wordText(text: Text, words: Words = plainWords): string {
   return typeof text === "string"
@@ -68,12 +77,16 @@ export function wordText(text: Text, words: Words = plainWords): string {
 
 function plainWords(reference: SettingReference | TaskReference): string {
   if ("setting" in reference) {
-    return reference.value === undefined ? reference.setting : `${reference.setting} ${reference.value}`;
+    return reference.value === undefined
+      ? reference.setting
+      : `${reference.setting} ${reference.value}`;
   }
   const settings = Object.entries(reference.with).filter(([, value]) =>
     value !== undefined && value !== false
   );
-  const words = settings.map(([name, value]) => value === true ? name : `${name} ${JSON.stringify(value)}`);
+  const words = settings.map(([name, value]) =>
+    value === true ? name : `${name} ${JSON.stringify(value)}`
+  );
   return `task "${reference.task}"${words.length > 0 ? ` with ${words.join(", ")}` : ""}`;
 }
 
@@ -107,8 +120,8 @@ export abstract class ExplainedError extends Error {
 }
 
 /**
- * Reports that what was asked for, or what was read, is wrong: another input or another setting mends it. No
- * other error makes a task end with exit code 2.
+ * Reports that what was asked for, or what was read, is wrong: another input or another setting
+ * mends it. No other error makes a task end with exit code 2.
  */
 export class InputError extends ExplainedError {}
 
@@ -118,7 +131,7 @@ export function ensure(holds: unknown, what: Text, explanation?: Explanation): a
 }
 
 /**
- * Reports that the input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is
- * held, a loss that is not finite.
+ * Reports that the input is right, but the machine or the moment is not: no adapter, a full disk, a
+ * lock that is held, a loss that is not finite.
  */
 export class RunError extends ExplainedError {}

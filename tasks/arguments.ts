@@ -1,6 +1,6 @@
 /**
- * Reads the arguments of a task by its table of fields. Of a flag that the task does not have it reports which of its own is meant, and
- * which other tasks have it.
+ * Reads the arguments of a task by its table of fields. Of a flag that the task does not have it
+ * reports which of its own is meant, and which other tasks have it.
  *
  * @module
  */
@@ -49,7 +49,9 @@ export async function readArguments(
     throw await unknownFlag(name, Object.values(fields).map(({ flag }) => flag), unknown, remedy);
   }
   const isTaken = paths.length === 0 || positional !== undefined;
-  ensure(isTaken, `Cannot run task "${name}" as it takes flags only: "${paths[0]}" is none`, { remedy });
+  ensure(isTaken, `Cannot run task "${name}" as it takes flags only: "${paths[0]}" is none`, {
+    remedy,
+  });
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = {};
   const denied = new Set<string>();
@@ -78,12 +80,15 @@ export async function readArguments(
   };
 }
 
-/** What follows a flag as its value though it begins with a dash: a number, standard input, a text with white space. */
+/**
+ * What follows a flag as its value though it begins with a dash: a number, standard input, a text
+ * with white space.
+ */
 const DASHED_VALUE = /^(-\d.*|-|-[^=]*\s.*)$/s;
 
 /**
- * Reads the flags with their words, and the paths. `unknown` is the first word with a dash that is no flag of the task; `meant` is
- * how to write it if the flag before it has it as its value.
+ * Reads the flags with their words, and the paths. `unknown` is the first word with a dash that is
+ * no flag of the task; `meant` is how to write it if the flag before it has it as its value.
  */
 function readWords(fields: Fields, args: readonly string[]) {
   const byFlag = new Map(Object.values(fields).map((field) => [field.flag, field]));
@@ -124,7 +129,8 @@ function readWords(fields: Fields, args: readonly string[]) {
 function valueOf(field: Field, words: string[]): unknown {
   const named = setting(field.name);
   const text = words.map((word) => JSON.stringify(word)).join(" and ");
-  const isFlag = field.form === "flag", different = isFlag ? new Set(words).size : words.length;
+  const isFlag = field.form === "flag";
+  const different = isFlag ? new Set(words).size : words.length;
   ensure(
     !isFlag || words.every((word) => /^(true|false)$/.test(word)),
     say`Cannot use ${named} as it takes no value but true or false: it is ${text}`,
@@ -133,20 +139,29 @@ function valueOf(field: Field, words: string[]): unknown {
   const isOnce = field.form === "texts" || different === 1;
   ensure(isOnce, say`Cannot use ${named} as it must be given once: it is ${text}`);
   const hasValue = field.form === "text" || !words.includes("");
-  ensure(hasValue, say`Cannot use ${named} as it must have a value, ${field.requirement}: it has none`);
+  ensure(
+    hasValue,
+    say`Cannot use ${named} as it must have a value, ${field.requirement}: it has none`,
+  );
   const read = field.isPath ? fromHere : (word: string) => parseValue(field, word);
   if (field.form === "texts") return words.map(read);
   return isFlag && words[0] === "false" ? undefined : read(words[0]);
 }
 
-/** Resolves a path as it was typed: `deno task` runs in the folder of the project, wherever it was called. */
+/**
+ * Resolves a path as it was typed: `deno task` runs in the folder of the project, wherever it was
+ * called.
+ */
 export function fromHere(path: string): string {
   const here = Deno.env.get("INIT_CWD");
   const asTyped = /^(-?$|\/)/.test(path) || here === undefined || here === Deno.cwd();
   return asTyped ? path : resolve(here, path);
 }
 
-/** What people type who know other programs, and the flags that do it here: a task has some of them, or none. */
+/**
+ * What people type who know other programs, and the flags that do it here: a task has some of them,
+ * or none.
+ */
 const MEANT: [typed: string, flags: string][] = [
   ["lr learning-rate rate", "learning-rate expert-rate router-rate dense-rate"],
   ["batch-size batch micro-batch-size", "expert-batch router-batch score-batch"],
@@ -163,8 +178,8 @@ const MEANT: [typed: string, flags: string][] = [
 const MOST_TASKS = 3; // that are named
 
 /**
- * Explains that `word` is no flag of a task, whose flags are `own`. It names those of them that are meant, or the one that is
- * near, and the tasks that have this very flag.
+ * Explains that `word` is no flag of a task, whose flags are `own`. It names those of them that are
+ * meant, or the one that is near, and the tasks that have this very flag.
  */
 async function unknownFlag(
   task: string,
@@ -175,7 +190,9 @@ async function unknownFlag(
   const flag = word.replace(/=.*/s, "");
   const name = flag.replace(/^--?/, "");
   const [, known = ""] = MEANT.find(([typed]) => typed.split(" ").includes(name)) ?? [];
-  const meant = known.split(" ").filter((other) => own.includes(other)).map((other) => `--${other}`);
+  const meant = known.split(" ").filter((other) => own.includes(other)).map((other) =>
+    `--${other}`
+  );
   const near = nearest(name, [...own, "help"]);
   const facts = [`${flag} is not`];
   if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
@@ -183,12 +200,18 @@ async function unknownFlag(
   // By a table: loading the tasks would load their packages, which need not be here.
   const table = await Deno.readTextFile(new URL("flags.json", import.meta.url));
   const others = Object.entries<string>(JSON.parse(table))
-    .filter(([other, flags]) => other !== task && flag === `--${name}` && flags.split(" ").includes(name));
+    .filter(([other, flags]) =>
+      other !== task && flag === `--${name}` && flags.split(" ").includes(name)
+    );
   if (others.length > 0) {
     const names = others.slice(0, MOST_TASKS).map(([name]) => `"${name}"`).join(", ");
     const more = others.length > MOST_TASKS ? ` and ${others.length - MOST_TASKS} more` : "";
-    facts.push(`but ${others.length === 1 ? `task ${names} takes` : `tasks ${names}${more} take`} ${flag}`);
+    facts.push(
+      `but ${others.length === 1 ? `task ${names} takes` : `tasks ${names}${more} take`} ${flag}`,
+    );
   }
-  const what = `Cannot run task "${task}" as every flag must be one of its own: ${facts.join(", ")}`;
+  const what = `Cannot run task "${task}" as every flag must be one of its own: ${
+    facts.join(", ")
+  }`;
   return new InputError(what, { remedy });
 }

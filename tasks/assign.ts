@@ -1,5 +1,6 @@
 /**
- * Assigns scored sequences to experts: in a run folder, or from files or a pipe to a file or a pipe.
+ * Assigns scored sequences to experts: in a run folder, or from files or a pipe to a file or a
+ * pipe.
  *
  *   deno task assign --run runs/a
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
@@ -12,12 +13,16 @@ import { take } from "./options.ts";
 import { stageTask } from "./stage.ts";
 import { proofText } from "./text.ts";
 
-/** Reports how far the shares of an assignment by prices are from equal ones, and warns if the text is of another kind. */
+/**
+ * Reports how far the shares of an assignment by prices are from equal ones, and warns if the text
+ * is of another kind.
+ */
 function driftText({ deviation, limit }: Drift): string {
   const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
   const chance = `the ${percent(limit)} that chance allows`;
   if (deviation <= limit) return `${largest}, within ${chance}`;
-  return `warning: ${largest}, beyond ${chance}: the text is of another kind than that of the prices`;
+  return `warning: ${largest}, beyond ${chance}: the text is of another kind than ` +
+    "that of the prices";
 }
 
 export const TASK = await stageTask("assign", import.meta, take("part", "output"), async (call) => {
@@ -28,16 +33,28 @@ export const TASK = await stageTask("assign", import.meta, take("part", "output"
   const { chooseChunk } = await import("../pipeline/stages/mod.ts");
   const { paths, sources, options: { output }, tell, onWarning } = call;
   const { method: set, chunk = 0 } = pipe.pipeValues(call, ["shardSequences"]);
-  const { prefix, prices } = sources.flags ?? {}; // a file of settings has one that may be of other scores
-  const method = prices === undefined ? set : sources.flags?.method; // a file of settings always has one
+  // A file of settings has one that may be of other scores.
+  const { prefix, prices } = sources.flags ?? {};
+  // A file of settings always has one.
+  const method = prices === undefined ? set : sources.flags?.method;
   await pipe.checkWritten(call, [...paths, prices ?? ""]);
   const isOne = prices === undefined || method === undefined;
   ensure(isOne, `Cannot assign by --prices as no --method may be given as well: it is ${method}`);
   const known = prices === undefined ? undefined : await readPrices(prices);
   let proof: Proof | undefined;
-  const given = { method, prefix, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
+  const given = {
+    method,
+    prefix,
+    prices: known,
+    onWarning,
+    onProof: (proved: Proof) => proof = proved,
+  };
   const write = (batches: Parameters<typeof assign>[0], experts: number) =>
-    pipe.arrowOutput(assign(batches, { ...given, chunk: chooseChunk({ chunk, experts }) }), output, call);
+    pipe.arrowOutput(
+      assign(batches, { ...given, chunk: chooseChunk({ chunk, experts }) }),
+      output,
+      call,
+    );
   const passes = known ? 1 : findAssignment(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await pipe.peekExperts(pipe.arrowInput(paths));

@@ -1,5 +1,6 @@
 /**
- * Bundles the project, Deno and the packages that training, scoring and evaluation need into one archive.
+ * Bundles the project, Deno and the packages that training, scoring and evaluation need into one
+ * archive.
  *
  *   deno task bundle --output smalltalk-linux-x64.tar.xz --with driver
  */
@@ -8,7 +9,13 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensure, InputError, RunError } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
-import { type FileRecord, filesUnder, hashFile, jsonText, writeAtomic } from "../pipeline/graph/files.ts";
+import {
+  type FileRecord,
+  filesUnder,
+  hashFile,
+  jsonText,
+  writeAtomic,
+} from "../pipeline/graph/files.ts";
 import { removeFolder, type RunEvent } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./arguments.ts";
@@ -19,8 +26,8 @@ import { count, decimalBytes } from "./layout.ts";
 const BASE = {
   tasks: "train-routers score assign split train-expert train-dense train-switch evaluate " +
     "status watch clean verify cost doctor bench",
-  packages:
-    "@huggingface/jinja @hono/node-server apache-arrow fastest-levenshtein flatbuffers hono ml-matrix " +
+  packages: "@huggingface/jinja @hono/node-server apache-arrow fastest-levenshtein " +
+    "flatbuffers hono ml-matrix " +
     "tokenizers valibot", // the words of parts and of reports come by a tokenizer
 };
 
@@ -41,11 +48,15 @@ const EXTRAS = Object.keys(ADDED);
 /** Gathers the tasks and packages of a bundle with these extras. */
 export function gatherParts(extras: readonly Extra[]): Record<"tasks" | "packages", string[]> {
   const parts = [BASE, ...extras.map((extra) => ADDED[extra])];
-  const words = (of: "tasks" | "packages") => parts.flatMap((part) => part[of].split(" ").filter(Boolean));
+  const words = (of: "tasks" | "packages") =>
+    parts.flatMap((part) => part[of].split(" ").filter(Boolean));
   return { tasks: words("tasks"), packages: words("packages") };
 }
 
-/** Reads `tokenizer,report`. Throws an `InputError` for a name that is no extra, or that is there twice. */
+/**
+ * Reads `tokenizer,report`. Throws an `InputError` for a name that is no extra, or that is there
+ * twice.
+ */
 function parseExtras(text: string): Extra[] {
   const names = text.split(",").map((name) => name.trim());
   const wrong = names.find((name, i) => !EXTRAS.includes(name) || names.indexOf(name) < i);
@@ -64,13 +75,15 @@ export interface LockFile {
 export const packageName = (key: string): string => key.slice(0, key.indexOf("@", 1));
 
 /**
- * Gives the keys, in a lock file, of the packages that some of a project's (`wanted`, as `npm:name@1.0.0`) need, themselves among them;
- * without optional peers that nothing else brings.
+ * Gives the keys, in a lock file, of the packages that some of a project's (`wanted`, as
+ * `npm:name@1.0.0`) need, themselves among them; without optional peers that nothing else brings.
  */
 export function neededKeys({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
   const keys = Object.keys(npm);
   const findKey = (name: string) =>
-    name in npm ? name : keys.find((key) => key.startsWith(`${name}_`) || packageName(key) === name)!;
+    name in npm
+      ? name
+      : keys.find((key) => key.startsWith(`${name}_`) || packageName(key) === name)!;
   const found = new Set<string>();
   const visit = (key: string) => {
     if (found.has(key)) return;
@@ -78,25 +91,28 @@ export function neededKeys({ specifiers, npm }: LockFile, wanted: readonly strin
     const { dependencies = [], optionalPeers = [] } = npm[key];
     for (const name of dependencies) if (!optionalPeers.includes(name)) visit(findKey(name));
   };
-  for (const target of wanted) visit(findKey(`${packageName(target.slice(4))}@${specifiers[target]}`));
+  for (const target of wanted) {
+    visit(findKey(`${packageName(target.slice(4))}@${specifiers[target]}`));
+  }
   return [...found].sort();
 }
 
 /** Lists the same packages as `name@version`. */
 export function listPackages(lock: LockFile, wanted: readonly string[]): string[] {
-  return neededKeys(lock, wanted).map((key) => key.replace(/(?<=.@[^_]*)_.*/, "")); // without the versions of its peers
+  // Without the versions of its peers.
+  return neededKeys(lock, wanted).map((key) => key.replace(/(?<=.@[^_]*)_.*/, ""));
 }
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 /** Files of the project that are copied, apart from `deno.json`. */
-const COPIED =
-  "LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline tasks fixtures tests/bench tests/std"
-    .split(" ");
+const COPIED = ("LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline tasks fixtures " +
+  "tests/bench tests/std")
+  .split(" ");
 
 /**
- * Files of an unpacked package that nothing in a bundle reads: maps, declarations of types, programs of other
- * systems.
+ * Files of an unpacked package that nothing in a bundle reads: maps, declarations of types,
+ * programs of other systems.
  */
 const UNREAD = /\.map$|\.d\.[mc]?ts$|\.partial$|(?<!linux-x64-gnu)\.node$/;
 
@@ -110,8 +126,9 @@ interface BundleOptions {
 }
 
 /**
- * Makes a bundle; gives the archive with its size and hash, how many files it has, the tasks that it runs, its packages. Throws an
- * `InputError` where something that it is to hold is not on this machine.
+ * Makes a bundle; gives the archive with its size and hash, how many files it has, the tasks that
+ * it runs, its packages. Throws an `InputError` where something that it is to hold is not on this
+ * machine.
  */
 export async function makeBundle(options: BundleOptions) {
   const { output, extras, signal, cache = cacheFolder() } = options;
@@ -119,7 +136,10 @@ export async function makeBundle(options: BundleOptions) {
   const { tasks, packages: imported } = gatherParts(extras);
   const read = async (file: string) => JSON.parse(await Deno.readTextFile(`${ROOT}${file}`));
   const project = await read("deno.json");
-  const packages = listPackages(await read("deno.lock"), imported.map((name) => project.imports[name]));
+  const packages = listPackages(
+    await read("deno.lock"),
+    imported.map((name) => project.imports[name]),
+  );
   const held = Object.entries(project.tasks).filter(([name]) => tasks.includes(name));
   const work = `${output}.partial`;
   const root = `${work}/${name}`;
@@ -147,15 +167,20 @@ async function checkPlace(output: string): Promise<{ name: string; compression?:
   const [, name, compression] = /^(.+)\.tar(?:\.(xz|gz))?$/.exec(basename(output)) ?? [];
   const must = name === undefined
     ? "end in .tar.xz, .tar.gz or .tar: it does not"
-    : "begin with neither a dot nor a dash: it does"; // it is also the name of the folder in the archive
+    // It is also the name of the folder in the archive.
+    : "begin with neither a dot nor a dash: it does";
   ensure(name && !/^[.-]/.test(name), `Cannot bundle into "${output}" as its name must ${must}`);
   const { os, arch } = Deno.build;
   const machine = "the machine must be one on which the bundle runs, Linux on x86_64";
-  ensure(os === "linux" && arch === "x86_64", `Cannot bundle as ${machine}: it is ${os} on ${arch}`);
+  ensure(
+    os === "linux" && arch === "x86_64",
+    `Cannot bundle as ${machine}: it is ${os} on ${arch}`,
+  );
   const folder = await Deno.realPath(dirname(output)).catch(() => resolve(dirname(output)));
   for (const name of COPIED) {
     const copied = await Deno.realPath(`${ROOT}${name}`);
-    const isOutside = !`${folder}/`.startsWith(`${copied}/`), must = "it must lie outside what is bundled";
+    const isOutside = !`${folder}/`.startsWith(`${copied}/`);
+    const must = "it must lie outside what is bundled";
     ensure(isOutside, `Cannot bundle into "${output}" as ${must}: it lies in "${copied}"`, {
       remedy: "choose another --output",
     });
@@ -163,7 +188,9 @@ async function checkPlace(output: string): Promise<{ name: string; compression?:
   return { name, compression };
 }
 
-/** Packs a folder of `work` into its file `archive`, and tells how much of `total` bytes is packed. */
+/**
+ * Packs a folder of `work` into its file `archive`, and tells how much of `total` bytes is packed.
+ */
 async function pack(
   work: string,
   name: string,
@@ -172,20 +199,34 @@ async function pack(
   { signal, onEvent = () => {} }: BundleOptions,
 ): Promise<FileRecord> {
   const own = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", name];
-  const piped = { stdin: "null", stdout: "piped", stderr: "inherit", signal, env: NO_LIBRARIES } as const;
+  const piped = {
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+    signal,
+    env: NO_LIBRARIES,
+  } as const;
   const tar = start("tar", { ...piped, args: ["--create", "--directory", work, ...own] });
   let done = 0;
   const counted = tar.stdout.pipeThrough(
     new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
       transform(chunk, controller) {
         done = Math.min(total, done + chunk.length);
-        onEvent({ type: "progress", stage: "bundle", done: done / 1e6, total: total / 1e6, unit: "MB" });
+        onEvent({
+          type: "progress",
+          stage: "bundle",
+          done: done / 1e6,
+          total: total / 1e6,
+          unit: "MB",
+        });
         controller.enqueue(chunk);
       },
     }),
   );
-  const xz = compression === "xz" && start("xz", { ...piped, args: ["--threads=0"], stdin: "piped" });
-  const gzipped = () => compression === "gz" ? counted.pipeThrough(new CompressionStream("gzip")) : counted;
+  const xz = compression === "xz" &&
+    start("xz", { ...piped, args: ["--threads=0"], stdin: "piped" });
+  const gzipped = () =>
+    compression === "gz" ? counted.pipeThrough(new CompressionStream("gzip")) : counted;
   const written = writeAtomic(`${work}/archive`, xz ? xz.stdout : gzipped());
   const fed = xz ? [counted.pipeTo(xz.stdin), ended("xz", xz)] : [];
   await Promise.allSettled([written, ...fed]); // where the disk is full, the programs fail of that
@@ -208,12 +249,16 @@ function start(program: string, options: Deno.CommandOptions): Deno.ChildProcess
 
 async function ended(program: string, child: Deno.ChildProcess): Promise<void> {
   const { success, code } = await child.status;
-  if (!success) throw new RunError(`Cannot bundle as ${program} must succeed: it ended with ${code}`);
+  if (!success) {
+    throw new RunError(`Cannot bundle as ${program} must succeed: it ended with ${code}`);
+  }
 }
 
 /** Finds the folder in which Deno keeps packages. */
 function cacheFolder(): string {
-  const [own, caches, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map((name) => Deno.env.get(name));
+  const [own, caches, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map((name) =>
+    Deno.env.get(name)
+  );
   return own || `${caches || `${home}/.cache`}/deno`;
 }
 
@@ -229,8 +274,16 @@ async function copy(from: string, to: string, signal: AbortSignal): Promise<void
   }
 }
 
-/** Copies a package from one of Deno's folders to another, with the registry's description of it where Deno has fetched that. */
-async function copyPackage(named: string, from: string, to: string, signal: AbortSignal): Promise<void> {
+/**
+ * Copies a package from one of Deno's folders to another, with the registry's description of it
+ * where Deno has fetched that.
+ */
+async function copyPackage(
+  named: string,
+  from: string,
+  to: string,
+  signal: AbortSignal,
+): Promise<void> {
   const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
   const folder = `npm/registry.npmjs.org/${name}`;
   for (const file of [`${folder}/registry.json`, `${folder}/${version}`]) {
@@ -250,7 +303,10 @@ async function copyPackage(named: string, from: string, to: string, signal: Abor
 const LIBRARIES = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
 const DRIVER = "libvulkan_lvp.so";
 const LOADER = "libvulkan.so.1";
-/** Libraries that must be those of the machine: the C library, with which every program there is linked. */
+/**
+ * Libraries that must be those of the machine: the C library, with which every program there is
+ * linked.
+ */
 const OF_THE_MACHINE = /^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv)\.so\.\d+)$/;
 
 /** Copies Mesa's driver for the processor, Vulkan's loader, and the libraries that both need. */
@@ -268,7 +324,10 @@ async function copyDriver(to: string, signal: AbortSignal): Promise<void> {
     }
     await ended("ldd", ldd);
   }
-  const icd = { file_format_version: "1.0.0", ICD: { library_path: `./${DRIVER}`, api_version: "1.3.0" } };
+  const icd = {
+    file_format_version: "1.0.0",
+    ICD: { library_path: `./${DRIVER}`, api_version: "1.3.0" },
+  };
   await Deno.writeTextFile(`${to}/lvp_icd.json`, jsonText(icd));
 }
 
@@ -291,11 +350,16 @@ export const TASK = await defineTask({
   name: "bundle",
   startsAnew: true,
   options: {
-    output: field.path({ value: "FILE" }, `archive to write, .tar.xz, .tar.gz or .tar; else ${STANDARD}`),
+    output: field.path(
+      { value: "FILE" },
+      `archive to write, .tar.xz, .tar.gz or .tar; else ${STANDARD}`,
+    ),
     with: field.custom(
       parseExtras,
       { default: [], value: "NAME,…" },
-      `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
+      `what to add: ${
+        EXTRAS.join(", ")
+      }; the driver is Mesa's for the processor, where there is none`,
     ),
   },
   run: async ({ options, signal, onEvent, print }) => {

@@ -27,9 +27,14 @@ export interface Task<Options extends Fields = Fields> {
   more?: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
   positional?: string;
-  /** Whether it, or a call of it, begins anew after an interruption. Others go on where they were. */
+  /**
+   * Whether it, or a call of it, begins anew after an interruption. Others go on where they were.
+   */
   startsAnew?: true | ((call: Pick<Call<Options>, "paths" | "given">) => boolean);
-  /** Whether it completes its work in its own time when it is interrupted; others have some seconds. A second one ends any task. */
+  /**
+   * Whether it completes its work in its own time when it is interrupted; others have some seconds.
+   * A second one ends any task.
+   */
   drains?: true;
   /** Its options, apart from settings and apart from the options of every task. */
   options: Options;
@@ -53,7 +58,9 @@ export interface Call<Options extends Fields> extends Arguments {
   print: (result: unknown, text: string) => void;
 }
 
-/** Makes a task with the types of its options, and runs it if its file is the one that was started. */
+/**
+ * Makes a task with the types of its options, and runs it if its file is the one that was started.
+ */
 export async function defineTask<Options extends Fields>(
   task: Task<Options>,
   { main }: { main: boolean },
@@ -64,7 +71,10 @@ export async function defineTask<Options extends Fields>(
 }
 
 const GRACE_MS = 1500; // for a task that is interrupted
-/** Two signals within so long count as one: a scheduler sends a task one and also `deno task`, which passes it on. */
+/**
+ * Two signals within so long count as one: a scheduler sends a task one and also `deno task`, which
+ * passes it on.
+ */
 const SAME_MS = 500;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
@@ -74,7 +84,8 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = startProgress(isJson ? "json" : "text");
   const known: Known = { startsAnew: task.startsAnew === true };
-  let saving = 0; // trainings that save a checkpoint: several may go on side by side, also of other runs
+  // Trainings that save a checkpoint: several may go on side by side, also of other runs.
+  let saving = 0;
   const onEvent = (event: RunEvent) => {
     if (event.type === "checkpoint") saving += event.state === "started" ? 1 : -1;
     else progress.show(event);
@@ -96,7 +107,10 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   };
   let ending: Promise<never> | undefined; // that of the first error, as others may follow from it
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
-  /** Ends a process that does not react to the signal: no file under a final name is half written. Saving is waited for. */
+  /**
+   * Ends a process that does not react to the signal: no file under a final name is half written.
+   * Saving is waited for.
+   */
   const endAnyway = () => saving > 0 ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
   const signal = interruption(() => task.drains || setTimeout(endAnyway, GRACE_MS));
   globalThis.addEventListener("unhandledrejection", (event) => {
@@ -107,7 +121,9 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     const tell = (text: string) => progress.tell("note", text);
     const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
     if (isHelp) {
-      console.log(writeHelp(task, { all: args.some((word) => /^(--help=)?all$/.test(word)), columns }));
+      console.log(
+        writeHelp(task, { all: args.some((word) => /^(--help=)?all$/.test(word)), columns }),
+      );
     } else {
       const print = (text: string) => {
         progress.stop(); // its bar may stand in the line
@@ -122,7 +138,9 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   Deno.exit(); // with 1 where a task reports so
 }
 
-/** Gives a signal that the first interruption of the process aborts; a second one ends the process. */
+/**
+ * Gives a signal that the first interruption of the process aborts; a second one ends the process.
+ */
 function interruption(onFirst: () => void): AbortSignal {
   const controller = new AbortController();
   let first = 0;
@@ -132,7 +150,9 @@ function interruption(onFirst: () => void): AbortSignal {
     controller.abort(new DOMException("interrupted", "AbortError"));
     onFirst();
   };
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) Deno.addSignalListener(name, interrupt);
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(name, interrupt);
+  }
   return controller.signal;
 }
 
@@ -163,7 +183,11 @@ export async function perform<Options extends Fields>(
   known.choosing = "expert" in task.options;
   if (call.given.has("onGpu")) await checkOneCard(Number(call.options.onGpu), task.name);
   await task.run({
-    ...{ ...call, options: call.options as Values<Options & typeof PRINTING>, signal, onEvent, tell },
+    ...call,
+    options: call.options as Values<Options & typeof PRINTING>,
+    signal,
+    onEvent,
+    tell,
     onWarning: (message) => onEvent({ type: "warning", message }),
     print: (result, text) => print(call.options.json ? JSON.stringify(result, null, 2) : text),
   });
@@ -176,18 +200,25 @@ export function listFields<Options extends Fields>({ name, options }: Task<Optio
 }
 
 /**
- * Throws an `InputError` where a task sees other cards, or none of this number. It says how the task is started to see this card alone.
- * Vulkan heeds no variable that tells equal cards apart, and a process cannot hide one from itself: `tasks/on_gpu.sh` does, before it
- * starts the task, and `tasks/setup.sh` calls that.
+ * Throws an `InputError` where a task sees other cards, or none of this number. It says how the
+ * task is started to see this card alone. Vulkan heeds no variable that tells equal cards apart,
+ * and a process cannot hide one from itself: `tasks/on_gpu.sh` does, before it starts the task, and
+ * `tasks/setup.sh` calls that.
  */
-export async function checkOneCard(gpu: number, task: string, places?: SystemPlaces): Promise<void> {
+export async function checkOneCard(
+  gpu: number,
+  task: string,
+  places?: SystemPlaces,
+): Promise<void> {
   const { listCards } = await import("../pipeline/doctor/system.ts");
   const all = await listCards(places);
   const nvidia = all.filter((card) => card.startsWith("/dev/nvidia"));
   const cards = nvidia.length > 0 ? nvidia : all;
   if (gpu === 0 && cards.length <= 1) return;
   const sees = cards.length === 0 ? "none as a file" : cards.join(", ");
-  const hidden = `start it with sh tasks/setup.sh ${quoted(task)} and the same flags, which hides the others`;
+  const hidden = `start it with sh tasks/setup.sh ${
+    quoted(task)
+  } and the same flags, which hides the others`;
   const remedy = cards.length === 0
     ? say`name it with ${setting("adapter")}, or run in a container that has this card alone`
     : `${hidden}, or run it in a container that has this card alone`;
@@ -217,15 +248,17 @@ const { HELP } = field.section("Command", {
 });
 
 /**
- * Writes a task's help from its table: the usage, what the task does, its flags under their headings, those that most need or `all`.
- * Without `columns`, the width of a terminal, a flag takes one line.
+ * Writes a task's help from its table: the usage, what the task does, its flags under their
+ * headings, those that most need or `all`. Without `columns`, the width of a terminal, a flag takes
+ * one line.
  */
 export function writeHelp<Options extends Fields>(
   task: Task<Options>,
   { all = false, columns = Infinity }: { all?: boolean; columns?: number } = {},
 ): string {
   const about = task.about ??
-    JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[task.name].description;
+    JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[task.name]
+      .description;
   const fields = Object.values<Field>({ ...listFields(task), HELP });
   const shown = all || fields.length <= FEW ? fields : fields.filter(({ name }) => OFTEN.has(name));
   const sections = Map.groupBy(shown, ({ section }) => section);
@@ -233,7 +266,10 @@ export function writeHelp<Options extends Fields>(
   return [
     `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
     wrapped([about, ...task.more ? [task.more] : []].join(" "), "", columns),
-    ...Array.from(sections, ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n")),
+    ...Array.from(
+      sections,
+      ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n"),
+    ),
     ...more > 0 ? [`${more} more flags: --help all`] : [],
     "A value that begins with a dash follows =, as in --flag=-VALUE.",
   ].join("\n\n");

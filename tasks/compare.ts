@@ -21,12 +21,16 @@ const NONE = "-";
 function comparisonJson({ runs, ...comparison }: Comparison): unknown {
   const lackLines = ({ lacks }: ComparedRun) =>
     lacks.map(({ because, command, ...lack }) => ({
-      ...{ ...lack, because: because && worded(because), command: words(command) },
+      ...lack,
+      because: because && worded(because),
+      command: words(command),
     }));
   return { runs: runs.map((run) => ({ ...run, lacks: lackLines(run) })), ...comparison };
 }
 
-/** Lays out a comparison: settings, partitions, evaluations, sources, prefixes, and what runs lack. */
+/**
+ * Lays out a comparison: settings, partitions, evaluations, sources, prefixes, and what runs lack.
+ */
 function comparisonText(comparison: Comparison): string {
   const { runs, output } = comparison;
   const { lacks, ...tables } = comparisonTables(comparison, words);

@@ -1,5 +1,6 @@
 /**
- * Counts what the method costs: a configuration of your own, or the paper's figures next to those of the formulas.
+ * Counts what the method costs: a configuration of your own, or the paper's figures next to those
+ * of the formulas.
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  *   deno task cost --cluster --machines 1000 --corpus-tokens 1e12 --flops 60e12 --utilisation 0.3
@@ -28,7 +29,12 @@ import {
 } from "../pipeline/cost/mod.ts";
 import type { ModelConfig } from "../pipeline/model/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
-import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
+import {
+  field,
+  resolveConfiguration,
+  type Sources,
+  type Values,
+} from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { blocks, bytes, count, decimalBytes, lines, percent, scientific, table } from "./layout.ts";
 import { take } from "./options.ts";
@@ -36,7 +42,8 @@ import { take } from "./options.ts";
 /** The cluster that is counted, and its corpus. */
 const CLUSTER = {
   cluster: field.flag(
-    "count instead what a run on many machines takes, at E = 32 and 256 and the paper's sizes unless said otherwise",
+    "count instead what a run on many machines takes, at E = 32 and 256 and the " +
+      "paper's sizes unless said otherwise",
   ),
   machines: field.integer({ default: 1000, min: 1 }, "machines of the cluster, with a device each"),
   corpusTokens: field.number({ default: 1e12, min: 1, max: 1e15 }, "tokens of its training text"),
@@ -46,18 +53,27 @@ const CLUSTER = {
   ),
 };
 
-/** Throws an `InputError` where options are given that say nothing of a cluster and one is counted, or the other way round. */
+/**
+ * Throws an `InputError` where options are given that say nothing of a cluster and one is counted,
+ * or the other way round.
+ */
 function checkClusterOptions(given: ReadonlySet<string>): void {
   const isCluster = given.has("cluster");
   const names = isCluster ? ["run", "recompute"] : Object.keys(CLUSTER);
   const [must, fact] = isCluster ? ["without", "both are given"] : ["with", "it is not"];
   const name = names.find((name) => given.has(name)) ?? "";
-  ensure(!name, say`Cannot count a cluster as --cluster must be given ${must} ${setting(name)}: ${fact}`);
+  ensure(
+    !name,
+    say`Cannot count a cluster as --cluster must be given ${must} ${setting(name)}: ${fact}`,
+  );
 }
 
 const NUMBERS = [32, 256]; // of experts
 
-/** Counts what the configuration of `sources` takes, at the paper's sizes and with 32 and 256 experts unless they say otherwise. */
+/**
+ * Counts what the configuration of `sources` takes, at the paper's sizes and with 32 and 256
+ * experts unless they say otherwise.
+ */
 function clusterPlans(
   { flags, preset = "paper-335m", ...sources }: Sources,
   { machines, corpusTokens: tokens, diskRate: diskBytesPerSecond }: Values<typeof CLUSTER>,
@@ -77,7 +93,9 @@ const MANY_FILES = 100_000;
 /** Lays out plans of the same cluster by numbers of experts, and how they are counted. */
 function clusterText(plans: readonly ClusterPlan[]): string {
   const [{ tokens, machines, flops, diskBytesPerSecond }] = plans;
-  const device = `${scientific(flops)} FLOP/s, a shared disk of ${decimalBytes(diskBytesPerSecond)}/s`;
+  const device = `${scientific(flops)} FLOP/s, a shared disk of ${
+    decimalBytes(diskBytesPerSecond)
+  }/s`;
   return blocks(
     `On paper: ${scientific(tokens)} tokens, ${count(machines)} machines of ${device}`,
     plans.map(planText),
@@ -86,7 +104,9 @@ function clusterText(plans: readonly ClusterPlan[]): string {
 }
 
 function planText(plan: ClusterPlan): string {
-  const rows = plan.stages.map(({ name, processes, computeSeconds, diskSeconds, files, ...stage }) => [
+  const rows = plan.stages.map((
+    { name, processes, computeSeconds, diskSeconds, files, ...stage },
+  ) => [
     ...[name, processes, duration(Math.max(computeSeconds, diskSeconds))],
     computeSeconds >= diskSeconds ? "arithmetic" : "disk",
     ...[stage.readBytes, stage.writtenBytes, stage.keptBytes].map(decimalBytes),
@@ -103,27 +123,36 @@ function planText(plan: ClusterPlan): string {
       "bound by",
     ]),
     `in all ${duration(plan.seconds)}, ${disk} on the disk with the text, ${traffic} through it`,
-    `a round of the routers exchanges ${exchange} of scores and takes ${round} of a host's memory; a node of a ` +
+    `a round of the routers exchanges ${exchange} of scores and takes ${round} of a ` +
+      "host's memory; a node of a " +
       `data-parallel dense model moves ${step} in every step`,
     `an expert's training reads ${expert}, and nothing from another`,
     many && `${many.name} has ${count(many.files)} entries in a folder: larger blocks make fewer`,
   );
 }
 
-/** Lays out the paper's Table 3, its pair of about equal training compute, and its communication: printed figures, then counted ones. */
+/**
+ * Lays out the paper's Table 3, its pair of about equal training compute, and its communication:
+ * printed figures, then counted ones.
+ */
 function paperText(): string {
   const size = (steps: number, batch: number) => `${steps / 1000}k x ${batch}`;
   const rows = paperTable().map(({ printed, counted, perplexity, ...row }) => {
-    const pair = (name: keyof typeof printed) => `${printed[name].toFixed(2)} / ${counted[name].toFixed(2)}`;
+    const pair = (name: keyof typeof printed) =>
+      `${printed[name].toFixed(2)} / ${counted[name].toFixed(2)}`;
     return [
-      ...[`${row.model}, E=${row.experts}`, size(row.steps, row.batch), size(row.denseSteps, row.denseBatch)],
+      ...[
+        `${row.model}, E=${row.experts}`,
+        size(row.steps, row.batch),
+        size(row.denseSteps, row.denseBatch),
+      ],
       ...[pair("training"), counted.denseTraining.toFixed(2)],
       ...(["trainingOverhead", "inference", "inferenceOverhead"] as const).map(pair),
       `${perplexity.dense.toFixed(2)} -> ${perplexity.mixture.toFixed(2)}`,
     ];
   });
-  const head =
-    "model | steps x batch | dense | training | dense | overhead | inference | overhead | perplexity printed";
+  const head = "model | steps x batch | dense | training | dense | overhead | inference | " +
+    "overhead | perplexity printed";
   const { dense, mixture, apart } = paperPair();
   const pair = [dense, mixture].map(({ model, training, inference, perplexity }) => [
     ...[model, training.toFixed(2), inference.toFixed(2), perplexity.toFixed(2)],
@@ -151,11 +180,13 @@ function paperText(): string {
 function costText(cost: Cost, run = "This configuration"): string {
   const { mixture, memory, dtype } = cost;
   const stored =
-    `stored in ${dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
+    `stored in ${dtype} while experts and the dense model train: transposed matrices ` +
+    "and the activations that are " +
     "kept; logits, queries, keys and values before they are split, and gradients are f32";
   const cached = `${bytes(memory.inference.cache)} of the batch are keys and values`;
   return blocks(
-    `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
+    `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, ` +
+      `V=${mixture.expert.vocabulary}`,
     weightsTable(cost),
     lines(flopsTable(cost), flopsNotes(cost)),
     lines(
@@ -177,7 +208,13 @@ function weightsTable(cost: Cost): string {
   const largerNote = `: ${times} times an expert, ${count(larger.tokens)} tokens`;
   const routersNote = `, ${count(mixture.routers)} of them`;
   const switchNote = `, ${tokenwise.model.switch!.experts} experts in every layer`;
-  const row = (name: string, weights: number, [steps, batch]: number[], model: ModelConfig, note = "") => [
+  const row = (
+    name: string,
+    weights: number,
+    [steps, batch]: number[],
+    model: ModelConfig,
+    note = "",
+  ) => [
     ...[name, weights, `${count(steps)} x ${batch}`, shape(model) + note],
   ];
   const sizes = ({ steps, batch }: typeof larger | typeof tokenwise) => [steps, batch];
@@ -198,7 +235,8 @@ function weightsTable(cost: Cost): string {
 
 function flopsTable(cost: Cost): string {
   const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
-  const { experts, trainRouters, shardForRouters, shardForExperts, total, dense, inference } = flops;
+  const { experts, trainRouters, shardForRouters, shardForExperts, total, dense, inference } =
+    flops;
   const { length, prefix, routers: all, passes = all } = mixture;
   const routes = all > 0;
   const share = percent(Math.abs(larger.training / larger.mixture - 1));
@@ -214,7 +252,12 @@ function flopsTable(cost: Cost): string {
   ];
   const part = (name: string, part: number) =>
     routes &&
-    row(name, part, secondsOn(device, part, mixture.router), `${percent(part / experts)} of the experts`);
+    row(
+      name,
+      part,
+      secondsOn(device, part, mixture.router),
+      `${percent(part / experts)} of the experts`,
+    );
   return table(
     "| FLOPs | time |",
     [
@@ -240,21 +283,36 @@ const ALONE = "no exchange: as many devices as experts take this long";
 /** FLOP/s that no device reaches in f32 arithmetic, without units for products of matrices. */
 const MOST_F32 = 120e12;
 const MATRIX_UNITS =
-  "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
-const UNKNOWN = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
+  "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic " +
+  "here is f32, which has a tenth or less";
+const UNKNOWN =
+  "new ones in every step of an expert (a --run that is tokenized says how many there are)";
 
 function flopsNotes(cost: Cost): string {
-  const { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, otherRouters: others } = cost;
-  const extra = `${scientific(recomputed)} FLOPs more in the experts, and as many in the dense model`;
+  const {
+    mixture,
+    flops: { recomputed },
+    equalCompute: larger,
+    device,
+    corpus,
+    otherRouters: others,
+  } = cost;
+  const extra = `${
+    scientific(recomputed)
+  } FLOPs more in the experts, and as many in the dense model`;
   const share = +(100 * device.utilisation).toFixed(2);
   const routes = mixture.routers > 0;
   const models = [...routes ? [mixture.router] : [], mixture.expert, larger.model];
   return lines(
     others && `routers of "${others.folder}": their training is not counted` +
-        (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
-    cost.adopted && "training and prompts are counted as if every expert were of the run's own shape",
+        (others.known
+          ? ""
+          : "; they are not there, so they count as models of the settings' shape"),
+    cost.adopted &&
+      "training and prompts are counted as if every expert were of the run's own shape",
     recomputed > 0 &&
-      `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
+      (`recomputed activations take ${extra}; the times of all trainings but the ` +
+        "routers' count theirs, the FLOPs above do not"),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
       (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...narrowNotes(models, adapterKind(device)),
@@ -285,12 +343,15 @@ function memoryTable({ mixture, memory }: Cost): string {
       row("generating, one expert", memory.inference),
       row("generating, Switch", memory.switchInference),
       routes && row("routing, all routers", memory.routing),
-      routes && row("answering, routers and one expert", together(memory.routing, memory.inference)),
+      routes &&
+      row("answering, routers and one expert", together(memory.routing, memory.inference)),
     ],
   );
 }
 
-/** Reports in which size scores are counted, next to the figures that are counted as it runs here. */
+/**
+ * Reports in which size scores are counted, next to the figures that are counted as it runs here.
+ */
 const SCORES = "2 bytes a score, as the paper counts; files here have 4";
 
 function exchangeTable({ mixture, communication: c }: Cost): string {
@@ -305,7 +366,12 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     [
       routes && row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
       routes && row("mixture, scores of the corpus", c.corpusBytes, 1),
-      row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),
+      row(
+        "data-parallel dense",
+        c.denseBytesPerStep,
+        mixture.steps,
+        c.bytesPerNode === 0 ? "" : times,
+      ),
     ],
   );
 }
@@ -314,8 +380,13 @@ export const TASK = await defineTask({
   name: "cost",
   startsAnew: true,
   options: {
-    paper: field.flag("print the paper's tables as well: its figures next to those of the formulas"),
-    run: field.path({ value: "FOLDER" }, "run folder whose settings and number of sequences to take"),
+    paper: field.flag(
+      "print the paper's tables as well: its figures next to those of the formulas",
+    ),
+    run: field.path(
+      { value: "FOLDER" },
+      "run folder whose settings and number of sequences to take",
+    ),
     ...take("preset", "config", "recompute", "flops", "utilisation"),
     ...CLUSTER,
   },

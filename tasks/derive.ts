@@ -1,6 +1,6 @@
 /**
- * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or split. What that does not touch keeps its
- * bytes.
+ * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or
+ * split. What that does not touch keeps its bytes.
  *
  *   deno task derive --from runs/a --run runs/b --forget 'letters/*.txt'
  */
@@ -26,15 +26,25 @@ export const TASK = await defineTask({
   options: {
     ...take("run", "check"),
     from: field.path({ value: "RUN" }, "the run to derive from, which stays as it is"),
-    add: field.paths({}, "text to add: a file, pattern or folder; experts go on with it; repeatable"),
+    add: field.paths(
+      {},
+      "text to add: a file, pattern or folder; experts go on with it; repeatable",
+    ),
     newExpert: field.paths({}, "text to add for an expert and a router of its own; repeatable"),
-    forget: field.texts({ value: "PATTERN" }, "documents to forget, by the paths of their files; repeatable"),
-    forgetSource: field.texts({ value: "NAME" }, "documents to forget, by their source; repeatable"),
+    forget: field.texts(
+      { value: "PATTERN" },
+      "documents to forget, by the paths of their files; repeatable",
+    ),
+    forgetSource: field.texts(
+      { value: "NAME" },
+      "documents to forget, by their source; repeatable",
+    ),
     forgetIds: field.text({ value: "ID,…|FILE" }, "documents to forget, by their ids"),
     routers: field.choice(
       ["keep", "relearn"],
       { default: "keep" },
-      "what has seen forgotten text: keep tokenizer and routers, or learn everything again without it",
+      "what has seen forgotten text: keep tokenizer and routers, or learn everything " +
+        "again without it",
     ),
     replaceExpert: field.texts(
       { value: "N=FOLDER" },
@@ -63,7 +73,9 @@ export const TASK = await defineTask({
     const { from, forget = [], forgetSource = [], forgetIds, replaceExpert = [], ...how } = options;
     const named = { paths: forget, sources: forgetSource, ids: await parseIds(forgetIds) };
     const replace = replaceExpert.map(parseReplaced);
-    if (from === undefined) throw new InputError("Cannot derive as --from must be given: it is not");
+    if (from === undefined) {
+      throw new InputError("Cannot derive as --from must be given: it is not");
+    }
     await runDerive({ ...how, from, forget: named, replace }, watch, print);
   },
 }, import.meta);
@@ -82,13 +94,18 @@ export async function runDerive(
 async function parseIds(text = ""): Promise<string[]> {
   if (/^(\d+(,\d+)*)?$/.test(text)) return text.split(",").filter(Boolean);
   const read = await Deno.readTextFile(fromHere(text)).catch((cause) => {
-    const what = say`Cannot forget documents as ${setting("forgetIds")} must be ids or a file of ids`;
+    const what = say`Cannot forget documents as ${
+      setting("forgetIds")
+    } must be ids or a file of ids`;
     throw new InputError(say`${what}: "${text}" is neither`, { where: text, cause });
   });
-  const ids = read.split(/[\s,]+/).filter(Boolean), other = ids.find((id) => !/^\d+$/.test(id));
+  const ids = read.split(/[\s,]+/).filter(Boolean);
+  const other = ids.find((id) => !/^\d+$/.test(id));
   const wrong = other === undefined ? "there is none" : `one is "${other}"`;
   const must = say`Cannot forget documents as ids of ${setting("forgetIds")} must be numbers`;
-  if (ids.length === 0 || other !== undefined) throw new InputError(say`${must}: ${wrong}`, { where: text });
+  if (ids.length === 0 || other !== undefined) {
+    throw new InputError(say`${must}: ${wrong}`, { where: text });
+  }
   return ids;
 }
 
@@ -112,11 +129,14 @@ function deriveText(plan: DerivePlan | Derived): string {
   return "\n" + lines(
     table("expert | sequences before | now | what", rows) + "\n",
     forgotten.documents > 0 &&
-      `forgotten        ${counted(forgotten.documents, "documents")}, ${counted(forgotten.tokens, "tokens")}`,
+      `forgotten        ${counted(forgotten.documents, "documents")}, ${
+        counted(forgotten.tokens, "tokens")
+      }`,
     dropped && `dropped          ${itsText(dropped)} go to the others`,
     split && `split            ${itsText(split)} are divided by two routers`,
     added.length > 0 && `added            ${added.join(", ")}`,
-    pairs && `pairs            ${count(pairs.count)}: about ${counted(pairs.steps, "steps")} of an expert`,
+    pairs &&
+      `pairs            ${count(pairs.count)}: about ${counted(pairs.steps, "steps")} of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "may have seen it " : "                 "}${what}`),
     "partition" in plan && [

@@ -39,7 +39,8 @@ function doctorText(
 }
 
 function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
-  const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, kept } = adapter;
+  const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, kept } =
+    adapter;
   const [loss, gradients] = (["loss", "gradients"] as const)
     .map((name) => Math.max(...golden.map((trial) => trial[name])).toExponential(1));
   const wrong = golden.filter(({ right }) => !right);
@@ -61,7 +62,8 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
       "golden values",
       wrong.length > 0
         ? `wrong in ${wrong.length} of ${golden.length} trials`
-        : `right in ${trials}, all variants; relative errors of losses up to ${loss}, of gradients up to ${gradients}`,
+        : `right in ${trials}, all variants; relative errors of losses up to ` +
+          `${loss}, of gradients up to ${gradients}`,
     ],
     ...wrong.map(({ variants, dtype, model, ...errors }): Row => {
       const [loss, norm, gradients] = (["loss", "norm", "gradients"] as const)
@@ -98,7 +100,13 @@ export const TASK = await defineTask({
     const { adapter, variants, quick } = options;
     const { examine } = await import("../pipeline/doctor/mod.ts");
     const onStep = (what: string) => tell(`looking at ${what} …`);
-    const diagnosis = await examine({ adapter: adapter || undefined, variants, quick, signal, onStep });
+    const diagnosis = await examine({
+      adapter: adapter || undefined,
+      variants,
+      quick,
+      signal,
+      onStep,
+    });
     print(diagnosis, doctorText(diagnosis, quick));
     const errors = diagnosis.problems.filter(({ severity }) => severity === "error");
     if (errors.length === 0) return;

@@ -1,5 +1,6 @@
 /**
- * Evaluates the mixture of a run on held-out documents, next to the dense models that are trained there.
+ * Evaluates the mixture of a run on held-out documents, next to the dense models that are trained
+ * there.
  *
  *   deno task evaluate --run runs/a
  */
@@ -34,12 +35,16 @@ const BEST = "best in hindsight";
 /** A table and what explains it; nothing where the evaluation has no such figures. */
 type Section = (evaluation: Evaluation, ways: Way[]) => string;
 
-/** The tables by prefix, margin and mixture, and what else was asked for, in the order in which they are printed. */
+/**
+ * The tables by prefix, margin and mixture, and what else was asked for, in the order in which they
+ * are printed.
+ */
 const SECTIONS: Section[] = [sources, segments, prefixes, reliability, mixing, fallback, routedBy];
 
 /**
- * Lays out an evaluation: everything together, then by source, by routed segment, by prefix and by margin,
- * then what else was asked for. Where no prefix `routes`, true labels do, and nothing is printed by prefix.
+ * Lays out an evaluation: everything together, then by source, by routed segment, by prefix and by
+ * margin, then what else was asked for. Where no prefix `routes`, true labels do, and nothing is
+ * printed by prefix.
  */
 export function evaluationText(
   run: string,
@@ -47,13 +52,16 @@ export function evaluationText(
   routes = true,
   clean?: SomeFigures,
 ): string {
-  const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
+  const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } =
+    evaluation;
   const ways = SHOWN_WAYS.filter((way) => scores[way]);
   const names: Partial<Record<Way, string>> = {
     mixture: routes ? `mixture, routed by ${counted(prefix, "tokens")}` : "mixture, by true labels",
     oracle: BEST,
     ...Object.fromEntries(
-      BASELINES.map((name) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
+      BASELINES.map((
+        name,
+      ) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
     ),
   };
   const counts = [counted(documents, "held-out documents"), counted(sequences, "sequences")];
@@ -76,8 +84,10 @@ export function evaluationText(
   });
   const dense = words(task("train-dense", { run }));
   const noGains =
-    `no gains, as no dense model is trained: run ${dense} (also with --match steps), then evaluate again`;
-  const goes = trained && `only what goes to the ${trained.length} of ${experts} experts that are trained`;
+    `no gains, as no dense model is trained: run ${dense} (also with --match steps), ` +
+    "then evaluate again";
+  const goes = trained &&
+    `only what goes to the ${trained.length} of ${experts} experts that are trained`;
   return "\n" + blocks(
     lines(
       [...counts, counted(tokens, "predicted tokens")].join(", "),
@@ -92,14 +102,15 @@ export function evaluationText(
   );
 }
 
-const CLEAN =
-  "; clean documents: no 13 words in a row stand in training text, and no training document is nearly equal";
+const CLEAN = "; clean documents: no 13 words in a row stand in training text, and no training " +
+  "document is nearly equal";
 
 /** Reports that a part of the models is scored, how far all are, and what puts them together. */
 function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
   const [close, others] = [words(task("evaluate", { run })), "the other parts, then "];
   const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, others];
-  return `${run}: part ${index}/${of} is complete, with ${all} ${models} models scored: ${first}${close} puts them together`;
+  return `${run}: part ${index}/${of} is complete, with ${all} ${models} models ` +
+    `scored: ${first}${close} puts them together`;
 }
 
 /** Writes a perplexity and its interval, in two cells. */
@@ -113,13 +124,15 @@ function sources({ sources }: Evaluation, ways: Way[]): string {
   const titles = ways.map((way) => way === "oracle" ? "best" : way);
   const rows = sources.map(({ source, documents, tokens, shares, perplexity: by }) => {
     const most = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0)
-      .sort(([, a], [, b]) => b - a).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
+      .sort(([, a], [, b]) => b - a).map(([expert, share]) =>
+        `${expert}: ${Math.round(100 * share)}%`
+      );
     if (most.length > MOST_SHARES) most.splice(MOST_SHARES, Infinity, "…");
     const all = ways.map((way) => perplexity(by[way]));
     return [sourceName(source), documents, tokens, ...all, most.join(", ")];
   });
-  const note =
-    `perplexities by source; best: ${BEST}; goes to expert: the share of the source's sequences that each gets`;
+  const note = `perplexities by source; best: ${BEST}; goes to expert: the share of the ` +
+    "source's sequences that each gets";
   return explained(["source", "documents", "tokens", ...titles, "goes to expert"], rows, note);
 }
 
@@ -128,7 +141,9 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
     if (mixture === baseline) return "equal";
-    return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
+    return `${percent(Math.abs(1 - mixture / baseline))} ${
+      mixture > baseline ? "higher" : "lower"
+    }`;
   };
   const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;
   const rows = shown.map(({ expert, sequences, share, tokens, perplexity: by }) => [
@@ -137,14 +152,18 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
     ...baselines.flatMap((way) => [perplexity(by[way]), compared(by.mixture, by[way])]),
   ]);
   const titles = baselines.flatMap((way) => [way, "mixture is"]);
-  const note = "perplexities by expert, with the share of the sequences that go to it; mixture is: its " +
+  const note =
+    "perplexities by expert, with the share of the sequences that go to it; mixture is: its " +
     "perplexity against the baseline's";
   return explained(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows, note);
 }
 
 function prefixes({ prefixes, prefix: own }: Evaluation): string {
-  const rows = prefixes.map((by) => [prefixName(by.prefix, own), ...fit(by), percent(by.agreement)]);
-  const note = "prefix: tokens that choose the expert, (M) for those of the run; same expert: share of the " +
+  const rows = prefixes.map((
+    by,
+  ) => [prefixName(by.prefix, own), ...fit(by), percent(by.agreement)]);
+  const note =
+    "prefix: tokens that choose the expert, (M) for those of the run; same expert: share of the " +
     "sequences for which (M) chooses the same one";
   return explained("prefix | perplexity | 95% interval | same expert", rows, note);
 }
@@ -159,22 +178,26 @@ function reliability({ reliability, experts }: Evaluation): string {
   const rows = bins.map(({ from, to, ...bin }) => row(`${nats(from)} to ${nats(to)}`, bin));
   const head = `margin | sequences | ${BEST} | loss where not`;
   const note = "margin: nats by which the second expert's prefix costs more than the first's; " +
-    `${BEST}: share of the sequences whose expert was best; loss where not: mean nats more than the best's`;
+    `${BEST}: share of the sequences whose expert was best; loss where not: mean ` +
+    "nats more than the best's";
   return explained(head, [...rows, row("all", all)], note);
 }
 
 /** Mixtures of several experts. */
 function mixing({ mixing }: Evaluation): string {
   if (mixing === undefined) return "";
-  const rows = mixing.mixes.map(({ experts, reroute, expertsPerToken, routings, gain, ...score }) => [
+  const rows = mixing.mixes.map((
+    { experts, reroute, expertsPerToken, routings, gain, ...score },
+  ) => [
     `${experts}${reroute === null ? "" : `, anew every ${reroute}`}`,
     ...[...fit(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
     gainText(gain),
   ]);
   const head = "together | perplexity | 95% interval | run | routings | against the mixture";
-  const note =
-    "together: experts whose weighted probabilities add up, anew every so many tokens; run: experts " +
-    "that run for a token; routings: of a sequence; against the mixture: perplexity, with its interval; " +
+  const note = "together: experts whose weighted probabilities add up, anew every so many " +
+    "tokens; run: experts " +
+    "that run for a token; routings: of a sequence; against the mixture: perplexity, " +
+    "with its interval; " +
     `weights: costs over a routing temperature of ${mixing.temperature}`;
   return explained(head, rows, note);
 }
@@ -186,9 +209,12 @@ function fallback({ fallback }: Evaluation): string {
   const row = ({ margin, share, ...score }: typeof curve[number], as = "") => [
     ...[margin === null ? "all" : `below ${nats(margin)}${as}`, percent(share), ...fit(score)],
   ];
-  const rows = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1).map((point) => row(point));
+  const rows = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1).map((point) =>
+    row(point)
+  );
   if (chosen) rows.push(row(chosen, " (as asked)"));
-  const note = `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
+  const note =
+    `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
   return explained(`margin | sent to ${model} | perplexity | 95% interval`, rows, note);
 }
 
@@ -196,20 +222,27 @@ function fallback({ fallback }: Evaluation): string {
 function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string {
   if (routedBy === undefined) return "";
   const rows = routedBy.prefixes.map(({ prefix, low, high, gain, agreement, ...score }, i) => [
-    ...[prefixName(prefix, own), score.perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
+    ...[
+      prefixName(prefix, own),
+      score.perplexity.toFixed(2),
+      `${low.toFixed(2)} to ${high.toFixed(2)}`,
+    ],
     ...[prefixes[i].perplexity.toFixed(2), gainText(gain, 2), percent(agreement)],
   ]);
   const head = `prefix | by ${routedBy.kind} | 95% interval | run's own | which is | same expert`;
   const note =
     `perplexity where ${routedBy.kind} chooses the expert, and where the run's own routing does; ` +
-    "which is: the run's own against the other; same expert: share of the sequences for which both choose it";
+    "which is: the run's own against the other; same expert: share of the sequences " +
+    "for which both choose it";
   return explained(head, rows, note);
 }
 
 export const TASK = await defineTask({
   name: "evaluate",
   options: {
-    ...{ ...take("run", "force", "check", "part"), ...DEVICE, ...take("requireGpu") },
+    ...take("run", "force", "check", "part"),
+    ...DEVICE,
+    ...take("requireGpu"),
     trained: field.flag("evaluate the experts that are trained, on the text that goes to them"),
     resamples: field.integer({ min: 1, max: 1e6 }, "bootstrap draws of documents; without it 1000"),
     ...take("mix", "beam"),
@@ -220,7 +253,10 @@ export const TASK = await defineTask({
       {},
       "dense model for texts whose expert is unsure",
     ),
-    margin: field.number({ min: 0 }, "margin below which an expert is unsure; without it a curve over all"),
+    margin: field.number(
+      { min: 0 },
+      "margin below which an expert is unsure; without it a curve over all",
+    ),
     routeLengths: field.integers(
       { default: [], value: "N,N,…", min: 1, max: 1_000_000 },
       "further numbers of tokens to route by, apart from 4, 8, 16, … and all",

@@ -23,7 +23,10 @@ function routeLine({ route, expert, experts, answering }: Generation, model?: st
   return `${name}: ${sureness(route, answering)} over ${counted(prefixTokens, "prefix tokens")}`;
 }
 
-/** Reports which experts continue the text from here, after how many new tokens, and how sure the choice is. */
+/**
+ * Reports which experts continue the text from here, after how many new tokens, and how sure the
+ * choice is.
+ */
 function changeLine({ tokens, answering, route }: Change): string {
   const after = `after ${counted(tokens, "new tokens")}`;
   const read = `the last ${counted(route.prefixTokens, "tokens")}`;
@@ -32,7 +35,9 @@ function changeLine({ tokens, answering, route }: Change): string {
 
 function nameExperts(answering: readonly Answering[]): string {
   const shares = answering.map(({ expert, weight }) => `${expert} (${percent(weight)})`);
-  return answering.length === 1 ? `expert ${answering[0].expert}` : `experts ${shares.join(" and ")}`;
+  return answering.length === 1
+    ? `expert ${answering[0].expert}`
+    : `experts ${shares.join(" and ")}`;
 }
 
 function sureness(route: Route, answering: readonly Answering[]): string {
@@ -55,13 +60,19 @@ async function readPrompt(): Promise<string> {
   });
   const bytes = await new Response(Deno.stdin.readable).bytes();
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, "");
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes).replace(
+      /\r?\n$/,
+      "",
+    );
   } catch {
     throw new InputError("Cannot continue a prompt as standard input must be UTF-8: it is not");
   }
 }
 
-/** Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break, also where an error ends it. */
+/**
+ * Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break,
+ * also where an error ends it.
+ */
 export async function* lines(
   text: AsyncIterable<string>,
   shown = (piece: string) => piece,
@@ -88,17 +99,23 @@ export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
   options: {
-    ...{ ...take("run"), ...DEVICE },
+    ...take("run"),
+    ...DEVICE,
     prompt: field.text(
       { default: "-", value: "TEXT" },
       "text to continue; - is standard input, without its last line break",
     ),
     expert: field.integer({ min: 0, max: 65_534 }, "expert to use instead of the routers' choice"),
-    model: field.path({ value: "FOLDER" }, "checkpoint to use instead of a run's experts, like runs/a/dense"),
+    model: field.path(
+      { value: "FOLDER" },
+      "checkpoint to use instead of a run's experts, like runs/a/dense",
+    ),
     ...MIXING,
     ...SAMPLING,
     stop: field.texts({ default: [], value: "TEXT" }, "text to stop before; may be repeated"),
-    window: field.flag("beyond the context, go on from its later half; without it the text ends there"),
+    window: field.flag(
+      "beyond the context, go on from its later half; without it the text ends there",
+    ),
     ...take("memory", "beam"),
     noCache: field.flag("read the whole text again for every token; slower, the same text"),
   },
@@ -115,13 +132,19 @@ export const TASK = await defineTask({
       const { route, expert, experts, changes, tokens, finish } = generation;
       const promptTokens = [...generation.promptTokens];
       const routing = { margin: null, scores: null, ...route, expert, experts, answering, changes };
-      console.log(forOutput(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish })));
+      console.log(
+        forOutput(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish })),
+      );
     } else { // the signal ends the text itself, with its last line
       await ReadableStream.from(lines(generation, forOutput)).pipeTo(Deno.stdout.writable);
     }
-    if (generation.tokens.length === 0) tell("the answer is empty: the text ends where the prompt does");
+    if (generation.tokens.length === 0) {
+      tell("the answer is empty: the text ends where the prompt does");
+    }
     if (generation.finish === "context") {
-      tell(`the text ends with the model's context of ${generation.context} tokens; --window goes on`);
+      tell(
+        `the text ends with the model's context of ${generation.context} tokens; --window goes on`,
+      );
     }
   },
 }, import.meta);

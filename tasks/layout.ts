@@ -7,27 +7,36 @@
 import { printable, printableLines } from "../pipeline/graph/mod.ts";
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles, or none. Rows
- * that are false are left out. The first and the last column, and those that `texts` names, are aligned left, the others right.
+ * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles,
+ * or none. Rows that are false are left out. The first and the last column, and those that `texts`
+ * names, are aligned left, the others right.
  */
 export function table(
   head: string | readonly string[] | null,
   rows: readonly ((string | number)[] | false)[],
   texts: string[] = [],
 ): string {
-  const titles = typeof head === "string" ? head.split("|").map((title) => title.trim()) : head ?? [];
+  const titles = typeof head === "string"
+    ? head.split("|").map((title) => title.trim())
+    : head ?? [];
   const shown = rows.filter((row) => row !== false);
-  const written = shown.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
+  const written = shown.map((row) =>
+    row.map((cell) => typeof cell === "number" ? count(cell) : cell)
+  );
   const all = [...head === null ? [] : [[...titles]], ...written];
   const last = all[0].length - 1;
   const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));
   const isLeft = (i: number) => i === 0 || i === last || texts.includes(titles[i]);
   const line = (row: string[]) =>
-    row.map((cell, i) => isLeft(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  ").trimEnd();
+    row.map((cell, i) => isLeft(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  ")
+      .trimEnd();
   return all.map(line).join("\n");
 }
 
-/** Breaks a text between words so that it fits in so many columns, behind an indent from the second line on. */
+/**
+ * Breaks a text between words so that it fits in so many columns, behind an indent from the second
+ * line on.
+ */
 export function wrapped(text: string, indent = "", columns = 80): string {
   const lines = [""];
   for (const word of text.split(" ")) {
@@ -38,7 +47,10 @@ export function wrapped(text: string, indent = "", columns = 80): string {
   return lines.join(`\n${indent}`);
 }
 
-/** Lays out a table as {@linkcode table} does, and below it, a little to the right, what explains it. */
+/**
+ * Lays out a table as {@linkcode table} does, and below it, a little to the right, what explains
+ * it.
+ */
 export function explained(
   head: string | readonly string[],
   rows: Parameters<typeof table>[1],
@@ -50,7 +62,8 @@ export function explained(
 /** What may be there or not: a text, or several. */
 type Part = string | readonly string[] | false | null | undefined;
 
-const joined = (between: string) => (...parts: Part[]) => parts.flat().filter(Boolean).join(between);
+const joined = (between: string) => (...parts: Part[]) =>
+  parts.flat().filter(Boolean).join(between);
 
 /** Joins lines, and lists of lines, without those that there are not. */
 export const lines = joined("\n");
@@ -58,10 +71,16 @@ export const lines = joined("\n");
 /** Joins blocks of lines by a blank line, without those that there are not. */
 export const blocks = joined("\n\n");
 
-/** Longest label of a source that is printed whole, in characters, and how many of its end are printed otherwise. */
+/**
+ * Longest label of a source that is printed whole, in characters, and how many of its end are
+ * printed otherwise.
+ */
 const [MOST_LABEL, LABEL_END] = [40, 15];
 
-/** Names a source by its label, which may be any text: on one line, not too long, and without what a terminal obeys. */
+/**
+ * Names a source by its label, which may be any text: on one line, not too long, and without what a
+ * terminal obeys.
+ */
 export function sourceName(label: string): string {
   const characters = [...printable(label)];
   if (characters.length === 0) return "(none)";
@@ -71,7 +90,9 @@ export function sourceName(label: string): string {
   return characters.join("");
 }
 
-/** Writes the name at the beginning of a line, such as that of a stage, padded so that lines align. */
+/**
+ * Writes the name at the beginning of a line, such as that of a stage, padded so that lines align.
+ */
 export function leading(name: string): string {
   return name.padEnd(14);
 }
@@ -83,7 +104,9 @@ export function count(value: number): string {
 
 /** Writes a number of things that are named in the plural, such as "1 entry" of "entries". */
 export function counted(number: number, things: string): string {
-  return `${count(number)} ${number === 1 ? things.replace(/ies$/, "y").replace(/s$/, "") : things}`;
+  return `${count(number)} ${
+    number === 1 ? things.replace(/ies$/, "y").replace(/s$/, "") : things
+  }`;
 }
 
 /** Writes a share as a percentage. */
@@ -91,7 +114,10 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
 }
 
-/** Reports that a device reached more than was measured as its most, as where it was busy when that was measured. */
+/**
+ * Reports that a device reached more than was measured as its most, as where it was busy when that
+ * was measured.
+ */
 export const PEAK_TOO_LOW = "the peak was measured too low: run deno task doctor again";
 
 /** Writes the share of a device's peak that is reached, unless the peak was measured too low. */
@@ -99,14 +125,18 @@ export function peakText(share: number): string {
   return share > 1 ? PEAK_TOO_LOW : `${percent(share)} of the peak`;
 }
 
-/** Shortens lists of names that end in numbers, or are numbers: `expert-00 … 05, 09, dense`, `0 … 2, 7`. */
+/**
+ * Shortens lists of names that end in numbers, or are numbers: `expert-00 … 05, 09, dense`,
+ * `0 … 2, 7`.
+ */
 export function ranges(names: readonly string[]): string {
   const parts: { first: string; last: string }[] = [];
   const number = (name: string) => Number(/(\d+)$/.exec(name)?.[1] ?? NaN);
   const start = (name: string) => name.replace(/\d+$/, "");
   for (const name of names) {
     const before = parts.at(-1);
-    const follows = before && start(before.last) === start(name) && number(name) === number(before.last) + 1;
+    const follows = before && start(before.last) === start(name) &&
+      number(name) === number(before.last) + 1;
     if (follows) before.last = name;
     else parts.push({ first: name, last: name });
   }
@@ -132,10 +162,15 @@ export function interval(low: number, high: number): string {
 /** Units, the largest first, with the number of the smallest unit that each is. */
 type Units = readonly (readonly [unit: string, size: number])[];
 
-const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"].map((unit, i) => [unit, 1024 ** i] as const).reverse();
-const DECIMAL = ["B", "kB", "MB", "GB", "TB"].map((unit, i) => [unit, 1000 ** i] as const).reverse();
+const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"].map((unit, i) => [unit, 1024 ** i] as const)
+  .reverse();
+const DECIMAL = ["B", "kB", "MB", "GB", "TB"].map((unit, i) => [unit, 1000 ** i] as const)
+  .reverse();
 
-/** Writes a value with about `digits` digits, in the largest unit that leaves a number which is at least one as it is written. */
+/**
+ * Writes a value with about `digits` digits, in the largest unit that leaves a number which is at
+ * least one as it is written.
+ */
 function inUnits(value: number, units: Units, digits: number): string {
   const [unit, size] = units.find(([, size]) => Number((value / size).toPrecision(digits)) >= 1) ??
     units.at(-1)!;
@@ -156,13 +191,14 @@ export function decimalBytes(size: number): string {
 /** Writes a number as 31.02e18: two digits after the point, an exponent of thousands. */
 export function scientific(value: number): string {
   if (value < 1000) return value.toFixed(2);
-  const exponent = 3 * Math.floor(Math.log10(Number(value.toPrecision(5))) / 3); // by the digits that are written
+  // By the digits that are written.
+  const exponent = 3 * Math.floor(Math.log10(Number(value.toPrecision(5))) / 3);
   return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
 }
 
 /**
- * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line breaks and
- * tabs, to files and pipes as it is.
+ * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line
+ * breaks and tabs, to files and pipes as it is.
  */
 export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerminal()): string {
   return isTerminal ? printableLines(text) : text;

@@ -18,7 +18,10 @@ interface Finished {
   code: number | null;
 }
 
-/** What {@linkcode runJobs} takes apart from the jobs: how many processes run at once, what tells of them, and what ends them. */
+/**
+ * What {@linkcode runJobs} takes apart from the jobs: how many processes run at once, what tells of
+ * them, and what ends them.
+ */
 interface LocalOptions {
   atOnce: number;
   tell: (text: string) => void;
@@ -26,9 +29,9 @@ interface LocalOptions {
 }
 
 /**
- * Runs the jobs that are missing. Where a process fails, those that wait for it are not run, and the others
- * are. Throws the reason of the signal where that ends the work, and what prevents it, such as a full disk, once
- * all processes have ended.
+ * Runs the jobs that are missing. Where a process fails, those that wait for it are not run, and
+ * the others are. Throws the reason of the signal where that ends the work, and what prevents it,
+ * such as a full disk, once all processes have ended.
  */
 export async function runJobs(
   run: string,
@@ -55,7 +58,10 @@ export async function runJobs(
       else free++;
     }
   };
-  /** The exit codes of every job's processes, once they have ended; jobs stand on earlier ones alone. */
+  /**
+   * The exit codes of every job's processes, once they have ended; jobs stand on earlier ones
+   * alone.
+   */
   const codes = new Map<string, Promise<number | null>[]>();
   for (const job of jobs) {
     const before = Promise.all(job.after.flatMap((name) => codes.get(name)!));
@@ -72,7 +78,10 @@ export async function runJobs(
   return finished;
 }
 
-/** Runs the task of a process, whose output goes to its log; returns its exit code. Where the log cannot be written, it is ended. */
+/**
+ * Runs the task of a process, whose output goes to its log; returns its exit code. Where the log
+ * cannot be written, it is ended.
+ */
 async function runProcess(
   run: string,
   job: Job,
@@ -110,7 +119,10 @@ async function runProcess(
   return code;
 }
 
-/** Starts Deno. Throws an `InputError` where it is not on the path: a task may run it by its name alone. */
+/**
+ * Starts Deno. Throws an `InputError` where it is not on the path: a task may run it by its name
+ * alone.
+ */
 function startDeno(args: string[], signal: AbortSignal): Deno.ChildProcess {
   const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
   try {
@@ -123,8 +135,9 @@ function startDeno(args: string[], signal: AbortSignal): Deno.ChildProcess {
 }
 
 /**
- * Has a process end when this one does, by `kill -9` too. A shell waits for a line that only this process can write. Where it reads the end
- * of the pipe instead, it ends the other. Returns what calls the shell off.
+ * Has a process end when this one does, by `kill -9` too. A shell waits for a line that only this
+ * process can write. Where it reads the end of the pipe instead, it ends the other. Returns what
+ * calls the shell off.
  */
 function endWithThis(pid: number): () => Promise<unknown> {
   const args = ["-c", `trap "" INT TERM HUP; read -r _ || kill -TERM ${pid}`];
@@ -140,7 +153,9 @@ function endWithThis(pid: number): () => Promise<unknown> {
 export function checkFinished(run: string, finished: readonly Finished[]): void {
   const failed = finished.filter(({ code }) => code !== null && code !== 0);
   if (failed.length === 0) return;
-  const names = failed.map(({ job, place, code }) => `${job} at place ${place} with exit code ${code}`);
+  const names = failed.map(({ job, place, code }) =>
+    `${job} at place ${place} with exit code ${code}`
+  );
   const left = finished.filter(({ code }) => code === null).length;
   const rest = left > 0 ? `, and ${left} that stand on them did not run` : "";
   throw new RunError(

@@ -1,6 +1,6 @@
 /**
- * The options that many tasks share. Nothing that is written depends on an option, except by how an adapter
- * and its variants of kernels round. Options of one task are in its own file.
+ * The options that many tasks share. Nothing that is written depends on an option, except by how an
+ * adapter and its variants of kernels round. Options of one task are in its own file.
  *
  * @module
  */
@@ -12,14 +12,20 @@ import type { Part } from "../pipeline/run/mod.ts";
 
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
-/** Reads `2/4` as one of four parts, which are counted from 1. Throws an `InputError` for anything else, which gives valid parts. */
+/**
+ * Reads `2/4` as one of four parts, which are counted from 1. Throws an `InputError` for anything
+ * else, which gives valid parts.
+ */
 function parsePart(text: string): Part {
   const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
   if (index >= 1 && index <= of) return { index, of };
   const all = of || 4;
-  throw new InputError(`Cannot make a part as --part must be I/N with 1 <= I <= N: it is "${text}"`, {
-    remedy: all === 1 ? "the one of 1 is 1/1" : `those of ${all} are 1/${all} … ${all}/${all}`,
-  });
+  throw new InputError(
+    `Cannot make a part as --part must be I/N with 1 <= I <= N: it is "${text}"`,
+    {
+      remedy: all === 1 ? "the one of 1 is 1/1" : `those of ${all} are 1/${all} … ${all}/${all}`,
+    },
+  );
 }
 
 const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
@@ -31,12 +37,17 @@ export function parseBytes(text: string): number {
   return Number(number) * UNITS[unit ?? ""];
 }
 
-/** Reads which experts of a run are named, one or `all`; `what` is the verb of messages, as in "train". */
+/**
+ * Reads which experts of a run are named, one or `all`; `what` is the verb of messages, as in
+ * "train".
+ */
 export function expertsNamed(text: string | undefined, experts: number, what: string): number[] {
   if (text === "all") return [...Array(experts).keys()];
   if (text !== undefined && /^\d+$/.test(text)) return [Number(text)];
   const is = text ? `"${text}"` : "not given";
-  throw new InputError(`Cannot ${what} as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`);
+  throw new InputError(
+    `Cannot ${what} as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`,
+  );
 }
 
 /** Every option that several tasks take. */
@@ -49,21 +60,36 @@ const ALL = section("Command", {
   ),
   verbose: flag("print where an error comes from"),
   run: path({ default: "runs/default", value: "FOLDER" }, "run folder"),
-  preset: choice(Object.keys(PRESETS), {}, "values to start from; without it tiny's, or the run's own"),
-  config: path({ value: "FILE" }, "JSON file of values, like a run's config.json; flags override it"),
-  force: flag(
-    "accept values that differ from the run's config.json and make again what depends on them; if none differ, make all again",
+  preset: choice(
+    Object.keys(PRESETS),
+    {},
+    "values to start from; without it tiny's, or the run's own",
   ),
-  check: flag("check hashes of what is made, not only sizes, and make damaged or missing files again"),
-  reuse: paths({}, "another run: links what it has made of the same settings and inputs; repeatable"),
+  config: path(
+    { value: "FILE" },
+    "JSON file of values, like a run's config.json; flags override it",
+  ),
+  force: flag(
+    "accept values that differ from the run's config.json and make again what " +
+      "depends on them; if none differ, make all again",
+  ),
+  check: flag(
+    "check hashes of what is made, not only sizes, and make damaged or missing files again",
+  ),
+  reuse: paths(
+    {},
+    "another run: links what it has made of the same settings and inputs; repeatable",
+  ),
   part: custom(
     parsePart,
     { value: "I/N" },
-    "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel with processes that make the others; the task without it puts them together",
+    "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel " +
+      "with processes that make the others; the task without it puts them together",
   ),
   workers: integer(
     { min: 1, max: 1024 },
-    "threads that turn text into tokens, to the same bytes; with 1, text is encoded on one core; without it one for every core",
+    "threads that turn text into tokens, to the same bytes; with 1, text is encoded " +
+      "on one core; without it one for every core",
   ),
   output: path(
     { value: "PATH" },
@@ -72,7 +98,8 @@ const ALL = section("Command", {
   adapter: text({ value: "NAME" }, "high-performance, low-power or part of the adapter's name"),
   onGpu: integer(
     { flag: "gpu", min: 0 },
-    "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
+    "the one graphics card that it sees, from 0; tasks/setup.sh hides the others " +
+      "where the system lets it",
   ),
   variants: custom(
     parseVariants,
@@ -83,13 +110,18 @@ const ALL = section("Command", {
   recompute: flag("compute activations again: less memory, a forward pass more, the same bits"),
   trialShare: number(
     { default: 1 / 8, min: 1e-6, max: 1 },
-    "share of a training that a learning rate is tried on, where none is known; short trials may mislead",
+    "share of a training that a learning rate is tried on, where none is known; " +
+      "short trials may mislead",
   ),
   flops: number(
     { min: 1, max: 1e30 },
-    "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
+    "FLOP/s of the device at its peak; without it what was measured here, or two " +
+      "cores without a GPU",
   ),
-  utilisation: number({ min: 1e-6, max: 1 }, "part of that peak that is reached; else as measured, or 0.4"),
+  utilisation: number(
+    { min: 1e-6, max: 1 },
+    "part of that peak that is reached; else as measured, or 0.4",
+  ),
   checkpointEvery: integer({ default: 200, min: 0 }, "steps between two checkpoints; 0 for none"),
   checkpointMinutes: integer(
     { default: 15, min: 0 },
@@ -98,7 +130,8 @@ const ALL = section("Command", {
   keep: integer({ default: 2, min: 1, max: 1000 }, "checkpoints that are kept, the latest ones"),
   also: paths(
     { default: [] },
-    "another run, such as one of another seed, whose same models train along, to the same bits; repeatable",
+    "another run, such as one of another seed, whose same models train along, to the " +
+      "same bits; repeatable",
   ),
   resume: flag("go on from the last checkpoint although it was trained with other values"),
   replace: flag("train again what was trained with other values, and keep what was not"),
@@ -131,12 +164,19 @@ export const PRINTING = take("json", "log", "verbose");
 export const DEVICE = take("adapter", "onGpu", "variants");
 /** How checkpoints are kept while models train. */
 export const CHECKPOINTS = take("checkpointEvery", "checkpointMinutes", "keep");
-/** The options of every task that makes something in a run; `reuse` names other runs that it may copy from. */
+/**
+ * The options of every task that makes something in a run; `reuse` names other runs that it may
+ * copy from.
+ */
 export const IN_A_RUN = take("run", "preset", "config", "force", "check", "reuse");
-/** The options of training a model; `also` names other runs whose models are trained in parallel. */
+/**
+ * The options of training a model; `also` names other runs whose models are trained in parallel.
+ */
 export const TRAINING = {
-  ...{ ...CHECKPOINTS, ...take("recompute", "also", "resume", "replace") },
-  ...{ ...DEVICE, ...take("requireGpu") },
+  ...CHECKPOINTS,
+  ...take("recompute", "also", "resume", "replace"),
+  ...DEVICE,
+  ...take("requireGpu"),
 };
 
 /** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on. */
@@ -153,21 +193,33 @@ function parseTime(text: string): string {
 export const JOB_OPTIONS = {
   executor: choice(["slurm", "local"], { default: "slurm" }, "who runs the jobs"),
   jobs: integer({ default: 1, min: 1, max: 1000 }, "processes at once of --executor local"),
-  parts: integer({ min: 1, max: 100_000 }, "processes that tokenize, score and split; else 1, or as before"),
+  parts: integer(
+    { min: 1, max: 100_000 },
+    "processes that tokenize, score and split; else 1, or as before",
+  ),
   routerGroups: integer(
     { min: 1, max: 65_535 },
-    "processes, each on a device of its own, that train the routers in parallel; without it 1, or as before",
+    "processes, each on a device of its own, that train the routers in parallel; " +
+      "without it 1, or as before",
   ),
   dense: text(
     { value: "NAME,…" },
-    "models to compare with, of batch, steps, compute and switch; both for the first two, all, none; without it batch, or as before",
+    "models to compare with, of batch, steps, compute and switch; both for the first " +
+      "two, all, none; without it batch, or as before",
   ),
   zeroShot: text(
     { value: "NAME,…" },
-    "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
+    "zero-shot tasks to ask, a process each; own for those made of held-out text, " +
+      "none; without it as before",
   ),
-  zeroShotData: path({ value: "FOLDER" }, "folder with the data of zero-shot tasks that are published"),
-  slurmPartition: word({ value: "NAME" }, "Slurm's partition; none for its default, without it as before"),
+  zeroShotData: path(
+    { value: "FOLDER" },
+    "folder with the data of zero-shot tasks that are published",
+  ),
+  slurmPartition: word(
+    { value: "NAME" },
+    "Slurm's partition; none for its default, without it as before",
+  ),
   expertsAtOnce: integer(
     { min: 0, max: 1_000_000 },
     "most processes of a job of the run at once; 0 for no limit, without it as before",
@@ -175,13 +227,17 @@ export const JOB_OPTIONS = {
   time: custom(
     parseTime,
     { value: "D-HH:MM:SS" },
-    "most time of a process, which is queued again after it; none for Slurm's, without it as before",
+    "most time of a process, which is queued again after it; none for Slurm's, " +
+      "without it as before",
   ),
   gres: word(
     { value: "NAME:N" },
     "what a process with a GPU asks Slurm for, like gpu:1; none for nothing, without it as before",
   ),
-  container: text({ value: "IMAGE" }, "Apptainer image of the tasks; none for none, without it as before"),
+  container: text(
+    { value: "IMAGE" },
+    "Apptainer image of the tasks; none for none, without it as before",
+  ),
   dryRun: flag("print the scripts, to read, edit and run, and submit nothing"),
   settle: flag("only write the settings of the run, as the scripts of --dry-run do first"),
 };

@@ -1,5 +1,6 @@
 /**
- * Looks for duplicates among the documents of a run, and for passages of held-out documents, or of named texts, in its training text.
+ * Looks for duplicates among the documents of a run, and for passages of held-out documents, or of
+ * named texts, in its training text.
  *
  *   deno task overlap --run runs/a --against data/arc_easy.jsonl
  */
@@ -14,16 +15,22 @@ export const TASK = await defineTask({
     ...take("run", "force", "check", "part"),
     against: field.paths(
       { default: [] },
-      "file of texts: also print which share 13 or 8 words in a row with training text; repeatable; unless given, published questions that the run was asked",
+      "file of texts: also print which share 13 or 8 words in a row with training " +
+        "text; repeatable; unless given, published questions that the run was asked",
     ),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { findOverlap, overlapLine, overlapTables } = await import("../pipeline/run/overlap.ts");
     const found = await findOverlap(options, { signal, onEvent });
-    const tables = overlapTables(found).map(({ title, head, rows }) => `\n${title}\n${table(head, rows)}`);
+    const tables = overlapTables(found).map(({ title, head, rows }) =>
+      `\n${title}\n${table(head, rows)}`
+    );
     const all = `all pairs   ${options.run}/overlap.arrow`;
     const none = Object.keys(found.against).length === 0 &&
       "named texts none: no published questions were asked, and --against names no file";
-    print({ run: options.run, ...found }, lines(tables, `\noverlap     ${overlapLine(found)}`, all, none));
+    print(
+      { run: options.run, ...found },
+      lines(tables, `\noverlap     ${overlapLine(found)}`, all, none),
+    );
   },
 }, import.meta);

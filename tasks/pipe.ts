@@ -16,7 +16,12 @@ import {
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
 import { writeAll } from "../pipeline/graph/mod.ts";
-import { type Configuration, type Fields, findPreset, type Sources } from "../pipeline/settings/mod.ts";
+import {
+  type Configuration,
+  type Fields,
+  findPreset,
+  type Sources,
+} from "../pipeline/settings/mod.ts";
 import { checkOutput } from "../pipeline/run/output.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
@@ -27,8 +32,9 @@ export type PipeOptions = Pick<Call<Fields>, "signal" | "tell">;
 const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
 
 /**
- * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder, and for
- * such a setting, of `ofRuns`, as a flag: a file of settings has those of all tasks.
+ * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run
+ * folder, and for such a setting, of `ofRuns`, as a flag: a file of settings has those of all
+ * tasks.
  */
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
@@ -36,7 +42,10 @@ export function pipeValues(
   { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
 ): Partial<Configuration> {
   const { flags = {} } = sources;
-  const [name] = [...OF_RUNS.filter((name) => given.has(name)), ...ofRuns.filter((name) => name in flags)];
+  const [name] = [
+    ...OF_RUNS.filter((name) => given.has(name)),
+    ...ofRuns.filter((name) => name in flags),
+  ];
   if (name === undefined) return { ...findPreset(sources.preset), ...sources.file, ...flags };
   const must = say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder`;
   throw new InputError(say`${must}: leave it out, or ${left}`);
@@ -46,8 +55,8 @@ export function pipeValues(
 type PipeWords = Partial<Record<"pipe" | "left", string>>;
 
 /**
- * Throws an `InputError` where the file that a task is to write is a file of a run, or one that it reads: one of `files`,
- * of the documents that `patterns` name, or its file of settings.
+ * Throws an `InputError` where the file that a task is to write is a file of a run, or one that it
+ * reads: one of `files`, of the documents that `patterns` name, or its file of settings.
  */
 export async function checkWritten(
   { options: { output, config = "" } }: { options: { output?: string; config?: string } },
@@ -55,13 +64,15 @@ export async function checkWritten(
   patterns: string[] = [],
 ): Promise<void> {
   if (!output || output === "-") return;
-  const documents = patterns.length === 0 ? [] : await expandInputs(patterns, { isReadable: () => true });
+  const documents = patterns.length === 0
+    ? []
+    : await expandInputs(patterns, { isReadable: () => true });
   await checkOutput(output, [config, ...files, ...documents]);
 }
 
 /**
- * Reads batches from files, one after another, and checks those of a run as they are read. `-` stands for standard input, or for what
- * was `kept` of it.
+ * Reads batches from files, one after another, and checks those of a run as they are read. `-`
+ * stands for standard input, or for what was `kept` of it.
  */
 export function arrowInput(
   paths: string[],
@@ -77,8 +88,8 @@ export function arrowInput(
 }
 
 /**
- * Opens batches as often as they must be read. Files are opened again. Standard input is first written to a temporary file without a
- * name, which goes with the process.
+ * Opens batches as often as they must be read. Files are opened again. Standard input is first
+ * written to a temporary file without a name, which goes with the process.
  */
 export async function arrowInputAgain(
   paths: string[],
@@ -91,7 +102,9 @@ export async function arrowInputAgain(
   const kept = openSync(path, "r");
   await Deno.remove(path);
   tell(`standard input is first written to ${path}, as ${why}`);
-  for await (const chunk of until(signal, Deno.stdin.readable)) await writeAll(written, chunk, path);
+  for await (const chunk of until(signal, Deno.stdin.readable)) {
+    await writeAll(written, chunk, path);
+  }
   written.close();
   return () => arrowInput(paths, () => ReadableStream.from(readChunks(kept)));
 }
@@ -107,7 +120,10 @@ function* readChunks(file: number): Generator<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** Finds E in scores without consuming a batch, in the first one that has rows or tells it; and the lineage of the first. */
+/**
+ * Finds E in scores without consuming a batch, in the first one that has rows or tells it; and the
+ * lineage of the first.
+ */
 export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const [ahead, all] = batches.tee();
   let experts: number | undefined;
@@ -122,14 +138,19 @@ export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   return { experts: experts || 1, lineage, batches: all };
 }
 
-/** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is not given or "-". */
+/**
+ * Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where
+ * it is not given or "-".
+ */
 export async function arrowOutput(
   batches: ReadableStream<RecordBatch>,
   output: string | undefined,
   { signal, tell }: PipeOptions,
 ): Promise<void> {
   if (output && output !== "-") {
-    const { rows } = await writeArrowFile(output, until(signal, batches), undefined, { closes: true });
+    const { rows } = await writeArrowFile(output, until(signal, batches), undefined, {
+      closes: true,
+    });
     return tell(`${output}: ${rows} rows`);
   }
   ensure(
@@ -143,14 +164,20 @@ export async function arrowOutput(
 }
 
 /**
- * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then removes what is written
- * so far.
+ * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file
+ * then removes what is written so far.
  */
 export function until<Item>(signal: AbortSignal, items: AsyncIterable<Item>): ReadableStream<Item> {
   return ReadableStream.from(items).pipeThrough(new TransformStream<Item, Item>(), { signal });
 }
 
-/** Writes bytes to standard output. `signal` ends the writing even if the source of the bytes ignores it. */
-export async function writeOut(bytes: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+/**
+ * Writes bytes to standard output. `signal` ends the writing even if the source of the bytes
+ * ignores it.
+ */
+export async function writeOut(
+  bytes: AsyncIterable<Uint8Array>,
+  signal?: AbortSignal,
+): Promise<void> {
   await ReadableStream.from(bytes).pipeTo(Deno.stdout.writable, { signal });
 }

@@ -1,6 +1,6 @@
 /**
- * Shows on standard error what a run is doing: a bar with rate and time left on a terminal, elsewhere lines with the time of day,
- * or JSON for machines.
+ * Shows on standard error what a run is doing: a bar with rate and time left on a terminal,
+ * elsewhere lines with the time of day, or JSON for machines.
  *
  * @module
  */
@@ -21,7 +21,9 @@ export type Log = "text" | "json";
 type Step = RunEvent & { type: "progress" };
 type Reported = Exclude<RunEvent, { type: "progress" | "checkpoint" }>;
 
-/** Starts to show progress on standard error: events and other lines, until `stop` clears the bar. */
+/**
+ * Starts to show progress on standard error: events and other lines, until `stop` clears the bar.
+ */
 export function startProgress(log: Log) {
   const paces = new Map<string, Pace>();
   const isBar = log === "text" && Deno.stderr.isTerminal();
@@ -48,7 +50,10 @@ export function startProgress(log: Log) {
     if (!isFirst && !isLast && now - pace.reported < wait) return;
     pace.reported = now;
     if (!isBar) {
-      return write({ ...event, perSecond: pace.rate, secondsLeft: pace.left }, stepText(event, pace));
+      return write(
+        { ...event, perSecond: pace.rate, secondsLeft: pace.left },
+        stepText(event, pace),
+      );
     }
     draw(stepText(event, pace, Deno.consoleSize().columns));
     isDrawn = true;
@@ -57,7 +62,9 @@ export function startProgress(log: Log) {
     show(event: Step | Reported) {
       if (event.type === "progress") return tick(event);
       if (event.type === "stage") paces.delete(event.stage);
-      const reported = event.type === "warning" ? { ...event, message: worded(event.message) } : event;
+      const reported = event.type === "warning"
+        ? { ...event, message: worded(event.message) }
+        : event;
       write(reported, eventLine(event));
     },
     tell(type: "note" | "error", text: string, more?: Record<string, unknown>) {
@@ -70,8 +77,9 @@ export function startProgress(log: Log) {
 }
 
 /**
- * The pace of a stage: how much was done at the first report, by an earlier process or before the clock ran, and since when; how much was
- * done at the last report, and when one was last shown. Times are in milliseconds.
+ * The pace of a stage: how much was done at the first report, by an earlier process or before the
+ * clock ran, and since when; how much was done at the last report, and when one was last shown.
+ * Times are in milliseconds.
  */
 export interface Pace extends Record<"first" | "since" | "done" | "reported", number> {
   /** How much is done per second; undefined until enough has been done. */
@@ -83,9 +91,14 @@ export interface Pace extends Record<"first" | "since" | "done" | "reported", nu
 /** Milliseconds before a rate means something. */
 const QUIET_MS = 1000;
 
-/** Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins anew. */
+/**
+ * Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins
+ * anew.
+ */
 function measurePace({ done, total }: Step, before: Pace | undefined, now: number): Pace {
-  if (before === undefined || done < before.done) return { first: done, since: now, done, reported: now };
+  if (before === undefined || done < before.done) {
+    return { first: done, since: now, done, reported: now };
+  }
   const { first, since } = before;
   const isResolved = now - since >= QUIET_MS && done > first;
   const rate = isResolved ? 1000 * (done - first) / (now - since) : before.rate;
@@ -93,7 +106,10 @@ function measurePace({ done, total }: Step, before: Pace | undefined, now: numbe
   return { ...before, done, rate, left };
 }
 
-/** Words how far a stage is; within so many `columns` with a bar, and without what is least important and does not fit. */
+/**
+ * Words how far a stage is; within so many `columns` with a bar, and without what is least
+ * important and does not fit.
+ */
 export function stepText(
   event: Step,
   { rate, left }: Pick<Pace, "rate" | "left">,
@@ -112,8 +128,10 @@ export function stepText(
     [0, learningRate !== undefined && `  rate ${learningRate.toExponential(1)}`],
   ];
   const name = leading(stage);
-  const room = columns - name.length - 2; // the last column stays free: some terminals break the line there
-  const within = (most: number) => parts.map(([weight, text]) => weight <= most && text || "").join("");
+  // The last column stays free: some terminals break the line there.
+  const room = columns - name.length - 2;
+  const within = (most: number) =>
+    parts.map(([weight, text]) => weight <= most && text || "").join("");
   const text = within([4, 3, 2, 1].find((most) => within(most).length <= room) ?? 0);
   const size = Math.min(BAR_WIDTH, room - text.length - 2);
   if (columns === Infinity || !total || size < 6) return `${name} ${text.slice(0, room)}`;
@@ -121,7 +139,9 @@ export function stepText(
   return `${name} ${"█".repeat(filled)}${"░".repeat(size - filled)}  ${text}`;
 }
 
-/** Writes a rate of at least one per minute as such, and a smaller one as the time that one takes. */
+/**
+ * Writes a rate of at least one per minute as such, and a smaller one as the time that one takes.
+ */
 function perSecond(rate: number): string {
   if (rate >= 10) return `${count(rate)}/s`;
   return rate >= 0.1 ? `${rate.toFixed(1)}/s` : `${duration(1 / rate)} each`;
@@ -129,23 +149,33 @@ function perSecond(rate: number): string {
 
 /** The counts that are shown of the result of a stage. */
 const COUNTS: Record<string, string> = {
-  ...{ files: "files", documents: "documents", entries: "entries", tokens: "tokens" },
-  ...{ trainSequences: "training sequences", testSequences: "held-out sequences", sequences: "sequences" },
-  ...{ questions: "questions", steps: "steps" },
+  files: "files",
+  documents: "documents",
+  entries: "entries",
+  tokens: "tokens",
+  trainSequences: "training sequences",
+  testSequences: "held-out sequences",
+  sequences: "sequences",
+  questions: "questions",
+  steps: "steps",
 };
 
 /** Words an event. */
 export function eventLine(event: Reported): string {
   switch (event.type) {
     case "adapter":
-      return `${leading("adapter")} ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
+      return `${leading("adapter")} ${event.adapter}${
+        event.kind === "software" ? " (in software)" : ""
+      }`;
     case "warning":
       return `warning: ${worded(event.message)}`;
     case "round":
       return roundLine(event);
     case "stage": {
       const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
-      const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
+      const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(
+        ", ",
+      );
       const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
       const from = event.from ? ` from ${event.from.join(", ")}` : "";
       return `${leading(event.stage)} ${event.state}${from}${text && `: ${text}`}${seconds}`;
@@ -156,12 +186,16 @@ export function eventLine(event: Reported): string {
 /** Up to so many routers, the share of each is shown. */
 const MOST_SHARES = 16;
 
-function roundLine({ branch, round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
+function roundLine(
+  { branch, round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" },
+): string {
   const isMany = shares.length > MOST_SHARES;
   const shown = (isMany ? [Math.min(...shares), Math.max(...shares)] : shares)
     .map((share) => `${(100 * share).toFixed(0)}%`).join(isMany ? " to " : " ");
   return `  ${branch === undefined ? "" : `branch ${branch} `}round ${
     String(round).padStart(2)
   } of ${rounds}  NLL ${event.nllPerToken.toFixed(4)} per token  ` +
-    `shares ${shown}  regret ${event.regret.toFixed(4)}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
+    `shares ${shown}  regret ${event.regret.toFixed(4)}${
+      nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`
+    }`;
 }

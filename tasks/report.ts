@@ -12,7 +12,9 @@ import { words } from "./wording.ts";
 /** Reports what was written, and which parts are missing or not up to date. */
 function reportText({ output, plots, missing, outOfDate }: Report): string {
   const left = missing.map(({ part, command }) => {
-    const remedy = command ? `run ${command}` : "report on the whole run that this part was copied from";
+    const remedy = command
+      ? `run ${command}`
+      : "report on the whole run that this part was copied from";
     return `left out: ${part[0].toLowerCase()}${part.slice(1)}; ${remedy}`;
   });
   const late = outOfDate.map(({ part, command }) => `not up to date: ${part}; run ${command}`);

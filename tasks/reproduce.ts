@@ -1,5 +1,6 @@
 /**
- * Reproduces the paper's comparison of the mixture with dense models at a small size, from text to a table of its claims.
+ * Reproduces the paper's comparison of the mixture with dense models at a small size, from text to
+ * a table of its claims.
  *
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
@@ -35,14 +36,19 @@ const STUDY = field.section("Command", {
   ),
   only: field.texts(
     { default: [], value: "RUN" },
-    "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
+    "a run of a study to make alone, by its name in --dry-run: so machines share a " +
+      "study; repeatable",
   ),
   dryRun: field.flag(
-    "print what a study would run, and what that takes of one device and of many; a preset of the paper without --input does so by itself",
+    "print what a study would run, and what that takes of one device and of many; a " +
+      "preset of the paper without --input does so by itself",
   ),
 });
 
-/** Throws an `InputError` for a flag of studies where none is named, and for one that no study goes by. */
+/**
+ * Throws an `InputError` for a flag of studies where none is named, and for one that no study goes
+ * by.
+ */
 function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
   const name = ["from", "seeds", "only", "dryRun"].find((name) => given.has(name));
   ensure(
@@ -61,7 +67,9 @@ function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
     ],
   };
   for (const [name, [why, remedy]] of Object.entries(refused)) {
-    ensure(!isStudy || !given.has(name), say`Cannot use ${setting(name)} with a study ${why}`, { remedy });
+    ensure(!isStudy || !given.has(name), say`Cannot use ${setting(name)} with a study ${why}`, {
+      remedy,
+    });
   }
 }
 
@@ -80,9 +88,13 @@ function claimLines({ claim, paper, here, holds }: Claim): string[] {
 
 /** Why a plan is printed alone that was not asked for. */
 const PLAN_ALONE =
-  "a dry run, as the embedded text is too little for a preset of the paper: with --input, or --dry-run=false, the study runs";
+  "a dry run, as the embedded text is too little for a preset of the paper: with " +
+  "--input, or --dry-run=false, the study runs";
 
-/** Words the plan of studies: every job on its device, every study by itself, and all of it; `note` comes first. */
+/**
+ * Words the plan of studies: every job on its device, every study by itself, and all of it; `note`
+ * comes first.
+ */
 function studiesPlanText(plan: StudiesPlan, note?: string): string {
   const { pieces, flops, seconds, shortest, devices, studies, assumptions } = plan;
   const rows = pieces.map(({ run, piece, done, ...own }) => [
@@ -112,7 +124,9 @@ function studiesPlanText(plan: StudiesPlan, note?: string): string {
   ].join("\n");
 }
 
-/** Words the memory of one device that jobs take at most, and which jobs no micro-batch lets fit. */
+/**
+ * Words the memory of one device that jobs take at most, and which jobs no micro-batch lets fit.
+ */
 function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan): string[] {
   const nameJob = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
   const lines: string[] = [];
@@ -124,7 +138,9 @@ function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan
       } with ${microBatchSet} sequences at once, as it is set)`
       : "";
     lines.push(
-      `each device    at most ${bytes(largest.memoryBytes)} of memory, for ${nameJob(largest)}${smaller}`,
+      `each device    at most ${bytes(largest.memoryBytes)} of memory, for ${
+        nameJob(largest)
+      }${smaller}`,
     );
   }
   const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
@@ -154,7 +170,10 @@ export const TASK = await defineTask({
     checkStudyFlags(given.union(new Set(Object.keys(sources.flags ?? {}))), studies.length > 0);
     if (studies.length === 0) {
       const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
-      return print({ run, ...reproduction }, `${claimsText(reproduction.claims)}\n${writtenIn(run)}`);
+      return print(
+        { run, ...reproduction },
+        `${claimsText(reproduction.claims)}\n${writtenIn(run)}`,
+      );
     }
     const note = lackText(sources) && !given.union(denied).has("dryRun") ? PLAN_ALONE : undefined;
     if (dryRun || note) {

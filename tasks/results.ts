@@ -13,7 +13,10 @@ import { table } from "./layout.ts";
 /** Words what the project's pages tell now. */
 function publishedText({ page, written, published }: PublishedPage): string {
   const rows = published.map(({ title, claims }) => [
-    ...[title, ...[false, true, null].map((wanted) => claims.filter(({ holds }) => holds === wanted).length)],
+    ...[
+      title,
+      ...[false, true, null].map((wanted) => claims.filter(({ holds }) => holds === wanted).length),
+    ],
   ]);
   const done = written ? `wrote   ${page}` : `${page} said this before: it stays as it is`;
   return [table("from | no | yes | neither", rows, ["from"]), "", done].join("\n");
@@ -23,14 +26,20 @@ export const TASK = await defineTask({
   name: "results",
   startsAnew: true,
   options: {
-    from: field.path({ default: "", value: "FOLDER" }, "folder of studies whose results are taken in first"),
+    from: field.path(
+      { default: "", value: "FOLDER" },
+      "folder of studies whose results are taken in first",
+    ),
     as: field.text(
       { value: "NAME" },
       "name under which they are kept, without it studies; studies of other text need another one",
     ),
   },
   run: async ({ options, print }) => {
-    const done = await publishResults({ root: fileURLToPath(new URL("..", import.meta.url)), ...options });
+    const done = await publishResults({
+      root: fileURLToPath(new URL("..", import.meta.url)),
+      ...options,
+    });
     print(done, publishedText(done));
   },
 }, import.meta);

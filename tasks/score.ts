@@ -16,12 +16,16 @@ export const TASK = await stageTask("score", import.meta, {
   const { paths, options, onEvent, onWarning } = call;
   const { arrowInput, arrowOutput, checkWritten, pipeValues } = await import("./pipe.ts");
   const values = pipeValues(call);
-  ensure(values.routers, "Cannot score as --routers must name a folder of routers: it is not given");
+  ensure(
+    values.routers,
+    "Cannot score as --routers must name a folder of routers: it is not given",
+  );
   await checkWritten(call, [...paths, values.routers]);
   const { lazyDevice } = await import("../pipeline/run/run.ts");
   const { openPartitioner, score } = await import("../pipeline/partition/mod.ts");
   using device = lazyDevice(options, defaultConfiguration(), onEvent);
-  const every = { batch: values.scoreBatch || undefined, beam: Infinity }; // a row may go to any expert
+  // A row may go to any expert.
+  const every = { batch: values.scoreBatch || undefined, beam: Infinity };
   const partitioner = await openPartitioner(values.routers, device.open, every);
   const how = { partitioner, prefix: values.prefix, signal: call.signal, onWarning };
   await arrowOutput(score(arrowInput(paths), how), options.output, call);

@@ -22,7 +22,8 @@ function writeLog(log: Log, value: object, text: string): void {
 
 /** Words a request that was answered. */
 function answerText({ request, status, milliseconds, notes }: Answered): string {
-  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`).join("");
+  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`)
+    .join("");
   return `${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
 }
 
@@ -33,12 +34,14 @@ async function errorText(error: unknown, known: Known): Promise<string> {
 }
 
 /**
- * Throws an `InputError` where this process may not reach an upstream: it gives the command that starts the same server with that
- * permission, as a shell takes it where the task was called.
+ * Throws an `InputError` where this process may not reach an upstream: it gives the command that
+ * starts the same server with that permission, as a shell takes it where the task was called.
  */
 async function checkUpstreams(upstreams: ReadonlyMap<number, string>): Promise<void> {
   const hosts = new Set([...upstreams.values()].map((url) => new URL(url).host));
-  const states = await Promise.all([...hosts].map((host) => Deno.permissions.query({ name: "net", host })));
+  const states = await Promise.all(
+    [...hosts].map((host) => Deno.permissions.query({ name: "net", host })),
+  );
   const refused = [...hosts].filter((_, i) => states[i].state !== "granted");
   if (refused.length === 0) return;
   const project = await Deno.readTextFile(new URL("../deno.json", import.meta.url));
@@ -46,7 +49,10 @@ async function checkUpstreams(upstreams: ReadonlyMap<number, string>): Promise<v
   const net = `--allow-net=${[...permissions.server.net, ...refused]}`; // replaces what the set permits
   const isElsewhere = ![undefined, Deno.cwd()].includes(Deno.env.get("INIT_CWD"));
   const file = isElsewhere ? fileURLToPath(new URL("serve.ts", import.meta.url)) : "tasks/serve.ts";
-  const start = tasks.serve.command.replace("tasks/serve.ts", () => [net, file].map(quoted).join(" "));
+  const start = tasks.serve.command.replace(
+    "tasks/serve.ts",
+    () => [net, file].map(quoted).join(" "),
+  );
   const fact = "a task may reach this machine alone, and --upstream names another";
   throw new InputError(`Cannot forward to ${refused.join(" and ")} as ${fact}`, {
     remedy: `run ${[start, ...Deno.args.map(quoted)].join(" ")}`,
@@ -60,19 +66,38 @@ export const TASK = await defineTask({
   startsAnew: true,
   drains: true,
   options: {
-    ...{ ...take("run"), ...DEVICE },
-    host: field.text({ default: "127.0.0.1", value: "ADDRESS" }, "address to listen on; 0.0.0.0 is all"),
-    port: field.integer({ default: 8000, min: 0, max: 65_535 }, "port to listen on; 0 takes a free one"),
-    apiKeyFile: field.path({ value: "FILE" }, "keys that clients must have, one a line; without it none"),
-    serveExperts: field.integers({ default: [], min: 0, max: 65_534 }, "experts to serve; without any, all"),
+    ...take("run"),
+    ...DEVICE,
+    host: field.text(
+      { default: "127.0.0.1", value: "ADDRESS" },
+      "address to listen on; 0.0.0.0 is all",
+    ),
+    port: field.integer(
+      { default: 8000, min: 0, max: 65_535 },
+      "port to listen on; 0 takes a free one",
+    ),
+    apiKeyFile: field.path(
+      { value: "FILE" },
+      "keys that clients must have, one a line; without it none",
+    ),
+    serveExperts: field.integers(
+      { default: [], min: 0, max: 65_534 },
+      "experts to serve; without any, all",
+    ),
     upstream: field.custom(
       parseUpstreams,
       { default: new Map(), value: "EXPERT=URL,…" },
       "servers that hold experts: this one, or any that speaks OpenAI's completions",
     ),
     upstreamKeyFile: field.path({ value: "FILE" }, "the key to send them"),
-    upstreamTimeout: field.number({ default: 60, min: 0.1, max: MOST }, "seconds that they may stay silent"),
-    queue: field.integer({ default: 256, min: 1 }, "most texts that wait; further ones get status 429"),
+    upstreamTimeout: field.number(
+      { default: 60, min: 0.1, max: MOST },
+      "seconds that they may stay silent",
+    ),
+    queue: field.integer(
+      { default: 256, min: 1 },
+      "most texts that wait; further ones get status 429",
+    ),
     idle: field.number(
       { default: 0, min: 0, max: MOST },
       "seconds until an idle model is unloaded; 0: never",
@@ -80,12 +105,15 @@ export const TASK = await defineTask({
     ...take("memory", "beam"),
   },
   run: async ({ options, signal, onWarning, print }) => {
-    const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
+    const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } =
+      options;
     await checkUpstreams(upstream);
     const { readKeys, serve } = await import("../pipeline/serving/mod.ts"); // loads what serves
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile, 1);
     await serve({
-      ...{ ...rest, signal, onWarning },
+      ...rest,
+      signal,
+      onWarning,
       upstreams: { addresses: upstream, key, timeout: 1000 * upstreamTimeout },
       keys: apiKeyFile === undefined ? [] : await readKeys(apiKeyFile),
       serveExperts: serveExperts.length > 0 ? serveExperts : undefined,

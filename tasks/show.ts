@@ -1,5 +1,6 @@
 /**
- * Prints rows of an Arrow shard with their text; with `--document` where a document of a run comes from, and where it went.
+ * Prints rows of an Arrow shard with their text; with `--document` where a document of a run comes
+ * from, and where it went.
  *
  *   deno task show runs/a/partition/expert-00/train-00000.arrow --limit 3
  *   deno task show runs/a --document 1234
@@ -16,14 +17,16 @@ import { counted, forOutput, sourceName } from "./layout.ts";
 
 /** Lists the folders of experts in a folder of parts. */
 const experts = async (parts: string): Promise<string[]> =>
-  (await listEntries(parts)).map(({ name }) => name).filter((name) => name.startsWith("expert-")).sort();
+  (await listEntries(parts)).map(({ name }) => name).filter((name) => name.startsWith("expert-"))
+    .sort();
 
 /** Throws where a shard is a folder, and reports which file in it to name. */
 async function checkFile(shard: string): Promise<void> {
   if (!await isFolder(shard)) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
   const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name));
-  const parts = `${await findRun(shard) ?? shard}/partition`, [part] = await experts(parts);
+  const parts = `${await findRun(shard) ?? shard}/partition`;
+  const [part] = await experts(parts);
   const file = name ? `${shard}/${name}` : part && `${parts}/${part}/train-00000.arrow`;
   const remedy = file && `name a file, such as ${file}`;
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
@@ -67,7 +70,9 @@ function documentText(
 }
 
 /** Lays out one row of a shard: what is known of it, then its text. */
-function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
+function rowText(
+  { sequence, document, source, length, nll, costs, expert, text }: ShownRow,
+): string {
   const values = nll?.map((value) => value.toFixed(costs ? 3 : 1)).join(" ");
   const known = facts(
     `sequence ${sequence}`,
@@ -94,7 +99,9 @@ export const TASK = await defineTask({
   },
   run: async ({ paths, sources, options, onWarning }) => {
     ensure(paths.length > 0, "Cannot show rows as a shard must be named: none is");
-    if (options.document !== undefined) return await showDocument(paths, options.document, options.json);
+    if (options.document !== undefined) {
+      return await showDocument(paths, options.document, options.json);
+    }
     const { loadTokenizer, showRows } = await import("../pipeline/text/mod.ts");
     let left = options.limit;
     for (const path of paths) {
@@ -104,9 +111,13 @@ export const TASK = await defineTask({
       if (path !== "-") await verifyFile(path); // whole, as fewer rows may be shown than it holds
       const tokenizer = file ? await loadTokenizer(file) : undefined;
       const warn = (why: string) => onWarning(`no text, as "${path}" ${why}: set --tokenizer`);
-      const onOther = named ? undefined : () => warn(`was made with another tokenizer than ${file}`);
+      const onOther = named
+        ? undefined
+        : () => warn(`was made with another tokenizer than ${file}`);
       let isFirst = true;
-      for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer, onOther)) {
+      for await (
+        const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer, onOther)
+      ) {
         if (left-- <= 0) return;
         if (!file && isFirst) warn("has no tokenizer.json above it");
         isFirst = false;

@@ -1,6 +1,7 @@
 /**
- * Runs the jobs of a run by Slurm: writes their scripts, submits them, and reports what Slurm says of them.
- * Slurm itself knows what is queued: the comment of each job names its run and its processes.
+ * Runs the jobs of a run by Slurm: writes their scripts, submits them, and reports what Slurm says
+ * of them. Slurm itself knows what is queued: the comment of each job names its run and its
+ * processes.
  *
  * @module
  */
@@ -14,12 +15,16 @@ import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline
 import { ranges } from "./layout.ts";
 import { quoted, words } from "./wording.ts";
 
-/** What Slurm is asked for, and the folders that a container shows tasks apart from the project's and the run's. */
+/**
+ * What Slurm is asked for, and the folders that a container shows tasks apart from the project's
+ * and the run's.
+ */
 export type SlurmOptions = NonNullable<JobPlan["slurm"]> & { binds?: readonly string[] };
 
 /**
- * A process that Slurm knows, queued or running: its job and its place among the job's processes, from 0; Slurm's number of the job or
- * array (`id`), and its task of an array; its state according to Slurm; the node where it runs, or the reason why it waits.
+ * A process that Slurm knows, queued or running: its job and its place among the job's processes,
+ * from 0; Slurm's number of the job or array (`id`), and its task of an array; its state according
+ * to Slurm; the node where it runs, or the reason why it waits.
  */
 export type Queued = Awaited<ReturnType<typeof readQueue>>[number];
 
@@ -37,11 +42,13 @@ interface Submission {
 
 const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
 const SUBMIT_MS = 60_000; // to wait for another process that submits the same run
-const SIGNAL_SECONDS = 90; // before the time is up: more than slurm_job.sh gives a task to save a checkpoint
+// Before the time is up: more than slurm_job.sh gives a task to save a checkpoint.
+const SIGNAL_SECONDS = 90;
 
 /**
- * Runs a command of Slurm, or a script of such commands, and returns what it prints. Throws an `InputError` where it is not there, and a
- * `RunError` where it fails: Slurm does not answer, or refuses.
+ * Runs a command of Slurm, or a script of such commands, and returns what it prints. Throws an
+ * `InputError` where it is not there, and a `RunError` where it fails: Slurm does not answer, or
+ * refuses.
  */
 async function slurm(command: string, args: string[]): Promise<string> {
   let output: Deno.CommandOutput;
@@ -64,10 +71,15 @@ async function slurm(command: string, args: string[]): Promise<string> {
   });
 }
 
-/** Escapes what Slurm would take for the end or the quotes of a value, or for a comment after it. */
+/**
+ * Escapes what Slurm would take for the end or the quotes of a value, or for a comment after it.
+ */
 const escaped = (value: string) => value.replace(/[\s"'\\#]/g, "\\$&");
 
-/** Gives the path of a folder without links, by which a run is known whatever it is called; as it is where nothing is there yet. */
+/**
+ * Gives the path of a folder without links, by which a run is known whatever it is called; as it is
+ * where nothing is there yet.
+ */
 function realPath(folder: string): string {
   try {
     return Deno.realPathSync(folder);
@@ -90,16 +102,21 @@ export async function readQueue(run: string) {
   });
 }
 
-/** What is assumed of Slurm where it cannot be asked: nothing is queued, and an array has at most so many tasks. */
+/**
+ * What is assumed of Slurm where it cannot be asked: nothing is queued, and an array has at most so
+ * many tasks.
+ */
 export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 };
 
 /**
- * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where Slurm cannot take the path of the
- * run, and throws as {@linkcode slurm} does, unless `tell` accepts that: then it is {@linkcode NONE}.
+ * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError`
+ * where Slurm cannot take the path of the run, and throws as {@linkcode slurm} does, unless `tell`
+ * accepts that: then it is {@linkcode NONE}.
  */
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
   const where = resolve(run);
-  const what = `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`;
+  const what =
+    `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`;
   // It takes them out of the names of logs, however they are escaped.
   ensure(!where.includes("\\"), what, { where, remedy: "rename the folder" });
   try {
@@ -115,9 +132,10 @@ export async function readSlurm(run: string, tell?: (text: string) => void): Pro
 }
 
 /**
- * Plans submissions: the places that are missing and not queued, in arrays that Slurm accepts, one after another where only so many
- * processes may run at once. Where what is queued waits for one of these places, Slurm would cancel it, as the process that was there
- * before has failed: `renewals`, arguments of `scontrol update`, tell it to wait anew.
+ * Plans submissions: the places that are missing and not queued, in arrays that Slurm accepts, one
+ * after another where only so many processes may run at once. Where what is queued waits for one of
+ * these places, Slurm would cancel it, as the process that was there before has failed: `renewals`,
+ * arguments of `scontrol update`, tell it to wait anew.
  */
 function planSubmissions(
   jobs: readonly Job[],
@@ -129,15 +147,18 @@ function planSubmissions(
   const queuedAs = (name: string) => queue.filter(({ job }) => job === name);
   const jobIds = (queued: readonly Queued[]) => [...new Set(queued.map(({ id }) => id))];
   /**
-   * Reports what a process waits for: of arrays in the queue single tasks, as others of them may have failed. Where all processes of a job
-   * are in the queue none has, and arrays are named as a whole: a command takes only some thousand names.
+   * Reports what a process waits for: of arrays in the queue single tasks, as others of them may
+   * have failed. Where all processes of a job are in the queue none has, and arrays are named as a
+   * whole: a command takes only some thousand names.
    */
   const waitsFor = ({ after }: Job, ahead: readonly string[]): string => {
     const names = after.flatMap((name) => {
       const queued = queuedAs(name);
       const isWhole = queued.length === jobs.find((other) => other.name === name)!.done.length;
       return [
-        ...submissions.filter(({ job }) => job.name === name).map(({ name }) => `$${variableName(name)}`),
+        ...submissions.filter(({ job }) => job.name === name).map(({ name }) =>
+          `$${variableName(name)}`
+        ),
         ...queued.map(({ id, task }) => task === undefined || isWhole ? id : `${id}_${task}`),
       ];
     });
@@ -146,7 +167,9 @@ function planSubmissions(
   };
   for (const job of jobs) {
     const queued = queuedAs(job.name);
-    const missing = listMissing(job).filter((place) => !queued.some((other) => other.place === place));
+    const missing = listMissing(job).filter((place) =>
+      !queued.some((other) => other.place === place)
+    );
     let ahead = limit ? jobIds(queued) : [];
     for (const [base, places] of Map.groupBy(missing, (place) => place - place % maxArraySize)) {
       const number = submissions.filter((other) => other.job === job).length;
@@ -160,7 +183,9 @@ function planSubmissions(
     const isRenewed = submissions.some((other) => job.after.includes(other.job.name));
     return jobIds(pending).flatMap((id) => {
       const tasks = pending.filter((other) => other.id === id).flatMap(({ task = [] }) => task);
-      const ahead = limit ? jobIds(queuedAs(job.name)).filter((other) => Number(other) < Number(id)) : [];
+      const ahead = limit
+        ? jobIds(queuedAs(job.name)).filter((other) => Number(other) < Number(id))
+        : [];
       const some = tasks.length === 0 ? id : `${id}_[${slurmRanges(tasks.sort((a, b) => a - b))}]`;
       return [
         ...limit && tasks.length > 0 ? [`"JobId=${id}" "ArrayTaskThrottle=${limit}"`] : [],
@@ -185,7 +210,8 @@ const UNIT = crypto.randomUUID();
 function writeScript(run: string, submission: Submission, options: SlurmOptions): string {
   const { job, base, places } = submission;
   const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
-  const { task, with: more } = job.task(UNIT), isArray = job.done.length > 1;
+  const { task, with: more } = job.task(UNIT);
+  const isArray = job.done.length > 1;
   const folder = resolve(run);
   const log = `${folder}/${JOBS}/logs/${job.name}+${base}`;
   const tasks = slurmRanges(places.map((place) => place - base));
@@ -197,7 +223,9 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     time,
     gres: job.device && gres,
     signal: `B:USR1@${SIGNAL_SECONDS}`,
-    ...{ requeue: true, "kill-on-invalid-dep": "yes", "open-mode": "append" },
+    requeue: true,
+    "kill-on-invalid-dep": "yes",
+    "open-mode": "append",
     output: escaped(`${log.replaceAll("%", "%%")}-${isArray ? "%A_%a" : "%j"}.log`), // a single one would be a number of Slurm's
   };
   const asked = Object.entries(settings).filter(([, value]) => value)
@@ -230,7 +258,10 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
 const isNoDryRun = (word: string, i: number, all: readonly string[]): boolean =>
   !/^--dry-run(=|$)/.test(word) && !(all[i - 1] === "--dry-run" && /^(true|false)$/.test(word));
 
-/** Writes the lines of a shell script that write the scripts of submissions and submit them, and print the number of each. */
+/**
+ * Writes the lines of a shell script that write the scripts of submissions and submit them, and
+ * print the number of each.
+ */
 function submitLines(
   run: string,
   { submissions, renewals }: ReturnType<typeof planSubmissions>,
@@ -256,7 +287,8 @@ function submitLines(
     "",
     ...renewals.length > 0 ? [RENEW] : [],
     ...renewals.map((renewal) => `renew ${renewal}`),
-    ...renewals.length > 0 ? ['[ -z "${refused:-}" ]'] : [], // what is queued can no longer wait for what was submitted
+    // What is queued can no longer wait for what was submitted.
+    ...renewals.length > 0 ? ['[ -z "${refused:-}" ]'] : [],
     "",
   ];
 }
@@ -266,7 +298,10 @@ const RENEW = `renew() {
   reported=$(scontrol update "$@" 2>&1) || ! printf '%s\\n' "$reported" | grep -v 'already finished' >&2 || refused=yes
 }`;
 
-/** Writes a shell script that writes all scripts and submits them, for a person to read, edit and run. */
+/**
+ * Writes a shell script that writes all scripts and submits them, for a person to read, edit and
+ * run.
+ */
 export function submitScript(
   run: string,
   jobs: readonly Job[],
@@ -285,9 +320,10 @@ export function submitScript(
 }
 
 /**
- * Submits the places that are missing and not queued, while no other process does so for this run; tells whom it waits for. Returns what
- * was queued before, and the submissions. Throws a `RunError` where another process still submits after a minute, or what is queued can no
- * longer wait for what is submitted. Throws the reason of `signal` where that ends the waiting.
+ * Submits the places that are missing and not queued, while no other process does so for this run;
+ * tells whom it waits for. Returns what was queued before, and the submissions. Throws a `RunError`
+ * where another process still submits after a minute, or what is queued can no longer wait for what
+ * is submitted. Throws the reason of `signal` where that ends the waiting.
  */
 export async function submitJobs(
   run: string,

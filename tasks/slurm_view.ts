@@ -1,12 +1,20 @@
 /**
- * Reports the jobs of a run: what Slurm says of them, and which ended without being complete, as far as that is known.
+ * Reports the jobs of a run: what Slurm says of them, and which ended without being complete, as
+ * far as that is known.
  *
  * @module
  */
 
 import { stripVTControlCharacters } from "node:util";
 import { listEntries } from "../pipeline/graph/files.ts";
-import { type Job, JOBS, listMissing, planJobs, readJobPlan, type Training } from "../pipeline/run/mod.ts";
+import {
+  type Job,
+  JOBS,
+  listMissing,
+  planJobs,
+  readJobPlan,
+  type Training,
+} from "../pipeline/run/mod.ts";
 import { lines } from "./layout.ts";
 import { type Queued, readQueue, slurmRanges } from "./slurm.ts";
 
@@ -20,13 +28,18 @@ interface Ended {
   line: string;
 }
 
-/** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
+/**
+ * The state of the jobs of a run, as data and in words; undefined where none were ever submitted.
+ */
 export async function slurmView(
   run: string,
-): Promise<{ jobs: { queue: Queued[]; ended: Ended[]; unknown: Ended[] }; text: string } | undefined> {
+): Promise<
+  { jobs: { queue: Queued[]; ended: Ended[]; unknown: Ended[] }; text: string } | undefined
+> {
   const plan = await readJobPlan(run);
   if (plan === null) return undefined;
-  // Where Slurm is missing or does not answer, the logs still tell what ended here, and the last word of the others.
+  // Where Slurm is missing or does not answer, the logs still tell what ended here, and the last
+  // word of the others.
   const queue = await readQueue(run).catch(() => null);
   const logged = await endedJobs(run, await planJobs({ run, recorded: true, ...plan }), queue);
   const known = queueText(queue ?? [], logged);
@@ -37,19 +50,24 @@ export async function slurmView(
   };
 }
 
-/** Whether nothing is at work of the trainings, and everything is trained that `submit` would train. */
+/**
+ * Whether nothing is at work of the trainings, and everything is trained that `submit` would train.
+ */
 export async function isTrained(run: string, trainings: readonly Training[]): Promise<boolean> {
   if (trainings.some(({ state }) => state === "training")) return false;
   const jobs = await planJobs({ run, recorded: true, ...await readJobPlan(run) });
   return jobs.every((job) => !job.trains || listMissing(job).length === 0);
 }
 
-/** Numbers of Slurm's are below this. The processes of this machine are numbered by their time in milliseconds. */
+/**
+ * Numbers of Slurm's are below this. The processes of this machine are numbered by their time in
+ * milliseconds.
+ */
 const NUMBERS_OF_SLURM = 2 ** 32;
 
 /**
- * Finds processes that were started and are neither complete, queued nor at work here, with the last lines of their logs. Without a queue
- * those of Slurm are `unknown`: they may be at work.
+ * Finds processes that were started and are neither complete, queued nor at work here, with the
+ * last lines of their logs. Without a queue those of Slurm are `unknown`: they may be at work.
  */
 export async function endedJobs(
   run: string,
@@ -70,11 +88,18 @@ export async function endedJobs(
   for (const job of jobs) {
     for (const place of listMissing(job)) {
       const found = latest.get(`${job.name} ${place}`);
-      if (!found || queue?.some((queued) => queued.job === job.name && queued.place === place)) continue;
+      if (!found || queue?.some((queued) => queued.job === job.name && queued.place === place)) {
+        continue;
+      }
       if (await isLocked(`${run}/${found.log}`)) continue;
       const text = await Deno.readTextFile(`${run}/${found.log}`).catch(() => "");
       const isKnown = queue !== null || found.id >= NUMBERS_OF_SLURM;
-      (isKnown ? ended : unknown).push({ job: job.name, place, log: found.log, line: lastLine(text) });
+      (isKnown ? ended : unknown).push({
+        job: job.name,
+        place,
+        log: found.log,
+        line: lastLine(text),
+      });
     }
   }
   return { ended, unknown };
@@ -92,12 +117,17 @@ function lastLine(text: string): string {
   return lines.findLast((line) => !line.startsWith("srun: ")) ?? lines.at(-1)!;
 }
 
-/** Lays out what Slurm says of a run, what ended without being complete, and what may have ended. */
+/**
+ * Lays out what Slurm says of a run, what ended without being complete, and what may have ended.
+ */
 export function queueText(
   queue: readonly Queued[],
   { ended, unknown }: { ended: readonly Ended[]; unknown: readonly Ended[] },
 ): string {
-  const groups = Map.groupBy(queue, ({ job, state, node, reason }) => `${job}\0${state}\0${node || reason}`);
+  const groups = Map.groupBy(
+    queue,
+    ({ job, state, node, reason }) => `${job}\0${state}\0${node || reason}`,
+  );
   const last = (what: string, none: string) => ({ job, place, log, line }: Ended) =>
     `  ${job} ${place}  ${what}: ${line || none} (${log})`;
   return lines(
@@ -105,7 +135,9 @@ export function queueText(
       const [{ job, state, node, reason, place }] = alike;
       const places = slurmRanges(alike.map(({ place }) => place).sort((a, b) => a - b));
       const where = node ? ` on ${node}` : reason && reason !== "None" ? ` (${reason})` : "";
-      return `  ${job}${alike.length > 1 || place > 0 ? ` ${places}` : ""}  ${state.toLowerCase()}${where}`;
+      return `  ${job}${
+        alike.length > 1 || place > 0 ? ` ${places}` : ""
+      }  ${state.toLowerCase()}${where}`;
     }),
     ended.map(last("ended", "no word")),
     unknown.map(last("last word", "none")),

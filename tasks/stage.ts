@@ -31,17 +31,27 @@ export async function runStageTask(
   const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
   const { proof, costs } = result as { proof?: ProofSummary; costs?: string };
   const complete = part ? partText(run, stage, part, result) : `${stage} is complete`;
-  print({ run, stage, ...result }, `${run}: ${complete}${proof ? `\n${proofText(proof, costs)}` : ""}`);
+  print(
+    { run, stage, ...result },
+    `${run}: ${complete}${proof ? `\n${proofText(proof, costs)}` : ""}`,
+  );
 }
 
-/** Returns whether a task works on files or a pipe and not in a run. Nothing of that is kept where it is interrupted. */
+/**
+ * Returns whether a task works on files or a pipe and not in a run. Nothing of that is kept where
+ * it is interrupted.
+ */
 export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<string> }): boolean {
   return paths.length > 0 || given.has("output");
 }
 
-const ON_FILES = "Without FILE it works in a run folder; with FILE, or - for a pipe, on that alone.";
+const ON_FILES =
+  "Without FILE it works in a run folder; with FILE, or - for a pipe, on that alone.";
 
-/** Makes the task of a stage, with options of its own: it works in a run folder, or where it can `onFiles` or a pipe that are named. */
+/**
+ * Makes the task of a stage, with options of its own: it works in a run folder, or where it can
+ * `onFiles` or a pipe that are named.
+ */
 export function stageTask<Own extends Fields>(
   name: string,
   meta: { main: boolean },
@@ -58,7 +68,9 @@ export function stageTask<Own extends Fields>(
   }, meta);
 }
 
-/** Reports which part of a stage is complete, how far all of them are, and what goes on from there. */
+/**
+ * Reports which part of a stage is complete, how far all of them are, and what goes on from there.
+ */
 function partText(
   run: string,
   stage: string,
@@ -68,5 +80,6 @@ function partText(
   const own = `part ${index}/${of} of ${stage} is complete`;
   if (closed) return `${own}, as are all others`;
   const [all, partition] = [stage, "partition"].map((name) => words(task(name, { run })));
-  return `${own}, with ${made} of ${nodes} of its folders made: ${all} makes the rest, ${partition} all that follows`;
+  return `${own}, with ${made} of ${nodes} of its folders made: ${all} makes the ` +
+    `rest, ${partition} all that follows`;
 }

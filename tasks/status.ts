@@ -1,5 +1,6 @@
 /**
- * Tells how a run stands: what is made, with which settings and revision, what is missing or out of date, and who works at it.
+ * Tells how a run stands: what is made, with which settings and revision, what is missing or out of
+ * date, and who works at it.
  *
  *   deno task status --run runs/a
  */
@@ -9,7 +10,13 @@ import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
 import { readJobPlan } from "../pipeline/run/jobs.ts";
-import { isToRun, nextTask, readStatus, type RunStatus, type StageStatus } from "../pipeline/run/status.ts";
+import {
+  isToRun,
+  nextTask,
+  readStatus,
+  type RunStatus,
+  type StageStatus,
+} from "../pipeline/run/status.ts";
 import { defineTask } from "./command.ts";
 import { blocks, bytes, explained, lines, ranges } from "./layout.ts";
 import { take } from "./options.ts";
@@ -18,15 +25,16 @@ import { worded, words } from "./wording.ts";
 /** Longest list of models that is printed whole. */
 const MOST_NAMES = 40;
 
-const COLUMNS =
-  "files, size: what the stage has made; note: why it is not up to date, or which process works on it";
+const COLUMNS = "files, size: what the stage has made; note: why it is not up to date, or which " +
+  "process works on it";
 
 /** What settings hold that only this project's own code reads. */
 const INTERNAL = ["format", "variants"];
 
 /**
- * Lays out the status of a run: a row per stage (one row for models in the same state), what else could be made, and what to run next. Also
- * the settings that each was made with where they are no defaults.
+ * Lays out the status of a run: a row per stage (one row for models in the same state), what else
+ * could be made, and what to run next. Also the settings that each was made with where they are no
+ * defaults.
  */
 export function statusText(status: RunStatus): string {
   const { run, holders, parts, stages, unseen } = status;
@@ -35,7 +43,9 @@ export function statusText(status: RunStatus): string {
   const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
   const others = groups.filter((group) => !isWanted(group));
   const more = new Set(others.map(([, { command }]) => requestText(command)));
-  const rows = groups.filter(isWanted).map(([name, { state, because, holders }, { files, bytes: size }]) => [
+  const rows = groups.filter(isWanted).map((
+    [name, { state, because, holders }, { files, bytes: size }],
+  ) => [
     ...[name, state, ...files > 0 ? [String(files), bytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
@@ -45,7 +55,9 @@ export function statusText(status: RunStatus): string {
   );
   const settings = [...alike.values()].flatMap(([[name, { settings = {} }], ...more]) => {
     const text = settingsText(settings);
-    return text === "" ? [] : [`  ${name}${more.length > 0 ? ` and ${more.length} more` : ""}  ${text}`];
+    return text === ""
+      ? []
+      : [`  ${name}${more.length > 0 ? ` and ${more.length} more` : ""}  ${text}`];
   });
   return blocks(
     lines(
@@ -79,26 +91,33 @@ function nextText({ run, parts, stages }: RunStatus): string {
     : `nothing is missing: ${words(task("report", { run }))} shows it on one page`;
 }
 
-const by = (owner: Owner): string => `${processText(owner)} (task ${owner.task}, since ${owner.since})`;
+const by = (owner: Owner): string =>
+  `${processText(owner)} (task ${owner.task}, since ${owner.since})`;
 
 /** Stages that stand alike: their name, the first of them, and what all of them made. */
 type Group = [name: string, first: StageStatus, outputs: { files: number; bytes: number }];
 
 /**
- * Joins models in the same state into one row, with the first of their names and their number: of a tree the experts of each branch of the
- * root, whatever else sets them apart.
+ * Joins models in the same state into one row, with the first of their names and their number: of a
+ * tree the experts of each branch of the root, whatever else sets them apart.
  */
 function grouped(stages: readonly StageStatus[]): Group[] {
   const groups = Map.groupBy(
     stages,
     ({ path, command: { task, with: { match } }, state, because, settings, holders }) =>
-      JSON.stringify([state, ...path ? path.split(".", 1) : [task, match, because, settings, holders]]),
+      JSON.stringify([
+        state,
+        ...path ? path.split(".", 1) : [task, match, because, settings, holders],
+      ]),
   );
   return Array.from(groups.values(), (alike) => {
     const [first, last] = [alike[0], alike.at(-1)!];
     const all = ranges(alike.map(({ stage }) => stage));
-    const names = all.length <= MOST_NAMES ? all : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
-    const sum = (of: "files" | "bytes") => alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
+    const names = all.length <= MOST_NAMES
+      ? all
+      : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
+    const sum = (of: "files" | "bytes") =>
+      alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
     const where = first.path ? `${first.path} … ${last.path}` : alike.length;
     const name = alike.length === 1 ? withPath(names, first.path) : `${names} (${where})`;
     return [name, first, { files: sum("files"), bytes: sum("bytes") }];
@@ -121,7 +140,9 @@ function settingsText(settings: Record<string, unknown>): string {
 function valueText(value: unknown): string {
   if (Array.isArray(value)) return value.map(valueText).join(" ");
   if (typeof value !== "object" || value === null) return String(value ?? "");
-  const parts = Object.entries(value).map(([name, part]) => `${field.kebabCase(name)} ${valueText(part)}`);
+  const parts = Object.entries(value).map(([name, part]) =>
+    `${field.kebabCase(name)} ${valueText(part)}`
+  );
   return `(${parts.join(", ")})`;
 }
 
@@ -130,7 +151,9 @@ export const TASK = await defineTask({
   startsAnew: true,
   options: {
     ...take("run"),
-    exitCode: field.flag("end with 1 where a partition, or the models that are there, would be made"),
+    exitCode: field.flag(
+      "end with 1 where a partition, or the models that are there, would be made",
+    ),
   },
   run: async ({ options, print }) => {
     const status = await readStatus(options.run);
@@ -140,7 +163,9 @@ export const TASK = await defineTask({
       command: words(command),
     }));
     const isSubmitted = await readJobPlan(options.run) !== null;
-    const slurm = isSubmitted ? await (await import("./slurm_view.ts")).slurmView(options.run) : undefined;
+    const slurm = isSubmitted
+      ? await (await import("./slurm_view.ts")).slurmView(options.run)
+      : undefined;
     const text = statusText(status) + (slurm ? `\n\n${slurm.text}` : "");
     const unseen = status.unseen && worded(status.unseen);
     print({ ...status, unseen, stages, ...slurm ? { jobs: slurm.jobs } : {} }, text);

@@ -1,6 +1,6 @@
 /**
- * Submits what is missing of a run to Slurm, or runs it on this machine, as many processes. What flags do not say is planned as it was
- * when the run was last submitted.
+ * Submits what is missing of a run to Slurm, or runs it on this machine, as many processes. What
+ * flags do not say is planned as it was when the run was last submitted.
  *
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
@@ -35,13 +35,20 @@ type PlanOptions = Values<typeof PLANNING>;
 
 const DENSE: JobPlan["dense"] = ["batch", "steps", "compute", "switch"];
 /** What trainings get where it was said. */
-const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "requireGpu"] as const;
+const TRAINING = [
+  "checkpointEvery",
+  "checkpointMinutes",
+  "keep",
+  "recompute",
+  "requireGpu",
+] as const;
 /** What Slurm is asked for where it was said; "none", or 0 processes, takes that back. */
 const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] as const;
 
 /**
- * Gives the plan that options say, those of them that were `given`, without what was `denied`, and otherwise the one of `before`. Throws
- * an `InputError` where a name is unknown or a folder is missing, and where settings are to be written by a dry run.
+ * Gives the plan that options say, those of them that were `given`, without what was `denied`, and
+ * otherwise the one of `before`. Throws an `InputError` where a name is unknown or a folder is
+ * missing, and where settings are to be written by a dry run.
  */
 export function readPlan(
   options: PlanOptions,
@@ -51,7 +58,8 @@ export function readPlan(
   const { parts, routerGroups, dense, settle, dryRun } = options;
   ensure(
     !settle || !dryRun,
-    "Cannot write the settings of a run as --settle must be given without --dry-run, which writes nothing: both are given",
+    "Cannot write the settings of a run as --settle must be given without --dry-run, " +
+      "which writes nothing: both are given",
   );
   const slurmValue = (name: typeof SLURM[number]) => {
     const value = options[name];
@@ -71,19 +79,31 @@ export function readPlan(
   };
 }
 
-/** Puts what is said now over what was said before, and takes back what is undefined. Undefined where nothing is left. */
-function overlaid<Said extends object>(before: Said | undefined, now: unknown[][]): Said | undefined {
+/**
+ * Puts what is said now over what was said before, and takes back what is undefined. Undefined
+ * where nothing is left.
+ */
+function overlaid<Said extends object>(
+  before: Said | undefined,
+  now: unknown[][],
+): Said | undefined {
   const all = Object.entries({ ...before, ...Object.fromEntries(now) })
     .filter(([, value]) => value !== undefined);
   return all.length > 0 ? Object.fromEntries(all) as Said : undefined;
 }
 
-/** Gives the image of a container by its whole path, as jobs start elsewhere; "docker://…" and the like stay as they are. */
+/**
+ * Gives the image of a container by its whole path, as jobs start elsewhere; "docker://…" and the
+ * like stay as they are.
+ */
 function wholeImage(container: string): string {
   return /^[\w.+-]+:\/\//.test(container) ? container : resolve(fromHere(container));
 }
 
-/** Reads names that a flag lists, each of them one of `known`; `short` gives what a word stands for. Throws an `InputError` for others. */
+/**
+ * Reads names that a flag lists, each of them one of `known`; `short` gives what a word stands for.
+ * Throws an `InputError` for others.
+ */
 function readNames<Name extends string>(
   what: string,
   [flag, text]: [flag: string, text: string],
@@ -95,12 +115,17 @@ function readNames<Name extends string>(
   const named = new Set(words.flatMap((word) => short[word] ?? [word as Name]));
   if (named.size > 0 && [...named].every((name) => known.includes(name))) return [...named];
   const all = [...known, ...Object.keys(short)].join(", ");
-  throw new InputError(`Cannot plan ${what} as ${flag} must name some of ${all} or none: it is "${text}"`);
+  throw new InputError(
+    `Cannot plan ${what} as ${flag} must name some of ${all} or none: it is "${text}"`,
+  );
 }
 
 /** Gives the models to compare with that a flag names. */
 function readDense(text: string): JobPlan["dense"] {
-  const named = readNames("dense models", ["--dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
+  const named = readNames("dense models", ["--dense", text], DENSE, {
+    both: ["batch", "steps"],
+    all: DENSE,
+  });
   return DENSE.filter((name) => named.includes(name));
 }
 
@@ -112,7 +137,9 @@ function readZeroShot(
   const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
   const tasks = zeroShot === undefined
     ? before?.zeroShot?.tasks ?? []
-    : readNames("zero-shot tasks", ["--zero-shot", zeroShot], zeroShotTasks(), { own: MADE_ZERO_SHOT });
+    : readNames("zero-shot tasks", ["--zero-shot", zeroShot], zeroShotTasks(), {
+      own: MADE_ZERO_SHOT,
+    });
   if (zeroShotData !== undefined) {
     const must = "--zero-shot must name tasks that read it: it names none";
     ensure(tasks.length > 0, `Cannot use the data "${zeroShotData}" as ${must}`);
@@ -135,7 +162,9 @@ function submittedText(
   submitted: readonly { job: string; id: string; places: number[] }[],
   queue: readonly Queued[],
 ): string {
-  const reported = submitted.map(({ job, id, places }) => `${job}: ${processes(places.length)} as ${id}`);
+  const reported = submitted.map(({ job, id, places }) =>
+    `${job}: ${processes(places.length)} as ${id}`
+  );
   if (queue.length > 0) reported.push(`${processes(queue.length)} queued or running before`);
   if (reported.length === 0) reported.push("nothing is missing");
   return [...reported, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
@@ -145,8 +174,8 @@ function submittedText(
 const MOST_COMMANDS = 4;
 
 /**
- * Reports what processes would run on this machine, at most so many at once: a block per job in the order in
- * which they can begin, with what it stands on and its commands.
+ * Reports what processes would run on this machine, at most so many at once: a block per job in the
+ * order in which they can begin, with what it stands on and its commands.
  */
 function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
   const left = jobs.filter((job) => listMissing(job).length > 0);
@@ -156,9 +185,13 @@ function plannedText(run: string, jobs: readonly Job[], atOnce: number): string 
     const before = job.after.filter((name) => left.some((other) => other.name === name));
     const all = missing.map((place) => words(job.task(nameUnit(job, place))));
     const more = all.length - MOST_COMMANDS;
-    const shown = more > 0 ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!] : all;
+    const shown = more > 0
+      ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!]
+      : all;
     return lines(
-      `${job.name}: ${processes(missing.length)}${before.length > 0 ? `, after ${before.join(", ")}` : ""}`,
+      `${job.name}: ${processes(missing.length)}${
+        before.length > 0 ? `, after ${before.join(", ")}` : ""
+      }`,
       [job.about, ...shown].map((line) => `  ${line}`),
     );
   });
@@ -174,11 +207,13 @@ export const TASK = await defineTask({
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
     const plan = readPlan(options, { given, denied }, await readJobPlan(run));
     const reported = { run, sources, force };
-    // What is accepted here is accepted by the trainings; they keep what was trained with these settings.
+    // What is accepted here is accepted by the trainings; they keep what was trained with these
+    // settings.
     const asked = force ? { ...plan, training: { ...plan.training, replace: true } } : plan;
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
-    const first = await planJobs({ ...reported, ...asked }); // what cannot be planned writes nothing
+    // What cannot be planned writes nothing.
+    const first = await planJobs({ ...reported, ...asked });
     const binds = plan.slurm?.container ? await foldersNamed({ ...reported, ...plan }) : [];
     const how = { ...plan.slurm, binds };
     if (dryRun && executor === "slurm") {
@@ -186,7 +221,10 @@ export const TASK = await defineTask({
       return print({ run, script }, script);
     }
     if (dryRun) {
-      const jobs = first.map((job) => ({ ...job, after: job.after.map((job) => ({ job, each: false })) }));
+      const jobs = first.map((job) => ({
+        ...job,
+        after: job.after.map((job) => ({ job, each: false })),
+      }));
       return print({ run, jobs }, plannedText(run, first, atOnce));
     }
     await writeJobSettings(reported, plan);

@@ -10,11 +10,17 @@ import type { TrainResult } from "../pipeline/stages/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
 import { bytes, count, lines, percent, scientific, table } from "./layout.ts";
 
-/** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */
+/**
+ * Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost
+ * is, where it is no NLL.
+ */
 export function proofText(proof: ProofSummary, costs?: string): string {
   const { cost, bound, gapPerSequence, gapShare, greedyGapShare } = proof;
-  const [total, least] = [cost, bound].map((sum) => sum.toLocaleString("en", { maximumFractionDigits: 3 }));
-  const share = (share: number) => `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
+  const [total, least] = [cost, bound].map((sum) =>
+    sum.toLocaleString("en", { maximumFractionDigits: 3 })
+  );
+  const share = (share: number) =>
+    `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
   const gap = `${gapPerSequence.toPrecision(2)} ${costs === undefined ? "nats " : ""}per sequence`;
   const greedy = greedyGapShare === undefined ? "" : `; that of greedy ${share(greedyGapShare)}`;
   return `cost ${total}, bound ${least}; gap ${gap}, ${share(gapShare)}${greedy}`;
@@ -40,9 +46,16 @@ export function planText(plan: PartitionPlan): string {
 }
 
 /** Writes a table of trained models; `runs` are those of the models, one for each. */
-export function trainedText(run: string, models: TrainResult[], runs: readonly string[] = []): string {
+export function trainedText(
+  run: string,
+  models: TrainResult[],
+  runs: readonly string[] = [],
+): string {
   const isOne = runs.every((other) => other === run);
-  const rows = models.map(({ folder, path, steps, batch, tokens, rate, loss, validationLoss }, i) => [
+  const rows = models.map((
+    { folder, path, steps, batch, tokens, rate, loss, validationLoss },
+    i,
+  ) => [
     ...[withPath(isOne ? folder : `${runs[i]}/${folder}`, path), `${steps} x ${batch}`],
     ...[tokens, rate.toExponential(1)],
     ...[loss, validationLoss].map((loss) => loss?.toFixed(3) ?? "none"),
@@ -55,31 +68,44 @@ export function trainedText(run: string, models: TrainResult[], runs: readonly s
 }
 
 /**
- * Compares the cost of training a model, and of a sequence through it, with those of the mixture and of an expert; words the
- * balance and the dropped tokens of routing among the experts of its layers.
+ * Compares the cost of training a model, and of a sequence through it, with those of the mixture
+ * and of an expert; words the balance and the dropped tokens of routing among the experts of its
+ * layers.
  */
 function notes({ folder, cost, routing }: TrainResult): string[] {
   const reported: string[] = [];
   if (cost) {
     const { parameters, training, mixture, inference, expertInference, memory } = cost;
     const share = training / mixture - 1;
-    const difference = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
+    const difference = `${percent(Math.abs(share))} ${
+      share < 0 ? "less" : "more"
+    } than the mixture's`;
     const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
     const routers = memory.routing ?? 0; // counted where a prefix routes
     const expert = `one expert ${bytes(memory.expertInference)}`;
     const answering = routers === 0
       ? expert
-      : `the mixture ${bytes(memory.expertInference + routers)}: ${expert}, all routers ${bytes(routers)}`;
+      : `the mixture ${bytes(memory.expertInference + routers)}: ${expert}, all routers ${
+        bytes(routers)
+      }`;
     reported.push(
-      `${folder} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ` +
-        `${difference} ${scientific(mixture)} with routers and scoring, as counted when it was trained`,
+      `${folder} has ${count(parameters)} weights; its training takes ${
+        scientific(training)
+      } FLOPs, ` +
+        `${difference} ${
+          scientific(mixture)
+        } with routers and scoring, as counted when it was trained`,
       `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
-      `memory of training ${bytes(memory.training)}, of one expert's ${bytes(memory.expertTraining)}, ` +
+      `memory of training ${bytes(memory.training)}, of one expert's ${
+        bytes(memory.expertTraining)
+      }, ` +
         `with all activations kept; of generating ${bytes(memory.inference)}, with ${answering}`,
     );
   }
   if (routing) {
-    const balance = `balance ${routing.balance.toFixed(3)} (1 where every expert gets as many tokens)`;
+    const balance = `balance ${
+      routing.balance.toFixed(3)
+    } (1 where every expert gets as many tokens)`;
     reported.push(
       `${folder} at its end: ${balance}, no expert took ${percent(routing.dropped)} of the tokens`,
     );

@@ -1,5 +1,6 @@
 /**
- * Turns documents into sequences of tokens: in a run folder, or from files or a pipe to a file or a pipe.
+ * Turns documents into sequences of tokens: in a run folder, or from files or a pipe to a file or a
+ * pipe.
  *
  *   deno task tokenize --run runs/a
  *   deno task tokenize - --format jsonl --tokenizer runs/a/tokenizer.json < docs.jsonl > tokens.arrows
@@ -20,7 +21,8 @@ export const TASK = await stageTask(
     const takes = sources.flags?.take === "hash" ? ["take"] as const : [];
     const routing = ["prefix", "prefixLengths"] as const;
     pipeValues(call, ["holdout", "seed", "textSeed", "shardSequences", ...routing, ...takes]);
-    // Nothing is routed here. The smallest prefix fits every sequence length, whatever a preset or a file says.
+    // Nothing is routed here. The smallest prefix fits every sequence length, whatever a preset or
+    // a file says.
     const flags = { ...sources.flags, prefix: 2, prefixLengths: [] };
     const configuration = resolveConfiguration({ ...sources, flags });
     const { tokenizer: file, eos, sequenceLength, packing, maxTokens } = configuration;
@@ -30,7 +32,12 @@ export const TASK = await stageTask(
     const tokenizer = await text.loadTokenizer(file, { eos });
     const documents = text.readDocuments(paths, text.readOptions(configuration));
     const { workers = navigator.hardwareConcurrency } = options;
-    const batches = text.tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });
+    const batches = text.tokenBatches(documents, tokenizer, {
+      sequenceLength,
+      packing,
+      maxTokens,
+      workers,
+    });
     await arrowOutput(batches, options.output, call);
   },
 );

@@ -13,9 +13,15 @@ import { stageTask } from "./stage.ts";
 export const TASK = await stageTask("tokenizer", import.meta, take("output"), async (call) => {
   const { checkWritten, pipeValues, until } = await import("./pipe.ts");
   const { paths, sources, options, onWarning, signal, tell } = call;
-  // All text is for training, and in its order; a tokenizer that exists only says what ids stand for.
+  // All text is for training, and in its order; a tokenizer that exists only says what ids stand
+  // for.
   const { tokenColumn } = { ...sources.file, ...sources.flags };
-  pipeValues(call, ["holdout", "seed", "textSeed", ...tokenColumn ? [] : ["tokenizer", "eos"] as const]);
+  pipeValues(call, [
+    "holdout",
+    "seed",
+    "textSeed",
+    ...tokenColumn ? [] : ["tokenizer", "eos"] as const,
+  ]);
   const { output } = options;
   ensure(
     output && output !== "-",

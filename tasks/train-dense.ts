@@ -1,6 +1,6 @@
 /**
- * Trains a dense baseline on the whole training set: for the same tokens as all experts together, or with more parameters for the
- * same training FLOPs.
+ * Trains a dense baseline on the whole training set: for the same tokens as all experts together,
+ * or with more parameters for the same training FLOPs.
  *
  *   deno task train-dense --run runs/docs --match compute
  */
@@ -17,7 +17,8 @@ export const TASK = await defineTask({
     match: field.choice(
       ["batch", "steps", "compute"],
       { default: "batch" },
-      "E times the experts' batch (the paper's baseline), E times their steps (harder to beat), or the mixture's FLOPs with a larger model",
+      "E times the experts' batch (the paper's baseline), E times their steps " +
+        "(harder to beat), or the mixture's FLOPs with a larger model",
     ),
     ...TRAINING,
   },

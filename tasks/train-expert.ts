@@ -16,22 +16,27 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     expert: field.text({ value: "N|all" }, "the expert to train, from 0, or all one after another"),
-    together: field.flag("train them at once in one process, to the same bits; those beyond --memory follow"),
+    together: field.flag(
+      "train them at once in one process, to the same bits; those beyond --memory follow",
+    ),
     dryRun: field.flag("print what would run, with estimates of time, disk and memory"),
     ...take("flops", "utilisation"),
     memory: field.custom(
       parseBytes,
       { value: "SIZE" },
-      "most device memory that training may take, like 8GiB; with --dry-run a micro-batch is suggested for it",
+      "most device memory that training may take, like 8GiB; with --dry-run a " +
+        "micro-batch is suggested for it",
     ),
-    ...{ ...TRAINING, ...take("part") },
+    ...TRAINING,
+    ...take("part"),
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
     const { planExperts, readExpertCount, trainExperts } = await import("../pipeline/run/mod.ts");
     const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
     const experts = await readExpertCount(run, also);
-    const wanted = expertsNamed(expert, experts, "train"), { part = { index: 1, of: 1 }, ...how } = options;
+    const wanted = expertsNamed(expert, experts, "train");
+    const { part = { index: 1, of: 1 }, ...how } = options;
     ensure(
       !options.part || expert === "all",
       `Cannot train a part of the experts as --expert must be all: it is ${expert}`,
@@ -53,6 +58,9 @@ export const TASK = await defineTask({
     }
     const toTrain = (where: string) => mine.filter((id) => !stay.has(`${where} ${id}`));
     const models = await trainExperts(toTrain, { ...how, sources }, { signal, onEvent });
-    print({ run, models }, trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))));
+    print(
+      { run, models },
+      trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))),
+    );
   },
 }, import.meta);

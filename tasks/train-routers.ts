@@ -1,5 +1,6 @@
 /**
- * Learns the partitioner of a run: its routers, by expectation maximisation, from its training tokens.
+ * Learns the partitioner of a run: its routers, by expectation maximisation, from its training
+ * tokens.
  *
  *   deno task train-routers --run runs/a --experts 8 --rounds 12
  *   deno task train-routers --run runs/a --part 1/4        # a quarter of the routers; three others train the rest

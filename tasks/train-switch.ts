@@ -1,5 +1,6 @@
 /**
- * Trains a Switch Transformer on the whole training set: experts in every layer, chosen token by token.
+ * Trains a Switch Transformer on the whole training set: experts in every layer, chosen token by
+ * token.
  *
  *   deno task train-switch --run runs/docs --switch-capacity 1.25
  */
@@ -14,7 +15,13 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { trainModels } = await import("../pipeline/run/mod.ts");
     const { switchTarget } = await import("../pipeline/stages/mod.ts");
-    const models = await trainModels(() => [switchTarget()], { ...options, sources }, { signal, onEvent });
-    print({ run: options.run, models }, trainedText(options.run, models, [options.run, ...options.also]));
+    const models = await trainModels(() => [switchTarget()], { ...options, sources }, {
+      signal,
+      onEvent,
+    });
+    print(
+      { run: options.run, models },
+      trainedText(options.run, models, [options.run, ...options.also]),
+    );
   },
 }, import.meta);

@@ -1,5 +1,6 @@
 /**
- * Tunes the experts of a run, and its dense models, on pairs of prompt and response, in a run of its own.
+ * Tunes the experts of a run, and its dense models, on pairs of prompt and response, in a run of
+ * its own.
  *
  *   deno task tune --from runs/a --run runs/tuned --input pairs.jsonl
  */
@@ -16,13 +17,15 @@ export const TASK = await defineTask({
     from: field.path({ value: "RUN" }, "the run whose models are tuned, which stays as it is"),
     input: field.paths(
       {},
-      'JSON lines with "prompt" and "response", or with "messages"; the response alone counts; repeatable',
+      'JSON lines with "prompt" and "response", or with "messages"; the response ' +
+        "alone counts; repeatable",
     ),
     epochs: field.number({ min: 0.01, max: 1000, default: 2 }, "passes over the pairs"),
     router: field.choice(
       ["experts", "fresh"],
       { default: "experts" },
-      "what routes prompts: the routers of the run, or fresh ones that go on from these with the prompts",
+      "what routes prompts: the routers of the run, or fresh ones that go on from " +
+        "these with the prompts",
     ),
     noTrain: field.flag("leave the training to train-expert and train-dense"),
     dryRun: field.flag("print which models would be tuned, and make nothing"),

@@ -1,6 +1,6 @@
 /**
- * Verifies a run folder: hashes, counts, and that every sequence is in exactly one expert's shards; with `--against` also that the
- * same bytes were made elsewhere.
+ * Verifies a run folder: hashes, counts, and that every sequence is in exactly one expert's shards;
+ * with `--against` also that the same bytes were made elsewhere.
  *
  *   deno task verify runs/a --against partition.json
  */
@@ -22,13 +22,17 @@ function verifyText(run: string, found: VerifyReport): string {
   if (problems.length > 0) {
     return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
   }
-  const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
+  const sequences = `${count(trainSequences)} training and ${
+    count(testSequences)
+  } held-out sequences`;
   const all = `${run}: ${count(files)} files as their manifests say, ${sequences}`;
   if (parts) {
     const alone = `${parts.length > 1 ? "parts of experts" : "part of expert"} ${parts.join(", ")}`;
     return `${all}; the ${alone} alone, so that nothing tells what the others hold`;
   }
-  const range = `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
+  const range = `of ${loads.length} experts ${count(Math.min(...loads))} to ${
+    count(Math.max(...loads))
+  }`;
   const shown = loads.length > MOST_LOADS ? range : loads.map(count).join(", ");
   return `${all} in exactly one expert's shards each; loads ${shown}`;
 }
@@ -43,7 +47,9 @@ export const TASK = await defineTask({
       { value: "FILE|HASH" },
       "root hash of a partition made elsewhere, or the file that partition --json printed there",
     ),
-    forgotten: field.flag("check also that nothing in a derived run is of text that it has forgotten"),
+    forgotten: field.flag(
+      "check also that nothing in a derived run is of text that it has forgotten",
+    ),
   },
   run: async ({ paths, options, given, signal, print }) => {
     const [place, second = given.has("run") ? "--run" : undefined] = paths;
@@ -63,7 +69,9 @@ export const TASK = await defineTask({
     const reported = { ...report, problems };
     print({ run, ...reported }, verifyText(run, reported));
     if (problems.length === 0) return;
-    const found = problems.length === 1 ? "1 problem was found" : `${problems.length} problems were found`;
+    const found = problems.length === 1
+      ? "1 problem was found"
+      : `${problems.length} problems were found`;
     throw new RunError(`Cannot verify for "${run}" as all must be right: ${found}`);
   },
 }, import.meta);

@@ -21,8 +21,15 @@ const MOST_ROWS = 16;
 const AROUND = 7;
 const RANK = ["training", "damaged", "stopped", "adopted", "complete", "waiting"];
 
-/** The columns, and in a line what stands for `%`. The last ones are left out first where there is no room. */
-const COLUMNS: [head: string, said: string, cell: (training: Training) => string | undefined | false][] = [
+/**
+ * The columns, and in a line what stands for `%`. The last ones are left out first where there is
+ * no room.
+ */
+const COLUMNS: [
+  head: string,
+  said: string,
+  cell: (training: Training) => string | undefined | false,
+][] = [
   ["training", "%", ({ model }) => model],
   ["state", "%", ({ state }) => state],
   ["step", "step %", ({ step, steps, state }) => {
@@ -40,9 +47,14 @@ const COLUMNS: [head: string, said: string, cell: (training: Training) => string
   [
     "checkpoint",
     "checkpoint of step %",
-    ({ checkpoint, state }) => checkpoint !== null && state !== "complete" && count(checkpoint.step),
+    ({ checkpoint, state }) =>
+      checkpoint !== null && state !== "complete" && count(checkpoint.step),
   ],
-  ["rate", "rate %", ({ rate, state }) => rate !== null && state !== "complete" && rate.toExponential(1)],
+  [
+    "rate",
+    "rate %",
+    ({ rate, state }) => rate !== null && state !== "complete" && rate.toExponential(1),
+  ],
   ["GFLOP/s", "% GFLOP/s", ({ flopsPerSecond: flops, utilisation }) => {
     if (flops === null) return "";
     const share = utilisation === null || utilisation > 1 ? "" : ` (${percent(utilisation)})`;
@@ -52,7 +64,8 @@ const COLUMNS: [head: string, said: string, cell: (training: Training) => string
 const LEAST_COLUMNS = 4;
 
 /**
- * Lays out all trainings: first those at work, then those that are done or wait; many of these share one row.
+ * Lays out all trainings: first those at work, then those that are done or wait; many of these
+ * share one row.
  */
 export function watchText(
   run: string,
@@ -114,7 +127,10 @@ function trainingLine(training: Training): string {
   return [`${model} ${state}`, ...reported].filter(Boolean).join(", ");
 }
 
-/** Words the trainings that `reported`, which it keeps, does not hold as they stand now; those that wait only once they have begun. */
+/**
+ * Words the trainings that `reported`, which it keeps, does not hold as they stand now; those that
+ * wait only once they have begun.
+ */
 function newLines(trainings: readonly Training[], reported: Map<string, string>): string[] {
   const time = new Date().toISOString().slice(0, 19);
   return trainings.filter(({ model, state, step }) => {
@@ -129,20 +145,27 @@ function newLines(trainings: readonly Training[], reported: Map<string, string>)
 const [ENTER, LEAVE] = ["\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"];
 const [HOME, REST_OF_LINE, REST_OF_SCREEN] = ["\x1b[H", "\x1b[K", "\x1b[J"];
 
-/** Opens a screen of its own on the terminal of standard output, to show lines instead of those before; `write` puts text there. */
+/**
+ * Opens a screen of its own on the terminal of standard output, to show lines instead of those
+ * before; `write` puts text there.
+ */
 export function openScreen(
-  write: (text: string) => void = (text) => void Deno.stdout.writeSync(new TextEncoder().encode(text)),
+  write: (text: string) => void = (text) =>
+    void Deno.stdout.writeSync(new TextEncoder().encode(text)),
 ): { show: (text: string) => void; close: () => void } {
   let open = true;
   const close = () => {
     if (open) write(LEAVE);
     open = false;
   };
-  globalThis.addEventListener("unload", close); // also where a second interruption ends the process at once
+  // Also where a second interruption ends the process at once.
+  globalThis.addEventListener("unload", close);
   write(ENTER);
   return {
     show: (text) =>
-      write(HOME + text.split("\n").map((line) => line + REST_OF_LINE).join("\r\n") + REST_OF_SCREEN),
+      write(
+        HOME + text.split("\n").map((line) => line + REST_OF_LINE).join("\r\n") + REST_OF_SCREEN,
+      ),
     close,
   };
 }
@@ -154,11 +177,15 @@ export const TASK = await defineTask({
     ...take("run"),
     once: field.flag("look once and end; so does --json"),
     follow: field.flag("go on when the run's trainings are complete"),
-    every: field.number({ min: 0.1, max: 86_400 }, "seconds between two looks; 2 on a terminal, else 60"),
+    every: field.number(
+      { min: 0.1, max: 86_400 },
+      "seconds between two looks; 2 on a terminal, else 60",
+    ),
   },
   run: async ({ options, signal, print }) => {
     const { run, once, json, follow } = options;
-    const other = once ? "--once" : "--json", isOne = !follow || !(once || json);
+    const other = once ? "--once" : "--json";
+    const isOne = !follow || !(once || json);
     ensure(isOne, `Cannot watch as only one of --follow and ${other} may be given: both are`);
     const { readTrainings } = await import("../pipeline/run/trainings.ts");
     const { isTrained } = await import("./slurm_view.ts");
@@ -176,7 +203,8 @@ export const TASK = await defineTask({
         screen?.show(watchText(run, now, Deno.consoleSize()));
         for (const line of screen ? [] : newLines(now, reported)) console.log(line);
         if (!follow && await isTrained(run, now)) break;
-        await setTimeout(1000 * every, undefined, { signal }).catch(() => {}); // the loop looks at the signal
+        // The loop looks at the signal.
+        await setTimeout(1000 * every, undefined, { signal }).catch(() => {});
       }
     } finally {
       screen?.close();

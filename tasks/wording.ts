@@ -1,6 +1,6 @@
 /**
- * Words settings and tasks that the library names for the command line: a setting becomes its flag, a task
- * its command.
+ * Words settings and tasks that the library names for the command line: a setting becomes its flag,
+ * a task its command.
  *
  * @module
  */
@@ -14,7 +14,10 @@ export function worded(text: Text): string {
   return wordText(text, words);
 }
 
-/** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
+/**
+ * Words a setting as its flag, `--expert all`, and a task as its command,
+ * `deno task train-expert --run runs/a`.
+ */
 export const words: Words = (reference) => {
   if ("task" in reference) return ["deno task", ...taskArguments(reference).map(quoted)].join(" ");
   const { setting, value } = reference;

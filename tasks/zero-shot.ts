@@ -18,7 +18,10 @@ import { words } from "./wording.ts";
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
 const MOST_SETS = 4; // of a task that are printed one by one
 
-/** Lays out results: metrics by task, then the mixture against each dense model, and on how many tasks it wins. */
+/**
+ * Lays out results: metrics by task, then the mixture against each dense model, and on how many
+ * tasks it wins.
+ */
 function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
   const [{ routing, prefix, fewShot, resamples, mixing }] = results;
   const by = routing === "context" ? "by the text before the choices" : "by text and choice";
@@ -36,7 +39,8 @@ function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
       `routed ${by}, ${count(prefix)} tokens at most; ${examples}; intervals: 95%, ${drawn}, ${
         count(resamples)
       } draws`,
-      mixing && `weights of experts together: costs over a routing temperature of ${mixing.temperature}`,
+      mixing &&
+        `weights of experts together: costs over a routing temperature of ${mixing.temperature}`,
       `run folder: ${run}`,
     ),
   );
@@ -82,13 +86,18 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
   const rows = results.flatMap(({ task, differences, sets }) => [
     ...differences.map((difference) => row(task, difference)),
     ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
-      differences.filter(({ metric }) => metric === "acc").map((one) => row(`  ${sourceName(set)}`, one))
+      differences.filter(({ metric }) => metric === "acc").map((one) =>
+        row(`  ${sourceName(set)}`, one)
+      )
     ),
   ]);
   return table("task | metric | against | mixture is by | 95% interval | that is", rows);
 }
 
-/** Counts what the intervals of several accuracies show, by `who`. Each count is of so many: few may all be undecided. */
+/**
+ * Counts what the intervals of several accuracies show, by `who`. Each count is of so many: few may
+ * all be undecided.
+ */
 function winLines<One extends Compared>(
   things: string,
   all: readonly One[],
@@ -104,7 +113,10 @@ function winLines<One extends Compared>(
   });
 }
 
-/** Tells on how many tasks the mixture is better than each dense model; sets of a task that has many are counted separately. */
+/**
+ * Tells on how many tasks the mixture is better than each dense model; sets of a task that has many
+ * are counted separately.
+ */
 function wins(results: readonly ZeroShotResult[]): string[] {
   const own = (things: string, all: readonly { differences: Difference[] }[]) =>
     winLines(
@@ -113,7 +125,10 @@ function wins(results: readonly ZeroShotResult[]): string[] {
       ({ baseline }) => `mixture against ${baseline}`,
     );
   const many = results.filter(({ sets }) => sets.length > MOST_SETS);
-  return [...own("tasks", results), ...many.flatMap(({ task, sets }) => own(`sets of ${task}`, sets))];
+  return [
+    ...own("tasks", results),
+    ...many.flatMap(({ task, sets }) => own(`sets of ${task}`, sets)),
+  ];
 }
 
 /** Experts that answer together next to the mixture and each dense model; nothing where none do. */
@@ -127,8 +142,12 @@ function togetherText(results: readonly ZeroShotResult[]): string[] {
     ...differenceCells(difference),
   ]);
   return [
-    table("task | metric | together | against | differ by | 95% interval | that is", rows, ["together"]),
-    lines(winLines("tasks", all, ({ experts, against }) => `${topWay(experts)} against ${against}`)),
+    table("task | metric | together | against | differ by | 95% interval | that is", rows, [
+      "together",
+    ]),
+    lines(
+      winLines("tasks", all, ({ experts, against }) => `${topWay(experts)} against ${against}`),
+    ),
   ];
 }
 
@@ -141,19 +160,27 @@ function namesIn(text: string): string[] {
 export const TASK = await defineTask({
   name: "zero-shot",
   options: {
-    ...{ ...take("run", "force", "check"), ...DEVICE, ...take("requireGpu") },
+    ...take("run", "force", "check"),
+    ...DEVICE,
+    ...take("requireGpu"),
     task: field.custom(
       namesIn,
       { default: [], value: "NAME,…" },
-      "tasks to ask; without it all whose data are there, or those made of held-out text if there are no data",
+      "tasks to ask; without it all whose data are there, or those made of held-out " +
+        "text if there are no data",
     ),
     data: field.path(
       { value: "FOLDER" },
       "folder with TASK.jsonl or TASK.parquet, as data sets publish them",
     ),
     fewShot: field.integer({ default: 0, min: 0, max: 1000 }, "examples before each question"),
-    limit: field.integer({ min: 1 }, "questions of a task, or of each set of it, to ask: the first ones"),
-    routeWithChoice: field.flag("let each choice route with its context; without it the context alone does"),
+    limit: field.integer(
+      { min: 1 },
+      "questions of a task, or of each set of it, to ask: the first ones",
+    ),
+    routeWithChoice: field.flag(
+      "let each choice route with its context; without it the context alone does",
+    ),
     resamples: field.integer(
       { default: 1000, min: 1, max: 1_000_000 },
       "bootstrap draws of questions, or of documents",

@@ -34,7 +34,11 @@ if (IGNORED) {
 /** Opens a browser for a test; the pipe to it needs no network. */
 export async function withBrowser(test: (browser: Browser) => Promise<void>): Promise<void> {
   assert(browser !== null, "SMALLTALK_REQUIRE_BROWSER is 1, but there is no Chromium");
-  const opened = await puppeteer.launch({ executablePath: browser, args: ["--no-sandbox"], pipe: true });
+  const opened = await puppeteer.launch({
+    executablePath: browser,
+    args: ["--no-sandbox"],
+    pipe: true,
+  });
   try {
     await test(opened);
   } finally {

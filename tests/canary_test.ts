@@ -15,9 +15,13 @@ const [CANARIES, COPIES, OTHERS, EXPERTS] = [20, 6, 1000, 3];
 /** The secret of a number: ten random digits. */
 const secret = (number: number): string =>
   "the code is " +
-  Array.from({ length: 10 }, (_, i) => Math.floor(10 * uniform(5, `secret ${number}`, BigInt(i)))).join(" ");
+  Array.from({ length: 10 }, (_, i) => Math.floor(10 * uniform(5, `secret ${number}`, BigInt(i))))
+    .join(" ");
 
-/** Writes documents of words, half of which are numbers so that the tokenizer knows digits, and the canaries in a file of their own. */
+/**
+ * Writes documents of words, half of which are numbers so that the tokenizer knows digits, and the
+ * canaries in a file of their own.
+ */
 async function writeTexts(folder: string): Promise<void> {
   const pick = (what: string, of: number) => Math.floor(of * uniform(9, what, 0n));
   for (let topic = 0; topic < EXPERTS; topic++) {
@@ -26,24 +30,32 @@ async function writeTexts(folder: string): Promise<void> {
         i % 2 > 0
           ? pick(`${topic} ${document} ${i}`, 10)
           : `${"abc"[topic]}${"xyzuvw"[pick(`${document} ${i} ${topic}`, 6)]}`;
-      return JSON.stringify({ text: Array.from({ length: 30 }, (_, i) => word(i)).join(" ") }) + "\n";
+      return JSON.stringify({ text: Array.from({ length: 30 }, (_, i) => word(i)).join(" ") }) +
+        "\n";
     });
     await Deno.writeTextFile(`${folder}/topic-${topic}.jsonl`, lines.join(""));
   }
-  const secrets = Array.from({ length: CANARIES * COPIES }, (_, i) => ({ text: secret(i % CANARIES) }));
+  const secrets = Array.from(
+    { length: CANARIES * COPIES },
+    (_, i) => ({ text: secret(i % CANARIES) }),
+  );
   await Deno.writeTextFile(
     `${folder}/secrets.jsonl`,
     secrets.map((line) => JSON.stringify(line) + "\n").join(""),
   );
 }
 
-/** Computes the mean exposure of the canaries in a model, in bits (Carlini et al. 2019): log2 of how many there are over a canary's rank. */
+/**
+ * Computes the mean exposure of the canaries in a model, in bits (Carlini et al. 2019): log2 of how
+ * many there are over a canary's rank.
+ */
 async function exposure(model: string, tokenizerFile: string): Promise<number> {
   const { config, weights } = await loadCheckpoint(model);
   const tokenizer = await loadTokenizer(tokenizerFile);
   const ids = await tokenizer.encode(Array.from({ length: OTHERS }, (_, i) => secret(i)));
   const length = Math.max(...ids.map(({ length }) => length));
-  const tokens = new Uint16Array(OTHERS * length), lengths = Uint32Array.from(ids, ({ length }) => length);
+  const tokens = new Uint16Array(OTHERS * length);
+  const lengths = Uint32Array.from(ids, ({ length }) => length);
   ids.forEach((row, i) => tokens.set(row, i * length));
   const gpu = await openGpu();
   const scorer = createScorer(gpu, { config, models: [weights], batch: 100, length });
@@ -51,7 +63,10 @@ async function exposure(model: string, tokenizerFile: string): Promise<number> {
   scorer.close();
   gpu.close();
   const sorted = [...nll].sort((a, b) => a - b);
-  const bits = Array.from({ length: CANARIES }, (_, i) => Math.log2(OTHERS / (1 + sorted.indexOf(nll[i]))));
+  const bits = Array.from(
+    { length: CANARIES },
+    (_, i) => Math.log2(OTHERS / (1 + sorted.indexOf(nll[i]))),
+  );
   return bits.reduce((a, b) => a + b) / CANARIES;
 }
 
@@ -84,15 +99,21 @@ Deno.test("experts know secrets that stood in their text, and none does once the
       expertWarmup: 40,
     };
     const flags = { ...shape, ...routers, ...experts, expertRate: 0.006 } as Partial<Configuration>;
-    await partition({ run: `${folder}/tokenizer`, sources: { flags: { ...flags, input: topics } } });
+    await partition({
+      run: `${folder}/tokenizer`,
+      sources: { flags: { ...flags, input: topics } },
+    });
     const tokenizer = `${folder}/tokenizer/tokenizer.json`; // which has not seen the secrets
-    const input = [`${folder}/secrets.jsonl`, ...topics], all = [...Array(EXPERTS).keys()];
+    const input = [`${folder}/secrets.jsonl`, ...topics];
+    const all = [...Array(EXPERTS).keys()];
     await partition({ run: `${folder}/a`, sources: { flags: { ...flags, tokenizer, input } } });
     await trainExperts(all, { run: `${folder}/a` });
     await derive({ run: `${folder}/b`, from: `${folder}/a`, forget: { paths: ["secrets.jsonl"] } });
     const exposures = async (run: string) => {
       const bits: number[] = [];
-      for (const expert of all) bits.push(await exposure(`${run}/experts/expert-0${expert}`, tokenizer));
+      for (const expert of all) {
+        bits.push(await exposure(`${run}/experts/expert-0${expert}`, tokenizer));
+      }
       return bits;
     };
     const [before, after] = [await exposures(`${folder}/a`), await exposures(`${folder}/b`)];

@@ -16,8 +16,16 @@ import {
   writeQuestions,
 } from "./tasks/support.ts";
 
-const TRAINING = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 8 };
-const gpu = await openGpu(), folder = await lastingFolder(), base = `${folder}/base`;
+const TRAINING = {
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 8,
+};
+const gpu = await openGpu();
+const folder = await lastingFolder();
+const base = `${folder}/base`;
 await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
 writeQuestions(`${folder}/data`);
 const flags = { ...SMALL_SETTINGS, ...TRAINING, holdout: 0.2, input: [`${folder}/docs.jsonl`] };
@@ -58,7 +66,10 @@ for (const [file, reader, gone] of READERS) {
     inRun(async (run) => {
       await flip(`${run}/${file}`);
       if (gone) await Deno.remove(`${run}/${gone}`, { recursive: true });
-      const error = await reader(run).then(() => assert(false, "nothing was refused"), (error) => error);
+      const error = await reader(run).then(
+        () => assert(false, "nothing was refused"),
+        (error) => error,
+      );
       assertEquals(exitCode(error), 2, String(error));
       const line = await describe(error, { run });
       assertMatch(line, new RegExp(`^error: Cannot [^\n]*${run}/${file}[^\n]*$`));
@@ -75,7 +86,9 @@ for (const [file, reader, gone] of READERS) {
 Deno.test("one bit of a report is found, and the report is made again", () =>
   inRun(async (run) => {
     await flip(`${run}/report/page/report.html`);
-    assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["report/page/report.html"]);
+    assertEquals((await verifyRun(run)).problems.map(({ file }) => file), [
+      "report/page/report.html",
+    ]);
     await report({ run });
     assertEquals((await verifyRun(run)).problems, []);
   }));
@@ -91,7 +104,8 @@ Deno.test("a manifest that cannot be read is an error, also with check, and remo
 
 Deno.test("a config.json that is edited or damaged is refused, with both values", () =>
   inRun(async (run) => {
-    const path = `${run}/config.json`, text = await Deno.readTextFile(path);
+    const path = `${run}/config.json`;
+    const text = await Deno.readTextFile(path);
     await Deno.writeTextFile(path, text.replace(/"rounds": 3/, '"rounds": 4'));
     const { code, err } = await task("train-expert", ["--run", run, "--expert", "0"]);
     assertEquals(code, 2);
@@ -114,14 +128,25 @@ Deno.test("a damaged checkpoint is passed over for an older one with a warning, 
     const onEvent = (event: { type: string; done?: number }) =>
       event.type === "progress" && event.done === 6 && stop.abort();
     const options = { run, gpu, checkpointEvery: 2 };
-    await assertRejects(() => trainExpert(0, options, { signal: stop.signal, onEvent }), DOMException);
-    const [{ name }] = Deno.readDirSync(`${run}/scratch`), scratch = `${run}/scratch/${name}`;
-    const steps = [...Deno.readDirSync(scratch)].map(({ name }) => name).filter((name) => /s$/.test(name))
+    await assertRejects(
+      () => trainExpert(0, options, { signal: stop.signal, onEvent }),
+      DOMException,
+    );
+    const [{ name }] = Deno.readDirSync(`${run}/scratch`);
+    const scratch = `${run}/scratch/${name}`;
+    const steps = [...Deno.readDirSync(scratch)].map(({ name }) => name).filter((name) =>
+      /s$/.test(name)
+    )
       .sort();
     assert(steps.length >= 2, steps.join());
     await flip(`${scratch}/${steps.at(-1)}`);
     const reported: string[] = [];
-    await trainExpert(0, options, { onEvent: (event) => void reported.push(JSON.stringify(event)) });
-    assertMatch(reported.join("\n"), new RegExp(`warning.*${steps.at(-1)}.*goes on from the one before`));
+    await trainExpert(0, options, {
+      onEvent: (event) => void reported.push(JSON.stringify(event)),
+    });
+    assertMatch(
+      reported.join("\n"),
+      new RegExp(`warning.*${steps.at(-1)}.*goes on from the one before`),
+    );
     assertEquals(await whatIsMade(run), made);
   }));

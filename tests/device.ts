@@ -1,6 +1,12 @@
-/** One device for everything that a test file opens: to open one, and to load its pipelines, takes longer than small models do. */
+/**
+ * One device for everything that a test file opens: to open one, and to load its pipelines, takes
+ * longer than small models do.
+ */
 
-/** Has every later opening of a device in this thread give the same one, which stays open and makes each pipeline once. */
+/**
+ * Has every later opening of a device in this thread give the same one, which stays open and makes
+ * each pipeline once.
+ */
 export function shareDevice(): void {
   if (GPUAdapter.prototype.requestDevice === requestShared) return;
   requestOwn = GPUAdapter.prototype.requestDevice;

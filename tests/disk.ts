@@ -6,11 +6,19 @@
 
 /** Mounts, or gives false where that is not permitted. */
 export const mount = async (...args: string[]): Promise<boolean> =>
-  (await new Deno.Command("mount", { args, stderr: "null" }).output().catch(() => ({ success: false })))
+  (await new Deno.Command("mount", { args, stderr: "null" }).output().catch(() => ({
+    success: false,
+  })))
     .success;
 
-/** Calls `test` with a folder on a disk of its own, of `size`. Gives false where none can be mounted. */
-export async function onDisk(size: string, test: (folder: string) => Promise<void>): Promise<boolean> {
+/**
+ * Calls `test` with a folder on a disk of its own, of `size`. Gives false where none can be
+ * mounted.
+ */
+export async function onDisk(
+  size: string,
+  test: (folder: string) => Promise<void>,
+): Promise<boolean> {
   const folder = await Deno.makeTempDir();
   const mounted = await mount("-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder);
   try {
@@ -24,11 +32,13 @@ export async function onDisk(size: string, test: (folder: string) => Promise<voi
 
 /** Whether tests that need a disk of their own are left out. */
 export const ignore = !await onDisk("16k", () => Promise.resolve());
-if (ignore) console.log("the tests of full and of read-only disks are left out, as none may be mounted");
+if (ignore) {
+  console.log("the tests of full and of read-only disks are left out, as none may be mounted");
+}
 
 /**
- * Tries something on a disk that grows from `sizes[0]` KiB until it succeeds. Calls `failed` after each failure, and returns how
- * often it did.
+ * Tries something on a disk that grows from `sizes[0]` KiB until it succeeds. Calls `failed` after
+ * each failure, and returns how often it did.
  */
 export async function onGrowingDisk(
   sizes: readonly number[],

@@ -15,14 +15,20 @@ import {
 } from "./tasks/support.ts";
 
 /** Partitions the same text into `run`. */
-async function partitionSmall(run: string, more: string[] = []): Promise<{ out: string; err: string }> {
+async function partitionSmall(
+  run: string,
+  more: string[] = [],
+): Promise<{ out: string; err: string }> {
   const { docs } = await smallRun();
   if (more.length === 0 && !await exists(run)) return await smallRunAt(run);
-  return await ok(taskHere("partition", lastOfEach(["--run", run, "--input", docs, ...SMALL, ...more])));
+  return await ok(
+    taskHere("partition", lastOfEach(["--run", run, "--input", docs, ...SMALL, ...more])),
+  );
 }
 
 /** Names the stages that ran, from what a task reported. */
-const ran = (err: string): string[] => [...err.matchAll(/^\S+Z (\S+) +done/gm)].map(([, stage]) => stage);
+const ran = (err: string): string[] =>
+  [...err.matchAll(/^\S+Z (\S+) +done/gm)].map(([, stage]) => stage);
 
 Deno.test("partition sends two kinds of text to different experts and reports so", () =>
   inFolder(async (folder) => {
@@ -103,7 +109,9 @@ Deno.test("partition gives the same shards wherever the text lies, and --force w
     await Deno.copyFile((await smallRun()).docs, `${folder}/elsewhere/text.jsonl`);
     const moved = ["--input", `${folder}/elsewhere/../elsewhere/text.jsonl`, ...SMALL];
     await ok(taskHere("partition", ["--run", `${folder}/b`, ...moved]));
-    for (const part of ["tokens/", "partitioner/", "partition/expert-00/", "partition/expert-01/"]) {
+    for (
+      const part of ["tokens/", "partitioner/", "partition/expert-00/", "partition/expert-01/"]
+    ) {
       assertEquals(await hashes(`${folder}/b`, part), await hashes(`${folder}/a`, part), part);
     }
     const again = await ok(taskHere("partition", ["--run", `${folder}/b`, "--force"]));

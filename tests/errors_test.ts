@@ -19,7 +19,8 @@ function assertFails(
   expected: number,
   ...texts: string[]
 ): void {
-  assertEquals([code, out.trim()], [expected, ""], err); // the tokenizers library prints blank lines
+  // The tokenizers library prints blank lines.
+  assertEquals([code, out.trim()], [expected, ""], err);
   const line = err.trim().split("\n").at(-1)!;
   assertMatch(line, /^error: [^\n]+$/);
   for (const text of texts) assertStringIncludes(line, text);
@@ -51,7 +52,11 @@ async function withRun(test: (folder: string, run: string) => Promise<void>): Pr
 
 Deno.test("without an adapter a task reports which package to install", () =>
   withRun(async (_, run) => {
-    const env = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
+    const env = {
+      DENO_WEBGPU_BACKEND: "vulkan",
+      VK_DRIVER_FILES: "/none",
+      VK_ICD_FILENAMES: "/none",
+    };
     const outcome = await task("train-routers", ["--run", run, "--force"], { env });
     assertFails(outcome, 1, "apt-get install mesa-vulkan-drivers libvulkan1");
   }));
@@ -64,7 +69,11 @@ Deno.test("variants of kernels that are unknown, or that the adapter cannot run,
     const none = await taskHere("train-routers", routers("conv=tiles"));
     assertFails(none, 2, '"conv=tiles"', "attention=query|subgroup|workgroup");
     const narrow = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has subgroups of 4
-    const outcome = await task("train-routers", routers("rows=workgroup,attention=subgroup"), narrow);
+    const outcome = await task(
+      "train-routers",
+      routers("rows=workgroup,attention=subgroup"),
+      narrow,
+    );
     const { kind } = JSON.parse(before).adapter;
     if (kind === "software") { // another adapter does not heed the variable
       assertFails(
@@ -81,7 +90,16 @@ Deno.test("variants of kernels that are unknown, or that the adapter cannot run,
 Deno.test("more experts than sequences, and a vocabulary that the text does not support, give both numbers", () =>
   inFolder(async (folder) => {
     const few = smallCorpus(2, 40);
-    const flags = ["--vocab-size", "260", "--holdout", "0", "--experts", "500", "--round-sequences", "8"];
+    const flags = [
+      "--vocab-size",
+      "260",
+      "--holdout",
+      "0",
+      "--experts",
+      "500",
+      "--round-sequences",
+      "8",
+    ];
     assertFails(await partitionOf(folder, few, flags), 2, "experts is 500", "fewer --experts");
     assertFails(
       await partitionOf(folder, few, ["--force", "--vocab-size", "20000", "--holdout", "0"]),
@@ -92,19 +110,28 @@ Deno.test("more experts than sequences, and a vocabulary that the text does not 
 
 Deno.test("a first attempt that failed holds no flag, and what is refused changes nothing", () =>
   inFolder(async (folder) => {
-    const run = `${folder}/run`, docs = `${folder}/docs.jsonl`;
+    const run = `${folder}/run`;
+    const docs = `${folder}/docs.jsonl`;
     assertEquals((await partitionOf(folder, smallCorpus(), ["--vocab-size", "20000"])).code, 2);
     const made = await partitionOf(folder, smallCorpus());
     assertEquals(made.code, 0, made.err);
     const none = ["--run", `${folder}/none`, "--input", docs, "--routers", `${folder}/no`];
     assertFails(await taskHere("partition", none), 2, `${folder}/no`);
-    assertFails(await taskHere("partition", [...none.slice(0, 3), `${folder}/none.txt`]), 2, "none.txt");
+    assertFails(
+      await taskHere("partition", [...none.slice(0, 3), `${folder}/none.txt`]),
+      2,
+      "none.txt",
+    );
     assertFalse(await exists(`${folder}/none`)); // what is refused leaves no folder
 
     const complete = await hashes(run);
     const away = ["--run", run, "--force", "--experts", "3"];
     assertFails(await taskHere("partition", [...away, "--adapter", "nosuch"]), 2, "nosuch");
-    assertFails(await taskHere("partition", [...away, "--input", `${folder}/none.txt`]), 2, "none.txt");
+    assertFails(
+      await taskHere("partition", [...away, "--input", `${folder}/none.txt`]),
+      2,
+      "none.txt",
+    );
     const other = await taskHere("partition", ["--run", run, "--sequence-length", "64"]);
     assertFails(other, 2, "--sequence-length must be what", "--force");
     assertEquals(await hashes(run), complete);

@@ -1,5 +1,13 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { ASSIGNMENTS, evaluateRun, generate, partition, PARTITIONERS, readStatus, STAGES } from "../mod.ts";
+import {
+  ASSIGNMENTS,
+  evaluateRun,
+  generate,
+  partition,
+  PARTITIONERS,
+  readStatus,
+  STAGES,
+} from "../mod.ts";
 import { planPartition, trainExpert, verifyRun } from "../mod.ts";
 import { wordText } from "../kernels/errors.ts";
 import { type ModelConfig, SUBLAYERS } from "../pipeline/model/shape.ts";
@@ -14,11 +22,22 @@ import { anyBatch, anyWeights } from "./pipeline/model/support.ts";
 import { inFolder, ROOT } from "./tasks/support.ts";
 
 const FLAGS: Partial<Configuration> = {
-  ...{ partitioner: "first", experts: 2, method: "turn", corpusCharacters: 200_000, sequenceLength: 64 },
-  ...{ expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 },
+  partitioner: "first",
+  experts: 2,
+  method: "turn",
+  corpusCharacters: 200_000,
+  sequenceLength: 64,
+  expertSteps: 3,
+  expertHidden: 8,
+  expertHeads: 2,
+  expertLayers: 1,
+  expertBatch: 4,
 };
 
-/** Plans, runs, skips, verifies, reports and runs again the stage of the examples, after their way to assign. */
+/**
+ * Plans, runs, skips, verifies, reports and runs again the stage of the examples, after their way
+ * to assign.
+ */
 async function counts(run: string): Promise<void> {
   const make = async (more: Partial<Configuration> = {}) => {
     const { stages } = await partition({ run, gpu, sources: { flags: { ...FLAGS, ...more } } });
@@ -36,9 +55,12 @@ async function counts(run: string): Promise<void> {
   assertEquals([a, b], [Math.ceil((a + b) / 2), Math.floor((a + b) / 2)]);
   assertEquals([await make(), await planned()], [[], ["count", "up to date"]]);
 
-  const count = STAGES.get("count")!, settings = ["expertSteps"] as const; // on which no stage of a partition but this one depends
+  const count = STAGES.get("count")!;
+  // On which no stage of a partition but this one depends.
+  const settings = ["expertSteps"] as const;
   STAGES.set("count", {
-    ...{ ...count, settings },
+    ...count,
+    settings,
     nodes: async (of) => {
       const steps = of.configuration.expertSteps;
       return (await count.nodes!(of)).map((node) => ({ ...node, settings: { steps } }));
@@ -57,7 +79,10 @@ async function counts(run: string): Promise<void> {
   }
 }
 
-/** Trains experts of the partitioner of the examples, evaluates them and has the one of a prompt go on with it. */
+/**
+ * Trains experts of the partitioner of the examples, evaluates them and has the one of a prompt go
+ * on with it.
+ */
 async function serves(run: string): Promise<void> {
   for (const expert of [0, 1]) await trainExpert(expert, { run, gpu });
   const evaluation = await evaluateRun({ run, gpu });
@@ -73,7 +98,11 @@ async function serves(run: string): Promise<void> {
 /** Trains a model with the second MLP of the examples: all its weights move, and the loss falls. */
 async function trains(): Promise<void> {
   const config: ModelConfig = {
-    ...{ vocabulary: 11, hidden: 6, layers: 2, heads: 1, context: 9 },
+    vocabulary: 11,
+    hidden: 6,
+    layers: 2,
+    heads: 1,
+    context: 9,
     sublayers: ["attention", "mlp", "second mlp"],
   };
   const [shape, start] = [{ models: 1, batch: 4, length: 9 }, anyWeights(config, "extended")];
@@ -100,7 +129,9 @@ Deno.test("the examples of how to add something run, and put it into the tables"
   try {
     for (const [i, path] of paths.entries()) await Deno.writeTextFile(path, examples[i]);
     for (const path of paths) await import(`file://${path}`);
-    const added = tables.map((table, i) => [...table.keys()].filter((name) => !before[i].includes(name)));
+    const added = tables.map((table, i) =>
+      [...table.keys()].filter((name) => !before[i].includes(name))
+    );
     assertEquals(added, [["count"], ["first"], ["turn"], ["second mlp"]]);
     await inFolder(async (folder) => {
       await counts(`${folder}/run`);

@@ -1,4 +1,7 @@
-/** What reads a finished run, on one that the engine has made: report, comparison, cost, generation and serving. */
+/**
+ * What reads a finished run, on one that the engine has made: report, comparison, cost, generation
+ * and serving.
+ */
 
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename } from "node:path";
@@ -20,7 +23,11 @@ import { smallSettings, writeTexts } from "./pipeline/run/support.ts";
 import { copyFolder, inFolder } from "./tasks/support.ts";
 
 const EXPERTS: Partial<Configuration> = {
-  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 1, expertSteps: 12, expertBatch: 4 },
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 1,
+  expertSteps: 12,
+  expertBatch: 4,
 };
 const MODELS = ["expert-00", "expert-01", "dense", "dense-steps"];
 
@@ -34,15 +41,20 @@ async function damaged(path: string, test: () => Promise<unknown>): Promise<void
 
 Deno.test("a finished run is reported, compared, priced and served, and a flipped bit is refused", () =>
   inFolder(async (folder) => {
-    const run = `${folder}/run`, other = `${folder}/other`;
+    const run = `${folder}/run`;
+    const other = `${folder}/other`;
     await writeTexts(`${folder}/text`, 12);
     const flags = smallSettings(`${folder}/text`, { ...EXPERTS, holdout: 0.3 });
     await makePartition({ run, sources: { flags }, gpu });
     const some = await report({ run, gpu });
     assert(some.missing.some(({ part }) => part === "Training of the experts"));
-    await trainModels((settings) => allTargets(settings).filter(({ name }) => MODELS.includes(name)), {
-      ...{ run, gpu },
-    });
+    await trainModels(
+      (settings) => allTargets(settings).filter(({ name }) => MODELS.includes(name)),
+      {
+        run,
+        gpu,
+      },
+    );
     await evaluateRun({ run, gpu, resamples: 50 });
     const scored = async () => (await readManifest(`${run}/evaluation/dense`))!.made;
     const before = await scored();
@@ -84,7 +96,10 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
     assertEquals(await textNode({ run: only }), await textNode({ run }));
     await serving(only, ["--serve-experts", "1"], async ({ client, url }) => {
       const { choices } = await client.completions.create({
-        ...{ model: "expert-01", prompt: asked.prompt, max_tokens: 6, seed: 1 },
+        model: "expert-01",
+        prompt: asked.prompt,
+        max_tokens: 6,
+        seed: 1,
       });
       assertEquals(choices[0].text, await textNode({ run }));
       const { data } = await (await fetch(`${url}/v1/models`)).json();
@@ -94,7 +109,10 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
     const words = (await readManifest(`${run}/partition/names`))!.result.words;
     await serving(run, [], async ({ url }) => {
       const { data } = await (await fetch(`${url}/v1/models`)).json();
-      assertEquals(data.flatMap((model: { words?: string[] }) => model.words ? [model.words] : []), words);
+      assertEquals(
+        data.flatMap((model: { words?: string[] }) => model.words ? [model.words] : []),
+        words,
+      );
     });
 
     for (

@@ -6,12 +6,24 @@ import { MANIFEST } from "../pipeline/graph/schema.ts";
 import { filesUnder, writeAtomic } from "../pipeline/graph/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/run/support.ts";
-import { commandOf, execute, hashes, inFolder, SMALL, smallCorpus, task, taskHere } from "./tasks/support.ts";
+import {
+  commandOf,
+  execute,
+  hashes,
+  inFolder,
+  SMALL,
+  smallCorpus,
+  task,
+  taskHere,
+} from "./tasks/support.ts";
 
 const FULL =
   /^Cannot write "([^"\n]+)" as the disk must have room for it: it is full( \([^()\n]+\))?; free [^\n]+$/;
 
-/** Checks that an error says on one line which file in a folder lacks room; returns its path in there. */
+/**
+ * Checks that an error says on one line which file in a folder lacks room; returns its path in
+ * there.
+ */
 function assertFull(error: unknown, folder: string): string {
   assert(error instanceof RunError, String(error));
   assertMatch(error.message, FULL);
@@ -21,7 +33,11 @@ function assertFull(error: unknown, folder: string): string {
 }
 
 /** Runs a task that must succeed, or throws the error that its last line tells. */
-async function run(name: string, args: string[], options?: Parameters<typeof task>[2]): Promise<void> {
+async function run(
+  name: string,
+  args: string[],
+  options?: Parameters<typeof task>[2],
+): Promise<void> {
   const { code, err, out } = options ? await task(name, args, options) : await taskHere(name, args);
   if (code === 0) return;
   const [, line] = /(?:^|\n)error: ([^\n]+)\n$/.exec(err) ?? [];
@@ -53,11 +69,18 @@ Deno.test({
             assert(!path.startsWith("partial/"), path);
             if (!path.endsWith(`/${MANIFEST}`)) continue;
             const node = `${folder}/run/${path.slice(0, -MANIFEST.length - 1)}`;
-            assertEquals(await findDamage(node, (await readManifest(node))!, true), undefined, path);
+            assertEquals(
+              await findDamage(node, (await readManifest(node))!, true),
+              undefined,
+              path,
+            );
           }
         },
         async (folder) =>
-          assertEquals(await rootHash(`${folder}/run`, settings), await rootHash(`${roomy}/run`, settings)),
+          assertEquals(
+            await rootHash(`${folder}/run`, settings),
+            await rootHash(`${roomy}/run`, settings),
+          ),
       );
       assert(stages.size >= 5, [...stages].join());
     }),
@@ -71,14 +94,17 @@ Deno.test({
       await Deno.writeTextFile(`${roomy}/docs.jsonl`, smallCorpus());
       const partition = ["--input", `${roomy}/docs.jsonl`, ...SMALL];
       const expert = "--expert 0 --expert-steps 4 --expert-layers 1 --expert-hidden 16".split(" ");
-      const makePartition = (folder: string) => run("partition", ["--run", `${folder}/run`, ...partition]);
+      const makePartition = (folder: string) =>
+        run("partition", ["--run", `${folder}/run`, ...partition]);
       const train = (folder: string) =>
         run("train-expert", ["--run", `${folder}/run`, ...expert, "--checkpoint-every", "2"]);
       await makePartition(roomy);
       await train(roomy);
       const failed = new Set<string>();
       const note = (error: unknown, folder: string) =>
-        void failed.add(/^run\/(?:(?:partial|scratch)\/)?(\w+)/.exec(assertFull(error, folder))![1]);
+        void failed.add(
+          /^run\/(?:(?:partial|scratch)\/)?(\w+)/.exec(assertFull(error, folder))![1],
+        );
       await onDisk("64m", async (folder) => {
         await makePartition(folder);
         const { blocks, bavail, bsize } = statfsSync(folder);
@@ -111,9 +137,10 @@ Deno.test({
     await inFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
       const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL];
-      const words = [Deno.execPath(), ...commandOf("partition"), ...args].map((word) => `'${word}'`).join(
-        " ",
-      );
+      const words = [Deno.execPath(), ...commandOf("partition"), ...args].map((word) => `'${word}'`)
+        .join(
+          " ",
+        );
       const { code, err } = await shell(`trap '' XFSZ; ulimit -f 16; ${words}`);
       assertEquals(code, 1, err);
       assertMatch(
@@ -137,7 +164,13 @@ Deno.test({
   fn: () =>
     inFolder(async (folder) => {
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-      await run("partition", ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL]);
+      await run("partition", [
+        "--run",
+        `${folder}/run`,
+        "--input",
+        `${folder}/docs.jsonl`,
+        ...SMALL,
+      ]);
       const [{ name: block }] = Deno.readDirSync(`${folder}/run/scores`);
       const scores = await Deno.readFile(`${folder}/run/scores/${block}/train.arrow`);
       await onDisk("4k", async (disk) => {
@@ -145,7 +178,12 @@ Deno.test({
         const all = ["--run", `${folder}/run`, "--all-text"];
         for (
           const [size, name, args, options] of [
-            [4, "assign", ["-", "--method", "optimal", "--output", `${folder}/assigned.arrow`], kept],
+            [
+              4,
+              "assign",
+              ["-", "--method", "optimal", "--output", `${folder}/assigned.arrow`],
+              kept,
+            ],
             [400, "bundle", ["--output", `${disk}/bundle.tar`]],
             [12, "export", [...all, "--to", "parquet", "--output", `${disk}/parquet`]],
             [12, "export", [...all, "--to", "megatron", "--output", `${disk}/megatron`]],
@@ -156,7 +194,8 @@ Deno.test({
           const error = await assertRejects(() => run(name, [...args], options), RunError);
           assertFull(error, disk);
           const left = await Array.fromAsync(filesUnder(disk, ""));
-          assertEquals(left.filter((path) => !path.endsWith("/export.json")), []); // which says who may write there again
+          // Which says who may write there again.
+          assertEquals(left.filter((path) => !path.endsWith("/export.json")), []);
           if (name === "bundle") continue; // it takes a minute
           await mount("-o", "remount,size=4m", disk);
           await run(name, [...args], options);

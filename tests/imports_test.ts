@@ -4,7 +4,17 @@ import { ROOT } from "./tasks/support.ts";
 
 /** The folders and files of `pipeline/`, from the lowest: each imports those before it alone. */
 const ORDER = [
-  ...["random.ts", "settings", "graph", "rows", "text", "model", "training", "partition", "serving"],
+  ...[
+    "random.ts",
+    "settings",
+    "graph",
+    "rows",
+    "text",
+    "model",
+    "training",
+    "partition",
+    "serving",
+  ],
   ...["evaluation", "cost", "doctor", "stages", "run", "report", "reproduction"],
 ];
 
@@ -15,7 +25,10 @@ function sources(folder: string): string[] {
   );
 }
 
-/** What a file imports or exports from as it is loaded, types included; and what it loads when it needs that. */
+/**
+ * What a file imports or exports from as it is loaded, types included; and what it loads when it
+ * needs that.
+ */
 const [AT_ONCE, LATER] = [
   /(?:^(?:import|export)\b[^;]*?\bfrom |^import )"(\.[^"]+\.ts)"/gm,
   /\bimport\("(\.[^"]+\.ts)"/g,
@@ -24,14 +37,21 @@ const [AT_ONCE, LATER] = [
 /** Lists the files of the project that a file names so. */
 function listImports(file: string, pattern: RegExp): string[] {
   const text = Deno.readTextFileSync(`${ROOT}${file}`).replace(/\/\*[\s\S]*?\*\//g, "");
-  return [...text.matchAll(pattern)].map(([, path]) => relative(ROOT, join(ROOT, dirname(file), path)));
+  return [...text.matchAll(pattern)].map(([, path]) =>
+    relative(ROOT, join(ROOT, dirname(file), path))
+  );
 }
 
 const FILES = [...sources("kernels"), ...sources("pipeline"), "mod.ts", ...sources("tasks")];
 const LOADED = new Map(FILES.map((file) => [file, listImports(file, AT_ONCE)]));
-const IMPORTS = new Map(FILES.map((file) => [file, [...LOADED.get(file)!, ...listImports(file, LATER)]]));
+const IMPORTS = new Map(
+  FILES.map((file) => [file, [...LOADED.get(file)!, ...listImports(file, LATER)]]),
+);
 
-/** Gives the place of a file in the order of layers: kernels, the folders of pipeline, mod.ts, tasks. */
+/**
+ * Gives the place of a file in the order of layers: kernels, the folders of pipeline, mod.ts,
+ * tasks.
+ */
 function chooseSublayers(file: string): number {
   const [top, next] = file.split("/");
   if (top === "kernels") return 0;
@@ -52,12 +72,19 @@ function refused(rule: (file: string, path: string) => boolean): string[] {
 }
 
 Deno.test("no file imports one of a layer above it", () => {
-  assertEquals(FILES.filter((file) => chooseSublayers(file) === 0 && !file.startsWith("kernels/")), []);
+  assertEquals(
+    FILES.filter((file) => chooseSublayers(file) === 0 && !file.startsWith("kernels/")),
+    [],
+  );
   assertEquals(refused((file, path) => chooseSublayers(path) > chooseSublayers(file)), []);
 });
 
-/** The files whose names an entry gives: tasks may import these alone, to load less than the folder. */
-const GIVEN = new Set(ENTRIES.flatMap((entry) => entry === "mod.ts" ? [] : LOADED.get(entry) ?? []));
+/**
+ * The files whose names an entry gives: tasks may import these alone, to load less than the folder.
+ */
+const GIVEN = new Set(
+  ENTRIES.flatMap((entry) => entry === "mod.ts" ? [] : LOADED.get(entry) ?? []),
+);
 
 Deno.test("tasks import tasks, entries and what these give; an entry gives what its own folder holds, and nothing below imports it", () => {
   assertEquals(ENTRIES.filter((entry) => !FILES.includes(entry)), []);
@@ -66,7 +93,8 @@ Deno.test("tasks import tasks, entries and what these give; an entry gives what 
   assertEquals(
     refused((file, path) => {
       if (file.startsWith("tasks/")) {
-        return !path.startsWith("tasks/") && !GIVEN.has(path) && (!isEntry(path) || path === "mod.ts");
+        return !path.startsWith("tasks/") && !GIVEN.has(path) &&
+          (!isEntry(path) || path === "mod.ts");
       }
       if (file === "mod.ts") return !isEntry(path);
       return isEntry(path) || isEntry(file) && !path.startsWith(folderOf(file));

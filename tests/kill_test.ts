@@ -18,9 +18,11 @@ const BRIEF = trainingFlags(30);
 const TIMES = Number(Deno.env.get("SMALLTALK_KILLS") ?? 1);
 /** The tasks of a run, and how often each is killed. */
 const STEPS: [name: string, kills: number, args: string[]][] = [
-  ["partition", 4, lastOfEach([...SMALL, "--holdout", "0.3", "--block-bytes", "4096"])], // a dozen blocks
+  // A dozen blocks.
+  ["partition", 4, lastOfEach([...SMALL, "--holdout", "0.3", "--block-bytes", "4096"])],
   ["train-expert", 2, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
-  ...TIMES > 1 ? [["train-dense", 1, []] as [string, number, string[]]] : [], // which is trained as experts are
+  // Which is trained as experts are.
+  ...TIMES > 1 ? [["train-dense", 1, []] as [string, number, string[]]] : [],
   ["evaluate", 1, ["--resamples", "50"]],
   ["zero-shot", 1, ["--task", "arc_easy", "--resamples", "50"]],
   ["report", 1, []],
@@ -43,7 +45,10 @@ async function eachStep(
 
 const NEVER = 600_000;
 
-/** Starts a task and kills it after some milliseconds unless it has ended by then; says whether it was killed. It must not fail. */
+/**
+ * Starts a task and kills it after some milliseconds unless it has ended by then; says whether it
+ * was killed. It must not fail.
+ */
 async function killAfter(name: string, args: string[], after: number): Promise<boolean> {
   const child = taskCommand(name, args, { stdout: "null" }).spawn();
   const timer = setTimeout(() => sendSignal(child, "SIGKILL"), after);
@@ -59,7 +64,10 @@ async function complete(name: string, args: string[]): Promise<void> {
   assertEquals(code, 0, `${name}: ${err}`);
 }
 
-/** Cleans a run of what kills have left, which are no checkpoints, and compares it with an undisturbed one. */
+/**
+ * Cleans a run of what kills have left, which are no checkpoints, and compares it with an
+ * undisturbed one.
+ */
 async function checkMade(run: string, expected: Record<string, string>): Promise<void> {
   assertEquals(await listEntries(`${run}/scratch`), []);
   await complete("clean", ["--run", run]);
@@ -71,7 +79,9 @@ async function checkMade(run: string, expected: Record<string, string>): Promise
 function withoutLocks(run: string): () => void {
   const timer = setInterval(() => {
     try {
-      for (const { name } of Deno.readDirSync(`${run}/locks`)) Deno.removeSync(`${run}/locks/${name}`);
+      for (const { name } of Deno.readDirSync(`${run}/locks`)) {
+        Deno.removeSync(`${run}/locks/${name}`);
+      }
     } catch {
       // There is none, or its owner has just removed it.
     }
@@ -79,10 +89,18 @@ function withoutLocks(run: string): () => void {
   return () => clearInterval(timer);
 }
 
-/** Checks that what stands under its name is whole. The GPU's name is still to come in config.json. */
-async function checkWhole(run: string, expected: Record<string, string>, when: string): Promise<void> {
+/**
+ * Checks that what stands under its name is whole. The GPU's name is still to come in config.json.
+ */
+async function checkWhole(
+  run: string,
+  expected: Record<string, string>,
+  when: string,
+): Promise<void> {
   for (const [path, hash] of Object.entries(await whatIsMade(run).catch(() => ({})))) {
-    if (path in expected && path !== "config.json") assertEquals(hash, expected[path], `${path} ${when}`);
+    if (path in expected && path !== "config.json") {
+      assertEquals(hash, expected[path], `${path} ${when}`);
+    }
   }
 }
 
@@ -112,10 +130,14 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     await checkMade(killedRun, expected);
     assert(killed > 0, "no task was killed before its end");
 
-    const unlocked = `${folder}/unlocked`, stop = withoutLocks(unlocked);
+    const unlocked = `${folder}/unlocked`;
+    const stop = withoutLocks(unlocked);
     await eachStep(folder, unlocked, async (name, args) => {
       const after = durations.get(name)! * (0.5 + Math.random());
-      const both = await Promise.allSettled([killAfter(name, args, NEVER), killAfter(name, args, after)]);
+      const both = await Promise.allSettled([
+        killAfter(name, args, NEVER),
+        killAfter(name, args, after),
+      ]);
       for (const one of both) if (one.status === "rejected") throw one.reason;
     });
     stop();
@@ -130,7 +152,8 @@ Deno.test("a derivation killed at random moments gives the bytes of an undisturb
     for (const name of ["old", "new"]) {
       await Deno.writeTextFile(`${folder}/${name}.jsonl`, smallCorpus(name === "old" ? 48 : 20));
     }
-    const from = `${folder}/a`, run = ["--run", from];
+    const from = `${folder}/a`;
+    const run = ["--run", from];
     const text = ["--input", `${folder}/old.jsonl`, "--block-bytes", "4096"];
     await complete("partition", [...run, ...text, ...SMALL]);
     await complete("train-expert", [...run, "--expert", "all", ...BRIEF]);

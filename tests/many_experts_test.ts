@@ -18,7 +18,9 @@ Deno.test("a run of 128 experts is partitioned, evaluated by those that are trai
     const rounds = "--rounds 1 --round-sequences 4 --router-batch 2".split(" ");
     const settings = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", ...rounds];
     await step("partition", "--input", `${folder}/docs.jsonl`, ...settings);
-    for (const id of TRAINED) await step("train-expert", "--expert", String(id), ...trainingFlags(2));
+    for (const id of TRAINED) {
+      await step("train-expert", "--expert", String(id), ...trainingFlags(2));
+    }
     await step("evaluate", "--trained");
     await step("report");
 
@@ -33,14 +35,24 @@ Deno.test("a run of 128 experts is partitioned, evaluated by those that are trai
     assertEquals(trained.length, TRAINED.length);
     const plan = await step("submit", "--executor", "local", "--dry-run");
     assertMatch(plan, /^train-expert: 125 processes$/m);
-    const scripts = await step("submit", "--executor", "slurm", "--dry-run", "--experts-at-once", "8");
+    const scripts = await step(
+      "submit",
+      "--executor",
+      "slurm",
+      "--dry-run",
+      "--experts-at-once",
+      "8",
+    );
     assertMatch(scripts, /^#SBATCH --array=1-6,8-126%8$/m);
 
     const report = await Deno.readTextFile(`${folder}/run/report.html`);
     assert(report.length < 8e6, `${report.length} characters`);
     assert(report.includes("127"));
-    const reported = Object.entries(seconds).map(([name, time]) => `${name} ${time.toFixed(1)} s`).join(", ");
+    const reported = Object.entries(seconds).map(([name, time]) => `${name} ${time.toFixed(1)} s`)
+      .join(", ");
     console.log(
-      `with ${EXPERTS} experts: ${reported}; report.html of ${(report.length / 2 ** 20).toFixed(1)} MiB`,
+      `with ${EXPERTS} experts: ${reported}; report.html of ${
+        (report.length / 2 ** 20).toFixed(1)
+      } MiB`,
     );
   }));

@@ -31,16 +31,25 @@ Deno.test("every group of mod.ts has an example, which runs as a script in anoth
     assertEquals([Number(one) > 50, Math.abs(Number(one) - Number(other)) <= 1], [true, true]);
     assertMatch(out, /^\[\]$/m); // no problems
     assertMatch(out, /Cannot route by a prefix as prefix must be at most sequenceLength/);
-    const made = ["run/report.html", "assigned.arrow", "copy/tokenizer.json", "copy/model.safetensors"];
+    const made = [
+      "run/report.html",
+      "assigned.arrow",
+      "copy/tokenizer.json",
+      "copy/model.safetensors",
+    ];
     for (const path of made) assertEquals((await Deno.stat(`${folder}/${path}`)).isFile, true);
-    const { smalltalk: { eos } } = JSON.parse(await Deno.readTextFile(`${folder}/copy/config.json`));
+    const { smalltalk: { eos } } = JSON.parse(
+      await Deno.readTextFile(`${folder}/copy/config.json`),
+    );
     assertEquals(eos, 0);
   }));
 
 Deno.test("every folder has an entry of its own, which gives what mod.ts takes from it, and can be imported by name", () =>
   inFolder(async (folder) => {
     assertEquals(name, NAME);
-    const folders = Array.from(Deno.readDirSync(`${ROOT}pipeline`)).filter((entry) => entry.isDirectory);
+    const folders = Array.from(Deno.readDirSync(`${ROOT}pipeline`)).filter((entry) =>
+      entry.isDirectory
+    );
     const expected = folders.map(({ name }) => name).filter((name) => name !== "std")
       .map((name) => [`./${name}`, `./pipeline/${name}/mod.ts`]);
     assertEquals(
@@ -51,7 +60,9 @@ Deno.test("every folder has an entry of its own, which gives what mod.ts takes f
     const paths = [...MOD.matchAll(/ from "(\.[^"]+)"/g)].map(([, path]) => path);
     assertEquals(paths.filter((path) => !Object.values(ENTRIES).includes(path)), []);
     const names = Object.keys(ENTRIES).map((path) => path.replace(".", NAME));
-    const lines = names.map((name) => `console.log(Object.keys(await import("${name}")).length > 0);\n`);
+    const lines = names.map((name) =>
+      `console.log(Object.keys(await import("${name}")).length > 0);\n`
+    );
     await Deno.writeTextFile(`${folder}/script.ts`, lines.join(""));
     const out = await denoIn(folder, ["run", "--no-prompt", CONFIG, "--allow-read", "script.ts"]);
     assertEquals(out, "true\n".repeat(names.length));

@@ -5,12 +5,17 @@ import { commandOf, denoIn, inFolder, ROOT, SMALL } from "./tasks/support.ts";
 
 /** Writes the project's configuration without its lock into a folder, and gives its path. */
 async function withoutLock(folder: string): Promise<string> {
-  const { imports, compilerOptions, permissions } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+  const { imports, compilerOptions, permissions } = JSON.parse(
+    await Deno.readTextFile(`${ROOT}deno.json`),
+  );
   for (const [name, target] of Object.entries<string>(imports)) {
     if (target.startsWith("./")) imports[name] = new URL(target, `file://${ROOT}`).href;
   }
   const path = `${folder}/deno.json`;
-  await Deno.writeTextFile(path, JSON.stringify({ imports, lock: false, compilerOptions, permissions }));
+  await Deno.writeTextFile(
+    path,
+    JSON.stringify({ imports, lock: false, compilerOptions, permissions }),
+  );
   return path;
 }
 

@@ -1,6 +1,13 @@
-// Every kind of partitioner through a whole run: partition, verification, resumption, training, evaluation, generation.
+// Every kind of partitioner through a whole run: partition, verification, resumption, training,
+// evaluation, generation.
 
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   type Configuration,
   evaluateRun,
@@ -25,7 +32,13 @@ import { gpu } from "./kernels/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
 import { inFolder, smallCorpus, task } from "./tasks/support.ts";
 
-const TRAINING = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
+const TRAINING = {
+  expertSteps: 3,
+  expertHidden: 8,
+  expertHeads: 2,
+  expertLayers: 1,
+  expertBatch: 4,
+};
 
 interface Whole {
   run: string;
@@ -51,15 +64,23 @@ async function whole(
     assertEquals(report.loads, summary.experts.map(({ sequences }) => sequences));
     events.length = 0;
     await make();
-    assertEquals(events.flatMap((e) => e.type === "stage" && e.state === "done" ? [e.stage] : []), []);
+    assertEquals(
+      events.flatMap((e) => e.type === "stage" && e.state === "done" ? [e.stage] : []),
+      [],
+    );
     assert(
       (await readStatus(run)).stages.every(({ state, stage }) =>
-        state === "up to date" || /train-(expert|dense|switch)|evaluate|overlap|zero-shot/.test(stage)
+        state === "up to date" ||
+        /train-(expert|dense|switch)|evaluate|overlap|zero-shot/.test(stage)
       ),
     );
 
-    for (const expert of [0, 1]) await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
-    const evaluation = await evaluateRun({ run, gpu: gpu! }, { onEvent: (event) => events.push(event) });
+    for (const expert of [0, 1]) {
+      await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
+    }
+    const evaluation = await evaluateRun({ run, gpu: gpu! }, {
+      onEvent: (event) => events.push(event),
+    });
     assert(evaluation.scores.mixture!.perplexity > 1);
     assertEquals(
       evaluation.segments.reduce((sum, { sequences }) => sum + sequences, 0),
@@ -72,7 +93,13 @@ async function whole(
 
 /** Continues a prompt by the expert that the run chooses. */
 async function prompted(run: string) {
-  const generation = await generate({ run, prompt: "sail wave", gpu: gpu!, maxNewTokens: 3, temperature: 0 });
+  const generation = await generate({
+    run,
+    prompt: "sail wave",
+    gpu: gpu!,
+    maxNewTokens: 3,
+    temperature: 0,
+  });
   await Array.fromAsync(generation);
   return generation;
 }
@@ -119,7 +146,13 @@ Deno.test("a run by sources takes true labels, and cannot route a prompt", () =>
     assertEquals([code, err.includes("true labels")], [0, false], err);
     assertMatch(out, /^mixture, by true labels +\d/m);
     await assertRejects(() => prompted(run), InputError, "Cannot route a text by source");
-    const generation = await generate({ run, prompt: "sail", expert: 1, gpu: gpu!, maxNewTokens: 2 });
+    const generation = await generate({
+      run,
+      prompt: "sail",
+      expert: 1,
+      gpu: gpu!,
+      maxNewTokens: 2,
+    });
     assert((await Array.fromAsync(generation)).length > 0);
   }));
 
@@ -132,7 +165,8 @@ Deno.test("an optimal assignment proves itself in a run, and its prices assign o
     assertEquals([prices.experts, prices.rows, prices.prefix], [2, proof!.rows, 16]);
     assertEquals(prices.partitioner, (await readManifest(`${run}/partitioner`))!.result.routers);
     // A proof that says less than its rows and prices is found.
-    const node = `${run}/assignments/all`, { made: _, ...manifest } = (await readManifest(node))!;
+    const node = `${run}/assignments/all`;
+    const { made: _, ...manifest } = (await readManifest(node))!;
     const kept = manifest.result.proof as Record<string, unknown>;
     const proofWrong = { ...kept, cost: 0.999 * proof!.cost };
     await writeManifest(node, { ...manifest, result: { ...manifest.result, proof: proofWrong } });

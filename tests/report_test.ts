@@ -77,7 +77,10 @@ function brokenWords(): string[] {
     .map(({ textContent }) => textContent);
 }
 
-/** Opens a page in a window of a width and a colour scheme, and collects what it asks for and complains of. */
+/**
+ * Opens a page in a window of a width and a colour scheme, and collects what it asks for and
+ * complains of.
+ */
 async function open(
   browser: Browser,
   path: string,
@@ -108,10 +111,18 @@ const LOOKS: [width: number, scheme: string, palette: Palette][] = [
   [360, "light", LIGHT],
 ];
 
-/** Gives an evaluation whose dense model of more steps is at the lower end of the axis of perplexities. */
+/**
+ * Gives an evaluation whose dense model of more steps is at the lower end of the axis of
+ * perplexities.
+ */
 function lowDense(experts: number): ReturnType<typeof evaluationOf> {
   const evaluation = evaluationOf({ ...SHAPE, experts, sources: SOURCES });
-  evaluation.scores["dense-steps"] = { nllPerToken: Math.log(40), perplexity: 40, low: 38, high: 42 };
+  evaluation.scores["dense-steps"] = {
+    nllPerToken: Math.log(40),
+    perplexity: 40,
+    low: 38,
+    high: 42,
+  };
   // A narrow plot's axis ends just beyond the label "100".
   evaluation.scores.random = { nllPerToken: Math.log(70), perplexity: 70, low: 68, high: 77.1 };
   return evaluation;
@@ -145,14 +156,23 @@ for (const experts of [4, 32]) {
               assertEquals(figure.pictures, 1, where);
               assert(figure.width >= 300 && figure.height >= 80, `${where} is small`);
               assert(figure.marks >= 4, `${where} has ${figure.marks} marks`);
-              assert(figure.scale * Math.min(...figure.fontSizes) >= 11, `${where} has text of under 11 px`);
+              assert(
+                figure.scale * Math.min(...figure.fontSizes) >= 11,
+                `${where} has text of under 11 px`,
+              );
               const { cut, overlaps, struck } = figure;
               const nothing = { cut: [], overlaps: [], struck: [] };
-              assertEquals({ cut, overlaps, struck }, nothing, `${where}: text is cut, or overlaps`);
+              assertEquals(
+                { cut, overlaps, struck },
+                nothing,
+                `${where}: text is cut, or overlaps`,
+              );
               const colours = [palette.muted, palette.ink].map(rgbOf);
               assert(colours.some((colour) => figure.fills.includes(colour)), where);
             }
-            await page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)");
+            await page.evaluate(
+              "document.querySelectorAll('details').forEach((one) => one.open = true)",
+            );
             assertEquals(await page.evaluate(brokenWords), [], `${at}: words are broken`);
             const scroll = await page.evaluate("document.documentElement.scrollWidth");
             assertEquals(scroll, width, `${at}: the page scrolls sideways`);

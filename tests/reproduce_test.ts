@@ -14,7 +14,16 @@ import {
 
 const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
-  ...["--expert-steps", "12", "--expert-warmup", "4", "--validate-every", "4", "--checkpoint-every", "5"],
+  ...[
+    "--expert-steps",
+    "12",
+    "--expert-warmup",
+    "4",
+    "--validate-every",
+    "4",
+    "--checkpoint-every",
+    "5",
+  ],
 ];
 
 Deno.test("reproduce runs everything, stopped and run again too, and writes claims, table and report", () =>
@@ -35,7 +44,11 @@ Deno.test("reproduce runs everything, stopped and run again too, and writes clai
       const best = trials.reduce((a, b) => a.validationLoss <= b.validationLoss ? a : b);
       assertEquals(rate, best.rate);
     }
-    assertEquals([models.experts.length, models.dense.batch, models["dense-steps"].steps], [2, 8, 24]);
+    assertEquals([models.experts.length, models.dense.batch, models["dense-steps"].steps], [
+      2,
+      8,
+      24,
+    ]);
     assertEquals(models.dense.rate, search.dense.rate);
     assertEquals(crossing.trained, 12 * 4 * 32);
     assertEquals(claims.length, 11);

@@ -1,5 +1,6 @@
-// Bits that move without a new revision of their stage fail here. After a change that is meant to move them: raise the stage's
-// `revision`, then run this file once with SMALLTALK_RECORD=1, which writes fixtures/revisions.json anew.
+// Bits that move without a new revision of their stage fail here. After a change that is meant to
+// move them: raise the stage's `revision`, then run this file once with SMALLTALK_RECORD=1, which
+// writes fixtures/revisions.json anew.
 
 import { assert, assertEquals } from "@std/assert";
 import { askRun, evaluateRun, partition, trainDense, trainExpert } from "../mod.ts";
@@ -17,7 +18,10 @@ import { CHARACTERS, GOLDEN } from "./pipeline/evaluation/choices/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
 
-/** Revision and hash of outputs of each stage, or of each of its models; what is `made-up` needs no adapter. */
+/**
+ * Revision and hash of outputs of each stage, or of each of its models; what is `made-up` needs no
+ * adapter.
+ */
 type Stages = Record<string, { revision: number; outputs: string }>;
 
 interface Recorded {
@@ -63,7 +67,10 @@ async function outputsOf(run: string, prefix = ""): Promise<Stages> {
   return stages;
 }
 
-/** Hashes the questions of every zero-shot task, of its own kind of documents, in tokens that are characters. */
+/**
+ * Hashes the questions of every zero-shot task, of its own kind of documents, in tokens that are
+ * characters.
+ */
 async function madeUpQuestions(): Promise<Record<string, string>> {
   const texts = await Array.fromAsync(embeddedCorpus("default", 40_000));
   const passages = cutPassages(
@@ -103,23 +110,33 @@ Deno.test({
       for (const match of ["batch", "steps"] as const) await trainDense(match, options);
       await evaluateRun({ run, gpu: gpu!, resamples: 20 });
       await Deno.writeTextFile(`${folder}/piqa.jsonl`, JSON.stringify(PIQA));
-      await askRun({ run, gpu: gpu!, resamples: 20, data: folder }); // all tasks are asked alike; what sets them apart is their questions
-      // After the evaluation, which would read it: what is recorded of it is that of the models of before.
+      // All tasks are asked alike; what sets them apart is their questions.
+      await askRun({ run, gpu: gpu!, resamples: 20, data: folder });
+      // After the evaluation, which would read it: what is recorded of it is that of the models of
+      // before.
       await trainDense("compute", options);
       await trainModels(() => [switchTarget()], options);
 
       const stages: Stages = { ...await outputsOf(run), ...await outputsOf(random, "made-up ") };
       for (const [name, outputs] of Object.entries(await madeUpQuestions())) {
-        stages[name] = { revision: zeroShotRevision(name.replace("made-up zero-shot-", "")), outputs };
+        stages[name] = {
+          revision: zeroShotRevision(name.replace("made-up zero-shot-", "")),
+          outputs,
+        };
       }
       assert("switch" in stages && "evaluation" in stages && "made-up partition" in stages);
       if (RECORDS) await Deno.writeTextFile(FILE, jsonText({ adapter: gpu!.adapter, stages }));
       const recorded: Recorded = JSON.parse(await Deno.readTextFile(FILE));
       assertEquals(Object.keys(stages).sort(), Object.keys(recorded.stages).sort());
-      const comparable = (name: string) => EVERYWHERE.test(name) || gpu!.adapter === recorded.adapter;
+      const comparable = (name: string) =>
+        EVERYWHERE.test(name) || gpu!.adapter === recorded.adapter;
       const moved = Object.keys(stages).filter((name) =>
         comparable(name) && JSON.stringify(stages[name]) !== JSON.stringify(recorded.stages[name])
       );
-      assertEquals(moved, [], "these stages' bits moved: raise their revision, then record them anew");
+      assertEquals(
+        moved,
+        [],
+        "these stages' bits moved: raise their revision, then record them anew",
+      );
     }),
 });

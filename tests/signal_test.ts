@@ -17,7 +17,10 @@ import {
 const MOST_MS = 30_000; // two seconds on a machine that is not busy: only what hangs fails here
 const SIGNALS = ["SIGTERM", "SIGHUP", "SIGINT"] as const;
 
-/** Starts a task, sends it a signal once it says that a stage has started, and gives its exit code, what it said and how long that took. */
+/**
+ * Starts a task, sends it a signal once it says that a stage has started, and gives its exit code,
+ * what it said and how long that took.
+ */
 async function interrupt(name: string, args: string[], stage: string, signal: Deno.Signal) {
   const child = taskCommand(name, args, { stdout: "null" }).spawn();
   let [err, sent] = ["", 0];
@@ -34,7 +37,15 @@ async function interrupt(name: string, args: string[], stage: string, signal: De
 Deno.test("a signal in the middle of any stage ends a task with 130 soon, and what follows gives the same bytes", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(150));
-    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "8", "--holdout", "0.2"];
+    const partition = [
+      "--input",
+      `${folder}/docs.jsonl`,
+      ...SMALL,
+      "--rounds",
+      "8",
+      "--holdout",
+      "0.2",
+    ];
     const training = [...trainingFlags(60), "--expert-warmup", "2", "--checkpoint-every", "25"];
     const tasks: [string, string[], string[]][] = [
       ["partition", partition, ["tokenize", "train-routers", "split"]],
@@ -50,8 +61,14 @@ Deno.test("a signal in the middle of any stage ends a task with 130 soon, and wh
           const outcome = await interrupt(name, ["--run", run, ...args], stage, signal);
           assert(outcome.sent, `${stage} did not start: ${outcome.err}`);
           assertEquals(outcome.code, 130, `${signal} in ${stage}: ${outcome.err}`);
-          assert(outcome.milliseconds < MOST_MS, `${signal} in ${stage} took ${outcome.milliseconds} ms`);
-          assertStringIncludes(outcome.err, "interrupted: run the same command again to continue\n");
+          assert(
+            outcome.milliseconds < MOST_MS,
+            `${signal} in ${stage} took ${outcome.milliseconds} ms`,
+          );
+          assertStringIncludes(
+            outcome.err,
+            "interrupted: run the same command again to continue\n",
+          );
           assertFalse(/^\s+at /m.test(outcome.err), outcome.err);
         }
         await ok(taskHere(name, lastOfEach(["--run", run, ...args])));
@@ -84,8 +101,26 @@ Deno.test("a signal while the tokenizer is trained on long words ends it", () =>
 Deno.test("a signal in the middle of a long step lets it end, and saves it", () =>
   inFolder(async (folder) => {
     const run = ["--run", (await smallRunAt(`${folder}/run`)).run];
-    const large = ["--expert-hidden", "256", "--expert-layers", "2", "--expert-heads", "4", "--expert-batch"];
-    const args = [...run, "--expert", "0", ...large, "48", "--micro-batch", "8", "--checkpoint-every", "0"];
+    const large = [
+      "--expert-hidden",
+      "256",
+      "--expert-layers",
+      "2",
+      "--expert-heads",
+      "4",
+      "--expert-batch",
+    ];
+    const args = [
+      ...run,
+      "--expert",
+      "0",
+      ...large,
+      "48",
+      "--micro-batch",
+      "8",
+      "--checkpoint-every",
+      "0",
+    ];
     const stopped = await interrupt("train-expert", args, "train-expert-00", "SIGTERM");
     assertEquals(stopped.code, 130, stopped.err);
     const [{ name }] = Deno.readDirSync(`${folder}/run/scratch`);

@@ -1,5 +1,6 @@
 /**
- * Starts a Slurm of one node on this machine, without accounting, with all of its files in a scratch folder.
+ * Starts a Slurm of one node on this machine, without accounting, with all of its files in a
+ * scratch folder.
  *
  * @module
  */
@@ -39,7 +40,11 @@ function freePort(): number {
   return (listener.addr as Deno.NetAddr).port;
 }
 
-async function output(command: string, args: string[], env: Record<string, string>): Promise<string> {
+async function output(
+  command: string,
+  args: string[],
+  env: Record<string, string>,
+): Promise<string> {
   const result = await new Deno.Command(command, { args, env, stdin: "null" }).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   if (!result.success) throw new Error(`${command} ${args.join(" ")}: ${text(result.stderr)}`);
@@ -47,14 +52,16 @@ async function output(command: string, args: string[], env: Record<string, strin
 }
 
 /**
- * Starts Slurm with its files in `folder`: a node with two processors, a partition `gpu`, and one, `urgent`, whose jobs drive those of
- * the former back into the queue.
+ * Starts Slurm with its files in `folder`: a node with two processors, a partition `gpu`, and one,
+ * `urgent`, whose jobs drive those of the former back into the queue.
  */
 export async function startSlurm(folder: string, { maxArraySize = 1001 } = {}): Promise<Cluster> {
   const user = await output("id", ["-un"], { PATH });
   const host = Deno.hostname();
   for (const name of ["state", "spool"]) await Deno.mkdir(`${folder}/${name}`);
-  await Deno.writeFile(`${folder}/munge.key`, crypto.getRandomValues(new Uint8Array(1024)), { mode: 0o600 });
+  await Deno.writeFile(`${folder}/munge.key`, crypto.getRandomValues(new Uint8Array(1024)), {
+    mode: 0o600,
+  });
   await Deno.writeTextFile(`${folder}/cgroup.conf`, "CgroupPlugin=disabled\n");
   await Deno.writeTextFile(
     `${folder}/slurm.conf`,
@@ -91,7 +98,8 @@ PartitionName=urgent Nodes=${host} State=UP PriorityTier=10 PreemptMode=off
   const daemons: Deno.ChildProcess[] = [];
   const start = (command: string, ...args: string[]) =>
     daemons.push(
-      new Deno.Command(command, { args, env, stdin: "null", stdout: "null", stderr: "null" }).spawn(),
+      new Deno.Command(command, { args, env, stdin: "null", stdout: "null", stderr: "null" })
+        .spawn(),
     );
   const cluster: Cluster = {
     env,
@@ -115,7 +123,9 @@ PartitionName=urgent Nodes=${host} State=UP PriorityTier=10 PreemptMode=off
       }
     },
   };
-  const files = ["socket", "pid", "log", "seed"].map((name) => `--${name}-file=${folder}/munge.${name}`);
+  const files = ["socket", "pid", "log", "seed"].map((name) =>
+    `--${name}-file=${folder}/munge.${name}`
+  );
   files[0] = `--socket=${folder}/munge.socket`;
   start("munged", "--foreground", "--force", `--key-file=${folder}/munge.key`, ...files);
   await until("munged", () => Deno.stat(`${folder}/munge.socket`).then(() => true, () => false));
@@ -129,7 +139,11 @@ PartitionName=urgent Nodes=${host} State=UP PriorityTier=10 PreemptMode=off
 }
 
 /** Waits until something holds. */
-export async function until(what: string, holds: () => Promise<boolean>, seconds = 900): Promise<void> {
+export async function until(
+  what: string,
+  holds: () => Promise<boolean>,
+  seconds = 900,
+): Promise<void> {
   for (const end = performance.now() + 1000 * seconds; !await holds();) {
     if (performance.now() > end) throw new Error(`${what} did not come in ${seconds} s`);
     await new Promise((done) => setTimeout(done, 100));

@@ -1,6 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { hasSlurm, logsOf, startSlurm, until } from "./slurm.ts";
-import { copyFolder, inFolder, ok, SMALL, smallCorpus, task, trainingFlags } from "./tasks/support.ts";
+import {
+  copyFolder,
+  inFolder,
+  ok,
+  SMALL,
+  smallCorpus,
+  task,
+  trainingFlags,
+} from "./tasks/support.ts";
 
 Deno.test({
   name:
@@ -9,7 +17,8 @@ Deno.test({
   fn: () =>
     inFolder(async (folder) => {
       const run = `${folder}/run`;
-      const succeed = async (name: string, ...args: string[]) => (await ok(task(name, args, { env }))).out;
+      const succeed = async (name: string, ...args: string[]) =>
+        (await ok(task(name, args, { env }))).out;
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
       await Deno.mkdir(`${folder}/slurm`);
       const { env, ...cluster } = await startSlurm(`${folder}/slurm`);
@@ -19,16 +28,20 @@ Deno.test({
         await succeed("partition", "--run", run, ...text, ...SMALL, "--experts", "1");
         copyFolder(run, `${folder}/whole`);
         const training = [...trainingFlags(6000), "--checkpoint-every", "0"];
-        // Slurm counts minutes, and looks at limits every half of one: the warning comes within the first.
+        // Slurm counts minutes, and looks at limits every half of one: the warning comes within the
+        // first.
         const flags = ["--dense", "none", "--time", "00:02:00", ...training];
         const out = await succeed("submit", "--run", run, ...flags);
         whole = succeed("train-expert", "--run", `${folder}/whole`, "--expert", "0", ...training);
         whole.catch(() => {}); // reported below, unless something else fails first
         const [, id] = /^train-expert: 1 process as (\d+)$/m.exec(out)!;
-        const queued = async () => (await cluster.run("squeue", "--noheader", "--format=%F")).split("\n");
+        const queued = async () =>
+          (await cluster.run("squeue", "--noheader", "--format=%F")).split("\n");
         await until("the end of the training", async () => !(await queued()).includes(id));
         const log = await logsOf(run, "train-expert+0");
-        const stops = [...log.matchAll(/^time is up at (?:step-(\d+)\.safetensors)?: queued again$/gm)];
+        const stops = [
+          ...log.matchAll(/^time is up at (?:step-(\d+)\.safetensors)?: queued again$/gm),
+        ];
         const begins = [...log.matchAll(/goes on after step (\d+) of 6000/g)];
         const steps = stops.map(([, step = 0]) => Number(step)).filter((step) => step > 0);
         assert(steps.length > 0, log);

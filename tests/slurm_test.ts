@@ -14,7 +14,15 @@ import {
 } from "./tasks/support.ts";
 
 const EXPERTS = 5; // more than an array may have here
-const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", "--block-bytes", "8192"];
+const PARTITION = [
+  ...SMALL,
+  "--experts",
+  String(EXPERTS),
+  "--holdout",
+  "0.3",
+  "--block-bytes",
+  "8192",
+];
 const TRAINING = trainingFlags(400);
 
 /** Makes a run as one process after another does, and hashes it. */
@@ -49,7 +57,9 @@ Deno.test({
         const submit = async (...more: string[]) => {
           const settings = ["--input", `${folder}/docs.jsonl`, ...PARTITION, ...TRAINING];
           const flags = ["--parts", "2", "--experts-at-once", "2", "--time", "00:10:00"];
-          const { out } = await ok(task("submit", ["--run", run, ...settings, ...flags, ...more], { env }));
+          const { out } = await ok(
+            task("submit", ["--run", run, ...settings, ...flags, ...more], { env }),
+          );
           return out;
         };
         const empty = async () => (await cluster.run("squeue", "--noheader")) === "";
@@ -72,9 +82,11 @@ Deno.test({
         assertMatch(queued, /^ {2}train-expert 0-4 {2}pending( \(Dependency\))?$/m);
 
         const started = (job: string) => async () => / started$/m.test(await logsOf(run, job));
-        const says = (job: string, text: string) => async () => (await logsOf(run, job)).includes(text);
+        const says = (job: string, text: string) => async () =>
+          (await logsOf(run, job)).includes(text);
 
-        // Preemption: a job of more weight takes the node, and what ran there saves its state and is queued again.
+        // Preemption: a job of more weight takes the node, and what ran there saves its state and
+        // is queued again.
         await until("the training of the dense model", started("train-dense+0"));
         const urgent = ["--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1"];
         await cluster.run("sbatch", ...urgent);
@@ -82,15 +94,16 @@ Deno.test({
         const queuedAgain = async () =>
           (await Deno.readTextFile(`${folder}/slurm/slurmctld.log`))
             .match(new RegExp(`Requeuing JobId=${dense}\\b`, "g"))?.length;
-        await until("its interruption", async () => await queuedAgain() === 1); // its last words may be lost with srun
+        // Its last words may be lost with srun.
+        await until("its interruption", async () => await queuedAgain() === 1);
 
         // A part of an expert that is damaged: its training fails for good.
         const shard = `${run}/partition/expert-03/train-00000.arrow`;
         await until("the training of an expert", started("train-expert+0"));
         await Deno.rename(shard, `${folder}/shard`);
 
-        // A signal: the task saves its state, and it alone is queued again.
-        // It may say that the job can not be altered now: it tries again while the task is already being queued.
+        // A signal: the task saves its state, and it alone is queued again. It may say that the job
+        // can not be altered now: it tries again while the task is already being queued.
         await cluster.run("scancel", "--signal=USR1", "--batch", `${array}_0`).catch(() => {});
         await until("its requeue", says("train-expert+0", "queued again"));
         await until("the end of the queue", empty);

@@ -48,7 +48,9 @@ Deno.test("two routers send at least 95% of the held-out documents of prose and 
       counts[kind][expert] / (counts[kind][0] + counts[kind][1]);
     const of = share("prose", 0) > share("prose", 1) ? 0 : 1;
     console.log(`held-out documents by expert: ${JSON.stringify(counts)}`);
-    for (const kind of ["prose", "code"]) assertGreater(counts[kind][0] + counts[kind][1], 15, kind);
+    for (const kind of ["prose", "code"]) {
+      assertGreater(counts[kind][0] + counts[kind][1], 15, kind);
+    }
     assertGreater(share("prose", of), LEAST - 1e-9);
     assertGreater(share("code", 1 - of), LEAST - 1e-9);
   }));

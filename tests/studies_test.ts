@@ -18,10 +18,22 @@ import {
 
 const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
-  ...["--expert-steps", "16", "--expert-warmup", "4", "--validate-every", "8", "--checkpoint-every", "0"],
+  ...[
+    "--expert-steps",
+    "16",
+    "--expert-warmup",
+    "4",
+    "--validate-every",
+    "8",
+    "--checkpoint-every",
+    "0",
+  ],
 ];
 
-/** Hashes what a folder of studies holds: manifests say of which run a node was linked, and whose times differ. */
+/**
+ * Hashes what a folder of studies holds: manifests say of which run a node was linked, and whose
+ * times differ.
+ */
 async function bytesOf(root: string): Promise<Record<string, string>> {
   const all = Object.entries(await hashes(root)).filter(([path]) =>
     !/timing\.jsonl|manifest\.json|text\/files\.json|\/(locks|partial|scratch)\//.test(path)
@@ -52,7 +64,8 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     assert(done.length < pieces.length);
 
     const { err, out } = await ok(task("reproduce", args("a")));
-    assert(/train-routers +copied/.test(err) && !/em-2-experts-seed-0 started/.test(err), err); // nor is that looked at again
+    // Nor is that looked at again.
+    assert(/train-routers +copied/.test(err) && !/em-2-experts-seed-0 started/.test(err), err);
     assertStringIncludes(out, "Parts at the least cost make a better mixture than greedy ones");
     assertEquals((await task("reproduce", args("b"))).code, 0);
     assertEquals(await bytesOf(`${folder}/b`), await bytesOf(`${folder}/a`));
@@ -60,19 +73,26 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       return await bytesOf(`${folder}/a/${name}-seed-0`);
     }));
     const same = Object.keys(em).filter((path) => em[path] === argmax[path]);
-    assert(["partitioner/", "scores/"].every((start) => same.some((path) => path.startsWith(start))));
+    assert(
+      ["partitioner/", "scores/"].every((start) => same.some((path) => path.startsWith(start))),
+    );
     assert(!same.includes("experts/expert-00/model.safetensors"));
 
     const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/a/studies.json`));
     const { table } = studies.find(({ name }: { name: string }) => name === "assignment");
-    const evaluation = JSON.parse(await Deno.readTextFile(`${folder}/a/em-optimal-seed-0/evaluation.json`));
+    const evaluation = JSON.parse(
+      await Deno.readTextFile(`${folder}/a/em-optimal-seed-0/evaluation.json`),
+    );
     assertStringIncludes(table.rows[1][1], evaluation.scores.mixture.perplexity.toFixed(2));
     const textIn = (root: string, name: string) => Deno.readTextFile(`${folder}/${root}/${name}`);
     assertStringIncludes(await textIn("a", "reproduction.md"), table.rows[1][1]);
     assertStringIncludes(await textIn("a", "report.html"), "Greedy, optimal and unbalanced parts");
     assert((await Deno.stat(`${folder}/a/plots/study-assignment.svg`)).size > 0);
     const { rates } = JSON.parse(await textIn("a", "rates.json"));
-    assertEquals(new Set(Object.values<RateSearch>(rates).map(({ share }) => share)), new Set([0.25]));
+    assertEquals(
+      new Set(Object.values<RateSearch>(rates).map(({ share }) => share)),
+      new Set([0.25]),
+    );
     const trial = await readManifest(`${folder}/a/em-2-experts-seed-0/search/dense-0.004`);
     assertEquals(trial?.result.steps, 4);
 
@@ -89,20 +109,33 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     assert(!await exists(`${folder}/c`));
     const whole = await ok(task("reproduce", from("c")));
     assert(!/started/.test(whole.err), whole.err);
-    const results = ["studies.json", "reproduction.md", "rates.json", "outcomes/em-optimal-seed-0.json"];
+    const results = [
+      "studies.json",
+      "reproduction.md",
+      "rates.json",
+      "outcomes/em-optimal-seed-0.json",
+    ];
     for (const name of results) assertEquals(await textIn("c", name), await textIn("a", name));
     await Deno.remove(`${kept}/outcomes/em-optimal-seed-0.json`);
     const part = await ok(task("reproduce", from("d")));
-    assert(/em-optimal-seed-0 started/.test(part.err) && !/(argmax|experts)-seed-0 started/.test(part.err));
+    assert(
+      /em-optimal-seed-0 started/.test(part.err) &&
+        !/(argmax|experts)-seed-0 started/.test(part.err),
+    );
     for (const name of results) assertEquals(await textIn("d", name), await textIn("a", name));
-    // One run alone comes to the same; the rate of its experts is searched for where the whole study does that.
+    // One run alone comes to the same; the rate of its experts is searched for where the whole
+    // study does that.
     const alone = await ok(task("reproduce", args("f", "--only", "em-argmax-seed-0")));
     assertStringIncludes(alone.err, 'the study "assignment" is left out as its run');
     assertStringIncludes(alone.out, `${folder}/f/outcomes`);
     const note = "outcomes/em-argmax-seed-0.json";
     assertEquals(await textIn("f", note), await textIn("a", note));
-    const folders = [...Deno.readDirSync(`${folder}/f/em-2-experts-seed-0`)].map(({ name }) => name);
-    assert(folders.includes("search") && !folders.includes("experts") && !folders.includes("dense"));
+    const folders = [...Deno.readDirSync(`${folder}/f/em-2-experts-seed-0`)].map(({ name }) =>
+      name
+    );
+    assert(
+      folders.includes("search") && !folders.includes("experts") && !folders.includes("dense"),
+    );
     // Damage is reported before anything is written.
     await Deno.writeTextFile(
       `${kept}/${note}`,
@@ -111,8 +144,14 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     for (
       const [more, text] of [
         [from("e"), `Cannot read "${kept}/${note}" as it must be what a run came to`],
-        [args("a", "--only", "none"), "Cannot make --only none as it must be one of em-2-experts-seed-0, "],
-        [args("a", "--weight-decay", "0.3"), "as --weight-decay must be what its config.json has: it is 0.3"],
+        [
+          args("a", "--only", "none"),
+          "Cannot make --only none as it must be one of em-2-experts-seed-0, ",
+        ],
+        [
+          args("a", "--weight-decay", "0.3"),
+          "as --weight-decay must be what its config.json has: it is 0.3",
+        ],
       ] as const
     ) {
       await refused(task("reproduce", [...more]), text);

@@ -32,16 +32,23 @@ const BRIEF = [
 const CHECKPOINTS = ["--checkpoint-every", "5"];
 
 async function namesIn(folder: string): Promise<string[]> {
-  return await exists(folder) ? (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name) : [];
+  return await exists(folder)
+    ? (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name)
+    : [];
 }
 
-/** Interrupts the training of an expert in the middle, and gives the step of the checkpoint that it leaves. */
+/**
+ * Interrupts the training of an expert in the middle, and gives the step of the checkpoint that it
+ * leaves.
+ */
 async function interrupt(run: string, args: string[], signal: Deno.Signal): Promise<number> {
   const child = taskCommand("train-expert", ["--run", run, ...args], { stdout: "null" }).spawn();
   const sizeOf = (path: string) => Deno.stat(path).then(({ size }) => size, () => 0);
   const isBegun = async () =>
     (await Promise.all(
-      (await namesIn(`${run}/partial`)).map((name) => sizeOf(`${run}/partial/${name}/metrics.jsonl`)),
+      (await namesIn(`${run}/partial`)).map((name) =>
+        sizeOf(`${run}/partial/${name}/metrics.jsonl`)
+      ),
     )).some((size) => size > 0);
   while (!await isBegun()) await new Promise((resolve) => setTimeout(resolve, 5));
   sendSignal(child, signal);
@@ -49,7 +56,9 @@ async function interrupt(run: string, args: string[], signal: Deno.Signal): Prom
   const err = new TextDecoder().decode(stderr);
   assertEquals(code, 130, err);
   const found: string[] = [];
-  for (const name of await namesIn(`${run}/scratch`)) found.push(...await namesIn(`${run}/scratch/${name}`));
+  for (const name of await namesIn(`${run}/scratch`)) {
+    found.push(...await namesIn(`${run}/scratch/${name}`));
+  }
   const [, step] = /step-(\d+)/.exec(found.sort().at(-1) ?? "") ?? [];
   assert(step !== undefined, err);
   return Number(step);
@@ -86,9 +95,14 @@ Deno.test("two processes that train all experts share them, and both end with al
     const alone = `${folder}/alone`;
     copyFolder(run, alone);
     const args = (run: string) => ["--run", run, "--expert", "all", ...BRIEF];
-    const both = await Promise.all([task("train-expert", args(run)), task("train-expert", args(run))]);
+    const both = await Promise.all([
+      task("train-expert", args(run)),
+      task("train-expert", args(run)),
+    ]);
     for (const name of ["train-expert-00", "train-expert-01"]) {
-      const started = both.flatMap(({ err }) => err.match(new RegExp(`${name} +started`, "g")) ?? []);
+      const started = both.flatMap(({ err }) =>
+        err.match(new RegExp(`${name} +started`, "g")) ?? []
+      );
       assertEquals(started.length, 1, both.map(({ err }) => err).join("\n"));
     }
     assertEquals(both[0].out, both[1].out);
@@ -107,15 +121,19 @@ Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again,
     const args = (run: string) => ["--run", run, ...flags];
     await succeed("train-switch", args(undisturbed));
     const expected = await kept(undisturbed);
-    for (const name of ["model.safetensors", "metrics.jsonl"]) assert(`switch/${name}` in expected, name);
+    for (const name of ["model.safetensors", "metrics.jsonl"]) {
+      assert(`switch/${name}` in expected, name);
+    }
     const checkpoints = async () => {
       const [folder] = await namesIn(`${run}/scratch`);
       return folder === undefined ? [] : await namesIn(`${run}/scratch/${folder}`);
     };
     const goesOn = "goes on after step";
-    for (const [i, more] of [[], ["--recompute"]].entries()) { // recomputation takes other memory, to the same bits
+    // Recomputation takes other memory, to the same bits.
+    for (const [i, more] of [[], ["--recompute"]].entries()) {
       const before = await checkpoints();
-      const child = taskCommand("train-switch", [...args(run), ...more], { stdout: "null" }).spawn();
+      const child = taskCommand("train-switch", [...args(run), ...more], { stdout: "null" })
+        .spawn();
       let isOver = false;
       const ending = child.output().finally(() => isOver = true);
       const isNew = (name: string) => name.endsWith(".safetensors") && !before.includes(name);
@@ -147,24 +165,32 @@ Deno.test("train-expert skips what is up to date, refuses other values, and make
     await succeed("train-expert", ["--run", run, "--expert", "1"]);
     assertEquals(await kept(run), before);
     await flip(`${run}/${model}`);
-    assertStringIncludes((await succeed("train-expert", ["--run", run, "--expert", "1"])).err, "up to date");
+    assertStringIncludes(
+      (await succeed("train-expert", ["--run", run, "--expert", "1"])).err,
+      "up to date",
+    );
     await succeed("train-expert", ["--run", run, "--expert", "1", "--check"]);
     assertEquals(await kept(run), before);
 
     await succeed("train-expert", [...other, "--force"]);
-    const after = await kept(run), first = "experts/expert-00/model.safetensors";
+    const after = await kept(run);
+    const first = "experts/expert-00/model.safetensors";
     assertNotEquals(after[first], before[first]);
     assertEquals(after[model], before[model]);
     // The other expert keeps what it was trained with until asked otherwise.
     const then = ["--run", run, "--expert", "1"];
     await refuse("train-expert", then, "trained with another rate: 0.003 then, 0.1 now");
     const uneven = await succeed("evaluate", ["--run", run, "--resamples", "10"]);
-    assertStringIncludes(uneven.err, "warning: experts were trained with different rate: 0.1, 0.003");
+    assertStringIncludes(
+      uneven.err,
+      "warning: experts were trained with different rate: 0.1, 0.003",
+    );
   }));
 
 Deno.test("train-expert writes the weights as f16 or bf16 and starts from a checkpoint", () =>
   inRun(async (run, folder) => {
-    const expert = `${run}/experts/expert-00`, one = ["--expert", "0", "--force"];
+    const expert = `${run}/experts/expert-00`;
+    const one = ["--expert", "0", "--force"];
     const firstLoss = async () =>
       JSON.parse((await Deno.readTextFile(`${expert}/metrics.jsonl`)).split("\n")[0]).loss;
     const sizes: Record<string, number> = {};
@@ -176,7 +202,8 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     assert(Math.abs(sizes.f16 - sizes.bf16) < 100); // headers alone differ
     assert(sizes.f16 < 0.6 * sizes.f32);
 
-    // Going on from trained weights, the first loss is near the last one before, far below that of new weights.
+    // Going on from trained weights, the first loss is near the last one before, far below that of
+    // new weights.
     const [init, untied, loss] = [`${folder}/init`, `${folder}/untied`, await firstLoss()];
     copyFolder(expert, init);
     // A head that is stored apart and equals the embedding is left out.
@@ -201,10 +228,14 @@ Deno.test("train-expert trains in bf16 where reported, and refuses to go on in o
   inRun(async (run) => {
     const one = ["--run", run, "--expert", "0"];
     await succeed("train-expert", [...one, ...BRIEF, "--dtype", "bf16"]);
-    assertEquals(JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration.dtype, "bf16");
+    assertEquals(
+      JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration.dtype,
+      "bf16",
+    );
     assertStringIncludes((await succeed("train-expert", one)).err, "up to date");
     await refuse("train-expert", [...one, "--dtype", "f32"], "--dtype must be what");
-    const model = `${run}/experts/expert-00/model.safetensors`, before = await Deno.readFile(model);
+    const model = `${run}/experts/expert-00/model.safetensors`;
+    const before = await Deno.readFile(model);
     await succeed("train-expert", ["--run", run, "--expert", "1", "--dtype", "f32", "--force"]);
     await refuse("train-expert", one, 'trained with another dtype: "bf16" then, "f32" now');
     const { out } = await succeed("status", ["--run", run]);
@@ -215,7 +246,11 @@ Deno.test("train-expert trains in bf16 where reported, and refuses to go on in o
 
 Deno.test("train-expert keeps the checkpoints of another adapter, or of other variants of kernels, until reported", () =>
   inRun(async (run) => {
-    const step = await interrupt(run, ["--expert", "0", ...BRIEF, "--expert-steps", "200"], "SIGINT");
+    const step = await interrupt(
+      run,
+      ["--expert", "0", ...BRIEF, "--expert-steps", "200"],
+      "SIGINT",
+    );
     const before = await hashes(run);
     const args = ["--run", run, "--expert", "0"];
     for (const wish of ["attention=query", "rows=invocation", "matmul=registers"]) { // in no adapter's table together
@@ -223,14 +258,20 @@ Deno.test("train-expert keeps the checkpoints of another adapter, or of other va
       await refuse("train-expert", [...args, "--variants", wish], with_);
       assertEquals(await hashes(run), before);
     }
-    const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has another name, and other kernels
+    // Lavapipe then has another name, and other kernels.
+    const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } };
     const refused = await task("train-expert", args, other);
     if (!SOFTWARE && refused.code === 0) return; // the variable concerns lavapipe alone
     assertEquals(refused.code, 2, refused.err);
-    assertStringIncludes(refused.err, `its checkpoint of step ${step} was made with another adapter`);
+    assertStringIncludes(
+      refused.err,
+      `its checkpoint of step ${step} was made with another adapter`,
+    );
     assertEquals(await hashes(run), before);
     const { out } = await ok(task("train-expert", [...args, "--resume", "--json"], other));
-    assertEquals(JSON.parse(out).models[0].resumed.map(({ step }: { step: number }) => step), [step]);
+    assertEquals(JSON.parse(out).models[0].resumed.map(({ step }: { step: number }) => step), [
+      step,
+    ]);
   }));
 
 Deno.test("train-expert stops at a loss that is no number and reports how to go on; --resume goes on with another rate", () =>
@@ -240,10 +281,17 @@ Deno.test("train-expert stops at a loss that is no number and reports how to go 
     const { config, weights, notes } = await loadCheckpoint(`${run}/experts/expert-00`);
     weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
     await saveCheckpoint(`${folder}/huge`, config, weights, notes);
-    const diverged = await taskHere("train-expert", [...args, "--init", `${folder}/huge`, "--force"]);
+    const diverged = await taskHere("train-expert", [
+      ...args,
+      "--init",
+      `${folder}/huge`,
+      "--force",
+    ]);
     assertEquals(diverged.code, 1);
     const error = diverged.err.trim().split("\n").at(-1)!;
-    for (const part of ["must be finite", "at step 1 of expert-00"]) assertStringIncludes(error, part);
+    for (const part of ["must be finite", "at step 1 of expert-00"]) {
+      assertStringIncludes(error, part);
+    }
     const command = `deno task train-expert --run ${run} --expert 0 --expert-rate 0.0015 --force`;
     assertStringIncludes(error, command);
 
@@ -253,14 +301,19 @@ Deno.test("train-expert stops at a loss that is no number and reports how to go 
     const resumed = await succeed("train-expert", resume);
     assertStringIncludes(resumed.err, `goes on after step ${step} of 200`);
     assertEquals(JSON.parse(resumed.out).models[0].resumed[0].step, step);
-    const steps = (await Deno.readTextFile(`${run}/experts/expert-00/metrics.jsonl`)).trim().split("\n")
+    const steps = (await Deno.readTextFile(`${run}/experts/expert-00/metrics.jsonl`)).trim().split(
+      "\n",
+    )
       .map((line) => JSON.parse(line).step);
     assertEquals(steps, [...new Set(steps)].sort((a, b) => a - b));
   }));
 
 Deno.test("train-expert and train-dense name what is missing, damaged or does not fit", () =>
   inRun(async (run, folder) => {
-    const of = (expert: string, ...more: string[]) => ["--run", run, "--expert", expert, ...BRIEF, ...more];
+    const of = (
+      expert: string,
+      ...more: string[]
+    ) => ["--run", run, "--expert", expert, ...BRIEF, ...more];
     const part = `${run}/partition/expert-00`;
     const cases: [
       text: string,
@@ -294,14 +347,21 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
     await refuse("train-expert", of("1"), "its tokenizer must be there");
   }));
 
-Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, before anything is made", {
-  ignore: !SOFTWARE,
-}, () =>
-  inRun(async (run) => {
-    const before = await hashes(run);
-    const args = ["--run", run, "--expert", "0", ...BRIEF, "--require-gpu"];
-    const err = await refused(taskHere("train-expert", args), "one is required: the adapter obtained is ");
-    assertStringIncludes(err, ", which runs on the processor");
-    assertStringIncludes(err, "deno task doctor tells what is wrong; leave --require-gpu out");
-    assertEquals(await hashes(run), before);
-  }));
+Deno.test(
+  "--require-gpu stops with 2 where the adapter runs on the processor, before anything is made",
+  {
+    ignore: !SOFTWARE,
+  },
+  () =>
+    inRun(async (run) => {
+      const before = await hashes(run);
+      const args = ["--run", run, "--expert", "0", ...BRIEF, "--require-gpu"];
+      const err = await refused(
+        taskHere("train-expert", args),
+        "one is required: the adapter obtained is ",
+      );
+      assertStringIncludes(err, ", which runs on the processor");
+      assertStringIncludes(err, "deno task doctor tells what is wrong; leave --require-gpu out");
+      assertEquals(await hashes(run), before);
+    }),
+);

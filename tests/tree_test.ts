@@ -1,4 +1,5 @@
-// A tree of routers through a whole run: by levels, in parts, without locks, after interruptions, with prices.
+// A tree of routers through a whole run: by levels, in parts, without locks, after interruptions,
+// with prices.
 
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../kernels/errors.ts";
@@ -25,7 +26,13 @@ import { gpu } from "./kernels/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/run/support.ts";
 import { copyFolder, inFolder, lastingFolder, task } from "./tasks/support.ts";
 
-const TREE: Partial<Configuration> = { experts: 4, levels: [2, 2], rounds: 2, roundSequences: 16, chunk: 0 };
+const TREE: Partial<Configuration> = {
+  experts: 4,
+  levels: [2, 2],
+  rounds: 2,
+  roundSequences: 16,
+  chunk: 0,
+};
 
 /** Runs a test with a folder of text, and settings of a tree of it. */
 const inText = (
@@ -41,7 +48,8 @@ let made: ReturnType<typeof makeTree> | undefined;
 
 /** Makes a run of a tree with held-out text, once for the tests that read it. */
 async function makeTree() {
-  const folder = await lastingFolder(), run = `${folder}/run`;
+  const folder = await lastingFolder();
+  const run = `${folder}/run`;
   await writeTexts(`${folder}/text`);
   const settings = smallSettings(`${folder}/text`, { ...TREE, holdout: 0.4 });
   return { ...await partition({ run, sources: { flags: settings }, gpu }), settings };
@@ -50,9 +58,15 @@ async function makeTree() {
 /** Gives what each branch of a tree was given, from the training sequences of its experts. */
 function checkBalance(levels: readonly number[], loads: readonly number[]): void {
   const under = (path: string) =>
-    loads.filter((_, expert) => `${expertPath(expert, levels)}.`.startsWith(path)).reduce((a, b) => a + b, 0);
+    loads.filter((_, expert) => `${expertPath(expert, levels)}.`.startsWith(path)).reduce(
+      (a, b) => a + b,
+      0,
+    );
   for (const path of listBranches(levels)) {
-    const shares = Array.from({ length: levels[path.length] }, (_, i) => under(`${[...path, i].join(".")}.`));
+    const shares = Array.from(
+      { length: levels[path.length] },
+      (_, i) => under(`${[...path, i].join(".")}.`),
+    );
     assert(Math.max(...shares) - Math.min(...shares) <= 1, `${path}: ${shares}`);
   }
 }
@@ -79,12 +93,15 @@ for (
       assertEquals(trainSequences, experts.reduce((sum, { sequences }) => sum + sequences, 0));
       assert(await readManifest(`${run}/branches/${branchName(listBranches(levels).at(-1)!)}`));
       if (experts.length === 100) { // whose names have three digits
-        assertEquals([experts[37].path, (await readManifest(`${run}/partition/expert-037`))!.result.expert], [
+        assertEquals([
+          experts[37].path,
+          (await readManifest(`${run}/partition/expert-037`))!.result.expert,
+        ], [
           "3.7",
           37,
         ]);
-        const { stages } = await readStatus(run),
-          trained = stages.find(({ stage }) => stage === "train-expert-037")!;
+        const { stages } = await readStatus(run);
+        const trained = stages.find(({ stage }) => stage === "train-expert-037")!;
         assertEquals([trained.path, trained.command.with.expert], ["3.7", 37]);
       }
       const root = await readManifest(`${run}/assignments/root`);
@@ -94,7 +111,10 @@ for (
       assertEquals(assigned.map(({ loads }) => loads.length), [2, 4, 12]);
       assertEquals(assigned.at(-1)!.loads, experts.map(({ sequences }) => sequences));
       for (const { loads, proof } of assigned) {
-        assertEquals([proof!.rows, loads.reduce((a, b) => a + b)], [trainSequences, trainSequences]);
+        assertEquals([proof!.rows, loads.reduce((a, b) => a + b)], [
+          trainSequences,
+          trainSequences,
+        ]);
         assert(Math.abs(proof!.gapShare) < 1e-6 && proof!.cost >= proof!.unbalanced);
       }
       assertEquals([assigned[0].proof!.cost, assigned[0].proof!.bound], [cost, bound]);
@@ -107,7 +127,9 @@ Deno.test("a held-out sequence goes where the tree sends it greedily, and costs 
   const { nodes } = await partitionGraph(run, settings);
   const blocks = nodes.flatMap(({ name }) => /^tokens\/(.*)/.exec(name)?.[1] ?? []);
   using tokens = await openRows(blocks.map((block) => `${run}/tokens/${block}/test.arrow`));
-  using assigned = await openRows(blocks.map((block) => `${run}/assignments/all/${block}-test.arrow`));
+  using assigned = await openRows(
+    blocks.map((block) => `${run}/assignments/all/${block}-test.arrow`),
+  );
   const numbers = [...Array(tokens.count).keys()];
   assert(numbers.length > 10);
   const rows = tokens.read(numbers, ["tokens", "length"]);
@@ -122,7 +144,13 @@ Deno.test("a held-out sequence goes where the tree sends it greedily, and costs 
 
 Deno.test("experts of a tree are trained, evaluated greedily and with a beam, and answer a prompt", async () => {
   const { run, experts } = await (made ??= makeTree());
-  const training = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
+  const training = {
+    expertSteps: 3,
+    expertHidden: 8,
+    expertHeads: 2,
+    expertLayers: 1,
+    expertBatch: 4,
+  };
   for (const expert of experts.keys()) {
     await trainExpert(expert, { run, gpu, sources: { flags: training } });
   }
@@ -135,20 +163,32 @@ Deno.test("experts of a tree are trained, evaluated greedily and with a beam, an
   assertEquals(wide.sequences, greedy.sequences);
   assert(wide.scores.mixture!.perplexity > 1);
   for (const [beam, followed] of [[undefined, 2], [2, 4]]) {
-    const generation = await generate({ run, prompt: "river stone court", gpu, beam, maxNewTokens: 2 });
+    const generation = await generate({
+      run,
+      prompt: "river stone court",
+      gpu,
+      beam,
+      maxNewTokens: 2,
+    });
     await Array.fromAsync(generation);
     const { scores, expert } = generation.route!;
     assertEquals(scores.filter((score) => score > -Infinity).length, followed);
     assertEquals(scores.indexOf(Math.max(...scores)), expert);
   }
-  const mixture = await openMixture({ run, gpu }), texts = [Uint32Array.of(5, 9, 20, 33)];
+  const mixture = await openMixture({ run, gpu });
+  const texts = [Uint32Array.of(5, 9, 20, 33)];
   const [{ scores: followed }] = await mixture.routeAll(texts);
   const exclude = followed.flatMap((score, expert) => score > -Infinity ? [expert] : []);
   const [{ expert, runnerUp, margin, scores }] = await mixture.routeAll(texts, undefined, exclude);
   const [best, second] = [0, 1, 2, 3].filter((e) => !exclude.includes(e)).sort((a, b) =>
     scores[b] - scores[a]
   );
-  assertEquals([exclude.length, expert, runnerUp, margin], [2, best, second, scores[best] - scores[second]]);
+  assertEquals([exclude.length, expert, runnerUp, margin], [
+    2,
+    best,
+    second,
+    scores[best] - scores[second],
+  ]);
   assert(scores.every(Number.isFinite) && margin < 1000); // all branches are followed
   mixture.close();
 });
@@ -173,7 +213,9 @@ Deno.test("parts in any order, at once and without locks, and interruptions give
     const expected = await rootHash(`${folder}/one`, settings);
     const lock = () => Promise.resolve({ release() {} });
     await Promise.all(
-      [2, 1].map((index) => makeSmall(`${folder}/parts`, settings, { part: { index, of: 2 }, lock })),
+      [2, 1].map((index) =>
+        makeSmall(`${folder}/parts`, settings, { part: { index, of: 2 }, lock })
+      ),
     );
     assertEquals(await rootHash(`${folder}/parts`, settings), expected);
     for (const after of [1, 2, 2, Infinity]) { // rounds
@@ -191,7 +233,8 @@ Deno.test("parts in any order, at once and without locks, and interruptions give
     }
     assertEquals(await rootHash(`${folder}/ended`, settings), expected);
     const { nodes } = await partitionGraph(`${folder}/branch`, settings, { keep: true });
-    const isOfBranch = (name: string) => /^(rounds|branches|scores|assignments)\/branch-01/.test(name);
+    const isOfBranch = (name: string) =>
+      /^(rounds|branches|scores|assignments)\/branch-01/.test(name);
     await makeSmall(`${folder}/branch`, settings, { wanted: ({ name }) => isOfBranch(name) }); // the other part is not there
     for (const { name } of nodes.filter(({ name }) => name.includes("branch-"))) {
       const isThere = await readManifest(`${folder}/branch/${name}`) !== null;
@@ -203,7 +246,8 @@ Deno.test("parts in any order, at once and without locks, and interruptions give
 
 Deno.test("a run's prices of every branch, and its routers, split new text", () =>
   inText(async (folder, settings) => {
-    const first = `${folder}/first`, second = `${folder}/second`;
+    const first = `${folder}/first`;
+    const second = `${folder}/second`;
     await partition({ run: first, sources: { flags: settings }, gpu });
     const { partitioner: _, ...same } = settings;
     const flags = {
@@ -216,11 +260,14 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
     assertEquals(experts.length, 4);
     assertEquals((await verifyRun(second)).problems, []);
     const block = Deno.readDirSync(`${first}/tokens`).find(({ isDirectory }) => isDirectory)!.name;
-    const scored = `${folder}/scores.arrow`, tokens = `${first}/tokens/${block}/train.arrow`;
+    const scored = `${folder}/scores.arrow`;
+    const tokens = `${first}/tokens/${block}/train.arrow`;
     await task("score", [tokens, "--routers", flags.routers, "--prefix", "16", "--output", scored]);
     using scores = await openRows([scored]); // assigned to any expert, so of all branches
     assert(scores.count > 0);
-    assert(scores.read([...Array(scores.count).keys()], ["nll"]).nll.every((cost) => cost < 2 ** 100));
+    assert(
+      scores.read([...Array(scores.count).keys()], ["nll"]).nll.every((cost) => cost < 2 ** 100),
+    );
     const file = { ...flags, prices: `${first}/assignments/root/prices.json` };
     await assertRejects(
       () => partition({ run: `${folder}/third`, sources: { flags: file }, gpu }),
@@ -229,18 +276,24 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
     );
     for (const other of [{ experts: 2, levels: [] }, { experts: 6, levels: [2, 3] }]) {
       await assertRejects(
-        () => partition({ run: `${folder}/third`, sources: { flags: { ...flags, ...other } }, gpu }),
+        () =>
+          partition({ run: `${folder}/third`, sources: { flags: { ...flags, ...other } }, gpu }),
         InputError,
         "there are 2x2",
       );
     }
     const { experts: _number, levels: _levels, ...other } = flags;
     const study = withoutRates({ preset: "tiny", flags: other });
-    for (const given of [study, { ...flags, levels: [] }]) { // a number of experts alone, as a preset gives
+    // A number of experts alone, as a preset gives.
+    for (const given of [study, { ...flags, levels: [] }]) {
       const { configuration } = await resolveSettings(`${folder}/third`, { flags: given }, false);
       assertEquals([configuration.experts, configuration.levels], [4, [2, 2]]);
     }
-    const ofPreset = await resolveSettings(`${folder}/third`, { preset: "tiny", flags: other }, false);
+    const ofPreset = await resolveSettings(
+      `${folder}/third`,
+      { preset: "tiny", flags: other },
+      false,
+    );
     assertEquals(ofPreset.configuration.levels, [2, 2]); // tiny says 4 experts
     const { experts: _same, levels: _wide, ...rest } = settings;
     await assertRejects(
@@ -249,22 +302,28 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
       "it is [], there it is [2,2]",
     );
     const names = async () =>
-      (await partitionGraph(second, flags as Configuration, { recorded: true })).nodes.map(({ name }) =>
-        name
-      );
+      (await partitionGraph(second, flags as Configuration, { recorded: true })).nodes.map((
+        { name },
+      ) => name);
     const all = await names();
     await Deno.rename(first, `${folder}/elsewhere`);
     assertEquals((await names()).sort(), all.sort());
     const states = (await readStatus(second)).stages.filter(({ partition }) => partition);
     assert(states.every(({ state }) => state === "up to date"), JSON.stringify(states));
     await Deno.rename(`${folder}/elsewhere`, first);
-    const priced = `${folder}/priced`, kept = `${folder}/kept`;
-    for (const name of ["partitioner", "tokenizer"]) await copyFolder(`${first}/${name}`, `${kept}/${name}`);
+    const priced = `${folder}/priced`;
+    const kept = `${folder}/kept`;
+    for (const name of ["partitioner", "tokenizer"]) {
+      await copyFolder(`${first}/${name}`, `${kept}/${name}`);
+    }
     const named = { routers: `${kept}/partitioner`, tokenizer: `${kept}/tokenizer/tokenizer.json` };
     await partition({ run: priced, sources: { flags: { ...flags, ...named } }, gpu });
     await Deno.rename(first, `${folder}/elsewhere`);
     const { stages, unseen } = await readStatus(priced);
-    assertMatch(wordText(unseen!), /^Cannot use .* of a tree as it must be a run: ".*first" is none$/);
+    assertMatch(
+      wordText(unseen!),
+      /^Cannot use .* of a tree as it must be a run: ".*first" is none$/,
+    );
     const made = stages.filter(({ partition }) => partition);
     assert(made.every(({ state }) => state === "up to date"), JSON.stringify(made));
   }, { method: "optimal" }));

@@ -36,14 +36,23 @@ function litter(run: string, away: string, names: readonly string[]): string[] {
     Deno.mkdirSync(`${folder}/own/deep.partial`, { recursive: true });
     Deno.writeTextFileSync(`${folder}/own/deep.partial/train-00000.arrow`, "mine");
     placed.push(
-      ...[...names, "link", "own/deep.partial/train-00000.arrow"].map((name) => `${folder}/${name}`),
+      ...[...names, "link", "own/deep.partial/train-00000.arrow"].map((name) =>
+        `${folder}/${name}`
+      ),
     );
   };
   visit(run);
   return placed;
 }
 
-const MINE = ["mine.txt", "a.partial", "train-1.arrow", "train-00000.arrow.bak", "document.jsonl", ".hidden"];
+const MINE = [
+  "mine.txt",
+  "a.partial",
+  "train-1.arrow",
+  "train-00000.arrow.bak",
+  "document.jsonl",
+  ".hidden",
+];
 
 Deno.test("a folder that is not empty and no run is refused, and nothing in it is touched", () =>
   inFolder(async (folder) => {
@@ -54,7 +63,8 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
         Deno.mkdirSync(`${home}/tokens`);
         Deno.writeTextFileSync(`${home}/tokens/mine.txt`, "mine");
       },
-      () => Deno.writeTextFileSync(`${home}/config.json`, '{"architectures": ["GPTNeoXForCausalLM"]}'),
+      () =>
+        Deno.writeTextFileSync(`${home}/config.json`, '{"architectures": ["GPTNeoXForCausalLM"]}'),
       () => Deno.writeTextFileSync(`${home}/tokenizer.json`, "{}"),
       () => Deno.symlinkSync(`${folder}/nowhere`, `${home}/config.json`),
       () => {
@@ -79,7 +89,8 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
 Deno.test("files and links of the user's stay at every level of a run, through kills, changes, --force and what links lead to", () =>
   inFolder(async (folder) => {
     await Deno.mkdir(`${folder}/away/expert-00`, { recursive: true });
-    const names = "x.partial train-00000.arrow expert-00/train-00000.arrow step-00000001.safetensors";
+    const names =
+      "x.partial train-00000.arrow expert-00/train-00000.arrow step-00000001.safetensors";
     for (const name of names.split(" ")) await Deno.writeTextFile(`${folder}/away/${name}`, "mine");
     const away = await openTree(`${folder}/away`);
     const { run, docs } = await smallRunAt(`${folder}/run`);
@@ -91,7 +102,10 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     const placed = litter(run, `${folder}/away`, MINE);
     const all = await openTree(run);
     const mine = Object.entries(all).filter(([path]) => placed.includes(`${run}/${path}`));
-    assert(mine.length === placed.length && mine.length > 100, `${mine.length} of ${placed.length}`);
+    assert(
+      mine.length === placed.length && mine.length > 100,
+      `${mine.length} of ${placed.length}`,
+    );
     const check = async (what: string) => {
       const now = await openTree(run);
       assertEquals(mine.filter(([path, text]) => now[path] !== text), [], what);
@@ -102,7 +116,8 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     const child = taskCommand("partition", [...args, "--force", "--experts", "3"], quiet).spawn();
     setTimeout(() => sendSignal(child, "SIGKILL"), 900);
     await child.status;
-    await ok(taskHere("clean", ["--run", run])); // puts back what was aside when the process was killed
+    // Puts back what was aside when the process was killed.
+    await ok(taskHere("clean", ["--run", run]));
     await check("after a kill");
     const steps: [string, string[]][] = [
       ["partition", [...args, "--force", "--experts", "3"]],
@@ -128,7 +143,9 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
   inFolder(async (folder) => {
     const { run, docs } = await smallRunAt(`${folder}/run`);
     const args = ["--run", run, "--input", docs, ...SMALL];
-    for (const path of ["locks", "metrics/timing.jsonl", "tokens", "partition/expert-01", "scratch"]) {
+    for (
+      const path of ["locks", "metrics/timing.jsonl", "tokens", "partition/expert-01", "scratch"]
+    ) {
       await Deno.mkdir(`${folder}/mine`);
       const isFolder = !path.includes(".json");
       if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
@@ -170,7 +187,11 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
       ["tokenizer", [docs], docs],
       ["tokenize", [docs, ...tokenizer], docs],
       ["tokenize", [docs, ...tokenizer], `${folder}/tokenizer.json`],
-      ["tokenize", [docs, ...tokenizer, "--config", `${folder}/config.json`], `${folder}/config.json`],
+      [
+        "tokenize",
+        [docs, ...tokenizer, "--config", `${folder}/config.json`],
+        `${folder}/config.json`,
+      ],
       ["score", [shard, ...routers], shard],
       ["assign", [scores], scores],
       ["assign", [scores], `${other}/tokens/${block}/train.arrow`],
@@ -189,5 +210,6 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
     for (const page of [`${run}/report.html`, `${folder}/page.html`]) {
       await ok(taskHere("report", ["--run", run, "--samples", "0", "--output", page]));
     }
-    assertEquals((await taskHere("verify", [run])).code, 0); // the manifest of the page is that of the page
+    // The manifest of the page is that of the page.
+    assertEquals((await taskHere("verify", [run])).code, 0);
   }));

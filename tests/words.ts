@@ -1,5 +1,6 @@
 /**
- * Finds words for which the project's glossary has a better one, in code, comments, pages and texts for users.
+ * Finds words for which the project's glossary has a better one, in code, comments, pages and texts
+ * for users.
  *
  *   deno task words
  */
@@ -8,7 +9,10 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
-/** A word, what to write instead, and the files that may have it: as a JSON key or flag that scripts use, or as another word. */
+/**
+ * A word, what to write instead, and the files that may have it: as a JSON key or flag that scripts
+ * use, or as another word.
+ */
 type Entry = [word: RegExp, instead: string, but?: RegExp];
 
 const WORDS: Entry[] = [
@@ -18,10 +22,19 @@ const WORDS: Entry[] = [
   [/\bMember\b|TogetherMember|\bmembers? of an? (EM )?group\b/, "rank, participant", /prune/],
   [/\bcourses? of the rate\b/, "learning-rate schedule"],
   [/\b[rR]oofs?\b(?!line)|\broof[A-Z]|[a-z]Roof/, "peak", /doctor/], // a key of `doctor --json`
-  [/\b[bB]esides?\b|\bbeside[A-Z]|Beside/, "next to, in parallel, apart from", /comparison|grid\.ts/], // a key of `compare --json`, names of searches
+  [
+    /\b[bB]esides?\b|\bbeside[A-Z]|Beside/,
+    "next to, in parallel, apart from",
+    /comparison|grid\.ts/,
+  ], // a key of `compare --json`, names of searches
   [/\bspread over (several )?(devices|machines)\b/, "sharded, shared among"],
-  [/\b(un)?settle[sd]?\b|settle[A-Z]/, "resolve", /submit|options\.ts|arguments_test|slurm|SERVERS|usage/], // a flag of `submit`
-  [/\btold\b|\b[tT]old[A-Z]/, "printed, reported", /SCIENCE|reproduction\/claims/], // the name of a claim
+  [
+    /\b(un)?settle[sd]?\b|settle[A-Z]/,
+    "resolve",
+    /submit|options\.ts|arguments_test|slurm|SERVERS|usage/,
+  ], // a flag of `submit`
+  // The name of a claim.
+  [/\btold\b|\b[tT]old[A-Z]/, "printed, reported", /SCIENCE|reproduction\/claims/],
   [/\bSays\b|\b(deno task \w+|task|doctor|\w+\(\)) says\b/, "prints, reports, returns"],
   [/\bremed(y|ies)\b/, "fix", /\.(ts|sh)$|SCRIPTS/],
   [/\b(pieces? of (a )?stud(y|ies)|device per piece|longest piece)\b/, "job"],

@@ -1,5 +1,5 @@
-// What the LM Evaluation Harness makes of a model through the server is what the task reports of it, to the bit: both run as users run
-// them, the server in a process of its own.
+// What the LM Evaluation Harness makes of a model through the server is what the task reports of
+// it, to the bit: both run as users run them, the server in a process of its own.
 
 import { assert, assertEquals } from "@std/assert";
 import { saveCheckpoint } from "../pipeline/model/checkpoints/checkpoint.ts";
@@ -14,7 +14,10 @@ import { inFolder, ok, task } from "./tasks/support.ts";
 
 const S = EXPERT.context;
 
-/** Questions that fit a context of 64 tokens with the continuations that the harness asks for, as it makes them of documents. */
+/**
+ * Questions that fit a context of 64 tokens with the continuations that the harness asks for, as it
+ * makes them of documents.
+ */
 const REQUESTS = {
   piqa: [
     ["sea", "the ship and the sea", "the shore", 0],
@@ -30,7 +33,12 @@ const REQUESTS = {
   })),
   lambada_openai: ["the sea and the ship 1", "and the shore", "naïve 日本 and"].map((text) => {
     const words = text.split(" ");
-    return { doc: { text }, context: words.slice(0, -1).join(" "), choices: words.slice(-1), gold: 0 };
+    return {
+      doc: { text },
+      context: words.slice(0, -1).join(" "),
+      choices: words.slice(-1),
+      gold: 0,
+    };
   }),
   blimp: [["the sea and", "sea the and"], ["a ship", "ship a"]].map(([good, bad]) => ({
     doc: { sentence_good: good, sentence_bad: bad, UID: "order" },
@@ -54,20 +62,30 @@ async function encodePair(tokenizer: Tokenizer, context: string, continuation: s
   return { before: [...before], after: [...whole.slice(before.length)] };
 }
 
-/** Makes a folder that serves a run: manifests say of its models, tokenizer and partitioner what those of made ones say. */
+/**
+ * Makes a folder that serves a run: manifests say of its models, tokenizer and partitioner what
+ * those of made ones say.
+ */
 async function runOfModels(
   run: string,
   experts: number,
   dense: Record<string, string> = {},
 ): Promise<Tokenizer> {
   await servingRun(run, experts);
-  const tokenizer = await byteTokenizer(), { sha256, eos } = tokenizer;
+  const tokenizer = await byteTokenizer();
+  const { sha256, eos } = tokenizer;
   for (const [name, seed] of Object.entries(dense)) {
-    await saveCheckpoint(`${run}/${name}`, EXPERT, anyWeights(EXPERT, seed), { tokenizer: sha256, eos });
+    await saveCheckpoint(`${run}/${name}`, EXPERT, anyWeights(EXPERT, seed), {
+      tokenizer: sha256,
+      eos,
+    });
   }
   await Deno.mkdir(`${run}/tokenizer`);
   await Deno.rename(`${run}/tokenizer.json`, `${run}/tokenizer/tokenizer.json`);
-  const models = Array.from({ length: experts }, (_, expert) => `experts/${expertFolder(expert, 1)}`);
+  const models = Array.from(
+    { length: experts },
+    (_, expert) => `experts/${expertFolder(expert, 1)}`,
+  );
   for (const name of ["tokenizer", "partitioner", ...models, ...Object.keys(dense)]) {
     const files = await noteFiles(`${run}/${name}`);
     const about = { settings: {}, inputs: {}, files, result: { tokenizer: sha256, eos } };
@@ -80,7 +98,9 @@ const asked: number[] = []; // lengths of prompts
 /** Models of the server, and what the task calls them: dense-steps is an expert by another name. */
 const ANSWERS = { mixture: "mixture", dense: "dense", "expert-01": "dense-steps" } as const;
 
-/** The log-likelihoods that the harness reads from a server, and whether a continuation is greedy. */
+/**
+ * The log-likelihoods that the harness reads from a server, and whether a continuation is greedy.
+ */
 async function askServer(
   url: string,
   model: string,
@@ -105,10 +125,17 @@ async function askServer(
 }
 
 /** What the harness says of a task by a model of a server. */
-async function harness(tokenizer: Tokenizer, url: string, model: string, name: keyof typeof REQUESTS) {
+async function harness(
+  tokenizer: Tokenizer,
+  url: string,
+  model: string,
+  name: keyof typeof REQUESTS,
+) {
   const answers: { acc: number; acc_norm: number; likelihood: number }[] = [];
   for (const { context, choices, gold } of REQUESTS[name]) {
-    const pairs = await Promise.all(choices.map((choice) => encodePair(tokenizer, context, ` ${choice}`)));
+    const pairs = await Promise.all(
+      choices.map((choice) => encodePair(tokenizer, context, ` ${choice}`)),
+    );
     const scored = await askServer(url, model, pairs);
     const best = (values: number[]) => values.indexOf(Math.max(...values));
     const sums = scored.map(({ sum }) => sum);
@@ -120,20 +147,26 @@ async function harness(tokenizer: Tokenizer, url: string, model: string, name: k
   }
   const mean = (field: keyof typeof answers[0]) =>
     answers.reduce((sum, answer) => sum + answer[field], 0) / answers.length;
-  return { acc: mean("acc"), acc_norm: mean("acc_norm"), perplexity: Math.exp(-mean("likelihood")) };
+  return {
+    acc: mean("acc"),
+    acc_norm: mean("acc_norm"),
+    perplexity: Math.exp(-mean("likelihood")),
+  };
 }
 
 Deno.test("the harness's requests to a server give the numbers of the task: the mixture, routed with the choice, and a named model", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    const dense = { dense: "dense", "dense-steps": "expert 1" }; // the latter is an expert by another name
+    // The latter is an expert by another name.
+    const dense = { dense: "dense", "dense-steps": "expert 1" };
     const tokenizer = await runOfModels(run, 3, dense);
     await Deno.mkdir(`${folder}/data`);
     for (const [name, requests] of Object.entries(REQUESTS)) {
       const lines = requests.map(({ doc }) => `${JSON.stringify(doc)}\n`).join("");
       await Deno.writeTextFile(`${folder}/data/${name}.jsonl`, lines);
     }
-    const flags = `--run ${run} --data ${folder}/data --resamples 20 --route-with-choice --json --mix 2`;
+    const flags =
+      `--run ${run} --data ${folder}/data --resamples 20 --route-with-choice --json --mix 2`;
     const { out } = await ok(task("zero-shot", flags.split(" ")));
     const results: ZeroShotResult[] = JSON.parse(out).results;
     assertEquals(results.map((result) => result.task), ["piqa", "lambada_openai", "blimp"]);
@@ -149,7 +182,11 @@ Deno.test("the harness's requests to a server give the numbers of the task: the 
         for (const [model, way] of Object.entries(ANSWERS)) {
           const expected = await harness(tokenizer, url, model, name);
           for (const [metric, { value }] of Object.entries(ways[way]!)) {
-            assertEquals(value, expected[metric as keyof typeof expected], `${task} ${metric} of ${model}`);
+            assertEquals(
+              value,
+              expected[metric as keyof typeof expected],
+              `${task} ${metric} of ${model}`,
+            );
           }
         }
       }

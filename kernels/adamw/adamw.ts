@@ -1,4 +1,7 @@
-/** AdamW with decoupled weight decay and clipping at a global gradient norm, over segments of parameters. */
+/**
+ * AdamW with decoupled weight decay and clipping at a global gradient norm, over segments of
+ * parameters.
+ */
 
 import adamwCode from "./adamw.wgsl" with { type: "text" };
 import partialCode from "./gradient_norm_partial.wgsl" with { type: "text" };
@@ -13,13 +16,21 @@ const finishTexts = rowTexts(finishCode);
 const SMALLEST_BLOCK = 64;
 
 /**
- * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
- * all blocks; on GPUs a workgroup does either. The blocks depend on the variant alone.
+ * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one
+ * invocation adds up all blocks; on GPUs a workgroup does either. The blocks depend on the variant
+ * alone.
  */
 function normTexts(gpu: Gpu) {
   const [partial, finish] = [partialTexts(gpu), finishTexts(gpu)];
   return gpu.variants.rows === "workgroup"
-    ? { partial: partial[1], finish: finish[1], lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 }
+    ? {
+      partial: partial[1],
+      finish: finish[1],
+      lanes: 256,
+      block: 4096,
+      perWorkgroup: 1,
+      finishLanes: 256,
+    }
     : {
       partial: partial[0],
       finish: finish[0],
@@ -52,8 +63,14 @@ export interface AdamwSegment {
   decayed: number;
 }
 
-/** The buffers of all segments, f32: the parameters, their gradients, and their first and second moments. */
-export type AdamwTensors = Record<"weights" | "gradients" | "moments" | "squares", readonly GpuBuffer[]>;
+/**
+ * The buffers of all segments, f32: the parameters, their gradients, and their first and second
+ * moments.
+ */
+export type AdamwTensors = Record<
+  "weights" | "gradients" | "moments" | "squares",
+  readonly GpuBuffer[]
+>;
 
 /** Arguments of {@link adamw}. */
 export interface Adamw extends AdamwSettings, AdamwTensors {
@@ -74,7 +91,10 @@ export interface Adamw extends AdamwSettings, AdamwTensors {
 }
 
 /** Returns the f32 values of scratch that {@link adamw} needs. */
-export function adamwScratch(segments: readonly Pick<AdamwSegment, "size">[], models: number): number {
+export function adamwScratch(
+  segments: readonly Pick<AdamwSegment, "size">[],
+  models: number,
+): number {
   return models * segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / SMALLEST_BLOCK), 0);
 }
 
@@ -142,7 +162,10 @@ export interface AdamwReferenceState {
   squares: Float64Array;
 }
 
-/** Takes step `t` (the first is 1) of AdamW for one model, in f64, and returns the gradient norm before clipping. */
+/**
+ * Takes step `t` (the first is 1) of AdamW for one model, in f64, and returns the gradient norm
+ * before clipping.
+ */
 export function adamwReference(
   state: AdamwReferenceState,
   gradients: ArrayLike<number>,
@@ -162,7 +185,8 @@ export function adamwReference(
     state.squares[i] = beta2 * state.squares[i] + (1 - beta2) * g * g;
     if (i < decayed) state.weights[i] *= 1 - rate * weightDecay;
     const corrected = state.moments[i] / (1 - beta1 ** t);
-    state.weights[i] -= (rate * corrected) / (Math.sqrt(state.squares[i] / (1 - beta2 ** t)) + epsilon);
+    state.weights[i] -= (rate * corrected) /
+      (Math.sqrt(state.squares[i] / (1 - beta2 ** t)) + epsilon);
   }
   return norm;
 }

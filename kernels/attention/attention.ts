@@ -17,19 +17,30 @@ import {
   rowsOfBlock,
 } from "./attention_workgroup.ts";
 import { compose } from "../device/wgsl.ts";
-import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
+import {
+  type AttentionShape,
+  cacheParams,
+  headedSize,
+  type KeyValueCache,
+} from "../rotary/rotary.ts";
 
 const WORKGROUP = 16;
-/** Keys per block of the subgroup variants: as many as fit the first-level cache with the rest of a block. */
+/**
+ * Keys per block of the subgroup variants: as many as fit the first-level cache with the rest of a
+ * block.
+ */
 const FORWARD_BLOCK = 64;
 const BACKWARD_BLOCK = 32;
 /**
- * Largest heads for which the subgroup variant computes the product of output and gradient itself, anew for each
- * block of keys. Of larger heads a lane holds more than one vec4; there a kernel of its own costs less.
+ * Largest heads for which the subgroup variant computes the product of output and gradient itself,
+ * anew for each block of keys. Of larger heads a lane holds more than one vec4; there a kernel of
+ * its own costs less.
  */
 const MOST_MERGED = 32;
 
-/** Writes the head size into a WGSL text: arrays that shall lie in registers need a constant length. */
+/**
+ * Writes the head size into a WGSL text: arrays that shall lie in registers need a constant length.
+ */
 const sized = (code: string, { headSize }: AttentionShape) =>
   compose(code, {}, { HEAD4: padded(headSize) / 4 });
 
@@ -61,7 +72,9 @@ function plan(
   return planned(gpu, shape, countQueries(shape), own, cacheParams(shape, cache));
 }
 
-/** Plans one workgroup per head of a sequence, with the text that `write` gives for this head size. */
+/**
+ * Plans one workgroup per head of a sequence, with the text that `write` gives for this head size.
+ */
 function planHeads(
   gpu: Gpu,
   shape: AttentionShape,
@@ -73,7 +86,12 @@ function planHeads(
   const { batch, length, heads, headSize } = shape;
   const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
   const code = write({ columns: padded(headSize), block });
-  return planned(gpu, shape, countQueries(shape), { label, code, buffers, workgroups: batch * heads }, [
+  return planned(gpu, shape, countQueries(shape), {
+    label,
+    code,
+    buffers,
+    workgroups: batch * heads,
+  }, [
     length,
   ]);
 }
@@ -83,14 +101,23 @@ function planBlocks(
   gpu: Gpu,
   shape: AttentionShape,
   pass: BlockPass,
-  { label, write, rows: wanted }: { label: string; write: (blocks: BlockShape) => string; rows?: number },
+  { label, write, rows: wanted }: {
+    label: string;
+    write: (blocks: BlockShape) => string;
+    rows?: number;
+  },
   buffers: GpuBuffer[],
 ): Dispatch {
   const { batch, length, heads, headSize } = shape;
   const head4 = padded(headSize) / 4;
   const rows = wanted ?? rowsOfBlock(pass, { head4, length });
   const workgroups = batch * heads * Math.ceil(length / rows);
-  return planned(gpu, shape, batch * heads, { label, code: write({ head4, rows }), buffers, workgroups });
+  return planned(gpu, shape, batch * heads, {
+    label,
+    code: write({ head4, rows }),
+    buffers,
+    workgroups,
+  });
 }
 
 /** Returns the f32 values of scratch that {@link attentionForward} needs apart from its results. */
@@ -104,8 +131,8 @@ export interface AttentionForward {
   /** Sizes. */
   shape: AttentionShape;
   /**
-   * f32 or bf16, and so are k, v and out: `[models, batch, heads, length, headSize]`, heads padded to vec4s,
-   * rotated and scaled.
+   * f32 or bf16, and so are k, v and out: `[models, batch, heads, length, headSize]`, heads padded
+   * to vec4s, rotated and scaled.
    */
   q: GpuBuffer;
   /** The same layout (of `slots` and `capacity` with a cache), rotated. */
@@ -117,13 +144,18 @@ export interface AttentionForward {
   /** f32 `[models, batch, heads, length]`: log of the softmax's denominator. */
   lse: GpuBuffer;
   /**
-   * The cache that holds the keys of each sequence, and the position of its first query. Without it the first
-   * query is at position 0. With it the variant `query` runs.
+   * The cache that holds the keys of each sequence, and the position of its first query. Without it
+   * the first query is at position 0. With it the variant `query` runs.
    */
   cache?: KeyValueCache;
-  /** Scratch of {@link attentionScratch} f32 values; without it the variant that needs none runs. */
+  /**
+   * Scratch of {@link attentionScratch} f32 values; without it the variant that needs none runs.
+   */
   scratch?: { running: GpuBuffer; sums: GpuBuffer };
-  /** Queries or keys that a workgroup of the `workgroup` variant holds, 32 or 64. Default: as the shape makes best. It changes no bit. */
+  /**
+   * Queries or keys that a workgroup of the `workgroup` variant holds, 32 or 64. Default: as the
+   * shape makes best. It changes no bit.
+   */
   blockRows?: number;
 }
 
@@ -132,7 +164,14 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
   const { shape, q, k, v, out, lse, cache, scratch } = tensors;
   if (gpu.variants.attention === "subgroup" && scratch && !cache) {
     const buffers = [q, k, v, out, lse, scratch.running, scratch.sums];
-    return planHeads(gpu, shape, "attention_forward", attentionForwardSubgroup, buffers, FORWARD_BLOCK);
+    return planHeads(
+      gpu,
+      shape,
+      "attention_forward",
+      attentionForwardSubgroup,
+      buffers,
+      FORWARD_BLOCK,
+    );
   }
   if (gpu.variants.attention === "workgroup" && !cache) {
     const write = (blocks: BlockShape) =>
@@ -144,7 +183,9 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
   return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), buffers, cache);
 }
 
-/** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
+/**
+ * Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch.
+ */
 export interface AttentionBackward extends AttentionForward {
   /** f32 in any case, and so is everything below; the layout of `out`. */
   dOut: GpuBuffer;
@@ -180,7 +221,9 @@ export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatc
   }
   if (variant === "workgroup") {
     // Where heads are merged, the pass of queries leaves the products for that of keys.
-    const [ofQueries, ofKeys] = merged ? [[dOut, lse, out, product], [dOut, lse, product]] : [ofRows, ofRows];
+    const [ofQueries, ofKeys] = merged
+      ? [[dOut, lse, out, product], [dOut, lse, product]]
+      : [ofRows, ofRows];
     const passes = [
       ["query", attentionBackwardQueryWorkgroup, [q, k, v, ...ofQueries, dQ]],
       ["key", attentionBackwardKeyWorkgroup, [q, k, v, ...ofKeys, dK, dV]],
@@ -226,7 +269,10 @@ export function attentionForwardReference(
   return { out, lse, weights };
 }
 
-/** The gradients of one head of one sequence, in f64: the derivative of {@link attentionForwardReference}. */
+/**
+ * The gradients of one head of one sequence, in f64: the derivative of
+ * {@link attentionForwardReference}.
+ */
 export function attentionBackwardReference(
   q: ArrayLike<number>,
   k: ArrayLike<number>,
@@ -255,7 +301,13 @@ export function attentionBackwardReference(
   return { dQ, dK, dV };
 }
 
-function dotRows(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, columns: number): number {
+function dotRows(
+  a: ArrayLike<number>,
+  i: number,
+  b: ArrayLike<number>,
+  j: number,
+  columns: number,
+): number {
   let sum = 0;
   for (let c = 0; c < columns; c++) sum += a[i * columns + c] * b[j * columns + c];
   return sum;

@@ -1,6 +1,7 @@
 /**
- * The variant of attention for GPUs: writes WGSL of its three passes. What an invocation does row by row, and part by part of a head, is
- * unrolled here, so that its private values stay in registers: `sums1[3]` is row 3 of the sums of part 1.
+ * The variant of attention for GPUs: writes WGSL of its three passes. What an invocation does row
+ * by row, and part by part of a head, is unrolled here, so that its private values stay in
+ * registers: `sums1[3]` is row 3 of the sums of part 1.
  */
 
 import type { Gpu } from "../device/gpu.ts";
@@ -29,18 +30,27 @@ export interface BlockShape {
 /** The passes. */
 export type BlockPass = "forward" | "query" | "key";
 
-/** Most vec4s of a head with which a workgroup holds 64 rows in each pass: beyond it its sums leave the registers. */
+/**
+ * Most vec4s of a head with which a workgroup holds 64 rows in each pass: beyond it its sums leave
+ * the registers.
+ */
 const MOST_OF_64: Record<BlockPass, number> = { forward: 16, query: 16, key: 8 };
 
 /** Reports how many queries or keys a workgroup holds; it changes no bit. */
-export function rowsOfBlock(pass: BlockPass, { head4, length }: { head4: number; length: number }): number {
+export function rowsOfBlock(
+  pass: BlockPass,
+  { head4, length }: { head4: number; length: number },
+): number {
   return length > 32 && head4 <= MOST_OF_64[pass] ? 64 : 32;
 }
 
 const countParts = (head4: number) => Math.ceil(head4 / 8);
 const bytesOfTile = (rows: number) => rows * 9 * 16;
 
-/** Returns whether a block's q stays in workgroup memory: where there is room for it with what the forward pass needs anyway. */
+/**
+ * Returns whether a block's q stays in workgroup memory: where there is room for it with what the
+ * forward pass needs anyway.
+ */
 export function keepsQuery(
   { capabilities: { limits } }: Pick<Gpu, "capabilities">,
   { head4, rows }: BlockShape,
@@ -49,7 +59,10 @@ export function keepsQuery(
   return countParts(head4) * bytesOfTile(rows) + others <= limits.maxComputeWorkgroupStorageSize;
 }
 
-/** Adds the products of up to 8 vec4s of terms in `left` with those in `right` to an invocation's rows, in ascending order. */
+/**
+ * Adds the products of up to 8 vec4s of terms in `left` with those in `right` to an invocation's
+ * rows, in ascending order.
+ */
 function multiplyText(own: number, left: (row: string) => string): string {
   return numbers(8).map((quad) =>
     [
@@ -57,7 +70,10 @@ function multiplyText(own: number, left: (row: string) => string): string {
       unroll(4, (term) => `let y${term} = right[${4 * quad + term}][column];`),
       unroll(
         own,
-        (i) => `rows[${i}] = add_terms(rows[${i}], ${left(`row + ${8 * i}u`)}[${quad}], y0, y1, y2, y3);`,
+        (i) =>
+          `rows[${i}] = add_terms(rows[${i}], ${
+            left(`row + ${8 * i}u`)
+          }[${quad}], y0, y1, y2, y3);`,
       ),
       "}",
     ].join("\n")
@@ -77,7 +93,10 @@ function sharedLines({ head4, rows }: BlockShape) {
     /** Puts one value of each row into `left`. */
     fillLeft: (value: (i: number) => string) =>
       unroll(own, (i) => `left[row + ${8 * i}u][lane % 8u] = ${value(i)};`),
-    /** Adds what is in `left` times the rows of a tensor, from `others` on, to the sums of each part. */
+    /**
+     * Adds what is in `left` times the rows of a tensor, from `others` on, to the sums of each
+     * part.
+     */
     addProducts: (
       sums: string,
       tensor: string,
@@ -107,66 +126,78 @@ function sharedLines({ head4, rows }: BlockShape) {
 }
 
 /** Returns the WGSL of the forward pass. */
-export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) => string = remembered(
-  ({ keep, ...shape }) => {
-    const { own, parts, constants, tiles, ...lines } = sharedLines(shape);
-    const fours = numbers(own / 4);
-    /** The component of a vec4 per four rows that is of row `i`. */
-    const ofRow = (name: string, i: number) => `${name}${i >> 2}.${XYZW[i & 3]}`;
-    const kept = { multiply_kept: multiplyText(own, (row) => `kept[part][${row}]`) };
-    return compose(forwardCode, {
-      attention_tiles: tiles,
-      scores: keep ? compose(keepCode, kept) : readCode,
-      store_parts: unroll(
-        parts,
-        (part) => `store_part(row, head, ${32 * part}u + lane % 8u * 4u, values[${part}]);`,
-      ),
-      sums: [
-        lines.sums("sums"),
-        ...fours.map((four) => `var peak${four} = vec4f(LOWEST); var total${four} = vec4f();`),
-      ].join("\n"),
-      mask_scores: [
-        unroll(
-          own,
-          (i) => `scores[${i}] = select(vec4f(LOWEST), scores[${i}], key <= vec4u(first + row + ${8 * i}u));`,
+export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) => string =
+  remembered(
+    ({ keep, ...shape }) => {
+      const { own, parts, constants, tiles, ...lines } = sharedLines(shape);
+      const fours = numbers(own / 4);
+      /** The component of a vec4 per four rows that is of row `i`. */
+      const ofRow = (name: string, i: number) => `${name}${i >> 2}.${XYZW[i & 3]}`;
+      const kept = { multiply_kept: multiplyText(own, (row) => `kept[part][${row}]`) };
+      return compose(forwardCode, {
+        attention_tiles: tiles,
+        scores: keep ? compose(keepCode, kept) : readCode,
+        store_parts: unroll(
+          parts,
+          (part) => `store_part(row, head, ${32 * part}u + lane % 8u * 4u, values[${part}]);`,
         ),
-        ...fours.map((four) =>
-          `shared_rows[${four}][lane] = vec4f(${unroll(4, (i) => `peak_of(scores[${4 * four + i}])`, ", ")});`
+        sums: [
+          lines.sums("sums"),
+          ...fours.map((four) => `var peak${four} = vec4f(LOWEST); var total${four} = vec4f();`),
+        ].join("\n"),
+        mask_scores: [
+          unroll(
+            own,
+            (i) =>
+              `scores[${i}] = select(vec4f(LOWEST), scores[${i}], key <= vec4u(first + row + ${
+                8 * i
+              }u));`,
+          ),
+          ...fours.map((four) =>
+            `shared_rows[${four}][lane] = vec4f(${
+              unroll(4, (i) => `peak_of(scores[${4 * four + i}])`, ", ")
+            });`
+          ),
+        ].join("\n"),
+        weigh_keys: [
+          ...fours.map((four) =>
+            `let higher${four} = highest_of(${four}u, lane, peak${four}); ` +
+            `let shrink${four} = exp(peak${four} - higher${four}); ` +
+            `peak${four} = higher${four}; total${four} *= shrink${four};`
+          ),
+          unroll(own, (i) =>
+            `scores[${i}] = exp(scores[${i}] - ${ofRow("peak", i)}); ` +
+            `${ofRow("total", i)} += sum_of(scores[${i}]);`),
+          lines.fillLeft((i) => `scores[${i}]`),
+        ].join("\n"),
+        add_values: lines.addProducts(
+          "sums",
+          "V",
+          "keys",
+          (part) => unroll(own, (i) => `sums${part}[${i}] *= ${ofRow("shrink", i)};`, " "),
         ),
-      ].join("\n"),
-      weigh_keys: [
-        ...fours.map((four) =>
-          `let higher${four} = highest_of(${four}u, lane, peak${four}); ` +
-          `let shrink${four} = exp(peak${four} - higher${four}); ` +
-          `peak${four} = higher${four}; total${four} *= shrink${four};`
-        ),
-        unroll(own, (i) =>
-          `scores[${i}] = exp(scores[${i}] - ${ofRow("peak", i)}); ` +
-          `${ofRow("total", i)} += sum_of(scores[${i}]);`),
-        lines.fillLeft((i) => `scores[${i}]`),
-      ].join("\n"),
-      add_values: lines.addProducts(
-        "sums",
-        "V",
-        "keys",
-        (part) => unroll(own, (i) => `sums${part}[${i}] *= ${ofRow("shrink", i)};`, " "),
-      ),
-      share_totals: unroll(fours.length, (four) => `shared_rows[${four}][lane] = total${four};`),
-      store_rows: [
-        ...fours.map((four) => `total${four} = total_of(${four}u, lane);`),
-        unroll(own, (i) => {
-          const values = unroll(parts, (part) => `sums${part}[${i}] / ${ofRow("total", i)}`, ", ");
-          return `store_row(lane, base, place, first + row + ${8 * i}u, array<vec4f, PARTS>(${values}), ` +
-            `${ofRow("peak", i)} + log(${ofRow("total", i)}));`;
-        }),
-      ].join("\n"),
-    }, constants);
-  },
-);
+        share_totals: unroll(fours.length, (four) => `shared_rows[${four}][lane] = total${four};`),
+        store_rows: [
+          ...fours.map((four) => `total${four} = total_of(${four}u, lane);`),
+          unroll(own, (i) => {
+            const values = unroll(
+              parts,
+              (part) => `sums${part}[${i}] / ${ofRow("total", i)}`,
+              ", ",
+            );
+            return `store_row(lane, base, place, first + row + ${
+              8 * i
+            }u, array<vec4f, PARTS>(${values}), ` +
+              `${ofRow("peak", i)} + log(${ofRow("total", i)}));`;
+          }),
+        ].join("\n"),
+      }, constants);
+    },
+  );
 
 /**
- * Returns the WGSL of the queries' gradient. Where heads are whole vec4s (`merged`) it reads d_out and out instead of d_heads and product,
- * and writes the latter.
+ * Returns the WGSL of the queries' gradient. Where heads are whole vec4s (`merged`) it reads d_out
+ * and out instead of d_heads and product, and writes the latter.
  */
 export const attentionBackwardQueryWorkgroup: (shape: BlockShape & { merged: boolean }) => string =
   remembered(
@@ -196,25 +227,31 @@ export const attentionBackwardQueryWorkgroup: (shape: BlockShape & { merged: boo
     },
   );
 
-/** Returns the WGSL of the keys' and values' gradients; `merged` as in {@link attentionBackwardQueryWorkgroup}. */
-export const attentionBackwardKeyWorkgroup: (shape: BlockShape & { merged: boolean }) => string = remembered(
-  ({ merged, ...shape }) => {
-    const { own, constants, tiles, ...lines } = sharedLines(shape);
-    return compose(keyCode, {
-      gradient: merged ? mergedCode : splitCode,
-      attention_backward_load: loadCode,
-      attention_tiles: tiles,
-      sums: `${lines.sums("key_sums")}\n${lines.sums("value_sums")}`,
-      weigh_queries: [
-        unroll(own, (i) =>
-          `scores[${i}] = select(vec4f(), exp(scores[${i}] - shift), ` +
-          `(query >= vec4u(first + row + ${8 * i}u)) & (query < vec4u(params.length))); ` +
-          `gains[${i}] = scores[${i}] * (gains[${i}] - mean);`),
-        lines.fillLeft((i) => `scores[${i}]`),
-      ].join("\n"),
-      add_values: lines.addProducts("value_sums", "D_HEADS", "queries"),
-      add_keys: `${lines.fillLeft((i) => `gains[${i}]`)}\n${lines.addProducts("key_sums", "Q", "queries")}`,
-      store_rows: lines.storeRows({ d_k: "key_sums", d_v: "value_sums" }),
-    }, constants);
-  },
-);
+/**
+ * Returns the WGSL of the keys' and values' gradients; `merged` as in
+ * {@link attentionBackwardQueryWorkgroup}.
+ */
+export const attentionBackwardKeyWorkgroup: (shape: BlockShape & { merged: boolean }) => string =
+  remembered(
+    ({ merged, ...shape }) => {
+      const { own, constants, tiles, ...lines } = sharedLines(shape);
+      return compose(keyCode, {
+        gradient: merged ? mergedCode : splitCode,
+        attention_backward_load: loadCode,
+        attention_tiles: tiles,
+        sums: `${lines.sums("key_sums")}\n${lines.sums("value_sums")}`,
+        weigh_queries: [
+          unroll(own, (i) =>
+            `scores[${i}] = select(vec4f(), exp(scores[${i}] - shift), ` +
+            `(query >= vec4u(first + row + ${8 * i}u)) & (query < vec4u(params.length))); ` +
+            `gains[${i}] = scores[${i}] * (gains[${i}] - mean);`),
+          lines.fillLeft((i) => `scores[${i}]`),
+        ].join("\n"),
+        add_values: lines.addProducts("value_sums", "D_HEADS", "queries"),
+        add_keys: `${lines.fillLeft((i) => `gains[${i}]`)}\n${
+          lines.addProducts("key_sums", "Q", "queries")
+        }`,
+        store_rows: lines.storeRows({ d_k: "key_sums", d_v: "value_sums" }),
+      }, constants);
+    },
+  );

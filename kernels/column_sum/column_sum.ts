@@ -1,6 +1,6 @@
 /**
- * Sums over rows, in blocks: the gradients of LayerNorm's gains and biases. {@link addBlocks} also adds up the blocks that
- * other kernels sum for their biases.
+ * Sums over rows, in blocks: the gradients of LayerNorm's gains and biases. {@link addBlocks} also
+ * adds up the blocks that other kernels sum for their biases.
  */
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
@@ -36,7 +36,10 @@ export interface ColumnSums extends BankRows {
   blockRows: number;
 }
 
-/** Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows: {@link addBlocks} adds these. */
+/**
+ * Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows:
+ * {@link addBlocks} adds these.
+ */
 export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
   const stride4 = padded(tensors.columns) / 4;
   const blocks = Math.ceil(tensors.rows / tensors.blockRows);

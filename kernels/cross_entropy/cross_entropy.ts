@@ -49,14 +49,20 @@ export interface CrossEntropy {
 }
 
 /**
- * Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, and puts the gradient of Σ weights·nll where
- * the logits were.
+ * Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, and puts
+ * the gradient of Σ weights·nll where the logits were.
  */
 export function crossEntropyBackward(gpu: Gpu, tensors: CrossEntropy): Dispatch {
   return gpu.dispatch({
     label: "cross_entropy_backward",
     ...rowPlan(gpu, { rows: tensors.chunk, columns: tensors.vocabulary }, ...BACKWARD),
-    params: [tensors.chunk, tensors.first, tensors.rows, tensors.vocabulary, padded(tensors.vocabulary) / 4],
+    params: [
+      tensors.chunk,
+      tensors.first,
+      tensors.rows,
+      tensors.vocabulary,
+      padded(tensors.vocabulary) / 4,
+    ],
     buffers: [tensors.targets, tensors.weights, tensors.logits, tensors.nll],
     models: tensors.models,
   });
@@ -77,8 +83,8 @@ export interface SequenceSum {
   /** Rows per sequence. */
   length: number;
   /**
-   * Whether every variant adds the rows in ascending order, so that a host that does the same comes to the same
-   * bits. Default: each variant adds in the order that suits it.
+   * Whether every variant adds the rows in ascending order, so that a host that does the same comes
+   * to the same bits. Default: each variant adds in the order that suits it.
    */
   ascending?: boolean;
 }
@@ -89,14 +95,21 @@ export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
     label: "sequence_sum",
     ...(gpu.variants.rows === "workgroup" && !tensors.ascending
       ? { code: sumWorkgroup(gpu.subgroupSize), constants: { WG: 64 }, workgroups: tensors.batch }
-      : { code: SUM, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
+      : {
+        code: SUM,
+        constants: { WG: WORKGROUP },
+        workgroups: Math.ceil(tensors.batch / WORKGROUP),
+      }),
     params: [tensors.batch, tensors.length, tensors.models],
     buffers: [tensors.values, tensors.slot, tensors.sums],
     models: tensors.models,
   });
 }
 
-/** Computes the loss of every row, its likeliest token, and the gradient of Σ weights·nll for one model, in f64. */
+/**
+ * Computes the loss of every row, its likeliest token, and the gradient of Σ weights·nll for one
+ * model, in f64.
+ */
 export function crossEntropyReference(
   logits: ArrayLike<number>,
   targets: ArrayLike<number>,

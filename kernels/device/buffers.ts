@@ -17,11 +17,17 @@ export interface GpuBuffer {
 
 /** Buffers of one owner, destroyed together. */
 export interface Arena {
-  /** Makes a zeroed buffer of `size` bytes, or one that holds `data`; `storage` says how its values are stored. */
+  /**
+   * Makes a zeroed buffer of `size` bytes, or one that holds `data`; `storage` says how its values
+   * are stored.
+   */
   buffer(label: string, size: number | Uint32Array | Float32Array, storage?: Storage): GpuBuffer;
   /** Bytes allocated so far. */
   readonly bytes: number;
-  /** Whether it counts bytes alone and makes no buffer, so that what one would hold need not be computed. */
+  /**
+   * Whether it counts bytes alone and makes no buffer, so that what one would hold need not be
+   * computed.
+   */
   readonly counts?: true;
   /** Frees every buffer of the arena. */
   destroy(): void;
@@ -34,7 +40,10 @@ export function bindingLimit({ limits }: GPUDevice): number {
   return Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
 }
 
-/** Makes a buffer as {@link Arena.buffer} does. Throws an `InputError` where it exceeds {@link bindingLimit}. */
+/**
+ * Makes a buffer as {@link Arena.buffer} does. Throws an `InputError` where it exceeds
+ * {@link bindingLimit}.
+ */
 export function createBuffer(
   device: GPUDevice,
   label: string,
@@ -46,13 +55,16 @@ export function createBuffer(
   const limit = bindingLimit(device);
   if (bytes > limit) {
     throw new InputError(
-      `Cannot place tensor "${label}" as one tensor must fit the adapter's binding limit: it needs ` +
+      `Cannot place tensor "${label}" as one tensor must fit the adapter's binding ` +
+        "limit: it needs " +
         `${Math.ceil(bytes / MIB)} MiB, the limit is ${Math.floor(limit / MIB)} MiB`,
     );
   }
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
   const raw = device.createBuffer({ label, size: bytes, usage });
-  if (typeof size !== "number" && size.length > 0) device.queue.writeBuffer(raw, 0, size as BufferSource);
+  if (typeof size !== "number" && size.length > 0) {
+    device.queue.writeBuffer(raw, 0, size as BufferSource);
+  }
   return { label, bytes, storage, raw };
 }
 
@@ -77,7 +89,10 @@ export function createArena(device: GPUDevice): Arena {
   };
 }
 
-/** Gives what `make` makes of the buffers of an arena, or of another owner, which is destroyed where it throws. */
+/**
+ * Gives what `make` makes of the buffers of an arena, or of another owner, which is destroyed where
+ * it throws.
+ */
 export function orDestroy<Made>(arena: Pick<Arena, "destroy">, make: () => Made): Made {
   try {
     return make();
@@ -87,33 +102,48 @@ export function orDestroy<Made>(arena: Pick<Arena, "destroy">, make: () => Made)
   }
 }
 
-/** Copies `data` into `buffer` before the next submit. Throws a `RangeError` where it does not lie inside. */
+/**
+ * Copies `data` into `buffer` before the next submit. Throws a `RangeError` where it does not lie
+ * inside.
+ */
 export function writeBuffer(
   device: GPUDevice,
   buffer: GpuBuffer,
   data: Uint32Array | Float32Array,
   byteOffset = 0,
 ): void {
-  // Deno aborts the process, with no error to catch, where data leaves the buffer, and where there is no data.
+  // Deno aborts the process, with no error to catch, where data leaves the buffer, and where there
+  // is no data.
   if (byteOffset < 0 || byteOffset % 4 !== 0 || byteOffset + data.byteLength > buffer.bytes) {
     throw new RangeError(
-      `Cannot write into "${buffer.label}" as the data must lie inside it: ${data.byteLength} bytes at ` +
+      `Cannot write into "${buffer.label}" as the data must lie inside it: ` +
+        `${data.byteLength} bytes at ` +
         `${byteOffset}, its size is ${buffer.bytes}`,
     );
   }
   for (let at = 0; at < data.length; at += PIECE) {
-    device.queue.writeBuffer(buffer.raw, byteOffset + 4 * at, data.subarray(at, at + PIECE) as BufferSource);
+    device.queue.writeBuffer(
+      buffer.raw,
+      byteOffset + 4 * at,
+      data.subarray(at, at + PIECE) as BufferSource,
+    );
     if (data.length > PIECE) device.queue.submit([]); // frees what was staged
   }
 }
 
-/** Values that are written at once: the driver stages them in memory of which a card may have little. */
+/**
+ * Values that are written at once: the driver stages them in memory of which a card may have
+ * little.
+ */
 const PIECE = 2 ** 24;
 
 /** The smallest step of {@link allocatable}. */
 const FINEST_BYTES = 64 * MIB;
 
-/** Finds how many bytes of buffers can be had at once, up to `most`: takes them in ever smaller steps, and frees them. */
+/**
+ * Finds how many bytes of buffers can be had at once, up to `most`: takes them in ever smaller
+ * steps, and frees them.
+ */
 export async function allocatable(device: GPUDevice, most: number): Promise<number> {
   const taken: GPUBuffer[] = [];
   let bytes = 0;

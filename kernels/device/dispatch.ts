@@ -1,9 +1,15 @@
-/** Kernel calls as data: compiled pipelines, parameters and bindings, planned once and run again and again. */
+/**
+ * Kernel calls as data: compiled pipelines, parameters and bindings, planned once and run again and
+ * again.
+ */
 
 import type { GpuBuffer } from "./buffers.ts";
 import { withStorage } from "./storage.ts";
 
-/** One planned kernel call: pipeline, bindings and grid are fixed, so that a step is a loop over these. */
+/**
+ * One planned kernel call: pipeline, bindings and grid are fixed, so that a step is a loop over
+ * these.
+ */
 export interface Dispatch {
   /** Name of the kernel. */
   readonly label: string;
@@ -19,11 +25,16 @@ export interface Dispatch {
 export interface DispatchPlan {
   /** Name of the kernel: with `code` and `constants` the key of the pipeline cache. */
   label: string;
-  /** WGSL source with one entry point `main`, in its f32 text: {@link withStorage} turns it into what the buffers hold. */
+  /**
+   * WGSL source with one entry point `main`, in its f32 text: {@link withStorage} turns it into
+   * what the buffers hold.
+   */
   code: string;
   /** Values of the `override` constants. */
   constants?: Record<string, number>;
-  /** `struct Params` at binding 0, in order: u32 values, or f32 values wrapped by {@link floatBits}. */
+  /**
+   * `struct Params` at binding 0, in order: u32 values, or f32 values wrapped by {@link floatBits}.
+   */
   params: number[];
   /** Bindings 1, 2, … */
   buffers: GpuBuffer[];
@@ -34,7 +45,10 @@ export interface DispatchPlan {
 }
 
 const WORKGROUPS_PER_AXIS = 65_535;
-/** Parameters that are kept for calls to come, those that were made last: a server plans calls of ever new sizes. */
+/**
+ * Parameters that are kept for calls to come, those that were made last: a server plans calls of
+ * ever new sizes.
+ */
 const MOST_PARAMS = 1024;
 
 /** Returns the bits of `value` as an f32, for the `params` of a plan. */
@@ -48,26 +62,37 @@ export function foldGrid(count: number, axis = WORKGROUPS_PER_AXIS): [number, nu
   return [Math.ceil(count / y), y];
 }
 
-/** Makes a planner, which keeps what calls can share: pipelines by their texts, parameters by their values. */
+/**
+ * Makes a planner, which keeps what calls can share: pipelines by their texts, parameters by their
+ * values.
+ */
 export function createPlanner(device: GPUDevice) {
   const pipelines = new Map<string, GPUComputePipeline>();
   const getPipeline = ({ label, code, constants = {} }: DispatchPlan) => {
     const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
     return pipelines.getOrInsertComputed(key, () => {
       const module = device.createShaderModule({ label, code });
-      return device.createComputePipeline({ label, layout: "auto", compute: { module, constants } });
+      return device.createComputePipeline({
+        label,
+        layout: "auto",
+        compute: { module, constants },
+      });
     });
   };
 
-  // Parameters never change after planning, so equal ones share a buffer. Those that are no longer kept live on in the
-  // calls that bind them.
+  // Parameters never change after planning, so equal ones share a buffer. Those that are no longer
+  // kept live on in the calls that bind them.
   const uniforms = new Map<string, GPUBuffer>();
   const makeUniform = (label: string, params: number[]) => {
     const key = params.join();
     let buffer = uniforms.get(key);
     if (!buffer) {
       const size = Math.max(16, Math.ceil(params.length / 4) * 16);
-      buffer = device.createBuffer({ label, size, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+      buffer = device.createBuffer({
+        label,
+        size,
+        usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      });
       device.queue.writeBuffer(buffer, 0, Uint32Array.from(params));
       uniforms.set(key, buffer);
       if (uniforms.size > MOST_PARAMS) uniforms.delete(uniforms.keys().next().value!); // the oldest

@@ -6,7 +6,8 @@ import { type Explanation, RunError, say, setting, task, type Text } from "../er
 export type DeviceFailure = "lost" | "memory" | "validation";
 
 /**
- * Reports that a device failed while it worked. The training that was under way adds which checkpoint is left.
+ * Reports that a device failed while it worked. The training that was under way adds which
+ * checkpoint is left.
  */
 export class DeviceError extends RunError {
   /** What went wrong. */
@@ -20,9 +21,10 @@ export class DeviceError extends RunError {
 
 /** What to do about each failure. */
 const REMEDIES: Record<DeviceFailure, Text> = {
-  lost: say`another program may have taken the card, or its driver failed: look at the system's log, and at ${
-    task("doctor")
-  }`,
+  lost:
+    say`another program may have taken the card, or its driver failed: look at the system's log, and at ${
+      task("doctor")
+    }`,
   memory: say`give a smaller ${setting("microBatch")}, ${setting("recompute")} or ${
     setting("dtype", "bf16")
   }, or end what else uses the card; ${task("doctor")} tells how much memory can be had`,
@@ -40,8 +42,8 @@ export interface Failures {
   /** Throws a `DeviceError` if anything has failed so far. */
   check(): void;
   /**
-   * Makes a `DeviceError` of an error that a read met. The device often tells only a moment later what went
-   * wrong, so this waits for it.
+   * Makes a `DeviceError` of an error that a read met. The device often tells only a moment later
+   * what went wrong, so this waits for it.
    */
   failed(error: unknown): Promise<DeviceError>;
   /** Notes that the device is being freed on purpose. */
@@ -52,8 +54,8 @@ export interface Failures {
 const TELLING_MS = 100;
 
 /**
- * Watches a device. WebGPU drops a command buffer with invalid work as a whole and throws nothing. So the
- * first message is kept, and the next read throws it.
+ * Watches a device. WebGPU drops a command buffer with invalid work as a whole and throws nothing.
+ * So the first message is kept, and the next read throws it.
  */
 export function watchFailures(device: GPUDevice): Failures {
   let first: { failure: DeviceFailure; reason: string } | undefined;
@@ -68,12 +70,16 @@ export function watchFailures(device: GPUDevice): Failures {
     };
   });
   const lost = device.lost.then(({ message }) => {
-    if (!isClosed) first = { failure: "lost", reason: message.trim() || "it does not say why" }; // others follow from it
+    // Others follow from it.
+    if (!isClosed) first = { failure: "lost", reason: message.trim() || "it does not say why" };
   }, () => {});
   const made = (cause?: unknown) => {
     const { failure, reason } = first!;
-    const is =
-      { lost: "lost its device", memory: "has too little memory", validation: "refused its work" }[failure];
+    const is = {
+      lost: "lost its device",
+      memory: "has too little memory",
+      validation: "refused its work",
+    }[failure];
     const text = `Cannot go on as the GPU ${is}, at or before kernel "${lastLabel}": ${
       reason.replace(/\s+/g, " ")
     }`;

@@ -1,6 +1,7 @@
 /**
- * Opens the adapter. This folder alone touches a `GPUDevice`: it owns buffers, turns a description of a kernel call into a
- * {@link Dispatch}, submits lists of them and reads results back. It knows nothing of models or data.
+ * Opens the adapter. This folder alone touches a `GPUDevice`: it owns buffers, turns a description
+ * of a kernel call into a {@link Dispatch}, submits lists of them and reads results back. It knows
+ * nothing of models or data.
  */
 
 import { InputError, RunError, say, setting, task } from "../errors.ts";
@@ -45,8 +46,8 @@ export interface Gpu {
   /** A small buffer to bind where a kernel's variant reads nothing. */
   readonly empty: GpuBuffer;
   /**
-   * A small buffer to bind where a kernel writes nothing: one dispatch may not bind one buffer both for
-   * reading and for writing.
+   * A small buffer to bind where a kernel writes nothing: one dispatch may not bind one buffer both
+   * for reading and for writing.
    */
   readonly emptyWritable: GpuBuffer;
   /** A u32: where products in f16 count what f16 cannot hold, over the device's life. */
@@ -59,11 +60,17 @@ export interface Gpu {
   submit(dispatches: readonly Dispatch[]): void;
   /** Copies `data` into `buffer` before the next submit. */
   write(buffer: GpuBuffer, data: Uint32Array | Float32Array, byteOffset?: number): void;
-  /** Reads buffers back in one synchronisation; throws the first failure of the device, also at every later read. */
+  /**
+   * Reads buffers back in one synchronisation; throws the first failure of the device, also at
+   * every later read.
+   */
   read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
   /** Runs the dispatches and times each one (needs `timestamp-query`). */
   profile(dispatches: readonly Dispatch[]): Promise<KernelTime[]>;
-  /** Finds how many bytes of buffers can be had at once, up to `most`; what was taken is free again afterwards. */
+  /**
+   * Finds how many bytes of buffers can be had at once, up to `most`; what was taken is free again
+   * afterwards.
+   */
   allocatable(most: number): Promise<number>;
   /** Frees the device. */
   close(): void;
@@ -71,9 +78,14 @@ export interface Gpu {
 
 /** What {@link openGpu} takes. */
 export interface OpenGpuOptions {
-  /** `high-performance`, `low-power`, or part of an adapter's name that the adapter obtained must hold. */
+  /**
+   * `high-performance`, `low-power`, or part of an adapter's name that the adapter obtained must
+   * hold.
+   */
   adapter?: string;
-  /** Variants of kernels to use instead of the table's; each must be one that the adapter can run. */
+  /**
+   * Variants of kernels to use instead of the table's; each must be one that the adapter can run.
+   */
   variants?: Partial<Variants>;
   /** Refuses an adapter that runs on the processor. */
   requireGpu?: boolean;
@@ -82,9 +94,9 @@ export interface OpenGpuOptions {
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
- * Throws a `RunError` when there is no adapter (and reports which package brings one) or it gives no device. Throws an
- * `InputError` when `adapter` names another than the one obtained, or a GPU is required and there is none. Also when a
- * variant in `variants` is unknown or beyond the adapter.
+ * Throws a `RunError` when there is no adapter (and reports which package brings one) or it gives
+ * no device. Throws an `InputError` when `adapter` names another than the one obtained, or a GPU is
+ * required and there is none. Also when a variant in `variants` is unknown or beyond the adapter.
  */
 export async function openGpu(
   { adapter: wanted, variants, requireGpu = false }: OpenGpuOptions = {},
@@ -92,10 +104,13 @@ export async function openGpu(
   const adapter = await requestAdapter(wanted);
   const description = describeAdapter(adapter);
   const kind: AdapterKind =
-    adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description) ? "software" : "gpu";
+    adapter.info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader/i.test(description)
+      ? "software"
+      : "gpu";
   if (requireGpu && kind === "software") {
     throw new InputError(
-      `Cannot open a GPU as one is required: the adapter obtained is "${description}", which runs on the processor`,
+      "Cannot open a GPU as one is required: the adapter obtained is " +
+        `"${description}", which runs on the processor`,
       {
         remedy: say`${task("doctor")} tells what is wrong; leave ${
           setting("requireGpu")
@@ -110,7 +125,13 @@ export async function openGpu(
     const canProfile = adapter.features.has("timestamp-query");
     const capabilities = { features: [...adapter.features].sort(), limits: copyLimits(device) };
     return wrapDevice(device, {
-      ...{ adapter: description, kind, canProfile, variants: chosen, offers, subgroupSize, capabilities },
+      adapter: description,
+      kind,
+      canProfile,
+      variants: chosen,
+      offers,
+      subgroupSize,
+      capabilities,
     });
   } catch (error) {
     device.destroy();
@@ -124,7 +145,9 @@ function describeAdapter({ info }: GPUAdapter): string {
 
 /** Copies the limits of a device: their names lie on the prototype. */
 function copyLimits({ limits }: GPUDevice): Record<string, number> {
-  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(limits)) as (keyof GPUSupportedLimits)[];
+  const names = Object.getOwnPropertyNames(
+    Object.getPrototypeOf(limits),
+  ) as (keyof GPUSupportedLimits)[];
   const pairs = names.map((name) => [name, limits[name]] as const);
   return Object.fromEntries(pairs.filter(([, value]) => typeof value === "number"));
 }
@@ -135,14 +158,16 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: preference });
   if (!adapter) {
     throw new RunError(
-      "Cannot open a GPU as this machine has no Vulkan driver: install one, for instance Mesa's software driver " +
+      "Cannot open a GPU as this machine has no Vulkan driver: install one, for " +
+        "instance Mesa's software driver " +
         "with `apt-get install mesa-vulkan-drivers libvulkan1`",
     );
   }
   const description = describeAdapter(adapter);
   if (wanted && !preference && !description.toLowerCase().includes(wanted.toLowerCase())) {
     throw new InputError(
-      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained is "${description}"`,
+      `Cannot open the GPU as its name must hold "${wanted}": the adapter obtained ` +
+        `is "${description}"`,
       {
         remedy: say`leave ${
           setting("adapter")
@@ -154,7 +179,9 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
 }
 
 /** Asks for a device with the adapter's own limits and all features that kernels can use. */
-async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; subgroupSize?: number }> {
+async function requestDevice(
+  adapter: GPUAdapter,
+): Promise<{ device: GPUDevice; subgroupSize?: number }> {
   const { limits, info } = adapter;
   const requiredFeatures: GPUFeatureName[] = (["timestamp-query", "shader-f16"] as const)
     .filter((feature) => adapter.features.has(feature));
@@ -166,7 +193,8 @@ async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; 
     maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
   };
-  // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the way to know.
+  // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the
+  // way to know.
   const { subgroupMinSize: subgroupSize } = info;
   if (subgroupSize > 1 && info.subgroupMaxSize === subgroupSize) {
     const device = await adapter.requestDevice({
@@ -195,7 +223,10 @@ async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; 
 
 function wrapDevice(
   device: GPUDevice,
-  own: Pick<Gpu, "adapter" | "kind" | "canProfile" | "variants" | "offers" | "subgroupSize" | "capabilities">,
+  own: Pick<
+    Gpu,
+    "adapter" | "kind" | "canProfile" | "variants" | "offers" | "subgroupSize" | "capabilities"
+  >,
 ): Gpu {
   const failures = watchFailures(device);
   const planner = createPlanner(device);

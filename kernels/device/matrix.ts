@@ -4,8 +4,8 @@ import type { GpuBuffer } from "./gpu.ts";
 import { bytesPerValue } from "./storage.ts";
 
 /**
- * A bank of matrices inside a buffer. Offset, stride and `model` count values, not bytes, and are multiples
- * of 4.
+ * A bank of matrices inside a buffer. Offset, stride and `model` count values, not bytes, and are
+ * multiples of 4.
  */
 export interface Matrix {
   /** The buffer that holds it. */
@@ -36,7 +36,8 @@ export function padded(count: number): number {
 /**
  * Returns a matrix's offset, stride and model, counted in vec4s, for the params of kernel `label`.
  *
- * Throws a `RangeError` where they are no multiples of 4, or `models` matrices of `rows` by `columns` do not fit the buffer.
+ * Throws a `RangeError` where they are no multiples of 4, or `models` matrices of `rows` by
+ * `columns` do not fit the buffer.
  */
 export function placement(
   label: string,
@@ -49,7 +50,8 @@ export function placement(
   const { offset = 0, stride, model, buffer } = matrix;
   if (offset % 4 !== 0 || stride % 4 !== 0 || model % 4 !== 0 || stride < columns) {
     throw new RangeError(
-      `Cannot plan ${label} as offset, stride and model of ${name} must be multiples of 4 and stride >= ${columns}: ` +
+      `Cannot plan ${label} as offset, stride and model of ${name} must be multiples ` +
+        `of 4 and stride >= ${columns}: ` +
         `they are ${offset}, ${stride}, ${model}`,
     );
   }
@@ -57,7 +59,8 @@ export function placement(
   const endByte = end * bytesPerValue(buffer.storage);
   if (endByte > buffer.bytes) {
     throw new RangeError(
-      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at byte ${endByte}, the buffer has ` +
+      `Cannot plan ${label} as ${name} must lie inside "${buffer.label}": it ends at ` +
+        `byte ${endByte}, the buffer has ` +
         `${buffer.bytes}`,
     );
   }

@@ -1,6 +1,6 @@
 /**
- * The peak of an adapter: how fast it multiplies and adds in registers, and how fast it copies between
- * buffers.
+ * The peak of an adapter: how fast it multiplies and adds in registers, and how fast it copies
+ * between buffers.
  *
  * @module
  */
@@ -21,7 +21,8 @@ export interface Peak {
 
 /** Chains of multiplications and additions, three of four numbers each, in registers. */
 function arithmeticCode(type: "f32" | "f16"): string {
-  const line = `a0 = fma(a0, Four(0.999), a1); a1 = fma(a1, Four(0.998), a2); a2 = fma(a2, Four(0.997), a0);`;
+  const line =
+    `a0 = fma(a0, Four(0.999), a1); a1 = fma(a1, Four(0.998), a2); a2 = fma(a2, Four(0.997), a0);`;
   return `${type === "f16" ? "enable f16;" : ""}
 alias Four = vec4<${type}>;
 @group(0) @binding(0) var<uniform> params: vec4u;
@@ -41,8 +42,8 @@ const ITERATIONS = 256;
 const COPIED = 8; // vec4s per invocation
 
 /**
- * A software adapter is fastest where the vec4s of one invocation are neighbours, a GPU where those of
- * neighbouring lanes are.
+ * A software adapter is fastest where the vec4s of one invocation are neighbours, a GPU where those
+ * of neighbouring lanes are.
  */
 function copyCode(kind: AdapterKind): string {
   const [apart, lane] = kind === "software" ? [1, `lane * ${COPIED}u`] : [64, "lane"];
@@ -63,8 +64,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 const COPY_BYTES = 64 << 20;
 
 /**
- * Measures the peak, with `halves` that of f16 too. With `small` it does so little work that the figures only
- * show that it runs.
+ * Measures the peak, with `halves` that of f16 too. With `small` it does so little work that the
+ * figures only show that it runs.
  */
 export async function measurePeak(
   gpu: Gpu,
@@ -85,7 +86,8 @@ export async function measurePeak(
         buffers: [out],
         workgroups: invocations / 64,
       });
-      return invocations * iterations * FLOPS / await measureSeconds(gpu, [arithmetic], effort) / 1e9;
+      return invocations * iterations * FLOPS / await measureSeconds(gpu, [arithmetic], effort) /
+        1e9;
     };
     const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
     const copy = gpu.dispatch({

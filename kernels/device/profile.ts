@@ -36,14 +36,20 @@ export async function profile(
     const encoder = device.createCommandEncoder();
     dispatches.forEach((dispatch, i) => {
       const pass = encoder.beginComputePass({
-        timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+        timestampWrites: {
+          querySet,
+          beginningOfPassWriteIndex: 2 * i,
+          endOfPassWriteIndex: 2 * i + 1,
+        },
       });
       encode(pass, dispatch);
       pass.end();
     });
     encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
     device.queue.submit([encoder.finish()]);
-    const [bytes] = await reader.read([{ buffer: { label: "timestamps", bytes: count * 8, raw: resolved } }]);
+    const [bytes] = await reader.read([{
+      buffer: { label: "timestamps", bytes: count * 8, raw: resolved },
+    }]);
     const times = new BigUint64Array(bytes);
     return dispatches.map(({ label }, i) => ({
       label,

@@ -16,16 +16,25 @@ export interface BufferRange {
 /** Reads the buffers of one device. */
 export type Reader = ReturnType<typeof createReader>;
 
-/** The largest staging buffer that is kept for the next read, in bytes. A model's weights leave none behind. */
+/**
+ * The largest staging buffer that is kept for the next read, in bytes. A model's weights leave none
+ * behind.
+ */
 const KEPT = 16 << 20;
 
-/** A staging buffer that a read needs: which ranges lie in it, and where, at a multiple of 8, as mapped ranges must. */
+/**
+ * A staging buffer that a read needs: which ranges lie in it, and where, at a multiple of 8, as
+ * mapped ranges must.
+ */
 interface Laid {
   size: number;
   places: { range: number; place: number }[];
 }
 
-/** Lays ranges of these sizes, none of which is more than `limit` bytes, out in staging buffers of at most as many. */
+/**
+ * Lays ranges of these sizes, none of which is more than `limit` bytes, out in staging buffers of
+ * at most as many.
+ */
 function layOut(sizes: readonly number[], limit: number): Laid[] {
   let last: Laid = { size: 0, places: [] };
   const all = [last];
@@ -58,20 +67,30 @@ export function createReader(device: GPUDevice, failures: Failures) {
   };
 
   return {
-    /** Reads buffers back in one synchronisation; throws the first failure of the device, also at every later read. */
+    /**
+     * Reads buffers back in one synchronisation; throws the first failure of the device, also at
+     * every later read.
+     */
     async read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]> {
       failures.check();
-      const ranges = sources.map(({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
-        const padded = Math.ceil(bytes / 4) * 4;
-        if (!(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 && byteOffset + padded <= buffer.bytes)) {
-          throw new RangeError(
-            `Cannot read "${buffer.label}" as the range must lie inside it: ${bytes} bytes at ${byteOffset}, ` +
-              `its size is ${buffer.bytes}`,
-          );
-        }
-        return { buffer, byteOffset, bytes, padded };
-      });
-      // All is copied in one submit, so that it is of one moment, also what takes several staging buffers.
+      const ranges = sources.map(
+        ({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
+          const padded = Math.ceil(bytes / 4) * 4;
+          if (
+            !(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 &&
+              byteOffset + padded <= buffer.bytes)
+          ) {
+            throw new RangeError(
+              `Cannot read "${buffer.label}" as the range must lie inside it: ${bytes} ` +
+                `bytes at ${byteOffset}, ` +
+                `its size is ${buffer.bytes}`,
+            );
+          }
+          return { buffer, byteOffset, bytes, padded };
+        },
+      );
+      // All is copied in one submit, so that it is of one moment, also what takes several staging
+      // buffers.
       const encoder = device.createCommandEncoder();
       const copies = layOut(ranges.map(({ padded }) => padded), limit).map(({ size, places }) => {
         const mapped = Math.max(16, size);
@@ -84,7 +103,9 @@ export function createReader(device: GPUDevice, failures: Failures) {
       });
       device.queue.submit([encoder.finish()]);
       try {
-        await Promise.all(copies.map(({ staging, mapped }) => staging.mapAsync(GPUMapMode.READ, 0, mapped)));
+        await Promise.all(
+          copies.map(({ staging, mapped }) => staging.mapAsync(GPUMapMode.READ, 0, mapped)),
+        );
       } catch (error) {
         for (const { staging } of copies) staging.destroy();
         throw await failures.failed(error);

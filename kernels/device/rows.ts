@@ -1,4 +1,6 @@
-/** How the kernels that work row by row are laid out: an invocation per row, or a workgroup per row. */
+/**
+ * How the kernels that work row by row are laid out: an invocation per row, or a workgroup per row.
+ */
 
 import type { DispatchPlan, Gpu } from "./gpu.ts";
 import { padded } from "./matrix.ts";
@@ -12,8 +14,9 @@ const INVOCATION_WORKGROUP = 16;
 const [FEWEST_LANES, MOST_LANES] = [32, 256];
 
 /**
- * What a text includes as `rows`: which row an invocation of a workgroup of WG works on, and the sum over all that work on the row.
- * Also the first of the row's values that it takes, how far the next one is, and whether it writes what the row has once.
+ * What a text includes as `rows`: which row an invocation of a workgroup of WG works on, and the
+ * sum over all that work on the row. Also the first of the row's values that it takes, how far the
+ * next one is, and whether it writes what the row has once.
  */
 const ROW_PER_INVOCATION = `
 fn row_of(group: u32, lane: u32) -> u32 { return group * WG + lane; }
@@ -31,8 +34,9 @@ fn leads(lane: u32) -> bool { return lane == 0u; }
 `;
 
 /**
- * Returns the fragment that sums a value over the lanes of a workgroup, by the name under which texts include it. Subgroups of a known
- * size, up to the fewest lanes, spare some of its barriers; the bits are the same.
+ * Returns the fragment that sums a value over the lanes of a workgroup, by the name under which
+ * texts include it. Subgroups of a known size, up to the fewest lanes, spare some of its barriers;
+ * the bits are the same.
  */
 export const sumLanes = (subgroupSize?: number): { sum_lanes: string } => ({
   sum_lanes: subgroupSize === undefined || subgroupSize > FEWEST_LANES
@@ -40,7 +44,10 @@ export const sumLanes = (subgroupSize?: number): { sum_lanes: string } => ({
     : compose(sumSubgroupCode, {}, { SUBGROUP: subgroupSize }),
 });
 
-/** Gives the two texts of a kernel whose `code` includes `rows`: with an invocation per row, and with a workgroup per row. */
+/**
+ * Gives the two texts of a kernel whose `code` includes `rows`: with an invocation per row, and
+ * with a workgroup per row.
+ */
 export function rowTexts(
   code: string,
   fragments: Record<string, string> = {},
@@ -52,7 +59,10 @@ export function rowTexts(
   return ({ subgroupSize }) => [perInvocation, perWorkgroup(subgroupSize)];
 }
 
-/** Returns the text, the constants and the workgroups of the variant that runs, for `rows` rows of `columns` f32 values. */
+/**
+ * Returns the text, the constants and the workgroups of the variant that runs, for `rows` rows of
+ * `columns` f32 values.
+ */
 export function rowPlan(
   gpu: Gpu,
   { rows, columns }: { rows: number; columns: number },

@@ -1,20 +1,23 @@
 /**
- * How a tensor's values are stored: f32, or bf16 in pairs, two to a `u32`. Arithmetic is f32 in any case.
+ * How a tensor's values are stored: f32, or bf16 in pairs, two to a `u32`. Arithmetic is f32 in any
+ * case.
  *
- * A shader that may meet bf16 reads and writes a tensor `x` through one-line accessors below its bindings:
+ * A shader that may meet bf16 reads and writes a tensor `x` through one-line accessors below its
+ * bindings:
  *
  *     fn load_x(i: u32) -> vec4f { return x[i]; }
  *     fn store_x(i: u32, value: vec4f) { x[i] = value; }
  *
- * The array's element is `vec4f`, `vec2f` or, to read alone, `f32`. {@link withStorage} rewrites the array's
- * declaration and these lines. Files stay whole, valid WGSL: their f32 text.
+ * The array's element is `vec4f`, `vec2f` or, to read alone, `f32`. {@link withStorage} rewrites
+ * the array's declaration and these lines. Files stay whole, valid WGSL: their f32 text.
  */
 
 import { replace } from "./wgsl.ts";
 
 /**
- * Storage of a tensor. `bf16`: value 2i in the lower half of word i, value 2i + 1 in the upper, rounded to nearest, ties to
- * even. `f32_as_bf16`: f32 that is rounded as it is read, to what a bf16 copy would hold, for tensors that are read alone.
+ * Storage of a tensor. `bf16`: value 2i in the lower half of word i, value 2i + 1 in the upper,
+ * rounded to nearest, ties to even. `f32_as_bf16`: f32 that is rounded as it is read, to what a
+ * bf16 copy would hold, for tensors that are read alone.
  */
 export type Storage = "f32" | "bf16" | "f32_as_bf16";
 
@@ -27,8 +30,8 @@ export function bytesPerValue(storage: Storage = "f32"): number {
 }
 
 /**
- * What rewritten accessors call. `bf16_bits` is the nearest bf16 as an f32. NaN is left out of the rounding, which could
- * carry into its exponent and sign and make it a zero.
+ * What rewritten accessors call. `bf16_bits` is the nearest bf16 as an f32. NaN is left out of the
+ * rounding, which could carry into its exponent and sign and make it a zero.
  */
 const HELPERS = `
 fn bf16_bits(value: vec4f) -> vec4u {
@@ -78,13 +81,20 @@ const F32_AS_BF16: Record<string, Accessors> = {
 /**
  * Rewrites a shader whose bindings 1, 2, … are stored as `storages` say.
  *
- * Throws a `TypeError` where a tensor that is not f32 has an element that the accessors do not know, or is used next to them.
+ * Throws a `TypeError` where a tensor that is not f32 has an element that the accessors do not
+ * know, or is used next to them.
  */
-export function withStorage(label: string, code: string, storages: readonly (Storage | undefined)[]): string {
+export function withStorage(
+  label: string,
+  code: string,
+  storages: readonly (Storage | undefined)[],
+): string {
   let text = code;
   storages.forEach((storage, i) => {
     if (storage === undefined || storage === "f32") return;
-    const declaration = new RegExp(`(@binding\\(${i + 1}\\) var<[\\w, ]+> (\\w+): array<)(\\w+)(>;)`);
+    const declaration = new RegExp(
+      `(@binding\\(${i + 1}\\) var<[\\w, ]+> (\\w+): array<)(\\w+)(>;)`,
+    );
     const [, , x = `binding ${i + 1}`, element = "nothing"] = text.match(declaration) ?? [];
     const accessors = (storage === "bf16" ? BF16 : F32_AS_BF16)[element];
     const accessor = new RegExp(
@@ -94,16 +104,22 @@ export function withStorage(label: string, code: string, storages: readonly (Sto
     const rest = text.replace(/\/\/.*/g, "").replace(declaration, "").replace(accessor, "");
     if (!accessors || rest.match(`\\b${x}\\[`)) {
       throw new TypeError(
-        `Cannot plan ${label} as a tensor stored as ${storage} must be used through load_${x} and store_${x} alone: ` +
+        `Cannot plan ${label} as a tensor stored as ${storage} must be used through ` +
+          `load_${x} and store_${x} alone: ` +
           `${x} is an array of ${element}`,
       );
     }
-    text = replace(text, declaration, (_, start, _x, _element, end) => `${start}${accessors.element}${end}`);
+    text = replace(
+      text,
+      declaration,
+      (_, start, _x, _element, end) => `${start}${accessors.element}${end}`,
+    );
     text = replace(text, accessor, (_, start, kind) => {
       if (kind === "load") return `${start} ${accessors.load(x)} }`;
       if (accessors.store) return `${start} ${accessors.store(x)} }`;
       throw new TypeError(
-        `Cannot plan ${label} as a tensor of ${element} stored as ${storage} must be read alone: ${x} is written`,
+        `Cannot plan ${label} as a tensor of ${element} stored as ${storage} must be ` +
+          `read alone: ${x} is written`,
       );
     });
   });

@@ -1,6 +1,6 @@
 /**
- * Lines of WGSL that the variants with subgroups of 8 lanes share. In all of these variants a workgroup is one
- * subgroup.
+ * Lines of WGSL that the variants with subgroups of 8 lanes share. In all of these variants a
+ * workgroup is one subgroup.
  */
 
 /** Invocations of a subgroup. */
@@ -19,7 +19,9 @@ export function unroll(count: number, line: (i: number) => string, separator = "
   return numbers(count).map(line).join(separator);
 }
 
-/** Remembers the text that was written for a shape: all layers of a model plan the same few texts. */
+/**
+ * Remembers the text that was written for a shape: all layers of a model plan the same few texts.
+ */
 export function remembered<Shape>(write: (shape: Shape) => string): (shape: Shape) => string {
   const texts = new Map<string, string>();
   return (shape) => texts.getOrInsertComputed(JSON.stringify(shape), () => write(shape));
@@ -59,6 +61,7 @@ export function laneArrays(name: string, width: number, length: number): LaneArr
       (j) => XYZW.map((part) => `var ${array(j, part)}: array<f32, ${length}>;`).join(" "),
     ),
     vector: (j, at) => `vec4f(${XYZW.map((part) => `${array(j, part)}[${at}]`).join(", ")})`,
-    store: (j, at, value) => XYZW.map((part) => `${array(j, part)}[${at}] = ${value}.${part};`).join(" "),
+    store: (j, at, value) =>
+      XYZW.map((part) => `${array(j, part)}[${at}] = ${value}.${part};`).join(" "),
   };
 }

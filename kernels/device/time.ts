@@ -1,5 +1,6 @@
 /**
- * Times dispatches. A round is long enough that the time to submit it and to read back does not count.
+ * Times dispatches. A round is long enough that the time to submit it and to read back does not
+ * count.
  *
  * @module
  */
@@ -21,8 +22,9 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * How time is measured: by the clock, or as processor time divided by the number of cores. On a busy machine
- * with a software adapter the latter repeats better. It looks too good for kernels that leave cores idle.
+ * How time is measured: by the clock, or as processor time divided by the number of cores. On a
+ * busy machine with a software adapter the latter repeats better. It looks too good for kernels
+ * that leave cores idle.
  */
 export type Clock = keyof Seconds;
 
@@ -65,15 +67,20 @@ export async function measureSeconds(
   };
   await run(dispatches.map((dispatch) => ({ ...dispatch, grid: [1, 1, 1] }))); // compiles
   const idle = await run([]);
-  const working = (time: number) => Math.max(time - idle, time / 2, 1e-9); // a round in which the machine was idle for a moment may have been slow by chance
-  let list = dispatches, repeats = 1, taken = working(await run(list));
+  // A round in which the machine was idle for a moment may have been slow by chance.
+  const working = (time: number) => Math.max(time - idle, time / 2, 1e-9);
+  let list = dispatches;
+  let repeats = 1;
+  let taken = working(await run(list));
   const repeat = async (times: number) => {
     repeats = times;
     list = Array(repeats).fill(dispatches).flat();
     taken = working(await run(list));
   };
   // One alone may be far shorter than the wait for the device.
-  while (taken < seconds && repeats < MOST_REPEATS) await repeat(Math.min(4 * repeats, MOST_REPEATS));
+  while (taken < seconds && repeats < MOST_REPEATS) {
+    await repeat(Math.min(4 * repeats, MOST_REPEATS));
+  }
   if (taken > seconds && repeats > 1) await repeat(Math.ceil(repeats * seconds / taken));
   const affordable = Math.min(rounds, Math.floor(MOST_SECONDS / taken));
   if (affordable < 1) return taken / repeats;

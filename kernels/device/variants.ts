@@ -1,4 +1,7 @@
-/** Which variant of a kernel runs on which kind of adapter: a table, never a timing, so that results can be reproduced. */
+/**
+ * Which variant of a kernel runs on which kind of adapter: a table, never a timing, so that results
+ * can be reproduced.
+ */
 
 import { InputError } from "../errors.ts";
 
@@ -8,36 +11,42 @@ export type AdapterKind = "software" | "gpu";
 /** The kernels that have more than one variant, and the variant of each. */
 export interface Variants {
   /**
-   * Matrix products. `registers`: 8 × 8 tiles in registers, on any adapter. `subgroup`: panels of B, or for Aᵀ · B tiles
-   * of C, in private memory, A broadcast within subgroups of 8; needs subgroups of exactly 8 and is meant for software
-   * adapters. `workgroup`: tiles in workgroup memory, for GPUs. `workgroup_f16`: the same, with products of f16 where a
-   * linear layer runs forward. Eight products are added in f16, these sums in f32; needs `shader-f16` and is less exact.
+   * Matrix products. `registers`: 8 × 8 tiles in registers, on any adapter. `subgroup`: panels of
+   * B, or for Aᵀ · B tiles of C, in private memory, A broadcast within subgroups of 8; needs
+   * subgroups of exactly 8 and is meant for software adapters. `workgroup`: tiles in workgroup
+   * memory, for GPUs. `workgroup_f16`: the same, with products of f16 where a linear layer runs
+   * forward. Eight products are added in f16, these sums in f32; needs `shader-f16` and is less
+   * exact.
    */
   matmul: "registers" | "subgroup" | "workgroup" | "workgroup_f16";
   /**
-   * Attention. `query`: one invocation per query or key, on any adapter. `subgroup`: panels as above, a subgroup per head.
-   * `workgroup`: blocks of 64 or 32 queries and keys in workgroup memory, for GPUs.
+   * Attention. `query`: one invocation per query or key, on any adapter. `subgroup`: panels as
+   * above, a subgroup per head. `workgroup`: blocks of 64 or 32 queries and keys in workgroup
+   * memory, for GPUs.
    */
   attention: "query" | "subgroup" | "workgroup";
   /**
-   * LayerNorm and loss. `invocation`: an invocation per row. `subgroup`: the same, but for LayerNorm of up to 256 columns, which
-   * takes a subgroup per block of rows. `workgroup`: a workgroup per row, for GPUs.
+   * LayerNorm and loss. `invocation`: an invocation per row. `subgroup`: the same, but for
+   * LayerNorm of up to 256 columns, which takes a subgroup per block of rows. `workgroup`: a
+   * workgroup per row, for GPUs.
    */
   rows: "invocation" | "subgroup" | "workgroup";
   /**
-   * Loss of a training step. `chunks`: logits are stored, some rows at a time, and become their gradient. `workgroup`: both gradients
-   * compute tiles of logits again in workgroup memory, so none is stored; meant for GPUs with too little memory for chunks.
+   * Loss of a training step. `chunks`: logits are stored, some rows at a time, and become their
+   * gradient. `workgroup`: both gradients compute tiles of logits again in workgroup memory, so
+   * none is stored; meant for GPUs with too little memory for chunks.
    */
   loss: "chunks" | "workgroup";
 }
 
 /** Every variant of every kernel. */
-export const KERNEL_VARIANTS: { readonly [Kernel in keyof Variants]: readonly Variants[Kernel][] } = {
-  matmul: ["registers", "subgroup", "workgroup", "workgroup_f16"],
-  attention: ["query", "subgroup", "workgroup"],
-  rows: ["invocation", "subgroup", "workgroup"],
-  loss: ["chunks", "workgroup"],
-};
+export const KERNEL_VARIANTS: { readonly [Kernel in keyof Variants]: readonly Variants[Kernel][] } =
+  {
+    matmul: ["registers", "subgroup", "workgroup", "workgroup_f16"],
+    attention: ["query", "subgroup", "workgroup"],
+    rows: ["invocation", "subgroup", "workgroup"],
+    loss: ["chunks", "workgroup"],
+  };
 
 /** The table. */
 export const VARIANTS: Record<AdapterKind, Variants> = {
@@ -49,8 +58,9 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
 const WORKGROUP_REVISION = 3;
 
 /**
- * Gives what the bits of some variants depend on apart from their names: a state of a training is continued by the same variants of the same
- * revision alone. Variants for software adapters have the revisions of the stages that use them.
+ * Gives what the bits of some variants depend on apart from their names: a state of a training is
+ * continued by the same variants of the same revision alone. Variants for software adapters have
+ * the revisions of the stages that use them.
  */
 export function variantRevision(variants: Partial<Variants>): { forms?: number } {
   return Object.values(variants).some((variant) => variant.startsWith("workgroup"))
@@ -59,7 +69,12 @@ export function variantRevision(variants: Partial<Variants>): { forms?: number }
 }
 
 /** The variant that runs instead where the adapter cannot run the one in the table. */
-const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation", loss: "chunks" };
+const GENERAL: Variants = {
+  matmul: "registers",
+  attention: "query",
+  rows: "invocation",
+  loss: "chunks",
+};
 
 /** The optional features that some variants need, and whether an adapter offers them. */
 export interface Offers {
@@ -75,9 +90,9 @@ function findNeed(variant: string): { offer: keyof Offers; name: string } | unde
 }
 
 /**
- * Looks up the variants that run on an adapter. Where the adapter lacks what a variant of the table needs, its
- * fallback runs. A variant that is `wanted` has no fallback: if the adapter cannot run it, or there is no variant
- * of that name, this throws an `InputError`.
+ * Looks up the variants that run on an adapter. Where the adapter lacks what a variant of the table
+ * needs, its fallback runs. A variant that is `wanted` has no fallback: if the adapter cannot run
+ * it, or there is no variant of that name, this throws an `InputError`.
  */
 export function chooseVariants(
   kind: AdapterKind,
@@ -90,7 +105,8 @@ export function chooseVariants(
     if (!need || offers[need.offer]) return variant;
     if (wanted[kernel] === undefined) return GENERAL[kernel];
     throw new InputError(
-      `Cannot use ${kernel}=${variant} as the adapter must offer ${need.name}: this one does not; others are ` +
+      `Cannot use ${kernel}=${variant} as the adapter must offer ${need.name}: this ` +
+        "one does not; others are " +
         KERNEL_VARIANTS[kernel].filter((other) => findNeed(other) === undefined).join(", "),
     );
   };
@@ -120,7 +136,9 @@ export function variantReasons(
 ): { kernel: string; form: string; why: string }[] {
   return (Object.keys(KERNEL_VARIANTS) as (keyof Variants)[]).map((kernel) => {
     const usual = VARIANTS[kind][kernel];
-    const meant = kind === "gpu" ? "meant for GPUs" : "meant for adapters that run on the processor";
+    const meant = kind === "gpu"
+      ? "meant for GPUs"
+      : "meant for adapters that run on the processor";
     const why = wanted[kernel] !== undefined
       ? "asked for"
       : runnable(usual, offers)
@@ -132,14 +150,16 @@ export function variantReasons(
 
 /** Lists all kernels with their variants, as in `rows=invocation|subgroup|workgroup`. */
 export function variantsText(): string {
-  return Object.entries(KERNEL_VARIANTS).map(([kernel, variants]) => `${kernel}=${variants.join("|")}`).join(
+  return Object.entries(KERNEL_VARIANTS).map(([kernel, variants]) =>
+    `${kernel}=${variants.join("|")}`
+  ).join(
     ", ",
   );
 }
 
 /**
- * Reads `matmul=workgroup,attention=query`. Throws an `InputError` that lists the kernels and variants that
- * there are.
+ * Reads `matmul=workgroup,attention=query`. Throws an `InputError` that lists the kernels and
+ * variants that there are.
  */
 export function parseVariants(text: string): Partial<Variants> {
   if (text.trim() === "") return {};
@@ -167,5 +187,7 @@ function checkVariant(kernel: string, variant: string): void {
   ) {
     return;
   }
-  throw new InputError(`Cannot use variant "${kernel}=${variant}" as it must be one of ${variantsText()}`);
+  throw new InputError(
+    `Cannot use variant "${kernel}=${variant}" as it must be one of ${variantsText()}`,
+  );
 }

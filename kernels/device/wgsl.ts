@@ -1,8 +1,9 @@
 /**
- * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`. The fragment is
- * either a file `NAME.wgsl` next to it, or lines that TypeScript writes because a loop must be unrolled. A
- * fragment or replacement that does not find its place throws a `TypeError`: the text would otherwise run
- * unchanged and compute something else. kernels/NOTES.md tells how the variants of a kernel are made.
+ * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`. The
+ * fragment is either a file `NAME.wgsl` next to it, or lines that TypeScript writes because a loop
+ * must be unrolled. A fragment or replacement that does not find its place throws a `TypeError`:
+ * the text would otherwise run unchanged and compute something else. kernels/NOTES.md tells how the
+ * variants of a kernel are made.
  */
 
 /** Replaces every place of a text that holds `found`. Throws where there is none. */
@@ -12,19 +13,24 @@ export function replace(
   by: string | ((...found: string[]) => string),
 ): string {
   if (typeof found === "string" ? !text.includes(found) : text.search(found) < 0) {
-    throw new TypeError(`Cannot compose WGSL as the text must hold what is replaced: it lacks ${found}`);
+    throw new TypeError(
+      `Cannot compose WGSL as the text must hold what is replaced: it lacks ${found}`,
+    );
   }
-  const every = typeof found === "string" ? found : new RegExp(found, found.flags.replace("g", "") + "g");
+  const every = typeof found === "string"
+    ? found
+    : new RegExp(found, found.flags.replace("g", "") + "g");
   return text.replaceAll(every, typeof by === "string" ? () => by : by);
 }
 
 const INCLUDE = /^ *\/\/ include (\w+)$/gm;
 
 /**
- * Puts `fragments` where the text includes them, and gives its own `const`s of type u32 the values of `constants`.
+ * Puts `fragments` where the text includes them, and gives its own `const`s of type u32 the values
+ * of `constants`.
  *
- * Throws where the text includes a fragment that is not given, and where one is given that no text includes. Also where a constant
- * is not declared.
+ * Throws where the text includes a fragment that is not given, and where one is given that no text
+ * includes. Also where a constant is not declared.
  */
 export function compose(
   text: string,
@@ -40,7 +46,9 @@ export function compose(
   composed = composed.replace(INCLUDE, (_, name: string) => {
     if (!Object.hasOwn(fragments, name)) {
       throw new TypeError(
-        `Cannot compose WGSL as fragment "${name}" must be given: there are ${[...unused].join(", ")}`,
+        `Cannot compose WGSL as fragment "${name}" must be given: there are ${
+          [...unused].join(", ")
+        }`,
       );
     }
     unused.delete(name);
@@ -48,7 +56,9 @@ export function compose(
   });
   if (unused.size > 0) {
     throw new TypeError(
-      `Cannot compose WGSL as the text must include each fragment: it lacks ${[...unused].join(", ")}`,
+      `Cannot compose WGSL as the text must include each fragment: it lacks ${
+        [...unused].join(", ")
+      }`,
     );
   }
   return composed;

@@ -20,11 +20,12 @@ export interface EmbeddingForward extends Pick<BankRows, "models" | "rows"> {
 }
 
 /**
- * Plans `x[r] = weights[tokens[r]]` for every model. The caller has checked that token ids are below the
- * vocabulary.
+ * Plans `x[r] = weights[tokens[r]]` for every model. The caller has checked that token ids are
+ * below the vocabulary.
  */
 export function embeddingForward(gpu: Gpu, tensors: EmbeddingForward): Dispatch {
-  const { weights: { buffer, offset = 0, stride, model }, tokens, x, models, rows, sharedTokens } = tensors;
+  const { weights: { buffer, offset = 0, stride, model }, tokens, x, models, rows, sharedTokens } =
+    tensors;
   return gpu.dispatch({
     label: "embedding_forward",
     code: forwardCode,
@@ -62,7 +63,10 @@ export function embeddingBackward(gpu: Gpu, tensors: EmbeddingBackward): Dispatc
   });
 }
 
-/** Writes into `order` the indices of `tokens` sorted by token, earlier ones first (a counting sort). */
+/**
+ * Writes into `order` the indices of `tokens` sorted by token, earlier ones first (a counting
+ * sort).
+ */
 export function tokenOrder(tokens: Uint32Array, vocabulary: number, order: Uint32Array): void {
   const next = new Uint32Array(vocabulary + 1);
   for (const token of tokens) next[token + 1]++;

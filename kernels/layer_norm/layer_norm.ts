@@ -7,7 +7,11 @@ import backwardBindings from "./layer_norm_backward_bindings.wgsl" with { type: 
 import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 import { type BankRows, type Matrix, padded } from "../device/matrix.ts";
-import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
+import {
+  layerNormBackwardSubgroup,
+  layerNormForwardSubgroup,
+  MOST_VEC4S,
+} from "./layer_norm_subgroup.ts";
 import { rowPlan, rowTexts } from "../device/rows.ts";
 
 const forwardTexts = rowTexts(forwardCode, { layer_norm_forward_bindings: forwardBindings });
@@ -18,7 +22,9 @@ const BLOCK_ROWS = 64;
 /** How many subgroups the forward pass is cut into at least, so that every core has work. */
 const SUBGROUPS = 16;
 
-/** Returns the number of vec4s per lane, or undefined where the variant with subgroups does not run. */
+/**
+ * Returns the number of vec4s per lane, or undefined where the variant with subgroups does not run.
+ */
 function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
   const vec4s = Math.ceil(columns / 32);
   return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;
@@ -93,9 +99,19 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const accumulate = Number(tensors.accumulate ?? false);
   const params = [...sizeParams(tensors), offset / 4, model / 4, accumulate, BLOCK_ROWS];
-  const buffers = [tensors.dY, tensors.x, tensors.statistics, tensors.parameters.buffer, tensors.dX];
+  const buffers = [
+    tensors.dY,
+    tensors.x,
+    tensors.statistics,
+    tensors.parameters.buffer,
+    tensors.dX,
+  ];
   const finish = addBlocks(gpu, {
-    ...{ partial, blocks, width: 2 * padded(columns), sums: tensors.dParameters, models },
+    partial,
+    blocks,
+    width: 2 * padded(columns),
+    sums: tensors.dParameters,
+    models,
     accumulate: tensors.accumulateParameters,
   });
   const vec4s = subgroupWidth(gpu, columns);
@@ -107,11 +123,19 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   return [
     columnSums(gpu, { ...tensors, blockRows: BLOCK_ROWS }),
     finish,
-    gpu.dispatch({ label, ...rowPlan(gpu, tensors, ...backwardTexts(gpu)), params, buffers, models }),
+    gpu.dispatch({
+      label,
+      ...rowPlan(gpu, tensors, ...backwardTexts(gpu)),
+      params,
+      buffers,
+      models,
+    }),
   ];
 }
 
-/** Normalises the rows of `x` for one model, in f64. `gain` and `bias` have one value per column. */
+/**
+ * Normalises the rows of `x` for one model, in f64. `gain` and `bias` have one value per column.
+ */
 export function layerNormForwardReference(
   x: ArrayLike<number>,
   gain: ArrayLike<number>,

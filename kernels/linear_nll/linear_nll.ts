@@ -1,6 +1,6 @@
 /**
- * The loss of a linear layer without its outputs, and its gradients: logits are computed tile by tile and never stored, as Cut
- * Cross-Entropy (arXiv 2411.09009) does.
+ * The loss of a linear layer without its outputs, and its gradients: logits are computed tile by
+ * tile and never stored, as Cut Cross-Entropy (arXiv 2411.09009) does.
  */
 
 import { type Matrix, placement } from "../device/matrix.ts";
@@ -16,9 +16,15 @@ import workgroupCode from "./linear_nll_workgroup.wgsl" with { type: "text" };
 
 /** The likeliest token of every row, which {@link linearNll} finds on request. */
 export interface TokenDetails {
-  /** f32 `[models, rows]`: the id of the largest logit, the lowest id where several are equal; 0 where masked. */
+  /**
+   * f32 `[models, rows]`: the id of the largest logit, the lowest id where several are equal; 0
+   * where masked.
+   */
   likeliest: GpuBuffer;
-  /** f32 `[models, rows]`: its NLL in nats, the bits of `nll` where the target is the likeliest; 0 where masked. */
+  /**
+   * f32 `[models, rows]`: its NLL in nats, the bits of `nll` where the target is the likeliest; 0
+   * where masked.
+   */
   least: GpuBuffer;
 }
 
@@ -46,13 +52,18 @@ export interface LinearNll {
   sharedTargets?: boolean;
   /** Buffers for the likeliest tokens. Default: they are not looked for, which costs nothing. */
   details?: TokenDetails;
-  /** f32 `[models, rows, 2]`, instead of `details`: takes what {@link linearNllBackward} reads of each row. */
+  /**
+   * f32 `[models, rows, 2]`, instead of `details`: takes what {@link linearNllBackward} reads of
+   * each row.
+   */
   statistics?: GpuBuffer;
 }
 
 /** Arguments of {@link linearNllBackward}; every model has targets of its own. */
 export interface LinearNllBackward extends Omit<LinearNll, "nll" | "sharedTargets" | "details"> {
-  /** `[models, vocabulary, k]`, the weights as they are; padding columns of it and of `a` are zero. */
+  /**
+   * `[models, vocabulary, k]`, the weights as they are; padding columns of it and of `a` are zero.
+   */
   w: Matrix;
   /** As {@link linearNll} wrote them. */
   statistics: GpuBuffer;
@@ -64,7 +75,10 @@ export interface LinearNllBackward extends Omit<LinearNll, "nll" | "sharedTarget
   accumulate: boolean;
 }
 
-/** Rows of a workgroup of the variant for GPUs, and of an invocation and a workgroup of the general one. */
+/**
+ * Rows of a workgroup of the variant for GPUs, and of an invocation and a workgroup of the general
+ * one.
+ */
 const [WORKGROUP_ROWS, INVOCATION_ROWS, INVOCATIONS] = [64, 4, 16];
 
 /** The side of the tiles of the backward pass. */
@@ -76,7 +90,8 @@ const FRAGMENTS = {
   linear_nll_details: fragments(
     "@group(0) @binding(6) var<storage, read_write> likeliest: array<f32>;\n" +
       "@group(0) @binding(7) var<storage, read_write> least: array<f32>;",
-    "likeliest[out] = select(f32(id), 0.0, weight == 0.0); least[out] = select(level, 0.0, weight == 0.0);",
+    "likeliest[out] = select(f32(id), 0.0, weight == 0.0); least[out] = " +
+      "select(level, 0.0, weight == 0.0);",
   ),
   linear_nll_statistics: fragments(
     "@group(0) @binding(6) var<storage, read_write> statistics: array<vec2f>;",
@@ -89,12 +104,17 @@ function fragments(more_bindings: string, finish_more: string) {
 }
 
 /**
- * Plans `nll[r] = logsumexp(a[r] · b) - a[r] · b[targets[r]]` for every row of every model, with `details` or `statistics` where
- * given. Throws a `RangeError` where a matrix does not fit its buffer.
+ * Plans `nll[r] = logsumexp(a[r] · b) - a[r] · b[targets[r]]` for every row of every model, with
+ * `details` or `statistics` where given. Throws a `RangeError` where a matrix does not fit its
+ * buffer.
  */
 export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
   const { models, rows, k, vocabulary, details, statistics } = tensors;
-  const label = details ? "linear_nll_details" : statistics ? "linear_nll_statistics" : "linear_nll";
+  const label = details
+    ? "linear_nll_details"
+    : statistics
+    ? "linear_nll_statistics"
+    : "linear_nll";
   const fragments = FRAGMENTS[label];
   const variant = gpu.variants.matmul;
   const own = groupRows(rows, models);
@@ -124,8 +144,9 @@ export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
 }
 
 /**
- * Plans the gradients of Σ weights·nll: that of `a`, then that of `w`. Each computes the logits once more, in the same variant on every
- * adapter. Throws a `RangeError` where a matrix does not fit its buffer.
+ * Plans the gradients of Σ weights·nll: that of `a`, then that of `w`. Each computes the logits
+ * once more, in the same variant on every adapter. Throws a `RangeError` where a matrix does not
+ * fit its buffer.
  */
 export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatch[] {
   const { models, rows, k, vocabulary, a, b, w, dA, dW, accumulate } = tensors;
@@ -133,9 +154,19 @@ export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatc
   const place = (name: string, matrix: Matrix, count: number, columns = k) =>
     placement(label, name, matrix, count, columns, models);
   const logits = [rows, vocabulary, k, ...place("a", a, rows), ...place("b", b, k, vocabulary)];
-  const pass = (constants: Record<string, number>, other: Matrix, terms: number, out: Matrix, m: number) =>
+  const pass = (
+    constants: Record<string, number>,
+    other: Matrix,
+    terms: number,
+    out: Matrix,
+    m: number,
+  ) =>
     gpu.dispatch({
-      ...{ label, code: backwardCode, constants, models, workgroups: Math.ceil(m / SIDE) },
+      label,
+      code: backwardCode,
+      constants,
+      models,
+      workgroups: Math.ceil(m / SIDE),
       params: [...logits, ...place("other", other, terms), ...place("out", out, m)],
       buffers: [
         ...[a.buffer, b.buffer, other.buffer, tensors.targets, tensors.weights],
@@ -148,7 +179,10 @@ export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatc
   ];
 }
 
-/** Computes the loss of every row and its likeliest token for one model, in f64: `a` is `[rows, k]`, `b` `[k, vocabulary]`. */
+/**
+ * Computes the loss of every row and its likeliest token for one model, in f64: `a` is `[rows, k]`,
+ * `b` `[k, vocabulary]`.
+ */
 export function linearNllReference(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
@@ -161,8 +195,8 @@ export function linearNllReference(
 }
 
 /**
- * Computes the gradients of Σ weights·nll for one model, in f64: `dA` is `[rows, k]`, `dW` `[vocabulary, k]`; `a` and `b` are those of
- * {@link linearNllReference}.
+ * Computes the gradients of Σ weights·nll for one model, in f64: `dA` is `[rows, k]`, `dW`
+ * `[vocabulary, k]`; `a` and `b` are those of {@link linearNllReference}.
  */
 export function linearNllBackwardReference(
   a: ArrayLike<number>,

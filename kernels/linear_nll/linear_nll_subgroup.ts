@@ -1,6 +1,6 @@
 /**
- * The variant of the loss of a linear layer for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its
- * WGSL.
+ * The variant of the loss of a linear layer for software adapters with subgroups of 8 lanes: its
+ * panels, and the unrolled loops of its WGSL.
  */
 
 import { laneArrays, LANES, numbers, overLanes, remembered } from "../device/subgroup.ts";
@@ -8,11 +8,19 @@ import { compose } from "../device/wgsl.ts";
 import { addTerms } from "../matmul/matmul_subgroup.ts";
 import code from "./linear_nll_subgroup.wgsl" with { type: "text" };
 
-/** vec4s of columns per lane. kernels/NOTES.md tells what this and the number of terms are measured against. */
+/**
+ * vec4s of columns per lane. kernels/NOTES.md tells what this and the number of terms are measured
+ * against.
+ */
 const WIDTH = 3;
-/** Terms of the shorter panels, which take products of so few terms in one pass, and of the longer ones. */
+/**
+ * Terms of the shorter panels, which take products of so few terms in one pass, and of the longer
+ * ones.
+ */
 const [SHORT, LONG] = [96, 128];
-/** Rows that a workgroup walks at most, and at least: fewer would not pay for filling its panels. */
+/**
+ * Rows that a workgroup walks at most, and at least: fewer would not pay for filling its panels.
+ */
 const [MOST_ROWS, FEWEST_ROWS] = [256, 64];
 /** Workgroups to aim for, so that every core has some. */
 const WORKGROUPS = 8;
@@ -24,12 +32,22 @@ export function groupRows(rows: number, models: number): number {
 }
 
 /** Returns the WGSL for products of `k` terms, with the fragments that all variants share. */
-export function linearNllSubgroup(k: number, fragments: Record<string, string>, details: boolean): string {
+export function linearNllSubgroup(
+  k: number,
+  fragments: Record<string, string>,
+  details: boolean,
+): string {
   return makeText({ terms: k <= SHORT ? SHORT : LONG, fragments, details });
 }
 
 const makeText = remembered(
-  ({ terms, fragments, details }: { terms: number; fragments: Record<string, string>; details: boolean }) => {
+  (
+    { terms, fragments, details }: {
+      terms: number;
+      fragments: Record<string, string>;
+      details: boolean;
+    },
+  ) => {
     const columns = numbers(WIDTH);
     const panel = laneArrays("panel", WIDTH, terms + 1);
     const part = laneArrays("part", WIDTH, MOST_ROWS);
@@ -48,12 +66,16 @@ const makeText = remembered(
         each((j) => panel.store(j, "k", `select(vec4f(), b${j}, first_term + k < params.k)`)),
       ].join("\n"),
       start_sums: each((j) => {
-        const resume = takesPasses ? ` if (first_term > 0u) { sum${j} = ${part.vector(j, "row")}; }` : "";
+        const resume = takesPasses
+          ? ` if (first_term > 0u) { sum${j} = ${part.vector(j, "row")}; }`
+          : "";
         return `var sum${j} = vec4f();${resume}`;
       }),
       add_terms: addTerms({ width: WIDTH, terms, block: 32 }),
       keep_sums: takesPasses
-        ? `if (first_term + PANEL < params.k) { ${each((j) => part.store(j, "row", `sum${j}`))} continue; }`
+        ? `if (first_term + PANEL < params.k) { ${
+          each((j) => part.store(j, "row", `sum${j}`))
+        } continue; }`
         : "",
       mask_sums: [
         each((j) => `let x${j} = select(vec4f(LOWEST), sum${j}, real${j});`),

@@ -1,7 +1,8 @@
 /**
- * Products over groups of rows. The rows of all models of a bank lie in one matrix, group after group; a
- * buffer says where the group of each model begins and how many rows it has. The WGSL is that of a bank whose
- * models have equally many rows, except that these two numbers are read from the buffer.
+ * Products over groups of rows. The rows of all models of a bank lie in one matrix, group after
+ * group; a buffer says where the group of each model begins and how many rows it has. The WGSL is
+ * that of a bank whose models have equally many rows, except that these two numbers are read from
+ * the buffer.
  */
 
 import type { GpuBuffer } from "../device/gpu.ts";
@@ -18,7 +19,8 @@ export interface Groups {
 /** Which parts of a WGSL text are replaced by what the groups say. */
 interface GroupedText {
   /**
-   * The name of the size that is the number of rows of a group: rows of the product, or terms of its sums.
+   * The name of the size that is the number of rows of a group: rows of the product, or terms of
+   * its sums.
    */
   rows: "m" | "k";
   /** Names of the matrices whose rows lie in groups. */
@@ -28,8 +30,9 @@ interface GroupedText {
 }
 
 /**
- * Turns the text of a product over a bank into one over groups; its params begin with the entry of model 0. Numbers are read in
- * `main` from a uniform place, so that barriers stay legal; helper functions take them from private variables.
+ * Turns the text of a product over a bank into one over groups; its params begin with the entry of
+ * model 0. Numbers are read in `main` from a uniform place, so that barriers stay legal; helper
+ * functions take them from private variables.
  */
 export function groupedText(text: string, { rows, matrices, binding }: GroupedText): string {
   const [head, main] = replace(text, "@compute", "\0@compute").split("\0");
@@ -41,8 +44,8 @@ export function groupedText(text: string, { rows, matrices, binding }: GroupedTe
         `(params.${name}_offset + ${start} * params.${name}_stride)`,
       ), sized);
   };
-  const declarations =
-    `@group(0) @binding(${binding}) var<storage, read> groups: array<u32>;\nvar<private> own_start: u32;\n` +
+  const declarations = `@group(0) @binding(${binding}) var<storage, read> groups: ` +
+    "array<u32>;\nvar<private> own_start: u32;\n" +
     "var<private> own_rows: u32;\n\n";
   const entry = `  let group_start = groups[2u * (params.group_first + group.z)];
   let group_rows = groups[2u * (params.group_first + group.z) + 1u];

@@ -37,8 +37,8 @@ export interface Product {
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
   /**
-   * The tile of the workgroup variants. Default: the one that suits the shape best. It changes no bit of the
-   * result.
+   * The tile of the workgroup variants. Default: the one that suits the shape best. It changes no
+   * bit of the result.
    */
   tile?: Tile;
 }
@@ -53,18 +53,23 @@ export interface Matmul extends Product {
   c: Matrix;
   /** f32 `[models, n]`, for the tails with a bias. */
   bias?: Matrix;
-  /** `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
+  /**
+   * `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the
+   * residual.
+   */
   extra?: Matrix;
   /**
-   * f32 `[models, m, n]`, scratch. The variants that take several passes over the terms keep their sums there
-   * where `c` is bf16. Without it, such a product is computed by a variant that takes one pass.
+   * f32 `[models, m, n]`, scratch. The variants that take several passes over the terms keep their
+   * sums there where `c` is bf16. Without it, such a product is computed by a variant that takes
+   * one pass.
    */
   sums?: GpuBuffer;
   /** Default `none`. */
   tail?: Tail;
   /**
-   * Where the rows of each model lie in a, c, extra and sums, each of which holds the rows of all models; m
-   * is then the largest number of rows of a model. Rows beyond a model's own are neither read nor written.
+   * Where the rows of each model lie in a, c, extra and sums, each of which holds the rows of all
+   * models; m is then the largest number of rows of a model. Rows beyond a model's own are neither
+   * read nor written.
    */
   groups?: Groups;
 }
@@ -73,8 +78,8 @@ export interface Matmul extends Product {
 export const REGISTERS_WORKGROUP = 16;
 const REGISTERS = compose(code, { matmul_tail: tailCode });
 /**
- * The size and the matrices that groups of rows stand for in `A · B`, and the binding that says where they
- * lie.
+ * The size and the matrices that groups of rows stand for in `A · B`, and the binding that says
+ * where they lie.
  */
 const GROUPED = { rows: "m", matrices: ["a", "extra", "c"], binding: 6 } as const;
 const GROUPED_REGISTERS = groupedText(REGISTERS, GROUPED);
@@ -82,22 +87,25 @@ const groupedWorkgroup = remembered((shape: Parameters<typeof matmulWorkgroup>[0
   groupedText(matmulWorkgroup(shape), { ...GROUPED, binding: shape.holds === "f16" ? 7 : 6 })
 );
 
-/** Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements, one per invocation. */
+/**
+ * Counts the workgroups that cover `m` rows and `n4` vec4s of columns with tiles of 8 × 8 elements,
+ * one per invocation.
+ */
 export function registersWorkgroups(m: number, n4: number): number {
   return Math.ceil((Math.ceil(n4 / 2) * Math.ceil(m / 8)) / REGISTERS_WORKGROUP);
 }
 
 /**
- * Returns whether {@link matmul} takes several passes over the terms on this device, in which case it can use
- * `sums`.
+ * Returns whether {@link matmul} takes several passes over the terms on this device, in which case
+ * it can use `sums`.
  */
 export function takesPasses(gpu: Gpu): boolean {
   return gpu.variants.matmul === "subgroup";
 }
 
 /**
- * Reads how many factors beyond 65,504 the device's products in f16 have taken as 65,504 so far, once per product; 0 where no variant
- * rounds to f16. The count begins again after 2^32.
+ * Reads how many factors beyond 65,504 the device's products in f16 have taken as 65,504 so far,
+ * once per product; 0 where no variant rounds to f16. The count begins again after 2^32.
  */
 export async function saturatedValues(gpu: Gpu): Promise<number> {
   if (gpu.variants.matmul !== "workgroup_f16") return 0;
@@ -105,14 +113,18 @@ export async function saturatedValues(gpu: Gpu): Promise<number> {
   return new Uint32Array(count)[0];
 }
 
-/** Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does not fit its buffer. */
+/**
+ * Plans `c = tail(a · b)` (or `c += …`) for every model. Throws `RangeError` where a matrix does
+ * not fit its buffer.
+ */
 export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
   const { tail = "none", bias, extra } = tensors;
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
   if (withBias !== (bias !== undefined) || withExtra !== (extra !== undefined)) {
     throw new TypeError(
-      `Cannot plan matmul as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
+      "Cannot plan matmul as bias and extra must be given exactly where the tail " +
+        `uses them: it is ${tail}`,
     );
   }
   const variant = gpu.variants.matmul;
@@ -129,8 +141,9 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
 }
 
 /**
- * Plans a product without a tail as {@link matmul} does, to the same bits. The workgroup variants split long sums of
- * few tiles where `parts`, scratch of {@link matmulScratch} f32 values, is large enough.
+ * Plans a product without a tail as {@link matmul} does, to the same bits. The workgroup variants
+ * split long sums of few tiles where `parts`, scratch of {@link matmulScratch} f32 values, is large
+ * enough.
  */
 export function matmulSplit(
   gpu: Gpu,
@@ -156,26 +169,41 @@ export function matmulSplit(
       models,
     }),
     joinSegments(gpu, {
-      ...{ label: "matmul_join", parts, segments, buffer: c.buffer, c: params.slice(-3), models, m, n4 },
+      label: "matmul_join",
+      parts,
+      segments,
+      buffer: c.buffer,
+      c: params.slice(-3),
+      models,
+      m,
+      n4,
       accumulate,
     }),
   ];
 }
 
-/** Returns the f32 values of scratch with which {@link matmulSplit} may split its sums, 0 where it would not. */
-export function matmulScratch({ m, n, k, models }: Pick<Matmul, "m" | "n" | "k" | "models">): number {
+/**
+ * Returns the f32 values of scratch with which {@link matmulSplit} may split its sums, 0 where it
+ * would not.
+ */
+export function matmulScratch(
+  { m, n, k, models }: Pick<Matmul, "m" | "n" | "k" | "models">,
+): number {
   const n4 = padded(n) / 4;
   return partsSize(m, n4, planLong({ m, n4, k, models }).segments, models);
 }
 
-/** Whether the workgroup variants add a product's terms segment by segment: it has no tail, and its sums are f32. */
+/**
+ * Whether the workgroup variants add a product's terms segment by segment: it has no tail, and its
+ * sums are f32.
+ */
 function isLong({ c, k, tail = "none" }: Pick<Matmul, "c" | "k" | "tail">): boolean {
   return k > LONG_SEGMENT && tail === "none" && (c.buffer.storage ?? "f32") === "f32";
 }
 
 /**
- * How the subgroup variant runs over groups. Its partial sums, where they have a buffer of their own, lie as c
- * does.
+ * How the subgroup variant runs over groups. Its partial sums, where they have a buffer of their
+ * own, lie as c does.
  */
 const groupedSubgroup = remembered(({ panel, apart }: Required<PanelShape>) => {
   const text = matmulSubgroup({ panel, apart });
@@ -196,7 +224,8 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
   const c = place("c", tensors.c, m, n);
   const bias = tensors.bias ? place("bias", tensors.bias, 1, n) : [0, 0, 0];
   const extra = tensors.extra ? place("extra", tensors.extra, m, n) : [0, 0, 0];
-  // Without `extra` its binding is declared all the same, so that products with and without it share a text.
+  // Without `extra` its binding is declared all the same, so that products with and without it
+  // share a text.
   const noExtra: GpuBuffer = {
     ...gpu.emptyWritable,
     storage: tensors.b.buffer.storage === "f32" ? "f32" : "bf16",
@@ -214,9 +243,9 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
 }
 
 /**
- * Plans the subgroup variant, or returns undefined where it cannot run. It keeps its partial sums in `c`. That
- * is impossible where the tail is not linear, since a tail cannot be taken of partial sums. Also where `c` is
- * bf16, which would round them.
+ * Plans the subgroup variant, or returns undefined where it cannot run. It keeps its partial sums
+ * in `c`. That is impossible where the tail is not linear, since a tail cannot be taken of partial
+ * sums. Also where `c` is bf16, which would round them.
  */
 function panels(
   { models, m, n, k, c, tail = "none", accumulate = false, sums, groups }: Matmul,
@@ -228,7 +257,9 @@ function panels(
   if (accumulate && tail !== "none" || rounds && !apart && k > MOST_TERMS) return undefined;
   const n4 = padded(n) / 4;
   const ofModel = groups ? 0 : m * n4 * 4;
-  if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: ofModel }, m, n, models);
+  if (apart) {
+    placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: ofModel }, m, n, models);
+  }
   const { panel, rows, workgroups } = panelPlan(m, n4, k, models);
   return {
     code: (groups ? groupedSubgroup : matmulSubgroup)({ panel, apart }),
@@ -247,11 +278,20 @@ function tiles(
   const n4 = padded(n) / 4;
   const tile = wanted ?? chooseTile(m, n4, models);
   const segmented = isLong({ c, k, tail });
-  // A bias tells the forward product of a linear layer. No other product is in f16: kernels/NOTES.md tells why.
+  // A bias tells the forward product of a linear layer. No other product is in f16:
+  // kernels/NOTES.md tells why.
   const half = gpu.variants.matmul === "workgroup_f16" && bias !== undefined;
   return {
-    code: (groups ? groupedWorkgroup : matmulWorkgroup)({ tile, holds: half ? "f16" : "f32", segmented }),
-    constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate), ...segmented && { SPLIT: 0 } },
+    code: (groups ? groupedWorkgroup : matmulWorkgroup)({
+      tile,
+      holds: half ? "f16" : "f32",
+      segmented,
+    }),
+    constants: {
+      TAIL: TAILS.indexOf(tail),
+      ACCUMULATE: Number(accumulate),
+      ...segmented && { SPLIT: 0 },
+    },
     params,
     buffers: half ? [...buffers, gpu.saturated] : buffers,
     workgroups: countWorkgroups(tile, m, n4),
@@ -263,17 +303,25 @@ function registers(
   params: number[],
   buffers: GpuBuffer[],
 ): VariantPlan {
-  const countsOfA = params.slice(3, 6).map((count) => count * 4); // this text reads A float by float
+  // This text reads A float by float.
+  const countsOfA = params.slice(3, 6).map((count) => count * 4);
   return {
     code: groups ? GROUPED_REGISTERS : REGISTERS,
-    constants: { WG: REGISTERS_WORKGROUP, TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate) },
+    constants: {
+      WG: REGISTERS_WORKGROUP,
+      TAIL: TAILS.indexOf(tail),
+      ACCUMULATE: Number(accumulate),
+    },
     params: params.toSpliced(3, 3, ...countsOfA),
     buffers,
     workgroups: registersWorkgroups(m, padded(n) / 4),
   };
 }
 
-/** Computes `a · b` in f64 for one model: `a` is `[m, k]` (or `[k, m]` when `transposed`), `b` is `[k, n]`. */
+/**
+ * Computes `a · b` in f64 for one model: `a` is `[m, k]` (or `[k, m]` when `transposed`), `b` is
+ * `[k, n]`.
+ */
 export function matmulReference(
   a: ArrayLike<number>,
   b: ArrayLike<number>,

@@ -33,8 +33,19 @@ export interface JoinSegments {
 
 /** Plans the sums over segments, in ascending order. */
 export function joinSegments(gpu: Gpu, tensors: JoinSegments): Dispatch {
-  const { label, parts, segments, buffer, c, sums, sumsAt = sumParams(), models, m, n4, accumulate = false } =
-    tensors;
+  const {
+    label,
+    parts,
+    segments,
+    buffer,
+    c,
+    sums,
+    sumsAt = sumParams(),
+    models,
+    m,
+    n4,
+    accumulate = false,
+  } = tensors;
   return gpu.dispatch({
     label,
     code,
@@ -46,7 +57,10 @@ export function joinSegments(gpu: Gpu, tensors: JoinSegments): Dispatch {
   });
 }
 
-/** Reports where sums of columns go: nowhere (0), into a buffer of their own (1), or into the product's (2), and where there. */
+/**
+ * Reports where sums of columns go: nowhere (0), into a buffer of their own (1), or into the
+ * product's (2), and where there.
+ */
 export function sumParams(sums?: GpuBuffer, inC?: { offset: number; model: number }): number[] {
   return inC ? [2, inC.offset, inC.model] : [Number(sums !== undefined), 0, 0];
 }

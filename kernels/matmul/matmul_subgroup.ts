@@ -1,6 +1,6 @@
 /**
- * The variant of `C = A · B` for software adapters with subgroups of 8 lanes: which panels it has, and the
- * unrolled loops of its WGSL.
+ * The variant of `C = A · B` for software adapters with subgroups of 8 lanes: which panels it has,
+ * and the unrolled loops of its WGSL.
  */
 
 import { laneArrays, LANES, numbers, pick, remembered } from "../device/subgroup.ts";
@@ -15,8 +15,9 @@ interface Panel {
   /** Terms of a sum per panel. */
   terms: number;
   /**
-   * Terms that are added without asking whether there are that many. The last blocks of a panel are skipped
-   * where there are not. Each question selects all sums of a lane, so wide panels ask less often.
+   * Terms that are added without asking whether there are that many. The last blocks of a panel are
+   * skipped where there are not. Each question selects all sums of a lane, so wide panels ask less
+   * often.
    */
   block: number;
 }
@@ -25,7 +26,10 @@ interface Panel {
 export interface PanelShape {
   /** What each lane keeps of B: one of `PANELS`. */
   panel: PanelName;
-  /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
+  /**
+   * Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C
+   * would round them.
+   */
   apart?: boolean;
 }
 
@@ -34,9 +38,9 @@ const LOAD = 4 * LANES;
 /** Terms of the longest panels: a product with more terms takes several passes. */
 export const MOST_TERMS = 128;
 /**
- * Terms between two stores into a spare element of every array, which is never read. The compiler cannot move
- * loads of the panel above such a store. Without them it would multiply everything first, add later, and
- * spill every product.
+ * Terms between two stores into a spare element of every array, which is never read. The compiler
+ * cannot move loads of the panel above such a store. Without them it would multiply everything
+ * first, add later, and spill every product.
  */
 const FENCE = 16;
 /** Rows that one subgroup walks, at least: fewer would not pay for filling its panel. */
@@ -44,8 +48,9 @@ const FEWEST_ROWS = 64;
 /** Workgroups to aim for, so that every core of a software adapter has some. */
 const WORKGROUPS = 16;
 /**
- * Panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. The short one
- * is for products of few terms, in one pass: what it costs to fetch a row is shared by more columns.
+ * Panels with their speed against one another where no lane and no term idles: kernels/NOTES.md.
+ * The short one is for products of few terms, in one pass: what it costs to fetch a row is shared
+ * by more columns.
  */
 const PANELS = {
   wide: { width: 2, terms: MOST_TERMS, block: 64, speed: 1.05 },
@@ -73,7 +78,9 @@ export function panelPlan(
     return terms < MOST_TERMS && k > terms ? 0 : speed * used(k, block) * used(n4, LANES * width);
   };
   const names = Object.keys(PANELS) as PanelName[];
-  const panel = names.reduce((best, name) => estimateSpeed(name) > estimateSpeed(best) ? name : best);
+  const panel = names.reduce((best, name) =>
+    estimateSpeed(name) > estimateSpeed(best) ? name : best
+  );
   const across = Math.ceil(n4 / (LANES * PANELS[panel].width));
   const parts = Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models)));
   const rows = Math.ceil(m / Math.max(1, parts));
@@ -81,8 +88,8 @@ export function panelPlan(
 }
 
 /**
- * The tail of a product with uniforms for its constants. Sums that are continued start from c, so that
- * nothing is added at the end.
+ * The tail of a product with uniforms for its constants. Sums that are continued start from c, so
+ * that nothing is added at the end.
  */
 const TAIL = [
   ["sum: vec4f) {", "sum: vec4f, tail: u32) {"],
@@ -91,8 +98,8 @@ const TAIL = [
 ].reduce((text, [found, by]) => replace(text, found, by as string), tail);
 
 /**
- * Writes the unrolled loop over the terms of a panel: one load of A for every 32 terms, and one broadcast for
- * each term.
+ * Writes the unrolled loop over the terms of a panel: one load of A for every 32 terms, and one
+ * broadcast for each term.
  */
 export function addTerms({ width, terms, block }: Panel): string {
   const columns = numbers(width);
@@ -108,9 +115,14 @@ export function addTerms({ width, terms, block }: Panel): string {
     const products = columns.map((j) => `sum${j} += factor * ${panel.vector(j, k)};`);
     const isLast = k % block === block - 1;
     return [
-      ...block < LOAD ? [...loads, ...begins] : [...begins, ...loads], // blocks that share a load stand next to it
+      // Blocks that share a load stand next to it.
+      ...block < LOAD ? [...loads, ...begins] : [...begins, ...loads],
       `{ let factor = ${scalar}; ${products.join(" ")} }`,
-      ...isLast ? ["}"] : k % FENCE === FENCE - 1 ? columns.map((j) => panel.store(j, terms, `sum${j}`)) : [],
+      ...isLast
+        ? ["}"]
+        : k % FENCE === FENCE - 1
+        ? columns.map((j) => panel.store(j, terms, `sum${j}`))
+        : [],
     ];
   }).join("\n");
 }
@@ -124,19 +136,24 @@ export const matmulSubgroup: (shape: PanelShape) => string = remembered(
     const sums = columns.map((j) => `sum${j}`);
     const isLast = `first_term + ${terms}u >= params.k`;
     const before = apart
-      ? `var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = sums[sums_row + 8u * j]; }`
+      ? "var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = " +
+        "sums[sums_row + 8u * j]; }"
       : `let before = load_c(c_row + 8u * j);`;
     const store = apart
       ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
         `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
-      : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`; // one store of C, not two, to compile
+      : "finish(model, row, column + 8u * j, sum, select(0u, params.tail, " + `${isLast}));`; // one store of C, not two, to compile
     return compose(code, {
       matmul_tail: TAIL,
-      sums_binding: apart ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;" : "",
+      sums_binding: apart
+        ? "@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;"
+        : "",
       panel_arrays: panel.declarations,
       fill_panel: [
         ...columns.map((j) =>
-          `let b${j} = select(vec4f(), load_b(term + min(column + ${LANES * j}u, params.n4 - 1u)), ` +
+          `let b${j} = select(vec4f(), load_b(term + min(column + ${
+            LANES * j
+          }u, params.n4 - 1u)), ` +
           "first_term + k < params.k);"
         ),
         ...columns.map((j) => panel.store(j, "k", `b${j}`)),

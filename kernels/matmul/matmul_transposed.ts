@@ -9,7 +9,11 @@ import { type Product, REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul
 import { joinSegments, sumParams } from "./matmul_join.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
 import bindings from "./matmul_transposed_bindings.wgsl" with { type: "text" };
-import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_transposed_subgroup.ts";
+import {
+  matmulTransposedSubgroup,
+  tilePlan,
+  type TileShape,
+} from "./matmul_transposed_subgroup.ts";
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
 import {
   chooseTile,
@@ -25,9 +29,11 @@ const REGISTERS = compose(code, {
   matmul_transposed_tail: tailCode,
 });
 /**
- * The size and the matrices that groups of rows stand for in `Aᵀ · B`: the rows are the terms of its sums.
+ * The size and the matrices that groups of rows stand for in `Aᵀ · B`: the rows are the terms of
+ * its sums.
  */
-const grouped = (text: string) => groupedText(text, { rows: "k", matrices: ["a", "b"], binding: 5 });
+const grouped = (text: string) =>
+  groupedText(text, { rows: "k", matrices: ["a", "b"], binding: 5 });
 const GROUPED_REGISTERS = grouped(REGISTERS);
 const groupedWorkgroup = remembered((tile: Tile) => grouped(matmulTransposedWorkgroup(tile)));
 const groupedSubgroup = remembered((shape: TileShape) => grouped(matmulTransposedSubgroup(shape)));
@@ -43,24 +49,25 @@ export interface MatmulTransposed extends Product {
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
   /**
-   * Where in the buffer of `c` these sums go instead: offset and model stride in f32 values. They add where `c` does. Only
-   * the workgroup variants can, see {@link sumsIntoProduct}.
+   * Where in the buffer of `c` these sums go instead: offset and model stride in f32 values. They
+   * add where `c` does. Only the workgroup variants can, see {@link sumsIntoProduct}.
    */
   sumsInC?: { offset: number; model: number };
   /**
-   * Where the rows of each model lie in a and b, each of which holds the rows of all models; k is then the
-   * largest number of rows of a model.
+   * Where the rows of each model lie in a and b, each of which holds the rows of all models; k is
+   * then the largest number of rows of a model.
    */
   groups?: Groups;
   /**
-   * Scratch of {@link matmulTransposedScratch} f32 values. Where it is large enough, the workgroup variants
-   * split the long sums of small products.
+   * Scratch of {@link matmulTransposedScratch} f32 values. Where it is large enough, the workgroup
+   * variants split the long sums of small products.
    */
   parts?: GpuBuffer;
 }
 
 /**
- * Plans `c = aᵀ · b` (or `c += …`) for every model, and the sums of `a`'s columns where `sums` is given.
+ * Plans `c = aᵀ · b` (or `c += …`) for every model, and the sums of `a`'s columns where `sums` is
+ * given.
  *
  * Throws `RangeError` where a matrix does not fit its buffer or `c` is not f32.
  */
@@ -72,13 +79,15 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
   const c = placement(label, "c", tensors.c, m, n, models);
   if ((tensors.c.buffer.storage ?? "f32") !== "f32") {
     throw new RangeError(
-      `Cannot plan ${label} as c must be f32, as gradients are: "${tensors.c.buffer.label}" is ${tensors.c.buffer.storage}`,
+      `Cannot plan ${label} as c must be f32, as gradients are: ` +
+        `"${tensors.c.buffer.label}" is ${tensors.c.buffer.storage}`,
     );
   }
   const sumBytes = tensors.sums ? models * padded(m) * 4 : 0;
   if (tensors.sums && tensors.sums.bytes < sumBytes) {
     throw new RangeError(
-      `Cannot plan ${label} as sums must lie inside "${tensors.sums.label}": they take ${sumBytes} bytes, the buffer has ` +
+      `Cannot plan ${label} as sums must lie inside "${tensors.sums.label}": they ` +
+        `take ${sumBytes} bytes, the buffer has ` +
         `${tensors.sums.bytes}`,
     );
   }
@@ -87,11 +96,17 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
     { offset: tensors.sumsInC.offset / 4, model: tensors.sumsInC.model / 4 };
   const sums = tiled ? sumParams(tensors.sums, sumsInC) : [Number(tensors.sums !== undefined)];
   const params = [m, padded(n) / 4, k, ...a, ...b, ...c, ...sums];
-  const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
+  const buffers = [
+    tensors.a.buffer,
+    tensors.b.buffer,
+    tensors.c.buffer,
+    tensors.sums ?? gpu.emptyWritable,
+  ];
   const n4 = padded(n) / 4;
   const splits = tiled && !tensors.groups; // only the device knows how many terms a group has
   const segments = splits ? countSplits(m, n4, k, models, tensors.tile) : 0;
-  const fits = tensors.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
+  const fits = tensors.parts !== undefined &&
+    4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
   if (!tensors.parts || !fits || segments === 0) {
     const plan = variantPlan(gpu, tensors, params);
     if (tensors.groups) {
@@ -112,18 +127,32 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
       models,
     }),
     joinSegments(gpu, {
-      ...{ label: "matmul_transposed_join", parts: tensors.parts, segments, c, sums: tensors.sums },
-      ...{ sumsAt: sums, accumulate: tensors.accumulate, buffer: tensors.c.buffer, models, m, n4 },
+      label: "matmul_transposed_join",
+      parts: tensors.parts,
+      segments,
+      c,
+      sums: tensors.sums,
+      sumsAt: sums,
+      accumulate: tensors.accumulate,
+      buffer: tensors.c.buffer,
+      models,
+      m,
+      n4,
     }),
   ];
 }
 
-/** Whether {@link matmulTransposed} can put the sums of columns next to its product in one buffer. */
+/**
+ * Whether {@link matmulTransposed} can put the sums of columns next to its product in one buffer.
+ */
 export function sumsIntoProduct(gpu: Gpu): boolean {
   return gpu.variants.matmul.startsWith("workgroup");
 }
 
-/** Returns the f32 values of scratch with which {@link matmulTransposed} may split its sums, 0 where it would not. */
+/**
+ * Returns the f32 values of scratch with which {@link matmulTransposed} may split its sums, 0 where
+ * it would not.
+ */
 export function matmulTransposedScratch(
   { m, n, k, models }: Pick<MatmulTransposed, "m" | "n" | "k" | "models">,
 ): number {

@@ -1,6 +1,6 @@
 /**
- * The variant of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: how large its tiles are, and the
- * unrolled loops of its WGSL.
+ * The variant of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: how large its tiles
+ * are, and the unrolled loops of its WGSL.
  */
 
 import { laneArrays, LANES, numbers, pick, remembered, XYZW } from "../device/subgroup.ts";
@@ -11,8 +11,8 @@ import code from "./matmul_transposed_subgroup.wgsl" with { type: "text" };
 import tail from "./matmul_transposed_tail.wgsl" with { type: "text" };
 
 /**
- * Shape of the WGSL. Its length grows with `width · terms`; it is slow where it does not fit the instruction
- * cache.
+ * Shape of the WGSL. Its length grows with `width · terms`; it is slow where it does not fit the
+ * instruction cache.
  */
 export interface TileShape {
   /** vec4s of columns per lane. */
@@ -26,14 +26,18 @@ const ROWS = 4 * LANES;
 /** Shapes of tiles with their speed against one another where no lane idles: kernels/NOTES.md. */
 const SHAPES = [
   { width: 2, terms: 2, speed: 1 },
-  { width: 3, terms: 1, speed: 1.05 }, // rated higher than measured, so that the products of a model share a text
+  // Rated higher than measured, so that the products of a model share a text.
+  { width: 3, terms: 1, speed: 1.05 },
   { width: 1, terms: 4, speed: 0.8 },
 ];
 
 /** Chooses the tiles by size alone. */
 export function tilePlan(m: number, n4: number): { shape: TileShape; workgroups: number } {
-  const estimateSpeed = ({ width, speed }: typeof SHAPES[number]) => speed * used(n4, LANES * width);
-  const shape = SHAPES.reduce((best, other) => estimateSpeed(other) > estimateSpeed(best) ? other : best);
+  const estimateSpeed = ({ width, speed }: typeof SHAPES[number]) =>
+    speed * used(n4, LANES * width);
+  const shape = SHAPES.reduce((best, other) =>
+    estimateSpeed(other) > estimateSpeed(best) ? other : best
+  );
   return { shape, workgroups: Math.ceil(n4 / (LANES * shape.width)) * Math.ceil(m / ROWS) };
 }
 
@@ -60,10 +64,14 @@ export const matmulTransposedSubgroup: (shape: TileShape) => string = remembered
         ? `${load}(${base} + k * ${stride})`
         : `select(vec4f(), ${load}(${base} + term${t} * ${stride}), inside${t})`;
     const loadTerms = numbers(terms).flatMap((t) => [
-      t === 0 ? "" : `let inside${t} = k + ${t}u < params.k; let term${t} = min(k + ${t}u, params.k - 1u);`,
+      t === 0
+        ? ""
+        : `let inside${t} = k + ${t}u < params.k; let term${t} = min(k + ${t}u, params.k - 1u);`,
       `let a${t} = ${fetch(t, "load_a", "a_base", "params.a_stride")};`,
       `column_sum += a${t};`,
-      ...columns.map((j) => `let b${t}_${j} = ${fetch(t, "load_b", `b_base${j}`, "params.b_stride")};`),
+      ...columns.map((j) =>
+        `let b${t}_${j} = ${fetch(t, "load_b", `b_base${j}`, "params.b_stride")};`
+      ),
     ]);
     return compose(code, {
       matmul_transposed_bindings: bindings,

@@ -1,6 +1,6 @@
 /**
- * The variants of `C = A · B` and `C = Aᵀ · B` for GPUs: the unrolled loops of their WGSL, and the choice of
- * tiles. kernels/NOTES.md says what is known of their speed.
+ * The variants of `C = A · B` and `C = Aᵀ · B` for GPUs: the unrolled loops of their WGSL, and the
+ * choice of tiles. kernels/NOTES.md says what is known of their speed.
  */
 
 import { numbers, remembered, unroll, XYZW } from "../device/subgroup.ts";
@@ -25,13 +25,15 @@ export interface Tile {
   /** Terms of a slice, a multiple of 4. */
   terms: number;
   /**
-   * How near products with this tile come to the peak, by estimate; 1 for the largest tile. A smaller tile
-   * reads more for each multiplication.
+   * How near products with this tile come to the peak, by estimate; 1 for the largest tile. A
+   * smaller tile reads more for each multiplication.
    */
   efficiency: number;
 }
 
-/** All tiles, the largest first. Each takes at most 16 KiB of workgroup memory and 256 invocations. */
+/**
+ * All tiles, the largest first. Each takes at most 16 KiB of workgroup memory and 256 invocations.
+ */
 export const TILES: readonly Tile[] = [
   { rows: 128, columns: 128, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 1 },
   { rows: 128, columns: 64, ownRows: 8, ownVec4s: 2, terms: 8, efficiency: 0.9 },
@@ -40,8 +42,8 @@ export const TILES: readonly Tile[] = [
 ];
 
 /**
- * Multiprocessors of a large GPU. A product should have at least as many workgroups, so that each of them has
- * work.
+ * Multiprocessors of a large GPU. A product should have at least as many workgroups, so that each
+ * of them has work.
  */
 export const MULTIPROCESSORS = 132;
 
@@ -100,8 +102,9 @@ function tileConstants({ rows, columns, ownRows, ownVec4s, terms }: Tile): Recor
 }
 
 /**
- * Stores all sums of an invocation, sum `i` as `store` says. Its loop is the only one here: a driver unrolls it where that is good, and
- * sixteen copies of the tail would take long to compile. A switch picks the sum, as an array would leave the registers.
+ * Stores all sums of an invocation, sum `i` as `store` says. Its loop is the only one here: a
+ * driver unrolls it where that is good, and sixteen copies of the tail would take long to compile.
+ * A switch picks the sum, as an array would leave the registers.
  */
 function finishAll(sums: string[], store: (sum: string) => string): string {
   return lines([
@@ -115,7 +118,10 @@ function finishAll(sums: string[], store: (sum: string) => string): string {
 
 const lines = (all: (string | string[])[]): string => all.flat().join("\n");
 
-/** Writes how the products of a slice of both tiles are added to sums, which `sum` names by row and vec4. */
+/**
+ * Writes how the products of a slice of both tiles are added to sums, which `sum` names by row and
+ * vec4.
+ */
 function productLines(
   { ownRows, ownVec4s, terms }: Tile,
   slice: number,
@@ -140,7 +146,10 @@ function productLines(
   );
 }
 
-/** Writes the places of a lane: its rows and columns of the product, and what it fetches of either matrix. */
+/**
+ * Writes the places of a lane: its rows and columns of the product, and what it fetches of either
+ * matrix.
+ */
 const placeLines = (
   { ownRows, ownVec4s }: Tile,
   ofA: number[],
@@ -158,14 +167,16 @@ const placeLines = (
       `let a_from${i} = a_start + (first_row + a_row${i}) * params.a_stride;`
     ),
     ofB.map((i) =>
-      `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${i * lanes}u) % SPAN; ` +
+      `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${
+        i * lanes
+      }u) % SPAN; ` +
       `let b_from${i} = b_start + first_column + b_column${i};`
     ),
   ]);
 
 /**
- * Writes WGSL of `A · B`. Where tiles hold f16, products are of f16 too, and so are sums over the terms of a slice: these are added in
- * f32. That is for values of order 1, and not for gradients.
+ * Writes WGSL of `A · B`. Where tiles hold f16, products are of f16 too, and so are sums over the
+ * terms of a slice: these are added in f32. That is for values of order 1, and not for gradients.
  */
 export const matmulWorkgroup: (
   shape: { tile: Tile; holds: "f32" | "f16"; segmented?: boolean },
@@ -179,7 +190,9 @@ export const matmulWorkgroup: (
     const ofB = numbers(terms * span / lanes);
     const fetch = (from: string) =>
       lines([
-        ofA.map((i) => `next_a${i} = fetch_a(a_from${i}, first_row + a_row${i}, ${from} + a_term${i});`),
+        ofA.map((i) =>
+          `next_a${i} = fetch_a(a_from${i}, first_row + a_row${i}, ${from} + a_term${i});`
+        ),
         ofB.map((i) =>
           `next_b${i} = fetch_b(b_from${i}, first_column + b_column${i}, ${from} + b_term${i});`
         ),
@@ -202,13 +215,20 @@ export const matmulWorkgroup: (
         own.map(([r, v]) => `c${r}_${v} += vec4f(h${r}_${v});`),
         "}",
       ]);
-    /** In f16, counts what is fetched beyond its range, by the first tiles of either matrix alone: once. */
+    /**
+     * In f16, counts what is fetched beyond its range, by the first tiles of either matrix alone:
+     * once.
+     */
     const count = (from: string) =>
       !half ? [] : [
         `if (first_column == 0u) { ${
-          ofA.map((i) => `beyond += beyond_of(next_a${i}, ${from} + a_term${i}, params.k);`).join(" ")
+          ofA.map((i) => `beyond += beyond_of(next_a${i}, ${from} + a_term${i}, params.k);`).join(
+            " ",
+          )
         } }`,
-        `if (first_row == 0u) { ${ofB.map((i) => `beyond += beyond_of(next_b${i}, 0u, 4u);`).join(" ")} }`,
+        `if (first_row == 0u) { ${
+          ofB.map((i) => `beyond += beyond_of(next_b${i}, 0u, 4u);`).join(" ")
+        } }`,
       ];
     const composed = compose(code, {
       matmul_tail: tail,
@@ -228,8 +248,8 @@ export const matmulWorkgroup: (
       finish_all: lines([
         half ? "if (beyond > 0u) { atomicAdd(&saturated, beyond); }" : [],
         finishAll(own.map(([r, v]) => `c${r}_${v}`), (sum) => {
-          const place =
-            `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column + (i % ${ownVec4s}u) * COLUMN_STEP`;
+          const place = `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column ` +
+            `+ (i % ${ownVec4s}u) * COLUMN_STEP`;
           if (segmented) return `finish_segment(model, segment, ${place}, ${sum});`;
           return `finish(model, ${place}, ${half ? `checked(model, ${place}, ${sum})` : sum});`;
         }),
@@ -239,12 +259,16 @@ export const matmulWorkgroup: (
   },
 );
 
-/** A product `A · B` without a tail sums this many terms apart where it has more: a multiple of two slices. */
+/**
+ * A product `A · B` without a tail sums this many terms apart where it has more: a multiple of two
+ * slices.
+ */
 export const LONG_SEGMENT = 4096;
 
 /**
- * Reports how `A · B` without a tail is done first, by estimate: with which tile, and in how many segments that
- * workgroups take one by one; 0 where a workgroup takes all of its tile. The choice changes no bit.
+ * Reports how `A · B` without a tail is done first, by estimate: with which tile, and in how many
+ * segments that workgroups take one by one; 0 where a workgroup takes all of its tile. The choice
+ * changes no bit.
  */
 export function planLong(
   { m, n4, k, models }: { m: number; n4: number; k: number; models: number },
@@ -258,18 +282,21 @@ export function planLong(
   return pays ? { tile: split, segments } : { tile: whole, segments: 0 };
 }
 
-/** Terms of a segment of a sum in `Aᵀ · B`, a multiple of two slices: segments are summed one by one and then added. */
+/**
+ * Terms of a segment of a sum in `Aᵀ · B`, a multiple of two slices: segments are summed one by one
+ * and then added.
+ */
 export const SEGMENT = 512;
 /**
- * Most bytes that the segments of a product may take. A product that would need more has tiles enough without
- * them.
+ * Most bytes that the segments of a product may take. A product that would need more has tiles
+ * enough without them.
  */
 const MOST_PARTS = 64 * 2 ** 20;
 
 /**
- * Counts the segments of `Aᵀ · B` that have a workgroup each: all of them where the product has too few tiles
- * for all multiprocessors; none (0) where it has enough, or where there is one segment. This changes no bit
- * of C.
+ * Counts the segments of `Aᵀ · B` that have a workgroup each: all of them where the product has too
+ * few tiles for all multiprocessors; none (0) where it has enough, or where there is one segment.
+ * This changes no bit of C.
  */
 export function countSplits(
   m: number,
@@ -280,7 +307,9 @@ export function countSplits(
 ): number {
   const segments = Math.ceil(k / SEGMENT);
   const isFew = countWorkgroups(tile, m, n4) * models < MULTIPROCESSORS;
-  return segments > 1 && isFew && 4 * partsSize(m, n4, segments, models) <= MOST_PARTS ? segments : 0;
+  return segments > 1 && isFew && 4 * partsSize(m, n4, segments, models) <= MOST_PARTS
+    ? segments
+    : 0;
 }
 
 /** Counts the f32 values of all segments, before they are added. */
@@ -303,7 +332,8 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
         `next_a${i} = fetch_a(a_start + a_row${i}, first_row4 + a_row${i}, ${from} + a_term${i});`
       ),
       ofB.map((i) =>
-        `next_b${i} = fetch_b(b_start + b_column${i}, first_column + b_column${i}, ${from} + b_term${i});`
+        `next_b${i} = fetch_b(b_start + b_column${i}, first_column + b_column${i}, ` +
+        `${from} + b_term${i});`
       ),
     ]);
   const store = (slice: number) =>
@@ -318,7 +348,9 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
         unroll(ownRow4s, (r) => `let x${r} = a_tile[${slice}][${term}][row${r}];`),
         unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${term}][column${v}];`),
         own.map(([r, v]) =>
-          XYZW.map((part) => `c${r}${part}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}${part}_${v});`).join(
+          XYZW.map((part) =>
+            `c${r}${part}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}${part}_${v});`
+          ).join(
             " ",
           )
         ).join("\n"),
@@ -332,10 +364,14 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
       unroll(ownRow4s, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
       unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
       ofA.map((i) =>
-        `let a_term${i} = (lane + ${i * lanes}u) / DOWN; let a_row${i} = (lane + ${i * lanes}u) % DOWN;`
+        `let a_term${i} = (lane + ${i * lanes}u) / DOWN; let a_row${i} = (lane + ${
+          i * lanes
+        }u) % DOWN;`
       ),
       ofB.map((i) =>
-        `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${i * lanes}u) % SPAN;`
+        `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${
+          i * lanes
+        }u) % SPAN;`
       ),
     ]),
     sums: lines([
@@ -357,7 +393,9 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
     finish_all: finishAll(
       own.flatMap(([r, v]) => XYZW.map((part) => `c${r}${part}_${v}`)),
       (sum) =>
-        `finish(model, segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
+        `finish(model, segment, (first_row4 + row + (i / ${
+          4 * ownVec4s
+        }u) * ROW_STEP) * 4u + i % 4u, ` +
         `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP, ${sum});`,
     ),
   }, { ...tileConstants(tile), SEGMENT });

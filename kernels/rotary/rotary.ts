@@ -1,4 +1,7 @@
-/** Rotary positions, and the layout change between the fused projection and heads, forward and backward. */
+/**
+ * Rotary positions, and the layout change between the fused projection and heads, forward and
+ * backward.
+ */
 
 import forwardCode from "./rotary_forward.wgsl" with { type: "text" };
 import backwardCode from "./rotary_backward.wgsl" with { type: "text" };
@@ -26,7 +29,10 @@ export interface AttentionShape extends BatchShape {
   headSize: number;
 }
 
-/** Returns the f32 values of a tensor `[models, batch, heads, length, headSize]`, each head padded to vec4s. */
+/**
+ * Returns the f32 values of a tensor `[models, batch, heads, length, headSize]`, each head padded
+ * to vec4s.
+ */
 export function headedSize({ models, batch, length, heads, headSize }: AttentionShape): number {
   return models * batch * heads * length * padded(headSize);
 }
@@ -48,8 +54,9 @@ export function rotaryAngles(length: number, headSize: number, base = 10_000): F
 /** The cache of keys and values that outlive one call, with a slot for each sequence. */
 export interface KeyValueCache {
   /**
-   * u32 `[batch, 2]`, written by the host before each call: the slot of each sequence of the batch, and the position of its
-   * first row. All models share them. A sequence whose slot is `slots` is idle: nothing is written for it.
+   * u32 `[batch, 2]`, written by the host before each call: the slot of each sequence of the batch,
+   * and the position of its first row. All models share them. A sequence whose slot is `slots` is
+   * idle: nothing is written for it.
    */
   places: GpuBuffer;
   /** Sequences that k and v have room for. */
@@ -58,7 +65,10 @@ export interface KeyValueCache {
   capacity: number;
 }
 
-/** Returns the last params of kernels that take a cache: positions per slot, slots, and whether there is a cache. */
+/**
+ * Returns the last params of kernels that take a cache: positions per slot, slots, and whether
+ * there is a cache.
+ */
 export function cacheParams({ batch, length }: AttentionShape, cache?: KeyValueCache): number[] {
   return cache ? [cache.capacity, cache.slots, 1] : [length, batch, 0];
 }
@@ -76,7 +86,10 @@ function rotary(
   const WG = workgroupSize(gpu);
   const sizes = [rows, padded(3 * heads * headSize), heads, headSize, padded(headSize), length];
   return gpu.dispatch({
-    ...{ label, code, buffers, models },
+    label,
+    code,
+    buffers,
+    models,
     constants: { WG, PAIRS: Number(headSize % 4 === 0) },
     params: [...sizes, floatBits(1 / Math.sqrt(headSize)), ...cacheParams(shape, cache)],
     workgroups: Math.ceil((rows * heads) / WG),
@@ -91,13 +104,20 @@ export interface RotaryForward {
   qkv: GpuBuffer;
   /** f32 from {@link rotaryAngles}. */
   angles: GpuBuffer;
-  /** f32 or bf16, and so are k and v: {@link headedSize} values, rotated and divided by √headSize. */
+  /**
+   * f32 or bf16, and so are k and v: {@link headedSize} values, rotated and divided by √headSize.
+   */
   q: GpuBuffer;
-  /** {@link headedSize} values (with a cache those of `slots` sequences of `capacity` tokens), rotated. */
+  /**
+   * {@link headedSize} values (with a cache those of `slots` sequences of `capacity` tokens),
+   * rotated.
+   */
   k: GpuBuffer;
   /** The layout of `k`. */
   v: GpuBuffer;
-  /** The cache that takes the keys and values of each sequence. Without it they start at position 0. */
+  /**
+   * The cache that takes the keys and values of each sequence. Without it they start at position 0.
+   */
   cache?: KeyValueCache;
 }
 

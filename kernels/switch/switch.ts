@@ -1,9 +1,9 @@
 /**
- * Routing of tokens among the experts of a layer (Switch Transformer, Fedus et al. 2022): which expert each
- * token goes to, at which place among the tokens of that expert, and how rows go to the experts and come
- * back. The products of the experts are those of a bank over groups of rows (`../matmul/groups.ts`). Nothing
- * is added atomically: each invocation counts the tokens of a block of rows, and the blocks are added in
- * order.
+ * Routing of tokens among the experts of a layer (Switch Transformer, Fedus et al. 2022): which
+ * expert each token goes to, at which place among the tokens of that expert, and how rows go to the
+ * experts and come back. The products of the experts are those of a bank over groups of rows
+ * (`../matmul/groups.ts`). Nothing is added atomically: each invocation counts the tokens of a
+ * block of rows, and the blocks are added in order.
  */
 
 import { compose } from "../device/wgsl.ts";
@@ -24,7 +24,8 @@ const COUNT = compose(countCode, { switch_block: blockCode });
 const PLACE = compose(placeCode, { switch_block: blockCode });
 
 const WORKGROUP = 64;
-const FEW = 16; // invocations of a workgroup in kernels with few invocations, or with much work for each
+// Invocations of a workgroup in kernels with few invocations, or with much work for each.
+const FEW = 16;
 /** Rows whose tokens one invocation counts. */
 const BLOCK_ROWS = 128;
 /** The place of a token that no expert takes. */
@@ -44,23 +45,30 @@ export interface SwitchShape {
 
 /** Buffers of a routing: sizes by {@link switchSizes}. */
 export interface SwitchBuffers {
-  /** f32 `[models, rows, E]`, rows padded to vec4s: the probability of every expert; zero for tokens that go nowhere. */
+  /**
+   * f32 `[models, rows, E]`, rows padded to vec4s: the probability of every expert; zero for tokens
+   * that go nowhere.
+   */
   gates: GpuBuffer;
   /** u32 `[models, rows]`: each token's expert, E for tokens that go nowhere. */
   choice: GpuBuffer;
-  /** u32 `[models, rows]`: each token's place among the rows that experts take, {@link NOWHERE} where none takes it. */
+  /**
+   * u32 `[models, rows]`: each token's place among the rows that experts take, {@link NOWHERE}
+   * where none takes it.
+   */
   places: GpuBuffer;
   /** u32 `[models, rows]`: the token at every place, for as many places as experts take tokens. */
   tokens: GpuBuffer;
   /** u32 `[models, E, 2]`: first place and number of the tokens that each expert takes. */
   groups: GpuBuffer;
   /**
-   * u32 `[models, E + 1]`: the number of tokens sent to each expert, taken or not; after these the number of
-   * all tokens that are sent.
+   * u32 `[models, E + 1]`: the number of tokens sent to each expert, taken or not; after these the
+   * number of all tokens that are sent.
    */
   totals: GpuBuffer;
   /**
-   * f32 `[models, E]`: the part of the gradient of a token's gates that comes from the balance of the load.
+   * f32 `[models, E]`: the part of the gradient of a token's gates that comes from the balance of
+   * the load.
    */
   pull: GpuBuffer;
   /** Scratch. */
@@ -72,7 +80,9 @@ export interface SwitchBuffers {
 }
 
 /** Counts the values of a routing's buffers, 4 bytes each; those of the last three are scratch. */
-export function switchSizes({ models, rows, experts }: SwitchShape): Record<keyof SwitchBuffers, number> {
+export function switchSizes(
+  { models, rows, experts }: SwitchShape,
+): Record<keyof SwitchBuffers, number> {
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   return {
     gates: models * rows * padded(experts),
@@ -94,31 +104,42 @@ export interface SwitchRoute {
   shape: SwitchShape;
   /** f32 `[models, rows, E]`, rows padded to vec4s: the router's logits. */
   logits: GpuBuffer;
-  /** u32 `[models, batch]`, or `[batch]` where all models share them: real tokens; all but the last of a sequence go to experts. */
+  /**
+   * u32 `[models, batch]`, or `[batch]` where all models share them: real tokens; all but the last
+   * of a sequence go to experts.
+   */
   lengths: GpuBuffer;
   /** f32 `[models, rows]`, or `[rows]`: each token's part in the loss. */
   weights: GpuBuffer;
   /** Whether all models read the same tokens. */
   sharedTokens: boolean;
-  /** Whether every row is a token that goes to an expert, as in decoding; `lengths` are not read then. */
+  /**
+   * Whether every row is a token that goes to an expert, as in decoding; `lengths` are not read
+   * then.
+   */
   all?: boolean;
-  /** What a routing needs in training. Without it every expert takes all tokens that are sent to it. */
+  /**
+   * What a routing needs in training. Without it every expert takes all tokens that are sent to it.
+   */
   training?: {
-    /** f32 `[rows + 1]`: most tokens that an expert takes, by the number of all that are sent ({@link switchCapacities}). */
+    /**
+     * f32 `[rows + 1]`: most tokens that an expert takes, by the number of all that are sent
+     * ({@link switchCapacities}).
+     */
     capacities: GpuBuffer;
     /** Weight of the balance in the loss. */
     balance: number;
     /**
-     * f32: report `i` of model `e` goes to `offset + i + e · model`. The reports are the balance in the loss,
-     * the balance itself, the number of tokens sent, and of those not taken.
+     * f32: report `i` of model `e` goes to `offset + i + e · model`. The reports are the balance in
+     * the loss, the balance itself, the number of tokens sent, and of those not taken.
      */
     reports: { buffer: GpuBuffer; offset: number; model: number };
   };
 }
 
 /**
- * Lists how many tokens an expert may take at most, by the number of all tokens from 0 to `rows`: ⌈factor ·
- * tokens / E⌉ (equation 3).
+ * Lists how many tokens an expert may take at most, by the number of all tokens from 0 to `rows`:
+ * ⌈factor · tokens / E⌉ (equation 3).
  */
 export function switchCapacities(rows: number, experts: number, factor: number): Float32Array {
   return Float32Array.from(
@@ -128,8 +149,8 @@ export function switchCapacities(rows: number, experts: number, factor: number):
 }
 
 /**
- * Plans which expert every token goes to, and which of its tokens each expert takes: the first ones, in the
- * order of the rows.
+ * Plans which expert every token goes to, and which of its tokens each expert takes: the first
+ * ones, in the order of the rows.
  */
 export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): Dispatch[] {
   const { shape: { models, rows, length, experts }, training } = route;
@@ -139,7 +160,8 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
   const ofModel = (values: number) => route.sharedTokens ? 0 : values;
   const perBlock = { workgroups: Math.ceil(blocks * columns / WORKGROUP), models };
   const balance = floatBits(training?.balance ?? 0);
-  const { buffer, offset, model } = training?.reports ?? { buffer: gpu.emptyWritable, offset: 0, model: 0 };
+  const { buffer, offset, model } = training?.reports ??
+    { buffer: gpu.emptyWritable, offset: 0, model: 0 };
   return [
     gpu.dispatch({
       label: "switch_route",
@@ -171,7 +193,14 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       label: "switch_limit",
       code: limitCode,
       params: [models, experts, Number(training !== undefined), balance, offset, model],
-      buffers: [own.totals, own.gateSums, training?.capacities ?? gpu.empty, own.groups, own.pull, buffer],
+      buffers: [
+        own.totals,
+        own.gateSums,
+        training?.capacities ?? gpu.empty,
+        own.groups,
+        own.pull,
+        buffer,
+      ],
       workgroups: 1,
       models,
     }),
@@ -214,8 +243,8 @@ export function switchGather(
 }
 
 /**
- * Plans `y[token] = x[token] + gate · packed[place]`, or without `x` `y[token] = packed[place]`. For a token
- * that no expert takes nothing is added.
+ * Plans `y[token] = x[token] + gate · packed[place]`, or without `x` `y[token] = packed[place]`.
+ * For a token that no expert takes nothing is added.
  */
 export function switchScatter(
   gpu: Gpu,
@@ -236,8 +265,8 @@ export function switchScatter(
 }
 
 /**
- * Plans the gradient of the router's logits. It comes from the balance in the loss, and from the gates that
- * scale the output of the experts.
+ * Plans the gradient of the router's logits. It comes from the balance in the loss, and from the
+ * gates that scale the output of the experts.
  */
 export function switchRouteBackward(
   gpu: Gpu,
@@ -256,7 +285,10 @@ export function switchRouteBackward(
   });
 }
 
-/** Computes gates `[rows, E]` and choices of one model in f64; `goes` says which tokens go to an expert. */
+/**
+ * Computes gates `[rows, E]` and choices of one model in f64; `goes` says which tokens go to an
+ * expert.
+ */
 export function switchRouteReference(
   logits: ArrayLike<number>,
   experts: number,
@@ -287,7 +319,10 @@ export interface SwitchPlan {
   pull: number[];
 }
 
-/** Finds what the experts of one model take, at most `capacity` tokens each, and the balance of their load, in f64. */
+/**
+ * Finds what the experts of one model take, at most `capacity` tokens each, and the balance of
+ * their load, in f64.
+ */
 export function switchPlanReference(
   gates: ArrayLike<number>,
   choice: readonly number[],
@@ -295,14 +330,18 @@ export function switchPlanReference(
   capacity = Infinity,
 ): SwitchPlan {
   const rows = [...choice.keys()].filter((row) => choice[row] < experts);
-  const sentTo = Array.from({ length: experts }, (_, expert) => rows.filter((row) => choice[row] === expert));
+  const sentTo = Array.from(
+    { length: experts },
+    (_, expert) => rows.filter((row) => choice[row] === expert),
+  );
   const tokens = Math.max(1, rows.length);
   const pull = sentTo.map((sent) => experts * sent.length / tokens / tokens);
   return {
     sent: sentTo.map((sent) => sent.length),
     taken: sentTo.map((sent) => sent.slice(0, capacity)),
     balance: pull.reduce(
-      (sum, pull, expert) => sum + pull * rows.reduce((sum, row) => sum + gates[row * experts + expert], 0),
+      (sum, pull, expert) =>
+        sum + pull * rows.reduce((sum, row) => sum + gates[row * experts + expert], 0),
       0,
     ),
     pull,
@@ -310,8 +349,8 @@ export function switchPlanReference(
 }
 
 /**
- * Computes the gradient of the logits `[rows, E]` of one model in f64. `made` gives the output of a token's
- * expert, if one took the token.
+ * Computes the gradient of the logits `[rows, E]` of one model in f64. `made` gives the output of a
+ * token's expert, if one took the token.
  */
 export function switchRouteBackwardReference(
   { gates, choice, pull, experts }: {

@@ -26,7 +26,9 @@ export interface Transpose extends BankRows {
 export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
   const variant = KERNEL_VARIANTS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
   const tiles = Math.ceil(rows / variant.tile) * Math.ceil(columns / variant.tile);
-  const counts = [a, b].flatMap(({ offset = 0, stride, model }) => [offset / 4, stride / 4, model / 4]);
+  const counts = [a, b].flatMap((
+    { offset = 0, stride, model },
+  ) => [offset / 4, stride / 4, model / 4]);
   return gpu.dispatch({
     label: "transpose",
     code: variant.code,

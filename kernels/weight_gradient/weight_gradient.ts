@@ -1,6 +1,6 @@
 /**
- * The gradients of a linear layer's weight and bias, by one product: it also sums the columns of the output's
- * gradient as it reads them.
+ * The gradients of a linear layer's weight and bias, by one product: it also sums the columns of
+ * the output's gradient as it reads them.
  */
 
 import { addBlocks } from "../column_sum/column_sum.ts";
@@ -34,8 +34,8 @@ export interface WeightGradient {
   /** Adds into `weight` and `bias` instead of writing them. */
   accumulate?: boolean;
   /**
-   * Where the rows of each model lie in dY and x, each of which holds the rows of all models; `rows` is then
-   * the largest number of rows of a model.
+   * Where the rows of each model lie in dY and x, each of which holds the rows of all models;
+   * `rows` is then the largest number of rows of a model.
    */
   groups?: Groups;
 }
@@ -47,20 +47,40 @@ export function weightGradientScratch(
   return models * padded(outputs);
 }
 
-/** Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in one to three dispatches. */
+/**
+ * Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in one to three
+ * dispatches.
+ */
 export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
   const { models, rows, inputs, outputs, partial, bias, accumulate, groups } = tensors;
   const together = sumsIntoProduct(gpu) && bias.buffer === tensors.weight.buffer;
   return [
     ...matmulTransposed(gpu, {
-      ...{ a: tensors.dY, b: tensors.x, c: tensors.weight, models, m: outputs, n: inputs, k: rows },
-      ...{ accumulate, groups },
-      ...together ? { sumsInC: { offset: bias.offset ?? 0, model: bias.model } } : { sums: partial },
+      a: tensors.dY,
+      b: tensors.x,
+      c: tensors.weight,
+      models,
+      m: outputs,
+      n: inputs,
+      k: rows,
+      accumulate,
+      groups,
+      ...together
+        ? { sumsInC: { offset: bias.offset ?? 0, model: bias.model } }
+        : { sums: partial },
       parts: tensors.parts,
     }),
-    // One block: the bias's gradient may share the weight's buffer, which one dispatch must not bind twice for writing.
-    ...together
-      ? []
-      : [addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: bias, models, accumulate })],
+    // One block: the bias's gradient may share the weight's buffer, which one dispatch must not
+    // bind twice for writing.
+    ...together ? [] : [
+      addBlocks(gpu, {
+        partial,
+        blocks: 1,
+        width: padded(outputs),
+        sums: bias,
+        models,
+        accumulate,
+      }),
+    ],
   ];
 }

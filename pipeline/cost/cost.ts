@@ -37,9 +37,10 @@ import {
 } from "./flops.ts";
 
 /**
- * A figure of each training and prompt: training of one expert, and of all one after another; of routers, with its scoring; scoring of the
- * corpus (`sharding`); training of the dense model, of the larger one, of the Switch Transformer. All routers read the prefix of a `prompt`
- * of S tokens, and one expert reads all of it. The dense model and the larger one read it as well.
+ * A figure of each training and prompt: training of one expert, and of all one after another; of
+ * routers, with its scoring; scoring of the corpus (`sharding`); training of the dense model, of
+ * the larger one, of the Switch Transformer. All routers read the prefix of a `prompt` of S tokens,
+ * and one expert reads all of it. The dense model and the larger one read it as well.
  */
 export type CostTimes = Record<
   | ("oneExpert" | "allExperts" | "routers" | "sharding" | "dense" | "equalCompute" | "switch")
@@ -47,7 +48,10 @@ export type CostTimes = Record<
   number
 >;
 
-/** A device, for estimates of time: FLOP/s at its peak, and the share of these that is reached, 0 to 1. */
+/**
+ * A device, for estimates of time: FLOP/s at its peak, and the share of these that is reached, 0 to
+ * 1.
+ */
 export interface CostDevice extends Record<"flops" | "utilisation", number> {
   /** Its name, where it was measured, or where a device is assumed that has one. */
   name?: string;
@@ -58,15 +62,16 @@ export interface CostDevice extends Record<"flops" | "utilisation", number> {
 }
 
 /**
- * The device of estimates unless another is named: two quiet cores without a GPU, on which an expert of the
- * preset `small` takes 181 ms for a step of 7.3e9 FLOPs (tests/bench/SPEED.md). A GPU has 10 to 10,000 times
- * as many FLOP/s.
+ * The device of estimates unless another is named: two quiet cores without a GPU, on which an
+ * expert of the preset `small` takes 181 ms for a step of 7.3e9 FLOPs (tests/bench/SPEED.md). A GPU
+ * has 10 to 10,000 times as many FLOP/s.
  */
 export const PLAIN_DEVICE: CostDevice = { flops: 100e9, utilisation: 0.4 };
 
 /**
- * The device of estimates for models that no processor trains: an NVIDIA H100 of 80 GB, with the FLOP/s in f32 that its makers
- * name, and the share of them that is expected. Nobody has timed a training of this project on one.
+ * The device of estimates for models that no processor trains: an NVIDIA H100 of 80 GB, with the
+ * FLOP/s in f32 that its makers name, and the share of them that is expected. Nobody has timed a
+ * training of this project on one.
  */
 export const ASSUMED_GPU: Required<CostDevice> = {
   kind: "gpu",
@@ -77,8 +82,8 @@ export const ASSUMED_GPU: Required<CostDevice> = {
 };
 
 /**
- * FLOP/s that no processor reaches. A device with more is taken for a GPU, which trains with larger chunks of
- * logits.
+ * FLOP/s that no processor reaches. A device with more is taken for a GPU, which trains with larger
+ * chunks of logits.
  */
 const MOST_OF_A_PROCESSOR = 2e12;
 
@@ -87,32 +92,42 @@ export function adapterKind({ flops, kind }: Pick<CostDevice, "flops" | "kind">)
   return kind ?? (flops > MOST_OF_A_PROCESSOR ? "gpu" : "software");
 }
 
-/** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
+/**
+ * Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models.
+ */
 export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
   return slowedFlops(flops, model, adapterKind(device)) / (device.flops * device.utilisation);
 }
 
 /**
- * Gives the device of estimates where none is named: of those that were measured on this machine the one
- * called `adapter`, otherwise the last; if none was measured, two cores without a GPU.
+ * Gives the device of estimates where none is named: of those that were measured on this machine
+ * the one called `adapter`, otherwise the last; if none was measured, two cores without a GPU.
  */
 export async function usualDevice(adapter?: string): Promise<CostDevice> {
-  const devices = Object.entries(await measuredDevices()).sort(([, a], [, b]) => a.at < b.at ? 1 : -1);
+  const devices = Object.entries(await measuredDevices()).sort(([, a], [, b]) =>
+    a.at < b.at ? 1 : -1
+  );
   const [name, figures] = devices.find(([name]) => name === adapter) ?? devices[0] ?? [];
   if (name === undefined || figures === undefined) return PLAIN_DEVICE;
   const { gflops, utilisation, kind } = figures;
   return { name, flops: gflops * 1e9, utilisation, ...kind && { kind } };
 }
 
-/** Gives the usual device, or one of which FLOP/s or utilisation are named; one of other FLOP/s has no name and reaches 0.4 of them unless said. */
-export function namedDevice({ flops, utilisation }: Partial<CostDevice>, usual: CostDevice): CostDevice {
+/**
+ * Gives the usual device, or one of which FLOP/s or utilisation are named; one of other FLOP/s has
+ * no name and reaches 0.4 of them unless said.
+ */
+export function namedDevice(
+  { flops, utilisation }: Partial<CostDevice>,
+  usual: CostDevice,
+): CostDevice {
   const device = flops === undefined ? usual : { ...PLAIN_DEVICE, flops };
   return { ...device, utilisation: utilisation ?? device.utilisation };
 }
 
 /**
- * Gives the device of estimates for models that no processor trains, where none is named: {@linkcode usualDevice} if it is a
- * GPU, else {@linkcode ASSUMED_GPU}.
+ * Gives the device of estimates for models that no processor trains, where none is named:
+ * {@linkcode usualDevice} if it is a GPU, else {@linkcode ASSUMED_GPU}.
  */
 export async function usualGpu(): Promise<CostDevice> {
   const device = await usualDevice();
@@ -122,7 +137,8 @@ export async function usualGpu(): Promise<CostDevice> {
 /** What {@link computeCost} takes apart from a configuration. */
 export interface CostOptions extends CostDevice, Pick<TrainingMemoryOptions, "recompute" | "loss"> {
   /**
-   * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new sequences.
+   * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new
+   * sequences.
    */
   corpus?: CostCorpus;
   /** Experts that other trainers made. */
@@ -131,7 +147,10 @@ export interface CostOptions extends CostDevice, Pick<TrainingMemoryOptions, "re
   routers?: OtherRouters;
 }
 
-/** Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not go together. */
+/**
+ * Counts what a configuration costs as it runs here. Throws an `InputError` on values that do not
+ * go together.
+ */
 export const computeCost = (configuration: Configuration, options: CostOptions): Cost =>
   countCost(configuration, options);
 
@@ -146,7 +165,10 @@ function countCost(configuration: Configuration, options: CostOptions) {
   const { corpus, flops: peak, utilisation, name, adopted = [], routers: others } = options;
   const mixture = mixtureShape(configuration, corpus, others);
   const { router, expert, experts, routers, batch } = mixture;
-  const flops = { ...mixtureFlops(mixture), recomputed: again(mixture, expert, options, batch * experts) };
+  const flops = {
+    ...mixtureFlops(mixture),
+    recomputed: again(mixture, expert, options, batch * experts),
+  };
   const larger = equalCompute(configuration, corpus, others);
   const tokenwise = switchCost(configuration, mixture);
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
@@ -169,24 +191,29 @@ function countCost(configuration: Configuration, options: CostOptions) {
     /** Sequences of the tokenized corpus, where it is known. */
     corpus,
     /**
-     * Weights of one router, of one expert, and of all routers and experts together. Adopted experts count with their own sizes in the
-     * last.
+     * Weights of one router, of one expert, and of all routers and experts together. Adopted
+     * experts count with their own sizes in the last.
      */
-    parameters: { ...parameters, total: routers * parameters.router + experts * parameters.expert + more },
+    parameters: {
+      ...parameters,
+      total: routers * parameters.router + experts * parameters.expert + more,
+    },
     /**
-     * Experts that other trainers made, which have sizes of their own; absent if there are none. The cost of training and of prompts is
-     * counted as if they were like the others.
+     * Experts that other trainers made, which have sizes of their own; absent if there are none.
+     * The cost of training and of prompts is counted as if they were like the others.
      */
     ...adopted.length > 0 && { adopted },
     /**
-     * Where routers come from that exist already, whose training is not counted, and whether they were `known`. Otherwise they count as
-     * models of the settings' shape. Absent where the run trains its own.
+     * Where routers come from that exist already, whose training is not counted, and whether they
+     * were `known`. Otherwise they count as models of the settings' shape. Absent where the run
+     * trains its own.
      */
     ...configuration.routers !== "" &&
       { otherRouters: { folder: configuration.routers, known: others !== undefined } },
     /**
-     * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much to the dense model. It is no cost of
-     * the method; every time of a training has its own share of it, but for the routers'.
+     * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much
+     * to the dense model. It is no cost of the method; every time of a training has its own share
+     * of it, but for the routers'.
      */
     flops,
     /** The larger dense model at equal training compute. */
@@ -218,22 +245,29 @@ function again(
   return recompute ? steps * layersFlops(model, sequences, model.context) : 0;
 }
 
-/** Counts the Switch Transformer, with experts of its own in every layer: FLOPs of its training, and of one sequence. */
+/**
+ * Counts the Switch Transformer, with experts of its own in every layer: FLOPs of its training, and
+ * of one sequence.
+ */
 function switchCost(configuration: Configuration, mixture: MixtureShape) {
   const { steps, experts, length } = mixture;
   const model = switchShape(configuration);
   const batch = mixture.batch * experts;
   return {
-    ...{ model, parameters: parameterCount(model), batch, steps },
+    model,
+    parameters: parameterCount(model),
+    batch,
+    steps,
     training: steps * trainingFlops(model, batch, length),
     inference: forwardFlops(model, 1, length),
   };
 }
 
 /**
- * Counts device memory, each on a device of its own: training of one expert, of all routers side by side with their scoring, of the dense
- * model with E times the batch, and of the Switch Transformer; generation of up to S tokens with one expert, and with the Switch
- * Transformer; all routers on the prefix of one prompt (`routing`).
+ * Counts device memory, each on a device of its own: training of one expert, of all routers side by
+ * side with their scoring, of the dense model with E times the batch, and of the Switch
+ * Transformer; generation of up to S tokens with one expert, and with the Switch Transformer; all
+ * routers on the prefix of one prompt (`routing`).
  */
 function memoryCost(
   configuration: Configuration,
@@ -241,10 +275,19 @@ function memoryCost(
   tokenwise: ModelConfig,
   { recompute, loss, ...device }: CostOptions,
 ) {
-  const kind = adapterKind(device), { dtype } = configuration;
+  const kind = adapterKind(device);
+  const { dtype } = configuration;
   const { length, prefix, batch, routerBatch, routerLength } = mixture;
-  const together = Math.min(models, Math.max(...listWidths(configuration))); // a tree trains one branch after another
-  const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
+  // A tree trains one branch after another.
+  const together = Math.min(models, Math.max(...listWidths(configuration)));
+  const sizes = {
+    length,
+    microBatch: configuration.microBatch || batch,
+    recompute,
+    dtype,
+    kind,
+    loss,
+  };
   const training = (model: ModelConfig, sequences = batch) =>
     trainingMemory(model, { batch: sequences, ...sizes });
   return {
@@ -277,22 +320,30 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted" 
 }
 
 /**
- * Counts what a configuration, or that of a run, costs. A run that is tokenized says how many sequences there are.
- * Reads the run folder alone; throws an `InputError` where there is none.
+ * Counts what a configuration, or that of a run, costs. A run that is tokenized says how many
+ * sequences there are. Reads the run folder alone; throws an `InputError` where there is none.
  */
-export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
+export async function readCost(
+  { run = "", sources = {}, ...options }: ReadCostOptions,
+): Promise<Cost> {
   const count = async (configuration: Configuration, more: Partial<CostOptions> = {}) =>
-    computeCost(configuration, { ...options, ...more, routers: await readRouters(configuration, run) });
+    computeCost(configuration, {
+      ...options,
+      ...more,
+      routers: await readRouters(configuration, run),
+    });
   if (run === "") return await count(resolveConfiguration(sources));
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {
-    const what = `Cannot count the cost of run "${run}" as it must hold a config.json: there is none`;
+    const what =
+      `Cannot count the cost of run "${run}" as it must hold a config.json: there is none`;
     const remedy = say`leave ${setting("run")} out for a configuration alone`;
     throw new InputError(what, { where: run, remedy });
   }
   const configuration = resolveConfiguration({ ...sources, base });
   const text = await readTextCounts(run);
-  // Flags may describe other sequences than the run's: of other text, another length, another vocabulary.
+  // Flags may describe other sequences than the run's: of other text, another length, another
+  // vocabulary.
   const same = findTextSeed(configuration) === findTextSeed(base) &&
     SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
   const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];

@@ -1,4 +1,7 @@
-/** Counts FLOPs of models and of a mixture, by the equations of the paper's section "Computational cost". */
+/**
+ * Counts FLOPs of models and of a mixture, by the equations of the paper's section "Computational
+ * cost".
+ */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { chooseSublayers, type ModelConfig } from "../model/shape.ts";
@@ -12,7 +15,9 @@ export function forwardFlops(model: ModelConfig, sequences: number, length: numb
 
 /** Counts the FLOPs of the part of a forward pass that recomputation repeats. */
 export function layersFlops(model: ModelConfig, sequences: number, length: number): number {
-  const ofLayer = chooseSublayers(model).map((sublayer) => sublayer.flops(model, sequences, length));
+  const ofLayer = chooseSublayers(model).map((sublayer) =>
+    sublayer.flops(model, sequences, length)
+  );
   return model.layers * ofLayer.reduce((sum, flops) => sum + flops, 0);
 }
 
@@ -22,11 +27,13 @@ export function trainingFlops(model: ModelConfig, sequences: number, length: num
 }
 
 const WIDE = 64; // width from which on models reach what a device is measured to reach
-const HALF = 60; // width at which a model would reach half of what a very wide one does, on a processor
+// Width at which a model would reach half of what a very wide one does, on a processor.
+const HALF = 60;
 
 /**
- * Gives the FLOPs of a model of width {@link WIDE} that take as long as `flops` of this one. Narrow models reach
- * less of a processor: kernels/NOTES.md has what was measured. Of GPUs nothing is known.
+ * Gives the FLOPs of a model of width {@link WIDE} that take as long as `flops` of this one. Narrow
+ * models reach less of a processor: kernels/NOTES.md has what was measured. Of GPUs nothing is
+ * known.
  */
 export function slowedFlops(
   flops: number,
@@ -38,7 +45,10 @@ export function slowedFlops(
 }
 
 /** Reports what narrow models among these reach, a line for each width. */
-export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind?: AdapterKind): string[] {
+export function narrowNotes(
+  models: readonly Pick<ModelConfig, "hidden">[],
+  kind?: AdapterKind,
+): string[] {
   const widths = [...new Set(models.map(({ hidden }) => hidden))].sort((a, b) => a - b);
   return widths.flatMap((hidden) => {
     const slower = slowedFlops(1, { hidden }, kind);
@@ -50,32 +60,45 @@ export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind
 /**
  * What the FLOPs of a mixture depend on, with the paper's symbols.
  *
- * - Experts E, and routers (as many, or none where text is split without models), with their shapes.
+ * - Experts E, and routers (as many, or none where text is split without models), with their
+ *   shapes.
  * - Tokens of a sequence S (`length`) and of the routing `prefix` M.
  * - Training steps and batch B of an expert and of a router.
- * - `routerLength`: tokens of a router's training sequences (M in this project, S as the paper counts).
- * - `passes`: those that route a sequence, fewer than routers in a tree; of these so many may be on the device together (`onDevice`).
- * - The sequences that take so many passes while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
+ * - `routerLength`: tokens of a router's training sequences (M in this project, S as the paper
+ *   counts).
+ * - `passes`: those that route a sequence, fewer than routers in a tree; of these so many may be on
+ *   the device together (`onDevice`).
+ * - The sequences that take so many passes while routers train (`roundsScored`) and to shard the
+ *   corpus for the experts (`corpusScored`).
  */
 export type MixtureShape =
   & Record<"expert" | "router", ModelConfig>
   & Record<"experts" | "routers" | "length" | "prefix" | "steps" | "batch", number>
   & { passes?: number; onDevice?: number }
-  & Record<"routerSteps" | "routerBatch" | "routerLength" | "roundsScored" | "corpusScored", number>;
+  & Record<
+    "routerSteps" | "routerBatch" | "routerLength" | "roundsScored" | "corpusScored",
+    number
+  >;
 
 /**
- * FLOPs of a mixture: training of all `experts` and of all routers, and scoring for the routers' rounds and for the experts' text.
- * `overhead` is all of these but the experts' training, and `total` is all of it. `dense` is training of the dense model that sees as many
- * tokens. `inference` is one sequence through one expert, which is what the dense model takes. `inferenceOverhead` is its prefix through
- * all routers. What is split without models counts as free.
+ * FLOPs of a mixture: training of all `experts` and of all routers, and scoring for the routers'
+ * rounds and for the experts' text. `overhead` is all of these but the experts' training, and
+ * `total` is all of it. `dense` is training of the dense model that sees as many tokens.
+ * `inference` is one sequence through one expert, which is what the dense model takes.
+ * `inferenceOverhead` is its prefix through all routers. What is split without models counts as
+ * free.
  */
 export type MixtureFlops =
-  & Record<"experts" | "trainRouters" | "shardForRouters" | "shardForExperts" | "overhead" | "total", number>
+  & Record<
+    "experts" | "trainRouters" | "shardForRouters" | "shardForExperts" | "overhead" | "total",
+    number
+  >
   & Record<"dense" | "inference" | "inferenceOverhead", number>;
 
 /** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
 export function mixtureFlops(mixture: MixtureShape): MixtureFlops {
-  const { expert, experts: count, router, routers, passes = routers, length, batch, steps } = mixture;
+  const { expert, experts: count, router, routers, passes = routers, length, batch, steps } =
+    mixture;
   const scoring = forwardFlops(router, 1, mixture.prefix) * passes;
   const experts = steps * trainingFlops(expert, batch, length) * count;
   const { routerSteps, routerBatch, routerLength } = mixture;
@@ -84,7 +107,11 @@ export function mixtureFlops(mixture: MixtureShape): MixtureFlops {
   const shardForExperts = mixture.corpusScored * scoring;
   const overhead = trainRouters + shardForRouters + shardForExperts;
   return {
-    ...{ experts, trainRouters, shardForRouters, shardForExperts, overhead },
+    experts,
+    trainRouters,
+    shardForRouters,
+    shardForExperts,
+    overhead,
     total: experts + overhead,
     dense: steps * trainingFlops(expert, batch * count, length),
     inference: forwardFlops(expert, 1, length),

@@ -1,6 +1,6 @@
 /**
- * Predicts the device memory of models without a device. The code that makes the buffers of training and
- * generation plans them here too, and only their sizes are added up.
+ * Predicts the device memory of models without a device. The code that makes the buffers of
+ * training and generation plans them here too, and only their sizes are added up.
  */
 
 import { adamwScratch } from "../../kernels/adamw/adamw.ts";
@@ -15,19 +15,25 @@ import { rowsPerPass } from "../model/passes.ts";
 import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
 
 /**
- * Device memory of models, in bytes: the weights, in f32; `transposed` copies of the matrices; the memory of a batch
- * (`activations`, in training their gradients, logits and scratch; keys and values are counted apart); all of it.
+ * Device memory of models, in bytes: the weights, in f32; `transposed` copies of the matrices; the
+ * memory of a batch (`activations`, in training their gradients, logits and scratch; keys and
+ * values are counted apart); all of it.
  */
 export type ModelMemory = Record<"weights" | "transposed" | "activations" | "total", number>;
 
 /**
- * Device memory of training, in bytes: also gradients of the weights, AdamW's first and second `moments`, and `other`: sums
- * over gradients, losses and norms that wait to be read. `largest` is the largest tensor, which an adapter must be able to
- * bind.
+ * Device memory of training, in bytes: also gradients of the weights, AdamW's first and second
+ * `moments`, and `other`: sums over gradients, losses and norms that wait to be read. `largest` is
+ * the largest tensor, which an adapter must be able to bind.
  */
-export type TrainingMemory = ModelMemory & Record<"gradients" | "moments" | "other" | "largest", number>;
+export type TrainingMemory =
+  & ModelMemory
+  & Record<"gradients" | "moments" | "other" | "largest", number>;
 
-/** Device memory of answering one prompt, in bytes: also a `cache` of keys and values of every position and layer. */
+/**
+ * Device memory of answering one prompt, in bytes: also a `cache` of keys and values of every
+ * position and layer.
+ */
 export type InferenceMemory = ModelMemory & Record<"cache", number>;
 
 /** What {@link trainingMemory} and {@link inferenceMemory} take. */
@@ -44,7 +50,10 @@ export interface MemoryOptions {
   loss?: Variants["loss"];
 }
 
-/** What {@link trainingMemory} takes; the values that `createTrainer` takes: sequences per model and step, and tokens per sequence. */
+/**
+ * What {@link trainingMemory} takes; the values that `createTrainer` takes: sequences per model and
+ * step, and tokens per sequence.
+ */
 export interface TrainingMemoryOptions extends MemoryOptions, Record<"batch" | "length", number> {
   /** Sequences per model that run at once. Default: `batch`. */
   microBatch?: number;
@@ -53,20 +62,30 @@ export interface TrainingMemoryOptions extends MemoryOptions, Record<"batch" | "
 }
 
 /** What {@link inferenceMemory} takes: sequences and tokens that run at once, by default one. */
-export interface InferenceMemoryOptions extends MemoryOptions, Partial<Record<"batch" | "length", number>> {
-  /** Positions whose keys and values are kept: prompt and answer together. 0 keeps none, as for scoring. */
+export interface InferenceMemoryOptions
+  extends MemoryOptions, Partial<Record<"batch" | "length", number>> {
+  /**
+   * Positions whose keys and values are kept: prompt and answer together. 0 keeps none, as for
+   * scoring.
+   */
   capacity: number;
 }
 
 const NONE: ModelMemory = { weights: 0, transposed: 0, activations: 0, total: 0 };
 const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once by default
 
-/** Predicts the device memory of answering with a model, with room for `length` tokens of prompt and answer. */
+/**
+ * Predicts the device memory of answering with a model, with room for `length` tokens of prompt and
+ * answer.
+ */
 export function answeringMemory(model: ModelConfig, length: number): InferenceMemory {
   return inferenceMemory(model, { capacity: length, length: Math.min(LONGEST_PASS, length) });
 }
 
-/** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
+/**
+ * Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the
+ * binding limit.
+ */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
   const { batch, length, models = 1, recompute, dtype, limit, kind = "software", loss } = options;
   const microBatch = options.microBatch || batch;
@@ -93,8 +112,9 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
 }
 
 /**
- * Predicts the device memory of learning routers: that of what trains them, and of what scores with them by
- * `prefix` tokens between two rounds; none where there are no routers. Throws as {@link trainingMemory} does.
+ * Predicts the device memory of learning routers: that of what trains them, and of what scores with
+ * them by `prefix` tokens between two rounds; none where there are no routers. Throws as
+ * {@link trainingMemory} does.
  */
 export function routerMemory(
   model: ModelConfig,
@@ -104,7 +124,10 @@ export function routerMemory(
   if (models === 0) return { ...NONE, gradients: 0, moments: 0, other: 0, largest: 0 };
   const training = trainingMemory(model, options);
   const batch = rowsPerPass(limit ?? Infinity, model, prefix);
-  return { ...training, ...together(training, routingMemory(model, { prefix, batch, models, limit, kind })) };
+  return {
+    ...training,
+    ...together(training, routingMemory(model, { prefix, batch, models, limit, kind })),
+  };
 }
 
 /** Adds up what two models take that are held at the same time. */
@@ -113,20 +136,26 @@ export function together(one: ModelMemory, other: ModelMemory): ModelMemory {
   return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as ModelMemory;
 }
 
-/** Predicts the device memory of all routers together on prefixes, by default those of one prompt; none where no models route. */
+/**
+ * Predicts the device memory of all routers together on prefixes, by default those of one prompt;
+ * none where no models route.
+ */
 export function routingMemory(
   model: ModelConfig,
-  { prefix, ...options }: Omit<MemoryOptions, "dtype" | "loss"> & Record<"prefix" | "models", number> & {
-    batch?: number;
-  },
+  { prefix, ...options }:
+    & Omit<MemoryOptions, "dtype" | "loss">
+    & Record<"prefix" | "models", number>
+    & {
+      batch?: number;
+    },
 ): InferenceMemory {
   if (options.models === 0) return { ...NONE, cache: 0 };
   return inferenceMemory(model, { capacity: 0, length: prefix, ...options });
 }
 
 /**
- * Finds the largest micro-batch, a divisor of the batch, with which training takes at most `most` bytes of device memory; undefined
- * where none does.
+ * Finds the largest micro-batch, a divisor of the batch, with which training takes at most `most`
+ * bytes of device memory; undefined where none does.
  */
 export function fittingMicroBatch(
   model: ModelConfig,
@@ -139,22 +168,39 @@ export function fittingMicroBatch(
   }
 }
 
-/** Predicts the device memory of generation, or of scoring. Throws an `InputError` where a tensor exceeds the binding limit. */
-export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOptions): InferenceMemory {
-  const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit, kind = "software" } = options;
+/**
+ * Predicts the device memory of generation, or of scoring. Throws an `InputError` where a tensor
+ * exceeds the binding limit.
+ */
+export function inferenceMemory(
+  model: ModelConfig,
+  options: InferenceMemoryOptions,
+): InferenceMemory {
+  const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit, kind = "software" } =
+    options;
   const pass = { training: false, capacity: capacity || undefined, dtype, kind, limit };
   const bank = planBanks(model, { models, batch, length }, pass);
   const { shape, held, weights, transposed } = bank;
-  const sizes = { shape, mode: "decode", dtype, slots: batch, positions: capacity, sums: true } as const;
+  const sizes = {
+    shape,
+    mode: "decode",
+    dtype,
+    slots: batch,
+    positions: capacity,
+    sums: true,
+  } as const;
   const kept = chooseSublayers(model).flatMap((sublayer) =>
     Object.values(sublayer.buffers(model, sizes).cache ?? {})
   );
-  const cache = model.layers * sum(kept.map(({ values, storage }) => values * bytesPerValue(storage)));
+  const cache = model.layers *
+    sum(kept.map(({ values, storage }) => values * bytesPerValue(storage)));
   const kinds = { weights, transposed, cache, activations: held.bytes - cache };
   return { ...kinds, total: sum(Object.values(kinds)) };
 }
 
-/** Plans the banks of some models as `createBank` does, and the activations that all of them share. */
+/**
+ * Plans the banks of some models as `createBank` does, and the activations that all of them share.
+ */
 function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions) {
   const { limit = Infinity } = pass;
   const shape = { ...all, models: modelsPerBank(model, all, limit) };
@@ -162,11 +208,16 @@ function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions)
   createActivations(held, model, shape, pass);
   const { segments, transposedSegments, ...layout } = planLayout(model, limit);
   const sizes: number[] = []; // models of each bank
-  for (let rest = all.models; rest > 0; rest -= shape.models) sizes.push(Math.min(shape.models, rest));
+  for (let rest = all.models; rest > 0; rest -= shape.models) {
+    sizes.push(Math.min(shape.models, rest));
+  }
   const bytes = (segments: readonly number[], each: number) =>
     sum(sizes.flatMap((models) => segments.map((size) => rounded(size * models * each))));
   return {
-    ...{ shape, held, sizes, segments },
+    shape,
+    held,
+    sizes,
+    segments,
     weights: bytes(segments.map(({ size }) => size), 4),
     transposed: bytes(transposedSegments, bytesPerValue(pass.dtype ?? "f32")),
     /** Bytes of the largest tensor of a bank, as it is or transposed. */

@@ -1,7 +1,8 @@
 /**
- * The mixture of a configuration, as its costs are counted: shapes, steps, how many sequences routers score, and the bytes that machines
- * exchange. Next to it stands what other models cost: the larger dense model that trains for as many FLOPs, and any model that trains for
- * a number of steps. Reports also what is doubtful about a training before it runs, and how fast it goes.
+ * The mixture of a configuration, as its costs are counted: shapes, steps, how many sequences
+ * routers score, and the bytes that machines exchange. Next to it stands what other models cost:
+ * the larger dense model that trains for as many FLOPs, and any model that trains for a number of
+ * steps. Reports also what is doubtful about a training before it runs, and how fast it goes.
  */
 
 import * as v from "valibot";
@@ -16,7 +17,12 @@ import {
   parameterCount,
   validateModelConfig,
 } from "../model/shape.ts";
-import { findKind, holdsPartitioner, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import {
+  findKind,
+  holdsPartitioner,
+  partitionerFolder,
+  partitionerKind,
+} from "../partition/partitioners.ts";
 import { countOnDevice, countPasses, listWidths } from "../partition/tree/branches.ts";
 import { count, finite } from "../graph/schema.ts";
 import { measuredDevices, recordTime } from "../graph/timing.ts";
@@ -31,12 +37,15 @@ import { answeringMemory, type MemoryOptions, routingMemory, trainingMemory } fr
 /** Sequences of a tokenized corpus, for training and held out. */
 export type CostCorpus = Record<"train" | "test", number>;
 
-/** Routers that exist, by the shape of each; without one where what is there splits text without models. */
+/**
+ * Routers that exist, by the shape of each; without one where what is there splits text without
+ * models.
+ */
 export type OtherRouters = Partial<Record<"shape", ModelConfig>>;
 
 /**
- * Reads which routers a configuration takes from elsewhere, from the folder that it names or from its run's own copy;
- * undefined where it takes none, or where neither is on this machine.
+ * Reads which routers a configuration takes from elsewhere, from the folder that it names or from
+ * its run's own copy; undefined where it takes none, or where neither is on this machine.
  */
 export async function readRouters(
   { routers }: Pick<Configuration, "routers">,
@@ -52,15 +61,19 @@ export async function readRouters(
 /** Gives the sizes that a configuration names directly. */
 export function findShape(
   configuration: Configuration,
-): Pick<MixtureShape, "expert" | "router" | "experts" | "length" | "prefix" | "batch" | "routerBatch"> {
-  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = configuration;
+): Pick<
+  MixtureShape,
+  "expert" | "router" | "experts" | "length" | "prefix" | "batch" | "routerBatch"
+> {
+  const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } =
+    configuration;
   return { ...modelShapes(configuration), experts, length, prefix, batch, routerBatch };
 }
 
 /**
- * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here. Routers from
- * elsewhere of which nothing is known count as models of the settings' shape. Throws an `InputError` on values
- * that do not go together.
+ * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here.
+ * Routers from elsewhere of which nothing is known count as models of the settings' shape. Throws
+ * an `InputError` on values that do not go together.
  */
 export function mixtureShape(
   configuration: Configuration,
@@ -69,9 +82,12 @@ export function mixtureShape(
 ): MixtureShape {
   const shape = findShape(configuration);
   const { experts, batch, routerBatch } = shape;
-  const widths = listWidths(configuration), passes = countPasses(configuration);
+  const widths = listWidths(configuration);
+  const passes = countPasses(configuration);
   // Each part is assumed to hold one E-th of the corpus.
-  const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
+  const steps = trainingSteps(configuration, {
+    sequences: corpus && Math.floor(corpus.train / experts),
+  });
   const isTrained = configuration.routers === "";
   const hasModels = isTrained
     ? findKind(configuration).models === true
@@ -81,7 +97,9 @@ export function mixtureShape(
     ...shape,
     router: others?.shape ?? shape.router,
     routers: hasModels ? widths.reduce((sum, routers) => sum + routers, 0) : 0,
-    ...configuration.levels.length > 0 && hasModels ? { passes, onDevice: countOnDevice(configuration) } : {},
+    ...configuration.levels.length > 0 && hasModels
+      ? { passes, onDevice: countOnDevice(configuration) }
+      : {},
     steps,
     routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),
     routerLength: trainedTokens(configuration),
@@ -98,13 +116,17 @@ const BOTH_WAYS = 2; // sent and received
 /** Counts the bytes that a router sends and receives in one exchange of scores of `sequences`. */
 export const exchangeBytes = (sequences: number): number => BOTH_WAYS * SCORE_BYTES * sequences;
 
-/** Counts the bytes that a node sends and receives per step of data-parallel training: all gradients, f32. */
+/**
+ * Counts the bytes that a node sends and receives per step of data-parallel training: all
+ * gradients, f32.
+ */
 export const denseStepBytes = (parameters: number): number => BOTH_WAYS * WEIGHT_BYTES * parameters;
 
 /**
- * What training exchanges: the `exchanges` of scores while routers train, one a round; bytes per router and exchange, and per router for the
- * scores of the corpus; per node of the mixture in all; per node and step of data-parallel training of the dense model on as many nodes, and
- * per node of it in all.
+ * What training exchanges: the `exchanges` of scores while routers train, one a round; bytes per
+ * router and exchange, and per router for the scores of the corpus; per node of the mixture in all;
+ * per node and step of data-parallel training of the dense model on as many nodes, and per node of
+ * it in all.
  */
 export type Communication = Record<
   | ("exchanges" | "bytesPerExchange" | "corpusBytes" | "bytesPerNode")
@@ -112,7 +134,10 @@ export type Communication = Record<
   number
 >;
 
-/** Counts what is exchanged for the mixture of a configuration, and for a dense model of `parameters` weights. */
+/**
+ * Counts what is exchanged for the mixture of a configuration, and for a dense model of
+ * `parameters` weights.
+ */
 export function countCommunication(
   { rounds, roundSequences, experts, levels }: Configuration,
   mixture: MixtureShape,
@@ -124,21 +149,36 @@ export function countCommunication(
   const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
   const denseBytesPerStep = denseStepBytes(parameters);
   const denseBytesPerNode = mixture.steps * denseBytesPerStep;
-  return { exchanges, bytesPerExchange, corpusBytes, bytesPerNode, denseBytesPerStep, denseBytesPerNode };
+  return {
+    exchanges,
+    bytesPerExchange,
+    corpusBytes,
+    bytesPerNode,
+    denseBytesPerStep,
+    denseBytesPerNode,
+  };
 }
 
 /** The schema of a {@linkcode TrainingCost}. */
 export const TRAINING_COST = v.object({
-  ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
+  parameters: count,
+  training: finite,
+  mixture: finite,
+  inference: finite,
+  expertInference: finite,
   memory: v.object({
-    ...{ training: finite, expertTraining: finite, inference: finite, expertInference: finite },
+    training: finite,
+    expertTraining: finite,
+    inference: finite,
+    expertInference: finite,
     routing: v.optional(finite),
   }),
 });
 
 /**
- * What a model costs next to the mixture and one of its experts. Device memory, in bytes, is that of training the model and an expert, with all
- * activations kept, and of generating with either; `routing` is that of all routers on the prefix of a prompt, which the mixture takes next to an
+ * What a model costs next to the mixture and one of its experts. Device memory, in bytes, is that
+ * of training the model and an expert, with all activations kept, and of generating with either;
+ * `routing` is that of all routers on the prefix of a prompt, which the mixture takes next to an
  * expert's: 0 where no models route, absent from results of versions that did not count it.
  *
  * @ignore
@@ -146,21 +186,24 @@ export const TRAINING_COST = v.object({
 export type TrainingCost = v.InferOutput<typeof TRAINING_COST>;
 
 /**
- * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
- * one sequence, and of one through an expert.
+ * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's
+ * (experts, routers and scoring); FLOPs of one sequence, and of one through an expert.
  */
 export type ComparedCost = Omit<TrainingCost, "memory">;
 
-/** The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees, padding included. */
+/**
+ * The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees,
+ * padding included.
+ */
 export interface EqualCompute extends ComparedCost, Record<"batch" | "steps" | "tokens", number> {
   /** Its shape. */
   model: ModelConfig;
 }
 
 /**
- * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of the
- * mixture, experts and overhead: the nearest whole number of steps with the batch of an expert. Throws an
- * `InputError` on values that do not go together.
+ * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of
+ * the mixture, experts and overhead: the nearest whole number of steps with the batch of an expert.
+ * Throws an `InputError` on values that do not go together.
  */
 export function equalCompute(
   configuration: Configuration,
@@ -182,7 +225,12 @@ export function equalCompute(
   };
 }
 
-function comparedFlops(shape: MixtureShape, model: ModelConfig, batch: number, steps: number): ComparedCost {
+function comparedFlops(
+  shape: MixtureShape,
+  model: ModelConfig,
+  batch: number,
+  steps: number,
+): ComparedCost {
   const { total: mixture, inference: expertInference } = mixtureFlops(shape);
   return {
     parameters: parameterCount(model),
@@ -194,7 +242,8 @@ function comparedFlops(shape: MixtureShape, model: ModelConfig, batch: number, s
 }
 
 /** How a model is trained that is counted next to a mixture, and what of the mixture is known. */
-export interface ComparedOptions extends Pick<EqualCompute, "batch" | "steps">, Pick<MemoryOptions, "kind"> {
+export interface ComparedOptions
+  extends Pick<EqualCompute, "batch" | "steps">, Pick<MemoryOptions, "kind"> {
   /** Sequences of the corpus, where it is tokenized. */
   corpus?: CostCorpus;
   /** Routers that the mixture takes from elsewhere, where they are known. */
@@ -225,17 +274,24 @@ export function comparedCost(
 
 const COMPUTE_APART = 0.01; // largest relative difference between two trainings of equal compute
 
-/** Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it does. */
+/**
+ * Warns of a model whose training should cost as much as that of the mixture and does not;
+ * undefined where it does.
+ */
 export function costApart(
   name: string,
   { training, mixture }: Pick<TrainingCost, "training" | "mixture">,
 ): string | undefined {
   if (Math.abs(training / mixture - 1) <= COMPUTE_APART) return undefined;
   const [own, whole] = [training, mixture].map((flops) => flops.toExponential(3));
-  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${whole}: they are more than 1% apart`;
+  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${whole}: ` +
+    "they are more than 1% apart";
 }
 
-/** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */
+/**
+ * Throws an `InputError`, with both numbers, where a model takes more memory in training than it
+ * may.
+ */
 export function refuseLarge(
   name: string,
   { model, batch, microBatch, dtype }: Recipe,
@@ -249,28 +305,42 @@ export function refuseLarge(
     say`Cannot train ${name} as it must fit ${
       setting("memory")
     }: it takes ${total} bytes, the limit is ${memory}`,
-    { remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${setting("recompute")}` },
+    {
+      remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${
+        setting("recompute")
+      }`,
+    },
   );
 }
 
-/** Reports what may make a training another one than is meant. `unknownRouters` are those of a run that is not there. */
+/**
+ * Reports what may make a training another one than is meant. `unknownRouters` are those of a run
+ * that is not there.
+ */
 export function trainingDoubts(
   { name, equalCompute, before }: { name: string; equalCompute?: boolean; before?: unknown },
   recipe: Recipe,
   { unknownRouters, cost }: { unknownRouters?: string; cost?: TrainingCost },
 ): Text[] {
   const apart = equalCompute && cost && costApart(name, cost);
-  const warmup = before ? undefined : longWarmup(name, recipe); // one that goes on warms up as its steps want it
+  // One that goes on warms up as its steps want it.
+  const warmup = before ? undefined : longWarmup(name, recipe);
   return [
     ...equalCompute && unknownRouters
-      ? [`the routers of "${unknownRouters}" are not there: their cost is counted by the settings of routers`]
+      ? [
+        `the routers of "${unknownRouters}" are not there: their cost is counted by ` +
+        "the settings of routers",
+      ]
       : [],
     ...apart ? [`${apart}, as it takes whole steps`] : [],
     ...warmup ? [warmup] : [],
   ];
 }
 
-/** Measures how fast a training goes from one line of metrics to the next, and notes it in `metrics/timing.jsonl`. */
+/**
+ * Measures how fast a training goes from one line of metrics to the next, and notes it in
+ * `metrics/timing.jsonl`.
+ */
 export async function trainingPace(
   run: string,
   stage: string,
@@ -281,7 +351,8 @@ export async function trainingPace(
   const measured = (await measuredDevices())[adapter];
   const flopsPerToken = trainingFlops(model, 1, model.context) / model.context;
   let [lastTime, lastTokens] = [performance.now(), tokens];
-  const latest: { tokensPerSecond?: number; utilisation?: number } = {}; // the speed between the last two lines of metrics
+  // The speed between the last two lines of metrics.
+  const latest: { tokensPerSecond?: number; utilisation?: number } = {};
   return {
     latest,
     /** Measures the speed since the line before. */

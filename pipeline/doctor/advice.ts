@@ -1,6 +1,7 @@
 /**
- * Reports what is wrong with a machine that is to train on a GPU, and what to do, from what was found on it. Warns also as work begins, where
- * it runs on the processor although a GPU was to be expected, and where products in f16 lost values.
+ * Reports what is wrong with a machine that is to train on a GPU, and what to do, from what was
+ * found on it. Warns also as work begins, where it runs on the processor although a GPU was to be
+ * expected, and where products in f16 lost values.
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
@@ -13,8 +14,8 @@ import type { GoldenResult } from "./golden.ts";
 import { type FoundAdapter, listCards, NO_FILE, type System } from "./system.ts";
 
 /**
- * Something that is wrong: `error`, nothing can be trained, or `warning`, training is slow or may be wrong; what it is, and what to do, a
- * sentence each.
+ * Something that is wrong: `error`, nothing can be trained, or `warning`, training is slow or may
+ * be wrong; what it is, and what to do, a sentence each.
  */
 export type Problem = { severity: "error" | "warning" } & Record<"what" | "remedy", string>;
 
@@ -28,12 +29,13 @@ export interface Findings {
     memory: { allocatable: number };
     golden: readonly Pick<GoldenResult, "variants" | "dtype" | "model" | "right">[];
   };
-  others?: readonly FoundAdapter[]; // what each driver hands out alone; undefined where nobody could ask
+  // What each driver hands out alone; undefined where nobody could ask.
+  others?: readonly FoundAdapter[];
 }
 
 /**
- * Less memory than a training of any size needs. A device that grants no more makes only a small window of
- * its memory visible.
+ * Less memory than a training of any size needs. A device that grants no more makes only a small
+ * window of its memory visible.
  */
 const SMALL_BYTES = 1.5 * 2 ** 30;
 
@@ -41,20 +43,26 @@ const SMALL_BYTES = 1.5 * 2 ** 30;
 const LOADER = "apt-get install libvulkan1";
 const SOFTWARE = "apt-get install mesa-vulkan-drivers libvulkan1";
 const OTHER_CARD =
-  "install the card's Vulkan driver (for AMD and Intel cards mesa-vulkan-drivers), and let the user into the groups video and render";
-const NVIDIA =
-  "install the driver's Vulkan part (on Debian and Ubuntu libnvidia-gl-XXX or libnvidia-gl-XXX-server of the same " +
+  "install the card's Vulkan driver (for AMD and Intel cards mesa-vulkan-drivers), " +
+  "and let the user into the groups video and render";
+const NVIDIA = "install the driver's Vulkan part (on Debian and Ubuntu libnvidia-gl-XXX or " +
+  "libnvidia-gl-XXX-server of the same " +
   "version as the kernel's driver, with libegl1 and libxext6)";
 const IN_CONTAINER =
-  "start the container with NVIDIA_DRIVER_CAPABILITIES=graphics,utility (container toolkit 1.18 or later, libegl1 in the image)";
+  "start the container with NVIDIA_DRIVER_CAPABILITIES=graphics,utility (container " +
+  "toolkit 1.18 or later, libegl1 in the image)";
 const IN_APPTAINER =
-  "start the container with APPTAINER_NV=1, and with APPTAINER_BIND naming the driver's file of the host, which the former may leave out " +
-  "(/usr/share/vulkan/icd.d/nvidia_icd.json, on some hosts in /etc/vulkan/icd.d); the image needs libegl1 and libxext6";
+  "start the container with APPTAINER_NV=1, and with APPTAINER_BIND naming the " +
+  "driver's file of the host, which the former may leave out " +
+  "(/usr/share/vulkan/icd.d/nvidia_icd.json, on some hosts in /etc/vulkan/icd.d); " +
+  "the image needs libegl1 and libxext6";
 const NAME_ANOTHER = "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.";
 
 /** Reports what makes the card of a machine usable. */
 function remedyOfCard({ cards, nvidia, container, environment }: System): string {
-  if (nvidia === undefined && !cards.some((card) => card.startsWith("/dev/nvidia"))) return OTHER_CARD;
+  if (nvidia === undefined && !cards.some((card) => card.startsWith("/dev/nvidia"))) {
+    return OTHER_CARD;
+  }
   if (container === "Apptainer") return IN_APPTAINER;
   return container || environment.NVIDIA_DRIVER_CAPABILITIES !== undefined ? IN_CONTAINER : NVIDIA;
 }
@@ -70,15 +78,22 @@ type Rule = { when: unknown; remedy: string } & Partial<Record<Problem["severity
 /** Lists what is wrong, the worst first. */
 export function listAdvice(findings: Findings): Problem[] {
   const rules = [...ofDrivers(findings), ...ofCard(findings), ...ofAdapter(findings)];
-  const problems = rules.filter(({ when }) => when).map(({ error, warning = "", remedy }): Problem =>
+  const problems = rules.filter(({ when }) => when).map((
+    { error, warning = "", remedy },
+  ): Problem =>
     error === undefined
       ? { severity: "warning", what: warning, remedy }
       : { severity: "error", what: error, remedy }
   );
-  return problems.sort((a, b) => Number(a.severity === "warning") - Number(b.severity === "warning"));
+  return problems.sort((a, b) =>
+    Number(a.severity === "warning") - Number(b.severity === "warning")
+  );
 }
 
-/** Why no adapter was handed out (the loader, the drivers or the card is missing), and which driver files are broken. */
+/**
+ * Why no adapter was handed out (the loader, the drivers or the card is missing), and which driver
+ * files are broken.
+ */
 function ofDrivers({ system, adapter }: Findings): Rule[] {
   const { cards, loader, drivers, environment } = system;
   const named = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
@@ -100,9 +115,12 @@ function ofDrivers({ system, adapter }: Findings): Rule[] {
     {
       when: !adapter && noneUsable && named === undefined,
       error: drivers.length === 0
-        ? "No Vulkan driver is installed: no file in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d names one."
+        ? "No Vulkan driver is installed: no file in /usr/share/vulkan/icd.d or " +
+          "/etc/vulkan/icd.d names one."
         : "No Vulkan driver is usable: every file that names one is broken.",
-      remedy: forCard ? `${forCard}; to train on the processor instead, run ${SOFTWARE}.` : `T${onProcessor}`,
+      remedy: forCard
+        ? `${forCard}; to train on the processor instead, run ${SOFTWARE}.`
+        : `T${onProcessor}`,
     },
     {
       when: !adapter && !noneUsable && loader !== undefined,
@@ -116,13 +134,18 @@ function ofDrivers({ system, adapter }: Findings): Rule[] {
         [adapter ? "warning" : "error"]: isAway
           ? `The driver file ${path}, which the environment names, is not there.`
           : `The driver file ${path} is broken: ${problem}.`,
-        remedy: isAway ? NAME_ANOTHER : "Install the package that it belongs to again, or remove it.",
+        remedy: isAway
+          ? NAME_ANOTHER
+          : "Install the package that it belongs to again, or remove it.",
       };
     }),
   ];
 }
 
-/** How a card is used that is there while the adapter runs on the processor, and what is wrong with OpenGL. */
+/**
+ * How a card is used that is there while the adapter runs on the processor, and what is wrong with
+ * OpenGL.
+ */
 function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
   const { cards, environment: { DENO_WEBGPU_BACKEND: backend } } = system;
   const isIgnored = adapter?.kind === "software" && cards.length > 0;
@@ -141,8 +164,8 @@ function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
     },
     {
       when: isIgnored && byGl,
-      warning:
-        `The card can be reached through OpenGL alone (${byGl?.adapter}): its Vulkan driver is missing.`,
+      warning: `The card can be reached through OpenGL alone (${byGl?.adapter}): its Vulkan ` +
+        "driver is missing.",
       remedy: `To use it, ${remedyOfCard(system)}; training does not use OpenGL.`,
     },
     {
@@ -162,22 +185,24 @@ function ofAdapter({ adapter }: Findings): Rule[] {
   return [
     {
       when: kind === "software" && !offers.subgroupsOf8,
-      warning: "The driver has no subgroups of 8, so general variants of kernels run, which are slow.",
-      remedy:
-        "Use Mesa 25 or later on a processor with AVX, with 256-bit vectors (LP_NATIVE_VECTOR_WIDTH unset).",
+      warning:
+        "The driver has no subgroups of 8, so general variants of kernels run, which are slow.",
+      remedy: "Use Mesa 25 or later on a processor with AVX, with 256-bit vectors " +
+        "(LP_NATIVE_VECTOR_WIDTH unset).",
     },
     {
       when: kind === "gpu" && allocatable < SMALL_BYTES,
       error: `The card grants ${Math.floor(allocatable / 2 ** 20)} MiB of buffers at once: ` +
-        "other programs hold its memory, or it shows a small window of it, and what exceeds that is refused.",
-      remedy:
-        "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the machine's firmware, or use a newer Deno.",
+        "other programs hold its memory, or it shows a small window of it, and what " +
+        "exceeds that is refused.",
+      remedy: "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the " +
+        "machine's firmware, or use a newer Deno.",
     },
     {
       when: wrong.length > 0,
       error: `These variants of kernels miss the golden values here: ${wrong.join(", ")}.`,
-      remedy:
-        "Do not train with them: choose other variants, or update the driver; please report it with this text.",
+      remedy: "Do not train with them: choose other variants, or update the driver; please " +
+        "report it with this text.",
     },
   ];
 }
@@ -186,8 +211,9 @@ function ofAdapter({ adapter }: Findings): Rule[] {
 const PAPER = Object.entries(PRESETS).filter(([name]) => name.startsWith("paper-"));
 
 /**
- * Warns of an adapter that runs on the processor if the system shows a card. Also if the experts have the shape
- * of one of the paper's; otherwise undefined. `cards` are asked of the system unless given.
+ * Warns of an adapter that runs on the processor if the system shows a card. Also if the experts
+ * have the shape of one of the paper's; otherwise undefined. `cards` are asked of the system unless
+ * given.
  */
 export async function processorWarning(
   { adapter, kind }: Pick<Gpu, "adapter" | "kind">,
@@ -197,7 +223,10 @@ export async function processorWarning(
   if (kind !== "software") return undefined;
   const { expert } = modelShapes(configuration);
   const preset = PAPER.find(([, values]) => {
-    const { expert: { hidden, layers, heads } } = modelShapes({ ...defaultConfiguration(), ...values });
+    const { expert: { hidden, layers, heads } } = modelShapes({
+      ...defaultConfiguration(),
+      ...values,
+    });
     return hidden === expert.hidden && layers === expert.layers && heads === expert.heads;
   })?.[0];
   const visible = cards ?? await listCards();
@@ -214,5 +243,7 @@ export async function processorWarning(
 export function saturationWarning(values: number): Text | undefined {
   if (values === 0) return undefined;
   const what = `products in f16 took ${values} values beyond 65,504 as 65,504`;
-  return say`${what}: results are off; ${setting("variants", "matmul=workgroup")} multiplies in f32`;
+  return say`${what}: results are off; ${
+    setting("variants", "matmul=workgroup")
+  } multiplies in f32`;
 }

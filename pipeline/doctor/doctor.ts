@@ -1,6 +1,6 @@
 /**
- * Examines a machine that is to train models: its drivers and adapter, whether the adapter computes right,
- * how much memory it grants, and how fast it is.
+ * Examines a machine that is to train models: its drivers and adapter, whether the adapter computes
+ * right, how much memory it grants, and how fast it is.
  */
 
 import { RunError } from "../../kernels/errors.ts";
@@ -37,11 +37,13 @@ export interface Diagnosis {
 }
 
 /**
- * An adapter, as far as it could be examined: its name and kind; the `backend`s of WebGPU that were allowed; the driver and its version, as
- * far as the system tells; the optional features that some variants need, and whether it `offers` them; the features that it lists, and the
- * limits that a device gets; the variant of each kernel that runs, and why (`forms`); bytes of buffers that can be had at once, and the most
- * that was asked for (`memory`); how far each set of variants is from the golden values; its peak of arithmetic and of memory traffic
- * (`roof`); a training `step`; the file that the figures are `kept` in, undefined where they are not kept.
+ * An adapter, as far as it could be examined: its name and kind; the `backend`s of WebGPU that were
+ * allowed; the driver and its version, as far as the system tells; the optional features that some
+ * variants need, and whether it `offers` them; the features that it lists, and the limits that a
+ * device gets; the variant of each kernel that runs, and why (`forms`); bytes of buffers that can
+ * be had at once, and the most that was asked for (`memory`); how far each set of variants is from
+ * the golden values; its peak of arithmetic and of memory traffic (`roof`); a training `step`; the
+ * file that the figures are `kept` in, undefined where they are not kept.
  *
  * @ignore Its type is inferred.
  */
@@ -54,7 +56,8 @@ export interface ExamineOptions {
   /** Variants of kernels instead of the adapter's own. */
   variants?: Partial<Variants>;
   /**
-   * Takes the smallest sizes and one round. This only shows that everything runs; the figures are not kept.
+   * Takes the smallest sizes and one round. This only shows that everything runs; the figures are
+   * not kept.
    */
   quick?: boolean;
   /** Called with what is examined next. */
@@ -63,7 +66,10 @@ export interface ExamineOptions {
   signal?: AbortSignal;
 }
 
-/** Models for the training step, the largest first: an expert and a router of the paper, and one for software adapters. */
+/**
+ * Models for the training step, the largest first: an expert and a router of the paper, and one for
+ * software adapters.
+ */
 const STEP_MODELS = {
   expert: { vocabulary: 32_000, hidden: 1024, layers: 24, heads: 16, batch: 4, context: 1024 },
   router: { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, batch: 32, context: 256 },
@@ -75,8 +81,8 @@ const SECONDS = 2;
 const MOST_BYTES = 256 * 2 ** 30;
 
 /**
- * Examines this machine. Errors of the adapter are reported in the result. Throws an `InputError` where the
- * adapter that was asked for, or a variant of a kernel, is not available.
+ * Examines this machine. Errors of the adapter are reported in the result. Throws an `InputError`
+ * where the adapter that was asked for, or a variant of a kernel, is not available.
  */
 export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> {
   const { adapter: wanted, variants, onStep = () => {}, signal } = options;
@@ -125,7 +131,14 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
   };
   const isUsual = !quick && Object.keys(variants).length === 0;
   return {
-    ...{ name, kind, offers, features, limits, golden, roof: peak, step: trained },
+    name,
+    kind,
+    offers,
+    features,
+    limits,
+    golden,
+    roof: peak,
+    step: trained,
     backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
     driver: driverName(gpu, system),
     forms: variantReasons(kind, offers, gpu.variants, variants),
@@ -145,7 +158,9 @@ function driverName({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
 /** Lists sets of variants such that every variant that the adapter can run is in one of them. */
 function variantSets(chosen: Variants, offers: Offers): Variants[] {
   const kernels = Object.entries(KERNEL_VARIANTS) as [string, readonly string[]][];
-  const names = [...new Set(Object.values(KERNEL_VARIANTS).flat())].filter((name) => runnable(name, offers));
+  const names = [...new Set(Object.values(KERNEL_VARIANTS).flat())].filter((name) =>
+    runnable(name, offers)
+  );
   const sets = names.map((name): Variants => {
     const own = kernels.filter(([, variants]) => variants.includes(name));
     return { ...chosen, ...Object.fromEntries(own.map(([kernel]) => [kernel, name])) };
@@ -153,9 +168,17 @@ function variantSets(chosen: Variants, offers: Offers): Variants[] {
   return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
 }
 
-/** Trains the golden steps in every variant that the adapter runs, on the adapter that was asked for. */
-async function checkVariants(gpu: Gpu, { adapter, quick, signal }: ExamineOptions): Promise<GoldenResult[]> {
-  const [dtypes, models] = quick ? [["f32"], ["tiny"]] as const : [["f32", "bf16"], GOLDEN_CASES] as const;
+/**
+ * Trains the golden steps in every variant that the adapter runs, on the adapter that was asked
+ * for.
+ */
+async function checkVariants(
+  gpu: Gpu,
+  { adapter, quick, signal }: ExamineOptions,
+): Promise<GoldenResult[]> {
+  const [dtypes, models] = quick
+    ? [["f32"], ["tiny"]] as const
+    : [["f32", "bf16"], GOLDEN_CASES] as const;
   const trials = dtypes.flatMap((dtype) => models.map((model) => ({ dtype, model })));
   const results: GoldenResult[] = [];
   for (const variants of variantSets(gpu.variants, gpu.offers)) {
@@ -164,8 +187,11 @@ async function checkVariants(gpu: Gpu, { adapter, quick, signal }: ExamineOption
       for (const { dtype, model } of trials) {
         signal?.throwIfAborted();
         const errors = await goldenErrors(own, model, dtype);
-        const limits = GOLDEN_LIMITS[dtype === "bf16" ? "bf16" : /f16/.test(variants.matmul) ? "f16" : "f32"];
-        const right = (["loss", "norm", "gradients"] as const).every((name) => errors[name] <= limits[name]);
+        const limits =
+          GOLDEN_LIMITS[dtype === "bf16" ? "bf16" : /f16/.test(variants.matmul) ? "f16" : "f32"];
+        const right = (["loss", "norm", "gradients"] as const).every((name) =>
+          errors[name] <= limits[name]
+        );
         results.push({ variants, dtype, model, ...errors, right });
       }
     } finally {
@@ -176,8 +202,8 @@ async function checkVariants(gpu: Gpu, { adapter, quick, signal }: ExamineOption
 }
 
 /**
- * Trains for two seconds: the largest of the models that are meant for such an adapter and fit its memory. Gives tokens a second, and
- * GFLOP/s as costs count them with their share of the f32 peak.
+ * Trains for two seconds: the largest of the models that are meant for such an adapter and fit its
+ * memory. Gives tokens a second, and GFLOP/s as costs count them with their share of the f32 peak.
  */
 async function measureStep(
   gpu: Gpu,
@@ -188,7 +214,11 @@ async function measureStep(
   const most = { limit: gpu.maxBindingBytes, kind: gpu.kind, loss: gpu.variants.loss };
   const fits = (model: typeof expert | typeof router) =>
     trainingMemory(model, { ...model, length: model.context, ...most }).total < 0.8 * allocatable;
-  const model = quick ? least : gpu.kind === "software" ? small : [expert, router].find(fits) ?? small;
+  const model = quick
+    ? least
+    : gpu.kind === "software"
+    ? small
+    : [expert, router].find(fits) ?? small;
   const { batch, context: length, vocabulary } = model;
   const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
   const start = [initialWeights(model, 0)];

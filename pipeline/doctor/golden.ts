@@ -1,6 +1,7 @@
 /**
- * Golden values: a small model's weights, batch and training steps with the losses, gradient norms and gradients that come of them, by an
- * independent f64 implementation (`fixtures/golden/README.md`); and how far a device is from them.
+ * Golden values: a small model's weights, batch and training steps with the losses, gradient norms
+ * and gradients that come of them, by an independent f64 implementation
+ * (`fixtures/golden/README.md`); and how far a device is from them.
  */
 
 import { fileURLToPath } from "node:url";
@@ -14,17 +15,26 @@ import { createTrainer } from "../model/trainer.ts";
 export const GOLDEN_CASES = ["tiny", "odd"] as const;
 
 /**
- * How far the results of a device are from golden values: the worst relative errors, by `‖a − b‖ / ‖b‖` of a tensor. Losses and
- * gradient norms are those of all steps, gradients those of the first one.
+ * How far the results of a device are from golden values: the worst relative errors, by
+ * `‖a − b‖ / ‖b‖` of a tensor. Losses and gradient norms are those of all steps, gradients those of
+ * the first one.
  */
 export type GoldenErrors = Record<"loss" | "norm" | "gradients", number>;
 
-/** The comparison with golden values of a model in one set of variants, and whether all errors are within their limits. */
-export type GoldenResult = GoldenErrors & { variants: Variants; dtype: Dtype; model: string; right: boolean };
+/**
+ * The comparison with golden values of a model in one set of variants, and whether all errors are
+ * within their limits.
+ */
+export type GoldenResult = GoldenErrors & {
+  variants: Variants;
+  dtype: Dtype;
+  model: string;
+  right: boolean;
+};
 
 /**
- * The largest errors that are allowed: for f32 arithmetic against f64, for factors rounded to f16, and for
- * values stored as bf16.
+ * The largest errors that are allowed: for f32 arithmetic against f64, for factors rounded to f16,
+ * and for values stored as bf16.
  */
 export const GOLDEN_LIMITS: Record<"f32" | "f16" | "bf16", GoldenErrors> = {
   f32: { loss: 1e-4, norm: 1e-4, gradients: 1e-3 },
@@ -71,11 +81,17 @@ function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
 }
 
 /** Gives the largest value; infinite where one is no number. */
-const worst = (values: number[]): number => values.some(Number.isNaN) ? Infinity : Math.max(...values);
+const worst = (values: number[]): number =>
+  values.some(Number.isNaN) ? Infinity : Math.max(...values);
 
 /** What every `expected.json` holds, in the words of the implementation that wrote it. */
 interface Expected {
-  config: { vocab_size: number; hidden_size: number; num_hidden_layers: number; num_attention_heads: number };
+  config: {
+    vocab_size: number;
+    hidden_size: number;
+    num_hidden_layers: number;
+    num_attention_heads: number;
+  };
   tokens: number[][];
   lengths: number[];
   adamw: {
@@ -90,8 +106,9 @@ interface Expected {
 }
 
 /**
- * Reads a case by its folder under `fixtures/golden/`, for instance `tiny`: the model, the settings of its training steps, and the batch that
- * they learn from; `json` and `tensors` read further files. `Own` is what its `expected.json` holds apart from what all do.
+ * Reads a case by its folder under `fixtures/golden/`, for instance `tiny`: the model, the settings
+ * of its training steps, and the batch that they learn from; `json` and `tensors` read further
+ * files. `Own` is what its `expected.json` holds apart from what all do.
  */
 export function readGoldenCase<Own = unknown>(name: string) {
   const folder = new URL(`../../fixtures/golden/${name}/`, import.meta.url);
@@ -108,7 +125,13 @@ export function readGoldenCase<Own = unknown>(name: string) {
       heads: config.num_attention_heads,
       context: tokens[0].length,
     },
-    settings: { beta1, beta2, epsilon: adamw.eps, weightDecay: adamw.weight_decay, clip: adamw.clip },
+    settings: {
+      beta1,
+      beta2,
+      epsilon: adamw.eps,
+      weightDecay: adamw.weight_decay,
+      clip: adamw.clip,
+    },
     batch: { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) },
     json,
     tensors: (file: string) => {

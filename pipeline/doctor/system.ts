@@ -1,12 +1,16 @@
 /**
- * Looks at what a Linux system shows of Vulkan and graphics cards, without opening a device. WebGPU lists no adapters apart from the one
- * that is handed out, so a process of its own asks each driver for its adapter.
+ * Looks at what a Linux system shows of Vulkan and graphics cards, without opening a device. WebGPU
+ * lists no adapters apart from the one that is handed out, so a process of its own asks each driver
+ * for its adapter.
  */
 
 import { dirname, isAbsolute, join } from "node:path";
 import { exists } from "../graph/files.ts";
 
-/** A file that names a Vulkan driver to the loader (an ICD manifest), what it names, and what is wrong with it. */
+/**
+ * A file that names a Vulkan driver to the loader (an ICD manifest), what it names, and what is
+ * wrong with it.
+ */
 export type DriverFile = { path: string } & Partial<Record<"library" | "api" | "problem", string>>;
 
 /** What is wrong with a driver's file that is not there. */
@@ -40,7 +44,10 @@ export interface SystemPlaces {
   variable?: (name: string) => string | undefined;
 }
 
-/** Kinds of containers, with what tells them. An image of Docker that Apptainer runs still has Docker's file. */
+/**
+ * Kinds of containers, with what tells them. An image of Docker that Apptainer runs still has
+ * Docker's file.
+ */
 const CONTAINERS = {
   "/.singularity.d": "Apptainer",
   "/.dockerenv": "Docker",
@@ -53,15 +60,22 @@ const VARIABLES = [
   ...["DENO_WEBGPU_BACKEND", "NVIDIA_DRIVER_CAPABILITIES", "LD_LIBRARY_PATH"],
 ];
 
-const DRIVER_FOLDERS = ["/etc", "/usr/local/share", "/usr/share"].map((folder) => `${folder}/vulkan/icd.d`);
+const DRIVER_FOLDERS = ["/etc", "/usr/local/share", "/usr/share"].map((folder) =>
+  `${folder}/vulkan/icd.d`
+);
 const LIBRARY_FOLDERS = [
-  ...["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"],
+  ...[
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+  ],
   ...["/lib64", "/usr/lib", "/lib", "/usr/local/lib", "/usr/local/nvidia/lib64"],
 ];
 
 /**
- * Lists the graphics cards that a system shows as device files; none where that cannot be found out. Deno
- * lets a program look into `/dev` only with all permissions, so `ls` does it.
+ * Lists the graphics cards that a system shows as device files; none where that cannot be found
+ * out. Deno lets a program look into `/dev` only with all permissions, so `ls` does it.
  */
 export async function listCards({ root = "" }: SystemPlaces = {}): Promise<string[]> {
   const matches = async (folder: string, name: RegExp) =>
@@ -71,20 +85,23 @@ export async function listCards({ root = "" }: SystemPlaces = {}): Promise<strin
 }
 
 /**
- * The environment of programs that a task may run by their names. The process's own may name libraries to
- * load into them, as on clusters and in images for GPUs. Deno refuses to run them then, so these variables
- * are left out.
+ * The environment of programs that a task may run by their names. The process's own may name
+ * libraries to load into them, as on clusters and in images for GPUs. Deno refuses to run them
+ * then, so these variables are left out.
  */
 export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
 
 /** Runs a program and gives what it prints; undefined where it is missing or may not be run. */
 async function printedBy(program: string, args: string[], env = {}): Promise<string | undefined> {
   try {
-    const options = { args, cwd: "/", stdin: "null", stderr: "null" } as const; // no configuration lies there
+    // No configuration lies there.
+    const options = { args, cwd: "/", stdin: "null", stderr: "null" } as const;
     const command = new Deno.Command(program, { ...options, env: { ...NO_LIBRARIES, ...env } });
     return new TextDecoder().decode((await command.output()).stdout);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return undefined;
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
+      return undefined;
+    }
     throw error;
   }
 }
@@ -94,7 +111,10 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
   const { root = "", variable = (name: string) => Deno.env.get(name) } = places;
   const set = VARIABLES.map((name) => [name, variable(name)]).filter(([, value]) => value);
   const environment: Record<string, string> = Object.fromEntries(set);
-  const folders = [...(environment.LD_LIBRARY_PATH ?? "").split(":").filter(Boolean), ...LIBRARY_FOLDERS];
+  const folders = [
+    ...(environment.LD_LIBRARY_PATH ?? "").split(":").filter(Boolean),
+    ...LIBRARY_FOLDERS,
+  ];
   const named = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
   const files = named?.split(":").filter(Boolean) ??
     (await Promise.all(DRIVER_FOLDERS.map((folder) => filesIn(folder, root)))).flat();
@@ -103,7 +123,9 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
     await printed("/proc/driver/nvidia/version"),
   );
   const packages = await Deno.readTextFile(`${root}/var/lib/dpkg/status`).catch(() => "");
-  const mesa = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(packages);
+  const mesa = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(
+    packages,
+  );
   const available = /^MemAvailable:\s+(\d+) kB/m.exec(await printed("/proc/meminfo"));
   const container = Object.entries(CONTAINERS).map(async ([path, kind]) =>
     await exists(root + path) ? [kind] : []
@@ -143,8 +165,15 @@ async function readDriverFile(path: string, folders: string[], root: string): Pr
   return { path, library: found ?? at, api: typeof api === "string" ? api : undefined, problem };
 }
 
-/** Finds a library as the dynamic linker does: a path stands for itself, a name is looked for in folders. */
-async function libraryAt(name: string, folders: string[], root: string): Promise<string | undefined> {
+/**
+ * Finds a library as the dynamic linker does: a path stands for itself, a name is looked for in
+ * folders.
+ */
+async function libraryAt(
+  name: string,
+  folders: string[],
+  root: string,
+): Promise<string | undefined> {
   const candidates = name.includes("/") ? [name] : folders.map((folder) => `${folder}/${name}`);
   for (const path of candidates) {
     if (await exists(`${root}${path}`)) return path;
@@ -154,7 +183,8 @@ async function libraryAt(name: string, folders: string[], root: string): Promise
 /** Lists the files of drivers in a folder. */
 async function filesIn(folder: string, root: string): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(root + folder)).catch(() => []);
-  return entries.map(({ name }) => `${folder}/${name}`).filter((path) => path.endsWith(".json")).sort();
+  return entries.map(({ name }) => `${folder}/${name}`).filter((path) => path.endsWith(".json"))
+    .sort();
 }
 
 /** What one driver, or one backend, hands out. */
@@ -168,8 +198,13 @@ export interface FoundAdapter {
 const PROBE = "const adapter = await navigator.gpu?.requestAdapter();" +
   " console.log(JSON.stringify(adapter ? adapter.info.description || adapter.info.vendor : null));";
 
-/** Asks each driver alone, and OpenGL, for an adapter. Returns undefined where no process may be started. */
-export async function otherAdapters(drivers: readonly string[]): Promise<FoundAdapter[] | undefined> {
+/**
+ * Asks each driver alone, and OpenGL, for an adapter. Returns undefined where no process may be
+ * started.
+ */
+export async function otherAdapters(
+  drivers: readonly string[],
+): Promise<FoundAdapter[] | undefined> {
   const found: FoundAdapter[] = [];
   for (const by of [...drivers, "OpenGL"]) {
     const printed = await printedBy("deno", ["eval", PROBE], {

@@ -1,6 +1,7 @@
 /**
- * The models that a run may compare its mixture with: trained on all its tokens, each in a folder of its own name. Evaluation,
- * report and tasks read this table; the stages that train them are in `pipeline/stages/`.
+ * The models that a run may compare its mixture with: trained on all its tokens, each in a folder
+ * of its own name. Evaluation, report and tasks read this table; the stages that train them are in
+ * `pipeline/stages/`.
  *
  * @module
  */
@@ -11,7 +12,10 @@ export interface BaselineNotes {
   kind: string;
   /** Tells how it is trained; `times` is E in words, as in "4 times the". */
   how(times: string): string;
-  /** Whether it sees as many tokens as all experts together. Otherwise its training costs as many FLOPs as that of experts and routers. */
+  /**
+   * Whether it sees as many tokens as all experts together. Otherwise its training costs as many
+   * FLOPs as that of experts and routers.
+   */
   sameTokens: boolean;
   /** Whether it has the shape of an expert, so that a generated token costs as much. */
   sameShape: boolean;
@@ -21,8 +25,18 @@ const dense = { kind: "dense", sameTokens: true, sameShape: true };
 const NOTES = {
   dense: { ...dense, how: (times) => `${times} batch` },
   "dense-steps": { ...dense, how: (times) => `${times} steps` },
-  "dense-compute": { kind: "dense", how: () => "larger, equal compute", sameTokens: false, sameShape: false },
-  switch: { kind: "Switch", how: () => "experts in every layer", sameTokens: true, sameShape: false },
+  "dense-compute": {
+    kind: "dense",
+    how: () => "larger, equal compute",
+    sameTokens: false,
+    sameShape: false,
+  },
+  switch: {
+    kind: "Switch",
+    how: () => "experts in every layer",
+    sameTokens: true,
+    sameShape: false,
+  },
 } satisfies Record<string, BaselineNotes>;
 
 /**
@@ -44,8 +58,8 @@ export function isBaseline(name: string): name is Baseline {
 }
 
 /**
- * Returns whether a model may have another shape than an expert: some baselines may. Experts are named by their
- * numbers.
+ * Returns whether a model may have another shape than an expert: some baselines may. Experts are
+ * named by their numbers.
  */
 export function hasOwnShape(model: number | string): boolean {
   return typeof model === "string" && isBaseline(model) && !BASELINE_NOTES[model].sameShape;

@@ -1,7 +1,7 @@
 /**
- * Bootstrap over documents: how much a perplexity would change with other held-out documents (Efron,
- * "Bootstrap Methods", Annals of Statistics 1979). Documents are drawn and not sequences, because the sequences of
- * a document resemble each other.
+ * Bootstrap over documents: how much a perplexity would change with other held-out documents
+ * (Efron, "Bootstrap Methods", Annals of Statistics 1979). Documents are drawn and not sequences,
+ * because the sequences of a document resemble each other.
  *
  * @module
  */
@@ -29,14 +29,18 @@ export interface Drawing {
 }
 
 const COVERAGE = 0.95;
-/** Documents below which intervals come out too narrow: so few hardly differ from draw to draw; one never does. */
+/**
+ * Documents below which intervals come out too narrow: so few hardly differ from draw to draw; one
+ * never does.
+ */
 const ENOUGH_DOCUMENTS = 10;
 const DRAWS_PER_TURN = 2 ** 20; // some 30 ms of work between two looks at the signal
 
 /**
- * Draws as many documents as there are, with replacement, `resamples` times. Returns the NLL per token of every draw,
- * f64 `[resamples]`, by column. All columns see the same draws, so they may be compared draw by draw. Draw r
- * depends only on the seed, r and the number of documents. Takes about 40 ns per document, draw and dozen columns.
+ * Draws as many documents as there are, with replacement, `resamples` times. Returns the NLL per
+ * token of every draw, f64 `[resamples]`, by column. All columns see the same draws, so they may be
+ * compared draw by draw. Draw r depends only on the seed, r and the number of documents. Takes
+ * about 40 ns per document, draw and dozen columns.
  */
 export async function resample(
   { tokens, nll }: Documents,
@@ -44,7 +48,10 @@ export async function resample(
 ): Promise<Columns> {
   checkSeed(seed);
   const rule = say`${setting("resamples")} must be an integer >= 1: resamples is ${resamples}`;
-  ensure(Number.isSafeInteger(resamples) && resamples >= 1, say`Cannot draw documents again as ${rule}`);
+  ensure(
+    Number.isSafeInteger(resamples) && resamples >= 1,
+    say`Cannot draw documents again as ${rule}`,
+  );
   const documents = tokens.length;
   const names = Object.keys(nll);
   const means = Object.fromEntries(names.map((name) => [name, new Float64Array(resamples)]));
@@ -53,7 +60,9 @@ export async function resample(
   const words = new Uint32Array(indices.buffer);
   const sum = (values: Float64Array) => {
     let sum = 0;
-    for (let document = 0; document < documents; document++) sum += drawn[document] * values[document];
+    for (let document = 0; document < documents; document++) {
+      sum += drawn[document] * values[document];
+    }
     return sum;
   };
   let sinceTurn = 0;
@@ -74,7 +83,10 @@ export async function resample(
   return means;
 }
 
-/** Figures of columns: functions of their NLL per token, over all documents and over the same draws of them. */
+/**
+ * Figures of columns: functions of their NLL per token, over all documents and over the same draws
+ * of them.
+ */
 export interface Estimates {
   drawn(figure: Figure): Float64Array; // gives what a figure comes to in every draw, f64 `[resamples]`
   /** Gives a figure over all documents, and the ends of its 95% interval. */
@@ -85,12 +97,20 @@ export interface Estimates {
 export type Figure = (mean: (column: string) => number) => number;
 
 /** Computes figures of columns. Throws what {@linkcode resample} throws. */
-export async function drawEstimates({ tokens, nll }: Documents, drawing: Drawing): Promise<Estimates> {
+export async function drawEstimates(
+  { tokens, nll }: Documents,
+  drawing: Drawing,
+): Promise<Estimates> {
   const draws = await resample({ tokens, nll }, drawing);
   const total = tokens.reduce((a, b) => a + b);
-  const means = new Map(Object.keys(nll).map((name) => [name, nll[name].reduce((a, b) => a + b) / total]));
+  const means = new Map(
+    Object.keys(nll).map((name) => [name, nll[name].reduce((a, b) => a + b) / total]),
+  );
   const drawn = (figure: Figure) =>
-    Float64Array.from({ length: drawing.resamples }, (_, draw) => figure((column) => draws[column][draw]));
+    Float64Array.from(
+      { length: drawing.resamples },
+      (_, draw) => figure((column) => draws[column][draw]),
+    );
   return {
     drawn,
     estimate: (figure) => ({
@@ -107,7 +127,10 @@ export function fewDocuments(documents: number): string | undefined {
   return `${are} too few for intervals of 95%: these are narrower than they should be`;
 }
 
-/** Gives the interval that holds the middle 95% of values, its ends interpolated between the nearest two. */
+/**
+ * Gives the interval that holds the middle 95% of values, its ends interpolated between the nearest
+ * two.
+ */
 export function percentileInterval(values: Float64Array): { low: number; high: number } {
   const sorted = values.toSorted();
   const quantile = (share: number) => {

@@ -1,10 +1,12 @@
 /**
- * Evaluates a mixture on held-out sequences next to its baselines: perplexities with intervals, by source, by
- * routed segment and by length of the routing prefix (SmallTalk LM, sections 3.2 and 3.3, figures 4b and 5).
+ * Evaluates a mixture on held-out sequences next to its baselines: perplexities with intervals, by
+ * source, by routed segment and by length of the routing prefix (SmallTalk LM, sections 3.2 and
+ * 3.3, figures 4b and 5).
  *
- * The sequences are read once per model. Models are leased one after another. Of a sequence it keeps where it
- * goes and its NLL under every model, of a document a row of sums. Only mixtures of several experts
- * (`mix.ts`) need single tokens. Margins tell how sure a choice is; where they are small, a dense model may take over.
+ * The sequences are read once per model. Models are leased one after another. Of a sequence it
+ * keeps where it goes and its NLL under every model, of a document a row of sums. Only mixtures of
+ * several experts (`mix.ts`) need single tokens. Margins tell how sure a choice is; where they are
+ * small, a dense model may take over.
  *
  * @module
  */
@@ -16,7 +18,12 @@ import { unknownText } from "../partition/score.ts";
 import { type ModelName, modelTitle } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
-import { type Evaluation, EVALUATION_FORMAT, type Fallback, type Reliability } from "./evaluation.ts";
+import {
+  type Evaluation,
+  EVALUATION_FORMAT,
+  type Fallback,
+  type Reliability,
+} from "./evaluation.ts";
 import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
 import {
   type ModelScores,
@@ -40,19 +47,29 @@ import {
 
 /** Which sequences go to a dense model, and to which. */
 export interface FallbackOptions {
-  /** The dense model that takes unsure sequences, one of those that the mixture is compared with. */
+  /**
+   * The dense model that takes unsure sequences, one of those that the mixture is compared with.
+   */
   fallback?: Baseline;
-  /** Sequences with a smaller margin are sent. Without it, only the curve over all margins is computed. */
+  /**
+   * Sequences with a smaller margin are sent. Without it, only the curve over all margins is
+   * computed.
+   */
   margin?: number;
 }
 
 /** What {@linkcode evaluate} takes. */
 export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {
-  /** Gives what a model scores, whoever let it: what `scoreModel` gives of all sequences. Experts that are mixed are scored here. */
+  /**
+   * Gives what a model scores, whoever let it: what `scoreModel` gives of all sequences. Experts
+   * that are mixed are scored here.
+   */
   scores: (model: ModelName) => Promise<ModelScores>;
   /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
-  /** A partitioner apart from the mixture's own that chooses among its experts too. It stays open. */
+  /**
+   * A partitioner apart from the mixture's own that chooses among its experts too. It stays open.
+   */
   routeBy?: Partitioner;
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;
@@ -62,7 +79,10 @@ export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptio
   onProgress?: (done: number) => void;
   /** Called with the sums of every held-out document, before the bootstrap. */
   onDocuments?: (scores: DocumentScores) => void;
-  /** Called with a warning of sequences of which the partitioner knows nothing, or of too few documents for intervals. */
+  /**
+   * Called with a warning of sequences of which the partitioner knows nothing, or of too few
+   * documents for intervals.
+   */
   onWarning?: (message: Text) => void;
 }
 
@@ -75,7 +95,9 @@ export const CHOICES = [
 /** The values of {@linkcode CHOICES}. */
 export interface EvaluationChoices
   extends Pick<EvaluateOptions, Exclude<typeof CHOICES[number], "routeBy" | "beam">> {
-  /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
+  /**
+   * Kind of a further partitioner that chooses among the experts: `self`, the experts themselves.
+   */
   routeBy?: "self";
   /** Branches of each level of a tree that a sequence follows; 1 unless given. */
   beam?: number;
@@ -84,16 +106,19 @@ export interface EvaluationChoices
 /**
  * Evaluates experts that a partitioner chooses on held-out sequences.
  *
- * Where only some experts are there (`trained`), only sequences that go to them count, and prefixes of other lengths choose among
- * them.
+ * Where only some experts are there (`trained`), only sequences that go to them count, and prefixes
+ * of other lengths choose among them.
  *
- * M tokens route as in `score` and `assignArgmax`, to the bit: the lowest cost, the lower id among equals. The same sequences,
- * models and device give the same result however the sequences are cut into batches.
+ * M tokens route as in `score` and `assignArgmax`, to the bit: the lowest cost, the lower id among
+ * equals. The same sequences, models and device give the same result however the sequences are cut
+ * into batches.
  *
- * Every mixture of several experts is measured on the same sequences and draws; one of a single expert is the mixture, to the bit.
+ * Every mixture of several experts is measured on the same sequences and draws; one of a single
+ * expert is the mixture, to the bit.
  *
- * @throws {InputError} if there are no sequences, an NLL isn't finite, or a mixture that is asked for is impossible. Also if models
- * differ in shape, or if tokens, partitioner and models differ in tokenizer.
+ * @throws {InputError} if there are no sequences, an NLL isn't finite, or a mixture that is asked
+ * for is impossible. Also if models differ in shape, or if tokens, partitioner and models differ in
+ * tokenizer.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { mixture, prefix, sequenceLength, fallback, margin, routeBy, trained } = options;
@@ -111,9 +136,13 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const there = trained ?? [...Array(experts).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const scores = new Map<ModelName, ModelScores>();
-  const check = shapeChecker({ vocabulary: partitioner.vocabulary, context: sequenceLength }, "the run");
+  const check = shapeChecker(
+    { vocabulary: partitioner.vocabulary, context: sequenceLength },
+    "the run",
+  );
   for (const model of [...there, ...baselines]) {
-    const found = typeof model === "number" && together?.scores[model] || await options.scores(model);
+    const found = typeof model === "number" && together?.scores[model] ||
+      await options.scores(model);
     check(model, found);
     const nll = countedNll(model, found.nll, routed);
     scores.set(model, { ...found, nll });
@@ -135,12 +164,21 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const mixing = together &&
     addMixes(table, together.mixed, mixes!.routingTemperature, { ...routed, prefix });
   const sent = fallback &&
-    addFallback(table, { fallback, margin }, routed.margin, mixtureNll, (row) => nll(fallback)[row]);
+    addFallback(
+      table,
+      { fallback, margin },
+      routed.margin,
+      mixtureNll,
+      (row) => nll(fallback)[row],
+    );
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
   for (const [tokens, routes] of other?.routes ?? []) table.add(otherBy(tokens), routedNll(routes));
 
   const figures = await computeFigures(table.document, { resamples, seed, signal: options.signal });
-  const choice = (margin: number, row: number) => ({ margin, loss: mixtureNll(row) - bestNll(row) });
+  const choice = (margin: number, row: number) => ({
+    margin,
+    loss: mixtureNll(row) - bestNll(row),
+  });
   return {
     format: EVALUATION_FORMAT,
     prefix,
@@ -166,42 +204,63 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
         })),
       },
     },
-    models: { ...sharedShapes(scores), ...router && { router, routerParameters: parameterCount(router) } },
+    models: {
+      ...sharedShapes(scores),
+      ...router && { router, routerParameters: parameterCount(router) },
+    },
   };
 }
 
-/** Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate. */
+/**
+ * Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate.
+ */
 function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOptions): void {
   const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
-  ensure(documents.length > 0, `Cannot evaluate as there must be held-out sequences${which}: there are none`);
+  ensure(
+    documents.length > 0,
+    `Cannot evaluate as there must be held-out sequences${which}: there are none`,
+  );
   if (unknown > 0) onWarning?.(unknownText(unknown));
   const few = fewDocuments(documents.length);
   if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
 }
 
-/** Gives the NLL of the sequences that count. Throws an `InputError` where one is not finite, or other sequences were read. */
+/**
+ * Gives the NLL of the sequences that count. Throws an `InputError` where one is not finite, or
+ * other sequences were read.
+ */
 function countedNll(
   model: ModelName,
   all: Float32Array,
   { documents, document, counts }: Routed,
 ): Float32Array {
-  const nll = all.filter((_, row) => counts[row]), name = modelTitle(model);
+  const nll = all.filter((_, row) => counts[row]);
+  const name = modelTitle(model);
   const rule = "every pass must read the same sequences";
-  ensure(all.length === counts.length, `Cannot evaluate as ${rule}: ${name} gets more or fewer of them`);
+  ensure(
+    all.length === counts.length,
+    `Cannot evaluate as ${rule}: ${name} gets more or fewer of them`,
+  );
   const row = nll.findIndex((value) => !Number.isFinite(value));
   if (row < 0) return nll;
-  const fact = `that of a sequence of document ${documents[document[row]].id} under ${name} is ${nll[row]}`;
+  const fact = `that of a sequence of document ${documents[document[row]].id} under ${name} is ${
+    nll[row]
+  }`;
   throw new InputError(`Cannot evaluate as every NLL must be finite: ${fact}`, {
     remedy: `train ${name} again at a lower rate`,
   });
 }
 
-/** Gives the shape that the models have, and the experts that were adopted. Where all were, the first one gives the shape. */
+/**
+ * Gives the shape that the models have, and the experts that were adopted. Where all were, the
+ * first one gives the shape.
+ */
 function sharedShapes(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["models"] {
   const all = [...scores].map(([model, { config, notes }]) => {
     return { model, own: { config, parameters: parameterCount(config) }, from: notes.adopted };
   });
-  const { own } = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ?? all[0];
+  const { own } = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ??
+    all[0];
   const adopted = all.flatMap(({ model, own, from }) =>
     from === undefined || typeof model === "string" ? [] : [{ expert: model, ...own, from }]
   );
@@ -219,8 +278,8 @@ export interface Choice {
 const BINS = 10;
 
 /**
- * Tells how often choices are right and what wrong ones lose, over all and by margin. There are at most ten
- * bins of margins with about equally many sequences; equal margins are in the same bin.
+ * Tells how often choices are right and what wrong ones lose, over all and by margin. There are at
+ * most ten bins of margins with about equally many sequences; equal margins are in the same bin.
  */
 export function measureReliability(choices: readonly Choice[]): Reliability {
   const sorted = choices.toSorted((a, b) => a.margin - b.margin);
@@ -245,12 +304,16 @@ function summary(choices: readonly Choice[]) {
   };
 }
 
-/** Points of the curve: margins that send no sequence, about a twentieth of them, two twentieths … all. */
+/**
+ * Points of the curve: margins that send no sequence, about a twentieth of them, two twentieths …
+ * all.
+ */
 const STEPS = 20;
 
 /**
- * Adds a column for each margin below which sequences are sent, and returns what gives their figures. `margins` are
- * those of all sequences; `routed` and `dense` give the NLL of one by the mixture and by the dense model.
+ * Adds a column for each margin below which sequences are sent, and returns what gives their
+ * figures. `margins` are those of all sequences; `routed` and `dense` give the NLL of one by the
+ * mixture and by the dense model.
  */
 function addFallback(
   table: Table,
@@ -260,7 +323,10 @@ function addFallback(
   dense: (row: number) => number,
 ): (figures: Figures) => Fallback {
   const sorted = margins.toSorted((a, b) => a - b);
-  const steps = Array.from({ length: STEPS }, (_, i) => sorted[Math.floor(i * sorted.length / STEPS)]);
+  const steps = Array.from(
+    { length: STEPS },
+    (_, i) => sorted[Math.floor(i * sorted.length / STEPS)],
+  );
   const curve = [...new Set(steps), Infinity];
   const column = (limit: number) => `${fallback} below ${limit}`;
   for (const limit of new Set(margin === undefined ? curve : [...curve, margin])) {

@@ -10,8 +10,9 @@ import { SHAPE } from "../training/adoption.ts";
 import { BASELINES } from "./baselines.ts";
 
 /**
- * What answers for a sequence. `mixture`: the expert that its prefix chooses. `random`: any expert, as the mean of their NLLs. `oracle`:
- * the expert with the lowest NLL of the whole sequence. The others are baselines.
+ * What answers for a sequence. `mixture`: the expert that its prefix chooses. `random`: any expert,
+ * as the mean of their NLLs. `oracle`: the expert with the lowest NLL of the whole sequence. The
+ * others are baselines.
  *
  * @ignore
  */
@@ -27,11 +28,14 @@ export const SHOWN_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "r
 export const EVALUATION_FORMAT = 3;
 
 const PERPLEXITY = { perplexity: finite, low: finite, high: finite };
-/** Fit to held-out tokens: nats per predicted token, its exponential, the ends of that one's 95% bootstrap interval over documents. */
+/**
+ * Fit to held-out tokens: nats per predicted token, its exponential, the ends of that one's 95%
+ * bootstrap interval over documents.
+ */
 const SCORE = v.object({ nllPerToken: finite, ...PERPLEXITY });
 /**
- * How much lower one perplexity is than another: 100 · (1 − perplexity / that of the other), with its 95% interval, both on the same
- * draws of documents.
+ * How much lower one perplexity is than another: 100 · (1 − perplexity / that of the other), with
+ * its 95% interval, both on the same draws of documents.
  */
 const LOWER = v.object({ percent: finite, low: finite, high: finite });
 /** How much lower the mixture's perplexity is than a baseline's. */
@@ -39,22 +43,29 @@ const GAIN = v.object({ baseline: v.picklist(BASELINES), ...LOWER.entries });
 export const atLeast1 = v.pipe(count, v.minValue(1));
 
 /**
- * Held-out sequences of one source: documents (one counts where its first sequence does), sequences, predicted tokens, and perplexity by
- * way. Also the share of its sequences that goes to each expert `[E]`.
+ * Held-out sequences of one source: documents (one counts where its first sequence does),
+ * sequences, predicted tokens, and perplexity by way. Also the share of its sequences that goes to
+ * each expert `[E]`.
  */
 const SOURCE = v.object({
   source: v.string(),
-  ...{ documents: count, sequences: count, tokens: count },
+  documents: count,
+  sequences: count,
+  tokens: count,
   perplexity: v.object(v.entriesFromList(WAYS, v.optional(v.nullable(finite)))),
   shares: v.array(share),
 });
 
 /**
- * Held-out sequences that are routed to one expert: their share of all, predicted tokens, perplexity of the expert, as part of the
- * mixture, and of the baselines; null where nothing is routed to it.
+ * Held-out sequences that are routed to one expert: their share of all, predicted tokens,
+ * perplexity of the expert, as part of the mixture, and of the baselines; null where nothing is
+ * routed to it.
  */
 const SEGMENT = v.object({
-  ...{ expert: count, sequences: count, share, tokens: count },
+  expert: count,
+  sequences: count,
+  share,
+  tokens: count,
   perplexity: v.object({
     mixture: v.nullable(finite),
     ...v.entriesFromList(BASELINES, v.optional(v.nullable(finite))),
@@ -62,17 +73,25 @@ const SEGMENT = v.object({
 });
 
 /**
- * The mixture where a prefix of another length routes: perplexity of the whole sequences with its 95% bootstrap interval over documents.
- * `gains` compare the mixture so routed with every baseline. `agreement` is the share of the sequences that goes where M tokens send it.
+ * The mixture where a prefix of another length routes: perplexity of the whole sequences with its
+ * 95% bootstrap interval over documents. `gains` compare the mixture so routed with every baseline.
+ * `agreement` is the share of the sequences that goes where M tokens send it.
  */
-const PREFIX = v.object({ ...{ prefix: atLeast1, ...PERPLEXITY, gains: v.array(GAIN), agreement: share } });
+const PREFIX = v.object({
+  prefix: atLeast1,
+  ...PERPLEXITY,
+  gains: v.array(GAIN),
+  agreement: share,
+});
 
 const RELIABLE = { sequences: count, right: share, loss: v.nullable(finite) };
 /**
- * How well a margin tells whether the choice is right. The margin is by how much the routing prefix costs the chosen expert less than the
- * second best. `right` is the share of the sequences whose expert is the best in hindsight. `loss` is how much higher, on average, the NLL
- * of the other whole sequences is than that of their best expert, in nats. It is null where all are right. All of this is for all
- * sequences, and for bins of about as many sequences each whose margins lie within `from` and `to`.
+ * How well a margin tells whether the choice is right. The margin is by how much the routing prefix
+ * costs the chosen expert less than the second best. `right` is the share of the sequences whose
+ * expert is the best in hindsight. `loss` is how much higher, on average, the NLL of the other
+ * whole sequences is than that of their best expert, in nats. It is null where all are right. All
+ * of this is for all sequences, and for bins of about as many sequences each whose margins lie
+ * within `from` and `to`.
  */
 const RELIABILITY = v.object({
   ...RELIABLE,
@@ -80,23 +99,28 @@ const RELIABILITY = v.object({
 });
 
 /**
- * A mixture in which so many experts answer together: the routing prefix gives the weights, or with `reroute` W the last M tokens every W
- * tokens. Its score; experts run per predicted token, where one that answers for a token has read all before it; routings per sequence;
- * how much lower its perplexity is than that of the mixture that runs one expert, and than every baseline's; and its perplexity where
- * prefixes of other lengths give the weights (none with `reroute`).
+ * A mixture in which so many experts answer together: the routing prefix gives the weights, or with
+ * `reroute` W the last M tokens every W tokens. Its score; experts run per predicted token, where
+ * one that answers for a token has read all before it; routings per sequence; how much lower its
+ * perplexity is than that of the mixture that runs one expert, and than every baseline's; and its
+ * perplexity where prefixes of other lengths give the weights (none with `reroute`).
  */
 const MIX = v.object({
   experts: atLeast1,
   reroute: v.nullable(atLeast1),
   ...SCORE.entries,
-  ...{ expertsPerToken: finite, routings: finite, gain: LOWER, gains: v.array(GAIN) },
+  expertsPerToken: finite,
+  routings: finite,
+  gain: LOWER,
+  gains: v.array(GAIN),
   prefixes: v.array(v.object({ prefix: count, ...PERPLEXITY })),
 });
 
 const POINT = { margin: v.nullable(finite), share, ...PERPLEXITY };
 /**
- * The mixture where sequences of a margin below some value go to a dense model: the share sent, and the perplexity with its interval.
- * `chosen` is for the margin that was chosen, where one was. `curve` is over margins from none sent to all (a margin of null sends all).
+ * The mixture where sequences of a margin below some value go to a dense model: the share sent, and
+ * the perplexity with its interval. `chosen` is for the margin that was chosen, where one was.
+ * `curve` is over margins from none sent to all (a margin of null sends all).
  */
 const FALLBACK = v.object({
   model: v.picklist(BASELINES),
@@ -105,8 +129,9 @@ const FALLBACK = v.object({
 });
 
 /**
- * The same experts where another partitioner chooses, of this kind. By prefix: the perplexity, and how much lower that of the run's own
- * partitioner is (`gain`). `agreement` is the share of the sequences that both send to the same expert.
+ * The same experts where another partitioner chooses, of this kind. By prefix: the perplexity, and
+ * how much lower that of the run's own partitioner is (`gain`). `agreement` is the share of the
+ * sequences that both send to the same expert.
  */
 const ROUTED_BY = v.object({
   kind: v.string(),
@@ -119,14 +144,18 @@ const MODEL = { config: SHAPE, parameters: count };
  * Result of {@linkcode evaluate}, what `evaluation.json` holds.
  *
  * - M (`prefix`), E (`experts`), and the widths of the `levels` of a tree.
- * - `trained`: the experts that were there where others were not. Only text that goes to them counts.
+ * - `trained`: the experts that were there where others were not. Only text that goes to them
+ *   counts.
  * - Held-out documents, sequences and predicted tokens (all but the first of every sequence).
  * - Draws (`resamples`) and seed of the bootstrap, and every way's score and gains.
- * - Figures by source in the order of their labels, by expert, and by prefix (4, 8, 16, … S tokens, and M).
+ * - Figures by source in the order of their labels, by expert, and by prefix (4, 8, 16, … S tokens,
+ *   and M).
  * - `reliability`: what margins tell.
- * - Where they are asked for: mixtures of several experts with the routing temperature of their weights, and a fallback.
+ * - Where they are asked for: mixtures of several experts with the routing temperature of their
+ *   weights, and a fallback.
  * - Where that is asked for: the same experts chosen by another partitioner (`routedBy`).
- * - Shape and weights of an expert or baseline, of every expert that was adopted, and of a router where a partitioner has some.
+ * - Shape and weights of an expert or baseline, of every expert that was adopted, and of a router
+ *   where a partitioner has some.
  */
 export const EVALUATION = v.object({
   format: v.literal(EVALUATION_FORMAT),
@@ -134,7 +163,11 @@ export const EVALUATION = v.object({
   experts: atLeast1,
   levels: v.optional(v.array(atLeast1)),
   trained: v.optional(v.array(count)),
-  ...{ documents: count, sequences: count, tokens: count, resamples: count, seed: finite },
+  documents: count,
+  sequences: count,
+  tokens: count,
+  resamples: count,
+  seed: finite,
   scores: v.object(v.entriesFromList(WAYS, v.optional(SCORE))),
   gains: v.array(GAIN),
   sources: v.array(SOURCE),
@@ -167,7 +200,10 @@ export type Fallback = v.InferOutput<typeof FALLBACK>;
 /** @ignore */
 export type Evaluation = v.InferOutput<typeof EVALUATION>;
 
-/** Gives a gain in positive numbers: by how much a perplexity is lower or higher, with the ends of that interval. */
+/**
+ * Gives a gain in positive numbers: by how much a perplexity is lower or higher, with the ends of
+ * that interval.
+ */
 export function asPositive(
   { percent, low, high }: Lower,
 ): { side: "lower" | "higher"; by: number; from: number; to: number } {
@@ -176,14 +212,23 @@ export function asPositive(
     : { side: "lower", by: percent, from: low, to: high };
 }
 
-/** Whether two perplexities are the same whichever documents are drawn, as those of one expert and of a dense model that is its copy. */
-export const isEqual = ({ low, high }: Pick<Lower, "low" | "high">): boolean => low === 0 && high === 0;
+/**
+ * Whether two perplexities are the same whichever documents are drawn, as those of one expert and
+ * of a dense model that is its copy.
+ */
+export const isEqual = ({ low, high }: Pick<Lower, "low" | "high">): boolean =>
+  low === 0 && high === 0;
 
-/** Writes by how much a perplexity is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]", or "equal". */
+/**
+ * Writes by how much a perplexity is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]",
+ * or "equal".
+ */
 export function gainText(gain: Lower, digits = 1): string {
   if (isEqual(gain)) return "equal";
   const { side, ...values } = asPositive(gain);
-  const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(digits)}%`);
+  const [by, from, to] = [values.by, values.from, values.to].map((value) =>
+    `${value.toFixed(digits)}%`
+  );
   return `${by} ${side} [${from}, ${to}]`;
 }
 

@@ -1,8 +1,8 @@
 /**
  * Mixtures in which several experts answer together (method of c-BTM, Gururangan et al. 2023, arXiv
- * 2303.14177). The probability of a token is Σ_e w_e p_e; the weights come from what the text before it costs
- * every expert. Experts score one after another. So the log-probabilities of all tokens under all experts are
- * kept, for as many sequences at a time as fit a budget.
+ * 2303.14177). The probability of a token is Σ_e w_e p_e; the weights come from what the text
+ * before it costs every expert. Experts score one after another. So the log-probabilities of all
+ * tokens under all experts are kept, for as many sequences at a time as fit a budget.
  *
  * @module
  */
@@ -29,26 +29,40 @@ import type { Figures, Table } from "./tables.ts";
 export interface MixOptions {
   /** How many experts answer together, 1 to E; one mixture for each of these numbers. */
   mix?: readonly number[];
-  /** The temperature τ, above 0, that costs are divided by before they become weights. Default: what suits the partitioner. */
+  /**
+   * The temperature τ, above 0, that costs are divided by before they become weights. Default: what
+   * suits the partitioner.
+   */
   routingTemperature?: number;
-  /** Adds, for each size, a mixture whose weights are computed anew after every W tokens, from the last M tokens. */
+  /**
+   * Adds, for each size, a mixture whose weights are computed anew after every W tokens, from the
+   * last M tokens.
+   */
   reroute?: number;
-  /** About how many log-probabilities are kept at once. Changes the memory and how often models are loaded, never a result. */
+  /**
+   * About how many log-probabilities are kept at once. Changes the memory and how often models are
+   * loaded, never a result.
+   */
   valuesAtOnce?: number;
 }
 
-/** Mixtures to evaluate: how many experts answer together in each, ascending, and the other options. */
+/**
+ * Mixtures to evaluate: how many experts answer together in each, ascending, and the other options.
+ */
 export type Mixes = Pick<MixOptions, "reroute"> & { sizes: number[]; routingTemperature: number };
 
-/** Weights of the experts f64 `[E]`, which sum up to 1, for a stretch of a sequence up to so many predicted tokens. */
+/**
+ * Weights of the experts f64 `[E]`, which sum up to 1, for a stretch of a sequence up to so many
+ * predicted tokens.
+ */
 export type Stretch = { weights: Float64Array; end: number };
 
 const VALUES_AT_ONCE = 2 ** 25; // how many log-probabilities are kept at once by default: 128 MiB
 const ROWS_AT_ONCE = 1024; // how many sequences are mixed between two looks at the signal
 
 /**
- * Returns the mixtures that are asked for; undefined if there are none. Throws an `InputError` where a number
- * of experts, the temperature or the number of tokens is impossible.
+ * Returns the mixtures that are asked for; undefined if there are none. Throws an `InputError`
+ * where a number of experts, the temperature or the number of tokens is impossible.
  */
 export function listMixes(
   { mix = [], routingTemperature, reroute }: MixOptions,
@@ -66,9 +80,10 @@ export function listMixes(
 }
 
 /**
- * Gives the NLL of a sequence in nats: −Σ log Σ_e w_e p_e over its predicted tokens, whose log-probabilities `[tokens]` stand by expert
- * from place `start` on. A token's is computed in f64; the sum is rounded to f32 token by token, as a scorer's is, so that one expert
- * alone gives its scorer's bits.
+ * Gives the NLL of a sequence in nats: −Σ log Σ_e w_e p_e over its predicted tokens, whose
+ * log-probabilities `[tokens]` stand by expert from place `start` on. A token's is computed in f64;
+ * the sum is rounded to f32 token by token, as a scorer's is, so that one expert alone gives its
+ * scorer's bits.
  */
 export function mixedNll(
   logProbability: readonly Float32Array[],
@@ -90,7 +105,10 @@ export function mixedNll(
   return nll;
 }
 
-/** Counts the tokens that experts run for. An expert that answers for a token has read all tokens before it. */
+/**
+ * Counts the tokens that experts run for. An expert that answers for a token has read all tokens
+ * before it.
+ */
 export function tokensRun(stretches: readonly Stretch[]): number {
   const last = new Map<number, number>();
   for (const { weights, end } of stretches) {
@@ -100,12 +118,22 @@ export function tokensRun(stretches: readonly Stretch[]): number {
 }
 
 /**
- * What came of one mixture: its size, and the tokens after which it is weighed anew; where M tokens route, the tokens that experts ran
- * for, and routings; the NLL of every sequence, by routing prefix.
+ * What came of one mixture: its size, and the tokens after which it is weighed anew; where M tokens
+ * route, the tokens that experts ran for, and routings; the NLL of every sequence, by routing
+ * prefix.
  */
-type Mixed = { size: number; every?: number; run: number; routings: number; nll: Map<number, number[]> };
+type Mixed = {
+  size: number;
+  every?: number;
+  run: number;
+  routings: number;
+  nll: Map<number, number[]>;
+};
 
-/** Scores all sequences with all experts, part by part, and mixes them. Gives the mixtures, and what each expert gave. */
+/**
+ * Scores all sequences with all experts, part by part, and mixes them. Gives the mixtures, and what
+ * each expert gave.
+ */
 export async function mixExperts(
   { sizes, routingTemperature, reroute }: Mixes,
   { routes, predicted }: Pick<Routed, "routes" | "predicted">,
@@ -113,19 +141,30 @@ export async function mixExperts(
   { experts, tokenizer, vocabulary }: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<{ mixed: Mixed[]; scores: ModelScores[] }> {
-  const { mixture, prefix: own, sequenceLength, open, signal, valuesAtOnce = VALUES_AT_ONCE } = options;
+  const { mixture, prefix: own, sequenceLength, open, signal, valuesAtOnce = VALUES_AT_ONCE } =
+    options;
   const mixed = [undefined, ...reroute === undefined ? [] : [reroute]].flatMap((every) =>
     sizes.map((size): Mixed => {
       const prefixes = every === undefined ? [...routes.keys()] : [own];
-      return { size, every, run: 0, routings: 0, nll: new Map(prefixes.map((prefix) => [prefix, []])) };
+      return {
+        size,
+        every,
+        run: 0,
+        routings: 0,
+        nll: new Map(prefixes.map((prefix) => [prefix, []])),
+      };
     })
   );
-  const sequences = { tokenizer, vocabulary, sequenceLength }, rowsOfBlock = rowsPerBlock(sequenceLength);
+  const sequences = { tokenizer, vocabulary, sequenceLength };
+  const rowsOfBlock = rowsPerBlock(sequenceLength);
   const scores: ModelScores[] = [];
-  const rows = Math.max(1, Math.floor(valuesAtOnce / experts / sequenceLength / rowsOfBlock)) * rowsOfBlock;
+  const rows = Math.max(1, Math.floor(valuesAtOnce / experts / sequenceLength / rowsOfBlock)) *
+    rowsOfBlock;
   for (let begin = 0; begin < predicted.length; begin += rows) {
-    const end = Math.min(predicted.length, begin + rows), range: Range = [begin, end];
-    const later: number[][][] = [], firsts: number[] = []; // of each sequence; the position of its first predicted token
+    const end = Math.min(predicted.length, begin + rows);
+    const range: Range = [begin, end];
+    const later: number[][][] = [];
+    const firsts: number[] = []; // of each sequence; the position of its first predicted token
     for await (const block of reroute ? blocks(open(), sequences, range) : []) {
       later.push(...await laterCosts(block, reroute!, options));
       block.length.forEach((_, row) => firsts.push(Math.max(1, block.begin?.[row] ?? 0)));
@@ -136,14 +175,19 @@ export async function mixExperts(
     for (let expert = 0; expert < experts; expert++) {
       const values: Float32Array[] = [];
       const onTokens = (own: Float32Array) => values.push(own);
-      const scored = await scoreModel(expert, { mixture, open, signal, range, onRows, onTokens }, sequences);
+      const scored = await scoreModel(
+        expert,
+        { mixture, open, signal, range, onRows, onTokens },
+        sequences,
+      );
       tokens.push(joinArrays(Float32Array, values));
       const before = scores[expert]?.nll ?? new Float32Array();
       scores[expert] = { ...scored, nll: joinArrays(Float32Array, [before, scored.nll]) };
     }
     let start = 0;
     for (let row = begin; row < end; start += predicted[row++]) {
-      if (row % ROWS_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve)); // lets the signal take effect
+      // Lets the signal take effect.
+      if (row % ROWS_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
       signal?.throwIfAborted();
       for (const mix of mixed) {
         const { size, every } = mix;
@@ -152,7 +196,10 @@ export async function mixExperts(
           const stretches = costs.map((own, time): Stretch => ({
             weights: mixingWeights(own, size, routingTemperature),
             end: every
-              ? Math.min(predicted[row], Math.max(0, prefix + (time + 1) * every - firsts[row - begin]))
+              ? Math.min(
+                predicted[row],
+                Math.max(0, prefix + (time + 1) * every - firsts[row - begin]),
+              )
               : predicted[row],
           }));
           nll.push(mixedNll(tokens, start, stretches));
@@ -173,7 +220,8 @@ export function addMixes(
   temperature: number,
   { prefix: own, predicted }: Pick<Routed, "predicted"> & { prefix: number },
 ): (figures: Figures) => NonNullable<Evaluation["mixing"]> {
-  const column = ({ size, every = 0 }: Mixed, prefix: number) => `${size} of ${prefix} tokens, anew ${every}`;
+  const column = ({ size, every = 0 }: Mixed, prefix: number) =>
+    `${size} of ${prefix} tokens, anew ${every}`;
   for (const mix of mixes) {
     for (const [prefix, nll] of mix.nll) table.add(column(mix, prefix), (row) => nll[row]);
   }
@@ -194,13 +242,19 @@ export function addMixes(
   });
 }
 
-/** Asks about the last M tokens of a sequence at every W-th position after its prefix: costs by sequence `[times][E]`. */
+/**
+ * Asks about the last M tokens of a sequence at every W-th position after its prefix: costs by
+ * sequence `[times][E]`.
+ */
 async function laterCosts(
   { tokens, sequenceLength, length }: Block,
   every: number,
   { mixture, prefix, signal }: RouteOptions,
 ): Promise<number[][][]> {
-  const times = Array.from(length, (tokens) => routingWindow(tokens - 1, prefix, every).begin / every);
+  const times = Array.from(
+    length,
+    (tokens) => routingWindow(tokens - 1, prefix, every).begin / every,
+  );
   const windows = times.flatMap((times, row) =>
     Array.from({ length: times }, (_, time) => {
       const begin = row * sequenceLength + (time + 1) * every;
@@ -208,5 +262,7 @@ async function laterCosts(
     })
   );
   const routes = await mixture.routeAll(windows, prefix, [], signal);
-  return times.map((times) => routes.splice(0, times).map(({ scores }) => scores.map((score) => 0 - score)));
+  return times.map((times) =>
+    routes.splice(0, times).map(({ scores }) => scores.map((score) => 0 - score))
+  );
 }

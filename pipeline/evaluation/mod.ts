@@ -14,6 +14,13 @@ export * from "./choices/tasks.ts";
 export { type DocumentScores, readDocumentScores, type SomeFigures } from "./tables.ts";
 export * from "./evaluate.ts";
 export { type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
-export { asPositive, type Lower, type PrefixScore, type Score, SHOWN_WAYS, type Way } from "./evaluation.ts";
+export {
+  asPositive,
+  type Lower,
+  type PrefixScore,
+  type Score,
+  SHOWN_WAYS,
+  type Way,
+} from "./evaluation.ts";
 export { type MixOptions } from "./mix.ts";
 export * from "./passes.ts";

@@ -1,6 +1,7 @@
 /**
- * Passes over held-out sequences, in blocks that are the same in every pass: where prefixes of several lengths send every sequence, and
- * what models score. Models that are compared must fit one another.
+ * Passes over held-out sequences, in blocks that are the same in every pass: where prefixes of
+ * several lengths send every sequence, and what models score. Models that are compared must fit one
+ * another.
  *
  * @module
  */
@@ -21,7 +22,8 @@ import { checkShape, type ModelName, modelTitle } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
 
 /** Sequences that are scored together; where the input has no documents, every sequence is one. */
-export interface Block extends Required<Pick<Columns, "rows" | "tokens" | "length" | "document" | "source">> {
+export interface Block
+  extends Required<Pick<Columns, "rows" | "tokens" | "length" | "document" | "source">> {
   /** S. */
   sequenceLength: number;
   /** Position of the first token that counts; all count where it is absent. */
@@ -42,8 +44,8 @@ export const rowsPerBlock = (sequenceLength: number): number =>
   Math.max(1, Math.min(ROWS_PER_BLOCK, Math.floor(TOKENS_PER_BLOCK / sequenceLength)));
 
 /**
- * Cuts the rows of a range into blocks of one size, however their batches come. Throws an `InputError` where rows have no tokens, or are
- * others than `sequences` says.
+ * Cuts the rows of a range into blocks of one size, however their batches come. Throws an
+ * `InputError` where rows have no tokens, or are others than `sequences` says.
  */
 export async function* blocks(
   batches: ReadableStream<RecordBatch>,
@@ -58,7 +60,8 @@ export async function* blocks(
       before += batch.numRows;
       if (before <= range[0]) continue;
       checkLineage(batch, { tokenizer, vocabulary, sequenceLength }, "the partitioner");
-      const own = fromBatch(batch, undefined, ["tokens"]), { rows, sequence, tokens, length, begin } = own;
+      const own = fromBatch(batch, undefined, ["tokens"]);
+      const { rows, sequence, tokens, length, begin } = own;
       const { document = sequence, source = Array(rows).fill("") } = own;
       const [from, to] = range.map((row) => Math.min(rows, Math.max(0, row - first)));
       const all = { rows, sequence, document, source, tokens, length, ...begin && { begin } };
@@ -67,7 +70,15 @@ export async function* blocks(
   };
   const regrouped = regroup(inRange(), rowsPerBlock(sequenceLength));
   for await (const { rows, tokens, length, document, source, begin } of regrouped) {
-    yield { rows, tokens: tokens!, sequenceLength, length, document: document!, source: source!, begin };
+    yield {
+      rows,
+      tokens: tokens!,
+      sequenceLength,
+      length,
+      document: document!,
+      source: source!,
+      begin,
+    };
   }
 }
 
@@ -89,14 +100,22 @@ export interface RouteOptions extends PassOptions {
   sequenceLength: number;
   /** Further lengths of prefixes to route by, apart from 4, 8, 16, … tokens and S: 1 to S each. */
   routeLengths?: readonly number[];
-  /** The experts that are there, by id; no other is chosen, and only sequences that M tokens send to them count. Default: all. */
+  /**
+   * The experts that are there, by id; no other is chosen, and only sequences that M tokens send to
+   * them count. Default: all.
+   */
   trained?: readonly number[];
 }
 
-/** What a prefix chooses: the expert of every sequence `[rows]`, and the costs of all experts `[rows][E]` where they are kept. */
+/**
+ * What a prefix chooses: the expert of every sequence `[rows]`, and the costs of all experts
+ * `[rows][E]` where they are kept.
+ */
 export type Routes = { expert: number[]; costs: Float32Array[] };
 
-/** All sequences that count, routed. Arrays are by sequence `[rows]`, unless another order is given. */
+/**
+ * All sequences that count, routed. Arrays are by sequence `[rows]`, unless another order is given.
+ */
 export interface Routed {
   /** Whether a sequence counts, of all that were read. */
   counts: boolean[];
@@ -106,7 +125,10 @@ export interface Routed {
   source: number[];
   /** Predicted tokens: all but the first. */
   predicted: number[];
-  /** How much less M tokens cost the expert that they choose than the second best one; 0 with one expert. */
+  /**
+   * How much less M tokens cost the expert that they choose than the second best one; 0 with one
+   * expert.
+   */
   margin: number[];
   /** By length of the routing prefix, ascending. */
   routes: Map<number, Routes>;
@@ -132,26 +154,38 @@ export function routingPrefixes(
 }
 
 /**
- * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does it: so the choice
- * is the same, to the bit, as in `score`, `split` and `generate`, on any adapter. All other prefixes share one
- * pass; a kernel may round its longer rows differently. `keepsCosts` tells whether costs are kept.
+ * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does
+ * it: so the choice is the same, to the bit, as in `score`, `split` and `generate`, on any adapter.
+ * All other prefixes share one pass; a kernel may round its longer rows differently. `keepsCosts`
+ * tells whether costs are kept.
  */
 export async function route(
-  { mixture, prefix, sequenceLength, routeLengths, open, trained, signal }: Omit<RouteOptions, "mixture"> & {
-    mixture: Pick<Mixture, "costs">;
-  },
+  { mixture, prefix, sequenceLength, routeLengths, open, trained, signal }:
+    & Omit<RouteOptions, "mixture">
+    & {
+      mixture: Pick<Mixture, "costs">;
+    },
   partitioner: Partitioner,
   onRows: (rows: number) => void,
   keepsCosts = false,
 ): Promise<Routed> {
   const { experts, tokenizer, vocabulary } = partitioner;
   const lengths = routingPrefixes(prefix, sequenceLength, routeLengths);
-  const routes = new Map(lengths.map((tokens): [number, Routes] => [tokens, { expert: [], costs: [] }]));
+  const routes = new Map(
+    lengths.map((tokens): [number, Routes] => [tokens, { expert: [], costs: [] }]),
+  );
   const others = lengths.filter((tokens) => tokens !== prefix);
   const [documents, sources] = [new Map<bigint, number>(), new Map<string, number>()]; // numbers
   const routed: Routed = {
-    ...{ counts: [], document: [], source: [], predicted: [], margin: [], routes },
-    ...{ documents: [], sources: [], unknown: 0 },
+    counts: [],
+    document: [],
+    source: [],
+    predicted: [],
+    margin: [],
+    routes,
+    documents: [],
+    sources: [],
+    unknown: 0,
   };
   for await (const block of blocks(open(), { tokenizer, vocabulary, sequenceLength })) {
     signal?.throwIfAborted();
@@ -172,11 +206,16 @@ export async function route(
       }
     };
     keep(prefix, own);
-    const rest = others.length === 0 ? own : await mixture.costs(routing, others, signal); // [prefixes, rows, E]
-    others.forEach((tokens, i) => keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts)));
+    // [prefixes, rows, E].
+    const rest = others.length === 0 ? own : await mixture.costs(routing, others, signal);
+    others.forEach((tokens, i) =>
+      keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts))
+    );
     for (const row of counted) {
       const label = takeNumber(sources, source[row]);
-      if (!documents.has(document[row])) routed.documents.push({ id: document[row], source: label });
+      if (!documents.has(document[row])) {
+        routed.documents.push({ id: document[row], source: label });
+      }
       routed.document.push(takeNumber(documents, document[row]));
       routed.source.push(label);
       routed.predicted.push(length[row] - Math.max(1, begin?.[row] ?? 0));
@@ -188,10 +227,18 @@ export async function route(
   return { ...routed, sources: [...sources.keys()] };
 }
 
-const MOST = 2 ** 127; // beyond all costs, also of what a tree did not follow, and still a number in f32
+// Beyond all costs, also of what a tree did not follow, and still a number in f32.
+const MOST = 2 ** 127;
 
-/** Gives costs `[N, E]` with one beyond all costs for the experts that are not there, so that none of them is chosen. */
-function amongTrained(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {
+/**
+ * Gives costs `[N, E]` with one beyond all costs for the experts that are not there, so that none
+ * of them is chosen.
+ */
+function amongTrained(
+  costs: Float32Array,
+  experts: number,
+  trained: readonly number[],
+): Float32Array {
   return costs.map((cost, i) => trained.includes(i % experts) ? cost : MOST);
 }
 
@@ -203,7 +250,9 @@ function findMargin(costs: Float32Array, chosen: number): number {
   return Math.min(...costs) - least;
 }
 
-/** Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on. */
+/**
+ * Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on.
+ */
 function takeNumber<Key>(numbers: Map<Key, number>, key: Key): number {
   return numbers.getOrInsertComputed(key, () => numbers.size);
 }
@@ -234,25 +283,31 @@ export async function scoreModel(
   using lease = await mixture.lease(model, scoring({ length: sequences.sequenceLength }), signal);
   const { scorer, config, notes } = lease.value;
   const scores: Float32Array[] = [];
-  for await (const { rows, tokens, sequenceLength, length, begin } of blocks(open(), sequences, range)) {
+  for await (
+    const { rows, tokens, sequenceLength, length, begin } of blocks(open(), sequences, range)
+  ) {
     signal?.throwIfAborted();
     const counted: Uint32Array | Span[] = begin
       ? Array.from(length, (end, row) => ({ begin: Math.min(begin[row], end), end }))
       : length;
     const byToken = onTokens && await scorer.scoreTokens(tokens, sequenceLength, counted, signal);
     if (byToken) onTokens(byToken.logProbability);
-    scores.push(byToken?.nll ?? await scorer.score(tokens, sequenceLength, counted, signal)); // the same bits
+    // The same bits.
+    scores.push(byToken?.nll ?? await scorer.score(tokens, sequenceLength, counted, signal));
     onRows?.(rows);
   }
   return { config, notes, nll: joinArrays(Float32Array, scores) };
 }
 
-/** Checks the shape of a model. Throws an `InputError` where it does not fit the models before it. */
+/**
+ * Checks the shape of a model. Throws an `InputError` where it does not fit the models before it.
+ */
 export type Check = (model: ModelName, loaded: Pick<Checkpoint, "config" | "notes">) => void;
 
 /**
- * Makes the function that checks models one after another. Those that were trained with the run must have one
- * shape, except baselines that may have their own. Models of other trainers must be able to read the text.
+ * Makes the function that checks models one after another. Those that were trained with the run
+ * must have one shape, except baselines that may have their own. Models of other trainers must be
+ * able to read the text.
  */
 export function shapeChecker(text: Partial<ModelConfig>, whose: string): Check {
   let first: { shape: ModelConfig; whose: string } | undefined;

@@ -1,6 +1,7 @@
 /**
- * The sums of an evaluation, a named column for every way of answering, and the figures that follow from them. The sums of documents are
- * kept: with them, runs that hold out the same text are compared document by document.
+ * The sums of an evaluation, a named column for every way of answering, and the figures that follow
+ * from them. The sums of documents are kept: with them, runs that hold out the same text are
+ * compared document by document.
  *
  * @module
  */
@@ -84,7 +85,10 @@ export async function computeFigures(documents: Documents, drawing: Drawing): Pr
   const there = BASELINES.filter((name) => name in documents.nll);
   return {
     perplexity,
-    score: (column) => ({ nllPerToken: estimate((mean) => mean(column)).value, ...perplexity(column) }),
+    score: (column) => ({
+      nllPerToken: estimate((mean) => mean(column)).value,
+      ...perplexity(column),
+    }),
     gain,
     gains: (column) => there.map((baseline) => ({ baseline, ...gain(column, baseline) })),
   };
@@ -114,7 +118,9 @@ export function summarize(
   return {
     scores: each(WAYS, score),
     gains: gains("mixture"),
-    sources: [...sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map(([number, source]) => ({
+    sources: [...sources.entries()].sort(([, a], [, b]) => a < b ? -1 : 1).map((
+      [number, source],
+    ) => ({
       source,
       documents: documentsOf[number],
       sequences: bySource.sequences[number],
@@ -142,8 +148,9 @@ export function summarize(
 }
 
 /**
- * What held-out documents came to, a row per document in the order of their first sequences `[rows]`: ids, label of the first sequence,
- * sequences, predicted tokens, and the NLL by way, nats; the mixture's is always there.
+ * What held-out documents came to, a row per document in the order of their first sequences
+ * `[rows]`: ids, label of the first sequence, sequences, predicted tokens, and the NLL by way,
+ * nats; the mixture's is always there.
  */
 export type DocumentScores = {
   document: BigUint64Array;
@@ -174,26 +181,40 @@ export async function writeDocumentScores(
   { nll, ...scores }: DocumentScores,
   { prefix, experts }: { prefix: number; experts: number },
 ): Promise<FileRecord> {
-  const batch = toTable({ ...scores, ...nll }, { format: FORMAT, stage: "evaluate", prefix, experts });
+  const batch = toTable({ ...scores, ...nll }, {
+    format: FORMAT,
+    stage: "evaluate",
+    prefix,
+    experts,
+  });
   const { bytes, sha256 } = await writeArrowFile(path, ReadableStream.from([batch]));
   return { bytes, sha256 };
 }
 
-/** Reads what documents came to. Throws an `InputError` where the file is missing, damaged, or of another layout. */
+/**
+ * Reads what documents came to. Throws an `InputError` where the file is missing, damaged, or of
+ * another layout.
+ */
 export async function readDocumentScores(path: string): Promise<DocumentScores> {
   const [batch, ...others] = await Array.fromAsync(readArrow(path, path));
   if (!batch || others.length > 0) {
-    throw unreadable(path, "it must hold one batch of documents", `it holds ${batch ? "more" : "none"}`);
+    throw unreadable(
+      path,
+      "it must hold one batch of documents",
+      `it holds ${batch ? "more" : "none"}`,
+    );
   }
   const column = (name: string) => needColumn(batch, name);
-  const there = columnNames(batch),
-    ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
+  const there = columnNames(batch);
+  const ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
   return {
     document: integers(column("document"), BigUint64Array),
     source: strings(column("source")),
     sequences: integers(column("sequences"), Uint32Array),
     tokens: integers(column("tokens"), Uint32Array),
-    nll: Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"],
+    nll: Object.fromEntries(
+      ways.map((way) => [way, doubles(column(way))]),
+    ) as DocumentScores["nll"],
   };
 }
 
@@ -207,7 +228,9 @@ export async function figuresOn(
   drawing: Drawing,
 ): Promise<SomeFigures | undefined> {
   const isKept = (_: unknown, row: number) => isWanted(document[row]);
-  const kept = Object.fromEntries(Object.entries(nll).map(([way, values]) => [way, values.filter(isKept)]));
+  const kept = Object.fromEntries(
+    Object.entries(nll).map(([way, values]) => [way, values.filter(isKept)]),
+  );
   const documents = kept.mixture.length;
   if (documents === 0) return undefined;
   const all = { tokens: Float64Array.from(tokens.filter(isKept)), nll: kept };

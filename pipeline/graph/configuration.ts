@@ -1,5 +1,6 @@
 /**
- * Reads and writes the configuration of a run: `config.json` holds the resolved values, the versions and the adapter.
+ * Reads and writes the configuration of a run: `config.json` holds the resolved values, the
+ * versions and the adapter.
  *
  * @module
  */
@@ -40,18 +41,24 @@ const RUN_CONFIGURATION = v.object({
   adapter: v.optional(ADAPTER),
 });
 
-/** Describes the adapter that a run used: its name, its kind, and the variants of kernels that ran. */
+/**
+ * Describes the adapter that a run used: its name, its kind, and the variants of kernels that ran.
+ */
 export type AdapterNote = v.InferOutput<typeof ADAPTER>;
 
-/** Holds a run's `config.json`: resolved values, versions of what made the run, and the adapter once one was opened. */
-export interface RunConfiguration extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
+/**
+ * Holds a run's `config.json`: resolved values, versions of what made the run, and the adapter once
+ * one was opened.
+ */
+export interface RunConfiguration
+  extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
   /** Resolved values. */
   configuration: Configuration;
 }
 
 /**
- * Reads configuration values from a JSON file: the fields themselves, or a run's `config.json`. Throws an `InputError` where it
- * is no JSON object, or holds something else.
+ * Reads configuration values from a JSON file: the fields themselves, or a run's `config.json`.
+ * Throws an `InputError` where it is no JSON object, or holds something else.
  */
 export async function readConfiguration(path: string): Promise<Partial<Configuration>> {
   const object = await readJson(path, OBJECT, "a JSON object");
@@ -59,30 +66,34 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
   const unknown = Object.keys(values).find((name) => !Object.hasOwn(FIELDS, name));
   if (unknown === undefined) return withLevels(values);
   throw new InputError(
-    `Cannot read "${path}" as it must hold values of a configuration, as a run's config.json does: "${unknown}" is none`,
+    `Cannot read "${path}" as it must hold values of a configuration, as a run's ` +
+      `config.json does: "${unknown}" is none`,
     { where: path },
   );
 }
 
 const ANEW = say`run the same ${task("partition")} with all its settings again`;
 /**
- * Reports how to mend a run's `config.json`. Where it is removed, the settings of the run must be given again.
+ * Reports how to mend a run's `config.json`. Where it is removed, the settings of the run must be
+ * given again.
  */
 const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and ${ANEW}`;
 /** Reports how to mend a run whose `config.json` is missing. */
 export const CONFIGURATION_BACK: Text = say`copy config.json back, or ${ANEW}`;
 
 /**
- * Reads a run's `config.json`, or returns null where there is none. Throws an `InputError` where it is
- * damaged or of another format, or where the run is a file. Also where it was edited, unless `edited` accepts
- * that.
+ * Reads a run's `config.json`, or returns null where there is none. Throws an `InputError` where it
+ * is damaged or of another format, or where the run is a file. Also where it was edited, unless
+ * `edited` accepts that.
  */
 export async function readRunConfiguration(
   run: string,
   { edited = false } = {},
 ): Promise<RunConfiguration | null> {
   const where = `${run}/config.json`;
-  const object = await readJsonIfThere(where, OBJECT, "a JSON object").catch(withRemedy(CONFIGURATION_AGAIN));
+  const object = await readJsonIfThere(where, OBJECT, "a JSON object").catch(
+    withRemedy(CONFIGURATION_AGAIN),
+  );
   if (!object) {
     await checkRunFolder(run);
     return null;
@@ -112,11 +123,17 @@ export async function readRunConfiguration(
   }
 }
 
-/** Reports what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
+/**
+ * Reports what was edited in a `config.json`, as far as manifests of nodes know the values that it
+ * had.
+ */
 async function findEdit(run: string, configuration: Record<string, unknown>): Promise<Text> {
   for await (const path of filesUnder(run)) {
-    if (basename(path) !== MANIFEST || /branch|\/root\//.test(path)) continue; // branches have experts of their own
-    const settings = await Deno.readTextFile(`${run}/${path}`).then((text) => JSON.parse(text).settings)
+    // Branches have experts of their own.
+    if (basename(path) !== MANIFEST || /branch|\/root\//.test(path)) continue;
+    const settings = await Deno.readTextFile(`${run}/${path}`).then((text) =>
+      JSON.parse(text).settings
+    )
       .catch(() => undefined); // it is damaged, or no node's
     for (const [name, then] of Object.entries(isObject(settings) ? settings : {})) {
       const now = configuration[name];
@@ -130,7 +147,10 @@ async function findEdit(run: string, configuration: Record<string, unknown>): Pr
   return "it was edited, though nothing was made with other values";
 }
 
-/** Finds the folder of the run that a file or folder is or lies in, by its `config.json`; null where it lies in no run. */
+/**
+ * Finds the folder of the run that a file or folder is or lies in, by its `config.json`; null where
+ * it lies in no run.
+ */
 export async function findRun(place: string): Promise<string | null> {
   const names = place.split("/");
   for (let end = names.length; end > 0; end--) {
@@ -140,7 +160,10 @@ export async function findRun(place: string): Promise<string | null> {
   return !place.startsWith("/") && await isConfigured(".") ? "." : null;
 }
 
-/** Finds the tokenizer of a run or of a model's folder: in it or in one of so many folders `above` it, at its place or in its node. */
+/**
+ * Finds the tokenizer of a run or of a model's folder: in it or in one of so many folders `above`
+ * it, at its place or in its node.
+ */
 export async function findTokenizer(folder: string, above = 0): Promise<string | undefined> {
   for (let at = folder, up = 0; up <= above; at += "/..", up++) {
     for (const path of [`${at}/${TOKENIZER_FILE}`, `${at}/${TOKENIZER}/${TOKENIZER_FILE}`]) {

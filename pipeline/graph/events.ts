@@ -21,12 +21,13 @@ const ROUND_METRICS = v.object({
 });
 
 /**
- * What a round of EM (the first is 1) looked like: the routers after their steps, on N sequences they have not seen. The mean
- * prefix NLL under the router that balanced assignment chose and what balancing costs, both in nats per predicted prefix token;
- * the share of the sequences that each router would get without balancing `[E]`; normalised mutual information of assigned
- * router and source (null where the round has not two sources); the mean training loss of each router over the round, nats per
- * predicted token `[E]`; the learning rate of the round's last step; the steps of each router and the sequences drawn so far,
- * those of this round's scoring among them.
+ * What a round of EM (the first is 1) looked like: the routers after their steps, on N sequences
+ * they have not seen. The mean prefix NLL under the router that balanced assignment chose and what
+ * balancing costs, both in nats per predicted prefix token; the share of the sequences that each
+ * router would get without balancing `[E]`; normalised mutual information of assigned router and
+ * source (null where the round has not two sources); the mean training loss of each router over the
+ * round, nats per predicted token `[E]`; the learning rate of the round's last step; the steps of
+ * each router and the sequences drawn so far, those of this round's scoring among them.
  *
  * @ignore
  */
@@ -64,7 +65,9 @@ export type RunEvent =
     total?: number;
     /** What is counted. */
     unit: string;
-    /** Nodes of the stage that are made; `done` and `total` are then of the one that is being made. */
+    /**
+     * Nodes of the stage that are made; `done` and `total` are then of the one that is being made.
+     */
     node?: number;
     /** Nodes of the stage. */
     nodes?: number;
@@ -74,7 +77,10 @@ export type RunEvent =
     learningRate?: number;
     /** Tokens per second of the training, as last measured. */
     tokensPerSecond?: number;
-    /** Which share of the measured peak of the device that speed is (MFU), where there is a measurement. */
+    /**
+     * Which share of the measured peak of the device that speed is (MFU), where there is a
+     * measurement.
+     */
     utilisation?: number;
   }
   | ({

@@ -1,7 +1,7 @@
 /**
- * Writes files whole or not at all, and hashes them. A file is written as `<name>.<number>.partial`, synchronised
- * and renamed. So a file under its final name is complete: a process that is killed at any moment leaves no
- * half-written one.
+ * Writes files whole or not at all, and hashes them. A file is written as
+ * `<name>.<number>.partial`, synchronised and renamed. So a file under its final name is complete:
+ * a process that is killed at any moment leaves no half-written one.
  *
  * @module
  */
@@ -9,7 +9,14 @@
 import { createHash } from "node:crypto";
 import { statfsSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { type Explanation, InputError, RunError, say, setting, type Text } from "../../kernels/errors.ts";
+import {
+  type Explanation,
+  InputError,
+  RunError,
+  say,
+  setting,
+  type Text,
+} from "../../kernels/errors.ts";
 
 /** Describes a file's content: its size and its SHA-256 in hexadecimal. */
 export interface FileRecord {
@@ -25,8 +32,8 @@ export function sha256(data: string | Uint8Array): string {
 }
 
 /**
- * Hashes a file with SHA-256 in bounded memory; throws `Deno.errors.NotFound` where there is none, and an
- * `InputError` where it is a folder.
+ * Hashes a file with SHA-256 in bounded memory; throws `Deno.errors.NotFound` where there is none,
+ * and an `InputError` where it is a folder.
  */
 export async function hashFile(path: string): Promise<FileRecord> {
   const hash = createHash("sha256");
@@ -39,12 +46,18 @@ export async function hashFile(path: string): Promise<FileRecord> {
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.IsADirectory)) throw error; // which names no path
-    throw unreadable(`"${path}"`, "it must be a file", "it is a folder", { where: path, cause: error });
+    throw unreadable(`"${path}"`, "it must be a file", "it is a folder", {
+      where: path,
+      cause: error,
+    });
   }
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/** Hashes a file that somebody names. Throws an `InputError` where there is none, or one that cannot be read again, as a pipe. */
+/**
+ * Hashes a file that somebody names. Throws an `InputError` where there is none, or one that cannot
+ * be read again, as a pipe.
+ */
 export async function hashNamed(where: string): Promise<string> {
   const { isFile, isDirectory } = await Deno.stat(where).catch(refuseMissing(where));
   if (isFile) return (await hashFile(where)).sha256;
@@ -53,16 +66,16 @@ export async function hashNamed(where: string): Promise<string> {
 }
 
 /**
- * Shortens a SHA-256 to as many digits as tell two of them apart in a message. Shorter texts stay as they
- * are.
+ * Shortens a SHA-256 to as many digits as tell two of them apart in a message. Shorter texts stay
+ * as they are.
  */
 export function shortHash(sha256: string): string {
   return sha256.replace(/^([0-9a-f]{12})[0-9a-f]{52}$/, "$1…");
 }
 
 /**
- * Compares names that end in numbers by the numbers, also where one has more digits than the padding:
- * `train-100000` comes last.
+ * Compares names that end in numbers by the numbers, also where one has more digits than the
+ * padding: `train-100000` comes last.
  */
 export function byNumber(a: string, b: string): number {
   return a.length - b.length || (a < b ? -1 : 1);
@@ -74,14 +87,18 @@ export function jsonText(value: unknown): string {
 }
 
 /**
- * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
- * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
- * was. Several processes may write the file at once: the last one's stays. `bytes` of the data, where it is known, are how many they
- * are. Throws a `RunError` that names the path where the disk is full, and an `InputError` where the place cannot be written.
+ * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256.
+ * On any error (also one of the source) the partial file is removed, and an existing file of that
+ * name stays as it was. Several processes may write the file at once: the last one's stays. `bytes`
+ * of the data, where it is known, are how many they are. Throws a `RunError` that names the path
+ * where the disk is full, and an `InputError` where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
-  data: string | Uint8Array | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
+  data:
+    | string
+    | Uint8Array
+    | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
 ): Promise<FileRecord> {
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
   const isOne = whole instanceof Uint8Array;
@@ -90,7 +107,10 @@ export async function writeAtomic(
   return await file.close();
 }
 
-/** A file that {@linkcode writeAtomic} writes, chunk by chunk. It is there once it is closed; disposing of it before removes it. */
+/**
+ * A file that {@linkcode writeAtomic} writes, chunk by chunk. It is there once it is closed;
+ * disposing of it before removes it.
+ */
 export class AtomicFile implements AsyncDisposable {
   readonly #partial: string;
   readonly #file: Deno.FsFile;
@@ -98,7 +118,10 @@ export class AtomicFile implements AsyncDisposable {
   #written = 0;
   #isWhole = false;
 
-  /** Makes a partial file, and the folder if needed. `needed` are the bytes of the whole file, if they are known. */
+  /**
+   * Makes a partial file, and the folder if needed. `needed` are the bytes of the whole file, if
+   * they are known.
+   */
   constructor(private readonly path: string, private readonly needed?: number) {
     this.#partial = `${path}.${crypto.getRandomValues(new Uint32Array(1))[0]}.partial`; // a name that no other process uses
     this.#file = writing(path, () => {
@@ -119,8 +142,10 @@ export class AtomicFile implements AsyncDisposable {
 
   /** Gives the file its name. */
   async close(): Promise<FileRecord> {
-    await writing(this.path, () => this.#file.sync()); // only then some disks say that they are full
-    await writing(this.path, () => Deno.rename(this.#partial, this.path)); // a folder may have the name
+    // Only then some disks say that they are full.
+    await writing(this.path, () => this.#file.sync());
+    // A folder may have the name.
+    await writing(this.path, () => Deno.rename(this.#partial, this.path));
     this.#isWhole = true;
     this.#file.close();
     return { bytes: this.#written, sha256: this.#hash.digest("hex") };
@@ -135,10 +160,16 @@ export class AtomicFile implements AsyncDisposable {
 
 const SILENT_MS = 60_000; // a process that writes a file is never silent for as long
 
-/** Partial files by folder, as they lay there when this process first wrote into it: a list for every file would be long in a large folder. */
+/**
+ * Partial files by folder, as they lay there when this process first wrote into it: a list for
+ * every file would be long in a large folder.
+ */
 const partialFiles = new Map<string, string[]>();
 
-/** Removes what killed processes left of a file, by the clock of the disk that holds the `own` partial file. */
+/**
+ * Removes what killed processes left of a file, by the clock of the disk that holds the `own`
+ * partial file.
+ */
 function removeLeft(path: string, own: Deno.FsFile): void {
   const folder = dirname(path);
   const found = partialFiles.getOrInsertComputed(folder, () => {
@@ -166,8 +197,9 @@ export interface Amount {
 }
 
 /**
- * Writes all of a chunk into an open file; its path, and how large it becomes, are for the error where that fails. Files are never
- * written as streams: Deno 2.9 does not tell where a full disk cuts the last chunk.
+ * Writes all of a chunk into an open file; its path, and how large it becomes, are for the error
+ * where that fails. Files are never written as streams: Deno 2.9 does not tell where a full disk
+ * cuts the last chunk.
  */
 export async function writeAll(
   file: Deno.FsFile,
@@ -194,7 +226,10 @@ export async function removeIfEmpty(path: string): Promise<void> {
   if (isDirectory) await Deno.remove(path).catch(() => {});
 }
 
-/** Lists the files below a folder, or below `inside` of it, by their paths from `folder`. Links are listed and not followed. */
+/**
+ * Lists the files below a folder, or below `inside` of it, by their paths from `folder`. Links are
+ * listed and not followed.
+ */
 export async function* filesUnder(folder: string, inside = ""): AsyncGenerator<string> {
   if (inside !== "" && await isLink(`${folder}/${inside}`)) return;
   for (const { name, isDirectory } of await listEntries(`${folder}/${inside}`)) {
@@ -210,10 +245,14 @@ export const writtenAt = (path: string): Promise<number> =>
 
 /** Lists what a folder holds; nothing where there is no such folder. */
 export function listEntries(folder: string): Promise<Deno.DirEntry[]> {
-  return Promise.try(() => [...Deno.readDirSync(folder)]).catch(ifMissing([])); // a promise for each of 200,000 takes a second
+  // A promise for each of 200,000 takes a second.
+  return Promise.try(() => [...Deno.readDirSync(folder)]).catch(ifMissing([]));
 }
 
-/** Asks about many files, some at a time: one after another, a hundred thousand take minutes. The answers are in the order of the paths. */
+/**
+ * Asks about many files, some at a time: one after another, a hundred thousand take minutes. The
+ * answers are in the order of the paths.
+ */
 export async function askAll<Answer>(
   paths: readonly string[],
   ask: (path: string) => Promise<Answer>,
@@ -221,19 +260,26 @@ export async function askAll<Answer>(
 ): Promise<Answer[]> {
   const answers: Answer[] = [];
   for (let i = 0; i < paths.length; i += atOnce) {
-    for (const answer of await Promise.all(paths.slice(i, i + atOnce).map(ask))) answers.push(answer);
+    for (const answer of await Promise.all(paths.slice(i, i + atOnce).map(ask))) {
+      answers.push(answer);
+    }
   }
   return answers;
 }
 
-/** Removes files, by their paths from `root`, and the folders below it that are empty after that. Of a link the link is removed. */
+/**
+ * Removes files, by their paths from `root`, and the folders below it that are empty after that. Of
+ * a link the link is removed.
+ */
 export async function removeFiles(root: string, paths: readonly string[]): Promise<void> {
   const folders = new Set<string>();
   for (const path of paths) {
     await removeIfThere(`${root}/${path}`);
     for (let at = dirname(path); at !== "."; at = dirname(at)) folders.add(at);
   }
-  for (const path of [...folders].sort((a, b) => b.length - a.length)) await removeIfEmpty(`${root}/${path}`);
+  for (const path of [...folders].sort((a, b) => b.length - a.length)) {
+    await removeIfEmpty(`${root}/${path}`);
+  }
 }
 
 /** Gives the final name of a partial file; undefined for any other file. */
@@ -246,8 +292,8 @@ async function isLink(path: string): Promise<boolean> {
 }
 
 /**
- * Throws an `InputError` where a file or folder that is to be written in place is a link: the file that it
- * leads to is the user's.
+ * Throws an `InputError` where a file or folder that is to be written in place is a link: the file
+ * that it leads to is the user's.
  */
 export async function refuseLink(where: string): Promise<void> {
   if (!await isLink(where)) return;
@@ -268,7 +314,10 @@ export async function checkRunFolder(run: string): Promise<void> {
     if (info === null || info.isDirectory) return;
     const fact = `${path === run ? "it" : `"${path}"`} is a file`;
     const remedy = say`choose another ${setting("run")}`;
-    throw new InputError(`Cannot work in "${run}" as it must be a folder: ${fact}`, { where: path, remedy });
+    throw new InputError(`Cannot work in "${run}" as it must be a folder: ${fact}`, {
+      where: path,
+      remedy,
+    });
   }
 }
 
@@ -277,7 +326,10 @@ export function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
 
-/** Makes a handler for `catch` that gives this where there is nothing at a path, and throws all other errors. */
+/**
+ * Makes a handler for `catch` that gives this where there is nothing at a path, and throws all
+ * other errors.
+ */
 export const ifMissing = <Given>(given: Given) => (error: unknown): Given => {
   if (isMissing(error)) return given;
   throw error;
@@ -289,19 +341,30 @@ export const openToRead = (where: string): Promise<Deno.FsFile> =>
 
 const refuseMissing = (where: string) => (cause: unknown): never => {
   if (!isMissing(cause)) throw cause;
-  throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, { where, cause });
+  throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, {
+    where,
+    cause,
+  });
 };
 
 /**
- * Makes the error of a place that cannot be read, such as "tokens.arrow, batch 3, row 7,". Its `where` is the
- * file or stream in that place, unless it is given.
+ * Makes the error of a place that cannot be read, such as "tokens.arrow, batch 3, row 7,". Its
+ * `where` is the file or stream in that place, unless it is given.
  */
-export function unreadable(place: string, rule: string, fact: string, more: Explanation = {}): InputError {
+export function unreadable(
+  place: string,
+  rule: string,
+  fact: string,
+  more: Explanation = {},
+): InputError {
   const where = place.replace(/(, (batch|line|row|row group) \d+)+,?$/, "");
   return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
 }
 
-/** Makes a handler for `catch` that gives an `InputError` this remedy, and throws all other errors as they are. */
+/**
+ * Makes a handler for `catch` that gives an `InputError` this remedy, and throws all other errors
+ * as they are.
+ */
 export function withRemedy(remedy: Text): (error: unknown) => never {
   return (error) => {
     if (!(error instanceof InputError)) throw error;
@@ -309,7 +372,9 @@ export function withRemedy(remedy: Text): (error: unknown) => never {
   };
 }
 
-/** Gives the message of an error on one line. Parsers quote what they read, line breaks included. */
+/**
+ * Gives the message of an error on one line. Parsers quote what they read, line breaks included.
+ */
 export function oneLine(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/[\s\p{Cc}]+/gu, " ");
 }
@@ -319,7 +384,10 @@ export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-/** Does what writes `path`, and turns a failure into an error that says what to do ({@linkcode writeError}). */
+/**
+ * Does what writes `path`, and turns a failure into an error that says what to do ({@linkcode
+ * writeError}).
+ */
 export function writing<Result>(path: string, write: () => Result): Result {
   const fail = (error: unknown): never => {
     throw writeError(path, error);
@@ -332,14 +400,22 @@ export function writing<Result>(path: string, write: () => Result): Result {
   }
 }
 
-/** What must hold and what is, by the number that the system gives to a lack of room and its code. */
+/**
+ * What must hold and what is, by the number that the system gives to a lack of room and its code.
+ */
 const ROOMS = [
   [/ENOSPC|error 28\)/, "the disk must have room for it: it is full"],
   [/EDQUOT|error 122\)/, "your quota on the disk must have room for it: it is used up"],
-  [/EFBIG|error 27\)/, "the system must take a file as large: it does not (ulimit -f, or the kind of disk)"],
+  [
+    /EFBIG|error 27\)/,
+    "the system must take a file as large: it does not (ulimit -f, or the kind of disk)",
+  ],
 ] as const;
 
-/** Explains an error that says that there is no room for `path`, or for the output; undefined for any other. */
+/**
+ * Explains an error that says that there is no room for `path`, or for the output; undefined for
+ * any other.
+ */
 export function fullDisk(
   path: string | undefined,
   error: Error,
@@ -350,24 +426,39 @@ export function fullDisk(
   const [, rule] = ROOMS.find(([known]) => known.test(text)) ?? [];
   if (rule === undefined) return;
   const remedy = "free some space or choose another folder, and run again";
-  const left = path !== undefined && rule === ROOMS[0][1] ? roomAt(dirname(path), written) : undefined;
-  const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(", ");
+  const left = path !== undefined && rule === ROOMS[0][1]
+    ? roomAt(dirname(path), written)
+    : undefined;
+  const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(
+    ", ",
+  );
   const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
   return new RunError(facts ? `${what} (${facts})` : what, { where: path, remedy, cause: error });
 }
 
-/** Reports what room the disk of a folder, or of the one that it is to lie in, has; undefined where it may not be known. */
+/**
+ * Reports what room the disk of a folder, or of the one that it is to lie in, has; undefined where
+ * it may not be known.
+ */
 function roomAt(folder: string, freed: number): string | undefined {
-  if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return; // nor ask for it
+  // Nor ask for it.
+  if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return;
   try {
     const { bavail, bsize, files, ffree } = statfsSync(folder);
-    return files > 0 && ffree === 0 ? "no file more can be made" : `${bavail * bsize + freed} bytes are left`;
+    return files > 0 && ffree === 0
+      ? "no file more can be made"
+      : `${bavail * bsize + freed} bytes are left`;
   } catch (error) {
-    return (error as { code?: string }).code === "ENOENT" ? roomAt(dirname(folder), freed) : undefined;
+    return (error as { code?: string }).code === "ENOENT"
+      ? roomAt(dirname(folder), freed)
+      : undefined;
   }
 }
 
-/** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */
+/**
+ * Turns a failure to write `path` into an error that says what to do; other errors come back
+ * unchanged.
+ */
 export function writeError(path: string, error: unknown, amount?: Amount): unknown {
   if (!(error instanceof Error)) return error;
   const full = fullDisk(path, error, amount);
@@ -379,9 +470,13 @@ export function writeError(path: string, error: unknown, amount?: Amount): unkno
   }
   const { PermissionDenied, NotADirectory, NotCapable, AlreadyExists } = Deno.errors;
   const isRefused =
-    [PermissionDenied, NotADirectory, NotCapable, AlreadyExists].some((kind) => error instanceof kind) ||
+    [PermissionDenied, NotADirectory, NotCapable, AlreadyExists].some((kind) =>
+      error instanceof kind
+    ) ||
     (error as { code?: string }).code === "EROFS";
-  return isRefused ? refused(`its folder must be writable: ${plain(error)}`, "choose another folder") : error;
+  return isRefused
+    ? refused(`its folder must be writable: ${plain(error)}`, "choose another folder")
+    : error;
 }
 
 const plain = (error: Error): string =>

@@ -1,6 +1,7 @@
 /**
- * The folders of nodes while they come and go: a partial folder that one process fills, and the rename by which it becomes the node's. Also
- * scratch folders of checkpoints, and the removal of files that nothing needs any more.
+ * The folders of nodes while they come and go: a partial folder that one process fills, and the
+ * rename by which it becomes the node's. Also scratch folders of checkpoints, and the removal of
+ * files that nothing needs any more.
  *
  * @module
  */
@@ -61,15 +62,25 @@ export interface Begun {
 }
 
 /** Lists what processes have put into the folder of partial or scratch folders. */
-export async function listBegun(run: string, folder: typeof PARTIAL | typeof SCRATCH): Promise<Begun[]> {
+export async function listBegun(
+  run: string,
+  folder: typeof PARTIAL | typeof SCRATCH,
+): Promise<Begun[]> {
   return (await listEntries(`${run}/${folder}`)).flatMap(({ name, isDirectory }) => {
     const [, node, old] = /^(.+)~(?:(old-)?[0-9a-f-]{36}|[0-9a-f]{16})$/.exec(name) ?? []; // others are the user's
     const path = `${run}/${folder}/${name}`;
-    return node ? [{ path, node: node.replaceAll("~", "/"), isDirectory, isOld: old !== undefined }] : [];
+    return node
+      ? [{ path, node: node.replaceAll("~", "/"), isDirectory, isOld: old !== undefined }]
+      : [];
   });
 }
 
-const listOwn = async (run: string, folder: typeof PARTIAL | typeof SCRATCH, name: string, old = false) =>
+const listOwn = async (
+  run: string,
+  folder: typeof PARTIAL | typeof SCRATCH,
+  name: string,
+  old = false,
+) =>
   (await listBegun(run, folder)).flatMap(({ path, node, isOld }) =>
     node === name && isOld === old ? [path] : []
   );
@@ -78,16 +89,21 @@ const scratchPath = (run: string, name: string, key: string) =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
 /** Lists the folders of a node's checkpoints, under whatever keys. */
-export const listScratches = (run: string, name: string): Promise<string[]> => listOwn(run, SCRATCH, name);
+export const listScratches = (run: string, name: string): Promise<string[]> =>
+  listOwn(run, SCRATCH, name);
 
 /** Lists the folders in which processes make a node, or were making it. */
-export const listPartials = (run: string, name: string): Promise<string[]> => listOwn(run, PARTIAL, name);
+export const listPartials = (run: string, name: string): Promise<string[]> =>
+  listOwn(run, PARTIAL, name);
 
 /** Names a new folder in which a node, or a link, is made. */
 const newPartial = (run: string, name: string, more = "") =>
   `${run}/${PARTIAL}/${flat(name)}~${more}${crypto.randomUUID()}`;
 
-/** Makes a node in a folder that `fill` fills, and whose manifest it returns; whatever is there is replaced where that is to be. */
+/**
+ * Makes a node in a folder that `fill` fills, and whose manifest it returns; whatever is there is
+ * replaced where that is to be.
+ */
 async function publishNew(
   run: string,
   name: string,
@@ -104,14 +120,20 @@ async function publishNew(
 }
 
 /** Opens a partial folder for a node, whose needs must be made. */
-export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {
+export async function beginNode(
+  walk: Walk,
+  node: Node,
+  notes: Map<string, FileNote>,
+): Promise<Making> {
   const { run } = walk;
   const { key } = await walk.of(node);
   const folder = newPartial(run, node.name);
   await refuseLinks(run, node.name);
   await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
-    ...{ node, folder, key: key! },
+    node,
+    folder,
+    key: key!,
     scratch: scratchPath(run, node.name, key!),
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
@@ -127,9 +149,11 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
 }
 
 /**
- * Gives a whole folder its name: the one moment in which the node comes to be. Where another process has made the same meanwhile, that one
- * stays, unless it is to be replaced; a folder of another key goes. Files in it that no manifest knows are the user's, and come along.
- * Returns the manifest of what is there then. Throws an `InputError` where the place holds no node but files of the user's.
+ * Gives a whole folder its name: the one moment in which the node comes to be. Where another
+ * process has made the same meanwhile, that one stays, unless it is to be replaced; a folder of
+ * another key goes. Files in it that no manifest knows are the user's, and come along. Returns the
+ * manifest of what is there then. Throws an `InputError` where the place holds no node but files of
+ * the user's.
  */
 export async function publish(
   run: string,
@@ -150,7 +174,8 @@ export async function publish(
         for (const path of old) await removeFolder(await discard(run, path, name));
         return manifest;
       } catch (error) {
-        const info = await Deno.stat(place).catch(() => null); // another process may just have moved it aside
+        // Another process may just have moved it aside.
+        const info = await Deno.stat(place).catch(() => null);
         if (tries === TRIES || info?.isDirectory === false) throw error;
       }
       const there = await readManifest(place).catch((error) => {
@@ -168,7 +193,8 @@ export async function publish(
       }
       await takeAlong(place, folder, manifest);
       // Moved aside first, so that no reader sees half of it.
-      await Deno.rename(place, newPartial(run, name, OLD)).catch(ifMissing(undefined)); // or another process has
+      // Or another process has.
+      await Deno.rename(place, newPartial(run, name, OLD)).catch(ifMissing(undefined));
     }
   } catch (error) {
     throw writeError(place, error);
@@ -183,7 +209,10 @@ export async function refuseLinks(run: string, name: string): Promise<void> {
   for (let above = name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
 }
 
-/** Links the files of a node that no manifest knows, which are the user's, into the folder that takes its place. Throws an `InputError` where that has one of this name. */
+/**
+ * Links the files of a node that no manifest knows, which are the user's, into the folder that
+ * takes its place. Throws an `InputError` where that has one of this name.
+ */
 async function takeAlong(old: string, folder: string, manifest: Manifest): Promise<void> {
   const { files } = await readManifest(old).catch(() => null) ?? manifest;
   for await (const path of filesUnder(old)) {
@@ -196,7 +225,10 @@ async function takeAlong(old: string, folder: string, manifest: Manifest): Promi
   }
 }
 
-/** Gives a folder the name of a node that is unfinished; returns it. So one that is half removed is never taken for whole. */
+/**
+ * Gives a folder the name of a node that is unfinished; returns it. So one that is half removed is
+ * never taken for whole.
+ */
 async function discard(run: string, old: string, name: string): Promise<string> {
   const path = newPartial(run, name);
   await Deno.rename(old, path).catch(ifMissing(undefined)); // another process may have been here
@@ -210,21 +242,31 @@ async function linkOrCopy(from: string, to: string): Promise<void> {
   });
 }
 
-/** Links all files of a folder of a node into that of a node that is being made, or into `inside` it. */
+/**
+ * Links all files of a folder of a node into that of a node that is being made, or into `inside`
+ * it.
+ */
 export async function linkFiles(
   { link }: Pick<Making, "link">,
   from: string,
   files: Readonly<Record<string, FileNote>>,
   inside = "",
 ): Promise<void> {
-  for (const [file, note] of Object.entries(files)) await link(`${from}/${file}`, inside + file, note);
+  for (const [file, note] of Object.entries(files)) {
+    await link(`${from}/${file}`, inside + file, note);
+  }
 }
 
 /**
- * Links a node from the first of these runs that has made it under the same key. Copies it where the run is on another disk. Returns its
- * manifest; null where none has. Every file is hashed first.
+ * Links a node from the first of these runs that has made it under the same key. Copies it where
+ * the run is on another disk. Returns its manifest; null where none has. Every file is hashed
+ * first.
  */
-export async function linkNode(walk: Walk, node: Node, runs: readonly string[]): Promise<Manifest | null> {
+export async function linkNode(
+  walk: Walk,
+  node: Node,
+  runs: readonly string[],
+): Promise<Manifest | null> {
   const { key } = await walk.of(node);
   for (const run of runs) {
     const from = `${run}/${node.name}`;
@@ -232,7 +274,9 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
     if (!manifest || manifest.key !== key) continue;
     const isWhole = await findDamage(from, manifest, true) === undefined;
     // What is spent there need not be made here, as long as nobody asks for its files.
-    if (!isWhole && (!node.temporary || walk.isAgain(node.name) || walk.isRevived(node.name))) continue;
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name) || walk.isRevived(node.name))) {
+      continue;
+    }
     const there = await publishNew(walk.run, node.name, false, async (folder) => {
       for (const name of isWhole ? Object.keys(manifest.files) : []) {
         await linkOrCopy(`${from}/${name}`, `${folder}/${name}`);
@@ -247,26 +291,37 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
 }
 
 /**
- * Removes the files of temporary nodes once everything that needs them is made; their manifests stay, so that keys can be read. Removes
- * also the checkpoints of nodes that are made. A process that was killed may have left some of either.
+ * Removes the files of temporary nodes once everything that needs them is made; their manifests
+ * stay, so that keys can be read. Removes also the checkpoints of nodes that are made. A process
+ * that was killed may have left some of either.
  */
 export async function removeSpent(walk: Walk): Promise<void> {
   const { graph, run } = walk;
   const users = new Map<string, string[]>(
     graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),
   );
-  for (const { name, needs } of graph) for (const need of needs) users.get(splitNeed(need).name)?.push(name);
-  const begun = await listBegun(run, SCRATCH); // before their owners: of what is begun later nothing is among it
+  for (const { name, needs } of graph) {
+    for (const need of needs) users.get(splitNeed(need).name)?.push(name);
+  }
+  // Before their owners: of what is begun later nothing is among it.
+  const begun = await listBegun(run, SCRATCH);
   const owned = new Set((await listOwners(run)).map(({ node }) => node)); // they are made again
   const states = new Map<string, NodeState["state"]>();
-  const asked = new Set([...users.keys(), ...[...users.values()].flat(), ...begun.map(({ node }) => node)]);
+  const asked = new Set([
+    ...users.keys(),
+    ...[...users.values()].flat(),
+    ...begun.map(({ node }) => node),
+  ]);
   for (const node of graph) {
-    if (asked.has(node.name) && !owned.has(node.name)) states.set(node.name, (await walk.of(node)).state);
+    if (asked.has(node.name) && !owned.has(node.name)) {
+      states.set(node.name, (await walk.of(node)).state);
+    }
   }
   const isThere = (name: string) => states.get(name) === "made" || states.get(name) === "spent";
   for (const [name, own] of users) {
     if (!isThere(name) || !own.every(isThere)) continue;
-    const { files } = walk.manifest(name), folder = walk.path(name);
+    const { files } = walk.manifest(name);
+    const folder = walk.path(name);
     for await (const file of filesUnder(folder)) {
       if (Object.hasOwn(files, file)) await removeIfThere(`${folder}/${file}`);
     }
@@ -281,14 +336,17 @@ export async function removeSpent(walk: Walk): Promise<void> {
   }
 }
 
-/** Removes a folder of checkpoints. It goes aside first, as a process that no lock keeps away may write there. */
+/**
+ * Removes a folder of checkpoints. It goes aside first, as a process that no lock keeps away may
+ * write there.
+ */
 export async function removeScratch(run: string, name: string, scratch: string): Promise<void> {
   await removeFolder(await discard(run, scratch, name));
 }
 
 /**
- * Brings in order what killed processes left in the folder of partial folders: what they had moved aside moves back, and what nothing has
- * touched for an hour is removed.
+ * Brings in order what killed processes left in the folder of partial folders: what they had moved
+ * aside moves back, and what nothing has touched for an hour is removed.
  */
 export async function tidyPartials(run: string): Promise<void> {
   await restoreOld(run);
@@ -296,13 +354,17 @@ export async function tidyPartials(run: string): Promise<void> {
     if (isOld) continue; // the user's files may be in it
     const files = await Array.fromAsync(filesUnder(path), (file) => `${path}/${file}`);
     // What is gone meanwhile has a process that goes on.
-    const changed = (path: string) => Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
+    const changed = (path: string) =>
+      Deno.lstat(path).then(({ mtime }) => Number(mtime), () => Infinity);
     const times = await askAll([path, ...files], changed);
     if (times.every((time) => time <= Date.now() - OLD_MS)) await removeFolder(path);
   }
 }
 
-/** Moves nodes back that processes had moved aside when they were killed. Those that were made again meanwhile are unfinished ones now. */
+/**
+ * Moves nodes back that processes had moved aside when they were killed. Those that were made again
+ * meanwhile are unfinished ones now.
+ */
 export async function restoreOld(run: string): Promise<void> {
   for (const { path, node, isOld } of await listAbandoned(run)) {
     if (!isOld) continue;
@@ -318,7 +380,8 @@ export async function restoreOld(run: string): Promise<void> {
 
 /** Lists what lies in the folder of partial folders and is of a node that no process makes. */
 async function listAbandoned(run: string): Promise<Begun[]> {
-  const begun = await listBegun(run, PARTIAL), owners = begun.length > 0 ? await listOwners(run) : [];
+  const begun = await listBegun(run, PARTIAL);
+  const owners = begun.length > 0 ? await listOwners(run) : [];
   return begun.filter(({ node }) => !owners.some((owner) => owner.node === node));
 }
 
@@ -328,8 +391,8 @@ export async function removeFolder(path: string): Promise<void> {
 }
 
 /**
- * Puts a link to a node's file at a place in the run that users know, such as `report.html`. A file of the user's there is an error that
- * names it.
+ * Puts a link to a node's file at a place in the run that users know, such as `report.html`. A file
+ * of the user's there is an error that names it.
  */
 export async function linkFile(run: string, place: string, target: string): Promise<void> {
   const path = `${run}/${place}`;
@@ -345,7 +408,8 @@ export async function linkFile(run: string, place: string, target: string): Prom
     await Deno.symlink(to, aside).catch((error) => {
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       throw new InputError(
-        `Cannot link "${path}" as Deno must be permitted to read and write everywhere: it is for some paths alone`,
+        `Cannot link "${path}" as Deno must be permitted to read and write ` +
+          "everywhere: it is for some paths alone",
         { where: path, remedy: "give --allow-read and --allow-write without paths", cause: error },
       );
     });
@@ -354,16 +418,24 @@ export async function linkFile(run: string, place: string, target: string): Prom
 }
 
 /**
- * Writes pages of a run, by their file names, into the node of this name. Puts a link to each at the root of the run. A task writes them of
- * what is there: the node needs none, its key is a hash of the pages, and the last writer's stay. The same pages stay in their place: others
- * may go by them.
+ * Writes pages of a run, by their file names, into the node of this name. Puts a link to each at
+ * the root of the run. A task writes them of what is there: the node needs none, its key is a hash
+ * of the pages, and the last writer's stay. The same pages stay in their place: others may go by
+ * them.
  */
-export async function writePages(run: string, name: string, pages: Record<string, string>): Promise<void> {
-  const key = sha256(canonical(pages)), place = `${run}/${name}`;
+export async function writePages(
+  run: string,
+  name: string,
+  pages: Record<string, string>,
+): Promise<void> {
+  const key = sha256(canonical(pages));
+  const place = `${run}/${name}`;
   const there = await readManifest(place).catch(() => null);
   if (there?.key !== key || await findDamage(place, there, true) !== undefined) {
     await publishNew(run, name, true, async (folder) => {
-      for (const [file, text] of Object.entries(pages)) await writeAtomic(`${folder}/${file}`, text);
+      for (const [file, text] of Object.entries(pages)) {
+        await writeAtomic(`${folder}/${file}`, text);
+      }
       const known = { key, name, revision: 1, settings: {}, inputs: {}, result: {} };
       return await writeManifest(folder, { ...known, files: await noteFiles(folder) });
     });

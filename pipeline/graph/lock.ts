@@ -1,9 +1,11 @@
 /**
- * Reports which process makes a node, so that no other one does the same work. A lock only saves work: what it guards comes to be by a
- * rename, and two processes that make the same node make the same bytes.
+ * Reports which process makes a node, so that no other one does the same work. A lock only saves
+ * work: what it guards comes to be by a rename, and two processes that make the same node make the
+ * same bytes.
  *
- * The operating system holds a lock for as long as its process lives. A disk that machines share may not pass locks on; there the time of
- * the lock's file tells, by the disk's own clock: its owner writes it anew every few seconds.
+ * The operating system holds a lock for as long as its process lives. A disk that machines share
+ * may not pass locks on; there the time of the lock's file tells, by the disk's own clock: its
+ * owner writes it anew every few seconds.
  *
  * @module
  */
@@ -61,7 +63,8 @@ export async function takeLock(run: string, node: string, task: string): Promise
   const since = new Date().toISOString();
   const owner = { node, pid: Deno.pid, host: hostname(), since, task, machine: machine() };
   const record = new TextEncoder().encode(JSON.stringify(owner));
-  // On a full disk others may take this process for dead and do the same work. The bytes are the same.
+  // On a full disk others may take this process for dead and do the same work. The bytes are the
+  // same.
   const beat = () =>
     attempt(() => {
       file.seekSync(0, Deno.SeekMode.Start);
@@ -74,18 +77,24 @@ export async function takeLock(run: string, node: string, task: string): Promise
   return {
     release() {
       clearInterval(beating);
-      attempt(() => Deno.removeSync(path)); // somebody who took this process for dead may have removed it
+      // Somebody who took this process for dead may have removed it.
+      attempt(() => Deno.removeSync(path));
       file.close();
     },
   };
 }
 
-/** Lists the processes that make something in a run. With `sweep` the lock files of those that are gone are removed. */
+/**
+ * Lists the processes that make something in a run. With `sweep` the lock files of those that are
+ * gone are removed.
+ */
 export async function listOwners(run: string, sweep = false): Promise<Owner[]> {
   const owners: Owner[] = [];
   for (const { name, isFile } of await listEntries(`${run}/${LOCKS}`)) {
-    const path = `${run}/${LOCKS}/${name}`, node = name.replaceAll("~", "/");
-    const file = isFile ? await Deno.open(path).catch(() => null) : null; // it may be given up just now
+    const path = `${run}/${LOCKS}/${name}`;
+    const node = name.replaceAll("~", "/");
+    // It may be given up just now.
+    const file = isFile ? await Deno.open(path).catch(() => null) : null;
     if (!file) continue;
     const owner = await livingOwner(run, node, file, false).finally(() => file.close());
     if (owner) owners.push(owner);
@@ -95,13 +104,23 @@ export async function listOwners(run: string, sweep = false): Promise<Owner[]> {
   return owners;
 }
 
-/** Reads who made the file of a node's lock; undefined where the process may just be writing it, or where it is no lock's. */
-async function readRecord(path: string, node: string): Promise<Owner & { machine: string } | undefined> {
-  const text = await Deno.readTextFile(path).catch(() => ""), record = attempt(() => JSON.parse(text));
+/**
+ * Reads who made the file of a node's lock; undefined where the process may just be writing it, or
+ * where it is no lock's.
+ */
+async function readRecord(
+  path: string,
+  node: string,
+): Promise<Owner & { machine: string } | undefined> {
+  const text = await Deno.readTextFile(path).catch(() => "");
+  const record = attempt(() => JSON.parse(text));
   return record?.node === node ? record : undefined;
 }
 
-/** Gives the living owner of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */
+/**
+ * Gives the living owner of a lock whose file is open. Where there is none, the file is locked: for
+ * others to see, or exclusively.
+ */
 async function livingOwner(
   run: string,
   node: string,
@@ -131,7 +150,10 @@ async function silence(run: string, path: string): Promise<number> {
   }
 }
 
-/** Does what may fail: where it is not permitted, not there or the disk is full, nothing comes of it. */
+/**
+ * Does what may fail: where it is not permitted, not there or the disk is full, nothing comes of
+ * it.
+ */
 function attempt<Result>(act: () => Result): Result | undefined {
   try {
     return act();

@@ -1,6 +1,7 @@
 /**
- * Makes the nodes of a run that are missing. Any number of processes on any number of machines may do so in one folder: each node comes to
- * be by a rename, so whoever makes it first has made it, and whoever comes second finds the same bytes there.
+ * Makes the nodes of a run that are missing. Any number of processes on any number of machines may
+ * do so in one folder: each node comes to be by a rename, so whoever makes it first has made it,
+ * and whoever comes second finds the same bytes there.
  *
  * @module
  */
@@ -37,7 +38,9 @@ import { changedInput, type NodeState, type Walk } from "./walk.ts";
 export interface MakeOptions {
   /** Name of the task, for those who wait for it. */
   task: string;
-  /** Chooses what must be made in the end, with everything that it needs; all nodes unless given. */
+  /**
+   * Chooses what must be made in the end, with everything that it needs; all nodes unless given.
+   */
   wanted?: (node: Node) => boolean;
   /** Chooses what this process makes first. It also makes what else is needed and nobody makes. */
   mine?: (node: Node) => boolean;
@@ -51,11 +54,13 @@ export interface MakeOptions {
 
 const [SOON_MS, LATE_MS] = [50, 2_000];
 const TELL_MS = 1_000; // of waiting, after which it is reported for whom
-const CLOSE_MS = 60_000; // of waiting, after which nothing stays open; a round that others end soon finds all in place
+// Of waiting, after which nothing stays open; a round that others end soon finds all in place.
+const CLOSE_MS = 60_000;
 
 /**
- * Makes what is missing of a graph, in its order; what is known of it then is in the `walk`. Throws what makers throw; an `InputError` where a
- * given node is not there; the reason of the signal where that ends the work. Whatever ends it, the next call goes on.
+ * Makes what is missing of a graph, in its order; what is known of it then is in the `walk`. Throws
+ * what makers throw; an `InputError` where a given node is not there; the reason of the signal
+ * where that ends the work. Whatever ends it, the next call goes on.
  */
 export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Promise<void> {
   const process = new Process(work, walk, options);
@@ -75,12 +80,17 @@ class Process {
   readonly #nodes: Node[];
   readonly #own: number;
 
-  constructor(private readonly work: Work, readonly walk: Walk, private readonly options: MakeOptions) {
+  constructor(
+    private readonly work: Work,
+    readonly walk: Walk,
+    private readonly options: MakeOptions,
+  ) {
     const { wanted = () => true, mine = () => true } = options;
     const nodes = withNeeds(walk.graph, wanted);
     const own = nodes.filter(mine);
     this.#own = own.length;
-    this.#nodes = [...own, ...nodes.filter((node) => !mine(node))]; // what they need may come later here: they wait for it
+    // What they need may come later here: they wait for it.
+    this.#nodes = [...own, ...nodes.filter((node) => !mine(node))];
     this.#events = new StageEvents(work.emit, nodes);
   }
 
@@ -108,9 +118,14 @@ class Process {
     this.#open = undefined;
   }
 
-  /** Goes through all nodes once; comes back early where it has made one that is another process' to make, as own ones may be ready now. */
+  /**
+   * Goes through all nodes once; comes back early where it has made one that is another process' to
+   * make, as own ones may be ready now.
+   */
   async #makeOnce(): Promise<{ left: number; made: boolean; held?: Owner }> {
-    let left = 0, made = false, held: Owner | undefined;
+    let left = 0;
+    let made = false;
+    let held: Owner | undefined;
     this.walk.refresh();
     for (const [i, node] of this.#nodes.entries()) {
       this.work.signal?.throwIfAborted();
@@ -129,12 +144,17 @@ class Process {
     return { left, made, held };
   }
 
-  /** Returns whether a node is there, which is linked first where another run has made it. That takes no lock. */
+  /**
+   * Returns whether a node is there, which is linked first where another run has made it. That
+   * takes no lock.
+   */
   async #isMade(node: Node): Promise<boolean> {
     const { state } = await this.walk.of(node);
     if (state !== "made" && state !== "spent") {
       const { reuse = [] } = this.options;
-      const linked = state === "waits" || node.given ? null : await linkNode(this.walk, node, reuse);
+      const linked = state === "waits" || node.given
+        ? null
+        : await linkNode(this.walk, node, reuse);
       if (!linked) return false;
       this.#events.linked(node, linked);
     }
@@ -146,7 +166,9 @@ class Process {
     return true;
   }
 
-  /** Returns whether everything that a node needs is there. What is spent of it is made again first. */
+  /**
+   * Returns whether everything that a node needs is there. What is spent of it is made again first.
+   */
   async #isReady(node: Node): Promise<boolean> {
     if ((await this.walk.of(node)).state === "waits") return false;
     let ready = true;
@@ -159,7 +181,10 @@ class Process {
     return ready;
   }
 
-  /** Makes the node in this place, and others that its maker makes together with it. Returns the process that makes it already. */
+  /**
+   * Makes the node in this place, and others that its maker makes together with it. Returns the
+   * process that makes it already.
+   */
   async #makeFrom(place: number): Promise<Owner | undefined> {
     const { task, lock = takeLock } = this.options;
     const { maker } = this.#nodes[place];
@@ -169,13 +194,16 @@ class Process {
       for (let i = place; i < (place < this.#own ? this.#own : this.#nodes.length); i++) {
         const node = this.#nodes[i];
         if (batch.length === (maker.together ?? 1)) break;
-        if (node.maker !== maker || await this.#isMade(node) || !await this.#isReady(node)) continue;
+        if (node.maker !== maker || await this.#isMade(node) || !await this.#isReady(node)) {
+          continue;
+        }
         const taken = await lock(this.work.run, node.name, task);
         if ("release" in taken) locks.push(taken);
         else if (i === place) return taken;
         else continue;
         this.walk.refresh();
-        if (!await this.#isMade(node)) batch.push(node); // else another process has made it meanwhile
+        // Else another process has made it meanwhile.
+        if (!await this.#isMade(node)) batch.push(node);
       }
       if (batch.length > 0) await this.#makeBatch(batch);
     } finally {
@@ -199,7 +227,8 @@ class Process {
         emit: (event) => this.#events.emit(maker.stage, event),
       });
       const read = await Promise.all(nodes.map(async (node) => (await walk.of(node)).inputs));
-      await refuseChanged(work.run, nodes[0].name, Object.assign({}, ...read)); // each once, as nodes of a batch read the same
+      // Each once, as nodes of a batch read the same.
+      await refuseChanged(work.run, nodes[0].name, Object.assign({}, ...read));
       for (const [i, { node, key, folder, scratch }] of making.entries()) {
         if (results[i] instanceof Error) continue;
         const { name, revision, settings } = node;
@@ -215,10 +244,15 @@ class Process {
       const failed = results.find((result) => result instanceof Error);
       if (failed) throw failed;
       const seconds = (performance.now() - start) / 1000;
-      await recordTime(work.run, { stage: maker.stage, nodes: nodes.map(({ name }) => name), seconds });
+      await recordTime(work.run, {
+        stage: maker.stage,
+        nodes: nodes.map(({ name }) => name),
+        seconds,
+      });
     } catch (error) {
       for (const { folder } of making) await removeFolder(folder);
-      // Where no lock kept others away, they may have made the same, and removed what was spent on it.
+      // Where no lock kept others away, they may have made the same, and removed what was spent on
+      // it.
       work.signal?.throwIfAborted();
       walk.refresh();
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
@@ -227,11 +261,20 @@ class Process {
   }
 }
 
-/** Throws a `RunError` where a node was read that another process has made anew meanwhile, of other text or settings. */
-async function refuseChanged(run: string, name: string, inputs: Record<string, string>): Promise<void> {
-  const changed = await changedInput(run, inputs); // a folder that changes places with one of the same key is away for a moment
+/**
+ * Throws a `RunError` where a node was read that another process has made anew meanwhile, of other
+ * text or settings.
+ */
+async function refuseChanged(
+  run: string,
+  name: string,
+  inputs: Record<string, string>,
+): Promise<void> {
+  // A folder that changes places with one of the same key is away for a moment.
+  const changed = await changedInput(run, inputs);
   if (changed === undefined) return;
-  const what = `Cannot make "${name}" as what it is made of must stay: "${changed}" has changed meanwhile`;
+  const what =
+    `Cannot make "${name}" as what it is made of must stay: "${changed}" has changed meanwhile`;
   throw new RunError(what, {
     where: `${run}/${changed}`,
     remedy: "let the other process end, and run again",
@@ -244,7 +287,9 @@ const waitText = (owner: Owner) =>
 
 function missing(folder: string, { state, because }: NodeState): InputError {
   const where = state === "damaged" ? `${folder}/${because}` : folder;
-  return new InputError(`Cannot go on as "${where}" must be there, as it was made: it is not`, { where });
+  return new InputError(`Cannot go on as "${where}" must be there, as it was made: it is not`, {
+    where,
+  });
 }
 
 /** How far a stage has come. */
@@ -263,7 +308,12 @@ class StageEvents {
   constructor(private readonly tell: (event: RunEvent) => void, nodes: readonly Node[]) {
     for (const { maker: { stage }, given } of nodes) {
       if (given) continue;
-      const fresh = () => ({ nodes: 0, made: new Set<string>(), result: {}, from: new Set<string>() });
+      const fresh = () => ({
+        nodes: 0,
+        made: new Set<string>(),
+        result: {},
+        from: new Set<string>(),
+      });
       this.#stages.getOrInsertComputed(stage, fresh).nodes++;
     }
   }
@@ -305,9 +355,13 @@ class StageEvents {
 }
 
 /** Counts that add up over the nodes of a stage. */
-const COUNTS = /^(documents|emptyDocuments|tokens|sequences|trainSequences|testSequences|droppedTails)$/;
+const COUNTS =
+  /^(documents|emptyDocuments|tokens|sequences|trainSequences|testSequences|droppedTails)$/;
 
-/** Adds the result of a node to that of its stage. Of everything but counts the last node's value stays. */
+/**
+ * Adds the result of a node to that of its stage. Of everything but counts the last node's value
+ * stays.
+ */
 function addResult(sum: Record<string, unknown>, result: Record<string, unknown>): void {
   for (const [name, value] of Object.entries(result)) {
     const before = sum[name];

@@ -1,6 +1,6 @@
 /**
- * A run as a graph of folders that are made once, whole, and never changed: its files, manifests and locks, `config.json`, and what it tells
- * while it works.
+ * A run as a graph of folders that are made once, whole, and never changed: its files, manifests
+ * and locks, `config.json`, and what it tells while it works.
  *
  * @module
  */

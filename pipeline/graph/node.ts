@@ -1,7 +1,8 @@
 /**
- * A run is a graph of folders. Each folder, a node, is made once and whole, and never changed; its manifest tells what it was made of. A
- * node's key is a hash of its settings and of the bytes that it needs. So a change that leaves bytes as they were stops there. Skipping,
- * resuming, parts and many machines need nothing else. Names of nodes that many others read stand here as well.
+ * A run is a graph of folders. Each folder, a node, is made once and whole, and never changed; its
+ * manifest tells what it was made of. A node's key is a hash of its settings and of the bytes that
+ * it needs. So a change that leaves bytes as they were stops there. Skipping, resuming, parts and
+ * many machines need nothing else. Names of nodes that many others read stand here as well.
  *
  * @module
  */
@@ -10,7 +11,15 @@ import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError } from "../../kernels/errors.ts";
 import type { RunEvent } from "./events.ts";
-import { filesUnder, hashFile, ifMissing, jsonText, listEntries, sha256, writeAtomic } from "./files.ts";
+import {
+  filesUnder,
+  hashFile,
+  ifMissing,
+  jsonText,
+  listEntries,
+  sha256,
+  writeAtomic,
+} from "./files.ts";
 import { canonical, count, MANIFEST, readJsonIfThere, seal, sealed, VERSION } from "./schema.ts";
 
 export { MANIFEST };
@@ -20,8 +29,8 @@ export interface Node {
   /** Its path in the run. No node lies in another one. */
   name: string;
   /**
-   * The nodes whose folders it reads, each before those that need it. `NAME:START` reads only the files whose names begin with
-   * `START`, so the others may change.
+   * The nodes whose folders it reads, each before those that need it. `NAME:START` reads only the
+   * files whose names begin with `START`, so the others may change.
    */
   needs: readonly string[];
   /** Everything else that decides its bytes. */
@@ -30,11 +39,16 @@ export interface Node {
   revision: number;
   /** What makes it. Nodes of one stage share their maker. */
   maker: Maker;
-  /** Places in the run that users know, such as `report.html`, and the files of the node that links there lead to. */
+  /**
+   * Places in the run that users know, such as `report.html`, and the files of the node that links
+   * there lead to.
+   */
   links?: Readonly<Record<string, string>>;
   /** Whether its files go once everything that needs it is made. Its manifest stays. */
   temporary?: boolean;
-  /** Whether it must be there as it is: its own manifest says what it is, and nobody makes it here. */
+  /**
+   * Whether it must be there as it is: its own manifest says what it is, and nobody makes it here.
+   */
   given?: boolean;
 }
 
@@ -45,11 +59,15 @@ export interface Maker {
   /** The most nodes that are made in one call; 1 unless given. They must not need each other. */
   together?: number;
   /**
-   * Fills the folders of these nodes, and returns a result for each: counts and metrics, which their manifests keep; or the error of a
-   * node that failed alone, which is thrown once the others have come to be. A maker may keep a device or a model open between calls.
+   * Fills the folders of these nodes, and returns a result for each: counts and metrics, which
+   * their manifests keep; or the error of a node that failed alone, which is thrown once the others
+   * have come to be. A maker may keep a device or a model open between calls.
    */
   make(nodes: readonly Making[], work: Work): Promise<(Record<string, unknown> | Error)[]>;
-  /** Closes what was kept open, before another maker begins, when the process has waited for others for long, and when the work ends. Later calls open it again. */
+  /**
+   * Closes what was kept open, before another maker begins, when the process has waited for others
+   * for long, and when the work ends. Later calls open it again.
+   */
   close?(): void;
 }
 
@@ -71,8 +89,9 @@ export interface Making {
   /** The folder to fill. It is empty, and gets its name once everything is written. */
   folder: string;
   /**
-   * A folder for checkpoints, made by the first who writes there. It belongs to the key and outlives a killed process. Other
-   * processes may write there at the same time, so files in it are written aside and renamed.
+   * A folder for checkpoints, made by the first who writes there. It belongs to the key and
+   * outlives a killed process. Other processes may write there at the same time, so files in it are
+   * written aside and renamed.
    */
   scratch: string;
   /** Gives the folder of a node that it needs. */
@@ -83,7 +102,10 @@ export interface Making {
   write(file: string, data: Parameters<typeof writeAtomic>[1]): Promise<void>;
   /** Links a file of another node into the folder, or copies it where the disk does not link. */
   link(from: string, file: string, note: FileNote): Promise<void>;
-  /** Tells what is known of files that were just written by other means, in `inside` the folder: nobody has to read them again. */
+  /**
+   * Tells what is known of files that were just written by other means, in `inside` the folder:
+   * nobody has to read them again.
+   */
   wrote(notes: Readonly<Record<string, FileNote>>, inside?: string): void;
 }
 
@@ -101,10 +123,15 @@ export interface Work {
   signal?: AbortSignal;
 }
 
-/** Splits a need into the name of its node and the beginning of the names of the files that it reads. */
+/**
+ * Splits a need into the name of its node and the beginning of the names of the files that it
+ * reads.
+ */
 export function splitNeed(need: string): { name: string; start: string } {
   const colon = need.indexOf(":");
-  return colon < 0 ? { name: need, start: "" } : { name: need.slice(0, colon), start: need.slice(colon + 1) };
+  return colon < 0
+    ? { name: need, start: "" }
+    : { name: need.slice(0, colon), start: need.slice(colon + 1) };
 }
 
 /** Hashes what a node is made of. `inputs` are the hashes of the files that it needs, by need. */
@@ -138,8 +165,8 @@ export function givenNode(name: string): Node {
 }
 
 /**
- * Makes nodes of a stage. Something that settings name for them may not be here. Then the nodes of these names count as they lie in the
- * run, if what it was made of `isRecorded`.
+ * Makes nodes of a stage. Something that settings name for them may not be here. Then the nodes of
+ * these names count as they lie in the run, if what it was made of `isRecorded`.
  */
 export async function orGiven(
   stage: string,
@@ -169,7 +196,10 @@ export const SPLIT = "split";
 export const TOKENIZER = "tokenizer";
 /** Name of its file. */
 export const TOKENIZER_FILE = "tokenizer.json";
-/** Name of the node that lists the sequences of all blocks. Who reads all of them needs it alone, not a node for each block. */
+/**
+ * Name of the node that lists the sequences of all blocks. Who reads all of them needs it alone,
+ * not a node for each block.
+ */
 export const SEQUENCES = "text/sequences";
 /** What is needed of it by those who read training sequences. */
 export const ALL_TRAIN = `${SEQUENCES}:train`;
@@ -188,7 +218,10 @@ export const EVALUATION = "evaluation/result";
 /** Name of the folder of zero-shot tasks' nodes, and of their stage. */
 export const ZERO_SHOT = "zero-shot";
 
-/** Gives the name of the folder of one of so many experts, for instance `expert-03`; of 100 or more `expert-003`. */
+/**
+ * Gives the name of the folder of one of so many experts, for instance `expert-03`; of 100 or more
+ * `expert-003`.
+ */
 export function expertFolder(expert: number, experts: number): string {
   return `expert-${String(expert).padStart(Math.max(2, String(experts).length), "0")}`;
 }
@@ -207,21 +240,26 @@ const SCHEMA = v.object({
   inputs: v.record(v.string(), v.string()),
   files: v.record(v.string(), NOTE),
   result: v.record(v.string(), v.unknown()),
-  made: v.object({ version: v.string(), adapter: v.optional(v.string()), from: v.optional(v.string()) }),
+  made: v.object({
+    version: v.string(),
+    adapter: v.optional(v.string()),
+    from: v.optional(v.string()),
+  }),
 });
 
 /**
- * Describes a file of a node: its size, its SHA-256 and, of an Arrow file, the CRC-32 of each record batch, by which rows
- * that are read by number are checked.
+ * Describes a file of a node: its size, its SHA-256 and, of an Arrow file, the CRC-32 of each
+ * record batch, by which rows that are read by number are checked.
  *
  * @ignore Its type is inferred.
  */
 export type FileNote = v.InferOutput<typeof NOTE>;
 
 /**
- * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and metrics). The key is a hash of `name`,
- * `revision`, `settings` and `inputs` (hashes of files by need). `made` tells by which version and adapter the node was made, or from
- * which run it was linked.
+ * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and
+ * metrics). The key is a hash of `name`, `revision`, `settings` and `inputs` (hashes of files by
+ * need). `made` tells by which version and adapter the node was made, or from which run it was
+ * linked.
  *
  * @ignore Its type is inferred.
  */
@@ -230,13 +268,16 @@ export type Manifest = v.InferOutput<typeof SCHEMA>;
 const SEALED = sealed(SCHEMA);
 
 /**
- * Reads the manifest of a node; null where there is none. Only what is not found is absent: throws an `InputError` where it is damaged,
- * and the disk's own error where it cannot be read.
+ * Reads the manifest of a node; null where there is none. Only what is not found is absent: throws
+ * an `InputError` where it is damaged, and the disk's own error where it cannot be read.
  */
 export const readManifest = (folder: string): Promise<Manifest | null> =>
   readJsonIfThere(`${folder}/${MANIFEST}`, SEALED, "the manifest of a folder of a run");
 
-/** Writes the manifest of a node, which this version made on this adapter, or which was linked from another run. */
+/**
+ * Writes the manifest of a node, which this version made on this adapter, or which was linked from
+ * another run.
+ */
 export async function writeManifest(
   folder: string,
   manifest: Omit<Manifest, "made">,
@@ -252,7 +293,10 @@ export async function writeManifest(
 /** Names of the files of a manifest in order, and what was hashed of them. */
 const hashed = new WeakMap<Manifest["files"], { names: string[]; hashes: Map<string, string> }>();
 
-/** Hashes the files of a node whose names begin with `start`, by their hashes. Many nodes need the same, so it is done once. */
+/**
+ * Hashes the files of a node whose names begin with `start`, by their hashes. Many nodes need the
+ * same, so it is done once.
+ */
 export function hashFiles({ files }: Pick<Manifest, "files">, start = ""): string {
   const known = () => ({ names: Object.keys(files).sort(), hashes: new Map<string, string>() });
   const { names, hashes } = hashed.getOrInsertComputed(files, known);
@@ -276,7 +320,10 @@ function firstFrom(names: readonly string[], start: string): number {
   return low;
 }
 
-/** Describes all files in a folder, by their paths there in order. Those that `known` describes are not read. */
+/**
+ * Describes all files in a folder, by their paths there in order. Those that `known` describes are
+ * not read.
+ */
 export async function noteFiles(
   folder: string,
   known: ReadonlyMap<string, FileNote> = new Map(),
@@ -288,7 +335,10 @@ export async function noteFiles(
   return notes;
 }
 
-/** Finds a file of a manifest that is missing or has another size, or with `check` other content; undefined where all are whole. */
+/**
+ * Finds a file of a manifest that is missing or has another size, or with `check` other content;
+ * undefined where all are whole.
+ */
 export async function findDamage(
   folder: string,
   { files }: Manifest,
@@ -302,7 +352,10 @@ export async function findDamage(
   }
 }
 
-/** Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a manifest. */
+/**
+ * Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a
+ * manifest.
+ */
 export async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {
   const entries = await listEntries(`${run}/${folder}`);
   if (entries.some(({ name }) => name === MANIFEST)) return yield folder;

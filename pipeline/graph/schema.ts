@@ -1,6 +1,7 @@
 /**
- * Reads what a run holds, and checks it: values against schemas, notes that a run keeps about itself against their checksums, and files
- * against the manifest of the node that they lie in, in whatever run. Files that no manifest knows pass.
+ * Reads what a run holds, and checks it: values against schemas, notes that a run keeps about
+ * itself against their checksums, and files against the manifest of the node that they lie in, in
+ * whatever run. Files that no manifest knows pass.
  *
  * @module
  */
@@ -8,7 +9,15 @@
 import { basename, dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import { type FileRecord, hashFile, ifMissing, isMissing, oneLine, sha256, shortHash } from "./files.ts";
+import {
+  type FileRecord,
+  hashFile,
+  ifMissing,
+  isMissing,
+  oneLine,
+  sha256,
+  shortHash,
+} from "./files.ts";
 
 /** Names the version of the code that results depend on; part of every stage's key. */
 export const VERSION = "0.1.0";
@@ -16,7 +25,8 @@ export const VERSION = "0.1.0";
 /** Name of the manifest in a node's folder. */
 export const MANIFEST = "manifest.json";
 
-const DEEPEST = 3; // folders between a file and its node: partitioner/router-01/model.safetensors has one
+// Folders between a file and its node: partitioner/router-01/model.safetensors has one.
+const DEEPEST = 3;
 const KNOWN = 64; // manifests that are remembered
 
 type Files = Readonly<Record<string, FileRecord>>;
@@ -27,7 +37,8 @@ const known = new Map<string, { identity: string; files?: Files }>();
 /** Gives what the manifest of its node notes of a file; undefined where no manifest knows it. */
 export function findRecord(path: string): FileRecord | undefined {
   const place = linkedPlace(resolve(path));
-  let inside = basename(place), folder = dirname(place);
+  let inside = basename(place);
+  let folder = dirname(place);
   if (inside === MANIFEST) return;
   for (let up = 0; up < DEEPEST; up++) {
     const record = notedFiles(`${folder}/${MANIFEST}`)?.[inside];
@@ -46,9 +57,13 @@ function linkedPlace(path: string): string {
   }
 }
 
-/** Reads the files that a manifest notes; undefined where there is no manifest, or one of another program. */
+/**
+ * Reads the files that a manifest notes; undefined where there is no manifest, or one of another
+ * program.
+ */
 function notedFiles(where: string): Files | undefined {
-  let identity: string, text: string;
+  let identity: string;
+  let text: string;
   try {
     const { ino, mtime, size } = Deno.statSync(where);
     identity = `${ino} ${Number(mtime)} ${size}`;
@@ -56,7 +71,8 @@ function notedFiles(where: string): Files | undefined {
     if (before?.identity === identity) return before.files;
     text = Deno.readTextFileSync(where);
   } catch (error) {
-    if (isMissing(error) || error instanceof Deno.errors.NotCapable) return; // nothing is there, or nobody may look
+    // Nothing is there, or nobody may look.
+    if (isMissing(error) || error instanceof Deno.errors.NotCapable) return;
     throw error;
   }
   const files = parse(where, text);
@@ -73,7 +89,8 @@ function parse(where: string, text: string): Files | undefined {
     if (!("revision" in manifest)) return;
     if (isSealed(manifest)) return manifest.files;
   } catch { /* it is empty or cut short */ }
-  const rule = "it must be the manifest of a folder of a run: its checksum is not that of what it says";
+  const rule =
+    "it must be the manifest of a folder of a run: its checksum is not that of what it says";
   throw new InputError(`Cannot read "${where}" as ${rule}`, { where });
 }
 
@@ -83,12 +100,15 @@ export function checkRead(path: string, { bytes, sha256 }: FileRecord, record: F
   const fact = bytes === record.bytes
     ? `its SHA-256 is ${shortHash(sha256)}, its maker noted ${shortHash(record.sha256)}`
     : `it has ${bytes} bytes, its maker noted ${record.bytes}`;
-  throw new InputError(`Cannot read "${path}" as it must be as it was made: ${fact}`, { where: path });
+  throw new InputError(`Cannot read "${path}" as it must be as it was made: ${fact}`, {
+    where: path,
+  });
 }
 
 /** Reads a whole file, and verifies it. */
 export async function readVerified(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = await Deno.readFile(path), record = findRecord(path);
+  const bytes = await Deno.readFile(path);
+  const record = findRecord(path);
   if (record) checkRead(path, { bytes: bytes.length, sha256: sha256(bytes) }, record);
   return bytes;
 }
@@ -115,7 +135,9 @@ export function seal<T extends object>(note: T): T & { checksum: string } {
   return { ...note, checksum: sha256(canonical(note)) };
 }
 
-/** Returns whether a note is as it was sealed: its checksum must be that of everything else in it. */
+/**
+ * Returns whether a note is as it was sealed: its checksum must be that of everything else in it.
+ */
 export function isSealed({ checksum, ...note }: Record<string, unknown>): boolean {
   return checksum === sha256(canonical(note));
 }
@@ -132,8 +154,8 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
- * Makes the schema of an object whose keys are labels of users. `v.record` leaves out the keys that every object has, such as
- * `constructor`; here they are kept.
+ * Makes the schema of an object whose keys are labels of users. `v.record` leaves out the keys that
+ * every object has, such as `constructor`; here they are kept.
  */
 export const byLabel = <T>(value: Schema<T>): Schema<Record<string, T>> =>
   v.pipe(
@@ -144,8 +166,8 @@ export const byLabel = <T>(value: Schema<T>): Schema<Record<string, T>> =>
   );
 
 /**
- * Returns a value as the schema reads it. Throws an `InputError` that names the first field that breaks the
- * schema, and reports why.
+ * Returns a value as the schema reads it. Throws an `InputError` that names the first field that
+ * breaks the schema, and reports why.
  */
 export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value);
@@ -167,7 +189,10 @@ export async function readJson<T>(
   return await needed(where, what, readJsonIfThere(where, schema, what));
 }
 
-/** Reads a JSON file that must be `what`; null where there is none. Throws an `InputError` where it is damaged. */
+/**
+ * Reads a JSON file that must be `what`; null where there is none. Throws an `InputError` where it
+ * is damaged.
+ */
 export function readJsonIfThere<T>(
   where: string,
   schema: Schema<T>,
@@ -177,8 +202,8 @@ export function readJsonIfThere<T>(
 }
 
 /**
- * Reads JSON lines that must be `what`. A last line without its line break is still being written and is left
- * out. Throws an `InputError` where the file is missing or damaged.
+ * Reads JSON lines that must be `what`. A last line without its line break is still being written
+ * and is left out. Throws an `InputError` where the file is missing or damaged.
  */
 export async function readJsonLines<T>(
   where: string,
@@ -192,15 +217,20 @@ export async function readJsonLines<T>(
       throw new InputError(`line ${i + 1}: ${oneLine(error)}`);
     }
   };
-  const parseAll = (text: string) => orRefuse(where, what, () => text.split("\n").slice(0, -1).map(parse));
+  const parseAll = (text: string) =>
+    orRefuse(where, what, () => text.split("\n").slice(0, -1).map(parse));
   return await needed(where, what, read(where, parseAll));
 }
 
 /**
- * Reads the lines of JSON in the last so many bytes of a file; none where there is no file. Lines that are damaged, cut by a full disk or
- * still being written are left out.
+ * Reads the lines of JSON in the last so many bytes of a file; none where there is no file. Lines
+ * that are damaged, cut by a full disk or still being written are left out.
  */
-export async function readLastLines<T>(where: string, schema: Schema<T>, most = Infinity): Promise<T[]> {
+export async function readLastLines<T>(
+  where: string,
+  schema: Schema<T>,
+  most = Infinity,
+): Promise<T[]> {
   using file = await Deno.open(where).catch(ifMissing(null));
   if (!file) return [];
   const { size } = await file.stat();
@@ -230,7 +260,10 @@ function orRefuse<T>(where: string, what: string, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${oneLine(cause)}`, { where, cause });
+    throw new InputError(`Cannot read "${where}" as it must be ${what}: ${oneLine(cause)}`, {
+      where,
+      cause,
+    });
   }
 }
 

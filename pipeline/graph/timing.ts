@@ -1,6 +1,7 @@
 /**
- * Keeps what was measured: how long things took, in `metrics/timing.jsonl`, the one file of a run that holds times; and how fast devices
- * are, in a file of the user's cache folder, which `doctor` writes. No result depends on either.
+ * Keeps what was measured: how long things took, in `metrics/timing.jsonl`, the one file of a run
+ * that holds times; and how fast devices are, in a file of the user's cache folder, which `doctor`
+ * writes. No result depends on either.
  *
  * @module
  */
@@ -20,7 +21,8 @@ const TIME = v.object({
 });
 
 /**
- * A line of `metrics/timing.jsonl`: how long nodes took that were made together, or a training since the line before.
+ * A line of `metrics/timing.jsonl`: how long nodes took that were made together, or a training
+ * since the line before.
  *
  * @ignore Its type is inferred.
  */
@@ -37,16 +39,20 @@ export async function recordTime(run: string, entry: Record<string, unknown>): P
   });
 }
 
-/** Reads the measurements of a run, or those in the last so many bytes; none where there is no such file. */
+/**
+ * Reads the measurements of a run, or those in the last so many bytes; none where there is no such
+ * file.
+ */
 export const readTimes = (run: string, most?: number): Promise<Time[]> =>
   readLastLines(`${run}/metrics/timing.jsonl`, TIME, most);
 
 /**
- * Gives the seconds that a node took when it was last made; undefined where that is not known. A training may have been stopped and
- * resumed, at a step: what was lost then does not count.
+ * Gives the seconds that a node took when it was last made; undefined where that is not known. A
+ * training may have been stopped and resumed, at a step: what was lost then does not count.
  */
 export function secondsByNode(times: readonly Time[]): (node: string) => number | undefined {
-  const nodes = new Map<string, number>(), trainings = new Map<string, Map<number, number>>();
+  const nodes = new Map<string, number>();
+  const trainings = new Map<string, Map<number, number>>();
   for (const { stage, nodes: made = [], step, seconds } of times) {
     for (const node of made) nodes.set(node, seconds / made.length);
     if (step === undefined) continue;
@@ -55,7 +61,8 @@ export function secondsByNode(times: readonly Time[]): (node: string) => number 
     steps.set(step, seconds);
   }
   return (node) => {
-    const [, name] = /^(?:experts\/)?([^/]+)$/.exec(node) ?? []; // folders of parts have the names of experts
+    // Folders of parts have the names of experts.
+    const [, name] = /^(?:experts\/)?([^/]+)$/.exec(node) ?? [];
     const steps = trainings.get(`train-${name}`);
     return steps ? [...steps.values()].reduce((a, b) => a + b, 0) : nodes.get(node);
   };
@@ -72,16 +79,17 @@ const FIGURES = v.object({
 });
 
 /**
- * What a device reached: arithmetic in registers in f32 and, where offered, f16 (GFLOP/s), and memory traffic (GB/s). Also the share of
- * the f32 arithmetic that a training step reached (0 to 1), when that was measured, and whether it is a GPU.
+ * What a device reached: arithmetic in registers in f32 and, where offered, f16 (GFLOP/s), and
+ * memory traffic (GB/s). Also the share of the f32 arithmetic that a training step reached (0 to
+ * 1), when that was measured, and whether it is a GPU.
  *
  * @ignore
  */
 export type MeasuredDevice = v.InferOutput<typeof FIGURES>;
 
 /**
- * Gives the path of the file. It lies in `SMALLTALK_CACHE` if that is set, otherwise in the cache folder that
- * the environment names; undefined where the environment names none or may not be read.
+ * Gives the path of the file. It lies in `SMALLTALK_CACHE` if that is set, otherwise in the cache
+ * folder that the environment names; undefined where the environment names none or may not be read.
  */
 function cacheFile(): string | undefined {
   try {
@@ -97,8 +105,8 @@ function cacheFile(): string | undefined {
 }
 
 /**
- * Reads the figures of all devices that were measured. It is a cache: a file that is missing or damaged holds
- * none.
+ * Reads the figures of all devices that were measured. It is a cache: a file that is missing or
+ * damaged holds none.
  */
 export async function measuredDevices(): Promise<Record<string, MeasuredDevice>> {
   const path = cacheFile();
@@ -109,8 +117,14 @@ export async function measuredDevices(): Promise<Record<string, MeasuredDevice>>
   }
 }
 
-/** Keeps the figures of the device of this name. Returns the file, or undefined where it cannot be written. */
-export async function keepMeasured(adapter: string, figures: MeasuredDevice): Promise<string | undefined> {
+/**
+ * Keeps the figures of the device of this name. Returns the file, or undefined where it cannot be
+ * written.
+ */
+export async function keepMeasured(
+  adapter: string,
+  figures: MeasuredDevice,
+): Promise<string | undefined> {
   const path = cacheFile();
   if (path === undefined) return undefined;
   const text = jsonText({ ...await measuredDevices(), [adapter]: figures });

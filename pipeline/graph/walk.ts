@@ -1,25 +1,37 @@
 /**
- * Finds out which nodes of a run are made, and why the others are not. What makes a run, what plans it and what verifies it ask here,
- * so they cannot disagree.
+ * Finds out which nodes of a run are made, and why the others are not. What makes a run, what plans
+ * it and what verifies it ask here, so they cannot disagree.
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
 import { canonical, MANIFEST } from "./schema.ts";
-import { findDamage, hashFiles, type Manifest, type Node, nodeKey, readManifest, splitNeed } from "./node.ts";
+import {
+  findDamage,
+  hashFiles,
+  type Manifest,
+  type Node,
+  nodeKey,
+  readManifest,
+  splitNeed,
+} from "./node.ts";
 
 /** What is known of a node. */
 export interface NodeState {
   /** The node. */
   node: Node;
   /**
-   * `made`: it is there, of what it needs now. `spent`: the same, but it is temporary and files of it are gone. `missing`: nobody has made it.
-   * `changed`: it was made of something else. `damaged`: a file is missing or not as it was written. `waits`: something that it
-   * needs must be made first, and only then it is known whether it changes.
+   * `made`: it is there, of what it needs now. `spent`: the same, but it is temporary and files of
+   * it are gone. `missing`: nobody has made it. `changed`: it was made of something else.
+   * `damaged`: a file is missing or not as it was written. `waits`: something that it needs must be
+   * made first, and only then it is known whether it changes.
    */
   state: "made" | "spent" | "missing" | "changed" | "damaged" | "waits";
-  /** What changed: `revision`, a setting, or a node that it needs; which file is damaged; for which node it waits. */
+  /**
+   * What changed: `revision`, a setting, or a node that it needs; which file is damaged; for which
+   * node it waits.
+   */
   because?: string;
   /** Its key, where everything that it needs is made. */
   key?: string;
@@ -38,8 +50,8 @@ export class Walk {
   readonly #revived = new Set<string>();
 
   /**
-   * Looks at a graph in the folder `run`. With `check` files are hashed, rather than believed by their sizes. Nodes named in `again` count
-   * as missing until this process has made them.
+   * Looks at a graph in the folder `run`. With `check` files are hashed, rather than believed by
+   * their sizes. Nodes named in `again` count as missing until this process has made them.
    */
   constructor(
     readonly run: string,
@@ -58,11 +70,16 @@ export class Walk {
   /** Gives the node of this name. Throws a `RangeError` where the graph has none. */
   node(name: string): Node {
     const node = this.#nodes.get(name);
-    if (!node) throw new RangeError(`Cannot look at "${name}" as it must be a node of the run: it is none`);
+    if (!node) {
+      throw new RangeError(`Cannot look at "${name}" as it must be a node of the run: it is none`);
+    }
     return node;
   }
 
-  /** Finds the state of a node. What is made stays made; of everything else the state is as old as the last {@link refresh}. */
+  /**
+   * Finds the state of a node. What is made stays made; of everything else the state is as old as
+   * the last {@link refresh}.
+   */
   async of(node: Node): Promise<NodeState> {
     const known = this.#resolved.get(node.name) ?? this.#pending.get(node.name);
     if (known) return known;
@@ -95,13 +112,18 @@ export class Walk {
     return this.#revived.has(name);
   }
 
-  /** Reports that the files of a spent node are needed: it is made again, unless another process has done so. */
+  /**
+   * Reports that the files of a spent node are needed: it is made again, unless another process has
+   * done so.
+   */
   revive(name: string): void {
     this.#revived.add(name);
     this.#resolved.delete(name);
   }
 
-  /** Asks the disk again for everything that is not made: other processes may have made some of it. */
+  /**
+   * Asks the disk again for everything that is not made: other processes may have made some of it.
+   */
   refresh(): void {
     this.#pending.clear();
   }
@@ -109,31 +131,40 @@ export class Walk {
   async #find(node: Node): Promise<NodeState> {
     const inputs: Record<string, string> = {};
     let waitsFor: string | undefined;
-    // What it needs comes before its own manifest: where another process makes it meanwhile, the files that it needs may go then.
+    // What it needs comes before its own manifest: where another process makes it meanwhile, the
+    // files that it needs may go then.
     for (const need of node.given ? [] : node.needs) {
-      const { name, start } = splitNeed(need), { state, manifest } = await this.of(this.node(name));
+      const { name, start } = splitNeed(need);
+      const { state, manifest } = await this.of(this.node(name));
       if (state !== "made" && state !== "spent") {
         waitsFor = name;
         break;
       }
       inputs[need] = hashFiles(manifest!, start);
     }
-    let manifest: Manifest | null, broken = false;
+    let manifest: Manifest | null;
+    let broken = false;
     try {
       manifest = await readManifest(this.path(node.name));
     } catch (error) {
-      // One that the disk cannot read is an error always; one that is not as it was written, unless that was asked.
+      // One that the disk cannot read is an error always; one that is not as it was written, unless
+      // that was asked.
       if (!this.options.check || !(error instanceof InputError)) throw error;
       [manifest, broken] = [null, true];
     }
     const is = (state: NodeState["state"], because?: string, known = {}): NodeState => ({
-      ...{ node, state, manifest, ...known },
+      node,
+      state,
+      manifest,
+      ...known,
       ...because === undefined ? {} : { because },
     });
     if (node.given) {
       if (!manifest) return broken ? is("damaged", MANIFEST) : is("missing");
       const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
-      return file === undefined ? is("made", undefined, { key: manifest.key }) : is("damaged", file);
+      return file === undefined
+        ? is("made", undefined, { key: manifest.key })
+        : is("damaged", file);
     }
     if (waitsFor !== undefined) return is("waits", waitsFor);
     const key = nodeKey(node, inputs);
@@ -149,15 +180,16 @@ export class Walk {
 }
 
 /**
- * Names a node of a run that is another one than when something was made of it, whose manifest has these `inputs`; undefined where none is.
- * One that is not there counts as the same.
+ * Names a node of a run that is another one than when something was made of it, whose manifest has
+ * these `inputs`; undefined where none is. One that is not there counts as the same.
  */
 export async function changedInput(
   run: string,
   inputs: Readonly<Record<string, string>>,
 ): Promise<string | undefined> {
   for (const [need, then] of Object.entries(inputs)) {
-    const { name, start } = splitNeed(need), now = await readManifest(`${run}/${name}`);
+    const { name, start } = splitNeed(need);
+    const now = await readManifest(`${run}/${name}`);
     if (now && hashFiles(now, start) !== then) return name;
   }
 }
@@ -174,7 +206,10 @@ function difference(node: Node, inputs: Record<string, string>, manifest: Manife
   return need === undefined ? "name" : splitNeed(need).name;
 }
 
-/** Names a setting of which a node's folder was made with another value; undefined where there is none. */
+/**
+ * Names a setting of which a node's folder was made with another value; undefined where there is
+ * none.
+ */
 export function otherSetting(
   { settings }: Pick<Node, "settings">,
   { settings: then }: Pick<Manifest, "settings">,

@@ -1,4 +1,7 @@
-/** The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how large they are. */
+/**
+ * The buffers of one batch: activations, logits, and the gradients of the backward pass. Also how
+ * large they are.
+ */
 
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
@@ -12,23 +15,30 @@ import { chooseSublayers, listSublayers, type ModelConfig } from "./shape.ts";
 import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**
- * Bytes that one chunk of logits may take, by kind of adapter. On the processor, larger chunks leave the
- * caches and smaller ones cost more dispatches. A GPU needs enough rows at once to give all of it work, even
- * where the product has few columns.
+ * Bytes that one chunk of logits may take, by kind of adapter. On the processor, larger chunks
+ * leave the caches and smaller ones cost more dispatches. A GPU needs enough rows at once to give
+ * all of it work, even where the product has few columns.
  */
 const LOGITS_BUDGETS: Record<AdapterKind, number> = { software: 32 * 2 ** 20, gpu: 512 * 2 ** 20 };
 
-/** Returns the bytes that one chunk of logits may take on an adapter of this kind, which binds at most `limit` bytes at once. */
+/**
+ * Returns the bytes that one chunk of logits may take on an adapter of this kind, which binds at
+ * most `limit` bytes at once.
+ */
 export function logitsBudget(kind: AdapterKind, limit: number): number {
   return Math.min(LOGITS_BUDGETS[kind], limit);
 }
 
-/** Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a multiple of them. */
+/**
+ * Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a
+ * multiple of them.
+ */
 const TILE_ROWS = 128;
 
 /**
- * Returns the rows and models whose logits are held at once, in at most `budget` bytes: as many rows of one model as fit, whatever
- * else is in its bank, as the bits of its gradient depend on their number; then as many models as fit.
+ * Returns the rows and models whose logits are held at once, in at most `budget` bytes: as many
+ * rows of one model as fit, whatever else is in its bank, as the bits of its gradient depend on
+ * their number; then as many models as fit.
  */
 export function logitsChunk(
   { vocabulary }: ModelConfig,
@@ -36,7 +46,9 @@ export function logitsChunk(
   budget: number = LOGITS_BUDGETS.software,
 ): { rows: number; models: number } {
   const most = Math.floor(budget / (padded(vocabulary) * 4));
-  const whole = budget > LOGITS_BUDGETS.software && most > TILE_ROWS ? most - most % TILE_ROWS : most;
+  const whole = budget > LOGITS_BUDGETS.software && most > TILE_ROWS
+    ? most - most % TILE_ROWS
+    : most;
   const rows = Math.max(1, Math.min(batch * length, whole));
   return { rows, models: Math.max(1, Math.min(models, Math.floor(most / rows))) };
 }
@@ -50,14 +62,23 @@ interface Bound {
 /** Finds the largest tensor of one model among those that grow with the batch. */
 export function largestActivation(config: ModelConfig, { batch, length }: BatchShape): Bound {
   const shape = { models: 1, batch, length };
-  const most = { mode: "train", dtype: "f32", slots: batch, positions: length, sums: true } as const;
+  const most = {
+    mode: "train",
+    dtype: "f32",
+    slots: batch,
+    positions: length,
+    sums: true,
+  } as const;
   const tensors = chooseSublayers(config).flatMap((sublayer) => {
     const { layer, cache, scratch } = sublayer.buffers(config, { shape, ...most });
     return Object.entries({ ...layer, ...cache, ...scratch }).map(([name, { values }]): Bound => {
       return { name: `activations "${name}" of ${sublayer.name}`, values };
     });
   });
-  return largest([...tensors, { name: "residual stream", values: batch * length * padded(config.hidden) }]);
+  return largest([...tensors, {
+    name: "residual stream",
+    values: batch * length * padded(config.hidden),
+  }]);
 }
 
 /** Finds the largest of some tensors. */
@@ -69,24 +90,33 @@ export function largest(tensors: readonly Bound[]): Bound {
 export interface ActivationOptions {
   training: boolean; // whether a backward pass follows, and models have their own tokens
   /**
-   * Keeps only the input of each layer and computes the rest again in the backward pass. This takes less
-   * memory and more time.
+   * Keeps only the input of each layer and computes the rest again in the backward pass. This takes
+   * less memory and more time.
    */
   recompute?: boolean;
-  capacity?: number; // positions of keys and values to keep from call to call, per slot (generation)
+  // Positions of keys and values to keep from call to call, per slot (generation).
+  capacity?: number;
   /** Sequences whose keys and values are kept. Default: `batch`. */
   slots?: number;
-  /** Sizes of the sequences that rows are gathered into, where sequences share rows (scoring, f32). */
+  /**
+   * Sizes of the sequences that rows are gathered into, where sequences share rows (scoring, f32).
+   */
   gathered?: BatchShape;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
-  /** Kind of the adapter: a GPU gets scratch for splitting long sums, and more logits at once. Default: software. */
+  /**
+   * Kind of the adapter: a GPU gets scratch for splitting long sums, and more logits at once.
+   * Default: software.
+   */
   kind?: AdapterKind;
   /** How the loss of a training step runs. Default: by chunks of logits. */
   loss?: Variants["loss"];
   /** Bytes that the adapter binds at once. Default: without limit. */
   limit?: number;
-  /** Whether products of bf16 get scratch for their sums; only variants that take several passes use it. Default: true. */
+  /**
+   * Whether products of bf16 get scratch for their sums; only variants that take several passes use
+   * it. Default: true.
+   */
   sums?: boolean;
 }
 
@@ -95,7 +125,10 @@ export function listReports(config: ModelConfig): Report[] {
   return listSublayers(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
 }
 
-/** Buffers of one batch, shared by every bank that runs in them one after another. R is batch · length. */
+/**
+ * Buffers of one batch, shared by every bank that runs in them one after another. R is batch ·
+ * length.
+ */
 export type Activations = ReturnType<typeof createActivations>;
 
 /** Makes the buffers for batches of one shape. */
@@ -106,7 +139,12 @@ export function createActivations(
   options: ActivationOptions,
 ) {
   const { training, recompute = false, capacity, gathered, dtype = "f32" } = options;
-  const { kind = "software", loss = "chunks", limit = Infinity, slots = (gathered ?? shape).batch } = options;
+  const {
+    kind = "software",
+    loss = "chunks",
+    limit = Infinity,
+    slots = (gathered ?? shape).batch,
+  } = options;
   const { models, batch, length } = shape;
   const [rows, logit] = [models * batch * length, padded(config.vocabulary)];
   const shared = (training ? models : 1) * batch; // outside training all models read the same
@@ -116,7 +154,8 @@ export function createActivations(
     buffer(label, { values: rows * padded(config.hidden), storage });
   const chunk = training && loss === "chunks"
     ? logitsChunk(config, shape, logitsBudget(kind, limit))
-    : { models, rows: capacity === undefined ? 0 : slots }; // scoring stores no logits, nor does a loss in tiles
+    // Scoring stores no logits, nor does a loss in tiles.
+    : { models, rows: capacity === undefined ? 0 : slots };
   /** Where keys and values of earlier positions are kept (generation). */
   const cache = capacity === undefined
     ? undefined
@@ -131,18 +170,28 @@ export function createActivations(
     mode: passMode({ training, cache }),
     slots,
   });
-  // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two take turns.
+  // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two
+  // take turns.
   const turns = training ? chooseSublayers(config).length : 2;
   const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
     const turn = place % turns;
-    return stream(training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
+    return stream(
+      training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`,
+    );
   });
   const sums = scratchOfSums(config, shape, chunk, kind);
   return {
-    ...{ shape, training, recompute, cache, gathering },
+    shape,
+    training,
+    recompute,
+    cache,
+    gathering,
     chunk, // the models, and the rows of each, whose logits are held at once
     tokens: float("tokens", shared * length), // u32 `[models, batch, length]` (`[batch, length]` for scoring)
-    /** u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers that ask. */
+    /**
+     * u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers
+     * that ask.
+     */
     lengths: float("lengths", shared),
     targets: float("targets", shared * length), // u32, the layout of `tokens`: the next token
     /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
@@ -154,13 +203,19 @@ export function createActivations(
     /** f32 `[models, R, 2]`, for training without logits. */
     lossStatistics: training && chunk.rows === 0 ? float("loss statistics", rows * 2) : undefined,
     streams, // `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last
-    /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */
+    /**
+     * Buffers of each sublayer by name, scratch included. Layers share those that a later layer may
+     * overwrite.
+     */
     buffers,
     /** f32 `[models, reports]`: what sublayers report, in the order of {@link listReports}. */
     reports: float("reports", models * listReports(config).length),
     normalized: stream("final norm"), // `[models, R, H]` in the dtype: the last stream, normalised
     statistics: float("final statistics", rows * 2), // f32 `[models, R, 2]`
-    /** Gradients and scratch of the backward pass, f32: two `[models, R, H]`, sums over rows, parts of long sums. */
+    /**
+     * Gradients and scratch of the backward pass, f32: two `[models, R, H]`, sums over rows, parts
+     * of long sums.
+     */
     gradients: training
       ? {
         residual: stream("residual gradient", "f32"),
@@ -185,7 +240,10 @@ function bufferMaker(arena: Arena): BufferMaker {
   };
 }
 
-/** Makes the buffers of all sublayers. Scratch is shared by all of them, and what no backward pass reads by all layers. */
+/**
+ * Makes the buffers of all sublayers. Scratch is shared by all of them, and what no backward pass
+ * reads by all layers.
+ */
 function sublayerBuffers(
   buffer: BufferMaker,
   config: ModelConfig,
@@ -200,7 +258,9 @@ function sublayerBuffers(
     own.buffers(config, { shape, gathered, mode, dtype, slots, positions, sums })
   );
   const makeAll = (place: string, sizes: Record<string, BufferSize> = {}) =>
-    Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, buffer(`${place} ${name}`, size)]));
+    Object.fromEntries(
+      Object.entries(sizes).map(([name, size]) => [name, buffer(`${place} ${name}`, size)]),
+    );
   const largest: Record<string, BufferSize> = {};
   for (const [name, size] of sizes.flatMap(({ scratch }) => Object.entries(scratch))) {
     if (size.values > (largest[name]?.values ?? 0)) largest[name] = size;
@@ -217,7 +277,10 @@ function sublayerBuffers(
   });
 }
 
-/** Counts the values of scratch that long sums take: those of columns, and those of products on a GPU. */
+/**
+ * Counts the values of scratch that long sums take: those of columns, and those of products on a
+ * GPU.
+ */
 function scratchOfSums(
   config: ModelConfig,
   { models, batch, length }: BatchShape,
@@ -234,10 +297,15 @@ function scratchOfSums(
   ];
   const products = [
     { m: vocabulary, n: hidden, k: chunk.rows, models: chunk.models },
-    ...weights.flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length, models }]),
+    ...weights.flatMap(({ shape: [m, n] }) =>
+      n === undefined ? [] : [{ m, n, k: batch * length, models }]
+    ),
   ].map(matmulTransposedScratch);
   const head = matmulScratch({ m: chunk.rows, n: hidden, k: vocabulary, models: chunk.models });
-  return { columns: Math.max(...columns), products: kind === "gpu" ? Math.max(head, ...products) : 0 };
+  return {
+    columns: Math.max(...columns),
+    products: kind === "gpu" ? Math.max(head, ...products) : 0,
+  };
 }
 
 export function passMode({ training, cache }: { training: boolean; cache?: unknown }): Mode {

@@ -6,13 +6,16 @@ import { firstPredicted, predictedTokens } from "./span.ts";
 /** Sequences of one batch: each of several models has its own, or all models read the same. */
 export interface HostBatch {
   /**
-   * Token ids `[models, batch, length]`. Those at or after the length of a sequence count for nothing, but
-   * must be valid ids.
+   * Token ids `[models, batch, length]`. Those at or after the length of a sequence count for
+   * nothing, but must be valid ids.
    */
   tokens: Uint32Array;
   /** Real tokens `[models, batch]`, at most `length`: the rest is padding. */
   lengths: Uint32Array;
-  /** Position of the first token of each sequence that counts in the loss `[models, batch]`; 0 unless given. */
+  /**
+   * Position of the first token of each sequence that counts in the loss `[models, batch]`; 0
+   * unless given.
+   */
   begins?: Uint32Array;
 }
 
@@ -23,8 +26,13 @@ export function emptyBatch(sequences: number, length: number): HostBatch {
 }
 
 /** Gives some sequences of a batch, in the memory of the whole. */
-export function partOfBatch({ tokens, lengths, begins }: HostBatch, first: number, count: number): HostBatch {
-  const length = tokens.length / lengths.length, end = first + count;
+export function partOfBatch(
+  { tokens, lengths, begins }: HostBatch,
+  first: number,
+  count: number,
+): HostBatch {
+  const length = tokens.length / lengths.length;
+  const end = first + count;
   return {
     tokens: tokens.subarray(first * length, end * length),
     lengths: lengths.subarray(first, end),
@@ -33,8 +41,8 @@ export function partOfBatch({ tokens, lengths, begins }: HostBatch, first: numbe
 }
 
 /**
- * Copies a sequence of `real` tokens, from `start` on in `source`, to a place of a batch. Padding of 0
- * follows it. Tokens before position `from` do not count in the loss.
+ * Copies a sequence of `real` tokens, from `start` on in `source`, to a place of a batch. Padding
+ * of 0 follows it. Tokens before position `from` do not count in the loss.
  */
 export function placeSequence(
   { tokens, lengths, begins }: HostBatch,
@@ -53,8 +61,8 @@ export function placeSequence(
 }
 
 /**
- * Checks the batch of a step. Throws an {@link InputError} where a token id is not below `vocabulary`, and a `RangeError` where there
- * are not `sequences` sequences of `length` tokens.
+ * Checks the batch of a step. Throws an {@link InputError} where a token id is not below
+ * `vocabulary`, and a `RangeError` where there are not `sequences` sequences of `length` tokens.
  */
 export function checkBatch(
   { tokens, lengths }: HostBatch,
@@ -62,7 +70,8 @@ export function checkBatch(
 ): void {
   if (lengths.length !== sequences || tokens.length !== sequences * length) {
     throw new RangeError(
-      `Cannot take a step as the batch must hold ${sequences} sequences of ${length} tokens: it holds ` +
+      `Cannot take a step as the batch must hold ${sequences} sequences of ${length} ` +
+        "tokens: it holds " +
         `${lengths.length} lengths and ${tokens.length} tokens`,
     );
   }
@@ -70,24 +79,30 @@ export function checkBatch(
     if (tokens[i] < vocabulary) continue;
     const fact = `sequence ${Math.floor(i / length)}, position ${i % length} holds ${tokens[i]}`;
     throw new InputError(
-      `Cannot run the model as every token id must be below the vocabulary: ${fact}, the vocabulary is ${vocabulary}`,
+      `Cannot run the model as every token id must be below the vocabulary: ${fact}, ` +
+        `the vocabulary is ${vocabulary}`,
     );
   }
 }
 
-/** Throws an `InputError` where a token id is outside the vocabulary; `doing` says what cannot be done then. */
+/**
+ * Throws an `InputError` where a token id is outside the vocabulary; `doing` says what cannot be
+ * done then.
+ */
 export function checkIds(ids: Uint32Array, vocabulary: number, doing: string): void {
   const foreign = ids.find((id) => id >= vocabulary);
   if (foreign === undefined) return;
   throw new InputError(
-    `Cannot ${doing} as each token must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
+    `Cannot ${doing} as each token must be below the vocabulary's ${vocabulary} ids: ` +
+      `one is ${foreign}`,
   );
 }
 
 /**
- * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of their model: 1 / (predicted
- * tokens of the model) where the successor is a real token that counts, 0 elsewhere. Returns the number of predicted tokens per
- * model. With `sum`, weights are 1: the loss is a sum.
+ * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of
+ * their model: 1 / (predicted tokens of the model) where the successor is a real token that counts,
+ * 0 elsewhere. Returns the number of predicted tokens per model. With `sum`, weights are 1: the
+ * loss is a sum.
  *
  * Throws as {@link checkBatch} does; `targets` has room for all sequences that there must be.
  */
@@ -102,7 +117,10 @@ export function shiftTargets(
 ): Uint32Array {
   checkBatch(hostBatch, { sequences: targets.length / length, length, vocabulary });
   const { tokens, lengths, begins } = hostBatch;
-  const counted = Array.from(lengths, (end, i) => ({ begin: Math.min(begins?.[i] ?? 0, end), end }));
+  const counted = Array.from(
+    lengths,
+    (end, i) => ({ begin: Math.min(begins?.[i] ?? 0, end), end }),
+  );
   const batch = lengths.length / models;
   const predicted = new Uint32Array(models);
   counted.forEach((span, row) => predicted[Math.floor(row / batch)] += predictedTokens(span));

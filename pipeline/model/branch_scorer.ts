@@ -1,8 +1,8 @@
 /**
- * Scores several continuations of a text. The tokens of the text are computed once for all of them, and
- * logits only at the positions that predict a token of a continuation. The bits are those of a {@link Scorer}
- * that reads every text with its continuation from the beginning: attention runs over the same sequences,
- * whose rows are gathered for it.
+ * Scores several continuations of a text. The tokens of the text are computed once for all of them,
+ * and logits only at the positions that predict a token of a continuation. The bits are those of a
+ * {@link Scorer} that reads every text with its continuation from the beginning: attention runs
+ * over the same sequences, whose rows are gathered for it.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -23,26 +23,32 @@ export interface Branching {
 
 /** What a model says of a continuation. */
 export interface ContinuationScore {
-  /** Log-probability of every token, given the text and the tokens before it, nats f32 `[tokens]`. */
+  /**
+   * Log-probability of every token, given the text and the tokens before it, nats f32 `[tokens]`.
+   */
   logProbability: Float32Array;
   /** Id of the likeliest token in each place `[tokens]`; the lowest of equally likely ones. */
   likeliest: Uint32Array;
   highest: Float32Array; // its log-probability, nats f32 `[tokens]`; the same bits if it is the token itself
-  /** Whether every token is the likeliest in its place, so that greedy decoding would have written it. */
+  /**
+   * Whether every token is the likeliest in its place, so that greedy decoding would have written
+   * it.
+   */
   greedy: boolean;
 }
 
 /**
- * Scores continuations with one model. The result of a continuation does not depend on what is scored with
- * it.
+ * Scores continuations with one model. The result of a continuation does not depend on what is
+ * scored with it.
  */
 export interface BranchScorer {
   readonly bytes: number; // device memory held, in bytes
   readonly rows: number; // rows that have gone through the model so far: tokens that were computed
   readonly plans: number; // plans of passes that are kept
   /**
-   * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, or both together have more
-   * than S + 1 tokens. Also where a token id is outside the vocabulary. `signal` ends it between two passes.
+   * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is
+   * empty, or both together have more than S + 1 tokens. Also where a token id is outside the
+   * vocabulary. `signal` ends it between two passes.
    */
   score(texts: readonly Branching[], signal?: AbortSignal): Promise<ContinuationScore[][]>;
   close(): void; // frees the device memory
@@ -57,18 +63,20 @@ export interface BranchScorerOptions {
 }
 
 /**
- * The numbers of rows and of predicting rows of a pass are rounded up to multiples of this, so that few plans
- * are made.
+ * The numbers of rows and of predicting rows of a pass are rounded up to multiples of this, so that
+ * few plans are made.
  */
 const ROWS = 256;
 const SEQUENCES = 8; // the number of sequences of a pass is rounded up to multiples of this
 /**
- * Lengths of sequences are rounded up to multiples of this. At any multiple, attention works in the same
- * blocks.
+ * Lengths of sequences are rounded up to multiples of this. At any multiple, attention works in the
+ * same blocks.
  */
 const LENGTH = 64;
 
-/** Plans that are kept: a server that scores texts of all lengths would come to thousands of them. */
+/**
+ * Plans that are kept: a server that scores texts of all lengths would come to thousands of them.
+ */
 const MOST_PLANS = 32;
 
 const upTo = (count: number, multiple: number, most: number) =>
@@ -94,7 +102,9 @@ export function createBranchScorer(
     },
   }));
   let computed = 0;
-  /** Plans a pass of so many rows, of which the first ones predict, over sequences of one length. */
+  /**
+   * Plans a pass of so many rows, of which the first ones predict, over sequences of one length.
+   */
   const plans = keepRecent((rows, predicting, sequences, length) => {
     const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
     const head = { ...acts, shape: { ...shape, batch: predicting } };
@@ -112,7 +122,8 @@ export function createBranchScorer(
     const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));
     const { tokens, targets, places, gather } = laidOut(texts, pass, { rows, heads, sequences });
     gpu.write(acts.tokens, tokens);
-    // A row is a sequence of its own: the token that it reads, and the next one. Padding has neither.
+    // A row is a sequence of its own: the token that it reads, and the next one. Padding has
+    // neither.
     gpu.write(acts.lengths, new Uint32Array(rows).fill(2, 0, predicting + shared));
     gpu.write(acts.targets, targets);
     gpu.write(acts.weights, new Float32Array(heads).fill(1, 0, predicting));
@@ -138,7 +149,9 @@ export function createBranchScorer(
     },
     async score(texts, signal) {
       for (const text of texts) checkTokens(text, longest, vocabulary);
-      const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
+      const scores = texts.map(({ continuations }) =>
+        new Array<ContinuationScore>(continuations.length)
+      );
       for (const pass of cutPasses(texts, room, longest)) {
         signal?.throwIfAborted();
         const rows = await run(texts, pass);
@@ -167,7 +180,11 @@ function findScore(own: Uint32Array, [nll, ids, least]: Float32Array[]): Continu
   };
 }
 
-function checkTokens({ context, continuations }: Branching, longest: number, vocabulary: number): void {
+function checkTokens(
+  { context, continuations }: Branching,
+  longest: number,
+  vocabulary: number,
+): void {
   for (const continuation of continuations) {
     const total = context.length + continuation.length;
     if (context.length === 0 || continuation.length === 0 || total > longest + 1) {
@@ -187,7 +204,10 @@ interface Placed {
   continuation: number;
   sequence: number;
   first: number; // its first row of those that predict
-  /** First of the rows that all continuations of the text share, counted among the rows that predict nothing. */
+  /**
+   * First of the rows that all continuations of the text share, counted among the rows that predict
+   * nothing.
+   */
   shared: number;
 }
 
@@ -200,13 +220,20 @@ interface BranchPass {
 }
 
 /**
- * Puts continuations into passes of at most `room` rows and `room` tokens of sequences. Continuations of one
- * text lie side by side, and short texts come together, so that sequences have little padding.
+ * Puts continuations into passes of at most `room` rows and `room` tokens of sequences.
+ * Continuations of one text lie side by side, and short texts come together, so that sequences have
+ * little padding.
  */
-function* cutPasses(texts: readonly Branching[], room: number, longest: number): Generator<BranchPass> {
+function* cutPasses(
+  texts: readonly Branching[],
+  room: number,
+  longest: number,
+): Generator<BranchPass> {
   const tokensNode = ({ context, continuations }: Branching) =>
     context.length - 1 + continuations.reduce((most, { length }) => Math.max(most, length), 0);
-  const order = [...texts.keys()].sort((a, b) => tokensNode(texts[a]) - tokensNode(texts[b]) || a - b);
+  const order = [...texts.keys()].sort((a, b) =>
+    tokensNode(texts[a]) - tokensNode(texts[b]) || a - b
+  );
   let pass: BranchPass = { placed: [], predicting: 0, shared: 0, length: 0 };
   for (const text of order) {
     const { context, continuations } = texts[text];
@@ -253,7 +280,8 @@ function laidOut(
       gather[sequence * length + position] = row;
       places[row] = sequence * length + position;
     };
-    const before = context.length - 1; // tokens that all continuations share; the last one predicts for each
+    // Tokens that all continuations share; the last one predicts for each.
+    const before = context.length - 1;
     for (let i = 0; i < before; i++) put(predicting + shared + i, context[i], i);
     continuations[continuation].forEach((target, i, own) => {
       put(first + i, i === 0 ? context[before] : own[i - 1], before + i);

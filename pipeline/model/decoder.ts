@@ -1,9 +1,9 @@
 /**
- * A model that reads texts token by token and keeps the keys and values of what it has read. It has slots,
- * each of which holds a sequence at its own position. Sequences that go on at the same time share one pass,
- * one submit and one readback. A pass is a list of rows, each one token of some slot. The bits of a row
- * depend only on the tokens of its slot. So rows of prompts and of running sequences may come in any order,
- * and slots without rows cost nothing.
+ * A model that reads texts token by token and keeps the keys and values of what it has read. It has
+ * slots, each of which holds a sequence at its own position. Sequences that go on at the same time
+ * share one pass, one submit and one readback. A pass is a list of rows, each one token of some
+ * slot. The bits of a row depend only on the tokens of its slot. So rows of prompts and of running
+ * sequences may come in any order, and slots without rows cost nothing.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -36,10 +36,12 @@ export interface Decoder {
   /** Counts the tokens that a slot has read so far. */
   length(slot: number): number;
   /**
-   * Reads tokens after those that their slots have read so far; returns the logits f32 `[vocabulary]` after the last token of
-   * each entry, in the order of the entries. The bits depend neither on the other slots nor on how a text is cut into calls.
+   * Reads tokens after those that their slots have read so far; returns the logits f32
+   * `[vocabulary]` after the last token of each entry, in the order of the entries. The bits depend
+   * neither on the other slots nor on how a text is cut into calls.
    *
-   * Throws an `InputError` where an entry has no token, no room, or an id outside the vocabulary; nothing is read then.
+   * Throws an `InputError` where an entry has no token, no room, or an id outside the vocabulary;
+   * nothing is read then.
    */
   read(entries: readonly SlotTokens[]): Promise<Float32Array[]>;
   /** Forgets what a slot has read. */
@@ -58,19 +60,26 @@ export interface DecoderOptions {
   capacity: number;
   /** Sequences side by side. Default 1. */
   slots?: number;
-  /** Tokens of all slots that run at once, at most; longer texts take several passes. Default 512, at least `slots`. */
+  /**
+   * Tokens of all slots that run at once, at most; longer texts take several passes. Default 512,
+   * at least `slots`.
+   */
   longestPass?: number;
   /** What matrices, activations, keys and values are stored in. Default: f32. */
   dtype?: Dtype;
 }
 
 /**
- * Passes that have more rows than slots are filled with idle rows up to a multiple of this. Prompts have many
- * lengths, and making a plan takes milliseconds, as long as hundreds of rows of a small model take.
+ * Passes that have more rows than slots are filled with idle rows up to a multiple of this. Prompts
+ * have many lengths, and making a plan takes milliseconds, as long as hundreds of rows of a small
+ * model take.
  */
 const ROWS = 8;
 
-/** Makes the buffers of one model with `slots` caches of `capacity` positions, and uploads its weights. */
+/**
+ * Makes the buffers of one model with `slots` caches of `capacity` positions, and uploads its
+ * weights.
+ */
 export function createDecoder(
   gpu: Gpu,
   { config, weights, capacity, slots = 1, longestPass = 512, dtype }: DecoderOptions,
@@ -83,7 +92,9 @@ export function createDecoder(
     const kept = { training: false, capacity, slots, dtype };
     return createBanks(gpu, arena, config, [weights], shape, kept);
   });
-  const forward = keepRecent((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
+  const forward = keepRecent((batch) =>
+    planForward(gpu, bank, { ...acts, shape: { ...shape, batch } })
+  );
   const head = keepRecent((rows) => [planLogits(gpu, bank, acts, rows)]);
   const lengths = new Uint32Array(slots);
 
@@ -91,7 +102,10 @@ export function createDecoder(
     if (slot in lengths) return slot;
     throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
   };
-  /** Puts tokens into rows. Rows whose logits are returned come first. Passes are cut from the end, so the others are in reverse order. */
+  /**
+   * Puts tokens into rows. Rows whose logits are returned come first. Passes are cut from the end,
+   * so the others are in reverse order.
+   */
   function placeRows(texts: readonly Uint32Array[], named: readonly number[]) {
     const total = texts.reduce((sum, text) => sum + text.length, 0);
     const ids = new Uint32Array(total);
@@ -120,7 +134,9 @@ export function createDecoder(
       const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
       const named = entries.map(({ slot }) => slot);
       if (new Set(named).size < named.length) {
-        throw new RangeError(`Cannot read tokens as each slot must be named once: they are ${named}`);
+        throw new RangeError(
+          `Cannot read tokens as each slot must be named once: they are ${named}`,
+        );
       }
       named.forEach((slot, i) => checkTokens(texts[i], lengths[known(slot)], capacity, vocabulary));
       const { ids, places } = placeRows(texts, named);
@@ -131,7 +147,9 @@ export function createDecoder(
         places.fill(slots, 2 * end); // idle
         gpu.write(acts.tokens, ids.subarray(first, end));
         gpu.write(acts.cache!.places, places.subarray(2 * first, 2 * (first + planned)));
-        gpu.submit(first > 0 ? forward.of(planned) : [...forward.of(planned), ...head.of(entries.length)]);
+        gpu.submit(
+          first > 0 ? forward.of(planned) : [...forward.of(planned), ...head.of(entries.length)],
+        );
         end = first;
       }
       const rows = named.map((_, i) => ({
@@ -152,7 +170,9 @@ export function createDecoder(
 function checkTokens(ids: Uint32Array, length: number, capacity: number, vocabulary: number): void {
   if (ids.length === 0 || length + ids.length > capacity) {
     throw new InputError(
-      `Cannot read tokens as 1 to ${capacity - length} must be given: the cache of ${capacity} holds ` +
+      `Cannot read tokens as 1 to ${
+        capacity - length
+      } must be given: the cache of ${capacity} holds ` +
         `${length}, ${ids.length} are given`,
     );
   }

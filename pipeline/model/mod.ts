@@ -7,7 +7,13 @@
 export { type HostBatch } from "./batch.ts";
 export { createDecoder, type Decoder, type DecoderOptions, type SlotTokens } from "./decoder.ts";
 export { initialWeights, type Weights } from "./parameters.ts";
-export { createScorer, type Scorer, type ScorerOptions, type Tokens, type TokenScores } from "./scorer.ts";
+export {
+  createScorer,
+  type Scorer,
+  type ScorerOptions,
+  type Tokens,
+  type TokenScores,
+} from "./scorer.ts";
 export {
   type ModelConfig,
   parameterCount,

@@ -1,7 +1,8 @@
 /**
- * The weights of models. On the host, those of one model are a map from Hugging Face names to f32 arrays. On the
- * device, those of a bank of models are packed into a few large buffers. A binding holds only so many models; where there
- * are more, they lie in several banks, which run one after another in the same activations.
+ * The weights of models. On the host, those of one model are a map from Hugging Face names to f32
+ * arrays. On the device, those of a bank of models are packed into a few large buffers. A binding
+ * holds only so many models; where there are more, they lie in several banks, which run one after
+ * another in the same activations.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -11,16 +12,32 @@ import { bytesPerValue, type Dtype } from "../../kernels/device/storage.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
 import { normals } from "../random.ts";
-import { type ActivationOptions, createActivations, largest, largestActivation } from "./activations.ts";
-import { countValues, listSublayers, type ModelConfig, type ParameterSpec, parameterSpecs } from "./shape.ts";
+import {
+  type ActivationOptions,
+  createActivations,
+  largest,
+  largestActivation,
+} from "./activations.ts";
+import {
+  countValues,
+  listSublayers,
+  type ModelConfig,
+  type ParameterSpec,
+  parameterSpecs,
+} from "./shape.ts";
 import type { BatchShape, Parameter } from "./sublayers/sublayer.ts";
 
-/** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
+/**
+ * One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`,
+ * without padding.
+ */
 export type Weights = Map<string, Float32Array>;
 
 const INITIAL_DEVIATION = 0.02;
 
-/** Draws a model's initial weights: the same for the same `seed`, independent of everything else. */
+/**
+ * Draws a model's initial weights: the same for the same `seed`, independent of everything else.
+ */
 export function initialWeights(config: ModelConfig, seed: number): Weights {
   const branches = listSublayers(config).length;
   return new Map(
@@ -30,7 +47,10 @@ export function initialWeights(config: ModelConfig, seed: number): Weights {
       if (initial === "zeros") return [name, new Float32Array(size)];
       if (initial === "ones") return [name, new Float32Array(size).fill(1)];
       const deviation = INITIAL_DEVIATION / (initial === "residual" ? Math.sqrt(branches) : 1);
-      return [name, normals(size, seed, `initial weights ${name}`).map((value) => value * deviation)];
+      return [
+        name,
+        normals(size, seed, `initial weights ${name}`).map((value) => value * deviation),
+      ];
     }),
   );
 }
@@ -49,8 +69,9 @@ interface Placement {
 export type Layout = ReturnType<typeof planLayout>;
 
 /**
- * Packs the tensors of one model into segments of at most `limit` bytes each. A bank of any size has the same segments: gradient norms
- * add up by segment, so a model learns the same bits alone and next to others.
+ * Packs the tensors of one model into segments of at most `limit` bytes each. A bank of any size
+ * has the same segments: gradient norms add up by segment, so a model learns the same bits alone
+ * and next to others.
  */
 export function planLayout(config: ModelConfig, limit: number) {
   const capacity = Math.floor(limit / 4);
@@ -58,11 +79,17 @@ export function planLayout(config: ModelConfig, limit: number) {
   const matrices = specs.filter(({ shape }) => shape.length === 2);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
   const { sizes, placements } = pack([...matrices, ...vectors], capacity);
-  const turned = matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] as const }));
+  const turned = matrices.map((spec) => ({
+    ...spec,
+    shape: [spec.shape[1]!, spec.shape[0]] as const,
+  }));
   const transposed = pack(turned, capacity);
   return {
     config,
-    /** A buffer `[models, size]` each: f32 values per model, and how many of them, from the start, belong to matrices. */
+    /**
+     * A buffer `[models, size]` each: f32 values per model, and how many of them, from the start,
+     * belong to matrices.
+     */
     segments: sizes.map((size, segment) => ({
       size,
       decayed: matrices.map(({ name }) => placements.get(name)!)
@@ -75,7 +102,8 @@ export function planLayout(config: ModelConfig, limit: number) {
 }
 
 /**
- * Returns how many models of this shape one bank may hold, so that every buffer fits a binding of `limit` bytes.
+ * Returns how many models of this shape one bank may hold, so that every buffer fits a binding of
+ * `limit` bytes.
  *
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
@@ -91,12 +119,14 @@ export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: num
   const bytes = values * 4;
   if (bytes > limit) {
     throw new InputError(
-      `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
+      `Cannot place the ${name} as one tensor must fit the adapter's binding limit: ` +
+        `it needs ${bytes} bytes, ` +
         `the limit is ${limit}`,
       { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
     );
   }
-  if (specs.some(({ stack }) => stack !== undefined)) return 1; // its layers are a bank of their own
+  // Its layers are a bank of their own.
+  if (specs.some(({ stack }) => stack !== undefined)) return 1;
   const { segments, transposedSegments } = planLayout(config, limit);
   const most = Math.max(values, ...segments.map(({ size }) => size), ...transposedSegments);
   return Math.min(shape.models, Math.floor(limit / 4 / most));
@@ -113,7 +143,8 @@ function pack(
     const rows = stack * each;
     const stride = padded(columns);
     const size = rows * stride;
-    // A LayerNorm's gain and bias are read together, so that a bias never starts a segment of its own.
+    // A LayerNorm's gain and bias are read together, so that a bias never starts a segment of its
+    // own.
     const together = initial === "ones" ? 2 * size : size;
     if (sizes[sizes.length - 1] + together > capacity) sizes.push(0);
     const segment = sizes.length - 1;
@@ -126,7 +157,10 @@ function pack(
 /** A bank: E models of one shape in stacked buffers. */
 export type Bank = ReturnType<typeof createBank>;
 
-/** Makes the buffers of a bank and fills them with the weights of its models; products read matrices in `dtype`. */
+/**
+ * Makes the buffers of a bank and fills them with the weights of its models; products read matrices
+ * in `dtype`.
+ */
 export function createBank(
   gpu: Gpu,
   arena: Arena,
@@ -137,7 +171,9 @@ export function createBank(
   const layout = planLayout(config, gpu.maxBindingBytes);
   const { segments, transposedSegments } = layout;
   const bank = {
-    ...{ layout, dtype, models: models.length },
+    layout,
+    dtype,
+    models: models.length,
     /** One buffer f32 `[models, size]` per segment. */
     weights: segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
     /** Transposed copies of the matrices in `dtype`, refreshed after every update. */
@@ -149,8 +185,15 @@ export function createBank(
   return bank;
 }
 
-/** Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of its weights. */
-export function findParameter(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
+/**
+ * Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of
+ * its weights.
+ */
+export function findParameter(
+  bank: Bank,
+  name: string,
+  gradients?: readonly GpuBuffer[],
+): Parameter {
   const { placements, segments, transposedPlacements, transposedSegments } = bank.layout;
   const place = placements.get(name);
   if (!place) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
@@ -173,7 +216,10 @@ export function findParameter(bank: Bank, name: string, gradients?: readonly Gpu
   };
 }
 
-/** Finds the matrices of a tensor, one of each model or a stack of one model, in the segments of their sizes. */
+/**
+ * Finds the matrices of a tensor, one of each model or a stack of one model, in the segments of
+ * their sizes.
+ */
 function placed(
   { segment, offset, rows, stride, stack }: Placement,
   buffers: readonly GpuBuffer[],
@@ -187,7 +233,10 @@ function placed(
   };
 }
 
-/** Plans new transposed copies of the matrices of a bank: they are due after every change of its weights. */
+/**
+ * Plans new transposed copies of the matrices of a bank: they are due after every change of its
+ * weights.
+ */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout, models } = bank;
   return [...layout.transposedPlacements.keys()].map((name) => {
@@ -199,7 +248,10 @@ export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
 /** One of the banks: models from number `first` of all on, with the buffers of their passes. */
 export type OwnBank = ReturnType<typeof createBanks>["banks"][number];
 
-/** Uploads models, and makes the buffers for their batches. Throws an `InputError` where a tensor does not fit a binding. */
+/**
+ * Uploads models, and makes the buffers for their batches. Throws an `InputError` where a tensor
+ * does not fit a binding.
+ */
 export function createBanks(
   gpu: Gpu,
   arena: Arena,
@@ -221,7 +273,13 @@ export function createBanks(
     const transposes: Dispatch[] = planTransposes(gpu, bank);
     gpu.submit(transposes);
     const size = own.length;
-    return { first, size, bank, transposes, acts: { ...acts, shape: { ...acts.shape, models: size } } };
+    return {
+      first,
+      size,
+      bank,
+      transposes,
+      acts: { ...acts, shape: { ...acts.shape, models: size } },
+    };
   });
   return { acts, banks };
 }
@@ -244,10 +302,15 @@ export function writeTensors(
         );
       }
       for (let row = 0; row < rows; row++) {
-        host[segment].set(values.subarray(row * columns, (row + 1) * columns), offset + row * stride);
+        host[segment].set(
+          values.subarray(row * columns, (row + 1) * columns),
+          offset + row * stride,
+        );
       }
     }
-    host.forEach((values, segment) => gpu.write(buffers[segment], values, model * values.byteLength));
+    host.forEach((values, segment) =>
+      gpu.write(buffers[segment], values, model * values.byteLength)
+    );
   });
 }
 

@@ -8,7 +8,14 @@ import { createBanks, type Weights, writeTensors } from "./parameters.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import { rowsPerRead } from "./passes.ts";
 import type { ModelConfig } from "./shape.ts";
-import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
+import {
+  checkSpans,
+  firstPredicted,
+  predictedTokens,
+  prefixSpan,
+  type Span,
+  wholeSpan,
+} from "./span.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /**
@@ -19,8 +26,8 @@ export interface TokenScores {
   /** NLL in nats `[rows, models]`, summed over the row's span. */
   nll: Float32Array;
   /**
-   * Where the tokens of every row's span start in `logProbability`; one more entry says where the last ones
-   * end `[rows + 1]`.
+   * Where the tokens of every row's span start in `logProbability`; one more entry says where the
+   * last ones end `[rows + 1]`.
    */
   starts: Uint32Array;
   /** Log-probability of every token, nats `[tokens, models]`. */
@@ -30,19 +37,24 @@ export interface TokenScores {
 /** Token ids. */
 export type Tokens = Uint16Array | Uint32Array;
 
-/** Scores sequences with every model of a bank. The result of a row does not depend on the other rows. */
+/**
+ * Scores sequences with every model of a bank. The result of a row does not depend on the other
+ * rows.
+ */
 export interface Scorer {
   /** Number of models, E. */
   readonly models: number;
   /** Device memory held, in bytes. */
   readonly bytes: number;
   /**
-   * Returns the NLL in nats `[rows, prefixes, models]` of sequences `tokens` `[rows, stride]`, summed over those of the first
-   * `prefix` tokens that count: the first `lengths[row]`, or those in the row's span. Without `prefixes` it is
-   * `[rows, models]`, and the prefix is the scorer's length. `signal` ends it between two passes; a GPU first runs those that
-   * are read back together, about a second of work at most.
+   * Returns the NLL in nats `[rows, prefixes, models]` of sequences `tokens` `[rows, stride]`,
+   * summed over those of the first `prefix` tokens that count: the first `lengths[row]`, or those
+   * in the row's span. Without `prefixes` it is `[rows, models]`, and the prefix is the scorer's
+   * length. `signal` ends it between two passes; a GPU first runs those that are read back
+   * together, about a second of work at most.
    *
-   * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span beyond the stride or the length.
+   * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span
+   * beyond the stride or the length.
    */
   score(
     tokens: Tokens,
@@ -50,7 +62,10 @@ export interface Scorer {
     counted: Uint32Array | readonly Span[],
     signal?: AbortSignal,
   ): Promise<Float32Array>;
-  /** Scores each token that counts, whatever the prefixes are. The first call takes the memory for it. */
+  /**
+   * Scores each token that counts, whatever the prefixes are. The first call takes the memory for
+   * it.
+   */
   scoreTokens(
     tokens: Tokens,
     stride: number,
@@ -73,13 +88,17 @@ export interface ScorerOptions {
   batch: number;
   /** Tokens per sequence that are read: M for routers. */
   length: number;
-  /** Prefixes to sum over in the one forward pass: ascending numbers of tokens, each at most `length`, which is the default. */
+  /**
+   * Prefixes to sum over in the one forward pass: ascending numbers of tokens, each at most
+   * `length`, which is the default.
+   */
   prefixes?: readonly number[];
   /** What matrices and activations are stored in. Default: f32. */
   dtype?: Dtype;
 }
 
-const TOKENS_BUDGET = 16 * 2 ** 20; // about how many bytes of values of single tokens are read back at once
+// About how many bytes of values of single tokens are read back at once.
+const TOKENS_BUDGET = 16 * 2 ** 20;
 
 /** Rows to score. */
 interface Rows {
@@ -90,12 +109,23 @@ interface Rows {
 }
 
 /** Receives the output of a row and a model: its value `i` stands at `at + i * size`. */
-type Take = (row: number, model: number, output: { values: Float32Array; at: number; size: number }) => void;
+type Take = (
+  row: number,
+  model: number,
+  output: { values: Float32Array; at: number; size: number },
+) => void;
 
 /** Puts models on the device; what it gives plans passes, and runs rows through them. */
-function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, dtype }: ScorerOptions) {
+function createPasses(
+  gpu: Gpu,
+  arena: Arena,
+  { config, models, batch, length, dtype }: ScorerOptions,
+) {
   const shape = { batch, length };
-  const { acts, banks } = createBanks(gpu, arena, config, models, shape, { training: false, dtype });
+  const { acts, banks } = createBanks(gpu, arena, config, models, shape, {
+    training: false,
+    dtype,
+  });
   const slot = arena.buffer("slot", 8); // u32 `[2]`: where the results of a batch go
   const forwards = banks.map(({ bank, acts }) => planForward(gpu, bank, acts));
   const input = emptyBatch(batch, length);
@@ -103,9 +133,9 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
   const weights = new Float32Array(batch * length);
 
   /**
-   * Plans forward pass and loss, and where results of a row wait for their readback: `steps` values of it, its
-   * sum or one per token. In the latter case the host adds up in f32 in ascending order. Every variant of the
-   * device's kernels does the same, to the same bits.
+   * Plans forward pass and loss, and where results of a row wait for their readback: `steps` values
+   * of it, its sum or one per token. In the latter case the host adds up in f32 in ascending order.
+   * Every variant of the device's kernels does the same, to the same bits.
    */
   function plan(steps: number) {
     const most = rowsPerRead(gpu.kind, config, { models: models.length, length });
@@ -124,9 +154,15 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
     return { steps, places, outputs, dispatches };
   }
 
-  function submit({ tokens, stride, spans }: Rows, first: number, at: number, dispatches: Dispatch[]): void {
+  function submit(
+    { tokens, stride, spans }: Rows,
+    first: number,
+    at: number,
+    dispatches: Dispatch[],
+  ): void {
     for (let i = 0; i < batch; i++) {
-      const row = first + i, { begin, end } = spans[row] ?? wholeSpan(0);
+      const row = first + i;
+      const { begin, end } = spans[row] ?? wholeSpan(0);
       placeSequence(input, i, tokens, row * stride, end, begin);
     }
     shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
@@ -169,7 +205,10 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
   return { banks, plan, run };
 }
 
-/** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
+/**
+ * Plans the forward pass of a bank for batches of one shape, split into groups where a binding
+ * limit demands it.
+ */
 export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const { length, prefixes } = options;
   if (prefixes) checkPrefixes(prefixes, length);
@@ -185,7 +224,9 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   /** Returns the spans of rows: what counts of each. */
   const toSpans = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
     const limit = Math.min(length, stride);
-    if (counted instanceof Uint32Array) return Array.from(counted, (real) => prefixSpan(real, limit));
+    if (counted instanceof Uint32Array) {
+      return Array.from(counted, (real) => prefixSpan(real, limit));
+    }
     checkSpans(counted, limit);
     return counted;
   };
@@ -241,7 +282,8 @@ function checkPrefixes(prefixes: readonly number[], length: number): void {
     const least = i === 0 ? 1 : prefixes[i - 1] + 1;
     if (Number.isSafeInteger(prefix) && prefix >= least && prefix <= length) return;
     throw new RangeError(
-      `Cannot score as prefixes must ascend from 1 to the length, ${length}: number ${i} is ${prefix}`,
+      `Cannot score as prefixes must ascend from 1 to the length, ${length}: number ` +
+        `${i} is ${prefix}`,
     );
   });
 }

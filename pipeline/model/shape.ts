@@ -1,12 +1,17 @@
 /**
- * The shape of a model: a decoder-only transformer (SmallTalk LM, arXiv 2410.03529), the sublayers that its
- * layers are made of, and its tensors. Its embedding is also its output head, except in models that others
- * trained, which may have a head of their own.
+ * The shape of a model: a decoder-only transformer (SmallTalk LM, arXiv 2410.03529), the sublayers
+ * that its layers are made of, and its tensors. Its embedding is also its output head, except in
+ * models that others trained, which may have a head of their own.
  */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { countValues, type ModelConfig, type ParameterSpec, type Sublayer } from "./sublayers/sublayer.ts";
+import {
+  countValues,
+  type ModelConfig,
+  type ParameterSpec,
+  type Sublayer,
+} from "./sublayers/sublayer.ts";
 import { attention } from "./sublayers/attention.ts";
 import { mlp } from "./sublayers/mlp.ts";
 import { normParameters } from "./sublayers/parts.ts";
@@ -31,50 +36,74 @@ export const SUBLAYERS: Map<string, Sublayer> = new Map(
 const DEFAULT = [attention.name, mlp.name];
 
 /**
- * Lists the sublayers of each layer. Throws an `InputError` where a name is unknown; `what` names the model
- * in the message.
+ * Lists the sublayers of each layer. Throws an `InputError` where a name is unknown; `what` names
+ * the model in the message.
  */
-export function chooseSublayers({ sublayers = DEFAULT }: ModelConfig, what = "a model"): readonly Sublayer[] {
+export function chooseSublayers(
+  { sublayers = DEFAULT }: ModelConfig,
+  what = "a model",
+): readonly Sublayer[] {
   return sublayers.map((name) => {
     const sublayer = SUBLAYERS.get(name);
     if (sublayer) return sublayer;
     const known = [...SUBLAYERS.keys()].join(", ");
-    throw new InputError(`Cannot build ${what} as its sublayers must be some of ${known}: one is "${name}"`);
+    throw new InputError(
+      `Cannot build ${what} as its sublayers must be some of ${known}: one is "${name}"`,
+    );
   });
 }
 
 /**
- * Lists the sublayers of all layers in the order of the forward pass, each with the scope of the names of
- * its weights.
+ * Lists the sublayers of all layers in the order of the forward pass, each with the scope of the
+ * names of its weights.
  */
-export function listSublayers(config: ModelConfig): { sublayer: Sublayer; layer: number; scope: string }[] {
+export function listSublayers(
+  config: ModelConfig,
+): { sublayer: Sublayer; layer: number; scope: string }[] {
   return Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) =>
-    chooseSublayers(config).map((sublayer) => ({ sublayer, layer, scope: `gpt_neox.layers.${layer}` }))
+    chooseSublayers(config).map((sublayer) => ({
+      sublayer,
+      layer,
+      scope: `gpt_neox.layers.${layer}`,
+    }))
   );
 }
 
 /** Sizes beyond which a shape is a mistake. */
-const MOST = { vocabulary: 2 ** 24, hidden: 2 ** 20, layers: 4096, heads: 2 ** 16, context: 2 ** 24 };
+const MOST = {
+  vocabulary: 2 ** 24,
+  hidden: 2 ** 20,
+  layers: 4096,
+  heads: 2 ** 16,
+  context: 2 ** 24,
+};
 
-/** Throws an `InputError` where `config` is not a possible shape; `what` names the model in the message. */
+/**
+ * Throws an `InputError` where `config` is not a possible shape; `what` names the model in the
+ * message.
+ */
 export function validateModelConfig(config: ModelConfig, what = "a model"): void {
   for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     const value = config[name];
     if (!Number.isSafeInteger(value) || value < 1 || value > MOST[name]) {
       throw new InputError(
-        `Cannot build ${what} as ${name} must be a whole number from 1 to ${MOST[name]}: ${name} is ${value}`,
+        `Cannot build ${what} as ${name} must be a whole number from 1 to ${
+          MOST[name]
+        }: ${name} is ${value}`,
       );
     }
   }
   const { hidden, heads } = config;
   if (hidden % heads !== 0) {
     throw new InputError(
-      `Cannot build ${what} as hidden must be divisible by heads: hidden is ${hidden}, heads is ${heads}`,
+      `Cannot build ${what} as hidden must be divisible by heads: hidden is ` +
+        `${hidden}, heads is ${heads}`,
     );
   }
   if ((hidden / heads) % 2 !== 0) {
     throw new InputError(
-      `Cannot build ${what} as hidden / heads must be even for rotary positions: hidden is ${hidden}, heads is ${heads}`,
+      `Cannot build ${what} as hidden / heads must be even for rotary positions: ` +
+        `hidden is ${hidden}, heads is ${heads}`,
     );
   }
   for (const sublayer of chooseSublayers(config, what)) sublayer.validate?.(config, what);
@@ -90,7 +119,10 @@ export function headName({ untied }: ModelConfig): string {
   return untied ? HEAD : EMBEDDING;
 }
 
-/** Returns every tensor of a model, in the order of the forward pass; a LayerNorm's bias follows its gain. */
+/**
+ * Returns every tensor of a model, in the order of the forward pass; a LayerNorm's bias follows its
+ * gain.
+ */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   const { vocabulary, hidden, untied } = config;
   const head: ParameterSpec = { name: HEAD, shape: [vocabulary, hidden], initial: "normal" };
@@ -108,19 +140,28 @@ export function parameterCount(config: ModelConfig): number {
 }
 
 /**
- * Gives the shapes of routers and experts. The vocabulary is as large as the settings say; that of the
- * tokenizer may be smaller.
+ * Gives the shapes of routers and experts. The vocabulary is as large as the settings say; that of
+ * the tokenizer may be smaller.
  */
-export function modelShapes(configuration: Configuration): { router: ModelConfig; expert: ModelConfig } {
-  const { routerHidden, routerLayers, routerHeads, expertHidden, expertLayers, expertHeads } = configuration;
-  const common = { vocabulary: configuration.vocabularySize, context: configuration.sequenceLength };
+export function modelShapes(
+  configuration: Configuration,
+): { router: ModelConfig; expert: ModelConfig } {
+  const { routerHidden, routerLayers, routerHeads, expertHidden, expertLayers, expertHeads } =
+    configuration;
+  const common = {
+    vocabulary: configuration.vocabularySize,
+    context: configuration.sequenceLength,
+  };
   return {
     router: { ...common, hidden: routerHidden, layers: routerLayers, heads: routerHeads },
     expert: { ...common, hidden: expertHidden, layers: expertLayers, heads: expertHeads },
   };
 }
 
-/** Gives the shape of the Switch Transformer: that of an expert, with experts of its own in every layer. */
+/**
+ * Gives the shape of the Switch Transformer: that of an expert, with experts of its own in every
+ * layer.
+ */
 export function switchShape(configuration: Configuration): ModelConfig {
   return {
     ...modelShapes(configuration).expert,
@@ -134,17 +175,18 @@ export function switchShape(configuration: Configuration): ModelConfig {
 }
 
 /**
- * About how many times the parameters of an expert the larger dense model has; the paper's has 3.8 times as
- * many.
+ * About how many times the parameters of an expert the larger dense model has; the paper's has 3.8
+ * times as many.
  */
 const TIMES = 4;
-const ENOUGH = 3.6; // from so many times on, the larger dense model keeps the number of layers of an expert
+// From so many times on, the larger dense model keeps the number of layers of an expert.
+const ENOUGH = 3.6;
 
 /**
- * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as the
- * expert, with as many heads and layers. So is the paper's 1.3B next to its 335M (table 3). In a small expert
- * the embedding is a large part, so that this makes less than 3.6 times its parameters; then the number of
- * layers is that which comes nearest to four times.
+ * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as
+ * the expert, with as many heads and layers. So is the paper's 1.3B next to its 335M (table 3). In
+ * a small expert the embedding is a large part, so that this makes less than 3.6 times its
+ * parameters; then the number of layers is that which comes nearest to four times.
  */
 export function largerDenseShape(configuration: Configuration): ModelConfig {
   const { expert } = modelShapes(configuration);

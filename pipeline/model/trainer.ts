@@ -1,6 +1,7 @@
 /**
- * Training steps for a bank of models that learn independently of one another: E routers at once, or one expert. All that a step runs
- * is planned once; a step uploads tokens and submits, and results are read once per many steps.
+ * Training steps for a bank of models that learn independently of one another: E routers at once,
+ * or one expert. All that a step runs is planned once; a step uploads tokens and submits, and
+ * results are read once per many steps.
  */
 
 import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
@@ -11,10 +12,22 @@ import type { Dtype } from "../../kernels/device/storage.ts";
 import { tokenOrder } from "../../kernels/embedding/embedding.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Activations, listReports } from "./activations.ts";
-import { createBanks, type OwnBank, readTensors, type Weights, writeTensors } from "./parameters.ts";
+import {
+  createBanks,
+  type OwnBank,
+  readTensors,
+  type Weights,
+  writeTensors,
+} from "./parameters.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
-import { type Gradients, planBackward, planForward, planLoss, planLossBackward } from "./transformer.ts";
+import {
+  type Gradients,
+  planBackward,
+  planForward,
+  planLoss,
+  planLossBackward,
+} from "./transformer.ts";
 
 /** What one step reports, one value per model. */
 export interface StepResult {
@@ -51,15 +64,29 @@ export function freshState(weights: readonly Weights[]): TrainerState {
 }
 
 /** Takes `count` models of a state, from `first` on. */
-export function sliceState({ step, ...lists }: TrainerState, first: number, count: number): TrainerState {
+export function sliceState(
+  { step, ...lists }: TrainerState,
+  first: number,
+  count: number,
+): TrainerState {
   const own = (all: Weights[]) => all.slice(first, first + count);
-  return { step, weights: own(lists.weights), moments: own(lists.moments), squares: own(lists.squares) };
+  return {
+    step,
+    weights: own(lists.weights),
+    moments: own(lists.moments),
+    squares: own(lists.squares),
+  };
 }
 
 /** Puts the models of several states, all after the same step, into one. */
 export function joinStates(states: readonly TrainerState[]): TrainerState {
   const all = (list: "weights" | "moments" | "squares") => states.flatMap((state) => state[list]);
-  return { step: states[0].step, weights: all("weights"), moments: all("moments"), squares: all("squares") };
+  return {
+    step: states[0].step,
+    weights: all("weights"),
+    moments: all("moments"),
+    squares: all("squares"),
+  };
 }
 
 /** Steps whose results fit before they must be drained. An evaluation has the place after them. */
@@ -80,18 +107,20 @@ export interface TrainerOptions {
   /** Sequences per model that run at once; `batch` is a multiple of it. Default: `batch`. */
   microBatch?: number;
   /**
-   * Keeps only the inputs of layers and computes the rest again in the backward pass: less memory, one more
-   * forward pass.
+   * Keeps only the inputs of layers and computes the rest again in the backward pass: less memory,
+   * one more forward pass.
    */
   recompute?: boolean;
   /**
-   * How activations, and the matrices that products read, are stored. Arithmetic, gradients, weights and
-   * AdamW are f32 in any case. Default: f32.
+   * How activations, and the matrices that products read, are stored. Arithmetic, gradients,
+   * weights and AdamW are f32 in any case. Default: f32.
    */
   dtype?: Dtype;
 }
 
-/** Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them. */
+/**
+ * Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them.
+ */
 export function microBatches(batch: number, microBatch: number): number {
   if (batch % microBatch === 0) return batch / microBatch;
   const name = setting("microBatch");
@@ -103,7 +132,10 @@ export function microBatches(batch: number, microBatch: number): number {
 /** Makes what all banks of a trainer share, apart from activations. */
 function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
   return {
-    ...{ batch, micros: microBatches(batch, microBatch), settings, reports: listReports(config) },
+    batch,
+    micros: microBatches(batch, microBatch),
+    settings,
+    reports: listReports(config),
     step: arena.buffer("step", 16), // what AdamW's step depends on
     slot: arena.buffer("slot", 8), // u32 `[2]`: where the losses of a micro-batch and the norms of a step go
     reportSlot: arena.buffer("report slot", 4), // u32: where the reports of a micro-batch go
@@ -122,7 +154,9 @@ function planGroup(
 ) {
   const { layout, layout: { segments } } = bank;
   const like = (label: string, all: readonly Weights[]) => {
-    const buffers = segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
+    const buffers = segments.map((segment, i) =>
+      arena.buffer(`${label} ${i}`, segment.size * size * 4)
+    );
     writeTensors(gpu, layout, buffers, all.slice(first, first + size));
     return buffers;
   };
@@ -138,26 +172,47 @@ function planGroup(
   const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
   /** f32 `[steps, micro-batches, reports, size]`: what sublayers report. */
   const reported = arena.buffer("reported", STEPS_PER_READ * micros * count * size * 4);
-  const report = { slot: reportSlot, values: acts.reports, sums: reported, batch: count, length: 1 };
+  const report = {
+    slot: reportSlot,
+    values: acts.reports,
+    sums: reported,
+    batch: count,
+    length: 1,
+  };
   /** Plans forward pass and loss, and with gradients the backward pass. */
   const pass = (gradients?: Gradients) => [
     ...planForward(gpu, bank, acts, gradients ? "train" : "score"),
     ...gradients
-      ? [...planLossBackward(gpu, bank, acts, gradients), ...planBackward(gpu, bank, acts, gradients)]
+      ? [
+        ...planLossBackward(gpu, bank, acts, gradients),
+        ...planBackward(gpu, bank, acts, gradients),
+      ]
       : [planLoss(gpu, bank, acts)],
     sequenceSum(gpu, { ...acts.shape, values: acts.nll, slot, sums }),
     ...gradients && count > 0 ? [sequenceSum(gpu, { ...report, models: size })] : [],
   ];
   const learn = (accumulate: boolean) => pass({ buffers: tensors.gradients, accumulate });
   return {
-    ...{ first, size, layout, tensors, sums, norms, reported },
+    first,
+    size,
+    layout,
+    tensors,
+    sums,
+    norms,
+    reported,
     /** What the first micro-batch of a step runs, and what each of the others runs. */
     passes: [learn(false), micros > 1 ? learn(true) : []],
     evaluation: pass(), // what a micro-batch of an evaluation runs
     /** What runs once the gradients of all micro-batches are there. */
     update: [
       ...adamw(gpu, {
-        ...{ ...settings, ...tensors, segments, models: size, step, slot, norms },
+        ...settings,
+        ...tensors,
+        segments,
+        models: size,
+        step,
+        slot,
+        norms,
         partial: arena.buffer("norm sums", adamwScratch(segments, size) * 4),
         scale: arena.buffer("clip", size * 4),
       }),
@@ -170,7 +225,8 @@ function planGroup(
 type Group = ReturnType<typeof planGroup>;
 
 /**
- * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter or the batch does not split.
+ * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter
+ * or the batch does not split.
  */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   if (options.config.untied) {
@@ -230,8 +286,9 @@ export class Trainer {
   }
 
   /**
-   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary. Throws a `RangeError`
-   * where the batch has another shape, or 64 steps wait for {@link Trainer.drain}.
+   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the
+   * vocabulary. Throws a `RangeError` where the batch has another shape, or 64 steps wait for
+   * {@link Trainer.drain}.
    */
   step(batch: HostBatch, rate: number): void {
     for (const dispatches of this.#passes(batch, rate)) this.gpu.submit(dispatches);
@@ -240,17 +297,21 @@ export class Trainer {
   /** Takes one step as {@link Trainer.step} does, and times its kernels. */
   async profile(batch: HostBatch, rate: number): Promise<KernelTime[]> {
     const times: KernelTime[] = [];
-    for (const dispatches of this.#passes(batch, rate)) times.push(...await this.gpu.profile(dispatches));
+    for (const dispatches of this.#passes(batch, rate)) {
+      times.push(...await this.gpu.profile(dispatches));
+    }
     return times;
   }
 
   /**
-   * Computes the NLL of a batch without learning from it: nats summed over the tokens that count, and the tokens predicted, per model. A
-   * sequence of length 0 counts for nothing.
+   * Computes the NLL of a batch without learning from it: nats summed over the tokens that count,
+   * and the tokens predicted, per model. A sequence of length 0 counts for nothing.
    */
   async evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }> {
     const predicted = this.#shift(batch, true);
-    for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) this.gpu.submit(evaluation);
+    for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) {
+      this.gpu.submit(evaluation);
+    }
     const nll = new Float64Array(this.models);
     const sums = await this.gpu.read(this.#groups.map(({ sums: buffer, size }) => {
       const bytes = this.options.batch * size * 4;
@@ -281,7 +342,9 @@ export class Trainer {
       { buffer: reported, bytes: predicted.length * perStep * size * 4 },
     ]));
     this.#groups.forEach(({ first, size }, g) => {
-      const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) => new Float32Array(part));
+      const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) =>
+        new Float32Array(part)
+      );
       sums.forEach((sum, i) => results[Math.floor(i / size / batch)].nll[first + i % size] += sum);
       norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
       reported.forEach((value, i) => {
@@ -307,7 +370,10 @@ export class Trainer {
     return this.#read("gradients");
   }
 
-  /** Reads everything that a later {@link createTrainer} needs to go on bit for bit. Take no step until it has ended. */
+  /**
+   * Reads everything that a later {@link createTrainer} needs to go on bit for bit. Take no step
+   * until it has ended.
+   */
   async state(): Promise<TrainerState> {
     const [weights, moments] = [await this.#read("weights"), await this.#read("moments")];
     return { step: this.steps, weights, moments, squares: await this.#read("squares") };
@@ -324,13 +390,17 @@ export class Trainer {
   /** Fills targets and loss weights, and returns the tokens predicted per model. */
   #shift(batch: HostBatch, sum: boolean): Uint32Array {
     const { length, config: { vocabulary } } = this.options;
-    return shiftTargets(batch, this.models, length, vocabulary, this.#targets, this.#weights, { sum });
+    return shiftTargets(batch, this.models, length, vocabulary, this.#targets, this.#weights, {
+      sum,
+    });
   }
 
   /** Begins a step and yields what each of its uploads has to run. */
   *#passes(batch: HostBatch, rate: number): Generator<Dispatch[]> {
     if (this.#pending.length === STEPS_PER_READ) {
-      throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
+      throw new RangeError(
+        `Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`,
+      );
     }
     this.#pending.push(this.#shift(batch, false));
     this.gpu.write(this.#shared.step, adamwStep(++this.steps, rate, this.options.settings));
@@ -340,7 +410,10 @@ export class Trainer {
     }
   }
 
-  /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
+  /**
+   * Uploads one micro-batch of one group after another; each must be submitted before the next.
+   * Results go to place `index`.
+   */
   *#uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
     const { slot, reportSlot, reports, batch, micros } = this.#shared;
     const { length, config: { vocabulary } } = this.options;
@@ -367,7 +440,10 @@ export class Trainer {
   }
 }
 
-/** Copies micro-batch `micro`, of `micros`, of every model of a group out of values `[models, batch, …]`. */
+/**
+ * Copies micro-batch `micro`, of `micros`, of every model of a group out of values
+ * `[models, batch, …]`.
+ */
 function copyMicroBatch<T extends Uint32Array | Float32Array>(
   values: T,
   models: number,
@@ -375,7 +451,8 @@ function copyMicroBatch<T extends Uint32Array | Float32Array>(
   micro: number,
   micros: number,
 ): T {
-  const ofModel = values.length / models, ofMicro = ofModel / micros;
+  const ofModel = values.length / models;
+  const ofMicro = ofModel / micros;
   const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
   if (micros === 1) return all;
   const part = all.slice(0, size * ofMicro) as T;

@@ -1,14 +1,18 @@
 /**
- * The transformer as a list of kernel calls: forward pass, loss and backward pass, for a bank of models and a
- * fixed batch. The calls are planned once, for the buffers of `activations.ts`; a step submits the list. Each
- * sublayer plans its own calls.
+ * The transformer as a list of kernel calls: forward pass, loss and backward pass, for a bank of
+ * models and a fixed batch. The calls are planned once, for the buffers of `activations.ts`; a step
+ * submits the list. Each sublayer plans its own calls.
  */
 
 import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Matrix } from "../../kernels/device/matrix.ts";
-import { linearNll, linearNllBackward, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
+import {
+  linearNll,
+  linearNllBackward,
+  type TokenDetails,
+} from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { type Bank, findParameter } from "./parameters.ts";
@@ -17,7 +21,10 @@ import { describeMatrix, norm, normBackward } from "./sublayers/parts.ts";
 import type { Mode, Pass, Sublayer } from "./sublayers/sublayer.ts";
 import { type Activations, listReports, passMode } from "./activations.ts";
 
-/** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
+/**
+ * Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after
+ * the first are added.
+ */
 export interface Gradients {
   buffers: readonly GpuBuffer[]; // the buffers
   accumulate: boolean; // whether gradients are added to what is there
@@ -57,7 +64,8 @@ function describePasses(
 }
 
 /**
- * Plans the forward pass up to the final LayerNorm. Default of `mode`: that which the buffers were made for.
+ * Plans the forward pass up to the final LayerNorm. Default of `mode`: that which the buffers were
+ * made for.
  */
 export function planForward(
   gpu: Gpu,
@@ -71,7 +79,9 @@ export function planForward(
   const sizes = { models, rows: batch * length, sharedTokens: !acts.training };
   return [
     embeddingForward(gpu, { weights, tokens, x: streams[0], ...sizes }),
-    ...describePasses(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) => sublayer.forward(pass)),
+    ...describePasses(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) =>
+      sublayer.forward(pass)
+    ),
     norm(context, "final_layer_norm", { x: streams.at(-1)!, y, statistics }),
   ];
 }
@@ -84,7 +94,10 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
     a: normalizedRows(acts, hidden),
     b: findParameter(bank, headName(config)).transposed,
     c: describeMatrix(acts.logits!, rows, vocabulary),
-    ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
+    models: acts.shape.models,
+    m: rows,
+    n: vocabulary,
+    k: hidden,
   });
 }
 
@@ -106,21 +119,39 @@ function headLoss(bank: Bank, acts: Activations) {
   return {
     a: normalizedRows(acts, config.hidden),
     b: findParameter(bank, headName(config)).transposed,
-    ...{ targets, weights, nll, models, rows: batch * length },
-    ...{ k: config.hidden, vocabulary: config.vocabulary },
+    targets,
+    weights,
+    nll,
+    models,
+    rows: batch * length,
+    k: config.hidden,
+    vocabulary: config.vocabulary,
   };
 }
 
-/** Plans the loss of the normalised output; `details` has room for the likeliest tokens, where they are asked for. */
-export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, details?: TokenDetails): Dispatch {
+/**
+ * Plans the loss of the normalised output; `details` has room for the likeliest tokens, where they
+ * are asked for.
+ */
+export function planLoss(
+  gpu: Gpu,
+  bank: Bank,
+  acts: Activations,
+  details?: TokenDetails,
+): Dispatch {
   return linearNll(gpu, { ...headLoss(bank, acts), details, sharedTargets: !acts.training });
 }
 
 /**
- * Plans the loss of the normalised output and the head's backward pass: by stored logits, in chunks of models and rows, or tile by tile
- * where the activations have no room for logits.
+ * Plans the loss of the normalised output and the head's backward pass: by stored logits, in chunks
+ * of models and rows, or tile by tile where the activations have no room for logits.
  */
-export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradients: Gradients): Dispatch[] {
+export function planLossBackward(
+  gpu: Gpu,
+  bank: Bank,
+  acts: Activations,
+  gradients: Gradients,
+): Dispatch[] {
   const { vocabulary, hidden } = bank.layout.config;
   const { a: normalized, b: weights, rows } = headLoss(bank, acts);
   const head = findParameter(bank, EMBEDDING, gradients.buffers);
@@ -129,7 +160,12 @@ export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradie
   if (!logits) {
     const loss = { ...headLoss(bank, acts), statistics: statistics! };
     const { accumulate } = gradients;
-    const own = { w: head.asRead, dA: { ...normalized, buffer: branch }, dW: head.gradient, accumulate };
+    const own = {
+      w: head.asRead,
+      dA: { ...normalized, buffer: branch },
+      dW: head.gradient,
+      accumulate,
+    };
     return [linearNll(gpu, loss), ...linearNllBackward(gpu, { ...loss, ...own })];
   }
   const dispatches: Dispatch[] = [];
@@ -140,17 +176,34 @@ export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradie
     const loss = { logits, targets, weights: acts.weights, nll, rows, first: model * rows + row };
     dispatches.push(
       matmul(gpu, {
-        ...{ a: b, b: from(weights, model), c: a },
-        ...{ models, m: chunk, n: vocabulary, k: hidden },
+        a: b,
+        b: from(weights, model),
+        c: a,
+        models,
+        m: chunk,
+        n: vocabulary,
+        k: hidden,
       }),
       crossEntropyBackward(gpu, { ...loss, models, chunk, vocabulary }),
       ...matmulSplit(gpu, {
-        ...{ a, b: from(head.asRead, model), c: { ...b, buffer: branch } },
-        ...{ models, m: chunk, n: hidden, k: vocabulary, parts },
+        a,
+        b: from(head.asRead, model),
+        c: { ...b, buffer: branch },
+        models,
+        m: chunk,
+        n: hidden,
+        k: vocabulary,
+        parts,
       }),
       ...matmulTransposed(gpu, {
-        ...{ a, b, c: from(head.gradient, model) },
-        ...{ models, m: vocabulary, n: hidden, k: chunk, parts },
+        a,
+        b,
+        c: from(head.gradient, model),
+        models,
+        m: vocabulary,
+        n: hidden,
+        k: chunk,
+        parts,
         accumulate: gradients.accumulate || row > 0,
       }),
     );
@@ -158,7 +211,10 @@ export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradie
   return dispatches;
 }
 
-/** Lists the chunks of logits of a batch: `models` models from `model` on, and `chunk` rows of each from `row` on. */
+/**
+ * Lists the chunks of logits of a batch: `models` models from `model` on, and `chunk` rows of each
+ * from `row` on.
+ */
 function* logitChunks({ shape, chunk: most }: Activations) {
   const rows = shape.batch * shape.length;
   for (let model = 0; model < shape.models; model += most.models) {
@@ -170,8 +226,8 @@ function* logitChunks({ shape, chunk: most }: Activations) {
 }
 
 /**
- * Plans the backward pass below the output head; `acts.gradients.branch` holds the gradient of the normalised
- * output.
+ * Plans the backward pass below the output head; `acts.gradients.branch` holds the gradient of the
+ * normalised output.
  */
 export function planBackward(
   gpu: Gpu,
@@ -193,7 +249,9 @@ export function planBackward(
     if (acts.recompute) {
       // The output of the last sublayer is still there: it is the input of the next layer.
       layer.forEach(({ sublayer, pass }, i) => {
-        dispatches.push(...sublayer.forward(i + 1 < layer.length ? pass : { ...pass, y: undefined }));
+        dispatches.push(
+          ...sublayer.forward(i + 1 < layer.length ? pass : { ...pass, y: undefined }),
+        );
       });
     }
     for (const { sublayer, pass } of layer.toReversed()) {

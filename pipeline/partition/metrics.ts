@@ -1,13 +1,15 @@
 /**
- * Measures of a partition, from plain arrays, or from counts of what each expert gets, row by row, so that a partition of any size can be
- * described. Sources (labels of text) are only used to measure: no model ever sees them.
+ * Measures of a partition, from plain arrays, or from counts of what each expert gets, row by row,
+ * so that a partition of any size can be described. Sources (labels of text) are only used to
+ * measure: no model ever sees them.
  */
 
 import { assignArgmax } from "./assignment/assignment.ts";
 
 /**
- * Measures how much two labelings of the same items tell about each other: mutual information over the arithmetic mean of
- * the two entropies, 0 (independent, or only one label) to 1 (the same up to names).
+ * Measures how much two labelings of the same items tell about each other: mutual information over
+ * the arithmetic mean of the two entropies, 0 (independent, or only one label) to 1 (the same up to
+ * names).
  */
 export function normalizedMutualInformation(
   a: ArrayLike<number | string>,
@@ -34,12 +36,14 @@ function informationOfTable(table: readonly number[][]): number {
       if (n > 0) information += n / items * Math.log(n / rows[row] * (items / columns[column]));
     })
   );
-  return Math.min(1, Math.max(0, information / normaliser)); // rounding can leave the interval by an ulp
+  // Rounding can leave the interval by an ulp.
+  return Math.min(1, Math.max(0, information / normaliser));
 }
 
 /**
- * Measures rows that were assigned, by their costs f32 `[rows, E]`, such as prefix NLLs in nats, the expert of each `[rows]`, and their
- * predicted prefix tokens `[rows]`, `min(M, length) - 1`; all is 0 for no rows.
+ * Measures rows that were assigned, by their costs f32 `[rows, E]`, such as prefix NLLs in nats,
+ * the expert of each `[rows]`, and their predicted prefix tokens `[rows]`, `min(M, length) - 1`;
+ * all is 0 for no rows.
  */
 export function measureRows(
   costs: Float32Array,
@@ -47,8 +51,11 @@ export function measureRows(
   experts: number,
   predicted: ArrayLike<number>,
 ): Pick<PartitionCounts, "shares"> & { nllPerToken: number; regret: number } {
-  const wanted = new Array<number>(experts).fill(0), rows = expert.length;
-  let cost = 0, excess = 0, tokens = 0;
+  const wanted = new Array<number>(experts).fill(0);
+  const rows = expert.length;
+  let cost = 0;
+  let excess = 0;
+  let tokens = 0;
   for (const [row, best] of assignArgmax(costs, experts).entries()) {
     const own = costs[row * experts + expert[row]];
     cost += own;
@@ -60,7 +67,10 @@ export function measureRows(
   return { nllPerToken: perToken(cost, tokens), shares, regret: perToken(excess, tokens) };
 }
 
-/** Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per expert; 0 for no tokens. */
+/**
+ * Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per
+ * expert; 0 for no tokens.
+ */
 export function tokenImbalance(tokens: ArrayLike<number>): number {
   const loads = Array.from(tokens);
   const mean = total(loads) / loads.length;
@@ -119,7 +129,15 @@ export interface PartitionCounts extends Omit<PartCounts, "sources"> {
 
 /** Makes an empty tally. */
 export function newTally(): Tally {
-  return { sequences: 0, tokens: 0, wanted: 0, cost: 0, lowest: 0, predicted: 0, sources: new Map() };
+  return {
+    sequences: 0,
+    tokens: 0,
+    wanted: 0,
+    cost: 0,
+    lowest: 0,
+    predicted: 0,
+    sources: new Map(),
+  };
 }
 
 /** Adds one sequence to its expert's tally, in place. */
@@ -139,7 +157,8 @@ export function countRow(
 
 /** Gives the counts of one expert. */
 export function partCounts({ sequences, tokens, cost, predicted, sources }: Tally): PartCounts {
-  const sorted = [...sources].sort(([a], [b]) => a < b ? -1 : 1); // so that it does not depend on who came first
+  // So that it does not depend on who came first.
+  const sorted = [...sources].sort(([a], [b]) => a < b ? -1 : 1);
   return {
     sequences,
     tokens,
@@ -155,7 +174,9 @@ export function partitionCounts(tallies: Tally[]): PartitionCounts {
   const sequences = sum((tally) => tally.sequences);
   const predicted = sum((tally) => tally.predicted);
   const names = [...new Set(tallies.flatMap(({ sources }) => [...sources.keys()]))].sort();
-  const table = tallies.map(({ sources }) => names.map((name) => sources.get(name)?.sequences ?? 0));
+  const table = tallies.map(({ sources }) =>
+    names.map((name) => sources.get(name)?.sequences ?? 0)
+  );
   return {
     sequences,
     tokens: sum((tally) => tally.tokens),
@@ -167,7 +188,8 @@ export function partitionCounts(tallies: Tally[]): PartitionCounts {
   };
 }
 
-const perToken = (cost: number, predicted: number): number => predicted === 0 ? 0 : cost / predicted;
+const perToken = (cost: number, predicted: number): number =>
+  predicted === 0 ? 0 : cost / predicted;
 
 /** The same where the number of tokens may be unknown, which gives null. */
 const knownPerToken = (cost: number, predicted: number): number | null =>

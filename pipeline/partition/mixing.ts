@@ -9,10 +9,15 @@ export function suitingTemperature({ kind }: Pick<Partitioner, "kind">): number 
 }
 
 /**
- * Gives the weight of every expert f64 `[E]` from its cost: w_e ∝ exp(−cost_e / τ). The `most` largest weights are kept and sum
- * up to 1, of equal ones those with lower ids; `most` = 1 is routing. Of NLLs in nats, τ = 1 gives the posterior of the experts.
+ * Gives the weight of every expert f64 `[E]` from its cost: w_e ∝ exp(−cost_e / τ). The `most`
+ * largest weights are kept and sum up to 1, of equal ones those with lower ids; `most` = 1 is
+ * routing. Of NLLs in nats, τ = 1 gives the posterior of the experts.
  */
-export function mixingWeights(costs: ArrayLike<number>, most: number, temperature: number): Float64Array {
+export function mixingWeights(
+  costs: ArrayLike<number>,
+  most: number,
+  temperature: number,
+): Float64Array {
   const ids = Array.from(costs, (_, expert) => expert).sort((a, b) => costs[a] - costs[b] || a - b);
   const weights = new Float64Array(costs.length);
   let total = 0;
@@ -23,8 +28,9 @@ export function mixingWeights(costs: ArrayLike<number>, most: number, temperatur
 }
 
 /**
- * Gives the tokens that the weights for the token at `position` are computed from: the first M, `prefix`. Where weights are computed
- * anew every W tokens, `every`, they are the last M before position M + W, M + 2W and so on.
+ * Gives the tokens that the weights for the token at `position` are computed from: the first M,
+ * `prefix`. Where weights are computed anew every W tokens, `every`, they are the last M before
+ * position M + W, M + 2W and so on.
  */
 export function routingWindow(
   position: number,

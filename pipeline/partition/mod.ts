@@ -19,7 +19,14 @@ export { assign, type AssignOptions } from "./assignment/assign.ts";
 export { ASSIGNMENTS, findAssignment } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
-export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
+export {
+  byPrices,
+  type Drift,
+  drift,
+  type Prices,
+  readPrices,
+  writePrices,
+} from "./assignment/prices.ts";
 export {
   assignRound,
   type RouterSettings,

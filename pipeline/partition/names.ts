@@ -1,11 +1,14 @@
 /**
- * Names experts by their training text: the words that set an expert's sequences apart, its likeliest and least likely texts.
+ * Names experts by their training text: the words that set an expert's sequences apart, its
+ * likeliest and least likely texts.
  *
- * A word's log-odds are those of the event that a sequence holds it, in one expert's sequences against the rest. The prior is the
- * share of all sequences that hold it (after Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008). A sequence
- * counts once, however often it repeats a word.
+ * A word's log-odds are those of the event that a sequence holds it, in one expert's sequences
+ * against the rest. The prior is the share of all sequences that hold it (after Monroe, Colaresi
+ * and Quinn, "Fightin' Words", Political Analysis 2008). A sequence counts once, however often it
+ * repeats a word.
  *
- * Everything comes from a random sample of each part. Its size is bounded, and so are time and memory.
+ * Everything comes from a random sample of each part. Its size is bounded, and so are time and
+ * memory.
  */
 
 import { prefixTokens } from "../model/span.ts";
@@ -14,13 +17,22 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** A word that sets an expert apart, or two tokens that stand side by side. */
 export interface TellingTerm {
-  /** The word in lower case, or the text of the two tokens in quotes, which escape what no screen shows. */
+  /**
+   * The word in lower case, or the text of the two tokens in quotes, which escape what no screen
+   * shows.
+   */
   text: string;
-  /** Natural logarithm of the ratio of the odds that a sequence of the expert, and one of the others, holds it. */
+  /**
+   * Natural logarithm of the ratio of the odds that a sequence of the expert, and one of the
+   * others, holds it.
+   */
   logOdds: number;
   /** Share of the expert's sampled sequences that hold it. */
   share: number;
-  /** A word that a larger share of the other sequences holds says nothing to a person, such as "the". */
+  /**
+   * A word that a larger share of the other sequences holds says nothing to a person, such as
+   * "the".
+   */
   shareOfRest: number;
 }
 
@@ -30,7 +42,10 @@ export interface SampledText {
   sequence: string;
   /** Source, "" if none. */
   source: string;
-  /** What it costs the expert: nats per predicted token of the prefix, or the cost of the whole sequence. */
+  /**
+   * What it costs the expert: nats per predicted token of the prefix, or the cost of the whole
+   * sequence.
+   */
   cost: number;
   /** The beginning of its text. */
   text: string;
@@ -42,7 +57,10 @@ export interface ExpertName {
   expert: number;
   /** Sequences that were sampled. */
   sampled: number;
-  /** Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing sets it apart. */
+  /**
+   * Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing
+   * sets it apart.
+   */
   terms: TellingTerm[];
   /** The sampled sequences that cost least, the cheapest first; none if all cost the same. */
   likeliest: SampledText[];
@@ -57,7 +75,8 @@ const SAMPLE = 8192; // sequences that are sampled of all experts together
 const [LEAST_SAMPLE, MOST_SAMPLE] = [128, 512]; // of one expert
 const SAMPLE_TOKENS = 256; // of a sampled sequence that are read
 const LEAST_SEQUENCES = 3; // that must hold a word before it can tell anything
-const ERRORS = 4.5; // standard errors by which log-odds must exceed 0: chance must lift none of thousands of words
+// Standard errors by which log-odds must exceed 0: chance must lift none of thousands of words.
+const ERRORS = 4.5;
 const PRIOR = 10; // sequences that the prior counts as
 const COMMON = 1 / 3; // of the others' sequences: a word in more of them says nothing to a person, as "the" does not
 const MOST_CHARACTERS = 400; // of a text
@@ -101,7 +120,10 @@ export interface SampledRow extends Pick<SampledText, "source"> {
   sequence: bigint;
   /** Its real tokens. */
   ids: Uint16Array | Uint32Array;
-  /** What it costs its expert, where that is known: the sum over the prefix, or the cost of the whole sequence. */
+  /**
+   * What it costs its expert, where that is known: the sum over the prefix, or the cost of the
+   * whole sequence.
+   */
   cost?: number;
   /** How many of its tokens may route, where a prompt alone does. */
   routed?: number;
@@ -117,19 +139,26 @@ export async function addRow(
   { prefix, costs }: Pick<Lineage, "prefix" | "costs">,
   tokenizer: Tokenizer,
 ): Promise<void> {
-  const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
+  const begin = ids.subarray(0, SAMPLE_TOKENS);
+  const most = prefix ?? ids.length;
   const text = await decodeText(begin, tokenizer);
   sample.ids.push(begin), sample.words.push(listWords(text));
   const predicted = costs === undefined ? prefixTokens(routed, most) : 1;
   if (cost === undefined || predicted < 1) return;
   sample.costs.push({
-    ...{ sequence: String(sequence), source, cost: cost / predicted },
-    ...{ text: shorten(text), whole: ids.length >= most },
+    sequence: String(sequence),
+    source,
+    cost: cost / predicted,
+    text: shorten(text),
+    whole: ids.length >= most,
   });
 }
 
 /** Decodes ids; documents that end among them stand on lines of their own. */
-async function decodeText(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer): Promise<string> {
+async function decodeText(
+  ids: Uint16Array | Uint32Array,
+  { eos, decode }: Tokenizer,
+): Promise<string> {
   const texts: string[] = [];
   for (let begin = 0; begin < ids.length;) {
     const found = ids.indexOf(eos, begin);
@@ -140,28 +169,41 @@ async function decodeText(ids: Uint16Array | Uint32Array, { eos, decode }: Token
   return texts.join("\n");
 }
 
-/** Takes the cheapest and the dearest texts, only of sequences as long as the prefix unless there are too few of these. */
-function takeEnds(found: Sample["costs"], most: number): Pick<ExpertName, "likeliest" | "leastLikely"> {
+/**
+ * Takes the cheapest and the dearest texts, only of sequences as long as the prefix unless there
+ * are too few of these.
+ */
+function takeEnds(
+  found: Sample["costs"],
+  most: number,
+): Pick<ExpertName, "likeliest" | "leastLikely"> {
   const long = found.filter(({ whole }) => whole);
   const sorted = (long.length >= 2 * most ? long : found).sort((a, b) => a.cost - b.cost)
     .map(({ whole: _, ...text }) => text);
-  if (sorted[0]?.cost === sorted.at(-1)?.cost) return { likeliest: [], leastLikely: [] }; // none is likelier
+  // None is likelier.
+  if (sorted[0]?.cost === sorted.at(-1)?.cost) return { likeliest: [], leastLikely: [] };
   const likeliest = sorted.slice(0, Math.min(most, Math.ceil(sorted.length / 2)));
   return { likeliest, leastLikely: sorted.slice(likeliest.length).slice(-most).reverse() };
 }
 
 function shorten(text: string): string {
   const characters = [...text];
-  return characters.length <= MOST_CHARACTERS ? text : `${characters.slice(0, MOST_CHARACTERS).join("")}…`;
+  return characters.length <= MOST_CHARACTERS
+    ? text
+    : `${characters.slice(0, MOST_CHARACTERS).join("")}…`;
 }
 
 const WORD = /\p{L}[\p{L}\p{M}\p{N}_]*(?:['’]\p{L}+)*/gu;
 /** Scripts that put no space between words. */
 const UNSPACED =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
-let segmenter: Intl.Segmenter | undefined; // loaded only for such texts: it costs some time and memory
+// Loaded only for such texts: it costs some time and memory.
+let segmenter: Intl.Segmenter | undefined;
 
-/** Lists the words of a text in lower case. A single letter is no word, unless its script has words of one letter. */
+/**
+ * Lists the words of a text in lower case. A single letter is no word, unless its script has words
+ * of one letter.
+ */
 function listWords(text: string): string[] {
   return (text.match(WORD) ?? []).flatMap((run) => {
     if (UNSPACED.test(run)) {
@@ -193,18 +235,22 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
   const all: TermCounts = { sequences: 0, holding: new Map() };
   for (const { sequences, holding } of parts) {
     all.sequences += sequences;
-    for (const [term, count] of holding) all.holding.set(term, (all.holding.get(term) ?? 0) + count);
+    for (const [term, count] of holding) {
+      all.holding.set(term, (all.holding.get(term) ?? 0) + count);
+    }
   }
   return parts.map(({ sequences, holding }) => {
     const rest = all.sequences - sequences;
     if (sequences === 0 || rest === 0) return [];
-    const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(([text, count]) => {
-      const others = all.holding.get(text)! - count;
-      const prior = (all.holding.get(text)! / all.sequences) * PRIOR;
-      const { logOdds, error } = computeLogOdds([count, sequences], [others, rest], prior);
-      const shares = { share: count / sequences, shareOfRest: others / rest };
-      return { text, logOdds, ...shares, least: logOdds - ERRORS * error };
-    });
+    const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(
+      ([text, count]) => {
+        const others = all.holding.get(text)! - count;
+        const prior = (all.holding.get(text)! / all.sequences) * PRIOR;
+        const { logOdds, error } = computeLogOdds([count, sequences], [others, rest], prior);
+        const shares = { share: count / sequences, shareOfRest: others / rest };
+        return { text, logOdds, ...shares, least: logOdds - ERRORS * error };
+      },
+    );
     return found.filter(({ least, shareOfRest }) => least > 0 && shareOfRest < COMMON)
       .sort((a, b) => b.least - a.least || (a.text < b.text ? -1 : 1))
       .slice(0, most).map(({ least: _, ...term }) => term);
@@ -212,15 +258,21 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
 }
 
 /**
- * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and its standard
- * error. The prior adds {@linkcode PRIOR} sequences to either group, of which `prior` had the event.
+ * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in
+ * another, and its standard error. The prior adds {@linkcode PRIOR} sequences to either group, of
+ * which `prior` had the event.
  */
 function computeLogOdds(
   [own, ofOwn]: [times: number, of: number],
   [other, ofOther]: [times: number, of: number],
   prior: number,
 ): { logOdds: number; error: number } {
-  const cells = [own + prior, ofOwn - own + PRIOR - prior, other + prior, ofOther - other + PRIOR - prior];
+  const cells = [
+    own + prior,
+    ofOwn - own + PRIOR - prior,
+    other + prior,
+    ofOther - other + PRIOR - prior,
+  ];
   const [a, b, c, d] = cells;
   return {
     logOdds: Math.log(a / b) - Math.log(c / d),
@@ -229,10 +281,17 @@ function computeLogOdds(
 }
 
 /** Lists the telling pairs of tokens that stand side by side, with their texts. */
-async function tellingPairs(samples: Sample[], tokenizer: Tokenizer, most: number): Promise<TellingTerm[][]> {
+async function tellingPairs(
+  samples: Sample[],
+  tokenizer: Tokenizer,
+  most: number,
+): Promise<TellingTerm[][]> {
   const { eos, decode } = tokenizer;
   const listPairs = (ids: Uint16Array | Uint32Array) =>
-    Array.from(ids.subarray(1), (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id))
+    Array.from(
+      ids.subarray(1),
+      (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id),
+    )
       .filter(Boolean);
   const parts = samples.map(({ ids }) => counted(ids.map(listPairs)));
   return await Promise.all(
@@ -245,8 +304,12 @@ async function tellingPairs(samples: Sample[], tokenizer: Tokenizer, most: numbe
   );
 }
 
-/** Quotes a text as JSON does, and escapes line ends, control characters, marks of direction and code points without a character. */
+/**
+ * Quotes a text as JSON does, and escapes line ends, control characters, marks of direction and
+ * code points without a character.
+ */
 function quoted(text: string): string {
-  const escape = (character: string) => `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`;
+  const escape = (character: string) =>
+    `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`;
   return JSON.stringify(text.toWellFormed()).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape);
 }

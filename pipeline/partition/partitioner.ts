@@ -1,8 +1,9 @@
 /**
- * The seam between a partition and what makes it: a partitioner says what a sequence costs every expert.
- * Scoring, splitting, evaluation, serving and the report know only this interface.
+ * The seam between a partition and what makes it: a partitioner says what a sequence costs every
+ * expert. Scoring, splitting, evaluation, serving and the report know only this interface.
  *
- * `partitioner.json` says in the folder of a partitioner of which kind it is. The other files there belong to its kind.
+ * `partitioner.json` says in the folder of a partitioner of which kind it is. The other files there
+ * belong to its kind.
  */
 
 import * as v from "valibot";
@@ -26,7 +27,10 @@ export interface TokenRows {
   source?: readonly string[];
 }
 
-/** What experts cost of branches of a tree that are not followed: more than all others, and still a number in f32. */
+/**
+ * What experts cost of branches of a tree that are not followed: more than all others, and still a
+ * number in f32.
+ */
 export const NOT_FOLLOWED = 2 ** 126;
 
 /** A partitioner that was learned, opened from its folder. */
@@ -45,13 +49,16 @@ export interface Partitioner {
   readonly tokenizer?: string;
   /** Id of the token that closes a document, where it is known. */
   readonly eos?: number;
-  /** Whether a cost is one of the whole sequence, not a sum over the predicted tokens of the prefix. */
+  /**
+   * Whether a cost is one of the whole sequence, not a sum over the predicted tokens of the prefix.
+   */
   readonly perSequence?: boolean;
   /** Shape of each of its models, where it has some. */
   readonly shape?: ModelConfig;
   /**
-   * Computes costs f32 `[prefixes, rows, E]`, each by the first min(prefix, length) tokens; the lowest is the best. Prefixes ascend. The
-   * costs of a row do not depend on other rows. `signal` may end it early. A tree follows its beam, or all branches where `all` says so.
+   * Computes costs f32 `[prefixes, rows, E]`, each by the first min(prefix, length) tokens; the
+   * lowest is the best. Prefixes ascend. The costs of a row do not depend on other rows. `signal`
+   * may end it early. A tree follows its beam, or all branches where `all` says so.
    */
   costs(
     rows: TokenRows,
@@ -93,21 +100,31 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
 export interface OpenOptions {
   /** Sequences that run at once. This changes speed and memory, never a cost. */
   batch?: number;
-  /** Branches of each level of a tree that a sequence follows; 1 unless given, all with Infinity. */
+  /**
+   * Branches of each level of a tree that a sequence follows; 1 unless given, all with Infinity.
+   */
   beam?: number;
 }
 
 /** What a kind of partitioner does. */
 export interface PartitionerWork {
-  /** Learns it from sequences that are read by number. Absent where it learns round by round, or not at all. */
+  /**
+   * Learns it from sequences that are read by number. Absent where it learns round by round, or not
+   * at all.
+   */
   learn?(options: LearnOptions): Promise<Learned>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
-  /** Reads the identity and the number of experts from the files in its folder, without opening it. */
+  /**
+   * Reads the identity and the number of experts from the files in its folder, without opening it.
+   */
   identify(folder: string): Promise<Pick<Partitioner, "sha256" | "experts">>;
 }
 
-/** A kind of partitioner: what implements it, and what a run needs to know of it before it has learned. */
+/**
+ * A kind of partitioner: what implements it, and what a run needs to know of it before it has
+ * learned.
+ */
 export interface PartitionerKind extends PartitionerWork {
   /** Name: a value of the setting `partitioner`. */
   kind: string;
@@ -125,7 +142,9 @@ export interface PartitionerKind extends PartitionerWork {
   method?: string;
   /** What a cost of the whole sequence is called, such as `distance`. Default: `cost`. */
   cost?: string;
-  /** The temperature τ: costs are divided by it before they become weights of experts. Default: 1. */
+  /**
+   * The temperature τ: costs are divided by it before they become weights of experts. Default: 1.
+   */
   routingTemperature?: number;
   /** Names of the settings that its result depends on. */
   settings: readonly (keyof Configuration)[];
@@ -175,18 +194,24 @@ export async function writeDescription(
   folder: string,
   description: Omit<Description, "format">,
 ): Promise<FileRecord> {
-  return await writeAtomic(`${folder}/partitioner.json`, jsonText({ format: FORMAT, ...description }));
+  return await writeAtomic(
+    `${folder}/partitioner.json`,
+    jsonText({ format: FORMAT, ...description }),
+  );
 }
 
-/** Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is damaged. */
+/**
+ * Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is
+ * damaged.
+ */
 export async function readDescription(folder: string): Promise<Description | null> {
   const what = "the description of a partitioner";
   return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what);
 }
 
 /**
- * Makes the hash that identifies a partitioner whose costs all depend on one file: `partitioner.json` or one
- * next to it.
+ * Makes the hash that identifies a partitioner whose costs all depend on one file:
+ * `partitioner.json` or one next to it.
  */
 export function identifiedBy(file: string): PartitionerKind["identify"] {
   return async (folder) => {

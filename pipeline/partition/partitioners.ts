@@ -32,13 +32,21 @@ function loaded(
 
 const em = loaded({
   kind: "em",
-  about: "small models, learned by EM: a sequence suits the expert whose model finds its prefix likeliest",
+  about: "small models, learned by EM: a sequence suits the expert whose model finds its " +
+    "prefix likeliest",
   routes: true,
   splits: true,
   models: true,
   settings: [
     ...["experts", "prefix", "prefixLengths", "rounds", "roundSequences", "seed"] as const,
-    ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+    ...[
+      "routerHidden",
+      "routerLayers",
+      "routerHeads",
+      "routerBatch",
+      "routerRate",
+      "routerWarmup",
+    ] as const,
     ...["start", "fixed", "partitionerSample"] as const,
     ...listNames(OPTIMISER),
   ],
@@ -59,8 +67,8 @@ const ctbm = loaded({
 
 const self = loaded({
   kind: "self",
-  about:
-    "the experts themselves: a sequence suits the one that finds its prefix likeliest; they route and split nothing",
+  about: "the experts themselves: a sequence suits the one that finds its prefix " +
+    "likeliest; they route and split nothing",
   routes: true,
   splits: false,
   settings: [],
@@ -87,17 +95,25 @@ export function findKind({ partitioner }: Pick<Configuration, "partitioner">): P
   if (kind?.splits) return kind;
   throw new InputError(
     say`Cannot split text as ${setting("partitioner")} must be one of ${
-      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(", ")
+      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(
+        ", ",
+      )
     }: it is "${partitioner}"`,
   );
 }
 
-/** Whether models route: the settings' own, or those of another run, which are taken for models until they are read. */
+/**
+ * Whether models route: the settings' own, or those of another run, which are taken for models
+ * until they are read.
+ */
 export function hasRouters(settings: Pick<Configuration, "partitioner" | "routers">): boolean {
   return settings.routers !== "" || findKind(settings).models === true;
 }
 
-/** Opens a folder's partitioner; `device` opens the GPU where it needs one. Throws an `InputError` where none of a known kind is there. */
+/**
+ * Opens a folder's partitioner; `device` opens the GPU where it needs one. Throws an `InputError`
+ * where none of a known kind is there.
+ */
 export async function openPartitioner(
   folder: string,
   device: () => Promise<Gpu>,
@@ -106,7 +122,10 @@ export async function openPartitioner(
   return await (await partitionerKind(folder)).open(folder, device, options);
 }
 
-/** Reads identity and number of experts of a folder's partitioner, without opening it; throws as {@linkcode openPartitioner} does. */
+/**
+ * Reads identity and number of experts of a folder's partitioner, without opening it; throws as
+ * {@linkcode openPartitioner} does.
+ */
 export async function identifyPartitioner(folder: string): ReturnType<PartitionerKind["identify"]> {
   const kind = await partitionerKind(folder);
   try {
@@ -114,25 +133,35 @@ export async function identifyPartitioner(folder: string): ReturnType<Partitione
   } catch (error) {
     if (!isMissing(error)) throw error;
     const [, file = folder] = /'(.+)'$/.exec((error as Error).message) ?? [];
-    const what = `Cannot open the partitioner "${folder}" as all its files must be there: "${file}" is not`;
+    const what =
+      `Cannot open the partitioner "${folder}" as all its files must be there: "${file}" is not`;
     throw new InputError(what, { where: folder, remedy: "copy it again" });
   }
 }
 
-/** Identifies the routers that settings name, for the keys of what goes by them; nothing where a run learns its own. */
+/**
+ * Identifies the routers that settings name, for the keys of what goes by them; nothing where a run
+ * learns its own.
+ */
 export const namedRouters = async (
   { routers }: Pick<Configuration, "routers">,
 ): Promise<{ routers?: string }> =>
   routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
 
-/** Reports what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */
+/**
+ * Reports what a cost of a partitioner is called where it is one of the whole sequence; undefined
+ * where costs are NLLs, in nats.
+ */
 export function nameCost(
   { kind, perSequence }: Pick<Partitioner, "kind" | "perSequence">,
 ): string | undefined {
   return perSequence ? PARTITIONERS.get(kind)?.cost ?? "cost" : undefined;
 }
 
-/** Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. Other tools write no `partitioner.json`. */
+/**
+ * Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. Other tools
+ * write no `partitioner.json`.
+ */
 export async function partitionerKind(folder: string): Promise<PartitionerKind> {
   const name = (await readDescription(folder))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
@@ -140,7 +169,8 @@ export async function partitionerKind(folder: string): Promise<PartitionerKind> 
   if (kind !== undefined) return kind;
   if (name !== undefined) {
     const kinds = [...PARTITIONERS.keys()].join(" or ");
-    const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
+    const what =
+      `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
     throw new InputError(what, { where: folder });
   }
   const around = dirname(folder);
@@ -148,12 +178,16 @@ export async function partitionerKind(folder: string): Promise<PartitionerKind> 
   const near = places[(await Promise.all(places.map(holdsPartitioner))).indexOf(true)];
   const fact = await exists(folder) ? "it holds neither" : "it is not there";
   throw new InputError(
-    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${fact}`,
+    `Cannot open the partitioner "${folder}" as it must hold partitioner.json or ` +
+      `router-00: ${fact}`,
     { where: folder, remedy: near && `name ${near}` },
   );
 }
 
-/** Returns whether the partitioner of a run routes by a prefix, as far as that is known; otherwise the true label of a text does. */
+/**
+ * Returns whether the partitioner of a run routes by a prefix, as far as that is known; otherwise
+ * the true label of a text does.
+ */
 export async function routesByPrefix(run: string): Promise<boolean> {
   const { configuration } = await readRunConfiguration(run, { edited: true }) ?? {};
   const { routers = "", partitioner } = configuration ?? {};
@@ -163,10 +197,15 @@ export async function routesByPrefix(run: string): Promise<boolean> {
   return PARTITIONERS.get(kind ?? "")?.routes ?? true;
 }
 
-/** Finds the folder of a run's partitioner: the one that is named, or the run's own where only that one holds some. */
+/**
+ * Finds the folder of a run's partitioner: the one that is named, or the run's own where only that
+ * one holds some.
+ */
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
   const own = `${run}/partitioner`;
-  return named === "" || !await holdsPartitioner(named) && await holdsPartitioner(own) ? own : named;
+  return named === "" || !await holdsPartitioner(named) && await holdsPartitioner(own)
+    ? own
+    : named;
 }
 
 /** Returns whether a folder holds a partitioner. */

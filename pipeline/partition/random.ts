@@ -1,4 +1,7 @@
-/** Random parts: a seeded hash of a sequence's tokens chooses its expert. The control: what parts gain that do not differ. */
+/**
+ * Random parts: a seeded hash of a sequence's tokens chooses its expert. The control: what parts
+ * gain that do not differ.
+ */
 
 import { prefixSpan } from "../model/span.ts";
 import { randomKeys } from "../random.ts";
@@ -24,7 +27,13 @@ export const random: PartitionerKind = {
   settings: ["experts", "seed"],
   revision: 1,
   async learn({ configuration: { experts, seed, sequenceLength: prefix }, folder, tokens }) {
-    const { sha256 } = await writeDescription(folder, { kind: "random", experts, prefix, ...tokens, seed });
+    const { sha256 } = await writeDescription(folder, {
+      kind: "random",
+      experts,
+      prefix,
+      ...tokens,
+      seed,
+    });
     return { sha256, result: {} };
   },
   async open(folder) {
@@ -35,14 +44,18 @@ export const random: PartitionerKind = {
       ...description,
       sha256,
       perSequence: true,
-      costs: (rows, prefixes) => Promise.try(() => hashCosts(rows, prefixes, experts, Number(seed))),
+      costs: (rows, prefixes) =>
+        Promise.try(() => hashCosts(rows, prefixes, experts, Number(seed))),
       close() {},
     };
   },
   identify: identifiedBy(FILE),
 };
 
-/** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert that the hash of the first tokens chooses, 1 for all others. */
+/**
+ * Gives costs f32 `[prefixes, rows, E]`: 0 for the expert that the hash of the first tokens
+ * chooses, 1 for all others.
+ */
 function hashCosts(
   { tokens, sequenceLength, length }: TokenRows,
   prefixes: readonly number[],
@@ -53,7 +66,9 @@ function hashCosts(
   const hashes = new BigUint64Array(prefixes.length * rows);
   const words = new Uint32Array(hashes.buffer);
   for (let row = 0; row < rows; row++) {
-    let low = 0x811c9dc5, high = 0x2545f491, at = 0;
+    let low = 0x811c9dc5;
+    let high = 0x2545f491;
+    let at = 0;
     prefixes.forEach((prefix, k) => {
       for (const { end } = prefixSpan(length[row], prefix); at < end; at++) {
         const token = tokens[row * sequenceLength + at];

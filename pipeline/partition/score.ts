@@ -1,6 +1,7 @@
 /**
- * Scores sequences: adds the column `nll`, what each sequence costs every expert. With routers that is the negative log-likelihood
- * of its prefix under each of them (SmallTalk LM, section 2.2: log p(x_{1:M}; θ_r[e]) = −nll[e]).
+ * Scores sequences: adds the column `nll`, what each sequence costs every expert. With routers that
+ * is the negative log-likelihood of its prefix under each of them (SmallTalk LM, section 2.2: log
+ * p(x_{1:M}; θ_r[e]) = −nll[e]).
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
@@ -25,7 +26,10 @@ export interface ScoreOptions {
   signal?: AbortSignal;
   /** Called with a warning about input that says less than it should. */
   onWarning?: (message: Text) => void;
-  /** Called at the end with the sequences of which the partitioner knows nothing, if there are some. Default: a warning tells them. */
+  /**
+   * Called at the end with the sequences of which the partitioner knows nothing, if there are some.
+   * Default: a warning tells them.
+   */
   onUnknown?: (sequences: number) => void;
 }
 
@@ -34,27 +38,38 @@ export function unknownText(sequences: number): string {
   const [subject, them] = sequences === 1
     ? ["1 sequence has", "it"]
     : [`${sequences} sequences have`, "them"];
-  return `${subject} no label that training had: every expert costs ${them} the same, and the first one takes ${them} unless parts are balanced`;
+  return `${subject} no label that training had: every expert costs ${them} the ` +
+    `same, and the first one takes ${them} unless parts are balanced`;
 }
 
 /** Gives how many tokens of each row may route: of one that begins with a prompt, the prompt's. */
 export const routedLengths = ({ length, begin }: Pick<Columns, "length" | "begin">): Uint32Array =>
   begin ? length.map((real, row) => begin[row] > 0 ? Math.min(real, begin[row]) : real) : length;
 
-/** Counts the predicted tokens of each row that its costs are sums over: of one that begins with a prompt at least one. */
-export const routedPredictions = (rows: Pick<Columns, "length" | "begin">, prefix: number): Uint32Array =>
+/**
+ * Counts the predicted tokens of each row that its costs are sums over: of one that begins with a
+ * prompt at least one.
+ */
+export const routedPredictions = (
+  rows: Pick<Columns, "length" | "begin">,
+  prefix: number,
+): Uint32Array =>
   routedLengths(rows).map((real, row) =>
     Math.max(Number((rows.begin?.[row] ?? 0) > 0), prefixTokens(real, prefix))
   );
 
-/** Rows that are collected before they are scored, so that small batches do not cost a readback each. */
+/**
+ * Rows that are collected before they are scored, so that small batches do not cost a readback
+ * each.
+ */
 const ROWS_PER_GROUP = 1024;
 
 /**
  * Adds `nll` f32 `[rows, E]`, the costs by the first min(M, length) tokens, to every batch.
  *
- * Small batches are joined; the rows and their order stay. Throws an `InputError` where the rows come from another
- * tokenizer than the partitioner's. Also where the prefix exceeds S or a token id is not below the partitioner's vocabulary.
+ * Small batches are joined; the rows and their order stay. Throws an `InputError` where the rows
+ * come from another tokenizer than the partitioner's. Also where the prefix exceeds S or a token id
+ * is not below the partitioner's vocabulary.
  */
 export function score(
   source: ReadableStream<RecordBatch>,
@@ -86,7 +101,9 @@ async function* scored(
     held = [];
     count = 0;
     const sequences = { ...rest, tokens: tokens!, sequenceLength, length: routedLengths(rest) };
-    const nll = rest.rows === 0 ? new Float32Array() : await partitioner.costs(sequences, [prefix], signal);
+    const nll = rest.rows === 0
+      ? new Float32Array()
+      : await partitioner.costs(sequences, [prefix], signal);
     unknown += partitioner.unknown?.(sequences) ?? 0;
     return toBatch({ ...rest, ...(dropTokens ? {} : { tokens }), nll }, lineage!);
   };
@@ -121,7 +138,8 @@ async function* scored(
     }
     if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(
-        `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ${length}`,
+        `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: ` +
+          `these have ${length}`,
         { where },
       );
     }

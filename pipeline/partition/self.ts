@@ -1,9 +1,9 @@
 /**
- * Self-routing: the experts of a run score the prefix themselves, as large routers would. The experts are
- * trained already, so this partitioner can only route.
+ * Self-routing: the experts of a run score the prefix themselves, as large routers would. The
+ * experts are trained already, so this partitioner can only route.
  *
- * Its folder is the `experts` folder of a run, with the Hugging Face folders `expert-00/` … An expert may be
- * large: only one is on the device at a time, and each is read again for every call.
+ * Its folder is the `experts` folder of a run, with the Hugging Face folders `expert-00/` … An
+ * expert may be large: only one is on the device at a time, and each is read again for every call.
  */
 
 import { dirname } from "node:path";
@@ -23,9 +23,12 @@ export const self: PartitionerWork = {
   async identify(folder) {
     const hashes = await modelHashes(folder, await namesIn(folder));
     if (hashes.length > 0) return { sha256: routersHash(hashes), experts: hashes.length };
-    throw new InputError(`Cannot route by "${folder}" as it must hold trained experts: it holds none`, {
-      where: folder,
-    });
+    throw new InputError(
+      `Cannot route by "${folder}" as it must hold trained experts: it holds none`,
+      {
+        where: folder,
+      },
+    );
   },
 };
 
@@ -36,8 +39,8 @@ async function namesIn(folder: string): Promise<(expert: number) => string> {
 }
 
 /**
- * Opens trained experts from their folder; they may differ in shape. Throws an `InputError` where there is none, or they differ in
- * tokens: tokenizer, vocabulary or context.
+ * Opens trained experts from their folder; they may differ in shape. Throws an `InputError` where
+ * there is none, or they differ in tokens: tokenizer, vocabulary or context.
  */
 async function openExperts(
   folder: string,
@@ -59,7 +62,8 @@ async function openExperts(
       if (other === undefined || first === undefined || other === first) continue;
       const [former, latter] = [first, other].map((value) => shortHash(String(value)));
       throw new InputError(
-        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
+        `Cannot route by "${folder}" as its experts must have one tokenizer, ` +
+          "vocabulary and context: " +
           `${name} is ${former} for expert 0, ${latter} for expert ${expert}`,
         { where: folders[expert] },
       );

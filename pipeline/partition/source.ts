@@ -4,7 +4,8 @@
  *     partitioner.json
  *     sources.json     the expert and the training tokens of every label
  *
- * It goes by labels that a prompt does not have. So it can split text and take the true label of held-out text, but not route.
+ * It goes by labels that a prompt does not have. So it can split text and take the true label of
+ * held-out text, but not route.
  */
 
 import * as v from "valibot";
@@ -36,7 +37,10 @@ export const source: PartitionerKind = {
   settings: ["experts"],
   revision: 1,
   async learn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, sources }) {
-    const { sha256 } = await writeAtomic(`${folder}/${FILE}`, jsonText(groupLabels(sources, experts)));
+    const { sha256 } = await writeAtomic(
+      `${folder}/${FILE}`,
+      jsonText(groupLabels(sources, experts)),
+    );
     await writeDescription(folder, { kind: "source", experts, prefix, ...tokens });
     return { sha256, result: { sources: sources.size } };
   },
@@ -51,7 +55,8 @@ export const source: PartitionerKind = {
       ...description,
       sha256,
       perSequence: true,
-      costs: (rows, prefixes) => Promise.try(() => labelCosts(rows, prefixes, description.experts, experts)),
+      costs: (rows, prefixes) =>
+        Promise.try(() => labelCosts(rows, prefixes, description.experts, experts)),
       unknown: ({ source = [] }) => source.filter((label) => !experts.has(label)).length,
       close() {},
     };
@@ -59,14 +64,19 @@ export const source: PartitionerKind = {
   identify: identifiedBy(FILE),
 };
 
-/** Groups labels: the one with most tokens comes first, and each goes to the lightest group so far, the lower expert among equals. */
+/**
+ * Groups labels: the one with most tokens comes first, and each goes to the lightest group so far,
+ * the lower expert among equals.
+ */
 function groupLabels(totals: ReadonlyMap<string, number>, experts: number): object {
   if (totals.size < experts) {
     const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;
     const wanted = setting("experts");
     throw new InputError(
       say`Cannot split text by its sources as there must be at least as many labels as ${wanted}: there are ${labels}, ${wanted} is ${experts}`,
-      { remedy: say`name the field of labels with ${setting("sourceField")}, or take fewer experts` },
+      {
+        remedy: say`name the field of labels with ${setting("sourceField")}, or take fewer experts`,
+      },
     );
   }
   const weights = new Array<number>(experts).fill(0);
@@ -78,7 +88,10 @@ function groupLabels(totals: ReadonlyMap<string, number>, experts: number): obje
   }));
 }
 
-/** Gives costs f32 `[prefixes, rows, E]`: 0 for the expert of a row's label, 1 for all others, and for all where the label is new. */
+/**
+ * Gives costs f32 `[prefixes, rows, E]`: 0 for the expert of a row's label, 1 for all others, and
+ * for all where the label is new.
+ */
 function labelCosts(
   { length, source }: TokenRows,
   prefixes: readonly number[],
@@ -86,7 +99,9 @@ function labelCosts(
   groups: ReadonlyMap<string, number>,
 ): Float32Array {
   if (source === undefined && length.length > 0) {
-    throw new InputError("Cannot go by sources as every sequence must have its label: there are none");
+    throw new InputError(
+      "Cannot go by sources as every sequence must have its label: there are none",
+    );
   }
   const rows = length.length;
   const costs = new Float32Array(prefixes.length * rows * experts).fill(1);

@@ -1,6 +1,6 @@
-// How plots look, and their kinds: curves over numbers, and marks next to names. Each makes a Vega-Lite
-// specification and a table of one set of rows. Colours stand in it by name, as `var(--name)`, so that one
-// drawing serves light and dark paper.
+// How plots look, and their kinds: curves over numbers, and marks next to names. Each makes a
+// Vega-Lite specification and a table of one set of rows. Colours stand in it by name, as
+// `var(--name)`, so that one drawing serves light and dark paper.
 
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
 import type { Way } from "../evaluation/evaluation.ts";
@@ -9,7 +9,10 @@ import COLOURS from "./colours.json" with { type: "json" };
 import { percent, type Table } from "./html.ts";
 import VEGA from "./vega.json" with { type: "json" };
 
-/** A specification in Vega-Lite, or with `marks` in Vega, without width and style; `page` is the width in expressions. */
+/**
+ * A specification in Vega-Lite, or with `marks` in Vega, without width and style; `page` is the
+ * width in expressions.
+ */
 export type Spec = Record<string, unknown>;
 
 /** A plot. */
@@ -24,7 +27,10 @@ export interface Plot {
 
 type Drawn = Pick<Plot, "spec" | "table">;
 
-/** How a model, or one of several figures, looks in every plot: solid and 2 pixels wide unless it says otherwise. */
+/**
+ * How a model, or one of several figures, looks in every plot: solid and 2 pixels wide unless it
+ * says otherwise.
+ */
 export interface Line {
   name: string;
   colour: string;
@@ -44,7 +50,10 @@ export interface Axis {
   format?: string; // of its numbers, as d3-format says
 }
 
-/** A value of a line (by default the only one), at a number `x` or at the name `x`, with its interval. */
+/**
+ * A value of a line (by default the only one), at a number `x` or at the name `x`, with its
+ * interval.
+ */
 interface Value<X extends string | number> {
   x: X;
   y: number | null;
@@ -53,7 +62,10 @@ interface Value<X extends string | number> {
   line?: string;
 }
 
-/** What all plots are drawn from: values of lines, and more columns of the table, with a cell for each place. */
+/**
+ * What all plots are drawn from: values of lines, and more columns of the table, with a cell for
+ * each place.
+ */
 interface Rows<X extends string | number> {
   values: readonly Value<X>[];
   lines?: readonly Line[]; // by default one in the colour of the mixture
@@ -67,8 +79,9 @@ const palette = (paper: number): Palette =>
   Object.fromEntries(Object.entries(COLOURS).map(([name, values]) => [name, values[paper]]));
 
 /**
- * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has
- * one colour in all plots. Colour-blind readers can tell experts 0 to 3 apart, and also 4 to 7, whose lines have other dashes.
+ * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text
+ * one of at least 4.5. A model has one colour in all plots. Colour-blind readers can tell experts 0
+ * to 3 apart, and also 4 to 7, whose lines have other dashes.
  */
 export const [LIGHT, DARK] = [palette(0), palette(1)];
 
@@ -87,13 +100,17 @@ export const COMPARED = ["mixture", ...BASELINES] as const;
 
 /** Reports in words how text is scored; `times` is E in words. */
 export function wayName(way: Way, times: number | string): string {
-  if (isBaseline(way)) return `${BASELINE_NOTES[way].kind}, ${BASELINE_NOTES[way].how(`${times}×`)}`;
+  if (isBaseline(way)) {
+    return `${BASELINE_NOTES[way].kind}, ${BASELINE_NOTES[way].how(`${times}×`)}`;
+  }
   return { mixture: "mixture", oracle: "best in hindsight", random: "random expert" }[way];
 }
 
 /** Gives the line of a way of scoring text. */
 export function wayLine(way: Way, times: number | string): Line {
-  const dash = isBaseline(way) ? BASELINE_DASHES[BASELINES.indexOf(way) % BASELINE_DASHES.length] : SOLID;
+  const dash = isBaseline(way)
+    ? BASELINE_DASHES[BASELINES.indexOf(way) % BASELINE_DASHES.length]
+    : SOLID;
   return { name: wayName(way, times), colour: colour(way), dash, width: 2.5 };
 }
 
@@ -116,7 +133,10 @@ const MOST_NAMES = 24;
 const MOST_DOTS = 20;
 /** Most room for a label in a legend, in pixels. */
 const LEGEND_LABEL = 220;
-/** A piece of a line as a symbol that is long enough to show dashes; room of it and of other symbols, with the space around. */
+/**
+ * A piece of a line as a symbol that is long enough to show dashes; room of it and of other
+ * symbols, with the space around.
+ */
 const STROKE = { symbolType: "M-2.5,0H2.5", symbolOffset: 7, labelOffset: 20 };
 const [STROKE_WIDTH, SYMBOL_WIDTH] = [52, 36];
 const POINT = { type: "point", filled: true, opacity: 1, strokeWidth: 1.5 };
@@ -131,16 +151,26 @@ const ADVANCES: [characters: RegExp, em: number][] = [
   [/[ -\u04ff]/, 0.63],
 ];
 
-/** Estimates the width of a text in pixels without a font, so that no label is cut off, and every machine draws the same. */
+/**
+ * Estimates the width of a text in pixels without a font, so that no label is cut off, and every
+ * machine draws the same.
+ */
 export function textWidth(text: string, fontSize = VEGA.text.fontSize): number {
   const advance = (character: string) => ADVANCES.find(([set]) => set.test(character))?.[1] ?? 1;
   return Math.ceil(fontSize * [...text].reduce((sum, character) => sum + advance(character), 0));
 }
 
-/** Gives the names that a plot of names shows, the first ones, and reports how many more there are. */
-export const shownNames = <Name>(names: readonly Name[]): [shown: readonly Name[], more: string] => {
+/**
+ * Gives the names that a plot of names shows, the first ones, and reports how many more there are.
+ */
+export const shownNames = <Name>(
+  names: readonly Name[],
+): [shown: readonly Name[], more: string] => {
   const more = names.length - MOST_NAMES;
-  return [names.slice(0, MOST_NAMES), more > 0 ? `; ${more} smaller ones are in the table only` : ""];
+  return [
+    names.slice(0, MOST_NAMES),
+    more > 0 ? `; ${more} smaller ones are in the table only` : "",
+  ];
 };
 
 /** Encodes numbers on an axis. */
@@ -153,10 +183,16 @@ const numbers = (
   type: "quantitative",
   scale: {
     ...log && { type: "log", base: log },
-    ...log || domain ? { domain, nice: false } : { zero, nice: grid, padding: zero || !grid ? 0 : 8 },
+    ...log || domain
+      ? { domain, nice: false }
+      : { zero, nice: grid, padding: zero || !grid ? 0 : 8 },
   },
   axis: {
-    ...{ title, grid, values: ticks, tickCount: 6, tickMinStep: step },
+    title,
+    grid,
+    values: ticks,
+    tickCount: 6,
+    tickMinStep: step,
     labelExpr: format && `format(datum.value, '${format}')`,
   },
 });
@@ -174,7 +210,14 @@ export const below = (names: readonly string[], title: string): Spec => ({
   field: "x",
   type: "ordinal",
   scale: { domain: names, paddingInner: 0.2 },
-  axis: { title, grid: false, labelAngle: 0, labelOverlap: true, labelSeparation: 4, labelLineHeight: 15 },
+  axis: {
+    title,
+    grid: false,
+    labelAngle: 0,
+    labelOverlap: true,
+    labelSeparation: 4,
+    labelLineHeight: 15,
+  },
 });
 
 /** Encodes in which channels lines differ, explained by a legend of as many columns as fit. */
@@ -204,7 +247,10 @@ function looks(
 const marks = (values: readonly unknown[], mark: Spec, encoding: Spec): Spec[] =>
   values.length === 0 ? [] : [{ data: { values }, mark, encoding }];
 
-/** Writes the values of lines as a table: a row for each place, its columns the lines, with intervals if there is one line. */
+/**
+ * Writes the values of lines as a table: a row for each place, its columns the lines, with
+ * intervals if there is one line.
+ */
 function linesTable<X extends string | number>(
   what: string,
   { title, format }: Axis,
@@ -238,8 +284,10 @@ export function curves(
   },
 ): Drawn {
   const { lines = [ONE] } = rows;
-  const named = (values: readonly Value<number>[]) => values.map((one) => ({ line: lines[0].name, ...one }));
-  const values = named(rows.values), known = values.filter(({ y }) => y !== null);
+  const named = (values: readonly Value<number>[]) =>
+    values.map((one) => ({ line: lines[0].name, ...one }));
+  const values = named(rows.values);
+  const known = values.filter(({ y }) => y !== null);
   const counts = Map.groupBy(values, ({ line }) => line);
   const dots = known.filter((one) =>
     counts.get(one.line)!.length <= MOST_DOTS && one.y! <= (y.domain?.[1] ?? Infinity)
@@ -281,7 +329,10 @@ const LEVEL = {
   up: { type: "rule", color: colour("ink"), strokeDash: [4, 3] },
 };
 
-/** Plots values with their intervals next to names, of which the first 24 are shown, or as bars above all of them. */
+/**
+ * Plots values with their intervals next to names, of which the first 24 are shown, or as bars
+ * above all of them.
+ */
 export function dots(
   { title, axis = PERPLEXITY, bars, named, apart, level, ...rows }: Rows<string> & {
     title: string; // of the names
@@ -292,8 +343,10 @@ export function dots(
     level?: number; // value at which a line crosses all
   },
 ): Drawn {
-  const { lines = [ONE] } = rows, isUp = bars === "up";
-  const all = [...new Set(rows.values.map(({ x }) => x))], names = isUp ? all : shownNames(all)[0];
+  const { lines = [ONE] } = rows;
+  const isUp = bars === "up";
+  const all = [...new Set(rows.values.map(({ x }) => x))];
+  const names = isUp ? all : shownNames(all)[0];
   const values = rows.values.filter((one) => one.y !== null && names.includes(one.x))
     .map((value) => ({ line: named ? value.x : lines[0].name, ...value }));
   const isApart = isUp || apart && lines.length > 1;
@@ -305,12 +358,21 @@ export function dots(
   const legend = named ? null : bars ? { symbolType: "square" } : {};
   const look = looks(lines, legend, named || bars ? FILLS : FILLS_AND_SHAPES);
   const size = { [across]: numbers("y", isUp ? { ...axis, zero: true } : axis) };
-  const interval = { [across]: numbers("low", axis), [`${across}2`]: { field: "high" }, stroke: look.stroke };
-  const line = marks(level === undefined ? [] : [{ y: level }], LEVEL[isUp ? "up" : "across"], size);
+  const interval = {
+    [across]: numbers("low", axis),
+    [`${across}2`]: { field: "high" },
+    stroke: look.stroke,
+  };
+  const line = marks(
+    level === undefined ? [] : [{ y: level }],
+    LEVEL[isUp ? "up" : "across"],
+    size,
+  );
   const layer = [
     isUp ? [] : line, // behind points, in front of bars
     marks(values.filter(({ low }) => low !== undefined), { type: "rule", strokeWidth: 2 }, {
-      ...{ ...place, ...interval },
+      ...place,
+      ...interval,
     }),
     marks(values, BY_NAMES[bars ?? "points"], { ...place, ...size, ...look }),
     isUp ? line : [],

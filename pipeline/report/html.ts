@@ -13,7 +13,9 @@ export type Content = Html | string | number | false | null | undefined | readon
 
 /** Writes HTML from a template, its values escaped. */
 export function markup(strings: TemplateStringsArray, ...values: Content[]): Html {
-  return new Html(strings.map((text, i) => i === 0 ? text : contentText(values[i - 1]) + text).join(""));
+  return new Html(
+    strings.map((text, i) => i === 0 ? text : contentText(values[i - 1]) + text).join(""),
+  );
 }
 
 function contentText(content: Content): string {
@@ -39,30 +41,40 @@ export function escapeHtml(text: string): string {
 const LONGEST_UNBROKEN = 32;
 
 /**
- * Writes text in which words with a hyphen, such as flags, do not break across lines unless they are too long
- * for one.
+ * Writes text in which words with a hyphen, such as flags, do not break across lines unless they
+ * are too long for one.
  */
 export function unbroken(text: string): Html {
   const words = text.split(/(\S*-\S*)/).map((word, i) =>
-    i % 2 === 1 && word.length <= LONGEST_UNBROKEN ? markup`<span class="word">${word}</span>` : word
+    i % 2 === 1 && word.length <= LONGEST_UNBROKEN
+      ? markup`<span class="word">${word}</span>`
+      : word
   );
   return markup`${words}`;
 }
 
-/** Holds a table: headings of columns, and rows, in which a number is written as `number` does, `null` as an empty cell. */
+/**
+ * Holds a table: headings of columns, and rows, in which a number is written as `number` does,
+ * `null` as an empty cell.
+ */
 export interface Table {
   head: string[];
   rows: (string | number | Html | null)[][];
   look?: string; // name of its style, if it has one of its own
 }
 
-/** Writes a table. Columns of numbers are aligned right; a table that is too wide scrolls on its own. */
+/**
+ * Writes a table. Columns of numbers are aligned right; a table that is too wide scrolls on its
+ * own.
+ */
 export function htmlTable({ head, rows, look }: Table, label: string): Html {
   const numeric = head.map((_, column) => rows.some((row) => typeof row[column] === "number"));
   const side = (column: number) => numeric[column] ? new Html(' class="n"') : null;
   const headings = head.map((text, i) => markup`<th scope="col"${side(i)}>${text}</th>`);
   const cells = (row: Table["rows"][number]) =>
-    row.map((cell, i) => markup`<td${side(i)}>${typeof cell === "number" ? number(cell) : cell}</td>`);
+    row.map((cell, i) =>
+      markup`<td${side(i)}>${typeof cell === "number" ? number(cell) : cell}</td>`
+    );
   const style = look && markup` class="${look}"`;
   return markup`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table${style}>
 <thead><tr>${headings}</tr></thead>
@@ -76,7 +88,9 @@ export function foldedTable(table: Table, label: string, summary: Content = labe
   return markup`<details><summary>${summary}</summary>${htmlTable(table, label)}</details>`;
 }
 
-/** Writes a number: a whole one with separated thousands, any other with four significant digits. */
+/**
+ * Writes a number: a whole one with separated thousands, any other with four significant digits.
+ */
 export function number(value: number): string {
   if (!Number.isFinite(value)) return "–";
   if (Number.isInteger(value)) return value.toLocaleString("en").replace("-", "−");
@@ -93,13 +107,16 @@ export function number(value: number): string {
 export function scientific(value: number): string {
   if (value === 0 || !Number.isFinite(value)) return value === 0 ? "0" : "–";
   const [mantissa, exponent] = value.toExponential(2).split("e");
-  const raised = [...String(Number(exponent))].map((sign) => sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)])
+  const raised = [...String(Number(exponent))].map((sign) =>
+    sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)]
+  )
     .join("");
   return `${mantissa}·10${raised}`;
 }
 
 /** Writes a number with so many digits after the point at most. */
-export const rounded = (value: number, digits: number): string => number(Number(value.toFixed(digits)));
+export const rounded = (value: number, digits: number): string =>
+  number(Number(value.toFixed(digits)));
 
 /** Rounds a number to three significant digits. */
 export const rough = (value: number): number => Number(value.toPrecision(3));
@@ -119,7 +136,8 @@ export function bytes(size: number): string {
 export const valueText = (value: unknown): string => [value].flat().join(", ") || "none";
 
 /** Names a source by its label. */
-export const sourceName = (label: string): string => label === "" ? "(no source)" : printable(label);
+export const sourceName = (label: string): string =>
+  label === "" ? "(no source)" : printable(label);
 
 /** Writes a share as a percentage. */
 export function percent(share: number, digits = 1): string {

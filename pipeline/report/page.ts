@@ -1,5 +1,5 @@
-// Lays sections out as one HTML page that stands alone, with their plots drawn: no script, no font, no
-// network.
+// Lays sections out as one HTML page that stands alone, with their plots drawn: no script, no font,
+// no network.
 
 import { say, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import { writeAtomic } from "../graph/files.ts";
@@ -12,7 +12,10 @@ import STYLE from "./page.css" with { type: "text" };
 export interface Missing {
   /** What that is. */
   part: string;
-  /** The command that makes it; undefined where only parts of the run lie here and the task needs the whole run. */
+  /**
+   * The command that makes it; undefined where only parts of the run lie here and the task needs
+   * the whole run.
+   */
   command?: string;
 }
 
@@ -20,10 +23,15 @@ export interface Missing {
 export type Lacking = { part: string; task?: TaskReference; because?: string };
 
 type Single = Html | Plot | Lacking;
-/** What a section is made of, in its order; conditions may give nothing. Plots that follow each other share rows of the page. */
+/**
+ * What a section is made of, in its order; conditions may give nothing. Plots that follow each
+ * other share rows of the page.
+ */
 export type Part = Single | false | null | undefined | "" | readonly Part[];
 
-/** A section of pages: its parts from the data of a page, or null where the page does not have it. */
+/**
+ * A section of pages: its parts from the data of a page, or null where the page does not have it.
+ */
 export interface Section<Data = unknown> {
   id: string;
   title: string | ((data: Data) => string);
@@ -32,7 +40,10 @@ export interface Section<Data = unknown> {
 
 /** How a page is made. */
 export interface PageOptions {
-  /** Folder that gets each plot as an SVG file of its own, on light paper or, on a dark screen, dark. */
+  /**
+   * Folder that gets each plot as an SVG file of its own, on light paper or, on a dark screen,
+   * dark.
+   */
   plots?: string;
   /** Words settings and tasks on the page. Default: as a library names them. */
   words?: Words;
@@ -53,7 +64,10 @@ const COLOURS = `:root{${declarations(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{${declarations(DARK)}}}
 `;
 
-/** What stands around the sections of a page: a title, a sentence, the task that makes it and from what, figures with their labels. */
+/**
+ * What stands around the sections of a page: a title, a sentence, the task that makes it and from
+ * what, figures with their labels.
+ */
 interface Frame {
   title: string;
   about: string;
@@ -62,7 +76,10 @@ interface Frame {
   figures: readonly (readonly [value: string, label: string])[];
 }
 
-/** Makes a page: draws the plots of its sections, and lays all out. The same data gives the same bytes. */
+/**
+ * Makes a page: draws the plots of its sections, and lays all out. The same data gives the same
+ * bytes.
+ */
 export async function page<Data>(
   { title, about, task: maker, from, figures }: Frame,
   sections: readonly Section<Data>[],
@@ -70,7 +87,8 @@ export async function page<Data>(
   options: PageOptions = {},
 ): Promise<Page> {
   const made: Page = { html: "", plots: [], missing: [] };
-  const links: Html[] = [], written: Html[] = [];
+  const links: Html[] = [];
+  const written: Html[] = [];
   for (const { id, title, parts } of sections) {
     const own = parts(data);
     if (own === null) continue;
@@ -82,7 +100,9 @@ ${await partsHtml(own, options, made)}</section>
 `);
   }
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-  const values = figures.map(([value, label]) => markup`<div><dt>${label}</dt><dd>${value}</dd></div>`);
+  const values = figures.map(([value, label]) =>
+    markup`<div><dt>${label}</dt><dd>${value}</dd></div>`
+  );
   const command = wordText([task(maker)], options.words);
   const html = markup`<!doctype html>
 <html lang="en">
@@ -115,7 +135,8 @@ const flat = (part: Part): Single[] => !part ? [] : "flatMap" in part ? part.fla
 const isPlot = (part?: Single): part is Plot => part !== undefined && "spec" in part;
 
 async function partsHtml(parts: Part, options: PageOptions, made: Page): Promise<Html[]> {
-  const all = flat(parts), written: Html[] = [];
+  const all = flat(parts);
+  const written: Html[] = [];
   for (const [i, part] of all.entries()) {
     if (isPlot(part)) {
       if (!isPlot(all[i - 1])) written.push(new Html(`<div class="plots">\n`));
@@ -131,7 +152,9 @@ function lackingHtml({ part, task, because }: Lacking, { words }: PageOptions, m
   made.missing.push({ part, command });
   return command === undefined
     ? markup`<p class="missing">${part} is not here: ${because}.</p>`
-    : markup`<p class="missing">${part} is not here yet: run <code>${unbroken(command)}</code>.</p>`;
+    : markup`<p class="missing">${part} is not here yet: run <code>${
+      unbroken(command)
+    }</code>.</p>`;
 }
 
 // A variable, so that Vega is loaded only here and not by everything that imports this file.
@@ -148,12 +171,17 @@ async function figure(
   const { id, title, about, half, table } = plot;
   const width = half ? HALF : FULL;
   const wide = new Html(await drawPlot(plot, { width, id, onWarning }));
-  const picture = half ? wide : markup`<div class="wide">${wide}</div><div class="narrow">${new Html(
-    await drawPlot(plot, { width: HALF, id: `${id}-n`, onWarning }),
-  )}</div>`;
+  const picture = half
+    ? wide
+    : markup`<div class="wide">${wide}</div><div class="narrow">${new Html(
+      await drawPlot(plot, { width: HALF, id: `${id}-n`, onWarning }),
+    )}</div>`;
   if (folder !== undefined) {
     const path = `${folder}/${id}.svg`;
-    await writeAtomic(path, await drawPlot(plot, { width: width + 32, id, alone: true, onWarning }) + "\n");
+    await writeAtomic(
+      path,
+      await drawPlot(plot, { width: width + 32, id, alone: true, onWarning }) + "\n",
+    );
     made.plots.push(path);
   }
   return markup`<figure class="${half ? "half" : "full"}" id="plot-${id}">

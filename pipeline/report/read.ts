@@ -1,5 +1,5 @@
-// Reads what a run folder holds, for a page; each part may be missing. No other file of a report or a
-// comparison looks into run folders.
+// Reads what a run folder holds, for a page; each part may be missing. No other file of a report or
+// a comparison looks into run folders.
 
 import { createHash } from "node:crypto";
 import { relative, resolve } from "node:path";
@@ -48,7 +48,10 @@ import { METRICS, readStepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";
 
-/** How long something took: seconds, or that it was copied from another run; undefined where that is not known. */
+/**
+ * How long something took: seconds, or that it was copied from another run; undefined where that is
+ * not known.
+ */
 export type Spent = number | "copied" | undefined;
 
 /** The contents of a run folder; `null` and empty lists stand for parts that are not there yet. */
@@ -72,18 +75,24 @@ export function lacking(
 }
 
 /**
- * Reads a run folder. Throws an `InputError` where the folder is none of a run. Also where a file in it, which the error names, cannot be
- * what it must be. `doing` says in messages what for; with `details` names of experts and figures on clean documents are found too.
+ * Reads a run folder. Throws an `InputError` where the folder is none of a run. Also where a file
+ * in it, which the error names, cannot be what it must be. `doing` says in messages what for; with
+ * `details` names of experts and figures on clean documents are found too.
  */
 export async function readRun(run: string, { doing = "report on", details = true } = {}) {
-  const refuse = (must: string, remedy: Text = say`name the folder that ${task("partition")} wrote`) =>
-    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
+  const refuse = (
+    must: string,
+    remedy: Text = say`name the folder that ${task("partition")} wrote`,
+  ) => new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
   const first = await partitionRemedy(run);
   if (!await exists(run)) throw refuse("be a run folder: there is no such folder", first);
   await checkRunFolder(run);
   const config = await readRunConfiguration(run);
   if (config === null) throw refuse("be a run folder: it has no config.json");
-  /** Reads a file of a node, or of a task; null where there is none. The error of one that is damaged says how to mend it. */
+  /**
+   * Reads a file of a node, or of a task; null where there is none. The error of one that is
+   * damaged says how to mend it.
+   */
   const read = async <T>(path: string, reader: (path: string) => Promise<T>): Promise<T | null> => {
     if (!await exists(`${run}/${path}`)) return null;
     return await reader(`${run}/${path}`).catch(async (error) => {
@@ -95,17 +104,26 @@ export async function readRun(run: string, { doing = "report on", details = true
   const made = secondsByNode(await readTimes(run));
   const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : made(node);
   const reproduction = await read("reproduction.json", readClaims);
-  const begun = [...await listEntries(`${run}/${SCRATCH}`), ...await listEntries(`${run}/${PARTIAL}`)];
+  const begun = [
+    ...await listEntries(`${run}/${SCRATCH}`),
+    ...await listEntries(`${run}/${PARTIAL}`),
+  ];
   if (nodes.size === 0 && !reproduction && begun.length === 0) {
-    const what = "hold something that a task made: it holds a configuration and nothing made with it";
+    const what =
+      "hold something that a task made: it holds a configuration and nothing made with it";
     throw refuse(what, first);
   }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
-  const models = await Promise.all(targets.map(async ({ name: model, node, expert = null, path }) => ({
-    ...{ model, expert, path, seconds: spentOn(node) },
-    points: await read(`${node}/${METRICS}`, readStepMetrics) ?? [],
-    hasWeights: await exists(`${run}/${node}/model.safetensors`),
-  })));
+  const models = await Promise.all(
+    targets.map(async ({ name: model, node, expert = null, path }) => ({
+      model,
+      expert,
+      path,
+      seconds: spentOn(node),
+      points: await read(`${node}/${METRICS}`, readStepMetrics) ?? [],
+      hasWeights: await exists(`${run}/${node}/model.safetensors`),
+    })),
+  );
   const zeroShot = await Promise.all(
     zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );
@@ -114,7 +132,8 @@ export async function readRun(run: string, { doing = "report on", details = true
   const overlap = await overlapState(run) === "made" ? await readOverlap(run) : null;
   const clean = details && overlap && evaluation &&
     await read(`${EVALUATION}/evaluation.arrow`, () => evaluateClean(run, evaluation));
-  const path = resolve(run), inside = relative(Deno.cwd(), path);
+  const path = resolve(run);
+  const inside = relative(Deno.cwd(), path);
   const partition = joinParts(nodes, config.configuration.experts);
   const switched = nodes.get("switch");
   const text = await readTextCounts(run);
@@ -128,18 +147,21 @@ export async function readRun(run: string, { doing = "report on", details = true
     alone: status.parts, // experts whose parts lie here without their run
     lineage: await readLineageSteps(run), // the runs that it derives from
     lacks: listLacks(status.stages), // what is not up to date
-    adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
+    // On which it was made.
+    adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))],
     folders: await summarizeFolders(run, nodes, spentOn),
     rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??
       await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [], // of level one of a tree
     partition,
     names: details && partition ? await expertNames(run) : null, // what sets each expert apart
     curves: models.filter(({ points }) => points.length > 0),
-    weights: models.flatMap(({ expert, hasWeights }) => hasWeights ? expert ?? [] : []), // experts whose weights lie here
+    // Experts whose weights lie here.
+    weights: models.flatMap(({ expert, hasWeights }) => hasWeights ? expert ?? [] : []),
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
     evaluation,
-    clean: clean || null, // the evaluation on held-out documents that share nothing with training text
+    // The evaluation on held-out documents that share nothing with training text.
+    clean: clean || null,
     heldOut: countHeldOut(nodes, text?.testSequences ?? null),
     overlap,
     zeroShot: zeroShot.filter((result) => result !== null),
@@ -151,7 +173,9 @@ export async function readRun(run: string, { doing = "report on", details = true
 async function readNodes(run: string): Promise<Map<string, Manifest>> {
   const nodes = new Map<string, Manifest>();
   for (const folder of nodeFolders()) {
-    for await (const name of nodesIn(run, folder)) nodes.set(name, (await readManifest(`${run}/${name}`))!);
+    for await (const name of nodesIn(run, folder)) {
+      nodes.set(name, (await readManifest(`${run}/${name}`))!);
+    }
   }
   return nodes;
 }
@@ -162,10 +186,13 @@ function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number) {
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
   const { settings, result } = nodes.get(parts[0].assignments[0]) ?? {};
-  const counts = (side: "train" | "test") => partitionCounts(parts.map((part) => sideCounts(part[side])));
+  const counts = (side: "train" | "test") =>
+    partitionCounts(parts.map((part) => sideCounts(part[side])));
   const test = counts("test");
   return {
-    ...{ experts, parts, train: counts("train") },
+    experts,
+    parts,
+    train: counts("train"),
     ...test.sequences > 0 ? { test } : {},
     ...settings?.method === undefined ? {} : { method: String(settings.method) },
     ...result?.costs === undefined ? {} : { costs: String(result.costs) },
@@ -174,7 +201,10 @@ function joinParts(nodes: ReadonlyMap<string, Manifest>, experts: number) {
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
-/** Sums up every folder of nodes: how many there are, their files and bytes that are still there, how long they took, and what they counted. */
+/**
+ * Sums up every folder of nodes: how many there are, their files and bytes that are still there,
+ * how long they took, and what they counted.
+ */
 async function summarizeFolders(
   run: string,
   nodes: ReadonlyMap<string, Manifest>,
@@ -183,28 +213,48 @@ async function summarizeFolders(
   const folders = Map.groupBy(nodes.values(), ({ name }) => name.split("/")[0]);
   folders.delete("report"); // a page tells nothing of itself
   return await Promise.all([...folders].map(async ([folder, all]) => {
-    const damages = await Promise.all(all.map((one) => findDamage(`${run}/${one.name}`, one, false)));
+    const damages = await Promise.all(
+      all.map((one) => findDamage(`${run}/${one.name}`, one, false)),
+    );
     const files = all.flatMap((one, i) => damages[i] === undefined ? Object.values(one.files) : []);
     const spent = all.map(({ name }) => spentOn(name));
     const times = spent.filter((seconds) => typeof seconds === "number");
-    const seconds: Spent = times.length > 0 ? sum(times) : spent.includes("copied") ? "copied" : undefined;
+    const seconds: Spent = times.length > 0
+      ? sum(times)
+      : spent.includes("copied")
+      ? "copied"
+      : undefined;
     const count = (name: string) => sum(all.map(({ result }) => Number(result[name] ?? 0)));
     return {
-      ...{ folder, nodes: all.length, seconds, files: files.length },
+      folder,
+      nodes: all.length,
+      seconds,
+      files: files.length,
       bytes: sum(files.map(({ bytes }) => bytes)),
-      counts: { tokens: count("tokens"), sequences: count("sequences"), documents: count("documents") },
+      counts: {
+        tokens: count("tokens"),
+        sequences: count("sequences"),
+        documents: count("documents"),
+      },
     };
   }));
 }
 
-/** Describes the held-out text: the hash of its shards, its sequences, and whether the evaluation is of it. */
+/**
+ * Describes the held-out text: the hash of its shards, its sequences, and whether the evaluation is
+ * of it.
+ */
 function countHeldOut(nodes: ReadonlyMap<string, Manifest>, sequences: number | null) {
-  const list = nodes.get(SEQUENCES), evaluated = nodes.get(EVALUATION)?.inputs[ALL_TEST];
+  const list = nodes.get(SEQUENCES);
+  const evaluated = nodes.get(EVALUATION)?.inputs[ALL_TEST];
   const sha256 = list ? hashFiles(list, "test") : evaluated;
   return sha256 === undefined ? null : { sha256, sequences, evaluated: evaluated === sha256 };
 }
 
-/** Hashes the tokens of a run's held-out sequences, however they are cut into blocks; null where a shard is not there. */
+/**
+ * Hashes the tokens of a run's held-out sequences, however they are cut into blocks; null where a
+ * shard is not there.
+ */
 export async function heldOutTokens({ run }: Pick<RunRecord, "run">): Promise<string | null> {
   const [list, tokenizer] = [
     await readManifest(`${run}/${SEQUENCES}`),
@@ -213,7 +263,9 @@ export async function heldOutTokens({ run }: Pick<RunRecord, "run">): Promise<st
   if (!list || !tokenizer) return null;
   const paths = blocksIn(list).map((block) => `${run}/tokens/${block}/test.arrow`);
   for (const path of paths) if (!await exists(path)) return null;
-  const hash = createHash("sha256").update(`${tokenizer.result.entries} ${tokenizer.result.tokenizer}`);
+  const hash = createHash("sha256").update(
+    `${tokenizer.result.entries} ${tokenizer.result.tokenizer}`,
+  );
   for await (const batch of readShards(paths)) {
     const { rows, tokens, length } = fromBatch(batch, run, ["tokens"]);
     const width = tokens!.length / rows;

@@ -34,7 +34,10 @@ export interface ReportOptions extends PageOptions, OpenGpuOptions {
   run: string;
   /** File to write; without it `report.html` in the run folder. */
   output?: string;
-  /** Most tokens of the text that every expert writes for the page; 0 for none, and no device. Default: 48. */
+  /**
+   * Most tokens of the text that every expert writes for the page; 0 for none, and no device.
+   * Default: 48.
+   */
   samples?: number;
   /** An open device on which they write, instead of a new one; it stays open. */
   gpu?: Gpu;
@@ -59,14 +62,16 @@ const SECTIONS = [
 ];
 
 /**
- * Writes the report of a run as one HTML page, with plots, for light and dark screens of any width; the same run gives the
- * same bytes on one adapter. What the run does not have yet is left out, with a sentence that names the task to run.
+ * Writes the report of a run as one HTML page, with plots, for light and dark screens of any width;
+ * the same run gives the same bytes on one adapter. What the run does not have yet is left out,
+ * with a sentence that names the task to run.
  *
- * @throws {InputError} if the folder is not there or not a run's, or if a file in it is not as the run wrote it. Also if the
- * page or a plot cannot be written.
+ * @throws {InputError} if the folder is not there or not a run's, or if a file in it is not as the
+ * run wrote it. Also if the page or a plot cannot be written.
  */
 export async function report(options: ReportOptions): Promise<Report> {
-  const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } = options;
+  const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } =
+    options;
   const record = await readRun(run);
   const isPage = await isSamePlace(output, `${run}/${PAGE}`);
   if (!isPage) await checkOutput(output);
@@ -88,16 +93,22 @@ export async function report(options: ReportOptions): Promise<Report> {
   if (isPage) await writePages(run, "report/page", { [PAGE]: html });
   else await writeAtomic(output, html);
   const again = data.outOfDate.map(({ stages, command }) => ({
-    ...{ part: stages.join(", "), command: wordText([command], words) },
+    part: stages.join(", "),
+    command: wordText([command], words),
   }));
   return { output, plots, missing, outOfDate: again };
 }
 
-/** Lists the stages that are there and no longer of the run as it is, with commands for its path as the page names it. */
+/**
+ * Lists the stages that are there and no longer of the run as it is, with commands for its path as
+ * the page names it.
+ */
 function lacksShown({ lacks, path, evaluation }: RunRecord): Lack[] {
-  // Sections tell of what is missing. While a new evaluation is made, or was stopped, the figures of the one before are there.
+  // Sections tell of what is missing. While a new evaluation is made, or was stopped, the figures
+  // of the one before are there.
   const isShown = ({ stages, state }: Lack) =>
-    state === "out of date" || state === "damaged" || evaluation !== null && stages.includes("evaluate");
+    state === "out of date" || state === "damaged" ||
+    evaluation !== null && stages.includes("evaluate");
   return lacks.filter(isShown).map(({ command, ...lack }) => ({
     ...lack,
     command: { ...command, with: { ...command.with, run: path } },
@@ -117,7 +128,8 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
   const experts = partition?.experts ?? config.configuration.experts;
   const { gains = [], scores = {}, experts: times = experts } = evaluation ?? {};
   const found = gains.map(({ baseline, ...gain }): [string, string] => {
-    const { side, by } = asPositive(gain), name = wayName(baseline, times);
+    const { side, by } = asPositive(gain);
+    const name = wayName(baseline, times);
     return isEqual(gain)
       ? ["equal", `perplexities of the mixture and of ${name}`]
       : [`${by.toFixed(1)}% ${side}`, `perplexity of the mixture than of ${name}`];
@@ -125,7 +137,10 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
   found.push([number(experts), experts === 1 ? "expert" : "experts"]);
   if (partition) {
     const { tokens, nmi } = partition.train;
-    const compact = tokens.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
+    const compact = tokens.toLocaleString("en", {
+      notation: "compact",
+      maximumSignificantDigits: 3,
+    });
     found.push([compact, "training tokens"]);
     if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);
   }

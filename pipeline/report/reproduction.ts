@@ -7,7 +7,10 @@ import { finite, readJson, share } from "../graph/schema.ts";
 /** The models whose learning rates are searched for. */
 export const SEARCHED = ["experts", ...BASELINES] as const;
 
-/** What stands in place of the paper's figure where the paper reports none: such a claim is a question of this project. */
+/**
+ * What stands in place of the paper's figure where the paper reports none: such a claim is a
+ * question of this project.
+ */
 export const NOT_REPORTED = "not reported";
 
 /** Schema of a claim. */
@@ -19,12 +22,21 @@ export const CLAIM = v.object({
 });
 
 const RATE = v.pipe(finite, v.gtValue(0));
-/** Schema of the loss of a trial: infinite where training diverged, which JSON has no number for. */
+/**
+ * Schema of the loss of a trial: infinite where training diverged, which JSON has no number for.
+ */
 export const LOSS = v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity));
 const TRIAL = v.object({ rate: RATE, validationLoss: LOSS });
 
-/** Schema of a search for a learning rate. Studies say which share of a training a trial took; older ones did not. */
-export const RATE_SEARCH = v.object({ rate: RATE, trials: v.array(TRIAL), share: v.optional(share) });
+/**
+ * Schema of a search for a learning rate. Studies say which share of a training a trial took; older
+ * ones did not.
+ */
+export const RATE_SEARCH = v.object({
+  rate: RATE,
+  trials: v.array(TRIAL),
+  share: v.optional(share),
+});
 
 const CLAIMS = v.object({
   format: v.literal(1),
@@ -33,9 +45,15 @@ const CLAIMS = v.object({
   trialShare: share,
 });
 
-/** @ignore A claim, the paper's figures, the run's, and whether it holds: null where it is no matter of yes or no. */
+/**
+ * @ignore A claim, the paper's figures, the run's, and whether it holds: null where it is no matter
+ * of yes or no.
+ */
 export type Claim = v.InferOutput<typeof CLAIM>;
-/** @ignore A peak learning rate that was tried, and the held-out loss at the end: infinite where training diverged. */
+/**
+ * @ignore A peak learning rate that was tried, and the held-out loss at the end: infinite where
+ * training diverged.
+ */
 export type Trial = v.InferOutput<typeof TRIAL>;
 /** @ignore The best learning rate of a search, and all that were tried. */
 export type RateSearch = v.InferOutput<typeof RATE_SEARCH>;

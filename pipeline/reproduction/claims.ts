@@ -1,6 +1,7 @@
 /**
- * Questions that studies and single runs share: what the mixture gains, how experts do on their own text, what routing finds and costs. Each
- * puts what the paper claims (SmallTalk LM, section 3) next to the figures of a run.
+ * Questions that studies and single runs share: what the mixture gains, how experts do on their own
+ * text, what routing finds and costs. Each puts what the paper claims (SmallTalk LM, section 3)
+ * next to the figures of a run.
  *
  * @module
  */
@@ -12,7 +13,10 @@ import { wayName } from "../report/charts.ts";
 import type { RunOutcome } from "./outcome.ts";
 import { digitsText, gainOver, isLower, type Outcome, type Scored, scoreText } from "./study.ts";
 
-/** What the paper reports of so many experts of 335M (table 3): what they gain, and what routing adds to training and inference. */
+/**
+ * What the paper reports of so many experts of 335M (table 3): what they gain, and what routing
+ * adds to training and inference.
+ */
 const PAPER: Record<number, { gain: string; routing: string }> = {
   4: { gain: "11.78 → 10.78: 8.5% lower (335M, E = 4)", routing: "0.7%, 1.3% (335M experts)" },
   8: {
@@ -30,15 +34,22 @@ const PAPER: Record<number, { gain: string; routing: string }> = {
 };
 /** The largest shares that routing adds there, to training and to inference. */
 const MOST_ADDED = [10.28 / 248.12, 0.08 / 0.79];
-/** What it reports of its mixture next to a larger dense model, and how the gain grows with the number of experts. */
+/**
+ * What it reports of its mixture next to a larger dense model, and how the gain grows with the
+ * number of experts.
+ */
 export const PAPER_LEVEL = "about equal: 9.07 (335M, E = 32) and 9.10 (1.3B)";
-export const PAPER_GROWTH = "4: 8.5%, 8: 9.3%, 16: 10.7%, 32: 13.6% (335M; dense models of 4× batch and " +
+export const PAPER_GROWTH =
+  "4: 8.5%, 8: 9.3%, 16: 10.7%, 32: 13.6% (335M; dense models of 4× batch and " +
   "1×, 2×, 4×, 8× steps)";
 
 /** Shortest prefix that evaluations measure unless asked. */
 export const SHORTEST = 4;
 
-/** Gives an eighth of M, as the paper's 32 is of 256: the largest power of two up to it, as evaluations measure these. */
+/**
+ * Gives an eighth of M, as the paper's 32 is of 256: the largest power of two up to it, as
+ * evaluations measure these.
+ */
 export const shortPrefix = (prefix: number): number =>
   Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
 
@@ -50,13 +61,17 @@ export const labelled = (label: string, claims: readonly Claim[]): Claim[] =>
   }));
 
 /**
- * Claims that a mixture beats a model, beyond the interval. Of the larger dense one, which the paper has about equal, it claims that the
- * mixture is not behind.
+ * Claims that a mixture beats a model, beyond the interval. Of the larger dense one, which the
+ * paper has about equal, it claims that the mixture is not behind.
  */
 export function gainClaim(gain: Gain, experts: number): Claim {
   const model = wayName(gain.baseline, experts);
   const isLevel = gain.baseline === "dense-compute";
-  const paper = isLevel ? PAPER_LEVEL : gain.baseline === "dense" ? PAPER[experts]?.gain : undefined;
+  const paper = isLevel
+    ? PAPER_LEVEL
+    : gain.baseline === "dense"
+    ? PAPER[experts]?.gain
+    : undefined;
   return {
     claim: `The mixture ${isLevel ? `is as good as ${model}, or better` : `beats ${model}`}`,
     paper: paper ?? NOT_REPORTED,
@@ -66,12 +81,14 @@ export function gainClaim(gain: Gain, experts: number): Claim {
 }
 
 /**
- * Claims that the first of two mixtures is better than the second. Where their intervals have a part in common, that is open, unless it must
- * be better beyond both.
+ * Claims that the first of two mixtures is better than the second. Where their intervals have a
+ * part in common, that is open, unless it must be better beyond both.
  */
 export function isBetter(claim: string, mixtures: Record<string, Scored>, beyond = false): Claim {
   const [one, other] = Object.values(mixtures);
-  const here = Object.entries(mixtures).map(([name, score]) => `${name} ${scoreText(score)}`).join(", ");
+  const here = Object.entries(mixtures).map(([name, score]) => `${name} ${scoreText(score)}`).join(
+    ", ",
+  );
   const holds = isLower(one, other);
   return { claim, paper: NOT_REPORTED, here, holds: beyond ? holds === true : holds };
 }
@@ -86,11 +103,17 @@ export interface OwnText extends Outcome {
   perplexity: number | null;
   /** By which share that is below the perplexity of the dense models; null without either. */
   below: Record<"dense" | "dense-steps", number | null>;
-  /** The largest kinds of its training text with their shares: two, or up to four of a tenth each; "" without labels. */
+  /**
+   * The largest kinds of its training text with their shares: two, or up to four of a tenth each;
+   * "" without labels.
+   */
   sources: string;
 }
 
-/** How many kinds of text are named in any case, how many at most, and what share the others must have. */
+/**
+ * How many kinds of text are named in any case, how many at most, and what share the others must
+ * have.
+ */
 const [LEAST, MOST, SHARE] = [2, 4, 0.1];
 
 /** Gives all experts of a run. */
@@ -98,43 +121,58 @@ export const compareOwnText = (outcome: Outcome): OwnText[] =>
   outcome.evaluation.segments.map(({ expert, share, perplexity: { mixture, ...others } }) => {
     const below = (other: number | null = null) => other && mixture ? 1 - mixture / other : null;
     const { sources, sequences } = outcome.partition.experts[expert];
-    const kinds = Object.entries(sources).filter(([source]) => source !== "").sort(([, a], [, b]) => b - a)
+    const kinds = Object.entries(sources).filter(([source]) => source !== "").sort(([, a], [, b]) =>
+      b - a
+    )
       .slice(0, MOST).filter(([, count], i) => i < LEAST || count >= SHARE * sequences);
     return {
-      ...{ ...outcome, expert, share, perplexity: mixture ?? null },
+      ...outcome,
+      expert,
+      share,
+      perplexity: mixture ?? null,
       below: { dense: below(others.dense), "dense-steps": below(others["dense-steps"]) },
-      sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`).join(", "),
+      sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`)
+        .join(", "),
     };
   });
 
-/** Returns whether experts are all ahead of the dense model of E times the batch on their text, and which are not. */
+/**
+ * Returns whether experts are all ahead of the dense model of E times the batch on their text, and
+ * which are not.
+ */
 export function allAhead(experts: readonly OwnText[]): { here: string; holds: boolean } {
   const behind = experts.filter(({ below: { dense } }) => dense === null || dense <= 0);
   if (behind.length === 0) {
     const least = Math.min(...experts.map(({ below }) => below.dense!));
     return { here: `all ${experts.length}, the least by ${percent(least)}`, holds: true };
   }
-  const texts = behind.map(({ setup: { label }, expert, sources, perplexity, below: { dense } }) => {
-    const why = perplexity === null
-      ? "gets no text"
-      : dense === null
-      ? "has no such model next to it"
-      : `is ${percent(-dense)} behind`;
-    return `${label && `${label}, `}expert ${expert}${sources && ` (trained on ${sources})`} ${why}`;
-  });
+  const texts = behind.map(
+    ({ setup: { label }, expert, sources, perplexity, below: { dense } }) => {
+      const why = perplexity === null
+        ? "gets no text"
+        : dense === null
+        ? "has no such model next to it"
+        : `is ${percent(-dense)} behind`;
+      return `${label && `${label}, `}expert ${expert}${
+        sources && ` (trained on ${sources})`
+      } ${why}`;
+    },
+  );
   return { here: texts.join("; "), holds: false };
 }
 
 /** Claims that every expert of a run is ahead on its own text. */
 export const ownTextClaim = (outcome: Outcome): Claim => ({
-  claim: `On the text routed to it, every expert beats ${wayName("dense", outcome.evaluation.experts)}`,
+  claim: `On the text routed to it, every expert beats ${
+    wayName("dense", outcome.evaluation.experts)
+  }`,
   paper: PAPER[outcome.evaluation.experts] ? "all do" : NOT_REPORTED,
   ...allAhead(compareOwnText(outcome)),
 });
 
 /**
- * Reports from where on the mixture stays ahead of the dense model with E times the steps. The curves are of samples,
- * and all held-out text may say otherwise of their end.
+ * Reports from where on the mixture stays ahead of the dense model with E times the steps. The
+ * curves are of samples, and all held-out text may say otherwise of their end.
  */
 export function crossingText(outcome: Outcome): string | null {
   const { crossing } = outcome;
@@ -153,19 +191,25 @@ export function crossingText(outcome: Outcome): string | null {
 /** Judges the claims of one run. */
 export function judgeRun(outcome: Outcome): Claim[] {
   const { evaluation: { gains, scores, experts }, crossing } = outcome;
-  const crossed = crossingText(outcome), { difference = 0 } = crossing ?? {};
+  const crossed = crossingText(outcome);
+  const { difference = 0 } = crossing ?? {};
   const leader = difference > 0 ? "the dense model" : "the mixture";
   const ahead = `${leader} is ${Math.abs(difference).toFixed(3)} nats per token ahead at the end`;
   const perplexity = (way: keyof typeof scores) => scores[way]!.perplexity.toFixed(2);
   return [
     ...gains.map((gain) => {
       const claim = gainClaim(gain, experts);
-      return { ...claim, here: `${perplexity(gain.baseline)} → ${perplexity("mixture")}: ${claim.here}` };
+      return {
+        ...claim,
+        here: `${perplexity(gain.baseline)} → ${perplexity("mixture")}: ${claim.here}`,
+      };
     }),
     ...crossed === null ? [] : [{
-      claim:
-        "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
-      ...{ paper: NOT_REPORTED, here: `${crossed}; ${ahead}`, holds: null },
+      claim: "Tokens per expert from which the mixture's curve stays below that of E " +
+        "times the steps (on samples)",
+      paper: NOT_REPORTED,
+      here: `${crossed}; ${ahead}`,
+      holds: null,
     }],
     ...scores.dense ? [ownTextClaim(outcome)] : [],
     ...routingClaims(outcome),
@@ -175,10 +219,12 @@ export function judgeRun(outcome: Outcome): Claim[] {
 /** Judges how text finds its expert, what the parts of a run are like, and what that costs. */
 export function routingClaims(outcome: RunOutcome): Claim[] {
   const { evaluation, partition, cost, trained } = outcome;
-  const { scores: { mixture, random, oracle, dense }, segments, prefixes, prefix, experts } = evaluation;
+  const { scores: { mixture, random, oracle, dense }, segments, prefixes, prefix, experts } =
+    evaluation;
   const { inference, inferenceOverhead } = cost.flops;
   const shares = segments.map(({ share }) => share);
-  const hasModels = inferenceOverhead !== 0; // that split and route text: else nothing is computed for it
+  // That split and route text: else nothing is computed for it.
+  const hasModels = inferenceOverhead !== 0;
   // Where a label routes, all prefixes lead to the same.
   const byPrefix = new Set(prefixes.map(({ perplexity }) => perplexity)).size > 1;
   const enough = prefixes.filter(({ gains }) =>
@@ -202,13 +248,15 @@ export function routingClaims(outcome: RunOutcome): Claim[] {
       claim: "A short prefix routes well enough to beat the dense model",
       paper: "32 tokens, for routers trained with 256",
       here:
-        `${enough.length ? `${Math.min(...enough)} tokens` : "none"}, for routers trained with ${prefix}: ` +
+        `${
+          enough.length ? `${Math.min(...enough)} tokens` : "none"
+        }, for routers trained with ${prefix}: ` +
         prefixes.map((row) => `${row.prefix}: ${row.perplexity.toFixed(2)}`).join(", "),
       holds: enough.some((length) => length <= shortPrefix(prefix) && length < prefix),
     },
     random && oracle && {
-      claim:
-        "Routing beats a random choice, and is nearer to the best choice in hindsight than to a random one",
+      claim: "Routing beats a random choice, and is nearer to the best choice in " +
+        "hindsight than to a random one",
       paper: NOT_REPORTED,
       here: `random ${random.perplexity.toFixed(2)}, routed ${mixture!.perplexity.toFixed(2)}, ` +
         `best ${oracle.perplexity.toFixed(2)}`,
@@ -269,8 +317,12 @@ function exchangeText({ evaluation: { experts }, cost: { communication } }: RunO
 
 /** The rules for verdicts on {@linkcode routingClaims}. */
 export const ROUTING_VERDICTS =
-  "shares of at least a quarter of an equal one; for the short prefix, a gain over the first dense model, beyond the interval, with an " +
-  "eighth of the routers' prefix or less, of which the largest power of two counts, or with 4 tokens where that is more; routing below " +
-  "random beyond both intervals, and nearer to the best expert in nats; loads that differ by one sequence at most; routing that adds no " +
-  "more than the paper's does at most, 4.1% in training and 10.1% at inference; less exchanged by a node than in all steps of data-parallel " +
+  "shares of at least a quarter of an equal one; for the short prefix, a gain over " +
+  "the first dense model, beyond the interval, with an " +
+  "eighth of the routers' prefix or less, of which the largest power of two counts, " +
+  "or with 4 tokens where that is more; routing below " +
+  "random beyond both intervals, and nearer to the best expert in nats; loads that " +
+  "differ by one sequence at most; routing that adds no " +
+  "more than the paper's does at most, 4.1% in training and 10.1% at inference; less " +
+  "exchanged by a node than in all steps of data-parallel " +
   "training of the first dense model";

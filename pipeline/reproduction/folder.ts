@@ -1,6 +1,7 @@
 /**
- * A folder of studies. What is asked of it is checked before anything is made. It notes what searches found (`rates.json`, `routers.json`)
- * and what single runs came to, a small file each. So a study goes on where a run itself lies on another machine or is gone.
+ * A folder of studies. What is asked of it is checked before anything is made. It notes what
+ * searches found (`rates.json`, `routers.json`) and what single runs came to, a small file each. So
+ * a study goes on where a run itself lies on another machine or is gone.
  *
  * @module
  */
@@ -37,13 +38,13 @@ export interface StudyChoice {
   /** Seeds where a study repeats them. Default: 1. */
   seeds?: number;
   /**
-   * Folders of studies, or of results that were kept of them. Rates and settings of routers that were found
-   * there count, and runs whose outcome is noted there are not made again.
+   * Folders of studies, or of results that were kept of them. Rates and settings of routers that
+   * were found there count, and runs whose outcome is noted there are not made again.
    */
   from?: readonly string[];
   /**
-   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever run it
-   * belongs to. Default: all that the studies need.
+   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever
+   * run it belongs to. Default: all that the studies need.
    */
   only?: readonly string[];
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
@@ -52,7 +53,10 @@ export interface StudyChoice {
   words?: Words;
 }
 
-/** Gives the grid of studies with what is known for it. Throws where something does not go together or is damaged. */
+/**
+ * Gives the grid of studies with what is known for it. Throws where something does not go together
+ * or is damaged.
+ */
 export async function openStudies(
   { run, studies, sources = {}, seeds, from = [], only }: StudyChoice,
 ): Promise<Grid> {
@@ -63,7 +67,10 @@ export async function openStudies(
   return grid;
 }
 
-/** Throws an `InputError` where the runs of a grid cannot be made in a folder, or are there with other settings. */
+/**
+ * Throws an `InputError` where the runs of a grid cannot be made in a folder, or are there with
+ * other settings.
+ */
 export async function checkStudies(root: string, grid: Grid): Promise<void> {
   ensure(
     !await exists(`${root}/config.json`),
@@ -84,14 +91,17 @@ export async function checkStudies(root: string, grid: Grid): Promise<void> {
   for (const [name, setup] of runs) {
     const run = `${root}/${name}`;
     await resolveSettings(run, { flags: grid.flags(setup) }, false).catch(
-      withRemedy(say`choose another ${setting("run")}, or remove "${run}", which is then made anew`),
+      withRemedy(
+        say`choose another ${setting("run")}, or remove "${run}", which is then made anew`,
+      ),
     );
   }
 }
 
 /**
- * Checks the parts of a run before anything is trained. Throws an `InputError` where they show that it cannot be
- * evaluated. Also where one of the runs that are to be made cannot be split by its labels.
+ * Checks the parts of a run before anything is trained. Throws an `InputError` where they show that
+ * it cannot be evaluated. Also where one of the runs that are to be made cannot be split by its
+ * labels.
  */
 export function checkParts(
   run: string,
@@ -104,7 +114,9 @@ export function checkParts(
     const must = say`there must be at least as many labels of sources as ${setting("experts")}`;
     ensure(
       partitioner !== "source" || experts! <= labels,
-      say`Cannot make "${name}" as ${must}: there are ${labels}, ${setting("experts")} is ${experts ?? 0}`,
+      say`Cannot make "${name}" as ${must}: there are ${labels}, ${setting("experts")} is ${
+        experts ?? 0
+      }`,
       {
         where: run,
         remedy: say`choose another ${setting("run")} with fewer experts, or text with more labels`,
@@ -114,16 +126,24 @@ export function checkParts(
 }
 
 const ensureHeldOut = (where: string, isThere: boolean): void =>
-  ensure(isThere, "Cannot evaluate runs of studies as there must be held-out sequences: there are none", {
-    where,
-    remedy: say`choose another ${setting("run")} with a larger ${setting("holdout")}`,
-  });
+  ensure(
+    isThere,
+    "Cannot evaluate runs of studies as there must be held-out sequences: there are none",
+    {
+      where,
+      remedy: say`choose another ${setting("run")} with a larger ${setting("holdout")}`,
+    },
+  );
 
 const FORMAT = 1;
 const PAUSE_MS = 100; // between two looks whether another process has written
 
 /** Writes what all processes of a folder share, one process at a time. */
-export async function alone(root: string, write: () => Promise<void>, signal?: AbortSignal): Promise<void> {
+export async function alone(
+  root: string,
+  write: () => Promise<void>,
+  signal?: AbortSignal,
+): Promise<void> {
   for (;;) {
     const lock = await takeLock(root, "notes", "reproduce");
     if ("release" in lock) return await write().finally(lock.release);
@@ -132,14 +152,28 @@ export async function alone(root: string, write: () => Promise<void>, signal?: A
   }
 }
 
-/** Reads a note, which is `what`; null where there is none. Throws an `InputError` that says how to go on without it where it is damaged. */
+/**
+ * Reads a note, which is `what`; null where there is none. Throws an `InputError` that says how to
+ * go on without it where it is damaged.
+ */
 const readFound = async <T>(path: string, schema: Schema<T>, what: string): Promise<T | null> =>
-  await readJsonIfThere(path, schema, what).catch(withRemedy(`remove "${path}": what it held is made again`));
+  await readJsonIfThere(path, schema, what).catch(
+    withRemedy(`remove "${path}": what it held is made again`),
+  );
 
-const RATES_FOUND = v.object({ format: v.literal(FORMAT), rates: v.record(v.string(), RATE_SEARCH) });
-const ROUTERS_FOUND = v.object({ format: v.literal(FORMAT), routers: v.record(v.string(), ROUTER_SEARCH) });
+const RATES_FOUND = v.object({
+  format: v.literal(FORMAT),
+  rates: v.record(v.string(), RATE_SEARCH),
+});
+const ROUTERS_FOUND = v.object({
+  format: v.literal(FORMAT),
+  routers: v.record(v.string(), ROUTER_SEARCH),
+});
 
-/** Reads what searches found in folders of studies: of one recipe the first of them holds. Throws an `InputError` where it is damaged. */
+/**
+ * Reads what searches found in folders of studies: of one recipe the first of them holds. Throws an
+ * `InputError` where it is damaged.
+ */
 export async function readKnown(...folders: string[]): Promise<Known> {
   const known: Known = { rates: {}, routers: {} };
   for (const folder of folders.toReversed()) {
@@ -161,7 +195,9 @@ export const knownFiles = (known: Known): [file: string, text: string][] =>
     return [`${key}.json`, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
   });
 
-/** Notes what searches found; of one recipe that which is there stays, as runs may go by it already. */
+/**
+ * Notes what searches found; of one recipe that which is there stays, as runs may go by it already.
+ */
 export async function writeKnown(root: string, { rates, routers }: Partial<Known>): Promise<void> {
   await alone(root, async () => {
     const there = await readKnown(root);
@@ -172,12 +208,16 @@ export async function writeKnown(root: string, { rates, routers }: Partial<Known
 
 const NOTE = sealed(v.object({
   format: v.literal(FORMAT),
-  made: v.optional(v.record(v.string(), v.string()), {}), // notes of before runs were graphs fit no run of today
+  // Notes of before runs were graphs fit no run of today.
+  made: v.optional(v.record(v.string(), v.string()), {}),
   choices: v.record(v.string(), v.unknown()),
   outcome: OUTCOME,
 }));
 
-/** What a run came to, and what it was made of: hashes of its nodes as planned, of the partition and of each model. */
+/**
+ * What a run came to, and what it was made of: hashes of its nodes as planned, of the partition and
+ * of each model.
+ */
 type Note = v.InferOutput<typeof NOTE>;
 
 /** Gives the path of the note of a run in a folder of studies. */
@@ -185,9 +225,14 @@ export const noteFile = (run: string): string => `outcomes/${run}.json`;
 
 /** Lists the runs of which a folder of studies notes what they came to. */
 export const namesOfNotes = async (root: string): Promise<string[]> =>
-  (await listEntries(`${root}/outcomes`)).flatMap(({ name }) => /^(.*)\.json$/.exec(name)?.[1] ?? []).sort();
+  (await listEntries(`${root}/outcomes`)).flatMap(({ name }) =>
+    /^(.*)\.json$/.exec(name)?.[1] ?? []
+  ).sort();
 
-/** Reads what a folder of studies notes of a run; null where it notes nothing. Throws an `InputError` where that is damaged. */
+/**
+ * Reads what a folder of studies notes of a run; null where it notes nothing. Throws an
+ * `InputError` where that is damaged.
+ */
 export const readNote = async (root: string, run: string): Promise<Note | null> =>
   await readFound(`${root}/${noteFile(run)}`, NOTE, "what a run came to");
 
@@ -213,8 +258,9 @@ export class Notes {
   ) {}
 
   /**
-   * Finds the note of a run of the same settings, text and learning rates, with at least its models and its choices. It must be as this
-   * version would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
+   * Finds the note of a run of the same settings, text and learning rates, with at least its models
+   * and its choices. It must be as this version would make it. With `keep` one from elsewhere is
+   * copied. Throws an `InputError` where a note of that name is damaged.
    */
   async find(setup: Setup, keep = false): Promise<Outcome | undefined> {
     const rates = this.grid.rates(setup);
@@ -246,10 +292,17 @@ export class Notes {
   /** Hashes what the graph of a run with these models would be made of. */
   async #made(models: readonly Searched[], c: Configuration): Promise<Record<string, string>> {
     const text = await (this.#text ??= lookAtText("", c)); // no study varies it
-    const blocks = text.blocks ?? [{ name: "", id: 0, pieces: [], bytes: 0 }]; // its node says what the corpus is
+    // Its node says what the corpus is.
+    const blocks = text.blocks ?? [{ name: "", id: 0, pieces: [], bytes: 0 }];
     const hash = (nodes: readonly Node[]) =>
-      sha256(canonical(nodes.map(({ name, revision, settings }) => ({ name, revision, settings }))));
-    const evaluation = await evaluateNodes({ configuration: c, tokens: blocks.map(tokensNode), models: [] });
+      sha256(
+        canonical(nodes.map(({ name, revision, settings }) => ({ name, revision, settings }))),
+      );
+    const evaluation = await evaluateNodes({
+      configuration: c,
+      tokens: blocks.map(tokensNode),
+      models: [],
+    });
     const of = { configuration: c, text, blocks };
     const parts = [];
     for (const stage of STAGES.values()) parts.push(...await stage.nodes?.(of) ?? []);
@@ -265,7 +318,10 @@ export class Notes {
   }
 }
 
-/** Whether an evaluation by some choices tells what is asked: at least these prefixes, and else the same. */
+/**
+ * Whether an evaluation by some choices tells what is asked: at least these prefixes, and else the
+ * same.
+ */
 function covers(noted: Note["choices"], { routeLengths = [], ...asked }: Choices = {}): boolean {
   const measured = Array.isArray(noted.routeLengths) ? noted.routeLengths : [];
   return routeLengths.every((length) => measured.includes(length)) &&

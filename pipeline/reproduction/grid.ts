@@ -1,6 +1,6 @@
 /**
- * The grid of studies: which runs they need, with which settings, what searches these wait for, and in which order all that is done. Nothing
- * here reads a disk.
+ * The grid of studies: which runs they need, with which settings, what searches these wait for, and
+ * in which order all that is done. Nothing here reads a disk.
  *
  * @module
  */
@@ -47,16 +47,24 @@ export function findStudies(names: readonly string[]): Study[] {
 const checkName = (verb: string, option: string, name: string, known: readonly string[]): void =>
   ensure(
     known.includes(name),
-    say`Cannot ${verb} ${setting(option)} ${name} as it must be one of ${known.join(", ")}: it is none`,
+    say`Cannot ${verb} ${setting(option)} ${name} as it must be one of ${
+      known.join(", ")
+    }: it is none`,
   );
 
-/** What searches found: learning rates by {@linkcode rateRecipe}, settings of routers by {@linkcode Grid.routerRecipe}. */
+/**
+ * What searches found: learning rates by {@linkcode rateRecipe}, settings of routers by {@linkcode
+ * Grid.routerRecipe}.
+ */
 export interface Known {
   rates: Record<string, RateSearch>;
   routers: Record<string, RouterSearch>;
 }
 
-/** Something that is done in a run of a study: of a search the recipe, of one for a learning rate the model. */
+/**
+ * Something that is done in a run of a study: of a search the recipe, of one for a learning rate
+ * the model.
+ */
 export type Job =
   | { work: "split"; setup: Setup }
   | { work: "train"; setup: Setup }
@@ -65,7 +73,9 @@ export type Job =
 
 /** The way to assign that a kind of partitioner has unless one is given. */
 const usualMethod = ({ partitioner }: Partial<Configuration>) =>
-  partitioner === undefined ? undefined : PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default;
+  partitioner === undefined
+    ? undefined
+    : PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default;
 
 /** What a grid is made with. */
 export interface GridOptions {
@@ -125,8 +135,8 @@ export class Grid {
   }
 
   /**
-   * Gives all settings of one run of a study as flags, except rates: what its runs share, and what sets this one
-   * apart. So a run of other settings is refused, and not taken for this one.
+   * Gives all settings of one run of a study as flags, except rates: what its runs share, and what
+   * sets this one apart. So a run of other settings is refused, and not taken for this one.
    */
   flags({ settings }: Setup): Partial<Configuration> {
     const method = settings.method ?? this.#given.method ?? usualMethod(settings);
@@ -141,7 +151,10 @@ export class Grid {
     );
   }
 
-  /** Names what the scores of a run depend on: runs of other assignments share them, and so the routers. */
+  /**
+   * Names what the scores of a run depend on: runs of other assignments share them, and so the
+   * routers.
+   */
   routedAs(setup: Setup): string {
     return canonical({ ...this.configuration(setup), method: "" });
   }
@@ -160,16 +173,20 @@ export class Grid {
   }
 
   /**
-   * Names the search for the settings of the routers of a run, where `given` are not searched for; undefined
-   * where there is none. Runs that agree in it have routers of the same settings, whatever their seed.
+   * Names the search for the settings of the routers of a run, where `given` are not searched for;
+   * undefined where there is none. Runs that agree in it have routers of the same settings,
+   * whatever their seed.
    */
   routerRecipe(setup: Setup, given = this.givenRouters): string | undefined {
     const isGiven = given.routerRate !== undefined && given.rounds !== undefined;
     if (!setup.searchesRouters || isGiven) return undefined;
     const c = this.configuration(setup);
     const lengths = (c.prefixLengths.length ? c.prefixLengths : [c.prefix]).join("/");
-    return `${setup.searchesRouters} routers from ${c.start === "random" ? "random parts" : "clusters"}, ` +
-      `${c.routerLayers} layers of ${c.routerHidden}, ${c.routerHeads} heads, ${c.vocabularySize} tokens, ` +
+    return `${setup.searchesRouters} routers from ${
+      c.start === "random" ? "random parts" : "clusters"
+    }, ` +
+      `${c.routerLayers} layers of ${c.routerHidden}, ${c.routerHeads} heads, ` +
+      `${c.vocabularySize} tokens, ` +
       `rounds of ${c.roundSequences} sequences in batches of ${c.routerBatch} × ${lengths}, ` +
       `${c.routerWarmup} steps of warmup` +
       (given.routerRate === undefined ? "" : `, rate ${given.routerRate} given`) +
@@ -177,8 +194,9 @@ export class Grid {
   }
 
   /**
-   * Gives a run with the settings of routers that were found; undefined while they are searched for. With `alike` the only search that
-   * differs in what was given counts, too. So a folder tells of its runs whichever of these settings a later command repeats.
+   * Gives a run with the settings of routers that were found; undefined while they are searched
+   * for. With `alike` the only search that differs in what was given counts, too. So a folder tells
+   * of its runs whichever of these settings a later command repeats.
    */
   resolved(setup: Setup, alike = false): Setup | undefined {
     const recipe = this.routerRecipe(setup);
@@ -187,10 +205,15 @@ export class Grid {
     const begin = this.routerRecipe(setup, {})!; // others begin with it
     const others = alike ? Object.keys(found).filter((other) => other.startsWith(begin)) : [];
     const name = recipe in found ? recipe : others.length === 1 ? others[0] : undefined;
-    return name === undefined ? undefined : this.withRouters(setup, { ...found[name], ...this.givenRouters });
+    return name === undefined
+      ? undefined
+      : this.withRouters(setup, { ...found[name], ...this.givenRouters });
   }
 
-  /** Gives the run of the same name with other settings of its routers: a run of its own, unless they are the preset's. */
+  /**
+   * Gives the run of the same name with other settings of its routers: a run of its own, unless
+   * they are the preset's.
+   */
   withRouters(setup: Setup, { routerRate, rounds }: RouterSettings): Setup {
     const settings = { ...setup.settings, routerRate, rounds };
     const isPreset = routerRate === this.preset.routerRate && rounds === this.preset.rounds;
@@ -199,11 +222,13 @@ export class Grid {
   }
 
   /**
-   * Lists the runs that are made and whose settings are known, each once, with all models that any study trains there. An evaluation covers
-   * what any study at all asks of a run, so that no study undoes what another one needs.
+   * Lists the runs that are made and whose settings are known, each once, with all models that any
+   * study trains there. An evaluation covers what any study at all asks of a run, so that no study
+   * undoes what another one needs.
    */
   runs(): Setup[] {
-    const resolve = (setups: readonly Setup[]) => setups.flatMap((setup) => this.resolved(setup) ?? []);
+    const resolve = (setups: readonly Setup[]) =>
+      setups.flatMap((setup) => this.resolved(setup) ?? []);
     const names = new Set(this.wanted.map(({ name }) => name));
     const all = this.with([...STUDIES.values()]).all.filter(({ name }) => names.has(name));
     const asked = Map.groupBy(resolve(all), ({ name }) => name);
@@ -214,7 +239,10 @@ export class Grid {
     }));
   }
 
-  /** Lists the searches that all runs wait for before their settings are known, in the manner of {@linkcode Grid.jobs}. */
+  /**
+   * Lists the searches that all runs wait for before their settings are known, in the manner of
+   * {@linkcode Grid.jobs}.
+   */
   *searches(seen: Set<string>): Generator<Job> {
     for (const setup of this.wanted) yield* this.#routerSearch(setup, seen);
   }
@@ -227,8 +255,9 @@ export class Grid {
   }
 
   /**
-   * Lists what is done for a run, in order. A run follows on the searches that it needs, and these on the runs where they take place. What is
-   * in `seen` is left out, and added to. Whoever gets a job does it, or knows what it comes to, before asking for the next.
+   * Lists what is done for a run, in order. A run follows on the searches that it needs, and these
+   * on the runs where they take place. What is in `seen` is left out, and added to. Whoever gets a
+   * job does it, or knows what it comes to, before asking for the next.
    */
   *jobs(setup: Setup, seen: Set<string>): Generator<Job> {
     if (isNew(setup.name, seen)) yield { work: "split", setup };
@@ -247,9 +276,14 @@ export class Grid {
     yield { work: "train", setup };
   }
 
-  /** Gives the run that searches for a learning rate: the first that needs it, before any search. So the same trials decide on it always. */
+  /**
+   * Gives the run that searches for a learning rate: the first that needs it, before any search. So
+   * the same trials decide on it always.
+   */
   rateSearcher(recipe: string): Setup {
-    return this.all.find((setup) => setup.models.some((model) => this.rateRecipe(model, setup) === recipe))!;
+    return this.all.find((setup) =>
+      setup.models.some((model) => this.rateRecipe(model, setup) === recipe)
+    )!;
   }
 
   /** Names what the learning rate of a model of a run depends on. */
@@ -257,19 +291,24 @@ export class Grid {
     return rateRecipe(model, this.configuration(setup));
   }
 
-  /** Gives the learning rates that the models of a run are trained with, as settings; undefined where one is not found yet. */
+  /**
+   * Gives the learning rates that the models of a run are trained with, as settings; undefined
+   * where one is not found yet.
+   */
   rates(setup: Setup): Partial<Configuration> | undefined {
     // What flags give, else what was found.
     const rateOf = (model: Searched): number | undefined =>
       this.sources.flags?.[RATES[model]] ?? this.known.rates[this.rateRecipe(model, setup)]?.rate;
-    const rates = setup.models.map((model) => rateOf(model) === 0 ? rateOf("experts") : rateOf(model)); // 0 stands for theirs
+    const rates = setup.models.map((model) =>
+      rateOf(model) === 0 ? rateOf("experts") : rateOf(model)
+    ); // 0 stands for theirs
     if (rates.includes(undefined)) return undefined;
     return Object.fromEntries(setup.models.map((model, i) => [RATES[model], rates[i]]));
   }
 
   /**
-   * Gives the settings that runs share unless a study varies or searches them, without defaults and paths. Where the
-   * text is the user's own, those of the embedded one say nothing.
+   * Gives the settings that runs share unless a study varies or searches them, without defaults and
+   * paths. Where the text is the user's own, those of the embedded one say nothing.
    */
   get reported(): Partial<Configuration> {
     const all: Configuration = { ...this.preset };
@@ -283,27 +322,34 @@ export class Grid {
 }
 
 /** Adds a name to those that were seen. Returns whether it is new. */
-const isNew = (name: string, seen: Set<string>): boolean => !seen.has(name) && Boolean(seen.add(name));
+const isNew = (name: string, seen: Set<string>): boolean =>
+  !seen.has(name) && Boolean(seen.add(name));
 
 /** Puts together what several studies ask of the evaluation of one run. */
 function joinChoices(setups: readonly Setup[]): Choices {
   const all = setups.flatMap(({ choices }) => choices ?? []);
-  const lengths = [...new Set(all.flatMap(({ routeLengths = [] }) => routeLengths))].sort((a, b) => a - b);
+  const lengths = [...new Set(all.flatMap(({ routeLengths = [] }) => routeLengths))].sort((a, b) =>
+    a - b
+  );
   return { ...Object.assign({}, ...all), ...lengths.length > 0 && { routeLengths: lengths } };
 }
 
-/** Settings that a training depends on apart from its shape, its batch and its rate; a recipe names those that are no defaults. */
+/**
+ * Settings that a training depends on apart from its shape, its batch and its rate; a recipe names
+ * those that are no defaults.
+ */
 const TRAINED_BY = [
   ...settingsIn(OPTIMISER),
   ...["expertWarmup", "expertFinalRate", "expertTokens", "expertEpochs", "init"] as const,
 ];
 
 /**
- * Names what a learning rate depends on. Models that agree in it share one search. The text is left out: a rate
- * counts for another corpus, too.
+ * Names what a learning rate depends on. Models that agree in it share one search. The text is left
+ * out: a rate counts for another corpus, too.
  */
 export function rateRecipe(model: Searched, c: Configuration): string {
-  // A shape that is not that of an expert follows from the experts next to it, steps of equal compute from that of the mixture.
+  // A shape that is not that of an expert follows from the experts next to it, steps of equal
+  // compute from that of the mixture.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
   const compute = model === "dense-compute"
     ? ` of ${mixtureFlops(mixtureShape(c)).total.toExponential(1)} FLOPs`
@@ -314,9 +360,11 @@ export function rateRecipe(model: Searched, c: Configuration): string {
     ? [c.expertSteps * multiple, c.expertBatch]
     : [c.expertSteps, c.expertBatch * multiple];
   const [{ settings = [] }] = findTargets(model, c);
-  const more = model === "switch" ? ["microBatch" as const] : []; // its passes have experts of limited capacity
+  // Its passes have experts of limited capacity.
+  const more = model === "switch" ? ["microBatch" as const] : [];
   const own = [...TRAINED_BY, ...settings, ...more].filter((name) => !isDefault(name, c[name]))
     .map((name) => `, ${name} ${c[name]}`).join("");
   return `${shape}${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ` +
-    `${c.vocabularySize} tokens, ${c.dtype}, ${steps} steps of ${batch} × ${c.sequenceLength}${own}`;
+    `${c.vocabularySize} tokens, ${c.dtype}, ${steps} steps of ${batch} × ` +
+    `${c.sequenceLength}${own}`;
 }

@@ -7,8 +7,19 @@
 export { type StudyChoice } from "./folder.ts";
 export { STUDY_NAMES } from "./grid.ts";
 export { type Crossing } from "./outcome.ts";
-export { areOfPaper, lackText, planStudies, type PlanStudiesOptions, type StudiesPlan } from "./plan.ts";
-export { type Published, type PublishedPage, type PublishOptions, publishResults } from "./published.ts";
+export {
+  areOfPaper,
+  lackText,
+  planStudies,
+  type PlanStudiesOptions,
+  type StudiesPlan,
+} from "./plan.ts";
+export {
+  type Published,
+  type PublishedPage,
+  type PublishOptions,
+  publishResults,
+} from "./published.ts";
 export { type StudyResult } from "./results.ts";
 export {
   reproduce,

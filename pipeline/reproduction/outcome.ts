@@ -18,15 +18,26 @@ import type { Configuration } from "../settings/configuration.ts";
 import { METRICS, readStepMetrics } from "../training/metrics.ts";
 
 /** Lists the models of a run that a name stands for: all experts, or one baseline. */
-export const findTargets = (model: Searched, configuration: Pick<Configuration, "experts">): Target[] =>
-  allTargets(configuration).filter(({ name, expert }) => model === (expert === undefined ? name : "experts"));
+export const findTargets = (
+  model: Searched,
+  configuration: Pick<Configuration, "experts">,
+): Target[] =>
+  allTargets(configuration).filter(({ name, expert }) =>
+    model === (expert === undefined ? name : "experts")
+  );
 
 const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
-const figures = <Name extends string>(...names: Name[]) => v.object(v.entriesFromList(names, finite));
-const CROSSING = v.object({ tokensPerExpert: v.nullable(finite), trained: finite, difference: finite });
+const figures = <Name extends string>(...names: Name[]) =>
+  v.object(v.entriesFromList(names, finite));
+const CROSSING = v.object({
+  tokensPerExpert: v.nullable(finite),
+  trained: finite,
+  difference: finite,
+});
 
 /**
- * The point from which the held-out curve of the mixture stays below that of the dense model of E times the steps.
+ * The point from which the held-out curve of the mixture stays below that of the dense model of E
+ * times the steps.
  *
  * - `tokensPerExpert`: where that is, padding included; null where the curves do not cross.
  * - `trained`: tokens per expert at the end.
@@ -51,8 +62,10 @@ export const OUTCOME = v.object({
     flops: figures("total", "dense", "overhead", "inference", "inferenceOverhead"),
     memory: v.object({ inference: figures("total"), routing: figures("total") }),
     communication: v.object({
-      ...{ bytesPerNode: finite, denseBytesPerStep: finite },
-      ...{ exchanges: v.optional(finite), bytesPerExchange: v.optional(finite) },
+      bytesPerNode: finite,
+      denseBytesPerStep: finite,
+      exchanges: v.optional(finite),
+      bytesPerExchange: v.optional(finite),
     }),
   }),
   trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
@@ -60,8 +73,9 @@ export const OUTCOME = v.object({
 });
 
 /**
- * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what it costs, how its models were
- * trained. Also where the curve of its mixture crosses that of the dense model with E times the steps, if both were trained.
+ * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what
+ * it costs, how its models were trained. Also where the curve of its mixture crosses that of the
+ * dense model with E times the steps, if both were trained.
  *
  * @ignore
  */
@@ -71,8 +85,15 @@ export type RunOutcome = v.InferOutput<typeof OUTCOME>;
 export async function readOutcome(run: string): Promise<RunOutcome> {
   const evaluation = await readEvaluation(`${run}/evaluation.json`);
   const trained: RunOutcome["trained"] = {};
-  for (const model of ["experts" as const, ...BASELINES.filter((name) => evaluation.scores[name])]) {
-    const manifests = findTargets(model, evaluation).map(({ node }) => readManifest(`${run}/${node}`));
+  for (
+    const model of [
+      "experts" as const,
+      ...BASELINES.filter((name) => evaluation.scores[name]),
+    ]
+  ) {
+    const manifests = findTargets(model, evaluation).map(({ node }) =>
+      readManifest(`${run}/${node}`)
+    );
     trained[model] = (await Promise.all(manifests)).map((manifest) =>
       conform(TRAIN_RESULT, manifest?.result)
     );
@@ -85,7 +106,10 @@ export async function readOutcome(run: string): Promise<RunOutcome> {
     cost: await readCost({ run, flops: 1, utilisation: 1 }),
     trained,
     ...dense && {
-      crossing: await runCrossing(run, evaluation, { experts: experts[0].batch, steps: dense[0].batch }),
+      crossing: await runCrossing(run, evaluation, {
+        experts: experts[0].batch,
+        steps: dense[0].batch,
+      }),
     },
   };
   const kept = conform(OUTCOME, outcome); // without what studies do not use
@@ -94,8 +118,9 @@ export async function readOutcome(run: string): Promise<RunOutcome> {
 }
 
 /**
- * Reads the curves of a run and finds where they cross. Gives null where no step of both was validated after as many tokens per expert, of
- * which the dense model has E times. Experts are weighted by the held-out tokens that are routed to them. `batches` are the sequences per step of
+ * Reads the curves of a run and finds where they cross. Gives null where no step of both was
+ * validated after as many tokens per expert, of which the dense model has E times. Experts are
+ * weighted by the held-out tokens that are routed to them. `batches` are the sequences per step of
  * an expert and of the dense model.
  */
 export async function runCrossing(
@@ -130,5 +155,7 @@ export async function runCrossing(
 /** Reads the held-out losses of a model, by step. */
 async function readLosses(run: string, node: string): Promise<Map<number, number>> {
   const lines = await readStepMetrics(`${run}/${node}/${METRICS}`);
-  return new Map(lines.flatMap(({ step, validationLoss: loss }) => loss == null ? [] : [[step, loss]]));
+  return new Map(
+    lines.flatMap(({ step, validationLoss: loss }) => loss == null ? [] : [[step, loss]]),
+  );
 }

@@ -1,5 +1,6 @@
 /**
- * Plans studies without running them: the jobs, what each takes, and which are done. It goes through the same jobs as a run does.
+ * Plans studies without running them: the jobs, what each takes, and which are done. It goes
+ * through the same jobs as a run does.
  *
  * @module
  */
@@ -44,8 +45,8 @@ export interface PlanStudiesOptions extends StudyChoice {
 }
 
 /**
- * Plans studies. Reads the folders of their runs and writes nothing. Throws an `InputError` for unknown names
- * and impossible settings.
+ * Plans studies. Reads the folders of their runs and writes nothing. Throws an `InputError` for
+ * unknown names and impossible settings.
  */
 export const planStudies = (options: PlanStudiesOptions): Promise<StudiesPlan> => plan(options);
 
@@ -55,7 +56,9 @@ export type StudiesPlan = Awaited<ReturnType<typeof plan>>;
 async function plan(options: PlanStudiesOptions) {
   const reported: CostDevice = { ...PLAIN_DEVICE, ...options.device };
   // A GPU of which no memory is known is taken to have that of the assumed one.
-  const { memoryBytes } = adapterKind(reported) === "gpu" ? { ...ASSUMED_GPU, ...reported } : reported;
+  const { memoryBytes } = adapterKind(reported) === "gpu"
+    ? { ...ASSUMED_GPU, ...reported }
+    : reported;
   const device = { ...reported, ...memoryBytes !== undefined && { memoryBytes } };
   const grid = await openStudies(options);
   const all = await new Planner(grid, device, options).plan();
@@ -67,9 +70,17 @@ async function plan(options: PlanStudiesOptions) {
   }
   const { sized, ...memory } = fitMemory(grid, all, memoryBytes);
   return {
-    /** Every piece, in order: its run, what is made, FLOPs, seconds and bytes that it takes of a device, and whether it is made. */
+    /**
+     * Every piece, in order: its run, what is made, FLOPs, seconds and bytes that it takes of a
+     * device, and whether it is made.
+     */
     pieces: all.map(({ run, piece, flops, seconds, done }, i) => ({
-      ...{ run, piece, flops, seconds, done, memoryBytes: sized[i].memoryBytes },
+      run,
+      piece,
+      flops,
+      seconds,
+      done,
+      memoryBytes: sized[i].memoryBytes,
     })),
     ...sumPieces(all),
     ...memory,
@@ -82,10 +93,16 @@ async function plan(options: PlanStudiesOptions) {
   };
 }
 
-/** Whether settings are those of a preset of the paper, at sizes of which no processor trains a model. */
+/**
+ * Whether settings are those of a preset of the paper, at sizes of which no processor trains a
+ * model.
+ */
 export const areOfPaper = ({ preset = "" }: Sources): boolean => preset.startsWith("paper-");
 
-/** Whether settings are those of a preset of the paper and name no text: no embedded text is enough for its tokenizer. */
+/**
+ * Whether settings are those of a preset of the paper and name no text: no embedded text is enough
+ * for its tokenizer.
+ */
 export function lackText({ preset, file, flags }: Sources): boolean {
   return areOfPaper({ preset }) && (flags?.input ?? file?.input ?? []).length === 0;
 }
@@ -98,35 +115,46 @@ function listAssumptions(
   pieces: readonly Piece[],
 ): string[] {
   const { flops, utilisation, name, memoryBytes = 0 } = device;
-  const kind = adapterKind(device), assumed = ASSUMED_GPU.name;
+  const kind = adapterKind(device);
+  const assumed = ASSUMED_GPU.name;
   const whose = name === assumed
     ? `an ${name}, on which no training was timed`
     : `"${name}", as measured here`;
   const share = `, ${+(100 * utilisation).toFixed(2)}% of the ${flops.toPrecision(3)} of ${whose}`;
   const size = `${memoryBytes / 1e9} GB (${(memoryBytes / 2 ** 30).toFixed(1)} GiB)`;
   const shapes = grid.all.flatMap((setup) => Object.values(modelShapes(grid.configuration(setup))));
-  const trial = percent(trialShare), once = grid.onceMade.join(", ");
+  const trial = percent(trialShare);
+  const once = grid.onceMade.join(", ");
   const lines = [
     `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device${name ? share : ""}`,
     memoryBytes > 0 &&
-    `${size} of memory on one device${reported?.memoryBytes === undefined ? `, as an ${assumed} has` : ""}`,
+    `${size} of memory on one device${
+      reported?.memoryBytes === undefined ? `, as an ${assumed} has` : ""
+    }`,
     ...narrowNotes(shapes, kind),
     `${SIDE_BY_SIDE[kind]} experts at most share a device, and count one after another`,
     `a search for a learning rate takes ${TRIALS} trials of ${trial} of a training`,
     pieces.some(({ piece }) => piece.endsWith("of routers")) &&
-    `a search for a setting of routers takes ${ROUTER_TRIALS} trials, each with a partition and ${trial} of the training of the experts`,
+    (`a search for a setting of routers takes ${ROUTER_TRIALS} trials, each with a ` +
+      `partition and ${trial} of the training of the experts`),
     "reading text and evaluation are not counted: minutes",
     once !== "" && `one seed alone, however many are asked for: ${once}`,
   ];
   return lines.filter((line) => line !== false);
 }
 
-/** A piece: its run, what is made, what it takes, whether it is made, and when it begins and ends, in seconds. */
+/**
+ * A piece: its run, what is made, what it takes, whether it is made, and when it begins and ends,
+ * in seconds.
+ */
 interface Piece extends Record<"flops" | "seconds" | "begin" | "end", number> {
   run: string;
   piece: string;
   done: boolean;
-  /** Sequences that each step of its training takes; none where no model of all experts' kind is trained. */
+  /**
+   * Sequences that each step of its training takes; none where no model of all experts' kind is
+   * trained.
+   */
   batch?: number;
   /** Gives the bytes of its device that it takes where so many sequences run at once. */
   bytesAt(microBatch: number): number;
@@ -155,8 +183,9 @@ function sumPieces(pieces: readonly Piece[]) {
 }
 
 /**
- * Finds the largest micro-batch, at most that of the settings, with which every piece fits `most` bytes: one for all models. What no
- * micro-batch lets fit does not decide on it. Reports what every piece takes, and which of those that are missing takes most, or too much.
+ * Finds the largest micro-batch, at most that of the settings, with which every piece fits `most`
+ * bytes: one for all models. What no micro-batch lets fit does not decide on it. Reports what every
+ * piece takes, and which of those that are missing takes most, or too much.
  */
 function fitMemory(
   { preset: { microBatch: set, expertBatch } }: Grid,
@@ -168,14 +197,18 @@ function fitMemory(
   const least = sizes(1);
   const fits = (microBatch: number, most: number) =>
     pieces.every(({ batch = 0 }) => batch % microBatch === 0) &&
-    sizes(microBatch).every(({ memoryBytes }, i) => least[i].memoryBytes > most || memoryBytes <= most);
+    sizes(microBatch).every(({ memoryBytes }, i) =>
+      least[i].memoryBytes > most || memoryBytes <= most
+    );
   const largestIn = (most: number) => {
     let microBatch = set || expertBatch;
     while (microBatch > 1 && !fits(microBatch, most)) microBatch--;
     return microBatch;
   };
-  const microBatch = largestIn(most), microBatchSet = largestIn(Infinity);
-  const sized = sizes(microBatch), asSet = sizes(microBatchSet);
+  const microBatch = largestIn(most);
+  const microBatchSet = largestIn(Infinity);
+  const sized = sizes(microBatch);
+  const asSet = sizes(microBatchSet);
   const left = [...pieces.keys()].filter((i) => !pieces[i].done);
   const [largest] = left.filter((i) => least[i].memoryBytes <= most).sort((a, b) =>
     sized[b].memoryBytes - sized[a].memoryBytes || pieces[b].seconds - pieces[a].seconds
@@ -183,8 +216,13 @@ function fitMemory(
   const memoryBytesSet = Math.max(...left.map((i) => asSet[i].memoryBytes));
   return {
     sized,
-    /** Of those that can fit the one that takes most, the micro-batch with which all fit, and that of the settings with its memory. */
-    largest: largest === undefined ? null : { ...sized[largest], microBatch, microBatchSet, memoryBytesSet },
+    /**
+     * Of those that can fit the one that takes most, the micro-batch with which all fit, and that
+     * of the settings with its memory.
+     */
+    largest: largest === undefined
+      ? null
+      : { ...sized[largest], microBatch, microBatchSet, memoryBytesSet },
     /** Those that do not fit, however few sequences run at once. */
     tooLarge: left.filter((i) => least[i].memoryBytes > most).map((i) => least[i]),
   };
@@ -212,8 +250,8 @@ interface Asked {
 }
 
 /**
- * Goes through the jobs of studies and counts. Each piece has a device of its own and begins when it can. Experts that are trained side by
- * side on one device follow one another here.
+ * Goes through the jobs of studies and counts. Each piece has a device of its own and begins when
+ * it can. Experts that are trained side by side on one device follow one another here.
  */
 class Planner {
   readonly #pieces: Piece[] = [];
@@ -243,27 +281,36 @@ class Planner {
   }
 
   async #addJob(job: Job, isNoted: boolean): Promise<void> {
-    const { setup } = job, { known, preset: { routerRate, rounds } } = this.#grid;
+    const { setup } = job;
+    const { known, preset: { routerRate, rounds } } = this.#grid;
     const { device, options: { recompute, variants } } = this;
     const counted = { ...device, recompute, loss: variants?.loss };
     const cost = computeCost(this.#grid.configuration(setup), counted);
     const isDone = "recipe" in job ? job.recipe in { ...known.rates, ...known.routers } : isNoted;
     for (const asked of this.#asks(job)) await this.#add(setup, asked, cost, isDone);
-    if (job.work === "search routers") known.routers[job.recipe] ??= { routerRate, rounds, trials: [] };
+    if (job.work === "search routers") {
+      known.routers[job.recipe] ??= { routerRate, rounds, trials: [] };
+    }
     if (job.work === "search rate") known.rates[job.recipe] ??= { rate: 1, trials: [] };
   }
 
   #asks(job: Job): Asked[] {
     const { work, setup, setup: { name } } = job;
-    const grid = this.#grid, split = `split ${name}`;
+    const grid = this.#grid;
+    const split = `split ${name}`;
     const { trialShare: share = TRIAL_SHARE } = this.options;
     const targets = (model: Searched) => findTargets(model, grid.configuration(setup));
     if (job.work === "search routers") {
-      // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
+      // The first trial of the rate splits the text as a run of the study does; every other one
+      // splits it anew.
       const search = (piece: string, rounds: number, trials: number): Asked => ({
         takes: ({ routers, sharding, allExperts }) =>
           (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * share * allExperts,
-        ...{ piece, model: "experts", routers: true, after: [job.recipe], gives: job.recipe },
+        piece,
+        model: "experts",
+        routers: true,
+        after: [job.recipe],
+        gives: job.recipe,
       });
       const { routerRate, rounds } = grid.givenRouters;
       return [
@@ -272,21 +319,28 @@ class Planner {
       ];
     }
     if (job.work === "search rate") {
-      const { model, recipe } = job, trials = TRIALS * share * targets(model).length;
+      const { model, recipe } = job;
+      const trials = TRIALS * share * targets(model).length;
       const takes: Asked["takes"] = (times) => trials * ofTraining(model, times);
       return [{ piece: `learning rate of ${model}`, takes, model, after: [split], gives: recipe }];
     }
     if (work === "split") {
-      const scores = grid.routedAs(setup), isRouted = this.#ends.has(scores); // another run's routers and scores are linked
+      const scores = grid.routedAs(setup);
+      const isRouted = this.#ends.has(scores); // another run's routers and scores are linked
       const takes: Asked["takes"] = ({ routers, sharding }) => isRouted ? 0 : routers + sharding;
       const after = [scores, grid.routerRecipe(setup)];
       return [{ piece: "partition", takes, routers: !isRouted, node: NAMES, after, gives: split }];
     }
-    const side = SIDE_BY_SIDE[adapterKind(this.device)], place = (node: string) => `${name}/${node}`;
+    const side = SIDE_BY_SIDE[adapterKind(this.device)];
+    const place = (node: string) => `${name}/${node}`;
     return setup.models.flatMap((model) => {
       const rates = [model, "experts" as const].map((model) => grid.rateRecipe(model, setup));
       return targets(model).map(({ name, node }, i, all): Asked => ({
-        ...{ piece: name, takes: (times) => ofTraining(model, times), model, node, gives: place(node) },
+        piece: name,
+        takes: (times) => ofTraining(model, times),
+        model,
+        node,
+        gives: place(node),
         after: [split, ...rates, i % side === 0 ? undefined : place(all[i - 1].node)],
       }));
     });
@@ -296,24 +350,47 @@ class Planner {
   async #add(setup: Setup, asked: Asked, cost: Cost, isDone: boolean): Promise<void> {
     const { piece, takes, model, routers, node, after, gives } = asked;
     const done = isDone ||
-      node !== undefined && await readManifest(`${this.options.run}/${setup.name}/${node}`) !== null;
+      node !== undefined &&
+        await readManifest(`${this.options.run}/${setup.name}/${node}`) !== null;
     const [flops, seconds] = [takes(cost.work), takes(cost.seconds)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));
     const end = begin + timeLeft({ seconds, done });
     const { batch, bytesAt } = model ? await this.#training(model, setup) : { bytesAt: () => 0 };
     const least = routers ? cost.memory.routers.total : 0;
     const held = (microBatch: number) => Math.max(least, bytesAt(microBatch));
-    this.#pieces.push({ run: setup.name, piece, flops, seconds, done, batch, bytesAt: held, begin, end });
+    this.#pieces.push({
+      run: setup.name,
+      piece,
+      flops,
+      seconds,
+      done,
+      batch,
+      bytesAt: held,
+      begin,
+      end,
+    });
     this.#ends.set(gives, end);
     if (node === NAMES && routers && !isDone) this.#ends.set(this.#grid.routedAs(setup), end);
   }
 
-  async #training(name: Searched, setup: Setup): Promise<{ batch?: number; bytesAt: Piece["bytesAt"] }> {
+  async #training(
+    name: Searched,
+    setup: Setup,
+  ): Promise<{ batch?: number; bytesAt: Piece["bytesAt"] }> {
     const { device, options: { recompute, variants } } = this;
-    const configuration = this.#grid.configuration(setup), [target] = findTargets(name, configuration);
+    const configuration = this.#grid.configuration(setup);
+    const [target] = findTargets(name, configuration);
     const { sequenceLength: length, dtype } = configuration;
-    const model = await target.model(configuration), batch = target.batch(configuration);
-    const options = { batch, length, dtype, kind: adapterKind(device), recompute, loss: variants?.loss };
+    const model = await target.model(configuration);
+    const batch = target.batch(configuration);
+    const options = {
+      batch,
+      length,
+      dtype,
+      kind: adapterKind(device),
+      recompute,
+      loss: variants?.loss,
+    };
     const bytesAt = (microBatch: number) =>
       this.#sizes.getOrInsertComputed(
         JSON.stringify([model, options, microBatch]),

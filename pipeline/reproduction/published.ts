@@ -1,6 +1,7 @@
 /**
- * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold first, and links to the
- * plots of every study. The page says what the files of a folder say, and a test compares them.
+ * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold
+ * first, and links to the plots of every study. The page says what the files of a folder say, and a
+ * test compares them.
  *
  * @module
  */
@@ -13,7 +14,10 @@ import { STUDIES } from "./grid.ts";
 import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./folder.ts";
 import { countVerdicts, failuresFirst, markdownTable, readStudies } from "./results.ts";
 
-/** The page that says what came out, and the folder of what is kept; both in the project's folder, the folder also from the page. */
+/**
+ * The page that says what came out, and the folder of what is kept; both in the project's folder,
+ * the folder also from the page.
+ */
 const [PAGE, FOLDER, FROM_PAGE] = [
   "pipeline/SCIENCE.md",
   "fixtures/reproduction",
@@ -46,7 +50,11 @@ export async function readPublished(folder: string): Promise<Published[]> {
       const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
       published.push({
         title: `${STUDIES.get(study)?.title ?? study}${mark}`,
-        ...{ study, folder: name, mark, claims, table: `${name}/${TABLE}` },
+        study,
+        folder: name,
+        mark,
+        claims,
+        table: `${name}/${TABLE}`,
         pictures: pictures.filter((path) => isOwn.test(path)).map((path) => `${name}/${path}`),
       });
     }
@@ -57,9 +65,13 @@ export async function readPublished(folder: string): Promise<Published[]> {
 
 /** Lists the pictures of a folder of studies. */
 const picturesIn = async (folder: string): Promise<string[]> =>
-  (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg")).sort();
+  (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg"))
+    .sort();
 
-/** A claim of a study: the experts and seed that it begins with, or "", and what it says of any number of experts. */
+/**
+ * A claim of a study: the experts and seed that it begins with, or "", and what it says of any
+ * number of experts.
+ */
 interface Judged {
   claim: Claim;
   from: Published;
@@ -67,12 +79,16 @@ interface Judged {
   text: string;
 }
 
-/** Lists claims, those that do not hold first, each once where several studies of a folder come to it by the same runs. */
+/**
+ * Lists claims, those that do not hold first, each once where several studies of a folder come to
+ * it by the same runs.
+ */
 function listJudged(published: readonly Published[]): Judged[] {
   const found = new Map<string, Judged>();
   for (const from of published) {
     for (const claim of from.claims) {
-      const [, experts, seed = "", rest] = /^(\d+) experts(, seed \d+)?: (.*)$/.exec(claim.claim) ?? [];
+      const [, experts, seed = "", rest] = /^(\d+) experts(, seed \d+)?: (.*)$/.exec(claim.claim) ??
+        [];
       const [label, text] = experts
         ? [experts + seed, rest.replaceAll(`${experts}×`, "E×")]
         : ["", claim.claim];
@@ -84,13 +100,16 @@ function listJudged(published: readonly Published[]): Judged[] {
 }
 
 /**
- * Writes what studies came to: how many claims do not hold, and all claims in one table, those that do not hold first. Then come studies
- * that were not run yet, and the pictures. `folder` is the way from the page to the results.
+ * Writes what studies came to: how many claims do not hold, and all claims in one table, those that
+ * do not hold first. Then come studies that were not run yet, and the pictures. `folder` is the way
+ * from the page to the results.
  */
 export function resultsText(published: readonly Published[], folder: string): string {
   const judged = listJudged(published);
   const { paper, own } = countVerdicts(judged.map(({ claim }) => claim));
-  const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
+  const missing = [...STUDIES.keys()].filter((name) =>
+    !published.some(({ study }) => study === name)
+  );
   const pictures = published.flatMap(({ pictures }) => pictures).map((picture) =>
     `[${picture.replace("plots/study-", "").replace(/\.svg$/, "")}](${join(folder, picture)})`
   );
@@ -99,8 +118,10 @@ export function resultsText(published: readonly Published[], folder: string): st
     ...[paperText(alike), figuresText(alike, folder), verdictText(alike)],
   ]);
   const parts = [
-    `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
-    `${own.all} on questions of our own. A claim has a verdict for every number of experts, seed and text.`,
+    `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the ` +
+    `paper, and ${own.no} of ` +
+    `${own.all} on questions of our own. A claim has a verdict for every number of ` +
+    "experts, seed and text.",
     markdownTable({ head: ["claim", "paper", "ours [95% interval]", "holds"], rows }),
     missing.length > 0 &&
     `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`,
@@ -109,7 +130,10 @@ export function resultsText(published: readonly Published[], folder: string): st
   return parts.filter((part) => part !== false).join("\n\n");
 }
 
-/** Writes what the paper reports of a claim; where that is several figures, each has its number of experts before it. */
+/**
+ * Writes what the paper reports of a claim; where that is several figures, each has its number of
+ * experts before it.
+ */
 function paperText(alike: readonly Judged[]): string {
   const papers = Map.groupBy(alike, ({ claim: { paper } }) => paper);
   if (papers.size > 1) papers.delete(NOT_REPORTED);
@@ -122,7 +146,10 @@ function paperText(alike: readonly Judged[]): string {
 /** A list of perplexities by length of prefix, with which a figure ends. */
 const LIST = /: \d+: [\d.]+(, \d+: [\d.]+)*$/;
 
-/** Writes the figures of a claim: a line for each folder of studies. A list stays in the study's own table. */
+/**
+ * Writes the figures of a claim: a line for each folder of studies. A list stays in the study's own
+ * table.
+ */
 function figuresText(alike: readonly Judged[], folder: string): string {
   const lines = [...Map.groupBy(alike, ({ from }) => from.folder).values()].map((judged) => {
     const figures = judged.map(({ claim, label }) =>
@@ -136,11 +163,17 @@ function figuresText(alike: readonly Judged[], folder: string): string {
 
 /** Links a folder's name to what a study came to there; GitHub makes anchors of titles so. */
 function studyLink({ study, folder: name, table }: Published, folder: string): string {
-  const anchor = STUDIES.get(study)?.title.toLowerCase().replace(/[^a-z ]/g, "").replaceAll(" ", "-");
+  const anchor = STUDIES.get(study)?.title.toLowerCase().replace(/[^a-z ]/g, "").replaceAll(
+    " ",
+    "-",
+  );
   return `[${name}](${join(folder, table)}#${anchor})`;
 }
 
-/** Writes whether a claim holds; where that differs, for which numbers of experts and folders it does not. */
+/**
+ * Writes whether a claim holds; where that differs, for which numbers of experts and folders it
+ * does not.
+ */
 function verdictText(alike: readonly Judged[]): string {
   const word = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
   const verdicts = [...Map.groupBy(alike, ({ claim }) => claim.holds)];
@@ -154,13 +187,14 @@ function verdictText(alike: readonly Judged[]): string {
 }
 
 /**
- * Puts text between the marks of a page, where no formatter touches it. Throws an `InputError` where the
- * page has no marks.
+ * Puts text between the marks of a page, where no formatter touches it. Throws an `InputError`
+ * where the page has no marks.
  */
 export function withResults(page: string, text: string, where: string): string {
   const found = /(?<=^<!-- results: begin.*-->\n)[^]*(?=^<!-- results: end -->$)/m;
   const remedy = 'put "<!-- results: begin -->" and "<!-- results: end -->" on lines of their own';
-  const what = `Cannot put results into "${where}" as it must say where they go: its marks are missing`;
+  const what =
+    `Cannot put results into "${where}" as it must say where they go: its marks are missing`;
   ensure(found.test(page), what, { where, remedy });
   return page.replace(
     found,
@@ -183,9 +217,11 @@ export interface PublishedPage {
 }
 
 /**
- * Writes the page anew from the results that are kept, after taking those of a folder of studies in. They take the place of the results
- * that are kept under that name; what was there is in Git. Notes of runs, learning rates and settings of routers are put next to those that
- * are there. Gives what it says. Throws an `InputError` where there are no such results or they cannot be read, or the page has no place.
+ * Writes the page anew from the results that are kept, after taking those of a folder of studies
+ * in. They take the place of the results that are kept under that name; what was there is in Git.
+ * Notes of runs, learning rates and settings of routers are put next to those that are there. Gives
+ * what it says. Throws an `InputError` where there are no such results or they cannot be read, or
+ * the page has no place.
  */
 export async function publishResults(
   { root, from = "", as = STUDIES_FOLDER }: PublishOptions,

@@ -16,7 +16,8 @@ import { ROUTING_VERDICTS } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /**
- * A study, what it found, the adapters that its runs were evaluated on (results of another one differ by roundings), and their names.
+ * A study, what it found, the adapters that its runs were evaluated on (results of another one
+ * differ by roundings), and their names.
  *
  * @ignore
  */
@@ -28,7 +29,10 @@ export interface StudyResult {
 }
 
 const CELL = v.nullable(v.union([v.string(), v.number()]));
-const SETTINGS = v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.array(v.unknown())]));
+const SETTINGS = v.record(
+  v.string(),
+  v.union([v.string(), v.number(), v.boolean(), v.array(v.unknown())]),
+);
 const RESULTS = v.object({
   format: v.literal(1),
   settings: SETTINGS,
@@ -36,13 +40,15 @@ const RESULTS = v.object({
     name: v.string(),
     claims: v.array(CLAIM),
     table: v.object({ head: v.array(v.string()), rows: v.array(v.array(CELL)) }),
-    ...{ adapters: v.array(v.string()), runs: v.array(v.string()) },
+    adapters: v.array(v.string()),
+    runs: v.array(v.string()),
   })),
 });
 
 /**
- * What `studies.json` holds: the settings that all runs share where they are no defaults, and the studies. Of every
- * study it holds the claims, the table, the adapters that evaluated, and the runs.
+ * What `studies.json` holds: the settings that all runs share where they are no defaults, and the
+ * studies. Of every study it holds the claims, the table, the adapters that evaluated, and the
+ * runs.
  *
  * @ignore
  */
@@ -54,11 +60,20 @@ export const readStudies = (path: string): Promise<StudyResults> =>
 
 /** What a verdict takes. */
 const VERDICTS = [
-  "Intervals are those of 95%, of a bootstrap over documents: they do not cover what another seed would change.",
-  "A gain over another model, both on the same draws: yes where its interval lies above zero, else no. Next to the larger dense model, which the paper has about equal: no where it lies below zero, else yes.",
-  "A gain that grows with E: yes where each number of experts gains more than the one before, and the most gain more than the fewest and than nothing, beyond the intervals; no where more experts gain less, beyond both intervals; else open.",
-  "One mixture that is better than another: yes where its perplexity is lower beyond both intervals, no where it is higher beyond both, else open. A claim that says so itself asks for both intervals, and is else answered no; one of every seed asks for a lower perplexity with each, without an interval.",
-  "Random parts that gain nothing: yes where their perplexity is not below that of the dense model, no where it is below beyond both intervals, else open.",
+  "Intervals are those of 95%, of a bootstrap over documents: they do not cover what " +
+  "another seed would change.",
+  "A gain over another model, both on the same draws: yes where its interval lies " +
+  "above zero, else no. Next to the larger dense model, which the paper has about " +
+  "equal: no where it lies below zero, else yes.",
+  "A gain that grows with E: yes where each number of experts gains more than the " +
+  "one before, and the most gain more than the fewest and than nothing, beyond the " +
+  "intervals; no where more experts gain less, beyond both intervals; else open.",
+  "One mixture that is better than another: yes where its perplexity is lower beyond " +
+  "both intervals, no where it is higher beyond both, else open. A claim that says " +
+  "so itself asks for both intervals, and is else answered no; one of every seed " +
+  "asks for a lower perplexity with each, without an interval.",
+  "Random parts that gain nothing: yes where their perplexity is not below that of " +
+  "the dense model, no where it is below beyond both intervals, else open.",
   "An expert that is ahead on its own text: yes for any lower perplexity, without an interval.",
   `What routing finds and costs: ${ROUTING_VERDICTS}; else no.`,
 ];
@@ -66,8 +81,8 @@ const TITLE = "The paper's comparison at a small size";
 const VERDICTS_TITLE = "What a verdict takes";
 
 /**
- * Writes `reproduction.md`, `report.html`, a picture per study and, once all that is there, `studies.json` into a
- * folder.
+ * Writes `reproduction.md`, `report.html`, a picture per study and, once all that is there,
+ * `studies.json` into a folder.
  */
 export async function writeResults(
   root: string,
@@ -80,22 +95,29 @@ export async function writeResults(
   },
 ): Promise<void> {
   const studies = results.map(({ study, findings: { claims, table }, adapters, runs }) => ({
-    ...{ name: study.name, claims, table, adapters, runs },
+    name: study.name,
+    claims,
+    table,
+    adapters,
+    runs,
   }));
   await removeIfThere(`${root}/studies.json`); // it stands for all the rest
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const { paper, own } = countVerdicts(results.flatMap(({ findings }) => findings.claims));
   const about = "What the studies ask, what the paper says, and what came out here.";
   const frame = {
-    ...{ title: TITLE, about: [about, ...settingsText(settings)].join(" ") },
-    ...{ task: "reproduce", from: "the runs of the studies" },
+    title: TITLE,
+    about: [about, ...settingsText(settings)].join(" "),
+    task: "reproduce",
+    from: "the runs of the studies",
     figures: [
       [`${paper.no} of ${paper.all}`, "claims of the paper do not hold"],
       [`${own.no} of ${own.all}`, "questions of our own are answered no"],
     ] as const,
   };
   const verdicts: Section = {
-    ...{ id: "verdicts", title: VERDICTS_TITLE },
+    id: "verdicts",
+    title: VERDICTS_TITLE,
     parts: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
   };
   const sections = [...results.map(studySection), verdicts];
@@ -111,7 +133,10 @@ function settingsText(settings: StudyResults["settings"] = {}): string[] {
   return reported.length === 0 ? [] : [`${what}: ${reported.join(", ")}.`];
 }
 
-/** Reports on which adapters the runs of a study were evaluated, and how many seeds there are of a run. */
+/**
+ * Reports on which adapters the runs of a study were evaluated, and how many seeds there are of a
+ * run.
+ */
 function evaluatedOn({ adapters, runs }: StudyResult): string {
   const seeds = seedsAmong(runs);
   const seedsText = seeds === 1 ? "One seed." : `Up to ${seeds} seeds of a run.`;
@@ -121,7 +146,8 @@ function evaluatedOn({ adapters, runs }: StudyResult): string {
 const studySection = (result: StudyResult): Section => {
   const { study: { name, title, question, paper }, findings } = result;
   return {
-    ...{ id: name, title },
+    id: name,
+    title,
     parts: () => [
       markup`<p>${question}</p>\n<p>The paper: ${paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
       ...[claimsTable(findings.claims), findings.plots, htmlTable(findings.table, title)],
@@ -130,8 +156,14 @@ const studySection = (result: StudyResult): Section => {
   };
 };
 
-/** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */
-function studiesMarkdown(results: readonly StudyResult[], settings: StudyResults["settings"]): string {
+/**
+ * Writes all findings as Markdown: settings, every study's question, claims and table, and what a
+ * verdict takes.
+ */
+function studiesMarkdown(
+  results: readonly StudyResult[],
+  settings: StudyResults["settings"],
+): string {
   const parts = results.flatMap((result) => {
     const { study, findings: { claims, table, note, plots } } = result;
     return [
@@ -161,19 +193,27 @@ export const claimsMarkdown = (claims: readonly Claim[]): string =>
     ]),
   });
 
-/** Counts verdicts, and those of them that say no: on claims of the paper, and on questions that it does not report on. */
+/**
+ * Counts verdicts, and those of them that say no: on claims of the paper, and on questions that it
+ * does not report on.
+ */
 export function countVerdicts(
   claims: readonly Claim[],
 ): Record<"paper" | "own", { no: number; all: number }> {
   const count = (isOwn: boolean) => {
-    const judged = claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && holds !== null);
+    const judged = claims.filter(({ paper, holds }) =>
+      (paper === NOT_REPORTED) === isOwn && holds !== null
+    );
     return { no: judged.filter(({ holds }) => !holds).length, all: judged.length };
   };
   return { paper: count(false), own: count(true) };
 }
 
 /** Sorts to the front what does not hold, and to the end what cannot. */
-export function failuresFirst<Item>(items: readonly Item[], claimOf: (item: Item) => Claim): Item[] {
+export function failuresFirst<Item>(
+  items: readonly Item[],
+  claimOf: (item: Item) => Claim,
+): Item[] {
   const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
   return items.toSorted((a, b) => rank(claimOf(a)) - rank(claimOf(b)));
 }

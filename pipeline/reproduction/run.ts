@@ -55,7 +55,9 @@ import { MODELS, type Outcome, seedsAmong, type Setup, type Study } from "./stud
 
 /** Reports what to reproduce and where. */
 export interface ReproduceOptions
-  extends Omit<TrainingSite, "trial" | "resume" | "gpu">, Pick<StudyChoice, "trialShare" | "words"> {}
+  extends
+    Omit<TrainingSite, "trial" | "resume" | "gpu">,
+    Pick<StudyChoice, "trialShare" | "words"> {}
 
 /** What a reproduction came to: `reproduction.json`. */
 export interface Reproduction extends Claims {
@@ -66,17 +68,25 @@ export interface Reproduction extends Claims {
 }
 
 /**
- * Goes from text to a table of claims in one run folder: partition, searches for learning rates, experts, both dense baselines, evaluation,
- * report. Every step is skipped where it is up to date. Writes `reproduction.json`, `reproduction.md` and `report.html`. Rates
- * that `sources` gives as flags are not searched for. Throws what the steps throw.
+ * Goes from text to a table of claims in one run folder: partition, searches for learning rates,
+ * experts, both dense baselines, evaluation, report. Every step is skipped where it is up to date.
+ * Writes `reproduction.json`, `reproduction.md` and `report.html`. Rates that `sources` gives as
+ * flags are not searched for. Throws what the steps throw.
  */
-export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
+export async function reproduce(
+  options: ReproduceOptions,
+  watch: RunWatch = {},
+): Promise<Reproduction> {
   const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
-  const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
+  // What differs is refused below.
+  const { configuration: c } = await resolveSettings(run, sources, true);
   using device = lazyDevice(options, c, emit);
   const gpu = await device.open();
-  await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
+  await partition(
+    { run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse },
+    watch,
+  );
   const search: Reproduction["search"] = {};
   const rates: Partial<Configuration> = {};
   for (const model of MODELS) {
@@ -94,7 +104,9 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const reproduction: Reproduction = {
     format: 1,
     claims: judgeRun({ setup, ...outcome }),
-    ...{ search, trialShare, crossing: outcome.crossing ?? null },
+    search,
+    trialShare,
+    crossing: outcome.crossing ?? null,
     models: { experts, dense, "dense-steps": steps },
   };
   await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
@@ -105,14 +117,16 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
 }
 
 /** The rules for verdicts that the claims do not spell out. */
-const VERDICTS =
-  'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; on every segment ' +
+const VERDICTS = 'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both ' +
+  "models on the same draws) excludes zero; on every segment " +
   `a lower perplexity, without an interval; ${ROUTING_VERDICTS}.`;
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */
 function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
   const trained = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) => {
-    const trials = search[name]?.trials.map((trial) => `${trial.rate}: ${trial.validationLoss.toFixed(3)}`);
+    const trials = search[name]?.trials.map((trial) =>
+      `${trial.rate}: ${trial.validationLoss.toFixed(3)}`
+    );
     const [step, token] = [steps, tokens].map((count) => count.toLocaleString("en"));
     return [label, `${step} × ${batch}`, token, rate, trials?.join(", ") ?? "given"];
   };
@@ -130,16 +144,23 @@ function reproductionMarkdown({ claims, search, trialShare, models }: Reproducti
 
 /** Names the studies to run, and where. */
 export interface StudiesOptions
-  extends StudyChoice, Omit<TrainingSite, "run" | "sources" | "trial" | "resume" | "gpu" | "force"> {}
+  extends
+    StudyChoice,
+    Omit<TrainingSite, "run" | "sources" | "trial" | "resume" | "gpu" | "force"> {}
 
 /**
- * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
- * studies, and of those whose runs are there from before. Returns what all studies found. Throws what the steps throw.
+ * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of
+ * these studies, and of those whose runs are there from before. Returns what all studies found.
+ * Throws what the steps throw.
  *
- * Every run that they need has a folder of its own, and what runs share is linked. Several processes may work in one folder: each takes runs
- * that nobody works in, and where there is none helps with others. Stopped at any moment, it goes on where it was.
+ * Every run that they need has a folder of its own, and what runs share is linked. Several
+ * processes may work in one folder: each takes runs that nobody works in, and where there is none
+ * helps with others. Stopped at any moment, it goes on where it was.
  */
-export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
+export async function runStudies(
+  options: StudiesOptions,
+  watch: RunWatch = {},
+): Promise<StudyResult[]> {
   const { run: root, from = [], words } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const grid = await openStudies(options);
@@ -176,7 +197,8 @@ class Runner {
 
   /** Makes all runs of which nothing is noted: those first that nobody works in. */
   async makeAll(): Promise<void> {
-    const { grid, options: { run: root } } = this, seen = new Set<string>();
+    const { grid, options: { run: root } } = this;
+    const seen = new Set<string>();
     for (const job of grid.searches(seen)) await this.#do(job);
     for (let left = grid.runs(); left.length > 0;) {
       await this.#learn();
@@ -201,24 +223,33 @@ class Runner {
   }
 
   async #do(job: Job): Promise<void> {
-    const { setup } = job, { known } = this.grid, { run: root } = this.options;
+    const { setup } = job;
+    const { known } = this.grid;
+    const { run: root } = this.options;
     if (job.work === "split") return await this.#split(setup);
     if (job.work === "train") return await this.#train(setup);
-    const { recipe } = job, found = job.work === "search rate" ? known.rates : known.routers;
+    const { recipe } = job;
+    const found = job.work === "search rate" ? known.rates : known.routers;
     if (!(recipe in found)) await this.#learn();
     if (recipe in found) return;
     if (job.work === "search rate") {
-      const site = await this.#makeSite(setup), configuration = this.grid.configuration(setup);
+      const site = await this.#makeSite(setup);
+      const configuration = this.grid.configuration(setup);
       const search = await searchModelRate(job.model, configuration, site, this.#share, this.watch);
       await writeKnown(root, { rates: { [recipe]: { ...search, share: this.#share } } });
     } else await writeKnown(root, { routers: { [recipe]: await this.#searchRouters(setup) } });
     await this.#learn(); // of two processes that searched at once, what the first one found counts
   }
 
-  /** Gives what work in a run goes by, and reports which it is. What other runs made of the same is linked. */
+  /**
+   * Gives what work in a run goes by, and reports which it is. What other runs made of the same is
+   * linked.
+   */
   async #makeSite({ name }: Setup): Promise<TrainingSite> {
     const { run: root, reuse = [] } = this.options;
-    if (name !== this.#within) this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });
+    if (name !== this.#within) {
+      this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });
+    }
     this.#within = name;
     const others = [];
     for (const entry of await listEntries(root)) {
@@ -238,7 +269,10 @@ class Runner {
       try {
         await this.#split(trial);
         const site = await this.#makeSite(trial);
-        const losses = await trialLosses("experts", configuration, site, { share: this.#share, rate }, watch);
+        const losses = await trialLosses("experts", configuration, site, {
+          share: this.#share,
+          rate,
+        }, watch);
         const { experts } = await summarizeRun(site.run);
         return mixtureLoss(losses, experts.map(({ testSequences }) => testSequences));
       } catch (error) {
@@ -250,8 +284,10 @@ class Runner {
   }
 
   async #split(setup: Setup): Promise<void> {
-    const { grid, watch } = this, runs = grid.runs();
-    // The same routers are trained once: a run that would train them, too, follows on the first that does.
+    const { grid, watch } = this;
+    const runs = grid.runs();
+    // The same routers are trained once: a run that would train them, too, follows on the first
+    // that does.
     const first = runs.find((one) => grid.routedAs(one) === grid.routedAs(setup)) ?? setup;
     if (first.name !== setup.name && !await this.#notes.find(first)) await this.#split(first);
     const site = await this.#makeSite(setup);
@@ -269,8 +305,8 @@ class Runner {
   }
 
   /**
-   * Gives what all studies found whose runs are complete, each with as many seeds as are there. Those that were
-   * asked for have at least the seeds that were.
+   * Gives what all studies found whose runs are complete, each with as many seeds as are there.
+   * Those that were asked for have at least the seeds that were.
    */
   async results(warn: (message: Text) => void): Promise<StudyResult[]> {
     const { grid, options: { run: root, from = [], only = [] } } = this;
@@ -289,13 +325,18 @@ class Runner {
       } catch (error) {
         if (isAsked || !(error instanceof InputError)) throw error;
         // One that settings of these runs do not go with, as those of a tree, has nothing to tell.
-        if (error.where !== undefined) warn(say`the study "${study.name}" is left out: ${error.what}`);
+        if (error.where !== undefined) {
+          warn(say`the study "${study.name}" is left out: ${error.what}`);
+        }
       }
     }
     return results;
   }
 
-  /** Gives what a study found with as many seeds as are complete, at most `most`. Else names the first run that is needed and missing. */
+  /**
+   * Gives what a study found with as many seeds as are complete, at most `most`. Else names the
+   * first run that is needed and missing.
+   */
   async #findResult(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
     let missing = "";
     const found = new Map<string, Outcome | undefined>();
@@ -305,7 +346,8 @@ class Runner {
       for (const setup of setups) {
         if (!found.has(setup.name)) found.set(setup.name, await this.#notes.find(setup, true));
       }
-      const runs = setups.map(({ name }) => name), outcomes = runs.flatMap((name) => found.get(name) ?? []);
+      const runs = setups.map(({ name }) => name);
+      const outcomes = runs.flatMap((name) => found.get(name) ?? []);
       if (outcomes.length < runs.length) {
         missing = runs.find((name) => !found.get(name))!;
         continue;

@@ -1,6 +1,6 @@
 /**
- * The seam of studies: a study is a grid of settings and seeds, and a table of questions over the outcomes of its runs. Here is also what
- * their tables and plots are made of.
+ * The seam of studies: a study is a grid of settings and seeds, and a table of questions over the
+ * outcomes of its runs. Here is also what their tables and plots are made of.
  *
  * @module
  */
@@ -17,13 +17,15 @@ import type { RunOutcome } from "./outcome.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
 export interface Setup {
-  name: string; // of its run folder, which tells what sets the run apart; a study leaves the seed out of it
+  // Of its run folder, which tells what sets the run apart; a study leaves the seed out of it.
+  name: string;
   label: string; // its name in tables
   settings: Partial<Configuration>; // in which it differs from the preset
   models: readonly Searched[]; // that are trained, in their order
   repeated?: boolean; // whether there is one for every seed, and not for seed 0 alone
   choices?: Choices; // further options of the evaluation
-  searchesRouters?: number; // of experts: for so many the rate and the rounds of its routers are searched for
+  // Of experts: for so many the rate and the rounds of its routers are searched for.
+  searchesRouters?: number;
 }
 
 /** What an evaluation takes apart from the models. */
@@ -48,11 +50,17 @@ export interface Study {
   title: string;
   question: string; // one sentence
   paper: string; // where the paper answers it, and what it says
-  /** Throws an `InputError` where settings that all runs share leave nothing to compare. Default: none do. */
+  /**
+   * Throws an `InputError` where settings that all runs share leave nothing to compare. Default:
+   * none do.
+   */
   check?(preset: Configuration): void;
   /** Lists the runs; `preset` holds the settings that they share. */
   setups(preset: Configuration): Setup[];
-  /** Draws the conclusions. The outcomes are those of the setups, each with its seeds, in the same order. */
+  /**
+   * Draws the conclusions. The outcomes are those of the setups, each with its seeds, in the same
+   * order.
+   */
   findings(outcomes: readonly Outcome[]): Findings;
 }
 
@@ -66,7 +74,9 @@ export const REPEATED = 4;
 export const sharedSetup = (experts: number, more: Partial<Setup> = {}): Setup => ({
   name: `em-${experts}-experts`,
   label: `${experts} experts`,
-  ...{ settings: { experts }, models: MODELS, ...more },
+  settings: { experts },
+  models: MODELS,
+  ...more,
 });
 
 /** Lists runs with their seeds, from 0. */
@@ -96,11 +106,17 @@ export const firstSeed = (outcomes: readonly Outcome[]): Outcome[] =>
 export const gainOver = ({ evaluation }: Outcome, way: Way): Gain | undefined =>
   evaluation.gains.find(({ baseline }) => baseline === way);
 
-/** Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix was not measured. */
+/**
+ * Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix
+ * was not measured.
+ */
 export const scoreAt = ({ evaluation: { prefixes } }: Outcome, tokens: number) =>
   prefixes.find(({ prefix }) => prefix === tokens);
 
-/** Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by hand, with more. */
+/**
+ * Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by
+ * hand, with more.
+ */
 export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>
   outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
     .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
@@ -108,29 +124,43 @@ export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>
 /** A perplexity with its interval. */
 export type Scored = Pick<Score, "perplexity" | "low" | "high">;
 
-/** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
+/**
+ * Whether one perplexity is lower than another one; null where their intervals have a part in
+ * common.
+ */
 export const isLower = (one: Scored, other: Scored): boolean | null =>
   one.high < other.low ? true : other.high < one.low ? false : null;
 
 /** Writes a perplexity with its interval. */
 export const scoreText = (score: Scored | undefined): string | null =>
-  score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
+  score
+    ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]`
+    : null;
 
 /** Writes a number with so many digits that count, and none with an exponent. */
 export const digitsText = (value: number, digits: number): string =>
-  value.toLocaleString("en", { minimumSignificantDigits: digits, maximumSignificantDigits: digits });
+  value.toLocaleString("en", {
+    minimumSignificantDigits: digits,
+    maximumSignificantDigits: digits,
+  });
 
 /** What stands in a cell; nothing where there is none. */
 type Cell = string | number | null | undefined;
 
-/** A column of a table, and what it says of all seeds of a run; without that, such rows leave the column empty. */
+/**
+ * A column of a table, and what it says of all seeds of a run; without that, such rows leave the
+ * column empty.
+ */
 export type Column<Row extends Outcome = Outcome> = readonly [
   head: string,
   cell: (row: Row) => Cell,
   seeds?: (rows: readonly Row[]) => Cell,
 ];
 
-/** Writes the mean of a figure over seeds and its standard deviation; nothing where a run has no such figure. */
+/**
+ * Writes the mean of a figure over seeds and its standard deviation; nothing where a run has no
+ * such figure.
+ */
 const meanOf = <Row>(
   figure: (row: Row) => number | undefined,
   write = (mean: number, deviation: number) => `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`,
@@ -169,24 +199,36 @@ export const gains = <Row extends Outcome>(head: string, way: (row: Row) => Way)
     return gain && gainText(gain);
   },
   meanOf((row) => gainOver(row, way(row))?.percent, (mean, deviation) => {
-    const { side, by } = asPositive({ percent: mean, low: mean - deviation, high: mean + deviation });
+    const { side, by } = asPositive({
+      percent: mean,
+      low: mean - deviation,
+      high: mean + deviation,
+    });
     return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
   }),
 ];
 
 /** Makes a column of how experts and sources agree. */
-export const agreements = (head: string): Column => [head, ({ partition: { nmi } }) => nmi?.toFixed(3)];
+export const agreements = (
+  head: string,
+): Column => [head, ({ partition: { nmi } }) => nmi?.toFixed(3)];
 
 /**
- * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run with several. Rows
- * of one run that tell of different things differ in `part`.
+ * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all
+ * seeds of a run with several. Rows of one run that tell of different things differ in `part`.
  */
 export function makeTable<Row extends Outcome>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
-  { part = () => "", after = () => [] }: { part?: (row: Row) => string; after?: (row: Row) => Cell[][] } = {},
+  { part = () => "", after = () => [] }: {
+    part?: (row: Row) => string;
+    after?: (row: Row) => Cell[][];
+  } = {},
 ): Table {
-  const groups = Map.groupBy(rows, (row) => `${row.setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`);
+  const groups = Map.groupBy(
+    rows,
+    (row) => `${row.setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`,
+  );
   const all: Cell[][] = [
     ...rows.flatMap((row) => [columns.map(([, cell]) => cell(row)), ...after(row)]),
     ...[...groups.values()].filter(({ length }) => length > 1).map((group) => [
@@ -194,11 +236,15 @@ export function makeTable<Row extends Outcome>(
       ...columns.slice(1).map(([, , seeds]) => seeds?.(group)),
     ]),
   ];
-  return { head: columns.map(([head]) => head), rows: all.map((row) => row.map((cell) => cell ?? null)) };
+  return {
+    head: columns.map(([head]) => head),
+    rows: all.map((row) => row.map((cell) => cell ?? null)),
+  };
 }
 
 function seedsText(group: readonly Outcome[]): string {
-  // Unless a setting keeps the text, a seed also decides which documents are held out, and on the tokenizer.
+  // Unless a setting keeps the text, a seed also decides which documents are held out, and on the
+  // tokenizer.
   const isOneText = new Set(group.map(({ evaluation: { tokens } }) => tokens)).size === 1;
   const text = isOneText ? "" : ", each with other held-out text";
   return `${group[0].setup.label}, ${group.length} seeds${text}: mean ± standard deviation`;
@@ -222,13 +268,19 @@ export const perplexitiesPlot = (
   about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
   ...dots({
     title: "run",
-    values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
+    values: scored.map(({ label, perplexity, low, high }) => ({
+      x: label,
+      y: perplexity,
+      low,
+      high,
+    })),
   }),
 });
 
 /**
- * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to `longest` tokens. The
- * dense models of the first run that has any are level lines: no prefix routes them.
+ * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to
+ * `longest` tokens. The dense models of the first run that has any are level lines: no prefix
+ * routes them.
  */
 export function prefixesPlot(
   { id, title, about, shortest = 1, longest = Infinity }: Pick<Plot, "id" | "title" | "about"> & {

@@ -1,9 +1,10 @@
 /**
  * The project's rows as Arrow batches: their schema, and the way to typed arrays and back.
  *
- * The files of the folders `rows/` and `rows/ipc/` that read or make batches, and `export/datasets.ts`, are the only ones that import
- * the Arrow library. They import its build without Node's streams, which nothing here uses and which would cost every task a sixth of
- * its start.
+ * The files of the folders `rows/` and `rows/ipc/` that read or make batches, and
+ * `export/datasets.ts`, are the only ones that import the Arrow library. They import its build
+ * without Node's streams, which nothing here uses and which would cost every task a sixth of its
+ * start.
  *
  * @module
  */
@@ -43,8 +44,9 @@ export {
 } from "./ipc/write.ts";
 
 /**
- * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values
- * where two files differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
+ * Reads the batches of several files, one file after another. Throws an `InputError` that gives
+ * both values where two files differ in tokenizer, S, M, E or routers, and whatever `readArrow`
+ * throws.
  */
 export function readShards(paths: string[]): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
@@ -70,8 +72,9 @@ export interface ShardOptions {
 }
 
 /**
- * Writes rows into shards as they come, at least one. The same rows give the same bytes, however they come. Disposing of it before it is
- * closed removes the shard that is half-written; those before it stay.
+ * Writes rows into shards as they come, at least one. The same rows give the same bytes, however
+ * they come. Disposing of it before it is closed removes the shard that is half-written; those
+ * before it stay.
  */
 export class ShardWriter implements AsyncDisposable {
   readonly #shards: WrittenShard[] = [];
@@ -121,14 +124,24 @@ export class ShardWriter implements AsyncDisposable {
 }
 
 /** Columns in the order in which they are written. */
-const COLUMNS = ["sequence", "document", "source", "tokens", "length", "begin", "nll", "expert"] as const;
+const COLUMNS = [
+  "sequence",
+  "document",
+  "source",
+  "tokens",
+  "length",
+  "begin",
+  "nll",
+  "expert",
+] as const;
 const NEEDED: readonly (keyof Columns)[] = ["sequence", "length"];
 
 const field = (name: string, type: DataType) => new Field(name, type, false);
 
 /**
- * Builds a batch from columns without copying numbers. The schema follows from the columns that are there and
- * from S, V and E of `lineage`. Throws a `RangeError` where the length of a column does not fit the rows.
+ * Builds a batch from columns without copying numbers. The schema follows from the columns that are
+ * there and from S, V and E of `lineage`. Throws a `RangeError` where the length of a column does
+ * not fit the rows.
  */
 export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
   const { rows } = columns;
@@ -138,13 +151,17 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
   };
   const children: [name: string, data: Data][] = [];
   for (const name of COLUMNS) {
-    const values = name === "tokens" ? fitTokens(columns.tokens, lineage.vocabulary) : columns[name];
+    const values = name === "tokens"
+      ? fitTokens(columns.tokens, lineage.vocabulary)
+      : columns[name];
     if (values === undefined) continue;
     const listSize = sizes[name] && (rows > 0 ? Math.floor(values.length / rows) : sizes[name]);
     const perRow = listSize ?? 1;
     if (values.length !== rows * perRow || perRow < 1) {
       throw new RangeError(
-        `Cannot build a batch as column "${name}" must hold ${Math.max(1, perRow)} values per row: ` +
+        `Cannot build a batch as column "${name}" must hold ${
+          Math.max(1, perRow)
+        } values per row: ` +
           `it holds ${values.length} for ${rows} rows`,
       );
     }
@@ -163,9 +180,14 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
 /** A column with one value per row: texts or numbers. */
 type Flat = string[] | Uint16Array | Uint32Array | BigUint64Array | Float32Array | Float64Array;
 
-/** Builds a batch of other columns than those of {@linkcode toBatch}, in their order; all must be of one length. */
+/**
+ * Builds a batch of other columns than those of {@linkcode toBatch}, in their order; all must be of
+ * one length.
+ */
 export function toTable(columns: Record<string, Flat>, lineage: Lineage): RecordBatch {
-  const children = Object.entries(columns).map(([name, values]): [string, Data] => [name, flatData(values)]);
+  const children = Object.entries(columns).map((
+    [name, values],
+  ): [string, Data] => [name, flatData(values)]);
   return makeBatch(children[0][1].length, children, lineage);
 }
 
@@ -198,8 +220,8 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
 }
 
 /**
- * Gives tokens in the array type that fits the vocabulary. Where the vocabulary is not known, they stay as
- * they are.
+ * Gives tokens in the array type that fits the vocabulary. Where the vocabulary is not known, they
+ * stay as they are.
  */
 function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
   if (!tokens || vocabulary === undefined) return tokens;
@@ -222,17 +244,19 @@ function utf8(strings: string[]): Data<Utf8> {
 }
 
 /**
- * Returns the columns of a batch as typed arrays. Where the types are ours, these are views of the batch's
- * memory. What other writers use instead (other widths of integers and floats, lists of equal length,
- * dictionaries) is converted. Throws an `InputError` where a column is missing (`needed` names further ones
- * that must be there). Also where a column is of another kind, or values are null or impossible.
+ * Returns the columns of a batch as typed arrays. Where the types are ours, these are views of the
+ * batch's memory. What other writers use instead (other widths of integers and floats, lists of
+ * equal length, dictionaries) is converted. Throws an `InputError` where a column is missing
+ * (`needed` names further ones that must be there). Also where a column is of another kind, or
+ * values are null or impossible.
  */
 export function fromBatch(
   batch: RecordBatch,
   where: string = findOrigin(batch),
   needed: readonly (keyof Columns)[] = [],
 ): Columns {
-  const { numRows: rows } = batch, wanted = [...NEEDED, ...needed];
+  const { numRows: rows } = batch;
+  const wanted = [...NEEDED, ...needed];
   const found = COLUMNS.flatMap((name) => {
     const column = (wanted.includes(name) ? needColumn : findColumn)(batch, name, where);
     return column ? [[name, readColumn(name, column)]] : [];
@@ -256,7 +280,11 @@ function findColumn(batch: RecordBatch, name: string, where: string): Column | u
 }
 
 /** Finds a column by its name. Throws an `InputError` where there is none. */
-export function needColumn(batch: RecordBatch, name: string, where: string = findOrigin(batch)): Column {
+export function needColumn(
+  batch: RecordBatch,
+  name: string,
+  where: string = findOrigin(batch),
+): Column {
   const column = findColumn(batch, name, where);
   if (column) return column;
   const fact = `its columns are ${columnNames(batch).join(", ") || "none"}`;
@@ -285,7 +313,10 @@ interface Tokens {
   tokens?: ArrayLike<number>;
 }
 
-/** Throws an InputError that names the row where a length is below 2 or above `sequenceLength`, if that is known. */
+/**
+ * Throws an InputError that names the row where a length is below 2 or above `sequenceLength`, if
+ * that is known.
+ */
 export function checkLengths(
   length: ArrayLike<number>,
   sequenceLength: number | undefined,

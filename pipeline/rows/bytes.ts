@@ -9,7 +9,9 @@ export const joinBytes = (chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer
   joinArrays(Uint8Array, chunks) as Uint8Array<ArrayBuffer>;
 
 /** Joins arrays into one of this type. */
-export function joinArrays<Joined extends Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array>(
+export function joinArrays<
+  Joined extends Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array,
+>(
   Type: new (length: number) => Joined,
   parts: readonly Joined[],
 ): Joined {
@@ -45,8 +47,8 @@ export async function* readBytes(
 export type Take = (size: number) => Promise<Uint8Array<ArrayBuffer>>;
 
 /**
- * Reads pieces of a given size from chunks of any size. Where a damaged file names a huge size, no more
- * memory is taken than there are bytes.
+ * Reads pieces of a given size from chunks of any size. Where a damaged file names a huge size, no
+ * more memory is taken than there are bytes.
  */
 export function takeFrom(chunks: AsyncIterator<Uint8Array>): Take {
   let held: Uint8Array = new Uint8Array();

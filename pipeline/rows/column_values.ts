@@ -1,10 +1,18 @@
 /**
- * Takes the values out of one Arrow column, whoever wrote it, and checks them: integers, floats, texts and lists.
+ * Takes the values out of one Arrow column, whoever wrote it, and checks them: integers, floats,
+ * texts and lists.
  *
  * @module
  */
 
-import { Binary, BinaryView, type Data, DataType, LargeBinary, Vector } from "apache-arrow/Arrow.dom";
+import {
+  Binary,
+  BinaryView,
+  type Data,
+  DataType,
+  LargeBinary,
+  Vector,
+} from "apache-arrow/Arrow.dom";
 import type { InputError } from "../../kernels/errors.ts";
 import { unreadable } from "../graph/files.ts";
 import { orUnreadable } from "./ipc/library.ts";
@@ -24,10 +32,17 @@ function refuseNulls({ name, data, where }: Column): void {
   if (data.nullCount === 0) return;
   let row = 0;
   while (row < data.length - 1 && data.getValid(row)) row++;
-  throw unreadable(`${where}, row ${row},`, `column "${name}" must have no null values`, "it is null");
+  throw unreadable(
+    `${where}, row ${row},`,
+    `column "${name}" must have no null values`,
+    "it is null",
+  );
 }
 
-/** Gives the numbers of a flat column, and checks that they are all there; those of nulls are anything. */
+/**
+ * Gives the numbers of a flat column, and checks that they are all there; those of nulls are
+ * anything.
+ */
 function readSlots({ name, data, where }: Column): ArrayLike<number | bigint> {
   const values = data.values ?? new Uint8Array(); // a column of nulls has none
   if (values.length >= data.length) return values.subarray(0, data.length);
@@ -41,7 +56,10 @@ function readNumbers(column: Column): ArrayLike<number | bigint> {
   return readSlots(column);
 }
 
-/** Reports where the list of each row begins among the items, and where the last one ends; checks that all lie within them. */
+/**
+ * Reports where the list of each row begins among the items, and where the last one ends; checks
+ * that all lie within them.
+ */
 function listBounds(column: Column): Float64Array {
   refuseNulls(column);
   const { name, where, data: { type, length, valueOffsets, children: [child] } } = column;
@@ -62,12 +80,13 @@ function listBounds(column: Column): Float64Array {
 }
 
 /**
- * Gives the items of a list column as one flat column. All lists must have one length; that of a fixed-size
- * list is part of its type.
+ * Gives the items of a list column as one flat column. All lists must have one length; that of a
+ * fixed-size list is part of its type.
  */
 export function items(column: Column): Column {
   const { name, where, data: { length, children: [child] } } = column;
-  const bounds = listBounds(column), size = length > 0 ? bounds[1] - bounds[0] : 0;
+  const bounds = listBounds(column);
+  const size = length > 0 ? bounds[1] - bounds[0] : 0;
   for (let row = 0; row < length; row++) {
     const own = bounds[row + 1] - bounds[row];
     if (own === size) continue;
@@ -81,8 +100,8 @@ export function items(column: Column): Column {
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
 
 /**
- * Gives an integer column as a `Target`. Where the type is the same, this is the column itself; otherwise
- * every value is checked and converted.
+ * Gives an integer column as a `Target`. Where the type is the same, this is the column itself;
+ * otherwise every value is checked and converted.
  */
 export function integers<T extends IntegerArray>(column: Column, Target: T): InstanceType<T> {
   const { name, data, where } = column;
@@ -115,7 +134,9 @@ export function tokenIds(column: Column): Uint16Array | Uint32Array {
 /** Gives a column of floats as float32. */
 export function floats(column: Column): Float32Array {
   const type = column.data.type;
-  if (!DataType.isFloat(type) || type.precision === 0) throw wrongType(column, "lists of float32 or float64");
+  if (!DataType.isFloat(type) || type.precision === 0) {
+    throw wrongType(column, "lists of float32 or float64");
+  }
   const values = readNumbers(column);
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
@@ -133,12 +154,20 @@ export function strings(column: Column): string[] {
   return texts(column, "strings") as string[];
 }
 
-/** Gives the values of a column of texts, numbers, true and false, or lists of integers; null where there is none. */
+/**
+ * Gives the values of a column of texts, numbers, true and false, or lists of integers; null where
+ * there is none.
+ */
 export function columnValues(column: Column): ArrayLike<unknown> {
-  const { name, where, data } = column, { type, children: [child] } = data;
+  const { name, where, data } = column;
+  const { type, children: [child] } = data;
   if (child && DataType.isInt(child.type)) {
-    const bounds = listBounds(column), values = readNumbers({ name, data: child, where }) as Uint32Array;
-    return Array.from({ length: data.length }, (_, row) => values.subarray(bounds[row], bounds[row + 1]));
+    const bounds = listBounds(column);
+    const values = readNumbers({ name, data: child, where }) as Uint32Array;
+    return Array.from(
+      { length: data.length },
+      (_, row) => values.subarray(bounds[row], bounds[row + 1]),
+    );
   }
   const { isBool, isFloat, isInt, isNull } = DataType;
   if ([isBool, isFloat, isInt, isNull].some((isOne) => isOne(type))) return [...new Vector([data])];
@@ -155,14 +184,26 @@ function texts(column: Column, expected: string): (string | null)[] {
     const words = data.dictionary!.data.flatMap((data) =>
       WORDS.getOrInsertComputed(data, () => strings({ name, data, where }))
     );
-    return Array.from(readSlots({ name, data: data.clone(data.type.indices), where }), (index, row) => {
-      const word = isThere(row) ? words[Number(index)] : null;
-      if (word !== undefined) return word;
-      throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);
-    });
+    return Array.from(
+      readSlots({ name, data: data.clone(data.type.indices), where }),
+      (index, row) => {
+        const word = isThere(row) ? words[Number(index)] : null;
+        if (word !== undefined) return word;
+        throw unreadable(
+          where,
+          `indices of column "${name}" must be below ${words.length}`,
+          `one is ${index}`,
+        );
+      },
+    );
   }
-  const { isUtf8, isLargeUtf8, isUtf8View } = DataType, { type } = data;
-  const bytes = isUtf8(type) ? new Binary() : isLargeUtf8(type) ? new LargeBinary() : new BinaryView();
+  const { isUtf8, isLargeUtf8, isUtf8View } = DataType;
+  const { type } = data;
+  const bytes = isUtf8(type)
+    ? new Binary()
+    : isLargeUtf8(type)
+    ? new LargeBinary()
+    : new BinaryView();
   if (!isUtf8(type) && !isLargeUtf8(type) && !isUtf8View(type)) throw wrongType(column, expected);
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const decode = (value: Uint8Array | null, row: number) => {
@@ -170,7 +211,11 @@ function texts(column: Column, expected: string): (string | null)[] {
     try {
       return strict.decode(value!);
     } catch {
-      throw unreadable(`${where}, row ${row},`, `column "${name}" must hold text in UTF-8`, "it does not");
+      throw unreadable(
+        `${where}, row ${row},`,
+        `column "${name}" must hold text in UTF-8`,
+        "it does not",
+      );
     }
   };
   return orUnreadable(where, () => Array.from(new Vector<DataType>([data.clone(bytes)]), decode));

@@ -21,7 +21,9 @@ export interface Columns {
   tokens?: Uint16Array | Uint32Array;
   /** Real tokens of each row, u32 `[rows]`. */
   length: Uint32Array;
-  /** Position of the first token that counts in a loss, u32 `[rows]`; all count where it is absent. */
+  /**
+   * Position of the first token that counts in a loss, u32 `[rows]`; all count where it is absent.
+   */
   begin?: Uint32Array;
   /** Prefix negative log-likelihood per router, f32 `[rows, E]`, nats, summed over the prefix. */
   nll?: Float32Array;
@@ -31,12 +33,21 @@ export interface Columns {
 
 /** The arrays of columns of numbers, or of lists of them. */
 export const ARRAYS = {
-  ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
-  ...{ length: Uint32Array, begin: Uint32Array, nll: Float32Array, expert: Uint16Array },
-  ...{ best: Uint16Array, cost: Float32Array, lowest: Float32Array }, // of assignments
+  sequence: BigUint64Array,
+  document: BigUint64Array,
+  tokens: Uint32Array,
+  length: Uint32Array,
+  begin: Uint32Array,
+  nll: Float32Array,
+  expert: Uint16Array,
+  best: Uint16Array,
+  cost: Float32Array,
+  lowest: Float32Array, // of assignments
 };
 
-/** Gives the type of array that holds the ids of a vocabulary: u16 where they fit, otherwise u32. */
+/**
+ * Gives the type of array that holds the ids of a vocabulary: u16 where they fit, otherwise u32.
+ */
 export function tokenArray(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
   return vocabulary <= 65_536 ? Uint16Array : Uint32Array;
 }
@@ -75,7 +86,9 @@ export function sliceColumns(columns: Columns, begin: number, end: number): Colu
     columns,
     end - begin,
     (values, width) =>
-      Array.isArray(values) ? values.slice(begin, end) : values.subarray(begin * width, end * width),
+      Array.isArray(values)
+        ? values.slice(begin, end)
+        : values.subarray(begin * width, end * width),
   );
 }
 
@@ -94,8 +107,9 @@ export function roomFor(columns: Columns, rows: number): Columns {
 }
 
 /**
- * Copies the rows at `indices`, in that order, into new columns, or over the rows of `into` from `at` on; returns these. Throws an
- * `InputError` where rows have not the columns of `into`, or other values per row.
+ * Copies the rows at `indices`, in that order, into new columns, or over the rows of `into` from
+ * `at` on; returns these. Throws an `InputError` where rows have not the columns of `into`, or
+ * other values per row.
  */
 export function takeColumns(
   columns: Columns,
@@ -105,9 +119,11 @@ export function takeColumns(
 ): Columns {
   if (indices.length === 0) return into;
   mapColumns(into, into.rows, (target, width, name) => {
-    const taken = target as Float32Array, values = needValues(columns, name, width) as Float32Array;
+    const taken = target as Float32Array;
+    const values = needValues(columns, name, width) as Float32Array;
     for (let row = 0; row < indices.length; row++) {
-      const from = indices[row] * width, to = (at + row) * width;
+      const from = indices[row] * width;
+      const to = (at + row) * width;
       if (width >= WIDE) taken.set(values.subarray(from, from + width), to);
       else for (let k = 0; k < width; k++) taken[to + k] = values[from + k];
     }
@@ -122,13 +138,14 @@ function needValues(columns: Columns, name: keyof Columns, width: number): Value
   if (values?.length === columns.rows * width) return values;
   const has = (values?.length ?? 0) / columns.rows;
   throw new InputError(
-    `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: it holds ${has}`,
+    `Cannot join rows as column "${name}" must hold ${width} values per row in all ` +
+      `of them: it holds ${has}`,
   );
 }
 
 /**
- * Returns copies of all rows of `parts`, one part after another, with the columns of the first part that has
- * rows. Throws what {@linkcode takeColumns} throws.
+ * Returns copies of all rows of `parts`, one part after another, with the columns of the first part
+ * that has rows. Throws what {@linkcode takeColumns} throws.
  */
 export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
@@ -142,14 +159,17 @@ export function concatColumns(parts: Columns[]): Columns {
 }
 
 /**
- * Yields the same rows in groups of exactly `size`; the last group may be shorter. So what is written does not depend on how the rows were
- * cut before. Input without rows gives one group without rows.
+ * Yields the same rows in groups of exactly `size`; the last group may be shorter. So what is
+ * written does not depend on how the rows were cut before. Input without rows gives one group
+ * without rows.
  */
 export async function* regroup(
   source: AsyncIterable<Columns> | Iterable<Columns>,
   size: number,
 ): AsyncGenerator<Columns> {
-  let held: Columns[] = [], count = 0, yielded = false;
+  let held: Columns[] = [];
+  let count = 0;
+  let yielded = false;
   for await (const part of source) {
     held.push(part);
     count += part.rows;

@@ -1,5 +1,6 @@
 /**
- * Where rows come from: what a batch's schema says of the stage that wrote it, and whether two sources of rows go together.
+ * Where rows come from: what a batch's schema says of the stage that wrote it, and whether two
+ * sources of rows go together.
  *
  * @module
  */
@@ -40,14 +41,28 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
-/** Names of the texts in a lineage, then of its numbers, in the order in which manifests list them. */
+/**
+ * Names of the texts in a lineage, then of its numbers, in the order in which manifests list them.
+ */
 const TEXTS = ["stage", "tokenizer", "routers", "method", "costs"] as const;
-const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "experts", "seed"] as const;
+const NUMBERS = [
+  "format",
+  "sequenceLength",
+  "vocabulary",
+  "eos",
+  "prefix",
+  "experts",
+  "seed",
+] as const;
 export const NAMES = [...TEXTS, ...NUMBERS];
 
-/** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
+/**
+ * Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where
+ * it is damaged.
+ */
 export function readLineage(batch: RecordBatch): Lineage | null {
-  const { metadata } = batch.schema, where = findOrigin(batch);
+  const { metadata } = batch.schema;
+  const where = findOrigin(batch);
   if (!metadata.has("smalltalk.format")) return null;
   const lineage: Lineage = { stage: "", format: FORMAT };
   for (const name of TEXTS) {
@@ -68,9 +83,9 @@ export function readLineage(batch: RecordBatch): Lineage | null {
 }
 
 /**
- * Throws an `InputError` that gives both values where the lineage of `batch` contradicts `expected`. Names
- * that one of them leaves out are not compared. A batch that another tool wrote has no lineage and
- * contradicts nothing.
+ * Throws an `InputError` that gives both values where the lineage of `batch` contradicts
+ * `expected`. Names that one of them leaves out are not compared. A batch that another tool wrote
+ * has no lineage and contradicts nothing.
  */
 export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
   const actual = readLineage(batch);
@@ -82,7 +97,11 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
     throw new InputError(
       `Cannot use ${findOrigin(batch)} with ${owner} as both must have the same ${name}: ` +
         `${name} is ${former} in the former, ${latter} in the latter`,
-      { remedy: name === "tokenizer" ? "make the former with the tokenizer.json of the latter" : undefined },
+      {
+        remedy: name === "tokenizer"
+          ? "make the former with the tokenizer.json of the latter"
+          : undefined,
+      },
     );
   }
 }

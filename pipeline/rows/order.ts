@@ -1,9 +1,11 @@
 /**
- * A random order of n things as a function: place i of the order is computed, so no table is held and nothing is moved.
+ * A random order of n things as a function: place i of the order is computed, so no table is held
+ * and nothing is moved.
  *
- * A Feistel network permutes the numbers below the next power of four. A number that lands at n or above goes
- * through it again until it is below n ("cycle walking", four passes at most on average). Black, Rogaway, "Ciphers with
- * Arbitrary Finite Domains", CT-RSA 2002, section 4. Not for secrets.
+ * A Feistel network permutes the numbers below the next power of four. A number that lands at n or
+ * above goes through it again until it is below n ("cycle walking", four passes at most on
+ * average). Black, Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002, section 4. Not
+ * for secrets.
  *
  * @module
  */
@@ -35,18 +37,26 @@ export class Order {
     }
     this.#half = 1;
     while (4 ** this.#half < n) this.#half++;
-    const blocks = BigUint64Array.from({ length: ROUNDS / 2 }, (_, k) => BigInt(epoch * ROUNDS / 2 + k));
+    const blocks = BigUint64Array.from(
+      { length: ROUNDS / 2 },
+      (_, k) => BigInt(epoch * ROUNDS / 2 + k),
+    );
     this.#keys = new Uint32Array(randomKeys(seed, purpose, blocks).buffer); // a key per round
   }
 
   /** Gives the number at place i; every number stands at one place. */
   at(i: number): number {
     if (!(i >= 0 && i < this.n)) {
-      throw new RangeError(`Cannot look up an order as i must be from 0 to ${this.n - 1}: i is ${i}`);
+      throw new RangeError(
+        `Cannot look up an order as i must be from 0 to ${this.n - 1}: i is ${i}`,
+      );
     }
-    const keys = this.#keys, size = 2 ** this.#half, mask = size - 1;
+    const keys = this.#keys;
+    const size = 2 ** this.#half;
+    const mask = size - 1;
     do {
-      let left = Math.floor(i / size), right = i & mask;
+      let left = Math.floor(i / size);
+      let right = i & mask;
       for (let round = 0; round < ROUNDS; round++) {
         let x = Math.imul(right ^ keys[round], 0x85ebca6b); // MurmurHash3's finalizer, from its first product on
         x = Math.imul(x ^ x >>> 13, 0xc2b2ae35);

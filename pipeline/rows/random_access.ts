@@ -1,8 +1,10 @@
 /**
- * Random access to the rows of shards. Rows are numbered from 0 through all files in their order, and a row is read by its number.
+ * Random access to the rows of shards. Rows are numbered from 0 through all files in their order,
+ * and a row is read by its number.
  *
- * Arrow files and streams of any writer will do, as long as they are not compressed: then a row of a column of numbers,
- * or of fixed-size lists of them, is a few bytes at a known offset. Memory grows with the number of batches, not of rows.
+ * Arrow files and streams of any writer will do, as long as they are not compressed: then a row of
+ * a column of numbers, or of fixed-size lists of them, is a few bytes at a known offset. Memory
+ * grows with the number of batches, not of rows.
  *
  * @module
  */
@@ -54,11 +56,13 @@ interface Shard {
 }
 
 /**
- * Opens shards: the metadata of their messages is read, their bodies are not. `checksums` holds for each path, as far as they are known,
- * the `batches` of what was written. What is in no batch is checked now, a batch when a row of it is first read.
+ * Opens shards: the metadata of their messages is read, their bodies are not. `checksums` holds for
+ * each path, as far as they are known, the `batches` of what was written. What is in no batch is
+ * checked now, a batch when a row of it is first read.
  *
- * Throws an `InputError`, which says where, if a file is no whole Arrow data or compressed, or if a checksum is another one. Also if files
- * differ in the types of columns or in what {@linkcode checkLineage} compares.
+ * Throws an `InputError`, which says where, if a file is no whole Arrow data or compressed, or if a
+ * checksum is another one. Also if files differ in the types of columns or in what {@linkcode
+ * checkLineage} compares.
  */
 export async function openRows(
   paths: readonly string[],
@@ -68,11 +72,14 @@ export async function openRows(
   for (const path of paths) {
     using file = await openToRead(path);
     const shard = await scan(file, path);
-    const known = checksums?.get(path), [first = shard] = shards;
+    const known = checksums?.get(path);
+    const [first = shard] = shards;
     if (known) noteChecksums(file, shard, known);
     checkLineage(shard.empty, pickIdentity(readLineage(first.empty)), first.path);
     for (const name of NUMERIC) {
-      const [type, wanted] = [shard, first].map(({ empty }) => String(columnType(empty, name) ?? "none"));
+      const [type, wanted] = [shard, first].map(({ empty }) =>
+        String(columnType(empty, name) ?? "none")
+      );
       if (type === wanted) continue;
       const rule = `column "${name}" must have one type in all files`;
       throw unreadable(path, rule, `it is ${type}, in "${first.path}" it is ${wanted}`);
@@ -93,7 +100,10 @@ export class Rows implements Disposable {
   readonly #batches: readonly Batch[];
   #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
 
-  /** @ignore {@linkcode openRows} makes them; with `only`, of all rows those with these numbers. `files` are those that are open. */
+  /**
+   * @ignore {@linkcode openRows} makes them; with `only`, of all rows those with these numbers.
+   * `files` are those that are open.
+   */
   constructor(
     shards: readonly Shard[],
     private readonly only?: Float64Array,
@@ -116,18 +126,23 @@ export class Rows implements Disposable {
     return Float64Array.from({ length: Math.min(to, this.count) - from }, (_, i) => from + i);
   }
 
-  /** Gives those rows that have these numbers, numbered anew from 0 in their order. Whoever closes one closes the files of both. */
+  /**
+   * Gives those rows that have these numbers, numbered anew from 0 in their order. Whoever closes
+   * one closes the files of both.
+   */
   some(numbers: Float64Array): Rows {
     return new Rows(this.#shards, this.#readNumbers(numbers) as Float64Array, this.files);
   }
 
   /**
-   * Reads columns of the rows with these numbers, in their order; of tokens the first `width`, or all. These are u16 or u32, as they are in
-   * the files. Rows that follow one another are read at once. Sources cost the most: a batch is decoded for each row that is not in the
-   * batch of the row before.
+   * Reads columns of the rows with these numbers, in their order; of tokens the first `width`, or
+   * all. These are u16 or u32, as they are in the files. Rows that follow one another are read at
+   * once. Sources cost the most: a batch is decoded for each row that is not in the batch of the
+   * row before.
    *
-   * Throws an `InputError`, which says where, if a file has no such column or one that cannot be read by row. Also if a checksum is another
-   * one, or a value is impossible. Throws a `RangeError` where there is no row with a number.
+   * Throws an `InputError`, which says where, if a file has no such column or one that cannot be
+   * read by row. Also if a checksum is another one, or a value is impossible. Throws a `RangeError`
+   * where there is no row with a number.
    */
   read<Name extends Numeric | "source">(
     numbers: ArrayLike<number>,
@@ -136,7 +151,9 @@ export class Rows implements Disposable {
   ): Read<Name> {
     const isWidth = width === Infinity || Number.isInteger(width) && width >= 1;
     if (!isWidth) {
-      throw new RangeError(`Cannot read rows as their width must be 1 or more tokens: it is ${width}`);
+      throw new RangeError(
+        `Cannot read rows as their width must be 1 or more tokens: it is ${width}`,
+      );
     }
     const places = this.#readNumbers(numbers);
     const read = (name: Numeric | "source") =>
@@ -149,19 +166,24 @@ export class Rows implements Disposable {
 
   #readColumn(name: Numeric, numbers: ArrayLike<number>, most: number) {
     const { item, width: all } = findLayout(this.#shards[0], name);
-    const rows = numbers.length, width = name === "tokens" ? Math.min(most, all) : all;
+    const rows = numbers.length;
+    const width = name === "tokens" ? Math.min(most, all) : all;
     const Type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
     const target = new Type(rows * width);
-    const column = NUMERIC.indexOf(name), bytes = item.ArrayType.BYTES_PER_ELEMENT;
+    const column = NUMERIC.indexOf(name);
+    const bytes = item.ArrayType.BYTES_PER_ELEMENT;
     for (let i = 0, run: number; i < rows; i += run) {
       const { batch, row } = this.#find(numbers[i]);
       run = 1; // rows that follow one another
       while (numbers[i + run] === numbers[i] + run && row + run < batch.rows) run++;
-      const length = (run - 1) * all + width, offset = batch.places[column] + row * all * bytes;
+      const length = (run - 1) * all + width;
+      const offset = batch.places[column] + row * all * bytes;
       const read = new item.ArrayType(readAt(this.#open(batch), offset, length * bytes).buffer);
       const data = makeData({ type: item as Int, length, data: read, nullCount: 0 });
       const found = { name, data, where: batch.where };
-      const values = Type === Float32Array ? floats(found) : integers(found, Type as typeof Uint32Array);
+      const values = Type === Float32Array
+        ? floats(found)
+        : integers(found, Type as typeof Uint32Array);
       for (let k = 0; k < run; k++) {
         const some = values.subarray(k * all, k * all + width);
         (target as Uint32Array).set(some as Uint32Array, (i + k) * width);
@@ -171,9 +193,12 @@ export class Rows implements Disposable {
       const { batch, row } = this.#find(numbers[i]);
       return `${batch.where}, row ${row},`;
     };
-    const values = target as Uint32Array, { vocabulary } = this.lineage ?? {};
+    const values = target as Uint32Array;
+    const { vocabulary } = this.lineage ?? {};
     if (name === "tokens" && vocabulary) checkTokens({ rows, tokens: values }, vocabulary, place);
-    if (name === "length") checkLengths(values, columnType(this.#shards[0].empty, "tokens")?.listSize, place);
+    if (name === "length") {
+      checkLengths(values, columnType(this.#shards[0].empty, "tokens")?.listSize, place);
+    }
     return target;
   }
 
@@ -194,7 +219,8 @@ export class Rows implements Disposable {
         `Cannot read row ${number} as there must be one with this number: there are ${this.count}`,
       );
     }
-    let low = 0, high = this.#batches.length;
+    let low = 0;
+    let high = this.#batches.length;
     while (high - low > 1) {
       const middle = low + high >> 1;
       if (this.#batches[middle].first <= number) low = middle;
@@ -236,11 +262,17 @@ export class Rows implements Disposable {
   }
 }
 
-const identify = ({ dev, ino, size, mtime }: Deno.FileInfo) => `${dev} ${ino} ${size} ${Number(mtime)}`;
+const identify = ({ dev, ino, size, mtime }: Deno.FileInfo) =>
+  `${dev} ${ino} ${size} ${Number(mtime)}`;
 
-/** Opens a file once more. Where another one has taken its place meanwhile, each batch is checked anew; without checksums that is an error. */
+/**
+ * Opens a file once more. Where another one has taken its place meanwhile, each batch is checked
+ * anew; without checksums that is an error.
+ */
 function reopen(shard: Shard): Deno.FsFile {
-  const { path, batches } = shard, file = Deno.openSync(path), now = file.statSync();
+  const { path, batches } = shard;
+  const file = Deno.openSync(path);
+  const now = file.statSync();
   if (identify(now) === shard.identity) return file;
   if (now.size !== shard.size || batches.some(({ crc }) => crc === undefined)) {
     file.close();
@@ -253,10 +285,13 @@ function reopen(shard: Shard): Deno.FsFile {
 
 /** Finds the batches of a file. */
 async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
-  const info = file.statSync(), { size, isFile } = info;
+  const info = file.statSync();
+  const { size, isFile } = info;
   if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
-  const messages = messagesIn(file, size, path), { value: { head: schema } } = await messages.next();
-  const batches: Batch[] = [], empty = decode(path, [schema]);
+  const messages = messagesIn(file, size, path);
+  const { value: { head: schema } } = await messages.next();
+  const batches: Batch[] = [];
+  const empty = decode(path, [schema]);
   const shard: Shard = { path, size, identity: identify(info), empty, schema, batches };
   const dictionaries = new Map<number, Span[]>(); // by id; a delta is added, anything else replaces
   for await (const { message, where, offset, start, end } of messages) {
@@ -265,7 +300,10 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
       dictionaries.set(id, [...isDelta ? dictionaries.get(id) ?? [] : [], { offset, end }]);
       continue;
     }
-    const { length: rows, compression } = message.header() as { length: number; compression: unknown };
+    const { length: rows, compression } = message.header() as {
+      length: number;
+      compression: unknown;
+    };
     if (compression !== null) {
       const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
       throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
@@ -274,30 +312,42 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
     const places = NUMERIC.map((name) => {
       if (!columnType(empty, name)) return NaN;
       const place = found.get(name);
-      if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
+      if (!place) {
+        throw unreadable(where, `column "${name}" must come before any union`, "it does not");
+      }
       if (place.nulls === 0) return start + place.offset;
       throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
     });
     const spans = [...dictionaries.values()].flat();
-    if (rows > 0) batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
+    if (rows > 0) {
+      batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
+    }
   }
   return shard;
 }
 
 const BY_NUMBER = "so that rows can be read by their number";
 
-function columnType({ schema }: RecordBatch, name: string): DataType & { listSize?: number } | undefined {
+function columnType(
+  { schema }: RecordBatch,
+  name: string,
+): DataType & { listSize?: number } | undefined {
   return schema.fields.find((field) => field.name === name)?.type;
 }
 
-/** Gives the type of a column's values, and how many there are in a row. Throws an `InputError` where rows have no fixed places. */
+/**
+ * Gives the type of a column's values, and how many there are in a row. Throws an `InputError`
+ * where rows have no fixed places.
+ */
 function findLayout(
   { path, empty }: Shard,
   name: Numeric,
 ): { item: (Int | Float) & { bitWidth: number }; width: number } {
   const { type } = needColumn(empty, name, path).data;
-  const isList = DataType.isFixedSizeList(type), mustBeList = name === "tokens" || name === "nll";
-  const item: DataType = isList ? type.children[0].type : type, isFloat = ARRAYS[name] === Float32Array;
+  const isList = DataType.isFixedSizeList(type);
+  const mustBeList = name === "tokens" || name === "nll";
+  const item: DataType = isList ? type.children[0].type : type;
+  const isFloat = ARRAYS[name] === Float32Array;
   if (isList === mustBeList && (isFloat ? DataType.isFloat(item) : DataType.isInt(item))) {
     return { item: item as Int, width: isList ? type.listSize : 1 };
   }
@@ -305,9 +355,14 @@ function findLayout(
   const remedy = mustBeList
     ? "pad its lists to one length, and write them with that in their type"
     : undefined;
-  throw unreadable(path, `column "${name}" must hold ${values}, ${BY_NUMBER}`, `its type is ${type}`, {
-    remedy,
-  });
+  throw unreadable(
+    path,
+    `column "${name}" must hold ${values}, ${BY_NUMBER}`,
+    `its type is ${type}`,
+    {
+      remedy,
+    },
+  );
 }
 
 /** Checks what is in no batch, and notes what the batches are to be checked against. */
@@ -340,4 +395,7 @@ function checksum(file: Deno.FsFile, spans: readonly Span[]): number {
 
 /** Lists the bytes that are in no batch. */
 const rest = ({ batches, size }: Shard): Span[] =>
-  [0, ...batches.map(({ end }) => end)].map((offset, i) => ({ offset, end: batches[i]?.offset ?? size }));
+  [0, ...batches.map(({ end }) => end)].map((offset, i) => ({
+    offset,
+    end: batches[i]?.offset ?? size,
+  }));

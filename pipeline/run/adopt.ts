@@ -1,6 +1,6 @@
 /**
- * Adopts an expert that another trainer made from an exported part: its checkpoint becomes the node of an expert of the run, whose
- * manifest says where it came from.
+ * Adopts an expert that another trainer made from an exported part: its checkpoint becomes the node
+ * of an expert of the run, whose manifest says where it came from.
  *
  * @module
  */
@@ -48,9 +48,10 @@ export interface Adopted extends Adoption {
 }
 
 /**
- * Puts a checkpoint into a run as one of its experts. It may have another size than the others, but it must read the ids of the run's
- * tokenizer and sequences of the run's length. Throws an `InputError` where the checkpoint is damaged or of another architecture,
- * tokenizer or part. Also where there is an expert already and `force` does not give it up.
+ * Puts a checkpoint into a run as one of its experts. It may have another size than the others, but
+ * it must read the ids of the run's tokenizer and sequences of the run's length. Throws an
+ * `InputError` where the checkpoint is damaged or of another architecture, tokenizer or part. Also
+ * where there is an expert already and `force` does not give it up.
  */
 export async function adoptExpert(
   { expert, from, run, force = false }: AdoptOptions,
@@ -58,7 +59,8 @@ export async function adoptExpert(
 ): Promise<Adopted> {
   const { experts } = await needConfiguration(run);
   checkExpert("adopt", run, expert, experts);
-  const { node: name, part = "" } = expertTarget(expert, { experts }), where = `${run}/${name}`;
+  const { node: name, part = "" } = expertTarget(expert, { experts });
+  const where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
   const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
@@ -66,15 +68,22 @@ export async function adoptExpert(
     throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
   }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
-    const { config: shape, weights, dtype, notes, sha256, tokenizer } = await loadAdoptable(run, from);
+    const { config: shape, weights, dtype, notes, sha256, tokenizer } = await loadAdoptable(
+      run,
+      from,
+    );
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
     const node: Node = {
-      ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
+      name,
+      needs: [part, TOKENIZER],
+      settings: { adopted },
+      revision: 1,
       maker: oneByOne("adopt", async (making) => {
         const partition = hashFiles(making.manifest(part));
         const records = await saveModelFolder(making.folder, shape, weights, {
           notes: { tokenizer: tokenizer.sha256, eos: tokenizer.eos, partition, adopted: from },
-          ...{ tokenizer: { json: tokenizer.json }, dtype },
+          tokenizer: { json: tokenizer.json },
+          dtype,
         });
         making.wrote(records);
         return { folder: name, adopted };
@@ -85,8 +94,8 @@ export async function adoptExpert(
     if (!there && !force) {
       await checkPart(run, part, notes, { expert, from });
       if (before || (await listScratches(run, name)).length > 0) {
-        const was = describeAdoption(before),
-          is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
+        const was = describeAdoption(before);
+        const is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
         throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {
           where,
           remedy: say`replace it with ${setting("force")}`,
@@ -98,14 +107,17 @@ export async function adoptExpert(
   });
 }
 
-/** Loads a checkpoint that may be an expert of a run, and the run's tokenizer. Throws an `InputError` for one that may not. */
+/**
+ * Loads a checkpoint that may be an expert of a run, and the run's tokenizer. Throws an
+ * `InputError` for one that may not.
+ */
 export async function loadAdoptable(
   run: string,
   from: string,
 ): Promise<Checkpoint & { tokenizer: Tokenizer }> {
   const { sequenceLength, eos } = await needConfiguration(run);
-  const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos }),
-    checkpoint = await loadCheckpoint(from);
+  const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos });
+  const checkpoint = await loadCheckpoint(from);
   checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
   await checkTokenizer(from, checkpoint.notes, tokenizer);
   return { ...checkpoint, tokenizer };
@@ -121,12 +133,14 @@ async function checkPart(
   { partition }: CheckpointNotes,
   { expert, from }: { expert: number; from: string },
 ): Promise<void> {
-  const made = await readManifest(`${run}/${part}`), own = made && hashFiles(made);
+  const made = await readManifest(`${run}/${part}`);
+  const own = made && hashFiles(made);
   if (partition === undefined || !own || partition === own) return;
   const [theirs, ours] = [partition, own].map(shortHash);
   throw refuse(
     from,
-    `it must have been trained on the part of expert ${expert}: its notes name the part ${theirs}, that of expert ${expert} is ${ours}`,
+    `it must have been trained on the part of expert ${expert}: its notes name the ` +
+      `part ${theirs}, that of expert ${expert} is ${ours}`,
     say`name the expert whose part it is, or accept it with ${setting("force")}`,
   );
 }
@@ -134,24 +148,41 @@ async function checkPart(
 function checkSizes(
   from: string,
   { vocabulary, context, switch: routing }: ModelConfig,
-  { tokenizer: { vocabulary: ids }, sequenceLength }: { tokenizer: Tokenizer; sequenceLength: number },
+  { tokenizer: { vocabulary: ids }, sequenceLength }: {
+    tokenizer: Tokenizer;
+    sequenceLength: number;
+  },
 ): void {
-  if (routing) throw refuse(from, `one model must answer: in its layers it has ${routing.experts} experts`);
+  if (routing) {
+    throw refuse(from, `one model must answer: in its layers it has ${routing.experts} experts`);
+  }
   if (vocabulary < ids) {
-    const fact = `its vocabulary must hold the ${ids} ids of the run's tokenizer: it holds ${vocabulary}`;
+    const fact =
+      `its vocabulary must hold the ${ids} ids of the run's tokenizer: it holds ${vocabulary}`;
     throw refuse(from, fact);
   }
   if (context >= sequenceLength) return;
-  const fact = `its context must be at least the run's sequence length, ${sequenceLength}: it is ${context}`;
+  const fact =
+    `its context must be at least the run's sequence length, ${sequenceLength}: it is ${context}`;
   throw refuse(from, fact);
 }
 
-/** Throws where the tokenizer next to a checkpoint, or the one in its notes, is not that of the run, and where there is neither. */
-async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: Tokenizer): Promise<void> {
-  const where = `${from}/${TOKENIZER_FILE}`, own = shortHash(tokenizer.sha256);
+/**
+ * Throws where the tokenizer next to a checkpoint, or the one in its notes, is not that of the run,
+ * and where there is neither.
+ */
+async function checkTokenizer(
+  from: string,
+  notes: CheckpointNotes,
+  tokenizer: Tokenizer,
+): Promise<void> {
+  const where = `${from}/${TOKENIZER_FILE}`;
+  const own = shortHash(tokenizer.sha256);
   const rule = "its tokenizer must be that of the run";
   if (await exists(where)) {
-    const { json, sha256 } = await loadTokenizer(where, { eos: tokenText(tokenizer.json, tokenizer.eos) });
+    const { json, sha256 } = await loadTokenizer(where, {
+      eos: tokenText(tokenizer.json, tokenizer.eos),
+    });
     if (sameTokenizer(json, tokenizer.json)) return;
     throw refuse(from, `${rule}: it is ${shortHash(sha256)}, that of the run is ${own}`);
   }

@@ -1,6 +1,7 @@
 /**
- * Cleans a run folder: removes checkpoints that nothing goes on from, and what killed processes left unfinished. It removes only what the
- * run itself names so, never follows a link, and leaves alone what a process is making.
+ * Cleans a run folder: removes checkpoints that nothing goes on from, and what killed processes
+ * left unfinished. It removes only what the run itself names so, never follows a link, and leaves
+ * alone what a process is making.
  *
  * @module
  */
@@ -28,7 +29,10 @@ import { OWN_FOLDERS } from "./settings.ts";
 export interface CleanOptions {
   /** Run folder. */
   run: string;
-  /** How many checkpoints of a complete training stay, the latest ones. Default: none, as the model is there. */
+  /**
+   * How many checkpoints of a complete training stay, the latest ones. Default: none, as the model
+   * is there.
+   */
   keep?: number;
   /** Only reports what would be removed. */
   dryRun?: boolean;
@@ -56,7 +60,10 @@ export interface Cleaned {
   left: { place: string; holders: Owner[] }[];
 }
 
-/** How many checkpoints of an incomplete training stay: the last one, and the one before in case the last is damaged. */
+/**
+ * How many checkpoints of an incomplete training stay: the last one, and the one before in case the
+ * last is damaged.
+ */
 const KEPT_TO_GO_ON = 2;
 
 /** A file that may go. */
@@ -69,8 +76,8 @@ interface Left {
 }
 
 /**
- * Removes old checkpoints and unfinished files of a run. A complete training needs no checkpoint; of others the last two stay. Throws an
- * `InputError` where the folder is no run.
+ * Removes old checkpoints and unfinished files of a run. A complete training needs no checkpoint;
+ * of others the last two stay. Throws an `InputError` where the folder is no run.
  */
 export async function cleanRun(
   { run, keep = 0, dryRun = false }: CleanOptions,
@@ -81,14 +88,17 @@ export async function cleanRun(
   if (!dryRun) await restoreOld(run);
   const none = (): Litter => ({ files: 0, bytes: 0 });
   const cleaned: Cleaned = { run, dryRun, checkpoints: none(), unfinished: none(), left: [] };
-  const left = await Array.fromAsync(leftIn(run, keep)); // before their owners: of what is begun later nothing is among it
+  // Before their owners: of what is begun later nothing is among it.
+  const left = await Array.fromAsync(leftIn(run, keep));
   const owners = Map.groupBy(await listOwners(run, !dryRun), ({ node }) => node);
   const gone: string[] = [];
   for (const { path, node, kind } of left) {
     signal?.throwIfAborted();
     const holders = owners.get(node);
     if (holders) {
-      if (!cleaned.left.some(({ place }) => place === node)) cleaned.left.push({ place: node, holders });
+      if (!cleaned.left.some(({ place }) => place === node)) {
+        cleaned.left.push({ place: node, holders });
+      }
       continue;
     }
     const info = await Deno.lstat(`${run}/${path}`).catch(ifMissing(null)); // of a process that has just ended
@@ -101,16 +111,23 @@ export async function cleanRun(
   return cleaned;
 }
 
-/** Lists what may go: in folders of checkpoints, in nodes that were begun, and next to files that are written whole. */
+/**
+ * Lists what may go: in folders of checkpoints, in nodes that were begun, and next to files that
+ * are written whole.
+ */
 async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   yield* scratchFiles(run, keep);
   const kind = "unfinished";
   for (const { path, node, isDirectory, isOld } of await listBegun(run, PARTIAL)) {
     if (isOld) continue;
-    const files = isDirectory ? await Array.fromAsync(filesUnder(path), (file) => `/${file}`) : [""];
+    const files = isDirectory
+      ? await Array.fromAsync(filesUnder(path), (file) => `/${file}`)
+      : [""];
     for (const file of files) yield { path: path.slice(run.length + 1) + file, node, kind };
   }
-  for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {
+  for (
+    const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]
+  ) {
     for (const { name, isDirectory } of await listEntries(dirname(`${run}/${place}`))) {
       const path = place.slice(0, -basename(place).length) + name;
       if (!isDirectory && wholeName(path) === place) yield { path, node: "config.json", kind };
@@ -118,7 +135,10 @@ async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   }
 }
 
-/** What a process leaves in a folder of checkpoints: metrics without their state, and a folder of its own. */
+/**
+ * What a process leaves in a folder of checkpoints: metrics without their state, and a folder of
+ * its own.
+ */
 const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
 
 /** Lists what may go of the folders of checkpoints: one for every node and key. */
@@ -129,18 +149,23 @@ async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   }
   const goingOn = new Set<string>();
   for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {
-    const paths = await listCheckpoints(folder), states = paths.map((path) => basename(path));
-    // Of an incomplete training the folder that was written last is that of its present settings. It may take the place of a complete one.
+    const paths = await listCheckpoints(folder);
+    const states = paths.map((path) => basename(path));
+    // Of an incomplete training the folder that was written last is that of its present settings.
+    // It may take the place of a complete one.
     const made = await readManifest(`${run}/${node}`).catch(() => null);
     const last = paths.length > 0 ? await writtenAt(paths[0]) : 0;
     const isMade = made !== null && await writtenAt(`${run}/${node}/${MANIFEST}`) > last;
     const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
     if (states.length > 0) goingOn.add(node);
     for await (const file of filesUnder(folder)) {
-      const path = `${folder.slice(run.length + 1)}/${file}`, whole = wholeName(file);
+      const path = `${folder.slice(run.length + 1)}/${file}`;
+      const whole = wholeName(file);
       const place = states.findIndex((state) => file === state || file === metricsPath(state));
       if (place >= stay) yield { path, node, kind: "checkpoints" };
-      else if (place < 0 && (whole !== undefined || OWN.test(file))) yield { path, node, kind: "unfinished" };
+      else if (place < 0 && (whole !== undefined || OWN.test(file))) {
+        yield { path, node, kind: "unfinished" };
+      }
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or split. What that does not touch keeps its
- * bytes. The other run is only read.
+ * Derives a run from another one: text is added or forgotten, or an expert is replaced, dropped or
+ * split. What that does not touch keeps its bytes. The other run is only read.
  *
  * @module
  */
@@ -53,7 +53,10 @@ import { adoptedExperts } from "../training/adoption.ts";
 export interface Change {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
-  /** Whether tokenizer and routers are kept, though they have seen forgotten text, or everything is learned again without it. Default: `keep`. */
+  /**
+   * Whether tokenizer and routers are kept, though they have seen forgotten text, or everything is
+   * learned again without it. Default: `keep`.
+   */
   routers?: "keep" | "relearn";
   /** Inputs that are added: paths, patterns and folders. */
   add?: readonly string[];
@@ -63,15 +66,23 @@ export interface Change {
   tune?: readonly string[];
   /** Passes over these pairs; 2 unless given. */
   epochs?: number;
-  /** Whether the routers of the other run route prompts, or `fresh` ones that go on from these with the prompts alone. Default: `experts`. */
+  /**
+   * Whether the routers of the other run route prompts, or `fresh` ones that go on from these with
+   * the prompts alone. Default: `experts`.
+   */
   router?: "experts" | "fresh";
   /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
   replace?: readonly { expert: number; from: string }[];
   /** An expert whose text goes to the others by prices; those after it move down by a number. */
   dropExpert?: number;
-  /** An expert whose text is divided by two new routers, between two experts that begin with its weights: it and a last one. */
+  /**
+   * An expert whose text is divided by two new routers, between two experts that begin with its
+   * weights: it and a last one.
+   */
   splitExpert?: number;
-  /** Share of old sequences among those by which experts learn text that they get; 0.5 unless given. */
+  /**
+   * Share of old sequences among those by which experts learn text that they get; 0.5 unless given.
+   */
   replay?: number;
 }
 
@@ -82,7 +93,10 @@ export interface DeriveOptions
     Pick<RunOptions, "run" | "check" | "workers" | "adapter" | "variants" | "requireGpu" | "gpu"> {
   /** The run to derive from. It stays as it is. */
   from: string;
-  /** Leaves the training of experts to `train-expert`. Next to one that is dropped they stay as they are. */
+  /**
+   * Leaves the training of experts to `train-expert`. Next to one that is dropped they stay as they
+   * are.
+   */
   noTrain?: boolean;
 }
 
@@ -94,9 +108,15 @@ export interface DerivePlan extends Omit<LineageStep, "forgotten" | "dropped"> {
   dropped: { expert: number; sequences: number } | null;
   /** The same of one that is split. */
   split: { expert: number; sequences: number } | null;
-  /** The pairs on which models are tuned, and the steps of an expert that gets an equal share of them; null for none. */
+  /**
+   * The pairs on which models are tuned, and the steps of an expert that gets an equal share of
+   * them; null for none.
+   */
   pairs: { count: number; steps: number } | null;
-  /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
+  /**
+   * Seconds that the trainings of the experts which are trained from the start took in the other
+   * run.
+   */
   seconds: number;
   /** What may have seen text that is forgotten, now or before, and stays, here or elsewhere. */
   descends: string[];
@@ -116,16 +136,19 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
 }
 
 /**
- * Derives a run from another one, or goes on where that was stopped. Experts that lost text are trained again from the start on the rest; those
- * that gained text go on from their weights; all others keep their bytes.
+ * Derives a run from another one, or goes on where that was stopped. Experts that lost text are
+ * trained again from the start on the rest; those that gained text go on from their weights; all
+ * others keep their bytes.
  *
- * Throws an `InputError` where the other run is not complete, or where nothing or more than one change is named. Also where a pattern matches
- * no document, or the folder holds another run. It throws what {@linkcode partition} and {@linkcode trainModels} throw as well.
+ * Throws an `InputError` where the other run is not complete, or where nothing or more than one
+ * change is named. Also where a pattern matches no document, or the folder holds another run. It
+ * throws what {@linkcode partition} and {@linkcode trainModels} throw as well.
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
   const { run, check, workers, adapter, variants, requireGpu, gpu, noTrain } = options;
   const how = { run, check, workers, adapter, variants, requireGpu, gpu };
-  const prepared = await prepare(options), { derivation, configuration, settings } = prepared;
+  const prepared = await prepare(options);
+  const { derivation, configuration, settings } = prepared;
   const plan = await describePlan(prepared);
   await writeDerivation(run, derivation);
   if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
@@ -133,7 +156,8 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
   const { added, replaced } = derivation.change;
   if (added.length > 0 && isChosen) {
-    const message = "added text is taken whole: limits, duplicates and leaks are not looked at again";
+    const message =
+      "added text is taken whole: limits, duplicates and leaks are not looked at again";
     watch.onEvent?.({ type: "warning", message });
   }
   const made = await partition({ ...how, reuse: [derivation.from] }, watch);
@@ -153,58 +177,104 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   return { ...plan, experts, deviation, partition: made };
 }
 
-/** Settings of a run of pairs: each goes where its prompt is routed, and models see it so many times. */
+/**
+ * Settings of a run of pairs: each goes where its prompt is routed, and models see it so many
+ * times.
+ */
 const pairSettings = (epochs: number): Partial<Configuration> => ({
-  ...{ input: [], method: "argmax", packing: "document", maxTokens: 0, maxDocuments: 0 },
-  ...{ expertEpochs: epochs, expertTokens: 0, dedup: "off", splitGroups: false, decontaminate: [] },
+  input: [],
+  method: "argmax",
+  packing: "document",
+  maxTokens: 0,
+  maxDocuments: 0,
+  expertEpochs: epochs,
+  expertTokens: 0,
+  dedup: "off",
+  splitGroups: false,
+  decontaminate: [],
 });
 
-/** The chat template of pairs where there is no other: contents of messages, with a line break after each that is not the last one. */
+/**
+ * The chat template of pairs where there is no other: contents of messages, with a line break after
+ * each that is not the last one.
+ */
 export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['content'] }}" +
   "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
 async function prepare({ run, from, routers, router, noTrain, ...named }: DeriveOptions) {
   if (await isSamePlace(run, from)) {
-    throw refuse(from, say`${setting("run")} must be another folder than ${setting("from")}: it is the same`);
+    throw refuse(
+      from,
+      say`${setting("run")} must be another folder than ${setting("from")}: it is the same`,
+    );
   }
   const configuration = await needConfiguration(from);
   checkChange(from, named, configuration);
   const { add, newExpert, tune, forget = {}, replace = [], replay = 0.5, epochs = 2 } = named;
   const { dropExpert: dropped = null, splitExpert: split = null } = named;
-  const added = [newExpert, tune, add].find((list) => list?.length) ?? [], tuned = added === tune;
+  const added = [newExpert, tune, add].find((list) => list?.length) ?? [];
+  const tuned = added === tune;
   const { files } = await listInputs(added, tuned ? { format: "jsonl" } : configuration);
   const template = await readChatTemplate(from) ?? (tuned ? PLAIN_CHAT : "");
   const pairs = tuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
-  if (tuned && pairs === 0) throw refuse(from, "there must be pairs to tune it on: the files hold none");
-  const before = await readBefore(from, configuration), { grouped, forgottenBefore, paired } = before;
+  if (tuned && pairs === 0) {
+    throw refuse(from, "there must be pairs to tune it on: the files hold none");
+  }
+  const before = await readBefore(from, configuration);
+  const { grouped, forgottenBefore, paired } = before;
   const isForgetting = Object.values(forget).flat().length > 0;
   const rows = isForgetting || forgottenBefore.length > 0 ? await listDocuments(from) : [];
   const forgotten = isForgetting ? choose(from, rows, forget) : [];
   if (paired && !tuned && (added.length + forgotten.length > 0 || split !== null)) {
     const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
-    throw refuse(from, fact, say`change the run that it derives from, and tune that with ${task("tune")}`);
+    throw refuse(
+      from,
+      fact,
+      say`change the run that it derives from, and tune that with ${task("tune")}`,
+    );
   }
   const change: Derivation["change"] = {
     forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
-    ...{ added: added.map((path) => resolve(path)), newExpert: added === newExpert, replay },
-    ...{ dropped, stays: dropped !== null && !!noTrain, split },
+    added: added.map((path) => resolve(path)),
+    newExpert: added === newExpert,
+    replay,
+    dropped,
+    stays: dropped !== null && !!noTrain,
+    split,
     replaced: replace.map(({ expert, from }) => ({ expert, from: resolve(from) })),
-    ...{ relearned: routers === "relearn", tuned, fresh: tuned && router === "fresh" },
+    relearned: routers === "relearn",
+    tuned,
+    fresh: tuned && router === "fresh",
     epochs: tuned ? epochs : 0,
   };
-  const experts = listExperts(before.experts, change), renumbered = experts.length !== before.experts.length;
+  const experts = listExperts(before.experts, change);
+  const renumbered = experts.length !== before.experts.length;
   if (renumbered || change.fresh) await checkRouters(from, configuration, before, split);
   const { away, copies } = findTexts(rows, [...forgottenBefore, ...change.forgotten]);
   const derivation = toDerivation({
-    ...{ from: resolve(from), version: VERSION, ...before, template, experts, renumbered, away, change },
-    ...{ dense: tuned ? before.dense : [], paired: tuned || paired },
+    from: resolve(from),
+    version: VERSION,
+    ...before,
+    template,
+    experts,
+    renumbered,
+    away,
+    change,
+    dense: tuned ? before.dense : [],
+    paired: tuned || paired,
     grouped: tuned
       ? { experts: configuration.experts, starts: [] } // of the blocks of pairs
-      : { ...grouped, starts: [...grouped.starts, ...added.length > 0 ? [before.blocks.length] : []] },
+      : {
+        ...grouped,
+        starts: [...grouped.starts, ...added.length > 0 ? [before.blocks.length] : []],
+      },
   });
   await checkOwn(run);
-  const begun = await readDerivation(run), isMade = await exists(`${run}/${INDEX}`);
-  if (begun ? isMade && changeOf(begun) !== changeOf(derivation) : await exists(`${run}/config.json`)) {
+  const begun = await readDerivation(run);
+  const isMade = await exists(`${run}/${INDEX}`);
+  if (
+    begun ? isMade && changeOf(begun) !== changeOf(derivation) : await exists(`${run}/config.json`)
+  ) {
     const is = begun ? `it derives otherwise, from "${begun.from}"` : "it is a run of its own";
     throw new InputError(
       `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
@@ -214,32 +284,41 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   for (const { from: checkpoint } of replace) await loadAdoptable(from, checkpoint);
   const settings: Configuration = change.relearned
     ? { ...configuration, input: await filesLeft(configuration, rows, derivation) }
-    : { ...configuration, experts: experts.length, routers: "", prices: "", chunk: 0 }; // what it is split by lies in it
+    // What it is split by lies in it.
+    : { ...configuration, experts: experts.length, routers: "", prices: "", chunk: 0 };
   if (tuned) Object.assign(settings, pairSettings(epochs));
   const known = { run, from, added, configuration, old: before.experts, copies, forgotten, pairs };
   return { ...known, derivation: begun && isMade ? begun : derivation, settings };
 }
 
 /**
- * Lists the documents that stay and have the text of a forgotten one; and the texts that no document may have again: those of forgotten
- * ones, but for such copies.
+ * Lists the documents that stay and have the text of a forgotten one; and the texts that no
+ * document may have again: those of forgotten ones, but for such copies.
  */
 function findTexts(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]) {
   const ids = new Set(forgotten.map(({ document }) => document));
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  const copies = rows.filter(({ sha256, document }) => texts.has(sha256) && !ids.has(String(document)));
+  const copies = rows.filter(({ sha256, document }) =>
+    texts.has(sha256) && !ids.has(String(document))
+  );
   for (const { sha256 } of copies) texts.delete(sha256);
   return { copies: copies.map(({ document }) => document), away: [...texts] };
 }
 
 type Prepared = Awaited<ReturnType<typeof prepare>>;
 
-/** Tells the change alone: the other run may have trained more meanwhile, and its text may lie elsewhere. */
+/**
+ * Tells the change alone: the other run may have trained more meanwhile, and its text may lie
+ * elsewhere.
+ */
 const changeOf = ({ from, change }: Derivation) => canonical({ from, change });
 
 type KnownExpert = Omit<ExpertBefore, "becomes">;
 
-/** Lists the experts: all stay but one that is dropped, and a new one or half of one that is split comes last. */
+/**
+ * Lists the experts: all stay but one that is dropped, and a new one or half of one that is split
+ * comes last.
+ */
 function listExperts(
   old: readonly KnownExpert[],
   { added, newExpert, tuned, replaced, dropped, stays, split }: Derivation["change"],
@@ -260,14 +339,18 @@ function listExperts(
   return all.map((one) => ({ ...one, becomes: becomes(one) }));
 }
 
-/** Throws an `InputError` where a run has no routers that could go on, or that one could come to or go from. Also where a part is too small to be split. */
+/**
+ * Throws an `InputError` where a run has no routers that could go on, or that one could come to or
+ * go from. Also where a part is too small to be split.
+ */
 async function checkRouters(
   from: string,
   configuration: Configuration,
   { partitioner, experts }: Awaited<ReturnType<typeof readBefore>>,
   split: number | null,
 ): Promise<void> {
-  const folder = resolve(from, partitioner), { kind } = await partitionerKind(folder);
+  const folder = resolve(from, partitioner);
+  const { kind } = await partitionerKind(folder);
   const needed = "routers must split its text, to train them or change their number";
   if (kind !== "em") throw refuse(from, `${needed}: it is split by "${kind}"`);
   if (split === null) return;
@@ -277,14 +360,17 @@ async function checkRouters(
   if (canonical({ ...config, ...router }) !== canonical(config)) {
     throw refuse(from, `${shaped}: they are not`);
   }
-  const { sequences } = experts[split], rule = "an expert that is split must have two training sequences";
+  const { sequences } = experts[split];
+  const rule = "an expert that is split must have two training sequences";
   if (sequences < 2) throw refuse(from, `${rule}: expert ${split} has ${sequences}`);
 }
 
 const refuse = (from: string, fact: Text, remedy?: Text) =>
   new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
 
-/** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
+/**
+ * Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be.
+ */
 function checkChange(
   from: string,
   { forget = {}, add, newExpert, tune, replace = [], dropExpert, splitExpert }: Change,
@@ -292,12 +378,19 @@ function checkChange(
 ) {
   const forgotten = Object.values(forget).flat();
   const changes = {
-    ...{ forget: forgotten, add, newExpert, replaceExpert: replace },
-    ...{ dropExpert, splitExpert, tune },
+    forget: forgotten,
+    add,
+    newExpert,
+    replaceExpert: replace,
+    dropExpert,
+    splitExpert,
+    tune,
   };
   const count = Object.values(changes).filter((value) => [value ?? []].flat().length > 0).length;
   if (count !== 1) {
-    const [forget, add, newExpert, replace, drop, split] = Object.keys(changes).map((name) => setting(name));
+    const [forget, add, newExpert, replace, drop, split] = Object.keys(changes).map((name) =>
+      setting(name)
+    );
     const what =
       say`one change must be named, of ${forget}, ${add}, ${newExpert}, ${replace}, ${drop} and ${split}`;
     const remedy = count > 1 ? "derive once more from what is derived" : undefined;
@@ -310,14 +403,19 @@ function checkChange(
   }
   const replaced = new Set(replace.map(({ expert }) => expert));
   for (const expert of replaced) checkExpert("replace", from, expert, experts);
-  if (replaced.size < replace.length) throw refuse(from, "an expert must be replaced once: one is twice");
+  if (replaced.size < replace.length) {
+    throw refuse(from, "an expert must be replaced once: one is twice");
+  }
   if (splitExpert !== undefined) checkExpert("split", from, splitExpert, experts);
   if (dropExpert === undefined) return;
   checkExpert("drop", from, dropExpert, experts);
   if (experts === 1) throw refuse(from, "an expert must stay: it has no other");
 }
 
-/** Reads what may be kept of a run, whose partition must be complete: the keys of its nodes, and which experts are trained on their parts. */
+/**
+ * Reads what may be kept of a run, whose partition must be complete: the keys of its nodes, and
+ * which experts are trained on their parts.
+ */
 async function readBefore(from: string, configuration: Configuration) {
   const { nodes } = await partitionGraph(from, configuration, { recorded: true });
   const walk = new Walk(from, nodes);
@@ -327,10 +425,14 @@ async function readBefore(from: string, configuration: Configuration) {
     const remedy = say`run ${task("partition", { run: from })} first`;
     throw refuse(from, `its partition must be complete: ${stage}`, remedy);
   }
-  const { experts, routers } = configuration, partitioner = routers ? resolve(routers) : PARTITIONER;
+  const { experts, routers } = configuration;
+  const partitioner = routers ? resolve(routers) : PARTITIONER;
   const learned = await readManifest(resolve(from, partitioner));
-  if (!learned) throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
-  const kept: Derivation["kept"] = { [partitioner]: learned.key }, dense: string[] = [];
+  if (!learned) {
+    throw refuse(from, `its routers must be those of a run: "${partitioner}" has no manifest`);
+  }
+  const kept: Derivation["kept"] = { [partitioner]: learned.key };
+  const dense: string[] = [];
   for (const node of nodes) kept[node.name] = (await walk.of(node)).manifest!.key;
   for (const { node } of [denseTarget("batch"), denseTarget("steps")]) {
     const manifest = await readManifest(`${from}/${node}`);
@@ -338,15 +440,20 @@ async function readBefore(from: string, configuration: Configuration) {
     kept[node] = manifest.key;
     dense.push(node);
   }
-  const above = await readDerivation(from), { parts } = await readParts(from), old: KnownExpert[] = [];
+  const above = await readDerivation(from);
+  const { parts } = await readParts(from);
+  const old: KnownExpert[] = [];
   for (const { expert: was, node: name, manifest: part, train: { sequences } } of parts) {
-    const target = expertTarget(was, { experts }), { node } = target;
+    const target = expertTarget(was, { experts });
+    const { node } = target;
     const manifest = await readManifest(`${from}/${node}`);
-    const isLinked = manifest?.settings.kept !== undefined; // it was trained before, on the same training rows
+    // It was trained before, on the same training rows.
+    const isLinked = manifest?.settings.kept !== undefined;
     const isTrained = manifest?.key && (isLinked || manifest.inputs[name] === hashFiles(part));
     old.push({ was, sequences, trained: null });
     if (!isTrained) continue;
-    const { result: { steps = await target.steps(configuration, { sequences, least: 1 }) } } = manifest;
+    const { result: { steps = await target.steps(configuration, { sequences, least: 1 }) } } =
+      manifest;
     const isFurther = isLinked || manifest.settings.before !== undefined;
     const { trained: known = null, becomes } = isFurther && above?.experts[was] || {};
     const sawMore = known?.sawMore || becomes === "split" && !isLinked; // the part that was split
@@ -357,8 +464,13 @@ async function readBefore(from: string, configuration: Configuration) {
     old[was].trained = { node, part: hashFiles(part, "train-"), passes, sawMore };
   }
   return {
-    ...{ kept, partitioner, dense, experts: old, blocks: (await indexedBlocks(from))! },
-    ...{ paired: above?.paired ?? false, grouped: above?.grouped ?? { experts, starts: [] } },
+    kept,
+    partitioner,
+    dense,
+    experts: old,
+    blocks: (await indexedBlocks(from))!,
+    paired: above?.paired ?? false,
+    grouped: above?.grouped ?? { experts, starts: [] },
     forgottenBefore: listForgotten(above),
   };
 }
@@ -368,7 +480,10 @@ type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
 const listDocuments = (from: string) =>
   Array.fromAsync(readDocumentRows(`${from}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS));
 
-/** Chooses the documents that are forgotten. Throws an `InputError` for a pattern, a source or an id that names none. */
+/**
+ * Chooses the documents that are forgotten. Throws an `InputError` for a pattern, a source or an id
+ * that names none.
+ */
 function choose(
   from: string,
   rows: readonly DocumentOfRun[],
@@ -378,8 +493,12 @@ function choose(
   const isAt = (named: string) => ({ path }: DocumentOfRun) =>
     path === named || path.endsWith(`/${named}`) || isGlob(named) && matchesPath(path, named);
   const found = [
-    ...paths.map((path) => [`path "${path}"`, rows.filter(isAt(path.replace(/^\.\//, "")))] as const),
-    ...sources.map((name) => [`source "${name}"`, rows.filter(({ source }) => source === name)] as const),
+    ...paths.map((path) =>
+      [`path "${path}"`, rows.filter(isAt(path.replace(/^\.\//, "")))] as const
+    ),
+    ...sources.map((name) =>
+      [`source "${name}"`, rows.filter(({ source }) => source === name)] as const
+    ),
     ...ids.map((id) => [`id ${id}`, byId.get(id) ?? []] as const),
   ];
   const missing = found.find(([, rows]) => rows.length === 0)?.[0];
@@ -388,25 +507,32 @@ function choose(
     throw refuse(from, rule, `"${from}/partition/${DOCUMENTS}" lists paths, sources and ids`);
   }
   const chosen = new Set(found.flatMap(([, rows]) => rows));
-  if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
+  if (chosen.size === rows.length) {
+    throw refuse(from, "some documents must stay: all would be forgotten");
+  }
   return rows.filter((row) => chosen.has(row));
 }
 
 /**
- * Lists the files of a run that stay, where everything is learned again. Throws an `InputError` where one is not there, or if a file of a
- * document that is forgotten, now or before, holds others as well.
+ * Lists the files of a run that stay, where everything is learned again. Throws an `InputError`
+ * where one is not there, or if a file of a document that is forgotten, now or before, holds others
+ * as well.
  */
 async function filesLeft(
   { input, tokenizer, routers, prices }: Configuration,
   rows: readonly DocumentOfRun[],
   derivation: Derivation,
 ): Promise<string[]> {
-  const { from, change: { forgotten } } = derivation, all = listForgotten(derivation);
-  const gone = new Set(all.map(({ path }) => path)), ids = new Set(all.map(({ document }) => document));
+  const { from, change: { forgotten } } = derivation;
+  const all = listForgotten(derivation);
+  const gone = new Set(all.map(({ path }) => path));
+  const ids = new Set(all.map(({ document }) => document));
   const left = [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
   const named = tokenizer !== "" || routers !== "" || prices !== "";
-  const partly = rows.find(({ path, document }) => gone.has(path) && !ids.has(String(document)))?.path;
-  const there = await Promise.all(left.map(exists)), missing = left.find((_, i) => !there[i]);
+  const partly = rows.find(({ path, document }) => gone.has(path) && !ids.has(String(document)))
+    ?.path;
+  const there = await Promise.all(left.map(exists));
+  const missing = left.find((_, i) => !there[i]);
   const fact = forgotten.length === 0
     ? "documents must be forgotten"
     : input.length === 0
@@ -429,23 +555,34 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const { change: { relearned, dropped, split, epochs }, experts: { length } } = derivation;
   const describe = (expert: number | null) =>
     expert === null ? null : { expert, sequences: old[expert].sequences };
-  const losing = new Set<number | null>(forgotten.filter(({ side }) => side === "train").flatMap(expertsIn));
-  const experts = derivation.experts.map(({ was, sequences, becomes, trained }, expert): DerivedExpert => {
-    const isSafe = !losing.has(was) && !(trained?.sawMore && losing.size > 0);
-    const isKept = becomes === "from the start" && !relearned && isSafe;
-    return { expert, was, state: isKept ? "kept" : becomes, sequences: { before: sequences } };
-  });
+  const losing = new Set<number | null>(
+    forgotten.filter(({ side }) => side === "train").flatMap(expertsIn),
+  );
+  const experts = derivation.experts.map(
+    ({ was, sequences, becomes, trained }, expert): DerivedExpert => {
+      const isSafe = !losing.has(was) && !(trained?.sawMore && losing.size > 0);
+      const isKept = becomes === "from the start" && !relearned && isSafe;
+      return { expert, was, state: isKept ? "kept" : becomes, sequences: { before: sequences } };
+    },
+  );
   const secondsOf = secondsByNode(await readTimes(from));
-  const again = derivation.experts.filter((_, expert) => experts[expert].state === "from the start");
+  const again = derivation.experts.filter((_, expert) =>
+    experts[expert].state === "from the start"
+  );
   const seconds = again.map(({ trained }) => secondsOf(trained!.node) ?? 0);
   const { holdout, expertBatch } = configuration;
   const steps = pairs * (1 - holdout) * epochs / length / expertBatch;
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
-    ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added },
-    ...{ dropped: describe(dropped), split: describe(split) },
+    run,
+    from,
+    forgotten: { documents: forgotten.length, tokens },
+    added,
+    dropped: describe(dropped),
+    split: describe(split),
     pairs: pairs > 0 ? { count: pairs, steps: Math.max(1, Math.round(steps)) } : null,
-    ...{ experts, seconds: seconds.reduce((a, b) => a + b, 0) },
+    experts,
+    seconds: seconds.reduce((a, b) => a + b, 0),
     descends: listForgotten(derivation).length > 0 ? await descendants(prepared) : [],
   };
 }
@@ -456,16 +593,24 @@ async function learnedSince({ from, change }: Derivation): Promise<boolean> {
   return above !== null && (above.change.relearned || await learnedSince(above));
 }
 
-/** Names what may have seen forgotten text and stays: here, in the runs above as far as they are there, and elsewhere. */
-async function descendants({ from, copies, derivation, configuration }: Prepared): Promise<string[]> {
-  const { relearned, replaced } = derivation.change, all = listForgotten(derivation);
+/**
+ * Names what may have seen forgotten text and stays: here, in the runs above as far as they are
+ * there, and elsewhere.
+ */
+async function descendants(
+  { from, copies, derivation, configuration }: Prepared,
+): Promise<string[]> {
+  const { relearned, replaced } = derivation.change;
+  const all = listForgotten(derivation);
   const above = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
   const places = await Promise.all(above.map((run) => Deno.realPath(run).catch(() => "")));
   const runs = above.filter((_, i) => places[i] !== "" && places.indexOf(places[i]) === i);
   const isNew = relearned || await learnedSince(derivation);
   const found = isNew ? [] : ["the tokenizer, the routers and any prices, which are kept"];
   if (configuration.init !== "") found.push(`${configuration.init}, where experts begin`);
-  for (const { expert, from } of replaced) found.push(`${from}, which takes the place of expert ${expert}`);
+  for (const { expert, from } of replaced) {
+    found.push(`${from}, which takes the place of expert ${expert}`);
+  }
   for (const run of runs) {
     for (const { expert, from } of relearned ? [] : await adoptedExperts(run)) {
       found.push(`${from}, which expert ${expert} of ${run} was adopted from`);
@@ -474,7 +619,9 @@ async function descendants({ from, copies, derivation, configuration }: Prepared
       if (name !== "experts" && await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
     }
   }
-  if (copies.length > 0) found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
+  if (copies.length > 0) {
+    found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
+  }
   const which = all.length === 1 ? "the document" : "the documents";
   return [...found, `${runs.join(", ")}, and the files of ${which}`];
 }

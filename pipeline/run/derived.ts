@@ -1,15 +1,18 @@
 /**
- * The graph of a run that derives from another one. What nothing has changed is linked from there; of a block that lost documents the rows of
- * the others stay as they are; text that is added gets blocks of its own, which go through the stages of every run. So what is made of
- * unchanged rows has the bytes, and the key, that it has there.
+ * The graph of a run that derives from another one. What nothing has changed is linked from there;
+ * of a block that lost documents the rows of the others stay as they are; text that is added gets
+ * blocks of its own, which go through the stages of every run. So what is made of unchanged rows
+ * has the bytes, and the key, that it has there.
  *
- * A new router begins with the weights of the one that finds the added text likeliest, and learns that text alone. The others stay as they are:
- * a sequence's likelihood under one of them depends on no other.
+ * A new router begins with the weights of the one that finds the added text likeliest, and learns
+ * that text alone. The others stay as they are: a sequence's likelihood under one of them depends
+ * on no other.
  *
- * Models are tuned on pairs of a prompt and its response: JSON lines with `prompt` and `response`, or with `messages` of which the last one is
- * the response.
+ * Models are tuned on pairs of a prompt and its response: JSON lines with `prompt` and `response`,
+ * or with `messages` of which the last one is the response.
  *
- * Sequences stay with their experts, and those of text that is added go by prices, so that experts keep about equal loads.
+ * Sequences stay with their experts, and those of text that is added go by prices, so that experts
+ * keep about equal loads.
  *
  *     branches/new/    the new router
  *     text/pairs/      the pairs, as text that says how much of it is the prompt
@@ -33,7 +36,12 @@ import {
   TOKENIZER,
 } from "../graph/node.ts";
 import { assignArgmax } from "../partition/assignment/assignment.ts";
-import { computeDeviation, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
+import {
+  computeDeviation,
+  type Prices,
+  readPrices,
+  writePrices,
+} from "../partition/assignment/prices.ts";
 import { readDescription, writeDescription } from "../partition/partitioner.ts";
 import type { Branch } from "../partition/tree/branches.ts";
 import { toTable } from "../rows/arrow.ts";
@@ -99,18 +107,23 @@ const MOST_STEPS = 200; // of mending prices
 const SIDES = [["train", TRAIN], ["test", TEST]] as const;
 
 /** Reads pairs as documents. Throws an `InputError` for a line that is none. */
-export async function* readPairs(files: readonly InputFile[], template: string): AsyncGenerator<Document> {
+export async function* readPairs(
+  files: readonly InputFile[],
+  template: string,
+): AsyncGenerator<Document> {
   const write = await openTemplate(template);
   for (const file of files) {
     const known = /\.parquet$/i.test(file.path) ? undefined : file;
     for await (const { record, place } of readRecords(file.path, known)) {
-      const { prompt, response } = "messages" in record ? fromMessages(record.messages, write) : record;
+      const { prompt, response } = "messages" in record
+        ? fromMessages(record.messages, write)
+        : record;
       const [wrong] = Object.entries({ prompt, response }).find(([, text]) =>
         typeof text !== "string" || text === ""
       ) ?? [];
       if (wrong) {
-        const rule =
-          `every line must have texts "prompt" and "response", or "messages" that end with an assistant's`;
+        const rule = `every line must have texts "prompt" and "response", or "messages" that ` +
+          "end with an assistant's";
         throw new InputError(`Cannot read pairs as ${rule}: ${place}, has no ${wrong}`, {
           where: file.path,
         });
@@ -125,19 +138,29 @@ export async function* readPairs(files: readonly InputFile[], template: string):
 }
 
 /** Takes the last message as the response, and writes those before it as a prompt. */
-function fromMessages(messages: unknown, write: (messages: unknown[]) => string): Record<string, unknown> {
+function fromMessages(
+  messages: unknown,
+  write: (messages: unknown[]) => string,
+): Record<string, unknown> {
   const all = Array.isArray(messages) ? messages.filter(isObject) : [];
-  const last = all.at(-1), before = all.slice(0, -1);
+  const last = all.at(-1);
+  const before = all.slice(0, -1);
   return last?.role === "assistant" && before.length > 0
     ? { prompt: write(before), response: last.content }
     : {};
 }
 
-/** Opens a chat template, which writes messages as a server does; as text has no special tokens, it must write none. */
+/**
+ * Opens a chat template, which writes messages as a server does; as text has no special tokens, it
+ * must write none.
+ */
 async function openTemplate(source: string): Promise<(messages: unknown[]) => string> {
-  const { Template } = await import("@huggingface/jinja"), token = "\uE000";
+  const { Template } = await import("@huggingface/jinja");
+  const token = "\uE000";
   const refuse = (fact: string, cause?: unknown) =>
-    new InputError(`Cannot read pairs as the chat template must write messages as text: ${fact}`, { cause });
+    new InputError(`Cannot read pairs as the chat template must write messages as text: ${fact}`, {
+      cause,
+    });
   const attempt = <Value>(work: () => Value): Value => {
     try {
       return work();
@@ -145,15 +168,21 @@ async function openTemplate(source: string): Promise<(messages: unknown[]) => st
       throw refuse(`it reports "${oneLine(error)}"`, error);
     }
   };
-  const template = attempt(() => new Template(source)), special = { eos_token: token, bos_token: token };
+  const template = attempt(() => new Template(source));
+  const special = { eos_token: token, bos_token: token };
   return (messages) => {
-    const text = attempt(() => template.render({ messages, add_generation_prompt: true, ...special }));
+    const text = attempt(() =>
+      template.render({ messages, add_generation_prompt: true, ...special })
+    );
     if (text.includes(token)) throw refuse("it writes special tokens");
     return text;
   };
 }
 
-/** Gives the text of a derived run: the blocks of the other run, and those of text that is added; or pairs. `recorded` files may be gone. */
+/**
+ * Gives the text of a derived run: the blocks of the other run, and those of text that is added; or
+ * pairs. `recorded` files may be gone.
+ */
 export async function derivedText(
   run: string,
   configuration: Configuration,
@@ -165,11 +194,16 @@ export async function derivedText(
   if (tuned) {
     const { files } = await listInputs(added, { format: "jsonl" });
     const pairs = await Promise.all(files.map(async ({ path }) => (await hashFile(path)).sha256));
-    const node = linesNode(PAIRS, { pairs, template }, blockBytes, () => readPairs(files, template));
+    const node = linesNode(
+      PAIRS,
+      { pairs, template },
+      blockBytes,
+      () => readPairs(files, template),
+    );
     return await textIn(run, node, blockBytes);
   }
-  const before = blocks.map(toBlock),
-    own = added.length > 0 ? { ...configuration, input: added } : configuration;
+  const before = blocks.map(toBlock);
+  const own = added.length > 0 ? { ...configuration, input: added } : configuration;
   if (options.recorded || added.length === 0) {
     const text = await recordedText(run, own);
     return { ...text, blocks: text.blocks ?? before };
@@ -178,23 +212,36 @@ export async function derivedText(
   return { ...text, blocks: text.blocks && [...before, ...text.blocks] };
 }
 
-/** Lists the nodes of a derived run whose text is known. The text of one whose models are tuned are pairs alone. */
+/**
+ * Lists the nodes of a derived run whose text is known. The text of one whose models are tuned are
+ * pairs alone.
+ */
 export async function derivedNodes(
   configuration: Configuration,
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
   const { change: { tuned, fresh, newExpert, split, forgotten }, grouped, renumbered } = derivation;
-  const { away } = derivation, blocks = text.blocks!, count = tuned ? 0 : derivation.blocks.length;
+  const { away } = derivation;
+  const blocks = text.blocks!;
+  const count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" };
-  const of: GraphOf = { configuration: own, text, blocks, ...tuned ? { prompts: true } : { grouped }, away };
+  const of: GraphOf = {
+    configuration: own,
+    text,
+    blocks,
+    ...tuned ? { prompts: true } : { grouped },
+    away,
+  };
   const added = { ...of, blocks: more };
   const ids = forgotten.map(({ document }) => BigInt(document));
   const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));
   const keepBlock = (stage: string, name: string, block: Block) => {
     const ids = idsByBlock.get(parseBlockId(block.name));
-    return ids ? filteredNode(stage, name, new Set(ids), derivation) : keptNode(stage, name, derivation);
+    return ids
+      ? filteredNode(stage, name, new Set(ids), derivation)
+      : keptNode(stage, name, derivation);
   };
   const nodes = [
     ...text.unpacked,
@@ -219,14 +266,23 @@ export async function derivedNodes(
   return nodes;
 }
 
-/** Makes the node of the tokens or the scores of a block without the rows of documents that are forgotten. */
+/**
+ * Makes the node of the tokens or the scores of a block without the rows of documents that are
+ * forgotten.
+ */
 function filteredNode(
   stage: string,
   name: string,
   ids: ReadonlySet<bigint>,
   derivation: Derivation,
 ): Node {
-  const columns = ["sequence", "document", "source", "length", stage === SCORE ? "nll" : "tokens"] as const;
+  const columns = [
+    "sequence",
+    "document",
+    "source",
+    "length",
+    stage === SCORE ? "nll" : "tokens",
+  ] as const;
   return {
     name,
     needs: [],
@@ -237,13 +293,17 @@ function filteredNode(
       const counts: number[] = [];
       for (const file of [TRAIN, TEST]) {
         using rows = await openBefore(derivation, name, file);
-        const all = rows.numbers(), { document } = rows.read(all, ["document"]);
+        const all = rows.numbers();
+        const { document } = rows.read(all, ["document"]);
         const left = all.filter((row) => !ids.has(document[row]));
         counts.push(await writeRows(making, file, rowBatches(rows, columns, ROWS, left)));
       }
-      const [trainSequences, testSequences] = counts, sides = { ...result, trainSequences, testSequences };
+      const [trainSequences, testSequences] = counts;
+      const sides = { ...result, trainSequences, testSequences };
       if (stage === SCORE) return { ...sides, sequences: trainSequences + testSequences };
-      const documents = await Array.fromAsync(readDocumentRows(`${path}/${DOCUMENTS}`, DOCUMENT_COLUMNS));
+      const documents = await Array.fromAsync(
+        readDocumentRows(`${path}/${DOCUMENTS}`, DOCUMENT_COLUMNS),
+      );
       const stay = documents.filter(({ document }) => !ids.has(document));
       return { ...sides, ...await writeDocumentTable(making, stay) };
     }),
@@ -258,7 +318,10 @@ async function openBefore(derivation: Derivation, need: string, file: string): P
 
 const NEW = "branches/new";
 
-/** Makes the node of the routers: those of before that stay, under their numbers of now, and those that are new. */
+/**
+ * Makes the node of the routers: those of before that stay, under their numbers of now, and those
+ * that are new.
+ */
 function routersNode(derivation: Derivation): Node {
   const { kept, partitioner, change: { newExpert, split } } = derivation;
   const origins = derivation.experts.map(({ was }) => was);
@@ -269,13 +332,17 @@ function routersNode(derivation: Derivation): Node {
     settings: { kept: kept[partitioner], origins },
     revision: 1,
     maker: oneByOne(LEARN, async (making) => {
-      const before = await nodeBefore(derivation, partitioner), hashes: string[] = [];
+      const before = await nodeBefore(derivation, partitioner);
+      const hashes: string[] = [];
       let next = 0;
       for (const [router, origin] of origins.entries()) {
         const isOwn = origin === null || origin === split;
-        const from = `${routerFolder(isOwn ? next++ : origin)}/`, to = `${routerFolder(router)}/`;
+        const from = `${routerFolder(isOwn ? next++ : origin)}/`;
+        const to = `${routerFolder(router)}/`;
         const { files } = isOwn ? making.manifest(learned!) : before.manifest;
-        for (const [file, note] of Object.entries(files).filter(([file]) => file.startsWith(from))) {
+        for (
+          const [file, note] of Object.entries(files).filter(([file]) => file.startsWith(from))
+        ) {
           const path = `${isOwn ? making.path(learned!) : before.path}/${file}`;
           await making.link(path, file.replace(from, to), note);
         }
@@ -289,8 +356,8 @@ function routersNode(derivation: Derivation): Node {
 }
 
 /**
- * Makes the node of routers that go on from those of the other run with the text of `blocks`: all with the prompts of pairs, or as a new one
- * the router that finds it likeliest.
+ * Makes the node of routers that go on from those of the other run with the text of `blocks`: all
+ * with the prompts of pairs, or as a new one the router that finds it likeliest.
  */
 function learnedNode(
   configuration: Configuration,
@@ -298,13 +365,20 @@ function learnedNode(
   blocks: readonly Block[],
 ): Node {
   const { change: { fresh }, partitioner } = derivation;
-  const { rounds, roundSequences, routerBatch, routerRate, routerWarmup, prefix, seed } = configuration;
+  const { rounds, roundSequences, routerBatch, routerRate, routerWarmup, prefix, seed } =
+    configuration;
   return {
     name: fresh ? PARTITIONER : NEW,
     needs: [TOKENIZER, ...trainFiles(blocks).map(({ need, file }) => `${need}:${file}`)],
     settings: {
-      ...{ kept: derivation.kept[partitioner], rounds, roundSequences },
-      ...{ routerBatch, routerRate, routerWarmup, prefix, seed },
+      kept: derivation.kept[partitioner],
+      rounds,
+      roundSequences,
+      routerBatch,
+      routerRate,
+      routerWarmup,
+      prefix,
+      seed,
     },
     revision: 1,
     maker: oneByOne(LEARN, async (making, work) => {
@@ -321,7 +395,10 @@ function learnedNode(
   };
 }
 
-/** Makes the node of the assignment of all blocks, of which those of `before` are in the other run as well. */
+/**
+ * Makes the node of the assignment of all blocks, of which those of `before` are in the other run
+ * as well.
+ */
 function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly Block[]): Node {
   const { renumbered, change: { split, forgotten }, experts: { length: experts } } = derivation;
   const origins = derivation.experts.map(({ was }) => was);
@@ -331,7 +408,9 @@ function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
       ...renumbered ? { origins } : {},
-      ...{ method: "derived", experts, order: hashOrder(of.blocks.map(({ name }) => name)) },
+      method: "derived",
+      experts,
+      order: hashOrder(of.blocks.map(({ name }) => name)),
       kept: keysBefore(derivation, before),
       forgotten: sha256(forgotten.map(({ document }) => document).join()),
     },
@@ -340,10 +419,17 @@ function derivedAssignment(of: GraphOf, derivation: Derivation, before: readonly
   };
 }
 
-/** Makes the nodes that learn two routers on the part of an expert that is split, and divide it by them: a branch of a tree. */
+/**
+ * Makes the nodes that learn two routers on the part of an expert that is split, and divide it by
+ * them: a branch of a tree.
+ */
 async function dividedNodes(of: GraphOf, derivation: Derivation, branch: Branch): Promise<Node[]> {
   const two = { experts: 2, start: "ctbm", fixed: false } as const;
-  const own: GraphOf = { ...of, configuration: { ...of.configuration, ...two, partitioner: "em" }, branch };
+  const own: GraphOf = {
+    ...of,
+    configuration: { ...of.configuration, ...two, partitioner: "em" },
+    branch,
+  };
   const root: Node = {
     name: assignmentNode([]),
     needs: [],
@@ -364,7 +450,8 @@ function placeBefore({ kept }: Derivation, block: Block) {
 }
 
 async function linkBlock(making: Making, derivation: Derivation, block: Block): Promise<void> {
-  const { node, file } = placeBefore(derivation, block), to = assignmentPlace(block).file;
+  const { node, file } = placeBefore(derivation, block);
+  const to = assignmentPlace(block).file;
   const { path, manifest } = await nodeBefore(derivation, node);
   for (const [side] of SIDES) {
     await making.link(`${path}/${file(side)}`, to(side), manifest.files[file(side)]);
@@ -379,8 +466,9 @@ const keysBefore = (derivation: Derivation, blocks: readonly Block[]) =>
 const NOBODY = 65_535; // in place of an expert that was dropped, or is not chosen yet
 
 /**
- * Leaves training sequences with their experts, whatever the numbers of these are now. Those of an expert that was split go by the two new
- * routers; those of one that was dropped, and added ones, by prices, or to a new expert. Held-out sequences go where they cost least.
+ * Leaves training sequences with their experts, whatever the numbers of these are now. Those of an
+ * expert that was split go by the two new routers; those of one that was dropped, and added ones,
+ * by prices, or to a new expert. Held-out sequences go where they cost least.
  */
 async function assign(
   making: Making,
@@ -399,7 +487,8 @@ async function assign(
     if (was === split) return [split, experts - 1][halves!.next().value!];
     return was === dropped ? NOBODY : origins.indexOf(was);
   };
-  const chosenBy = new Map<Block, Uint16Array>(), loads = new Array<number>(experts).fill(0);
+  const chosenBy = new Map<Block, Uint16Array>();
+  const loads = new Array<number>(experts).fill(0);
   for (const [i, block] of blocks.entries()) {
     using rows = await openNeeded(making, [{ need: scoresNode(block), file: TRAIN }]);
     const chosen = i < before.length
@@ -408,7 +497,8 @@ async function assign(
     for (const expert of chosen) if (expert !== NOBODY) loads[expert]++;
     const scores = i < before.length && (await nodeBefore(derivation, scoresNode(block))).manifest;
     const isSame = scores && hashFiles(scores) === hashFiles(making.manifest(scoresNode(block)));
-    if (isSame) await linkBlock(making, derivation, block); // as its rows and their scores are those of the other run
+    // As its rows and their scores are those of the other run.
+    if (isSame) await linkBlock(making, derivation, block);
     else chosenBy.set(block, chosen);
   }
   const moved = dropped === null ? undefined : origins.map((): bigint[] => []);
@@ -433,11 +523,19 @@ async function assign(
   return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads };
 }
 
-/** Reads to which experts of the other run the training sequences of a block went, of those that are here as well. */
-async function expertsBefore(derivation: Derivation, block: Block, rows: Rows): Promise<Uint16Array> {
+/**
+ * Reads to which experts of the other run the training sequences of a block went, of those that are
+ * here as well.
+ */
+async function expertsBefore(
+  derivation: Derivation,
+  block: Block,
+  rows: Rows,
+): Promise<Uint16Array> {
   const { node, file } = placeBefore(derivation, block);
   using before = await openBefore(derivation, node, file("train"));
-  const all = before.numbers(), { expert } = before.read(all, ["expert"]);
+  const all = before.numbers();
+  const { expert } = before.read(all, ["expert"]);
   if (rows.count === before.count) return expert;
   const { sequence } = before.read(all, ["sequence"]);
   const stay = new Set(rows.read(rows.numbers(), ["sequence"]).sequence);
@@ -445,8 +543,9 @@ async function expertsBefore(derivation: Derivation, block: Block, rows: Rows): 
 }
 
 /**
- * Gives rows that are nobody's to experts, chunk by chunk: where cost + price is least, or without prices where cost is; adds them to the
- * loads, and notes which ones each gets where `moved` wants to know. Prices are mended where the loads of old and new rows would drift apart.
+ * Gives rows that are nobody's to experts, chunk by chunk: where cost + price is least, or without
+ * prices where cost is; adds them to the loads, and notes which ones each gets where `moved` wants
+ * to know. Prices are mended where the loads of old and new rows would drift apart.
  */
 function assignOpen(
   rows: Rows,
@@ -467,24 +566,35 @@ function assignOpen(
 }
 
 /** Reads the prices of the other run, by which new text is assigned as the old was. */
-async function pricesBefore(derivation: Derivation, [block]: readonly Block[]): Promise<Prices | undefined> {
-  const { node } = placeBefore(derivation, block), { path, manifest } = await nodeBefore(derivation, node);
+async function pricesBefore(
+  derivation: Derivation,
+  [block]: readonly Block[],
+): Promise<Prices | undefined> {
+  const { node } = placeBefore(derivation, block);
+  const { path, manifest } = await nodeBefore(derivation, node);
   if (PRICES in manifest.files) return await readPrices(`${path}/${PRICES}`);
   const { prices, partitioner } = manifest.settings as Partial<Prices>;
   return prices && { method: "prices", experts: prices.length, rows: 1, partitioner, prices };
 }
 
-/** Raises the prices of experts that have too many rows, and lowers the others', until all have about equal loads; gives the experts. */
+/**
+ * Raises the prices of experts that have too many rows, and lowers the others', until all have
+ * about equal loads; gives the experts.
+ */
 function mend(costs: Float32Array, prices: number[], loads: readonly number[]): Uint16Array {
-  const experts = prices.length, most = Math.max(MOST_DEVIATION, computeDeviation(loads)); // what was uneven before may stay so
+  const experts = prices.length;
+  // What was uneven before may stay so.
+  const most = Math.max(MOST_DEVIATION, computeDeviation(loads));
   let best = { chosen: new Uint16Array() as Uint16Array, deviation: Infinity, prices: [...prices] };
   for (let step = 0; step < MOST_STEPS; step++) {
-    const chosen = assignArgmax(costs, experts, prices), all = [...loads];
+    const chosen = assignArgmax(costs, experts, prices);
+    const all = [...loads];
     for (const expert of chosen) all[expert]++;
     const deviation = computeDeviation(all);
     if (deviation < best.deviation) best = { chosen, deviation, prices: [...prices] };
     if (deviation <= most) break;
-    const mean = all.reduce((a, b) => a + b, 0) / experts, size = 4 / (1 + step / 20);
+    const mean = all.reduce((a, b) => a + b, 0) / experts;
+    const size = 4 / (1 + step / 20);
     for (let e = 0; e < experts; e++) prices[e] += size * (all[e] / mean - 1);
   }
   prices.splice(0, experts, ...best.prices);

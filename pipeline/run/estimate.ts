@@ -1,5 +1,6 @@
 /**
- * Plans a partition, or the training of experts, without running it: what would run, and about how long it would take and how much space.
+ * Plans a partition, or the training of experts, without running it: what would run, and about how
+ * long it would take and how much space.
  *
  * @module
  */
@@ -44,7 +45,10 @@ export type Estimate = Record<"seconds" | "diskBytes" | "memoryBytes", number>;
 /** Characters of a corpus, and the sequences that they make. */
 type CorpusSize = { characters: number; sequences: number };
 
-/** FLOP/s that a device reaches, and what it is: narrow models take a processor longer than their FLOPs tell. */
+/**
+ * FLOP/s that a device reaches, and what it is: narrow models take a processor longer than their
+ * FLOPs tell.
+ */
 type Speed = { flops: number; kind?: AdapterKind };
 
 /** What a stage, or a training, takes. */
@@ -52,13 +56,18 @@ type Taken = [seconds: number, diskBytes: number, memoryBytes: number];
 
 /** The estimate of one stage: of its `nodes` (blocks, routers, experts) some are `toMake`. */
 export interface StageEstimate extends Estimate, Pick<StageState, "stage" | "nodes" | "toMake"> {
-  /** What would happen to it. Where a manifest of it is damaged, nothing does before that is mended. */
+  /**
+   * What would happen to it. Where a manifest of it is damaged, nothing does before that is mended.
+   */
   action: "up to date" | "would run" | "damaged";
   /** Why. */
   because?: string;
 }
 
-/** The estimates of a partition, or of the training of experts: what they are based on, and warnings about likely mistakes, one line each. */
+/**
+ * The estimates of a partition, or of the training of experts: what they are based on, and warnings
+ * about likely mistakes, one line each.
+ */
 export interface PartitionPlan extends Estimate, Record<"assumptions" | "warnings", string[]> {
   /** Run folder. */
   run: string;
@@ -70,7 +79,10 @@ export interface PartitionPlan extends Estimate, Record<"assumptions" | "warning
 
 /** The options of a plan, apart from where. */
 export interface PlanOptions extends RunOptions {
-  /** The device. Default: the speed that rounds of this run were measured to reach, otherwise the usual device. */
+  /**
+   * The device. Default: the speed that rounds of this run were measured to reach, otherwise the
+   * usual device.
+   */
   device?: Partial<CostDevice>;
   /** Device memory that a micro-batch is to fit, in bytes. */
   memory?: number;
@@ -87,18 +99,27 @@ export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
 const RUNTIME_BYTES = 250e6;
 const number = (value: number) => Math.round(value).toLocaleString("en");
 
-/** Plans a partition. Reads the run folder and the text, opens no GPU and writes nothing; throws as `partition` does beforehand. */
+/**
+ * Plans a partition. Reads the run folder and the text, opens no GPU and writes nothing; throws as
+ * `partition` does beforehand.
+ */
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { configuration: c, adapter, plan, stages, changes, warnings } = await planRun(options);
-  const characters = countCharacters(c, plan), perToken = charactersPerToken(c);
+  const characters = countCharacters(c, plan);
+  const perToken = charactersPerToken(c);
   const tokens = Math.min(characters / perToken, c.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / c.sequenceLength * 1.1);
-  const { notes, ...speed } = await findSpeed(options, c, adapter), size = { characters, sequences };
-  const estimates = stages.map((state) => withState(state, ESTIMATES[state.stage]?.(c, size, speed)));
+  const { notes, ...speed } = await findSpeed(options, c, adapter);
+  const size = { characters, sequences };
+  const estimates = stages.map((state) =>
+    withState(state, ESTIMATES[state.stage]?.(c, size, speed))
+  );
   const wanted = (c.rounds + 1) * c.roundSequences * c.experts;
   const learns = c.routers === "" && findKind(c).models === true;
   const isOften = learns && characters > 0 && wanted > 2 * sequences;
-  const [text, rows, drawn, times] = [characters, sequences, wanted, wanted / sequences].map(number);
+  const [text, rows, drawn, times] = [characters, sequences, wanted, wanted / sequences].map(
+    number,
+  );
   const assumptions = [
     `${text} characters of text, ${perToken.toFixed(1)} per token: ${rows} sequences`,
     c.maxDocuments > 0 &&
@@ -109,7 +130,8 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
     learnedAgain(stages, c, changes),
     changesText(changes) && `the text has changed: ${changesText(changes)}`,
     ...warnings,
-    isOften && `${c.rounds} rounds take ${drawn} sequences of about ${rows}: each is seen ${times} times; ` +
+    isOften &&
+    `${c.rounds} rounds take ${drawn} sequences of about ${rows}: each is seen ${times} times; ` +
       "fewer rounds or sequences per round may do",
   ]);
 }
@@ -135,7 +157,9 @@ function learnedAgain(
 ): Text {
   const isAgain = ({ stage, state }: StageState) =>
     [TOKENIZER, LEARN].includes(stage) && state === "out of date";
-  if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") return "";
+  if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") {
+    return "";
+  }
   const names = say`${setting("tokenizer")} and ${setting("routers")}`;
   const keep = say`name them in a new run, with ${names}, to keep them`;
   return say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`;
@@ -149,10 +173,14 @@ function withState(
   const share = nodes === 0 ? Math.min(1, toMake) : toMake / nodes;
   const isDamaged = state === "damaged" && manifests.length < nodes && because.includes("manifest");
   return {
-    ...{ stage, nodes, toMake },
+    stage,
+    nodes,
+    toMake,
     action: toMake === 0 ? "up to date" : isDamaged ? "damaged" : "would run",
     ...because ? { because } : {},
-    ...{ seconds: share * seconds, diskBytes: share * diskBytes, memoryBytes: RUNTIME_BYTES + memoryBytes },
+    seconds: share * seconds,
+    diskBytes: share * diskBytes,
+    memoryBytes: RUNTIME_BYTES + memoryBytes,
   };
 }
 
@@ -176,12 +204,16 @@ function countCharacters(
   }
   const charactersIn = ({ bytes, file: { compression, format } }: Piece) =>
     (compression || format === "parquet" ? 3 : 1) * bytes;
-  return blocks.flatMap(({ pieces }) => pieces).reduce((sum, piece) => sum + charactersIn(piece), 0);
+  return blocks.flatMap(({ pieces }) => pieces).reduce(
+    (sum, piece) => sum + charactersIn(piece),
+    0,
+  );
 }
 
 /**
- * Plans the training of experts of a run that is partitioned, and of the same experts of other runs, as {@linkcode planPartition}
- * plans a partition. Experts that are trained side by side take memory at once, as much as they may or the largest takes.
+ * Plans the training of experts of a run that is partitioned, and of the same experts of other
+ * runs, as {@linkcode planPartition} plans a partition. Experts that are trained side by side take
+ * memory at once, as much as they may or the largest takes.
  */
 export async function planExperts(
   experts: readonly number[],
@@ -211,12 +243,16 @@ async function planOneRun(experts: readonly number[], options: PlanOptions & Tra
   for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
   const targets = experts.map((expert) => expertTarget(expert, configuration));
   const { given, nodes } = await trainingGraph(run, configuration, targets, options);
-  const graph = [...given, ...nodes], again = force && !resume ? nodes.map(({ name }) => name) : [];
-  const walk = new Walk(run, graph, { again }), states = await stageStates(walk);
+  const graph = [...given, ...nodes];
+  const again = force && !resume ? nodes.map(({ name }) => name) : [];
+  const walk = new Walk(run, graph, { again });
+  const states = await stageStates(walk);
   const stages: StageEstimate[] = [];
   for (const [i, { part = "" }] of targets.entries()) {
     const { train: { sequences } } = partIn(part, (await walk.of(walk.node(part))).manifest!);
-    stages.push(withState(states[i], await estimateTraining(configuration, sequences, speed, options)));
+    stages.push(
+      withState(states[i], await estimateTraining(configuration, sequences, speed, options)),
+    );
   }
   if (memory === undefined) return { stages, notes };
   const fits = fittingMicroBatch(
@@ -226,19 +262,26 @@ async function planOneRun(experts: readonly number[], options: PlanOptions & Tra
   );
   const size = `${number(memory / 2 ** 20)} MiB`;
   const fact = fits === undefined
-    ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
+    ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${
+      setting("recompute")
+    }`
     : say`${setting("microBatch", fits)} is the largest that fits ${size}`;
   return { stages, notes: [...notes, fact] };
 }
 
-/** Gives what the memory of training an expert depends on, apart from its shape and its micro-batch. */
+/**
+ * Gives what the memory of training an expert depends on, apart from its shape and its micro-batch.
+ */
 const trainingSizes = (
   { expertBatch: batch, sequenceLength: length, dtype }: Configuration,
   { kind }: Speed,
   { recompute, variants }: PlanOptions & TrainingOptions,
 ) => ({ batch, length, dtype, recompute, kind, loss: variants?.loss });
 
-/** Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's memory. */
+/**
+ * Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's
+ * memory.
+ */
 async function estimateTraining(
   configuration: Configuration,
   sequences: number,
@@ -247,21 +290,24 @@ async function estimateTraining(
 ): Promise<Taken> {
   const { recompute, keep = 2, checkpointEvery = 200 } = options;
   const { microBatch, sequenceLength, saveDtype, expertBatch: batch } = configuration;
-  const target = expertTarget(0, configuration), model = await target.model(configuration);
+  const target = expertTarget(0, configuration);
+  const model = await target.model(configuration);
   const steps = await target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
   const sizes = trainingSizes(configuration, speed, options);
   return [
-    slowedFlops(again * steps * trainingFlops(model, batch, sequenceLength), model, speed.kind) / speed.flops,
-    parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments next to them
+    slowedFlops(again * steps * trainingFlops(model, batch, sequenceLength), model, speed.kind) /
+    speed.flops,
+    // Weights, and two moments next to them.
+    parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept),
     trainingMemory(model, { ...sizes, microBatch: microBatch || batch }).total,
   ];
 }
 
 /**
- * Finds the speed of estimates, and notes where it comes from: of this run's rounds, of the usual device, or of the one that is named; and
- * which models are too narrow for it.
+ * Finds the speed of estimates, and notes where it comes from: of this run's rounds, of the usual
+ * device, or of the one that is named; and which models are too narrow for it.
  */
 async function findSpeed(
   { run, device = {} }: PlanOptions,
@@ -270,10 +316,12 @@ async function findSpeed(
 ): Promise<Required<Speed> & { notes: Text[] }> {
   const isNamed = device.flops !== undefined;
   const usual = await usualDevice(adapter?.description);
-  const named = namedDevice(device, usual), { flops: peak, utilisation, name } = named;
+  const named = namedDevice(device, usual);
+  const { flops: peak, utilisation, name } = named;
   const measured = isNamed ? undefined : await measuredSpeed(run, configuration, adapter);
   const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKind(named) };
-  const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`, share = `${+(100 * utilisation).toFixed(2)}%`;
+  const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`;
+  const share = `${+(100 * utilisation).toFixed(2)}%`;
   const other = say`${setting("flops")} names another device`;
   const reported = measured
     ? say`${reached}, as this run's rounds were measured; ${other}`
@@ -282,19 +330,23 @@ async function findSpeed(
     : isNamed
     ? `${reached}, ${share} of the device's peak`
     : say`${reached}, two cores without a GPU; ${other}`;
-  const { router, expert } = modelShapes(configuration), models = [expert];
+  const { router, expert } = modelShapes(configuration);
+  const models = [expert];
   if (hasRouters(configuration)) models.push(router);
   return { flops, kind, notes: [reported, ...narrowNotes(models, kind)] };
 }
 
-/** Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider model. */
+/**
+ * Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider
+ * model.
+ */
 async function measuredSpeed(
   run: string,
   configuration: Configuration,
   adapter?: AdapterNote,
 ): Promise<Required<Speed> | undefined> {
-  const experts = configuration.levels[0] ?? configuration.experts,
-    root = { ...configuration, experts, levels: [] };
+  const experts = configuration.levels[0] ?? configuration.experts;
+  const root = { ...configuration, experts, levels: [] };
   const seconds = (await readTimes(run)).filter(({ stage, nodes = [], seconds }) =>
     stage === LEARN && nodes.length === experts && nodes[0].startsWith("rounds/") && seconds > 0
   ).map(({ seconds }) => seconds).sort((a, b) => a - b);
@@ -329,11 +381,23 @@ const ESTIMATES: Record<string, (c: Configuration, size: CorpusSize, speed: Spee
     if (!findKind(c).models) { // it learns on a sample of sequences, by sparse products
       const tokens = Math.min(sequences, partitionerSample) * sequenceLength;
       const seconds = tokens * (16 * DIMENSIONS + 80 * c.experts) / flops * 10;
-      return [seconds, 4 * DIMENSIONS * vocabularySize, 12 * tokens + 40 * DIMENSIONS * vocabularySize];
+      return [
+        seconds,
+        4 * DIMENSIONS * vocabularySize,
+        12 * tokens + 40 * DIMENSIONS * vocabularySize,
+      ];
     }
-    const { router } = modelShapes(c), { prefix, routerBatch: batch } = c;
-    const widths = listWidths(c), models = Math.max(...widths); // one branch of a tree after another
-    const { total } = routerMemory(router, { batch, length: trainedTokens(c), models, prefix, kind });
+    const { router } = modelShapes(c);
+    const { prefix, routerBatch: batch } = c;
+    const widths = listWidths(c);
+    const models = Math.max(...widths); // one branch of a tree after another
+    const { total } = routerMemory(router, {
+      batch,
+      length: trainedTokens(c),
+      models,
+      prefix,
+      kind,
+    });
     const sampled = models * c.roundSequences * routedTokens(c, true) * 4;
     return [
       c.rounds * slowedFlops(roundFlops(c), router, kind) / flops,
@@ -342,9 +406,12 @@ const ESTIMATES: Record<string, (c: Configuration, size: CorpusSize, speed: Spee
     ];
   },
   score(c, { sequences }, { flops, kind }) {
-    const passes = countPasses(c), diskBytes = scoreBytes(passes, sequences);
+    const passes = countPasses(c);
+    const diskBytes = scoreBytes(passes, sequences);
     if (!hasRouters(c)) return [sequences / 5_000, diskBytes, 50e6];
-    const { router } = modelShapes(c), { prefix } = c, models = Math.max(...listWidths(c));
+    const { router } = modelShapes(c);
+    const { prefix } = c;
+    const models = Math.max(...listWidths(c));
     const work = sequences * passes * forwardFlops(router, 1, prefix);
     const batch = rowsPerPass(Infinity, router, prefix, c.scoreBatch || undefined);
     const { total } = routingMemory(router, { prefix, batch, models, kind });

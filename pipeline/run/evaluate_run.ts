@@ -1,6 +1,7 @@
 /**
- * Evaluates the mixture of a run next to the models of all text that are trained there. Before models are scored, what is asked for is
- * checked against what is there; warnings say what makes the comparison uneven.
+ * Evaluates the mixture of a run next to the models of all text that are trained there. Before
+ * models are scored, what is asked for is checked against what is there; warnings say what makes
+ * the comparison uneven.
  *
  * @module
  */
@@ -38,12 +39,16 @@ import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from
 import { allTargets, type Target } from "../stages/targets.ts";
 
 /** Reports what to evaluate and how. */
-export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
+export interface EvaluateRunOptions
+  extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
   /** Evaluates only the experts that are trained, on the text that goes to them. */
   trained?: boolean;
 }
 
-/** Opens a run to evaluate it. Throws an `InputError` where an expert is not trained, unless `some` will do, or nothing is held out. */
+/**
+ * Opens a run to evaluate it. Throws an `InputError` where an expert is not trained, unless `some`
+ * will do, or nothing is held out.
+ */
 async function opened<Result>(
   options: EvaluateRunOptions,
   watch: RunWatch,
@@ -55,10 +60,13 @@ async function opened<Result>(
   return await openRun(options, watch, EVALUATE, async ({ configuration, make }) => {
     const tokens = await tokensOfRun(run);
     if ((await readTextCounts(run))?.testSequences === 0) {
-      throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
-        where: run,
-        remedy: say`partition again with a larger ${setting("holdout")}`,
-      });
+      throw new InputError(
+        `Cannot evaluate "${run}" as there must be held-out sequences: there are none`,
+        {
+          where: run,
+          remedy: say`partition again with a larger ${setting("holdout")}`,
+        },
+      );
     }
     const models = await modelsOfRun(run, configuration, "evaluate", some);
     return await body({ configuration, tokens, models }, make);
@@ -66,13 +74,18 @@ async function opened<Result>(
 }
 
 /**
- * Evaluates the mixture of a run on its held-out sequences, next to the models of all text that are trained there, unless that is done.
+ * Evaluates the mixture of a run on its held-out sequences, next to the models of all text that are
+ * trained there, unless that is done.
  *
- * Throws an `InputError` where the run is not partitioned, nothing is held out, a file is damaged, or what is asked for is impossible. Also
- * where an expert is not trained or was trained on another part, or where models differ in shape or tokenizer. Throws what
- * {@linkcode openRun} throws as well.
+ * Throws an `InputError` where the run is not partitioned, nothing is held out, a file is damaged,
+ * or what is asked for is impossible. Also where an expert is not trained or was trained on another
+ * part, or where models differ in shape or tokenizer. Throws what {@linkcode openRun} throws as
+ * well.
  */
-export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch = {}): Promise<Evaluation> {
+export async function evaluateRun(
+  options: EvaluateRunOptions,
+  watch: RunWatch = {},
+): Promise<Evaluation> {
   const { run, trained = false } = options;
   return await opened(options, watch, trained, async (of, make) => {
     const choices = await checkChoices(run, of, options);
@@ -83,8 +96,9 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
 }
 
 /**
- * Gives the figures of an evaluation on the held-out documents alone that share nothing with training text, where somebody has looked for
- * that; undefined elsewhere. Warns of a gain that is outside the interval that it has on all documents.
+ * Gives the figures of an evaluation on the held-out documents alone that share nothing with
+ * training text, where somebody has looked for that; undefined elsewhere. Warns of a gain that is
+ * outside the interval that it has on all documents.
  */
 export async function evaluateClean(
   run: string,
@@ -92,27 +106,38 @@ export async function evaluateClean(
   { onEvent }: RunWatch = {},
 ): Promise<SomeFigures | undefined> {
   const warn = (message: Text) => onEvent?.({ type: "warning", message });
-  const state = await overlapState(run), again = task("overlap", { run });
-  if (state === "out of date") warn(say`what was found to overlap is of other text: run ${again} again`);
+  const state = await overlapState(run);
+  const again = task("overlap", { run });
+  if (state === "out of date") {
+    warn(say`what was found to overlap is of other text: run ${again} again`);
+  }
   if (state !== "made") return undefined;
-  const leaks = await readLeaks(run), scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
+  const leaks = await readLeaks(run);
+  const scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
   const clean = await figuresOn(scores, (id) => !leaks.has(id), evaluation);
   if (!clean) warn("every held-out document shares a passage with training text, or nearly all");
   for (const gain of clean?.gains ?? []) {
     const all = evaluation.gains.find(({ baseline }) => baseline === gain.baseline)!;
     if (gain.percent >= all.low && gain.percent <= all.high) continue;
     const both = `${gainText(gain)} on clean documents, ${gainText(all)} on all`;
-    warn(`duplicates or leaks change a result: compared with ${gain.baseline} the perplexity is ${both}`);
+    warn(
+      `duplicates or leaks change a result: compared with ${gain.baseline} the ` +
+        `perplexity is ${both}`,
+    );
   }
   return clean;
 }
 
-/** How far scoring has come: the models that this process was to score (`own`); trained models, and how many of them are scored. */
+/**
+ * How far scoring has come: the models that this process was to score (`own`); trained models, and
+ * how many of them are scored.
+ */
 export type ScoredModels = { own: string[] } & Record<"models" | "evaluated", number>;
 
 /**
- * Scores the held-out sequences of a run with every so-manieth of its models that are trained: the experts, then the others. Other experts
- * need not be trained yet. {@linkcode evaluateRun} puts the scores together: the choices of an evaluation are for it, and refused here.
+ * Scores the held-out sequences of a run with every so-manieth of its models that are trained: the
+ * experts, then the others. Other experts need not be trained yet. {@linkcode evaluateRun} puts the
+ * scores together: the choices of an evaluation are for it, and refused here.
  */
 export async function evaluateModels(
   part: Part,
@@ -121,13 +146,15 @@ export async function evaluateModels(
 ): Promise<ScoredModels> {
   const asked = CHOICES.find((name) => isAsked(options[name]));
   if (asked !== undefined) {
-    const rule = "it must go with the evaluation of all models: a part scores models, each by itself";
+    const rule =
+      "it must go with the evaluation of all models: a part scores models, each by itself";
     throw new InputError(say`Cannot use ${setting(asked)} with ${setting("part")} as ${rule}`, {
       remedy: "leave it out here, and give it where the parts are put together",
     });
   }
   return await opened(options, watch, true, async (of, make) => {
-    const { models, configuration } = of, nodes = await evaluateNodes(of);
+    const { models, configuration } = of;
+    const nodes = await evaluateNodes(of);
     const places = allTargets(configuration).map(({ name }) => name);
     const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
     const names = new Set(own.map(scoresNode));
@@ -142,8 +169,9 @@ export async function evaluateModels(
 const MOST_NAMED = 8;
 
 /**
- * Lists the models of a run that are trained. Throws an `InputError` where one was trained on another text than is there now. Also where an
- * expert is not trained; with `some`, only where no expert is.
+ * Lists the models of a run that are trained. Throws an `InputError` where one was trained on
+ * another text than is there now. Also where an expert is not trained; with `some`, only where no
+ * expert is.
  */
 export async function modelsOfRun(
   run: string,
@@ -151,7 +179,8 @@ export async function modelsOfRun(
   verb: string,
   some = false,
 ): Promise<Target[]> {
-  const models: Target[] = [], missing: number[] = [];
+  const models: Target[] = [];
+  const missing: number[] = [];
   for (const target of allTargets(configuration)) {
     const manifest = await readManifest(`${run}/${target.node}`);
     if (manifest) {
@@ -161,14 +190,17 @@ export async function modelsOfRun(
   }
   const trained = models.filter(({ expert }) => expert !== undefined).length;
   if (missing.length === 0 || some && trained > 0) return models;
-  const one = missing.length === 1, names = listSome(missing.map(String), MOST_NAMED);
+  const one = missing.length === 1;
+  const names = listSome(missing.map(String), MOST_NAMED);
   const fact = `${one ? "expert" : "experts"} ${names} ${one ? "is" : "are"} not`;
   const others = verb === "evaluate" && trained > 0
     ? say`, or evaluate those that are, with ${setting("trained")}`
     : "";
   throw new InputError(`Cannot ${verb} "${run}" as every expert must be trained: ${fact}`, {
     where: `${run}/experts`,
-    remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${others}`,
+    remedy: say`run ${
+      task("train-expert", { run, expert: one ? missing[0] : "all" })
+    } first${others}`,
   });
 }
 
@@ -182,15 +214,22 @@ async function checkText(
   const node = await changedInput(run, inputs);
   if (node === undefined) return;
   throw new InputError(
-    `Cannot ${verb} "${run}" as ${name} must have been trained on what is there now: "${node}" is another one`,
-    { where: `${run}/${node}`, remedy: say`run ${task(command.task, { run, ...command.with })} again` },
+    `Cannot ${verb} "${run}" as ${name} must have been trained on what is there now: ` +
+      `"${node}" is another one`,
+    {
+      where: `${run}/${node}`,
+      remedy: say`run ${task(command.task, { run, ...command.with })} again`,
+    },
   );
 }
 
 const isAsked = (value: unknown) =>
   value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
 
-/** Takes what is asked for, as far as it changes a result. Throws an `InputError` where that is impossible in a run. */
+/**
+ * Takes what is asked for, as far as it changes a result. Throws an `InputError` where that is
+ * impossible in a run.
+ */
 async function checkChoices(
   run: string,
   { configuration: { experts, prefix, sequenceLength, routers }, models }: EvaluationOf,
@@ -199,7 +238,9 @@ async function checkChoices(
   const { fallback, margin } = options;
   const ids = models.flatMap(({ expert }) => expert ?? []);
   const measured = routingPrefixes(prefix, sequenceLength);
-  const routeLengths = [...new Set(options.routeLengths)].filter((tokens) => !measured.includes(tokens));
+  const routeLengths = [...new Set(options.routeLengths)].filter((tokens) =>
+    !measured.includes(tokens)
+  );
   const all: EvaluationChoices = {
     ...options,
     trained: options.trained && ids.length < experts ? ids : undefined,
@@ -229,7 +270,9 @@ async function checkChoices(
       say`name it with ${setting("fallback")}`,
     );
   }
-  const needsAll = (["mix", "reroute", "fallback", "routeBy"] as const).find((name) => choices[name]);
+  const needsAll = (["mix", "reroute", "fallback", "routeBy"] as const).find((name) =>
+    choices[name]
+  );
   if (choices.trained && needsAll) {
     throw refuse(
       say`with ${setting(needsAll)} as every expert must be trained: ${String(ids.length)} are`,
@@ -243,28 +286,39 @@ async function checkChoices(
 
 /** Tells of models of all text whose training has not ended, of which none is used. */
 async function leftOut(run: string, { configuration, models }: EvaluationOf): Promise<Text[]> {
-  const messages: Text[] = [], evaluated = new Set(models.map(({ name }) => name));
+  const messages: Text[] = [];
+  const evaluated = new Set(models.map(({ name }) => name));
   for (const { name, node, expert, command } of allTargets(configuration)) {
-    if (expert !== undefined || evaluated.has(name) || (await listScratches(run, node)).length === 0) {
+    if (
+      expert !== undefined || evaluated.has(name) || (await listScratches(run, node)).length === 0
+    ) {
       continue;
     }
     const goesOn = task(command.task, { run, ...command.with });
-    messages.push(say`${name} is left out, as its training has not ended: ${goesOn} goes on with it`);
+    messages.push(
+      say`${name} is left out, as its training has not ended: ${goesOn} goes on with it`,
+    );
   }
   return messages;
 }
 
-const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
+// Relative difference; tails are padded or dropped, so the same number of steps sees slightly
+// different numbers of tokens.
+const TOKENS_APART = 0.05;
 
 /**
- * Lists what makes the comparison uneven: experts that were trained differently, or by others. Also models that should have seen as many
- * tokens as all experts, or have cost as much compute, and did not. What no manifest tells is not compared.
+ * Lists what makes the comparison uneven: experts that were trained differently, or by others. Also
+ * models that should have seen as many tokens as all experts, or have cost as much compute, and did
+ * not. What no manifest tells is not compared.
  */
 async function unequal(run: string, { configuration, models }: EvaluationOf): Promise<string[]> {
-  const messages: string[] = [], adopted: string[] = [];
-  const experts: TrainResult[] = [], others: { model: Target; result: TrainResult }[] = [];
+  const messages: string[] = [];
+  const adopted: string[] = [];
+  const experts: TrainResult[] = [];
+  const others: { model: Target; result: TrainResult }[] = [];
   for (const model of models) {
-    const manifest = (await readManifest(`${run}/${model.node}`))!, adoption = describeAdoption(manifest);
+    const manifest = (await readManifest(`${run}/${model.node}`))!;
+    const adoption = describeAdoption(manifest);
     if (adoption) adopted.push(`expert ${model.expert} from "${adoption.from}"`);
     else if (model.expert !== undefined) experts.push(trainResult(manifest, run));
     else others.push({ model, result: trainResult(manifest, run) });
@@ -285,11 +339,14 @@ async function unequal(run: string, { configuration, models }: EvaluationOf): Pr
     if (BASELINE_NOTES[name as Baseline].sameTokens) {
       if (seen === undefined || Math.abs(tokens / seen - 1) <= TOKENS_APART) continue;
       const costs = "their costs are not equal";
-      messages.push(`${name} was trained on ${tokens} tokens, the experts together on ${seen}: ${costs}`);
+      messages.push(
+        `${name} was trained on ${tokens} tokens, the experts together on ${seen}: ${costs}`,
+      );
       continue;
     }
     const [routers, counts] = [await readRouters(configuration, run), await readTextCounts(run)];
-    if (!counts || configuration.routers !== "" && routers === undefined) continue; // what they cost is not known here
+    // What they cost is not known here.
+    if (!counts || configuration.routers !== "" && routers === undefined) continue;
     const { config } = await loadCheckpointConfig(`${run}/${node}`);
     const corpus = { train: counts.trainSequences, test: counts.testSequences };
     const own = { ...configuration, vocabularySize: config.vocabulary };

@@ -1,6 +1,7 @@
 /**
- * Exports what a run holds for other trainers and tools: the text of an expert or all of it, and trained experts. An export is a folder
- * with a manifest, as those of nodes have it: in the run, or wherever it is asked for.
+ * Exports what a run holds for other trainers and tools: the text of an expert or all of it, and
+ * trained experts. An export is a folder with a manifest, as those of nodes have it: in the run, or
+ * wherever it is asked for.
  *
  * @module
  */
@@ -48,8 +49,8 @@ import { expertTarget, listNodeFiles, textNode } from "../stages/targets.ts";
 import { drawing, openNeeded, readRows } from "../stages/token_rows.ts";
 
 /**
- * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON
- * lines.
+ * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of
+ * Hugging Face's datasets; Parquet; JSON lines.
  */
 export type TextFormat = "megatron" | "datasets" | "parquet" | "text";
 
@@ -91,11 +92,13 @@ const EXPORT = "export";
 const CHUNK_BYTES = 2 ** 26; // of tokens that are read at once in random order
 
 /**
- * Exports the text of an expert's part, in random order and each sequence as a text of its own. Without an expert it exports all text, as
- * whole documents in their order. Held-out text is kept apart. Memory does not grow with the text.
+ * Exports the text of an expert's part, in random order and each sequence as a text of its own.
+ * Without an expert it exports all text, as whole documents in their order. Held-out text is kept
+ * apart. Memory does not grow with the text.
  *
- * Throws an `InputError` where the run has no such part or its text is not there as tokens. Also where a file is damaged, or the folder
- * holds files of others. Throws a `RunError` where the disk is full, and the signal's reason where it ends the work.
+ * Throws an `InputError` where the run has no such part or its text is not there as tokens. Also
+ * where a file is damaged, or the folder holds files of others. Throws a `RunError` where the disk
+ * is full, and the signal's reason where it ends the work.
  */
 export async function exportTexts(
   { run, to, expert, output, as = "tokens", force }: ExportTextOptions,
@@ -108,14 +111,20 @@ export async function exportTexts(
   const shards = await needNode(run, textNode(target), await partitionRemedy(run));
   await needNode(run, TOKENIZER, "copy it from the run");
   const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration);
-  const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
+  // EOS as settings name it, which its manifest does not know.
+  const { vocabulary, eos } = tokenizer;
   const { shardSequences: rows, packing, seed } = configuration;
   const documents = expert === undefined ? { eos, crossing: packing === "concat" } : undefined;
   const isText = to === "text" || to === "parquet" && as === "text";
   const of = {
-    ...{ to, of: expert === undefined ? "all text" : `expert ${expert}`, ...to === "parquet" ? { as } : {} },
+    to,
+    of: expert === undefined ? "all text" : `expert ${expert}`,
+    ...to === "parquet" ? { as } : {},
     ...to === "text" || to === "parquet" ? { rows } : {},
-    ...{ shards: hashFiles(shards), tokenizer: tokenizer.sha256, vocabulary, eos },
+    shards: hashFiles(shards),
+    tokenizer: tokenizer.sha256,
+    vocabulary,
+    eos,
   };
   return await exportInto({ run, output, of, force }, watch, async (making, work) => {
     const { folder } = making;
@@ -138,7 +147,8 @@ export async function exportTexts(
       const write = {
         megatron: () => writeMegatron(folder, side, texts, vocabulary),
         datasets: () => writeSplit(folder, side, texts),
-        parquet: () => writeParquet(folder, side, texts, { rows, decode: isText ? decode : undefined }),
+        parquet: () =>
+          writeParquet(folder, side, texts, { rows, decode: isText ? decode : undefined }),
         text: () => writeLines(folder, side, texts, { rows, decode }),
       };
       making.wrote(await write[to]());
@@ -146,13 +156,19 @@ export async function exportTexts(
     }
     if (to === "datasets") making.wrote(await writeSplits(folder, Object.keys(result)));
     if (!isText) {
-      await making.write(TOKENIZER_FILE, await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`));
+      await making.write(
+        TOKENIZER_FILE,
+        await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`),
+      );
     }
     return result;
   });
 }
 
-/** Gives the texts of shards in their order, some at a time: whole documents or every sequence by itself. */
+/**
+ * Gives the texts of shards in their order, some at a time: whole documents or every sequence by
+ * itself.
+ */
 async function* readTexts(
   paths: readonly string[],
   documents: { eos: number; crossing: boolean } | undefined,
@@ -187,15 +203,17 @@ async function* shuffled(
 }
 
 /**
- * Exports a trained expert as a Hugging Face folder whose `generation_config.json` samples as `generate` does. With `untie` its output head
- * is a tensor of its own. Throws as {@linkcode exportTexts} does, and where the expert is not trained.
+ * Exports a trained expert as a Hugging Face folder whose `generation_config.json` samples as
+ * `generate` does. With `untie` its output head is a tensor of its own. Throws as {@linkcode
+ * exportTexts} does, and where the expert is not trained.
  */
 export async function exportModel(
   { run, expert, output, untie = false, force }: ExportModelOptions,
 ): Promise<Exported> {
   const { experts } = await needConfiguration(run);
   checkExpert(EXPORT, run, expert, experts);
-  const folder = `${run}/${expertTarget(expert, { experts }).node}`, model = await readManifest(folder);
+  const folder = `${run}/${expertTarget(expert, { experts }).node}`;
+  const model = await readManifest(folder);
   ensure(model, `Cannot export expert ${expert} as it must be trained: there is no "${folder}"`, {
     where: folder,
     remedy: say`run ${task("train-expert", { run, expert })} first`,
@@ -206,7 +224,10 @@ export async function exportModel(
     const tokenizer = `${folder}/${TOKENIZER_FILE}`;
     const { config, weights, notes, dtype } = await loadCheckpoint(folder);
     const records = await saveModelFolder(making.folder, config, weights, {
-      ...{ notes: { ...notes, eos: notes.eos! }, tokenizer, dtype, untie },
+      notes: { ...notes, eos: notes.eos! },
+      tokenizer,
+      dtype,
+      untie,
       generation: {
         do_sample: true,
         max_new_tokens: SAMPLING.maxNewTokens.default,
@@ -221,7 +242,8 @@ export async function exportModel(
 }
 
 async function needNode(run: string, name: string, remedy: Text): Promise<Manifest> {
-  const where = `${run}/${name}`, manifest = await readManifest(where);
+  const where = `${run}/${name}`;
+  const manifest = await readManifest(where);
   ensure(manifest, `Cannot export as what is exported must be there: there is no "${where}"`, {
     where,
     remedy,
@@ -230,8 +252,9 @@ async function needNode(run: string, name: string, remedy: Text): Promise<Manife
 }
 
 /**
- * Makes an export by `write`, unless its folder holds it already. In the run it is a node; elsewhere it is made in a folder of its own next to
- * `output`, and gets that name once it is whole.
+ * Makes an export by `write`, unless its folder holds it already. In the run it is a node;
+ * elsewhere it is made in a folder of its own next to `output`, and gets that name once it is
+ * whole.
  */
 async function exportInto(
   { run, output, of, force = false }:
@@ -248,14 +271,16 @@ async function exportInto(
   }
   const inRun = relative(resolve(run), resolve(output));
   const isNode = inRun.startsWith(`${EXPORT}/`);
-  const real = await Deno.realPath(output).catch(() => resolvePlace(output)); // a link may lead to it
+  // A link may lead to it.
+  const real = await Deno.realPath(output).catch(() => resolvePlace(output));
   const place = isNode ? run : `${real}.making`;
   const name = isNode ? inRun : EXPORT;
   const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
   const gpu = () => Promise.reject(new Error("an export needs no device"));
   const walk = new Walk(place, [node], { again: force ? [name] : [] });
   await makeAll({ run: place, workers: 1, signal, emit, gpu }, walk, { task: EXPORT });
-  const manifest = walk.manifest(name), { files, result } = manifest;
+  const manifest = walk.manifest(name);
+  const { files, result } = manifest;
   if (!isNode) {
     await publish(place, `../${basename(real)}`, `${place}/${EXPORT}`, manifest, true);
     await removeFolder(place);
@@ -263,7 +288,10 @@ async function exportInto(
   return { output, state: "done", of, files, result };
 }
 
-/** Returns the manifest of the export that is there. Throws an `InputError` where a folder holds files of others, or another export. */
+/**
+ * Returns the manifest of the export that is there. Throws an `InputError` where a folder holds
+ * files of others, or another export.
+ */
 async function checkPlace(
   output: string,
   of: Record<string, unknown>,

@@ -1,6 +1,6 @@
 /**
- * The certificate of what a run has forgotten, and its check: that no row of the run is of a document which is gone, and that every folder
- * is made of what is there now.
+ * The certificate of what a run has forgotten, and its check: that no row of the run is of a
+ * document which is gone, and that every folder is made of what is there now.
  *
  *     forgotten/   forget.json
  *
@@ -33,7 +33,10 @@ const CERTIFICATE = v.object({
 export const listForgotten = (derivation: Derivation | null): Forgotten[] =>
   [derivation?.forgottenBefore ?? [], derivation?.change.forgotten ?? []].flat();
 
-/** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
+/**
+ * Writes the certificate of a run whose partition is made: what left, what became of every expert,
+ * and what has seen the text and stays.
+ */
 export async function writeCertificate(
   run: string,
   derivation: Derivation,
@@ -43,22 +46,31 @@ export async function writeCertificate(
   const experts = await Promise.all(derivation.experts.map(async ({ trained }, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
     const manifest = await readManifest(`${run}/${expertTarget(expert, { experts: length }).node}`);
-    const before = trained && kept[trained.node], now = manifest?.key ?? null;
+    const before = trained && kept[trained.node];
+    const now = manifest?.key ?? null;
     const origins = ["kept", "adopted", "before"]; // of weights that were there, or go on from such
-    const isNew = manifest !== null && origins.every((name) => manifest.settings[name] === undefined);
+    const isNew = manifest !== null &&
+      origins.every((name) => manifest.settings[name] === undefined);
     const trainedAgain = before !== null && isNew;
-    return { expert, part: { before: trained?.part ?? null, now: part }, trainedAgain, key: { before, now } };
+    return {
+      expert,
+      part: { before: trained?.part ?? null, now: part },
+      trainedAgain,
+      key: { before, now },
+    };
   }));
   const text = jsonText({ from, version, documents: listForgotten(derivation), experts, descends });
   await writePages(run, FORGOTTEN, { [FILE]: text });
 }
 
 /**
- * Checks what a run has forgotten: that no table or shard has a row of such a document, and that its text stands in no other one. Also that
- * every folder was made of what is there now, so that none of before was put back. Throws an `InputError` where nothing was forgotten.
+ * Checks what a run has forgotten: that no table or shard has a row of such a document, and that
+ * its text stands in no other one. Also that every folder was made of what is there now, so that
+ * none of before was put back. Throws an `InputError` where nothing was forgotten.
  */
 export async function checkForgotten(run: string): Promise<Problem[]> {
-  const derivation = await readDerivation(run), forgotten = listForgotten(derivation);
+  const derivation = await readDerivation(run);
+  const forgotten = listForgotten(derivation);
   if (!derivation || forgotten.length === 0) {
     const rule = say`it must derive with ${setting("forget")}: it does not`;
     throw new InputError(say`Cannot check what "${run}" has forgotten as ${rule}`, { where: run });
@@ -67,7 +79,9 @@ export async function checkForgotten(run: string): Promise<Problem[]> {
   const texts = new Set(forgotten.map(({ sha256 }) => sha256));
   const found: Problem[] = [];
   await checkCertificate(run, forgotten, found);
-  const remedy = say`remove it, or ${task("derive", { run, from: derivation.from })} into another folder`;
+  const remedy = say`remove it, or ${
+    task("derive", { run, from: derivation.from })
+  } into another folder`;
   for (const folder of nodeFolders()) {
     for await (const name of nodesIn(run, folder)) {
       const manifest = (await readManifest(`${run}/${name}`))!;
@@ -77,7 +91,9 @@ export async function checkForgotten(run: string): Promise<Problem[]> {
       for (const file of Object.keys(manifest.files)) {
         if (!file.endsWith(".arrow")) continue;
         const row = await findRow(`${run}/${name}/${file}`, ids, texts);
-        if (row) found.push({ file: `${name}/${file}`, what: row.what, remedy: row.remedy ?? remedy });
+        if (row) {
+          found.push({ file: `${name}/${file}`, what: row.what, remedy: row.remedy ?? remedy });
+        }
       }
     }
   }
@@ -90,7 +106,8 @@ async function checkCertificate(
   forgotten: readonly Forgotten[],
   found: Problem[],
 ): Promise<void> {
-  const file = `${FORGOTTEN}/${FILE}`, about = "the certificate of what is forgotten";
+  const file = `${FORGOTTEN}/${FILE}`;
+  const about = "the certificate of what is forgotten";
   const remedy = "derive it once more, by the same command, which writes it again";
   const note = (what: string) => void found.push({ file, what, remedy });
   const certificate = await readJsonIfThere(`${run}/${file}`, CERTIFICATE, about);
@@ -107,7 +124,10 @@ async function checkCertificate(
   }
 }
 
-/** Finds a row of a document with one of these ids or texts; undefined where there is none. A text that was kept elsewhere has a remedy. */
+/**
+ * Finds a row of a document with one of these ids or texts; undefined where there is none. A text
+ * that was kept elsewhere has a remedy.
+ */
 async function findRow(
   path: string,
   ids: ReadonlySet<bigint>,
@@ -124,7 +144,9 @@ async function findRow(
     }
     const copy = hashes.findIndex((hash) => texts.has(hash));
     if (copy >= 0) {
-      const what = `it must not hold the text of a forgotten document: document ${documents[copy]} has it`;
+      const what = `it must not hold the text of a forgotten document: document ${
+        documents[copy]
+      } has it`;
       return { what, remedy: say`forget that as well: ${setting("forgetIds")} ${documents[copy]}` };
     }
   }

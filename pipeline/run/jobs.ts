@@ -1,6 +1,7 @@
 /**
- * Plans what is missing of a run as jobs for many processes. The plan of jobs is the graph's: a job for every stage, whose processes each
- * begin with a part of its nodes, then one for every model. This machine and a scheduler run the same plan.
+ * Plans what is missing of a run as jobs for many processes. The plan of jobs is the graph's: a job
+ * for every stage, whose processes each begin with a part of its nodes, then one for every model.
+ * This machine and a scheduler run the same plan.
  *
  *     jobs/    plan.json as `submit` notes it in the run, scripts/, logs/
  *
@@ -57,22 +58,34 @@ const PLAN = v.object({
 });
 
 /**
- * How the jobs of a run were planned when they were last submitted: the parts of stages, and the models to compare with. Also the processes
- * that train the routers together, and what trainings get apart from the run. Also the zero-shot tasks that are asked, and what Slurm is
- * asked for.
+ * How the jobs of a run were planned when they were last submitted: the parts of stages, and the
+ * models to compare with. Also the processes that train the routers together, and what trainings
+ * get apart from the run. Also the zero-shot tasks that are asked, and what Slurm is asked for.
  *
  * @ignore
  */
 export type JobPlan = v.InferOutput<typeof PLAN>;
 
-/** The options of a plan of jobs: how it is planned, and where. Default: one process for a stage, one dense model. */
+/**
+ * The options of a plan of jobs: how it is planned, and where. Default: one process for a stage,
+ * one dense model.
+ */
 export interface JobOptions
-  extends Partial<JobPlan>, Pick<RunOptions, "run" | "sources" | "force">, Pick<GraphOptions, "recorded"> {}
+  extends
+    Partial<JobPlan>,
+    Pick<RunOptions, "run" | "sources" | "force">,
+    Pick<GraphOptions, "recorded"> {}
 
-/** Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs. */
+/**
+ * Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts
+ * and logs.
+ */
 export const JOBS = "jobs";
 
-/** Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError` where that is damaged. */
+/**
+ * Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError`
+ * where that is damaged.
+ */
 export async function readJobPlan(run: string): Promise<JobPlan | null> {
   return await readJsonIfThere(`${run}/${JOBS}/plan.json`, PLAN, "the plan of a run's jobs").catch(
     withRemedy(say`remove it, and run ${task("submit", { run })} with all its options again`),
@@ -80,8 +93,9 @@ export async function readJobPlan(run: string): Promise<JobPlan | null> {
 }
 
 /**
- * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs get only the run. With `force` these
- * may be others than before, and what another version made is made again, as jobs would refuse it.
+ * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs get
+ * only the run. With `force` these may be others than before, and what another version made is made
+ * again, as jobs would refuse it.
  */
 export async function writeJobSettings(
   { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
@@ -89,16 +103,22 @@ export async function writeJobSettings(
 ): Promise<void> {
   const { configuration, changed, existing, adapter } = await resolveSettings(run, sources, force);
   await refuseLink(`${run}/${JOBS}`);
-  if (force || !existing || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
+  if (force || !existing || changed.length > 0) {
+    await writeRunConfiguration(run, configuration, adapter);
+  }
   if (force) await giveUpRevisions(run, configuration, plan);
   await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
 }
 
 /**
- * Marks what another version made, by a manifest without a key: jobs make it again, and the user's files in it stay. Throws a `RunError`
- * where another process works in the run.
+ * Marks what another version made, by a manifest without a key: jobs make it again, and the user's
+ * files in it stay. Throws a `RunError` where another process works in the run.
  */
-async function giveUpRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
+async function giveUpRevisions(
+  run: string,
+  configuration: Configuration,
+  plan: JobPlan,
+): Promise<void> {
   for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
     const manifest = given ? null : await readManifest(`${run}/${name}`);
     if (!manifest || manifest.revision === revision) continue;
@@ -110,12 +130,17 @@ async function giveUpRevisions(run: string, configuration: Configuration, plan: 
 }
 
 /**
- * Waits until no other process submits or runs the jobs of a run. Thus as many run at once as one of them was asked for. Throws a
- * `RunError` where that takes longer than `patience` milliseconds, and the reason of `signal` where that ends the waiting.
+ * Waits until no other process submits or runs the jobs of a run. Thus as many run at once as one
+ * of them was asked for. Throws a `RunError` where that takes longer than `patience` milliseconds,
+ * and the reason of `signal` where that ends the waiting.
  */
 export async function lockJobs(
   run: string,
-  { patience = Infinity, signal, tell }: { patience?: number; signal: AbortSignal; tell(text: string): void },
+  { patience = Infinity, signal, tell }: {
+    patience?: number;
+    signal: AbortSignal;
+    tell(text: string): void;
+  },
 ): Promise<Lock & Disposable> {
   for (let waited = 0;; waited += 200) {
     const taken = await takeLock(`${run}/${JOBS}`, "submit", "submit");
@@ -133,12 +158,17 @@ export async function lockJobs(
   }
 }
 
-/** Lists the folders next to the run's that its settings and its jobs name: what a container must show them. */
+/**
+ * Lists the folders next to the run's that its settings and its jobs name: what a container must
+ * show them.
+ */
 export async function foldersNamed(
   { run, sources = {}, force = false, zeroShot }: JobOptions,
 ): Promise<string[]> {
   const { configuration } = await resolveSettings(run, sources, force);
-  const named = FIELD_NAMES.filter((name) => FIELDS[name].isPath).flatMap((name) => configuration[name]);
+  const named = FIELD_NAMES.filter((name) => FIELDS[name].isPath).flatMap((name) =>
+    configuration[name]
+  );
   const paths = named.filter((path): path is string =>
     typeof path === "string" && path !== "" && path !== "-"
   );
@@ -181,8 +211,8 @@ const TOKENS = "tokens";
 const OPENING: readonly string[] = [LEARN, SCORE];
 
 /**
- * Plans the jobs that make a run from text to report. Reads the run folder and the text alone, and changes nothing. Throws what
- * `planRun` throws.
+ * Plans the jobs that make a run from text to report. Reads the run folder and the text alone, and
+ * changes nothing. Throws what `planRun` throws.
  */
 export async function planJobs(
   { run, sources = {}, force = false, recorded, ...options }: JobOptions,
@@ -192,22 +222,29 @@ export async function planJobs(
   const { graph, partition, ...asked } = await planAll(run, configuration, plan, { recorded });
   const walk = new Walk(run, graph);
   if (!force) await refuseRevision(walk);
-  const needed = await nodesToMake(walk), known = new Set(graph.map(({ name }) => name));
+  const needed = await nodesToMake(walk);
+  const known = new Set(graph.map(({ name }) => name));
   const isKnown = partition.text.blocks !== undefined;
   const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
   const jobs = [...stages, ...modelJobs(run, plan, stages, asked)].map(
     ({ shares, first = 1, device = false, ...job }): Job => ({
-      ...{ ...job, first, device },
+      ...job,
+      first,
+      device,
       // Before text is unpacked, nothing is known of what comes of it.
       done: shares.map((names) => (isKnown || names.length > 0) && names.every(isMade)),
       task(unit) {
         const { task: name, with: options } = job.task(unit);
-        return task(name, device && plan.training?.requireGpu ? { ...options, requireGpu: true } : options);
+        return task(
+          name,
+          device && plan.training?.requireGpu ? { ...options, requireGpu: true } : options,
+        );
       },
     }),
   );
-  const isReported = await exists(`${run}/report.html`) && jobs.every(({ done }) => done.every(Boolean));
+  const isReported = await exists(`${run}/report.html`) &&
+    jobs.every(({ done }) => done.every(Boolean));
   jobs.at(-1)!.done = [isReported];
   return jobs;
 }
@@ -226,14 +263,19 @@ function partitionJobs(
   const learns = routers === "";
   const groups = learns && findKind(configuration).models ? Math.min(routerGroups, experts) : 1;
   const whole: Draft = {
-    ...{ name: "partition", about: "Partitions the text.", device: true, after: [] },
+    name: "partition",
+    about: "Partitions the text.",
+    device: true,
+    after: [],
     shares: [nodes.map(({ name }) => name)],
     task: () => task("partition", { run }),
   };
   if (parts === 1 && groups === 1) return [whole];
   const processes: Record<string, number> = {
-    ...{ [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0, [TOKENIZER]: 1 },
-    ...{ [LEARN]: learns ? groups : 0, [ASSIGN]: prices === "" ? 1 : parts },
+    [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0,
+    [TOKENIZER]: 1,
+    [LEARN]: learns ? groups : 0,
+    [ASSIGN]: prices === "" ? 1 : parts,
     derive: 0, // what trainings go on from is made with the rest
   };
   const jobs: Draft[] = [];
@@ -243,13 +285,20 @@ function partitionJobs(
     const own = namesIn(nodes, name);
     const share = (index: number) => namesIn(nodes.filter(chooseShare({ index, of }, nodes)), name);
     jobs.push({
-      ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
+      name,
+      about,
+      device: OPENING.includes(name),
+      after: jobs.slice(-1).map(({ name }) => name),
       shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),
       task: (unit) => task(name, { run, part: of > 1 ? `${unit}/${of}` : undefined }),
     });
     if (name !== TOKENIZE || of === 1) continue;
     // Models of all text need what puts the parts together, and not the routers.
-    const together = { name: TOKENS, about: "Puts the parts of the tokens together.", after: [TOKENIZE] };
+    const together = {
+      name: TOKENS,
+      about: "Puts the parts of the tokens together.",
+      after: [TOKENIZE],
+    };
     jobs.push({ ...together, shares: [own], task: () => task(TOKENIZE, { run }) });
   }
   const rest = { about: "Makes what is left of the partition.", device: false, after: [SPLIT] };
@@ -267,21 +316,35 @@ function modelJobs(
   const tokens = stages.findLast(({ name }) => name === TOKENS || name === TOKENIZE) ?? stages[0];
   const trains = { device: true, trains: true } as const;
   const expertsJob: Draft = {
-    ...{ name: "train-expert", about: "Trains one expert on its own part.", after: ["partition"], ...trains },
-    ...{ first: 0, shares: experts.map(({ node }) => [node]) },
+    name: "train-expert",
+    about: "Trains one expert on its own part.",
+    after: ["partition"],
+    ...trains,
+    first: 0,
+    shares: experts.map(({ node }) => [node]),
     task: (unit) => task("train-expert", { run, expert: unit, ...training }),
   };
   const others = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
-    ...{ name: `train-${name}`, after: [tokens.name], ...trains, shares: [[node]] },
-    about: `Trains a ${name === "switch" ? "Switch Transformer" : "dense model"} on all of the text.`,
+    name: `train-${name}`,
+    after: [tokens.name],
+    ...trains,
+    shares: [[node]],
+    about: `Trains a ${
+      name === "switch" ? "Switch Transformer" : "dense model"
+    } on all of the text.`,
     task: () => task(command.task, { run, ...command.with, ...training }),
   }));
   const trained = [expertsJob, ...others].map(({ name }) => name);
-  const places = allTargets({ experts: experts.length }).map(scoresNode), scores = "evaluate-models";
+  const places = allTargets({ experts: experts.length }).map(scoresNode);
+  const scores = "evaluate-models";
   const asked: Draft[] = zeroShot
     ? [{
       about: "Asks one zero-shot task of the mixture and the dense models.",
-      ...{ name: ZERO_SHOT, after: trained, device: true, first: 0, units: zeroShot.tasks },
+      name: ZERO_SHOT,
+      after: trained,
+      device: true,
+      first: 0,
+      units: zeroShot.tasks,
       shares: zeroShot.tasks.map((name) => [`${ZERO_SHOT}/${name}`]),
       task: (name) => task(ZERO_SHOT, { run, task: name, data: zeroShot.data }),
     }]
@@ -290,24 +353,35 @@ function modelJobs(
     expertsJob,
     ...others,
     {
-      ...{ name: scores, about: "Scores the held-out sequences with one model.", after: trained },
-      ...{ device: true, shares: places.map((name) => [name]) },
+      name: scores,
+      about: "Scores the held-out sequences with one model.",
+      after: trained,
+      device: true,
+      shares: places.map((name) => [name]),
       task: (unit) => task(EVALUATE, { run, part: `${unit}/${places.length}` }),
     },
     {
-      ...{ name: EVALUATE, about: "Puts the evaluations together.", after: [scores], device: true },
-      ...{ shares: [[EVALUATION]], task: () => task(EVALUATE, { run, ...choices }) },
+      name: EVALUATE,
+      about: "Puts the evaluations together.",
+      after: [scores],
+      device: true,
+      shares: [[EVALUATION]],
+      task: () => task(EVALUATE, { run, ...choices }),
     },
     ...asked,
     {
-      ...{ name: "report", about: "Writes the report.", after: [EVALUATE, ...asked.map(({ name }) => name)] },
-      ...{ shares: [[]], task: () => task("report", { run }) },
+      name: "report",
+      about: "Writes the report.",
+      after: [EVALUATE, ...asked.map(({ name }) => name)],
+      shares: [[]],
+      task: () => task("report", { run }),
     },
   ];
 }
 
 /** Lists the places of the processes of a job that must still run. */
-export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
+export const listMissing = ({ done }: Job): number[] =>
+  done.flatMap((is, place) => is ? [] : [place]);
 
 /** Gives what the process at a place of a job gets: its number, or its name. */
 export const nameUnit = ({ units, first }: Job, place: number): string | number =>
@@ -322,12 +396,16 @@ async function planAll(
 ): Promise<{ partition: Plan; targets: Target[]; choices: TaskReference["with"]; graph: Node[] }> {
   const partition = await partitionGraph(run, configuration, look);
   const { trained: _, ...asked } = await askedChoices(run); // all experts are trained then
-  const choices = Object.fromEntries(Object.entries(asked).map(([name, value]) => [name, String(value)]));
+  const choices = Object.fromEntries(
+    Object.entries(asked).map(([name, value]) => [name, String(value)]),
+  );
   const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
-  const all = allTargets(configuration), trained = await listTrained(run, all);
+  const all = allTargets(configuration);
+  const trained = await listTrained(run, all);
   const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));
   if (!partition.text.blocks) return { partition, targets, choices, graph: partition.nodes };
-  const models = all.filter((target) => trained.includes(target) || targets.includes(target)); // an evaluation is of all that are there
+  // An evaluation is of all that are there.
+  const models = all.filter((target) => trained.includes(target) || targets.includes(target));
   const of = { configuration, tokens: [], models };
   const steps = await modelSteps(run, configuration, targets, look.recorded);
   const evaluation = await evaluateNodes(of, asked);

@@ -1,5 +1,6 @@
 /**
- * What is done with a run: planning and opening it, its partition and models, evaluation, derived runs, checks, status and jobs.
+ * What is done with a run: planning and opening it, its partition and models, evaluation, derived
+ * runs, checks, status and jobs.
  *
  * @module
  */
@@ -19,6 +20,13 @@ export { checkForgotten } from "./forgotten.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
 export * from "./status.ts";
-export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
+export {
+  makePartition,
+  type OpenRun,
+  openRun,
+  type Part,
+  type RunOptions,
+  type RunWatch,
+} from "./run.ts";
 export * from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -1,5 +1,6 @@
 /**
- * The files of a run by their paths: a task's output must not take the place of one, and a command makes each again.
+ * The files of a run by their paths: a task's output must not take the place of one, and a command
+ * makes each again.
  *
  * @module
  */
@@ -34,8 +35,9 @@ const OWN = [
 ];
 
 /**
- * Throws an `InputError` where a file that is to be written is one of those that are read, by whatever name. Also where
- * it lies in a folder that is read, or is a file of a run. `-` names standard input, which a shell may read from a file.
+ * Throws an `InputError` where a file that is to be written is one of those that are read, by
+ * whatever name. Also where it lies in a folder that is read, or is a file of a run. `-` names
+ * standard input, which a shell may read from a file.
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
   if (output === "-") throw refuse(output, "it must be a file: it is standard output");
@@ -48,14 +50,21 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
       : there !== null && read?.ino === there.ino && read.dev === there.dev;
     const is = read?.isDirectory ? "lies in" : "is";
     const what = input === "-" ? "standard input" : `"${input}"`;
-    if (isRead) throw refuse(output, `it must not take the place of what is read: it ${is} ${what}`);
+    if (isRead) {
+      throw refuse(output, `it must not take the place of what is read: it ${is} ${what}`);
+    }
   });
   const run = await findRun(dirname(place));
-  if (run === null || ![...OWN, ...nodeFolders()].includes(relative(run, place).split("/")[0])) return;
+  if (run === null || ![...OWN, ...nodeFolders()].includes(relative(run, place).split("/")[0])) {
+    return;
+  }
   throw refuse(output, `it must not take the place of a file of a run: it is one of "${run}"`);
 }
 
-/** Tells which file or pipe standard input is, if it is open: Deno has no call for that, and opens no `/dev/stdin`. */
+/**
+ * Tells which file or pipe standard input is, if it is open: Deno has no call for that, and opens
+ * no `/dev/stdin`.
+ */
 function standardInput() {
   try {
     const { ino, dev } = fstatSync(0);
@@ -70,7 +79,10 @@ export async function isSamePlace(one: string, other: string): Promise<boolean> 
   return await resolvePlace(one) === await resolvePlace(other);
 }
 
-/** Gives the place of a file that may be there: its folder without links, as far as there is one, and its name. */
+/**
+ * Gives the place of a file that may be there: its folder without links, as far as there is one,
+ * and its name.
+ */
 export async function resolvePlace(path: string): Promise<string> {
   const whole = resolve(path);
   const folder = dirname(whole);
@@ -87,26 +99,48 @@ function refuse(where: string, fact: Text): InputError {
 }
 
 const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";
-/** Choices of `evaluate` and `zero-shot` that are no settings of the run, by the names of their flags. */
+/**
+ * Choices of `evaluate` and `zero-shot` that are no settings of the run, by the names of their
+ * flags.
+ */
 const CHOICES = [
-  ...["mix", "routingTemperature", "reroute", "fallback", "margin", "routeBy", "routeLengths", "trained"],
+  ...[
+    "mix",
+    "routingTemperature",
+    "reroute",
+    "fallback",
+    "margin",
+    "routeBy",
+    "routeLengths",
+    "trained",
+  ],
   ...["resamples", "fewShot", "limit", "beam"],
 ];
 
-/** Reports how a file of a run, by its path there, is made again, whether it is missing or damaged. */
-export async function findRemedy(run: string, path: string, configuration: Configuration): Promise<Text> {
-  const check = true, [folder, name] = path.split("/");
+/**
+ * Reports how a file of a run, by its path there, is made again, whether it is missing or damaged.
+ */
+export async function findRemedy(
+  run: string,
+  path: string,
+  configuration: Configuration,
+): Promise<Text> {
+  const check = true;
+  const [folder, name] = path.split("/");
   const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
   const target = allTargets(configuration).find(({ node }) => `${path}/`.startsWith(`${node}/`));
   if (target) {
-    const manifest = await again(target.node), { from } = manifest?.result.adopted as { from?: string } ?? {};
+    const manifest = await again(target.node);
+    const { from } = manifest?.result.adopted as { from?: string } ?? {};
     const { task: trains, with: flags } = target.command;
     if (manifest === null) return say`run ${task(trains, { run, ...flags })} first`;
     if (from) return say`run ${task("adopt", { run, ...flags, from, force: true })}`;
     return say`run ${task(trains, { run, ...flags, check })}`;
   }
   if (path === "reproduction.json") return say`run ${task("reproduce", { run, check })}`;
-  if (folder === "search") return `remove "${run}/search/${name}": it is made again when it is needed`;
+  if (folder === "search") {
+    return `remove "${run}/search/${name}": it is made again when it is needed`;
+  }
   if (folder === SCRATCH) return "remove it: what it stands for is made again";
   if (folder === "export") return say`export it again, with ${setting("force")}`;
   if (/^overlap\b/.test(folder)) return say`run ${task("overlap", { run, check })}`;
@@ -119,7 +153,9 @@ export async function findRemedy(run: string, path: string, configuration: Confi
       CHOICES.includes(name) && value !== null && value !== 0 &&
       !(name === "resamples" && value === RESAMPLES)
     );
-    const flags = Object.fromEntries(choices.map(([name, value]) => [name, value === true || String(value)]));
+    const flags = Object.fromEntries(
+      choices.map(([name, value]) => [name, value === true || String(value)]),
+    );
     if (settings.routing === "choice") flags.routeWithChoice = true;
     const asked = isAsked ? { task: basename(name, ".json") } : {};
     return say`run ${task(isAsked ? "zero-shot" : "evaluate", { run, ...asked, check, ...flags })}`;
@@ -132,10 +168,14 @@ export async function findRemedy(run: string, path: string, configuration: Confi
 }
 
 /**
- * Reports how a damaged or missing file or folder of a run is made again. Undefined for other files, and for a file that is as its node's
- * manifest says: making it again would mend nothing. `choosing` says whether an expert may be named, so that nothing has to route.
+ * Reports how a damaged or missing file or folder of a run is made again. Undefined for other
+ * files, and for a file that is as its node's manifest says: making it again would mend nothing.
+ * `choosing` says whether an expert may be named, so that nothing has to route.
  */
-export async function findRepair(where: string, { choosing = false } = {}): Promise<Text | undefined> {
+export async function findRepair(
+  where: string,
+  { choosing = false } = {},
+): Promise<Text | undefined> {
   const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well
   const run = await findRun(file);
   if (run === null) return undefined;

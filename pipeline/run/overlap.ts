@@ -1,6 +1,7 @@
 /**
- * Looks for what flatters a result: duplicates of documents, and passages of held-out documents, or of texts that are named, in training
- * text. It reads a run that is split and changes nothing in it.
+ * Looks for what flatters a result: duplicates of documents, and passages of held-out documents, or
+ * of texts that are named, in training text. It reads a run that is split and changes nothing in
+ * it.
  *
  *     overlap/hashes/BLOCK/, overlap/named/0/    tables of hashes of a block, and of a file that is named
  *     overlap/result/                            overlap.json; overlap.arrow: all pairs; leaks.u64: ids of held-out documents of pairs
@@ -45,27 +46,38 @@ import { chooseShare, openRun, type RunOptions, type RunWatch } from "./run.ts";
 import type { GraphOf } from "../stages/stages.ts";
 import { readBlock } from "../stages/text.ts";
 
-const STAGE = "overlap", RESULT = "overlap/result", REVISION = 5;
+const STAGE = "overlap";
+const RESULT = "overlap/result";
+const REVISION = 5;
 const [JSON_FILE, PAIRS, LEAKS] = ["overlap.json", "overlap.arrow", "leaks.u64"];
 
 /**
  * Counts of documents.
  *
- * - `documents`: those for training. Of them `copies` equal an earlier one, and `near` are others that are nearly so.
+ * - `documents`: those for training. Of them `copies` equal an earlier one, and `near` are others
+ *   that are nearly so.
  * - `apart`: copies and near ones whose earlier document another expert has.
  * - `heldOut`: those that are held out. Of them `twins` equal a training document or are nearly so.
  * - `leaking`: those held out that share a passage with a training document.
  */
 const COUNTS = ["documents", "copies", "near", "apart", "heldOut", "twins", "leaking"] as const;
 type Count = typeof COUNTS[number];
-/** The same, the runs of 13 words of held-out documents, and how many of these training text has. */
+/**
+ * The same, the runs of 13 words of held-out documents, and how many of these training text has.
+ */
 const TALLY = v.object(v.entriesFromList([...COUNTS, "runs", "shared"], count));
 type Tally = v.InferOutput<typeof TALLY>;
 const SCHEMA = v.object({
-  ...{ format: v.literal(1), all: TALLY, sources: byLabel(TALLY), experts: byLabel(TALLY) },
+  format: v.literal(1),
+  all: TALLY,
+  sources: byLabel(TALLY),
+  experts: byLabel(TALLY),
   /** Texts of named files, counted as held out, by file and words of a passage. */
   against: byLabel(TALLY),
-  /** Documents of some pairs, two after one another: kind and share of the pair, path and place, and the beginning of what they share. */
+  /**
+   * Documents of some pairs, two after one another: kind and share of the pair, path and place, and
+   * the beginning of what they share.
+   */
   examples: v.array(v.object(v.entriesFromList(["pair", "document", "text"], v.string()))),
 });
 
@@ -75,7 +87,9 @@ export type Overlap = v.InferOutput<typeof SCHEMA>;
 /** Takes the documents that became sequences, each on its side. */
 const blockTexts = ({ configuration, text, blocks }: GraphOf, kinds: Hashed["kinds"]): Hashed[] =>
   blocks.map((block) => ({
-    ...{ name: `overlap/hashes/${block.name}`, needs: [`${tokensNode(block)}:${DOCUMENTS}`], kinds },
+    name: `overlap/hashes/${block.name}`,
+    needs: [`${tokensNode(block)}:${DOCUMENTS}`],
+    kinds,
     settings: { ...text.reading, block: block.name },
     async *read(making) {
       const file = `${making.path(tokensNode(block))}/${DOCUMENTS}`;
@@ -83,14 +97,17 @@ const blockTexts = ({ configuration, text, blocks }: GraphOf, kinds: Hashed["kin
       let next = await rows.next();
       for await (const document of readBlock(block, configuration, text)) {
         const { piece, place, side } = next.value ?? {};
-        if (piece !== document.piece || place !== (document.place ?? 0)) continue; // it was left out, or had no token
+        // It was left out, or had no token.
+        if (piece !== document.piece || place !== (document.place ?? 0)) continue;
         yield { ...document, side };
         next = await rows.next();
       }
     },
   }));
 
-/** Lists the nodes of a run that is split: what is given, and what is made of it and of named files. */
+/**
+ * Lists the nodes of a run that is split: what is given, and what is made of it and of named files.
+ */
 function overlapNodes(of: GraphOf, against: readonly string[], named: readonly Hashed[]): Node[] {
   const kinds = ["text", "bands", PASSAGE, ...named.length > 0 ? [8] as const : []] as const;
   const hashed = [...blockTexts(of, kinds), ...named];
@@ -109,8 +126,9 @@ function overlapNodes(of: GraphOf, against: readonly string[], named: readonly H
 }
 
 /**
- * Looks for duplicates and passages in a run, unless that is done; `against` names files of texts, unless given the published questions
- * that the run was asked. Throws an `InputError` where the run is not split, its text is not what it was, or a file cannot be read.
+ * Looks for duplicates and passages in a run, unless that is done; `against` names files of texts,
+ * unless given the published questions that the run was asked. Throws an `InputError` where the run
+ * is not split, its text is not what it was, or a file cannot be read.
  */
 export async function findOverlap(
   { against = [], ...options }: Omit<RunOptions, "sources"> & { against?: readonly string[] },
@@ -118,22 +136,34 @@ export async function findOverlap(
 ): Promise<Overlap> {
   const { run, check } = options;
   await needConfiguration(run);
-  const derivation = await readDerivation(run), cannot = `Cannot look for overlap in "${run}" as`;
+  const derivation = await readDerivation(run);
+  const cannot = `Cannot look for overlap in "${run}" as`;
   if (derivation && !derivation.change.relearned) {
     const what = `${cannot} its text must be here: it derives from another run`;
-    throw new InputError(what, { where: run, remedy: say`run ${task("overlap", { run: derivation.from })}` });
+    throw new InputError(what, {
+      where: run,
+      remedy: say`run ${task("overlap", { run: derivation.from })}`,
+    });
   }
   const files = against.length > 0 ? against : await askedFiles(run, watch);
-  const named = await namedFiles(STAGE, files, PASSAGE, 8); // or an error, before anything is written
+  // Or an error, before anything is written.
+  const named = await namedFiles(STAGE, files, PASSAGE, 8);
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
-    const { text } = await partitionGraph(run, configuration, { keep: true, check }), { blocks = [] } = text;
+    const { text } = await partitionGraph(run, configuration, { keep: true, check });
+    const { blocks = [] } = text;
     const changes = changesText(await changesOfText(run, blocks));
     if (changes || !await readManifest(`${run}/${PART_INDEX}`)) {
       const fact = changes ? `${changes} since then` : "it is not";
-      const remedy = changes ? say`run ${task("partition", { run })} again` : await partitionRemedy(run);
-      throw new InputError(`${cannot} its text must be split as it is now: ${fact}`, { where: run, remedy });
+      const remedy = changes
+        ? say`run ${task("partition", { run })} again`
+        : await partitionRemedy(run);
+      throw new InputError(`${cannot} its text must be split as it is now: ${fact}`, {
+        where: run,
+        remedy,
+      });
     }
-    const nodes = overlapNodes({ configuration, text, blocks }, files, named), { part } = options;
+    const nodes = overlapNodes({ configuration, text, blocks }, files, named);
+    const { part } = options;
     await make(nodes, part ? { mine: chooseShare(part, nodes) } : {});
     return await readOverlap(run);
   });
@@ -141,7 +171,9 @@ export async function findOverlap(
 
 /** Lists the files of published questions that a run was asked; warns of those that are gone. */
 async function askedFiles(run: string, { onEvent }: RunWatch): Promise<string[]> {
-  const asked = await Promise.all(TASKS.keys().map((name) => readManifest(`${run}/${ZERO_SHOT}/${name}`)));
+  const asked = await Promise.all(
+    TASKS.keys().map((name) => readManifest(`${run}/${ZERO_SHOT}/${name}`)),
+  );
   const files = asked.flatMap((made) => made?.result.file as string ?? []);
   const there = await Promise.all(files.map(exists));
   for (const file of new Set(files.filter((_, i) => !there[i]))) {
@@ -155,11 +187,17 @@ async function askedFiles(run: string, { onEvent }: RunWatch): Promise<string[]>
 export const readOverlap = (run: string): Promise<Overlap> =>
   readJson(`${run}/${RESULT}/${JSON_FILE}`, SCHEMA, "what documents have in common");
 
-/** Reads the ids of the held-out documents of a run that are not clean: those with a twin or a passage in training text. */
+/**
+ * Reads the ids of the held-out documents of a run that are not clean: those with a twin or a
+ * passage in training text.
+ */
 export const readLeaks = async (run: string): Promise<Set<bigint>> =>
   new Set(new BigUint64Array((await readVerified(`${run}/${RESULT}/${LEAKS}`)).buffer));
 
-/** Gives the node of what was found in a run, as it was made, after what it was made of; none where nobody has looked. */
+/**
+ * Gives the node of what was found in a run, as it was made, after what it was made of; none where
+ * nobody has looked.
+ */
 export async function overlapAsMade(run: string): Promise<Node[]> {
   const made = await readManifest(`${run}/${RESULT}`).catch(() => null);
   if (!made) return [];
@@ -176,7 +214,8 @@ export async function overlapState(run: string): Promise<"missing" | "out of dat
 }
 
 const titled = (name: string) => name.replace("O", " o");
-const percent = (part: number, all: number) => all === 0 ? "–" : `${(100 * part / all).toFixed(1)}%`;
+const percent = (part: number, all: number) =>
+  all === 0 ? "–" : `${(100 * part / all).toFixed(1)}%`;
 
 /** Reports in one line what was found. */
 export const overlapLine = ({ all }: Pick<Overlap, "all">): string =>
@@ -189,7 +228,11 @@ export const overlapLine = ({ all }: Pick<Overlap, "all">): string =>
 export function overlapTables(
   { all, sources, experts, against, examples }: Overlap,
 ): { title: string; head: string[]; rows: (string | number)[][] }[] {
-  const counted = (title: string, tallies: Record<string, Tally>, names: readonly Count[] = COUNTS) => ({
+  const counted = (
+    title: string,
+    tallies: Record<string, Tally>,
+    names: readonly Count[] = COUNTS,
+  ) => ({
     title,
     head: ["", ...names.map(titled), "shared runs"],
     rows: Object.entries(tallies).map(([label, tally]) => [
@@ -217,16 +260,26 @@ const byName = (tallies: ReadonlyMap<string, Tally>) =>
 
 /** Fills the node of the result. The documents of named files have been hashed last. */
 async function writeResult(making: Making, { signal }: Work, hashed: readonly Hashed[]) {
-  const all = new Compared(making, hashed, signal), paths = making.node.settings.against as string[];
-  const files = all.nodes.slice(hashed.length - paths.length), [{ first: end } = { first: Infinity }] = files;
-  const passages = await findPassages(all, PASSAGE), eights = await findPassages(all, 8);
-  const pairs = [...await all.findDuplicates(), ...passages.pairs.filter(({ other }) => other < end)];
+  const all = new Compared(making, hashed, signal);
+  const paths = making.node.settings.against as string[];
+  const files = all.nodes.slice(hashed.length - paths.length);
+  const [{ first: end } = { first: Infinity }] = files;
+  const passages = await findPassages(all, PASSAGE);
+  const eights = await findPassages(all, 8);
+  const pairs = [
+    ...await all.findDuplicates(),
+    ...passages.pairs.filter(({ other }) => other < end),
+  ];
   const pairsByOther = Map.groupBy(pairs, ({ other }) => other);
-  const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other])), rows = new Map<number, Row>();
+  const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other]));
+  const rows = new Map<number, Row>();
   const [sources, experts, against] = Array.from({ length: 3 }, () => new Map<string, Tally>());
-  const total = noTally(), expertNames: string[] = [], leaks: bigint[] = [];
+  const total = noTally();
+  const expertNames: string[] = [];
+  const leaks: bigint[] = [];
   for await (const row of readDocumentRows(`${making.path(PART_INDEX)}/${DOCUMENTS}`, COLUMNS)) {
-    const number = expertNames.push(row.expert) - 1, own = pairsByOther.get(number) ?? [];
+    const number = expertNames.push(row.expert) - 1;
+    const own = pairsByOther.get(number) ?? [];
     const has = (...kinds: Pair["kind"][]) => Number(own.some(({ kind }) => kinds.includes(kind)));
     const apart = Number(own.some(({ one }) => expertNames[one] !== row.expert));
     const counts = row.side === "train"
@@ -247,7 +300,8 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
     }
   }
   const columns = {
-    ...{ kind: pairs.map(({ kind }) => kind), share: Float64Array.from(pairs, ({ share }) => share) },
+    kind: pairs.map(({ kind }) => kind),
+    share: Float64Array.from(pairs, ({ share }) => share),
     ...documentColumns(COLUMNS, pairs.map(({ one }) => rows.get(one)!)),
     ...documentColumns(COLUMNS, pairs.map(({ other }) => rows.get(other)!), "other_"),
   };
@@ -261,12 +315,16 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
 }
 
 /**
- * Finds the runs of so many words of held-out documents that training documents have. Gives pairs with the first training document that has
- * one, and counts the runs of a held-out document.
+ * Finds the runs of so many words of held-out documents that training documents have. Gives pairs
+ * with the first training document that has one, and counts the runs of a held-out document.
  */
 async function findPassages(all: Compared, kind: 13 | 8) {
   const size = all.nodes.at(-1)?.end ?? 0;
-  const [runs, shared, ones] = [new Uint32Array(size), new Uint32Array(size), new Float64Array(size)];
+  const [runs, shared, ones] = [
+    new Uint32Array(size),
+    new Uint32Array(size),
+    new Float64Array(size),
+  ];
   await all.join(kind, ["test", (document, kept) => {
     runs[document]++;
     kept?.push(document);
@@ -277,7 +335,9 @@ async function findPassages(all: Compared, kind: 13 | 8) {
   }]);
   const pairs: Pair[] = [];
   for (const [other, count] of shared.entries()) {
-    if (count > 0) pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
+    if (count > 0) {
+      pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
+    }
   }
   const count = (document: number): Partial<Tally> => {
     const [own, leaked] = [runs[document], shared[document]];
@@ -288,7 +348,10 @@ async function findPassages(all: Compared, kind: 13 | 8) {
 
 const [EXAMPLES, SHOWN] = [10, 100]; // pairs that are shown, and characters of what they share
 
-/** Shows what some documents have in common: first those of both sides, and of these the largest share. */
+/**
+ * Shows what some documents have in common: first those of both sides, and of these the largest
+ * share.
+ */
 async function chooseExamples(
   all: Compared,
   pairs: readonly Pair[],
@@ -296,12 +359,17 @@ async function chooseExamples(
 ): Promise<Overlap["examples"]> {
   const order = ({ other, share }: Pair) => Number(rows.get(other)!.side === "test") + share / 2;
   const chosen = pairs.toSorted((a, b) => order(b) - order(a)).slice(0, EXAMPLES);
-  const wanted = new Set(chosen.flatMap(({ one, other }) => [one, other])), texts = new Map<number, string>();
+  const wanted = new Set(chosen.flatMap(({ one, other }) => [one, other]));
+  const texts = new Map<number, string>();
   for await (const { number, text } of all.read(wanted)) texts.set(number, text);
   return chosen.flatMap(({ kind, share, one, other }) => {
-    const parts = sharedParts([texts.get(one)!, texts.get(other)!], kind === "passage" ? PASSAGE : SHINGLE);
+    const parts = sharedParts(
+      [texts.get(one)!, texts.get(other)!],
+      kind === "passage" ? PASSAGE : SHINGLE,
+    );
     return [one, other].map((number, i) => {
-      const { path, place } = rows.get(number)!, pair = i === 0 ? `${kind} ${percent(share, 1)}` : "";
+      const { path, place } = rows.get(number)!;
+      const pair = i === 0 ? `${kind} ${percent(share, 1)}` : "";
       return { pair, document: place > 0 ? `${path}:${place}` : path, text: printable(parts[i]) };
     });
   });
@@ -311,7 +379,8 @@ async function chooseExamples(
 function sharedParts(texts: readonly string[], length: number): string[] {
   const starts = texts.map((): number[] => []);
   const [runs, others] = texts.map((text, i) => listRuns(hashWords(text, starts[i]), length));
-  const known = new Set(others), run = runs.find((run) => known.has(run)) ?? NaN;
+  const known = new Set(others);
+  const run = runs.find((run) => known.has(run)) ?? NaN;
   return texts.map((text, i) =>
     text.slice(starts[i][[runs, others][i].indexOf(run)] ?? 0).slice(0, SHOWN).replace(/\s+/g, " ")
   );

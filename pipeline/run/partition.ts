@@ -1,7 +1,8 @@
 /**
- * Runs the main job in a run folder: text in, balanced shards per expert out (SmallTalk LM, Algorithm 1, up to the training data of the
- * experts). Sums it up for people and for `--json`, from the manifests of its nodes, and compares it with another one by its fingerprint:
- * one hash over its shards and its partitioner, the same wherever the same bytes were made.
+ * Runs the main job in a run folder: text in, balanced shards per expert out (SmallTalk LM,
+ * Algorithm 1, up to the training data of the experts). Sums it up for people and for `--json`,
+ * from the manifests of its nodes, and compares it with another one by its fingerprint: one hash
+ * over its shards and its partitioner, the same wherever the same bytes were made.
  *
  * @module
  */
@@ -28,23 +29,30 @@ import type { SourceCounts } from "../stages/tokenize.ts";
 export type PartitionOptions = RunOptions;
 
 /**
- * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made again. So a run
- * that was stopped at any moment goes on, to the same bytes.
+ * Partitions text into balanced shards, one set per expert. What a run folder already holds and is
+ * up to date is not made again. So a run that was stopped at any moment goes on, to the same bytes.
  *
- * Throws an `InputError` for impossible settings and bad input. Throws a `RunError` where there is no GPU, the disk is full or a loss is
- * not finite. Throws the signal's reason where it ends the run.
+ * Throws an `InputError` for impossible settings and bad input. Throws a `RunError` where there is
+ * no GPU, the disk is full or a loss is not finite. Throws the signal's reason where it ends the
+ * run.
  */
-export async function partition(options: PartitionOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
+export async function partition(
+  options: PartitionOptions,
+  watch: RunWatch = {},
+): Promise<PartitionSummary> {
   const { stages } = await makePartition(options, watch);
   const runs = stages.map(({ stage, state, seconds = 0 }): StageRun => ({
-    ...{ stage, state: state === "done" ? "run" : "skipped", seconds },
+    stage,
+    state: state === "done" ? "run" : "skipped",
+    seconds,
   }));
   return await summarizeRun(options.run, runs);
 }
 
 /**
- * Runs one stage in a run folder, after what it needs, and returns its counts; a part makes its share of it, and tells how many of the
- * stage's nodes are made. Throws what {@linkcode partition} throws.
+ * Runs one stage in a run folder, after what it needs, and returns its counts; a part makes its
+ * share of it, and tells how many of the stage's nodes are made. Throws what {@linkcode partition}
+ * throws.
  */
 export async function runOneStage(
   { stage, ...options }: RunOptions & { stage: string },
@@ -60,22 +68,28 @@ export async function runOneStage(
   }
   if (result.proof) return { ...result, proof: proofSummary(result.proof as Proof) };
   if (nodes.some(({ maker }) => maker.stage === stage)) return result;
-  const files = new Set(text.blocks?.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)));
+  const files = new Set(
+    text.blocks?.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)),
+  );
   return stage === "corpus" ? { files: files.size, blocks: text.blocks?.length ?? 0 } : result;
 }
 
 /**
- * The training sequences of one expert in numbers: its id, its sequences and their real tokens, padding left out; and held-out sequences
- * that would be routed to it.
+ * The training sequences of one expert in numbers: its id, its sequences and their real tokens,
+ * padding left out; and held-out sequences that would be routed to it.
  */
-export interface ExpertSummary extends Record<"expert" | "sequences" | "tokens" | "testSequences", number> {
+export interface ExpertSummary
+  extends Record<"expert" | "sequences" | "tokens" | "testSequences", number> {
   /** Where it is in a tree, such as `2.5`. */
   path?: string;
   /** Mean prefix NLL under the expert's router, nats per predicted token. */
   nllPerToken: number | null;
   /** Sequences by source. */
   sources: Record<string, number>;
-  /** Words, or pairs of tokens, that set it apart in a sample, the most telling first; none where nothing does. */
+  /**
+   * Words, or pairs of tokens, that set it apart in a sample, the most telling first; none where
+   * nothing does.
+   */
   words: string[];
 }
 
@@ -108,8 +122,9 @@ export interface LevelSummary {
 }
 
 /**
- * A partition in numbers. Everything but the rounds and the held-out counts is of the whole training set, as assigned. With its
- * fingerprint it is what {@linkcode comparePartition} compares another run with.
+ * A partition in numbers. Everything but the rounds and the held-out counts is of the whole
+ * training set, as assigned. With its fingerprint it is what {@linkcode comparePartition} compares
+ * another run with.
  */
 export interface PartitionSummary extends Fingerprint {
   /** Run folder. */
@@ -120,7 +135,10 @@ export interface PartitionSummary extends Fingerprint {
   proof?: ProofSummary;
   /** How each level of a tree was assigned. */
   levels?: LevelSummary[];
-  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
+  /**
+   * Normalised mutual information between expert and source, per sequence; null where there are not
+   * two sources.
+   */
   nmi: number | null;
   /** Tokens of the largest expert over the mean, less one. */
   tokenImbalance: number;
@@ -134,19 +152,28 @@ export interface PartitionSummary extends Fingerprint {
   rounds: RoundMetrics[];
   /** A row per expert. */
   experts: ExpertSummary[];
-  /** Documents and tokens that are held out, by source; absent where a run has no index of its text. */
+  /**
+   * Documents and tokens that are held out, by source; absent where a run has no index of its text.
+   */
   heldOut?: Record<string, { documents: number; tokens: number }>;
-  /** Documents that were left out, by reason: `exact` and `near` duplicates, and those with a `passage` of a named text. */
+  /**
+   * Documents that were left out, by reason: `exact` and `near` duplicates, and those with a
+   * `passage` of a named text.
+   */
   dropped?: Record<string, number>;
   /** What was done about every stage, in order. */
   stages: StageRun[];
 }
 
 /** Sums up a run whose partition is complete. Throws an `InputError` where it is not. */
-export async function summarizeRun(run: string, stages: StageRun[] = []): Promise<PartitionSummary> {
-  const { settings: { configuration: { routers, levels, dedup, decontaminate } }, parts } = await readParts(
-    run,
-  );
+export async function summarizeRun(
+  run: string,
+  stages: StageRun[] = [],
+): Promise<PartitionSummary> {
+  const { settings: { configuration: { routers, levels, dedup, decontaminate } }, parts } =
+    await readParts(
+      run,
+    );
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
     parts.map(({ train }) => sideCounts(train)),
   );
@@ -154,7 +181,8 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
   const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
   const names = (await readManifest(`${run}/${NAMES}`))?.result.words as string[][] | undefined;
-  const isPruned = dedup !== "off" || decontaminate.length > 0; // earlier settings may have left a folder
+  // Earlier settings may have left a folder.
+  const isPruned = dedup !== "off" || decontaminate.length > 0;
   const dropped = isPruned ? (await readManifest(`${run}/${PRUNED}`))?.result.dropped : undefined;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
   const byLevel = [...Map.groupBy(listBranches(levels), ({ length }) => length).values()];
@@ -162,13 +190,21 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
     run,
     ...costs === undefined ? {} : { costs: String(costs) },
     ...proof === undefined ? {} : { proof: proofSummary(proof as Proof) },
-    ...levels.length > 0 ? { levels: await Promise.all(byLevel.map((own) => summarizeLevel(run, own))) } : {},
-    ...{ nmi, tokenImbalance, regret, nllPerToken, shares },
+    ...levels.length > 0
+      ? { levels: await Promise.all(byLevel.map((own) => summarizeLevel(run, own))) }
+      : {},
+    nmi,
+    tokenImbalance,
+    regret,
+    nllPerToken,
+    shares,
     rounds: (learned?.result.rounds ?? []) as RoundMetrics[],
     experts: parts.map(({ expert, train, test }) => ({
       expert,
       path: expertPath(expert, levels),
-      ...{ sequences: train.sequences, tokens: train.tokens, nllPerToken: train.nllPerToken },
+      sequences: train.sequences,
+      tokens: train.tokens,
+      nllPerToken: train.nllPerToken,
       sources: Object.fromEntries(
         Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]),
       ),
@@ -183,7 +219,9 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 }
 
 async function summarizeLevel(run: string, branches: readonly Branch[]): Promise<LevelSummary> {
-  const manifests = await Promise.all(branches.map((one) => readManifest(`${run}/${assignmentNode(one)}`)));
+  const manifests = await Promise.all(
+    branches.map((one) => readManifest(`${run}/${assignmentNode(one)}`)),
+  );
   const results = manifests.map((manifest) => manifest?.result ?? {});
   const proofs = results.flatMap(({ proof }) => proof ? [proof as Proof] : []);
   return {
@@ -217,22 +255,28 @@ export interface Problem {
 }
 
 /**
- * Fingerprints the partition of a run as its manifests describe it. A partitioner that lies elsewhere counts as if it lay in the run.
- * Throws an `InputError` where the partition is not complete.
+ * Fingerprints the partition of a run as its manifests describe it. A partitioner that lies
+ * elsewhere counts as if it lay in the run. Throws an `InputError` where the partition is not
+ * complete.
  */
 export async function takeFingerprint(run: string): Promise<Fingerprint> {
   const { settings: { configuration: { routers }, versions }, parts } = await readParts(run);
   const learned = routers || `${run}/${PARTITIONER}`;
   const partitioner = await readManifest(learned);
   if (!partitioner && routers === "") {
-    throw new InputError(`Cannot fingerprint "${run}" as it must hold a partitioner: there is none`, {
-      where: learned,
-    });
+    throw new InputError(
+      `Cannot fingerprint "${run}" as it must hold a partitioner: there is none`,
+      {
+        where: learned,
+      },
+    );
   }
   const nodes = [...parts.map(({ node, manifest }) => [node, manifest.files] as const)];
   nodes.push([PARTITIONER, partitioner?.files ?? await noteFiles(learned)]);
   const files = nodes.flatMap(([node, files]) =>
-    Object.entries(files).map(([name, { bytes, sha256 }]) => [`${node}/${name}`, { bytes, sha256 }] as const)
+    Object.entries(files).map(([name, { bytes, sha256 }]) =>
+      [`${node}/${name}`, { bytes, sha256 }] as const
+    )
   ).sort(([a], [b]) => compareBytes(a, b));
   const adapter = partitioner?.made.adapter ?? await scoringAdapter(run);
   return {
@@ -251,14 +295,18 @@ async function scoringAdapter(run: string): Promise<string | undefined> {
 }
 
 /**
- * Compares the partition of a run with one made elsewhere: its root hash, or the file that holds its summary as JSON. Gives no problem
- * where both are the same bytes. Throws an `InputError` for a file that holds something else.
+ * Compares the partition of a run with one made elsewhere: its root hash, or the file that holds
+ * its summary as JSON. Gives no problem where both are the same bytes. Throws an `InputError` for a
+ * file that holds something else.
  */
 export async function comparePartition(run: string, against: string): Promise<Problem[]> {
   const here = await takeFingerprint(run);
   const isHash = /^[0-9a-f]{64}$/i.test(against);
   if (isHash) return compareFingerprints(here, against.toLowerCase());
-  return compareFingerprints(here, await readJson(against, FINGERPRINT, "what a partition printed as JSON"));
+  return compareFingerprints(
+    here,
+    await readJson(against, FINGERPRINT, "what a partition printed as JSON"),
+  );
 }
 
 const FINGERPRINT = v.object({
@@ -270,8 +318,9 @@ const FINGERPRINT = v.object({
 
 /**
  * What tells one partition from another: the SHA-256 over a line `<sha256>  <path>` per file, as `sha256sum` prints them, in byte order
- * of the paths; size and SHA-256 of every shard and of the partitioner's files, by path in the run folder (`files`); versions of what
- * made the run; the adapter that it used, null where none was opened.
+ * of the paths; size and SHA-256 of every shard and of the partitioner's files, by path in the run
+ * folder (`files`); versions of what made the run; the adapter that it used, null where none was
+ * opened.
  *
  * @ignore
  */
@@ -281,7 +330,10 @@ const MOST_SHOWN = 20; // files that a comparison names as different
 
 const COMPARE = "compare the inputs, the seeds and the settings of both";
 
-/** Reports how a partition differs from one made elsewhere, of which the root hash is known or all; nothing where both are the same. */
+/**
+ * Reports how a partition differs from one made elsewhere, of which the root hash is known or all;
+ * nothing where both are the same.
+ */
 function compareFingerprints(
   here: Fingerprint,
   there: Fingerprint | string,
@@ -292,7 +344,9 @@ function compareFingerprints(
   if (typeof there === "string") return [{ file: "partition", what: root, remedy: COMPARE }];
   const remedy = suggestRemedy(here, there);
   const problems = [{ file: "partition", what: root, remedy }];
-  const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(compareBytes);
+  const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(
+    compareBytes,
+  );
   const different = paths.filter((path) => there.files[path]?.sha256 !== here.files[path]?.sha256);
   for (const file of different.slice(0, MOST_SHOWN)) {
     const [then, now] = [there.files[file], here.files[file]];
@@ -308,7 +362,9 @@ function compareFingerprints(
 /** Reports what to compare: facts that are known to differ come first. */
 function suggestRemedy(here: Fingerprint, there: Fingerprint): string {
   const facts = ({ versions, adapter }: Fingerprint) =>
-    [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(", ");
+    [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(
+      ", ",
+    );
   return facts(there) === facts(here)
     ? COMPARE
     : `it was made with ${facts(there)} there, with ${facts(here)} here`;

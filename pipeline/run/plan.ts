@@ -1,5 +1,6 @@
 /**
- * The graph of a run: which folders it has, what each is made of, and how its stages stand. Plans, status and runs ask here, so they agree.
+ * The graph of a run: which folders it has, what each is made of, and how its stages stand. Plans,
+ * status and runs ask here, so they agree.
  *
  * @module
  */
@@ -20,7 +21,10 @@ import { type GivenText, lookAtText, type Text } from "../stages/text.ts";
 export interface Plan {
   /** What is known of the text: it has no blocks where it must be unpacked first. */
   text: Text;
-  /** The nodes, each after those that it needs; without blocks only the nodes that unpack text: then the others are known. */
+  /**
+   * The nodes, each after those that it needs; without blocks only the nodes that unpack text: then
+   * the others are known.
+   */
   nodes: Node[];
 }
 
@@ -32,7 +36,10 @@ export interface GraphOptions {
   keep?: boolean;
   /** Whether sizes and times of files that were seen before are not believed. */
   check?: boolean;
-  /** Whether text, and what settings name elsewhere, is taken to be what the run was made of: nobody looks at it. */
+  /**
+   * Whether text, and what settings name elsewhere, is taken to be what the run was made of: nobody
+   * looks at it.
+   */
   recorded?: boolean;
 }
 
@@ -46,7 +53,10 @@ export async function partitionGraph(
   if (derivation && !derivation.change.relearned) {
     const { derivedNodes, derivedText } = await import("./derived.ts");
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
-    return { text, nodes: text.blocks ? await derivedNodes(configuration, derivation, text) : text.unpacked };
+    return {
+      text,
+      nodes: text.blocks ? await derivedNodes(configuration, derivation, text) : text.unpacked,
+    };
   }
   checkLabels(configuration);
   checkLimit(configuration);
@@ -56,13 +66,16 @@ export async function partitionGraph(
   const { blocks, unpacked } = text;
   const of = { configuration, text, blocks: blocks ?? [], recorded, away: derivation?.away };
   const nodes: Node[] = [];
-  // What settings name is read before text is unpacked as well, so that it is refused before anything is made if it is not there.
+  // What settings name is read before text is unpacked as well, so that it is refused before
+  // anything is made if it is not there.
   for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
   return { text, nodes: blocks ? nodes : unpacked };
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */
-function checkLabels({ partitioner, routers, input, sourceField, sourceFromPath }: Configuration): void {
+function checkLabels(
+  { partitioner, routers, input, sourceField, sourceFromPath }: Configuration,
+): void {
   if (partitioner !== "source" || routers !== "" || input.length === 0) return;
   if (sourceField !== "" || sourceFromPath !== OFF) return;
   const [field, path] = ["sourceField", "sourceFromPath"].map((name) => setting(name));
@@ -80,8 +93,8 @@ export interface StageState extends Record<"nodes" | "toMake", number> {
   /** Name of the stage. */
   stage: string;
   /**
-   * `up to date`: nothing of it would be made. `missing`: it was never whole. `out of date`: it was made of something else. `damaged`: a
-   * file is not as it was written.
+   * `up to date`: nothing of it would be made. `missing`: it was never whole. `out of date`: it was
+   * made of something else. `damaged`: a file is not as it was written.
    */
   state: "up to date" | "damaged" | "out of date" | "missing";
   /** Why, for the first node of each reason; "" where there is none to tell. */
@@ -96,20 +109,33 @@ export interface StageState extends Record<"nodes" | "toMake", number> {
 
 /** Gives the state of a stage of which nothing is there. */
 export const absentStage = (stage: string, nodes: number): StageState => ({
-  ...{ stage, state: "missing", nodes, toMake: 1, because: "", manifests: [] },
-  ...{ outputs: { files: 0, bytes: 0 }, revision: { made: null, now: 1 } },
+  stage,
+  state: "missing",
+  nodes,
+  toMake: 1,
+  because: "",
+  manifests: [],
+  outputs: { files: 0, bytes: 0 },
+  revision: { made: null, now: 1 },
 });
 
 /** Finds out how the stages of a graph stand, in the order of the graph. */
 export async function stageStates(walk: Walk): Promise<StageState[]> {
-  const { graph: nodes } = walk, found = await lookAt(walk);
+  const { graph: nodes } = walk;
+  const found = await lookAt(walk);
   const needed = neededNodes(nodes, found);
   const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
-  const stages = Map.groupBy(nodes.filter(({ maker }) => maker !== GIVEN), ({ maker }) => maker.stage);
+  const stages = Map.groupBy(
+    nodes.filter(({ maker }) => maker !== GIVEN),
+    ({ maker }) => maker.stage,
+  );
   const known = new Map<string, StageState>();
   const before = (node = "") => known.get(stageOfNode.get(node) ?? "");
   for (const [stage, own] of stages) {
-    known.set(stage, summarizeStage(stage, own.map(({ name }) => found.get(name)!), needed, before));
+    known.set(
+      stage,
+      summarizeStage(stage, own.map(({ name }) => found.get(name)!), needed, before),
+    );
   }
   return [...known.values()];
 }
@@ -125,8 +151,11 @@ async function lookAt(walk: Walk): Promise<Map<string, NodeState>> {
     const state = await walk.of(node).catch(async (error): Promise<NodeState> => {
       if (!(error instanceof InputError)) throw error;
       const needs = node.needs.map((need) => splitNeed(need).name);
-      const open = needs.find((name) => !["made", "spent"].includes(found.get(name)?.state ?? "made"));
-      let manifest: Manifest | null = null, wrong = open === undefined ? error : undefined;
+      const open = needs.find((name) =>
+        !["made", "spent"].includes(found.get(name)?.state ?? "made")
+      );
+      let manifest: Manifest | null = null;
+      let wrong = open === undefined ? error : undefined;
       try {
         manifest = await readManifest(walk.path(node.name));
       } catch (own) {
@@ -140,9 +169,12 @@ async function lookAt(walk: Walk): Promise<Map<string, NodeState>> {
   return found;
 }
 
-/** Names the nodes that would be made: those that are not there, and the spent ones that these need. */
+/**
+ * Names the nodes that would be made: those that are not there, and the spent ones that these need.
+ */
 function neededNodes(nodes: readonly Node[], found: ReadonlyMap<string, NodeState>): Set<string> {
-  const needed = new Set<string>(), read = new Set<string>();
+  const needed = new Set<string>();
+  const read = new Set<string>();
   for (const node of nodes.toReversed()) {
     const { state } = found.get(node.name)!;
     if (state === "made" || state === "spent" && !read.has(node.name)) continue;
@@ -159,7 +191,8 @@ function summarizeStage(
   before: (node?: string) => StageState | undefined,
 ): StageState {
   const due = found.filter(({ node }) => needed.has(node.name));
-  const known = found.filter(({ manifest }) => manifest), made = found.length - due.length;
+  const known = found.filter(({ manifest }) => manifest);
+  const made = found.length - due.length;
   const there = known.filter(({ node, state }) => state === "made" || !node.temporary);
   const files = there.flatMap(({ manifest }) => Object.values(manifest!.files));
   const isOther = ({ state, manifest }: NodeState) =>
@@ -171,16 +204,23 @@ function summarizeStage(
     : due.some(isOther)
     ? "out of date"
     : "missing";
-  const urgency = ({ state, manifest }: NodeState) => state !== "damaged" ? 2 : Number(manifest !== null); // a manifest first
+  const urgency = ({ state, manifest }: NodeState) =>
+    state !== "damaged" ? 2 : Number(manifest !== null); // a manifest first
   const telling = due.toSorted((a, b) => urgency(a) - urgency(b));
-  const because = new Set(telling.flatMap((node) => explainState(node, before(node.because)) ?? []));
+  const because = new Set(
+    telling.flatMap((node) => explainState(node, before(node.because)) ?? []),
+  );
   const reasons = [
     ...state === "missing" && made > 0 ? [`${made} of ${found.length} are made`] : [],
     ...because,
   ];
-  const last = found.at(-1)!, revision = last.manifest?.revision;
+  const last = found.at(-1)!;
+  const revision = last.manifest?.revision;
   return {
-    ...{ stage, state, nodes: found.length, toMake: due.length },
+    stage,
+    state,
+    nodes: found.length,
+    toMake: due.length,
     because: reasons.slice(0, MOST_REASONS).join("; "),
     outputs: { files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) },
     revision: { made: revision ?? null, now: last.node.revision || (revision ?? 0) },
@@ -196,9 +236,13 @@ function explainState(
   { node, state, because, manifest }: NodeState,
   before?: StageState,
 ): string | undefined {
-  if (state === "damaged") return manifest || because === MANIFEST ? `${because} is damaged` : because;
+  if (state === "damaged") {
+    return manifest || because === MANIFEST ? `${because} is damaged` : because;
+  }
   if (state === "waits") {
-    return before && before.state !== "missing" ? `"${before.stage}" is ${before.state}` : undefined;
+    return before && before.state !== "missing"
+      ? `"${before.stage}" is ${before.state}`
+      : undefined;
   }
   if (state !== "changed") return undefined;
   if (because === "revision") {
@@ -207,7 +251,9 @@ function explainState(
   if (because === "version") return "another version made it";
   if (because! in node.settings || because! in manifest!.settings) {
     const [then, now] = [manifest!, node].map(({ settings }) => valueText(settings[because!]));
-    return then.length + now.length > LONGEST ? `${because} changed` : `${because} was ${then}, it is ${now}`;
+    return then.length + now.length > LONGEST
+      ? `${because} changed`
+      : `${because} was ${then}, it is ${now}`;
   }
   return `it was made from other ${because}`;
 }

@@ -1,5 +1,6 @@
 /**
- * Opens a run folder for work: resolves its settings, opens the device when a maker asks for it, and makes what is missing.
+ * Opens a run folder for work: resolves its settings, opens the device when a maker asks for it,
+ * and makes what is missing.
  *
  * @module
  */
@@ -32,7 +33,9 @@ export interface RunOptions {
   run: string;
   /** Where the settings come from. The run's `config.json` gives those that are not set there. */
   sources?: Sources;
-  /** Accepts values that differ from those of the run. If none differs, everything is made again. */
+  /**
+   * Accepts values that differ from those of the run. If none differs, everything is made again.
+   */
   force?: boolean;
   /** Hashes files instead of believing their sizes; what is damaged is made again. */
   check?: boolean;
@@ -42,7 +45,10 @@ export interface RunOptions {
   reuse?: readonly string[];
   /** What this process makes first. It also makes what its share needs and nobody makes. */
   part?: Part;
-  /** Threads that turn text into tokens; one for every core unless given. Never changes what they make. */
+  /**
+   * Threads that turn text into tokens; one for every core unless given. Never changes what they
+   * make.
+   */
   workers?: number;
   /** `high-performance`, `low-power` or part of the name that the GPU must have. */
   adapter?: string;
@@ -74,13 +80,20 @@ export interface OpenRun {
   configuration: Configuration;
   /** Opens the device on the first call, and gives the same one afterwards. */
   gpu(): Promise<Gpu>;
-  /** Makes what is missing of a graph, and nodes named in `again` although they are there. Returns what is known of it then. */
-  make(nodes: readonly Node[], options?: Partial<MakeOptions> & { again?: Iterable<string> }): Promise<Walk>;
+  /**
+   * Makes what is missing of a graph, and nodes named in `again` although they are there. Returns
+   * what is known of it then.
+   */
+  make(
+    nodes: readonly Node[],
+    options?: Partial<MakeOptions> & { again?: Iterable<string> },
+  ): Promise<Walk>;
 }
 
 /**
- * Opens a run, works in it and closes it, however the work ends. Throws an `InputError` for settings that contradict those of the run; a
- * `RunError` where another process works by settings that would change, or there is no GPU; and the reason of the signal.
+ * Opens a run, works in it and closes it, however the work ends. Throws an `InputError` for
+ * settings that contradict those of the run; a `RunError` where another process works by settings
+ * that would change, or there is no GPU; and the reason of the signal.
  */
 export async function openRun<Result>(
   options: RunOptions,
@@ -94,13 +107,17 @@ export async function openRun<Result>(
     await refuseLink(`${run}/${path}`);
   }
   using device = lazyDevice(options, configuration, emit);
-  if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-  let isWritten = existing && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
+  // A missing adapter or an unknown variant fails before anything is made.
+  if (device.isNamed) await device.open();
+  let isWritten = existing && (changed.length === 0 || aside);
+  let isNoted = adapter !== undefined || aside;
   const gpu = async () => {
     const gpu = await device.open();
     if (!isNoted) { // settings may have changed since this process began
-      const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
-      const { adapter: description, kind } = gpu; // manifests tell of each node which device made it
+      const now = (await readRunConfiguration(run, { edited: true }))?.configuration ??
+        configuration;
+      // Manifests tell of each node which device made it.
+      const { adapter: description, kind } = gpu;
       await writeRunConfiguration(run, now, { description, kind, variants: { ...gpu.variants } });
     }
     isNoted = true;
@@ -113,7 +130,8 @@ export async function openRun<Result>(
     for (const name of again) made.add(name);
     const walk = new Walk(run, nodes, { check, again, ...more });
     if (!force) await refuseRevision(walk);
-    if (!isWritten) { // not before everything is planned; another process may have begun the run meanwhile
+    // Not before everything is planned; another process may have begun the run meanwhile.
+    if (!isWritten) {
       const now = adapter ? undefined : await readRunConfiguration(run, { edited: true });
       await writeRunConfiguration(run, configuration, adapter ?? now?.adapter);
     }
@@ -127,17 +145,24 @@ export async function openRun<Result>(
   return result;
 }
 
-/** Resolves the settings by which a run is made or planned, and reports whether everything is made anew. */
+/**
+ * Resolves the settings by which a run is made or planned, and reports whether everything is made
+ * anew.
+ */
 async function resolve({ run, sources = {}, force = false, reuse = [], documents }: RunOptions) {
   for (const where of reuse) {
     if (await readRunConfiguration(where)) continue;
     const what = say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`;
-    throw new InputError(what, { where, remedy: say`name a folder that ${task("partition")} wrote` });
+    throw new InputError(what, {
+      where,
+      remedy: say`name a folder that ${task("partition")} wrote`,
+    });
   }
   const settings = await resolveSettings(run, documents ? withoutInput(sources) : sources, force);
   const corpus = settings.changed.find((name) => name === "corpus" || name === "corpusCharacters");
   if (
-    corpus && !documents && settings.configuration.input.length === 0 && await exists(`${run}/${GIVEN_TEXT}`)
+    corpus && !documents && settings.configuration.input.length === 0 &&
+    await exists(`${run}/${GIVEN_TEXT}`)
   ) {
     const what = say`Cannot change ${
       setting(corpus)
@@ -148,8 +173,9 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
 }
 
 /**
- * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
- * of the graph, and how its stages ended. Throws what {@linkcode openRun} throws.
+ * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made
+ * is not made again. Returns what is known of the graph, and how its stages ended. Throws what
+ * {@linkcode openRun} throws.
  */
 export async function makePartition(
   options: RunOptions,
@@ -158,7 +184,8 @@ export async function makePartition(
 ): Promise<{ walk: Walk; plan: Plan; stages: Extract<RunEvent, { type: "stage" }>[] }> {
   const { run, frozen, force, part, check } = options;
   if (frozen) await refuseChanges(options);
-  if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
+  // Before anything is made, rather than at what the other process needs.
+  if (force) await checkAlone(run);
   const stages: Extract<RunEvent, { type: "stage" }>[] = [];
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state !== "started") {
@@ -168,22 +195,30 @@ export async function makePartition(
     }
     watch.onEvent?.(event);
   };
-  return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
-    const given = handedOver(options);
-    const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
-    let plan = await partitionGraph(run, configuration, { given, keep: true, check });
-    if (!plan.text.blocks) {
-      await make(plan.nodes, { mine: shareOf(plan) });
-      plan = await partitionGraph(run, configuration, { given, keep: true });
-    }
-    for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
-    const isWanted = wantedFor(stage), mine = shareOf(plan);
-    const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
-    return { walk, plan, stages };
-  });
+  return await openRun(
+    options,
+    { ...watch, onEvent },
+    stage,
+    async ({ run, configuration, make }) => {
+      const given = handedOver(options);
+      const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
+      let plan = await partitionGraph(run, configuration, { given, keep: true, check });
+      if (!plan.text.blocks) {
+        await make(plan.nodes, { mine: shareOf(plan) });
+        plan = await partitionGraph(run, configuration, { given, keep: true });
+      }
+      for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
+      const isWanted = wantedFor(stage);
+      const mine = shareOf(plan);
+      const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
+      return { walk, plan, stages };
+    },
+  );
 }
 
-/** Gives the text that is handed over, by a script or on standard input: each time it is read anew. */
+/**
+ * Gives the text that is handed over, by a script or on standard input: each time it is read anew.
+ */
 function handedOver({ documents, sources }: RunOptions): GivenText {
   const named = sources?.flags?.input ?? sources?.file?.input ?? [];
   return documents || named.includes("-") ? { documents, reading: crypto.randomUUID() } : {};
@@ -199,7 +234,9 @@ const wantedFor = (stage: string) => ({ maker }: Node): boolean =>
 /** Reports which files of the text are read as one document each, and which not at all. */
 function textWarnings({ asText, passed }: RunText): string[] {
   const [first, ...more] = asText;
-  const which = more.length === 0 ? `"${first}" is` : `${asText.length} files such as "${first}" are`;
+  const which = more.length === 0
+    ? `"${first}" is`
+    : `${asText.length} files such as "${first}" are`;
   const endings = [...passed].map(([ending, files]) => `${files} of ${ending || "no ending"}`);
   return [
     ...first === undefined ? [] : [`${which} read as text: a document each`],
@@ -208,8 +245,9 @@ function textWarnings({ asText, passed }: RunText): string[] {
 }
 
 /**
- * Reports what {@linkcode makePartition} would make with the same options, without making anything: the plan, how its stages stand, files that
- * are not as they were (null where nothing is made yet), and what is likely a mistake. Throws what it would throw beforehand.
+ * Reports what {@linkcode makePartition} would make with the same options, without making anything:
+ * the plan, how its stages stand, files that are not as they were (null where nothing is made yet),
+ * and what is likely a mistake. Throws what it would throw beforehand.
  */
 export async function planRun(options: RunOptions) {
   const { run, force, check } = options;
@@ -224,8 +262,8 @@ export async function planRun(options: RunOptions) {
 }
 
 /**
- * Finds out how all stages of a partition stand, and those of other nodes that follow. Before text is unpacked, nothing is known of the nodes
- * of most.
+ * Finds out how all stages of a partition stand, and those of other nodes that follow. Before text
+ * is unpacked, nothing is known of the nodes of most.
  */
 export async function partitionStates(
   { routers }: Configuration,
@@ -272,11 +310,13 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 export async function refuseRevision(walk: Walk): Promise<void> {
   const { run } = walk;
   for (const node of walk.graph) {
-    const { state, because, manifest } = await walk.of(node), { name } = node;
+    const { state, because, manifest } = await walk.of(node);
+    const { name } = node;
     if (state !== "changed" || because !== "revision") continue;
     const { version } = manifest!.made;
     throw new InputError(
-      `Cannot go on in "${run}" as one version must make all of it: "${name}" was made by ${version}`,
+      `Cannot go on in "${run}" as one version must make all of it: "${name}" was ` +
+        `made by ${version}`,
       {
         where: `${run}/${name}`,
         remedy: say`use that version, or make it again with ${setting("force")}`,
@@ -286,26 +326,33 @@ export async function refuseRevision(walk: Walk): Promise<void> {
 }
 
 /**
- * Chooses the share of a part: every `of`-th node of each folder, or all that a branch of a tree below the root learns. What puts the nodes
- * of its own stage together, and does not go again, is nobody's: whoever needs it makes it.
+ * Chooses the share of a part: every `of`-th node of each folder, or all that a branch of a tree
+ * below the root learns. What puts the nodes of its own stage together, and does not go again, is
+ * nobody's: whoever needs it makes it.
  */
 export function chooseShare({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const isOwned = ({ needs, temporary, maker: { stage } }: Node) =>
     temporary || !needs.some((need) => stages.get(splitNeed(need).name) === stage);
-  const unitOf = ({ name }: Node) => name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
+  const unitOf = ({ name }: Node) =>
+    name.replace(/^(?:rounds|branches)(\/branch-[^/]+).*/, "rounds$1");
   const folders = Map.groupBy(new Set(nodes.filter(isOwned).map(unitOf)), (unit) => dirname(unit));
   const isMine = (_: string, place: number) => place % of === index - 1;
   const mine = new Set([...folders.values()].flatMap((units) => units.filter(isMine)));
   return (node) => isOwned(node) && mine.has(unitOf(node));
 }
 
-/** Notes in the settings that text is handed over. Throws an `InputError` where they name text themselves. */
+/**
+ * Notes in the settings that text is handed over. Throws an `InputError` where they name text
+ * themselves.
+ */
 function withoutInput({ flags = {}, ...sources }: Sources = {}): Sources {
   const named = flags.input?.length ? "input" : flags.corpus !== undefined ? "corpus" : undefined;
   if (named === undefined) return { ...sources, flags: { ...flags, input: [] } };
   throw new InputError(
-    say`Cannot read two corpora, as only one of documents and ${setting(named)} may be given: both are`,
+    say`Cannot read two corpora, as only one of documents and ${
+      setting(named)
+    } may be given: both are`,
   );
 }
 
@@ -317,7 +364,8 @@ export function lazyDevice(
   configuration: Configuration,
   emit: (event: RunEvent) => void,
 ) {
-  let own: Gpu | undefined, opening: Promise<Gpu> | undefined;
+  let own: Gpu | undefined;
+  let opening: Promise<Gpu> | undefined;
   const warn = (message?: Text) => void (message && emit({ type: "warning", message }));
   const openOwn = async () => {
     own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });

@@ -1,6 +1,7 @@
 /**
- * The settings of a run: written once, when it begins. Other values are refused, with both, where something was made with the first, unless
- * they are accepted; then what depends on them is made again.
+ * The settings of a run: written once, when it begins. Other values are refused, with both, where
+ * something was made with the first, unless they are accepted; then what depends on them is made
+ * again.
  *
  * @module
  */
@@ -35,11 +36,17 @@ const NODE_FOLDERS = [
 /** Folders of a run apart from those of nodes, in which nothing is the user's. */
 export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
 
-/** Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's name. */
+/**
+ * Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's
+ * name.
+ */
 export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
 /** What trained models are made with; each has a rate of its own as well. */
-const TRAINING = [...listNames(EXPERTS, "denseRate", "denseStepsRate", "init"), ...listNames(OPTIMISER)];
+const TRAINING = [
+  ...listNames(EXPERTS, "denseRate", "denseStepsRate", "init"),
+  ...listNames(OPTIMISER),
+];
 
 /** Settings that are fixed once a folder is there. */
 type Fixed = [folder: string, names: readonly (keyof Configuration)[]];
@@ -56,14 +63,16 @@ const FIXED: readonly Fixed[] = [
 ];
 
 /**
- * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports which of them differ from the run's, which
- * it has already, and the adapter that it notes. Throws an `InputError` with both values where a
- * setting that something was made with is to change, or where `config.json` was edited. `force` accepts both. Throws one also where a
- * folder holds files and is no run.
+ * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports
+ * which of them differ from the run's, which it has already, and the adapter that it notes. Throws
+ * an `InputError` with both values where a setting that something was made with is to change, or
+ * where `config.json` was edited. `force` accepts both. Throws one also where a folder holds files
+ * and is no run.
  */
 export async function resolveSettings(run: string, sources: Sources, force: boolean) {
   await checkOwn(run);
-  const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ?? {};
+  const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ??
+    {};
   const given = givenValues(sources);
   const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
@@ -81,7 +90,9 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
       Object.assign(configuration, { [name]: existing[name] });
     } else changed.push(name);
   }
-  const bound = changed.find((name) => !TRAINING.includes(name) && !/^(expert|dense|switch)/.test(name));
+  const bound = changed.find((name) =>
+    !TRAINING.includes(name) && !/^(expert|dense|switch)/.test(name)
+  );
   if (bound && await exists(`${run}/${DERIVED}`)) {
     const what = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
     throw new InputError(say`${what}: its text and its parts go by that`, {
@@ -93,8 +104,12 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   const refused = changed.find((name) => fixed.has(name));
   if (refused) {
     const [now, then] = [configuration, existing].map((values) => text(values[refused]));
-    const rule = say`${setting(refused)} must be what its config.json has: it is ${now}, there it is ${then}`;
-    const accept = say`accept the change with ${setting("force")}, which makes again what depends on it`;
+    const rule = say`${
+      setting(refused)
+    } must be what its config.json has: it is ${now}, there it is ${then}`;
+    const accept = say`accept the change with ${
+      setting("force")
+    }, which makes again what depends on it`;
     throw new InputError(say`Cannot go on in "${run}" as ${rule}`, {
       where: `${run}/config.json`,
       remedy: say`choose another ${setting("run")}, or ${accept}`,
@@ -133,36 +148,43 @@ export async function checkAlone(run: string): Promise<void> {
 export async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   const isSeen = ({ name }: Deno.DirEntry) => (wholeName(name) ?? name) === "files.json";
-  // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
+  // Entries are listed before config.json is looked for: another process that has just begun the
+  // run writes it first.
   for (const { name, isDirectory, isSymlink } of await listEntries(run)) {
     if ([LOCKS, PARTIAL, DERIVED].includes(name)) continue;
-    if (!isSymlink && /^config\.json(\.\d+\.partial)?$/.test(name)) continue; // a link may lead nowhere
+    // A link may lead nowhere.
+    if (!isSymlink && /^config\.json(\.\d+\.partial)?$/.test(name)) continue;
     // What files were seen is kept before that, by a process that goes on or was killed there.
-    if (name === "text" && isDirectory && (await listEntries(`${run}/text`)).every(isSeen)) continue;
+    if (name === "text" && isDirectory && (await listEntries(`${run}/text`)).every(isSeen)) {
+      continue;
+    }
     if (await exists(`${run}/config.json`)) return;
     throw new InputError(
-      `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,
+      `Cannot work in "${run}" as it must be a run folder, new or empty: it holds ` +
+        `"${name}" and no config.json`,
       { where: run, remedy: say`choose another ${setting("run")}` },
     );
   }
 }
 
 /**
- * Takes E, and the tokenizer unless one is named, from an existing partitioner. A run that has them already does not need to read the
- * partitioner, whose folder may be on another machine.
+ * Takes E, and the tokenizer unless one is named, from an existing partitioner. A run that has them
+ * already does not need to read the partitioner, whose folder may be on another machine.
  */
 async function withPartitioner(
   configuration: Configuration,
   sources: Sources,
   isThere: boolean,
 ): Promise<Configuration> {
-  const { routers: folder, tokenizer } = configuration, given = givenValues(sources);
+  const { routers: folder, tokenizer } = configuration;
+  const given = givenValues(sources);
   if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
     return configuration;
   }
-  const { experts } = await identifyPartitioner(folder),
-    { levels = [] } = await readDescription(folder) ?? {};
-  const wanted = given.levels?.join("x") || given.experts, there = levels.join("x") || experts;
+  const { experts } = await identifyPartitioner(folder);
+  const { levels = [] } = await readDescription(folder) ?? {};
+  const wanted = given.levels?.join("x") || given.experts;
+  const there = levels.join("x") || experts;
   if (wanted !== undefined && wanted !== there && wanted !== experts) {
     const asked = setting("experts");
     throw new InputError(
@@ -173,21 +195,28 @@ async function withPartitioner(
   const found = tokenizer || await findTokenizer(folder, 1);
   ensure(
     found,
-    `Cannot use routers "${folder}" as their tokenizer must be known: there is no tokenizer.json there or next to it`,
+    `Cannot use routers "${folder}" as their tokenizer must be known: there is no ` +
+      "tokenizer.json there or next to it",
     { where: folder, remedy: say`name it with ${setting("tokenizer")}` },
   );
   return { ...configuration, experts, levels, tokenizer: found };
 }
 
-/** Returns whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
+/**
+ * Returns whether two paths, or lists of paths and patterns, lead to the same files in the same
+ * order.
+ */
 async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
   const listPlaces = async (value: unknown) => {
     const paths = Array.isArray(value)
       ? await expandInputs(value, { isReadable: () => true })
       : [String(value)];
-    return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
+    return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join(
+      "\n",
+    );
   };
   if (!one || !other) return false;
-  const places = await Promise.all([listPlaces(one), listPlaces(other)]).catch(() => null); // a path that does not exist is no place
+  // A path that does not exist is no place.
+  const places = await Promise.all([listPlaces(one), listPlaces(other)]).catch(() => null);
   return places !== null && places[0] === places[1];
 }

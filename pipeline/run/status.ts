@@ -1,5 +1,6 @@
 /**
- * Finds the state of a run: what is made and with which settings, what is missing or out of date, and who works on what.
+ * Finds the state of a run: what is made and with which settings, what is missing or out of date,
+ * and who works on what.
  *
  * @module
  */
@@ -25,7 +26,10 @@ export interface StageStatus
   about: string;
   /** Its state; `being made` where a process makes a node of it. */
   state: StageState["state"] | "being made";
-  /** Why it is damaged or out of date, how far it has come, or, for an adopted model, where it came from. */
+  /**
+   * Why it is damaged or out of date, how far it has come, or, for an adopted model, where it came
+   * from.
+   */
   because?: Text;
   /** The settings that it was made with. */
   settings?: Record<string, unknown>;
@@ -55,23 +59,30 @@ export interface RunStatus {
   holders: Owner[];
   /** Experts whose parts lie here without the run that they come from. */
   parts: number[];
-  /** Files of the text that are not as they were; null where nothing is made of them yet, or they are not here. */
+  /**
+   * Files of the text that are not as they were; null where nothing is made of them yet, or they
+   * are not here.
+   */
   text: TextChanges | null;
   /** Why nobody looked at the text: it, or what settings name, is not here. */
   unseen?: Text;
-  /** Its stages, in the order in which they are made; where parts lie alone, the trainings of their experts. */
+  /**
+   * Its stages, in the order in which they are made; where parts lie alone, the trainings of their
+   * experts.
+   */
   stages: StageStatus[];
 }
 
 /**
- * Reads the state of a run. Only reads and changes nothing. Where the text is not here, it is taken to be what the run was made of. Throws
- * an `InputError` where the folder is no run.
+ * Reads the state of a run. Only reads and changes nothing. Where the text is not here, it is taken
+ * to be what the run was made of. Throws an `InputError` where the folder is no run.
  */
 export async function readStatus(run: string): Promise<RunStatus> {
   const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
-  const isHere = ({ expert }: Target) => parts.length === 0 || expert !== undefined && parts.includes(expert);
+  const isHere = ({ expert }: Target) =>
+    parts.length === 0 || expert !== undefined && parts.includes(expert);
   const { plan, unseen } = parts.length > 0 ? {} : await planStatus(run, configuration);
   const steps = [
     ...await modelSteps(run, configuration, allTargets(configuration).filter(isHere), true),
@@ -81,42 +92,67 @@ export async function readStatus(run: string): Promise<RunStatus> {
   const walk = new Walk(run, nodes);
   const all = plan ? partitionStates(configuration, plan.text, walk) : stageStates(walk);
   const states = new Map((await all).map((state) => [state.stage, state]));
-  const partition = [...states.keys()].filter((stage) => STAGES.has(stage) && !STAGES.get(stage)!.onRequest)
+  const partition = [...states.keys()].filter((stage) =>
+    STAGES.has(stage) && !STAGES.get(stage)!.onRequest
+  )
     .map((stage): Step => ({ stage, command: task(stage, { run }), nodes: [] }));
   const stages = [...partition, ...steps].map((step): StageStatus => {
     const { stage, path, command, optional = false } = step;
     const state = states.get(stage) ?? absentStage(stage, 1);
     const { about, onRequest } = STAGES.get(command.task)!;
-    const names = new Set(nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name));
+    const names = new Set(
+      nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name),
+    );
     const holders = distinct(owners.filter(({ node }) => names.has(node)));
     const force = isRefused(state, step.nodes) ? { force: true } : {};
     return {
-      ...{ stage, path, about, partition: !onRequest, optional },
-      command: { ...command, with: { ...command.with, ...force } },
       ...describeState(state),
-      ...{ holders, ...holders.length > 0 ? { state: "being made" } : {} },
+      stage,
+      path,
+      about,
+      partition: !onRequest,
+      optional,
+      command: { ...command, with: { ...command.with, ...force } },
+      holders,
+      ...holders.length > 0 ? { state: "being made" } : {},
     };
   });
   return {
-    ...{ run, holders: distinct(owners), parts, stages },
+    run,
+    holders: distinct(owners),
+    parts,
+    stages,
     text: plan?.text.blocks && !unseen ? await changesOfText(run, plan.text.blocks) : null,
     ...unseen ? { unseen } : {},
   };
 }
 
 /** Gives the graph of a run: of its text, or where that is not here of what it was made of. */
-async function planStatus(run: string, configuration: Configuration): Promise<{ plan: Plan; unseen?: Text }> {
+async function planStatus(
+  run: string,
+  configuration: Configuration,
+): Promise<{ plan: Plan; unseen?: Text }> {
   try {
     return { plan: await partitionGraph(run, configuration) };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    return { plan: await partitionGraph(run, configuration, { recorded: true }), unseen: error.what };
+    return {
+      plan: await partitionGraph(run, configuration, { recorded: true }),
+      unseen: error.what,
+    };
   }
 }
 
-/** Whether a task refuses to make a stage unless that is accepted: another version made it, or a training by other settings or elsewhere. */
-function isRefused({ stage, state, revision, manifests }: StageState, nodes: readonly Node[]): boolean {
-  const { made, now } = revision, [manifest] = manifests;
+/**
+ * Whether a task refuses to make a stage unless that is accepted: another version made it, or a
+ * training by other settings or elsewhere.
+ */
+function isRefused(
+  { stage, state, revision, manifests }: StageState,
+  nodes: readonly Node[],
+): boolean {
+  const { made, now } = revision;
+  const [manifest] = manifests;
   if (state === "out of date" && made !== null && made !== now) return true;
   if (!stage.startsWith("train-") || state === "up to date" || !manifest) return false;
   return describeAdoption(manifest) !== undefined ||
@@ -126,9 +162,15 @@ function isRefused({ stage, state, revision, manifests }: StageState, nodes: rea
 function describeState({ because, manifests, outputs, ...state }: StageState) {
   const adopted = describeAdoption(manifests.at(-1));
   const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
-  const names = Object.entries(manifests.reduce((all, { settings }) => Object.assign(all, settings), {}));
+  const names = Object.entries(
+    manifests.reduce((all, { settings }) => Object.assign(all, settings), {}),
+  );
   const settings = Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate"));
-  return { ...state, ...why ? { because: why } : {}, ...manifests.length > 0 ? { settings, outputs } : {} };
+  return {
+    ...state,
+    ...why ? { because: why } : {},
+    ...manifests.length > 0 ? { settings, outputs } : {},
+  };
 }
 
 /** Lists processes once each, whatever they hold. */
@@ -146,21 +188,24 @@ function isLacking({ state, optional }: StageStatus): boolean {
 }
 
 /**
- * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
- * one call of a task makes, and nothing else, are listed together.
+ * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same
+ * state that one call of a task makes, and nothing else, are listed together.
  */
 export function listLacks(stages: readonly StageStatus[]): Lack[] {
-  const nameCall = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
-    JSON.stringify([task, others]);
+  const nameCall = (
+    { command: { task, with: { expert: _, force: __, ...others } } }: StageStatus,
+  ) => JSON.stringify([task, others]);
   const alikes = Map.groupBy(
     stages.filter(isLacking),
-    (stage) => JSON.stringify([nameCall(stage), stage.command.with.force, stage.state, stage.because]),
+    (stage) =>
+      JSON.stringify([nameCall(stage), stage.command.with.force, stage.state, stage.because]),
   );
   return [...alikes.values()].flatMap((alike): Lack[] => {
-    const [first] = alike, { state, because, command } = first;
+    const [first] = alike;
+    const { state, because, command } = first;
     const ofCall = stages.filter((stage) => nameCall(stage) === nameCall(first));
-    // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
-    // refused where it is not.
+    // A call for all experts replaces also what is up to date where it is forced, and stops at one
+    // that is refused where it is not.
     const isForAll = command.with.force
       ? ofCall.length === alike.length
       : !ofCall.some(({ command }) => command.with.force);
@@ -173,8 +218,8 @@ export function listLacks(stages: readonly StageStatus[]): Lack[] {
 }
 
 /**
- * Names the task to run next: the one that makes the first stage of a partition that is lacking, or else of
- * what is lacking as well; undefined where nothing is, or somebody makes it.
+ * Names the task to run next: the one that makes the first stage of a partition that is lacking, or
+ * else of what is lacking as well; undefined where nothing is, or somebody makes it.
  */
 export function nextTask(stages: readonly StageStatus[]): TaskReference | undefined {
   const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";

@@ -1,5 +1,6 @@
 /**
- * What follows the partition of a run, step by step: its models, and what is asked of them. Status and jobs go through the same steps.
+ * What follows the partition of a run, step by step: its models, and what is asked of them. Status
+ * and jobs go through the same steps.
  *
  * @module
  */
@@ -7,7 +8,15 @@
 import { task, type TaskReference } from "../../kernels/errors.ts";
 import { zeroShotTasks } from "../evaluation/choices/suite.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
-import { GIVEN, givenNode, type Node, orGiven, readManifest, splitNeed, ZERO_SHOT } from "../graph/node.ts";
+import {
+  GIVEN,
+  givenNode,
+  type Node,
+  orGiven,
+  readManifest,
+  splitNeed,
+  ZERO_SHOT,
+} from "../graph/node.ts";
 import { exists } from "../graph/files.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -36,11 +45,14 @@ export const listTrained = async (run: string, targets: readonly Target[]): Prom
 };
 
 /** Gives a node as it lies in a run, as one of a stage. */
-const given = (stage: string, node: string): Node => ({ ...givenNode(node), maker: { ...GIVEN, stage } });
+const given = (stage: string, node: string): Node => ({
+  ...givenNode(node),
+  maker: { ...GIVEN, stage },
+});
 
 /**
- * Gives the trainings of models; one that was adopted stays as it is. With `recorded` the models whose settings name what is not here are
- * as they lie in the run.
+ * Gives the trainings of models; one that was adopted stays as it is. With `recorded` the models
+ * whose settings name what is not here are as they lie in the run.
  */
 export async function modelSteps(
   run: string,
@@ -51,7 +63,8 @@ export async function modelSteps(
   const [experts, others] = [true, false].map((is) =>
     targets.filter(({ expert }) => expert !== undefined === is)
   );
-  const enough = ((await listTrained(run, others))[0] ?? others[0])?.name; // one model to compare with is enough
+  // One model to compare with is enough.
+  const enough = ((await listTrained(run, others))[0] ?? others[0])?.name;
   const nodes = await Promise.all(
     [experts, ...others.map((one) => [one])].map(async (alike) => {
       const made = trainNodes(configuration, await targetsBefore(run, alike), []);
@@ -60,10 +73,13 @@ export async function modelSteps(
   );
   return await Promise.all(
     nodes.flat().map(async (made, i): Promise<Step> => {
-      const { name, expert, path, command, node } = [...experts, ...others][i], stage = `train-${name}`;
+      const { name, expert, path, command, node } = [...experts, ...others][i];
+      const stage = `train-${name}`;
       const manifest = await readManifest(`${run}/${node}`).catch(() => null);
       return {
-        ...{ stage, path, command: task(command.task, { run, ...command.with }) },
+        stage,
+        path,
+        command: task(command.task, { run, ...command.with }),
         nodes: [made.given || describeAdoption(manifest) ? given(stage, node) : made],
         optional: expert === undefined && name !== enough,
       };
@@ -78,9 +94,13 @@ export async function askedChoices(run: string): Promise<EvaluationChoices> {
   return choices as EvaluationChoices;
 }
 
-/** Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were asked. */
+/**
+ * Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were
+ * asked.
+ */
 export async function askedSteps(run: string, configuration: Configuration): Promise<Step[]> {
-  const targets = allTargets(configuration), choices = await askedChoices(run);
+  const targets = allTargets(configuration);
+  const choices = await askedChoices(run);
   const trained = await listTrained(run, targets);
   const isSome = "trained" in choices;
   const models = targets.filter((target) =>
@@ -90,24 +110,35 @@ export async function askedSteps(run: string, configuration: Configuration): Pro
   const nodes = await orGiven(EVALUATE, [EVALUATION], evaluateNodes(of, choices));
   return [
     { stage: EVALUATE, command: task(EVALUATE, { run }), nodes },
-    { stage: "overlap", command: task("overlap", { run }), optional: true, nodes: await overlapAsMade(run) },
+    {
+      stage: "overlap",
+      command: task("overlap", { run }),
+      optional: true,
+      nodes: await overlapAsMade(run),
+    },
     ...await Promise.all(
       zeroShotTasks().map(async (name): Promise<Step> => ({
-        ...{ stage: `${ZERO_SHOT}-${name}`, command: task(ZERO_SHOT, { run, task: name }), optional: true },
+        stage: `${ZERO_SHOT}-${name}`,
+        command: task(ZERO_SHOT, { run, task: name }),
+        optional: true,
         nodes: await askedNodes(run, name, configuration, models),
       })),
     ),
   ];
 }
 
-/** Gives the node of a zero-shot task as it was asked, of the models that are there now; none where nobody has asked it. */
+/**
+ * Gives the node of a zero-shot task as it was asked, of the models that are there now; none where
+ * nobody has asked it.
+ */
 async function askedNodes(
   run: string,
   name: string,
   { prefix, seed }: Configuration,
   models: readonly Target[],
 ): Promise<Node[]> {
-  const node = `${ZERO_SHOT}/${name}`, stage = `${ZERO_SHOT}-${name}`;
+  const node = `${ZERO_SHOT}/${name}`;
+  const stage = `${ZERO_SHOT}-${name}`;
   const manifest = await readManifest(`${run}/${node}`).catch(() => null);
   if (!manifest) return [];
   const { zeroShotRevision } = await import("./zero_shot.ts");
@@ -117,16 +148,27 @@ async function askedNodes(
     ...models.map(({ node }) => node + weights),
   ];
   const settings = { ...manifest.settings, prefix, seed };
-  return [{ name: node, needs, settings, revision: zeroShotRevision(name), maker: { ...GIVEN, stage } }];
+  return [{
+    name: node,
+    needs,
+    settings,
+    revision: zeroShotRevision(name),
+    maker: { ...GIVEN, stage },
+  }];
 }
 
-/** Joins nodes, each of which follows those that it needs; of what is needed and not known, what is there counts. */
+/**
+ * Joins nodes, each of which follows those that it needs; of what is needed and not known, what is
+ * there counts.
+ */
 export function joinNodes(all: readonly Node[]): Node[] {
   const known = new Map<string, Node>();
   for (const node of all) {
     if (node.maker !== GIVEN) known.set(node.name, known.get(node.name) ?? node);
   }
-  const needed = [...known.values()].flatMap(({ needs }) => needs.map((need) => splitNeed(need).name));
+  const needed = [...known.values()].flatMap(({ needs }) =>
+    needs.map((need) => splitNeed(need).name)
+  );
   const others = new Set(needed.filter((name) => !known.has(name)));
   return [...[...others].map(givenNode), ...known.values()];
 }

@@ -1,6 +1,7 @@
 /**
- * Reports how the trainings of a run stand, as often as asked: from the metrics and checkpoints in their folders, the times that they note and
- * the locks of their nodes. Opens no shard and changes nothing.
+ * Reports how the trainings of a run stand, as often as asked: from the metrics and checkpoints in
+ * their folders, the times that they note and the locks of their nodes. Opens no shard and changes
+ * nothing.
  *
  * @module
  */
@@ -22,15 +23,21 @@ import { allTargets, type Target, type TrainingText } from "../stages/targets.ts
 /**
  * How a training stands.
  *
- * - `model`, for instance `expert-02`, and the processes that train it (`holders`); `from`: where another trainer's model came from.
- * - `state`: whether it is at work, was stopped in the middle, is complete, came from another trainer, or has not begun; `damaged` where
+ * - `model`, for instance `expert-02`, and the processes that train it (`holders`); `from`: where
+ *   another trainer's model came from.
+ * - `state`: whether it is at work, was stopped in the middle, is complete, came from another
+ *   trainer, or has not begun; `damaged` where
  *   its manifest cannot be read, or its files are not what that says.
- * - `step`: steps so far, as far as its metrics tell; of how many (`steps`), null where that is not known.
- * - `loss` and learning `rate` of the last line of metrics, and the last loss on held-out sequences of its part; nats per predicted token.
+ * - `step`: steps so far, as far as its metrics tell; of how many (`steps`), null where that is not
+ *   known.
+ * - `loss` and learning `rate` of the last line of metrics, and the last loss on held-out sequences
+ *   of its part; nats per predicted token.
  * - `tokens`: real ones, trained on.
- * - Where it is at work: tokens and FLOP/s over the last lines of metrics, and seconds that are left at that speed. Also the share of what
+ * - Where it is at work: tokens and FLOP/s over the last lines of metrics, and seconds that are
+ *   left at that speed. Also the share of what
  *   the device reaches, where the training notes it.
- * - `checkpoint`: the step of the last one, and when that was made; `updated`: when metrics were last written; both in ISO 8601.
+ * - `checkpoint`: the step of the last one, and when that was made; `updated`: when metrics were
+ *   last written; both in ISO 8601.
  *
  * @ignore Its type is inferred.
  */
@@ -38,15 +45,22 @@ export type Training = Awaited<ReturnType<typeof describeTraining>>;
 
 type State = "training" | "stopped" | "complete" | "adopted" | "waiting" | "damaged";
 
-/** What the steps of a training follow from apart from the settings; `vocabulary` is the tokenizer's. */
+/**
+ * What the steps of a training follow from apart from the settings; `vocabulary` is the
+ * tokenizer's.
+ */
 type Known = TrainingText & { vocabulary: number };
 
 const RECENT = 5; // lines of times that a speed is the mean of
 const TIMES_BYTES = 2 ** 20;
 
-/** Reads how the trainings of a run stand now: experts by id, then the models of all text. Throws an `InputError` where the folder is no run. */
+/**
+ * Reads how the trainings of a run stand now: experts by id, then the models of all text. Throws an
+ * `InputError` where the folder is no run.
+ */
 export async function readTrainings(run: string): Promise<Training[]> {
-  const configuration = await needConfiguration(run), targets = allTargets(configuration);
+  const configuration = await needConfiguration(run);
+  const targets = allTargets(configuration);
   const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
   const all = await Promise.all(
     targets.map((target) => describeTraining(run, configuration, target, owners, times)),
@@ -54,7 +68,10 @@ export async function readTrainings(run: string): Promise<Training[]> {
   return all.filter(({ state }, i) => state !== "waiting" || !targets[i].optional);
 }
 
-/** Reads what a model's steps follow from. Throws where its text is not there, or damaged, which is reported by who needs it. */
+/**
+ * Reads what a model's steps follow from. Throws where its text is not there, or damaged, which is
+ * reported by who needs it.
+ */
 async function readKnown(
   run: string,
   configuration: Configuration,
@@ -65,7 +82,8 @@ async function readKnown(
     const vocabulary = Number((await of(TOKENIZER)).result.entries);
     return { vocabulary, sequences: partIn(part, await of(part)).train.sequences };
   }
-  const { vocabulary, trainSequences: sequences, testSequences: heldOut } = (await readTextCounts(run))!;
+  const { vocabulary, trainSequences: sequences, testSequences: heldOut } =
+    (await readTextCounts(run))!;
   const routers = tellsCost ? await readRouters(configuration, run) : undefined;
   return { vocabulary, sequences, heldOut, routers };
 }
@@ -77,23 +95,31 @@ async function describeTraining(
   owners: readonly Owner[],
   times: readonly Time[],
 ) {
-  const { name, node } = target, place = `${run}/${node}`, stage = `train-${name}`;
-  const holders = owners.filter((owner) => owner.node === node), works = holders.length > 0;
+  const { name, node } = target;
+  const place = `${run}/${node}`;
+  const stage = `train-${name}`;
+  const holders = owners.filter((owner) => owner.node === node);
+  const works = holders.length > 0;
   const text = await readKnown(run, known, target).catch(() => undefined);
   const configuration = { ...known, vocabularySize: text?.vocabulary ?? known.vocabularySize };
   const manifest = works ? null : await readManifest(place).catch(() => undefined);
   const isDamaged = manifest === undefined || manifest !== null && await isOther(place, manifest);
-  const made = isDamaged ? null : manifest, adoption = describeAdoption(made);
+  const made = isDamaged ? null : manifest;
+  const adoption = describeAdoption(made);
   const scratches = made ? [] : await listScratches(run, node);
   const last = await newest((await Promise.all(scratches.map(listCheckpoints))).flat());
   const folders = works ? await listPartials(run, node) : made ? [place] : [];
-  const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ?? (last && metricsPath(last));
+  const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ??
+    (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
-  const ended = adoption ? "adopted" : "complete", open = scratches.length > 0 ? "stopped" : "waiting";
+  const ended = adoption ? "adopted" : "complete";
+  const open = scratches.length > 0 ? "stopped" : "waiting";
   const state: State = works ? "training" : isDamaged ? "damaged" : made ? ended : open;
   const steps = typeof made?.result.steps === "number"
     ? made.result.steps
-    : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() => null); // that takes what is not there
+    : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() =>
+      null
+    ); // that takes what is not there
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
   const tokensPerSecond = works ? findSpeed(times, stage) : null;
   const latest = works ? times.findLast((time) => time.stage === stage && time.step) : undefined;
@@ -101,17 +127,25 @@ async function describeTraining(
     ? tokensPerSecond * step / tokens
     : null;
   const flopsPerStep = async () => {
-    const batch = target.batch(configuration), { sequenceLength } = configuration;
+    const batch = target.batch(configuration);
+    const { sequenceLength } = configuration;
     return trainingFlops(await target.model(configuration), batch, sequenceLength);
   };
   return {
-    ...{ model: name, state, loss, validationLoss: metrics?.validationLoss ?? null, rate, tokens },
+    model: name,
+    state,
+    loss,
+    validationLoss: metrics?.validationLoss ?? null,
+    rate,
+    tokens,
     step: state === "complete" && steps !== null ? steps : step,
     steps: adoption ? null : steps,
     tokensPerSecond,
     flopsPerSecond: stepsPerSecond && stepsPerSecond * await flopsPerStep(),
     utilisation: latest?.utilisation ?? null,
-    secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
+    secondsLeft: stepsPerSecond && steps !== null
+      ? Math.max(0, steps - step) / stepsPerSecond
+      : null,
     checkpoint: last === undefined ? null : await findCheckpoint(last),
     updated: metrics?.at?.toISOString() ?? null,
     holders,
@@ -119,7 +153,10 @@ async function describeTraining(
   };
 }
 
-/** Whether files of a model are not what its manifest says; its metrics are hashed, as they are shown. */
+/**
+ * Whether files of a model are not what its manifest says; its metrics are hashed, as they are
+ * shown.
+ */
 async function isOther(place: string, manifest: Manifest): Promise<boolean> {
   if (await findDamage(place, manifest, false) !== undefined) return true;
   const { [METRICS]: own } = manifest.files;
@@ -130,7 +167,8 @@ async function isOther(place: string, manifest: Manifest): Promise<boolean> {
 /** Gives the file that was written last; undefined where none is there. */
 async function newest(paths: readonly string[]): Promise<string | undefined> {
   const modified = (path: string) => Deno.stat(path).then(({ mtime }) => Number(mtime), () => -1);
-  const times = await Promise.all(paths.map(modified)), most = Math.max(-1, ...times);
+  const times = await Promise.all(paths.map(modified));
+  const most = Math.max(-1, ...times);
   return most < 0 ? undefined : paths[times.indexOf(most)];
 }
 
@@ -139,11 +177,15 @@ async function findCheckpoint(path: string): Promise<{ step: number; at: string 
   return { step: Number(/step-(\d+)/.exec(path)![1]), at: at?.toISOString() ?? null };
 }
 
-/** Gives the tokens a second over the last lines of a training since it last began or went on: all their tokens by all their seconds. */
+/**
+ * Gives the tokens a second over the last lines of a training since it last began or went on: all
+ * their tokens by all their seconds.
+ */
 function findSpeed(times: readonly Time[], stage: string): number | null {
   const own = times.filter((time) => time.stage === stage && time.step !== undefined);
   const again = own.findLastIndex(({ step }, i) => i > 0 && step! <= own[i - 1].step!);
-  let tokens = 0, all = 0;
+  let tokens = 0;
+  let all = 0;
   for (const { tokensPerSecond, seconds } of own.slice(Math.max(0, again)).slice(-RECENT)) {
     if (typeof tokensPerSecond !== "number") continue;
     tokens += tokensPerSecond * seconds;

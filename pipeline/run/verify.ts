@@ -1,6 +1,7 @@
 /**
- * Checks a run after the fact: that every file of its nodes is what its manifest says, and that nodes are made of one another. Also that
- * rows are where they belong, and that counts are those of the rows. Each file is read once: rows are compared while it is hashed.
+ * Checks a run after the fact: that every file of its nodes is what its manifest says, and that
+ * nodes are made of one another. Also that rows are where they belong, and that counts are those of
+ * the rows. Each file is read once: rows are compared while it is hashed.
  *
  * @module
  */
@@ -33,13 +34,16 @@ import { nodeFolders } from "./settings.ts";
 const EXPORT = "export"; // the folder of exports, which are nodes of other names
 
 /**
- * What {@linkcode verifyRun} found: files whose size and hash were checked, and their bytes; training and held-out sequences that were found
- * in the shards of one expert.
+ * What {@linkcode verifyRun} found: files whose size and hash were checked, and their bytes;
+ * training and held-out sequences that were found in the shards of one expert.
  */
-export interface VerifyReport extends Record<"files" | "bytes" | "trainSequences" | "testSequences", number> {
+export interface VerifyReport
+  extends Record<"files" | "bytes" | "trainSequences" | "testSequences", number> {
   /** Training sequences of each expert `[E]`, or of each of the `parts`. */
   loads: number[];
-  /** The experts whose parts are there, where they are there without the run that they come from. */
+  /**
+   * The experts whose parts are there, where they are there without the run that they come from.
+   */
   parts?: number[];
   /** What is wrong; nothing if the list is empty. Of each part's rows the first. */
   problems: Problem[];
@@ -52,10 +56,11 @@ export interface VerifyProgress extends Record<"done" | "total", number> {
 }
 
 /**
- * Verifies a run, or parts of single experts that were copied out of one. Of a partition it checks that every token row is unchanged in the
- * shards of exactly one expert, the one that it was assigned to; that costs are those of the scores and proofs are true; that loads are
- * balanced where the method balances; and that counts are those of the rows. Rows are held by block. Throws an `InputError` where the
- * folder is no run.
+ * Verifies a run, or parts of single experts that were copied out of one. Of a partition it checks
+ * that every token row is unchanged in the shards of exactly one expert, the one that it was
+ * assigned to; that costs are those of the scores and proofs are true; that loads are balanced
+ * where the method balances; and that counts are those of the rows. Rows are held by block. Throws
+ * an `InputError` where the folder is no run.
  */
 export async function verifyRun(
   run: string,
@@ -69,7 +74,12 @@ export async function verifyRun(
 
 class Verification {
   readonly report: VerifyReport = {
-    ...{ files: 0, bytes: 0, trainSequences: 0, testSequences: 0, loads: [], problems: [] },
+    files: 0,
+    bytes: 0,
+    trainSequences: 0,
+    testSequences: 0,
+    loads: [],
+    problems: [],
   };
   readonly #nodes = new Map<string, Manifest>();
   readonly #found: (Omit<Problem, "remedy"> & { remedy?: Text })[] = [];
@@ -84,7 +94,10 @@ class Verification {
     const parts: ExpertPart[] = [];
     for (const [name, manifest] of this.#nodes) {
       if (!/^partition\/expert-/.test(name)) continue;
-      await this.#attempt(`${name}/${MANIFEST}`, () => Promise.try(() => parts.push(partIn(name, manifest))));
+      await this.#attempt(
+        `${name}/${MANIFEST}`,
+        () => Promise.try(() => parts.push(partIn(name, manifest))),
+      );
     }
     parts.sort((a, b) => a.expert - b.expert);
     const isAlone = parts.length > 0 && !this.#nodes.has(SEQUENCES);
@@ -109,7 +122,10 @@ class Verification {
     const { run, report } = this;
     const again = say`remove "${run}/partition" and run ${task("partition", { run })}`;
     const { train, test } = await compareParts({
-      ...{ run, parts, alone, manifests: this.#nodes },
+      run,
+      parts,
+      alone,
+      manifests: this.#nodes,
       lineage: {
         tokenizer: this.#nodes.get(TOKENIZER)?.files[TOKENIZER_FILE].sha256,
         sequenceLength: this.#configuration?.sequenceLength,
@@ -163,12 +179,17 @@ class Verification {
       }
     }
     if (read === null && this.#nodes.size === 0) {
-      throw new InputError(`Cannot verify "${this.run}" as it must be a run folder: nothing is made there`, {
-        where: this.run,
-        remedy: say`name the folder that ${task("partition")} wrote`,
-      });
+      throw new InputError(
+        `Cannot verify "${this.run}" as it must be a run folder: nothing is made there`,
+        {
+          where: this.run,
+          remedy: say`name the folder that ${task("partition")} wrote`,
+        },
+      );
     }
-    if (read === null) this.#problem("config.json", "it must be there: it is not", CONFIGURATION_BACK);
+    if (read === null) {
+      this.#problem("config.json", "it must be there: it is not", CONFIGURATION_BACK);
+    }
   }
 
   /** Checks the states from which trainings would go on. */
@@ -190,7 +211,8 @@ class Verification {
     const parts = Array.from({ length: experts }, (_, expert) => partNode(expert, experts));
     const wanted = new Set([INDEX, PART_INDEX, NAMES, ...parts]);
     for (const name of wanted) {
-      const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;
+      const manifest = this.#nodes.get(name);
+      const file = `${name}/${MANIFEST}`;
       if (!manifest) {
         const isKnown = this.#found.some((problem) => problem.file === file);
         if (!isKnown) this.#problem(file, "it must be there: it is missing");
@@ -207,16 +229,23 @@ class Verification {
     }
   }
 
-  /** Hashes the files that were not read to their end, and compares them with what manifests say. */
+  /**
+   * Hashes the files that were not read to their end, and compares them with what manifests say.
+   */
   async #hashFiles(): Promise<void> {
     const files = [...this.#nodes].flatMap(([folder, { files }]) =>
-      Object.entries(files).map(([name, { bytes, sha256 }]) => ({ path: `${folder}/${name}`, bytes, sha256 }))
+      Object.entries(files).map(([name, { bytes, sha256 }]) => ({
+        path: `${folder}/${name}`,
+        bytes,
+        sha256,
+      }))
     );
     const before = this.report.bytes;
     let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     for (const { path, bytes, sha256 } of files) {
       const fact = await findFileDamage(`${this.run}/${path}`, bytes, sha256);
-      if (fact === MISSING && /^rounds\/(.*\/)?\d+\/router-/.test(path)) { // it goes once the routers are learned
+      // It goes once the routers are learned.
+      if (fact === MISSING && /^rounds\/(.*\/)?\d+\/router-/.test(path)) {
         total -= bytes;
         continue;
       }
@@ -231,7 +260,11 @@ class Verification {
 const MISSING = "it must be there: it is missing";
 
 /** Reports how a file differs from what its maker wrote. */
-async function findFileDamage(path: string, bytes: number, sha256: string): Promise<string | undefined> {
+async function findFileDamage(
+  path: string,
+  bytes: number,
+  sha256: string,
+): Promise<string | undefined> {
   try {
     const { isFile, size } = await Deno.lstat(path);
     if (!isFile) return "it must be a file: it is a folder or a link";

@@ -1,6 +1,6 @@
 /**
- * Asks zero-shot tasks of the mixture of a run, next to its dense models: a node for every task, so that they can be asked on different
- * machines.
+ * Asks zero-shot tasks of the mixture of a run, next to its dense models: a node for every task, so
+ * that they can be asked on different machines.
  *
  *     zero-shot/piqa/     piqa.json: what the task came to
  *
@@ -57,17 +57,26 @@ import { TEST } from "../stages/token_rows.ts";
 /** Reports that no question of a task can be made of a run's held-out text. */
 class NoQuestionsError extends InputError {}
 
-/** Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one document are drawn together. */
+/**
+ * Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one
+ * document are drawn together.
+ */
 export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ? 3 : 2;
 
 /** Which task, of what, and how it is asked. */
 interface Asking extends ZeroShotOptions, EvaluationOf {
   name: string;
-  /** The file of its questions, and of its examples if there is one; questions of our own are made of held-out text. */
+  /**
+   * The file of its questions, and of its examples if there is one; questions of our own are made
+   * of held-out text.
+   */
   files: { data?: string; examples?: string };
 }
 
-/** Makes the node of a task, after the nodes that it is given. Throws an `InputError` where its data are missing. */
+/**
+ * Makes the node of a task, after the nodes that it is given. Throws an `InputError` where its data
+ * are missing.
+ */
 export async function zeroShotNodes(
   of: EvaluationOf,
   name: string,
@@ -75,33 +84,53 @@ export async function zeroShotNodes(
 ): Promise<Node[]> {
   const { mix = [], routingTemperature = null, limit = null } = options;
   const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
-  const { prefix, seed } = of.configuration, isMade = MADE_TASKS.has(name);
+  const { prefix, seed } = of.configuration;
+  const isMade = MADE_TASKS.has(name);
   const files = isMade ? {} : await taskFiles(name, options.data);
-  const hashes = Object.entries(files).map(async ([kind, path]) => [kind, (await hashFile(path)).sha256]);
+  const hashes = Object.entries(files).map(async (
+    [kind, path],
+  ) => [kind, (await hashFile(path)).sha256]);
   const { given, partitioner, weights, routers } = await gatherAsked(of, isMade);
   return [...given, {
     name: `${ZERO_SHOT}/${name}`,
     needs: [TOKENIZER, ...isMade ? [ALL_TEST] : [], ...partitioner, ...weights],
     settings: {
-      ...{ format: ZERO_SHOT_FORMAT, prefix, seed, fewShot, limit, routing, resamples },
-      ...{ ...Object.fromEntries(await Promise.all(hashes)), ...routers },
+      format: ZERO_SHOT_FORMAT,
+      prefix,
+      seed,
+      fewShot,
+      limit,
+      routing,
+      resamples,
+      ...Object.fromEntries(await Promise.all(hashes)),
+      ...routers,
       ...mix.length > 0 ? { mix, routingTemperature } : {},
     },
     links: { [`${ZERO_SHOT}/${name}.json`]: `${name}.json` },
     revision: zeroShotRevision(name),
-    maker: oneByOne(ZERO_SHOT, (making, work) => ask(making, work, { ...of, ...options, name, files })),
+    maker: oneByOne(
+      ZERO_SHOT,
+      (making, work) => ask(making, work, { ...of, ...options, name, files }),
+    ),
   }];
 }
 
-/** Finds the questions of a task as they are published, and its examples. Throws an `InputError` where there are no questions. */
-async function taskFiles(name: string, folder: string | undefined): Promise<Record<string, string>> {
+/**
+ * Finds the questions of a task as they are published, and its examples. Throws an `InputError`
+ * where there are no questions.
+ */
+async function taskFiles(
+  name: string,
+  folder: string | undefined,
+): Promise<Record<string, string>> {
   const refuse = (rule: Text, remedy: Text) =>
     new InputError(say`Cannot ask ${name} as ${rule}`, { where: folder, remedy });
   if (folder === undefined) {
     const rule = say`${setting("data")} must name the folder with its questions: it is not given`;
     throw refuse(rule, `tasks that need none are ${MADE_ZERO_SHOT.join(", ")}`);
   }
-  const data = await findData(folder, name), examples = await findData(folder, `${name}_few_shot`);
+  const data = await findData(folder, name);
+  const examples = await findData(folder, `${name}_few_shot`);
   if (data !== undefined) return { data, ...examples !== undefined ? { examples } : {} };
   throw refuse(
     `its questions must be in "${folder}": there is neither ${name}.jsonl nor ${name}.parquet`,
@@ -111,9 +140,11 @@ async function taskFiles(name: string, folder: string | undefined): Promise<Reco
 
 async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
   const { configuration, models, name, fewShot = 0, limit = Infinity, mix = [] } = of;
-  const { run, emit, signal } = work, task = MADE_TASKS.get(name) ?? TASKS.get(name)!;
+  const { run, emit, signal } = work;
+  const task = MADE_TASKS.get(name) ?? TASKS.get(name)!;
   const warn = (message: Text) => emit({ type: "warning", message });
-  const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } = configuration;
+  const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } =
+    configuration;
   listMixes(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
   const all = await readOwnQuestions(making, work, of, tokenizer);
@@ -137,13 +168,21 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   });
   const result: ZeroShotResult = await askQuestions({
     ...of,
-    ...{ task, mixture, questions, prompts, prefix, seed, signal, baselines: listBaselines(models) },
+    task,
+    mixture,
+    questions,
+    prompts,
+    prefix,
+    seed,
+    signal,
+    baselines: listBaselines(models),
     published: all.questions.length,
-    onProgress: (done, total) => emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
+    onProgress: (done, total) =>
+      emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
   }).finally(() => mixture.close());
   if (result.cut > 0) {
-    const fact =
-      `${result.cut} of ${result.questions} questions of ${name} are longer than the model's context`;
+    const fact = `${result.cut} of ${result.questions} questions of ${name} are longer than the ` +
+      "model's context";
     warn(`${fact}: they lost tokens at the left`);
   }
   await making.write(`${name}.json`, jsonText(result));
@@ -154,12 +193,16 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
 async function readOwnQuestions(
   making: Making,
   { run }: Work,
-  { name, files: { data, examples }, tokens, configuration: { packing, sequenceLength: longest } }: Asking,
+  { name, files: { data, examples }, tokens, configuration: { packing, sequenceLength: longest } }:
+    Asking,
   tokenizer: Tokenizer,
 ): Promise<{ questions: Question[]; pool?: Question[] }> {
   if (data !== undefined) {
     const read = (path: string) => readQuestions(path, TASKS.get(name)!);
-    return { questions: await read(data), pool: examples === undefined ? undefined : await read(examples) };
+    return {
+      questions: await read(data),
+      pool: examples === undefined ? undefined : await read(examples),
+    };
   }
   const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`));
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
@@ -178,22 +221,29 @@ async function readOwnQuestions(
 /** Reports what to ask and how. */
 export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroShotOptions {
   /**
-   * Names of tasks; unless given, all whose data are in the folder, and without one those of our own that can be made of the run's
-   * text.
+   * Names of tasks; unless given, all whose data are in the folder, and without one those of our
+   * own that can be made of the run's text.
    */
   tasks?: readonly string[];
 }
 
 /**
- * Asks zero-shot tasks of the mixture of a run, next to the models of all text that are trained there, each unless that is done: of the same
- * models, questions and options. Throws an `InputError` where a task is unknown, or its data are missing or damaged. Also where an expert is
+ * Asks zero-shot tasks of the mixture of a run, next to the models of all text that are trained
+ * there, each unless that is done: of the same models, questions and options. Throws an
+ * `InputError` where a task is unknown, or its data are missing or damaged. Also where an expert is
  * not trained, or models differ in shape or tokenizer. It throws what `openRun` throws as well.
  */
-export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
+export async function askRun(
+  options: ZeroShotRunOptions,
+  watch: RunWatch = {},
+): Promise<ZeroShotResult[]> {
   const { run, data, tasks, force } = options;
-  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))], known = zeroShotTasks();
+  const names = [...new Set(tasks?.length ? tasks : await listTasks(data))];
+  const known = zeroShotTasks();
   for (const name of names) {
-    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${nearestText(name, known)}`;
+    const rule = say`${setting("task")} must name one of ${known.join(", ")}: ${
+      nearestText(name, known)
+    }`;
     ensure(known.includes(name), say`Cannot ask "${name}" as ${rule}`);
   }
   await needConfiguration(run);

@@ -1,6 +1,6 @@
 /**
- * Chooses who continues a text: one model that is named, or the experts that the partitioner chooses, which
- * may change on the way.
+ * Chooses who continues a text: one model that is named, or the experts that the partitioner
+ * chooses, which may change on the way.
  */
 
 import { say, setting } from "../../kernels/errors.ts";
@@ -66,8 +66,8 @@ export interface Choice {
 }
 
 /**
- * Chooses who continues each of some prompts; they are routed together. Throws an `InputError` where that cannot
- * be.
+ * Chooses who continues each of some prompts; they are routed together. Throws an `InputError`
+ * where that cannot be.
  */
 export async function choose(
   mixture: Mixture,
@@ -115,14 +115,22 @@ export async function chooseAnew(
   tokens: readonly number[],
 ): Promise<Omit<Change, "tokens"> | undefined> {
   const { prefix = 0, reroute = 0 } = rule ?? {};
-  const isDue = tokens.length > Math.max(prompt, prefix - 1) && (tokens.length - prefix) % reroute === 0;
+  const isDue = tokens.length > Math.max(prompt, prefix - 1) &&
+    (tokens.length - prefix) % reroute === 0;
   if (!rule || !isDue) return undefined;
   const [route] = await routeBy(rule, mixture, [tokens]);
   return { route, answering: chooseAnswering(route, rule.mix, rule.temperature, rule.exclude) };
 }
 
-/** Throws an `InputError` where experts that may not answer are none of the mixture, or one that is named. */
-async function checkExcluded(mixture: Mixture, exclude: readonly number[], named?: ModelName): Promise<void> {
+/**
+ * Throws an `InputError` where experts that may not answer are none of the mixture, or one that is
+ * named.
+ */
+async function checkExcluded(
+  mixture: Mixture,
+  exclude: readonly number[],
+  named?: ModelName,
+): Promise<void> {
   const experts = await mixture.experts();
   const unknown = exclude.find((id) => id >= experts);
   if (unknown !== undefined) {
@@ -139,8 +147,11 @@ function checkNoMixing(options: Partial<Values<typeof MIXING>>): void {
     const value = options[name];
     if (value === undefined || name === "mix" && value === 1) continue;
     const rule = say`${setting(name)} is for experts that a prompt chooses`;
-    throw new RequestError(say`Cannot continue a prompt as ${rule}: it is ${value}, and one model is named`, {
-      remedy: say`leave out ${setting(name)}, or ${setting("expert")} and ${setting("model")}`,
-    });
+    throw new RequestError(
+      say`Cannot continue a prompt as ${rule}: it is ${value}, and one model is named`,
+      {
+        remedy: say`leave out ${setting(name)}, or ${setting("expert")} and ${setting("model")}`,
+      },
+    );
   }
 }

@@ -1,11 +1,15 @@
 /**
- * Lets sequences of one model decode together. Each has a slot of the decoder and may join and leave at any
- * token. The tokens that all of them read next go to the device in one call; such calls wait in a queue.
+ * Lets sequences of one model decode together. Each has a slot of the decoder and may join and
+ * leave at any token. The tokens that all of them read next go to the device in one call; such
+ * calls wait in a queue.
  */
 
 import type { Decoder, SlotTokens } from "../model/decoder.ts";
 
-/** Runs `work` when all that was asked for before is over; a failure concerns the one who asked alone. */
+/**
+ * Runs `work` when all that was asked for before is over; a failure concerns the one who asked
+ * alone.
+ */
 export type Queue = <Result>(work: () => Result | Promise<Result>) => Promise<Result>;
 
 /** Makes an empty queue. */
@@ -22,14 +26,16 @@ export function createQueue(): Queue {
 export interface Reader {
   readonly capacity: number; // tokens that fit into its slot
   readonly length: number; // tokens read so far
-  /** Reads tokens after those read so far; returns the logits f32 `[vocabulary]` after the last one. */
+  /**
+   * Reads tokens after those read so far; returns the logits f32 `[vocabulary]` after the last one.
+   */
   read(tokens: ArrayLike<number>): Promise<Float32Array>;
   clear(): void; // forgets what was read
 }
 
 /**
- * How long a step waits for a sequence of the step before, which may still be choosing its token, or whose
- * reader may be gone.
+ * How long a step waits for a sequence of the step before, which may still be choosing its token,
+ * or whose reader may be gone.
  */
 export const PATIENCE_MS = 10;
 
@@ -45,7 +51,10 @@ export class Engine {
   #closed: Error | undefined;
   steps = 0; // device calls so far
 
-  /** Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in `queue`. */
+  /**
+   * Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in
+   * `queue`.
+   */
   constructor(private readonly decoder: Decoder, private readonly queue: Queue) {
     this.#free = [...Array(decoder.slots).keys()].reverse();
   }
@@ -59,7 +68,9 @@ export class Engine {
   join(): Reader & Disposable {
     const decoder = this.decoder;
     const slot = this.#free.pop();
-    if (slot === undefined) throw new RangeError("Cannot join as a slot must be free: all are taken");
+    if (slot === undefined) {
+      throw new RangeError("Cannot join as a slot must be free: all are taken");
+    }
     decoder.clear(slot);
     let isOpen = true;
     return {

@@ -1,6 +1,6 @@
 /**
- * The forms that a model may have on the device: a decoder that writes texts, a scorer, or a scorer of what
- * may follow texts.
+ * The forms that a model may have on the device: a decoder that writes texts, a scorer, or a scorer
+ * of what may follow texts.
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
@@ -24,7 +24,10 @@ export interface Form<Value extends LoadedModel> {
   name: string; // name of the form; a model may be held in several at once
   slots?: number; // users that it may have at once. Default: no limit
   size(config: ModelConfig): number; // estimates its device memory, in bytes
-  /** Puts a model on the device, where its work waits in `queue`. Afterwards the host needs no weights. */
+  /**
+   * Puts a model on the device, where its work waits in `queue`. Afterwards the host needs no
+   * weights.
+   */
   open(checkpoint: Checkpoint, gpu: Gpu, queue: Queue): Value;
 }
 
@@ -43,11 +46,18 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
     name: `decoder ${JSON.stringify({ slots, ...options })}`,
     slots,
     size: (config) =>
-      weightBytes(config) + 2 * config.layers * slots * usedCapacity(config) * config.hidden * BYTES,
+      weightBytes(config) +
+      2 * config.layers * slots * usedCapacity(config) * config.hidden * BYTES,
     open({ config, weights, notes }, gpu, queue) {
       const own = { config, weights, slots, capacity: usedCapacity(config) };
       const engine = new Engine(createDecoder(gpu, { ...options, ...own }), queue);
-      return { config, notes, engine, bytes: engine.bytes, close: (reason) => engine.close(reason) };
+      return {
+        config,
+        notes,
+        engine,
+        bytes: engine.bytes,
+        close: (reason) => engine.close(reason),
+      };
     },
   };
 }
@@ -70,7 +80,10 @@ export function scoring({ length }: { length: number }): Form<LoadedModel & { sc
   };
 }
 
-/** A scorer of continuations, with room for as many sequences of the model's context as are quick, at most `most`. */
+/**
+ * A scorer of continuations, with room for as many sequences of the model's context as are quick,
+ * at most `most`.
+ */
 export function branching(
   { most = Infinity } = {},
 ): Form<LoadedModel & { branches: Pick<BranchScorer, "score"> }> {

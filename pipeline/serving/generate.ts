@@ -1,9 +1,10 @@
 /**
- * Continues a prompt: routes it by its prefix, loads the expert that the router chooses (or several, whose
- * probabilities are mixed), and streams text.
+ * Continues a prompt: routes it by its prefix, loads the expert that the router chooses (or
+ * several, whose probabilities are mixed), and streams text.
  *
- * A model has a context of S tokens. A longer prompt is an error, and a text ends where the context does.
- * With a sliding window the model goes on instead: it reads the later half of its context anew.
+ * A model has a context of S tokens. A longer prompt is an error, and a text ends where the context
+ * does. With a sliding window the model goes on instead: it reads the later half of its context
+ * anew.
  */
 
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
@@ -22,30 +23,42 @@ import { sampleToken, SAMPLING, settingsAmong } from "./sampling.ts";
 import { createStopFilter } from "./text_stream.ts";
 
 /**
- * Why a text ended: the model closed the document, a stop text came, there were enough tokens, or the context
- * is full.
+ * Why a text ended: the model closed the document, a stop text came, there were enough tokens, or
+ * the context is full.
  */
 export type Finish = "eos" | "stop" | "length" | "context";
 
 /** How a text is continued: the settings in {@link SAMPLING}, and: */
 export interface ContinueOptions extends Partial<Values<typeof SAMPLING>> {
-  /** Keeps keys and values of the tokens that were read. Without it, all are read again for every new one, with the same result. Default: true. */
+  /**
+   * Keeps keys and values of the tokens that were read. Without it, all are read again for every
+   * new one, with the same result. Default: true.
+   */
   cache?: boolean;
   /** Goes on with the later half of the context once it is full. Default: false. */
   window?: boolean;
   /** Ends the work. */
   signal?: AbortSignal;
-  /** Called with the logits f32 `[vocabulary]` that every token was chosen from, and the token; also for the EOS that ends the text. */
+  /**
+   * Called with the logits f32 `[vocabulary]` that every token was chosen from, and the token; also
+   * for the EOS that ends the text.
+   */
   onToken?: (token: number, logits: Float32Array) => void;
 }
 
-/** What {@link answer} takes. If an expert or a dense model is named, it answers, and the partitioner is not read. */
+/**
+ * What {@link answer} takes. If an expert or a dense model is named, it answers, and the
+ * partitioner is not read.
+ */
 export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
   /** Text to continue, or its tokens. */
   prompt: string | Uint32Array;
   /** Texts to stop before. */
   stop?: readonly string[];
-  /** Who continues the prompt, if that was chosen before; then the options that would choose are ignored. */
+  /**
+   * Who continues the prompt, if that was chosen before; then the options that would choose are
+   * ignored.
+   */
   choice?: Choice;
 }
 
@@ -61,13 +74,13 @@ export interface GenerateOptions
 }
 
 /**
- * Opens a text that continues a prompt. In a run it routes the prompt and frees the partitioner before it
- * loads the expert. So only one expert is held and only its folder is read; of a mixture, as many as are
- * mixed. Where experts are weighted anew, the partitioner stays open.
+ * Opens a text that continues a prompt. In a run it routes the prompt and frees the partitioner
+ * before it loads the expert. So only one expert is held and only its folder is read; of a mixture,
+ * as many as are mixed. Where experts are weighted anew, the partitioner stays open.
  *
- * Throws an `InputError` where the prompt is empty or too long, or a mixture is impossible. Also where the
- * expert is out of range or not trained yet (it names the task to run). Also where a model has another shape
- * or tokenizer, or a file is damaged.
+ * Throws an `InputError` where the prompt is empty or too long, or a mixture is impossible. Also
+ * where the expert is out of range or not trained yet (it names the task to run). Also where a
+ * model has another shape or tokenizer, or a file is damaged.
  */
 export async function generate(
   { run, model, beam, memory, adapter, variants, gpu, ...options }: GenerateOptions,
@@ -81,8 +94,9 @@ export async function generate(
 }
 
 /**
- * Opens a text that continues a prompt in a mixture that many share: it decodes side by side with the others of its expert, and
- * does not depend on them. It holds a slot of the expert until it ends or is closed. Throws as {@linkcode generate} does.
+ * Opens a text that continues a prompt in a mixture that many share: it decodes side by side with
+ * the others of its expert, and does not depend on them. It holds a slot of the expert until it
+ * ends or is closed. Throws as {@linkcode generate} does.
  */
 export async function answer(mixture: Mixture, options: AnswerOptions): Promise<Generation> {
   return await Generation.open(mixture, options, false);
@@ -94,9 +108,15 @@ const answeringExperts = (answering: readonly Answering[]) => answering.map(({ e
 export class Generation implements AsyncIterable<string>, Disposable {
   /** What the partitioner said; null where an expert or a model was named. */
   readonly route: Route | null;
-  /** The expert that begins the text, the one of the largest weight if there are several; null if a model was named. */
+  /**
+   * The expert that begins the text, the one of the largest weight if there are several; null if a
+   * model was named.
+   */
   readonly expert: number | null;
-  /** The experts that continue the text now, the one of the largest weight first; none if a model was named. */
+  /**
+   * The experts that continue the text now, the one of the largest weight first; none if a model
+   * was named.
+   */
   answering: readonly Answering[];
   /** What the partitioner said last. It differs from `route` where experts are weighted anew. */
   lastRoute: Route | null;
@@ -106,7 +126,10 @@ export class Generation implements AsyncIterable<string>, Disposable {
   context = 0;
   /** New tokens so far. */
   readonly tokens: number[] = [];
-  /** Code units of the text that they spell, with what a stop text hides, but not of a character that is incomplete. */
+  /**
+   * Code units of the text that they spell, with what a stop text hides, but not of a character
+   * that is incomplete.
+   */
   spelled = 0;
   /** Why the text ended, once it has. */
   finish: Finish | null = null;
@@ -150,7 +173,10 @@ export class Generation implements AsyncIterable<string>, Disposable {
     return generation;
   }
 
-  /** Gives the expert back, or frees it if it is held for this text alone. The end of the iteration does the same. */
+  /**
+   * Gives the expert back, or frees it if it is held for this text alone. The end of the iteration
+   * does the same.
+   */
   close(): void {
     this.#models.dispose();
     this.#ended.dispose();
@@ -170,12 +196,16 @@ export class Generation implements AsyncIterable<string>, Disposable {
   async #takeModels(): Promise<void> {
     using stack = new DisposableStack();
     const { mixture, choice, tokenizer, options } = this;
-    const names = choice.rule ? answeringExperts(this.answering).sort((a, b) => a - b) : [choice.model];
+    const names = choice.rule
+      ? answeringExperts(this.answering).sort((a, b) => a - b)
+      : [choice.model];
     const models = stack.use(await mixture.leaseAll(names, this.form, options.signal)).value;
     const [{ config, notes }] = models;
     models.forEach((one, i) => {
       const name = `expert ${names[i]}`;
-      if (typeof names[i] === "number") checkShape(one, mixture.shape, name, { whose: "the run's experts" });
+      if (typeof names[i] === "number") {
+        checkShape(one, mixture.shape, name, { whose: "the run's experts" });
+      }
       if (i > 0 && notes.adopted === undefined) {
         checkShape(one, config, name, { whose: `expert ${names[0]}` });
       }
@@ -204,7 +234,8 @@ export class Generation implements AsyncIterable<string>, Disposable {
     const [before, after] = [this.answering, chosen.answering].map(answeringExperts);
     ({ route: this.lastRoute, answering: this.answering } = chosen);
     if (new Set(before).symmetricDifference(new Set(after)).size > 0) {
-      this.#models.dispose(); // given back before others are asked for: a text that waits for models holds none
+      // Given back before others are asked for: a text that waits for models holds none.
+      this.#models.dispose();
       await this.#takeModels();
     }
     if (String(after) !== String(before)) {
@@ -242,13 +273,17 @@ export class Generation implements AsyncIterable<string>, Disposable {
 export interface ContinueTokensOptions extends ContinueOptions {
   eos: number; // id of the token that ends a text
   vocabulary?: number; // number of ids that may be chosen: those below it
-  /** Gives the reader that goes on after such tokens: one that has read nothing, or the current one with what it has read. Default: always the current one. */
+  /**
+   * Gives the reader that goes on after such tokens: one that has read nothing, or the current one
+   * with what it has read. Default: always the current one.
+   */
   readerFor?: (tokens: readonly number[]) => Promise<Reader | undefined>;
 }
 
 /**
- * Yields the tokens that continue `prompt`, and returns why they end. `eos` ends them and is not among them.
- * A model may have ids from `vocabulary` on that its tokenizer does not know; these are never chosen.
+ * Yields the tokens that continue `prompt`, and returns why they end. `eos` ends them and is not
+ * among them. A model may have ids from `vocabulary` on that its tokenizer does not know; these are
+ * never chosen.
  */
 export async function* continueTokens(
   reader: Reader,
@@ -279,13 +314,19 @@ export async function* continueTokens(
   return "length";
 }
 
-/** Returns where a window of `capacity` tokens begins in a text of `length`: it moves by half a window whenever it is full. */
+/**
+ * Returns where a window of `capacity` tokens begins in a text of `length`: it moves by half a
+ * window whenever it is full.
+ */
 export function windowStart(length: number, capacity: number): number {
   const half = Math.ceil(capacity / 2);
   return Math.max(0, Math.ceil((length - capacity) / half)) * half;
 }
 
-/** Throws an `InputError` where a prompt exceeds the context, or the ids of the tokenizer exceed those of the model. */
+/**
+ * Throws an `InputError` where a prompt exceeds the context, or the ids of the tokenizer exceed
+ * those of the model.
+ */
 function checkPrompt(
   { length }: Uint32Array,
   { context, vocabulary }: ModelConfig,

@@ -1,6 +1,7 @@
 /**
- * Holds models within a budget of memory. Each is loaded when it is first asked for, and leased to as many
- * users as it has slots. When room is needed, models without users leave, the least recently used first.
+ * Holds models within a budget of memory. Each is loaded when it is first asked for, and leased to
+ * as many users as it has slots. When room is needed, models without users leave, the least
+ * recently used first.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -26,7 +27,8 @@ export interface Held {
 export interface Loader<Value extends Held> {
   key: string; // two loaders with the same key load the same model
   name: string; // what messages call it
-  size: string; // names all models that take as much memory: once one of them was loaded, its size counts
+  // Names all models that take as much memory: once one of them was loaded, its size counts.
+  size: string;
   estimate: number; // of the bytes that it will take
   slots: number; // users that it may have at once
   load(): Promise<Value>;
@@ -87,10 +89,10 @@ export class Leases {
   }
 
   /**
-   * Leases several different models at once, and loads those first that are not held. None is taken before
-   * there are room and slots for all, so nobody who waits holds anything. Who needs room or a slot waits in the
-   * order of asking. Users of what is held need no room: they pass those who wait for it, but the first of these
-   * no more than {@linkcode MOST_PASSES} times.
+   * Leases several different models at once, and loads those first that are not held. None is taken
+   * before there are room and slots for all, so nobody who waits holds anything. Who needs room or
+   * a slot waits in the order of asking. Users of what is held need no room: they pass those who
+   * wait for it, but the first of these no more than {@linkcode MOST_PASSES} times.
    *
    * @throws {InputError} if the models exceed the budget.
    */
@@ -171,7 +173,8 @@ export class Leases {
 
   /** Loads models, and keeps others. Returns whether there is room for that now. */
   #loadAll(missing: readonly Loader<Held>[], keep: readonly Loader<Held>[]): boolean {
-    const isUnsure = this.#budget.memory < Infinity && this.#held.values().some(({ loaded }) => !loaded);
+    const isUnsure = this.#budget.memory < Infinity &&
+      this.#held.values().some(({ loaded }) => !loaded);
     if (isUnsure) return false; // the size of what is being loaded is only an estimate
     const need = sum(missing.map((loader) => this.#measure(loader)));
     if (!this.#makeRoom(missing.length, need, keep)) return false;
@@ -183,7 +186,13 @@ export class Leases {
     this.#counts.loads++;
     const { key, size } = loader;
     const value = loader.load();
-    const entry: Entry = { key, bytes: this.#measure(loader), users: 0, used: performance.now(), value };
+    const entry: Entry = {
+      key,
+      bytes: this.#measure(loader),
+      users: 0,
+      used: performance.now(),
+      value,
+    };
     this.#held.set(key, entry);
     value.then((loaded) => {
       entry.loaded = loaded;
@@ -237,12 +246,16 @@ export class Leases {
     const { models, memory } = this.#budget;
     const names = loaders.map(({ name }) => name).join(" and ");
     if (loaders.length > models) {
-      throw new RoomError(`Cannot load ${names} as at most ${models} models may be held: they are more`);
+      throw new RoomError(
+        `Cannot load ${names} as at most ${models} models may be held: they are more`,
+      );
     }
     const bytes = sum(sizes);
     if (bytes <= memory) return;
     const fact = `${bytes} bytes are needed, the limit is ${memory}`;
     const what = say`Cannot load ${names} as ${setting("memory")} must suffice: ${fact}`;
-    throw new (loaders.length === 1 ? InputError : RoomError)(what, { remedy: "allow more memory" });
+    throw new (loaders.length === 1 ? InputError : RoomError)(what, {
+      remedy: "allow more memory",
+    });
   }
 }

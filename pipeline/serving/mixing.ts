@@ -1,6 +1,7 @@
 /**
- * Where a text goes: to the expert that its prefix costs least (arXiv 2410.03529, inference), without balancing, or to several that
- * continue it together. Then their probabilities are mixed, not their logits; the weights come from what the text before costs each of them.
+ * Where a text goes: to the expert that its prefix costs least (arXiv 2410.03529, inference),
+ * without balancing, or to several that continue it together. Then their probabilities are mixed,
+ * not their logits; the weights come from what the text before costs each of them.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -38,21 +39,34 @@ export interface Route {
   expert: number;
   /** The second best, null with one expert. */
   runnerUp: number | null;
-  /** How much less the prefix costs the expert than the second best one: with routers, how much likelier it is, in nats. */
+  /**
+   * How much less the prefix costs the expert than the second best one: with routers, how much
+   * likelier it is, in nats.
+   */
   margin: number;
   /** The margin per predicted token of the prefix. */
   marginPerToken: number;
-  /** Minus the cost of the prefix for every expert: with routers, its log-likelihood, in nats; -Infinity where a tree did not follow its branch. */
+  /**
+   * Minus the cost of the prefix for every expert: with routers, its log-likelihood, in nats;
+   * -Infinity where a tree did not follow its branch.
+   */
   scores: number[];
-  /** Tokens of the prefix, min(M, length); the first one is not predicted, so one alone is no evidence for routers. */
+  /**
+   * Tokens of the prefix, min(M, length); the first one is not predicted, so one alone is no
+   * evidence for routers.
+   */
   prefixTokens: number;
-  /** What a cost is called where it is one of the whole sequence, such as `squared distance`; absent where costs are NLLs, in nats. */
+  /**
+   * What a cost is called where it is one of the whole sequence, such as `squared distance`; absent
+   * where costs are NLLs, in nats.
+   */
   cost?: string;
 }
 
 /**
- * Finds the expert of a prefix from what it costs every expert: the least, the lower id on ties. Throws an `InputError` where a
- * cost is no number, and where all experts are in `exclude`, whose ids are passed over.
+ * Finds the expert of a prefix from what it costs every expert: the least, the lower id on ties.
+ * Throws an `InputError` where a cost is no number, and where all experts are in `exclude`, whose
+ * ids are passed over.
  */
 export function chooseRoute(
   costs: ArrayLike<number>,
@@ -92,8 +106,14 @@ export function checkMix(mix: number, experts: number): void {
   throw new RequestError(say`Cannot mix experts as ${rule}: it is ${mix}`);
 }
 
-/** Throws an `InputError` where a routing temperature is given although no mixture is of more than one expert. */
-export function checkTemperature(sizes: readonly number[], routingTemperature: number | undefined): void {
+/**
+ * Throws an `InputError` where a routing temperature is given although no mixture is of more than
+ * one expert.
+ */
+export function checkTemperature(
+  sizes: readonly number[],
+  routingTemperature: number | undefined,
+): void {
   if (routingTemperature === undefined || Math.max(...sizes) > 1) return;
   const rule = say`${setting("routingTemperature")} as it belongs to experts that answer together`;
   throw new RequestError(say`Cannot use ${rule}: it is ${routingTemperature}, and none do`, {
@@ -102,8 +122,8 @@ export function checkTemperature(sizes: readonly number[], routingTemperature: n
 }
 
 /**
- * Reports which experts continue a text with this route, the one of the largest weight first. Experts whose
- * weight vanishes do not, nor do those in `exclude`.
+ * Reports which experts continue a text with this route, the one of the largest weight first.
+ * Experts whose weight vanishes do not, nor do those in `exclude`.
  */
 export function chooseAnswering(
   { scores }: Route,
@@ -114,12 +134,15 @@ export function chooseAnswering(
   const costs = scores.map((score, expert) => exclude.includes(expert) ? Infinity : 0 - score);
   const weights = mixingWeights(costs, mix, temperature);
   const all = Array.from(weights, (weight, expert) => ({ expert, weight }));
-  return all.filter(({ weight }) => weight > 0).sort((a, b) => b.weight - a.weight || a.expert - b.expert);
+  return all.filter(({ weight }) => weight > 0).sort((a, b) =>
+    b.weight - a.weight || a.expert - b.expert
+  );
 }
 
 /**
- * Reads with several readers in step, and returns the log-probabilities of the mixture in place of logits. They are
- * for the ids below `vocabulary`, which all models must have. With one reader it returns its logits for all ids.
+ * Reads with several readers in step, and returns the log-probabilities of the mixture in place of
+ * logits. They are for the ids below `vocabulary`, which all models must have. With one reader it
+ * returns its logits for all ids.
  */
 export function mixReaders(
   readers: readonly Reader[],
@@ -129,13 +152,15 @@ export function mixReaders(
   const [first] = readers;
   if (readers.length === 1) return first;
   return {
-    capacity: Math.min(...readers.map(({ capacity }) => capacity)), // adopted experts may have longer contexts
+    // Adopted experts may have longer contexts.
+    capacity: Math.min(...readers.map(({ capacity }) => capacity)),
     get length() {
       return first.length;
     },
     async read(tokens) {
       const logits = await Promise.all(readers.map((reader) => reader.read(tokens)));
-      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights); // ids that pad are no tokens
+      // Ids that pad are no tokens.
+      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights);
     },
     clear() {
       for (const reader of readers) reader.clear();
@@ -144,14 +169,19 @@ export function mixReaders(
 }
 
 /**
- * Gives log Σ_e w_e p_e f32 `[vocabulary]`, computed in f64, where p_e is the distribution of the logits
- * `[vocabulary]` of model e.
+ * Gives log Σ_e w_e p_e f32 `[vocabulary]`, computed in f64, where p_e is the distribution of the
+ * logits `[vocabulary]` of model e.
  */
-export function mixLogits(logits: readonly Float32Array[], weights: readonly number[]): Float32Array {
+export function mixLogits(
+  logits: readonly Float32Array[],
+  weights: readonly number[],
+): Float32Array {
   const offsets = logits.map((values, model) => Math.log(weights[model]) - logSumExp(values));
   const terms = new Float64Array(logits.length);
   return logits[0].map((_, id) => {
-    for (let model = 0; model < terms.length; model++) terms[model] = logits[model][id] + offsets[model];
+    for (let model = 0; model < terms.length; model++) {
+      terms[model] = logits[model][id] + offsets[model];
+    }
     return logSumExp(terms);
   });
 }

@@ -1,8 +1,8 @@
 /**
- * A mixture is opened once and answers many requests. Its partitioner is read on first need and stays open.
- * Models are loaded on demand within a budget and are leased. Everything that runs on the device waits in one
- * queue. A device of its own that fails ends the texts that are on it; for what is asked next another one is
- * opened.
+ * A mixture is opened once and answers many requests. Its partitioner is read on first need and
+ * stays open. Models are loaded on demand within a budget and are leased. Everything that runs on
+ * the device waits in one queue. A device of its own that fails ends the texts that are on it; for
+ * what is asked next another one is opened.
  */
 
 import { ensure, InputError, RunError, say, setting } from "../../kernels/errors.ts";
@@ -13,7 +13,13 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { nameCost, PARTITIONERS } from "../partition/partitioners.ts";
 import { shortHash } from "../graph/files.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { decoding, type DecodingModel, type DecodingOptions, type Form, type LoadedModel } from "./forms.ts";
+import {
+  decoding,
+  type DecodingModel,
+  type DecodingOptions,
+  type Form,
+  type LoadedModel,
+} from "./forms.ts";
 import { type Budget, type Lease, type LeaseCounts, Leases, type Loader } from "./leases.ts";
 import {
   FOLDER_NAME,
@@ -45,14 +51,16 @@ export interface MixtureOptions
 /**
  * Opens a run, or a model alone. Files are read when they are first needed.
  *
- * Its methods throw an `InputError` where something is missing or damaged, or a model has another shape or tokenizer than the run;
- * what is wrong with one model concerns that one alone.
+ * Its methods throw an `InputError` where something is missing or damaged, or a model has another
+ * shape or tokenizer than the run; what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
   { run, model, partitioner, beam, doing, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
   if (model !== undefined) return new Mixture(await modelSource(model), settings);
-  if (run !== undefined) return new Mixture(await runSource(run, { partitioner, beam, doing }), settings);
+  if (run !== undefined) {
+    return new Mixture(await runSource(run, { partitioner, beam, doing }), settings);
+  }
   throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
 }
 
@@ -75,14 +83,19 @@ export class Mixture {
   #isClosed = false;
 
   /** @ignore Makes a mixture of what a source gives; nothing is read yet. */
-  constructor(private readonly source: MixtureSource, private readonly settings: MixtureSettings = {}) {
+  constructor(
+    private readonly source: MixtureSource,
+    private readonly settings: MixtureSettings = {},
+  ) {
     const { memory, models, gpu, adapter, variants, ...decoder } = settings;
     this.routes = source.partitioner !== undefined;
     this.shape = source.shape ?? {};
     this.#experts = source.experts;
     this.#leases = new Leases({ memory, models });
     this.#decoding = decoding(decoder);
-    this.#device = new Once(async () => gpu ?? (this.#ownGpu = await openGpu({ adapter, variants })));
+    this.#device = new Once(async () =>
+      gpu ?? (this.#ownGpu = await openGpu({ adapter, variants }))
+    );
   }
 
   /** What happened so far. */
@@ -134,9 +147,10 @@ export class Mixture {
   }
 
   /**
-   * Routes texts, each by its first min(`prefix`, length) tokens; default: M. Those whose prefixes are as long go
-   * together, and each gets the bits that it gets alone. Experts in `exclude` are not chosen. Throws an
-   * `InputError` where a text has no token, or no expert is left. `signal` may end it early.
+   * Routes texts, each by its first min(`prefix`, length) tokens; default: M. Those whose prefixes
+   * are as long go together, and each gets the bits that it gets alone. Experts in `exclude` are
+   * not chosen. Throws an `InputError` where a text has no token, or no expert is left. `signal`
+   * may end it early.
    */
   async routeAll(
     texts: readonly Uint32Array[],
@@ -150,7 +164,8 @@ export class Mixture {
     const opened = await this.partitioner();
     const { kind, experts } = opened;
     if (PARTITIONERS.get(kind)?.routes === false) {
-      const rule = "its parts must follow from what a text says: they go by labels that it does not have";
+      const rule =
+        "its parts must follow from what a text says: they go by labels that it does not have";
       throw new RequestError(`Cannot route a text by ${kind} as ${rule}`, {
         remedy: say`choose with ${setting("expert")}`,
       });
@@ -158,16 +173,27 @@ export class Mixture {
     const most = prefix ?? await this.prefix();
     const cost = nameCost(opened);
     const routed = new Array<Route>(texts.length);
-    for (const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))) {
+    for (
+      const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))
+    ) {
       const tokens = new Uint32Array(rows.length * length);
       rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
-      const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
-      const isNoEvidence = length === 1 && !opened.perSequence; // a likelihood of nothing that is predicted
+      const together = {
+        tokens,
+        sequenceLength: length,
+        length: new Uint32Array(rows.length).fill(length),
+      };
+      // A likelihood of nothing that is predicted.
+      const isNoEvidence = length === 1 && !opened.perSequence;
       const costs = isNoEvidence
         ? new Float32Array(rows.length * experts)
         : await this.costs(together, [length], signal, exclude.length > 0);
       rows.forEach((i, row) => {
-        const route = chooseRoute(costs.subarray(row * experts, (row + 1) * experts), length, exclude);
+        const route = chooseRoute(
+          costs.subarray(row * experts, (row + 1) * experts),
+          length,
+          exclude,
+        );
         routed[i] = cost === undefined ? route : { ...route, cost };
       });
     }
@@ -197,15 +223,20 @@ export class Mixture {
   }
 
   /**
-   * @ignore Leases a model in a form, one that writes texts unless said, as {@linkcode Leases.lease} does. An expert
-   * is one of 0 to E − 1. Whoever leases a model that writes texts has one of its slots.
+   * @ignore Leases a model in a form, one that writes texts unless said, as {@linkcode
+   * Leases.lease} does. An expert is one of 0 to E − 1. Whoever leases a model that writes texts
+   * has one of its slots.
    */
   async lease<Value extends LoadedModel = DecodingModel>(
     model: ModelName,
     form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value>> {
-    const { value: [value], [Symbol.dispose]: dispose } = await this.leaseAll([model], form, signal);
+    const { value: [value], [Symbol.dispose]: dispose } = await this.leaseAll(
+      [model],
+      form,
+      signal,
+    );
     return { value, [Symbol.dispose]: dispose };
   }
 
@@ -232,14 +263,20 @@ export class Mixture {
     this.#free(closed());
   }
 
-  /** Frees what is on the device, and the device unless it was given; who uses something gets the reason. */
+  /**
+   * Frees what is on the device, and the device unless it was given; who uses something gets the
+   * reason.
+   */
   #free(reason: Error): void {
     this.#leases.clear(reason);
     this.closePartitioner();
     if (!this.settings.gpu) this.#device.forget((opened) => opened.close());
   }
 
-  /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
+  /**
+   * Lets go of a device that failed, with all that is on it; another one is opened when it is
+   * needed.
+   */
   #renew(): void {
     if (!this.#ownGpu?.failed) return;
     this.#ownGpu = undefined;
@@ -263,16 +300,23 @@ export class Mixture {
   }
 
   /** Reports how a model comes in a form. */
-  async #loaderOf<Value extends LoadedModel>(model: ModelName, asked?: Form<Value>): Promise<Loader<Value>> {
+  async #loaderOf<Value extends LoadedModel>(
+    model: ModelName,
+    asked?: Form<Value>,
+  ): Promise<Loader<Value>> {
     await this.#checkName(model);
     const form = asked ?? this.#decoding as Form<LoadedModel> as Form<Value>;
     const name = this.source.name(model);
     // Only a limit needs sizes: without one a model's folder is first read as it is loaded.
-    const config = this.settings.memory === undefined ? undefined : (await this.describe(model)).config;
+    const config = this.settings.memory === undefined
+      ? undefined
+      : (await this.describe(model)).config;
     return {
-      ...{ key: `${name} as ${form.name}`, name },
+      key: `${name} as ${form.name}`,
+      name,
       slots: form.slots ?? Infinity,
-      ...{ size: form.name + JSON.stringify(config), estimate: config ? form.size(config) : 0 },
+      size: form.name + JSON.stringify(config),
+      estimate: config ? form.size(config) : 0,
       load: async () => {
         const checkpoint = await this.source.load(model);
         await this.#checkIdentity(name, checkpoint.notes.tokenizer);
@@ -281,7 +325,10 @@ export class Mixture {
     };
   }
 
-  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
+  /**
+   * Checks the tokenizer of something; where the source does not know which is right, the first one
+   * decides.
+   */
   async #checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
     const expected = this.#identity ??= await this.source.identity?.() ?? tokenizer;
     if (tokenizer === undefined || expected === undefined || tokenizer === expected) return;

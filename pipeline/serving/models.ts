@@ -1,5 +1,6 @@
 /**
- * Finds what a mixture is made of: in a run folder the tokenizer, the partitioner and the models, or a model's folder alone.
+ * Finds what a mixture is made of: in a run folder the tokenizer, the partitioner and the models,
+ * or a model's folder alone.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -18,7 +19,8 @@ import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 export type ModelName = number | string;
 
 /** Names a model in messages. */
-export const modelTitle = (model: ModelName): string => typeof model === "number" ? `expert ${model}` : model;
+export const modelTitle = (model: ModelName): string =>
+  typeof model === "number" ? `expert ${model}` : model;
 
 /** Where a mixture comes from. */
 export interface MixtureSource {
@@ -40,7 +42,10 @@ export interface MixtureSource {
   load(model: ModelName): Promise<Checkpoint>; // reads a model
 }
 
-/** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
+/**
+ * A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer
+ * is not to be found.
+ */
 export async function modelSource(folder: string): Promise<MixtureSource> {
   await loadCheckpointConfig(folder);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
@@ -76,7 +81,10 @@ export interface RunSourceOptions {
 export const FOLDER_NAME = /^\w[\w-]*$/;
 const MODEL_FILES = ["config.json", "model.safetensors"];
 
-/** The mixture of a run. Models may be made anew while it is open: the next one who needs them gets the new ones. */
+/**
+ * The mixture of a run. Models may be made anew while it is open: the next one who needs them gets
+ * the new ones.
+ */
 export async function runSource(
   run: string,
   { partitioner, beam, doing = "generate" }: RunSourceOptions = {},
@@ -86,7 +94,9 @@ export async function runSource(
   const experts = configuration?.experts ?? (await readDescription(routing))?.experts ?? 0;
   const tokenizer = await findTokenizer(run) ?? `${run}/${TOKENIZER_FILE}`; // a copied part has no link to it
   const modelFolder = (model: ModelName) =>
-    typeof model === "number" ? `${run}/experts/${expertFolder(model, experts)}` : `${run}/${model}`;
+    typeof model === "number"
+      ? `${run}/experts/${expertFolder(model, experts)}`
+      : `${run}/${model}`;
   const need = async (...files: string[]) => {
     for (const where of files) {
       if (await exists(where)) continue;
@@ -94,7 +104,9 @@ export async function runSource(
     }
   };
   const isWhole = async (model: ModelName) => {
-    const there = await Promise.all(MODEL_FILES.map((name) => exists(`${modelFolder(model)}/${name}`)));
+    const there = await Promise.all(
+      MODEL_FILES.map((name) => exists(`${modelFolder(model)}/${name}`)),
+    );
     return !there.includes(false);
   };
   const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
@@ -114,8 +126,12 @@ export async function runSource(
       return await openPartitioner(routing, device, { beam });
     },
     async dense() {
-      const names = (await listEntries(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
-      const there = await Promise.all(names.map((name) => exists(`${run}/${name}/model.safetensors`)));
+      const names = (await listEntries(run)).filter(({ isDirectory }) => isDirectory).map((
+        { name },
+      ) => name);
+      const there = await Promise.all(
+        names.map((name) => exists(`${run}/${name}/model.safetensors`)),
+      );
       return names.filter((name, i) => FOLDER_NAME.test(name) && there[i]).sort();
     },
     async present(experts) {
@@ -136,9 +152,9 @@ const SHAPE = ["vocabulary", "hidden", "layers", "heads", "context"] as const;
 const TEXT = ["vocabulary", "context"] as const;
 
 /**
- * Throws an `InputError` with both values where a model's shape differs from another one's. With `textAlone` it compares only the
- * vocabulary and the length of the sequences that a model reads. One that another trainer made may be of any size, as long as it reads
- * what the other one reads.
+ * Throws an `InputError` with both values where a model's shape differs from another one's. With
+ * `textAlone` it compares only the vocabulary and the length of the sequences that a model reads.
+ * One that another trainer made may be of any size, as long as it reads what the other one reads.
  */
 export function checkShape(
   { config, notes }: Pick<Checkpoint, "config" | "notes">,

@@ -1,10 +1,17 @@
 /**
- * Chooses the next token from logits: greedily, or at random by temperature, top-k and top-p. Pure functions; the
- * random number comes from outside.
+ * Chooses the next token from logits: greedily, or at random by temperature, top-k and top-p. Pure
+ * functions; the random number comes from outside.
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { type Fields, fillValues, integer, number, section, type Values } from "../settings/field.ts";
+import {
+  type Fields,
+  fillValues,
+  integer,
+  number,
+  section,
+  type Values,
+} from "../settings/field.ts";
 
 /**
  * How many tokens are added, and how each is chosen.
@@ -25,7 +32,10 @@ export const SAMPLING = section("Sampling", {
   maxNewTokens: integer({ default: 200, min: 1 }, "most tokens to add"),
 });
 
-/** How a token is chosen; top-p keeps the fewest tokens whose probability sums up to it, after top-k and of what that kept. */
+/**
+ * How a token is chosen; top-p keeps the fewest tokens whose probability sums up to it, after top-k
+ * and of what that kept.
+ */
 export type Sampling = Pick<Values<typeof SAMPLING>, "temperature" | "topK" | "topP">;
 
 /** Ids of tokens that may come next, and their probabilities, which sum up to 1. */
@@ -34,15 +44,23 @@ interface Candidates {
   probabilities: Float64Array;
 }
 
-/** Gives the settings of a section that stand among other options, and the defaults of the rest; throws an `InputError` where one is impossible. */
+/**
+ * Gives the settings of a section that stand among other options, and the defaults of the rest;
+ * throws an `InputError` where one is impossible.
+ */
 export function settingsAmong<Table extends Fields>(table: Table, options: object): Values<Table> {
-  const given = Object.entries(options).filter(([name, value]) => name in table && value !== undefined);
+  const given = Object.entries(options).filter(([name, value]) =>
+    name in table && value !== undefined
+  );
   return fillValues(table, Object.fromEntries(given));
 }
 
 const FEW = 256; // ids that are found faster than all are sorted
 
-/** Lists the ids of the `count` largest logits f32 `[vocabulary]`, the largest first, of equal ones the lowest. */
+/**
+ * Lists the ids of the `count` largest logits f32 `[vocabulary]`, the largest first, of equal ones
+ * the lowest.
+ */
 export function largestIds(logits: Float32Array, count: number): number[] {
   const ids: number[] = [];
   for (let id = 0; id < logits.length; id++) {
@@ -56,19 +74,26 @@ export function largestIds(logits: Float32Array, count: number): number[] {
 }
 
 /**
- * Returns what may come next after logits f32 `[vocabulary]`. Equal logits count in the order of their ids, so temperature
- * 0 gives the lowest id of the largest logit. Throws an `InputError` where the logits are not numbers.
+ * Returns what may come next after logits f32 `[vocabulary]`. Equal logits count in the order of
+ * their ids, so temperature 0 gives the lowest id of the largest logit. Throws an `InputError`
+ * where the logits are not numbers.
  */
-export function candidates(logits: Float32Array, { temperature, topK, topP }: Sampling): Candidates {
+export function candidates(
+  logits: Float32Array,
+  { temperature, topK, topP }: Sampling,
+): Candidates {
   const best = argmax(logits);
   if (temperature === 0) return { ids: Uint32Array.of(best), probabilities: Float64Array.of(1) };
-  const limited = topK > 0 && topK < logits.length, isFew = limited && topK <= FEW;
+  const limited = topK > 0 && topK < logits.length;
+  const isFew = limited && topK <= FEW;
   let ids = isFew
     ? Uint32Array.from(largestIds(logits, topK))
     : new Uint32Array(logits.length).map((_, id) => id); // `from` would iterate: many times as slow
   if (!isFew && (limited || topP < 1)) ids.sort((a, b) => logits[b] - logits[a] || a - b);
   if (limited) ids = ids.subarray(0, topK);
-  let weights = new Float64Array(ids).map((id) => Math.exp((logits[id] - logits[best]) / temperature));
+  let weights = new Float64Array(ids).map((id) =>
+    Math.exp((logits[id] - logits[best]) / temperature)
+  );
   let total = weights.reduce((sum, value) => sum + value, 0);
   if (topP < 1) {
     let kept = 0;
@@ -82,8 +107,8 @@ export function candidates(logits: Float32Array, { temperature, topK, topP }: Sa
 }
 
 /**
- * Chooses the next token after logits f32 `[vocabulary]`: each candidate has a stretch of [0, 1) as long as its
- * probability, and `draw`, a number in [0, 1), falls on one.
+ * Chooses the next token after logits f32 `[vocabulary]`: each candidate has a stretch of [0, 1) as
+ * long as its probability, and `draw`, a number in [0, 1), falls on one.
  */
 export function sampleToken(logits: Float32Array, sampling: Sampling, draw: number): number {
   const { ids, probabilities } = candidates(logits, sampling);

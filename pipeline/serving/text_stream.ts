@@ -1,14 +1,18 @@
-/** Turns tokens into text as they come: gives out only whole characters, and nothing of a stop text. */
+/**
+ * Turns tokens into text as they come: gives out only whole characters, and nothing of a stop text.
+ */
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
-const BROKEN = "\uFFFD"; // the character that decoders write for bytes that are no character, or not yet one
+// The character that decoders write for bytes that are no character, or not yet one.
+const BROKEN = "\uFFFD";
 
 /** The texts of tokens; each is read once. */
 export class TokenTexts {
   readonly #texts = new Map<number, Promise<string>>();
-  #anchor: Promise<{ ids: Uint32Array; length: number }> | undefined; // some decoders treat a first token in a way of their own
+  // Some decoders treat a first token in a way of their own.
+  #anchor: Promise<{ ids: Uint32Array; length: number }> | undefined;
 
   constructor(private readonly tokenizer: Pick<Tokenizer, "encode" | "decode">) {}
 
@@ -18,13 +22,16 @@ export class TokenTexts {
   }
 
   /**
-   * Spells tokens as they come. A token may hold only part of a character, so a text that ends in U+FFFD waits
-   * for the next token.
+   * Spells tokens as they come. A token may hold only part of a character, so a text that ends in
+   * U+FFFD waits for the next token.
    */
   speller() {
     let held: number[] = [];
     return {
-      /** Takes a token and returns the text since the last text: "" while its last character is incomplete. */
+      /**
+       * Takes a token and returns the text since the last text: "" while its last character is
+       * incomplete.
+       */
       push: async (token: number): Promise<string> => {
         held.push(token);
         const text = held.length === 1 ? await this.text(token) : await this.#read(held);
@@ -37,7 +44,10 @@ export class TokenTexts {
     };
   }
 
-  /** Gives the place of every token in the text that they spell, in code units; tokens of one character share its place. */
+  /**
+   * Gives the place of every token in the text that they spell, in code units; tokens of one
+   * character share its place.
+   */
   async offsets(ids: Iterable<number>): Promise<number[]> {
     const speller = this.speller();
     const offsets: number[] = [];
@@ -60,14 +70,20 @@ export class TokenTexts {
 }
 
 /**
- * Cuts text before the first of `stops`: the one that is complete first, the longest of those that end together. How the
- * text is cut into pieces makes no difference. Throws an `InputError` for an empty stop text.
+ * Cuts text before the first of `stops`: the one that is complete first, the longest of those that
+ * end together. How the text is cut into pieces makes no difference. Throws an `InputError` for an
+ * empty stop text.
  */
 export function createStopFilter(stops: readonly string[]) {
-  if (stops.includes("")) throw new InputError("Cannot stop at a text as it must not be empty: one is");
+  if (stops.includes("")) {
+    throw new InputError("Cannot stop at a text as it must not be empty: one is");
+  }
   let held = "";
   return {
-    /** Takes a piece of text. Returns what may be shown, and whether a stop text is complete, which ends the text. */
+    /**
+     * Takes a piece of text. Returns what may be shown, and whether a stop text is complete, which
+     * ends the text.
+     */
     push(text: string): { text: string; stopped: boolean } {
       held += text;
       const found = stops.map((stop) => ({ start: held.indexOf(stop), length: stop.length }))

@@ -1,6 +1,6 @@
 /**
- * Puts the settings of all sections together. The same fields read flags, check values, print `--help`, and
- * fill `config.json` and the presets.
+ * Puts the settings of all sections together. The same fields read flags, check values, print
+ * `--help`, and fill `config.json` and the presets.
  *
  * @module
  */
@@ -31,7 +31,9 @@ export const FIELDS = {
 export interface Configuration extends Values<typeof FIELDS> {}
 
 /** Names the fields of a configuration. */
-export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(FIELDS) as (keyof Configuration)[];
+export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(
+  FIELDS,
+) as (keyof Configuration)[];
 
 /** Gives the default values: those of the preset `tiny`. */
 export function defaultConfiguration(): Configuration {
@@ -44,8 +46,8 @@ export function isDefault(name: keyof Configuration, value: unknown): boolean {
 }
 
 /**
- * Checks settings. Throws an `InputError` for a value that is not allowed. Settings that are undefined are
- * not looked at.
+ * Checks settings. Throws an `InputError` for a value that is not allowed. Settings that are
+ * undefined are not looked at.
  */
 export function checkSettings(values: Partial<Configuration>): void {
   const given = Object.entries(values).filter(([, value]) => value !== undefined);

@@ -1,5 +1,6 @@
 /**
- * The settings of the models that are trained on text: experts, dense baselines, a Switch Transformer, and their optimiser.
+ * The settings of the models that are trained on text: experts, dense baselines, a Switch
+ * Transformer, and their optimiser.
  *
  * @module
  */
@@ -10,7 +11,8 @@ import { choice, integer, number, path, section } from "./field.ts";
 const INSTEAD = say`, instead of ${setting("expertSteps")}; 0 goes by the steps`;
 
 function denseRate(times: "batch" | "steps") {
-  const help = `learning rate of the dense model with E times the ${times} at its peak; 0 takes the experts'`;
+  const help =
+    `learning rate of the dense model with E times the ${times} at its peak; 0 takes the experts'`;
   return number({ default: 0, min: 0, max: 1 }, help);
 }
 
@@ -19,25 +21,38 @@ export const EXPERTS = section("Experts", {
   expertHidden: integer({ default: 64, min: 2, max: 65_536 }, "width of an expert"),
   expertLayers: integer({ default: 2, min: 1, max: 1024 }, "layers of an expert"),
   expertHeads: integer({ default: 4, min: 1, max: 1024 }, "attention heads of an expert"),
-  expertBatch: integer({ default: 16, min: 1, max: 65_536 }, "sequences in an expert's training batch"),
+  expertBatch: integer(
+    { default: 16, min: 1, max: 65_536 },
+    "sequences in an expert's training batch",
+  ),
   expertRate: number({ default: 3e-3, min: 0, max: 1 }, "learning rate of the experts at its peak"),
   expertWarmup: integer({ default: 50, min: 0 }, "steps over which the rate rises to its peak"),
   denseRate: denseRate("batch"),
   denseStepsRate: denseRate("steps"),
-  expertFinalRate: number({ default: 0.1, min: 0, max: 1 }, "share of its peak that the rate ends at"),
+  expertFinalRate: number(
+    { default: 0.1, min: 0, max: 1 },
+    "share of its peak that the rate ends at",
+  ),
   expertSteps: integer({ default: 400, min: 1 }, "training steps of an expert"),
-  expertTokens: integer({ flag: "tokens", default: 0, min: 0 }, say`tokens that an expert sees${INSTEAD}`),
+  expertTokens: integer(
+    { flag: "tokens", default: 0, min: 0 },
+    say`tokens that an expert sees${INSTEAD}`,
+  ),
   expertEpochs: number(
     { flag: "epochs", default: 0, min: 0, max: 1_000_000 },
     say`passes over an expert's sequences${INSTEAD}`,
   ),
   microBatch: integer(
     { default: 0, min: 0, max: 65_536 },
-    "sequences that run at once, gradients summed up over the batch; 0 for an expert's batch, in every model",
+    "sequences that run at once, gradients summed up over the batch; 0 for an " +
+      "expert's batch, in every model",
   ),
   logEvery: integer({ default: 10, min: 1 }, "steps between two lines of metrics"),
   validateEvery: integer({ default: 100, min: 0 }, "steps between validations; 0: only at the end"),
-  validationSequences: integer({ default: 256, min: 0 }, "most held-out sequences to read; 0 for none"),
+  validationSequences: integer(
+    { default: 256, min: 0 },
+    "most held-out sequences to read; 0 for none",
+  ),
   init: path(
     { default: "", value: "FOLDER" },
     "checkpoint folder (GPTNeoXForCausalLM) to start from; without it from new weights",
@@ -45,31 +60,51 @@ export const EXPERTS = section("Experts", {
   dtype: choice(
     ["f32", "bf16"],
     { default: "f32" },
-    "what experts train in; bf16 stores activations in half the bytes; their weights are f32, as are evaluation and generation",
+    "what experts train in; bf16 stores activations in half the bytes; their weights " +
+      "are f32, as are evaluation and generation",
   ),
   saveDtype: choice(["f32", "f16", "bf16"], { default: "f32" }, "number type of the final weights"),
 });
 
 /** Settings of the larger dense model. */
 export const LARGER_DENSE = section("Larger dense model", {
-  denseHidden: integer({ default: 0, min: 0, max: 65_536 }, "its width; 0 takes twice the expert's"),
+  denseHidden: integer(
+    { default: 0, min: 0, max: 65_536 },
+    "its width; 0 takes twice the expert's",
+  ),
   denseLayers: integer(
     { default: 0, min: 0, max: 1024 },
-    "its layers; 0 takes the expert's, or more where it has less than about four times its parameters",
+    "its layers; 0 takes the expert's, or more where it has less than about four " +
+      "times its parameters",
   ),
-  denseHeads: integer({ default: 0, min: 0, max: 1024 }, "its attention heads; 0 takes the expert's"),
-  denseComputeRate: number({ default: 0, min: 0, max: 1 }, "learning rate at its peak; 0 takes the experts'"),
+  denseHeads: integer(
+    { default: 0, min: 0, max: 1024 },
+    "its attention heads; 0 takes the expert's",
+  ),
+  denseComputeRate: number(
+    { default: 0, min: 0, max: 1 },
+    "learning rate at its peak; 0 takes the experts'",
+  ),
 });
 
-/** Settings of the Switch Transformer that a mixture is compared with: it has experts in every layer, chosen token by token. */
+/**
+ * Settings of the Switch Transformer that a mixture is compared with: it has experts in every
+ * layer, chosen token by token.
+ */
 export const SWITCH = section("Switch Transformer", {
-  switchExperts: integer({ default: 0, min: 0, max: 4096 }, "experts of every layer; 0 takes the mixture's"),
+  switchExperts: integer(
+    { default: 0, min: 0, max: 4096 },
+    "experts of every layer; 0 takes the mixture's",
+  ),
   switchCapacity: number(
     { default: 1.25, min: 1e-3, max: 1e6 },
     "most tokens that an expert takes in a pass of training, as a multiple of an equal share",
   ),
   switchBalance: number({ default: 0.01, min: 0, max: 1e6 }, "weight of the load-balancing loss"),
-  switchRate: number({ default: 0, min: 0, max: 1 }, "its learning rate at its peak; 0 takes the experts'"),
+  switchRate: number(
+    { default: 0, min: 0, max: 1 },
+    "its learning rate at its peak; 0 takes the experts'",
+  ),
 });
 
 /** Settings of AdamW, which updates the weights of routers and experts. */

@@ -1,6 +1,7 @@
 /**
- * Makes tables of fields, for settings and options alike. A field has a valibot schema for its values, a
- * default, a flag and a line of help. The type of the values of a table is inferred from its fields.
+ * Makes tables of fields, for settings and options alike. A field has a valibot schema for its
+ * values, a default, a flag and a line of help. The type of the values of a table is inferred from
+ * its fields.
  *
  * @module
  */
@@ -89,7 +90,13 @@ export function integer<Default extends number | undefined = undefined>(
   help: Text,
 ): Field<number | Default> {
   const schema = v.pipe(within({ min, max }), v.safeInteger());
-  return field<number | Default>("integer", schema, `an integer ${rangeText({ min, max })}`, notes, help);
+  return field<number | Default>(
+    "integer",
+    schema,
+    `an integer ${rangeText({ min, max })}`,
+    notes,
+    help,
+  );
 }
 
 /** Makes a field of a number. */
@@ -102,9 +109,18 @@ export function number<Default extends number | undefined = undefined>(
 }
 
 /** Makes a field of a list of integers, separated by commas in a flag. */
-export function integers({ min, max, ...notes }: Notes<number[]> & Range, help: Text): Field<number[]> {
+export function integers(
+  { min, max, ...notes }: Notes<number[]> & Range,
+  help: Text,
+): Field<number[]> {
   const schema = v.array(v.pipe(within({ min, max }), v.safeInteger()));
-  return field("integers", schema, `integers ${rangeText({ min, max })}, separated by commas`, notes, help);
+  return field(
+    "integers",
+    schema,
+    `integers ${rangeText({ min, max })}, separated by commas`,
+    notes,
+    help,
+  );
 }
 
 /** Makes a field of a text. */
@@ -133,8 +149,8 @@ export function texts(notes: Named<string[]>, help: Text): Field<string[]> {
 }
 
 /**
- * Makes a field that holds the path of a file or folder. "" means none if it is the default; otherwise it is
- * refused.
+ * Makes a field that holds the path of a file or folder. "" means none if it is the default;
+ * otherwise it is refused.
  */
 export function path<Default extends string | undefined = undefined>(
   notes: Named<Default>,
@@ -156,7 +172,13 @@ export function choice<const Choice extends string, Default extends string | und
   help: Text,
 ): Field<Choice | Default> {
   const all = { value: choices.join("|"), ...notes };
-  return field<Choice | Default>("choice", v.picklist(choices), `one of ${choices.join(", ")}`, all, help);
+  return field<Choice | Default>(
+    "choice",
+    v.picklist(choices),
+    `one of ${choices.join(", ")}`,
+    all,
+    help,
+  );
 }
 
 /** Makes a field that is true where its flag is given, and false elsewhere. */
@@ -164,7 +186,10 @@ export function flag(help: Text): Field<boolean> {
   return field("flag", v.boolean(), "true or false", { default: false, value: "" }, help);
 }
 
-/** Makes a field whose text, which is never empty, is read as something else by `read`, which throws where it cannot. */
+/**
+ * Makes a field whose text, which is never empty, is read as something else by `read`, which throws
+ * where it cannot.
+ */
 export function custom<Value, Default extends Value | undefined = undefined>(
   read: (text: string) => Value,
   notes: Named<Default>,
@@ -175,8 +200,8 @@ export function custom<Value, Default extends Value | undefined = undefined>(
 }
 
 /**
- * Gives the fields of a table their names and their heading, and flags to those that name none. Returns the
- * table.
+ * Gives the fields of a table their names and their heading, and flags to those that name none.
+ * Returns the table.
  */
 export function section<Table extends Fields>(title: string, table: Table): Table {
   for (const [name, field] of Object.entries(table)) {
@@ -193,17 +218,20 @@ export function kebabCase(name: string): string {
 }
 
 /**
- * Reads the text of a flag as the kind of value that the field has. A text that is no number comes back as it
- * is, so that `checkValue` refuses it.
+ * Reads the text of a flag as the kind of value that the field has. A text that is no number comes
+ * back as it is, so that `checkValue` refuses it.
  */
 export function parseValue({ form }: Field, text: string): unknown {
-  const number = (part: string) => part.trim() === "" || Number.isNaN(Number(part)) ? part : Number(part);
+  const number = (part: string) =>
+    part.trim() === "" || Number.isNaN(Number(part)) ? part : Number(part);
   if (form === "integer" || form === "number") return number(text);
   if (form === "integers") return text === "" ? [] : text.split(",").map(number);
   return form === "flag" ? text === "true" : text;
 }
 
-/** Returns a value as its field reads it. Throws an `InputError` for a value that is not allowed. */
+/**
+ * Returns a value as its field reads it. Throws an `InputError` for a value that is not allowed.
+ */
 export function checkValue(field: Field, value: unknown): unknown {
   const read = field.read(value);
   if (read) return read.value;
@@ -215,8 +243,8 @@ export function checkValue(field: Field, value: unknown): unknown {
 }
 
 /**
- * Reads values of any kind as values of a table. Throws an `InputError` for a name that the table lacks, and
- * for a value that its field does not allow.
+ * Reads values of any kind as values of a table. Throws an `InputError` for a name that the table
+ * lacks, and for a value that its field does not allow.
  */
 export function readSomeValues<Table extends Fields>(
   table: Table,
@@ -231,14 +259,16 @@ export function readSomeValues<Table extends Fields>(
 }
 
 /**
- * Reads values as {@linkcode readSomeValues} does, and adds the defaults of the others, in the order of the
- * table.
+ * Reads values as {@linkcode readSomeValues} does, and adds the defaults of the others, in the
+ * order of the table.
  */
 export function fillValues<Table extends Fields>(
   table: Table,
   values: Record<string, unknown>,
 ): Values<Table> {
-  const defaults = Object.entries(table).map(([name, field]) => [name, structuredClone(field.default)]);
+  const defaults = Object.entries(table).map((
+    [name, field],
+  ) => [name, structuredClone(field.default)]);
   return { ...Object.fromEntries(defaults), ...readSomeValues(table, values) } as Values<Table>;
 }
 
@@ -246,9 +276,9 @@ export function fillValues<Table extends Fields>(
 const BEGINNING = 3;
 
 /**
- * Finds the name that `word` was meant to be, the first of equals: one that takes about an edit for every three
- * letters of the longer of both, and leaves a letter of it; or else one that begins with it.
- * Undefined where none is that near.
+ * Finds the name that `word` was meant to be, the first of equals: one that takes about an edit for
+ * every three letters of the longer of both, and leaves a letter of it; or else one that begins
+ * with it. Undefined where none is that near.
  */
 export function nearest(word: string, names: readonly string[]): string | undefined {
   const found = closest(word, names);
@@ -260,7 +290,9 @@ export function nearest(word: string, names: readonly string[]): string | undefi
   return closest(word, names.filter((name) => name.startsWith(word)));
 }
 
-/** Reports which name is near, as the fact of a message: `the nearest is "rounds"`; or that none is. */
+/**
+ * Reports which name is near, as the fact of a message: `the nearest is "rounds"`; or that none is.
+ */
 export function nearestText(word: string, names: readonly string[]): string {
   const near = nearest(word, names);
   return near === undefined ? "none is like it" : `the nearest is "${near}"`;

@@ -1,6 +1,6 @@
 /**
- * Everything that can be set, as tables of fields; the presets; how values are resolved, and how a field is
- * made.
+ * Everything that can be set, as tables of fields; the presets; how values are resolved, and how a
+ * field is made.
  *
  * @module
  */

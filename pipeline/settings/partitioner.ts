@@ -1,5 +1,6 @@
 /**
- * The settings of the partitioner and of the assignment: how text is split, and how sequences are scored and given to experts.
+ * The settings of the partitioner and of the assignment: how text is split, and how sequences are
+ * scored and given to experts.
  *
  * @module
  */
@@ -11,13 +12,15 @@ import { choice, flag, integer, integers, number, path, section, text } from "./
 export const PARTITIONER = section("Routers", {
   partitioner: text(
     { default: "em", value: "em|ctbm|random|source" },
-    "how text is split: em by routers trained by expectation maximisation, ctbm by clusters of TF-IDF, random by a hash, source by labels",
+    "how text is split: em by routers trained by expectation maximisation, ctbm by " +
+      "clusters of TF-IDF, random by a hash, source by labels",
   ),
   partitionerSample: integer({ default: 50_000, min: 1 }, "sequences that clusters are learned on"),
   routers: path({ default: "", value: "FOLDER" }, "routers to use; without it they are trained"),
   experts: integer(
     { default: 4, min: 1, max: 65_535, value: "E|AxB" },
-    "experts, and as many routers [E]; 16x16: a tree of routers, 16 that split the text and 16 in each part",
+    "experts, and as many routers [E]; 16x16: a tree of routers, 16 that split the " +
+      "text and 16 in each part",
   ),
   levels: integers(
     { default: [], value: "A,B", min: 2, max: 65_535 },
@@ -28,15 +31,28 @@ export const PARTITIONER = section("Routers", {
     { default: [], value: "M,M,…", min: 2, max: 65_536 },
     "train routers on a seeded mix of these prefix lengths",
   ),
-  routerHidden: integer({ default: 32, min: 2, max: 65_536 }, "width [H], an even multiple of heads"),
+  routerHidden: integer(
+    { default: 32, min: 2, max: 65_536 },
+    "width [H], an even multiple of heads",
+  ),
   routerLayers: integer({ default: 2, min: 1, max: 1024 }, "layers of a router [L]"),
   routerHeads: integer({ default: 2, min: 1, max: 1024 }, "attention heads of a router"),
-  start: choice(["random", "ctbm"], { default: "random" }, "first parts: random, or clusters of TF-IDF"),
+  start: choice(
+    ["random", "ctbm"],
+    { default: "random" },
+    "first parts: random, or clusters of TF-IDF",
+  ),
   fixed: flag(say`keep the parts of ${setting("start")}: routers only learn to recognise them`),
   rounds: integer({ default: 12, min: 1 }, "EM rounds [T]"),
   roundSequences: integer({ default: 256, min: 1 }, "sequences per router and round [N / E]"),
-  routerBatch: integer({ default: 16, min: 1, max: 65_536 }, "sequences in a router's training batch"),
-  routerRate: number({ default: 4e-3, min: 0, max: 1 }, "learning rate of the routers after warm-up"),
+  routerBatch: integer(
+    { default: 16, min: 1, max: 65_536 },
+    "sequences in a router's training batch",
+  ),
+  routerRate: number(
+    { default: 4e-3, min: 0, max: 1 },
+    "learning rate of the routers after warm-up",
+  ),
   routerWarmup: integer({ default: 50, min: 0 }, "steps over which the rate rises to its value"),
 });
 
@@ -45,11 +61,14 @@ export const ASSIGNMENT = section("Assignment", {
   scoreBatch: integer({ default: 0, min: 0, max: 65_536 }, "sequences scored at a time; 0 chooses"),
   method: text(
     { default: "balanced", value: "balanced|optimal|argmax" },
-    "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, the default of the partitioners random and source",
+    "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost " +
+      "of all, with a proof; argmax: every sequence to its best expert, the default of " +
+      "the partitioners random and source",
   ),
   prices: path(
     { default: "", value: "RUN" },
-    "run, or file, whose prices assign each block of text alone, so that new text changes no earlier assignment",
+    "run, or file, whose prices assign each block of text alone, so that new text " +
+      "changes no earlier assignment",
   ),
   chunk: integer(
     { default: 0, min: 0 },
@@ -59,7 +78,10 @@ export const ASSIGNMENT = section("Assignment", {
 
 const TREE = /^\d+(x\d+)+$/;
 
-/** Counts the tokens of a sequence that a round of routers reads, or a `first` one: all, where clusters begin. */
+/**
+ * Counts the tokens of a sequence that a round of routers reads, or a `first` one: all, where
+ * clusters begin.
+ */
 export function routedTokens(
   { prefix, prefixLengths, start, sequenceLength }: Record<"prefix" | "sequenceLength", number> & {
     prefixLengths: readonly number[];
@@ -70,7 +92,10 @@ export function routedTokens(
   return first && start === "ctbm" ? sequenceLength : Math.max(prefix, ...prefixLengths);
 }
 
-/** Counts the tokens of a router's training sequences: the longest of the prefixes that are mixed, or M. */
+/**
+ * Counts the tokens of a router's training sequences: the longest of the prefixes that are mixed,
+ * or M.
+ */
 export const trainedTokens = (
   { prefix, prefixLengths }: { prefix: number; prefixLengths: readonly number[] },
 ): number => prefixLengths.length > 0 ? Math.max(...prefixLengths) : prefix;
@@ -80,8 +105,8 @@ export const countExperts = (levels: readonly number[]): number =>
   levels.reduce((product, wide) => product * wide, 1);
 
 /**
- * Reads experts that are written by levels, as `16x16`, as their number and the widths of the levels. A number alone, or one level of
- * that number, means that there are no levels.
+ * Reads experts that are written by levels, as `16x16`, as their number and the widths of the
+ * levels. A number alone, or one level of that number, means that there are no levels.
  */
 export function withLevels<Value extends Record<string, unknown>>(values: Value): Value {
   const { experts, levels = [] } = values;
@@ -97,5 +122,9 @@ export function withLevels<Value extends Record<string, unknown>>(values: Value)
   if (!Array.isArray(levels)) return values; // its field refuses what is no list
   if (levels.length === 0) return { ...values, levels };
   const number = experts ?? countExperts(levels);
-  return { ...values, experts: number, levels: levels.length === 1 && levels[0] === number ? [] : levels };
+  return {
+    ...values,
+    experts: number,
+    levels: levels.length === 1 && levels[0] === number ? [] : levels,
+  };
 }

@@ -21,16 +21,22 @@ export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
   "paper-1.3b": readSomeValues(FIELDS, paper1300),
 };
 
-/** Gives the values of a preset; no values for no name. Throws an `InputError` for an unknown name. */
+/**
+ * Gives the values of a preset; no values for no name. Throws an `InputError` for an unknown name.
+ */
 export function findPreset(name?: string): Partial<Configuration> {
   if (name === undefined) return {};
   if (Object.hasOwn(PRESETS, name)) return PRESETS[name];
-  throw new InputError(`Cannot use preset "${name}" as it must be one of ${Object.keys(PRESETS).join(", ")}`);
+  throw new InputError(
+    `Cannot use preset "${name}" as it must be one of ${Object.keys(PRESETS).join(", ")}`,
+  );
 }
 
 /** Reports where a configuration's values come from; later ones win. */
 export interface Sources {
-  /** Values that hold unless another place sets them, for instance those of a run's `config.json`. */
+  /**
+   * Values that hold unless another place sets them, for instance those of a run's `config.json`.
+   */
   base?: Partial<Configuration>;
   /** Name of a preset. */
   preset?: string;
@@ -41,19 +47,25 @@ export interface Sources {
 }
 
 /**
- * Resolves a configuration from defaults, base, preset, file and flags, each of which overrides those before
- * it and is checked. Throws an `InputError` for an unknown field, and for a value that is not allowed or does
- * not fit another one.
+ * Resolves a configuration from defaults, base, preset, file and flags, each of which overrides
+ * those before it and is checked. Throws an `InputError` for an unknown field, and for a value that
+ * is not allowed or does not fit another one.
  */
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},
 ): Configuration {
-  const configuration = fillValues(FIELDS, { ...withLevels(base), ...givenValues({ preset, file, flags }) });
+  const configuration = fillValues(FIELDS, {
+    ...withLevels(base),
+    ...givenValues({ preset, file, flags }),
+  });
   checkTogether(configuration);
   return configuration;
 }
 
-/** Joins the values that preset, file and flags give, as {@linkcode withLevels} reads them: a number of experts means no levels. */
+/**
+ * Joins the values that preset, file and flags give, as {@linkcode withLevels} reads them: a number
+ * of experts means no levels.
+ */
 export function givenValues(
   { preset, file = {}, flags = {} }: Omit<Sources, "base">,
 ): Partial<Configuration> {
@@ -64,17 +76,47 @@ const EVEN = "an even multiple of";
 
 /** Throws an `InputError` where values do not fit each other. */
 function checkTogether(c: Configuration): void {
-  const rule = (holds: boolean, what: string, one: keyof Configuration, bound: string, two: typeof one) => {
-    const [name, other, value, limit] = [setting(one), setting(two), String(c[one]), String(c[two])];
+  const rule = (
+    holds: boolean,
+    what: string,
+    one: keyof Configuration,
+    bound: string,
+    two: typeof one,
+  ) => {
+    const [name, other, value, limit] = [
+      setting(one),
+      setting(two),
+      String(c[one]),
+      String(c[two]),
+    ];
     const must = say`${name} must be ${bound} ${other}: ${name} is ${value}, ${other} is ${limit}`;
     ensure(holds, say`Cannot ${what} as ${must}`);
   };
   rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength");
-  rule(c.routerHidden / c.routerHeads % 2 === 0, "build the routers", "routerHidden", EVEN, "routerHeads");
-  rule(c.expertHidden / c.expertHeads % 2 === 0, "build the experts", "expertHidden", EVEN, "expertHeads");
-  rule(c.roundSequences >= c.routerBatch, "train routers", "roundSequences", "at least", "routerBatch");
+  rule(
+    c.routerHidden / c.routerHeads % 2 === 0,
+    "build the routers",
+    "routerHidden",
+    EVEN,
+    "routerHeads",
+  );
+  rule(
+    c.expertHidden / c.expertHeads % 2 === 0,
+    "build the experts",
+    "expertHidden",
+    EVEN,
+    "expertHeads",
+  );
+  rule(
+    c.roundSequences >= c.routerBatch,
+    "train routers",
+    "roundSequences",
+    "at least",
+    "routerBatch",
+  );
   rule(c.chunk % c.experts === 0, "assign in chunks", "chunk", "a multiple of", "experts");
-  const isTree = c.levels.length > 0, product = countExperts(c.levels);
+  const isTree = c.levels.length > 0;
+  const product = countExperts(c.levels);
   const tree = `Cannot build a tree of ${c.levels.join("x")} experts as`;
   const levels = say`${tree} its levels must multiply to ${
     setting("experts")
@@ -85,11 +127,13 @@ function checkTogether(c: Configuration): void {
     !isTree || splits,
     say`${tree} ${setting("partitioner")} must be em or ctbm: it is ${c.partitioner}`,
   );
-  const keep = say`Cannot keep first parts in every round as ${setting("start")} must be ctbm: it is random`;
+  const keep = say`Cannot keep first parts in every round as ${
+    setting("start")
+  } must be ctbm: it is random`;
   const remedy = say`leave out ${setting("fixed")}, or set ${setting("start", "ctbm")}`;
   ensure(!c.fixed || c.start !== "random", keep, { remedy });
-  const most = setting("prefix"),
-    mix = say`Cannot mix ${setting("prefixLengths")} as each must be at most ${most}`;
+  const most = setting("prefix");
+  const mix = say`Cannot mix ${setting("prefixLengths")} as each must be at most ${most}`;
   const longest = Math.max(0, ...c.prefixLengths);
   ensure(longest <= c.prefix, say`${mix}: the longest is ${longest}, ${most} is ${c.prefix}`);
 }

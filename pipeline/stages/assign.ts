@@ -1,6 +1,6 @@
 /**
- * Hands sequences to experts by what they cost: training sequences in equal parts unless another method is chosen, held-out ones to the
- * expert that costs least, as prompts are routed.
+ * Hands sequences to experts by what they cost: training sequences in equal parts unless another
+ * method is chosen, held-out ones to the expert that costs least, as prompts are routed.
  *
  * @module
  */
@@ -43,20 +43,26 @@ const SAMPLE = 16_384; // sequences that prices are learned on, where the method
 export const PRICES = "prices.json";
 const ROWS = 4096; // of a batch
 
-/** Gives how many sequences are assigned together: what the settings say, or about 65,536, a multiple of the experts. */
+/**
+ * Gives how many sequences are assigned together: what the settings say, or about 65,536, a
+ * multiple of the experts.
+ */
 export function chooseChunk({ chunk, experts }: Pick<Configuration, "chunk" | "experts">): number {
   return chunk || Math.max(experts, CHUNK - CHUNK % experts);
 }
 
 /** What tells where assignments lie. */
-type Placing = Pick<GraphOf, "branch"> & { configuration?: Pick<Configuration, "prices" | "levels"> };
+type Placing = Pick<GraphOf, "branch"> & {
+  configuration?: Pick<Configuration, "prices" | "levels">;
+};
 
 /** Where prices are given: each block has an assignment of its own. */
 export const BY_PRICES: Placing = { configuration: { prices: "given", levels: [] } };
 
 /**
- * Where the assignment of a block lies: in one node with all blocks, or in its own where `prices` are given; and what the names of its files
- * there begin with. A branch of a tree has a node for its own rows.
+ * Where the assignment of a block lies: in one node with all blocks, or in its own where `prices`
+ * are given; and what the names of its files there begin with. A branch of a tree has a node for
+ * its own rows.
  */
 export function assignmentPlace(
   { name }: Named,
@@ -68,18 +74,28 @@ export function assignmentPlace(
     : { node: assignmentNode(branch), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
-/** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
-export async function readNamedPrices(prices: string, branch?: Branch): Promise<Prices | undefined> {
+/**
+ * Reads the prices that settings name: a file, or the run that learned them, for a branch its own.
+ */
+export async function readNamedPrices(
+  prices: string,
+  branch?: Branch,
+): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
   if (branch && !isFolder) {
-    const what = say`Cannot use ${setting("prices")} of a tree as it must be a run: "${prices}" is none`;
+    const what = say`Cannot use ${
+      setting("prices")
+    } of a tree as it must be a run: "${prices}" is none`;
     throw new InputError(what, { where: prices });
   }
   return await readPrices(isFolder ? `${prices}/${assignmentNode(branch)}/${PRICES}` : prices);
 }
 
-/** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */
+/**
+ * Hashes names in their order, where rows of all of them are read one after another: a key knows no
+ * order of what is needed.
+ */
 export const hashOrder = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
 
 /** Makes one node for all blocks, or with given prices one for each; one for a branch. */
@@ -92,18 +108,21 @@ async function priced(
   { configuration, branch }: GraphOf,
   places: ReadonlyMap<string, readonly Named[]>,
 ): Promise<Node[]> {
-  const { method, experts, seed } = configuration,
-    prices = await readNamedPrices(configuration.prices, branch);
+  const { method, experts, seed } = configuration;
+  const prices = await readNamedPrices(configuration.prices, branch);
   const assignment = prices ? byPrices(prices) : findAssignment(method);
   const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
-    ...{ method, experts, seed }, // which the sample of prices is drawn by
+    method,
+    experts,
+    seed, // which the sample of prices is drawn by
     order: hashOrder([...places.values()].flat().map(({ name }) => name)),
     ...assignment.byChunk ? { chunk: chooseChunk(configuration) } : {},
   };
   const maker = oneByOne(ASSIGN, async (making) => {
     const of = { configuration, blocks: places.get(making.node.name)!, branch };
     const { sequences, ...found } = await assignBlocks(making, assignment, of);
-    return branch ? found : { sequences, ...found }; // rows of a tree are counted once, with all branches
+    // Rows of a tree are counted once, with all branches.
+    return branch ? found : { sequences, ...found };
   });
   return [...places].map(([name, blocks]): Node => ({
     name,
@@ -118,11 +137,19 @@ async function priced(
 async function assignBlocks(
   making: Making,
   assignment: Assignment,
-  { configuration, blocks, branch }: Pick<GraphOf, "configuration" | "branch"> & { blocks: readonly Named[] },
+  { configuration, blocks, branch }: Pick<GraphOf, "configuration" | "branch"> & {
+    blocks: readonly Named[];
+  },
 ): Promise<Record<string, unknown>> {
   const { experts, seed, prices } = configuration;
-  using train = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })));
-  using test = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TEST })));
+  using train = await openNeeded(
+    making,
+    blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })),
+  );
+  using test = await openNeeded(
+    making,
+    blocks.map((block) => ({ need: scoresNode(block), file: TEST })),
+  );
   const chunk = assignment.byChunk ? chooseChunk(configuration) : CHUNK;
   const order = assignment.byChunk && train.count > 0
     ? new Order(train.count, { seed, purpose: "assignment" })
@@ -141,7 +168,13 @@ async function assignBlocks(
   }
   const loads = new Array<number>(experts).fill(0);
   for (const chosen of expert) loads[chosen]++;
-  return { sequences: train.count, experts, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
+  return {
+    sequences: train.count,
+    experts,
+    loads,
+    ...costs ? { costs } : {},
+    ...proof ? { proof } : {},
+  };
 }
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */
@@ -153,7 +186,12 @@ async function learnPrices(
   const order = new Order(rows.count, { seed, purpose: "sample of prices" });
   const count = Math.min(SAMPLE, rows.count);
   const numbers = Float64Array.from({ length: count }, (_, i) => order.at(i)).sort();
-  const { proof } = await assignRows(rows, findAssignment("optimal"), { ...all, count }, (i) => numbers[i]);
+  const { proof } = await assignRows(
+    rows,
+    findAssignment("optimal"),
+    { ...all, count },
+    (i) => numbers[i],
+  );
   return proof!.prices!;
 }
 
@@ -167,7 +205,10 @@ function likeliest(rows: Rows, experts: number): Uint16Array {
   return expert;
 }
 
-/** Assigns `count` rows, of which `numberAt` gives the numbers in their order. A chunk of them is in memory at a time. */
+/**
+ * Assigns `count` rows, of which `numberAt` gives the numbers in their order. A chunk of them is in
+ * memory at a time.
+ */
 async function assignRows(
   rows: Rows,
   assignment: Assignment,
@@ -178,14 +219,18 @@ async function assignRows(
   const isByToken = assignment.perToken && prefix !== undefined && kind === undefined;
   const open = async function* (): AsyncGenerator<CostRows> {
     for (let at = 0; at < count; at += chunk) {
-      const numbers = Float64Array.from({ length: Math.min(chunk, count - at) }, (_, i) => numberAt(at + i));
+      const numbers = Float64Array.from(
+        { length: Math.min(chunk, count - at) },
+        (_, i) => numberAt(at + i),
+      );
       const names = ["nll", "length", ...rows.has("begin") ? ["begin"] as const : []] as const;
       const { nll: costs, ...own } = readRows(rows, numbers, names);
       const predicted = isByToken ? routedPredictions(own, prefix) : undefined;
       yield { experts, costs, predicted };
     }
   };
-  const expert = new Uint16Array(rows.count), answers = assignment.assign({ open, rooms: equalRooms });
+  const expert = new Uint16Array(rows.count);
+  const answers = assignment.assign({ open, rooms: equalRooms });
   for (let at = 0;;) {
     const { done, value } = await answers.next();
     if (done) return { expert, proof: value };
@@ -193,7 +238,10 @@ async function assignRows(
   }
 }
 
-/** Writes the `count` assigned rows of a side, a file for each block, in batches of the rows between two numbers. */
+/**
+ * Writes the `count` assigned rows of a side, a file for each block, in batches of the rows between
+ * two numbers.
+ */
 export async function writeAssigned(
   making: Making,
   { blocks, ...of }: Placing & { blocks: readonly Named[] },
@@ -212,13 +260,18 @@ export async function writeAssigned(
   }
 }
 
-/** Gives assigned rows to write, unless experts are given each with the one that costs least: ids and experts, the best of these, and what both cost. */
+/**
+ * Gives assigned rows to write, unless experts are given each with the one that costs least: ids
+ * and experts, the best of these, and what both cost.
+ */
 export const assignedRows = (rows: Rows, experts: number, expert = likeliest(rows, experts)) => ({
   count: rows.count,
   batch(from: number, to: number): RecordBatch {
     const { sequence, nll: costs } = rows.read(rows.numbers(from, to), ["sequence", "nll"]);
-    const chosen = expert.subarray(from, to), best = assignArgmax(costs, experts);
-    const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);
+    const chosen = expert.subarray(from, to);
+    const best = assignArgmax(costs, experts);
+    const at = (which: Uint16Array) =>
+      Float32Array.from(which, (e, row) => costs[row * experts + e]);
     const columns = { sequence, expert: chosen, best, cost: at(chosen), lowest: at(best) };
     return toTable(columns, { ...rows.lineage!, stage: ASSIGN });
   },

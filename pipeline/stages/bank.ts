@@ -1,6 +1,7 @@
 /**
- * Models that are trained side by side, of one run or of several, in the dispatches of one where their shapes allow it. Each asks to be
- * trained when it is ready; once all have asked or left, those that are alike share a bank.
+ * Models that are trained side by side, of one run or of several, in the dispatches of one where
+ * their shapes allow it. Each asks to be trained when it is ready; once all have asked or left,
+ * those that are alike share a bank.
  *
  * @module
  */
@@ -14,13 +15,16 @@ import type { ModelConfig } from "../model/shape.ts";
 import { trainBank, type TrainModelOptions } from "../training/loop.ts";
 
 /**
- * Gives the sizes of the banks that train so many models of one shape at once. On the processor there are two, as one computes while the
- * other is between two kernels, or waits for its host.
+ * Gives the sizes of the banks that train so many models of one shape at once. On the processor
+ * there are two, as one computes while the other is between two kernels, or waits for its host.
  */
 const sizeBanks = (models: number, kind: AdapterKind): number[] =>
   kind === "software" && models > 1 ? [Math.ceil(models / 2), Math.floor(models / 2)] : [models];
 
-/** Predicts the device memory of training so many models of one shape at once: every bank has activations of its own. */
+/**
+ * Predicts the device memory of training so many models of one shape at once: every bank has
+ * activations of its own.
+ */
 export function memoryTogether(
   config: ModelConfig,
   models: number,
@@ -46,8 +50,8 @@ interface Asked {
 }
 
 /**
- * @ignore Trainings that share devices: no more at once than fit `memory`, in bytes; the others follow. Other devices are opened by the name
- * `adapter`.
+ * @ignore Trainings that share devices: no more at once than fit `memory`, in bytes; the others
+ * follow. Other devices are opened by the name `adapter`.
  */
 export class Bank {
   readonly #coming = new Set<Participant>();
@@ -81,9 +85,15 @@ export class Bank {
 
   /** Whether so many models of one shape may be trained at once. */
   fits({ model, gpu, batch, microBatch, ...sizes }: TrainModelOptions, models: number): boolean {
-    const { kind, maxBindingBytes: limit, variants: { loss } } = gpu, { memory = Infinity } = this.options;
-    const shape = { models: sizeBanks(models, kind)[0], batch: microBatch || batch, length: model.context };
-    if (modelsPerBank(model, shape, limit) < shape.models) return false; // side by side they would run in turns
+    const { kind, maxBindingBytes: limit, variants: { loss } } = gpu;
+    const { memory = Infinity } = this.options;
+    const shape = {
+      models: sizeBanks(models, kind)[0],
+      batch: microBatch || batch,
+      length: model.context,
+    };
+    // Side by side they would run in turns.
+    if (modelsPerBank(model, shape, limit) < shape.models) return false;
     const all = { ...sizes, batch, microBatch, length: model.context, kind, loss, limit };
     return memoryTogether(model, models, all) <= memory;
   }
@@ -92,7 +102,9 @@ export class Bank {
   async devices(own: Gpu, models: number): Promise<readonly Gpu[]> {
     if (sizeBanks(models, own.kind).length === 1) return [own];
     const adapter = this.options.adapter || undefined;
-    if (this.#more.length === 0) this.#more.push(await openGpu({ adapter, variants: own.variants }));
+    if (this.#more.length === 0) {
+      this.#more.push(await openGpu({ adapter, variants: own.variants }));
+    }
     return [own, ...this.#more];
   }
 
@@ -104,10 +116,14 @@ export class Bank {
       let chosen = this.#asked.filter(({ kind }) => kind === this.#asked[0].kind);
       const [{ options }] = chosen;
       try {
-        while (chosen.length > 1 && !this.fits(options, chosen.length)) chosen = chosen.slice(0, -1);
+        while (chosen.length > 1 && !this.fits(options, chosen.length)) {
+          chosen = chosen.slice(0, -1);
+        }
         const gpus = await this.devices(options.gpu, chosen.length);
         const share = Math.ceil(chosen.length / gpus.length);
-        await Promise.all(gpus.map((gpu, i) => trainOn(gpu, chosen.slice(i * share, (i + 1) * share))));
+        await Promise.all(
+          gpus.map((gpu, i) => trainOn(gpu, chosen.slice(i * share, (i + 1) * share))),
+        );
       } catch (error) {
         for (const { reject } of chosen) reject(error);
       }
@@ -125,9 +141,13 @@ async function trainOn(gpu: Gpu, own: readonly Asked[]): Promise<void> {
   );
 }
 
-/** Describes what trainings must have in common to share a bank, among it the rates of all steps to come. */
+/**
+ * Describes what trainings must have in common to share a bank, among it the rates of all steps to
+ * come.
+ */
 function bankKey(
-  { model, batch, microBatch, recompute, dtype, steps, start, rateAt, ...options }: TrainModelOptions,
+  { model, batch, microBatch, recompute, dtype, steps, start, rateAt, ...options }:
+    TrainModelOptions,
 ): string {
   const { beta1, beta2, epsilon, weightDecay, clip } = options;
   const step = start instanceof Map ? 0 : start.trainer.step;
@@ -135,6 +155,14 @@ function bankKey(
   for (let next = step + 1; next <= steps; next++) rates.update(Float64Array.of(rateAt(next)));
   const settings = { beta1, beta2, epsilon, weightDecay, clip };
   return JSON.stringify({
-    ...{ model, batch, microBatch, recompute, dtype, steps, step, settings, rates: rates.digest("hex") },
+    model,
+    batch,
+    microBatch,
+    recompute,
+    dtype,
+    steps,
+    step,
+    settings,
+    rates: rates.digest("hex"),
   });
 }

@@ -1,6 +1,7 @@
 /**
- * Compares the rows of a partition: those of each part with the token rows that were assigned to it, what was assigned with the scores, and
- * what manifests say with both. All files are walked once, side by side, in the memory of a batch of each and the experts of a block.
+ * Compares the rows of a partition: those of each part with the token rows that were assigned to
+ * it, what was assigned with the scores, and what manifests say with both. All files are walked
+ * once, side by side, in the memory of a batch of each and the experts of a block.
  *
  * @module
  */
@@ -47,12 +48,18 @@ const ROUNDING = 1e-9; // of the cost that is proven
 const NAMES = ["document", "source", "length", "tokens"] as const;
 
 const PROOF = v.object({
-  ...{ cost: finite, bound: finite, unbalanced: finite, rows: count, loads: v.array(count) },
+  cost: finite,
+  bound: finite,
+  unbalanced: finite,
+  rows: count,
+  loads: v.array(count),
   prices: v.optional(v.array(finite)),
 });
 const ASSIGNED = v.object({ loads: v.array(count), proof: v.optional(PROOF) });
 
-/** Compares all rows. Returns the sequences that were found in each part. Throws what readers throw. */
+/**
+ * Compares all rows. Returns the sequences that were found in each part. Throws what readers throw.
+ */
 export async function compareParts(compared: Compared): Promise<Record<Side, number[]>> {
   await using open = new AsyncDisposableStack();
   const comparison = new Comparison(compared, open);
@@ -61,20 +68,25 @@ export async function compareParts(compared: Compared): Promise<Record<Side, num
 
 class Comparison {
   readonly #blocks: readonly string[];
-  readonly #assignments = new Map<string, v.InferOutput<typeof ASSIGNED> & { found?: Certificate }>(); // by node
+  readonly #assignments = new Map<
+    string,
+    v.InferOutput<typeof ASSIGNED> & { found?: Certificate }
+  >(); // by node
   #method = "";
   readonly #levels: readonly number[]; // of a tree
   #done = 0;
   #total = 0;
 
   constructor(private readonly of: Compared, private readonly open: AsyncDisposableStack) {
-    const { parts, alone, manifests } = of, names = alone ? [] : parts[0].assignments;
+    const { parts, alone, manifests } = of;
+    const names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
     this.#levels = (manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[];
     for (const name of [...names, ...listBranches(this.#levels).map(assignmentNode)]) {
       const { result, settings } = manifests.get(name)!;
-      const assigned = conform(ASSIGNED, result), prices = assigned.proof?.prices;
+      const assigned = conform(ASSIGNED, result);
+      const prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
       this.#method = String(settings.method); // that of a tree stands in its branches
     }
@@ -88,12 +100,13 @@ class Comparison {
       found[i].sequences++;
       found[i].tokens += cursors[i].columns.length[cursors[i].row++];
     };
-    const wrong = new Set<number>(); // parts of which a row is wrong: those after it are not compared
+    // Parts of which a row is wrong: those after it are not compared.
+    const wrong = new Set<number>();
     const joined = this.#levels.length > 0 ? await this.#expertsOfTree(side) : undefined;
     let at = 0;
     for (const block of this.#blocks) {
-      const node = tokensNode({ name: block }),
-        rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
+      const node = tokensNode({ name: block });
+      const rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
       const experts = joined ? joined.subarray(at, at += rows) : await this.#assigned(block, side);
       const tokens = this.#cursor(this.#read(`${node}/${side}.arrow`));
       for (const expert of experts) {
@@ -119,7 +132,10 @@ class Comparison {
       if (alone) { while (await cursor.fill()) take(i); }
       else if (await cursor.fill() && !wrong.has(i)) {
         wrong.add(i);
-        problem(cursor.name, "it must be a sequence of the tokens, and not a second time: it is not");
+        problem(
+          cursor.name,
+          "it must be a sequence of the tokens, and not a second time: it is not",
+        );
       }
       await cursor.end(); // so that the file is hashed
       for (const name of wrong.has(i) ? [] : ["sequences", "tokens"] as const) {
@@ -151,31 +167,45 @@ class Comparison {
 
   /** Checks the assignments of all branches of a tree, and gives the experts that they lead to. */
   async #expertsOfTree(side: Side): Promise<Uint16Array> {
-    const { run, manifests } = this.of, blocks = this.#blocks.map((name) => ({ name }));
+    const { run, manifests } = this.of;
+    const blocks = this.#blocks.map((name) => ({ name }));
     for (const branch of listBranches(this.#levels)) {
-      for (const { name } of listBranchRows({ branch, blocks })) await this.#assigned(name, side, branch);
+      for (const { name } of listBranchRows({ branch, blocks })) {
+        await this.#assigned(name, side, branch);
+      }
     }
-    const path = (name: string) => `${run}/${name}`, manifest = (name: string) => manifests.get(name)!;
+    const path = (name: string) => `${run}/${name}`;
+    const manifest = (name: string) => manifests.get(name)!;
     return (await joinSide({ path, manifest }, blocks, this.#levels, side)).expert;
   }
 
-  /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
+  /**
+   * Reads the experts of a block's or branch's sequences, and checks what they cost against the
+   * scores.
+   */
   async #assigned(block: string, side: Side, branch?: Branch): Promise<number[]> {
     const isTogether = this.#assignments.has(assignmentNode());
-    const { node, file: nameFile } = assignmentPlace({ name: block }, isTogether ? { branch } : BY_PRICES);
+    const { node, file: nameFile } = assignmentPlace(
+      { name: block },
+      isTogether ? { branch } : BY_PRICES,
+    );
     const file = `${node}/${nameFile(side)}`;
     const scores = this.#cursor(this.#read(`${scoresNode({ name: block })}/${side}.arrow`));
     const proof = side === "train" ? this.#assignments.get(node)?.found : undefined;
-    const isLowest = side === "test" || this.#method === "argmax"; // whether each goes where it costs least
+    // Whether each goes where it costs least.
+    const isLowest = side === "test" || this.#method === "argmax";
     const all: number[] = [];
     let isWrong = false;
     for await (const batch of this.#read(file)) {
       const sequence = integers(needColumn(batch, "sequence"), BigUint64Array);
-      const [expert, best] = ["expert", "best"].map((name) => integers(needColumn(batch, name), Uint16Array));
+      const [expert, best] = ["expert", "best"].map((name) =>
+        integers(needColumn(batch, name), Uint16Array)
+      );
       const [cost, lowest] = ["cost", "lowest"].map((name) => floats(needColumn(batch, name)));
       for (let row = 0; row < batch.numRows; row++, scores.row++) {
         if (!await scores.fill()) break;
-        const { columns } = scores, experts = columns.nll!.length / columns.rows;
+        const { columns } = scores;
+        const experts = columns.nll!.length / columns.rows;
         const costs = columns.nll!.subarray(scores.row * experts, (scores.row + 1) * experts);
         proof?.add({ costs, experts }, expert.subarray(row, row + 1));
         if (isWrong) continue;
@@ -204,20 +234,31 @@ class Comparison {
   /** Compares a count of rows with what a manifest says. */
   #count(node: string, name: string, found: number, said: unknown): void {
     if (said === found) return;
-    this.of.problem(`${node}/${MANIFEST}`, `its ${name} must be ${found}, as its rows are: it says ${said}`);
+    this.of.problem(
+      `${node}/${MANIFEST}`,
+      `its ${name} must be ${found}, as its rows are: it says ${said}`,
+    );
   }
 
-  /** Checks loads and proofs of the assignment: the rows and the prices are summed again by the definition of a proof. */
+  /**
+   * Checks loads and proofs of the assignment: the rows and the prices are summed again by the
+   * definition of a proof.
+   */
   #checkAssignment(loads: readonly number[]): void {
-    const { problem } = this.of, said = loads.map(() => 0);
+    const { problem } = this.of;
+    const said = loads.map(() => 0);
     for (const [name, { loads, proof, found: certificate }] of this.#assignments) {
       if (this.of.parts[0].assignments.includes(name)) loads.forEach((load, e) => said[e] += load);
       if (!certificate || !proof) continue;
-      const found = certificate.proof, slack = ROUNDING * Math.abs(found.cost);
+      const found = certificate.proof;
+      const slack = ROUNDING * Math.abs(found.cost);
       for (const figure of ["cost", "bound", "unbalanced", "rows"] as const) {
         if (Math.abs(found[figure] - proof[figure]) <= slack) continue;
         const fact = `as its rows and prices are: it says ${proof[figure]}`;
-        problem(`${name}/${MANIFEST}`, `the ${figure} of its proof must be ${found[figure]}, ${fact}`);
+        problem(
+          `${name}/${MANIFEST}`,
+          `the ${figure} of its proof must be ${found[figure]}, ${fact}`,
+        );
       }
     }
     if (String(said) !== String(loads)) {
@@ -236,8 +277,8 @@ class Comparison {
 
 /** Reports how the next row of a part differs from a token row that was assigned to it. */
 async function difference(part: Cursor, tokens: Cursor): Promise<string | undefined> {
-  const id = tokens.columns.sequence[tokens.row],
-    must = `sequence ${id} of ${tokens.name} must be here, unchanged`;
+  const id = tokens.columns.sequence[tokens.row];
+  const must = `sequence ${id} of ${tokens.name} must be here, unchanged`;
   if (!await part.fill()) return `${must}: the part ends before it`;
   const found = part.columns.sequence[part.row];
   if (found !== id) return `${must}: sequence ${found} is`;
@@ -254,7 +295,10 @@ function isSame(name: keyof Columns, a: Cursor, b: Cursor): boolean {
   return true;
 }
 
-/** A place in a stream of batches, which is read at the reader's own pace, so that several can be walked side by side. */
+/**
+ * A place in a stream of batches, which is read at the reader's own pace, so that several can be
+ * walked side by side.
+ */
 class Cursor {
   /** The current batch; undefined before the first. */
   batch?: RecordBatch;

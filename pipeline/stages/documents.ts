@@ -1,6 +1,6 @@
 /**
- * The index of the text: a table with a row for every document, and after the split its expert. So any row of any shard leads back to
- * its file. Any tool reads it.
+ * The index of the text: a table with a row for every document, and after the split its expert. So
+ * any row of any shard leads back to its file. Any tool reads it.
  *
  *     text/documents.arrow        document, path, place, sha256, source, side, tokens
  *     partition/documents.arrow   the same, with expert (`mixed` where its sequences went apart) and shares
@@ -57,7 +57,8 @@ export const piecePath = ({ file: { path }, own }: Piece): string =>
 const BLOCKS = "blocks.json";
 
 /**
- * Describes a block as the index lists it: of each piece the path, the hash, and the rows that come before it in the file.
+ * Describes a block as the index lists it: of each piece the path, the hash, and the rows that come
+ * before it in the file.
  *
  * @ignore Its type is inferred.
  */
@@ -75,7 +76,10 @@ export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null>
   return JSON.parse(new TextDecoder().decode(await readVerified(path)));
 }
 
-/** Makes the node of the index. Paths are part of it, so it is made again where a file is only moved. */
+/**
+ * Makes the node of the index. Paths are part of it, so it is made again where a file is only
+ * moved.
+ */
 export function indexNode({ blocks }: GraphOf): Node {
   const list = JSON.stringify(blocks.map(({ name, pieces }): IndexedBlock => ({
     name,
@@ -92,8 +96,13 @@ export function indexNode({ blocks }: GraphOf): Node {
       const indexed = await writeRows(making, DOCUMENTS, indexedRows(making, blocks), empty);
       await making.write(BLOCKS, list);
       const sources = byName(countSources(making, blocks));
-      const tests = Object.entries(sources).map(([name, { documents }]) => ({ name, ...documents }));
-      if (tests.some(({ test }) => test > 0)) warnOfFew(tests.filter(({ train }) => train > 0), emit);
+      const tests = Object.entries(sources).map(([name, { documents }]) => ({
+        name,
+        ...documents,
+      }));
+      if (tests.some(({ test }) => test > 0)) {
+        warnOfFew(tests.filter(({ train }) => train > 0), emit);
+      }
       return { sources, indexed };
     }),
   };
@@ -106,7 +115,8 @@ function warnOfFew(sources: readonly { name: string; test: number }[], emit: Wor
   const few = sources.filter(({ test }) => test < FEW);
   if (few.length === 0) return;
   const names = listSome(few.map(({ name, test }) => `"${name}" (${test})`));
-  const message = `fewer than ${FEW} documents are held out of ${names}: what they say of a source is chance`;
+  const message =
+    `fewer than ${FEW} documents are held out of ${names}: what they say of a source is chance`;
   emit({ type: "warning", message });
 }
 
@@ -114,7 +124,9 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
   for (const block of blocks) {
     const paths = block.pieces.map(piecePath);
     for await (const batch of readArrow(`${making.path(tokensNode(block))}/${DOCUMENTS}`)) {
-      const rows = documentRows(batch, ["piece", ...FILE_COLUMNS]).map(({ piece, place, ...row }) => ({
+      const rows = documentRows(batch, ["piece", ...FILE_COLUMNS]).map((
+        { piece, place, ...row },
+      ) => ({
         ...row,
         path: paths[piece],
         place: place + (block.pieces[piece].before ?? 0),
@@ -147,7 +159,8 @@ export function partIndexNode(of: GraphOf): Node {
 
 async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<RecordBatch> {
   const next = of.blocks.values();
-  let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
+  let experts = new Map<bigint, Map<number, number>>();
+  let left = 0; // of the block
   for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
     const rows: Pick<DocumentRow, typeof PART_COLUMNS[number]>[] = [];
     for (const row of documentRows(batch, COLUMNS)) {
@@ -167,9 +180,12 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
 /** Reports which expert a document went to, or how its sequences went apart. */
 function nameExpert(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "expert" | "shares"> {
   const sorted = [...counts].sort(([a, x], [b, y]) => y - x || a - b);
-  if (sorted.length < 2) return { expert: String(sorted[0]?.[0] ?? ""), shares: "" }; // none begins a sequence of a packed one
+  // None begins a sequence of a packed one.
+  if (sorted.length < 2) return { expert: String(sorted[0]?.[0] ?? ""), shares: "" };
   const all = sorted.reduce((sum, [, count]) => sum + count, 0);
-  const shares = sorted.map(([expert, count]) => `${expert}: ${(count / all).toFixed(3)}`).join(", ");
+  const shares = sorted.map(([expert, count]) => `${expert}: ${(count / all).toFixed(3)}`).join(
+    ", ",
+  );
   return { expert: "mixed", shares };
 }
 
@@ -194,7 +210,10 @@ async function countExperts(
   return counts;
 }
 
-/** A document of a run, and the place in its file. Its id is a string, as it has 64 bits; before a split it has no expert. */
+/**
+ * A document of a run, and the place in its file. Its id is a string, as it has 64 bits; before a
+ * split it has no expert.
+ */
 export interface FoundDocument
   extends
     Pick<DocumentRow, "path" | "place" | "sha256" | "source" | "side" | "tokens">,
@@ -203,7 +222,10 @@ export interface FoundDocument
   document: string;
 }
 
-/** Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws an `InputError` where there is no index. */
+/**
+ * Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws
+ * an `InputError` where there is no index.
+ */
 export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
   const isSplit = await exists(part);
@@ -228,13 +250,18 @@ export interface TextChanges {
 }
 
 /** Compares the text with that of which the run's index tells; null where there is no index yet. */
-export async function changesOfText(run: string, blocks: readonly Block[]): Promise<TextChanges | null> {
+export async function changesOfText(
+  run: string,
+  blocks: readonly Block[],
+): Promise<TextChanges | null> {
   const indexed = await indexedBlocks(run);
   if (!indexed) return null;
   const now = joinPieces(
     blocks.flatMap(({ pieces }) => pieces.map((piece) => [piecePath(piece), piece.sha256])),
   );
-  const then = joinPieces(indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])));
+  const then = joinPieces(
+    indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])),
+  );
   return {
     added: [...now.keys()].filter((path) => !then.has(path)),
     changed: [...now.keys()].filter((path) => then.has(path) && then.get(path) !== now.get(path)),
@@ -252,22 +279,35 @@ function joinPieces(pieces: readonly string[][]): Map<string, string> {
 /** Words changes of the text, by their kinds. */
 export function changesText(changes: TextChanges | null): string {
   return Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0)
-    .map(([what, paths]) => `${what} ${listSome(paths.map((path: string) => `"${path}"`))}`).join("; ");
+    .map(([what, paths]) => `${what} ${listSome(paths.map((path: string) => `"${path}"`))}`).join(
+      "; ",
+    );
 }
 
 /** Gives a block as the index lists it. Its files cannot be read by that. */
 export const toBlock = ({ name, pieces }: IndexedBlock): Block => ({
-  ...{ name, id: 0, bytes: 0 },
+  name,
+  id: 0,
+  bytes: 0,
   pieces: pieces.map(([path, sha256, before]): Piece => ({
-    ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
+    file: { path, format: "txt" },
+    bytes: 0,
+    sha256,
+    before,
   })),
 });
 
-/** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */
+/**
+ * Gives the text of a run as its index tells of it, without a look at a file; it has no blocks
+ * where there is no index.
+ */
 export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
   const blocks = (await indexedBlocks(run))?.map(toBlock);
   return {
-    ...{ blocks, unpacked: [], passed: new Map(), asText: [] },
+    blocks,
+    unpacked: [],
+    passed: new Map(),
+    asText: [],
     reading: readingSettings(configuration),
   };
 }

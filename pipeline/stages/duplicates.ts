@@ -1,12 +1,13 @@
 /**
- * Finds what documents have in common. A node for each block, or each file that is named, hashes its documents into tables; other nodes join
- * these.
+ * Finds what documents have in common. A node for each block, or each file that is named, hashes
+ * its documents into tables; other nodes join these.
  *
  *     FOLDER/BLOCK/   KIND-train.u32 and KIND-test.u32: tables of one kind of hashes, of the documents of both sides
  *
- * Rows of a table are in buckets by the upper bits of their hashes, so that equal hashes of all tables are found some buckets at a time:
- * memory holds these alone. A file has the end of each bucket, in rows, and then the rows: a hash in two halves, and the number of the
- * document in the node; all are u32, little endian.
+ * Rows of a table are in buckets by the upper bits of their hashes, so that equal hashes of all
+ * tables are found some buckets at a time: memory holds these alone. A file has the end of each
+ * bucket, in rows, and then the rows: a hash in two halves, and the number of the document in the
+ * node; all are u32, little endian.
  *
  * @module
  */
@@ -18,7 +19,15 @@ import { joinArrays } from "../rows/bytes.ts";
 import { readAt } from "../rows/ipc/messages.ts";
 import { hashNamed, withRemedy, writeAll } from "../graph/files.ts";
 import { verifyFile } from "../graph/schema.ts";
-import { hashKey, hashWords, jaccard, type Kind, KINDS, listRuns, SHINGLE } from "../text/hashes.ts";
+import {
+  hashKey,
+  hashWords,
+  jaccard,
+  type Kind,
+  KINDS,
+  listRuns,
+  SHINGLE,
+} from "../text/hashes.ts";
 import { type Document, readDocuments, readRecords } from "../text/readers.ts";
 import type { Side } from "../text/tokenize.ts";
 import { SIDES } from "./parts.ts";
@@ -27,7 +36,10 @@ import { SIDES } from "./parts.ts";
 export const NEAR = 0.8;
 /** A document is compared with at most so many before it that share the same band. */
 const MOST_BEFORE = 100;
-/** Buckets of a table, by the upper ten bits of a hash: for 1 TB of text, five million bands in each. */
+/**
+ * Buckets of a table, by the upper ten bits of a hash: for 1 TB of text, five million bands in
+ * each.
+ */
 const BUCKETS = 1024;
 /** Rows that are joined at once: so many buckets, at least one. */
 const MOST_ROWS = 2 ** 20;
@@ -46,16 +58,28 @@ export interface Pair {
   other: number;
   /** Whether the texts are equal, nearly so, or share a passage. */
   kind: "exact" | "near" | "passage";
-  /** Their Jaccard index, or of the other one's runs of 13 words the share that training text has. */
+  /**
+   * Their Jaccard index, or of the other one's runs of 13 words the share that training text has.
+   */
   share: number;
 }
 
-/** Takes files that are named as held-out documents: of JSON lines and Parquet each record, with all texts in it. */
-export const namedFiles = (folder: string, paths: readonly string[], ...kinds: Kind[]): Promise<Hashed[]> =>
+/**
+ * Takes files that are named as held-out documents: of JSON lines and Parquet each record, with all
+ * texts in it.
+ */
+export const namedFiles = (
+  folder: string,
+  paths: readonly string[],
+  ...kinds: Kind[]
+): Promise<Hashed[]> =>
   Promise.all(paths.map(async (path, i): Promise<Hashed> => {
     return {
-      ...{ name: `${folder}/named/${i}`, needs: [], kinds },
-      settings: { name: basename(path), sha256: await hashNamed(path) }, // or an error, before anything is written
+      name: `${folder}/named/${i}`,
+      needs: [],
+      kinds,
+      // Or an error, before anything is written.
+      settings: { name: basename(path), sha256: await hashNamed(path) },
       async *read() {
         const texts = /\.(jsonl|ndjson|parquet)\b/.test(path)
           ? Array.fromAsync(readRecords(path), ({ record }) => joinTexts(record))
@@ -82,9 +106,13 @@ function joinTexts(value: unknown): string {
 /** Makes the nodes that hash documents. */
 export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
   all.map(({ kinds, read, settings, ...node }): Node => ({
-    ...{ ...node, settings: { ...settings, kinds }, revision: 4 },
+    ...node,
+    settings: { ...settings, kinds },
+    revision: 4,
     maker: oneByOne(stage, async (making, { emit, signal }) => {
-      const tables = kinds.flatMap((kind) => SIDES.map((side) => ({ kind, side, hashes: [] as Halves[] })));
+      const tables = kinds.flatMap((kind) =>
+        SIDES.map((side) => ({ kind, side, hashes: [] as Halves[] }))
+      );
       let documents = 0;
       for await (const { text, side: own = "train" } of read(making)) {
         signal?.throwIfAborted();
@@ -92,7 +120,9 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
         for (const { kind, side, hashes } of tables) {
           hashes.push(side === own ? joinArrays(Int32Array, KINDS[kind](words, text)) : NONE);
         }
-        if (++documents % 100 === 0) emit({ type: "progress", stage, done: documents, unit: "documents" });
+        if (++documents % 100 === 0) {
+          emit({ type: "progress", stage, done: documents, unit: "documents" });
+        }
       }
       for (const { kind, side, hashes } of tables) {
         await making.write(`${kind}-${side}.u32`, tableBytes(hashes));
@@ -101,7 +131,10 @@ export const hashNodes = (stage: string, all: readonly Hashed[]): Node[] =>
     }),
   }));
 
-/** Hashes of a document: the upper halves of all, then the lower ones. Of many short documents every array costs more than its hashes. */
+/**
+ * Hashes of a document: the upper halves of all, then the lower ones. Of many short documents every
+ * array costs more than its hashes.
+ */
 type Halves = Int32Array;
 const NONE: Halves = new Int32Array();
 
@@ -112,7 +145,8 @@ export function tableBytes(documents: readonly Halves[]): Uint8Array<ArrayBuffer
     for (let i = 0; i < halves.length / 2; i++) ends[halves[i] >>> 22]++;
   }
   let rows = 0;
-  for (const [bucket, count] of ends.entries()) [ends[bucket], rows] = [rows, rows + count]; // now where each begins
+  // Now where each begins.
+  for (const [bucket, count] of ends.entries()) [ends[bucket], rows] = [rows, rows + count];
   const table = new Uint32Array(BUCKETS + 3 * rows);
   for (const [document, halves] of documents.entries()) {
     const count = halves.length / 2;
@@ -129,18 +163,23 @@ export function tableBytes(documents: readonly Halves[]): Uint8Array<ArrayBuffer
 
 function readRows(path: string, from: number, to: number): Uint32Array {
   using file = Deno.openSync(path); // a promise costs ten times as much as the answer
-  const read = (at: number, count: number) => new Uint32Array(readAt(file, 4 * at, 4 * count).buffer);
-  const ends = read(0, Math.min(to, BUCKETS)), begin = from === 0 ? 0 : ends[from - 1];
+  const read = (at: number, count: number) =>
+    new Uint32Array(readAt(file, 4 * at, 4 * count).buffer);
+  const ends = read(0, Math.min(to, BUCKETS));
+  const begin = from === 0 ? 0 : ends[from - 1];
   return read(BUCKETS + 3 * begin, 3 * (ends.at(-1)! - begin));
 }
 
 /**
- * Takes the number of a document that has a hash, and what is kept of that hash: nothing at its first row, then the document of that row
- * and whatever was added here.
+ * Takes the number of a document that has a hash, and what is kept of that hash: nothing at its
+ * first row, then the document of that row and whatever was added here.
  */
 export type OnRow = (document: number, kept?: number[]) => unknown;
 
-/** Documents that nodes have hashed, numbered through all of these, in the hands of a node that compares them. */
+/**
+ * Documents that nodes have hashed, numbered through all of these, in the hands of a node that
+ * compares them.
+ */
 export class Compared {
   /** The nodes, each with the numbers of its documents: from `first` on, below `end`. */
   readonly nodes: readonly (Hashed & { first: number; end: number })[];
@@ -158,8 +197,8 @@ export class Compared {
   }
 
   /**
-   * Joins tables of one kind by their hashes, once they are checked. Goes through all rows of the first side, then through those rows of the
-   * other side whose hash the first one has.
+   * Joins tables of one kind by their hashes, once they are checked. Goes through all rows of the
+   * first side, then through those rows of the other side whose hash the first one has.
    */
   async join(kind: Kind, ...sides: readonly (readonly [Side, OnRow])[]): Promise<void> {
     const nodes = this.nodes.filter(({ kinds }) => kinds.includes(kind));
@@ -176,13 +215,16 @@ export class Compared {
       await new Promise((resolve) => setTimeout(resolve)); // so that the signal is heard
       this.signal?.throwIfAborted();
       const kept = new Map<number, number[]>();
-      const seen = new Uint8Array(MOST_ROWS); // by the lower bits of a hash: for most rows of the other side a look is enough
+      // By the lower bits of a hash: for most rows of the other side a look is enough.
+      const seen = new Uint8Array(MOST_ROWS);
       for (const { path, first, onRow, isFirst } of tables) {
         const rows = readRows(path, from, from + step);
         for (let at = 0; at < rows.length; at += 3) {
           const place = rows[at + 1] % MOST_ROWS;
           if (!isFirst && seen[place] === 0) continue;
-          const key = hashKey(rows[at], rows[at + 1]), document = rows[at + 2] + first, own = kept.get(key);
+          const key = hashKey(rows[at], rows[at + 1]);
+          const document = rows[at + 2] + first;
+          const own = kept.get(key);
           if (own || isFirst) onRow(document, own);
           if (own || !isFirst) continue;
           kept.set(key, [document]);
@@ -205,9 +247,14 @@ export class Compared {
     }
   }
 
-  /** Finds the duplicates of training documents. Of equal texts the first alone is compared, so a thousand make a thousand pairs. */
+  /**
+   * Finds the duplicates of training documents. Of equal texts the first alone is compared, so a
+   * thousand make a thousand pairs.
+   */
   async findDuplicates(): Promise<Pair[]> {
-    const pairs: Pair[] = [], copies = new Set<number>(), candidates = new Map<number, Set<number>>();
+    const pairs: Pair[] = [];
+    const copies = new Set<number>();
+    const candidates = new Map<number, Set<number>>();
     const copy: OnRow = (other, kept) => {
       if (!kept) return;
       copies.add(other);
@@ -230,7 +277,8 @@ export class Compared {
 
   /** Yields those of some pairs that are near-duplicates. Their shingles are on disk meanwhile. */
   async *#verify(candidates: ReadonlyMap<number, ReadonlySet<number>>): AsyncGenerator<Pair> {
-    const path = `${this.making.folder}/shingles.f64`, places = new Map<number, readonly [number, number]>();
+    const path = `${this.making.folder}/shingles.f64`;
+    const places = new Map<number, readonly [number, number]>();
     const wanted = new Set(candidates.entries().flatMap(([other, before]) => [other, ...before]));
     using file = await Deno.open(path, { read: true, write: true, createNew: true });
     let end = 0;
@@ -253,7 +301,10 @@ export class Compared {
   }
 }
 
-/** Groups documents that pairs lead to from one another: of each that is in a pair, the lowest number of its group. */
+/**
+ * Groups documents that pairs lead to from one another: of each that is in a pair, the lowest
+ * number of its group.
+ */
 export function groupPairs(pairs: readonly Pair[]): Map<number, number> {
   const lower = new Map<number, number>();
   const lowest = (number: number) => {

@@ -1,5 +1,6 @@
 /**
- * Evaluates the mixture of a run on its held-out sequences: a node for the scores of every model, and one that puts them together.
+ * Evaluates the mixture of a run on its held-out sequences: a node for the scores of every model,
+ * and one that puts them together.
  *
  *     evaluation/expert-02/   nll.f32: the NLL of every held-out sequence, f32, little endian, nats
  *     evaluation/result/      evaluation.json, evaluation.arrow
@@ -65,8 +66,8 @@ export const listBaselines = (models: readonly Target[]): Baseline[] =>
   models.flatMap(({ expert, name }) => expert === undefined ? name as Baseline : []);
 
 /**
- * What asks the models of a run something, also of its `text`: the nodes that must be there, needs and settings by which prompts are
- * routed, and the weights.
+ * What asks the models of a run something, also of its `text`: the nodes that must be there, needs
+ * and settings by which prompts are routed, and the weights.
  */
 export async function gatherAsked({ configuration, tokens, models }: EvaluationOf, text = true) {
   const partitioner = configuration.routers === "" ? [PARTITIONER] : [];
@@ -77,12 +78,17 @@ export async function gatherAsked({ configuration, tokens, models }: EvaluationO
 }
 
 /** Makes the nodes of an evaluation, after the nodes that it is given. */
-export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Promise<Node[]> {
+export async function evaluateNodes(
+  of: EvaluationOf,
+  choices: EvaluationChoices = {},
+): Promise<Node[]> {
   const { configuration: { prefix, seed }, models } = of;
   const { given, partitioner, weights, routers } = await gatherAsked(of);
-  const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, of)); // another adapter rounds differently, but whoever scored first is believed
+  // Another adapter rounds differently, but whoever scored first is believed.
+  const scorer = oneByOne(EVALUATE, (making, work) => score(making, work, of));
   const { resamples = RESAMPLES, ...several } = choices;
-  const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models; // mixes need single tokens
+  // Mixes need single tokens.
+  const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models;
   return [
     ...given,
     ...passes.map((model): Node => ({
@@ -116,12 +122,18 @@ async function open(
   return { mixture, open: () => readShards(shards) };
 }
 
-async function score(making: Making, work: Work, of: EvaluationOf): Promise<Record<string, unknown>> {
+async function score(
+  making: Making,
+  work: Work,
+  of: EvaluationOf,
+): Promise<Record<string, unknown>> {
   const { variantRevision } = await import("../../kernels/device/variants.ts");
   const { scoreModel } = await import("../evaluation/passes.ts");
-  const { emit, signal } = work, { adapter, variants } = await work.gpu();
+  const { emit, signal } = work;
+  const { adapter, variants } = await work.gpu();
   const model = of.models.find((model) => scoresNode(model) === making.node.name)!;
-  const { entries, tokenizer } = making.manifest(TOKENIZER).result, { sequenceLength } = of.configuration;
+  const { entries, tokenizer } = making.manifest(TOKENIZER).result;
+  const { sequenceLength } = of.configuration;
   const counts = of.tokens.map((name) => Number(making.manifest(name).result.testSequences));
   const total = counts.reduce((a, b) => a + b, 0);
   let done = 0;
@@ -129,10 +141,16 @@ async function score(making: Making, work: Work, of: EvaluationOf): Promise<Reco
     emit({ type: "progress", stage: EVALUATE, done: done += rows, total, unit: "sequences" });
   const text = await open(making, work, of);
   const { nll } = await scoreModel(modelName(model), { ...text, onRows, signal }, {
-    ...{ tokenizer: String(tokenizer), vocabulary: Number(entries), sequenceLength },
+    tokenizer: String(tokenizer),
+    vocabulary: Number(entries),
+    sequenceLength,
   }).finally(() => text.mixture.close());
   await making.write(NLL, new Uint8Array(nll.buffer));
-  return { sequences: nll.length, adapter, variants: { ...variants, ...variantRevision(variants) } };
+  return {
+    sequences: nll.length,
+    adapter,
+    variants: { ...variants, ...variantRevision(variants) },
+  };
 }
 
 async function putTogether(
@@ -144,12 +162,15 @@ async function putTogether(
   const { loadCheckpointConfig } = await import("../model/checkpoints/hugging_face_config.ts");
   const { evaluate } = await import("../evaluation/evaluate.ts");
   const { writeDocumentScores } = await import("../evaluation/tables.ts");
-  const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers, levels } = of.configuration;
+  const { run, emit, signal } = work;
+  const { prefix, sequenceLength, seed, routers, levels } = of.configuration;
   const onWarning = (message: Text) => emit({ type: "warning", message });
   of.doubts?.forEach(onWarning);
   const { kind, routes } = await partitionerKind(routers || making.path(PARTITIONER));
   if (!routes) {
-    onWarning(`parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`);
+    onWarning(
+      `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`,
+    );
   }
   const text = await open(making, work, of, beam);
   const other = routeBy === undefined
@@ -157,7 +178,13 @@ async function putTogether(
     : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
   let found: DocumentScores;
   const evaluation = await evaluate({
-    ...{ ...choices, ...text, routeBy: other, prefix, sequenceLength, seed, signal },
+    ...choices,
+    ...text,
+    routeBy: other,
+    prefix,
+    sequenceLength,
+    seed,
+    signal,
     baselines: listBaselines(of.models),
     scores: async (name) => {
       const model = of.models.find((model) => modelName(model) === name)!;

@@ -1,14 +1,17 @@
 /**
- * The partitioner of a run: what says what a sequence costs every expert. Other kinds than routers learn at once.
+ * The partitioner of a run: what says what a sequence costs every expert. Other kinds than routers
+ * learn at once.
  *
- * Routers learn by expectation maximisation: a node for every router and round. A node reads what all routers of the round before say
- * of the same sequences, so it knows its part; it trains its router on that, and scores the next sequences. Nothing else is exchanged.
+ * Routers learn by expectation maximisation: a node for every router and round. A node reads what
+ * all routers of the round before say of the same sequences, so it knows its part; it trains its
+ * router on that, and scores the next sequences. Nothing else is exchanged.
  *
  *     rounds/start/                clusters of TF-IDF, where routers begin with their parts
  *     rounds/03/router-02/         state.safetensors, scores.safetensors, round.json; of router 0 also rounds.jsonl
  *
- * A tree of partitioners is the method applied to its own output. Each branch learns from the rows that the level above assigned to it,
- * scores these and assigns them. It does so in nodes of its own, so branches are made anywhere and in any order.
+ * A tree of partitioners is the method applied to its own output. Each branch learns from the rows
+ * that the level above assigned to it, scores these and assigns them. It does so in nodes of its
+ * own, so branches are made anywhere and in any order.
  *
  *     rounds/branch-02/03/router-01/     branches/branch-02/       the rounds and the routers of branch 2
  *     scores/branch-02/                  assignments/branch-02/    what its rows cost its experts, and where they go
@@ -30,7 +33,11 @@ import {
   PARTITIONER,
   TOKENIZER,
 } from "../graph/node.ts";
-import { type PartitionerKind, readDescription, writeDescription } from "../partition/partitioner.ts";
+import {
+  type PartitionerKind,
+  readDescription,
+  writeDescription,
+} from "../partition/partitioner.ts";
 import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { type Branch, branchName, listBranches } from "../partition/tree/branches.ts";
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
@@ -71,7 +78,10 @@ const listRound = (round: number, of: GraphOf): string[] =>
 const pickValues = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
   Object.fromEntries(names.map((name) => [name, configuration[name]]));
 
-/** Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner itself. */
+/**
+ * Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner
+ * itself.
+ */
 export function learnNodes(of: GraphOf): Node[] {
   const kind = findKind(of.configuration);
   if (kind.kind !== "em") return [learnNode(partitionerNode(of.branch), kind, of)];
@@ -96,10 +106,14 @@ function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
         [name, tokens.train] as const
       );
       const { sha256, result } = await kind.learn!({
-        ...{ configuration, folder: making.folder, rows, signal },
+        configuration,
+        folder: making.folder,
+        rows,
+        signal,
         tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
         sources: new Map(sources.filter(([, tokens]) => tokens > 0)),
-        progress: (done, total, unit) => emit({ type: "progress", stage: LEARN, done, total, unit }),
+        progress: (done, total, unit) =>
+          emit({ type: "progress", stage: LEARN, done, total, unit }),
       });
       return { routers: sha256, ...result };
     }),
@@ -109,7 +123,14 @@ function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
 /** Settings that a round depends on, whatever the number of rounds to come. */
 const SETTINGS = [
   ...["experts", "prefix", "prefixLengths", "roundSequences", "seed"] as const,
-  ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+  ...[
+    "routerHidden",
+    "routerLayers",
+    "routerHeads",
+    "routerBatch",
+    "routerRate",
+    "routerWarmup",
+  ] as const,
   ...listNames(OPTIMISER),
 ];
 
@@ -159,12 +180,19 @@ function routersNode(of: GraphOf, start: readonly string[]): Node {
 }
 
 /**
- * Makes the nodes that divide the text, by the stages in whose place they come. In a tree the branches of a level need the assignment of
- * the level above. So all but the last level are scored and assigned among the learning.
+ * Makes the nodes that divide the text, by the stages in whose place they come. In a tree the
+ * branches of a level need the assignment of the level above. So all but the last level are scored
+ * and assigned among the learning.
  */
-export async function dividingNodes(of: GraphOf): Promise<Record<"learn" | "score" | "assign", Node[]>> {
-  const { levels, routers } = of.configuration, isTree = levels.length > 0;
-  const learn: Node[] = [], score: Node[] = [], assign: Node[] = [], first = routers === "" ? learn : score;
+export async function dividingNodes(
+  of: GraphOf,
+): Promise<Record<"learn" | "score" | "assign", Node[]>> {
+  const { levels, routers } = of.configuration;
+  const isTree = levels.length > 0;
+  const learn: Node[] = [];
+  const score: Node[] = [];
+  const assign: Node[] = [];
+  const first = routers === "" ? learn : score;
   for (const own of isTree ? listBranches(levels).map((branch) => takeBranch(of, branch)) : [of]) {
     if (routers === "") learn.push(...learnNodes(own));
     const isAbove = own.branch && own.branch.length + 1 < levels.length;
@@ -185,7 +213,8 @@ function takeBranch({ configuration, ...of }: GraphOf, branch: Branch): GraphOf 
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
 function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
-  const branches = listBranches(levels), [root] = branches;
+  const branches = listBranches(levels);
+  const [root] = branches;
   return {
     name: PARTITIONER,
     needs: branches.map(partitionerNode),
@@ -204,9 +233,12 @@ function treeNode({ configuration: { experts, levels, prefix, rounds } }: GraphO
   };
 }
 
-/** Makes the node that says of the rows of all blocks to which expert they go, and what that costs. */
+/**
+ * Makes the node that says of the rows of all blocks to which expert they go, and what that costs.
+ */
 function joinedNode(of: GraphOf): Node {
-  const { configuration: { experts, levels }, blocks } = of, own = listBranches(levels).map(assignmentNode);
+  const { configuration: { experts, levels }, blocks } = of;
+  const own = listBranches(levels).map(assignmentNode);
   return {
     name: assignmentNode(),
     needs: [...blocks.map(scoresNode), ...own],
@@ -220,29 +252,44 @@ function joinedNode(of: GraphOf): Node {
         await writeAssigned(making, of, side, joined);
       }
       const { costs } = making.manifest(own[0]).result;
-      return { sequences: loads.reduce((a, b) => a + b), experts, loads, ...costs ? { costs } : {} };
+      return {
+        sequences: loads.reduce((a, b) => a + b),
+        experts,
+        loads,
+        ...costs ? { costs } : {},
+      };
     }),
   };
 }
 
 /**
- * Joins the assignments of all branches: says where all rows of a side go. A cost is that of the last level; `lowest` is below it by what
- * each row lost on all levels by going where there was room.
+ * Joins the assignments of all branches: says where all rows of a side go. A cost is that of the
+ * last level; `lowest` is below it by what each row lost on all levels by going where there was
+ * room.
  */
 export async function joinSide(
   making: Pick<Making, "path" | "manifest">,
   blocks: readonly Named[],
   levels: readonly number[],
   side: "train" | "test",
-): Promise<{ count: number; expert: Uint16Array; batch: (from: number, to: number) => RecordBatch }> {
-  let joined: Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage } | undefined;
+): Promise<
+  { count: number; expert: Uint16Array; batch: (from: number, to: number) => RecordBatch }
+> {
+  let joined:
+    | Read<"sequence" | "expert" | "best" | "cost" | "lowest"> & { lineage: Lineage }
+    | undefined;
   const below: Float64Array[] = []; // rows of the branches to come, in their order
   for (const branch of listBranches(levels)) {
     using assigned = await openAssigned(making, { blocks, branch }, `${side}.arrow`);
-    const all = assigned.numbers(), numbers = below.shift() ?? all, experts = levels[branch.length];
-    const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]), { rows } = own;
+    const all = assigned.numbers();
+    const numbers = below.shift() ?? all;
+    const experts = levels[branch.length];
+    const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);
+    const { rows } = own;
     const branches = branch.length + 1 < levels.length ? experts : 0;
-    for (let i = 0; i < branches; i++) below.push(numbers.filter((_, row) => own.expert[row] === i));
+    for (let i = 0; i < branches; i++) {
+      below.push(numbers.filter((_, row) => own.expert[row] === i));
+    }
     const [expert, lowest] = [new Uint16Array(rows), new Float32Array(rows)];
     joined ??= { ...own, expert, lowest, lineage: assigned.lineage! };
     for (const [row, at] of numbers.entries()) {
@@ -252,10 +299,13 @@ export async function joinSide(
       joined.lowest[at] -= own.cost[row] - own.lowest[row];
     }
   }
-  const { rows: count, lineage, ...columns } = joined!, { expert, cost, lowest } = columns;
+  const { rows: count, lineage, ...columns } = joined!;
+  const { expert, cost, lowest } = columns;
   lowest.forEach((_, at) => lowest[at] += cost[at]);
   const known = { ...lineage, experts: countExperts(levels), routers: undefined };
   const slice = (from: number, to: number) =>
-    Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values.subarray(from, to)]));
+    Object.fromEntries(
+      Object.entries(columns).map(([name, values]) => [name, values.subarray(from, to)]),
+    );
   return { count, expert, batch: (from, to) => toTable(slice(from, to), known) };
 }

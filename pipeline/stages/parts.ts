@@ -1,6 +1,6 @@
 /**
- * The parts of a run: what their manifests tell of each expert's sequences, and of which nodes these were made. A folder may hold
- * nothing but parts, which were copied there to train elsewhere.
+ * The parts of a run: what their manifests tell of each expert's sequences, and of which nodes
+ * these were made. A folder may hold nothing but parts, which were copied there to train elsewhere.
  *
  * @module
  */
@@ -15,14 +15,27 @@ import { byLabel, conform, count, finite, MANIFEST } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 const SIDE = v.object({
-  ...{ sequences: count, tokens: count, wanted: count, cost: finite, lowest: finite },
-  ...{ nllPerToken: v.nullable(finite), predicted: v.nullable(count) },
+  sequences: count,
+  tokens: count,
+  wanted: count,
+  cost: finite,
+  lowest: finite,
+  nllPerToken: v.nullable(finite),
+  predicted: v.nullable(count),
   sources: byLabel(v.object({ sequences: count, tokens: count })),
 });
 /** Sequences to train on, and those that are held out. */
 export const SIDES = ["train", "test"] as const;
-/** What is counted of an expert's sequences, of a group of blocks or of all, and the nodes by which they were assigned. */
-export const PART = v.object({ expert: count, train: SIDE, test: SIDE, assignments: v.array(v.string()) });
+/**
+ * What is counted of an expert's sequences, of a group of blocks or of all, and the nodes by which
+ * they were assigned.
+ */
+export const PART = v.object({
+  expert: count,
+  train: SIDE,
+  test: SIDE,
+  assignments: v.array(v.string()),
+});
 
 /**
  * What was counted of an expert's sequences of one side.
@@ -45,7 +58,9 @@ export function partIn(node: string, manifest: Manifest): ExpertPart {
 }
 
 /** Reads settings and parts of a run. Throws an `InputError` where one is missing or damaged. */
-export async function readParts(run: string): Promise<{ settings: RunConfiguration; parts: ExpertPart[] }> {
+export async function readParts(
+  run: string,
+): Promise<{ settings: RunConfiguration; parts: ExpertPart[] }> {
   const missing = (file: string) =>
     new InputError(`Cannot sum up "${run}" as it must hold a partition: there is no ${file}`, {
       where: `${run}/${file}`,
@@ -84,13 +99,18 @@ export function addSides(tallies: readonly Tally[]): Tally {
   return sum;
 }
 
-/** Lists the experts whose parts lie in a folder without the run that they come from; none in a whole run. */
+/**
+ * Lists the experts whose parts lie in a folder without the run that they come from; none in a
+ * whole run.
+ */
 export async function partsAlone(run: string): Promise<number[]> {
   const experts: number[] = [];
   if (await exists(`${run}/${SEQUENCES}/${MANIFEST}`)) return experts;
   for (const { name } of await listEntries(`${run}/partition`)) {
     const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
-    if (expert && await exists(`${run}/partition/${name}/${MANIFEST}`)) experts.push(Number(expert));
+    if (expert && await exists(`${run}/partition/${name}/${MANIFEST}`)) {
+      experts.push(Number(expert));
+    }
   }
   return experts.sort((a, b) => a - b);
 }
@@ -101,7 +121,10 @@ export const onlyParts = (experts: readonly number[]): string =>
     experts.join(", ")
   } alone`;
 
-/** Reports where what a partition makes comes from: a partition, or where parts lie alone the run that they were copied from. */
+/**
+ * Reports where what a partition makes comes from: a partition, or where parts lie alone the run
+ * that they were copied from.
+ */
 export async function partitionRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
   if (alone.length > 0) return `${onlyParts(alone)}: name the whole run that it was copied from`;
@@ -113,10 +136,13 @@ export async function needConfiguration(run: string): Promise<Configuration> {
   const read = await readRunConfiguration(run, { edited: true });
   if (read) return read.configuration;
   const alone = await partsAlone(run);
-  throw new InputError(`Cannot work in "${run}" as it must be a run folder: there is no config.json`, {
-    where: `${run}/config.json`,
-    remedy: alone.length > 0
-      ? `${onlyParts(alone)}: copy config.json and ${TOKENIZER} from the run as well`
-      : say`choose another ${setting("run")}, or run ${task("partition", { run })} first`,
-  });
+  throw new InputError(
+    `Cannot work in "${run}" as it must be a run folder: there is no config.json`,
+    {
+      where: `${run}/config.json`,
+      remedy: alone.length > 0
+        ? `${onlyParts(alone)}: copy config.json and ${TOKENIZER} from the run as well`
+        : say`choose another ${setting("run")}, or run ${task("partition", { run })} first`,
+    },
+  );
 }

@@ -1,6 +1,6 @@
 /**
- * Makes the rounds in which routers learn: a bank of models that stays on the device between rounds. Also those in which routers of another run
- * go on.
+ * Makes the rounds in which routers learn: a bank of models that stays on the device between
+ * rounds. Also those in which routers of another run go on.
  *
  * @module
  */
@@ -63,13 +63,19 @@ export class RoundBank {
 
   constructor(private readonly of: GraphOf) {}
 
-  async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
-    const [first] = all, { rounds } = this.of.configuration;
+  async make(
+    round: number,
+    all: readonly Making[],
+    work: Work,
+  ): Promise<Record<string, unknown>[]> {
+    const [first] = all;
+    const { rounds } = this.of.configuration;
     const routers = all.map(({ node }) => Number(node.settings.router));
     const gpu = await work.gpu();
     const rows = this.#rows ??= await branchRows(first, this.of, TRAIN);
     if (round === 1) warnOfPasses(this.of, rows.count, work);
-    const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
+    const now = this.#draw(rows, round);
+    const { expert, metrics } = await this.#assign(first, round, now);
     if (metrics) work.emit({ type: "round", ...asLabel(this.of), rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
     const onStep = (step: number, steps: number) => {
@@ -104,10 +110,16 @@ export class RoundBank {
 
   #draw(rows: Rows, round: number): Drawn {
     this.#drawn.delete(round - 2);
-    return this.#drawn.getOrInsertComputed(round, () => drawRound(rows, this.of.configuration, round));
+    return this.#drawn.getOrInsertComputed(
+      round,
+      () => drawRound(rows, this.of.configuration, round),
+    );
   }
 
-  /** Assigns the sequences of a round by the routers of the round before, which `making` needs, and measures these. */
+  /**
+   * Assigns the sequences of a round by the routers of the round before, which `making` needs, and
+   * measures these.
+   */
   async #assign(
     making: Making,
     round: number,
@@ -122,23 +134,37 @@ export class RoundBank {
     return { ...known, expert };
   }
 
-  async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
+  async #openBank(
+    gpu: Gpu,
+    all: readonly Making[],
+    routers: readonly number[],
+    round: number,
+    rows: Rows,
+  ) {
     const { configuration } = this.of;
-    if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) return this.#bank;
+    if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) {
+      return this.#bank;
+    }
     this.#bank?.close();
     const { vocabulary } = rows.lineage!;
     this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
     const states = round === 1 ? [] : await Promise.all(
-      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i], this.of)), this.#model!)),
+      all.map(({ path }, i) =>
+        readState(path(roundNode(round - 1, routers[i], this.of)), this.#model!)
+      ),
     );
     const state = states.length > 0 ? joinStates(states) : undefined;
     return this.#bank = openRouters(gpu, this.#model, routers, configuration, state);
   }
 }
 
-/** Draws the sequences of a round, from a random order of all of them: of each the tokens that are read. */
+/**
+ * Draws the sequences of a round, from a random order of all of them: of each the tokens that are
+ * read.
+ */
 function drawRound(rows: Rows, configuration: Configuration, round: number): Drawn {
-  const { experts, roundSequences, seed, fixed = false } = configuration, total = experts * roundSequences;
+  const { experts, roundSequences, seed, fixed = false } = configuration;
+  const total = experts * roundSequences;
   const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
   const width = routedTokens(configuration, round === 1 || fixed);
   return readRows(rows, numbers, ["sequence", "tokens", "length", "source"], width);
@@ -148,7 +174,8 @@ const asLabel = ({ branch }: GraphOf) => branch?.length ? { branch: branch.join(
 
 function warnOfPasses(of: GraphOf, sequences: number, { emit }: Work): void {
   const { rounds, experts, roundSequences } = of.configuration;
-  const { branch } = asLabel(of), where = branch === undefined ? "" : `branch ${branch}: `;
+  const { branch } = asLabel(of);
+  const where = branch === undefined ? "" : `branch ${branch}: `;
   if (sequences < experts) {
     const name = setting("experts");
     throw new InputError(
@@ -158,8 +185,8 @@ function warnOfPasses(of: GraphOf, sequences: number, { emit }: Work): void {
   }
   const wanted = (rounds + 1) * experts * roundSequences;
   if (wanted <= sequences) return;
-  const message =
-    `${where}${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
+  const message = `${where}${rounds} rounds take ${wanted} sequences and there are ${sequences}: ` +
+    "the corpus starts again in a new order";
   emit({ type: "warning", message });
 }
 
@@ -175,14 +202,18 @@ async function assignByClusters(
   return assignBalanced(costs, clusters.experts);
 }
 
-/** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
+/**
+ * Assigns the sequences of a round by the scores of all routers after the round before, and
+ * measures these routers.
+ */
 async function assignRound(
   { path }: Making,
   of: GraphOf,
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
-  const { configuration } = of, { experts, roundSequences } = configuration;
+  const { configuration } = of;
+  const { experts, roundSequences } = configuration;
   const nll = new Float32Array(rows * experts);
   const steps: v.InferOutput<typeof STEPS>[] = [];
   for (let router = 0; router < experts; router++) {
@@ -196,8 +227,12 @@ async function assignRound(
   return {
     expert,
     metrics: {
-      ...{ round: round - 1, ...measures, trainingLoss: steps.map(({ trainingLoss }) => trainingLoss) },
-      ...{ rate: steps[0].rate, steps: steps[0].steps, sequences: round * experts * roundSequences },
+      round: round - 1,
+      ...measures,
+      trainingLoss: steps.map(({ trainingLoss }) => trainingLoss),
+      rate: steps[0].rate,
+      steps: steps[0].steps,
+      sequences: round * experts * roundSequences,
     },
   };
 }
@@ -215,8 +250,13 @@ const readRoundLines = async ({ path }: Making, round: number, of: GraphOf): Pro
   new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0, of))}/${ROUNDS}`));
 
 /** Puts together the routers of the last round. */
-export async function joinRouters(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
-  const { configuration } = of, { experts, rounds, prefix } = configuration;
+export async function joinRouters(
+  making: Making,
+  work: Work,
+  of: GraphOf,
+): Promise<Record<string, unknown>> {
+  const { configuration } = of;
+  const { experts, rounds, prefix } = configuration;
   const { folder, path } = making;
   using rows = await branchRows(making, of, TRAIN);
   const { vocabulary, eos, tokenizer } = rows.lineage!;
@@ -229,7 +269,9 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {
     const { weights: [weights] } = await readState(path(roundNode(rounds, router, of)), model);
-    hashes.push(await writeRouter(making, router, model, weights, { tokenizer, prefix, eos: eos! }));
+    hashes.push(
+      await writeRouter(making, router, model, weights, { tokenizer, prefix, eos: eos! }),
+    );
   }
   const tokens = { tokenizer: tokenizer!, vocabulary: vocabulary!, eos: eos! };
   await writeDescription(folder, { kind: "em", experts, prefix, ...tokens });
@@ -239,7 +281,10 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
   };
 }
 
-/** Writes a router into the folder of the node that is made, with the tokenizer that this needs; gives the hash of its weights. */
+/**
+ * Writes a router into the folder of the node that is made, with the tokenizer that this needs;
+ * gives the hash of its weights.
+ */
 async function writeRouter(
   making: Making,
   router: number,
@@ -247,8 +292,12 @@ async function writeRouter(
   weights: Weights,
   notes: ModelFolderOptions["notes"],
 ): Promise<string> {
-  const name = routerFolder(router), tokenizer = `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`;
-  const written = await saveModelFolder(`${making.folder}/${name}`, model, weights, { notes, tokenizer });
+  const name = routerFolder(router);
+  const tokenizer = `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`;
+  const written = await saveModelFolder(`${making.folder}/${name}`, model, weights, {
+    notes,
+    tokenizer,
+  });
   making.wrote(written, `${name}/`);
   return written["model.safetensors"].sha256;
 }
@@ -256,8 +305,9 @@ async function writeRouter(
 const SAMPLE = 4096; // sequences by which the router to begin with is chosen
 
 /**
- * Trains routers further, over all rounds of EM with the training sequences in some files, and writes them: `fresh` ones all with the prompts
- * of pairs, else as a new one the router that finds the text likeliest.
+ * Trains routers further, over all rounds of EM with the training sequences in some files, and
+ * writes them: `fresh` ones all with the prompts of pairs, else as a new one the router that finds
+ * the text likeliest.
  */
 export async function trainFurther(
   making: Making,
@@ -278,20 +328,33 @@ export async function trainFurther(
     const columns = readRows(rows, draw(from, count), names, routedTokens(configuration, false));
     return { ...columns, length: routedLengths(columns) };
   };
-  const known = await loadRouters(path), { config, models, notes } = known;
+  const known = await loadRouters(path);
+  const { config, models, notes } = known;
   const sample = Math.min(SAMPLE, rows.count);
-  const nearest = fresh ? undefined : await findNearest(known, gpu, read(0, sample), configuration.prefix);
+  const nearest = fresh
+    ? undefined
+    : await findNearest(known, gpu, read(0, sample), configuration.prefix);
   const own = nearest === undefined ? models : [models[nearest]];
   let drawn = 0;
   const trained = await trainRouters({
     ...configuration,
-    ...{ gpu: await gpu(), model: config, models: own, experts: own.length, signal },
+    gpu: await gpu(),
+    model: config,
+    models: own,
+    experts: own.length,
+    signal,
     next: (count) => {
       drawn += count;
       return Promise.resolve(read(drawn - count, count));
     },
     onRound: ({ round }) =>
-      emit({ type: "progress", stage: LEARN, done: round, total: configuration.rounds, unit: "rounds" }),
+      emit({
+        type: "progress",
+        stage: LEARN,
+        done: round,
+        total: configuration.rounds,
+        unit: "rounds",
+      }),
   });
   const hashes: string[] = [];
   for (const [router, weights] of trained.entries()) {
@@ -307,8 +370,11 @@ async function findNearest(
   { tokens, rows, length }: TokenColumns,
   prefix: number,
 ): Promise<number> {
-  const partitioner = createPartitioner(routers, gpu), sums = new Array<number>(partitioner.experts).fill(0);
-  const costs = await partitioner.costs({ tokens, length, sequenceLength: tokens.length / rows }, [prefix]);
+  const partitioner = createPartitioner(routers, gpu);
+  const sums = new Array<number>(partitioner.experts).fill(0);
+  const costs = await partitioner.costs({ tokens, length, sequenceLength: tokens.length / rows }, [
+    prefix,
+  ]);
   partitioner.close();
   costs.forEach((nll, i) => sums[i % sums.length] += nll);
   return sums.indexOf(Math.min(...sums));

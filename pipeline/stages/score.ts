@@ -4,7 +4,15 @@
  * @module
  */
 
-import { type Making, type Node, oneByOne, orGiven, SCORE, SEQUENCES, type Work } from "../graph/node.ts";
+import {
+  type Making,
+  type Node,
+  oneByOne,
+  orGiven,
+  SCORE,
+  SEQUENCES,
+  type Work,
+} from "../graph/node.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
@@ -25,7 +33,8 @@ import {
 import type { GraphOf } from "./stages.ts";
 
 /**
- * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of another run is identified by its files.
+ * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of
+ * another run is identified by its files.
  */
 export async function scoreNodes(of: GraphOf): Promise<Node[]> {
   const blockByNode = new Map(listBranchRows(of).map((block) => [scoresNode(block), block]));
@@ -33,9 +42,11 @@ export async function scoreNodes(of: GraphOf): Promise<Node[]> {
 }
 
 async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Promise<Node[]> {
-  const { configuration, branch } = of, { routers, prefix, scoreBatch } = configuration;
+  const { configuration, branch } = of;
+  const { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
-  const learned = partitionerNode(branch), isWhole = !branch?.length;
+  const learned = partitionerNode(branch);
+  const isWhole = !branch?.length;
   let partitioner: Partitioner | undefined; // which stays open between blocks
   const close = () => {
     partitioner?.close();
@@ -47,15 +58,21 @@ async function scored(of: GraphOf, blockByNode: ReadonlyMap<string, Named>): Pro
       work.gpu,
       { batch: scoreBatch || undefined },
     );
-    // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by whole sequences.
+    // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by
+    // whole sequences.
     const decide = partitioner.perSequence ? partitioner.prefix : prefix;
     const block = blockByNode.get(making.node.name)!;
     const open = (name: string) =>
-      isWhole ? readArrow(`${making.path(tokensNode(block))}/${name}`) : makeBatches(making, of, name);
-    const { trainSequences, testSequences } = isWhole ? making.manifest(tokensNode(block)).result : {};
+      isWhole
+        ? readArrow(`${making.path(tokensNode(block))}/${name}`)
+        : makeBatches(making, of, name);
+    const { trainSequences, testSequences } = isWhole
+      ? making.manifest(tokensNode(block)).result
+      : {};
     const total = isWhole ? Number(trainSequences) + Number(testSequences) : undefined;
     const scored = await writeRowScores(making, work, partitioner, decide, { open, total });
-    return isWhole ? scored : { experts: scored.experts }; // rows of a tree are counted once, at its root
+    // Rows of a tree are counted once, at its root.
+    return isWhole ? scored : { experts: scored.experts };
   }, close);
   return [...blockByNode].map(([name, block]) => ({
     name,
@@ -86,16 +103,26 @@ async function writeRowScores(
   { open, total }: { open: (name: string) => ReadableStream<RecordBatch>; total?: number },
 ): Promise<Record<string, unknown>> {
   const counts: number[] = [];
-  let done = 0, unknown = 0;
+  let done = 0;
+  let unknown = 0;
   const watched = async function* (scores: ReadableStream<RecordBatch>) {
     for await (const batch of scores) {
       yield batch;
-      emit({ type: "progress", stage: SCORE, done: done += batch.numRows, total, unit: "sequences" });
+      emit({
+        type: "progress",
+        stage: SCORE,
+        done: done += batch.numRows,
+        total,
+        unit: "sequences",
+      });
     }
   };
   for (const name of [TRAIN, TEST]) {
     const scores = scoreRows(open(name), {
-      ...{ partitioner, prefix, dropTokens: true, signal },
+      partitioner,
+      prefix,
+      dropTokens: true,
+      signal,
       onWarning: (message) => emit({ type: "warning", message }),
       onUnknown: (sequences) => unknown += sequences,
     });

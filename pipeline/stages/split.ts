@@ -1,6 +1,7 @@
 /**
- * Splits the sequences of all blocks by expert. A node for every group of neighbouring blocks holds its sequences by expert; a node, and so
- * a folder, for every expert links the shards of all groups. So text that is added or changed touches the shards of its own group alone. Experts are
+ * Splits the sequences of all blocks by expert. A node for every group of neighbouring blocks holds
+ * its sequences by expert; a node, and so a folder, for every expert links the shards of all
+ * groups. So text that is added or changed touches the shards of its own group alone. Experts are
  * named by the words that set their sequences apart, in a random sample of all training sequences.
  *
  *     partition/names/   names.json: for every expert its words, likeliest and least likely texts
@@ -23,7 +24,13 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/metrics.ts";
-import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
+import {
+  addRow,
+  type ExpertName,
+  nameSamples,
+  newSample,
+  sampledRows,
+} from "../partition/names.ts";
 import { routedLengths, routedPredictions } from "../partition/score.ts";
 import {
   type Columns,
@@ -50,7 +57,8 @@ import { trainFiles } from "./tokenize.ts";
 
 const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together
 const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows
-const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every expert gets about a shard of it
+// Of text, about: so large is a group that every expert gets about a shard of it.
+const BYTES_PER_TOKEN = 4;
 
 /** Makes a node for every group of blocks, and one for every expert. */
 export function splitNodes(of: GraphOf): Node[] {
@@ -86,8 +94,8 @@ export function splitNodes(of: GraphOf): Node[] {
 }
 
 /**
- * Cuts blocks into groups. Where one begins follows from the names of blocks, and these by what stands in them: so a block more or less
- * changes no other group.
+ * Cuts blocks into groups. Where one begins follows from the names of blocks, and these by what
+ * stands in them: so a block more or less changes no other group.
  */
 function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
   const { shardSequences, sequenceLength, blockBytes } = configuration;
@@ -103,7 +111,11 @@ function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
   return groups;
 }
 
-async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
+async function splitGroup(
+  making: Making,
+  work: Work,
+  of: GraphOf,
+): Promise<Record<string, unknown>> {
   const { configuration: { experts }, blocks } = of;
   const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, of).node))];
   const [train, test] = [
@@ -111,7 +123,12 @@ async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Reco
     await splitSide("test", making, work, of),
   ];
   for (let expert = 0; expert < experts; expert++) {
-    const counts = { expert, train: keepCounts(train[expert]), test: keepCounts(test[expert]), assignments };
+    const counts = {
+      expert,
+      train: keepCounts(train[expert]),
+      test: keepCounts(test[expert]),
+      assignments,
+    };
     await making.write(countsFile(expert, experts), jsonText(counts));
   }
   return {};
@@ -123,7 +140,8 @@ async function splitSide(
   { signal, emit }: Work,
   of: GraphOf,
 ): Promise<Tally[]> {
-  const { configuration, blocks } = of, { experts, prefix } = configuration;
+  const { configuration, blocks } = of;
+  const { experts, prefix } = configuration;
   const { path, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
   await using stack = new AsyncDisposableStack();
@@ -138,7 +156,9 @@ async function splitSide(
     for await (const batch of readArrow(`${path(tokensNode(block))}/${side}.arrow`)) {
       signal?.throwIfAborted();
       const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
-      writers ??= openWriters(side, folder, batch, columns, configuration).map((one) => stack.use(one));
+      writers ??= openWriters(side, folder, batch, columns, configuration).map((one) =>
+        stack.use(one)
+      );
       const rowsByExpert = countRows(columns, row, { ...chosen, perSequence }, tallies, prefix);
       for (const [expert, rows] of rowsByExpert.entries()) await writers[expert].add(columns, rows);
       row += columns.rows;
@@ -151,19 +171,29 @@ async function splitSide(
   return tallies;
 }
 
-/** Names the file of what is counted of an expert in a group: the part of the expert needs no more of the group than files with its name. */
-const countsFile = (expert: number, experts: number) => `${expertFolder(expert, experts)}-counts.json`;
+/**
+ * Names the file of what is counted of an expert in a group: the part of the expert needs no more
+ * of the group than files with its name.
+ */
+const countsFile = (expert: number, experts: number) =>
+  `${expertFolder(expert, experts)}-counts.json`;
 
 /** Counts of a side as a manifest keeps them. */
 function keepCounts(tally: Tally): SideCounts {
   const { wanted, cost, lowest, predicted } = tally;
   return {
     ...partCounts(tally),
-    ...{ wanted, cost, lowest, predicted: Number.isNaN(predicted) ? null : predicted },
+    wanted,
+    cost,
+    lowest,
+    predicted: Number.isNaN(predicted) ? null : predicted,
   };
 }
 
-/** Links the shards of an expert, in the order of the groups. One without rows stays only where there is no other. */
+/**
+ * Links the shards of an expert, in the order of the groups. One without rows stays only where
+ * there is no other.
+ */
 async function gather(
   making: Making,
   experts: number,
@@ -216,7 +246,10 @@ function openWriters(
 /** What was assigned, by rows, and whether costs are of whole sequences. */
 type Assigned = Read<"expert" | "best" | "cost" | "lowest"> & { perSequence: boolean };
 
-/** Counts the rows of a batch, the first of which is number `first`, and lists those of every expert. */
+/**
+ * Counts the rows of a batch, the first of which is number `first`, and lists those of every
+ * expert.
+ */
 function countRows(
   columns: Columns,
   first: number,
@@ -224,7 +257,8 @@ function countRows(
   tallies: Tally[],
   prefix: number,
 ): number[][] {
-  const { rows, length, source } = columns, predictions = routedPredictions(columns, prefix);
+  const { rows, length, source } = columns;
+  const predictions = routedPredictions(columns, prefix);
   const rowsByExpert = tallies.map((): number[] => []);
   for (let row = 0; row < rows; row++) {
     const at = first + row;
@@ -232,7 +266,11 @@ function countRows(
     tallies[best[at]].wanted++;
     const predicted = perSequence ? 1 : predictions[row];
     countRow(tallies[expert[at]], {
-      ...{ tokens: length[row], source: source?.[row] ?? "", cost: cost[at], lowest: lowest[at], predicted },
+      tokens: length[row],
+      source: source?.[row] ?? "",
+      cost: cost[at],
+      lowest: lowest[at],
+      predicted,
     });
   }
   return rowsByExpert;
@@ -241,9 +279,17 @@ function countRows(
 const NAMES_FILE = "names.json";
 const SAMPLED = ["sequence", "source", "tokens", "length"] as const;
 
-const SAMPLED_TEXT = v.object({ sequence: v.string(), source: v.string(), cost: finite, text: v.string() });
+const SAMPLED_TEXT = v.object({
+  sequence: v.string(),
+  source: v.string(),
+  cost: finite,
+  text: v.string(),
+});
 const EXPERT_NAMES: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
-  ...{ expert: count, sampled: count, likeliest: v.array(SAMPLED_TEXT), leastLikely: v.array(SAMPLED_TEXT) },
+  expert: count,
+  sampled: count,
+  likeliest: v.array(SAMPLED_TEXT),
+  leastLikely: v.array(SAMPLED_TEXT),
   terms: v.array(v.object({ text: v.string(), logOdds: finite, share, shareOfRest: share })),
 }));
 
@@ -252,7 +298,11 @@ export function namesNode(of: GraphOf): Node {
   const { configuration: { experts, seed, eos }, blocks } = of;
   return {
     name: NAMES,
-    needs: [TOKENIZER, ALL_TRAIN, ...new Set(blocks.map((block) => assignmentPlace(block, of).node))],
+    needs: [
+      TOKENIZER,
+      ALL_TRAIN,
+      ...new Set(blocks.map((block) => assignmentPlace(block, of).node)),
+    ],
     settings: { experts, seed, eos },
     revision: 1,
     maker: oneByOne(SPLIT, (making) => nameExperts(making, of)),
@@ -262,7 +312,10 @@ export function namesNode(of: GraphOf): Node {
 async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, unknown>> {
   const { configuration: { experts, seed, eos }, blocks } = of;
   using tokens = await openNeeded(making, trainFiles(blocks));
-  using scores = await openNeeded(making, blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })));
+  using scores = await openNeeded(
+    making,
+    blocks.map((block) => ({ need: scoresNode(block), file: TRAIN })),
+  );
   const places = blocks.map((block) => assignmentPlace(block, of));
   using assigned = await openNeeded(
     making,
@@ -273,7 +326,10 @@ async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, 
   const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
   const rows = Math.min(tokens.count, experts * sampledRows(experts));
   for (const number of Float64Array.from({ length: rows }, (_, i) => order.at(i)).sort()) {
-    const { tokens: ids, length, sequence: [sequence], source: [source] } = tokens.read([number], SAMPLED);
+    const { tokens: ids, length, sequence: [sequence], source: [source] } = tokens.read(
+      [number],
+      SAMPLED,
+    );
     const begin = tokens.has("begin") ? tokens.read([number], ["begin"]).begin : undefined;
     const [routed] = routedLengths({ length, begin });
     const [expert] = assigned.read([number], ["expert"]).expert;
@@ -286,7 +342,10 @@ async function nameExperts(making: Making, of: GraphOf): Promise<Record<string, 
   return { experts, words: names.map(({ terms }) => terms.map(({ text }) => text)) };
 }
 
-/** Reads what sets the experts of a run apart; null where nobody has named them. Throws an `InputError` where the file is damaged. */
+/**
+ * Reads what sets the experts of a run apart; null where nobody has named them. Throws an
+ * `InputError` where the file is damaged.
+ */
 export async function expertNames(run: string): Promise<ExpertName[] | null> {
   const folder = `${run}/${NAMES}`;
   if (!await readManifest(folder)) return null;

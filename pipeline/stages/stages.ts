@@ -1,6 +1,7 @@
 /**
- * The stages of a run, and their table: a stage turns settings and text into nodes of a run's graph. Plan, run, status and help ask the
- * stages and know no other list. Where one is added here, or by a script, everything else knows of it.
+ * The stages of a run, and their table: a stage turns settings and text into nodes of a run's
+ * graph. Plan, run, status and help ask the stages and know no other list. Where one is added here,
+ * or by a script, everything else knows of it.
  *
  * @module
  */
@@ -25,13 +26,22 @@ export interface GraphOf {
   blocks: readonly Block[];
   /** Whether its text is pairs of prompt and response. */
   prompts?: boolean;
-  /** How blocks are grouped, where the run derives from another one: for so many experts, and anew where text was added. */
+  /**
+   * How blocks are grouped, where the run derives from another one: for so many experts, and anew
+   * where text was added.
+   */
   grouped?: { experts: number; starts: readonly number[] };
   /** Hashes of texts that must not come: they are forgotten. */
   away?: readonly string[];
-  /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */
+  /**
+   * Whether what settings name elsewhere is taken to be what the run was made of, where it is not
+   * here.
+   */
   recorded?: boolean;
-  /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */
+  /**
+   * The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are
+   * those of the configuration.
+   */
   branch?: Branch;
 }
 
@@ -44,8 +54,8 @@ export interface Stage {
   /** Whether it is not part of a partition and runs only when its own task is called. */
   onRequest?: true;
   /**
-   * Lists its nodes, each after those that it needs. Nodes of other stages may be needed. Those of a script's stage lie in a folder of
-   * the stage's name, or are it.
+   * Lists its nodes, each after those that it needs. Nodes of other stages may be needed. Those of
+   * a script's stage lie in a folder of the stage's name, or are it.
    */
   nodes?(of: GraphOf): readonly Node[] | Promise<readonly Node[]>;
 }
@@ -64,13 +74,17 @@ const dividing = oncePerGraph(async (of) => await (await import("./learn.ts")).d
 /** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
 const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
   const { dedup, decontaminate, splitGroups } = of.configuration;
-  const taken = (await import("./take.ts")).takeNode("documents", of), nodes = taken ? [taken] : [];
+  const taken = (await import("./take.ts")).takeNode("documents", of);
+  const nodes = taken ? [taken] : [];
   if (dedup === "off" && !splitGroups && decontaminate.length === 0) return nodes;
   const { pruneNodes } = await import("./prune.ts");
   return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(of, taken), of.recorded)];
 });
 
-/** Every stage by the name of its task, in the order in which a run makes them. A script may add its own. */
+/**
+ * Every stage by the name of its task, in the order in which a run makes them. A script may add its
+ * own.
+ */
 export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   ["corpus", {
     about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
@@ -78,20 +92,38 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
     nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
   }],
   ["tokenizer", {
-    about: "Trains the tokenizer on a sample of the training documents, or copies the one that is named.",
+    about: "Trains the tokenizer on a sample of the training documents, or copies the one " +
+      "that is named.",
     settings: [
-      ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
+      ...[
+        "vocabularySize",
+        "tokenizerSample",
+        "holdout",
+        "seed",
+        "textSeed",
+        "tokenizer",
+        "eos",
+      ] as const,
       ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
     ],
     async nodes(of) {
-      const { tokenizerNodes } = await import("./tokenize.ts"), taken = (await choosing(of)).at(-1);
+      const { tokenizerNodes } = await import("./tokenize.ts");
+      const taken = (await choosing(of)).at(-1);
       return await orGiven(TOKENIZER, [TOKENIZER], tokenizerNodes(of, taken), of.recorded);
     },
   }],
   ["tokenize", {
     about: "Turns the documents of every block into training sequences, and held-out ones.",
     settings: [
-      ...["eos", "sequenceLength", "packing", "maxTokens", "take", "holdout", "shardSequences"] as const,
+      ...[
+        "eos",
+        "sequenceLength",
+        "packing",
+        "maxTokens",
+        "take",
+        "holdout",
+        "shardSequences",
+      ] as const,
       ...["seed", "textSeed", "tokenizer"] as const,
       ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
       ...listNames(TEXT),
@@ -100,13 +132,15 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       const { takeNode } = await import("./take.ts");
       const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
       const { indexNode } = await import("./documents.ts");
-      const documents = (await choosing(of)).at(-1), tokens = takeNode("tokens", of, documents);
+      const documents = (await choosing(of)).at(-1);
+      const tokens = takeNode("tokens", of, documents);
       const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
       return tokens ? [tokens, ...nodes] : nodes;
     },
   }],
   ["train-routers", {
-    about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
+    about:
+      "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
     settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
     nodes: async (of) => (await dividing(of)).learn,
   }],
@@ -117,7 +151,8 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   }],
   ["assign", {
     about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
-    settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
+    // M: of scores of other tools.
+    settings: [...listNames(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"],
     nodes: async (of) => (await dividing(of)).assign,
   }],
   ["split", {
@@ -134,37 +169,38 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
     settings: [],
   }],
   ["train-expert", {
-    about:
-      "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",
+    about: "Trains one expert, or all one after another, each on its own part of a " +
+      "partitioned run and nothing else.",
     settings: listNames(EXPERTS, "denseRate", "denseStepsRate"),
     onRequest: true,
   }],
   ["train-dense", {
-    about: "Trains a dense baseline on all training tokens, at the training cost of all experts together.",
+    about: "Trains a dense baseline on all training tokens, at the training cost of all " +
+      "experts together.",
     settings: [...listNames(EXPERTS), ...listNames(LARGER_DENSE)],
     onRequest: true,
   }],
   ["train-switch", {
-    about:
-      "Trains a Switch Transformer on all training tokens: in every layer as many experts as the mixture has, chosen token by token.",
+    about: "Trains a Switch Transformer on all training tokens: in every layer as many " +
+      "experts as the mixture has, chosen token by token.",
     settings: [...listNames(EXPERTS, "denseRate", "denseStepsRate"), ...listNames(SWITCH)],
     onRequest: true,
   }],
   ["evaluate", {
-    about:
-      "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
+    about: "Evaluates the mixture of a run on its held-out documents: perplexities, " +
+      "gains, sources, segments, prefixes.",
     settings: [],
     onRequest: true,
   }],
   ["overlap", {
-    about:
-      "Finds duplicates among the documents of a run, and passages of held-out ones that stand in training text.",
+    about: "Finds duplicates among the documents of a run, and passages of held-out ones " +
+      "that stand in training text.",
     settings: [],
     onRequest: true,
   }],
   [ZERO_SHOT, {
-    about:
-      "Asks zero-shot tasks of the mixture of a run, next to its dense models; without data, tasks made of held-out text.",
+    about: "Asks zero-shot tasks of the mixture of a run, next to its dense models; " +
+      "without data, tasks made of held-out text.",
     settings: [],
     onRequest: true,
   }],
@@ -179,8 +215,12 @@ export const stagesAdded = (): string[] => [...STAGES.keys()].filter((name) => !
 const OTHERS: Record<string, () => readonly Name[]> = {
   partition: () =>
     [...STAGES.values()].filter(({ onRequest }) => !onRequest).flatMap(({ settings }) => settings),
-  reproduce:
-    () => [...OTHERS.partition(), ...listNames(EXPERTS), ...listNames(LARGER_DENSE), ...listNames(SWITCH)],
+  reproduce: () => [
+    ...OTHERS.partition(),
+    ...listNames(EXPERTS),
+    ...listNames(LARGER_DENSE),
+    ...listNames(SWITCH),
+  ],
   submit: () => OTHERS.reproduce(),
   show: () => ["tokenizer"],
   cost: () => [

@@ -1,6 +1,7 @@
 /**
- * Takes a part of the documents where a limit is set: those whose seeded hashes are the lowest, so that every file and source gives its
- * share, or the first ones. A node keeps the numbers of the documents that it takes of each block.
+ * Takes a part of the documents where a limit is set: those whose seeded hashes are the lowest, so
+ * that every file and source gives its share, or the first ones. A node keeps the numbers of the
+ * documents that it takes of each block.
  *
  * @module
  */
@@ -18,7 +19,10 @@ import { tokenizerIn } from "../text/tokenizer.ts";
 import type { GraphOf } from "./stages.ts";
 import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
 
-/** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
+/**
+ * More characters than a token has on average in most text: texts that probably hold enough tokens
+ * are counted.
+ */
 const CHARACTERS_PER_TOKEN = 6;
 
 /** A document, and its number in its block. */
@@ -38,7 +42,8 @@ export async function* readTaken(
   const bytes = taken && await readVerified(`${making.path(taken.name)}/${nameFile(block)}`);
   const wanted = bytes && new Uint32Array(bytes.buffer);
   if (wanted?.length === 0) return;
-  let at = 0, next = 0;
+  let at = 0;
+  let next = 0;
   for await (const document of readBlock(block, configuration, text)) {
     if (!wanted || wanted[next] % 2 ** PLACES === at) {
       const side = SIDES[wanted ? wanted[next] >>> PLACES : 0];
@@ -49,18 +54,27 @@ export async function* readTaken(
   }
 }
 
-/** A number has so many bits, of which a block's documents never need all; those above tell its side, where its text does not. */
+/**
+ * A number has so many bits, of which a block's documents never need all; those above tell its
+ * side, where its text does not.
+ */
 const PLACES = 28;
 const SIDES = [undefined, "train", "test"] as const;
 
-/** Writes the numbers of the documents of every block that are taken, which {@linkcode readTaken} reads. */
+/**
+ * Writes the numbers of the documents of every block that are taken, which {@linkcode readTaken}
+ * reads.
+ */
 export async function writeTaken(
   { write }: Making,
   blocks: readonly Block[],
   taken: readonly (readonly Pick<Numbered, "at" | "side">[])[],
 ): Promise<{ documents: number }> {
   for (const [i, block] of blocks.entries()) {
-    const numbers = Uint32Array.from(taken[i], ({ at, side }) => at + SIDES.indexOf(side) * 2 ** PLACES);
+    const numbers = Uint32Array.from(
+      taken[i],
+      ({ at, side }) => at + SIDES.indexOf(side) * 2 ** PLACES,
+    );
     await write(nameFile(block), new Uint8Array(numbers.buffer));
   }
   return { documents: taken.reduce((sum, { length }) => sum + length, 0) };
@@ -71,14 +85,18 @@ const nameFile = ({ name }: Block) => `${name}.u32`;
 /** Names what a node of a block needs of the documents that are taken. */
 export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${nameFile(block)}`;
 
-/** Makes the node of a limit of documents or tokens, among the documents that `before` leaves; undefined where there is none. */
+/**
+ * Makes the node of a limit of documents or tokens, among the documents that `before` leaves;
+ * undefined where there is none.
+ */
 export function takeNode(
   unit: "documents" | "tokens",
   { configuration, text, blocks }: GraphOf,
   before?: Node,
 ): Node | undefined {
   const { maxDocuments, maxTokens, take } = configuration;
-  const tokens = unit === "tokens", most = tokens ? maxTokens : maxDocuments;
+  const tokens = unit === "tokens";
+  const most = tokens ? maxTokens : maxDocuments;
   if (most === 0) return undefined;
   const seed = findTextSeed(configuration);
   return {
@@ -93,16 +111,21 @@ export function takeNode(
           for await (const document of documents) yield { ...document, block };
         }
       };
-      const tokenizer = tokens ? await tokenizerIn(making.path(TOKENIZER), configuration) : undefined;
+      const tokenizer = tokens
+        ? await tokenizerIn(making.path(TOKENIZER), configuration)
+        : undefined;
       const sizes = tokenizer &&
         ((documents: AsyncIterable<Document>) => tokenCounts(documents, tokenizer, workers));
       const taken = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
       const documents = take === "head" ? takeFirst(open, most, sizes) : takeByHash(open, {
-        ...{ seed, most, sizes },
+        seed,
+        most,
+        sizes,
         least: tokenizer && ((characters) => (characters + 1) / CHARACTERS_PER_TOKEN),
         onLeftOut: (sources, all) => {
           const names = listSome(sources.map((source) => `"${source}"`));
-          const message = `the limit leaves nothing of ${sources.length} of ${all} sources: ${names}`;
+          const message =
+            `the limit leaves nothing of ${sources.length} of ${all} sources: ${names}`;
           emit({ type: "warning", message });
         },
       });

@@ -1,5 +1,6 @@
 /**
- * The models that a run may train: experts, each on its own part, and models of all text to compare the mixture with. Each is a node.
+ * The models that a run may train: experts, each on its own part, and models of all text to compare
+ * the mixture with. Each is a node.
  *
  *     experts/expert-02/                    a Hugging Face folder, and metrics.jsonl
  *     scratch/experts~expert-02~KEY/        checkpoints of a training that has not ended, each with the metrics up to it
@@ -66,9 +67,15 @@ export interface Target {
   model(configuration: Configuration): Promise<ModelConfig>;
   /** Sequences per step. */
   batch(configuration: Configuration): number;
-  /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
+  /**
+   * Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is
+   * not one.
+   */
   steps(configuration: Configuration, text: TrainingText): number | Promise<number>;
-  /** Whether its result says what its training costs next to the mixture's, as that is not a matter of tokens alone. */
+  /**
+   * Whether its result says what its training costs next to the mixture's, as that is not a matter
+   * of tokens alone.
+   */
   tellsCost?: boolean;
   /** Whether it is to cost as many FLOPs as the mixture. */
   equalCompute?: boolean;
@@ -81,13 +88,17 @@ export interface Target {
 }
 
 /**
- * A trained model, to which text was added: the sequences that it was trained on, which come first; how often it saw each (`passes`), 0 where
- * its steps do not follow from that; the share of old sequences among those that it goes on with (`replay`).
+ * A trained model, to which text was added: the sequences that it was trained on, which come first;
+ * how often it saw each (`passes`), 0 where its steps do not follow from that; the share of old
+ * sequences among those that it goes on with (`replay`).
  */
 export interface Before extends Record<"sequences" | "passes" | "replay", number> {
   /** The node of its weights. */
   node: string;
-  /** The file, in its node, of the sequences that came from another expert, where these do not lie behind the others. */
+  /**
+   * The file, in its node, of the sequences that came from another expert, where these do not lie
+   * behind the others.
+   */
   moved?: string;
 }
 
@@ -104,11 +115,21 @@ function targetSettings(
   configuration: Configuration,
 ): Record<string, unknown> {
   const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
-  const ofMixture = tellsCost ? listNames(PARTITIONER, ...levels) : []; // by which its compute is counted
-  const names = [...SETTINGS, ...settings, ...ofMixture, ...expert === undefined ? ["experts"] as const : []];
+  // By which its compute is counted.
+  const ofMixture = tellsCost ? listNames(PARTITIONER, ...levels) : [];
+  const names = [
+    ...SETTINGS,
+    ...settings,
+    ...ofMixture,
+    ...expert === undefined ? ["experts"] as const : [],
+  ];
   const values = names.map((name) => [name, configuration[name]]);
   const more = before ? { before } : {};
-  return { ...Object.fromEntries(values), ...more, rate: peakRate({ rates, before }, configuration) };
+  return {
+    ...Object.fromEntries(values),
+    ...more,
+    rate: peakRate({ rates, before }, configuration),
+  };
 }
 
 const SHARE_OF_RATE = 1 / 3; // of the peak, for a model that goes on
@@ -118,20 +139,22 @@ export function peakRate(
   { rates, before }: Pick<Target, "rates" | "before">,
   configuration: Configuration,
 ): number {
-  const rate = rates.map((name) => configuration[name]).find((rate) => rate > 0) ?? configuration.expertRate;
+  const rate = rates.map((name) => configuration[name]).find((rate) => rate > 0) ??
+    configuration.expertRate;
   return before ? SHARE_OF_RATE * rate : rate;
 }
 
 /**
- * Makes a target of a model that goes on, for one step at least: new sequences are seen as often as old ones were, next to the old ones that
- * are seen again.
+ * Makes a target of a model that goes on, for one step at least: new sequences are seen as often as
+ * old ones were, next to the old ones that are seen again.
  */
 export function goingOn(target: Target, before: Before): Target {
   return {
     ...target,
     before,
     steps(configuration, text) {
-      const { sequences } = text, batch = target.batch(configuration);
+      const { sequences } = text;
+      const batch = target.batch(configuration);
       if (before.passes === 0) return target.steps(configuration, { ...text, least: 1 });
       const seen = before.passes * (sequences - before.sequences) / (1 - before.replay);
       return Math.max(1, Math.ceil(seen / batch));
@@ -139,9 +162,13 @@ export function goingOn(target: Target, before: Before): Target {
   };
 }
 
-const shapes = () => import("../model/shape.ts"); // with all kernels, which nobody needs to list models
+// With all kernels, which nobody needs to list models.
+const shapes = () => import("../model/shape.ts");
 
-/** Completes a model that has the shape of an expert, unless another is given, and E times its batch (`wide`) or steps (`long`). */
+/**
+ * Completes a model that has the shape of an expert, unless another is given, and E times its batch
+ * (`wide`) or steps (`long`).
+ */
 function target(
   name: string,
   taskName: string,
@@ -152,11 +179,17 @@ function target(
 ): Target {
   const batch: Target["batch"] = ({ expertBatch, experts }) => expertBatch * (wide ? experts : 1);
   return {
-    ...{ name, node: name, batch, command: { task: taskName, with: flags } },
+    name,
+    node: name,
+    batch,
+    command: { task: taskName, with: flags },
     model: async (configuration) => (await shapes()).modelShapes(configuration).expert,
     steps: (configuration, { sequences, least }) =>
       trainingSteps(configuration, {
-        ...{ batch: batch(configuration), multiple: long ? configuration.experts : 1, sequences, least },
+        batch: batch(configuration),
+        multiple: long ? configuration.experts : 1,
+        sequences,
+        least,
       }),
     ...own,
   };
@@ -164,14 +197,21 @@ function target(
 
 /** An expert of a flat mixture or a tree, which learns from its own part alone. */
 export function expertTarget(expert: number, { experts, levels = [] }: Experts): Target {
-  const name = expertFolder(expert, experts), path = expertPath(expert, levels);
-  const own = { expert, path, part: partNode(expert, experts), node: `experts/${name}`, flags: { expert } };
+  const name = expertFolder(expert, experts);
+  const path = expertPath(expert, levels);
+  const own = {
+    expert,
+    path,
+    part: partNode(expert, experts),
+    node: `experts/${name}`,
+    flags: { expert },
+  };
   return target(name, "train-expert", { ...own, rates: ["expertRate"] });
 }
 
 /**
- * What a dense model matches: the experts' steps, with E times their batch; their batch, with E times their steps; or with a larger model
- * the FLOPs of the mixture's training.
+ * What a dense model matches: the experts' steps, with E times their batch; their batch, with E
+ * times their steps; or with a larger model the FLOPs of the mixture's training.
  */
 export type Match = "batch" | "steps" | "compute";
 
@@ -179,7 +219,8 @@ const DENSE: Record<Match, Target> = {
   batch: target("dense", "train-dense", { wide: true, rates: ["denseRate", "expertRate"] }),
   steps: target("dense-steps", "train-dense", {
     rates: ["denseStepsRate", "expertRate"],
-    ...{ long: true, flags: { match: "steps" } },
+    long: true,
+    flags: { match: "steps" },
   }),
   compute: target("dense-compute", "train-dense", {
     rates: ["denseComputeRate", "expertRate"],
@@ -190,21 +231,27 @@ const DENSE: Record<Match, Target> = {
       const { equalCompute } = await import("../cost/mixture.ts");
       return equalCompute(configuration, { train: sequences, test: heldOut }, routers).steps;
     },
-    ...{ tellsCost: true, equalCompute: true, optional: true },
+    tellsCost: true,
+    equalCompute: true,
+    optional: true,
   }),
 };
 
 /** A dense model of all text. */
 export const denseTarget = (match: Match): Target => DENSE[match];
 
-/** The Switch Transformer of all text (Fedus et al. 2022), with as many experts in every layer as the mixture has. */
+/**
+ * The Switch Transformer of all text (Fedus et al. 2022), with as many experts in every layer as
+ * the mixture has.
+ */
 export const switchTarget = (): Target =>
   target("switch", "train-switch", {
     rates: ["switchRate", "expertRate"],
     wide: true,
     settings: listNames(SWITCH, "switchRate"),
     model: async (configuration) => (await shapes()).switchShape(configuration),
-    ...{ tellsCost: true, optional: true },
+    tellsCost: true,
+    optional: true,
   });
 
 /** All models that a run may train. */
@@ -216,7 +263,9 @@ export function allTargets(of: Experts): Target[] {
 /** Version of what training makes of the same inputs. */
 const REVISION = 2;
 
-/** How models are trained, apart from the settings. None of it changes a weight, but for a trial. */
+/**
+ * How models are trained, apart from the settings. None of it changes a weight, but for a trial.
+ */
 export interface TrainingOptions {
   /** Goes on from the last checkpoint although values differ. */
   resume?: boolean;
@@ -232,9 +281,14 @@ export interface TrainingOptions {
   checkpointMinutes?: number;
   /** Checkpoints that are kept. Default: 2. */
   keep?: number;
-  /** Most device memory that trainings may take together, in bytes. Default: as much as they need. */
+  /**
+   * Most device memory that trainings may take together, in bytes. Default: as much as they need.
+   */
   memory?: number;
-  /** Trains experts as a bank, each step in the dispatches of one, to the same bits; a number tells how many at most. */
+  /**
+   * Trains experts as a bank, each step in the dispatches of one, to the same bits; a number tells
+   * how many at most.
+   */
   together?: boolean | number;
   /** @ignore What other trainings share the devices with these. */
   bank?: Bank;
@@ -242,10 +296,16 @@ export interface TrainingOptions {
   began?: () => void;
 }
 
-/** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
+/**
+ * Names the node that says where a model's sequences stand: the part of its expert, or the list of
+ * all.
+ */
 export const textNode = ({ part }: Pick<Target, "part">): string => part ?? SEQUENCES;
 
-/** Lists the training files and the held-out files of a model: the shards of its part, or those of all `tokens`. */
+/**
+ * Lists the training files and the held-out files of a model: the shards of its part, or those of
+ * all `tokens`.
+ */
 export function listNodeFiles(
   { part: need }: Pick<Target, "part">,
   tokens: readonly string[],
@@ -260,8 +320,9 @@ export function listNodeFiles(
 }
 
 /**
- * Makes the nodes of models, of which those of all text read these `tokens`. With `together` they share a maker, so that those that are
- * ready are trained as a bank. Throws an `InputError` where a model has no possible shape, or its batch no equal parts.
+ * Makes the nodes of models, of which those of all text read these `tokens`. With `together` they
+ * share a maker, so that those that are ready are trained as a bank. Throws an `InputError` where a
+ * model has no possible shape, or its batch no equal parts.
  */
 export async function trainNodes(
   configuration: Configuration,
@@ -269,7 +330,8 @@ export async function trainNodes(
   tokens: readonly string[],
   options: TrainingOptions = {},
 ): Promise<Node[]> {
-  const { trial, together } = options, { init } = configuration;
+  const { trial, together } = options;
+  const { init } = configuration;
   const start = init === "" ? {} : { init: await hashNamed(`${init}/model.safetensors`) };
   const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
   for (const target of targets) await checkTarget(target, configuration);

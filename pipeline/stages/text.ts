@@ -1,6 +1,7 @@
 /**
- * The text of a run: the files that its inputs name, cut into blocks. Text that is no file which can be cut is first unpacked into a node
- * of its own. Such are the embedded corpus, standard input, documents of a script, and a large compressed file.
+ * The text of a run: the files that its inputs name, cut into blocks. Text that is no file which
+ * can be cut is first unpacked into a node of its own. Such are the embedded corpus, standard
+ * input, documents of a script, and a large compressed file.
  *
  * @module
  */
@@ -36,7 +37,10 @@ export interface Text {
 export interface GivenText {
   /** Documents of a script. They stand in place of inputs. */
   documents?: AsyncIterable<Document>;
-  /** Tells this text from all that was handed over before, as it can be compared only once it is read; none where nothing is handed over now. */
+  /**
+   * Tells this text from all that was handed over before, as it can be compared only once it is
+   * read; none where nothing is handed over now.
+   */
   reading?: string;
 }
 
@@ -55,7 +59,11 @@ export const readingSettings = (configuration: Configuration): Text["reading"] =
     ? OWN
     : Object.fromEntries(READING.map((name) => [name, configuration[name]]));
 
-/** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast; with `check` what was kept is not believed. The blocks get other names than those `others`. */
+/**
+ * Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a
+ * second look is fast; with `check` what was kept is not believed. The blocks get other names than
+ * those `others`.
+ */
 export async function lookAtText(
   run: string,
   configuration: Configuration,
@@ -64,9 +72,11 @@ export async function lookAtText(
 ): Promise<Text> {
   const { input, corpus, corpusCharacters: characters, blockBytes, format } = configuration;
   const reading = readingSettings(configuration);
-  const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN_TEXT}`);
+  const isGiven = documents !== undefined ||
+    input.length === 0 && await exists(`${run}/${GIVEN_TEXT}`);
   if (isGiven || input.length === 0) {
-    const name = corpus as CorpusName, embedded = { corpus: CORPORA[name].version, characters };
+    const name = corpus as CorpusName;
+    const embedded = { corpus: CORPORA[name].version, characters };
     const node = isGiven
       ? await readOnce(run, linesNode(GIVEN_TEXT, {}, blockBytes, () => documents ?? []), handed)
       : linesNode("text/corpus", embedded, blockBytes, () => embeddedCorpus(name, characters));
@@ -76,7 +86,8 @@ export async function lookAtText(
   const pieces = await cutFiles(files, blockBytes, { place: `${run}/${FILES}`, keep, check });
   const parts: (Piece | Node)[] = [];
   for (const piece of pieces) {
-    const { file } = piece, isInput = file.path === STANDARD_INPUT;
+    const { file } = piece;
+    const isInput = file.path === STANDARD_INPUT;
     if (!isInput && !(file.compression && piece.bytes > blockBytes)) parts.push(piece);
     else {
       const node = unpackNode(file, configuration, piece.sha256);
@@ -91,7 +102,8 @@ export async function lookAtText(
     const list = configuration.input.join(", ");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
-  const unpacked = new Map(parts.filter(isNode).map((node) => [node.name, node])); // two files may hold the same
+  // Two files may hold the same.
+  const unpacked = new Map(parts.filter(isNode).map((node) => [node.name, node]));
   return {
     blocks,
     unpacked: [...unpacked.values()],
@@ -101,7 +113,9 @@ export async function lookAtText(
   };
 }
 
-/** Makes of a node of text that is read once: what is handed over now, or what is there from before. */
+/**
+ * Makes of a node of text that is read once: what is handed over now, or what is there from before.
+ */
 async function readOnce(run: string, node: Node, handed?: string): Promise<Node> {
   if (handed !== undefined) return { ...node, settings: { ...node.settings, reading: handed } };
   return { ...node, given: await exists(`${run}/${node.name}`) };
@@ -115,7 +129,10 @@ export async function textIn(run: string, node: Node, blockBytes: number): Promi
   return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
 }
 
-/** Gathers blocks of pieces, and of the files that nodes hold; undefined where one of these is not made. */
+/**
+ * Gathers blocks of pieces, and of the files that nodes hold; undefined where one of these is not
+ * made.
+ */
 async function gatherTextBlocks(
   run: string,
   parts: readonly (Piece | Node)[],
@@ -168,7 +185,9 @@ export function linesNode(
       };
       await write(`${String(file).padStart(5, "0")}.jsonl`, some());
     }
-    if (documents === 0) throw new InputError("Cannot read documents as there must be text: there is none");
+    if (documents === 0) {
+      throw new InputError("Cannot read documents as there must be text: there is none");
+    }
     return { documents };
   });
   return { name, needs: [], settings: { ...settings, blockBytes }, revision: 1, maker };
@@ -180,7 +199,9 @@ async function* textsAlone(
 ): AsyncGenerator<Document> {
   for await (const document of documents) {
     if (document.tokens === undefined) yield document;
-    else throw new InputError("Cannot keep a document that is read once as it must be text: it is token ids");
+    else {throw new InputError(
+        "Cannot keep a document that is read once as it must be text: it is token ids",
+      );}
   }
 }
 
@@ -217,7 +238,8 @@ export async function* readBlock(
   const ownOptions = { ...OWN, prompts: true, mayBeEmpty: true };
   for (const [i, piece] of block.pieces.entries()) {
     for await (const document of readPiece(piece, piece.own ? ownOptions : options)) {
-      // From the beginning of the piece, so that a change before it in the file leaves the block as it is.
+      // From the beginning of the piece, so that a change before it in the file leaves the block as
+      // it is.
       const { place, before = 0 } = { ...document, before: piece.before };
       yield { ...document, ...place === undefined ? {} : { place: place - before }, piece: i };
     }

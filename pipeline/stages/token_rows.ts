@@ -1,13 +1,21 @@
 /**
- * Arrow files of nodes: the sequences of all blocks as one list that is read by number, and tables with a row for every document. The rows
- * of a branch of a tree are those that the levels above assigned to it. Nothing is copied: they are read from the tokens of all blocks.
+ * Arrow files of nodes: the sequences of all blocks as one list that is read by number, and tables
+ * with a row for every document. The rows of a branch of a tree are those that the levels above
+ * assigned to it. Nothing is copied: they are read from the tokens of all blocks.
  *
  * @module
  */
 
 import { type Making, PARTITIONER } from "../graph/node.ts";
 import { type Branch, branchName } from "../partition/tree/branches.ts";
-import { needColumn, readArrow, type RecordBatch, toBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
+import {
+  needColumn,
+  readArrow,
+  type RecordBatch,
+  toBatch,
+  toTable,
+  writeArrowFile,
+} from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
 import { Order } from "../rows/order.ts";
@@ -26,7 +34,10 @@ export const tokensNode = ({ name }: Named): string => `tokens/${name}`;
 /** A file in the folder of a node that is needed. */
 export type NeededFile = { need: string; file: string };
 
-/** Opens files of needed nodes as one list of rows. Each batch is checked when a row of it is first read. */
+/**
+ * Opens files of needed nodes as one list of rows. Each batch is checked when a row of it is first
+ * read.
+ */
 export async function openNeeded(
   { path, manifest }: Pick<Making, "path" | "manifest">,
   files: readonly NeededFile[],
@@ -53,8 +64,13 @@ export async function writeRows(
   return rows;
 }
 
-/** Reads rows by their numbers in any order, as fast as in the order of their files; of their tokens the first `width`, or all. */
-export function readRows<Name extends "sequence" | "tokens" | "length" | "begin" | "source" | "nll">(
+/**
+ * Reads rows by their numbers in any order, as fast as in the order of their files; of their tokens
+ * the first `width`, or all.
+ */
+export function readRows<
+  Name extends "sequence" | "tokens" | "length" | "begin" | "source" | "nll",
+>(
   rows: Rows,
   numbers: ArrayLike<number>,
   names: readonly Name[],
@@ -66,10 +82,15 @@ export function readRows<Name extends "sequence" | "tokens" | "length" | "begin"
   const read = rows.read(Float64Array.from(places, (place) => numbers[place]), names, width);
   const back = new Uint32Array(places.length);
   places.forEach((place, i) => back[place] = i);
-  return takeColumns(read as unknown as Columns, back) as unknown as Required<Pick<Columns, Name | "rows">>;
+  return takeColumns(read as unknown as Columns, back) as unknown as Required<
+    Pick<Columns, Name | "rows">
+  >;
 }
 
-/** Reads columns of rows, or of those with these `numbers`, in batches of so many; one batch without rows where there are none. */
+/**
+ * Reads columns of rows, or of those with these `numbers`, in batches of so many; one batch without
+ * rows where there are none.
+ */
 export function* rowBatches(
   rows: Rows,
   names: readonly (Numeric | "source")[],
@@ -77,23 +98,28 @@ export function* rowBatches(
   numbers: Float64Array = rows.numbers(),
 ): Generator<RecordBatch> {
   for (let at = 0; at === 0 || at < numbers.length; at += size) {
-    yield toBatch(rows.read(numbers.subarray(at, at + size), names) as unknown as Columns, rows.lineage!);
+    yield toBatch(
+      rows.read(numbers.subarray(at, at + size), names) as unknown as Columns,
+      rows.lineage!,
+    );
   }
 }
 
 /**
- * Gives an endless stream of numbers below n for a model that goes on: of the sequences that were added, and with a share `replay` of the
- * first `sequences` ones, which it has seen.
+ * Gives an endless stream of numbers below n for a model that goes on: of the sequences that were
+ * added, and with a share `replay` of the first `sequences` ones, which it has seen.
  */
 export function replaying(
   n: number,
   seed: number,
   { sequences, replay }: { sequences: number; replay: number },
 ) {
-  const fresh = drawing(n - sequences, seed, "added text"), old = drawing(sequences, seed, "replay");
+  const fresh = drawing(n - sequences, seed, "added text");
+  const old = drawing(sequences, seed, "replay");
   return (from: number, count: number): Float64Array =>
     Float64Array.from({ length: count }, (_, i) => {
-      const at = from + i, before = Math.floor(at * (1 - replay));
+      const at = from + i;
+      const before = Math.floor(at * (1 - replay));
       const isNew = Math.floor((at + 1) * (1 - replay)) > before;
       return isNew ? sequences + fresh(before, 1)[0] : old(at - before, 1)[0];
     });
@@ -103,8 +129,11 @@ export function replaying(
 export function putLast(rows: Rows, last: Rows): Rows {
   const moved = new Set(last.read(last.numbers(), ["sequence"]).sequence);
   last[Symbol.dispose]();
-  const all = rows.numbers(), { sequence } = rows.read(all, ["sequence"]);
-  const [own, others] = [false, true].map((is) => all.filter((row) => moved.has(sequence[row]) === is));
+  const all = rows.numbers();
+  const { sequence } = rows.read(all, ["sequence"]);
+  const [own, others] = [false, true].map((is) =>
+    all.filter((row) => moved.has(sequence[row]) === is)
+  );
   all.set(own);
   all.set(others, own.length);
   return rows.some(all);
@@ -116,7 +145,8 @@ export function drawing(
   seed: number,
   purpose: string,
 ): (from: number, count: number) => Float64Array {
-  let order: Order | undefined, epoch = -1;
+  let order: Order | undefined;
+  let epoch = -1;
   return (from, count) =>
     Float64Array.from({ length: count }, (_, i) => {
       const pass = Math.floor((from + i) / n);
@@ -150,7 +180,12 @@ export interface DocumentRow {
 }
 
 type Column = keyof DocumentRow;
-const NUMBERS = { document: BigUint64Array, piece: Uint32Array, place: Uint32Array, tokens: Uint32Array };
+const NUMBERS = {
+  document: BigUint64Array,
+  piece: Uint32Array,
+  place: Uint32Array,
+  tokens: Uint32Array,
+};
 
 /** Gives these columns of rows, each under its name after a `prefix`. */
 export function documentColumns<Name extends Column>(
@@ -162,7 +197,9 @@ export function documentColumns<Name extends Column>(
     const values = rows.map((row) => row[name]);
     return [
       prefix + name,
-      name in NUMBERS ? new NUMBERS[name as keyof typeof NUMBERS](values as never) : values as string[],
+      name in NUMBERS
+        ? new NUMBERS[name as keyof typeof NUMBERS](values as never)
+        : values as string[],
     ];
   }));
 }
@@ -181,12 +218,17 @@ export function documentRows<Name extends Column>(
 ): Pick<DocumentRow, Name>[] {
   const columns = names.map((name) => {
     const column = needColumn(batch, name);
-    return name in NUMBERS ? integers(column, NUMBERS[name as keyof typeof NUMBERS]) : strings(column);
+    return name in NUMBERS
+      ? integers(column, NUMBERS[name as keyof typeof NUMBERS])
+      : strings(column);
   });
   return Array.from(
     { length: batch.numRows },
     (_, row) =>
-      Object.fromEntries(names.map((name, i) => [name, columns[i][row]])) as Pick<DocumentRow, Name>,
+      Object.fromEntries(names.map((name, i) => [name, columns[i][row]])) as Pick<
+        DocumentRow,
+        Name
+      >,
   );
 }
 
@@ -212,7 +254,10 @@ export const listBranchRows = ({ branch, blocks }: BranchOf): readonly Named[] =
 /** Names the node of the assignment of a branch, or of all rows. */
 export const assignmentNode = (branch?: Branch): string => `assignments/${branchName(branch)}`;
 
-/** Names what is needed to know the rows of a branch: the assignments of those that lead to it, the root first. */
+/**
+ * Names what is needed to know the rows of a branch: the assignments of those that lead to it, the
+ * root first.
+ */
 export const rowNeeds = ({ branch = [] }: GraphOf): string[] =>
   branch.map((_, depth) => assignmentNode(branch.slice(0, depth)));
 
@@ -223,16 +268,23 @@ export async function openAssigned(
   side: string,
 ): Promise<Rows> {
   const need = assignmentNode(of.branch);
-  return await openNeeded(making, listBranchRows(of).map(({ name }) => ({ need, file: `${name}-${side}` })));
+  return await openNeeded(
+    making,
+    listBranchRows(of).map(({ name }) => ({ need, file: `${name}-${side}` })),
+  );
 }
 
 /** Opens the sequences of a side: all, or those that the branch above assigned to a branch. */
 export async function branchRows(making: Making, of: BranchOf, side: string): Promise<Rows> {
   const { blocks, branch = [] } = of;
   if (branch.length === 0) {
-    return await openNeeded(making, blocks.map((block) => ({ need: tokensNode(block), file: side })));
+    return await openNeeded(
+      making,
+      blocks.map((block) => ({ need: tokensNode(block), file: side })),
+    );
   }
-  const above = { blocks, branch: branch.slice(0, -1) }, rows = await branchRows(making, above, side);
+  const above = { blocks, branch: branch.slice(0, -1) };
+  const rows = await branchRows(making, above, side);
   using assigned = await openAssigned(making, above, side);
   const { expert } = assigned.read(assigned.numbers(), ["expert"]);
   return rows.some(rows.numbers().filter((row) => expert[row] === branch.at(-1)));

@@ -1,6 +1,7 @@
 /**
- * The tokenizer of a run, trained on a bounded sample of training documents or a copy of the one that is named; and what it makes of each
- * block: sequences of training documents, of held-out ones, and a row for every document.
+ * The tokenizer of a run, trained on a bounded sample of training documents or a copy of the one
+ * that is named; and what it makes of each block: sequences of training documents, of held-out
+ * ones, and a row for every document.
  *
  * @module
  */
@@ -56,13 +57,19 @@ export interface SourceCounts {
   tokens: { train: number; test: number };
 }
 
-const noSource = (): SourceCounts => ({ documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } });
+const noSource = (): SourceCounts => ({
+  documents: { train: 0, test: 0 },
+  tokens: { train: 0, test: 0 },
+});
 
 /** Adds up what became of the text of blocks, by source. */
 export function countSources(making: Making, blocks: readonly Block[]): Map<string, SourceCounts> {
   const totals = new Map<string, SourceCounts>();
   for (const block of blocks) {
-    const sources = making.manifest(tokensNode(block)).result.sources as Record<string, SourceCounts>;
+    const sources = making.manifest(tokensNode(block)).result.sources as Record<
+      string,
+      SourceCounts
+    >;
     for (const [name, own] of Object.entries(sources)) {
       const { documents, tokens } = totals.getOrInsertComputed(name, noSource);
       for (const side of SIDES) {
@@ -104,7 +111,10 @@ export function tokenizeNodes(
   });
   const settings = {
     ...text.reading,
-    ...{ eos, sequenceLength, packing, holdout },
+    eos,
+    sequenceLength,
+    packing,
+    holdout,
     ...holdout > 0 ? { seed } : {},
     ...prompts ? { prompts } : {},
   };
@@ -126,7 +136,9 @@ export function sequencesNode({ blocks }: GraphOf): Node {
     revision: 1,
     maker: oneByOne(TOKENIZE, async ({ write, manifest }) => {
       for (const [file, shard] of [["train.json", TRAIN], ["test.json", TEST]]) {
-        const hashes = blocks.map((block) => [block.name, manifest(tokensNode(block)).files[shard].sha256]);
+        const hashes = blocks.map((
+          block,
+        ) => [block.name, manifest(tokensNode(block)).files[shard].sha256]);
         await write(file, jsonText(Object.fromEntries(hashes)));
       }
       return { blocks: blocks.length };
@@ -135,7 +147,15 @@ export function sequencesNode({ blocks }: GraphOf): Node {
 }
 
 /** Columns of the table of a block's documents. */
-export const COLUMNS = ["document", "piece", "place", "sha256", "source", "side", "tokens"] as const;
+export const COLUMNS = [
+  "document",
+  "piece",
+  "place",
+  "sha256",
+  "source",
+  "side",
+  "tokens",
+] as const;
 /** Rows of a batch of a table of documents. */
 export const ROWS = 4096;
 const MOST_IDS = 2 ** 24; // of a block
@@ -183,7 +203,12 @@ async function tokenizeBlock(
     table.push({ document: id, piece, place, sha256: hash, source, side, tokens });
   };
   const all = { ...options, firstId: BigInt(block.id) << 24n, onDocument };
-  const columns = ["document", "source", "tokens", ...options.prompts ? ["begin" as const] : []] as const;
+  const columns = [
+    "document",
+    "source",
+    "tokens",
+    ...options.prompts ? ["begin" as const] : [],
+  ] as const;
   const empty = emptyBatch([...columns], tokenLineage(tokenizer, options));
   await using train = new ArrowFile(`${making.folder}/${TRAIN}`, empty);
   await using test = new ArrowFile(`${making.folder}/${TEST}`, empty);
@@ -204,12 +229,23 @@ async function tokenizeBlock(
     );
   }
   return {
-    ...{ documents, emptyDocuments, tokens, trainSequences, testSequences, droppedTails },
-    ...{ vocabulary: tokenizer.vocabulary, eos: tokenizer.eos, tokenizer: tokenizer.sha256, sources },
+    documents,
+    emptyDocuments,
+    tokens,
+    trainSequences,
+    testSequences,
+    droppedTails,
+    vocabulary: tokenizer.vocabulary,
+    eos: tokenizer.eos,
+    tokenizer: tokenizer.sha256,
+    sources,
   };
 }
 
-/** Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file, or where none of the size can be trained. */
+/**
+ * Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file,
+ * or where none of the size can be trained.
+ */
 export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
   const { configuration, text } = of;
   const { tokenizer, vocabularySize, tokenizerSample, holdout, eos } = configuration;
@@ -219,9 +255,13 @@ export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]>
   return [{
     name: TOKENIZER,
     needs: taken && !isNamed ? [taken.name] : [],
-    settings: isNamed
-      ? { tokenizer: await hashNamed(tokenizer), eos }
-      : { text: hashText(text), vocabularySize, tokenizerSample, holdout, seed: findTextSeed(configuration) },
+    settings: isNamed ? { tokenizer: await hashNamed(tokenizer), eos } : {
+      text: hashText(text),
+      vocabularySize,
+      tokenizerSample,
+      holdout,
+      seed: findTextSeed(configuration),
+    },
     links: { [TOKENIZER_FILE]: TOKENIZER_FILE },
     revision: 1,
     maker: oneByOne(TOKENIZER, async (making, work) => {
@@ -238,7 +278,8 @@ async function train(
   { emit, signal }: Work,
   taken?: Node,
 ): Promise<Tokenizer> {
-  const { holdout, vocabularySize, tokenizerSample } = configuration, seed = findTextSeed(configuration);
+  const { holdout, vocabularySize, tokenizerSample } = configuration;
+  const seed = findTextSeed(configuration);
   const documents = async function* () {
     for (const block of blocks) {
       for await (const document of readTaken(block, configuration, text, making, taken)) {
@@ -249,7 +290,9 @@ async function train(
     }
   };
   return await trainTokenizer(documents(), {
-    ...{ vocabularySize, sample: tokenizerSample, signal },
+    vocabularySize,
+    sample: tokenizerSample,
+    signal,
     onWarning: (message) => emit({ type: "warning", message }),
   });
 }

@@ -29,7 +29,14 @@ import {
   trainingPace,
 } from "../cost/mixture.ts";
 import { listScratches, removeFolder } from "../graph/folder.ts";
-import { hashFiles, type Making, readManifest, TOKENIZER, TOKENIZER_FILE, type Work } from "../graph/node.ts";
+import {
+  hashFiles,
+  type Making,
+  readManifest,
+  TOKENIZER,
+  TOKENIZER_FILE,
+  type Work,
+} from "../graph/node.ts";
 import { otherSetting } from "../graph/walk.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
@@ -83,7 +90,9 @@ interface Model {
   target: Target;
 }
 
-/** Trains models, one by one or as banks; gives the error of one that failed, as the others go on. */
+/**
+ * Trains models, one by one or as banks; gives the error of one that failed, as the others go on.
+ */
 export async function trainAll(
   models: readonly Model[],
   site: Site,
@@ -134,61 +143,91 @@ class Training {
   static async open(of: Site & Model & { gpu: Gpu }): Promise<Training> {
     const { making, target, work, configuration, options, tokens, gpu } = of;
     const files = listNodeFiles(target, tokens, making.manifest);
-    const all = await openNeeded(making, files.train), { node = "", moved } = target.before ?? {};
-    const train = moved ? await putLast(all, await openNeeded(making, [{ need: node, file: moved }])) : all;
+    const all = await openNeeded(making, files.train);
+    const { node = "", moved } = target.before ?? {};
+    const train = moved
+      ? await putLast(all, await openNeeded(making, [{ need: node, file: moved }]))
+      : all;
     using test = await openNeeded(making, files.test);
     checkText(of, train);
     const { vocabulary, tokenizer } = train.lineage!;
     const own = { ...configuration, vocabularySize: vocabulary! };
     const routers = target.tellsCost ? await readRouters(configuration, work.run) : undefined;
     const init = target.before ? making.path(target.before.node) : configuration.init;
-    const recipe = await resolveRecipe(target.before ? await withShape(target, init) : target, own, {
-      ...{ sequences: train.count, heldOut: test.count, routers },
-    }, options);
+    const recipe = await resolveRecipe(
+      target.before ? await withShape(target, init) : target,
+      own,
+      {
+        sequences: train.count,
+        heldOut: test.count,
+        routers,
+      },
+      options,
+    );
     refuseLarge(target.name, recipe, gpu, options);
     const cost = options.trial || !target.tellsCost ? undefined : comparedCost(own, recipe.model, {
-      ...{ batch: recipe.batch, steps: recipe.steps, routers, kind: gpu.kind },
+      batch: recipe.batch,
+      steps: recipe.steps,
+      routers,
+      kind: gpu.kind,
       corpus: { train: train.count, test: test.count },
     });
     const unknownRouters = routers === undefined ? configuration.routers : undefined;
-    for (const message of options.trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })) {
+    for (
+      const message of options.trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })
+    ) {
       work.emit({ type: "warning", message });
     }
     const start = await startWeights({ ...configuration, init }, recipe.model, tokenizer!);
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
-    const { adapter, variants } = gpu,
-      settings = { ...recipe, adapter, variants, ...variantRevision(variants) };
+    const { adapter, variants } = gpu;
+    const settings = { ...recipe, adapter, variants, ...variantRevision(variants) };
     const key = sha256(canonical({ node: making.key, settings }));
     return new Training(of, recipe, {
-      ...{ train, validation: sampleRows(test, configuration), cost, start, settings, key },
+      train,
+      validation: sampleRows(test, configuration),
+      cost,
+      start,
+      settings,
+      key,
     });
   }
 
   async run(train: typeof trainModel): Promise<TrainResult> {
     const { of: { making, target, work, gpu, configuration, options }, recipe, known } = this;
     const { scratch, folder, node: { name } } = making;
-    if (options.anew) { for (const old of await listScratches(work.run, name)) await removeFolder(old); }
+    if (options.anew) {
+      for (const old of await listScratches(work.run, name)) await removeFolder(old);
+    }
     await writing(scratch, () => Deno.mkdir(scratch, { recursive: true }));
     const saved = await this.#loadSaved();
     const result = this.#resultBefore(saved);
     if (saved) {
       const { step } = saved.state.trainer;
-      work.emit({ type: "warning", message: `${target.name} goes on after step ${step} of ${recipe.steps}` });
+      work.emit({
+        type: "warning",
+        message: `${target.name} goes on after step ${step} of ${recipe.steps}`,
+      });
       await removeLaterCheckpoints(scratch, step);
       if (saved.context.interrupted) this.#extra = checkpointPath(scratch, step);
-      // Metrics grow in the folder of this process alone: where locks do not hold, another one may train the same.
+      // Metrics grow in the folder of this process alone: where locks do not hold, another one may
+      // train the same.
       await writeAtomic(`${folder}/${METRICS}`, saved.metrics);
     }
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
     const stage = `train-${target.name}`;
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
-    const { train: { count }, start } = known, { seed } = configuration;
+    const { train: { count }, start } = known;
+    const { seed } = configuration;
     const draw = target.before?.sequences
       ? replaying(count, seed, target.before)
       : drawing(count, seed, "training");
     try {
       const weights = await train({
-        ...{ ...recipe, gpu, validation: known.validation, recompute: options.recompute },
+        ...recipe,
+        gpu,
+        validation: known.validation,
+        recompute: options.recompute,
         rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
         start: saved?.state ?? start(),
         open: (at) => (count) => {
@@ -204,7 +243,8 @@ class Training {
           await pace.note(line);
         },
         onCheckpoint: async (read, { extra }) => {
-          work.emit({ type: "checkpoint", stage, state: "started" }); // from here on, an interruption waits
+          // From here on, an interruption waits.
+          work.emit({ type: "checkpoint", stage, state: "started" });
           try {
             await metrics.flush();
             await this.#save(await read(), extra, metrics, result);
@@ -214,8 +254,14 @@ class Training {
         },
         onStep: ({ step, loss, rate }) =>
           work.emit({
-            ...{ type: "progress", stage, done: step, total: recipe.steps, unit: "steps" },
-            ...{ loss, learningRate: rate, ...pace.latest },
+            type: "progress",
+            stage,
+            done: step,
+            total: recipe.steps,
+            unit: "steps",
+            loss,
+            learningRate: rate,
+            ...pace.latest,
           }),
         signal: work.signal,
       });
@@ -245,12 +291,18 @@ class Training {
   }
 
   /**
-   * Loads the latest checkpoint that the training can go on from. Where it has none and `resume` is given, loads that of the same model that
-   * was trained with other values. Gives also the metrics up to it: another process may remove them at any time.
+   * Loads the latest checkpoint that the training can go on from. Where it has none and `resume` is
+   * given, loads that of the same model that was trained with other values. Gives also the metrics
+   * up to it: another process may remove them at any time.
    */
   async #loadSaved() {
-    const { of: { making: { scratch, node: { name } }, target, work, options: { resume } }, recipe } = this;
-    const others = (resume ? await listScratches(work.run, name) : []).filter((path) => path !== scratch);
+    const {
+      of: { making: { scratch, node: { name } }, target, work, options: { resume } },
+      recipe,
+    } = this;
+    const others = (resume ? await listScratches(work.run, name) : []).filter((path) =>
+      path !== scratch
+    );
     const times = new Map(others.map((path) => [path, Number(Deno.statSync(path).mtime)]));
     const folders = [scratch, ...others.sort((a, b) => times.get(b)! - times.get(a)!)];
     const damaged: Text[] = [];
@@ -277,7 +329,9 @@ class Training {
     }
     if (saved) return { ...saved, metrics };
     if (!resume) return undefined;
-    const isBegun = (await Promise.all(folders.map(listCheckpoints))).some((states) => states.length > 0);
+    const isBegun = (await Promise.all(folders.map(listCheckpoints))).some((states) =>
+      states.length > 0
+    );
     if (!isBegun && await readManifest(`${work.run}/${name}`) === null) return undefined;
     const rule =
       `a checkpoint of its model and of at most ${recipe.steps} steps must be there: there is none`;
@@ -287,15 +341,26 @@ class Training {
     });
   }
 
-  /** Gives what a training has come to before its first step here: what its checkpoint says, if there is one. */
+  /**
+   * Gives what a training has come to before its first step here: what its checkpoint says, if
+   * there is one.
+   */
   #resultBefore(saved?: Pick<NonNullable<Saved>, "state" | "context">): TrainResult {
     const { of: { making: { node } }, recipe: { steps, batch, rate }, known: { key } } = this;
-    const { loss = null, validationLoss = null, routing, resumed = [], key: before = key } = saved?.context ??
-      {};
+    const { loss = null, validationLoss = null, routing, resumed = [], key: before = key } =
+      saved?.context ??
+        {};
     return {
-      ...{ folder: node.name, steps, batch, rate },
-      resumed: before === key ? resumed : [...resumed, { step: saved!.state.trainer.step, key: before }],
-      ...{ tokens: saved?.state.tokens ?? 0, loss, validationLoss },
+      folder: node.name,
+      steps,
+      batch,
+      rate,
+      resumed: before === key
+        ? resumed
+        : [...resumed, { step: saved!.state.trainer.step, key: before }],
+      tokens: saved?.state.tokens ?? 0,
+      loss,
+      validationLoss,
       ...routing ? { routing } : {},
     };
   }
@@ -310,8 +375,14 @@ class Training {
     const path = checkpointPath(scratch, state.trainer.step);
     await copy(`${folder}/${METRICS}`, metricsPath(path)); // before the state, which is nothing without them
     await saveCheckpointState(scratch, recipe.model, state, {
-      ...{ key, settings, metricsBytes: metrics.bytes, metricsSha256: metrics.sha256() },
-      ...{ loss, validationLoss, resumed, ...routing ? { routing } : {} },
+      key,
+      settings,
+      metricsBytes: metrics.bytes,
+      metricsSha256: metrics.sha256(),
+      loss,
+      validationLoss,
+      resumed,
+      ...routing ? { routing } : {},
       ...isExtra ? { interrupted: isExtra } : {},
     });
     this.#last = `${path} is the last good checkpoint`;
@@ -328,18 +399,26 @@ class Training {
 
   #otherDevice(step: number, then: Record<string, unknown>): InputError {
     const { of: { target }, known: { settings: now } } = this;
-    const name = otherSetting({ settings: now }, { settings: then }),
-      resume = this.#command({ resume: true });
+    const name = otherSetting({ settings: now }, { settings: then });
+    const resume = this.#command({ resume: true });
     const other = name === "variants" ? "other" : "another";
     const fact = name === undefined
       ? "of other text"
-      : `with ${other} ${name}: ${JSON.stringify(then[name])} then, ${JSON.stringify(now[name])} now`;
-    return new InputError(`Cannot train ${target.name} as its checkpoint of step ${step} was made ${fact}`, {
-      remedy: say`go on from there with ${resume}, or start again with ${setting("force")}`,
-    });
+      : `with ${other} ${name}: ${JSON.stringify(then[name])} then, ${
+        JSON.stringify(now[name])
+      } now`;
+    return new InputError(
+      `Cannot train ${target.name} as its checkpoint of step ${step} was made ${fact}`,
+      {
+        remedy: say`go on from there with ${resume}, or start again with ${setting("force")}`,
+      },
+    );
   }
 
-  /** Gives the error that a training ends with: where the device or the numbers failed, it says how to go on. */
+  /**
+   * Gives the error that a training ends with: where the device or the numbers failed, it says how
+   * to go on.
+   */
   #explain(error: unknown): unknown {
     const { of: { target, configuration }, recipe } = this;
     if (error instanceof DeviceError) {
@@ -351,15 +430,24 @@ class Training {
     const rate = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
     const smaller = { [rate]: Number((recipe.rate / 2).toPrecision(2)) };
     const again = this.#command({ ...smaller, ...this.#last ? { resume: true } : { force: true } });
-    const how = this.#last ? `${this.#last}; go on from it` : "there is no checkpoint yet; start again";
+    const how = this.#last
+      ? `${this.#last}; go on from it`
+      : "there is no checkpoint yet; start again";
     const remedy = say`${how} with a smaller rate: ${again}`;
     return new RunError(`${error.message} of ${target.name}`, { remedy, cause: error });
   }
 }
 
-/** Throws an `InputError` where a model has no sequences, or they are of another tokenizer or length than the run's. */
-function checkText({ making, target, configuration }: Site & Model, { lineage, count }: Rows): void {
-  const { tokenizer } = making.manifest(TOKENIZER).result, { sequenceLength } = configuration;
+/**
+ * Throws an `InputError` where a model has no sequences, or they are of another tokenizer or length
+ * than the run's.
+ */
+function checkText(
+  { making, target, configuration }: Site & Model,
+  { lineage, count }: Rows,
+): void {
+  const { tokenizer } = making.manifest(TOKENIZER).result;
+  const { sequenceLength } = configuration;
   const cannot = `Cannot train ${target.name} as`;
   for (const [name, here] of Object.entries({ tokenizer, sequenceLength })) {
     const there = lineage?.[name as "tokenizer" | "sequenceLength"];
@@ -384,12 +472,19 @@ function readIfThere(path: string) {
   }
 }
 
-const copy = async (from: string, to: string) => void await writeAtomic(to, await Deno.readFile(from));
+const copy = async (from: string, to: string) =>
+  void await writeAtomic(to, await Deno.readFile(from));
 
-/** Gives a model that goes on the shape that it has in a folder: that of an adopted one may be another than the others'. */
+/**
+ * Gives a model that goes on the shape that it has in a folder: that of an adopted one may be
+ * another than the others'.
+ */
 async function withShape(target: Target, folder: string): Promise<Target> {
   const { config: { untied: _, ...shape } } = await loadCheckpointConfig(folder);
-  return { ...target, model: async (of) => ({ ...shape, context: (await target.model(of)).context }) };
+  return {
+    ...target,
+    model: async (of) => ({ ...shape, context: (await target.model(of)).context }),
+  };
 }
 
 async function resolveRecipe(
@@ -399,11 +494,13 @@ async function resolveRecipe(
   { trial }: TrainingOptions,
 ): Promise<Recipe> {
   const { expertWarmup, expertBatch } = configuration;
-  const batch = target.batch(configuration), microBatch = configuration.microBatch || expertBatch;
+  const batch = target.batch(configuration);
+  const microBatch = configuration.microBatch || expertBatch;
   const all = await target.steps(configuration, counts);
   const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
-  // A trial warms up as slowly as the training, as a faster rise does harm that the training does not see. It does so
-  // for half of its steps at most, or for the share of them that the training takes, where that is more.
+  // A trial warms up as slowly as the training, as a faster rise does harm that the training does
+  // not see. It does so for half of its steps at most, or for the share of them that the training
+  // takes, where that is more.
   const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
   const least = target.before ? Math.min(expertWarmup, Math.ceil(steps / 5)) : expertWarmup;
   const warmup = trial ? Math.min(expertWarmup, most) : least;
@@ -423,7 +520,9 @@ function sampleRows(
 }
 
 const listLearnedColumns = (rows: Rows) =>
-  (["sequence", "tokens", "length", "begin"] as const).filter((name) => name !== "begin" || rows.has(name));
+  (["sequence", "tokens", "length", "begin"] as const).filter((name) =>
+    name !== "begin" || rows.has(name)
+  );
 
 function noteMetrics(result: TrainResult, line: StepMetrics, { model }: Recipe): void {
   result.loss = line.loss;

@@ -1,9 +1,11 @@
 /**
- * Cuts text into blocks by what stands in it. Blocks are what processes and machines share: each is tokenized, scored and split by itself,
- * and a file that is added or changed touches its block alone.
+ * Cuts text into blocks by what stands in it. Blocks are what processes and machines share: each is
+ * tokenized, scored and split by itself, and a file that is added or changed touches its block
+ * alone.
  *
- * Small files gather in a block, in their order, until one whose hash says so or the block is full. A large file of lines, row groups
- * or Arrow batches is cut into pieces. Where the files lie and what they are called makes no difference.
+ * Small files gather in a block, in their order, until one whose hash says so or the block is full.
+ * A large file of lines, row groups or Arrow batches is cut into pieces. Where the files lie and
+ * what they are called makes no difference.
  *
  * @module
  */
@@ -30,7 +32,10 @@ export interface Piece {
   groups?: { from: number; to: number };
   /** Lines or rows of the file that come before the piece; none unless given. */
   before?: number;
-  /** Size and time of the file when it was hashed, where only some of its groups are read: nobody hashes these again. */
+  /**
+   * Size and time of the file when it was hashed, where only some of its groups are read: nobody
+   * hashes these again.
+   */
   seen?: string;
   /** Whether the project wrote the file itself: lines of `text` and `source`. */
   own?: boolean;
@@ -55,7 +60,10 @@ export interface Block {
 /** Where a piece ends, in bytes and lines, and its SHA-256. */
 type End = [to: number, line: number, sha256: string];
 
-/** What is known of files that were hashed, a row for each piece: these columns are read in a third of the time of rows. */
+/**
+ * What is known of files that were hashed, a row for each piece: these columns are read in a third
+ * of the time of rows.
+ */
 class Hashed {
   path: string[] = [];
   time: number[] = []; // when the file was changed
@@ -68,8 +76,9 @@ class Hashed {
 const FRESH_MS = 2_000; // some disks tell times no finer
 
 /**
- * Cuts files into pieces, of at most about so many bytes where they can be cut; standard input is one without bytes. A file of the same
- * size and time is not read again if `place` tells its hashes, unless they are to be checked. With `keep` they are written there.
+ * Cuts files into pieces, of at most about so many bytes where they can be cut; standard input is
+ * one without bytes. A file of the same size and time is not read again if `place` tells its
+ * hashes, unless they are to be checked. With `keep` they are written there.
  */
 export async function cutFiles(
   files: readonly InputFile[],
@@ -77,24 +86,34 @@ export async function cutFiles(
   { place, keep = false, check = false }: { place?: string; keep?: boolean; check?: boolean } = {},
 ): Promise<Piece[]> {
   const known = place && !check ? await readHashed(place) : new Hashed();
-  const pieces: Piece[] = [], kept = new Hashed();
-  let isNew = false, row = 0, rows: Map<string, number> | undefined;
+  const pieces: Piece[] = [];
+  const kept = new Hashed();
+  let isNew = false;
+  let row = 0;
+  let rows: Map<string, number> | undefined;
   for (const file of files) {
     if (file.path === STANDARD_INPUT) {
       pieces.push({ file, bytes: 0, sha256: "" });
       continue;
     }
-    const here = Deno.lstatSync(file.path); // quicker than to follow links, and a promise costs ten times as much as the answer
+    // Quicker than to follow links, and a promise costs ten times as much as the answer.
+    const here = Deno.lstatSync(file.path);
     const info = here.isSymlink ? Deno.statSync(file.path) : here;
-    const { path, format, compression } = file, { size } = info, time = Number(info.mtime);
+    const { path, format, compression } = file;
+    const { size } = info;
+    const time = Number(info.mtime);
     const cut = format === "jsonl" && compression === undefined ? most : 0;
     if (known.path[row] !== path) { // the files are not those of the last time
-      rows ??= new Map(known.path.map((path, i) => [path, i] as const).reverse()); // the first row of each
+      // The first row of each.
+      rows ??= new Map(known.path.map((path, i) => [path, i] as const).reverse());
       row = rows.get(path) ?? row;
     }
     let ends: End[] = [];
-    for (; known.path[row] === path; row++) ends.push([known.to[row], known.line[row], known.sha256[row]]);
-    const isKnown = ends.at(-1)?.[0] === size && known.time[row - 1] === time && known.most[row - 1] === cut;
+    for (; known.path[row] === path; row++) {
+      ends.push([known.to[row], known.line[row], known.sha256[row]]);
+    }
+    const isKnown = ends.at(-1)?.[0] === size && known.time[row - 1] === time &&
+      known.most[row - 1] === cut;
     const isFresh = Date.now() - time < FRESH_MS; // a later change may not show in its time
     if (!isKnown) ends = await hashPieces(path, cut);
     isNew ||= !isKnown && !isFresh;
@@ -107,7 +126,9 @@ export async function cutFiles(
       kept.sha256.push(sha256);
     }
     const isTable = format === "parquet" || format === "arrow";
-    const own = isTable ? await piecesOfGroups(file, info, ends[0][2], most) : piecesOfLines(file, ends);
+    const own = isTable
+      ? await piecesOfGroups(file, info, ends[0][2], most)
+      : piecesOfLines(file, ends);
     for (const piece of own) pieces.push(piece);
   }
   if (keep && place && (isNew || kept.path.length !== known.path.length)) {
@@ -120,14 +141,17 @@ export async function cutFiles(
 /** Reads what is known of files. What cannot be read counts as unknown. */
 async function readHashed(place: string): Promise<Hashed> {
   const text = await Deno.readTextFile(place).catch(ifMissing(""));
-  const end = text.indexOf("\n"), seen = text.slice(end + 1);
+  const end = text.indexOf("\n");
+  const seen = text.slice(end + 1);
   return Object.assign(new Hashed(), sha256(seen) === text.slice(0, end) ? JSON.parse(seen) : {});
 }
 
 function piecesOfLines(file: InputFile, ends: readonly End[]): Piece[] {
-  let from = 0, before = 0;
+  let from = 0;
+  let before = 0;
   return ends.map(([to, line, sha256]) => {
-    const bytes = to - from, cut = ends.length === 1 ? {} : { lines: { from, to }, before };
+    const bytes = to - from;
+    const cut = ends.length === 1 ? {} : { lines: { from, to }, before };
     [from, before] = [to, line - 1];
     return { file, bytes, sha256, ...cut };
   });
@@ -136,7 +160,10 @@ function piecesOfLines(file: InputFile, ends: readonly End[]): Piece[] {
 const NEWLINE = 10;
 const SMALL = 1 << 20; // a file of so many bytes is read at once
 
-/** Hashes a file; piece by piece of at most about so many bytes, each ending with a line, unless these are 0. */
+/**
+ * Hashes a file; piece by piece of at most about so many bytes, each ending with a line, unless
+ * these are 0.
+ */
 async function hashPieces(path: string, most: number): Promise<End[]> {
   const { size } = await Deno.stat(path);
   if (size <= Math.min(SMALL, most || SMALL)) {
@@ -144,7 +171,10 @@ async function hashPieces(path: string, most: number): Promise<End[]> {
     return [[data.length, 0, sha256(data)]];
   }
   const ends: End[] = [];
-  let hash = createHash("sha256"), from = 0, at = 0, line = 1;
+  let hash = createHash("sha256");
+  let from = 0;
+  let at = 0;
+  let line = 1;
   const close = () => {
     ends.push([at, line, hash.digest("hex")]);
     [hash, from] = [createHash("sha256"), at];
@@ -152,7 +182,9 @@ async function hashPieces(path: string, most: number): Promise<End[]> {
   const take = (bytes: Uint8Array) => {
     hash.update(bytes);
     at += bytes.length;
-    if (most > 0) { for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++; }
+    if (most > 0) {
+      for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++;
+    }
   };
   for await (let rest of readBytes(path)) {
     while (most > 0 && at + rest.length - from >= most) {
@@ -176,14 +208,18 @@ async function piecesOfGroups(
 ): Promise<Piece[]> {
   if (info.size <= most) return [{ file, bytes: info.size, sha256: hash }];
   const pieces: Piece[] = [];
-  let from = 0, size = 0, before = 0, row = 0;
+  let from = 0;
+  let size = 0;
+  let before = 0;
+  let row = 0;
   const groups = await (file.format === "parquet" ? rowGroups : arrowBatches)(file.path);
   for (const [group, { bytes, rows }] of groups.entries()) {
     size += bytes;
     row += rows;
     const to = group + 1;
     if (size < most && to < groups.length) continue;
-    const own = sha256(`${hash} ${from} ${to}`), seen = stampFile(info);
+    const own = sha256(`${hash} ${from} ${to}`);
+    const seen = stampFile(info);
     pieces.push({ file, bytes: size, sha256: own, groups: { from, to }, before, seen });
     [from, size, before] = [to, 0, row];
   }
@@ -191,8 +227,8 @@ async function piecesOfGroups(
 }
 
 /**
- * Gathers pieces into blocks of at most so many bytes, where no piece has more, with other names than blocks that are there `others`. Throws
- * an `InputError` where there are too many blocks.
+ * Gathers pieces into blocks of at most so many bytes, where no piece has more, with other names
+ * than blocks that are there `others`. Throws an `InputError` where there are too many blocks.
  */
 export function gatherBlocks(
   pieces: Iterable<Piece>,
@@ -201,7 +237,8 @@ export function gatherBlocks(
 ): Block[] {
   const blocks: Block[] = [];
   const taken = new Set(others.map(({ name }) => parseBlockId(name)));
-  let held: Piece[] = [], bytes = 0;
+  let held: Piece[] = [];
+  let bytes = 0;
   const close = () => {
     if (held.length > 0) blocks.push(makeBlock(held, bytes, taken));
     [held, bytes] = [[], 0];
@@ -225,7 +262,9 @@ export const parseBlockId = (name: string): number => parseInt(name.slice(0, 10)
 function makeBlock(pieces: Piece[], bytes: number, taken: Set<number>): Block {
   const rule = `it must make at most ${MOST_BLOCKS} blocks: it makes more`;
   ensure(taken.size < MOST_BLOCKS, `Cannot cut the text as ${rule}`);
-  const content = pieces.map(({ sha256, file }) => [sha256, file.format, file.compression, file.source]);
+  const content = pieces.map((
+    { sha256, file },
+  ) => [sha256, file.format, file.compression, file.source]);
   for (let copy = 0;; copy++) {
     const hash = sha256(JSON.stringify({ content, copy }));
     const id = parseBlockId(hash);

@@ -1,6 +1,7 @@
 /**
- * Trains byte-level BPE as the tokenizers library does, with its rules for equals: of pairs of one count the one of earlier tokens comes
- * first. Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL 2016; words are cut as GPT-2 cuts them.
+ * Trains byte-level BPE as the tokenizers library does, with its rules for equals: of pairs of one
+ * count the one of earlier tokens comes first. Sennrich, Haddow, Birch, "Neural Machine Translation
+ * of Rare Words with Subword Units", ACL 2016; words are cut as GPT-2 cuts them.
  *
  * @module
  */
@@ -8,15 +9,22 @@
 import { head } from "./fields.ts";
 import { Heap } from "./heap.ts";
 
-/** Words: contractions, letters, digits or signs after a space or none, and white space, whose last character goes to the next word. */
+/**
+ * Words: contractions, letters, digits or signs after a space or none, and white space, whose last
+ * character goes to the next word.
+ */
 const WORD =
   /'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 const BYTES = 256;
 
-/** The 256 byte-level symbols in byte order: printable bytes stand for themselves, the others for U+0100 onwards. */
+/**
+ * The 256 byte-level symbols in byte order: printable bytes stand for themselves, the others for
+ * U+0100 onwards.
+ */
 export function byteSymbols(): string[] {
   const printable = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) ||
+    (byte >= 0xae && byte <= 0xff);
   let next = 0;
   return Array.from(
     { length: BYTES },
@@ -28,7 +36,10 @@ export function byteSymbols(): string[] {
 export class WordCounts {
   readonly counts = new Map<string, number>();
 
-  /** Adds a text, line by line, and gives the UTF-16 units beyond the first `longest` of words, which are left out. */
+  /**
+   * Adds a text, line by line, and gives the UTF-16 units beyond the first `longest` of words,
+   * which are left out.
+   */
   add(text: string, longest: number): number {
     let cut = 0;
     for (const line of text.split(/(?<=\n)/)) {
@@ -55,7 +66,10 @@ interface Pair {
 const isFirst = (a: Pair, b: Pair): boolean =>
   a.count !== b.count ? a.count > b.count : a.left !== b.left ? a.left < b.left : a.right < b.right;
 
-/** Learns the merges of words, at most so many, as pairs of tokens. Others have their turn now and then. */
+/**
+ * Learns the merges of words, at most so many, as pairs of tokens. Others have their turn now and
+ * then.
+ */
 export async function learnMerges(
   words: ReadonlyMap<string, number>,
   most: number,
@@ -87,8 +101,12 @@ class Learner {
   readonly #queue = new Heap(isFirst);
 
   constructor(words: ReadonlyMap<string, number>) {
-    const ofByte = byteSymbols().map((symbol) => this.#ids.get(symbol)!), utf8 = new TextEncoder();
-    this.#words = Array.from(words.keys(), (word) => Array.from(utf8.encode(word), (byte) => ofByte[byte]));
+    const ofByte = byteSymbols().map((symbol) => this.#ids.get(symbol)!);
+    const utf8 = new TextEncoder();
+    this.#words = Array.from(
+      words.keys(),
+      (word) => Array.from(utf8.encode(word), (byte) => ofByte[byte]),
+    );
     this.#frequencies = [...words.values()];
     const met = new Map<number, number[]>();
     for (const [word, ids] of this.#words.entries()) {
@@ -100,12 +118,16 @@ class Learner {
   /** Merges the next pair wherever it stands. */
   next(): [string, string] | undefined {
     let pair = this.#queue.pop();
-    for (let now; pair && pair.count !== (now = this.#counts.get(pairKey(pair.left, pair.right))!);) {
+    for (
+      let now;
+      pair && pair.count !== (now = this.#counts.get(pairKey(pair.left, pair.right))!);
+    ) {
       this.#queue.push({ ...pair, count: now });
       pair = this.#queue.pop();
     }
     if (!pair || pair.count < 1) return undefined;
-    const { left, right, words } = pair, merged = [this.#tokens[left], this.#tokens[right]] as const;
+    const { left, right, words } = pair;
+    const merged = [this.#tokens[left], this.#tokens[right]] as const;
     const token = merged.join("");
     const id = this.#ids.getOrInsertComputed(token, () => this.#tokens.push(token) - 1);
     const met = new Map<number, number[]>();
@@ -147,7 +169,9 @@ class Learner {
   #enqueue(met: Map<number, number[]>): void {
     for (const [key, words] of met) {
       const count = this.#counts.get(key)!;
-      if (count > 0) this.#queue.push({ left: Math.floor(key / MOST), right: key % MOST, count, words });
+      if (count > 0) {
+        this.#queue.push({ left: Math.floor(key / MOST), right: key % MOST, count, words });
+      }
     }
   }
 }

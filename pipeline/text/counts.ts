@@ -9,13 +9,23 @@ import { type Manifest, readManifest, SEQUENCES, TOKENIZER } from "../graph/node
 import { conform, count } from "../graph/schema.ts";
 
 const LISTED = v.object({ blocks: v.array(v.string()) });
-const BLOCK = v.object({ documents: count, tokens: count, trainSequences: count, testSequences: count });
+const BLOCK = v.object({
+  documents: count,
+  tokens: count,
+  trainSequences: count,
+  testSequences: count,
+});
 const VOCABULARY = v.object({ entries: count });
 
-/** The text of a run in numbers: documents, tokens, sequences for training and held out, and entries of the vocabulary. */
+/**
+ * The text of a run in numbers: documents, tokens, sequences for training and held out, and entries
+ * of the vocabulary.
+ */
 export type TextCounts = v.InferOutput<typeof BLOCK> & { vocabulary: number };
 
-/** Names the blocks of a run, in order, as the node that lists the sequences of all of them does. */
+/**
+ * Names the blocks of a run, in order, as the node that lists the sequences of all of them does.
+ */
 export const blocksIn = ({ settings }: Pick<Manifest, "settings">): string[] =>
   conform(LISTED, settings).blocks;
 

@@ -1,10 +1,10 @@
 /**
- * Decompresses gzip and Zstandard streams and checks that they are whole; a stream may have any number of
- * members.
+ * Decompresses gzip and Zstandard streams and checks that they are whole; a stream may have any
+ * number of members.
  *
- * Deno's Zstandard decoder stops silently after one frame, and where input is cut short. So this file finds
- * the frames by their headers and block lengths (RFC 8878, section 3.1) and opens a decoder for each. Delete
- * that when Deno's decoder does both.
+ * Deno's Zstandard decoder stops silently after one frame, and where input is cut short. So this
+ * file finds the frames by their headers and block lengths (RFC 8878, section 3.1) and opens a
+ * decoder for each. Delete that when Deno's decoder does both.
  *
  * @module
  */
@@ -18,8 +18,8 @@ const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 that follow
 
 /**
- * Decompresses `chunks`; `name` is what messages call them. Throws an `InputError` where they are damaged or
- * cut short, or take too much memory. Errors of the input itself pass through.
+ * Decompresses `chunks`; `name` is what messages call them. Throws an `InputError` where they are
+ * damaged or cut short, or take too much memory. Errors of the input itself pass through.
  */
 export async function* decompress(
   chunks: AsyncIterable<Uint8Array>,
@@ -41,12 +41,19 @@ export async function* decompress(
     if (failure !== undefined) throw failure;
     const reason = error instanceof Error ? error.message : String(error);
     if (/too much memory/i.test(reason)) {
-      throw unreadable(name, "a frame must have a window of at most 128 MiB", "one has a larger window", {
-        remedy: "decompress it first, or compress it again without a long window",
-        cause: error,
-      });
+      throw unreadable(
+        name,
+        "a frame must have a window of at most 128 MiB",
+        "one has a larger window",
+        {
+          remedy: "decompress it first, or compress it again without a long window",
+          cause: error,
+        },
+      );
     }
-    throw unreadable(name, `it must be whole .${compression} data`, reason.toLowerCase(), { cause: error });
+    throw unreadable(name, `it must be whole .${compression} data`, reason.toLowerCase(), {
+      cause: error,
+    });
   } finally {
     await watched.return();
   }
@@ -58,12 +65,13 @@ function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIt
 }
 
 /**
- * Decompresses the members of gzip data. Node's decoder takes a zero byte after a member for padding and
- * ends there: what it leaves unread must be zeros.
+ * Decompresses the members of gzip data. Node's decoder takes a zero byte after a member for
+ * padding and ends there: what it leaves unread must be zeros.
  */
 async function* members(chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
   const decoder = createGunzip();
-  let size = 0, last = 0; // bytes of the input, and where the last one ends that is not zero
+  let size = 0;
+  let last = 0; // bytes of the input, and where the last one ends that is not zero
   const counted = async function* () {
     // By hand, as a loop would close the input where the decoder ends.
     for (let next = await chunks.next(); !next.done; next = await chunks.next()) {

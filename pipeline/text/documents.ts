@@ -1,6 +1,7 @@
 /**
- * Opens the documents that settings name, and writes documents for a pipe. Where there is a limit, it takes those whose seeded hashes
- * are the lowest, so that every file and every source gives its share: some 50 bytes of memory for every document that is taken.
+ * Opens the documents that settings name, and writes documents for a pipe. Where there is a limit,
+ * it takes those whose seeded hashes are the lowest, so that every file and every source gives its
+ * share: some 50 bytes of memory for every document that is taken.
  *
  * @module
  */
@@ -23,9 +24,10 @@ export function readOptions({ tokenizer, eos, ...settings }: Configuration): Rea
 }
 
 /**
- * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes
- * documents by their hashes or the first ones, as the settings say; of standard input, which is read only
- * once, it takes the first ones. Throws an `InputError` for a limit of the embedded corpus.
+ * Opens the documents of a configuration: the embedded corpus where no input is named. A limit
+ * takes documents by their hashes or the first ones, as the settings say; of standard input, which
+ * is read only once, it takes the first ones. Throws an `InputError` for a limit of the embedded
+ * corpus.
  */
 export function openDocuments(configuration: Configuration): ReadableStream<Document> {
   const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
@@ -40,23 +42,33 @@ export function openDocuments(configuration: Configuration): ReadableStream<Docu
   return ReadableStream.from(takeByHash(open, { seed: findTextSeed(configuration), most }));
 }
 
-/** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */
+/**
+ * Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all
+ * text of a kind.
+ */
 export function checkLimit({ input, maxDocuments: most }: Configuration): void {
-  const limit = setting("maxDocuments"), rule = say`${limit} must go with ${setting("input")}`;
-  const what = say`Cannot limit the documents of an embedded corpus as ${rule}: ${limit} is ${most}`;
+  const limit = setting("maxDocuments");
+  const rule = say`${limit} must go with ${setting("input")}`;
+  const what =
+    say`Cannot limit the documents of an embedded corpus as ${rule}: ${limit} is ${most}`;
   const remedy = say`leave it out, or shorten the documents with ${setting("corpusCharacters")}`;
   ensure(input.length > 0 || most === 0, what, { remedy });
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */
-export async function* documentLines(documents: AsyncIterable<Document>): AsyncGenerator<Uint8Array> {
+export async function* documentLines(
+  documents: AsyncIterable<Document>,
+): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   for await (const { text, source, prompt } of documents) {
     yield encoder.encode(JSON.stringify({ text, source, prompt }) + "\n");
   }
 }
 
-/** Tokenizes documents, all of them for training: a stream of batches with token columns, at least one. */
+/**
+ * Tokenizes documents, all of them for training: a stream of batches with token columns, at least
+ * one.
+ */
 export function tokenBatches(
   documents: ReadableStream<Document>,
   tokenizer: Tokenizer,
@@ -64,7 +76,9 @@ export function tokenBatches(
 ): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
     yield emptyBatch(["document", "source", "tokens"], tokenLineage(tokenizer, options));
-    for await (const { batch } of tokenizeDocuments(documents, tokenizer, { ...options, holdout: 0 })) {
+    for await (
+      const { batch } of tokenizeDocuments(documents, tokenizer, { ...options, holdout: 0 })
+    ) {
       yield batch;
     }
   }());
@@ -77,22 +91,27 @@ export interface Limit {
   /** Gives the size of each of some documents. Default: each counts as one. */
   sizes?: (documents: AsyncIterable<Document>) => AsyncIterable<number>;
   /**
-   * A size that a text of so many characters is unlikely to exceed. It is needed with `sizes`, so that few
-   * documents must be measured.
+   * A size that a text of so many characters is unlikely to exceed. It is needed with `sizes`, so
+   * that few documents must be measured.
    */
   least?: (characters: number) => number;
   /** Called with the sources of which no document is taken, and the number of sources. */
   onLeftOut?: (sources: string[], all: number) => void;
 }
 
-/** Where a document stands in the order of hashes; of two with equal hashes the earlier comes first. */
+/**
+ * Where a document stands in the order of hashes; of two with equal hashes the earlier comes first.
+ */
 interface Place {
   key: bigint;
   at: number;
 }
 type Candidate = Place & { size: number };
 
-/** Yields the documents that are taken, in their order; `open` opens all of them, as often as it is called. */
+/**
+ * Yields the documents that are taken, in their order; `open` opens all of them, as often as it is
+ * called.
+ */
 export async function* takeByHash<Taken extends Document>(
   open: () => AsyncIterable<Taken>,
   { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
@@ -124,7 +143,8 @@ export async function* takeByHash<Taken extends Document>(
     };
     let next = 0;
     for await (const size of sizes(some())) exact.add({ ...candidates[next++], size });
-    if (exact.total < most && next < all) continue; // texts that have more characters for their size than was expected
+    // Texts that have more characters for their size than was expected.
+    if (exact.total < most && next < all) continue;
     last = exact.last();
     break;
   }
@@ -138,7 +158,8 @@ export async function* takeByHash<Taken extends Document>(
   if (without.length > 0) onLeftOut?.(without, taken.size + without.length);
 }
 
-const compare = (a: Place, b: Place): number => a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
+const compare = (a: Place, b: Place): number =>
+  a.key < b.key ? -1 : a.key > b.key ? 1 : a.at - b.at;
 
 /** Holds the first candidates that reach the limit together. */
 class Lowest {
@@ -161,8 +182,11 @@ class Lowest {
 
   #cut(): void {
     this.#candidates.sort(compare);
-    let total = 0, kept = 0;
-    while (kept < this.#candidates.length && total < this.most) total += this.#candidates[kept++].size;
+    let total = 0;
+    let kept = 0;
+    while (kept < this.#candidates.length && total < this.most) {
+      total += this.#candidates[kept++].size;
+    }
     this.#candidates.length = kept;
     this.total = total;
   }

@@ -1,5 +1,6 @@
 /**
- * Encodes texts on several threads: each has a tokenizer of its own, so that ids do not depend on how many there are.
+ * Encodes texts on several threads: each has a tokenizer of its own, so that ids do not depend on
+ * how many there are.
  *
  * @module
  */
@@ -19,19 +20,32 @@ export interface Encoders {
   close(): Promise<void>;
 }
 
-const SHARED_CHARACTERS = 16_384 * navigator.hardwareConcurrency; // of a call that goes to all cores
-/** Of a call that one core or thread encodes; larger, as what a tokenizer does not know yet is encoded in every call that is in hand. */
+// Of a call that goes to all cores.
+const SHARED_CHARACTERS = 16_384 * navigator.hardwareConcurrency;
+/**
+ * Of a call that one core or thread encodes; larger, as what a tokenizer does not know yet is
+ * encoded in every call that is in hand.
+ */
 const OWN_CHARACTERS = 262_144;
 
-/** Characters that are encoded before threads are started: about as much as one encodes in the time in which these begin. */
+/**
+ * Characters that are encoded before threads are started: about as much as one encodes in the time
+ * in which these begin.
+ */
 const CHARACTERS_ALONE = 1 << 23;
 
 /**
- * Opens encoders that encode on `workers` threads in parallel with this one. With one worker no thread is started, and the tokenizer keeps to one
- * core, with one call in hand. With more the first `alone` characters are encoded before the threads begin: while the caller uses the
- * results of one call or has no other text yet, another keeps the cores busy. Threads then have two calls each.
+ * Opens encoders that encode on `workers` threads in parallel with this one. With one worker no
+ * thread is started, and the tokenizer keeps to one core, with one call in hand. With more the
+ * first `alone` characters are encoded before the threads begin: while the caller uses the results
+ * of one call or has no other text yet, another keeps the cores busy. Threads then have two calls
+ * each.
  */
-export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHARACTERS_ALONE): Encoders {
+export function openEncoders(
+  tokenizer: Tokenizer,
+  workers: number,
+  alone = CHARACTERS_ALONE,
+): Encoders {
   returnLargeBlocks();
   let given = 0; // characters so far
   let started: EncoderWorker[] = [];
@@ -48,7 +62,9 @@ export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHAR
       }
       given += texts.reduce((sum, text) => sum + text.length, 0);
       if (started.length === 0) return await tokenizer.encode(texts, workers === 1);
-      const free = started.reduce((least, worker) => worker.waiting < least.waiting ? worker : least);
+      const free = started.reduce((least, worker) =>
+        worker.waiting < least.waiting ? worker : least
+      );
       // What an encoder cannot encode this thread cannot either: it says why.
       return await free.encode(texts) ?? await tokenizer.encode(texts);
     },
@@ -61,12 +77,15 @@ export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHAR
 
 /** A thread that encodes. */
 class EncoderWorker {
-  readonly #worker = new Worker(new URL("./encoder_worker.ts", import.meta.url), { type: "module" });
+  readonly #worker = new Worker(new URL("./encoder_worker.ts", import.meta.url), {
+    type: "module",
+  });
   #waiting: PromiseWithResolvers<Answer>[] = [];
   #failure?: Error; // why the thread is at its end
 
   constructor({ json, eos }: Tokenizer) {
-    this.#worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#waiting.shift()!.resolve(data);
+    this.#worker.onmessage = ({ data }: MessageEvent<Answer>) =>
+      this.#waiting.shift()!.resolve(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.#failure = new Error(event.message);
@@ -80,7 +99,9 @@ class EncoderWorker {
     return this.#waiting.length;
   }
 
-  /** Encodes texts; null where that fails. Throws where the thread has ended, also before the call. */
+  /**
+   * Encodes texts; null where that fails. Throws where the thread has ended, also before the call.
+   */
   async encode(texts: string[]): Promise<Answer> {
     if (this.#failure) throw this.#failure;
     const answer = Promise.withResolvers<Answer>();
@@ -104,9 +125,10 @@ const M_MMAP_THRESHOLD = -3; // of glibc's malloc.h
 const LARGE = 128 * 1024; // bytes: where glibc begins
 
 /**
- * Makes the C library give large blocks back to the system as they are freed. glibc raises the size of what it calls
- * large whenever a large block is freed, and keeps all smaller ones. The variable `MALLOC_MMAP_THRESHOLD_` does
- * the same, from the start of the process on, which takes a sixth longer then. Does nothing on other systems.
+ * Makes the C library give large blocks back to the system as they are freed. glibc raises the size
+ * of what it calls large whenever a large block is freed, and keeps all smaller ones. The variable
+ * `MALLOC_MMAP_THRESHOLD_` does the same, from the start of the process on, which takes a sixth
+ * longer then. Does nothing on other systems.
  */
 export function returnLargeBlocks(): void {
   if (Deno.build.os !== "linux") return;

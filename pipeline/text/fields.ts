@@ -1,5 +1,6 @@
 /**
- * A document, how documents are read, and how one is made of a record: of a line with fields, or a row of a table with columns.
+ * A document, how documents are read, and how one is made of a record: of a line with fields, or a
+ * row of a table with columns.
  *
  * @module
  */
@@ -15,17 +16,25 @@ export interface Document {
   text: string;
   /** Domain or file label, "" if none; never shown to a model. */
   source: string;
-  /** Its token ids, where these were read: `text` is what they stand for. A last EOS is left out. */
+  /**
+   * Its token ids, where these were read: `text` is what they stand for. A last EOS is left out.
+   */
   tokens?: Uint32Array;
   /** Its line in its file, from 1, or its row, from 0; absent where the file is the document. */
   place?: number;
-  /** Characters at its beginning that are a prompt: the rest alone counts in a loss, and the prompt alone routes. */
+  /**
+   * Characters at its beginning that are a prompt: the rest alone counts in a loss, and the prompt
+   * alone routes.
+   */
   prompt?: number;
   /** The side of the split that it is on, where its text alone does not decide that. */
   side?: "train" | "test";
 }
 
-/** How to read documents: settings of the text, as a configuration has them, and what a script may add. */
+/**
+ * How to read documents: settings of the text, as a configuration has them, and what a script may
+ * add.
+ */
 export interface ReadOptions extends
   Partial<
     Pick<
@@ -38,11 +47,15 @@ export interface ReadOptions extends
   /** Format of every input; by its name unless given. */
   format?: string;
   /**
-   * Opens the tokenizer of ids in `tokenColumn`. It tells how many ids there are, which one closes and pads documents,
-   * and what text they stand for.
+   * Opens the tokenizer of ids in `tokenColumn`. It tells how many ids there are, which one closes
+   * and pads documents, and what text they stand for.
    */
   tokenizer?: () => Promise<
-    { readonly vocabulary: number; readonly eos: number; decode(ids: ArrayLike<number>): Promise<string> }
+    {
+      readonly vocabulary: number;
+      readonly eos: number;
+      decode(ids: ArrayLike<number>): Promise<string>;
+    }
   >;
   /** Source of documents that name none; "" by default. */
   source?: string;
@@ -69,7 +82,10 @@ export interface Found {
   place?: number; // its row in the file, where that is another one
 }
 
-/** Throws an `InputError` where a field or column that is needed is not among `names`: it lists these, and names the setting that names another. */
+/**
+ * Throws an `InputError` where a field or column that is needed is not among `names`: it lists
+ * these, and names the setting that names another.
+ */
 export function checkFields(
   where: string,
   [rule, what]: readonly [rule: string, what: string],
@@ -78,29 +94,42 @@ export function checkFields(
 ): void {
   const missing = wanted.find(({ name }) => !names.includes(name));
   if (!missing) return;
-  const fact = `${what} has ${listSome(names.map((name) => `"${shown(name)}"`), MOST_NAMES) || "none"}`;
+  const fact = `${what} has ${
+    listSome(names.map((name) => `"${shown(name)}"`), MOST_NAMES) || "none"
+  }`;
   const remedy = say`name it with ${setting(missing.option)}`;
   throw unreadable(where, `${rule} "${missing.name}"`, fact, { remedy });
 }
 
 /**
- * Opens what makes documents of records, of lines or of rows of tables, and lists the fields or columns that it needs: that of the text or
- * of its ids, and that of its source. It throws an `InputError` that names the line or row where a value is of another kind.
+ * Opens what makes documents of records, of lines or of rows of tables, and lists the fields or
+ * columns that it needs: that of the text or of its ids, and that of its source. It throws an
+ * `InputError` that names the line or row where a value is of another kind.
  */
 export async function openMaker(name: string, options: ReadOptions, unit: "line" | "row") {
-  const { textField = "text", textColumn, tokenColumn, sourceField, source = "", prompts } = options;
+  const { textField = "text", textColumn, tokenColumn, sourceField, source = "", prompts } =
+    options;
   const text = unit === "line"
     ? { name: textField, option: "textField" }
     : tokenColumn
     ? { name: tokenColumn, option: "tokenColumn" }
     : { name: textColumn || textField, option: "textColumn" };
-  const wanted: Wanted[] = [text, ...sourceField ? [{ name: sourceField, option: "sourceField" }] : []];
+  const wanted: Wanted[] = [
+    text,
+    ...sourceField ? [{ name: sourceField, option: "sourceField" }] : [],
+  ];
   const reader = await tokenReader(name, options);
   const toDocument = async ({ record, where, at, place = at }: Found): Promise<Document> => {
     if (unit === "line") {
-      checkFields(where, ["every line must have a field", `line ${at}`], Object.keys(record), wanted);
+      checkFields(
+        where,
+        ["every line must have a field", `line ${at}`],
+        Object.keys(record),
+        wanted,
+      );
     }
-    const given = sourceField ? record[sourceField] : undefined, value = record[text.name];
+    const given = sourceField ? record[sourceField] : undefined;
+    const value = record[text.name];
     const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
     const label = asLabel(named, source, `${where}, ${unit} ${at},`).toWellFormed();
     if (reader) {
@@ -141,7 +170,9 @@ function readIds(
   value: unknown,
   { vocabulary, eos }: TokenReader,
 ): Uint32Array {
-  const list = Array.isArray(value) || ArrayBuffer.isView(value) ? value as ArrayLike<unknown> : undefined;
+  const list = Array.isArray(value) || ArrayBuffer.isView(value)
+    ? value as ArrayLike<unknown>
+    : undefined;
   if (list === undefined) {
     const fact = `in row ${row} it is ${describeKind(value)}`;
     throw unreadable(place, `column "${column}" must hold lists of ids`, fact);
@@ -150,7 +181,8 @@ function readIds(
   for (let i = 0; i < ids.length; i++) {
     const id = Number(list[i] ?? NaN);
     if (!(Number.isInteger(id) && id >= 0 && id < vocabulary)) {
-      const rule = `ids in column "${column}" must be whole numbers below the vocabulary, ${vocabulary}`;
+      const rule =
+        `ids in column "${column}" must be whole numbers below the vocabulary, ${vocabulary}`;
       throw unreadable(place, rule, `in row ${row} one is ${list[i]}`);
     }
     ids[i] = id;
@@ -169,15 +201,18 @@ function shown(name: string): string {
   return line.length <= LONGEST_NAME ? line : `${line.slice(0, LONGEST_NAME)}…`;
 }
 
-const LONGEST_LABEL = 65_536; // most characters of a label: every row that comes of a document holds it
+// Most characters of a label: every row that comes of a document holds it.
+const LONGEST_LABEL = 65_536;
 
 /**
- * Gives a value as a label; `source` where there is none. `place` is where it stands. Throws an `InputError` for
- * one that is too long, or nested too deeply to be written.
+ * Gives a value as a label; `source` where there is none. `place` is where it stands. Throws an
+ * `InputError` for one that is too long, or nested too deeply to be written.
  */
 export function asLabel(value: unknown, source: string, place: string): string {
   if (value === null || value === undefined || Number.isNaN(value)) return source;
-  const label = typeof value === "string" || typeof value === "bigint" ? `${value}` : writeJson(value);
+  const label = typeof value === "string" || typeof value === "bigint"
+    ? `${value}`
+    : writeJson(value);
   if (label !== undefined && label.length <= LONGEST_LABEL) return label;
   const fact = label === undefined ? "it is nested too deeply" : `it has ${label.length}`;
   throw unreadable(place, `its source must have at most ${LONGEST_LABEL} characters`, fact, {

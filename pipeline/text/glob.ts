@@ -1,10 +1,10 @@
 /**
  * File name patterns, matched without leaving the folder that the pattern names.
  *
- * `*` and `?` match within a name, `**` any number of folders, `[abc]` and `[!abc]` one character, `{a,b}` either.
- * Names that begin with a dot are matched only by patterns that do. Links to folders are followed, but not back to
- * a folder that they lie in: `glob` of `node:fs` leaves them out without a word, and it asks for the permission to
- * read the environment, as `tinyglobby` does.
+ * `*` and `?` match within a name, `**` any number of folders, `[abc]` and `[!abc]` one character,
+ * `{a,b}` either. Names that begin with a dot are matched only by patterns that do. Links to
+ * folders are followed, but not back to a folder that they lie in: `glob` of `node:fs` leaves them
+ * out without a word, and it asks for the permission to read the environment, as `tinyglobby` does.
  *
  * @module
  */
@@ -19,12 +19,16 @@ export function isGlob(path: string): boolean {
   return /[*?[{]/.test(path);
 }
 
-/** Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale. */
-export const compareBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
+/**
+ * Compares two strings by their UTF-8 bytes, the same order on every machine and in every locale.
+ */
+export const compareBytes = (a: string, b: string): number =>
+  Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 /**
- * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds
- * none, and a pipe, which may never end, is none. Throws an `InputError` for a range of characters that is none.
+ * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing
+ * folder holds none, and a pipe, which may never end, is none. Throws an `InputError` for a range
+ * of characters that is none.
  */
 export async function glob(pattern: string): Promise<string[]> {
   const found: string[] = [];
@@ -43,12 +47,18 @@ export async function glob(pattern: string): Promise<string[]> {
 }
 
 /**
- * Adds the files below `base`, "" or a path that ends in a slash, that match the names. `entered` are the
- * real paths of the folders that `**` stands for so far, base the last of them.
+ * Adds the files below `base`, "" or a path that ends in a slash, that match the names. `entered`
+ * are the real paths of the folders that `**` stands for so far, base the last of them.
  */
-async function walk(base: string, names: string[], found: string[], entered?: string[]): Promise<void> {
+async function walk(
+  base: string,
+  names: string[],
+  found: string[],
+  entered?: string[],
+): Promise<void> {
   const [name, ...rest] = names;
-  const isDeep = name === "**", isLast = rest.length === 0;
+  const isDeep = name === "**";
+  const isLast = rest.length === 0;
   if (isDeep && !isLast) await walk(base, rest, found);
   const above = isDeep ? entered ?? [await realPath(base || ".")] : [];
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
@@ -85,7 +95,8 @@ function checkNames(names: string[], pattern: string): void {
     names.forEach(nameExpression);
   } catch (cause) {
     throw new InputError(
-      `Cannot find files as the ranges in "${pattern}" must go from one character to a later one: one does not`,
+      `Cannot find files as the ranges in "${pattern}" must go from one character to ` +
+        "a later one: one does not",
       { where: pattern, remedy: "write it the other way round, as in [a-z]", cause },
     );
   }
@@ -102,12 +113,19 @@ function nameSource(pattern: string): string {
   return `${/^[*?[]/.test(pattern) ? "(?!\\.)" : ""}${source}`;
 }
 
-/** Returns whether a path, or for a pattern that does not begin with `/` the end of one, matches a pattern. */
+/**
+ * Returns whether a path, or for a pattern that does not begin with `/` the end of one, matches a
+ * pattern.
+ */
 export function matchesPath(path: string, pattern: string): boolean {
   return alternatives(pattern).some((one) => {
     const names = one.split("/");
     checkNames(names, pattern);
-    const source = names.map((name) => name === "**" ? "(?:[^/]*/)*" : `${nameSource(name)}/`).join("");
-    return new RegExp(`${pattern.startsWith("/") ? "^" : "(?:^|/)"}${source}$`, "su").test(`${path}/`);
+    const source = names.map((name) => name === "**" ? "(?:[^/]*/)*" : `${nameSource(name)}/`).join(
+      "",
+    );
+    return new RegExp(`${pattern.startsWith("/") ? "^" : "(?:^|/)"}${source}$`, "su").test(
+      `${path}/`,
+    );
   });
 }

@@ -1,13 +1,15 @@
 /**
  * Hashes texts, their words and runs of words, so that texts are compared without a tokenizer.
  *
- * A word is a run of letters, digits and marks, in lower case; where a script does not part words, a character is one. Of a word there are
- * two hashes of its characters, FNV-1a and a rotating one; of a run two polynomials of these (Karp and Rabin, 1987). All have their bits
- * spread by the last steps of MurmurHash3 (Appleby, 2011).
+ * A word is a run of letters, digits and marks, in lower case; where a script does not part words,
+ * a character is one. Of a word there are two hashes of its characters, FNV-1a and a rotating one;
+ * of a run two polynomials of these (Karp and Rabin, 1987). All have their bits spread by the last
+ * steps of MurmurHash3 (Appleby, 2011).
  *
- * Texts are as near as the Jaccard index of their shingles, runs of five words. MinHash finds pairs that probably have much in common without
- * comparing all (Broder, 1997; Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4): of those with an index of j,
- * 1 − (1 − j^5)^20 share a band, 99.96% at 0.8.
+ * Texts are as near as the Jaccard index of their shingles, runs of five words. MinHash finds pairs
+ * that probably have much in common without comparing all (Broder, 1997; Leskovec, Rajaraman and
+ * Ullman, "Mining of Massive Datasets", section 3.4): of those with an index of j, 1 − (1 − j^5)^20
+ * share a band, 99.96% at 0.8.
  *
  * @module
  */
@@ -18,13 +20,17 @@ import { indexOfText } from "../random.ts";
 export type Hashes = readonly Int32Array[];
 
 const INNER = /[\p{L}\p{N}\p{M}\p{Cs}]/u; // Cs: halves of characters beyond 16 bits
-const UNPARTED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}]/u;
+const UNPARTED =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}]/u;
 /** Words in a shingle, and in a run that leaks from one text into another. */
 export const [SHINGLE, PASSAGE] = [5, 13] as const;
 const SEED = 0x2545f491;
 const FACTORS = [0x01000193, 0x9e3779b1];
 
-/** Gives each UTF-16 unit in lower case; less than 0 where it is a word alone, 0 where it is in none. */
+/**
+ * Gives each UTF-16 unit in lower case; less than 0 where it is a word alone, 0 where it is in
+ * none.
+ */
 const makeUnits = () =>
   Int32Array.from({ length: 2 ** 16 }, (_, code) => {
     const unit = String.fromCharCode(code);
@@ -40,19 +46,23 @@ function spread(hash: number): number {
 }
 
 /** Gives 53 bits of a hash as a number: all but the upper ten, and the lowest. */
-export const hashKey = (high: number, low: number): number => (high & 0x3fffff) * 2 ** 31 + (low >>> 1);
+export const hashKey = (high: number, low: number): number =>
+  (high & 0x3fffff) * 2 ** 31 + (low >>> 1);
 
 /** Hashes the words of a text; `starts` takes the places where they begin. */
 export function hashWords(text: string, starts?: number[]): Hashes {
   units ??= makeUnits();
-  const end = text.length, highs = new Int32Array(end), lows = new Int32Array(end);
+  const end = text.length;
+  const highs = new Int32Array(end);
+  const lows = new Int32Array(end);
   let size = 0;
   for (let at = 0; at < end;) {
     let unit = units[text.charCodeAt(at++)];
     if (unit === 0) continue;
     starts?.push(at - 1);
     const isAlone = unit < 0;
-    let high = SEED, low = SEED;
+    let high = SEED;
+    let low = SEED;
     do {
       high = Math.imul(high ^ unit, FACTORS[0]);
       low = Math.imul(((low << 5) | (low >>> 27)) ^ unit, FACTORS[1]);
@@ -66,10 +76,11 @@ export function hashWords(text: string, starts?: number[]): Hashes {
 /** Hashes every run of `length` words, in order. */
 export const hashRuns = (words: Hashes, length: number): Hashes =>
   words.map((own, half) => {
-    const factor = FACTORS[half],
-      before = length - 1,
-      runs = new Int32Array(Math.max(0, own.length - before));
-    let power = 1, sum = 0; // the factor to the power of `length`; the polynomial of the last `length` words
+    const factor = FACTORS[half];
+    const before = length - 1;
+    const runs = new Int32Array(Math.max(0, own.length - before));
+    let power = 1;
+    let sum = 0; // the factor to the power of `length`; the polynomial of the last `length` words
     for (let i = 0; i < length; i++) power = Math.imul(power, factor);
     for (let at = 0; at < own.length; at++) {
       sum = (Math.imul(sum, factor) + own[at]) | 0;
@@ -87,13 +98,18 @@ export function listRuns(words: Hashes, length: number): Float64Array<ArrayBuffe
 
 const [BANDS, ROWS] = [20, 5];
 
-/** Hashes the bands of the shingles of a text, given its words; none where it has fewer words than a shingle. */
+/**
+ * Hashes the bands of the shingles of a text, given its words; none where it has fewer words than a
+ * shingle.
+ */
 function hashBands(words: Hashes): Hashes {
   const [shingles] = hashRuns(words, SHINGLE);
   if (shingles.length === 0) return [shingles, shingles];
-  const highs = new Int32Array(BANDS * ROWS), lows = new Int32Array(BANDS * ROWS);
+  const highs = new Int32Array(BANDS * ROWS);
+  const lows = new Int32Array(BANDS * ROWS);
   for (let i = 0; i < highs.length; i++) {
-    const factor = spread(2 * i + 1) | 1, addend = spread(2 * i + 2);
+    const factor = spread(2 * i + 1) | 1;
+    const addend = spread(2 * i + 2);
     let lowest = 0x7fffffff;
     for (let at = 0; at < shingles.length; at++) {
       const hash = (Math.imul(shingles[at], factor) + addend) | 0;
@@ -105,7 +121,10 @@ function hashBands(words: Hashes): Hashes {
   return hashRuns([highs, lows], ROWS).map((half) => half.filter((_, i) => i % ROWS === 0));
 }
 
-/** What is hashed of a document, by kind: its whole text, bands of its shingles, its runs of so many words. */
+/**
+ * What is hashed of a document, by kind: its whole text, bands of its shingles, its runs of so many
+ * words.
+ */
 export const KINDS = {
   text: (_: Hashes, text: string): Hashes => {
     const halves = new Int32Array(BigUint64Array.of(indexOfText(text)).buffer);
@@ -118,7 +137,10 @@ export const KINDS = {
 /** Name of a kind of hashes. */
 export type Kind = keyof typeof KINDS;
 
-/** Gives the Jaccard index of two sets of shingles: the share that both have of what either has; 0 where both are empty. */
+/**
+ * Gives the Jaccard index of two sets of shingles: the share that both have of what either has; 0
+ * where both are empty.
+ */
 export function jaccard(one: ReadonlySet<number>, other: ReadonlySet<number>): number {
   const shared = one.intersection(other).size;
   return shared / Math.max(1, one.size + other.size - shared);

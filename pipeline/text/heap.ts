@@ -13,7 +13,11 @@ export class Heap<Value> {
   push(value: Value): void {
     const values = this.#values;
     let at = values.push(value) - 1;
-    for (let above = at - 1 >> 1; at > 0 && this.isBefore(value, values[above]); above = at - 1 >> 1) {
+    for (
+      let above = at - 1 >> 1;
+      at > 0 && this.isBefore(value, values[above]);
+      above = at - 1 >> 1
+    ) {
       values[at] = values[above];
       at = above;
     }
@@ -22,7 +26,9 @@ export class Heap<Value> {
 
   /** Takes the value that comes first. */
   pop(): Value | undefined {
-    const values = this.#values, [first] = values, last = values.pop();
+    const values = this.#values;
+    const [first] = values;
+    const last = values.pop();
     if (last === undefined || values.length === 0) return first;
     let at = 0;
     for (let below = 1; below < values.length; below = 2 * at + 1) {

@@ -1,5 +1,6 @@
 /**
- * The files that inputs name: paths, patterns, and folders with everything in and below them that can be read.
+ * The files that inputs name: paths, patterns, and folders with everything in and below them that
+ * can be read.
  *
  * @module
  */
@@ -42,12 +43,16 @@ export interface InputOptions {
 }
 
 /**
- * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, "-" for standard input. A folder
- * stands for all files in it and below that can be read, but for those of runs. A path that comes twice is listed once. Throws an
- * `InputError` where there are no files, where a format is unknown, and where a named file is a pipe. Also where a path does not fit the
- * pattern of sources.
+ * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte
+ * order, "-" for standard input. A folder stands for all files in it and below that can be read,
+ * but for those of runs. A path that comes twice is listed once. Throws an `InputError` where there
+ * are no files, where a format is unknown, and where a named file is a pipe. Also where a path does
+ * not fit the pattern of sources.
  */
-export async function listInputs(inputs: readonly string[], options: InputOptions = {}): Promise<Inputs> {
+export async function listInputs(
+  inputs: readonly string[],
+  options: InputOptions = {},
+): Promise<Inputs> {
   const passed = new Map<string, number>();
   const paths = await expandInputs(inputs, {
     again: !options.once,
@@ -61,14 +66,18 @@ export async function listInputs(inputs: readonly string[], options: InputOption
   return { files: paths.map((path) => inputFile(path, options)), passed };
 }
 
-/** Lists the paths of the files that inputs stand for, as {@linkcode listInputs} does, whatever they hold. With `again` none may be a pipe. */
+/**
+ * Lists the paths of the files that inputs stand for, as {@linkcode listInputs} does, whatever they
+ * hold. With `again` none may be a pipe.
+ */
 export async function expandInputs(
   inputs: readonly string[],
   { again = false, isReadable: isWanted = (path: string) => isReadable(path, {}) } = {},
 ): Promise<string[]> {
   const infos = await askAll(
     inputs,
-    async (input) => input === STANDARD_INPUT ? undefined : await Deno.stat(input).catch(ifMissing(null)),
+    async (input) =>
+      input === STANDARD_INPUT ? undefined : await Deno.stat(input).catch(ifMissing(null)),
   );
   const paths: string[][] = [];
   for (const [i, input] of inputs.entries()) {
@@ -81,7 +90,8 @@ export async function expandInputs(
       }
       paths.push(wanted);
     } else if (info && !info.isFile && again) {
-      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`, piped = setting("input", STANDARD_INPUT);
+      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
+      const piped = setting("input", STANDARD_INPUT);
       const remedy = say`send it to standard input with ${piped}, or write it to a file`;
       const rule = "it must be a file, which is read several times";
       throw unreadable(`"${input}"`, rule, fact, { where: input, remedy });
@@ -96,7 +106,8 @@ export async function expandInputs(
 }
 
 /** Folders by one of which, apart from a config.json with a setting of runs, a run is known. */
-const MARKS = ["manifests", "tokens", "text", "experts", "partition"], SETTING = '"roundSequences":';
+const MARKS = ["manifests", "tokens", "text", "experts", "partition"];
+const SETTING = '"roundSequences":';
 
 /** Leaves out the files of runs, which are no text, of all files of a folder. */
 async function outsideRuns(files: readonly string[]): Promise<readonly string[]> {
@@ -104,8 +115,13 @@ async function outsideRuns(files: readonly string[]): Promise<readonly string[]>
   if (configured.length === 0) return files;
   const folders = new Set(files.map(dirname));
   for (const folder of folders) if (folder !== dirname(folder)) folders.add(dirname(folder));
-  const marked = configured.map(dirname).filter((run) => MARKS.some((name) => folders.has(`${run}/${name}`)));
-  const texts = await askAll(marked, (run) => Deno.readTextFile(`${run}/config.json`).catch(() => ""));
+  const marked = configured.map(dirname).filter((run) =>
+    MARKS.some((name) => folders.has(`${run}/${name}`))
+  );
+  const texts = await askAll(
+    marked,
+    (run) => Deno.readTextFile(`${run}/config.json`).catch(() => ""),
+  );
   const runs = marked.filter((_, i) => texts[i].includes(SETTING));
   return files.filter((file) => !runs.some((run) => file.startsWith(`${run}/`)));
 }
@@ -123,13 +139,20 @@ const TEXTS =
 const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
 /** Formats by ending; all others are text. */
 const FORMATS: Record<string, InputFile["format"]> = {
-  ...{ jsonl: "jsonl", ndjson: "jsonl", parquet: "parquet", arrow: "arrow", arrows: "arrow" },
+  jsonl: "jsonl",
+  ndjson: "jsonl",
+  parquet: "parquet",
+  arrow: "arrow",
+  arrows: "arrow",
 };
 
 const isReadable = (path: string, { format = AUTO }: InputOptions) =>
   format !== AUTO || FORMAT.test(path) || TEXTS.test(path);
 
-/** Describes a file: its format and compression, as its name or the setting says. Throws an `InputError` where neither does. */
+/**
+ * Describes a file: its format and compression, as its name or the setting says. Throws an
+ * `InputError` where neither does.
+ */
 export function inputFile(
   path: string,
   { format: given = AUTO, sourceFromPath = OFF }: InputOptions = {},
@@ -138,18 +161,21 @@ export function inputFile(
   const named = (given === AUTO ? path.slice(path.lastIndexOf("/") + 1) : given).toLowerCase();
   const found = FORMAT.exec(named) ?? (given === AUTO ? TEXTS.exec(named) : null);
   if (!found) {
-    const rule =
-      "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
+    const rule = "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats " +
+      "also with .gz or .zst";
     const fact = path === STANDARD_INPUT ? "it has no name to tell" : "its name has no such ending";
     throw unreadable(`"${name}"`, rule, given === AUTO ? fact : `format is "${given}"`, {
       where: name,
       remedy: given === AUTO ? say`set ${setting("format")}` : undefined,
     });
   }
-  const [, kind, compression] = found, format = FORMATS[kind] ?? "txt";
+  const [, kind, compression] = found;
+  const format = FORMATS[kind] ?? "txt";
   const isTable = format === "parquet" || format === "arrow";
-  // What a name says of compression holds whatever format is given: `ls.1.gz` is text once it is unpacked.
-  const packed = compression ?? (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase());
+  // What a name says of compression holds whatever format is given: `ls.1.gz` is text once it is
+  // unpacked.
+  const packed = compression ??
+    (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase());
   if (isTable && packed !== undefined || format === "parquet" && path === STANDARD_INPUT) {
     const fact = packed ? `it is wrapped in .${packed}` : "it is standard input";
     const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
@@ -157,16 +183,18 @@ export function inputFile(
   }
   const isNamed = sourceFromPath !== OFF && path !== STANDARD_INPUT;
   return {
-    ...{ path, format },
+    path,
+    format,
     ...packed ? { compression: packed as InputFile["compression"] } : {},
     ...isNamed ? { source: sourceOfPath(path, sourceFromPath).toWellFormed() } : {},
   };
 }
 
 /**
- * Gives the source that a path tells: the name of the folder that holds the file. With a pattern such as `{source}/*.txt`, it is the text
- * at `{source}`; the end of the path is compared with the pattern. Throws an `InputError` for a pattern without `{source}`, and where the
- * path does not fit the pattern.
+ * Gives the source that a path tells: the name of the folder that holds the file. With a pattern
+ * such as `{source}/*.txt`, it is the text at `{source}`; the end of the path is compared with the
+ * pattern. Throws an `InputError` for a pattern without `{source}`, and where the path does not fit
+ * the pattern.
  */
 export function sourceOfPath(path: string, pattern: string): string {
   const whole = resolve(path);
@@ -180,7 +208,10 @@ export function sourceOfPath(path: string, pattern: string): string {
   });
   const found = new RegExp(`(?:^|/)${source}$`, "su").exec(whole)?.[1];
   if (found !== undefined) return found;
-  throw new InputError(say`Cannot take the source from "${path}" as ${named} must fit: it is "${pattern}"`, {
-    where: path,
-  });
+  throw new InputError(
+    say`Cannot take the source from "${path}" as ${named} must fit: it is "${pattern}"`,
+    {
+      where: path,
+    },
+  );
 }

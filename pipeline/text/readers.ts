@@ -1,9 +1,9 @@
 /**
- * Reads documents from files, patterns and standard input: text, JSON lines, Parquet or Arrow, plain or
- * compressed. Memory holds only the current document (of Parquet and Arrow the text of one row group or
- * batch). Where something cannot be read, reading stops with the file and the line, row or byte. No document
- * is skipped or repaired silently, with one exception: half a surrogate pair, which no encoding can hold,
- * becomes U+FFFD.
+ * Reads documents from files, patterns and standard input: text, JSON lines, Parquet or Arrow,
+ * plain or compressed. Memory holds only the current document (of Parquet and Arrow the text of one
+ * row group or batch). Where something cannot be read, reading stops with the file and the line,
+ * row or byte. No document is skipped or repaired silently, with one exception: half a surrogate
+ * pair, which no encoding can hold, becomes U+FFFD.
  *
  * @module
  */
@@ -23,15 +23,20 @@ import { arrowRecords, parquetRecords } from "./tables.ts";
 export type { Document, ReadOptions } from "./fields.ts";
 
 /** Largest document: a line of JSON, a text file. */
-export const MAX_DOCUMENT: number = 2 ** 26; // bytes; no text is longer, so that a longer line is that of a file without line breaks
+// Bytes; no text is longer, so that a longer line is that of a file without line breaks.
+export const MAX_DOCUMENT: number = 2 ** 26;
 const NEWLINE = 10;
 
 /**
- * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws an
- * `InputError` for an unknown format, a folder, or a field that is no string. Also for damaged content (with
- * file and line), and for inputs without any text. It throws at the first read, or where it finds them.
+ * Reads the documents of files, patterns and "-" (standard input), one at a time and in order.
+ * Throws an `InputError` for an unknown format, a folder, or a field that is no string. Also for
+ * damaged content (with file and line), and for inputs without any text. It throws at the first
+ * read, or where it finds them.
  */
-export function readDocuments(inputs: string[], options: ReadOptions = {}): ReadableStream<Document> {
+export function readDocuments(
+  inputs: string[],
+  options: ReadOptions = {},
+): ReadableStream<Document> {
   return ReadableStream.from(readAll(inputs, options));
 }
 
@@ -39,7 +44,8 @@ async function* readAll(inputs: string[], options: ReadOptions): AsyncGenerator<
   ensure(inputs.length > 0, "Cannot read documents as there must be an input: none is given");
   const { files } = await listInputs(inputs, { ...options, once: true });
   const limit = options.maxDocuments || Infinity;
-  let count = 0, texts = 0;
+  let count = 0;
+  let texts = 0;
   for (const file of files) {
     if (count >= limit) break;
     for await (const { place: _, ...document } of documentsIn(file, options)) {
@@ -55,23 +61,29 @@ async function* readAll(inputs: string[], options: ReadOptions): AsyncGenerator<
 const inputName = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard input" : path;
 
 /**
- * Reads the documents of a piece of text. Throws an `InputError` where it cannot be read, and at its end where it is not what was hashed.
+ * Reads the documents of a piece of text. Throws an `InputError` where it cannot be read, and at
+ * its end where it is not what was hashed.
  */
 export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGenerator<Document> {
   const { path } = piece.file;
   const changed = () =>
     piece.own
-      ? unreadable(`"${path}"`, "it must be as it was made", "its SHA-256 is another one", { where: path })
+      ? unreadable(`"${path}"`, "it must be as it was made", "its SHA-256 is another one", {
+        where: path,
+      })
       : unreadable(`"${path}"`, "it must stay as it is while a run reads it", "it has changed", {
-        ...{ where: path, remedy: "run the same again, which takes what is there now" },
+        where: path,
+        remedy: "run the same again, which takes what is there now",
       });
   const look = async () => stampFile(await Deno.stat(path));
-  const hash = createHash("sha256"), { seen = await look() } = piece;
+  const hash = createHash("sha256");
+  const { seen = await look() } = piece;
   const isSame = async () => await look().catch(ifMissing("")) === seen;
   try {
     yield* documentsIn(piece.file, options, piece, (chunk) => hash.update(chunk));
   } catch (error) {
-    throw await isSame().catch(() => true) ? error : changed(); // what looks like damage may be a change
+    // What looks like damage may be a change.
+    throw await isSame().catch(() => true) ? error : changed();
   }
   const isTable = piece.file.format === "parquet" || piece.file.format === "arrow";
   const found = () => isTable ? hashFile(path) : { sha256: hash.digest("hex") };
@@ -88,7 +100,8 @@ async function* documentsIn(
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, source = options.source } = file;
-  const name = inputName(file), isTable = format === "parquet" || format === "arrow";
+  const name = inputName(file);
+  const isTable = format === "parquet" || format === "arrow";
   const given = () => options.standardInput ?? Deno.stdin.readable;
   if (options.tokenColumn && (!isTable || format === "arrow" && path === STANDARD_INPUT)) {
     const [rule, fact] = isTable
@@ -97,9 +110,14 @@ async function* documentsIn(
     const must = say`${setting("tokenColumn")} must be ${rule}`;
     throw new InputError(say`Cannot read ${name} as ${must}: ${fact}`, { where: name });
   }
-  const bytes = () => unpacked(path === STANDARD_INPUT ? given() : readBytes(path, lines, onBytes), file);
+  const bytes = () =>
+    unpacked(path === STANDARD_INPUT ? given() : readBytes(path, lines, onBytes), file);
   if (format === "txt") return yield { text: await wholeText(bytes(), name), source: source ?? "" };
-  const { wanted, toDocument } = await openMaker(name, { ...options, source }, isTable ? "row" : "line");
+  const { wanted, toDocument } = await openMaker(
+    name,
+    { ...options, source },
+    isTable ? "row" : "line",
+  );
   const records = format === "parquet"
     ? parquetRecords(path, wanted, groups)
     : format === "arrow"
@@ -131,7 +149,9 @@ async function* jsonRecords(
 ): AsyncGenerator<Found> {
   for await (const { line, number, offset } of splitLines(bytes, name, start)) {
     const json = decode(line, name, number, offset);
-    if (json.trim() !== "") yield { record: parseLine(json, name, number), where: name, at: number };
+    if (json.trim() !== "") {
+      yield { record: parseLine(json, name, number), where: name, at: number };
+    }
   }
 }
 
@@ -142,15 +162,18 @@ export interface DataRecord {
 }
 
 /**
- * Reads the records of a file of JSON lines or Parquet, one at a time and in order, with all fields. Throws an `InputError` where
- * the file is damaged, with its line or row group.
+ * Reads the records of a file of JSON lines or Parquet, one at a time and in order, with all
+ * fields. Throws an `InputError` where the file is damaged, with its line or row group.
  */
 export async function* readRecords(
   path: string,
   file: InputFile = inputFile(path),
 ): AsyncGenerator<DataRecord> {
-  const name = inputName(file), isParquet = file.format === "parquet";
-  const records = isParquet ? parquetRecords(path) : jsonRecords(unpacked(readBytes(path), file), name);
+  const name = inputName(file);
+  const isParquet = file.format === "parquet";
+  const records = isParquet
+    ? parquetRecords(path)
+    : jsonRecords(unpacked(readBytes(path), file), name);
   for await (const { record, where, at } of records) {
     yield {
       record: plain(record) as Record<string, unknown>,
@@ -176,7 +199,11 @@ function parseLine(json: string, name: string, number: number): Record<string, u
     throw unreadable(name, "every line must be JSON", `invalid JSON on line ${number}: ${reason}`);
   }
   if (isObject(value)) return value;
-  throw unreadable(name, "every line must be a JSON object", `line ${number} is ${describeKind(value)}`);
+  throw unreadable(
+    name,
+    "every line must be a JSON object",
+    `line ${number} is ${describeKind(value)}`,
+  );
 }
 
 /** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
@@ -185,7 +212,8 @@ async function* splitLines(
   name: string,
   { from: offset, line: number } = { from: 0, line: 1 },
 ) {
-  let pieces: Uint8Array[] = [], held = 0;
+  let pieces: Uint8Array[] = [];
+  let held = 0;
   for await (const chunk of bytes) {
     let begin = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, begin)) {
@@ -197,22 +225,31 @@ async function* splitLines(
     if (begin === chunk.length) continue;
     pieces.push(chunk.slice(begin)); // a copy, as the source may use its memory again
     held += chunk.length - begin;
-    if (held > MAX_DOCUMENT) throw tooLarge(`${name}, line ${number}`, "a line", "is it JSON lines?");
+    if (held > MAX_DOCUMENT) {
+      throw tooLarge(`${name}, line ${number}`, "a line", "is it JSON lines?");
+    }
   }
   if (held > 0) yield { line: joinBytes(pieces), number, offset };
 }
 
 function tooLarge(where: string, what: string, remedy: string): InputError {
-  return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", { remedy });
+  return unreadable(where, `${what} must have at most ${MAX_DOCUMENT} bytes`, "it has more", {
+    remedy,
+  });
 }
 
-/** Decodes UTF-8 strictly. A byte order mark is left out at the start of a file; elsewhere it is a character of the text. */
+/**
+ * Decodes UTF-8 strictly. A byte order mark is left out at the start of a file; elsewhere it is a
+ * character of the text.
+ */
 function decode(bytes: Uint8Array, name: string, line: number, offset: number): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);
   } catch {
     let at = 0; // behind what decodes: U+FFFD stands there for what does not, or for itself
-    for (const good of new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\ufffd")) {
+    for (
+      const good of new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\ufffd")
+    ) {
       at += new TextEncoder().encode(good).length;
       if (bytes[at] !== 0xef || bytes[at + 1] !== 0xbf || bytes[at + 2] !== 0xbd) break;
       at += 3;

@@ -32,9 +32,9 @@ export interface ShownRow {
 }
 
 /**
- * Yields the rows of an Arrow file or stream, with text where it has tokens and there is a tokenizer. Where
- * another tokenizer made the rows, they have no text and `onOther` is called once; without it an `InputError`
- * is thrown.
+ * Yields the rows of an Arrow file or stream, with text where it has tokens and there is a
+ * tokenizer. Where another tokenizer made the rows, they have no text and `onOther` is called once;
+ * without it an `InputError` is thrown.
  */
 export async function* showRows(
   input: string | ReadableStream<Uint8Array>,
@@ -57,7 +57,11 @@ export async function* showRows(
       tokenizer = undefined;
     }
     for (let row = 0; row < columns.rows; row++) {
-      const { sequence, document, source, length, nll, expert, tokens } = sliceColumns(columns, row, row + 1);
+      const { sequence, document, source, length, nll, expert, tokens } = sliceColumns(
+        columns,
+        row,
+        row + 1,
+      );
       yield {
         sequence: String(sequence[0]),
         document: document && String(document[0]),

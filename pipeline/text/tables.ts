@@ -15,7 +15,10 @@ const CUT_SHORT = "copy or write it again";
 
 const COLUMNS = ["it must have a column", "it"] as const;
 
-/** Yields the rows of an Arrow file or stream, or of some batches of a file, a batch at a time: the columns that are wanted. */
+/**
+ * Yields the rows of an Arrow file or stream, or of some batches of a file, a batch at a time: the
+ * columns that are wanted.
+ */
 export async function* arrowRecords(
   input: string | ReadableStream<Uint8Array>,
   name: string,
@@ -42,7 +45,10 @@ export async function rowGroups(path: string): Promise<{ bytes: number; rows: nu
   })) ?? [];
 }
 
-/** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name, of some row groups or all. */
+/**
+ * Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that
+ * settings name, of some row groups or all.
+ */
 export async function* parquetRecords(
   path: string,
   wanted?: readonly Wanted[],
@@ -59,12 +65,15 @@ export async function* parquetRecords(
     const rowEnd = rowStart + Number(num_rows);
     if (group >= groups.from && group < groups.to) {
       const where = `${path}, row group ${group}`;
-      const parsers = { stringFromBytes: (bytes?: Uint8Array) => bytes && decodeText(bytes, where) };
+      const parsers = {
+        stringFromBytes: (bytes?: Uint8Array) => bytes && decodeText(bytes, where),
+      };
       const own = { file, metadata, columns: names, rowStart, rowEnd, compressors, parsers };
       const read = (utf8: boolean) => parquetReadObjects({ ...own, utf8 });
       const rows = await orUnreadable(
         where,
-        // Bytes without a type are text, unless they are none: then they are pictures, in a column that nobody may want.
+        // Bytes without a type are text, unless they are none: then they are pictures, in a column
+        // that nobody may want.
         () => wanted ? read(true) : read(true).catch(() => read(false)),
       );
       for (const [i, record] of rows.entries()) yield { record, where: path, at: rowStart + i };
@@ -86,7 +95,10 @@ function decodeText(bytes: Uint8Array, where: string): string {
 /** Loads the libraries of Parquet: every task starts faster without them. */
 const libraries = () => Promise.all([import("hyparquet"), import("hyparquet-compressors")]);
 
-/** Opens a Parquet file; undefined where it is empty. Throws an `InputError` where it is none, or damaged. */
+/**
+ * Opens a Parquet file; undefined where it is empty. Throws an `InputError` where it is none, or
+ * damaged.
+ */
 async function openParquet(path: string, wanted?: unknown) {
   const [{ parquetMetadataAsync, parquetSchema }] = await libraries();
   using opened = new DisposableStack();
@@ -98,8 +110,10 @@ async function openParquet(path: string, wanted?: unknown) {
     });
   }
   if (byteLength === 0) return undefined;
-  // Synchronous: the library reads several columns at once, and these share the position of the file.
-  const slice = (begin: number, end: number = byteLength) => readAt(open, begin, end - begin).buffer;
+  // Synchronous: the library reads several columns at once, and these share the position of the
+  // file.
+  const slice = (begin: number, end: number = byteLength) =>
+    readAt(open, begin, end - begin).buffer;
   const file = { byteLength, slice };
   const isMarked = (begin: number) =>
     new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";

@@ -16,22 +16,37 @@ import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** How documents become sequences: each on its own, or one after another without regard to their borders. */
+/**
+ * How documents become sequences: each on its own, or one after another without regard to their
+ * borders.
+ */
 export type Packing = Configuration["packing"];
 
 /** Which side of the held-out split a document is on. */
 export type Side = "train" | "test";
 
-/** Settings of {@linkcode tokenizeDocuments}, as a configuration has them; without `holdout` all documents are for training. */
+/**
+ * Settings of {@linkcode tokenizeDocuments}, as a configuration has them; without `holdout` all
+ * documents are for training.
+ */
 export interface TokenizeOptions
   extends Partial<Pick<Configuration, "packing" | "holdout" | "seed" | "textSeed" | "maxTokens">> {
   /** Tokens per sequence, S, at least 2. */
   sequenceLength: number;
-  /** Threads that encode; one for every core unless given. With 1, all work keeps to one core. Never changes the rows. */
+  /**
+   * Threads that encode; one for every core unless given. With 1, all work keeps to one core. Never
+   * changes the rows.
+   */
   workers?: number;
-  /** Characters that one thread encodes before several begin, which takes them about a second; 8 Mi unless given. */
+  /**
+   * Characters that one thread encodes before several begin, which takes them about a second; 8 Mi
+   * unless given.
+   */
   workersAfter?: number;
-  /** Encoders that are open and stay open, in place of workers: a thread that ends leaves memory of the library behind. */
+  /**
+   * Encoders that are open and stay open, in place of workers: a thread that ends leaves memory of
+   * the library behind.
+   */
   encoders?: Encoders;
   /** Whether documents begin with prompts, which rows tell. */
   prompts?: boolean;
@@ -86,7 +101,10 @@ export function noCounts(): TokenizeCounts {
   return { documents: 0, emptyDocuments: 0, tokens: 0, sequences: 0, droppedTails: 0 };
 }
 
-/** Reports on which side of the split a text is, or one of this index: equal texts are always on the same side. */
+/**
+ * Reports on which side of the split a text is, or one of this index: equal texts are always on the
+ * same side.
+ */
 export function chooseSide(text: string | bigint, seed: number, holdout: number): Side {
   if (holdout <= 0) return "train";
   const index = typeof text === "string" ? indexOfText(text) : text;
@@ -95,16 +113,27 @@ export function chooseSide(text: string | bigint, seed: number, holdout: number)
 
 /** Returns the lineage of token rows. */
 export function tokenLineage(tokenizer: Tokenizer, options: TokenizeOptions): Lineage {
-  const { vocabulary, eos, sha256 } = tokenizer, { sequenceLength, seed } = options;
-  return { format: FORMAT, stage: "tokenize", sequenceLength, vocabulary, eos, tokenizer: sha256, seed };
+  const { vocabulary, eos, sha256 } = tokenizer;
+  const { sequenceLength, seed } = options;
+  return {
+    format: FORMAT,
+    stage: "tokenize",
+    sequenceLength,
+    vocabulary,
+    eos,
+    tokenizer: sha256,
+    seed,
+  };
 }
 
 /**
- * Yields the sequences of all documents, in document order, in batches that lie on one side of the split each.
+ * Yields the sequences of all documents, in document order, in batches that lie on one side of the
+ * split each.
  *
- * EOS closes every document; tails are kept and padded with EOS. Sequence and document ids count up over both sides.
- * `counts` is updated as the stream runs; an input without documents yields one empty batch per side in use.
- * Throws `InputError` on a sequence length below 2 or a holdout outside 0 to 1.
+ * EOS closes every document; tails are kept and padded with EOS. Sequence and document ids count up
+ * over both sides. `counts` is updated as the stream runs; an input without documents yields one
+ * empty batch per side in use. Throws `InputError` on a sequence length below 2 or a holdout
+ * outside 0 to 1.
  */
 export function tokenizeDocuments(
   documents: ReadableStream<Document> | AsyncIterable<Document>,
@@ -115,7 +144,10 @@ export function tokenizeDocuments(
   const { sequenceLength, holdout = 0 } = options;
   const rule = `the sequence length must be a whole number >= 2: it is ${sequenceLength}`;
   ensure(Number.isSafeInteger(sequenceLength) && sequenceLength >= 2, `Cannot tokenize as ${rule}`);
-  ensure(holdout >= 0 && holdout <= 1, `Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`);
+  ensure(
+    holdout >= 0 && holdout <= 1,
+    `Cannot tokenize as holdout must be from 0 to 1: it is ${holdout}`,
+  );
   const { seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
   const split = findTextSeed({ textSeed, seed });
   const maxTokens = options.maxTokens || Infinity;
@@ -135,11 +167,15 @@ export function tokenizeDocuments(
           continue;
         }
         if (begin !== undefined && begin >= options.sequenceLength) {
-          const rule = `a prompt must be shorter than a sequence of ${options.sequenceLength} tokens`;
+          const rule =
+            `a prompt must be shorter than a sequence of ${options.sequenceLength} tokens`;
           const shown = printable(text.slice(0, SHOWN));
-          throw new InputError(`Cannot take pairs as ${rule}: the one that begins "${shown}" has ${begin}`, {
-            remedy: "shorten it, or leave the pair out",
-          });
+          throw new InputError(
+            `Cannot take pairs as ${rule}: the one that begins "${shown}" has ${begin}`,
+            {
+              remedy: "shorten it, or leave the pair out",
+            },
+          );
         }
         const side = document.side ?? chooseSide(text, split, holdout);
         const packer = writers.get(side)!;
@@ -180,9 +216,9 @@ async function* encodedGroups(
 ): AsyncGenerator<{ document: Document; ids: Uint32Array; begin?: number }[]> {
   const encoders = open ?? openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
-    const texts = group.filter(({ tokens }) => tokens === undefined).flatMap(({ text, prompt = 0 }) =>
-      prompt > 0 ? [text.slice(0, prompt), text.slice(prompt)] : [text]
-    );
+    const texts = group.filter(({ tokens }) => tokens === undefined).flatMap((
+      { text, prompt = 0 },
+    ) => prompt > 0 ? [text.slice(0, prompt), text.slice(prompt)] : [text]);
     const encoded = texts.length > 0 ? await encoders.encode(texts) : [];
     let next = 0;
     return group.map((document) => {
@@ -210,7 +246,8 @@ async function* groups(
   documents: AsyncIterable<Document>,
   worth: () => number, // characters of the next one
 ): AsyncGenerator<Document[]> {
-  let group: Document[] = [], characters = 0;
+  let group: Document[] = [];
+  let characters = 0;
   for await (const document of documents) {
     group.push(document);
     characters += document.text.length;
@@ -236,23 +273,32 @@ class Packer {
       & TokenizeOptions,
     readonly counts: TokenizeCounts,
   ) {
-    this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / options.sequenceLength)));
+    this.#capacity = Math.max(
+      1,
+      Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / options.sequenceLength)),
+    );
     this.#batch = this.allocate();
   }
 
-  /** Adds a document, and yields batches as they are full. One that begins with a prompt is one row, which is cut where it is too long. */
+  /**
+   * Adds a document, and yields batches as they are full. One that begins with a prompt is one row,
+   * which is cut where it is too long.
+   */
   *add(ids: Uint32Array, source: string, document: bigint, begin?: number): Generator<Columns> {
     const { sequenceLength, packing } = this.options;
-    const total = Math.min(ids.length + 1, begin === undefined ? Infinity : sequenceLength); // EOS closes it
+    // EOS closes it.
+    const total = Math.min(ids.length + 1, begin === undefined ? Infinity : sequenceLength);
     for (let at = 0; at < total;) {
-      const batch = this.#batch, row = this.#row;
+      const batch = this.#batch;
+      const row = this.#row;
       if (this.#filled === 0) {
         batch.source[row] = source;
         batch.document[row] = document;
         if (batch.begin) batch.begin[row] = begin ?? 0;
       }
       const count = Math.min(sequenceLength - this.#filled, total - at);
-      batch.tokens.set(ids.subarray(at, at + count), row * sequenceLength + this.#filled); // EOS is there
+      // EOS is there.
+      batch.tokens.set(ids.subarray(at, at + count), row * sequenceLength + this.#filled);
       this.#filled += count;
       at += count;
       if (this.#filled === sequenceLength) yield* this.#closeRow();
@@ -267,7 +313,9 @@ class Packer {
   }
 
   *#closeRow(): Generator<Columns> {
-    const { counts, options: { sequenceLength, firstId } } = this, batch = this.#batch, length = this.#filled;
+    const { counts, options: { sequenceLength, firstId } } = this;
+    const batch = this.#batch;
+    const length = this.#filled;
     this.#filled = 0;
     if (length < 2) {
       counts.droppedTails += length;
@@ -289,9 +337,9 @@ class Packer {
   }
 
   private allocate() {
-    const rows = this.#capacity,
-      { vocabulary, eos } = this.tokenizer,
-      { sequenceLength, prompts } = this.options;
+    const rows = this.#capacity;
+    const { vocabulary, eos } = this.tokenizer;
+    const { sequenceLength, prompts } = this.options;
     return {
       rows,
       sequence: new BigUint64Array(rows),

@@ -1,6 +1,6 @@
 /**
- * Finds settings of a `tokenizer.json`, and texts, that make the native library abort, and the process with it,
- * while it loads, encodes or decodes. They are refused beforehand.
+ * Finds settings of a `tokenizer.json`, and texts, that make the native library abort, and the
+ * process with it, while it loads, encodes or decodes. They are refused beforehand.
  */
 
 import { isObject } from "../graph/schema.ts";
@@ -43,7 +43,9 @@ function abortOfPart(part: Part): string | undefined {
   // The library takes the prefix off the right side of a merge without asking whether it is there.
   const begins = (merge: unknown) =>
     (Array.isArray(merge) ? merge : String(merge).split(" "))[1]?.startsWith?.(prefix);
-  if (type === "BPE" && typeof prefix === "string" && Array.isArray(merges) && !merges.every(begins)) {
+  if (
+    type === "BPE" && typeof prefix === "string" && Array.isArray(merges) && !merges.every(begins)
+  ) {
     return `continuing_subword_prefix is "${prefix}", and a merge adds a piece without it`;
   }
 }
@@ -52,30 +54,41 @@ function abortOfPart(part: Part): string | undefined {
 export function abortingSetting(format: unknown): string | undefined {
   if (!isObject(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
-  const parts = [normalizer, cutter, decoder, isObject(model) ? { type: "BPE", ...model } : undefined];
+  const parts = [
+    normalizer,
+    cutter,
+    decoder,
+    isObject(model) ? { type: "BPE", ...model } : undefined,
+  ];
   return parts.flatMap(listParts).map(abortOfPart).find((fact) => fact !== undefined);
 }
 
 /**
- * Returns whether a character map of SentencePiece is whole: the size of a trie, the trie, and the texts in UTF-8 that its leaves point to.
- * Format: darts-clone, https://github.com/s-yata/darts-clone
+ * Returns whether a character map of SentencePiece is whole: the size of a trie, the trie, and the
+ * texts in UTF-8 that its leaves point to. Format: darts-clone,
+ * https://github.com/s-yata/darts-clone
  */
 function isCharsmap(base64: unknown): boolean {
   try {
-    const bytes = Uint8Array.fromBase64(String(base64)), view = new DataView(bytes.buffer);
-    const size = view.getUint32(0, true), texts = bytes.subarray(4 + size);
+    const bytes = Uint8Array.fromBase64(String(base64));
+    const view = new DataView(bytes.buffer);
+    const size = view.getUint32(0, true);
+    const texts = bytes.subarray(4 + size);
     new TextDecoder("utf-8", { fatal: true }).decode(texts);
     const trie = new DataView(bytes.buffer, 4, size); // throws where one reads beyond it
     const unitAt = (at: number) => trie.getUint32(4 * (at >>> 0), true);
-    const childrenStart = (at: number, unit = unitAt(at)) => at ^ (unit >>> 10) << ((unit & 1 << 9) >>> 6);
+    const childrenStart = (at: number, unit = unitAt(at)) =>
+      at ^ (unit >>> 10) << ((unit & 1 << 9) >>> 6);
     const nodes = new Set([childrenStart(0)]); // grows while it is gone through
     for (const node of nodes) {
       for (let byte = 1; byte < 256; byte++) {
-        const at = node ^ byte, unit = unitAt(at);
+        const at = node ^ byte;
+        const unit = unitAt(at);
         if ((unit & (1 << 31 | 0xff)) !== byte) continue;
         nodes.add(childrenStart(at));
         const text = texts[unitAt(childrenStart(at)) & 0x7fffffff] ?? 0x80;
-        if ((unit >>> 8 & 1) === 1 && text >> 6 === 2) return false; // beyond the texts, or inside a character
+        // Beyond the texts, or inside a character.
+        if ((unit >>> 8 & 1) === 1 && text >> 6 === 2) return false;
       }
     }
     return true;
@@ -84,7 +97,10 @@ function isCharsmap(base64: unknown): boolean {
   }
 }
 
-/** Returns whether a pattern surely matches an empty text. One that only Oniguruma can read is taken to match none. */
+/**
+ * Returns whether a pattern surely matches an empty text. One that only Oniguruma can read is taken
+ * to match none.
+ */
 function matchesNothing(regex: unknown): boolean {
   try {
     return typeof regex === "string" && new RegExp(regex, "u").test("");
@@ -95,12 +111,15 @@ function matchesNothing(regex: unknown): boolean {
 
 /** Returns whether a tokenizer cuts or rewrites text by patterns of its own. */
 export function hasPatterns({ normalizer, pre_tokenizer: cutter }: Part): boolean {
-  return [normalizer, cutter].flatMap(listParts).some((part) => typeof findPattern(part).Regex === "string");
+  return [normalizer, cutter].flatMap(listParts).some((part) =>
+    typeof findPattern(part).Regex === "string"
+  );
 }
 
 /**
- * Most characters of one kind in a row. Oniguruma gives up after ten million tries at one place, and the library
- * aborts: patterns of known tokenizers, such as `\s*[\r\n]+`, try once for each of them.
+ * Most characters of one kind in a row. Oniguruma gives up after ten million tries at one place,
+ * and the library aborts: patterns of known tokenizers, such as `\s*[\r\n]+`, try once for each of
+ * them.
  */
 const LONGEST_RUN = 5_000_000;
 const KINDS = ["other characters", "letters", "digits", "white space", "characters beyond U+FFFF"];

@@ -1,7 +1,8 @@
 /**
- * Encodes each word once. Texts are cut at places that no token can cross, and the ids of each piece are
- * kept. Text repeats its words, so nearly every piece is looked up instead of encoded. A cut is made only
- * where the tokenizer itself is certain to make one, so the ids are those of the whole text.
+ * Encodes each word once. Texts are cut at places that no token can cross, and the ids of each
+ * piece are kept. Text repeats its words, so nearly every piece is looked up instead of encoded. A
+ * cut is made only where the tokenizer itself is certain to make one, so the ids are those of the
+ * whole text.
  *
  * @module
  */
@@ -9,7 +10,10 @@
 /** Encodes texts, each on its own, without special tokens; on one core where that is asked for. */
 export type EncodeBatch = (texts: string[], onOneCore?: boolean) => Promise<ArrayLike<number>[]>;
 
-/** The settings in a `tokenizer.json` that say whether its texts can be cut, and which tokens it looks for in them. */
+/**
+ * The settings in a `tokenizer.json` that say whether its texts can be cut, and which tokens it
+ * looks for in them.
+ */
 export interface Format {
   normalizer?: { type: string } | null;
   pre_tokenizer?: { type: string; add_prefix_space?: boolean; use_regex?: boolean } | null;
@@ -25,14 +29,15 @@ export interface Format {
 }
 
 /**
- * Returns whether texts can be cut for this `tokenizer.json`. It must be byte-level BPE with GPT-2's pattern; it
- * must not rewrite text except by NFC; and its added tokens must be special ones (which the caller keeps out
- * of the texts) or runs of white space.
+ * Returns whether texts can be cut for this `tokenizer.json`. It must be byte-level BPE with
+ * GPT-2's pattern; it must not rewrite text except by NFC; and its added tokens must be special
+ * ones (which the caller keeps out of the texts) or runs of white space.
  */
 export function cutsAtWords(format: Format): boolean {
   const { normalizer, pre_tokenizer: cutter, model, added_tokens: added = [] } = format;
   return (!normalizer || normalizer.type === "NFC") &&
-    cutter?.type === "ByteLevel" && cutter.add_prefix_space === false && cutter.use_regex !== false &&
+    cutter?.type === "ByteLevel" && cutter.add_prefix_space === false &&
+    cutter.use_regex !== false &&
     model?.type === "BPE" && !model.dropout &&
     added.every(({ content, special, lstrip, rstrip, single_word }) =>
       (special || /^[ \t\r\n]+$/.test(content)) && !lstrip && !rstrip && !single_word
@@ -60,7 +65,10 @@ for (let code = 0; code < 128; code++) {
 for (const code of [0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000]) KIND[code] = OTHER;
 KIND.fill(OTHER, 0x2000, 0x200b);
 
-/** Whether a text is cut between two kinds, at `first * KINDS + second`. White space joins what follows. */
+/**
+ * Whether a text is cut between two kinds, at `first * KINDS + second`. White space joins what
+ * follows.
+ */
 const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
   const [first, second] = [Math.floor(at / KINDS), at % KINDS];
   if (first === second || first === OTHER || second === OTHER || first === SPACE) return 0;
@@ -70,8 +78,8 @@ const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
 });
 
 /**
- * Cuts a text into pieces of at least so many UTF-16 units, at places that no token can cross; a piece goes on
- * to the end of its word. The tokenizer must be one that {@linkcode cutsAtWords}.
+ * Cuts a text into pieces of at least so many UTF-16 units, at places that no token can cross; a
+ * piece goes on to the end of its word. The tokenizer must be one that {@linkcode cutsAtWords}.
  */
 export function* cutText(text: string, least: number): Generator<string> {
   let start = 0;
@@ -85,23 +93,30 @@ export function* cutText(text: string, least: number): Generator<string> {
 }
 
 /**
- * Finds a token that can part words in one text, so that each is encoded as it would be alone: a special one, which the library cuts
- * out of texts, and which does not begin within itself. Undefined where there is none. Words must not hold it.
+ * Finds a token that can part words in one text, so that each is encoded as it would be alone: a
+ * special one, which the library cuts out of texts, and which does not begin within itself.
+ * Undefined where there is none. Words must not hold it.
  */
 export function partingToken({ added_tokens: added = [] }: Format): string | undefined {
-  const ends = (token: string) => Array.from({ length: token.length - 1 }, (_, at) => token.slice(at + 1));
+  const ends = (token: string) =>
+    Array.from({ length: token.length - 1 }, (_, at) => token.slice(at + 1));
   return added.find(({ content: token, special }) =>
     special && token.length > 1 && !ends(token).some((end) => token.startsWith(end))
   )?.content;
 }
 
-const JOINED = 1 << 11; // characters of a text of words: long enough that a call for it costs little
+// Characters of a text of words: long enough that a call for it costs little.
+const JOINED = 1 << 11;
 
 /**
- * Gives what encodes words in few long texts, with a token between every two. For the library a text costs
- * far more than a word. `part` is a token as {@linkcode partingToken} finds it, and its id.
+ * Gives what encodes words in few long texts, with a token between every two. For the library a
+ * text costs far more than a word. `part` is a token as {@linkcode partingToken} finds it, and its
+ * id.
  */
-export function encodeJoined(encodeBatch: EncodeBatch, part: { token: string; id: number }): EncodeBatch {
+export function encodeJoined(
+  encodeBatch: EncodeBatch,
+  part: { token: string; id: number },
+): EncodeBatch {
   return async (words, onOneCore) => {
     const texts: string[][] = [];
     let characters = JOINED;
@@ -116,7 +131,8 @@ export function encodeJoined(encodeBatch: EncodeBatch, part: { token: string; id
     const encoded = await encodeBatch(texts.map((words) => words.join(part.token)), onOneCore);
     const found = encoded.flatMap((ids) => cutAt(ids, part.id));
     if (found.length === words.length) return found;
-    return await encodeBatch(words, onOneCore); // another added token overlaps it, so it was not found everywhere
+    // Another added token overlaps it, so it was not found everywhere.
+    return await encodeBatch(words, onOneCore);
   };
 }
 
@@ -134,7 +150,10 @@ const LONGEST = 64; // UTF-16 units; longer words hardly ever come twice and are
 const MOST_WORDS = 1 << 17;
 const MOST_CHARACTERS = 1 << 20;
 
-/** Encodes texts through a table of words, which takes a few MiB. When it is full, the next call begins a new one. */
+/**
+ * Encodes texts through a table of words, which takes a few MiB. When it is full, the next call
+ * begins a new one.
+ */
 export class WordEncoder {
   #table = new WordTable();
   #earlier: Promise<unknown> = Promise.resolve();
@@ -142,12 +161,13 @@ export class WordEncoder {
   constructor(private readonly encodeBatch: EncodeBatch) {}
 
   /**
-   * Gives the ids of each text, one call after another. A text comes in pieces, each of which is encoded on its own. Throws what
-   * `encodeBatch` throws.
+   * Gives the ids of each text, one call after another. A text comes in pieces, each of which is
+   * encoded on its own. Throws what `encodeBatch` throws.
    */
   encode(texts: string[][], onOneCore?: boolean): Promise<Uint32Array[]> {
     const encoded = this.#earlier.then(() => this.#encode(texts, onOneCore));
-    this.#earlier = encoded.catch(() => this.#table = new WordTable()); // ids of words in it are not known
+    // Ids of words in it are not known.
+    this.#earlier = encoded.catch(() => this.#table = new WordTable());
     return encoded;
   }
 
@@ -188,7 +208,10 @@ interface Fresh {
   numbers: number[];
 }
 
-/** Numbers words in the order in which they come. They are found by hash, with linear probing, in arrays that do not grow. */
+/**
+ * Numbers words in the order in which they come. They are found by hash, with linear probing, in
+ * arrays that do not grow.
+ */
 class WordTable {
   /** Ids of words by number, as far as they are known. */
   readonly ids: ArrayLike<number>[] = [];
@@ -203,12 +226,18 @@ class WordTable {
     return this.#count === MOST_WORDS || this.#ends[this.#count] > MOST_CHARACTERS - LONGEST;
   }
 
-  /** Cuts a text into words and gives their numbers, in order: of a word that is not kept, -1 minus its place in `fresh`. */
+  /**
+   * Cuts a text into words and gives their numbers, in order: of a word that is not kept, -1 minus
+   * its place in `fresh`.
+   */
   find(text: string, fresh: Fresh): number[] {
     const found: number[] = [];
-    let start = 0, before = OTHER, hash = 0;
+    let start = 0;
+    let before = OTHER;
+    let hash = 0;
     for (let i = 0; i < text.length; i++) {
-      const code = text.charCodeAt(i), kind = KIND[code];
+      const code = text.charCodeAt(i);
+      const kind = KIND[code];
       if (CUT[before * KINDS + kind]) {
         found.push(this.#findNumber(text, start, i, hash, fresh));
         start = i;
@@ -222,7 +251,8 @@ class WordTable {
   }
 
   #findNumber(text: string, start: number, end: number, hash: number, fresh: Fresh): number {
-    const isKept = end - start <= LONGEST && !this.full, mask = this.#slots.length - 1;
+    const isKept = end - start <= LONGEST && !this.full;
+    const mask = this.#slots.length - 1;
     let slot = (hash ^ (hash >>> 15)) & mask;
     for (let number; (number = this.#slots[slot] - 1) >= 0; slot = (slot + 1) & mask) {
       if (this.#hashes[number] === hash && this.#equals(number, text, start, end)) return number;

@@ -1,6 +1,6 @@
 /**
- * Experts that another trainer made and that were put into a run. The manifest of such an expert says where it came from instead of how
- * it was trained.
+ * Experts that another trainer made and that were put into a run. The manifest of such an expert
+ * says where it came from instead of how it was trained.
  */
 
 import * as v from "valibot";
@@ -11,14 +11,24 @@ import { count } from "../graph/schema.ts";
 
 /** The schema of a model's shape. */
 export const SHAPE = v.object({
-  ...{ vocabulary: count, hidden: count, layers: count, heads: count, context: count },
+  vocabulary: count,
+  hidden: count,
+  layers: count,
+  heads: count,
+  context: count,
   sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
   untied: v.optional(v.literal(true)),
 });
-const ADOPTION = v.object({ from: v.string(), sha256: v.string(), shape: SHAPE, parameters: count });
+const ADOPTION = v.object({
+  from: v.string(),
+  sha256: v.string(),
+  shape: SHAPE,
+  parameters: count,
+});
 
 /**
- * Where an expert came from: the folder, as it was named, the SHA-256 of its weights there, its shape and its number of weights.
+ * Where an expert came from: the folder, as it was named, the SHA-256 of its weights there, its
+ * shape and its number of weights.
  *
  * @ignore
  */
@@ -38,9 +48,13 @@ export interface AdoptedExpert extends Adoption {
   expert: number;
 }
 
-/** Lists the experts of a run that came from elsewhere, by id. Those that a partition into more parts left behind are none of its experts. */
+/**
+ * Lists the experts of a run that came from elsewhere, by id. Those that a partition into more
+ * parts left behind are none of its experts.
+ */
 export async function adoptedExperts(run: string): Promise<AdoptedExpert[]> {
-  const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ?? Infinity;
+  const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ??
+    Infinity;
   const found: AdoptedExpert[] = [];
   for (const { name } of await listEntries(`${run}/experts`)) {
     const [, id] = /^expert-(\d+)$/.exec(name) ?? [];

@@ -1,7 +1,7 @@
 /**
- * Trains models, experts or dense baselines, on streams of sequences: warm-up and cosine decay, metrics,
- * validation, checkpoints, and exact resume (SmallTalk LM, Algorithm 1, stage 2). Several models of one shape
- * share a bank, in which each has the bits that it has alone.
+ * Trains models, experts or dense baselines, on streams of sequences: warm-up and cosine decay,
+ * metrics, validation, checkpoints, and exact resume (SmallTalk LM, Algorithm 1, stage 2). Several
+ * models of one shape share a bank, in which each has the bits that it has alone.
  */
 
 import { InputError, RunError } from "../../kernels/errors.ts";
@@ -9,7 +9,13 @@ import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { Columns } from "../rows/columns.ts";
-import { checkBatch, emptyBatch, type HostBatch, partOfBatch, placeSequence } from "../model/batch.ts";
+import {
+  checkBatch,
+  emptyBatch,
+  type HostBatch,
+  partOfBatch,
+  placeSequence,
+} from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import {
@@ -50,7 +56,10 @@ export interface TrainModelOptions
   steps: number;
   /** Gives the learning rate of a step, the first is 1. */
   rateAt: (step: number) => number;
-  /** Opens the stream of sequences after `consumed` of them; the result returns the next `n`, without end. */
+  /**
+   * Opens the stream of sequences after `consumed` of them; the result returns the next `n`,
+   * without end.
+   */
   open(consumed: number): (n: number) => Promise<Columns>;
   /** Held-out sequences to validate on; none, or no rows, validates nothing. */
   validation?: Columns;
@@ -65,12 +74,15 @@ export interface TrainModelOptions
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /**
-   * Called at a checkpoint, and when `signal` ends the training between two or after the last step. `read` reads
-   * the state from the device, which may take a while. `extra` says that the number of steps did not bring it.
+   * Called at a checkpoint, and when `signal` ends the training between two or after the last step.
+   * `read` reads the state from the device, which may take a while. `extra` says that the number of
+   * steps did not bring it.
    */
   onCheckpoint?(read: () => Promise<TrainingState>, event: { extra: boolean }): Promise<void>;
   /** Called as steps finish. */
-  onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
+  onStep?(
+    progress: { step: number; steps: number; loss: number; rate: number; tokens: number },
+  ): void;
   /** Stops between steps, after a checkpoint. */
   signal?: AbortSignal;
 }
@@ -82,17 +94,19 @@ export class LossNotFiniteError extends RunError {
   /** Describes the step and its loss. */
   constructor(step: number, loss: number, norm: number) {
     super(
-      `Cannot go on training as loss and gradient norm must be finite: they are ${loss} and ${norm} at step ${step}`,
+      "Cannot go on training as loss and gradient norm must be finite: they are " +
+        `${loss} and ${norm} at step ${step}`,
     );
     this.step = step;
   }
 }
 
 /**
- * Trains a model and returns its weights. The same options give the same weights, in one go or resumed.
+ * Trains a model and returns its weights. The same options give the same weights, in one go or
+ * resumed.
  *
- * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a gradient norm
- * is not finite.
+ * Throws `InputError` on impossible settings and {@link LossNotFiniteError} where a loss or a
+ * gradient norm is not finite.
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
   const [result] = await trainBank([options], options.gpu);
@@ -101,9 +115,9 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
 }
 
 /**
- * Trains models side by side as {@link trainModel} trains each, to the same bits. They have shape, batch,
- * AdamW's settings, rates and the step that they go on from in common. A training that fails or is stopped
- * leaves the others as they are; a step that fails fails all.
+ * Trains models side by side as {@link trainModel} trains each, to the same bits. They have shape,
+ * batch, AdamW's settings, rates and the step that they go on from in common. A training that fails
+ * or is stopped leaves the others as they are; a step that fails fails all.
  */
 export async function trainBank(
   all: readonly TrainModelOptions[],
@@ -115,16 +129,28 @@ export async function trainBank(
     const [{ model: config, batch, microBatch, recompute, dtype, ...settings }] = all;
     const length = config.context;
     const input = emptyBatch(all.length * batch, length);
-    trainings = all.map((options, i) => new SingleTraining(options, i, partOfBatch(input, i * batch, batch)));
+    trainings = all.map((options, i) =>
+      new SingleTraining(options, i, partOfBatch(input, i * batch, batch))
+    );
     const trainer = createTrainer(gpu, {
-      ...{ config, batch, microBatch, length, recompute, dtype, settings },
-      start: joinStates(all.map(({ start }) => start instanceof Map ? freshState([start]) : start.trainer)),
+      config,
+      batch,
+      microBatch,
+      length,
+      recompute,
+      dtype,
+      settings,
+      start: joinStates(
+        all.map(({ start }) => start instanceof Map ? freshState([start]) : start.trainer),
+      ),
     });
     try {
       await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
       await takeSteps(trainings, input, trainer, gpu);
       const weights = trainings.every(({ failure }) => failure) ? [] : await trainer.weights();
-      return trainings.map(({ failure }, i) => failure ?? { status: "fulfilled", value: weights[i] });
+      return trainings.map(({ failure }, i) =>
+        failure ?? { status: "fulfilled", value: weights[i] }
+      );
     } finally {
       trainer.close();
     }
@@ -137,7 +163,9 @@ function check({ model, batch, steps, logEvery = 10 }: TrainModelOptions): void 
   validateModelConfig(model, "the model to train");
   for (const [name, value] of Object.entries({ batch, steps, logEvery })) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
-    throw new InputError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
+    throw new InputError(
+      `Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`,
+    );
   }
 }
 
@@ -151,7 +179,10 @@ async function takeSteps(
   const [{ options: { steps, rateAt, batch } }] = trainings;
   const pace = startPace(gpu.kind);
   const active = () => trainings.filter(({ failure }) => !failure);
-  /** Does something for each training; one that cannot ends there, and its part of the batch is empty from then on. */
+  /**
+   * Does something for each training; one that cannot ends there, and its part of the batch is
+   * empty from then on.
+   */
   const each = (work: (training: SingleTraining) => Promise<void> | void) =>
     Promise.all(active().map((training) => training.orEnd(() => work(training))));
   while (trainer.steps < steps) {
@@ -184,9 +215,9 @@ const MOST_STEPS: Record<AdapterKind, number> = { software: 8, gpu: STEPS_PER_RE
 const MOST_MS = 400; // an interruption has an effect only at a read
 
 /**
- * Begins to count steps, and decides how often their results are read back: a read waits for all steps that the device
- * still works on, and costs as much as a small step. Results are read after the first step, and then after as many as take a moment: at
- * most 8, or 64 on a GPU.
+ * Begins to count steps, and decides how often their results are read back: a read waits for all
+ * steps that the device still works on, and costs as much as a small step. Results are read after
+ * the first step, and then after as many as take a moment: at most 8, or 64 on a GPU.
  */
 export function startPace(kind: AdapterKind) {
   let [steps, every, since] = [0, 1, performance.now()];
@@ -244,10 +275,19 @@ class SingleTraining {
     }
   }
 
-  /** Reports what is due after a step: a look at so many held-out sequences, a line of metrics, a checkpoint. */
+  /**
+   * Reports what is due after a step: a look at so many held-out sequences, a line of metrics, a
+   * checkpoint.
+   */
   due(step: number): { heldOut: number; log: boolean; checkpoint: boolean } {
-    const { validation, validateEvery = 0, logEvery = 10, checkpointEvery = 0, onCheckpoint, steps } =
-      this.options;
+    const {
+      validation,
+      validateEvery = 0,
+      logEvery = 10,
+      checkpointEvery = 0,
+      onCheckpoint,
+      steps,
+    } = this.options;
     const every = (count: number) => count > 0 && step % count === 0;
     const heldOut = every(validateEvery) || step === steps ? validation?.rows ?? 0 : 0;
     const log = every(logEvery) || heldOut > 0 || step === steps;
@@ -287,7 +327,14 @@ class SingleTraining {
     }
     for (let i = 0; i < batch; i++) {
       const real = i < count ? Math.min(stride, rows.length[first + i]) : 0;
-      placeSequence(this.input, i, rows.tokens!, (first + i) * stride, real, rows.begin?.[first + i]);
+      placeSequence(
+        this.input,
+        i,
+        rows.tokens!,
+        (first + i) * stride,
+        real,
+        rows.begin?.[first + i],
+      );
     }
     checkBatch(this.input, { sequences: batch, length, vocabulary });
   }
@@ -314,9 +361,15 @@ class SingleTraining {
     const { heldOut, log } = this.due(step);
     if (!log) return;
     const reports = this.#reports &&
-      Object.fromEntries(Object.entries(this.#reports).map(([name, values]) => [name, average(values)]));
+      Object.fromEntries(
+        Object.entries(this.#reports).map(([name, values]) => [name, average(values)]),
+      );
     const metrics: StepMetrics = {
-      ...{ step, tokens: this.#tokens, loss: average(this.#losses), rate, norm: this.#norm },
+      step,
+      tokens: this.#tokens,
+      loss: average(this.#losses),
+      rate,
+      norm: this.#norm,
       ...reports && { reports },
       ...heldOut > 0 && { validationLoss: this.heldOut.nll / this.heldOut.predicted },
     };
@@ -325,14 +378,20 @@ class SingleTraining {
     await this.options.onMetrics?.(metrics);
   }
 
-  /** Makes a checkpoint if one is due, of the state that `read` gives of the bank; ends where the signal says so. */
+  /**
+   * Makes a checkpoint if one is due, of the state that `read` gives of the bank; ends where the
+   * signal says so.
+   */
   async save(step: number, read: () => Promise<TrainerState>): Promise<void> {
     const { steps, checkpointMinutes = 0, onCheckpoint, signal } = this.options;
     const { checkpoint } = this.due(step);
-    const isLate = checkpointMinutes > 0 && performance.now() - this.#saved >= 60e3 * checkpointMinutes;
+    const isLate = checkpointMinutes > 0 &&
+      performance.now() - this.#saved >= 60e3 * checkpointMinutes;
     if (checkpoint || signal?.aborted || step < steps && isLate) {
       const state = async () => ({
-        ...{ trainer: sliceState(await read(), this.index, 1), tokens: this.#tokens, losses: this.#losses },
+        trainer: sliceState(await read(), this.index, 1),
+        tokens: this.#tokens,
+        losses: this.#losses,
         ...this.#reports && { reports: this.#reports },
       });
       await onCheckpoint?.(state, { extra: !checkpoint });

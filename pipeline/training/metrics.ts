@@ -1,5 +1,6 @@
 /**
- * The metrics of one training, `metrics.jsonl` in the model's folder: what a line says, how lines are written, and how they are read.
+ * The metrics of one training, `metrics.jsonl` in the model's folder: what a line says, how lines
+ * are written, and how they are read.
  */
 
 import { createHash } from "node:crypto";
@@ -25,10 +26,12 @@ const STEP_METRICS = v.object({
  * One line of the metrics of a model:
  *
  * - the step (the first is 1), and the real tokens trained on so far, without padding;
- * - the loss: the mean NLL per predicted token (nats) of each step before its update, averaged over the steps
+ * - the loss: the mean NLL per predicted token (nats) of each step before its update, averaged over
+ *   the steps
  *   since the line before;
  * - the learning rate of the step, and its global gradient norm before clipping;
- * - where held-out sequences were looked at, their mean NLL per predicted token after the step (nats);
+ * - where held-out sequences were looked at, their mean NLL per predicted token after the step
+ *   (nats);
  * - the means of what sublayers report, by name, as sums over layers.
  *
  * @ignore
@@ -36,9 +39,9 @@ const STEP_METRICS = v.object({
 export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
 
 /**
- * What routing tokens among the experts of layers comes to, over all layers. `balance` is E · Σ f P, where f is the share of tokens sent to
- * an expert and P its mean probability. It is 1 where all are equal, and E where one gets all. `dropped` is the share of tokens that no
- * expert took.
+ * What routing tokens among the experts of layers comes to, over all layers. `balance` is E · Σ f
+ * P, where f is the share of tokens sent to an expert and P its mean probability. It is 1 where all
+ * are equal, and E where one gets all. `dropped` is the share of tokens that no expert took.
  */
 export const ROUTING = v.object({ balance: finite, dropped: share });
 /** @ignore */
@@ -61,8 +64,8 @@ export function readStepMetrics(path: string): Promise<StepMetrics[]> {
 export type MetricsFile = Awaited<ReturnType<typeof openMetrics>>;
 
 /**
- * Opens a training's metrics to append lines after the first `bytes`; what follows these is cut off. A checkpoint notes size and hash,
- * so that a later process cuts the file back to it.
+ * Opens a training's metrics to append lines after the first `bytes`; what follows these is cut
+ * off. A checkpoint notes size and hash, so that a later process cuts the file back to it.
  */
 export async function openMetrics(path: string, bytes = 0) {
   await refuseLink(path);
@@ -85,7 +88,8 @@ export async function openMetrics(path: string, bytes = 0) {
       hash.update(text);
       bytes += text.length;
     },
-    sha256: () => hash.copy().digest("hex"), // hashes all that is written so far: SHA-256, hexadecimal
+    // Hashes all that is written so far: SHA-256, hexadecimal.
+    sha256: () => hash.copy().digest("hex"),
     flush: () => writing(path, () => file.syncData()), // waits until all lines are on the disk
     close: () => file.close(),
   };
@@ -94,15 +98,17 @@ export async function openMetrics(path: string, bytes = 0) {
 const TAIL = 16_384; // bytes: some hundred lines
 
 /**
- * Reads the end of a file of metrics, however long it is: the last line, the held-out loss of the last line that has one, and when the file
- * was written. Returns null where there is no whole line.
+ * Reads the end of a file of metrics, however long it is: the last line, the held-out loss of the
+ * last line that has one, and when the file was written. Returns null where there is no whole line.
  */
 export async function readLastMetrics(
   path: string,
 ): Promise<{ last: StepMetrics; validationLoss: number | null; at: Date | null } | null> {
-  const lines = await readLastLines(path, STEP_METRICS, TAIL), last = lines.at(-1);
+  const lines = await readLastLines(path, STEP_METRICS, TAIL);
+  const last = lines.at(-1);
   if (last === undefined) return null;
   const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
-  const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null); // where it has got its name meanwhile
+  // Where it has got its name meanwhile.
+  const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);
   return { last, validationLoss: validated?.validationLoss ?? null, at };
 }

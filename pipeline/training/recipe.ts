@@ -1,5 +1,6 @@
 /**
- * The recipe of a model: everything that its weights and metrics depend on, except its data and the device.
+ * The recipe of a model: everything that its weights and metrics depend on, except its data and the
+ * device.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -10,8 +11,8 @@ import { chooseSublayers, EMBEDDING, HEAD, type ModelConfig } from "../model/sha
 import type { Configuration } from "../settings/configuration.ts";
 
 /**
- * What differs between the recipes of the models of a run: sequences per step and at once, steps, the
- * learning rate at its peak, and the steps of the warm-up.
+ * What differs between the recipes of the models of a run: sequences per step and at once, steps,
+ * the learning rate at its peak, and the steps of the warm-up.
  */
 export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
 
@@ -24,16 +25,30 @@ export function gatherRecipe(configuration: Configuration, model: ModelConfig, r
   const { clip, beta1, beta2, epsilon, weightDecay, seed, dtype, expertFinalRate } = configuration;
   const { logEvery, validateEvery, validationSequences } = configuration;
   return {
-    ...{ model, batch, microBatch, steps, rate, warmup, finalRate: expertFinalRate },
-    ...{ clip, beta1, beta2, epsilon, weightDecay, seed, logEvery, validateEvery, validationSequences },
+    model,
+    batch,
+    microBatch,
+    steps,
+    rate,
+    warmup,
+    finalRate: expertFinalRate,
+    clip,
+    beta1,
+    beta2,
+    epsilon,
+    weightDecay,
+    seed,
+    logEvery,
+    validateEvery,
+    validationSequences,
     // Recipes written before `dtype` existed do not name it: they are f32.
     ...(dtype === "f32" ? {} : { dtype }),
   };
 }
 
 /**
- * Finds the weights to start from: those of a checkpoint if one is named, otherwise new ones, which are made
- * when they are needed.
+ * Finds the weights to start from: those of a checkpoint if one is named, otherwise new ones, which
+ * are made when they are needed.
  */
 export async function startWeights(
   { init, seed }: Configuration,
@@ -57,7 +72,10 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
     throw refuse("output head must be the embedding: it is another matrix");
   }
   const facts = (of: ModelConfig) => ({
-    ...{ vocabulary: of.vocabulary, hidden: of.hidden, layers: of.layers, heads: of.heads },
+    vocabulary: of.vocabulary,
+    hidden: of.hidden,
+    layers: of.layers,
+    heads: of.heads,
     sublayers: chooseSublayers(of).map(({ name }) => name).join(", "),
     "experts of a layer": of.switch?.experts,
   });
@@ -65,9 +83,13 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
   for (const [name, here] of Object.entries(facts(model))) {
     const other = there[name as keyof typeof there];
     if (other === here) continue;
-    throw refuse(`${name} must be that of the model to train: there it is ${other}, here it is ${here}`);
+    throw refuse(
+      `${name} must be that of the model to train: there it is ${other}, here it is ${here}`,
+    );
   }
   if (notes.tokenizer !== undefined && notes.tokenizer !== tokenizer) {
-    throw refuse(`tokenizer must be the run's: SHA-256 is ${notes.tokenizer} there, ${tokenizer} here`);
+    throw refuse(
+      `tokenizer must be the run's: SHA-256 is ${notes.tokenizer} there, ${tokenizer} here`,
+    );
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The checkpoints of one training: a folder of state files, named by their step, of which the last few are
- * kept.
+ * The checkpoints of one training: a folder of state files, named by their step, of which the last
+ * few are kept.
  */
 
 import * as v from "valibot";
@@ -11,7 +11,8 @@ import { count, finite } from "../graph/schema.ts";
 import type { TrainingState } from "./loop.ts";
 import { METRICS, ROUTING } from "./metrics.ts";
 
-const states = () => import("../model/checkpoints/trainer_state.ts"); // with models, which who lists checkpoints needs not
+// With models, which who lists checkpoints needs not.
+const states = () => import("../model/checkpoints/trainer_state.ts");
 
 const CONTEXT = v.object({
   key: v.string(),
@@ -25,16 +26,23 @@ const CONTEXT = v.object({
   resumed: v.array(v.object({ step: count, key: v.string() })),
 });
 const REPORTS = v.optional(v.record(v.string(), v.array(finite)));
-const NOTES = v.object({ tokens: count, losses: v.array(finite), reports: REPORTS, ...CONTEXT.entries });
+const NOTES = v.object({
+  tokens: count,
+  losses: v.array(finite),
+  reports: REPORTS,
+  ...CONTEXT.entries,
+});
 
 /**
  * What a checkpoint says next to the state:
  *
- * - `key`: the hash of everything that the state depends on; for messages also the `settings` among that;
+ * - `key`: the hash of everything that the state depends on; for messages also the `settings` among
+ *   that;
  * - size and SHA-256 of the metrics file at this step; later lines follow there;
  * - the loss of the last line of metrics, and the last held-out loss; null before the first;
  * - what routing among the experts of layers came to, for models that have some;
- * - `interrupted`: an interruption or the time brought the checkpoint, not the number of steps, so that it is
+ * - `interrupted`: an interruption or the time brought the checkpoint, not the number of steps, so
+ *   that it is
  *   removed once something follows it;
  * - `resumed`: the steps at which the training went on with other values, each with the key before.
  */
@@ -46,7 +54,8 @@ export function checkpointPath(folder: string, step: number): string {
 }
 
 /** Gives the path of the metrics up to a checkpoint, where these lie next to it. */
-export const metricsPath = (checkpoint: string): string => checkpoint.replace(/safetensors$/, METRICS);
+export const metricsPath = (checkpoint: string): string =>
+  checkpoint.replace(/safetensors$/, METRICS);
 
 /** Removes a checkpoint, with the metrics up to it. */
 export async function removeCheckpoint(path: string): Promise<void> {
@@ -57,7 +66,9 @@ const CHECKPOINT = /^step-\d{8,}\.safetensors$/; // matches the name of a checkp
 
 /** Lists the checkpoints of a folder, the latest first. */
 export async function listCheckpoints(folder: string): Promise<string[]> {
-  const names = (await listEntries(folder)).map(({ name }) => name).filter((name) => CHECKPOINT.test(name));
+  const names = (await listEntries(folder)).map(({ name }) => name).filter((name) =>
+    CHECKPOINT.test(name)
+  );
   return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
@@ -68,7 +79,8 @@ export async function saveCheckpointState(
   { trainer, tokens, losses, reports }: TrainingState,
   context: CheckpointContext,
 ): Promise<void> {
-  const { saveTrainerState } = await states(), path = checkpointPath(folder, trainer.step);
+  const { saveTrainerState } = await states();
+  const path = checkpointPath(folder, trainer.step);
   await saveTrainerState(path, model, trainer, { tokens, losses, reports, ...context });
 }
 
@@ -77,7 +89,10 @@ export async function removeOldCheckpoints(folder: string, keep: number): Promis
   for (const old of (await listCheckpoints(folder)).slice(keep)) await removeCheckpoint(old);
 }
 
-/** Removes the checkpoints after `step`. A training that goes on from there cuts the metrics that they stand on. */
+/**
+ * Removes the checkpoints after `step`. A training that goes on from there cuts the metrics that
+ * they stand on.
+ */
 export async function removeLaterCheckpoints(folder: string, step: number): Promise<void> {
   const last = checkpointPath(folder, step);
   for (const path of await listCheckpoints(folder)) {
@@ -86,8 +101,8 @@ export async function removeLaterCheckpoints(folder: string, step: number): Prom
 }
 
 /**
- * Loads the latest checkpoint whose context `accepts` takes. Checkpoints of another shape are skipped, and so
- * are damaged ones, which are reported to `onDamaged`.
+ * Loads the latest checkpoint whose context `accepts` takes. Checkpoints of another shape are
+ * skipped, and so are damaged ones, which are reported to `onDamaged`.
  */
 export async function loadCheckpointState(
   folder: string,
@@ -103,7 +118,9 @@ export async function loadCheckpointState(
     if (!notes.success) {
       const [issue] = notes.issues;
       const fact = `${v.getDotPath(issue)}: ${issue.message}`;
-      onDamaged?.(`Cannot resume from "${path}" as it must say how far its training had come: ${fact}`);
+      onDamaged?.(
+        `Cannot resume from "${path}" as it must say how far its training had come: ${fact}`,
+      );
       continue;
     }
     const { tokens, losses, reports, ...context } = notes.output;

@@ -3,8 +3,14 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
-/** Linear warm-up from 0, then constant: the routers' schedule, which needs no number of steps beforehand. */
-export function constantRate(step: number, { rate, warmup }: { rate: number; warmup: number }): number {
+/**
+ * Linear warm-up from 0, then constant: the routers' schedule, which needs no number of steps
+ * beforehand.
+ */
+export function constantRate(
+  step: number,
+  { rate, warmup }: { rate: number; warmup: number },
+): number {
   return rate * Math.min(1, step / Math.max(1, warmup));
 }
 
@@ -20,7 +26,10 @@ export interface CosineSchedule {
   final: number;
 }
 
-/** Linear warm-up from 0, then half a cosine down to `final · rate` at the last step: the experts' schedule. */
+/**
+ * Linear warm-up from 0, then half a cosine down to `final · rate` at the last step: the experts'
+ * schedule.
+ */
 export function cosineRate(step: number, { rate, warmup, steps, final }: CosineSchedule): number {
   if (step <= warmup) return rate * step / warmup;
   const done = Math.min(1, (step - warmup) / Math.max(1, steps - warmup));
@@ -57,9 +66,14 @@ export interface StepCount {
   least?: number;
 }
 
-const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].map((name) => setting(name));
+const [TOKENS, EPOCHS, BATCH] = ["expertTokens", "expertEpochs", "expertBatch"].map((name) =>
+  setting(name)
+);
 
-/** Counts the steps of an expert or a dense model: by tokens, by passes over its sequences, or as configured. */
+/**
+ * Counts the steps of an expert or a dense model: by tokens, by passes over its sequences, or as
+ * configured.
+ */
 export function trainingSteps(
   configuration: Configuration,
   { batch = configuration.expertBatch, multiple = 1, sequences, least = 0 }: StepCount = {},
@@ -76,7 +90,9 @@ export function trainingSteps(
     throw new InputError(
       say`Cannot count ${EPOCHS} as the number of sequences must be known: epochs is ${epochs}`,
       {
-        remedy: say`name a ${setting("run")} that is tokenized, or set ${none} and ${setting("expertSteps")}`,
+        remedy: say`name a ${setting("run")} that is tokenized, or set ${none} and ${
+          setting("expertSteps")
+        }`,
       },
     );
   }

@@ -1,15 +1,17 @@
 /**
- * How long does handing out N sequences to 32 experts take, and how much memory, from 10 thousand to a million?
+ * How long does handing out N sequences to 32 experts take, and how much memory, from 10 thousand
+ * to a million?
  *
  *   deno task bench:assign
  *   deno task bench:assign --section optimal --rows 10000000
  *
- * Each line is a process of its own: its peak is that of the first repetition, as resident memory above the process
- * before it has any rows, and as a multiple of the score matrix, which it includes; its time is the median of the
- * later repetitions. Below 100 thousand rows the process's own growth (compiled code, 10 to 15 MiB) outweighs the
- * matrix. `sorted objects` is the obvious way, for comparison: a comparator sort of row objects, then each
- * row's experts sorted by NLL. `assign() stage` and `optimal` take batches of 1,024 rows, which are made on the way;
- * `optimal` runs once, and takes them twice.
+ * Each line is a process of its own: its peak is that of the first repetition, as resident memory
+ * above the process before it has any rows, and as a multiple of the score matrix, which it
+ * includes; its time is the median of the later repetitions. Below 100 thousand rows the process's
+ * own growth (compiled code, 10 to 15 MiB) outweighs the matrix. `sorted objects` is the obvious
+ * way, for comparison: a comparator sort of row objects, then each row's experts sorted by NLL.
+ * `assign() stage` and `optimal` take batches of 1,024 rows, which are made on the way; `optimal`
+ * runs once, and takes them twice.
  */
 import process from "node:process";
 import { type RecordBatch, toBatch } from "../../pipeline/rows/arrow.ts";
@@ -50,7 +52,8 @@ function rowsInTurn() {
   let state = 1;
   const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
   return (rows: number) => {
-    const nll = new Float32Array(rows * EXPERTS), predicted = new Uint32Array(rows);
+    const nll = new Float32Array(rows * EXPERTS);
+    const predicted = new Uint32Array(rows);
     for (let row = 0; row < rows; row++) {
       predicted[row] = uniform() < 0.8 ? PREFIX - 1 : 1 + Math.floor(uniform() * (PREFIX - 1));
       const level = 4 + 2 * uniform();
@@ -87,7 +90,10 @@ async function stage(rows: number, options: Partial<AssignOptions>): Promise<Uin
     for (let begin = 0; begin < rows; begin += BATCH) {
       const { nll, predicted } = next(Math.min(BATCH, rows - begin));
       const sequence = BigUint64Array.from(predicted, (_, i) => BigInt(begin + i));
-      yield toBatch({ rows: predicted.length, sequence, length: predicted.map((n) => n + 1), nll }, lineage);
+      yield toBatch(
+        { rows: predicted.length, sequence, length: predicted.map((n) => n + 1), nll },
+        lineage,
+      );
     }
   };
   const expert = new Uint16Array(rows);
@@ -106,7 +112,8 @@ async function measure(name: string, rows: number) {
   let proof: Proof | undefined;
   const run = WAYS[name](rows, (proved) => proof = proved);
   const seconds: number[] = [];
-  let expert: ArrayLike<number> = [], peak = 0;
+  let expert: ArrayLike<number> = [];
+  let peak = 0;
   for (let i = 0; i <= (name === "optimal" ? 0 : REPETITIONS); i++) {
     const start = performance.now();
     expert = await run();
@@ -121,8 +128,12 @@ async function measure(name: string, rows: number) {
 }
 
 async function main() {
-  const about = "Measures the time and memory of handing out up to a million sequences to 32 experts.";
-  const flags = benchFlags(about, { rows: 1_000_000, section: { one: ["greedy", "optimal", "all"] } });
+  const about =
+    "Measures the time and memory of handing out up to a million sequences to 32 experts.";
+  const flags = benchFlags(about, {
+    rows: 1_000_000,
+    section: { one: ["greedy", "optimal", "all"] },
+  });
   const names = Object.keys(WAYS).filter((name) =>
     flags.section === "all" || (name === "optimal") === (flags.section === "optimal")
   );
@@ -133,7 +144,11 @@ async function main() {
     const checksums = new Set<number>();
     for (const name of names) {
       const { seconds, peak, checksum, gaps } = JSON.parse(
-        await inProcess(import.meta.url, await asTask("bench:assign"), ["--child", name, String(rows)]),
+        await inProcess(import.meta.url, await asTask("bench:assign"), [
+          "--child",
+          name,
+          String(rows),
+        ]),
       ) as Awaited<ReturnType<typeof measure>>;
       if (name !== "optimal") checksums.add(checksum);
       console.log([

@@ -12,7 +12,10 @@ import { scoring, takeTurns, training, type Work } from "./work.ts";
 
 const [MODELS, EXPERTS, SCORE_BATCH] = [8, 4, 64];
 
-/** How two ways of doing something compare: seconds of the bank, of all models one after another, and how many times faster the bank is. */
+/**
+ * How two ways of doing something compare: seconds of the bank, of all models one after another,
+ * and how many times faster the bank is.
+ */
 export type BankTimes = { what: string } & Record<"together" | "apart" | "ratio", number>;
 
 /** What {@link measureBank} takes. */
@@ -64,10 +67,13 @@ export async function measureBank(gpu: Gpu, options: BankOptions): Promise<BankT
 }
 
 /**
- * Trains 4 experts both ways: as a bank of two on each of two devices, as tasks do on the processor, and one
- * after another on one.
+ * Trains 4 experts both ways: as a bank of two on each of two devices, as tasks do on the
+ * processor, and one after another on one.
  */
-export function measureExperts(gpus: readonly [Gpu, Gpu], options: BankOptions): Promise<BankTimes> {
+export function measureExperts(
+  gpus: readonly [Gpu, Gpu],
+  options: BankOptions,
+): Promise<BankTimes> {
   const { size, steps } = options;
   const open = (gpu: Gpu, seeds: number[]) => training(gpu, size, { seeds });
   const half = EXPERTS / 2;

@@ -1,10 +1,12 @@
 /**
- * Measures the adapter at hand: its peak, every kernel, training steps and scoring, banks of models.
+ * Measures the adapter at hand: its peak, every kernel, training steps and scoring, banks of
+ * models.
  *
  *   deno task bench [--only peak,kernels,loss,steps,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=VARIANT,…]
  *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
- * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
+ * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how
+ * fast it is.
  *
  * @module
  */
@@ -113,7 +115,9 @@ const SECTIONS = {
     print(`${heading(title)}\n${headsText(loss)}`);
     return { loss };
   },
-  async steps({ gpu: { variants }, sizes, dtype, profile, peakNow, print, rounds, clock }: Options) {
+  async steps(
+    { gpu: { variants }, sizes, dtype, profile, peakNow, print, rounds, clock }: Options,
+  ) {
     const all: BenchResult["steps"] = [];
     print(heading(`Training steps and scoring${dtype === "f32" ? "" : ` in ${dtype}`}`));
     for (const [size, shape] of Object.entries(sizes).filter(([size]) => !(size in PAPER))) {
@@ -134,7 +138,9 @@ const SECTIONS = {
     const bank = await measureBank(gpu, { size: router, steps: quick ? 1 : 8, ...options });
     const other = await openGpu({ variants: gpu.variants });
     try {
-      bank.push(await measureExperts([gpu, other], { size: expert, steps: quick ? 1 : 4, ...options }));
+      bank.push(
+        await measureExperts([gpu, other], { size: expert, steps: quick ? 1 : 4, ...options }),
+      );
     } finally {
       other.close();
     }
@@ -150,12 +156,18 @@ if (import.meta.main) {
     sizes: { some: Object.keys(SIZES) },
     variants: "",
     dtype: { one: ["bf16", "f32"] },
-    ...{ profile: false, processor: false, model: false, quick: false, json: false },
+    profile: false,
+    processor: false,
+    model: false,
+    quick: false,
+    json: false,
   });
   const { quick, profile, dtype, json } = flags;
   if (flags.model) {
     const steps = Object.keys(MODELLED).map(modelStep);
-    console.log(json ? JSON.stringify(steps, null, 2) : [ASSUMPTIONS, ...steps.map(modelText)].join("\n\n"));
+    console.log(
+      json ? JSON.stringify(steps, null, 2) : [ASSUMPTIONS, ...steps.map(modelText)].join("\n\n"),
+    );
     Deno.exit(0);
   }
   const print = json ? () => {} : console.log;
@@ -169,8 +181,17 @@ if (import.meta.main) {
   const rounds = quick ? 1 : 5;
   const effort: Effort = { rounds, seconds: quick ? 0 : 0.05, clock };
   const options: Options = {
-    ...{ gpu, quick, profile, clock, dtype, print, rounds, effort },
-    sizes: quick ? { quick: QUICK } : Object.fromEntries(flags.sizes.map((name) => [name, SIZES[name]])),
+    gpu,
+    quick,
+    profile,
+    clock,
+    dtype,
+    print,
+    rounds,
+    effort,
+    sizes: quick
+      ? { quick: QUICK }
+      : Object.fromEntries(flags.sizes.map((name) => [name, SIZES[name]])),
     peakNow: () => measurePeak(gpu, { ...effort, seconds: 4 * effort.seconds }, { small: quick }),
   };
   const deno = Deno.version.deno;

@@ -1,8 +1,10 @@
 /**
- * Tells what it costs, and what it is worth, to teach a mixture a source that it lacked. A run reads the wide corpus without one source.
- * Then the source is added to it (`add`), or gets an expert of its own (`new expert`). Next to them stand the same experts and a dense
- * model that learn all of it from the start (`whole`), and the dense model that goes on over the source with as much old text (`dense`).
- * All have the tokenizer of the first, so that their perplexities per token compare. Takes an hour; what is made is not made again.
+ * Tells what it costs, and what it is worth, to teach a mixture a source that it lacked. A run
+ * reads the wide corpus without one source. Then the source is added to it (`add`), or gets an
+ * expert of its own (`new expert`). Next to them stand the same experts and a dense model that
+ * learn all of it from the start (`whole`), and the dense model that goes on over the source with
+ * as much old text (`dense`). All have the tokenizer of the first, so that their perplexities per
+ * token compare. Takes an hour; what is made is not made again.
  *
  *   deno run -A tests/bench/derive_study.ts FOLDER [SOURCE] [SEED] [CHARACTERS] [STEPS]      solidity, 0, 1500000 of a source, 768
  */
@@ -18,7 +20,11 @@ const [folder, source = "solidity", seed = "0", characters = "1500000", steps = 
 const REPLAY = 0.5;
 
 /** Writes the texts: all others, the source, and of the others about as much as the source has. */
-const files = { old: `${folder}/old.jsonl`, new: `${folder}/new.jsonl`, replay: `${folder}/replay.jsonl` };
+const files = {
+  old: `${folder}/old.jsonl`,
+  new: `${folder}/new.jsonl`,
+  replay: `${folder}/replay.jsonl`,
+};
 const documents = await Array.fromAsync(embeddedCorpus("wide", Number(characters)));
 const [old, added] = [(own: string) => own !== source, (own: string) => own === source]
   .map((wanted) => documents.filter((document) => wanted(document.source!)));
@@ -39,8 +45,13 @@ const settings: Partial<Configuration> = {
 const inRun = (name: string) => `${folder}/${name}-${seed}`;
 
 /** Makes a run with experts, and the dense model of E times the batch. */
-async function make(name: string, input: string[], more: Partial<Configuration> = {}): Promise<void> {
-  const run = inRun(name), flags = { ...settings, ...more, input };
+async function make(
+  name: string,
+  input: string[],
+  more: Partial<Configuration> = {},
+): Promise<void> {
+  const run = inRun(name);
+  const flags = { ...settings, ...more, input };
   const { experts } = await partition({ run, sources: { preset: "small", flags } });
   for (const { expert } of experts) await trainExpert(expert, { run });
   await trainDense("batch", { run });
@@ -57,13 +68,18 @@ async function trainedTokens(name: string, models: string[]): Promise<number> {
 }
 
 /** Prints the perplexities of a run: of the source, and of all others together. */
-async function score(name: string, models: Partial<Record<"mixture" | "dense", string>>, tokens: number) {
+async function score(
+  name: string,
+  models: Partial<Record<"mixture" | "dense", string>>,
+  tokens: number,
+) {
   const { sources, experts } = await evaluateRun({ run: inRun(name) });
   for (const [way, called] of Object.entries(models) as ["mixture" | "dense", string][]) {
     const perplexity = (own: typeof sources) => {
       const total = own.reduce((sum, { tokens }) => sum + tokens, 0);
       return Math.exp(
-        own.reduce((sum, { tokens, perplexity }) => sum + tokens * Math.log(perplexity[way]!), 0) / total,
+        own.reduce((sum, { tokens, perplexity }) => sum + tokens * Math.log(perplexity[way]!), 0) /
+          total,
       );
     };
     const [others, own] = [
@@ -71,7 +87,11 @@ async function score(name: string, models: Partial<Record<"mixture" | "dense", s
       sources.filter((one) => one.source === source),
     ];
     console.log(JSON.stringify({
-      ...{ seed, called, experts, tokens, others: perplexity(others) },
+      seed,
+      called,
+      experts,
+      tokens,
+      others: perplexity(others),
       ...own.length > 0 && { own: perplexity(own), shares: own[0].shares },
     }));
   }
@@ -105,18 +125,14 @@ await partition({
   sources: {
     preset: "small",
     flags: {
-      ...{
-        ...settings,
-        input: [files.new, files.replay],
-        tokenizer,
-        routers: `${inRun("first")}/partitioner`,
-      },
-      ...{
-        init: `${inRun("first")}/dense`,
-        expertRate: expertRate / 3,
-        expertSteps: more,
-        expertWarmup: Math.floor(more / 5),
-      },
+      ...settings,
+      input: [files.new, files.replay],
+      tokenizer,
+      routers: `${inRun("first")}/partitioner`,
+      init: `${inRun("first")}/dense`,
+      expertRate: expertRate / 3,
+      expertSteps: more,
+      expertWarmup: Math.floor(more / 5),
     },
   },
 });
@@ -128,4 +144,8 @@ const there = hashFiles((await readManifest(`${inRun("add")}/text/sequences`))!)
 const { made, ...own } = (await readManifest(model))!;
 await writeManifest(model, { ...own, inputs: { ...own.inputs, "text/sequences": there } }, made);
 await score("add", { mixture: "mixture, source added", dense: "dense that went on" }, tokens);
-await score("expert", { mixture: "mixture, new expert" }, await trainedTokens("expert", FIVE.slice(4)));
+await score(
+  "expert",
+  { mixture: "mixture, new expert" },
+  await trainedTokens("expert", FIVE.slice(4)),
+);

@@ -3,8 +3,8 @@
 import { parseArgs } from "@std/cli/parse-args";
 
 /**
- * What a flag takes unless it is given: a whole number of at least 1, a text, the last of the names that it may be, or all of the names that
- * it may list; or false, for one without a value.
+ * What a flag takes unless it is given: a whole number of at least 1, a text, the last of the names
+ * that it may be, or all of the names that it may list; or false, for one without a value.
  */
 type Flag = number | string | false | { one: readonly string[] } | { some: readonly string[] };
 type Value<F extends Flag> = F extends number ? number
@@ -33,7 +33,8 @@ function writeHelp(name: string, flag: Flag): string {
 
 /** Reads what was given for a flag. */
 function valueOf(name: string, flag: Flag, text: string | undefined): unknown {
-  const wrong = (rule: string) => refuse(`--${name} must be ${rule}: it is ${JSON.stringify(text)}`);
+  const wrong = (rule: string) =>
+    refuse(`--${name} must be ${rule}: it is ${JSON.stringify(text)}`);
   if (typeof flag !== "object") {
     if (typeof flag !== "number" || text === undefined) return text ?? flag;
     return Number.isSafeInteger(Number(text)) && Number(text) >= 1
@@ -50,8 +51,8 @@ function valueOf(name: string, flag: Flag, text: string | undefined): unknown {
 }
 
 /**
- * Gives a value per flag. The process ends with code 2 on a flag or a value that may not be, and after the help where that is
- * asked for: `about` says what is measured.
+ * Gives a value per flag. The process ends with code 2 on a flag or a value that may not be, and
+ * after the help where that is asked for: `about` says what is measured.
  */
 export function benchFlags<const Flags extends Record<string, Flag>>(
   about: string,
@@ -59,14 +60,20 @@ export function benchFlags<const Flags extends Record<string, Flag>>(
 ): { [Name in keyof Flags]: Value<Flags[Name]> } {
   const all = Object.entries(flags);
   if (Deno.args.includes("--help")) {
-    console.log([about, "", ...all.map(([name, flag]) => writeHelp(name, flag)), "  --help"].join("\n"));
+    console.log(
+      [about, "", ...all.map(([name, flag]) => writeHelp(name, flag)), "  --help"].join("\n"),
+    );
     Deno.exit(0);
   }
   const given: Record<string, unknown> = parseArgs(Deno.args, {
     string: all.flatMap(([name, flag]) => flag === false ? [] : [name]),
     boolean: all.flatMap(([name, flag]) => flag === false ? [name] : []),
     unknown: (word) =>
-      refuse(`its flags are ${[...all.map(([name]) => `--${name}`), "--help"].join(", ")}: ${word} is none`),
+      refuse(
+        `its flags are ${
+          [...all.map(([name]) => `--${name}`), "--help"].join(", ")
+        }: ${word} is none`,
+      ),
   });
   return Object.fromEntries(
     all.map(([name, flag]) => [name, valueOf(name, flag, given[name] as string | undefined)]),

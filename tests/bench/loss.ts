@@ -1,5 +1,6 @@
 /**
- * The loss of a vocabulary: scoring without logits next to the product alone that would store them, and the head of a training step.
+ * The loss of a vocabulary: scoring without logits next to the product alone that would store them,
+ * and the head of a training step.
  *
  * @module
  */
@@ -50,7 +51,10 @@ export interface HeadTimes extends Head {
   ratio: number;
   /** FLOP/s of the loss's product, as a share of the peak. */
   share: number;
-  /** Seconds of loss and gradients in training: by chunks of logits three products, without logits five. */
+  /**
+   * Seconds of loss and gradients in training: by chunks of logits three products, without logits
+   * five.
+   */
   training: number;
   /** FLOP/s of three products, as a share of the peak. */
   trainingShare: number;
@@ -72,12 +76,16 @@ export async function measureHead(
     takeMedian(seconds.get(way)!, clock)
   );
   const flops = 2 * head.models * head.rows * head.vocabulary * head.hidden;
-  const chooseShare = (products: number, seconds: number) => products * flops / seconds / (peak.gflops * 1e9);
+  const chooseShare = (products: number, seconds: number) =>
+    products * flops / seconds / (peak.gflops * 1e9);
   const shares = { share: chooseShare(1, loss), trainingShare: chooseShare(3, training) };
   return { ...head, product, loss, ratio: product / loss, training, ...shares };
 }
 
-/** Plans the passes of a head as trainers and scorers do; the product is that of a training step that stores logits. */
+/**
+ * Plans the passes of a head as trainers and scorers do; the product is that of a training step
+ * that stores logits.
+ */
 function planHead(gpu: Gpu, arena: Arena, head: Head) {
   const own = planPasses(gpu, arena, head);
   const storing = { ...gpu, variants: { ...gpu.variants, loss: "chunks" as const } };
@@ -86,16 +94,25 @@ function planHead(gpu: Gpu, arena: Arena, head: Head) {
   return { product, ...own };
 }
 
-function planPasses(gpu: Gpu, arena: Arena, { vocabulary, hidden, rows: length, models: count }: Head) {
+function planPasses(
+  gpu: Gpu,
+  arena: Arena,
+  { vocabulary, hidden, rows: length, models: count }: Head,
+) {
   const config = { vocabulary, hidden, layers: 1, heads: 1, context: length };
   const models = Array.from({ length: count }, (_, seed) => initialWeights(config, seed));
-  const { banks } = createBanks(gpu, arena, config, models, { batch: 1, length }, { training: true });
+  const { banks } = createBanks(gpu, arena, config, models, { batch: 1, length }, {
+    training: true,
+  });
   const training: Dispatch[] = [];
   const loss: Dispatch[] = [];
   for (const { bank, acts, size } of banks) {
     gpu.write(acts.targets, someTokens(size * length, vocabulary));
     gpu.write(acts.weights, new Float32Array(size * length).fill(1 / length));
-    gpu.write(acts.normalized, Float32Array.from({ length: size * length * padded(hidden) }, noise));
+    gpu.write(
+      acts.normalized,
+      Float32Array.from({ length: size * length * padded(hidden) }, noise),
+    );
     const buffers = bank.layout.segments.map(({ size: values }, i) =>
       arena.buffer(`gradients ${i}`, values * size * 4)
     );
@@ -109,9 +126,20 @@ const noise = (_: unknown, i: number) => i * 0.618 % 1 - 0.5;
 
 /** Writes the heads as a table. */
 export function headsText(heads: readonly HeadTimes[]): string {
-  const head = ["vocabulary", "hidden", "rows", "models", "product", "loss", "product / loss", "of the peak"];
+  const head = [
+    "vocabulary",
+    "hidden",
+    "rows",
+    "models",
+    "product",
+    "loss",
+    "product / loss",
+    "of the peak",
+  ];
   const rows = heads.map((own) => [
-    ...[own.vocabulary, own.hidden, own.rows, own.models].map((count) => count.toLocaleString("en-US")),
+    ...[own.vocabulary, own.hidden, own.rows, own.models].map((count) =>
+      count.toLocaleString("en-US")
+    ),
     ...[own.product, own.loss].map((seconds) => `${digits(1000 * seconds)} ms`),
     ...[
       digits(own.ratio),

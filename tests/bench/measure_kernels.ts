@@ -12,8 +12,9 @@ import { columns, digits, percent } from "./text.ts";
 import { type Effort, measureSeconds } from "../../kernels/device/time.ts";
 
 /**
- * How fast something ran, and how near the peak: GFLOP/s and their share of the arithmetic peak, left out where nothing is computed; GB/s and
- * their share of the memory peak, above 1 where the data stay in a cache.
+ * How fast something ran, and how near the peak: GFLOP/s and their share of the arithmetic peak,
+ * left out where nothing is computed; GB/s and their share of the memory peak, above 1 where the
+ * data stay in a cache.
  */
 export type Speed =
   & Partial<Record<"gflops" | "ofArithmetic", number>>
@@ -78,7 +79,9 @@ let pool = new Float32Array(0);
 function someValues(count: number): Float32Array {
   if (pool.length < count) {
     pool = new Float32Array(count);
-    for (let i = 0; i < count; i++) pool[i] = (Math.imul(i + 1, 2_654_435_761) >>> 8) * (0.1 / 2 ** 24);
+    for (let i = 0; i < count; i++) {
+      pool[i] = (Math.imul(i + 1, 2_654_435_761) >>> 8) * (0.1 / 2 ** 24);
+    }
   }
   return pool.subarray(0, count);
 }
@@ -87,7 +90,8 @@ function someValues(count: number): Float32Array {
 function tensorsIn(gpu: Gpu, arena: Arena): Tensors {
   return {
     floats(count) {
-      const buffer = arena.buffer("a tensor", 4 * count); // refuses what is too large before values are made
+      // Refuses what is too large before values are made.
+      const buffer = arena.buffer("a tensor", 4 * count);
       gpu.write(buffer, someValues(count));
       return buffer;
     },
@@ -96,7 +100,10 @@ function tensorsIn(gpu: Gpu, arena: Arena): Tensors {
 }
 
 /** Titles of {@link speedCells}, and the sides that they are flush to. */
-export const SPEED = { titles: ["GFLOP/s", "of peak", "GB/s", "of peak", "bound by"], sides: "rrrrl" };
+export const SPEED = {
+  titles: ["GFLOP/s", "of peak", "GB/s", "of peak", "bound by"],
+  sides: "rrrrl",
+};
 
 /** Writes a speed and both shares; the peak that is nearer is what bounds it. */
 export function speedCells({ gflops, gbytes, ofArithmetic, ofMemory }: Speed): string[] {

@@ -1,6 +1,6 @@
 /**
- * Judges the variants for GPUs on paper: what each kernel of a training step moves and computes, how many workgroups it has, and which
- * time that takes at least on an H100. Opens no device.
+ * Judges the variants for GPUs on paper: what each kernel of a training step moves and computes,
+ * how many workgroups it has, and which time that takes at least on an H100. Opens no device.
  *
  * @module
  */
@@ -36,11 +36,13 @@ export const H100 = {
 } as const;
 
 /**
- * One use of a kernel, on paper, of one call over all models: calls in a training step, dispatches of a call, workgroups of its largest
- * dispatch, bytes that it moves at least, multiplications with an addition, and seconds at least.
+ * One use of a kernel, on paper, of one call over all models: calls in a training step, dispatches
+ * of a call, workgroups of its largest dispatch, bytes that it moves at least, multiplications with
+ * an addition, and seconds at least.
  */
 export interface ModelledKernel
-  extends Record<"calls" | "dispatches" | "workgroups" | "bytes" | "multiplyAdds" | "seconds", number> {
+  extends
+    Record<"calls" | "dispatches" | "workgroups" | "bytes" | "multiplyAdds" | "seconds", number> {
   kernel: string;
   what: string;
   /** Bytes of workgroup memory that a product reads and writes; undefined for other kernels. */
@@ -49,8 +51,12 @@ export interface ModelledKernel
   bound: "arithmetic" | "memory" | "workgroup memory" | "dispatches";
 }
 
-/** A training step on paper: models side by side, dispatches, seconds at least, and the share of the f32 peak that this is. */
-export interface ModelledStep extends Record<"models" | "dispatches" | "seconds" | "ofArithmetic", number> {
+/**
+ * A training step on paper: models side by side, dispatches, seconds at least, and the share of the
+ * f32 peak that this is.
+ */
+export interface ModelledStep
+  extends Record<"models" | "dispatches" | "seconds" | "ofArithmetic", number> {
   size: string;
   shape: Size;
   kernels: ModelledKernel[];
@@ -89,7 +95,10 @@ export function paperGpu(
     saturated: buffer("saturated", 16),
     dispatch: (plan: DispatchPlan) => {
       record(plan);
-      return { label: plan.label, grid: [plan.workgroups, 1, plan.models ?? 1] } as unknown as Dispatch;
+      return {
+        label: plan.label,
+        grid: [plan.workgroups, 1, plan.models ?? 1],
+      } as unknown as Dispatch;
     },
   } as unknown as Gpu;
   const tensors: Tensors = {
@@ -126,8 +135,10 @@ function judge(kernel: Kernel, all: number): ModelledKernel {
       bytes += 8 * partsSize(m, padded(n) / 4, segments, models);
       dispatches++;
     }
-    flops = workgroups * tile.rows * tile.columns * 2 * k; // what lies beyond the edges is multiplied as well
-    const read = countInvocations(tile) * (tile.ownRows + 4 * tile.ownVec4s) * 4; // bytes per term, 16 per vec4 of four terms
+    // What lies beyond the edges is multiplied as well.
+    flops = workgroups * tile.rows * tile.columns * 2 * k;
+    // Bytes per term, 16 per vec4 of four terms.
+    const read = countInvocations(tile) * (tile.ownRows + 4 * tile.ownVec4s) * 4;
     workgroupBytes = workgroups * k * (read + 4 * (tile.rows + tile.columns));
   }
   const turns = Math.ceil(workgroups / MULTIPROCESSORS) * MULTIPROCESSORS / Math.max(1, workgroups);
@@ -137,11 +148,22 @@ function judge(kernel: Kernel, all: number): ModelledKernel {
     "workgroup memory": (workgroupBytes ?? 0) / H100.workgroup * turns,
     dispatches: dispatches * H100.dispatch,
   } as const;
-  const seconds = Math.max(times.arithmetic, times.memory, times["workgroup memory"]) + times.dispatches;
-  const [bound] = (Object.keys(times) as (keyof typeof times)[]).sort((a, b) => times[b] - times[a]);
+  const seconds = Math.max(times.arithmetic, times.memory, times["workgroup memory"]) +
+    times.dispatches;
+  const [bound] = (Object.keys(times) as (keyof typeof times)[]).sort((a, b) =>
+    times[b] - times[a]
+  );
   return {
-    ...{ kernel: label, what, calls: calls * Math.ceil(all / models), dispatches, workgroups },
-    ...{ bytes, workgroupBytes, multiplyAdds, seconds, bound },
+    kernel: label,
+    what,
+    calls: calls * Math.ceil(all / models),
+    dispatches,
+    workgroups,
+    bytes,
+    workgroupBytes,
+    multiplyAdds,
+    seconds,
+    bound,
   };
 }
 
@@ -153,8 +175,14 @@ export function modelStep(size: string): ModelledStep {
     .filter(({ calls, dispatches }) => calls > 0 && dispatches > 0);
   const seconds = kernels.reduce((sum, { calls, seconds }) => sum + calls * seconds, 0);
   return {
-    ...{ size, models, shape, kernels, seconds },
-    dispatches: Math.round(kernels.reduce((sum, { calls, dispatches }) => sum + calls * dispatches, 0)),
+    size,
+    models,
+    shape,
+    kernels,
+    seconds,
+    dispatches: Math.round(
+      kernels.reduce((sum, { calls, dispatches }) => sum + calls * dispatches, 0),
+    ),
     ofArithmetic: models * trainingFlops(shape, shape.batch, shape.context) / seconds / H100.flops,
   };
 }
@@ -176,7 +204,8 @@ export function modelText(
     percent(total(kernel) / seconds),
     kernel.bound,
   ]);
-  const head = "kernel|on|a step|workgroups|MB|workgroup MB|M mult-adds|ms a step|share|bound by".split("|");
+  const head = "kernel|on|a step|workgroups|MB|workgroup MB|M mult-adds|ms a step|share|bound by"
+    .split("|");
   const inAll = `${digits(dispatches, 1)} dispatches, ${digits(1000 * seconds)} ms a step at least`;
   return [
     `${size}: ${models > 1 ? `${models} models, ` : ""}${sizeText(shape)}`,

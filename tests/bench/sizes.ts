@@ -24,7 +24,10 @@ export const MODELS = {
   M: { vocabulary: 4096, hidden: 256, layers: 4, heads: 4, batch: 8, context: 256 },
 } satisfies Record<string, Size>;
 
-/** The paper's router, on prefixes as it trains, and its experts, one sequence at a time so that tensors fit a binding. */
+/**
+ * The paper's router, on prefixes as it trains, and its experts, one sequence at a time so that
+ * tensors fit a binding.
+ */
 export const PAPER = {
   "4.4M": { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, batch: 32, context: 256 },
   "335M": { vocabulary: 32_000, hidden: 1024, layers: 24, heads: 16, batch: 1, context: 1024 },
@@ -32,16 +35,43 @@ export const PAPER = {
 } satisfies Record<string, Size>;
 
 /** A router of the preset `tiny`, with its training batch. */
-export const ROUTER: Size = { vocabulary: 1024, hidden: 32, layers: 2, heads: 2, batch: 16, context: 64 };
+export const ROUTER: Size = {
+  vocabulary: 1024,
+  hidden: 32,
+  layers: 2,
+  heads: 2,
+  batch: 16,
+  context: 64,
+};
 
 /** An expert of the preset `small`, with its training batch. */
-export const EXPERT: Size = { vocabulary: 2048, hidden: 64, layers: 2, heads: 4, batch: 16, context: 256 };
+export const EXPERT: Size = {
+  vocabulary: 2048,
+  hidden: 64,
+  layers: 2,
+  heads: 4,
+  batch: 16,
+  context: 256,
+};
 
 /** A model that only shows that everything runs. */
-export const QUICK: Size = { vocabulary: 64, hidden: 32, layers: 1, heads: 4, batch: 4, context: 32 };
+export const QUICK: Size = {
+  vocabulary: 64,
+  hidden: 32,
+  layers: 1,
+  heads: 4,
+  batch: 4,
+  context: 32,
+};
 
 /** Settings of AdamW in every benchmark. */
-export const SETTINGS: AdamwSettings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
+export const SETTINGS: AdamwSettings = {
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clip: 1,
+};
 
 /** Learning rate of every step. */
 export const RATE = 1e-3;
@@ -53,7 +83,10 @@ export function sizeText({ vocabulary, hidden, layers, heads, batch, context }: 
 
 /** Draws `count` tokens below the vocabulary, spread over all of it; the same every time. */
 export function someTokens(count: number, vocabulary: number): Uint32Array {
-  return Uint32Array.from({ length: count }, (_, i) => (Math.imul(i, 2_654_435_761) >>> 7) % vocabulary);
+  return Uint32Array.from(
+    { length: count },
+    (_, i) => (Math.imul(i, 2_654_435_761) >>> 7) % vocabulary,
+  );
 }
 
 /** Makes a batch of `sequences` full sequences. */

@@ -1,5 +1,6 @@
 /**
- * Runs stages of a run in processes of their own, with what their tasks run with, and measures these.
+ * Runs stages of a run in processes of their own, with what their tasks run with, and measures
+ * these.
  *
  * @module
  */
@@ -28,7 +29,9 @@ interface How {
 
 /** Gives what a task itself runs with, so that what is measured is what a user gets. */
 export async function asTask(task: string): Promise<How> {
-  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("../../deno.json", import.meta.url)));
+  const { tasks } = JSON.parse(
+    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+  );
   const words = (tasks[task].command as string).split(" ");
   return {
     env: Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("="))),
@@ -36,8 +39,15 @@ export async function asTask(task: string): Promise<How> {
   };
 }
 
-/** Runs a module in a process of its own, and returns the last line that it prints. Throws an `Error` where it fails. */
-export async function inProcess(module: string, { env, flags }: How, args: string[]): Promise<string> {
+/**
+ * Runs a module in a process of its own, and returns the last line that it prints. Throws an
+ * `Error` where it fails.
+ */
+export async function inProcess(
+  module: string,
+  { env, flags }: How,
+  args: string[],
+): Promise<string> {
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", ...flags, module, ...args],
     env,
@@ -50,8 +60,8 @@ export async function inProcess(module: string, { env, flags }: How, args: strin
 }
 
 /**
- * Runs a stage, or a part of it, in a process of its own, as the task of its name does. A process cannot show less memory than the one
- * that started it had reached, so this one must stay small.
+ * Runs a stage, or a part of it, in a process of its own, as the task of its name does. A process
+ * cannot show less memory than the one that started it had reached, so this one must stay small.
  */
 export async function runStageApart(stage: Stage): Promise<Usage> {
   const start = performance.now();

@@ -21,7 +21,10 @@ type Computed = Record<"gflops" | "ofArithmetic", number>;
 
 /** Figures of one size. */
 export interface StepTimes extends Computed {
-  /** Seconds until the first step was done, from a device on which nothing was compiled (but for the driver's own cache). */
+  /**
+   * Seconds until the first step was done, from a device on which nothing was compiled (but for the
+   * driver's own cache).
+   */
   first: number;
   /** Training speed. */
   tokensPerSecond: number;
@@ -31,12 +34,18 @@ export interface StepTimes extends Computed {
   profile?: Profile;
 }
 
-/** Where the time of a training step goes: milliseconds of all kernels, the share that is not matrix products, kernels with the longest first. */
+/**
+ * Where the time of a training step goes: milliseconds of all kernels, the share that is not matrix
+ * products, kernels with the longest first.
+ */
 export interface Profile extends Record<"ms" | "otherThanProducts", number> {
   kernels: ProfiledKernel[];
 }
 
-/** One kernel of a step: its label, how often a step runs it, milliseconds per step, share of the step, and its speed over all calls. */
+/**
+ * One kernel of a step: its label, how often a step runs it, milliseconds per step, share of the
+ * step, and its speed over all calls.
+ */
 export interface ProfiledKernel extends Record<"calls" | "ms" | "share", number> {
   kernel: string;
   speed: Speed;
@@ -83,7 +92,8 @@ export async function measureSteps(
     const steps = rounds === 1 ? 1 : STEPS_PER_ROUND;
     const seconds = await measured(work, steps) / steps;
     const times: StepTimes = {
-      ...{ first, tokensPerSecond: work.tokens / seconds },
+      first,
+      tokensPerSecond: work.tokens / seconds,
       ...computed(work.flops, seconds),
       scoring: [],
     };
@@ -108,7 +118,8 @@ export async function measureSteps(
 /** FLOPs and bytes of a step by kernel, from the table. */
 function workOf(label: string, kernels: readonly Kernel[]): { flops: number; bytes: number } {
   const uses = kernels.filter((kernel) => kernel.label === label);
-  const total = (of: "flops" | "values") => uses.reduce((sum, kernel) => sum + kernel.calls * kernel[of], 0);
+  const total = (of: "flops" | "values") =>
+    uses.reduce((sum, kernel) => sum + kernel.calls * kernel[of], 0);
   return { flops: total("flops"), bytes: 4 * total("values") };
 }
 
@@ -130,7 +141,8 @@ async function profileStep(
     await trainer.drain();
   }
   const kernels = [...times].map(([kernel, { calls, ms }]) => ({ kernel, calls, ms: median(ms) }));
-  const total = kernels.reduce((sum, { ms }) => sum + ms, 0), uses = kernelsOf(size, variants.loss);
+  const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
+  const uses = kernelsOf(size, variants.loss);
   const products = kernels.reduce((sum, { kernel, ms }) => sum + (isProduct(kernel) ? ms : 0), 0);
   return {
     ms: total,
@@ -143,7 +155,9 @@ async function profileStep(
 }
 
 /** Writes the figures of a size. */
-export function stepsText({ first, tokensPerSecond, gflops, ofArithmetic, scoring }: StepTimes): string {
+export function stepsText(
+  { first, tokensPerSecond, gflops, ofArithmetic, scoring }: StepTimes,
+): string {
   return columns([
     ["", "", "GFLOP/s", "of arithmetic"],
     ["first step, compiling, s", digits(first), "", ""],

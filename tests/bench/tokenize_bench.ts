@@ -3,16 +3,19 @@
  *
  *   deno task bench:tokenize [--vocab-size 1024] [--characters 500000] [--rounds 7] [--workers 2] [--megabytes 60]
  *
- * On the embedded corpus (`characters` of each of its six sources), with a tokenizer trained on it. The library alone
- * encodes on all cores: all texts in one call, or in calls of about a million characters, its ids never read or, in the third way, read
- * with `getIds()`, the one way to them from JavaScript; in the fourth way it encodes text by text on one core and its ids are read.
- * `tokenizeDocuments()` keeps to one core, too, and also splits the corpus, cuts sequences and makes Arrow batches. The library's
- * results are freed by V8's collector, so every way ends with a collection, and none leaves its garbage to the next. The ways take
- * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
+ * On the embedded corpus (`characters` of each of its six sources), with a tokenizer trained on it.
+ * The library alone encodes on all cores: all texts in one call, or in calls of about a million
+ * characters, its ids never read or, in the third way, read with `getIds()`, the one way to them
+ * from JavaScript; in the fourth way it encodes text by text on one core and its ids are read.
+ * `tokenizeDocuments()` keeps to one core, too, and also splits the corpus, cuts sequences and
+ * makes Arrow batches. The library's results are freed by V8's collector, so every way ends with a
+ * collection, and none leaves its garbage to the next. The ways take turns; medians of the rounds,
+ * of time on the clock and of processor time, which other processes disturb less.
  *
- * Then one worker takes turns with two, and four, up to `workers`, on a file of `megabytes` that never stop bringing new words:
- * with one the process reads, encodes and packs in turn, on one core; with more workers it encodes in so many threads in parallel with the one that
- * reads and packs.
+ * Then one worker takes turns with two, and four, up to `workers`, on a file of `megabytes` that
+ * never stop bringing new words: with one the process reads, encodes and packs in turn, on one
+ * core; with more workers it encodes in so many threads in parallel with the one that reads and
+ * packs.
  */
 
 import { type Encoding, Tokenizer as Library } from "tokenizers";
@@ -39,7 +42,10 @@ const folder = await Deno.makeTempDir();
 const many = `${folder}/many.jsonl`;
 await writeTexts(many, 1e6 * flags.megabytes);
 const manyBytes = Deno.statSync(many).size;
-const tokenizer = await trainTokenizer(source(), { vocabularySize: flags["vocab-size"], sample: 10_000_000 });
+const tokenizer = await trainTokenizer(source(), {
+  vocabularySize: flags["vocab-size"],
+  sample: 10_000_000,
+});
 const path = `${folder}/tokenizer.json`;
 await Deno.writeTextFile(path, tokenizer.json);
 const library = Library.fromString(tokenizer.json);
@@ -57,7 +63,9 @@ function inGroups(characters: number): string[][] {
 }
 
 const alone = (groups: string[][], read = (_: Encoding) => {}) => async () => {
-  for (const group of groups) (await library.encodeBatch(group, { addSpecialTokens: false })).forEach(read);
+  for (const group of groups) {
+    (await library.encodeBatch(group, { addSpecialTokens: false })).forEach(read);
+  }
 };
 const ways: Record<string, () => Promise<void>> = {
   "library, one call": alone(inGroups(Infinity)),
@@ -77,7 +85,10 @@ async function tokenize(workers: number, texts: AsyncIterable<Document>): Promis
   for await (const _ of tokenizeDocuments(texts, fresh, options));
 }
 
-/** Frees what a way left behind: the library's results are freed in a task that follows the collection. */
+/**
+ * Frees what a way left behind: the library's results are freed in a task that follows the
+ * collection.
+ */
 async function collect(): Promise<void> {
   (await collector())();
   await new Promise((resolve) => setTimeout(resolve, 0));
@@ -87,7 +98,8 @@ const counts = [1, 2, 4, 8, 16, 32, 64].filter((workers) => workers <= flags.wor
 const byWorkers = Object.fromEntries(
   counts.map((workers) => [`${workers}`, () => tokenize(workers, readDocuments([many]))]),
 );
-let seconds: Map<string, Seconds>, scaling: Map<string, Seconds>;
+let seconds: Map<string, Seconds>;
+let scaling: Map<string, Seconds>;
 try {
   seconds = await takeTurns(ways, flags.rounds, collect);
   scaling = await takeTurns(byWorkers, Math.ceil(flags.rounds / 2), collect);
@@ -101,13 +113,20 @@ console.log(
   } MB of text, ${tokenizer.vocabulary} ids, ${navigator.hardwareConcurrency} cores, Deno ${Deno.version.deno}`,
 );
 const best = (kind: "clock" | "processor") =>
-  Math.min(...[...seconds].filter(([name]) => name.startsWith("library")).map(([, s]) => median(s[kind])));
+  Math.min(
+    ...[...seconds].filter(([name]) => name.startsWith("library")).map(([, s]) => median(s[kind])),
+  );
 const rate = (bytes: number, clock: number[]) => (bytes / 1e6 / median(clock)).toFixed(2);
 const percent = (share: number) => `${(100 * share).toFixed(0)}%`;
 console.log(columns([
   ["", "MB/s", "of the best alone", "processor s", "of the least alone"],
   ...Array.from(seconds, ([name, { clock, processor }]) => [
-    ...[name, rate(bytes, clock), percent(best("clock") / median(clock)), median(processor).toFixed(2)],
+    ...[
+      name,
+      rate(bytes, clock),
+      percent(best("clock") / median(clock)),
+      median(processor).toFixed(2),
+    ],
     percent(best("processor") / median(processor)),
   ]),
 ], "lrrrr"));

@@ -1,6 +1,7 @@
 /**
- * Writes a corpus of known topics by a seeded grammar: topics of a domain share words, all topics share those that hold sentences
- * together. It shows whether hundreds of experts find what is there.
+ * Writes a corpus of known topics by a seeded grammar: topics of a domain share words, all topics
+ * share those that hold sentences together. It shows whether hundreds of experts find what is
+ * there.
  *
  *   deno run --allow-write tests/bench/topics.ts FOLDER [TOPICS [DOCUMENTS]]
  *   deno task partition --run RUN --input FOLDER/topics.jsonl --source-field source --experts 16x16 --start ctbm \
@@ -32,7 +33,10 @@ const listWords = (below: Below, count: number): string[] =>
     () => Array.from({ length: 2 + below(3) }, () => SYLLABLES[below(SYLLABLES.length)]).join(""),
   );
 
-/** Words by part of speech: of all text, of a domain, or of a topic; a third of a text's words come from each. */
+/**
+ * Words by part of speech: of all text, of a domain, or of a topic; a third of a text's words come
+ * from each.
+ */
 interface Lexicon {
   noun: string[];
   verb: string[];
@@ -81,6 +85,9 @@ export function* topicLines(topics = 256, documents = 24): Generator<string> {
 if (import.meta.main) {
   const [folder, topics, documents] = Deno.args;
   await Deno.mkdir(folder, { recursive: true });
-  const lines = topicLines(topics ? Number(topics) : undefined, documents ? Number(documents) : undefined);
+  const lines = topicLines(
+    topics ? Number(topics) : undefined,
+    documents ? Number(documents) : undefined,
+  );
   await Deno.writeTextFile(`${folder}/topics.jsonl`, ReadableStream.from(lines));
 }

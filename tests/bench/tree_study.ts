@@ -1,11 +1,13 @@
 /**
- * Compares trees of routers with flat ones on all embedded text, and each with the dense model of E times the batch: perplexities with their
- * intervals at prefixes of 8 to 64 tokens, NMI, loads, router FLOPs in training and per prompt, and times. Takes hours; what is made is not
- * made again, so it may be stopped.
+ * Compares trees of routers with flat ones on all embedded text, and each with the dense model of E
+ * times the batch: perplexities with their intervals at prefixes of 8 to 64 tokens, NMI, loads,
+ * router FLOPs in training and per prompt, and times. Takes hours; what is made is not made again,
+ * so it may be stopped.
  *
  *   deno run -A tests/bench/tree_study.ts FOLDER [SEEDS] [FLAT TREE…]      2 seeds, 16 against 4x4, unless said
  *
- * Two passes over 48,890 sequences are some 380 steps of an expert at E = 16: a fourth of what the study of experts has at E = 4.
+ * Two passes over 48,890 sequences are some 380 steps of an expert at E = 16: a fourth of what the
+ * study of experts has at E = 4.
  */
 
 import { evaluateRun, partition, readCost, trainDense, trainExpert } from "../../mod.ts";
@@ -32,10 +34,16 @@ for (let seed = 0; seed < Number(seeds); seed++) {
     const loads = parts.map(({ sequences }) => sequences);
     const { flops } = await readCost({ run, sources: {}, flops: 1e11, utilisation: 0.4 });
     const line = {
-      ...{ experts, seed, nmi, tokenImbalance, loads: [Math.min(...loads), Math.max(...loads)] },
+      experts,
+      seed,
+      nmi,
+      tokenImbalance,
+      loads: [Math.min(...loads), Math.max(...loads)],
       routerFlops: flops.trainRouters + flops.shardForRouters,
-      ...{ shardFlops: flops.shardForExperts, promptFlops: flops.inferenceOverhead },
-      ...{ partitionSeconds: (partitioned - from) / 1000, trainingSeconds: (trained - partitioned) / 1000 },
+      shardFlops: flops.shardForExperts,
+      promptFlops: flops.inferenceOverhead,
+      partitionSeconds: (partitioned - from) / 1000,
+      trainingSeconds: (trained - partitioned) / 1000,
     };
     for (const beam of number.experts === experts ? BEAMS : [1]) {
       const { prefixes, gains } = await evaluateRun({ run, beam: beam === 1 ? undefined : beam });

@@ -1,7 +1,9 @@
 /**
- * Tells whether the gain of a mixture survives tuning: perplexities of held-out responses by the mixture and both dense models, before and
- * after all are tuned on pairs (`pairs.ts`), with the routers of the run and with fresh ones; gains with their intervals over pairs; and
- * how pairs divide among experts, for all and for each kind. Takes minutes a run; what is made is not made again.
+ * Tells whether the gain of a mixture survives tuning: perplexities of held-out responses by the
+ * mixture and both dense models, before and after all are tuned on pairs (`pairs.ts`), with the
+ * routers of the run and with fresh ones; gains with their intervals over pairs; and how pairs
+ * divide among experts, for all and for each kind. Takes minutes a run; what is made is not made
+ * again.
  *
  *   deno run -A --no-lock tests/bench/tune_study.ts FOLDER RUN…      runs with experts, dense and dense-steps; what is made lies in FOLDER
  */
@@ -23,17 +25,24 @@ const [folder, ...runs] = Deno.args;
 const HELD_OUT = 10n; // one of so many pairs
 const DENSE = ["dense", "dense-steps"] as const;
 
-const questions: Question[] = (await benchPairs()).map(({ prompt: context, response, source: set }) => {
-  return { description: "", context, choices: [response], delimiter: "", gold: 0, set };
-});
-const isHeld = ({ context, choices }: Question) => indexOfText(context + choices[0]) % HELD_OUT === 0n;
+const questions: Question[] = (await benchPairs()).map(
+  ({ prompt: context, response, source: set }) => {
+    return { description: "", context, choices: [response], delimiter: "", gold: 0, set };
+  },
+);
+const isHeld = ({ context, choices }: Question) =>
+  indexOfText(context + choices[0]) % HELD_OUT === 0n;
 
 const gpu = await openGpu({});
 
-/** Scores the held-out responses by the models of a run, each routed by its prompt, and prints what came out. */
+/**
+ * Scores the held-out responses by the models of a run, each routed by its prompt, and prints what
+ * came out.
+ */
 async function score(run: string, about: Record<string, unknown>): Promise<void> {
   const mixture = await openMixture({ run, gpu, models: 1 });
-  const tokenizer = await mixture.tokenizer(), { sequenceLength } = await needConfiguration(run);
+  const tokenizer = await mixture.tokenizer();
+  const { sequenceLength } = await needConfiguration(run);
   const questions = (await fitting(run)).filter(isHeld);
   const prompts = await encodeQuestions(
     tokenizer,
@@ -43,7 +52,8 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
   );
   const routes = await mixture.routeAll(prompts.map(({ context }) => context));
   mixture.closePartitioner();
-  const experts = [...Array(await mixture.experts()).keys()], by = new Map<ModelName, number[]>();
+  const experts = [...Array(await mixture.experts()).keys()];
+  const by = new Map<ModelName, number[]>();
   for (const model of [...experts, ...DENSE]) {
     const scores = await scoreChoices(model, { mixture, prompts, keepsTokens: false });
     by.set(model, scores.map(([{ logLikelihood }]) => -logLikelihood));
@@ -59,7 +69,9 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
     [value, low, high].map((one) => +(factor * one).toFixed(2));
   const measure = async (rows: number[]) => {
     const take = (values: readonly number[]) => Float64Array.from(rows, (i) => values[i]);
-    const own = Object.fromEntries(Object.entries(nll).map(([name, values]) => [name, take(values)]));
+    const own = Object.fromEntries(
+      Object.entries(nll).map(([name, values]) => [name, take(values)]),
+    );
     const { estimate } = await drawEstimates({ tokens: take(tokens), nll: own }, {
       resamples: 1000,
       seed: 0,
@@ -72,26 +84,30 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
       gains: Object.fromEntries(DENSE.map((name) => {
         return [name, round(estimate((mean) => 1 - Math.exp(mean("mixture") - mean(name))), 100)];
       })),
-      shares: experts.map((expert) => rows.filter((i) => routes[i].expert === expert).length / rows.length)
+      shares: experts.map((expert) =>
+        rows.filter((i) => routes[i].expert === expert).length / rows.length
+      )
         .map((share) => +share.toFixed(2)),
     };
   };
   const sets = Map.groupBy(routes.keys(), (i) => questions[i].set);
-  const all = { run, ...about, ...await measure([...routes.keys()]) }, kinds: Record<string, unknown> = {};
+  const all = { run, ...about, ...await measure([...routes.keys()]) };
+  const kinds: Record<string, unknown> = {};
   for (const [set, rows] of sets) kinds[set] = await measure([...rows]);
   console.log(JSON.stringify({ ...all, kinds }));
 }
 
 /** Gives the pairs that a sequence of a run has room for. */
 async function fitting(run: string): Promise<Question[]> {
-  const tokenizer = await loadTokenizer(`${run}/tokenizer.json`),
-    { sequenceLength } = await needConfiguration(run);
+  const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
+  const { sequenceLength } = await needConfiguration(run);
   return await fittingQuestions(tokenizer, questions, sequenceLength - 1);
 }
 
 for (const from of runs) {
   await score(from, { tuned: "no" });
-  const name = from.split("/").at(-1), pairs = `${folder}/${name}.jsonl`;
+  const name = from.split("/").at(-1);
+  const pairs = `${folder}/${name}.jsonl`;
   const train = (await fitting(from)).filter((pair) => !isHeld(pair))
     .map(({ context: prompt, choices: [response], set: source }) =>
       JSON.stringify({ prompt, response, source })

@@ -1,5 +1,6 @@
 /**
- * Models at work, as every benchmark lets them, and ways of doing one thing that are timed in turns, so that what disturbs one disturbs all.
+ * Models at work, as every benchmark lets them, and ways of doing one thing that are timed in
+ * turns, so that what disturbs one disturbs all.
  *
  * @module
  */
@@ -24,13 +25,17 @@ export interface Work {
   close(): void;
 }
 
-/** The models that work, side by side: the seeds of their weights, and what activations are stored in. */
+/**
+ * The models that work, side by side: the seeds of their weights, and what activations are stored
+ * in.
+ */
 export interface Workers {
   seeds?: readonly number[];
   dtype?: Dtype;
 }
 
-const weightsOf = (size: Size, seeds: readonly number[]) => seeds.map((seed) => initialWeights(size, seed));
+const weightsOf = (size: Size, seeds: readonly number[]) =>
+  seeds.map((seed) => initialWeights(size, seed));
 
 /** Opens models that train; `more` are options of the trainer. */
 export function training(
@@ -58,9 +63,18 @@ export function training(
 export function scoring(
   gpu: Gpu,
   size: Size,
-  { seeds = [0], batch, length = size.context, dtype }: Workers & { batch: number; length?: number },
+  { seeds = [0], batch, length = size.context, dtype }: Workers & {
+    batch: number;
+    length?: number;
+  },
 ): Work {
-  const scorer = createScorer(gpu, { config: size, models: weightsOf(size, seeds), batch, length, dtype });
+  const scorer = createScorer(gpu, {
+    config: size,
+    models: weightsOf(size, seeds),
+    batch,
+    length,
+    dtype,
+  });
   return {
     tokens: batch * length,
     flops: seeds.length * forwardFlops(size, batch, length),
@@ -72,7 +86,10 @@ export function scoring(
   };
 }
 
-/** Runs every way once unmeasured and then `rounds` times, one after another; `finish` ends each run, inside its time. */
+/**
+ * Runs every way once unmeasured and then `rounds` times, one after another; `finish` ends each
+ * run, inside its time.
+ */
 export async function takeTurns(
   ways: Record<string, () => unknown>,
   rounds: number,

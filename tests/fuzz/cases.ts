@@ -1,5 +1,6 @@
 /**
- * Cases of damage: which file, how, and what works with it. They follow from a seed and a number alone.
+ * Cases of damage: which file, how, and what works with it. They follow from a seed and a number
+ * alone.
  *
  * @module
  */
@@ -17,7 +18,10 @@ export interface Case {
   damage: Damage;
 }
 
-/** What cases are done with: a finished run, the sound inputs by their names, and a folder for copies. */
+/**
+ * What cases are done with: a finished run, the sound inputs by their names, and a folder for
+ * copies.
+ */
 export interface Bench {
   base: Base;
   inputs: Map<string, { folder: string; result: unknown }>;
@@ -34,7 +38,10 @@ export async function openBench(base: Base, folder: string, gpu: Gpu): Promise<B
   return { base, inputs, folder, gpu };
 }
 
-/** Gives case `index` of a seed: even ones damage a file of the run, odd ones an input. Kinds of files and works take turns. */
+/**
+ * Gives case `index` of a seed: even ones damage a file of the run, odd ones an input. Kinds of
+ * files and works take turns.
+ */
 export function caseOf({ base, inputs }: Bench, seed: number, index: number): Case {
   const turn = index >> 1;
   if (index % 2 === 0) {
@@ -42,27 +49,37 @@ export function caseOf({ base, inputs }: Bench, seed: number, index: number): Ca
     const damage = findFileDamage(base.run, [...base.hashes.keys()], seed, turn);
     return { work: works[Math.floor(turn / 7) % works.length], damage };
   }
-  const names = [...inputs.keys()], work = `input ${names[turn % names.length]}`;
+  const names = [...inputs.keys()];
+  const work = `input ${names[turn % names.length]}`;
   const { folder } = inputs.get(names[turn % names.length])!;
   const round = Math.floor(turn / names.length);
-  return { work, damage: findFileDamage(folder, INPUTS[names[turn % names.length]].files, seed, round) };
+  return {
+    work,
+    damage: findFileDamage(folder, INPUTS[names[turn % names.length]].files, seed, round),
+  };
 }
 
 /** Does a case. Throws where it fails. */
-export async function doCase({ work, damage }: Case, { base, inputs, folder, gpu }: Bench): Promise<Outcome> {
+export async function doCase(
+  { work, damage }: Case,
+  { base, inputs, folder, gpu }: Bench,
+): Promise<Outcome> {
   const input = work.replace(/^input /, "");
   if (work === input) return await outcomeOf(base, folder, damage, work, gpu);
   return await inputOutcomeOf(input, inputs.get(input)!, damage, base, gpu);
 }
 
 /**
- * Lists the cases of a seed that flip one bit of every file of the run: for `verify` and for each work that reads the file. Which these are
- * is observed: each works once while what it opens is noted.
+ * Lists the cases of a seed that flip one bit of every file of the run: for `verify` and for each
+ * work that reads the file. Which these are is observed: each works once while what it opens is
+ * noted.
  */
 export async function flipCases({ base, gpu }: Bench, seed: number): Promise<Case[]> {
   const readers = new Map<string, string[]>();
   for (const work of Object.keys(WORK)) {
-    for (const path of await readBy(work, base, gpu)) readers.set(path, [...readers.get(path) ?? [], work]);
+    for (const path of await readBy(work, base, gpu)) {
+      readers.set(path, [...readers.get(path) ?? [], work]);
+    }
   }
   return [...base.hashes.keys()].flatMap((file, i) => {
     const bits = BigInt(Math.max(1, 8 * Deno.statSync(`${base.run}/${file}`).size));
@@ -76,7 +93,14 @@ export async function flipCases({ base, gpu }: Bench, seed: number): Promise<Cas
 async function readBy(work: string, base: Base, gpu: Gpu): Promise<Set<string>> {
   const run = await Deno.makeTempDir();
   const opened = new Set<string>();
-  const names = ["open", "openSync", "readFile", "readFileSync", "readTextFile", "readTextFileSync"] as const;
+  const names = [
+    "open",
+    "openSync",
+    "readFile",
+    "readFileSync",
+    "readTextFile",
+    "readTextFileSync",
+  ] as const;
   const kept = names.map((name) => Deno[name]);
   copyFolder(base.run, run);
   for (const [i, name] of names.entries()) {

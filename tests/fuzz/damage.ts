@@ -1,13 +1,22 @@
 /**
- * Damages files of a finished run and lets whoever could use them work: each outcome must be the undisturbed result, or an error that
- * explains itself. Anything else is a failure: another result without a word, the raw text of a library, a hang.
+ * Damages files of a finished run and lets whoever could use them work: each outcome must be the
+ * undisturbed result, or an error that explains itself. Anything else is a failure: another result
+ * without a word, the raw text of a library, a hang.
  *
  * @module
  */
 
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { askRun, evaluateRun, generate, partition, planPartition, report, runOneStage } from "../../mod.ts";
+import {
+  askRun,
+  evaluateRun,
+  generate,
+  partition,
+  planPartition,
+  report,
+  runOneStage,
+} from "../../mod.ts";
 import { readStatus, trainDense, trainExpert, verifyRun } from "../../mod.ts";
 import { compareRuns } from "../../pipeline/report/mod.ts";
 import { readCost } from "../../pipeline/cost/mod.ts";
@@ -33,8 +42,13 @@ import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/s
 
 /** Settings of the trainings of the run that is damaged. */
 const TRAINING: Partial<Configuration> = {
-  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4 },
-  ...{ expertSteps: 4, expertWarmup: 1, validateEvery: 2 },
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 4,
+  expertWarmup: 1,
+  validateEvery: 2,
 };
 
 /** A finished run, and what is known of it. */
@@ -49,11 +63,19 @@ export interface Base {
 
 const RESAMPLES = 5;
 /** The zero-shot task that is asked, and how; its questions lie next to the run. */
-const asked = (base: string) => ({ tasks: ["arc_easy"], data: `${base}.data`, resamples: RESAMPLES });
+const asked = (base: string) => ({
+  tasks: ["arc_easy"],
+  data: `${base}.data`,
+  resamples: RESAMPLES,
+});
 
-/** Makes a finished run in a folder: a partition, all models, an evaluation, a zero-shot task, exports and a report. */
+/**
+ * Makes a finished run in a folder: a partition, all models, an evaluation, a zero-shot task,
+ * exports and a report.
+ */
 export async function makeBase(run: string, gpu: Gpu): Promise<void> {
-  const piped = ["--input", "-", "--format", "jsonl", "--run", run]; // what is read once only is kept in the run
+  // What is read once only is kept in the run.
+  const piped = ["--input", "-", "--format", "jsonl", "--run", run];
   const { code, err } = await task("partition", [...SMALL, ...piped], { input: smallCorpus() });
   if (code !== 0) throw new Error(err);
   const options = { run, gpu, sources: { flags: TRAINING }, checkpointEvery: 2 };
@@ -80,7 +102,13 @@ export async function openBase(run: string, gpu: Gpu): Promise<Base> {
 }
 
 async function continued(run: string, gpu: Gpu): Promise<string> {
-  const generation = await generate({ run, gpu, prompt: "The people of", maxNewTokens: 6, temperature: 0 });
+  const generation = await generate({
+    run,
+    gpu,
+    prompt: "The people of",
+    maxNewTokens: 6,
+    temperature: 0,
+  });
   return (await Array.fromAsync(generation)).join("");
 }
 
@@ -103,7 +131,9 @@ export function listNodeFiles(run: string, folder = ""): string[] {
 
 async function hashesOf(run: string): Promise<Map<string, string>> {
   const hashes = new Map<string, string>();
-  for (const path of listNodeFiles(run)) hashes.set(path, (await hashFile(`${run}/${path}`)).sha256);
+  for (const path of listNodeFiles(run)) {
+    hashes.set(path, (await hashFile(`${run}/${path}`)).sha256);
+  }
   return hashes;
 }
 
@@ -127,10 +157,16 @@ const REMADE: Record<string, string[]> = {
 export const blockIn = (run: string, folder: string): string =>
   `${folder}/${[...Deno.readDirSync(`${run}/${folder}`)][0].name}`;
 
-/** Does something in a run whose file may be damaged; gives what it came to, apart from what it wrote into files of the run. */
+/**
+ * Does something in a run whose file may be damaged; gives what it came to, apart from what it
+ * wrote into files of the run.
+ */
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
 
-/** Reports what is in a value as text, without the names of the folders of the run and of the undisturbed one. */
+/**
+ * Reports what is in a value as text, without the names of the folders of the run and of the
+ * undisturbed one.
+ */
 const textNode = (value: unknown, run: string): string =>
   JSON.stringify(value).replaceAll(run, "RUN").replaceAll(basename(run), "RUN");
 
@@ -143,7 +179,10 @@ export const WORK: Record<string, Work> = {
   report: reported,
   compare: async (run, _, base) => {
     const comparison = await compareRuns({ runs: [run, base.run] });
-    return textNode({ ...comparison, runs: comparison.runs.map((found) => ({ ...found, lacks: [] })) }, run);
+    return textNode({
+      ...comparison,
+      runs: comparison.runs.map((found) => ({ ...found, lacks: [] })),
+    }, run);
   },
   cost: async (run) => textNode(await readCost({ run, flops: 1, utilisation: 1 }), run),
   // What tells how a run stands may tell of what is damaged; of no other stages.
@@ -156,32 +195,47 @@ export const WORK: Record<string, Work> = {
   },
   watch: async (run) => {
     const trainings = await readTrainings(run);
-    return textNode(trainings.map((training) => ({ ...training, updated: null, checkpoint: null })), run);
+    return textNode(
+      trainings.map((training) => ({ ...training, updated: null, checkpoint: null })),
+      run,
+    );
   },
   clean: async (run) => textNode((await cleanRun({ run, dryRun: true })).unfinished, run),
   "export text": async (run) =>
-    (await exportTexts({ run, to: "text", expert: 1, output: `${run}/export/text/expert-01` })).files,
+    (await exportTexts({ run, to: "text", expert: 1, output: `${run}/export/text/expert-01` }))
+      .files,
   "export again": async (run) =>
-    (await exportTexts({ run, to: "parquet", expert: 0, output: `${run}/export/parquet/expert-00` })).files,
+    (await exportTexts({
+      run,
+      to: "parquet",
+      expert: 0,
+      output: `${run}/export/parquet/expert-00`,
+    })).files,
   "export all": async (run) =>
     (await exportTexts({ run, to: "megatron", output: `${run}/export/megatron/all-text` })).files,
   "export model": async (run) =>
     (await exportModel({ run, expert: 1, output: `${run}/export/safetensors/expert-01` })).files,
-  show: (run) => performed("show", [`${run}/partition/expert-01/train-00000.arrow`, "--limit", "3"]),
+  show: (run) =>
+    performed("show", [`${run}/partition/expert-01/train-00000.arrow`, "--limit", "3"]),
   "score file": (run) =>
     performed(
       "score",
       [`${run}/${blockIn(run, "tokens")}/test.arrow`, "--routers", `${run}/partitioner`],
       "arrow",
     ),
-  "assign file": (run) => performed("assign", [`${run}/${blockIn(run, "scores")}/train.arrow`], "arrow"),
+  "assign file": (run) =>
+    performed("assign", [`${run}/${blockIn(run, "scores")}/train.arrow`], "arrow"),
   "generate model": async (run, gpu) => {
     const more = { prompt: "The people of", maxNewTokens: 3, temperature: 0 };
-    return (await Array.fromAsync(await generate({ model: `${run}/dense`, gpu, ...more }))).join("");
+    return (await Array.fromAsync(await generate({ model: `${run}/dense`, gpu, ...more }))).join(
+      "",
+    );
   },
-  "zero-shot again": async (run, gpu, base) => textNode(await askRun({ run, gpu, ...asked(base.run) }), run),
+  "zero-shot again": async (run, gpu, base) =>
+    textNode(await askRun({ run, gpu, ...asked(base.run) }), run),
   adopt: async (run, _, base) =>
-    (await adoptExpert({ run, expert: 1, from: `${base.run}/experts/expert-00`, force: true })).sha256,
+    (await adoptExpert({ run, expert: 1, from: `${base.run}/experts/expert-00`, force: true }))
+      .sha256,
   ...Object.fromEntries(
     Object.keys(REMADE).map((
       stage,
@@ -189,7 +243,10 @@ export const WORK: Record<string, Work> = {
   ),
 };
 
-/** Does a task as a command does, in this process; gives what it prints, or the hash of the file of this ending that it writes. */
+/**
+ * Does a task as a command does, in this process; gives what it prints, or the hash of the file of
+ * this ending that it writes.
+ */
 async function performed(name: string, args: string[], ending?: string): Promise<string> {
   const { TASK } = await import(`../../tasks/${name}.ts`);
   const output = ending && await Deno.makeTempFile({ suffix: `.${ending}` });
@@ -230,14 +287,30 @@ export interface Damage {
   kind: "flip" | "cut" | "swap" | "zeros" | "field";
   /** Its path in the folder. */
   file: string;
-  /** The bit, the length that is left, the file that takes its place, where zeros begin, or the number of the field. */
+  /**
+   * The bit, the length that is left, the file that takes its place, where zeros begin, or the
+   * number of the field.
+   */
   at: number | string;
   /** How many bytes become zeros; which other value a field gets. */
   size?: number;
 }
 
 /** Values that a field of JSON may get; undefined removes it. */
-const VALUES = [undefined, null, -1, 0, 1e308, 2 ** 53, "", "x", "../../../etc/passwd", [], {}, true];
+const VALUES = [
+  undefined,
+  null,
+  -1,
+  0,
+  1e308,
+  2 ** 53,
+  "",
+  "x",
+  "../../../etc/passwd",
+  [],
+  {},
+  true,
+];
 
 /** Gives the bytes of a file once it is damaged; a field of what is no JSON stays as it is. */
 export function damaged(folder: string, { kind, file, at, size = 1 }: Damage): Uint8Array {
@@ -251,14 +324,24 @@ export function damaged(folder: string, { kind, file, at, size = 1 }: Damage): U
   return bytes;
 }
 
-/** Gives JSON, or the line of JSON lines that is picked with it, with another value of one of its fields. */
+/**
+ * Gives JSON, or the line of JSON lines that is picked with it, with another value of one of its
+ * fields.
+ */
 function withField(bytes: Uint8Array, at: number, value: unknown): Uint8Array {
   const change = (text: string): string => {
-    let fields = 0, field = 0;
+    let fields = 0;
+    let field = 0;
     JSON.parse(text, (_, old) => (fields++, old));
-    return JSON.stringify(JSON.parse(text, (_, old) => field++ === at % fields ? value : old), null, 2) ?? "";
+    return JSON.stringify(
+      JSON.parse(text, (_, old) => field++ === at % fields ? value : old),
+      null,
+      2,
+    ) ?? "";
   };
-  const text = new TextDecoder().decode(bytes), lines = text.split("\n"), line = at % lines.length;
+  const text = new TextDecoder().decode(bytes);
+  const lines = text.split("\n");
+  const line = at % lines.length;
   const tries = [
     () => change(text) + "\n",
     () => lines.with(line, change(lines[line]).replaceAll("\n", "")).join("\n"),
@@ -278,7 +361,10 @@ export const findKind = (file: string): string => file.replaceAll(/\d+/g, "N");
 
 const KINDS = ["flip", "flip", "flip", "flip", "cut", "swap", "zeros", "field", "field"] as const;
 
-/** Picks the damage of case `index` of a seed: a kind of file, one of these files of a folder, and what happens to it. */
+/**
+ * Picks the damage of case `index` of a seed: a kind of file, one of these files of a folder, and
+ * what happens to it.
+ */
 export function findFileDamage(
   folder: string,
   files: readonly string[],
@@ -295,9 +381,13 @@ export function findFileDamage(
   const kind = drawn === "field" && !/\.jsonl?$/.test(file) ? "flip" : drawn;
   if (kind === "cut") return { kind, file, at: draw("length", size) };
   if (kind === "zeros") return { kind, file, at: draw("from", size), size: 1 + draw("size", 64) };
-  if (kind === "field") return { kind, file, at: draw("field", 2 ** 30), size: draw("value", VALUES.length) };
+  if (kind === "field") {
+    return { kind, file, at: draw("field", 2 ** 30), size: draw("value", VALUES.length) };
+  }
   const others = alike.filter((other) => other !== file);
-  if (kind === "swap" && others.length > 0) return { kind, file, at: others[draw("other", others.length)] };
+  if (kind === "swap" && others.length > 0) {
+    return { kind, file, at: others[draw("other", others.length)] };
+  }
   return { kind: "flip", file, at: draw("bit", 8 * size) };
 }
 
@@ -306,7 +396,9 @@ export type Outcome = "refused" | "found" | "noticed" | "same" | "as stated";
 
 /** Throws unless an error explains itself, on one line that is ours. */
 export function checkExplained(error: unknown): void {
-  if (!(error instanceof ExplainedError) || RAW.test(error.message) || /\n/.test(error.message)) throw error;
+  if (!(error instanceof ExplainedError) || RAW.test(error.message) || /\n/.test(error.message)) {
+    throw error;
+  }
 }
 
 /** Whether two files hold equal JSON: a field that is written twice, say, is no damage. */
@@ -319,12 +411,16 @@ function isSameJson(...files: Uint8Array[]): boolean {
   }
 }
 
-/** Raw texts of libraries and of the runtime, which may reach a user inside a sentence of ours alone. */
+/**
+ * Raw texts of libraries and of the runtime, which may reach a user inside a sentence of ours
+ * alone.
+ */
 const RAW = /^(?!Cannot |verify: )/;
 
 /**
- * Damages a copy of the run and does some work in it. Gives "refused", "found" (by verify), "noticed" or "same", and throws where a file came to
- * differ from the undisturbed one without a word, or an error does not explain itself.
+ * Damages a copy of the run and does some work in it. Gives "refused", "found" (by verify),
+ * "noticed" or "same", and throws where a file came to differ from the undisturbed one without a
+ * word, or an error does not explain itself.
  */
 export async function outcomeOf(
   base: Base,
@@ -359,8 +455,10 @@ export async function outcomeOf(
     const after = await hashesOf(run);
     for (const [path, hash] of base.hashes) {
       const now = after.get(path);
-      if (now === hash || path === damage.file && now === own) continue; // who does not use it leaves it as it is
-      if (path.endsWith("manifest.json") && madeOf(run, path) === madeOf(base.run, path)) continue; // of another device
+      // Who does not use it leaves it as it is.
+      if (now === hash || path === damage.file && now === own) continue;
+      // Of another device.
+      if (path.endsWith("manifest.json") && madeOf(run, path) === madeOf(base.run, path)) continue;
       if (work === "adopt" && path.startsWith("experts/expert-01/")) continue; // it takes another's place
       throw new Error(`"${path}" differs`);
     }

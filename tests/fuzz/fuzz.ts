@@ -1,6 +1,7 @@
 /**
- * Damages what tasks read and lets them work with it, for as many cases as are asked for: files of a finished run, and what users hand
- * over. Fails where any came to another result without a word, to the raw text of a library, to the end of its process, or hung.
+ * Damages what tasks read and lets them work with it, for as many cases as are asked for: files of
+ * a finished run, and what users hand over. Fails where any came to another result without a word,
+ * to the raw text of a library, to the end of its process, or hung.
  *
  *   deno task fuzz --seed 7 --count 5000
  *   deno task fuzz --seed 7 --count 5000 --from 2000 --base runs/fuzz     those from 2000 on, with a run that is kept
@@ -30,7 +31,9 @@ const flags = parseArgs(Deno.args, {
   unknown: (word) => refuse(`${word} is not known`),
 });
 for (const name of NUMBERS) {
-  if (!/^\d+$/.test(flags[name])) refuse(`--${name} must be a whole number: it is "${flags[name]}"`);
+  if (!/^\d+$/.test(flags[name])) {
+    refuse(`--${name} must be a whole number: it is "${flags[name]}"`);
+  }
 }
 const [seed, end, from, every] = NUMBERS.map((name) => Number(flags[name]));
 
@@ -41,11 +44,16 @@ function refuse(why: string): never {
 }
 
 /** What the process that works tells, a line each. */
-type Reported = { started: number; case: Case } | { ended: number; outcome?: string; error?: string };
+type Reported = { started: number; case: Case } | {
+  ended: number;
+  outcome?: string;
+  error?: string;
+};
 
 /** Does the cases from `--from` on, and tells of each: the process that works. */
 async function work(): Promise<void> {
-  const gpu = await openGpu(), folder = await Deno.makeTempDir();
+  const gpu = await openGpu();
+  const folder = await Deno.makeTempDir();
   const tell = (reported: Reported) => console.log(JSON.stringify(reported));
   try {
     const bench = await openBench(await openBase(flags.base!, gpu), folder, gpu);
@@ -67,9 +75,18 @@ async function work(): Promise<void> {
 
 /** Starts the process that works, from a case on, with a folder for what it writes. */
 function startWork(base: string, scratch: string, first: number): Deno.ChildProcess {
-  const numbers = NUMBERS.flatMap((name) => [`--${name}`, name === "from" ? String(first) : flags[name]]);
+  const numbers = NUMBERS.flatMap((
+    name,
+  ) => [`--${name}`, name === "from" ? String(first) : flags[name]]);
   return new Deno.Command(Deno.execPath(), {
-    args: [...commandOf("fuzz"), "--work", "--base", base, ...numbers, ...flags.flips ? ["--flips"] : []],
+    args: [
+      ...commandOf("fuzz"),
+      "--work",
+      "--base",
+      base,
+      ...numbers,
+      ...flags.flips ? ["--flips"] : [],
+    ],
     env: { TMPDIR: scratch }, // what a process leaves that was ended goes with it
     stdin: "null",
     stdout: "piped",
@@ -82,7 +99,9 @@ async function follow(
   child: Deno.ChildProcess,
   onEnd: (own: Case, error?: string, outcome?: string) => void,
 ) {
-  let open: { index: number; own: Case } | undefined, hung = false, timer = setTimeout(() => {});
+  let open: { index: number; own: Case } | undefined;
+  let hung = false;
+  let timer = setTimeout(() => {});
   const watch = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
@@ -112,9 +131,11 @@ async function follow(
 /** Lets processes do all cases, starts another where one ended or hung, and tells what failed. */
 async function supervise(base: string, scratch: string): Promise<number> {
   const counts = new Map<string, Record<string, number>>();
-  let done = 0, failed = 0;
+  let done = 0;
+  let failed = 0;
   const note = (own: Case, error?: string, outcome = "FAILED") => {
-    const name = flags.flips ? findKind(own.damage.file) : own.work, row = counts.get(name) ?? {};
+    const name = flags.flips ? findKind(own.damage.file) : own.work;
+    const row = counts.get(name) ?? {};
     counts.set(name, { ...row, [outcome]: (row[outcome] ?? 0) + 1 });
     done++;
     if (error === undefined) return;
@@ -132,7 +153,8 @@ async function supervise(base: string, scratch: string): Promise<number> {
 
 if (flags.work) await work();
 else {
-  const scratch = await Deno.makeTempDir(), base = flags.base ?? `${scratch}/base`;
+  const scratch = await Deno.makeTempDir();
+  const base = flags.base ?? `${scratch}/base`;
   let failed: number;
   try {
     if (!await exists(base)) {

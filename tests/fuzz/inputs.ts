@@ -1,7 +1,8 @@
 /**
- * What users hand to tasks that no run verifies: text in every format, pipes and files of rows, checkpoints, tokenizers, settings.
- * Damaged, each must be refused by an error that explains itself, come to the undisturbed result, or, where its format has no checksum,
- * to what the damaged bytes say.
+ * What users hand to tasks that no run verifies: text in every format, pipes and files of rows,
+ * checkpoints, tokenizers, settings. Damaged, each must be refused by an error that explains
+ * itself, come to the undisturbed result, or, where its format has no checksum, to what the damaged
+ * bytes say.
  *
  * @module
  */
@@ -11,15 +12,35 @@ import { parquetMetadata } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { assign, generate, loadCheckpoint, loadTokenizer, openPartitioner, readArrow } from "../../mod.ts";
-import { readConfiguration, readDocuments, resolveConfiguration, score, writeArrowFile } from "../../mod.ts";
+import {
+  assign,
+  generate,
+  loadCheckpoint,
+  loadTokenizer,
+  openPartitioner,
+  readArrow,
+} from "../../mod.ts";
+import {
+  readConfiguration,
+  readDocuments,
+  resolveConfiguration,
+  score,
+  writeArrowFile,
+} from "../../mod.ts";
 import { showRows } from "../../pipeline/text/mod.ts";
 import { readPrices, writePrices } from "../../pipeline/partition/mod.ts";
 import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod.ts";
 import { readQuestions } from "../../pipeline/evaluation/choices/questions.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
 import { adoptExpert, verifyRun } from "../../pipeline/run/mod.ts";
-import { type Base, blockIn, checkExplained, type Damage, damaged, type Outcome } from "./damage.ts";
+import {
+  type Base,
+  blockIn,
+  checkExplained,
+  type Damage,
+  damaged,
+  type Outcome,
+} from "./damage.ts";
 import { copyFolder, smallCorpus, writeQuestions } from "../tasks/support.ts";
 
 /** Something that a task is handed. */
@@ -31,8 +52,9 @@ export interface Input {
   /** Does with it what a task does; gives what that came to. */
   use(folder: string, base: Base, gpu: Gpu): Promise<unknown>;
   /**
-   * What the damaged bytes say, where their format has no checksum: as an independent reader finds, which throws where it cannot read
-   * them, or "anything" where there is none and only errors are looked at. Without it the format has a checksum: any other result is silence.
+   * What the damaged bytes say, where their format has no checksum: as an independent reader finds,
+   * which throws where it cannot read them, or "anything" where there is none and only errors are
+   * looked at. Without it the format has a checksum: any other result is silence.
    */
   says?: "anything" | ((folder: string) => unknown);
 }
@@ -49,7 +71,11 @@ function linesOf(bytes: Uint8Array): unknown {
     const record = JSON.parse(line);
     const { text, source } = record;
     if (typeof text !== "string" || !("source" in record)) throw new TypeError("no document");
-    const label = source === null ? "" : typeof source === "string" ? source : JSON.stringify(source);
+    const label = source === null
+      ? ""
+      : typeof source === "string"
+      ? source
+      : JSON.stringify(source);
     return { text: text.toWellFormed(), source: label.toWellFormed() };
   });
 }
@@ -64,10 +90,15 @@ const listBranchRows = (batches: ReadableStream<RecordBatch>) =>
   });
 
 const shard = (base: Base) => `${base.run}/${blockIn(base.run, "tokens")}/test.arrow`;
-const streamOf = async (path: string) => readArrow((await Deno.open(path)).readable, "standard input");
+const streamOf = async (path: string) =>
+  readArrow((await Deno.open(path)).readable, "standard input");
 
 /** Scores sequences; the partitioner is closed afterwards. */
-async function scored(batches: ReadableStream<RecordBatch>, folder: string, gpu: Gpu): Promise<unknown> {
+async function scored(
+  batches: ReadableStream<RecordBatch>,
+  folder: string,
+  gpu: Gpu,
+): Promise<unknown> {
   const partitioner = await openPartitioner(folder, () => Promise.resolve(gpu));
   try {
     return await listBranchRows(score(batches, { partitioner }));
@@ -92,11 +123,14 @@ const HUGGING_FACE = ["config", "tokenizer", "tokenizer_config", "generation_con
 export const INPUTS: Record<string, Input> = {
   "text": {
     files: ["document.txt"],
-    make: (folder) => Deno.writeTextFileSync(`${folder}/document.txt`, `${RECORDS[0].text}\nœuvre 小\n`),
+    make: (folder) =>
+      Deno.writeTextFileSync(`${folder}/document.txt`, `${RECORDS[0].text}\nœuvre 小\n`),
     use: async (folder) => (await listDocuments(`${folder}/document.txt`)).map(({ text }) => text),
     says: (
       folder,
-    ) => [new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(`${folder}/document.txt`))],
+    ) => [
+      new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(`${folder}/document.txt`)),
+    ],
   },
   "JSON lines": {
     files: ["docs.jsonl"],
@@ -131,7 +165,9 @@ export const INPUTS: Record<string, Input> = {
     use: async (folder) => {
       const documents = await listDocuments(`${folder}/docs.parquet`);
       const { num_rows } = parquetMetadata(Deno.readFileSync(`${folder}/docs.parquet`).buffer);
-      if (documents.length !== Number(num_rows)) throw new Error(`${documents.length} of ${num_rows} rows`);
+      if (documents.length !== Number(num_rows)) {
+        throw new Error(`${documents.length} of ${num_rows} rows`);
+      }
       return documents;
     },
     says: "anything",
@@ -152,14 +188,17 @@ export const INPUTS: Record<string, Input> = {
   },
   "pipe of tokens": {
     files: ["tokens.arrows"],
-    make: (folder, base) => Deno.writeFile(`${folder}/tokens.arrows`, arrowBytes(readArrow(shard(base)))),
+    make: (folder, base) =>
+      Deno.writeFile(`${folder}/tokens.arrows`, arrowBytes(readArrow(shard(base)))),
     use: async (folder, base, gpu) =>
       await scored(await streamOf(`${folder}/tokens.arrows`), `${base.run}/partitioner`, gpu),
   },
   "file of tokens": {
     files: ["tokens.arrow"],
     make: async (folder, base) => {
-      await writeArrowFile(`${folder}/tokens.arrow`, readArrow(shard(base)), undefined, { closes: true });
+      await writeArrowFile(`${folder}/tokens.arrow`, readArrow(shard(base)), undefined, {
+        closes: true,
+      });
     },
     use: async (folder, base) => {
       const tokenizer = await loadTokenizer(`${base.run}/tokenizer.json`);
@@ -181,12 +220,20 @@ export const INPUTS: Record<string, Input> = {
     files: ["prices.json"],
     make: async (folder, base, gpu) => {
       await writeScores(`${folder}/scores.arrow`, base, gpu);
-      const prices = { method: "optimal", experts: 2, rows: 40, prefix: 16, prices: [0.25, -0.125] };
+      const prices = {
+        method: "optimal",
+        experts: 2,
+        rows: 40,
+        prefix: 16,
+        prices: [0.25, -0.125],
+      };
       await writePrices(`${folder}/prices.json`, prices, { sealed: true });
     },
     use: async (folder) => {
       const prices = await readPrices(`${folder}/prices.json`);
-      return await listBranchRows(assign(readArrow(`${folder}/scores.arrow`), { prices, chunk: 8 }));
+      return await listBranchRows(
+        assign(readArrow(`${folder}/scores.arrow`), { prices, chunk: 8 }),
+      );
     },
   },
   "checkpoint": {
@@ -197,7 +244,13 @@ export const INPUTS: Record<string, Input> = {
       for (const [name, values] of weights) {
         if (!values.every(Number.isFinite)) throw new Error(`${name} has what is no number`);
       }
-      const text = await generate({ model: folder, gpu, prompt: "The", maxNewTokens: 3, temperature: 0 });
+      const text = await generate({
+        model: folder,
+        gpu,
+        prompt: "The",
+        maxNewTokens: 3,
+        temperature: 0,
+      });
       return (await Array.fromAsync(text)).join("");
     },
     says: "anything",
@@ -226,10 +279,13 @@ export const INPUTS: Record<string, Input> = {
   },
   "tokenizer": {
     files: ["tokenizer.json"],
-    make: (folder, base) => Deno.copyFileSync(`${base.run}/tokenizer.json`, `${folder}/tokenizer.json`),
+    make: (folder, base) =>
+      Deno.copyFileSync(`${base.run}/tokenizer.json`, `${folder}/tokenizer.json`),
     use: async (folder) => {
       const tokenizer = await loadTokenizer(`${folder}/tokenizer.json`);
-      return (await tokenizer.encode(["The people of the sea; œuvre 小"])).map((ids) => [...ids].join());
+      return (await tokenizer.encode(["The people of the sea; œuvre 小"])).map((ids) =>
+        [...ids].join()
+      );
     },
     says: "anything",
   },
@@ -242,7 +298,8 @@ export const INPUTS: Record<string, Input> = {
   "settings": {
     files: ["settings.json"],
     make: (folder, base) => Deno.copyFileSync(`${base.run}/config.json`, `${folder}/settings.json`),
-    use: async (folder) => resolveConfiguration({ file: await readConfiguration(`${folder}/settings.json`) }),
+    use: async (folder) =>
+      resolveConfiguration({ file: await readConfiguration(`${folder}/settings.json`) }),
     says: "anything",
   },
 };
@@ -260,8 +317,9 @@ export async function makeInput(
 }
 
 /**
- * Damages a copy of an input and uses it. Gives what that came to, and throws where it is another result than the undisturbed one and
- * than what the damaged bytes say, or an error does not explain itself.
+ * Damages a copy of an input and uses it. Gives what that came to, and throws where it is another
+ * result than the undisturbed one and than what the damaged bytes say, or an error does not explain
+ * itself.
  */
 export async function inputOutcomeOf(
   name: string,
@@ -285,7 +343,9 @@ export async function inputOutcomeOf(
     if (isSame(result, sound.result)) return "same";
     if (says === "anything") return "as stated";
     if (says === undefined) throw new Error("another result, though the format has a checksum");
-    if (!isSame(result, says(folder))) throw new Error("another result than an independent reader has");
+    if (!isSame(result, says(folder))) {
+      throw new Error("another result than an independent reader has");
+    }
     return "as stated";
   } finally {
     await Deno.remove(folder, { recursive: true });

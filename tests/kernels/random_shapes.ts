@@ -1,7 +1,8 @@
 /**
- * Draws shapes at random, at which the tests of each kernel compare all of its variants with the f64 reference. A run takes one for
- * each kernel, the same every time. Where SMALLTALK_SHAPES says how many, they are others in every run: `SMALLTALK_SHAPES=100` is
- * what a change of a variant is tried with. A shape that fails belongs among the edge shapes of its test.
+ * Draws shapes at random, at which the tests of each kernel compare all of its variants with the
+ * f64 reference. A run takes one for each kernel, the same every time. Where SMALLTALK_SHAPES says
+ * how many, they are others in every run: `SMALLTALK_SHAPES=100` is what a change of a variant is
+ * tried with. A shape that fails belongs among the edge shapes of its test.
  */
 
 import { assert } from "@std/assert";
@@ -9,10 +10,16 @@ import { uniform } from "../../pipeline/random.ts";
 
 const wanted = Deno.env.get("SMALLTALK_SHAPES");
 const SHAPES = Number(wanted ?? 1);
-assert(Number.isInteger(SHAPES) && SHAPES > 0, `SMALLTALK_SHAPES must be a whole number above 0: ${wanted}`);
+assert(
+  Number.isInteger(SHAPES) && SHAPES > 0,
+  `SMALLTALK_SHAPES must be a whole number above 0: ${wanted}`,
+);
 const SEED = wanted === undefined ? 0 : Date.now();
 
-/** Gives the edge shapes of a test; none where `SMALLTALK_EDGES=0` wants random ones alone, as on a second, slower driver. */
+/**
+ * Gives the edge shapes of a test; none where `SMALLTALK_EDGES=0` wants random ones alone, as on a
+ * second, slower driver.
+ */
 export const edges = <Shape>(shapes: readonly Shape[]): readonly Shape[] =>
   Deno.env.get("SMALLTALK_EDGES") === "0" ? [] : shapes;
 

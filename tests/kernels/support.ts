@@ -1,17 +1,27 @@
 /**
- * What the kernel tests share: the device, tensors with guarded surroundings, and comparisons with named tolerances.
- * Importing this opens the device, and fails with the package to install where there is none: kernels are never skipped.
+ * What the kernel tests share: the device, tensors with guarded surroundings, and comparisons with
+ * named tolerances. Importing this opens the device, and fails with the package to install where
+ * there is none: kernels are never skipped.
  */
 
 import { assert, assertEquals } from "@std/assert";
 import { InputError } from "../../kernels/errors.ts";
-import { type Dispatch, foldGrid, type Gpu, type GpuBuffer, openGpu } from "../../kernels/device/gpu.ts";
+import {
+  type Dispatch,
+  foldGrid,
+  type Gpu,
+  type GpuBuffer,
+  openGpu,
+} from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesPerValue, type Dtype, fromBf16, toBf16 } from "../../kernels/device/storage.ts";
 import { KERNEL_VARIANTS, type Variants } from "../../kernels/device/variants.ts";
 import { normals, uniform } from "../../pipeline/random.ts";
 
-/** The most workgroups along x in tests: folded at 65,535, where WebGPU ends, only large tensors would show a wrong fold. */
+/**
+ * The most workgroups along x in tests: folded at 65,535, where WebGPU ends, only large tensors
+ * would show a wrong fold.
+ */
 const AXIS = 61;
 
 /** The device of this test file. */
@@ -22,7 +32,10 @@ gpu.dispatch = (plan) => {
   return { ...dispatched, grid: [...foldGrid(plan.workgroups, AXIS), dispatched.grid[2]] };
 };
 
-/** Every variant of a kernel that this adapter runs, with the device on which it does: all are tested alike. */
+/**
+ * Every variant of a kernel that this adapter runs, with the device on which it does: all are
+ * tested alike.
+ */
 export async function runnableVariants<Kernel extends keyof Variants>(
   kernel: Kernel,
 ): Promise<{ variant: Variants[Kernel]; on: Gpu }[]> {
@@ -51,25 +64,40 @@ export interface Tolerance {
 }
 
 /**
- * Two factors of order 1, each rounded to 2^-11 of itself in f16, and sums of up to eight products, of order 3, rounded as often: the
- * errors of `k` terms are a random walk.
+ * Two factors of order 1, each rounded to 2^-11 of itself in f16, and sums of up to eight products,
+ * of order 3, rounded as often: the errors of `k` terms are a random walk.
  */
-export const halfProducts = (k: number): Tolerance => ({ atol: 8 * 2 ** -11 * Math.sqrt(k), rtol: 2 ** -10 });
+export const halfProducts = (k: number): Tolerance => ({
+  atol: 8 * 2 ** -11 * Math.sqrt(k),
+  rtol: 2 ** -10,
+});
 /** Copies, selections and masks: no arithmetic, no difference. */
 export const EXACT: Tolerance = { atol: 0, rtol: 0 };
 /** A few operations on values of order 1, each rounded to 2^-24 = 6e-8. */
 export const FEW_ROUNDINGS: Tolerance = { atol: 1e-6, rtol: 1e-6 };
-/** Sums of up to some thousand terms of order 1: each partial sum, of order 50, is rounded to 2^-24 of it. */
+/**
+ * Sums of up to some thousand terms of order 1: each partial sum, of order 50, is rounded to 2^-24
+ * of it.
+ */
 export const LONG_SUMS: Tolerance = { atol: 5e-5, rtol: 2e-6 };
-/** Sums of values of order 1 after exp, log or tanh: drivers may be off by 3 + 2|x| units in the last place. */
+/**
+ * Sums of values of order 1 after exp, log or tanh: drivers may be off by 3 + 2|x| units in the
+ * last place.
+ */
 export const TRANSCENDENTAL: Tolerance = { atol: 2e-5, rtol: 2e-5 };
-/** The f64 reference of a gradient against central differences of the forward reference: their own error, h² and 1e-16/h. */
+/**
+ * The f64 reference of a gradient against central differences of the forward reference: their own
+ * error, h² and 1e-16/h.
+ */
 export const CENTRAL_DIFFERENCES: Tolerance = { atol: 1e-7, rtol: 1e-6 };
 
 /** What tensors are stored in, in tests of kernels that take both. */
 export const DTYPES: readonly Dtype[] = ["f32", "bf16"];
 
-/** Widens a tolerance by what storing the result costs: bf16 has 8 significant bits and rounds to 2^-8 of the value. */
+/**
+ * Widens a tolerance by what storing the result costs: bf16 has 8 significant bits and rounds to
+ * 2^-8 of the value.
+ */
 export function stored(dtype: Dtype, { atol, rtol }: Tolerance): Tolerance {
   return dtype === "f32" ? { atol, rtol } : { atol: 1.01 * atol, rtol: rtol + 1.01 * 2 ** -8 };
 }
@@ -79,16 +107,22 @@ export function inStorage(dtype: Dtype, values: Float32Array): Float32Array<Arra
   return dtype === "f32" ? values.slice() : fromBf16(toBf16(values));
 }
 
-/** Row counts around every power of two that a workgroup, a tile or a block of rows may have, and a prime. */
+/**
+ * Row counts around every power of two that a workgroup, a tile or a block of rows may have, and a
+ * prime.
+ */
 export const EDGE_ROWS = [1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 131];
-/** More than 16 times the workgroups along x: the grid is folded where a workgroup has up to 16 rows. */
+/**
+ * More than 16 times the workgroups along x: the grid is folded where a workgroup has up to 16
+ * rows.
+ */
 export const MANY_ROWS = 1009;
 /** A sum so long that one f32 after another is off by its roundings. */
 export const MANY_TERMS = 65_537;
 
 /**
- * A value that no kernel computes, and that ruins every sum that reads it; finite, since WGSL may assume that, and the same
- * in bf16.
+ * A value that no kernel computes, and that ruins every sum that reads it; finite, since WGSL may
+ * assume that, and the same in bf16.
  */
 const SENTINEL = -(2 ** 100);
 const GUARD = 64; // f32 values behind a tensor that must stay as they were
@@ -121,7 +155,10 @@ export function assertSameBits(actual: Float32Array, expected: Float32Array, wha
   );
   assertEquals(a.length, b.length, `length of ${what}`);
   const differs = a.findIndex((bits, i) => bits !== b[i]);
-  assert(differs < 0, `${what} [${differs}] is ${actual[differs]}, expected ${expected[differs]} to the bit`);
+  assert(
+    differs < 0,
+    `${what} [${differs}] is ${actual[differs]}, expected ${expected[differs]} to the bit`,
+  );
 }
 
 /** Draws `count` normal values, the same for the same purpose. */
@@ -169,7 +206,10 @@ export interface Bank extends Matrix {
   blank: boolean;
 }
 
-/** Uploads `values` `[models, rows, columns]`, or makes an output full of sentinels where there are none. */
+/**
+ * Uploads `values` `[models, rows, columns]`, or makes an output full of sentinels where there are
+ * none.
+ */
 export function bank(label: string, sizes: Sizes, values?: ArrayLike<number>): Bank {
   const { models = 1, rows, columns, offset = 0, gap = 0, padding = 0, dtype = "f32" } = sizes;
   const stride = sizes.stride ?? padded(columns);
@@ -202,7 +242,9 @@ function packed(dtype: Dtype, values: Float32Array): Uint32Array | Float32Array 
   return dtype === "f32" ? values : new Uint32Array(toBf16(values).buffer);
 }
 
-/** Where a row's vec4s end: after the padding columns, which kernels write along with the others. */
+/**
+ * Where a row's vec4s end: after the padding columns, which kernels write along with the others.
+ */
 function paddedEnd({ columns, stride }: Required<Sizes>): number {
   return Math.min(padded(columns), stride);
 }
@@ -227,11 +269,11 @@ export interface RunOptions {
 }
 
 /**
- * Runs the dispatches twice on fresh outputs, the second time with every grid folded over three rows as large grids
- * are, and returns the outputs' values `[models, rows, columns]`.
+ * Runs the dispatches twice on fresh outputs, the second time with every grid folded over three
+ * rows as large grids are, and returns the outputs' values `[models, rows, columns]`.
  *
- * Throws unless both runs give the same bits, every value was written, padding columns became zero, and nothing
- * around the outputs changed.
+ * Throws unless both runs give the same bits, every value was written, padding columns became zero,
+ * and nothing around the outputs changed.
  */
 export async function run(
   dispatches: Dispatch[],
@@ -291,7 +333,10 @@ function fold(dispatch: Dispatch): Dispatch {
 }
 
 /** Concatenates one list of values per model. */
-export function stack(models: number, fillValues: (model: number) => ArrayLike<number>): Float64Array {
+export function stack(
+  models: number,
+  fillValues: (model: number) => ArrayLike<number>,
+): Float64Array {
   return Float64Array.from(
     Array.from({ length: models }, (_, model) => Array.from(fillValues(model))).flat(),
   );
@@ -315,7 +360,10 @@ export function columnSumsOf(values: ArrayLike<number>, columns: number): Float6
 }
 
 /** Differentiates `f` at `x` by central differences, in f64. */
-export function centralDifferences(f: (x: Float64Array) => number, x: ArrayLike<number>): Float64Array {
+export function centralDifferences(
+  f: (x: Float64Array) => number,
+  x: ArrayLike<number>,
+): Float64Array {
   const at = Float64Array.from(x);
   const h = 1e-5;
   return Float64Array.from(at, (value, i) => {

@@ -1,7 +1,14 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../kernels/errors.ts";
 import fc from "fast-check";
-import { normals, permutation, philox, randomBits, randomKeys, uniform } from "../../pipeline/random.ts";
+import {
+  normals,
+  permutation,
+  philox,
+  randomBits,
+  randomKeys,
+  uniform,
+} from "../../pipeline/random.ts";
 
 // kat_vectors of Random123, "philox4x32 10": counter, key, result.
 const PUBLISHED = [
@@ -24,7 +31,8 @@ function philoxReference(counter: number[], key: number[]): number[] {
   let [c0, c1, c2, c3] = counter.map(BigInt);
   let [k0, k1] = key.map(BigInt);
   for (let round = 0; round < 10; round++) {
-    const a = 0xd2511f53n * c0, b = 0xcd9e8d57n * c2;
+    const a = 0xd2511f53n * c0;
+    const b = 0xcd9e8d57n * c2;
     [c0, c1, c2, c3] = [(b >> 32n) ^ c1 ^ k0, b & mask, (a >> 32n) ^ c3 ^ k1, a & mask];
     k0 = (k0 + 0x9e3779b9n) & mask;
     k1 = (k1 + 0xbb67ae85n) & mask;
@@ -33,7 +41,9 @@ function philoxReference(counter: number[], key: number[]): number[] {
 }
 
 Deno.test("philox() gives the published test vectors", () => {
-  for (const [counter, key, expected] of PUBLISHED) assertEquals([...philox(counter, key)], expected);
+  for (const [counter, key, expected] of PUBLISHED) {
+    assertEquals([...philox(counter, key)], expected);
+  }
 });
 
 Deno.test("philox() equals its BigInt form for any counter and key", () => {
@@ -103,7 +113,10 @@ Deno.test("permutation() puts each of the 24 orders of four in equal shares", ()
     counts.set(order, (counts.get(order) ?? 0) + 1);
   }
   assertEquals(counts.size, 24);
-  const chi = [...counts.values()].reduce((sum, n) => sum + (n - draws / 24) ** 2 / (draws / 24), 0);
+  const chi = [...counts.values()].reduce(
+    (sum, n) => sum + (n - draws / 24) ** 2 / (draws / 24),
+    0,
+  );
   assert(chi < 49.7, `chi-squared ${chi}`); // 23 degrees of freedom, p = 0.001
 });
 

@@ -1,6 +1,7 @@
 /**
- * Stands in for `@std/assert` where JSR cannot be reached: the functions the tests use, over `node:assert`.
- * Equality is stricter in one respect: 0 and -0 differ here, so what passes here passes there.
+ * Stands in for `@std/assert` where JSR cannot be reached: the functions the tests use, over
+ * `node:assert`. Equality is stricter in one respect: 0 and -0 differ here, so what passes here
+ * passes there.
  *
  * @module
  */
@@ -49,8 +50,16 @@ export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   }
 }
 
-/** Throws an `AssertionError` unless |actual - expected| <= tolerance (1e-7 of expected where none is given). */
-export function assertAlmostEquals(actual: number, expected: number, tolerance?: number, msg?: string): void {
+/**
+ * Throws an `AssertionError` unless |actual - expected| <= tolerance (1e-7 of expected where none
+ * is given).
+ */
+export function assertAlmostEquals(
+  actual: number,
+  expected: number,
+  tolerance?: number,
+  msg?: string,
+): void {
   if (Object.is(actual, expected)) return;
   const allowed = tolerance ?? (Number.isFinite(expected) ? Math.abs(expected * 1e-7) : 1e-7);
   const delta = Math.abs(expected - actual);
@@ -69,15 +78,22 @@ export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
 
 /** Throws an `AssertionError` unless `actual` contains `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
-  if (!actual.includes(expected)) failWith(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
+  if (!actual.includes(expected)) {
+    failWith(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
+  }
 }
 
 /** Throws an `AssertionError` unless `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
-  if (expected.exec(actual) === null) failWith(`Expected actual: "${actual}" to match: "${expected}"`, msg);
+  if (expected.exec(actual) === null) {
+    failWith(`Expected actual: "${actual}" to match: "${expected}"`, msg);
+  }
 }
 
-/** What a thrown error must be: of a class, with a part of its message; and a note for where it is not. */
+/**
+ * What a thrown error must be: of a class, with a part of its message; and a note for where it is
+ * not.
+ */
 type Wanted<E extends Error> = [ErrorClass?: ErrorClass<E>, msgIncludes?: string, msg?: string];
 
 /** Checks what was thrown, and returns it. */
@@ -92,7 +108,10 @@ function checkThrown<E extends Error>(error: unknown, [Class, includes, note]: W
   return thrown;
 }
 
-/** Runs `fn` and returns what it throws, checking its class and a part of its message where they are given. */
+/**
+ * Runs `fn` and returns what it throws, checking its class and a part of its message where they are
+ * given.
+ */
 export function assertThrows<E extends Error = Error>(fn: () => unknown, ...wanted: Wanted<E>): E {
   try {
     fn();
@@ -102,7 +121,10 @@ export function assertThrows<E extends Error = Error>(fn: () => unknown, ...want
   failWith("Expected function to throw", wanted[2]);
 }
 
-/** Awaits `fn` and returns what it rejects with, checking its class and a part of its message where they are given. */
+/**
+ * Awaits `fn` and returns what it rejects with, checking its class and a part of its message where
+ * they are given.
+ */
 export async function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
   ...wanted: Wanted<E>

@@ -12,12 +12,21 @@ Deno.test("assert() and its like pass on what they say and throw an AssertionErr
   discriminates(() => std.assert(1), () => std.assert(0));
   discriminates(() => std.assertFalse(0), () => std.assertFalse(1));
   discriminates(() => std.assertEquals({ a: [1n] }, { a: [1n] }), () => std.assertEquals([1], [2]));
-  discriminates(() => std.assertEquals(Uint8Array.of(1), Uint8Array.of(1)), () => std.assertEquals(1, 2));
+  discriminates(
+    () => std.assertEquals(Uint8Array.of(1), Uint8Array.of(1)),
+    () => std.assertEquals(1, 2),
+  );
   discriminates(() => std.assertNotEquals([1], [2]), () => std.assertNotEquals([1], [1]));
-  discriminates(() => std.assertAlmostEquals(1, 1.1, 0.2), () => std.assertAlmostEquals(1, 1.1, 0.05));
+  discriminates(
+    () => std.assertAlmostEquals(1, 1.1, 0.2),
+    () => std.assertAlmostEquals(1, 1.1, 0.05),
+  );
   discriminates(() => std.assertAlmostEquals(1, 1 + 1e-9), () => std.assertAlmostEquals(NaN, 1));
   discriminates(() => std.assertGreater(2, 1), () => std.assertGreater(1, 1));
-  discriminates(() => std.assertStringIncludes("abc", "b"), () => std.assertStringIncludes("abc", "d"));
+  discriminates(
+    () => std.assertStringIncludes("abc", "b"),
+    () => std.assertStringIncludes("abc", "d"),
+  );
   discriminates(() => std.assertMatch("abc", /b/), () => std.assertMatch("abc", /d/));
 });
 

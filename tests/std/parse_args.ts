@@ -1,5 +1,6 @@
 /**
- * Stands in for `@std/cli/parse-args` where JSR cannot be reached: the flags of benchmarks and of the fuzzer, over `node:util`.
+ * Stands in for `@std/cli/parse-args` where JSR cannot be reached: the flags of benchmarks and of
+ * the fuzzer, over `node:util`.
  *
  * @module
  */
@@ -28,7 +29,13 @@ export function parseArgs(
     ...Object.fromEntries(boolean.map((name) => [name, { type: "boolean" as const }])),
     ...Object.fromEntries(string.map((name) => [name, { type: "string" as const }])),
   };
-  const { values, tokens } = parse({ args, options, strict: false, allowPositionals: true, tokens: true });
+  const { values, tokens } = parse({
+    args,
+    options,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
   for (const token of tokens) {
     if (token.kind === "positional") unknown?.(token.value);
     if (token.kind === "option" && !Object.hasOwn(options, token.name)) unknown?.(token.rawName);

@@ -8,7 +8,16 @@ Deno.test("a task is reported which flags were given, and which were said to be 
   const reported: Pick<Call<Task["options"]>, "given" | "denied">[] = [];
   const run: Task["run"] = (call) => Promise.resolve(void reported.push(call));
   const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
-  const args = ["--run", "NONE", "--recompute=false", "--require-gpu", "false", "--settle", "--keep", "2"];
+  const args = [
+    "--run",
+    "NONE",
+    "--recompute=false",
+    "--require-gpu",
+    "false",
+    "--settle",
+    "--keep",
+    "2",
+  ];
   await perform({ ...task, run }, args, frame);
   assertEquals([...reported[0].given].sort(), ["keep", "run", "settle"]);
   assertEquals([...reported[0].denied].sort(), ["recompute", "requireGpu"]);
@@ -24,7 +33,8 @@ Deno.test("a value that begins with a dash is one behind =, and where it holds w
     await perform({ ...task, run }, ["--prompt", value, "--stop=- b", "--seed", "3"], frame);
     await perform({ ...task, run }, [`--prompt=${value}`, "--stop", "- b", "--seed=3"], frame);
   }
-  await perform({ ...task, run }, ["--prompt", "--stop=- b", "--seed", "3"], frame); // a flag, whatever its value
+  // A flag, whatever its value.
+  await perform({ ...task, run }, ["--prompt", "--stop=- b", "--seed", "3"], frame);
   assertEquals(
     reported.map(({ prompt, stop, seed }) => [prompt, stop, seed]),
     [...values.flatMap((value) => [value, value]), ""].map((value) => [value, ["- b"], 3]),

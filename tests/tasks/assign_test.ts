@@ -44,8 +44,10 @@ Deno.test("assign proves an optimal assignment, keeps its prices, and assigns by
       reported.some((text) => text.startsWith(`cost ${cost.toLocaleString("en")}, bound`)),
       reported.join("\n"),
     );
-    // Of two experts the best equal parts are found by sorting differences: the 16 that gain most go to the first.
-    const gains = experts.map((_, row) => nll[2 * row + 1] - nll[2 * row]).sort((a, b) => b - a).slice(0, 16);
+    // Of two experts the best equal parts are found by sorting differences: the 16 that gain most
+    // go to the first.
+    const gains = experts.map((_, row) => nll[2 * row + 1] - nll[2 * row]).sort((a, b) => b - a)
+      .slice(0, 16);
     const second = experts.reduce((sum, _, row) => sum + nll[2 * row + 1], 0);
     assertEquals(cost, second - gains.reduce((sum, gain) => sum + gain, 0));
 
@@ -68,7 +70,13 @@ Deno.test("assign keeps the prices of every output, and touches none of another 
     await Deno.writeTextFile(`${folder}/prices.json`, "of a run");
     const outputs = paths.map((_, i) => `${folder}/made-${i}.arrow`);
     for (const [i, output] of [...outputs, outputs[0]].entries()) {
-      const { err } = await taskHere("assign", [paths[i % 2], "--method", "optimal", "--output", output]);
+      const { err } = await taskHere("assign", [
+        paths[i % 2],
+        "--method",
+        "optimal",
+        "--output",
+        output,
+      ]);
       assertStringIncludes(
         err,
         `${output}.prices.json: the prices, which assign other sequences like these\n`,

@@ -1,5 +1,11 @@
 import { pathToFileURL } from "node:url";
-import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { gatherParts, listPackages, makeBundle } from "../../tasks/bundle.ts";
 import { InputError } from "../../kernels/mod.ts";
 import {
@@ -20,7 +26,10 @@ const PROJECT: Record<"tasks" | "imports", Record<string, string>> = read("deno.
 /** The most that a bundle without extras may take, in bytes. */
 const MOST_BYTES = 60e6;
 
-/** Packages that are loaded later than a task, by what a bundle needs them for: no task of a bundle writes Parquet. */
+/**
+ * Packages that are loaded later than a task, by what a bundle needs them for: no task of a bundle
+ * writes Parquet.
+ */
 const LATER = {
   tokenizer: ["hyparquet", "hyparquet-compressors", "prom-client"],
   nothing: ["hyparquet-writer"],
@@ -43,7 +52,10 @@ Deno.test("gatherParts() brings every package that the tasks of a bundle import,
       );
       assertEquals(missing, [], `${name} of a bundle with ${extras.join() || "no extras"}`);
       const atOnce = extras.length === 0 ? await importedBy(file) : [];
-      assertEquals(atOnce.filter((target) => !packages.some((name) => PROJECT.imports[name] === target)), []);
+      assertEquals(
+        atOnce.filter((target) => !packages.some((name) => PROJECT.imports[name] === target)),
+        [],
+      );
     }
   }
 });
@@ -56,7 +68,9 @@ Deno.test("listPackages() lists what packages need, and no optional peer that no
       "b@1": {},
       "c@1": { dependencies: ["e@2"] },
       "d@1": {},
-      ...{ "e@2": {}, "e@1": {}, "@x/y@2": {} },
+      "e@2": {},
+      "e@1": {},
+      "@x/y@2": {},
     },
   };
   assertEquals(listPackages(lock, ["npm:a@1"]), ["@x/y@2", "a@1", "c@1", "e@2"]);
@@ -71,7 +85,8 @@ Deno.test("bundle refuses a name that is no archive, and leaves nothing behind",
       task("bundle", ["--output", `${folder}/bundle.zip`]),
       "its name must end in .tar.xz, .tar.gz or .tar",
     );
-    for (const name of ["..tar", "...tar", "-x.tar"]) { // the folder in the archive would be this one, the one around it, a flag
+    // The folder in the archive would be this one, the one around it, a flag.
+    for (const name of ["..tar", "...tar", "-x.tar"]) {
       const signal = AbortSignal.abort();
       await assertRejects(
         () => makeBundle({ output: `${folder}/${name}`, extras: [], signal }),
@@ -79,7 +94,11 @@ Deno.test("bundle refuses a name that is no archive, and leaves nothing behind",
         "must begin with neither a dot nor a dash: it does",
       );
     }
-    const empty = { output: `${folder}/bundle.tar`, extras: [], signal: new AbortController().signal };
+    const empty = {
+      output: `${folder}/bundle.tar`,
+      extras: [],
+      signal: new AbortController().signal,
+    };
     await assertRejects(
       () => makeBundle({ ...empty, cache: `${folder}/none` }),
       InputError,
@@ -88,7 +107,11 @@ Deno.test("bundle refuses a name that is no archive, and leaves nothing behind",
     // In a folder that it copies it would copy itself, without an end.
     await assertRejects(
       () =>
-        makeBundle({ ...empty, output: `${ROOT}tests/bench/bundle.tar`, signal: AbortSignal.timeout(1000) }),
+        makeBundle({
+          ...empty,
+          output: `${ROOT}tests/bench/bundle.tar`,
+          signal: AbortSignal.timeout(1000),
+        }),
       InputError,
       "it must lie outside what is bundled: it lies in",
     );
@@ -132,7 +155,16 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
 
     const flags = [
       ...["--expert", "1", "--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2"],
-      ...["--expert-batch", "4", "--expert-steps", "12", "--expert-warmup", "4", "--log-every", "3"],
+      ...[
+        "--expert-batch",
+        "4",
+        "--expert-steps",
+        "12",
+        "--expert-warmup",
+        "4",
+        "--log-every",
+        "3",
+      ],
     ];
     await ok(task("train-expert", ["--run", run, ...flags]));
     const split = ["./smalltalk-linux-x64/run", "split", "--run", "run", "--force"];
@@ -151,7 +183,10 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
     assertStringIncludes(unknown.err, 'Cannot run task "report" as this bundle must hold it');
   }));
 
-/** Runs a command without a network, without the variables of this process and with a home that is empty. */
+/**
+ * Runs a command without a network, without the variables of this process and with a home that is
+ * empty.
+ */
 function isolated(cwd: string, command: string[]): Promise<Outcome> {
   const env = { HOME: `${cwd}/home`, PATH: "/usr/bin:/bin" };
   return execute("unshare", ["--map-root-user", "--net", ...command], { cwd, clearEnv: true, env });
@@ -163,5 +198,6 @@ Deno.test("makeBundle() reads a project whose path has spaces and letters beyond
     const there = await import(String(pathToFileURL(`${folder}/a ü/tasks/bundle.ts`)));
     const { signal } = new AbortController();
     const options = { output: `${folder}/x.tar`, extras: [], signal, cache: `${folder}/none` };
-    await assertRejects(() => there.makeBundle(options), Error, "must be in Deno's cache"); // it has read what to copy
+    // It has read what to copy.
+    await assertRejects(() => there.makeBundle(options), Error, "must be in Deno's cache");
   }));

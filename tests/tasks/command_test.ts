@@ -19,7 +19,9 @@ Deno.test("every task file has a task of its name, a set of permissions and no m
     const { command, description } = CONFIG.tasks[name];
     assertMatch(description, /^[A-Z].*\.$/, name);
     const [, set] =
-      /^(?:DENO_\S+ )?deno run --quiet --no-prompt (?:--(?:v8|unstable)\S+ )*-P=(\w+) \S+$/.exec(command) ??
+      /^(?:DENO_\S+ )?deno run --quiet --no-prompt (?:--(?:v8|unstable)\S+ )*-P=(\w+) \S+$/.exec(
+        command,
+      ) ??
         [];
     assert(set in CONFIG.permissions, command);
     const { run, net, env, sys } = CONFIG.permissions[set];
@@ -30,12 +32,16 @@ Deno.test("every task file has a task of its name, a set of permissions and no m
     assertEquals(new Set(flags).size, flags.length, name);
     for (const [key, field] of Object.entries(fields)) {
       assertEquals(field.name, key);
-      if (typeof field.default !== "object" && field.default !== undefined) checkValue(field, field.default);
+      if (typeof field.default !== "object" && field.default !== undefined) {
+        checkValue(field, field.default);
+      }
     }
     assert("json" in fields && "verbose" in fields, name);
     const usesGpu = command.includes("WEBGPU");
-    if (usesGpu && "onGpu" in fields) assert(run.includes("ls"), set); // by which it looks for other cards
-    // A task that opens no device of its own takes no flag of one; some only say which one others are to use.
+    // By which it looks for other cards.
+    if (usesGpu && "onGpu" in fields) assert(run.includes("ls"), set);
+    // A task that opens no device of its own takes no flag of one; some only say which one others
+    // are to use.
     if (!usesGpu) assertEquals(["onGpu", "variants"].filter((flag) => flag in fields), [], name);
   }
   assert(TASKS.includes("partition") && TASKS.length >= 10);
@@ -56,14 +62,21 @@ Deno.test("--help all lists every flag of the table, with its default; --help wh
     const [, more = "0"] = /^(\d+) more flags: --help all$/m.exec(few) ?? [];
     assertEquals(shown + Number(more), Object.keys(fields).length + 1, name); // --help is one
     assert(shown <= 32, `${name}: ${shown}`);
-    assertEquals(few.split("\n").filter((line) => line.includes(" ") && line.length > 90), [], name);
+    assertEquals(
+      few.split("\n").filter((line) => line.includes(" ") && line.length > 90),
+      [],
+      name,
+    );
   }
   const { task: partition } = await tableOf("partition");
   const { code, out, err } = await task("partition", ["--help", "all"]);
   assertEquals([code, out], [0, writeHelp(partition, { all: true }) + "\n"], err);
   assertMatch(out, /^ {2}--experts E\|AxB +experts.* \[E\].*\(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
-  assertMatch(out, /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m);
+  assertMatch(
+    out,
+    /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m,
+  );
   const brief = await task("partition", ["--help"]);
   assertEquals([brief.code, brief.out], [0, writeHelp(partition) + "\n"]);
 });
@@ -78,7 +91,10 @@ Deno.test("--config takes fields or a run's config.json, and flags override it",
     };
     await Deno.writeTextFile(config, '{"corpusCharacters": 1000}');
     assertStringIncludes((await plan("--config", config)).assumptions, "6,000 characters");
-    await Deno.writeTextFile(config, '{"configuration": {"corpusCharacters": 2000}, "versions": {}}');
+    await Deno.writeTextFile(
+      config,
+      '{"configuration": {"corpusCharacters": 2000}, "versions": {}}',
+    );
     assertStringIncludes((await plan("--config", config)).assumptions, "12,000 characters");
     assertStringIncludes(
       (await plan("--config", config, "--corpus-characters", "3000")).assumptions,
@@ -104,7 +120,9 @@ Deno.test("relative paths are those of the folder where the task was called", ()
 Deno.test("Ctrl-C waits for all checkpoints that are being saved, and for nothing else", () =>
   inFolder(async (folder) => {
     const script = `
-      import { defineTask } from ${JSON.stringify(new URL("../../tasks/command.ts", import.meta.url))};
+      import { defineTask } from ${
+      JSON.stringify(new URL("../../tasks/command.ts", import.meta.url))
+    };
       const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
       await defineTask({ name: "partition", options: {}, async run({ onEvent, tell }) {
         const stage = "train-expert-00"; // of two runs

@@ -36,7 +36,10 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
     for (
       const [args, message] of [
         [[], /at least two must be named: none is named\n$/],
-        [[a, `${folder}/none`], /must be a run folder: there is no such folder; run deno task partition/],
+        [
+          [a, `${folder}/none`],
+          /must be a run folder: there is no such folder; run deno task partition/,
+        ],
         [
           [a, b, "--output", "-"],
           /^error: Cannot write "-" as it must be a file: it is standard output; choose another --output\n$/,

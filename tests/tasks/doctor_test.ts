@@ -13,10 +13,18 @@ Deno.test("doctor examines the adapter at hand: every form that it runs is right
   assert(system.drivers.length > 0);
   assert(others.some((other: { adapter: string }) => other.adapter === adapter.name));
   assert(adapter.memory.allocatable > 2 ** 28);
-  assertEquals(adapter.forms.map(({ kernel }: { kernel: string }) => kernel), Object.keys(KERNEL_VARIANTS));
-  assert(adapter.golden.every(({ right }: { right: boolean }) => right), JSON.stringify(adapter.golden));
+  assertEquals(
+    adapter.forms.map(({ kernel }: { kernel: string }) => kernel),
+    Object.keys(KERNEL_VARIANTS),
+  );
+  assert(
+    adapter.golden.every(({ right }: { right: boolean }) => right),
+    JSON.stringify(adapter.golden),
+  );
   for (const [kernel, forms] of Object.entries(KERNEL_VARIANTS)) {
-    const seen = adapter.golden.map(({ variants }: { variants: Record<string, string> }) => variants[kernel]);
+    const seen = adapter.golden.map(({ variants }: { variants: Record<string, string> }) =>
+      variants[kernel]
+    );
     for (const form of forms) {
       const lacks = form === "subgroup" && !adapter.offers.subgroupsOf8 ||
         /f16/.test(form) && !adapter.offers.f16;
@@ -41,7 +49,10 @@ Deno.test("doctor reports what is the matter on a machine without Vulkan, and en
       out,
       /The driver file \S+, which the environment names, is not there\.\n {2}Name a file that is, or/,
     );
-    assertMatch(out, /^error: The environment names the driver files .*\n {2}Name a file that is, or leave/m);
+    assertMatch(
+      out,
+      /^error: The environment names the driver files .*\n {2}Name a file that is, or leave/m,
+    );
     assertMatch(err, /^error: Cannot train here as the machine must be in order: .*$/m);
     assertFalse(/^bug/m.test(err));
   }));

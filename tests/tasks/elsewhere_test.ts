@@ -38,7 +38,9 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const run = `${folder}/run`;
     const permitted = new Set<string>(); // tasks that have succeeded in a process of their own
     const succeed = async (name: string, args: string[]) => {
-      const { out } = await ok((permitted.has(name) ? taskHere : task)(name, ["--run", run, ...args]));
+      const { out } = await ok(
+        (permitted.has(name) ? taskHere : task)(name, ["--run", run, ...args]),
+      );
       permitted.add(name);
       return out;
     };
@@ -67,8 +69,15 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
         "all text is written, train 46 texts",
       );
     }
-    assertStringIncludes(await succeed("export", ["--to", "text", "--all-text"]), "all text is there");
-    await refuse("export", ["--to", "text", "--expert", "0", "--output", run], "must be new or empty");
+    assertStringIncludes(
+      await succeed("export", ["--to", "text", "--all-text"]),
+      "all text is there",
+    );
+    await refuse(
+      "export",
+      ["--to", "text", "--expert", "0", "--output", run],
+      "must be new or empty",
+    );
 
     const from = `${folder}/elsewhere`;
     await succeed("export", ["--to", "safetensors", "--untie", "--expert", "0", "--output", from]);
@@ -94,7 +103,11 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const trained = await ok(taskHere("train-expert", both));
     assertStringIncludes(trained.err, `expert 1 of "${run}" was adopted from "${from}": it stays`);
     for (
-      const model of [`${own}/experts/expert-00`, `${own}/experts/expert-01`, `${run}/experts/expert-00`]
+      const model of [
+        `${own}/experts/expert-00`,
+        `${own}/experts/expert-01`,
+        `${run}/experts/expert-00`,
+      ]
     ) {
       assertStringIncludes(trained.out, `${model} `);
     }
@@ -102,7 +115,9 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const follow = ["--run", run, "--every", "0.1"];
     await succeed("train-dense", BRIEF);
     const waits = ["--run", own, "--every", "0.1"];
-    const patient = [follow.concat("--follow"), waits].map((args) => taskCommand("watch", args).spawn());
+    const patient = [follow.concat("--follow"), waits].map((args) =>
+      taskCommand("watch", args).spawn()
+    );
     assertMatch((await task("watch", follow)).out, /dense complete/);
     for (const child of patient) {
       const reader = child.stdout.getReader();

@@ -26,7 +26,10 @@ Deno.test("explained() makes an InputError of what the system says of a path, an
     if (await Deno.stat("/dev/full").catch(() => null)) {
       const error = explained(await assertRejects(() => Deno.writeTextFile("/dev/full", "x")));
       assert(error instanceof RunError, String(error));
-      assertMatch(error.message, /^Cannot write "\/dev\/full" as the disk must have room for it: it is full/);
+      assertMatch(
+        error.message,
+        /^Cannot write "\/dev\/full" as the disk must have room for it: it is full/,
+      );
     }
     const bug = new RangeError("x");
     assertEquals(explained(bug), bug);
@@ -60,7 +63,12 @@ await defineTask({ name: "verify", options: {}, run }, { main: true });
 `,
     );
     const run = (...more: string[]) => {
-      const args = [...commandOf("verify").slice(0, -1), `--config=${ROOT}deno.json`, path, ...more];
+      const args = [
+        ...commandOf("verify").slice(0, -1),
+        `--config=${ROOT}deno.json`,
+        path,
+        ...more,
+      ];
       return execute(Deno.execPath(), args);
     };
     const { code, err } = await run();

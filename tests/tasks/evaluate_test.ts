@@ -3,7 +3,8 @@ import { evaluationText } from "../../tasks/evaluate.ts";
 import { evaluationOf, SHAPE } from "../pipeline/report/support.ts";
 
 Deno.test("evaluationText() prints next to every figure what it is on clean documents, where somebody has looked for overlap", () => {
-  const evaluation = evaluationOf(SHAPE), { scores, gains } = evaluation;
+  const evaluation = evaluationOf(SHAPE);
+  const { scores, gains } = evaluation;
   const text = evaluationText("runs/a", evaluation, true, { documents: 12, scores, gains });
   assertMatch(text, /NLL\/token +12 clean documents$/m);
   assertMatch(text, /^mixture, routed by 64 tokens +45\.25 .* 45\.25, \d/m);

@@ -1,5 +1,6 @@
 /**
- * Makes the table of every task's flags, `tasks/flags.json`, which errors name other tasks by; run as a program, it writes it.
+ * Makes the table of every task's flags, `tasks/flags.json`, which errors name other tasks by; run
+ * as a program, it writes it.
  *
  *   deno run -A tests/tasks/flags_table.ts
  */
@@ -11,7 +12,10 @@ import { ROOT } from "./support.ts";
 /** Where the table lies. */
 export const TABLE = `${ROOT}tasks/flags.json`;
 
-/** Gives the flags of every task, in the order of the alphabet and with a space between them, by the task's name. */
+/**
+ * Gives the flags of every task, in the order of the alphabet and with a space between them, by the
+ * task's name.
+ */
 export async function flagsTable(): Promise<Record<string, string>> {
   const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
   const table: Record<string, string> = {};

@@ -24,7 +24,10 @@ Deno.test("generate writes text alone to standard output and reports on standard
     assertEquals([json.tokens.length, json.finish, json.prefixTokens], [30, "length", PREFIX]);
     assertEquals([json.experts, json.scores.length], [3, 3]);
     const [best, next] = [...json.scores].sort((a: number, b: number) => b - a);
-    assertEquals([json.scores.indexOf(best), json.scores.indexOf(next)], [json.expert, json.runnerUp]);
+    assertEquals([json.scores.indexOf(best), json.scores.indexOf(next)], [
+      json.expert,
+      json.runnerUp,
+    ]);
     assertEquals([json.margin, json.marginPerToken], [best - next, (best - next) / (PREFIX - 1)]);
   }));
 
@@ -48,7 +51,10 @@ Deno.test("generate refuses what it cannot do with exit code 2 and one line", ()
       [[], "standard input must be UTF-8", Uint8Array.of(97, 0xff)],
       [["--prompt", "x".repeat(65), "--expert", "0"], "context of 64 tokens: it has 65"],
       [["--prompt", "xy", "--expert", "3"], "one of 0 to 2, the experts of"],
-      [["--prompt", "xy", "--expert", "1"], `run deno task train-expert --run ${run} --expert 1 first`],
+      [
+        ["--prompt", "xy", "--expert", "1"],
+        `run deno task train-expert --run ${run} --expert 1 first`,
+      ],
       [["--prompt", "xy", "--expert", "2"], "must be a whole safetensors file"],
       [["--prompt", "xy", "--run", `${run}/no`], `run deno task partition --run ${run}/no first`],
       [["--temperature", "hot"], 'a number from 0 to 1000: it is "hot"'],

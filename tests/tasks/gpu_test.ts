@@ -53,7 +53,9 @@ Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to
       assertEquals([code, out, err.split("\n").length], [2, "", 2], err);
       assertStringIncludes(err, text);
     }
-    if (allowed) assertEquals((await onGpu(dev, "003", "ls", dev)).out, "dri\nnull\nnvidia10\nnvidiactl\n");
+    if (allowed) {
+      assertEquals((await onGpu(dev, "003", "ls", dev)).out, "dri\nnull\nnvidia10\nnvidiactl\n");
+    }
     for (const name of ["nvidia1", "nvidia2", "nvidia10"]) await Deno.remove(`${dev}/${name}`);
     assertEquals(await onGpu(dev, "0", "echo", "one"), { code: 0, out: "one\n", err: "" });
     await Deno.remove(`${dev}/nvidia0`);
@@ -83,7 +85,9 @@ Deno.test("checkOneCard() takes the only card, and reports how to hide others", 
 
     // Every task that takes --gpu may look: here the first program of that name tells of two cards.
     await Deno.mkdir(`${folder}/bin`);
-    await Deno.writeTextFile(`${folder}/bin/ls`, "#!/bin/sh\necho nvidia0; echo nvidia1\n", { mode: 0o755 });
+    await Deno.writeTextFile(`${folder}/bin/ls`, "#!/bin/sh\necho nvidia0; echo nvidia1\n", {
+      mode: 0o755,
+    });
     const env = { PATH: `${folder}/bin:${Deno.env.get("PATH")}` };
     for (const name of ["score", "generate", "serve"]) {
       await refused(

@@ -3,7 +3,9 @@ import { bytes, decimalBytes, scientific, sourceName } from "../../tasks/layout.
 
 Deno.test("sourceName() keeps any label on one line of a table, short, and from the terminal", () => {
   assertEquals(
-    ["code", "", "a\nb\t\x1b[31mc\u009b", "😀".repeat(40), "😀".repeat(50) + "the end"].map(sourceName),
+    ["code", "", "a\nb\t\x1b[31mc\u009b", "😀".repeat(40), "😀".repeat(50) + "the end"].map(
+      sourceName,
+    ),
     [
       "code",
       "(none)",

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { RunError } from "../../mod.ts";
 import type { Job } from "../../pipeline/run/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
@@ -58,12 +64,21 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     assertEquals(locked, [true, true]);
     const { ended } = await endedJobs(run, jobs.slice(0, 1), []);
     assertEquals(ended.map(({ place }) => place), [0, 1]);
-    const codes = Object.fromEntries(finished.map(({ job, place, code }) => [`${job} ${place}`, code]));
+    const codes = Object.fromEntries(
+      finished.map(({ job, place, code }) => [`${job} ${place}`, code]),
+    );
     assertEquals(codes, {
-      ...{ "first 0": 0, "first 1": 1, "other 0": 0 },
-      ...{ "each 0": 0, "each 1": 0, "all 0": null },
+      "first 0": 0,
+      "first 1": 1,
+      "other 0": 0,
+      "each 0": 0,
+      "each 1": 0,
+      "all 0": null,
     });
-    const error = await assertRejects(() => Promise.try(() => checkFinished(run, finished)), RunError);
+    const error = await assertRejects(
+      () => Promise.try(() => checkFinished(run, finished)),
+      RunError,
+    );
     assertStringIncludes(
       error.message,
       "first at place 1 with exit code 1 failed, and 1 that stand on them did not run",
@@ -140,7 +155,8 @@ await runJobs(".", [job("long"), job("other")], { atOnce: 2, tell() {}, signal }
     const tasks = { long: "deno run -A long.ts", other: "sleep 1" };
     await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify({ tasks }));
     const args = ["run", "-A", `--config=${ROOT}deno.json`, "runs.js"];
-    const parent = new Deno.Command(Deno.execPath(), { args, cwd: folder, env: { NO_COLOR: "1" } }).spawn();
+    const parent = new Deno.Command(Deno.execPath(), { args, cwd: folder, env: { NO_COLOR: "1" } })
+      .spawn();
     await until("its child", () => exists(`${folder}/began`), 60);
     parent.kill("SIGKILL");
     await parent.status;
@@ -152,7 +168,10 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     await Deno.mkdir(`${folder}/data`);
     const question = { goal: "sail the", sol1: "ship", sol2: "const", label: 0 };
-    await Deno.writeTextFile(`${folder}/data/piqa.jsonl`, `${JSON.stringify(question)}\n`.repeat(3));
+    await Deno.writeTextFile(
+      `${folder}/data/piqa.jsonl`,
+      `${JSON.stringify(question)}\n`.repeat(3),
+    );
     const own = ["--holdout", "0.3", "--block-bytes", "8192"];
     const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, ...own];
     const training = trainingFlags(6);
@@ -171,7 +190,17 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     }
     const questions = ["--zero-shot", "piqa", "--zero-shot-data", `${folder}/data`];
     const models = ["--dense", "none", ...questions, ...checkpoints];
-    const flags = ["--executor", "local", "--jobs", "2", "--parts", "2", "--router-groups", "2", ...models];
+    const flags = [
+      "--executor",
+      "local",
+      "--jobs",
+      "2",
+      "--parts",
+      "2",
+      "--router-groups",
+      "2",
+      ...models,
+    ];
     const run = `${folder}/local`;
     const local = ["--run", run, ...flags, ...partition, ...training];
     await ok(task("submit", local));

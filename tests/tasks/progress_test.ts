@@ -10,17 +10,24 @@ import type { RunEvent } from "../../mod.ts";
 import { stepText } from "../../tasks/progress.ts";
 import { commandOf, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
-/** Runs a task in a terminal of 80 columns, interrupted once `enough` was shown some times, and gives what it shows, a line each time it draws. */
+/**
+ * Runs a task in a terminal of 80 columns, interrupted once `enough` was shown some times, and
+ * gives what it shows, a line each time it draws.
+ */
 async function inTerminal(name: string, args: string[], enough = /$^/g): Promise<string[]> {
-  const quoted = [Deno.execPath(), ...commandOf(name), ...args].map((word) => `'${word}'`).join(" ");
+  const quoted = [Deno.execPath(), ...commandOf(name), ...args].map((word) => `'${word}'`).join(
+    " ",
+  );
   const shell = new Deno.Command("script", {
     args: ["-qec", `stty cols 80 rows 24 -echo; ${quoted}`, "/dev/null"],
     cwd: ROOT,
     env: { NO_COLOR: "1", TERM: "xterm" },
-    ...{ stdin: "piped", stdout: "piped" },
+    stdin: "piped",
+    stdout: "piped",
   }).spawn();
   const keys = shell.stdin.getWriter();
-  let shown = "", pressed = false;
+  let shown = "";
+  let pressed = false;
   for await (const text of shell.stdout.pipeThrough(new TextDecoderStream())) {
     shown += text;
     if (pressed || shown.matchAll(enough).toArray().length < 5) continue;
@@ -30,19 +37,27 @@ async function inTerminal(name: string, args: string[], enough = /$^/g): Promise
   await keys.close().catch(() => {});
   await shell.status;
   // deno-lint-ignore no-control-regex -- these move the cursor, hide it and clear
-  return shown.split(/\r|\n|\x1b\[\??[\d;]*[A-Za-z]|\x1b[78]/).map((line) => line.trimEnd()).filter(Boolean);
+  return shown.split(/\r|\n|\x1b\[\??[\d;]*[A-Za-z]|\x1b[78]/).map((line) => line.trimEnd()).filter(
+    Boolean,
+  );
 }
 
-/** Checks that what a bar shows is in its line, has all that it must say, and no rate or time that cannot be. */
+/**
+ * Checks that what a bar shows is in its line, has all that it must say, and no rate or time that
+ * cannot be.
+ */
 function checkBars(lines: string[], stage: string, parts: RegExp[]): string[] {
-  const bars = lines.filter((line) => line.startsWith(stage) && / of [\d,]+( steps| {2}|$)/.test(line));
+  const bars = lines.filter((line) =>
+    line.startsWith(stage) && / of [\d,]+( steps| {2}|$)/.test(line)
+  );
   assertGreater(bars.length, 2, lines.join("\n"));
   for (const bar of bars) {
     assert(bar.length < 80, bar);
     assert(!/INF|NULL|NaN|undefined/i.test(bar), bar);
     for (const part of parts) assertMatch(bar, part);
     const rate = /([\d,.]+)\/s\b/.exec(bar)?.[1];
-    if (rate) assert(Number(rate.replaceAll(",", "")) < 20_000, bar); // steps of a model on this machine
+    // Steps of a model on this machine.
+    if (rate) assert(Number(rate.replaceAll(",", "")) < 20_000, bar);
   }
   return bars;
 }
@@ -53,15 +68,35 @@ Deno.test("a terminal of 80 columns shows sane rates and times, through rounds a
     await Deno.writeTextFile(docs, smallCorpus());
     const larger = SMALL.map((word, i) => SMALL[i - 1] === "--round-sequences" ? "480" : word);
     const lines = await inTerminal("partition", ["--run", run, "--input", docs, ...larger]);
-    assertEquals(lines.filter((line) => /^ *round\s+\d of 3/.test(line)).length, 3, lines.join("\n"));
+    assertEquals(
+      lines.filter((line) => /^ *round\s+\d of 3/.test(line)).length,
+      3,
+      lines.join("\n"),
+    );
     checkBars(lines, "train-routers", [/^train-routers +[█░]+ +\d+ of 180/]);
     assert(lines.every((line) => !/^\d{4}-/.test(line))); // no times where one looks on
 
     const parts = [/[\d,]+ of 20,000/, /loss \d\.\d{3}/, /rate \d\.\de[+-]\d$/];
-    const train = ["--run", run, "--expert", "1", "--expert-steps", "20000", "--checkpoint-every", "10"];
-    checkBars(await inTerminal("train-expert", train, / of 20,000 steps/g), "train-expert-01", parts);
+    const train = [
+      "--run",
+      run,
+      "--expert",
+      "1",
+      "--expert-steps",
+      "20000",
+      "--checkpoint-every",
+      "10",
+    ];
+    checkBars(
+      await inTerminal("train-expert", train, / of 20,000 steps/g),
+      "train-expert-01",
+      parts,
+    );
     const resumed = await inTerminal("train-expert", train, / left/g);
-    assert(resumed.some((line) => /goes on after step \d+ of 20000/.test(line)), resumed.join("\n"));
+    assert(
+      resumed.some((line) => /goes on after step \d+ of 20000/.test(line)),
+      resumed.join("\n"),
+    );
     const last = checkBars(resumed, "train-expert-01", parts).at(-1)!;
     assertMatch(last, /\b\d+ (s|min|h)( \d+ (s|min))? left/);
   }));

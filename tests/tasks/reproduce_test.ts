@@ -18,13 +18,22 @@ Deno.test("reproduce --preset paper-335m without text says what a study takes, p
     assertMatch(out, /^assumed: 1\.80e\+13 FLOP\/s .*, 30% of the 6\.00e\+13 of an NVIDIA H100/m);
     assertMatch(out, /^assumed: 80 GB \(74\.5 GiB\) of memory on one device$/m);
     const json = JSON.parse((await task("reproduce", [...args, "--json"], { env })).out);
-    assertEquals([json.devices, json.largest.microBatch, json.device.name], [11, 16, "NVIDIA H100"]);
+    assertEquals([json.devices, json.largest.microBatch, json.device.name], [
+      11,
+      16,
+      "NVIDIA H100",
+    ]);
     assertStringIncludes(json.note, "a dry run");
     const asked = await task("reproduce", [...args, "--dry-run", "--flops", "1e14"], { env });
     assertMatch(asked.out, /^run /);
     assertMatch(asked.out, /^assumed: 4\.00e\+13 FLOP\/s are reached on one device$/m);
     assertEquals([...Deno.readDirSync(folder)], []);
-    const denied = await task("reproduce", [...args, "--dry-run=false", "--corpus-characters", "20000"], {
+    const denied = await task("reproduce", [
+      ...args,
+      "--dry-run=false",
+      "--corpus-characters",
+      "20000",
+    ], {
       env,
     });
     assertEquals([denied.code, denied.out], [2, ""]);

@@ -15,7 +15,10 @@ Deno.test("serve prints the command that starts it with permission for upstreams
       const { code, out, err } = await task("serve", args, { env: { INIT_CWD: from } });
       assertEquals([code, out], [2, ""], err);
       assertMatch(err, /^error: [^\n]+\n$/);
-      assertStringIncludes(err, `Cannot forward to ${ELSEWHERE} as a task may reach this machine alone`);
+      assertStringIncludes(
+        err,
+        `Cannot forward to ${ELSEWHERE} as a task may reach this machine alone`,
+      );
       const command = err.trim().split("; run ")[1];
       const child = new Deno.Command("sh", {
         args: ["-c", `exec env -u INIT_CWD ${command}`],

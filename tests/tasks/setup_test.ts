@@ -25,7 +25,13 @@ const setup = (
 Deno.test("setup.sh runs a task with its flags, from any folder, installing nothing where nothing is missing", () =>
   inFolder(async (folder) => {
     const refusing = "echo installs >&2; exit 9";
-    const { code, out, err } = await setup(["corpus", "--corpus-characters", "1000", "--output", "-"], {
+    const { code, out, err } = await setup([
+      "corpus",
+      "--corpus-characters",
+      "1000",
+      "--output",
+      "-",
+    ], {
       fakes: { npm: refusing, "apt-get": refusing },
       cwd: folder,
     });
@@ -37,7 +43,10 @@ Deno.test("setup.sh runs a task with its flags, from any folder, installing noth
 Deno.test("setup.sh fetches what a task loads, says so where something is missing, and fetches everything for the tests", () =>
   inFolder(async (folder) => {
     const log = `${folder}/calls`;
-    /** A Deno that notes what it is to install, and to run; `missing` says that something is not there yet. */
+    /**
+     * A Deno that notes what it is to install, and to run; `missing` says that something is not
+     * there yet.
+     */
     const deno = (missing: boolean) =>
       `case $1 in install|task) echo "$*" >>"${log}" ;; *) exec "${Deno.execPath()}" "$@" ;; esac\n` +
       (missing ? `case $* in *--cached-only*) echo no >&2; exit 1 ;; esac` : "");
@@ -58,7 +67,10 @@ Deno.test("setup.sh fetches what a task loads, says so where something is missin
     const first = await calls("partition", true);
     assertEquals(first.err, "setup: fetching the npm packages that tasks/partition.ts loads\n");
     assertEquals(first.lines, [`--cached-only ${entry}`, entry]);
-    assertEquals((await calls("bench:scale", true)).lines[1], "--entrypoint tests/bench/scale_bench.ts");
+    assertEquals(
+      (await calls("bench:scale", true)).lines[1],
+      "--entrypoint tests/bench/scale_bench.ts",
+    );
     assertEquals((await calls("test", true)).lines, ["--cached-only", ""]);
   }));
 
@@ -73,11 +85,18 @@ Deno.test("setup.sh names what is missing: a task that there is, npm for Deno, r
     assertEquals([unknown.code, unknown.out], [2, ""]);
     const named = Object.keys(JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)).tasks);
     const tasks = named.filter((name) => name !== name.toUpperCase()).join(" "); // without headings
-    assertEquals(unknown.err, `setup: Cannot run task "${name}" as it must be one of ${tasks}: it is none\n`);
+    assertEquals(
+      unknown.err,
+      `setup: Cannot run task "${name}" as it must be one of ${tasks}: it is none\n`,
+    );
   }
 
   const user = { id: "echo 1000", sudo: "exit 1" };
-  const noDriver = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
+  const noDriver = {
+    DENO_WEBGPU_BACKEND: "vulkan",
+    VK_DRIVER_FILES: "/none",
+    VK_ICD_FILENAMES: "/none",
+  };
   const driver = await setup(["corpus"], { fakes: user, env: noDriver });
   assertEquals(driver.code, 2, driver.err);
   assertStringIncludes(driver.err, "as root, run apt-get install mesa-vulkan-drivers libvulkan1");
@@ -103,9 +122,13 @@ Deno.test("setup.sh --gpu N starts the task on that card alone, and does not tel
       "Cannot run on GPU 7 as --gpu must be less than the number of cards: there are 2",
     );
     await Deno.remove(`${dev}/nvidia1`);
-    const reported = await setup(["show", "--gpu", "0", "--limit", "3", "a file that is not there"], { env });
+    const reported = await setup(
+      ["show", "--gpu", "0", "--limit", "3", "a file that is not there"],
+      { env },
+    );
     assertEquals(reported.code, 2, reported.err);
-    assertStringIncludes(reported.err, "a file that is not there"); // show takes no --gpu, and would name it
+    // Show takes no --gpu, and would name it.
+    assertStringIncludes(reported.err, "a file that is not there");
     const empty = await setup(["score", "--gpu"], { env });
     assertStringIncludes(empty.err, "Cannot run on one GPU as --gpu must have a value");
   }));
@@ -123,7 +146,10 @@ Deno.test(".ci/run adds up the tests of its three tasks from closing lines, and 
     await Deno.mkdir(`${folder}/.ci`);
     await Deno.mkdir(`${folder}/tasks`);
     await Deno.writeTextFile(`${folder}/.ci/run`, script);
-    await Deno.writeTextFile(`${folder}/tasks/setup.sh`, `printf '%s\\n' '${line}' ''\nexit ${status}\n`);
+    await Deno.writeTextFile(
+      `${folder}/tasks/setup.sh`,
+      `printf '%s\\n' '${line}' ''\nexit ${status}\n`,
+    );
     const outcome = await execute("bash", [`${folder}/.ci/run`]);
     assertEquals(outcome.out.trim().split("\n").at(-1), expected);
     assertEquals(outcome.code, code);

@@ -15,18 +15,28 @@ const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({
   device: true,
 });
 const queued = (job: string, place: number, id: string): Queued => ({
-  ...{ job, place, id, task: place, state: "PENDING", node: "", reason: "Priority" },
+  job,
+  place,
+  id,
+  task: place,
+  state: "PENDING",
+  node: "",
+  reason: "Priority",
 });
 
 /** Lists what a script submits: its name, its array and what it waits for. */
 function submitted(script: string): string[][] {
   const arrays = new Map(
-    [...script.matchAll(/scripts\/([\w-]+)\.sh <<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)].map(([, name, text]) => [
+    [...script.matchAll(/scripts\/([\w-]+)\.sh <<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)].map((
+      [, name, text],
+    ) => [
       name,
       /--array=(\S+)/.exec(text)?.[1] ?? "",
     ]),
   );
-  return [...script.matchAll(/\$\(sbatch --parsable(?: --dependency=(\S+))? \S+scripts\/([\w-]+)\.sh\)/g)]
+  return [
+    ...script.matchAll(/\$\(sbatch --parsable(?: --dependency=(\S+))? \S+scripts\/([\w-]+)\.sh\)/g),
+  ]
     .map(([, after = "", name]) => [name, arrays.get(name)!, after]);
 }
 
@@ -45,7 +55,8 @@ Deno.test("submitScript() submits what is missing and not queued, after what it 
     ["all", "", "afterok:$ask"],
   ]);
   const script = submitScript("r", jobs, [], 1001, {});
-  assertStringIncludes(script, "\ntrain_dense=${train_dense%%;*}\n"); // where sbatch names the cluster, too
+  // Where sbatch names the cluster, too.
+  assertStringIncludes(script, "\ntrain_dense=${train_dense%%;*}\n");
   const done = jobs.map(({ done, ...more }) => ({ ...more, done: done.map(() => true) }));
   assertEquals(submitted(submitScript("r", done, [], 1001, {})), []);
 });
@@ -95,9 +106,28 @@ Deno.test("submitScript() bridges arrays that Slurm does not take by an offset, 
 });
 
 Deno.test("submitScript() writes what bash reads, with what was asked for", async () => {
-  const options = { slurmPartition: "gpu", time: "04:00:00", gres: "gpu:1", container: "docker://an image" };
-  const script = submitScript("a UNIT's #1 at 5%", [job("train", [false, false])], [], 1001, options);
-  for (const line of ["partition=gpu", "time=04:00:00", "gres=gpu:1", "requeue", "kill-on-invalid-dep=yes"]) {
+  const options = {
+    slurmPartition: "gpu",
+    time: "04:00:00",
+    gres: "gpu:1",
+    container: "docker://an image",
+  };
+  const script = submitScript(
+    "a UNIT's #1 at 5%",
+    [job("train", [false, false])],
+    [],
+    1001,
+    options,
+  );
+  for (
+    const line of [
+      "partition=gpu",
+      "time=04:00:00",
+      "gres=gpu:1",
+      "requeue",
+      "kill-on-invalid-dep=yes",
+    ]
+  ) {
     assertStringIncludes(script, `#SBATCH --${line}\n`);
   }
   assertMatch(
@@ -105,12 +135,17 @@ Deno.test("submitScript() writes what bash reads, with what was asked for", asyn
     /^run apptainer exec --nv --bind .+ 'docker:\/\/an image' deno task train-expert --run/m,
   );
   assertMatch(script, / --run '\S+\/a UNIT'\\''s #1 at 5%' --expert \$unit$/m);
-  assertMatch(script, /^#SBATCH --comment=smalltalk\\ train\\ 0\\ \S+\/a\\ UNIT\\'s\\ \\#1\\ at\\ 5%$/m);
+  assertMatch(
+    script,
+    /^#SBATCH --comment=smalltalk\\ train\\ 0\\ \S+\/a\\ UNIT\\'s\\ \\#1\\ at\\ 5%$/m,
+  );
   assertMatch(
     script,
     /^#SBATCH --output=\S+\/a\\ UNIT\\'s\\ \\#1\\ at\\ 5%%\/jobs\/logs\/train\+0-%A_%a\.log$/m,
   );
-  const hostile = submitScript("r", [job("train", [false])], [], 1001, { container: "a\nSCRIPT\nb" });
+  const hostile = submitScript("r", [job("train", [false])], [], 1001, {
+    container: "a\nSCRIPT\nb",
+  });
   assertStringIncludes(hostile, "<<'SCRIPT_'\n");
   const inner = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(script)![1];
   for (const text of [script, inner]) {
@@ -126,16 +161,30 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     };
     await program("srun", 'printf "srun"; printf " <%s>" "$@"; echo; exit ${CODE:-0}');
-    await program("squeue", 'echo "${STATE:-RUNNING}   ${RESTARTS:-0}    2:00     ${PREEMPTED:-N/A}  "');
-    await program("scontrol", 'if [ "$1" = show ]; then echo PreemptMode=$MODE; else echo "scontrol $*"; fi');
+    await program(
+      "squeue",
+      'echo "${STATE:-RUNNING}   ${RESTARTS:-0}    2:00     ${PREEMPTED:-N/A}  "',
+    );
+    await program(
+      "scontrol",
+      'if [ "$1" = show ]; then echo PreemptMode=$MODE; else echo "scontrol $*"; fi',
+    );
     const scripts = (options: SlurmOptions, ...jobs: Job[]) =>
-      [...submitScript(`${folder}/run`, jobs, [], 2, options).matchAll(/<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)]
+      [
+        ...submitScript(`${folder}/run`, jobs, [], 2, options).matchAll(
+          /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g,
+        ),
+      ]
         .map(([, text]) => text);
     const runScript = async (text: string, env: Record<string, string> = {}) => {
       const { code, out, err } = await execute("bash", ["-c", text], {
         env: {
-          ...{ PATH: `${folder}/bin:${Deno.env.get("PATH")}`, SMALLTALK_DEV: `${folder}/dev` },
-          ...{ SLURM_JOB_ID: "9", SLURM_ARRAY_JOB_ID: "7", SLURM_ARRAY_TASK_ID: "1", ...env },
+          PATH: `${folder}/bin:${Deno.env.get("PATH")}`,
+          SMALLTALK_DEV: `${folder}/dev`,
+          SLURM_JOB_ID: "9",
+          SLURM_ARRAY_JOB_ID: "7",
+          SLURM_ARRAY_TASK_ID: "1",
+          ...env,
         },
       });
       assertEquals(err, "");
@@ -166,9 +215,16 @@ Deno.test("a job runs its task by number or name in the container, requeues what
     const stopped = await runScript(group, { CODE: "130" });
     assertEquals(stopped.code, 130);
     assertMatch(stopped.out, /stopped by a signal: queued again\nscontrol requeue 7_1\n$/);
-    assertEquals((await runScript(group, { CODE: "130", RESTARTS: "1" })).out.includes("scontrol"), false);
-    const preempted = { CODE: "130", PREEMPTED: "2026-11-29T16:55:57" }; // Slurm queues it where that is the mode
-    assertEquals((await runScript(group, { ...preempted, MODE: "REQUEUE" })).out.includes("requeue"), false);
+    assertEquals(
+      (await runScript(group, { CODE: "130", RESTARTS: "1" })).out.includes("scontrol"),
+      false,
+    );
+    // Slurm queues it where that is the mode.
+    const preempted = { CODE: "130", PREEMPTED: "2026-11-29T16:55:57" };
+    assertEquals(
+      (await runScript(group, { ...preempted, MODE: "REQUEUE" })).out.includes("requeue"),
+      false,
+    );
     assertStringIncludes(
       (await runScript(group, { ...preempted, MODE: "CANCEL" })).out,
       "scontrol requeue 7_1\n",
@@ -180,7 +236,10 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       await Deno.writeTextFile(`${folder}/dev/${card}`, "");
       const { code, out } = await runScript(group);
       assertEquals(code, cards === 1 ? 0 : 2);
-      assertEquals(out.includes("it sees 2; set ConstrainDevices=yes in Slurm's cgroup.conf"), cards === 2);
+      assertEquals(
+        out.includes("it sees 2; set ConstrainDevices=yes in Slurm's cgroup.conf"),
+        cards === 2,
+      );
     }
     for (const card of ["nvidia0", "nvidia1"]) await Deno.remove(`${folder}/dev/${card}`);
     for (const node of ["renderD128", "renderD129"]) {
@@ -197,7 +256,8 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
       await Deno.mkdir(place, { recursive: true });
     }
     const programs = {
-      srun: "/bin/sleep 0.3\nkill -USR1 $PPID\nexec /bin/sleep 60", // a step that takes longer than the time that is left
+      // A step that takes longer than the time that is left.
+      srun: "/bin/sleep 0.3\nkill -USR1 $PPID\nexec /bin/sleep 60",
       sleep: 'exec /bin/sleep $([ "$1" = 75 ] && echo 0.2 || echo "$1")',
       scancel: 'echo "scancel $*"',
       scontrol: 'echo "scontrol $*"',
@@ -207,14 +267,17 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
       await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     }
     const training: Job = { ...job("train-expert", [false, false]), trains: true };
-    const script = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [training], [], 9, {}))![1];
+    const script =
+      /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [training], [], 9, {}))![1];
     await Deno.writeTextFile(`${folder}/script`, script);
     const attempt = async () => {
       const line = 'exec bash "$0" | tee -a "$1"; exit ${PIPESTATUS[0]}';
       const { code, out, err } = await execute("bash", ["-c", line, `${folder}/script`, log], {
         env: {
-          ...{ PATH: `${folder}/bin:${Deno.env.get("PATH")}`, SLURM_JOB_ID: "9" },
-          ...{ SLURM_ARRAY_JOB_ID: "7", SLURM_ARRAY_TASK_ID: "1" },
+          PATH: `${folder}/bin:${Deno.env.get("PATH")}`,
+          SLURM_JOB_ID: "9",
+          SLURM_ARRAY_JOB_ID: "7",
+          SLURM_ARRAY_TASK_ID: "1",
         },
       });
       assertEquals(err, "");
@@ -294,7 +357,8 @@ Deno.test("deno task submit reports what to install where there is no Slurm, and
       err,
       /^error: Cannot use Slurm as its commands must be there: there is no squeue; install .* or use --executor local\n$/,
     );
-    assertEquals(await Array.fromAsync(Deno.readDir(folder)).then((all) => all.length), 1); // nothing is written
+    // Nothing is written.
+    assertEquals(await Array.fromAsync(Deno.readDir(folder)).then((all) => all.length), 1);
     await ok(task("submit", [...args, "--settle"], { env }));
     const status = await task("status", ["--run", `${folder}/run`], { env });
     assertEquals([status.code, status.err], [0, ""]);
@@ -305,10 +369,16 @@ Deno.test("deno task submit reports what to install where there is no Slurm, and
     );
     const dry = await ok(task("submit", [...args, "--dry-run"], { env }));
     assertMatch(dry.out, /^deno task submit --run \S+ .* --settle$/m);
-    assertStringIncludes(dry.out, "train_expert=$(sbatch --parsable --dependency=afterok:$partition ");
+    assertStringIncludes(
+      dry.out,
+      "train_expert=$(sbatch --parsable --dependency=afterok:$partition ",
+    );
   }));
 
-/** Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given, `squeue` lists that. */
+/**
+ * Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given,
+ * `squeue` lists that.
+ */
 async function writeFakeSlurm(folder: string): Promise<void> {
   const commands = {
     scontrol: `[ "$1" != update ] || {
@@ -345,10 +415,13 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     await Deno.symlink(`${folder}/runs`, `${folder}/linked`);
     const args = ["--input", `${folder}/docs.jsonl`, "--experts", "3", "--json"];
     const env = { PATH: `${folder}/slurm:/usr/bin:/bin` };
-    const submit = (place: string) => task("submit", ["--run", `${folder}/${place}/run`, ...args], { env });
+    const submit = (place: string) =>
+      task("submit", ["--run", `${folder}/${place}/run`, ...args], { env });
     const both = await Promise.all([submit("runs"), submit("linked")]);
     assertEquals(both.map(({ code }) => code), [0, 0], both.map(({ err }) => err).join(""));
-    const outs = both.map(({ out }) => JSON.parse(out)).sort((a, b) => a.queued.length - b.queued.length);
+    const outs = both.map(({ out }) => JSON.parse(out)).sort((a, b) =>
+      a.queued.length - b.queued.length
+    );
     const jobs = outs[0].submitted.map(({ job }: { job: string }) => job);
     assertEquals(jobs.length, new Set(jobs).size);
     assertStringIncludes(jobs.join(" "), "train-expert");

@@ -25,7 +25,9 @@ const readStatus = (...stages: StageStatus[]): RunStatus =>
 
 Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
   const experts = [0, 1, 2].map((expert) =>
-    summarizeStage(`train-expert-0${expert}`, { command: task("train-expert", { run: "runs/a", expert }) })
+    summarizeStage(`train-expert-0${expert}`, {
+      command: task("train-expert", { run: "runs/a", expert }),
+    })
   );
   const other = summarizeStage("train-expert-03", {
     command: task("train-expert", { run: "runs/a", expert: 3 }),

@@ -5,7 +5,8 @@ import { fillValues } from "../../pipeline/settings/mod.ts";
 import type { JobPlan } from "../../pipeline/run/mod.ts";
 import { PLANNING, readPlan } from "../../tasks/submit.ts";
 
-const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, ""); // a folder that is there
+// A folder that is there.
+const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, "");
 
 /** Plans by these flags, with others said to be false. */
 function planned(
@@ -21,15 +22,19 @@ function planned(
 Deno.test("readPlan() takes what flags say, and what was planned before otherwise", () => {
   assertEquals(planned(), { parts: 1, dense: ["batch"] });
   const flags = {
-    ...{ parts: 4, routerGroups: 2, dense: "compute,switch,batch" },
-    ...{ zeroShot: "own,arc_easy", zeroShotData: DATA, checkpointEvery: 50, keep: 3, recompute: true },
-    ...{
-      slurmPartition: "gpu",
-      gres: "gpu:1",
-      time: "04:00:00",
-      expertsAtOnce: 8,
-      container: "an image.sif",
-    },
+    parts: 4,
+    routerGroups: 2,
+    dense: "compute,switch,batch",
+    zeroShot: "own,arc_easy",
+    zeroShotData: DATA,
+    checkpointEvery: 50,
+    keep: 3,
+    recompute: true,
+    slurmPartition: "gpu",
+    gres: "gpu:1",
+    time: "04:00:00",
+    expertsAtOnce: 8,
+    container: "an image.sif",
   };
   const plan = planned(flags) as JobPlan;
   assertEquals(plan, {
@@ -39,7 +44,10 @@ Deno.test("readPlan() takes what flags say, and what was planned before otherwis
     training: { checkpointEvery: 50, keep: 3, recompute: true },
     zeroShot: { tasks: ["last_word", "shuffled_words", "next_sentence", "arc_easy"], data: DATA },
     slurm: {
-      ...{ slurmPartition: "gpu", gres: "gpu:1", time: "04:00:00", expertsAtOnce: 8 },
+      slurmPartition: "gpu",
+      gres: "gpu:1",
+      time: "04:00:00",
+      expertsAtOnce: 8,
       container: resolve("an image.sif"), // jobs start in another folder
     },
   });
@@ -51,13 +59,22 @@ Deno.test("readPlan() takes what flags say, and what was planned before otherwis
     training: { checkpointEvery: 50, keep: 1, recompute: true },
     slurm: plan.slurm,
   });
-  assertEquals(planned({}, plan, ["recompute", "requireGpu"]).training, { checkpointEvery: 50, keep: 3 });
+  assertEquals(planned({}, plan, ["recompute", "requireGpu"]).training, {
+    checkpointEvery: 50,
+    keep: 3,
+  });
   const once = planned({ requireGpu: true }) as JobPlan;
   assertEquals([once.training, planned({}, once, ["requireGpu"]).training], [
     { requireGpu: true },
     undefined,
   ]);
-  const none = { slurmPartition: "none", gres: "none", time: "none", expertsAtOnce: 0, container: "none" };
+  const none = {
+    slurmPartition: "none",
+    gres: "none",
+    time: "none",
+    expertsAtOnce: 0,
+    container: "none",
+  };
   assertEquals(planned({ gres: "gpu:a100:1" }, plan).slurm, { ...plan.slurm, gres: "gpu:a100:1" });
   assertEquals(planned({ ...none, container: "docker://an/image" }, plan).slurm, {
     container: "docker://an/image",

@@ -35,22 +35,32 @@ function variablesOf(name: string): Record<string, string> {
   return Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("=")));
 }
 
-/** Leaves out every `--flag value` that a later one of the same name replaces: a task itself refuses two. */
+/**
+ * Leaves out every `--flag value` that a later one of the same name replaces: a task itself refuses
+ * two.
+ */
 export function lastOfEach(args: string[]): string[] {
   const isReplaced = (i: number) =>
-    args[i]?.startsWith("--") && !["--input", "--stop"].includes(args[i]) && args.includes(args[i], i + 1) &&
+    args[i]?.startsWith("--") && !["--input", "--stop"].includes(args[i]) &&
+    args.includes(args[i], i + 1) &&
     args[i + 1] !== undefined && !args[i + 1].startsWith("--");
   return args.filter((_, i) => !isReplaced(i) && !isReplaced(i - 1));
 }
 
 /** Makes a command that runs in the project's folder unless another one is given. */
-function command(program: string, args: readonly string[], options: Deno.CommandOptions): Deno.Command {
+function command(
+  program: string,
+  args: readonly string[],
+  options: Deno.CommandOptions,
+): Deno.Command {
   const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
   const env = { NO_COLOR: "1", ...options.env };
   return new Deno.Command(program, { args: [...args], cwd: ROOT, ...streams, ...options, env });
 }
 
-/** What a program is run with, apart from its arguments: also what comes from its standard input. */
+/**
+ * What a program is run with, apart from its arguments: also what comes from its standard input.
+ */
 type RunOptions = Deno.CommandOptions & { input?: string | Uint8Array };
 
 /** Runs a program to its end. */
@@ -63,15 +73,23 @@ export async function execute(
   const child = command(program, args, { ...options, stdin }).spawn();
   if (input !== undefined) {
     const bytes = typeof input === "string" ? new TextEncoder().encode(input) : input;
-    await ReadableStream.from([bytes]).pipeTo(child.stdin).catch(() => {}); // it may end before it has read all
+    // It may end before it has read all.
+    await ReadableStream.from([bytes]).pipeTo(child.stdin).catch(() => {});
   }
   const { code, stdout, stderr } = await child.output();
   const text = (data: Uint8Array) => new TextDecoder().decode(data);
   return { code, stdout, out: text(stdout), err: text(stderr) };
 }
 
-/** Gives what runs a task, without the process around it, so that a signal reaches it. Of two `--flag value` the later one counts. */
-const taskProgram = <Options extends Deno.CommandOptions>(name: string, args: string[], options: Options) =>
+/**
+ * Gives what runs a task, without the process around it, so that a signal reaches it. Of two
+ * `--flag value` the later one counts.
+ */
+const taskProgram = <Options extends Deno.CommandOptions>(
+  name: string,
+  args: string[],
+  options: Options,
+) =>
   [
     Deno.execPath(),
     [...commandOf(name), ...lastOfEach(args)],
@@ -79,7 +97,11 @@ const taskProgram = <Options extends Deno.CommandOptions>(name: string, args: st
   ] as const;
 
 /** Makes the command of a task. */
-export function taskCommand(name: string, args: string[], options: Deno.CommandOptions = {}): Deno.Command {
+export function taskCommand(
+  name: string,
+  args: string[],
+  options: Deno.CommandOptions = {},
+): Deno.Command {
   return command(...taskProgram(name, args, options));
 }
 
@@ -89,8 +111,8 @@ export function task(name: string, args: string[], options: RunOptions = {}): Pr
 }
 
 /**
- * Does a task in this process, on one device for all of a test file; gives what its own process would print. Nothing limits what it may
- * do, and no signal reaches it: those need a process.
+ * Does a task in this process, on one device for all of a test file; gives what its own process
+ * would print. Nothing limits what it may do, and no signal reaches it: those need a process.
  */
 export async function taskHere(
   name: string,
@@ -103,7 +125,8 @@ export async function taskHere(
     import("../../tasks/progress.ts"),
     import(`../../tasks/${name}.ts`),
   ]);
-  const known = {}, [out, err]: string[][] = [[], []];
+  const known = {};
+  const [out, err]: string[][] = [[], []];
   const frame: Frame = {
     known,
     signal: AbortSignal.timeout(300_000), // what hangs must fail, not stay
@@ -144,7 +167,10 @@ export async function ok<Ended extends Pick<Outcome, "code" | "err">>(
 }
 
 /** Waits for a task that must end with 2, for a reason that holds `text`; gives what it says. */
-export async function refused(ending: Promise<Pick<Outcome, "code" | "err">>, text: string): Promise<string> {
+export async function refused(
+  ending: Promise<Pick<Outcome, "code" | "err">>,
+  text: string,
+): Promise<string> {
   const { code, err } = await ending;
   assertEquals(code, 2, err);
   assertStringIncludes(err, text);
@@ -153,11 +179,15 @@ export async function refused(ending: Promise<Pick<Outcome, "code" | "err">>, te
 
 /** Gives flags of a small model that trains for so many steps. */
 export const trainingFlags = (steps: number): string[] =>
-  `--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps ${steps}`.split(" ");
+  `--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps ${steps}`
+    .split(" ");
 
 const WORDS = {
-  sea: "sail wave gull shore storm anchor harbour tide mast deck north wind salt rope crew".split(" "),
-  code: "const return function await import export class type let for while if else break void".split(" "),
+  sea: "sail wave gull shore storm anchor harbour tide mast deck north wind salt rope crew".split(
+    " ",
+  ),
+  code: "const return function await import export class type let for while if else break void"
+    .split(" "),
 };
 
 /** Writes small documents of two kinds, deterministic, as JSON lines with a source. */
@@ -198,13 +228,22 @@ export interface SmallRun extends Pick<Outcome, "out" | "err"> {
 
 let small: Promise<SmallRun> | undefined;
 
-/** Gives a run of a small corpus by the flags {@linkcode SMALL}, which is made once for all tests of a file: these only read it. */
+/**
+ * Gives a run of a small corpus by the flags {@linkcode SMALL}, which is made once for all tests of
+ * a file: these only read it.
+ */
 export function smallRun(): Promise<SmallRun> {
   return small ??= (async () => {
     const folder = await lastingFolder();
     const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
     await Deno.writeTextFile(docs, smallCorpus());
-    const { code, out, err } = await taskHere("partition", ["--run", run, "--input", docs, ...SMALL]);
+    const { code, out, err } = await taskHere("partition", [
+      "--run",
+      run,
+      "--input",
+      docs,
+      ...SMALL,
+    ]);
     if (code !== 0) throw new Error(err);
     return { run, docs, out, err };
   })();
@@ -218,8 +257,8 @@ export async function smallRunAt(run: string): Promise<SmallRun> {
 }
 
 /**
- * Hashes every file of a folder, by path, but those that hold times and those that a killed process leaves behind; of manifests what was
- * made, whoever made it.
+ * Hashes every file of a folder, by path, but those that hold times and those that a killed process
+ * leaves behind; of manifests what was made, whoever made it.
  */
 export async function hashes(folder: string, under = ""): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
@@ -229,7 +268,9 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
     if (isDirectory) Object.assign(found, await hashes(folder, `${path}/`));
     else {
       const bytes = await Deno.readFile(`${folder}/${path}`);
-      const { key, files } = name === "manifest.json" ? JSON.parse(new TextDecoder().decode(bytes)) : {};
+      const { key, files } = name === "manifest.json"
+        ? JSON.parse(new TextDecoder().decode(bytes))
+        : {};
       const reported = key ? new TextEncoder().encode(JSON.stringify({ key, files })) : bytes;
       const digest = await crypto.subtle.digest("SHA-256", reported);
       found[path] = new Uint8Array(digest).toHex();
@@ -239,13 +280,16 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
 }
 
 /**
- * Tells what a run holds: hashes of its files by path, and of manifests the keys, as they also tell who made them. It leaves out what
- * belongs to its jobs and to processes, and the report, which holds times.
+ * Tells what a run holds: hashes of its files by path, and of manifests the keys, as they also tell
+ * who made them. It leaves out what belongs to its jobs and to processes, and the report, which
+ * holds times.
  */
 export async function whatIsMade(run: string): Promise<Record<string, string>> {
   const made: Record<string, string> = {};
   for (const [path, hash] of Object.entries(await hashes(run))) {
-    if (/^(jobs|locks|partial|scratch|report|manifests|metrics)\b|^text\/files\.json$/.test(path)) continue; // files.json: when it was looked
+    if (/^(jobs|locks|partial|scratch|report|manifests|metrics)\b|^text\/files\.json$/.test(path)) {
+      continue; // files.json: when it was looked
+    }
     const isManifest = path.endsWith("/manifest.json");
     made[path] = isManifest ? JSON.parse(await Deno.readTextFile(`${run}/${path}`)).key : hash;
   }
@@ -261,7 +305,8 @@ export async function lastingFolder(): Promise<string> {
 
 /** Flips a bit in the middle of a file, and gives back what it was. */
 export async function flip(path: string): Promise<Uint8Array> {
-  const bytes = await Deno.readFile(path), at = bytes.length >> 1;
+  const bytes = await Deno.readFile(path);
+  const at = bytes.length >> 1;
   await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1));
   return bytes;
 }
@@ -269,7 +314,8 @@ export async function flip(path: string): Promise<Uint8Array> {
 /** Runs a test in a temporary folder, and gives what it gives. */
 export async function inFolder<T>(test: (folder: string) => Promise<T>): Promise<T> {
   const folder = await Deno.makeTempDir();
-  const result = await test(folder); // a test that fails leaves its folder, in which a process of its own may still write
+  // A test that fails leaves its folder, in which a process of its own may still write.
+  const result = await test(folder);
   await Deno.remove(folder, { recursive: true });
   return result;
 }
@@ -293,12 +339,18 @@ export async function denoIn(folder: string, args: string[]): Promise<string> {
 
 interface Graph {
   roots: string[];
-  modules: { specifier: string; dependencies?: { isDynamic?: boolean; code?: { specifier?: string } }[] }[];
+  modules: {
+    specifier: string;
+    dependencies?: { isDynamic?: boolean; code?: { specifier?: string } }[];
+  }[];
 }
 
 const graphs = new Map<string, Promise<Graph>>();
 
-/** Lists the packages that a file of the project and what it imports load, as `deno.json` names them: at once, or `later` as well. */
+/**
+ * Lists the packages that a file of the project and what it imports load, as `deno.json` names
+ * them: at once, or `later` as well.
+ */
 export async function importedBy(file: string, { later = false } = {}): Promise<string[]> {
   const read = async (): Promise<Graph> => JSON.parse(await denoIn(ROOT, ["info", "--json", file]));
   const graph = graphs.get(file) ?? read();

@@ -15,15 +15,17 @@ interface Row {
 /** Reads the table of wrong usage. */
 function rows(): Row[] {
   let task = "";
-  return Deno.readTextFileSync(`${ROOT}tests/tasks/usage.txt`).split("\n").flatMap((line): Row[] => {
-    task = /^([\w-]+):$/.exec(line)?.[1] ?? task;
-    const [, args, code, message] = /^ {2}(.*?) ?=(\d?)> (.+)$/.exec(line) ?? [];
-    if (message === undefined) return [];
-    const words = args.split(" ").filter(Boolean).map((word) =>
-      word === "''" ? "" : word.replaceAll("·", " ")
-    );
-    return [{ task, args: words, code: Number(code || 2), message }];
-  });
+  return Deno.readTextFileSync(`${ROOT}tests/tasks/usage.txt`).split("\n").flatMap(
+    (line): Row[] => {
+      task = /^([\w-]+):$/.exec(line)?.[1] ?? task;
+      const [, args, code, message] = /^ {2}(.*?) ?=(\d?)> (.+)$/.exec(line) ?? [];
+      if (message === undefined) return [];
+      const words = args.split(" ").filter(Boolean).map((word) =>
+        word === "''" ? "" : word.replaceAll("·", " ")
+      );
+      return [{ task, args: words, code: Number(code || 2), message }];
+    },
+  );
 }
 
 /** Makes what the table's arguments name. */
@@ -36,7 +38,9 @@ async function makePlaces(folder: string): Promise<void> {
   await smallRunAt(`${folder}/OTHER`);
   await Deno.copyFile(docs, `${folder}/docs.jsonl`);
   for (const [name, of] of [["TOKENS", "tokens"], ["SCORES", "scores"]]) {
-    const [block] = [...Deno.readDirSync(`${folder}/RUN/${of}`)].filter(({ isDirectory }) => isDirectory);
+    const [block] = [...Deno.readDirSync(`${folder}/RUN/${of}`)].filter(({ isDirectory }) =>
+      isDirectory
+    );
     await Deno.copyFile(`${folder}/RUN/${of}/${block.name}/test.arrow`, `${folder}/${name}`);
   }
 }
@@ -44,8 +48,15 @@ async function makePlaces(folder: string): Promise<void> {
 const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks/${name}.ts`)).TASK;
 
 /** Does a task in this process; gives its exit code and what it says, without the folder's name. */
-async function usage(name: string, args: string[], folder: string): Promise<{ code: number; text: string }> {
-  const { code, err } = await taskHere(name, args.map((word) => word.replace(PLACES, `${folder}/$1`)));
+async function usage(
+  name: string,
+  args: string[],
+  folder: string,
+): Promise<{ code: number; text: string }> {
+  const { code, err } = await taskHere(
+    name,
+    args.map((word) => word.replace(PLACES, `${folder}/$1`)),
+  );
   return { code, text: err.trimEnd().split("\n").at(-1)!.replaceAll(`${folder}/`, "") };
 }
 
@@ -70,7 +81,9 @@ Deno.test("every task refuses flags and paths that it does not take, and values 
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/FILE`, "some text\n");
     const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
-    const names = Object.keys(tasks).filter((name) => tasks[name].command?.includes(` tasks/${name}.ts`));
+    const names = Object.keys(tasks).filter((name) =>
+      tasks[name].command?.includes(` tasks/${name}.ts`)
+    );
     assertEquals([...new Set(rows().map(({ task }) => task))].sort(), names.sort());
     for (const name of names) {
       const { positional } = await taskOf(name);
@@ -80,9 +93,14 @@ Deno.test("every task refuses flags and paths that it does not take, and values 
         [["--no-such-flag"], "--no-such-flag is not"],
         [["-x"], "-x is not"],
         [["--json=maybe"], '--json as it takes no value but true or false: it is "maybe"'],
-        [["--log", "json", "--log", "text"], '--log as it must be given once: it is "json" and "text"'],
+        [
+          ["--log", "json", "--log", "text"],
+          '--log as it must be given once: it is "json" and "text"',
+        ],
         ...positional === undefined ? [[["a.txt"], '"a.txt" is none'] as [string[], string]] : [],
-        ...numbers.map(({ flag }): [string[], string] => [[`--${flag}`, "many"], `--${flag} as it must be `]),
+        ...numbers.map((
+          { flag },
+        ): [string[], string] => [[`--${flag}`, "many"], `--${flag} as it must be `]),
       ];
       for (const [args, message] of cases) {
         const { code, text } = await usage(name, args, folder);

@@ -32,15 +32,26 @@ const TRAINING: Training = {
   utilisation: 0.4,
   secondsLeft: 130,
   checkpoint: { step: 100, at: null },
-  holders: [{ node: "experts/expert-00", pid: 77, host: "node3", since: "", task: "train-expert 0" }],
+  holders: [{
+    node: "experts/expert-00",
+    pid: 77,
+    host: "node3",
+    since: "",
+    task: "train-expert 0",
+  }],
 };
 
 const many = (count: number, training: Training): Training[] =>
-  Array.from({ length: count }, (_, i) => ({ ...training, model: `expert-${String(i).padStart(2, "0")}` }));
+  Array.from(
+    { length: count },
+    (_, i) => ({ ...training, model: `expert-${String(i).padStart(2, "0")}` }),
+  );
 
 Deno.test("watchText() fits the room that there is: fewer columns, rows in one, never a line too many", () => {
   const trainings = [...many(128, WAITING), { ...WAITING, model: "dense" }];
-  const atWork = trainings.map((training, i) => i < 40 ? { ...TRAINING, model: training.model } : training);
+  const atWork = trainings.map((training, i) =>
+    i < 40 ? { ...TRAINING, model: training.model } : training
+  );
   for (const [columns, rows] of [[110, 24], [70, 12], [40, 10], [200, 60]]) {
     for (const all of [trainings, atWork, many(5, TRAINING)]) {
       const lines = watchText("runs/a", all, { columns, rows }).split("\n");

@@ -1,10 +1,13 @@
 /**
- * From the data of a zero-shot task to the tokens that are scored. Data sets lie in a folder as they are published: `TASK.jsonl` or
- * `TASK.parquet`; examples may come from `TASK_few_shot.jsonl` or `.parquet` next to it.
+ * From the data of a zero-shot task to the tokens that are scored. Data sets lie in a folder as
+ * they are published: `TASK.jsonl` or `TASK.parquet`; examples may come from `TASK_few_shot.jsonl`
+ * or `.parquet` next to it.
  *
- * Examples and questions become tokens as the LM Evaluation Harness makes them. Spaces at the end of a context move to its continuations.
- * Context and continuation are encoded as one text; the continuation is what follows as many tokens as the context has when it is encoded
- * alone. A context without a token becomes EOS. Only the last S + 1 tokens are kept; the last one of these is only predicted.
+ * Examples and questions become tokens as the LM Evaluation Harness makes them. Spaces at the end
+ * of a context move to its continuations. Context and continuation are encoded as one text; the
+ * continuation is what follows as many tokens as the context has when it is encoded alone. A
+ * context without a token becomes EOS. Only the last S + 1 tokens are kept; the last one of these
+ * is only predicted.
  */
 
 import { ensure, InputError, say, setting } from "../../../kernels/errors.ts";
@@ -15,7 +18,10 @@ import { readRecords } from "../../text/readers.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { type ChoiceTask, listContinuations, type Question, TASKS, writeContext } from "./tasks.ts";
 
-/** Finds the questions of a task in a folder, or what examples are taken from (`TASK_few_shot`): JSON lines, else Parquet. */
+/**
+ * Finds the questions of a task in a folder, or what examples are taken from (`TASK_few_shot`):
+ * JSON lines, else Parquet.
+ */
 export async function findData(folder: string, name: string): Promise<string | undefined> {
   for (const path of ["jsonl", "parquet"].map((ending) => `${folder}/${name}.${ending}`)) {
     if (await exists(path)) return path;
@@ -23,8 +29,9 @@ export async function findData(folder: string, name: string): Promise<string | u
 }
 
 /**
- * Reads the questions of a file. Throws an `InputError` with line or row where a question lacks a field or has
- * an empty choice. Also where it names a right choice that it does not have, and where there is no question.
+ * Reads the questions of a file. Throws an `InputError` with line or row where a question lacks a
+ * field or has an empty choice. Also where it names a right choice that it does not have, and where
+ * there is no question.
  */
 export async function readQuestions(path: string, task: ChoiceTask): Promise<Question[]> {
   const questions: Question[] = [];
@@ -33,11 +40,15 @@ export async function readQuestions(path: string, task: ChoiceTask): Promise<Que
       questions.push(task.ask(record));
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      throw unreadable(place, `it must be a question of ${task.name}`, error.message, { cause: error });
+      throw unreadable(place, `it must be a question of ${task.name}`, error.message, {
+        cause: error,
+      });
     }
   }
   if (questions.length > 0) return questions;
-  throw unreadable(`"${path}"`, `it must hold questions of ${task.name}`, "it holds none", { where: path });
+  throw unreadable(`"${path}"`, `it must hold questions of ${task.name}`, "it holds none", {
+    where: path,
+  });
 }
 
 /** A question in tokens, cut to the length that a model reads. */
@@ -51,8 +62,8 @@ export interface EncodedPrompt {
 }
 
 /**
- * Encodes questions for models with a context of S tokens. `contexts` are the texts before their choices,
- * examples included. Throws an `InputError` where a choice has no token, or more than S.
+ * Encodes questions for models with a context of S tokens. `contexts` are the texts before their
+ * choices, examples included. Throws an `InputError` where a choice has no token, or more than S.
  */
 export async function encodeQuestions(
   tokenizer: Tokenizer,
@@ -66,9 +77,11 @@ export async function encodeQuestions(
     const texts = [before, ...listContinuations(question).map((choice) => contexts[i] + choice)];
     const [context, ...wholes] = (await tokenizer.encode(texts))
       .map((ids) => before === "" ? joinTokens([Uint32Array.of(tokenizer.eos), ids]) : ids);
-    const most = Math.max(0, ...wholes.map(({ length }) => length - longest - 1)); // lost at the left
+    // Lost at the left.
+    const most = Math.max(0, ...wholes.map(({ length }) => length - longest - 1));
     const choices = wholes.map((whole) => {
-      const continuation = whole.slice(context.length), { length } = continuation;
+      const continuation = whole.slice(context.length);
+      const { length } = continuation;
       if (length > 0 && length <= longest) {
         return {
           context: whole.slice(Math.max(0, whole.length - longest - 1), context.length),
@@ -99,9 +112,10 @@ export async function fittingQuestions(
 }
 
 /**
- * Gives each question the text before its choices, which begins with `count` examples. If there is a pool,
- * these are its first ones from the set of the question. Otherwise they are others of the questions that are asked,
- * drawn anew for each by its text. Throws an `InputError` where the task takes no examples, or there are too few.
+ * Gives each question the text before its choices, which begins with `count` examples. If there is
+ * a pool, these are its first ones from the set of the question. Otherwise they are others of the
+ * questions that are asked, drawn anew for each by its text. Throws an `InputError` where the task
+ * takes no examples, or there are too few.
  */
 export function withExamples(
   { name, examples }: Pick<ChoiceTask, "name" | "examples">,
@@ -110,7 +124,9 @@ export function withExamples(
   pool?: readonly Question[],
 ): string[] {
   const cannot = `Cannot put examples before ${name} as`;
-  const rule = say`${setting("fewShot")} must be 0 for it, as its questions have no text: it is ${count}`;
+  const rule = say`${
+    setting("fewShot")
+  } must be 0 for it, as its questions have no text: it is ${count}`;
   ensure(count === 0 || examples, say`${cannot} ${rule}`);
   const bySet = Map.groupBy(pool ?? questions, ({ set }) => set);
   return questions.map((question) => {
@@ -122,12 +138,17 @@ export function withExamples(
     const fact = `there are ${others.length} ${among}of ${whose}, ${count} are wanted`;
     const file = TASKS.has(name) ? `, or put examples into ${name}_few_shot.jsonl` : "";
     throw new InputError(say`${cannot} there must be ${setting("fewShot")} of them: ${fact}`, {
-      remedy: pool ? "put more into its file" : say`ask more with a larger ${setting("limit")}${file}`,
+      remedy: pool
+        ? "put more into its file"
+        : say`ask more with a larger ${setting("limit")}${file}`,
     });
   });
 }
 
-/** Draws other questions. Those with the same context are left out, because they would give the answer away. */
+/**
+ * Draws other questions. Those with the same context are left out, because they would give the
+ * answer away.
+ */
 function draw(question: Question, known: readonly Question[], count: number): Question[] {
   const seed = Number(indexOfText(question.context) % 2n ** 52n);
   const drawn: Question[] = [];

@@ -11,7 +11,10 @@ import { METRICS } from "./tasks.ts";
 /** Version of the layout. */
 export const ZERO_SHOT_FORMAT = 1;
 
-/** How a question is routed: by its context, so that one expert gets all choices, or each choice by context and choice. */
+/**
+ * How a question is routed: by its context, so that one expert gets all choices, or each choice by
+ * context and choice.
+ */
 export type Routing = "context" | "choice";
 
 /** How questions are asked. */
@@ -21,15 +24,18 @@ export interface ZeroShotOptions
   data?: string;
   /** Examples before each question; 0 unless given. */
   fewShot?: number;
-  /** Questions of a task that are asked, of each set of it where it has sets: the first ones; all unless given. */
+  /**
+   * Questions of a task that are asked, of each set of it where it has sets: the first ones; all
+   * unless given.
+   */
   limit?: number;
   /** What routes; the context unless given. */
   routing?: Routing;
 }
 
 /**
- * What answers a question: as in an evaluation, or `top-K`, the K experts together that the routing prefix
- * costs least, with weighted probabilities.
+ * What answers a question: as in an evaluation, or `top-K`, the K experts together that the routing
+ * prefix costs least, with weighted probabilities.
  *
  * @ignore
  */
@@ -39,20 +45,32 @@ export type ChoiceWay = Way | `top-${number}`;
 export const topWay = (size: number): ChoiceWay => `top-${size}`;
 
 const expertsTogether = (way: unknown) => Number(/^top-([1-9]\d*)$/.exec(String(way))?.[1] ?? 0);
-const isWay = (name: unknown) => SHOWN_WAYS.some((way) => way === name) || expertsTogether(name) > 0;
+const isWay = (name: unknown) =>
+  SHOWN_WAYS.some((way) => way === name) || expertsTogether(name) > 0;
 const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 
 const INTERVAL = { value: finite, low: finite, high: finite };
 /**
- * A metric with its standard error and the ends of its 95% bootstrap interval, over questions or over the documents that these are made of.
- * Over questions the error is that of the harness. But the harness pools errors of sets where this takes the questions of all sets together.
+ * A metric with its standard error and the ends of its 95% bootstrap interval, over questions or
+ * over the documents that these are made of. Over questions the error is that of the harness. But
+ * the harness pools errors of sets where this takes the questions of all sets together.
  */
 const MEASURE = v.object({ ...INTERVAL, standardError: finite });
 const byMetric = <Schema extends v.GenericSchema>(schema: Schema) =>
   v.object(v.entriesFromList(METRICS, v.optional(schema)));
-/** How much higher the mixture's metric is than a baseline's, with its 95% interval, both on the same draws. */
-const DIFFERENCE = v.object({ baseline: v.picklist(BASELINES), metric: v.picklist(METRICS), ...INTERVAL });
-/** The same for so many experts that answer together, against the mixture that runs one or a baseline. */
+/**
+ * How much higher the mixture's metric is than a baseline's, with its 95% interval, both on the
+ * same draws.
+ */
+const DIFFERENCE = v.object({
+  baseline: v.picklist(BASELINES),
+  metric: v.picklist(METRICS),
+  ...INTERVAL,
+});
+/**
+ * The same for so many experts that answer together, against the mixture that runs one or a
+ * baseline.
+ */
 const MIXED = v.object({
   experts: atLeast1,
   against: v.picklist(["mixture", ...BASELINES]),
@@ -63,11 +81,14 @@ const MIXED = v.object({
 /**
  * What a task came to.
  *
- * - Questions that were asked, how many its data hold (`published`), and examples before each (`fewShot`).
+ * - Questions that were asked, how many its data hold (`published`), and examples before each
+ *   (`fewShot`).
  * - Routing, and its prefix M; E.
- * - Questions that lost tokens at the left (`cut`), and the accuracy of guessing (`chance`, null without choices).
+ * - Questions that lost tokens at the left (`cut`), and the accuracy of guessing (`chance`, null
+ *   without choices).
  * - Draws (`resamples`) and seed of the bootstrap.
- * - Every way's metrics, differences from every baseline, and the share of the choices that each expert gets `[E]`.
+ * - Every way's metrics, differences from every baseline, and the share of the choices that each
+ *   expert gets `[E]`.
  * - Metrics and differences for each set of a task that has several.
  * - If experts answer together, the routing temperature of their weights, and their differences.
  */
@@ -114,11 +135,17 @@ export function judge({ metric, low, high }: Pick<Difference, "metric" | "low" |
   return low > 0 === (metric !== "perplexity") ? "better" : "worse";
 }
 
-/** Lists the ways in which any of the tasks was answered, in the order in which they are printed. */
+/**
+ * Lists the ways in which any of the tasks was answered, in the order in which they are printed.
+ */
 export function listWays(results: readonly ZeroShotResult[]): ChoiceWay[] {
   const found = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
-  const together = [...found].filter(expertsTogether).sort((a, b) => expertsTogether(a) - expertsTogether(b));
-  return [...new Set<ChoiceWay>(["mixture", ...together, ...SHOWN_WAYS])].filter((way) => found.has(way));
+  const together = [...found].filter(expertsTogether).sort((a, b) =>
+    expertsTogether(a) - expertsTogether(b)
+  );
+  return [...new Set<ChoiceWay>(["mixture", ...together, ...SHOWN_WAYS])].filter((way) =>
+    found.has(way)
+  );
 }
 
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */

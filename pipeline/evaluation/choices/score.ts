@@ -1,8 +1,9 @@
 /**
- * Asks a mixture the questions of a zero-shot task, next to dense models, the best expert in hindsight and a
- * random expert. All score the same tokens (SmallTalk LM, section 3.4 and figure 3). Models are leased one
- * after another. Each scores all questions, and computes the tokens of a context once for all its choices. Where several experts answer
- * together, the probability of a token is Σ_e w_e p_e. The weights are those of the K experts that the routing prefix costs least.
+ * Asks a mixture the questions of a zero-shot task, next to dense models, the best expert in
+ * hindsight and a random expert. All score the same tokens (SmallTalk LM, section 3.4 and figure
+ * 3). Models are leased one after another. Each scores all questions, and computes the tokens of a
+ * context once for all its choices. Where several experts answer together, the probability of a
+ * token is Σ_e w_e p_e. The weights are those of the K experts that the routing prefix costs least.
  */
 
 import { ensure } from "../../../kernels/errors.ts";
@@ -34,8 +35,8 @@ export interface AskOptions
     Pick<ZeroShotOptions, "fewShot" | "routing" | "resamples" | "mix" | "routingTemperature">,
     Pick<EvaluateOptions, "prefix" | "baselines" | "seed" | "signal"> {
   /**
-   * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a task has
-   * no choices, it needs room for all that answer together.
+   * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a
+   * task has no choices, it needs room for all that answer together.
    */
   mixture: Mixture;
   /** The task. */
@@ -51,22 +52,30 @@ export interface AskOptions
 }
 
 /**
- * The score of a choice: its log-likelihood, nats (the f32 log-probabilities of its tokens, added up in f64 from the first on); whether
- * every token is the likeliest; and the log-probabilities, where they are kept.
+ * The score of a choice: its log-likelihood, nats (the f32 log-probabilities of its tokens, added
+ * up in f64 from the first on); whether every token is the likeliest; and the log-probabilities,
+ * where they are kept.
  */
 export type ScoredChoice = { logLikelihood: number; greedy: boolean; tokens?: Float32Array };
 
 /**
- * Asks the questions of a task. A question is routed by the first M tokens of what its choices follow, or each choice by those of
- * context and choice; never balanced. The same questions, models and device give the same result however they are batched.
+ * Asks the questions of a task. A question is routed by the first M tokens of what its choices
+ * follow, or each choice by those of context and choice; never balanced. The same questions, models
+ * and device give the same result however they are batched.
  *
- * @throws {InputError} if there are no questions, models differ in shape or tokenizer, or a log-probability isn't finite.
+ * @throws {InputError} if there are no questions, models differ in shape or tokenizer, or a
+ * log-probability isn't finite.
  */
 export async function askQuestions(options: AskOptions): Promise<ZeroShotResult> {
-  const { mixture, task, questions, prompts, prefix, resamples = RESAMPLES, seed = 0, signal } = options;
+  const { mixture, task, questions, prompts, prefix, resamples = RESAMPLES, seed = 0, signal } =
+    options;
   const { routing = "context", fewShot = 0, published = questions.length } = options;
-  ensure(questions.length > 0, `Cannot ask ${task.name} as there must be questions: there are none`);
-  const partitioner = await mixture.partitioner(), { vocabulary } = partitioner;
+  ensure(
+    questions.length > 0,
+    `Cannot ask ${task.name} as there must be questions: there are none`,
+  );
+  const partitioner = await mixture.partitioner();
+  const { vocabulary } = partitioner;
   const experts = [...Array(await mixture.experts()).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const mixes = listMixes(options, partitioner);
@@ -78,7 +87,8 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   const scores = new Map<ModelName, ScoredChoice[][]>();
   const check = shapeChecker({ vocabulary }, "the task");
   let done = 0;
-  const onChoices = (choices: number) => options.onProgress?.(done += choices, models.length * chosen.length);
+  const onChoices = (choices: number) =>
+    options.onProgress?.(done += choices, models.length * chosen.length);
   for (const model of models) {
     const keepsTokens = mixes !== undefined && typeof model === "number";
     scores.set(model, await scoreChoices(model, { ...options, check, keepsTokens, onChoices }));
@@ -93,7 +103,11 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     const written = mix > 1 &&
       await writesGreedily(mixture, prompts, routes, { ...together, prefix, signal });
     answers[topWay(mix)] = answered((i, j) => ({
-      logLikelihood: mixedLikelihood(routes[i][j], (expert) => scores.get(expert)![i][j].tokens!, together),
+      logLikelihood: mixedLikelihood(
+        routes[i][j],
+        (expert) => scores.get(expert)![i][j].tokens!,
+        together,
+      ),
       greedy: written ? written[i] : routed(i, j).greedy,
     }));
   }
@@ -111,11 +125,17 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     format: ZERO_SHOT_FORMAT,
     task: task.name,
     questions: questions.length,
-    ...{ published, fewShot, routing, prefix },
+    published,
+    fewShot,
+    routing,
+    prefix,
     experts: experts.length,
     cut: prompts.filter(({ cut }) => cut).length,
-    chance: guesses.every((guess) => guess === 1) ? null : guesses.reduce((a, b) => a + b) / questions.length,
-    ...{ resamples, seed },
+    chance: guesses.every((guess) => guess === 1)
+      ? null
+      : guesses.reduce((a, b) => a + b) / questions.length,
+    resamples,
+    seed,
     ...summary,
     shares: experts.map((id) => chosen.filter((expert) => expert === id).length / chosen.length),
     ...mixes && { mixing: { temperature: mixes.routingTemperature, differences: mixed } },
@@ -126,7 +146,10 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
 const firstLargest = (values: readonly number[]): number => values.indexOf(Math.max(...values));
 
 /** Tells of every question whether its likeliest choice is the right one. */
-function collectAnswers(questions: readonly Question[], scores: readonly ScoredChoice[][]): Answers {
+function collectAnswers(
+  questions: readonly Question[],
+  scores: readonly ScoredChoice[][],
+): Answers {
   const each = (value: (question: Question, own: number[], first: ScoredChoice) => number) =>
     Float64Array.from(questions, (question, i) => {
       return value(question, scores[i].map(({ logLikelihood }) => logLikelihood), scores[i][0]);
@@ -150,7 +173,9 @@ function meanAnswers(all: readonly Answers[]): Answers {
 }
 
 /** Routes every choice of every question, by its context or by context and choice. */
-async function routePrompts({ mixture, prompts, prefix, routing, signal }: AskOptions): Promise<Route[][]> {
+async function routePrompts(
+  { mixture, prompts, prefix, routing, signal }: AskOptions,
+): Promise<Route[][]> {
   const texts = prompts.map(({ context, choices }) =>
     routing === "choice"
       ? choices.map((choice) => joinTokens([choice.context, choice.continuation]))
@@ -205,7 +230,10 @@ export async function scoreChoices(
 /** K and τ: how many experts answer together, and the temperature of their weights. */
 type Together = Record<"mix" | "temperature", number>;
 
-/** Gives the log-likelihood of a choice, nats, from the log-probabilities of its tokens by expert `[tokens]`. */
+/**
+ * Gives the log-likelihood of a choice, nats, from the log-probabilities of its tokens by expert
+ * `[tokens]`.
+ */
 function mixedLikelihood(
   route: Route,
   logProbability: (expert: number) => Float32Array,
@@ -224,8 +252,9 @@ function mixedLikelihood(
 const AT_ONCE = 8; // questions that are continued at once
 
 /**
- * Tells for each question without choices whether greedy decoding by the `mix` likeliest experts writes its only one; false for all
- * others. `routes` of the choices give the weights. The experts of a question are held together while they continue it.
+ * Tells for each question without choices whether greedy decoding by the `mix` likeliest experts
+ * writes its only one; false for all others. `routes` of the choices give the weights. The experts
+ * of a question are held together while they continue it.
  */
 async function writesGreedily(
   mixture: Mixture,
@@ -238,15 +267,23 @@ async function writesGreedily(
   const writes = async (i: number): Promise<void> => {
     const [{ context, continuation }] = prompts[i].choices;
     const generation = await answer(mixture, {
-      ...{ prompt: context, route: routes[i][0], mix, routingTemperature: temperature, prefix, signal },
-      ...{ temperature: 0, maxNewTokens: continuation.length },
+      prompt: context,
+      route: routes[i][0],
+      mix,
+      routingTemperature: temperature,
+      prefix,
+      signal,
+      temperature: 0,
+      maxNewTokens: continuation.length,
     });
     await Array.fromAsync(generation); // its tokens count, not its text
     written[i] = String(generation.tokens) === String(continuation);
   };
   // Questions of the same experts follow one another, so that these are loaded once.
   const experts = (i: number) =>
-    chooseAnswering(routes[i][0], mix, temperature).map(({ expert }) => expert).sort((a, b) => a - b).join();
+    chooseAnswering(routes[i][0], mix, temperature).map(({ expert }) => expert).sort((a, b) =>
+      a - b
+    ).join();
   for (const group of Map.groupBy(alone, experts).values()) {
     for (let first = 0; first < group.length; first += AT_ONCE) {
       await Promise.all(group.slice(first, first + AT_ONCE).map(writes));

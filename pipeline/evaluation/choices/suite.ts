@@ -1,10 +1,12 @@
 /**
- * Zero-shot tasks of our own, for small models: questions made of a run's held-out documents, which no model of it has seen. The same
- * documents make the same questions. The choices after a passage:
+ * Zero-shot tasks of our own, for small models: questions made of a run's held-out documents, which
+ * no model of it has seen. The same documents make the same questions. The choices after a passage:
  *
- * - `last_word`: a word that the passage has already had, and three that such passages elsewhere end with.
+ * - `last_word`: a word that the passage has already had, and three that such passages elsewhere
+ *   end with.
  * - `shuffled_words`: the sentence that follows, and three times its words in another order.
- * - `next_sentence`: the sentence that follows, and three from elsewhere: other documents of the same source where there are some.
+ * - `next_sentence`: the sentence that follows, and three from elsewhere: other documents of the
+ *   same source where there are some.
  */
 
 import { indexOfText, randomBits } from "../../random.ts";
@@ -23,9 +25,9 @@ export type HeldOutDocument = Omit<Document, "tokens"> & { tokens: number };
 const MOST_CHARACTERS = 4e6;
 
 /**
- * Yields the documents of token rows, in their order, up to some four million characters. A document ends
- * with EOS; where sequences never cross documents, it ends with its last row. Throws an `InputError` where
- * rows are of another tokenizer.
+ * Yields the documents of token rows, in their order, up to some four million characters. A
+ * document ends with EOS; where sequences never cross documents, it ends with its last row. Throws
+ * an `InputError` where rows are of another tokenizer.
  */
 export async function* heldOutDocuments(
   batches: AsyncIterable<RecordBatch>,
@@ -33,15 +35,19 @@ export async function* heldOutDocuments(
   packing: Packing,
 ): AsyncGenerator<HeldOutDocument> {
   const { eos, sha256, vocabulary } = tokenizer;
-  let ids: number[] = [], given = 0, open = { document: -1n, source: "" };
+  let ids: number[] = [];
+  let given = 0;
+  let open = { document: -1n, source: "" };
   const close = async function* (): AsyncGenerator<HeldOutDocument> {
-    const tokens = ids.length, text = tokens > 0 ? await tokenizer.decode(ids) : "";
+    const tokens = ids.length;
+    const text = tokens > 0 ? await tokenizer.decode(ids) : "";
     [ids, given] = [[], given + text.length];
     if (text !== "") yield { text, source: open.source, tokens };
   };
   for await (const batch of batches) {
     checkLineage(batch, { tokenizer: sha256, vocabulary }, "the tokenizer");
-    const columns = fromBatch(batch), { document = columns.sequence } = columns;
+    const columns = fromBatch(batch);
+    const { document = columns.sequence } = columns;
     for (const [row, { ids: own, source }] of rowTexts(columns).entries()) {
       if (given >= MOST_CHARACTERS) return;
       if (packing === "document" && open.document !== document[row]) yield* close();
@@ -56,29 +62,33 @@ export async function* heldOutDocuments(
 }
 
 /**
- * A sentence, or a line, of a document and its source. `context` is the whole sentences before it, up to 240 characters, and `delimiter`
- * the white space between them.
+ * A sentence, or a line, of a document and its source. `context` is the whole sentences before it,
+ * up to 240 characters, and `delimiter` the white space between them.
  */
-export type Passage = Record<"source" | "context" | "delimiter" | "sentence", string> & { document: number };
+export type Passage = Record<"source" | "context" | "delimiter" | "sentence", string> & {
+  document: number;
+};
 
 /** Most questions of a task. */
 export const MOST_QUESTIONS = 200;
 
 const CHOICES = 4;
-const LONGEST = { context: 240, sentence: 120 }; // characters: about 80 tokens of a small vocabulary, and 40
+// Characters: about 80 tokens of a small vocabulary, and 40.
+const LONGEST = { context: 240, sentence: 120 };
 const SHORTEST_SENTENCE = 20;
 const SHARES = { context: 0.6, sentence: 0.4 }; // of the tokens that a model reads
 const FREQUENT_WORDS = 150; // words that any passage may end with
 const SEED = 0;
 
 /**
- * Cuts documents into sentences, each with the text before it: as much as models with a context of `longest`
- * tokens can probably read together with a sentence.
+ * Cuts documents into sentences, each with the text before it: as much as models with a context of
+ * `longest` tokens can probably read together with a sentence.
  */
 export function cutPassages(documents: readonly HeldOutDocument[], longest = Infinity): Passage[] {
   const sum = (of: (document: HeldOutDocument) => number) =>
     documents.reduce((total, document) => total + of(document), 0);
-  const readable = longest * sum(({ text }) => text.length) / sum(({ tokens }) => tokens); // in characters
+  // In characters.
+  const readable = longest * sum(({ text }) => text.length) / sum(({ tokens }) => tokens);
   const most = Math.min(LONGEST.context, SHARES.context * readable);
   const mostOfSentence = Math.min(LONGEST.sentence, SHARES.sentence * readable);
   return documents.flatMap(({ text, source }, document) => {
@@ -110,18 +120,28 @@ export interface MadeTask extends ZeroShotTask {
   make(passages: readonly Passage[]): Question[];
 }
 
-/** Makes a task from a rule that gives what is right after passages, and one that gives what is wrong there. */
+/**
+ * Makes a task from a rule that gives what is right after passages, and one that gives what is
+ * wrong there.
+ */
 function task(
   name: string,
   candidatesOf: (passages: readonly Passage[]) => Candidate[],
   drawOf: (candidates: readonly Candidate[]) => Draw,
 ): MadeTask {
   return {
-    ...{ name, metrics: ["acc", "acc_norm"], alike: "questions", examples: false },
+    name,
+    metrics: ["acc", "acc_norm"],
+    alike: "questions",
+    examples: false,
     make(passages) {
-      const candidates = candidatesOf(passages), draw = drawOf(candidates);
-      const keyed = new Map<bigint, Candidate>(); // by a hash of their text; of equal ones the first
-      for (const one of candidates.toReversed()) keyed.set(randomBits(SEED, name, indexCandidate(one)), one);
+      const candidates = candidatesOf(passages);
+      const draw = drawOf(candidates);
+      // By a hash of their text; of equal ones the first.
+      const keyed = new Map<bigint, Candidate>();
+      for (const one of candidates.toReversed()) {
+        keyed.set(randomBits(SEED, name, indexCandidate(one)), one);
+      }
       const taken = [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS);
       return taken.flatMap(([, candidate]) => ask(name, candidate, draw));
     },
@@ -145,7 +165,10 @@ function ask(purpose: string, candidate: Candidate, draw: Draw): Question[] {
   return [{ description: "", context, choices, delimiter, gold, set: source, document }];
 }
 
-/** Draws the right choice of another candidate: of another document of the same source, else of any other, else of any. */
+/**
+ * Draws the right choice of another candidate: of another document of the same source, else of any
+ * other, else of any.
+ */
 function fromOthers(candidates: readonly Candidate[]): Draw {
   const others = new Map<number, readonly Candidate[]>(); // by document
   return ({ document, source, context }, bits) => {
@@ -160,16 +183,22 @@ function fromOthers(candidates: readonly Candidate[]): Draw {
 }
 
 /** Takes the sentences after passages that `fits` takes. */
-const sentences = (fits: (sentence: string) => boolean) => (passages: readonly Passage[]): Candidate[] =>
-  passages.flatMap(({ sentence: right, ...rest }) => fits(right) ? [{ ...rest, right }] : []);
+const sentences =
+  (fits: (sentence: string) => boolean) => (passages: readonly Passage[]): Candidate[] =>
+    passages.flatMap(({ sentence: right, ...rest }) => fits(right) ? [{ ...rest, right }] : []);
 
 const WORD = /[\p{L}\p{M}]+/gu;
 const words = (text: string): string[] => text.match(WORD) ?? [];
 
-/** Finds passages that end within a sentence with a word that they have had before, and that few others have. */
+/**
+ * Finds passages that end within a sentence with a word that they have had before, and that few
+ * others have.
+ */
 function lastWords(passages: readonly Passage[]): Candidate[] {
   const counts = Map.groupBy(passages.flatMap(({ sentence }) => words(sentence)), (word) => word);
-  const sorted = [...counts].sort(([a, some], [b, more]) => more.length - some.length || (a < b ? -1 : 1));
+  const sorted = [...counts].sort(([a, some], [b, more]) =>
+    more.length - some.length || (a < b ? -1 : 1)
+  );
   const most = Math.min(FREQUENT_WORDS, sorted.length >> 3);
   const frequent = new Set(sorted.slice(0, most).map(([word]) => word));
   return passages.flatMap(({ context, delimiter, sentence, ...passage }): Candidate[] => {

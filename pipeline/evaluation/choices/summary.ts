@@ -1,7 +1,8 @@
 /**
- * Summarises the answers to the questions of a task: metrics with intervals, differences from baselines, and
- * the same for each set. Questions that are made of one document resemble each other, so documents are drawn for
- * intervals; any other question is drawn by itself, as are those of a single document.
+ * Summarises the answers to the questions of a task: metrics with intervals, differences from
+ * baselines, and the same for each set. Questions that are made of one document resemble each
+ * other, so documents are drawn for intervals; any other question is drawn by itself, as are those
+ * of a single document.
  */
 
 import { BASELINES } from "../baselines.ts";
@@ -16,8 +17,9 @@ import {
 import type { Metric, Question, ZeroShotTask } from "./tasks.ts";
 
 /**
- * What each metric is the mean of, by question `[questions]`: 1 where the likeliest choice is the right one, 0 elsewhere, between them
- * for an average of experts; the same per character; for perplexity the log-likelihood of the right choice, nats.
+ * What each metric is the mean of, by question `[questions]`: 1 where the likeliest choice is the
+ * right one, 0 elsewhere, between them for an average of experts; the same per character; for
+ * perplexity the log-likelihood of the right choice, nats.
  */
 export type Answers = Record<Metric, Float64Array>;
 
@@ -40,7 +42,8 @@ export async function summarizeAnswers(
   answers: Partial<Record<ChoiceWay, Answers>>,
   { sizes = [], ...drawing }: Drawing & { sizes?: readonly number[] },
 ): Promise<Summary & Pick<ZeroShotResult, "sets">> {
-  const names = Object.keys(answers) as ChoiceWay[], baselines = BASELINES.filter((name) => answers[name]);
+  const names = Object.keys(answers) as ChoiceWay[];
+  const baselines = BASELINES.filter((name) => answers[name]);
   const all = [...questions.keys()];
   const bySet = [...Map.groupBy(all, (i) => questions[i].set)].sort(([a], [b]) => a < b ? -1 : 1);
   const inSet = new Map(bySet.map(([set, { length }]) => [set, length]));
@@ -55,7 +58,8 @@ export async function summarizeAnswers(
 
   /** Measures the answers to some questions, each with its weight. */
   async function measure(rows: number[], weights: number[]): Promise<Summary> {
-    const groups = groupQuestions(rows.map((i) => questions[i].document)), total = sum(weights);
+    const groups = groupQuestions(rows.map((i) => questions[i].document));
+    const total = sum(weights);
     const values = (way: ChoiceWay, metric: Metric) => rows.map((i) => answers[way]![metric][i]);
     const columns = names.flatMap((way) =>
       metrics.map((metric) => {
@@ -67,8 +71,11 @@ export async function summarizeAnswers(
     const { drawn, estimate } = await drawEstimates(documents, drawing);
     const measures = (way: ChoiceWay) =>
       metrics.map((metric) => {
-        const figure = metricOf(way, metric), own = estimate(figure);
-        const apart = values(way, metric).map((value, i) => weights[i] / total * (value - own.value));
+        const figure = metricOf(way, metric);
+        const own = estimate(figure);
+        const apart = values(way, metric).map((value, i) =>
+          weights[i] / total * (value - own.value)
+        );
         const isMean = metric !== "perplexity";
         const standardError = isMean ? errorOfMean(sumBy(groups, apart)) : deviation(drawn(figure));
         return [metric, { ...own, standardError }];
@@ -94,8 +101,9 @@ export async function summarizeAnswers(
 }
 
 /**
- * Gives the group of every question: questions of one document together, any other question in one of its own. Where all are of one
- * document each is a group, because one alone tells nothing of what others would bring.
+ * Gives the group of every question: questions of one document together, any other question in one
+ * of its own. Where all are of one document each is a group, because one alone tells nothing of
+ * what others would bring.
  */
 function groupQuestions(documents: readonly (number | undefined)[]): number[] {
   const keys = documents.map((document, i) => document ?? `question ${i}`);
@@ -113,12 +121,15 @@ function sumBy(groups: readonly number[], values: readonly number[]): Float64Arr
 /** Standard deviation of a sample, by n − 1. */
 function deviation(values: Float64Array): number {
   const mean = sum(values) / values.length;
-  return Math.sqrt(sum(values.map((value) => (value - mean) ** 2)) / Math.max(1, values.length - 1));
+  return Math.sqrt(
+    sum(values.map((value) => (value - mean) ** 2)) / Math.max(1, values.length - 1),
+  );
 }
 
 /**
- * Standard error of a weighted mean, by the weighted deviations of groups that are drawn together; of equal weights in groups of one the
- * deviation over √n, as the harness gives it for a task without sets.
+ * Standard error of a weighted mean, by the weighted deviations of groups that are drawn together;
+ * of equal weights in groups of one the deviation over √n, as the harness gives it for a task
+ * without sets.
  */
 function errorOfMean(deviations: Float64Array): number {
   const { length } = deviations;

@@ -1,7 +1,7 @@
 /**
- * The zero-shot tasks of the LM Evaluation Harness, a row each: the fields of a document as its data set publishes
- * them, the prompt and the choices that are made of them, and what is measured. All other tasks go through the
- * harness itself, over `serve`.
+ * The zero-shot tasks of the LM Evaluation Harness, a row each: the fields of a document as its
+ * data set publishes them, the prompt and the choices that are made of them, and what is measured.
+ * All other tasks go through the harness itself, over `serve`.
  */
 
 import * as v from "valibot";
@@ -31,9 +31,17 @@ export function listContinuations({ choices, delimiter }: Question): string[] {
   return choices.map((choice) => delimiter + choice);
 }
 
-/** Gives the text that a question's choices follow: the description, the examples with their right choices, and its own context. */
-export function writeContext({ description, context }: Question, examples: readonly Question[] = []): string {
-  const shown = examples.map((example) => example.context + listContinuations(example)[example.gold]);
+/**
+ * Gives the text that a question's choices follow: the description, the examples with their right
+ * choices, and its own context.
+ */
+export function writeContext(
+  { description, context }: Question,
+  examples: readonly Question[] = [],
+): string {
+  const shown = examples.map((example) =>
+    example.context + listContinuations(example)[example.gold]
+  );
   return description + [...shown, context].join("\n\n");
 }
 
@@ -41,8 +49,9 @@ export function writeContext({ description, context }: Question, examples: reado
 export const METRICS = ["acc", "acc_norm", "perplexity"] as const;
 
 /**
- * What is measured. `acc`: how often the likeliest choice is the right one; without choices, how often every token of the answer is
- * the likeliest. `acc_norm`: how often the right choice is the likeliest per character. `perplexity`: that of the right answer.
+ * What is measured. `acc`: how often the likeliest choice is the right one; without choices, how
+ * often every token of the answer is the likeliest. `acc_norm`: how often the right choice is the
+ * likeliest per character. `perplexity`: that of the right answer.
  */
 export type Metric = typeof METRICS[number];
 
@@ -60,7 +69,10 @@ export interface ZeroShotTask {
 
 /** A task whose questions a data set publishes. */
 export interface ChoiceTask extends ZeroShotTask {
-  /** Makes a question of a document with the data set's own fields. Throws an `InputError` that names the field that is wrong. */
+  /**
+   * Makes a question of a document with the data set's own fields. Throws an `InputError` that
+   * names the field that is wrong.
+   */
   ask(document: Record<string, unknown>): Question;
 }
 
@@ -71,13 +83,21 @@ function task<Fields extends v.ObjectEntries>(
   more: Partial<ZeroShotTask> = {},
 ): Omit<ChoiceTask, "name"> {
   return {
-    ...{ metrics: ["acc", "acc_norm"], alike: "questions", examples: true, ...more },
+    metrics: ["acc", "acc_norm"],
+    alike: "questions",
+    examples: true,
+    ...more,
     ask: (document) => makeQuestion(ask(conform(v.object(fields), document))),
   };
 }
 
-/** Makes a question. Throws an `InputError` where a choice is empty or the right one is none of them. */
-function makeQuestion({ context = "", choices = [], gold = 0, ...more }: Partial<Question>): Question {
+/**
+ * Makes a question. Throws an `InputError` where a choice is empty or the right one is none of
+ * them.
+ */
+function makeQuestion(
+  { context = "", choices = [], gold = 0, ...more }: Partial<Question>,
+): Question {
   const fact = `it is number ${gold}, from 0 on`;
   ensure(gold in choices, `the right choice must be one of ${choices.length}: ${fact}`);
   const empty = choices.findIndex((choice) => choice.trim() === "");
@@ -96,12 +116,19 @@ const index = v.pipe(
 const answering = (question: string) => `Question: ${question}\nAnswer:`;
 
 const arc = task(
-  { question: text, choices: v.object({ text: v.array(text), label: v.array(text) }), answerKey: text },
+  {
+    question: text,
+    choices: v.object({ text: v.array(text), label: v.array(text) }),
+    answerKey: text,
+  },
   ({ question, choices: { text, label }, answerKey }) => {
     const fact = `there are ${text.length} choices, ${label.length} labels`;
     ensure(label.length === text.length, `every choice must have a label: ${fact}`);
     const gold = label.indexOf(answerKey);
-    ensure(gold >= 0, `answerKey must be one of the labels ${label.join(", ")}: it is "${answerKey}"`);
+    ensure(
+      gold >= 0,
+      `answerKey must be one of the labels ${label.join(", ")}: it is "${answerKey}"`,
+    );
     return { context: answering(question), choices: text, gold };
   },
 );
@@ -110,13 +137,17 @@ const arc = task(
 const withoutMarks = (text: string): string =>
   text.trim().replaceAll(" [title]", ". ").replace(/.+/g, withoutBrackets).replaceAll("  ", " ");
 
-/** Removes what stands in brackets from a line. Behind its last "]" the search would take quadratic time to find nothing. */
+/**
+ * Removes what stands in brackets from a line. Behind its last "]" the search would take quadratic
+ * time to find nothing.
+ */
 function withoutBrackets(line: string): string {
   const end = line.lastIndexOf("]") + 1;
   return line.slice(0, end).replace(/\[.*?\]/g, "") + line.slice(end);
 }
 
-const capitalize = ([first = "", ...rest]: string) => first.toUpperCase() + rest.join("").toLowerCase();
+const capitalize = ([first = "", ...rest]: string) =>
+  first.toUpperCase() + rest.join("").toLowerCase();
 
 const LETTERS = ["A", "B", "C", "D"];
 
@@ -144,7 +175,11 @@ const TABLE = {
   ),
   piqa: task( // which of two ways to do something works
     { goal: text, sol1: text, sol2: text, label: index },
-    ({ goal, sol1, sol2, label }) => ({ context: answering(goal), choices: [sol1, sol2], gold: label }),
+    ({ goal, sol1, sol2, label }) => ({
+      context: answering(goal),
+      choices: [sol1, sol2],
+      gold: label,
+    }),
   ),
   mmlu: task( // exams in 57 subjects
     { question: text, choices: v.pipe(v.array(text), v.length(4)), answer: index, subject: text },
@@ -152,9 +187,12 @@ const TABLE = {
       const topic = subject.replaceAll("_", " ");
       const listed = choices.map((choice, i) => `${LETTERS[i]}. ${choice}`);
       return {
-        description: `The following are multiple choice questions (with answers) about ${topic}.\n\n`,
+        description:
+          `The following are multiple choice questions (with answers) about ${topic}.\n\n`,
         context: [question.trim(), ...listed, "Answer:"].join("\n"),
-        ...{ choices: LETTERS, gold: answer, set: subject },
+        choices: LETTERS,
+        gold: answer,
+        set: subject,
       };
     },
     { metrics: ["acc"] },
@@ -169,7 +207,10 @@ const TABLE = {
   ),
   blimp: task( // which of two sentences is grammatical, in 67 sets
     { sentence_good: text, sentence_bad: text, UID: text },
-    ({ sentence_good, sentence_bad, UID }) => ({ choices: [sentence_good, sentence_bad], set: UID }),
+    ({ sentence_good, sentence_bad, UID }) => ({
+      choices: [sentence_good, sentence_bad],
+      set: UID,
+    }),
     { metrics: ["acc"], alike: "sets", examples: false },
   ),
 };

@@ -1,7 +1,8 @@
 /**
- * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`, `model.safetensors`). So
- * other tools load what is trained here, and models that they trained are loaded here. A folder of routers holds
- * `router-00`, `router-01`, …, each a checkpoint of the same shape.
+ * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`,
+ * `model.safetensors`). So other tools load what is trained here, and models that they trained are
+ * loaded here. A folder of routers holds `router-00`, `router-01`, …, each a checkpoint of the same
+ * shape.
  */
 
 import { dirname } from "node:path";
@@ -34,13 +35,20 @@ import {
 } from "./hugging_face_config.ts";
 
 /** Names the tensors of a model as a file holds them: `scope` and the name in the model. */
-export function nameTensors(config: ModelConfig, weights: Weights, scope = ""): [string, HostTensor][] {
+export function nameTensors(
+  config: ModelConfig,
+  weights: Weights,
+  scope = "",
+): [string, HostTensor][] {
   return parameterSpecs(config).map((spec) => {
     return [scope + spec.name, { shape: wholeShape(spec), values: weights.get(spec.name)! }];
   });
 }
 
-/** Takes a model's weights from the tensors of the file `where`. Throws an `InputError` where one is missing or of another shape. */
+/**
+ * Takes a model's weights from the tensors of the file `where`. Throws an `InputError` where one is
+ * missing or of another shape.
+ */
 export function weightsIn(
   tensors: ReadonlyMap<string, HostTensor>,
   config: ModelConfig,
@@ -55,14 +63,18 @@ export function weightsIn(
       if (tensor?.shape.join() === shape.join()) return [name, tensor.values];
       const actual = tensor ? `its shape is [${tensor.shape}]` : "it is missing";
       throw new InputError(
-        `Cannot load "${where}" as it must hold tensor "${scope}${name}" of shape [${shape}]: ${actual}`,
+        `Cannot load "${where}" as it must hold tensor "${scope}${name}" of shape ` +
+          `[${shape}]: ${actual}`,
         { where },
       );
     }),
   );
 }
 
-/** Writes `config.json` and `model.safetensors`, each whole or not at all; returns the size and SHA-256 of both by name. */
+/**
+ * Writes `config.json` and `model.safetensors`, each whole or not at all; returns the size and
+ * SHA-256 of both by name.
+ */
 export async function saveCheckpoint(
   folder: string,
   config: ModelConfig,
@@ -86,9 +98,10 @@ export async function saveCheckpoint(
 }
 
 /**
- * Reads a checkpoint folder of this architecture, whoever wrote it. Throws an `InputError` where the folder
- * is missing or holds no model, or where a field of its shape is not supported. Also where a weight is no
- * number, or a file is cut short, damaged or not as it was made. The error names the file and the field.
+ * Reads a checkpoint folder of this architecture, whoever wrote it. Throws an `InputError` where
+ * the folder is missing or holds no model, or where a field of its shape is not supported. Also
+ * where a weight is no number, or a file is cut short, damaged or not as it was made. The error
+ * names the file and the field.
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder);
@@ -104,25 +117,45 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const embedding = weights.get(EMBEDDING)!;
   if (
     head &&
-    (head.values.length !== embedding.length || head.values.some((value, i) => value !== embedding[i]))
+    (head.values.length !== embedding.length ||
+      head.values.some((value, i) => value !== embedding[i]))
   ) {
     throw new InputError(
-      `Cannot load "${path}" as the output head must be tied to the embedding, as tie_word_embeddings of its config.json says: tensor "${HEAD}" differs`,
+      `Cannot load "${path}" as the output head must be tied to the embedding, as ` +
+        `tie_word_embeddings of its config.json says: tensor "${HEAD}" differs`,
       { where: path },
     );
   }
   const dtypes = new Set([...weights.keys()].map((name) => tensors.get(name)!.dtype));
-  return { config, weights, notes, sha256: actual.sha256, dtype: dtypes.size > 1 ? "F32" : [...dtypes][0] };
+  return {
+    config,
+    weights,
+    notes,
+    sha256: actual.sha256,
+    dtype: dtypes.size > 1 ? "F32" : [...dtypes][0],
+  };
 }
 
-/** From these sizes on, a weight is rounded to infinity: half a step beyond the largest value of the type. */
-const BEYOND: Record<SafetensorsDtype, number> = { F32: Infinity, F16: 65_520, BF16: 3.3961775292304957e38 };
+/**
+ * From these sizes on, a weight is rounded to infinity: half a step beyond the largest value of the
+ * type.
+ */
+const BEYOND: Record<SafetensorsDtype, number> = {
+  F32: Infinity,
+  F16: 65_520,
+  BF16: 3.3961775292304957e38,
+};
 
-/** Throws an `InputError` where a weight would become infinite in the file, which nobody could read then. */
+/**
+ * Throws an `InputError` where a weight would become infinite in the file, which nobody could read
+ * then.
+ */
 function checkRange(weights: Weights, dtype: SafetensorsDtype, where: string): void {
   if (dtype === "F32") return;
   for (const [name, values] of weights) {
-    const found = values.find((value) => Number.isFinite(value) && Math.abs(value) >= BEYOND[dtype]);
+    const found = values.find((value) =>
+      Number.isFinite(value) && Math.abs(value) >= BEYOND[dtype]
+    );
     if (found === undefined) continue;
     const number = setting("saveDtype", dtype.toLowerCase());
     throw new InputError(
@@ -154,21 +187,26 @@ export interface ModelFolderOptions {
   tokenizer: string | Pick<Tokenizer, "json">;
   /** Number type that the weights are written in. */
   dtype?: SafetensorsDtype;
-  /** Writes the output head as a tensor of its own, a copy of the embedding: some converters look for it. */
+  /**
+   * Writes the output head as a tensor of its own, a copy of the embedding: some converters look
+   * for it.
+   */
   untie?: boolean;
   /**
-   * How other tools sample by default: fields of `generation_config.json`. Without it they use their own
-   * defaults.
+   * How other tools sample by default: fields of `generation_config.json`. Without it they use
+   * their own defaults.
    */
   generation?: Record<string, unknown>;
 }
 
 /** Matches the paths of the files that {@linkcode saveModelFolder} writes, in their folder. */
-export const MODEL_FILES = /(config|tokenizer|tokenizer_config|generation_config)\.json|model\.safetensors/;
+export const MODEL_FILES =
+  /(config|tokenizer|tokenizer_config|generation_config)\.json|model\.safetensors/;
 
 /**
- * Writes a complete Hugging Face folder: the checkpoint, the tokenizer with the chat template that lies next to it, and what generation needs
- * to know. Returns the size and SHA-256 of every file by name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
+ * Writes a complete Hugging Face folder: the checkpoint, the tokenizer with the chat template that
+ * lies next to it, and what generation needs to know. Returns the size and SHA-256 of every file by
+ * name. Throws an `InputError` where the tokenizer has no token of the id `eos`.
  */
 export async function saveModelFolder(
   folder: string,
@@ -219,7 +257,8 @@ export function tokenText(json: string, id: number, where?: string): string {
   if (text !== undefined) return text;
   const named = where === undefined ? "it" : `"${where}"`;
   throw new InputError(
-    `Cannot write the model's folder as its tokenizer must hold the end-of-document token: ${named} has no token of id ${id}`,
+    "Cannot write the model's folder as its tokenizer must hold the end-of-document " +
+      `token: ${named} has no token of id ${id}`,
     { where },
   );
 }
@@ -231,8 +270,8 @@ export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
 }
 
 /**
- * Reads `router-00`, `router-01`, … of a folder: E routers of one shape. Throws an `InputError` where there
- * are none or their shapes differ, and what `loadCheckpoint` throws.
+ * Reads `router-00`, `router-01`, … of a folder: E routers of one shape. Throws an `InputError`
+ * where there are none or their shapes differ, and what `loadCheckpoint` throws.
  */
 export async function loadRouters(folder: string): Promise<Routers> {
   const refuse = (must: string, is: string, remedy?: string) =>
@@ -241,7 +280,11 @@ export async function loadRouters(folder: string): Promise<Routers> {
     if (!isMissing(error)) throw error;
     const isFile = await exists(folder);
     const remedy = isFile ? "name the folder that holds router-00" : undefined;
-    throw refuse(`"${folder}" must be a folder`, `it is ${isFile ? "a file" : "not there"}`, remedy);
+    throw refuse(
+      `"${folder}" must be a folder`,
+      `it is ${isFile ? "a file" : "not there"}`,
+      remedy,
+    );
   });
   const names = entries.filter(({ name, isDirectory }) => isDirectory && /^router-\d+$/.test(name))
     .map(({ name }) => name).sort(byNumber);

@@ -1,6 +1,6 @@
 /**
- * The `config.json` of a checkpoint: how the shape of a model is written for Hugging Face, and how it is read and checked, whoever wrote
- * it.
+ * The `config.json` of a checkpoint: how the shape of a model is written for Hugging Face, and how
+ * it is read and checked, whoever wrote it.
  */
 
 import * as v from "valibot";
@@ -18,7 +18,9 @@ import { exists, isFolder, isMissing, oneLine } from "../../graph/files.ts";
 import { conform, readVerified } from "../../graph/schema.ts";
 import { parseObject, type SafetensorsDtype } from "./safetensors.ts";
 
-/** What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`. */
+/**
+ * What a checkpoint says about itself beyond its shape; kept under `smalltalk` in `config.json`.
+ */
 export interface CheckpointNotes {
   /** SHA-256 of the tokenizer whose ids the model reads. */
   tokenizer?: string;
@@ -43,15 +45,16 @@ export interface Checkpoint {
   /** SHA-256 of `model.safetensors`. */
   sha256: string;
   /**
-   * Number type of the weights in the file that they were read from; F32 where tensors have different ones.
+   * Number type of the weights in the file that they were read from; F32 where tensors have
+   * different ones.
    */
   dtype?: SafetensorsDtype;
 }
 
 /**
- * The fields that describe our architecture in a Hugging Face configuration: the value, and the value that a
- * missing field stands for. Newer files put the rotary settings into `rope_parameters`. Whether the head is
- * tied to the embedding is a matter of each model.
+ * The fields that describe our architecture in a Hugging Face configuration: the value, and the
+ * value that a missing field stands for. Newer files put the rotary settings into
+ * `rope_parameters`. Whether the head is tied to the embedding is a matter of each model.
  */
 const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
   ["use_parallel_residual", false, true],
@@ -62,15 +65,16 @@ const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
 ];
 
 /**
- * The type of plain models, which other tools load, and that of models with experts in their layers, whose
- * tensors no other tool knows.
+ * The type of plain models, which other tools load, and that of models with experts in their
+ * layers, whose tensors no other tool knows.
  */
 const [PLAIN, SWITCH] = [
   { model_type: "gpt_neox", architectures: ["GPTNeoXForCausalLM"] },
   { model_type: "smalltalk_switch", architectures: ["SmallTalkSwitchForCausalLM"] },
 ];
 
-const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"]; // one function under three names
+// One function under three names.
+const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"];
 
 /** The names of sizes in a Hugging Face configuration. */
 const SIZES = {
@@ -83,7 +87,10 @@ const SIZES = {
 
 const SIZE_NAMES = Object.keys(SIZES) as (keyof typeof SIZES)[];
 
-/** Returns the Hugging Face configuration of a model, its fields by name; `untie` says that its head is a tensor of its own. */
+/**
+ * Returns the Hugging Face configuration of a model, its fields by name; `untie` says that its head
+ * is a tensor of its own.
+ */
 export function huggingFaceConfig(
   config: ModelConfig,
   notes: CheckpointNotes = {},
@@ -109,16 +116,21 @@ export function huggingFaceConfig(
   return Object.fromEntries(Object.entries(fields).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Reads what a checkpoint folder says of its model, without the weights. Throws as `loadCheckpoint` does. */
+/**
+ * Reads what a checkpoint folder says of its model, without the weights. Throws as `loadCheckpoint`
+ * does.
+ */
 export async function loadCheckpointConfig(
   folder: string,
 ): Promise<Pick<Checkpoint, "config" | "notes">> {
   const where = `${folder}/config.json`;
   const fields = parseConfig(await readInput(folder, "config.json"), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
-    const named = await modelIn(folder) ?? `name a model in it, such as ${folder}/dense, once it is trained`;
+    const named = await modelIn(folder) ??
+      `name a model in it, such as ${folder}/dense, once it is trained`;
     throw new InputError(
-      `Cannot load a checkpoint from "${folder}" as it must be the folder of a model: it is a run folder`,
+      `Cannot load a checkpoint from "${folder}" as it must be the folder of a ` +
+        "model: it is a run folder",
       { where: folder, remedy: say`${named}, or use the whole run with ${setting("run")}` },
     );
   }
@@ -130,7 +142,8 @@ export async function loadCheckpointConfig(
     rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
     hidden_act: fields.hidden_act ?? "gelu",
     rope_type: rope.rope_type ?? rope.type ?? "default",
-    tie_word_embeddings: fields.tie_word_embeddings ?? false, // what Hugging Face takes where the field is missing
+    // What Hugging Face takes where the field is missing.
+    tie_word_embeddings: fields.tie_word_embeddings ?? false,
   };
   for (const [name, , absent] of ARCHITECTURE) merged[name] ??= absent;
   const check = (name: string, holds: (value: unknown) => boolean, wanted: string) => {
@@ -146,14 +159,22 @@ export async function loadCheckpointConfig(
     ...ARCHITECTURE.map(([name, value]): [string, unknown] => [name, value]),
     ["rope_type", "default"],
   ];
-  for (const [name, value] of exact) check(name, (actual) => actual === value, JSON.stringify(value));
+  for (const [name, value] of exact) {
+    check(name, (actual) => actual === value, JSON.stringify(value));
+  }
   check("hidden_act", (value) => ACTIVATIONS.includes(value as string), ACTIVATIONS.join(" or "));
   check("tie_word_embeddings", (value) => typeof value === "boolean", "true or false");
-  for (const name of SIZE_NAMES) check(SIZES[name], (value) => typeof value === "number", "a number");
+  for (const name of SIZE_NAMES) {
+    check(SIZES[name], (value) => typeof value === "number", "a number");
+  }
   const sizes = SIZE_NAMES.map((name) => [name, fields[SIZES[name]]]);
   const plain: ModelConfig = Object.fromEntries(sizes);
   const { sublayers, switch: own, ...notes } = checkNotes(fields.smalltalk ?? {}, plain, where);
-  const config: ModelConfig = { ...plain, ...sublayers && { sublayers }, ...own && { switch: own } };
+  const config: ModelConfig = {
+    ...plain,
+    ...sublayers && { sublayers },
+    ...own && { switch: own },
+  };
   validateModelConfig(config, `the model of "${where}"`);
   const inner = MLP_EXPANSION * config.hidden;
   merged.intermediate_size ??= inner;
@@ -180,7 +201,9 @@ function checkNotes(
       v.nonEmpty(),
       v.check((names) => new Set(names).size === names.length, "each may be there once"),
     )),
-    switch: v.optional(v.object({ experts: v.number(), capacity: v.number(), balance: v.number() })),
+    switch: v.optional(
+      v.object({ experts: v.number(), capacity: v.number(), balance: v.number() }),
+    ),
   });
   try {
     return conform(schema, notes);
@@ -192,7 +215,11 @@ function checkNotes(
   }
 }
 
-export async function readInput(folder: string, name: string, read = readVerified): Promise<Uint8Array> {
+export async function readInput(
+  folder: string,
+  name: string,
+  read = readVerified,
+): Promise<Uint8Array> {
   const path = `${folder}/${name}`;
   try {
     return await read(path);
@@ -201,19 +228,28 @@ export async function readInput(folder: string, name: string, read = readVerifie
     const isFile = await exists(folder) && !await isFolder(folder);
     const isParted = await exists(`${path}.index.json`);
     throw new InputError(
-      `Cannot load a checkpoint as "${path}" must be there, as a model is a folder of config.json and model.safetensors: ` +
-        (isFile ? `"${folder}" is a file` : isParted ? "its weights lie in several files" : "no such file"),
+      `Cannot load a checkpoint as "${path}" must be there, as a model is a folder ` +
+        "of config.json and model.safetensors: " +
+        (isFile
+          ? `"${folder}" is a file`
+          : isParted
+          ? "its weights lie in several files"
+          : "no such file"),
       {
         where: path,
         remedy: isParted
-          ? 'save it as one file, in Python with model.save_pretrained(folder, max_shard_size="1TB")'
+          ? "save it as one file, in Python with model.save_pretrained(folder, " +
+            'max_shard_size="1TB")'
           : await modelIn(folder),
       },
     );
   }
 }
 
-/** Reports which folder to name instead of one that is no model's but holds models: the end of a message. */
+/**
+ * Reports which folder to name instead of one that is no model's but holds models: the end of a
+ * message.
+ */
 async function modelIn(folder: string): Promise<string | undefined> {
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
@@ -228,6 +264,8 @@ function parseConfig(bytes: Uint8Array, where: string): Record<string, unknown> 
   try {
     return parseObject(bytes);
   } catch (error) {
-    throw new InputError(`Cannot read "${where}" as it must be a JSON object: ${oneLine(error)}`, { where });
+    throw new InputError(`Cannot read "${where}" as it must be a JSON object: ${oneLine(error)}`, {
+      where,
+    });
   }
 }

@@ -17,8 +17,8 @@ const BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
 const LONGEST_HEADER = 100 * 1024 * 1024;
 
 /**
- * Yields a safetensors file piece by piece. Tensors are sorted by name, so that equal tensors give equal
- * bytes. Values are rounded to the nearest, ties to even. `metadata` is text in the header.
+ * Yields a safetensors file piece by piece. Tensors are sorted by name, so that equal tensors give
+ * equal bytes. Values are rounded to the nearest, ties to even. `metadata` is text in the header.
  */
 export function encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor>,
@@ -37,7 +37,8 @@ export function encodeSafetensors(
     offset = end;
   }
   const text = new TextEncoder().encode(JSON.stringify(header));
-  const headerBytes = Math.ceil(text.length / 8) * 8; // padded with spaces, so that tensors are aligned
+  // Padded with spaces, so that tensors are aligned.
+  const headerBytes = Math.ceil(text.length / 8) * 8;
   const head = new Uint8Array(8 + headerBytes).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
   head.set(text, 8);
@@ -50,13 +51,16 @@ export function encodeSafetensors(
   };
 }
 
-/** Returns the metadata of a safetensors file. Throws `InputError` with `path` where its header is not one. */
+/**
+ * Returns the metadata of a safetensors file. Throws `InputError` with `path` where its header is
+ * not one.
+ */
 export const safetensorsMetadata = (file: Uint8Array, path: string): unknown =>
   parseHeader(file, path).header.__metadata__;
 
 /**
- * Decodes a safetensors file to f32; each tensor also tells the number type that it has in the file. Throws
- * an `InputError` with `path` where the file is not a whole safetensors file.
+ * Decodes a safetensors file to f32; each tensor also tells the number type that it has in the
+ * file. Throws an `InputError` with `path` where the file is not a whole safetensors file.
  */
 export function decodeSafetensors(
   file: Uint8Array,
@@ -69,11 +73,16 @@ export function decodeSafetensors(
     if (name === "__metadata__") continue;
     const { dtype, shape, data_offsets: range } = entry ?? {};
     if (!isDtype(dtype)) {
-      return fail(`tensor "${name}" has dtype ${JSON.stringify(dtype)}, which must be F32, F16 or BF16`);
+      return fail(
+        `tensor "${name}" has dtype ${JSON.stringify(dtype)}, which must be F32, F16 or BF16`,
+      );
     }
     if (!areSizes(shape)) return fail(`tensor "${name}" has shape ${JSON.stringify(shape)}`);
     const bytes = shape.reduce((product, size) => product * size, BYTES[dtype]);
-    if (!areSizes(range) || range.length !== 2 || range[1] - range[0] !== bytes || range[1] > data.length) {
+    if (
+      !areSizes(range) || range.length !== 2 || range[1] - range[0] !== bytes ||
+      range[1] > data.length
+    ) {
       const place = `${JSON.stringify(range)} of ${data.length} bytes of tensors`;
       return fail(`tensor "${name}" of ${bytes} bytes lies at ${place}`);
     }
@@ -113,7 +122,9 @@ function parseHeader(
 ): { header: Header; data: Uint8Array; fail(reason: string): never } {
   const fail = (reason: string): never => {
     const line = oneLine(reason); // names and the JSON parser's excerpts may hold line breaks
-    throw new InputError(`Cannot read "${where}" as it must be a whole safetensors file: ${line}`, { where });
+    throw new InputError(`Cannot read "${where}" as it must be a whole safetensors file: ${line}`, {
+      where,
+    });
   };
   if (file.length < 8) fail(`it has ${file.length} bytes`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);

@@ -1,6 +1,6 @@
 /**
- * Training states on disk: weights, moments and progress of a bank of models in one safetensors file. So a
- * state is there as a whole or not at all.
+ * Training states on disk: weights, moments and progress of a bank of models in one safetensors
+ * file. So a state is there as a whole or not at all.
  */
 
 import { createHash } from "node:crypto";
@@ -11,10 +11,16 @@ import type { TrainerState } from "../trainer.ts";
 import { ifMissing, oneLine, shortHash, writeAtomic } from "../../graph/files.ts";
 import { conform } from "../../graph/schema.ts";
 import { nameTensors, weightsIn } from "./checkpoint.ts";
-import { decodeSafetensors, encodeSafetensors, type HostTensor, safetensorsMetadata } from "./safetensors.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  type HostTensor,
+  safetensorsMetadata,
+} from "./safetensors.ts";
 
 const LISTS = ["weights", "moments", "squares"] as const;
-const whole = (least: number) => v.pipe(v.string(), v.transform(Number), v.safeInteger(), v.minValue(least));
+const whole = (least: number) =>
+  v.pipe(v.string(), v.transform(Number), v.safeInteger(), v.minValue(least));
 const METADATA = v.object({
   step: whole(0),
   models: whole(1),
@@ -60,8 +66,8 @@ export async function saveTrainerState(
 /**
  * Reads a state, and what was noted next to it; gives `undefined` where there is no such file.
  *
- * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape. With `onDamaged`, which hears of damage, it
- * gives `undefined` then.
+ * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape. With
+ * `onDamaged`, which hears of damage, it gives `undefined` then.
  */
 export async function loadTrainerState(
   path: string,
@@ -74,7 +80,10 @@ export async function loadTrainerState(
     if (!file) return undefined;
     const { tensors, metadata: { step, models, notes } } = file;
     const [weights, moments, squares] = LISTS.map((list) =>
-      Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
+      Array.from(
+        { length: models },
+        (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`),
+      )
     );
     return { state: { step, weights, moments, squares }, notes };
   } catch (error) {
@@ -88,7 +97,10 @@ export async function checkTrainerState(path: string): Promise<void> {
   await readState(path);
 }
 
-/** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */
+/**
+ * Reads the file of a state; undefined where there is none. Throws an `InputError` where it is
+ * damaged.
+ */
 async function readState(path: string) {
   const file = await Deno.readFile(path).catch(ifMissing(undefined));
   if (!file) return undefined;

@@ -51,7 +51,10 @@ export const attention: Sublayer = {
     const rows = shape.models * shape.batch * shape.length;
     const stream = { values: rows * padded(hidden) };
     const headed = { values: headedSize(sizes) };
-    const cached = { values: headedSize({ ...sizes, batch: slots, length: positions }), storage: dtype };
+    const cached = {
+      values: headedSize({ ...sizes, batch: slots, length: positions }),
+      storage: dtype,
+    };
     const perHead = { values: tokens * heads };
     const angles = () => rotaryAngles(positions, sizes.headSize, ROTARY_BASE);
     return {
@@ -65,7 +68,8 @@ export const attention: Sublayer = {
       cache: { k: cached, v: cached },
       scratch: {
         angles: { values: positions * sizes.headSize, data: angles },
-        qkv: { values: rows * padded(3 * hidden) }, // rounded like q, k and v where these are bf16; in the backward pass its gradient
+        // Rounded like q, k and v where these are bf16; in the backward pass its gradient.
+        qkv: { values: rows * padded(3 * hidden) },
         running: { values: scratch.running },
         partialOut: { values: scratch.sums },
         ...gathered && {
@@ -73,7 +77,8 @@ export const attention: Sublayer = {
           gatheredOut: { values: tokens * padded(hidden) },
         },
         ...(dtype === "bf16" && sums) && { sums: stream },
-        ...mode === "train" && { dQ: headed, dK: headed, dV: headed, dHeads: headed, product: perHead },
+        ...mode === "train" &&
+          { dQ: headed, dK: headed, dV: headed, dHeads: headed, product: perHead },
       },
     };
   },
@@ -122,7 +127,9 @@ export const attention: Sublayer = {
   },
 };
 
-/** Plans `y[i] = x[indices[i]]` for rows of `width` times H values: `[rows of x, rows of y, width]`. */
+/**
+ * Plans `y[i] = x[indices[i]]` for rows of `width` times H values: `[rows of x, rows of y, width]`.
+ */
 function pick(
   { gpu, config: { hidden }, shape: { models } }: Pass,
   x: GpuBuffer,
@@ -131,7 +138,14 @@ function pick(
   [from, to, width]: [from: number, to: number, width: number],
 ): Dispatch {
   const weights = describeMatrix(x, from, width * hidden);
-  return embeddingForward(gpu, { weights, tokens: indices, x: y, models, rows: to, sharedTokens: true });
+  return embeddingForward(gpu, {
+    weights,
+    tokens: indices,
+    x: y,
+    models,
+    rows: to,
+    sharedTokens: true,
+  });
 }
 
 function attentionShape({ hidden, heads }: ModelConfig, shape: BatchShape): AttentionShape {

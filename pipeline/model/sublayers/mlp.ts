@@ -1,7 +1,14 @@
 /** The multilayer perceptron. */
 
 import { padded } from "../../../kernels/device/matrix.ts";
-import { linear, linearBackward, linearParameters, norm, normBackward, normParameters } from "./parts.ts";
+import {
+  linear,
+  linearBackward,
+  linearParameters,
+  norm,
+  normBackward,
+  normParameters,
+} from "./parts.ts";
 import type { Sublayer } from "./sublayer.ts";
 
 /** Width of the MLP as a multiple of H. */
@@ -46,8 +53,12 @@ export const mlp: Sublayer = {
   },
 
   backward(pass) {
-    const { x, residual, branch, buffers: { norm: normalized, statistics, inner, gelu, sums: dInner } } =
-      pass;
+    const {
+      x,
+      residual,
+      branch,
+      buffers: { norm: normalized, statistics, inner, gelu, sums: dInner },
+    } = pass;
     return [
       ...linearBackward(pass, NARROW, { dY: residual, x: gelu, dX: dInner, gelu: inner }),
       ...linearBackward(pass, WIDEN, { dY: dInner, x: normalized, dX: branch }),
@@ -55,5 +66,6 @@ export const mlp: Sublayer = {
     ];
   },
 
-  flops: ({ hidden }, sequences, length) => 4 * sequences * length * hidden * (MLP_EXPANSION * hidden),
+  flops: ({ hidden }, sequences, length) =>
+    4 * sequences * length * hidden * (MLP_EXPANSION * hidden),
 };

@@ -1,6 +1,6 @@
 /**
- * The parts that sublayers are made of: a LayerNorm and a linear layer, with their weights, forward and
- * backward.
+ * The parts that sublayers are made of: a LayerNorm and a linear layer, with their weights, forward
+ * and backward.
  */
 
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
@@ -66,8 +66,8 @@ export function norm(
 }
 
 /**
- * Plans the gradients of a LayerNorm's weights and input. The gradient of its output is `branch`; that of its
- * input is added to `residual` or becomes it.
+ * Plans the gradients of a LayerNorm's weights and input. The gradient of its output is `branch`;
+ * that of its input is added to `residual` or becomes it.
  */
 export function normBackward(
   pass: Context & Pick<BackwardPass, "residual" | "branch" | "partial" | "accumulate">,
@@ -95,8 +95,15 @@ export interface StackedRows {
   most: number; // most rows of one layer
 }
 
-/** Gives the sizes of a linear layer's products, and views of rows: those of each model, or of each layer of a stack. */
-function productSizes({ shape: { models, batch, length } }: Pass, stack: number, stacked?: StackedRows) {
+/**
+ * Gives the sizes of a linear layer's products, and views of rows: those of each model, or of each
+ * layer of a stack.
+ */
+function productSizes(
+  { shape: { models, batch, length } }: Pass,
+  stack: number,
+  stacked?: StackedRows,
+) {
   const m = batch * length;
   const sizes: { models: number; m: number; groups?: Groups } = stacked
     ? { models: stack, m: stacked.most, groups: { buffer: stacked.groups } }
@@ -107,7 +114,10 @@ function productSizes({ shape: { models, batch, length } }: Pass, stack: number,
   return { sizes, rows };
 }
 
-/** Plans `y = tail(W · x + b)`, with scratch `sums` if there is some; of a stack for the rows of each layer. */
+/**
+ * Plans `y = tail(W · x + b)`, with scratch `sums` if there is some; of a stack for the rows of
+ * each layer.
+ */
 export function linear(
   pass: Pass,
   name: string,
@@ -128,13 +138,16 @@ export function linear(
     bias: pass.parameter(`${name}.bias`).matrix,
     extra: extra && rows(extra, n),
     sums: pass.buffers.sums,
-    ...{ ...sizes, n, k, tail },
+    ...sizes,
+    n,
+    k,
+    tail,
   })];
 }
 
 /**
- * Plans the gradients of a linear layer's weights and input. Where the input is the output of GELU, `gelu` is
- * its input, and its slope is multiplied in.
+ * Plans the gradients of a linear layer's weights and input. Where the input is the output of GELU,
+ * `gelu` is its input, and its slope is multiplied in.
  */
 export function linearBackward(
   pass: BackwardPass,
@@ -148,7 +161,9 @@ export function linearBackward(
   },
 ): Dispatch[] {
   const { gpu, partial, parts, accumulate } = pass;
-  const { rows: outputs, columns: inputs, stack, asRead, gradient } = pass.parameter(`${name}.weight`);
+  const { rows: outputs, columns: inputs, stack, asRead, gradient } = pass.parameter(
+    `${name}.weight`,
+  );
   const { sizes, sizes: { models, m, groups }, rows } = productSizes(pass, stack, stacked);
   return [
     ...weightGradient(gpu, {
@@ -156,7 +171,13 @@ export function linearBackward(
       x: rows(x, inputs),
       weight: gradient,
       bias: pass.parameter(`${name}.bias`).gradient,
-      ...{ partial, models, rows: m, inputs, outputs, accumulate, groups },
+      partial,
+      models,
+      rows: m,
+      inputs,
+      outputs,
+      accumulate,
+      groups,
       parts: groups ? undefined : parts,
     }),
     matmul(gpu, {
@@ -164,7 +185,9 @@ export function linearBackward(
       b: asRead,
       c: rows(dX, inputs),
       ...gelu && { extra: rows(gelu, inputs), tail: "gelu_slope" },
-      ...{ ...sizes, n: inputs, k: outputs },
+      ...sizes,
+      n: inputs,
+      k: outputs,
     }),
   ];
 }

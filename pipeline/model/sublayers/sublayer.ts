@@ -1,7 +1,8 @@
 /**
- * What describes a model: its configuration, its tensors, and the seam of sublayers, of which a layer is made. A sublayer
- * is a branch: it normalises the residual stream, computes something of it and adds the result to the stream. It describes
- * its weights, their names on disk, its buffers, its kernel calls and its FLOPs.
+ * What describes a model: its configuration, its tensors, and the seam of sublayers, of which a
+ * layer is made. A sublayer is a branch: it normalises the residual stream, computes something of
+ * it and adds the result to the stream. It describes its weights, their names on disk, its buffers,
+ * its kernel calls and its FLOPs.
  */
 
 import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/device/gpu.ts";
@@ -22,22 +23,25 @@ export interface ModelConfig {
   /** Attention heads; H / heads must be even. */
   heads: number;
   /**
-   * Longest sequence in tokens, S: trainings read sequences of so many, and scoring and generation end there.
-   * No weight depends on it, and the table of rotary angles is as long as what runs.
+   * Longest sequence in tokens, S: trainings read sequences of so many, and scoring and generation
+   * end there. No weight depends on it, and the table of rotary angles is as long as what runs.
    */
   context: number;
   /** Names of each layer's sublayers, in order. Default: attention, mlp. */
   sublayers?: readonly string[];
   /**
-   * Whether the output head is a matrix of its own instead of the embedding. Only models that others trained
-   * have one; they are not trained here.
+   * Whether the output head is a matrix of its own instead of the embedding. Only models that
+   * others trained have one; they are not trained here.
    */
   untied?: true;
   /** Settings of the sublayer `switch`, for models that have it. */
   switch?: SwitchConfig;
 }
 
-/** The experts of a layer among which tokens are routed (Switch Transformer, Fedus et al. 2022, section 2). */
+/**
+ * The experts of a layer among which tokens are routed (Switch Transformer, Fedus et al. 2022,
+ * section 2).
+ */
 export interface SwitchConfig {
   /** Experts of every layer, E. */
   experts: number;
@@ -54,13 +58,15 @@ export interface ParameterSpec {
   /** `[out, in]`, or `[columns]` for biases and LayerNorm parameters. */
   shape: [number, number] | [number];
   /**
-   * How many matrices of that shape the tensor holds, one after another; the shape in a checkpoint then
-   * begins with this number, and a bank holds one such model. Default: one, and the shape is as it is.
+   * How many matrices of that shape the tensor holds, one after another; the shape in a checkpoint
+   * then begins with this number, and a bank holds one such model. Default: one, and the shape is
+   * as it is.
    */
   stack?: number;
   /**
-   * How the tensor starts: with normal values, ones or zeros. Normal values are divided by the root of the
-   * number of sublayers, √(2L), where the tensor writes into the residual stream (`residual`).
+   * How the tensor starts: with normal values, ones or zeros. Normal values are divided by the root
+   * of the number of sublayers, √(2L), where the tensor writes into the residual stream
+   * (`residual`).
    */
   initial: "normal" | "residual" | "ones" | "zeros";
 }
@@ -76,13 +82,15 @@ export function countValues(spec: Pick<ParameterSpec, "shape" | "stack">): numbe
 }
 
 /**
- * What a pass is for: to learn, to score without learning, or to go on after tokens that were read before.
+ * What a pass is for: to learn, to score without learning, or to go on after tokens that were read
+ * before.
  */
 export type Mode = "train" | "score" | "decode";
 
 /**
- * Sequences that share beginnings, so that each token is computed once: the rows of the batch are the tokens
- * of all of them. A sublayer that looks along a sequence gathers the rows of the sequence.
+ * Sequences that share beginnings, so that each token is computed once: the rows of the batch are
+ * the tokens of all of them. A sublayer that looks along a sequence gathers the rows of the
+ * sequence.
  */
 export interface Gathering {
   /** Sizes of the sequences. */
@@ -90,8 +98,8 @@ export interface Gathering {
   /** u32 `[batch, length]`: the row of every token of every sequence; padding may name any. */
   rows: GpuBuffer;
   /**
-   * u32 `[R]`: for every row a place, `sequence · length + position`, in one of the sequences that contain
-   * it.
+   * u32 `[R]`: for every row a place, `sequence · length + position`, in one of the sequences that
+   * contain it.
    */
   places: GpuBuffer;
 }
@@ -107,8 +115,8 @@ export interface BufferOptions {
   /** What activations are stored in. */
   dtype: Dtype;
   /**
-   * Sequences whose keys and values are kept: those of the batch, or in decoding as many as may be read side
-   * by side.
+   * Sequences whose keys and values are kept: those of the batch, or in decoding as many as may be
+   * read side by side.
    */
   slots: number;
   /** Positions that are kept of each: its length, or in decoding as many as may ever be read. */
@@ -130,15 +138,15 @@ export interface BufferSize {
 /** Buffers by name. */
 export interface SublayerBuffers {
   /**
-   * Written in the forward pass and read in the backward pass. In training each layer has its own, unless
-   * activations are computed again.
+   * Written in the forward pass and read in the backward pass. In training each layer has its own,
+   * unless activations are computed again.
    */
   layer: Record<string, BufferSize>;
   /** Kept from call to call. Each layer has its own, also in decoding. */
   cache?: Record<string, BufferSize>;
   /**
-   * Scratch, used only during the pass of a sublayer. All sublayers share the buffers of one name, which have
-   * the largest size that any asks for.
+   * Scratch, used only during the pass of a sublayer. All sublayers share the buffers of one name,
+   * which have the largest size that any asks for.
    */
   scratch: Record<string, BufferSize>;
 }
@@ -149,7 +157,10 @@ export interface Parameter {
   readonly rows: number;
   /** Columns, the inputs of a linear layer. */
   readonly columns: number;
-  /** How many such tensors the parameter holds, of one model then: they stand in the place of models. Usually 1. */
+  /**
+   * How many such tensors the parameter holds, of one model then: they stand in the place of
+   * models. Usually 1.
+   */
   readonly stack: number;
   /** The weights, f32. */
   readonly matrix: Matrix;
@@ -178,23 +189,26 @@ export interface Pass {
   /** `[models, R, H]` in the dtype: the residual stream before the sublayer. */
   x: GpuBuffer;
   /**
-   * `[models, R, H]` in the dtype: the stream after it. Absent where activations are computed again and only
-   * what the backward pass reads is needed.
+   * `[models, R, H]` in the dtype: the stream after it. Absent where activations are computed again
+   * and only what the backward pass reads is needed.
    */
   y?: GpuBuffer;
   /** Where keys and values of earlier positions are kept (decoding). */
   cache?: KeyValueCache;
   /**
-   * How rows make up sequences, where sequences share rows (scoring, f32). Default: the rows are the sequences
-   * of the batch.
+   * How rows make up sequences, where sequences share rows (scoring, f32). Default: the rows are
+   * the sequences of the batch.
    */
   gathering?: Gathering;
   /**
-   * u32 `[models, batch]`, or `[batch]` where all models read the same tokens: the real tokens of each sequence, the rest is
-   * padding. Not written in decoding, where all tokens are real.
+   * u32 `[models, batch]`, or `[batch]` where all models read the same tokens: the real tokens of
+   * each sequence, the rest is padding. Not written in decoding, where all tokens are real.
    */
   lengths: GpuBuffer;
-  /** f32 `[models, R]`, or `[R]`: weight of each token in the loss; in training they add up to the pass's share of the step. */
+  /**
+   * f32 `[models, R]`, or `[R]`: weight of each token in the loss; in training they add up to the
+   * pass's share of the step.
+   */
   weights: GpuBuffer;
   /** Whether all models read the same tokens. */
   sharedTokens: boolean;
@@ -220,7 +234,9 @@ export interface BackwardPass extends Pass {
 export interface Report {
   /** Name, for metrics. */
   name: string;
-  /** Whether it is a part of the loss, as a balance of load is: the backward pass adds its gradient. */
+  /**
+   * Whether it is a part of the loss, as a balance of load is: the backward pass adds its gradient.
+   */
   loss?: boolean;
 }
 
@@ -228,9 +244,15 @@ export interface Report {
 export interface Sublayer {
   /** Its name in `ModelConfig.sublayers`. */
   readonly name: string;
-  /** Throws an `InputError` where it cannot be part of such a model; `what` names the model in the message. Default: it can. */
+  /**
+   * Throws an `InputError` where it cannot be part of such a model; `what` names the model in the
+   * message. Default: it can.
+   */
   validate?(config: ModelConfig, what: string): void;
-  /** Lists its weights in the order of the forward pass, with their names in a checkpoint; a LayerNorm's bias follows its gain. */
+  /**
+   * Lists its weights in the order of the forward pass, with their names in a checkpoint; a
+   * LayerNorm's bias follows its gain.
+   */
   parameters(config: ModelConfig, scope: string): ParameterSpec[];
   /** Lists its buffers. */
   buffers(config: ModelConfig, options: BufferOptions): SublayerBuffers;
@@ -240,6 +262,8 @@ export interface Sublayer {
   backward(pass: BackwardPass): Dispatch[];
   /** Counts the FLOPs of its forward pass over `sequences` of `length` tokens each. */
   flops(config: ModelConfig, sequences: number, length: number): number;
-  /** What it reports; the values of a step are sums over layers and micro-batches. Default: nothing. */
+  /**
+   * What it reports; the values of a step are sums over layers and micro-batches. Default: nothing.
+   */
   readonly reports?: readonly Report[];
 }

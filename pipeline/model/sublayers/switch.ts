@@ -1,8 +1,9 @@
 /**
- * The multilayer perceptron of a Switch Transformer (Fedus et al. 2022): every layer has E of them, and a
- * router chooses one for each token. In training an expert takes at most a share of the tokens of a pass. The
- * balance of the load is a part of the loss. So results depend on how a batch is cut into micro-batches.
- * Outside training every token is taken, and its result does not depend on other tokens.
+ * The multilayer perceptron of a Switch Transformer (Fedus et al. 2022): every layer has E of them,
+ * and a router chooses one for each token. In training an expert takes at most a share of the
+ * tokens of a pass. The balance of the load is a part of the loss. So results depend on how a batch
+ * is cut into micro-batches. Outside training every token is taken, and its result does not depend
+ * on other tokens.
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -40,7 +41,10 @@ const NARROW = "mlp.experts.dense_4h_to_h";
 
 const MOST_EXPERTS = 4096; // more experts than one layer can have
 
-/** The branch `g_e · Narrow_e(GELU(Widen_e(n)))` with n = LayerNorm(x), g = softmax(W_r n) and e = argmax g. */
+/**
+ * The branch `g_e · Narrow_e(GELU(Widen_e(n)))` with n = LayerNorm(x), g = softmax(W_r n) and e =
+ * argmax g.
+ */
 export const switchMlp: Sublayer = {
   name: "switch",
 
@@ -66,7 +70,13 @@ export const switchMlp: Sublayer = {
       ...normParameters(`${scope}.${NORM}`, hidden),
       { name: `${scope}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
       ...linearParameters(`${scope}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal", experts),
-      ...linearParameters(`${scope}.${NARROW}`, hidden, MLP_EXPANSION * hidden, "residual", experts),
+      ...linearParameters(
+        `${scope}.${NARROW}`,
+        hidden,
+        MLP_EXPANSION * hidden,
+        "residual",
+        experts,
+      ),
     ];
   },
 
@@ -126,10 +136,18 @@ export const switchMlp: Sublayer = {
         a: describeMatrix(normalized, sizes.rows, columns),
         b: transposed,
         c: describeMatrix(logits, sizes.rows, experts),
-        ...{ models: sizes.models, m: sizes.rows, n: experts, k: columns },
+        models: sizes.models,
+        m: sizes.rows,
+        n: experts,
+        k: columns,
       }),
       ...switchRoute(gpu, {
-        ...{ shape: sizes, logits, lengths, weights, sharedTokens, training },
+        shape: sizes,
+        logits,
+        lengths,
+        weights,
+        sharedTokens,
+        training,
         all: pass.mode === "decode",
       }, routing),
       switchGather(gpu, rows, routing, { x: normalized, packed }),
@@ -160,13 +178,21 @@ export const switchMlp: Sublayer = {
         a: own,
         b: describeMatrix(normalized, sizes.rows, columns),
         c: gradient,
-        ...{ models, m: experts, n: columns, k: sizes.rows, accumulate },
+        models,
+        m: experts,
+        n: columns,
+        k: sizes.rows,
+        accumulate,
       }),
       matmul(gpu, {
         a: own,
         b: asRead,
         c: describeMatrix(branch, sizes.rows, columns),
-        ...{ models, m: sizes.rows, n: columns, k: experts, accumulate: true },
+        models,
+        m: sizes.rows,
+        n: columns,
+        k: experts,
+        accumulate: true,
       }),
       ...normBackward(pass, NORM, { x, statistics }),
     ];
@@ -192,6 +218,8 @@ function switchShape(config: ModelConfig, { models, batch, length }: BatchShape)
 function stackedRows({ config, shape, mode, buffers: { groups } }: Pass): StackedRows {
   const { experts, capacity } = config.switch!;
   const rows = shape.batch * shape.length;
-  const most = mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
+  const most = mode === "train"
+    ? Math.max(1, switchCapacities(rows, experts, capacity)[rows])
+    : rows;
   return { groups, most };
 }

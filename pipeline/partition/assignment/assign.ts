@@ -1,8 +1,17 @@
-/** Hands sequences to experts: feeds rows to a way of assigning, chunk by chunk, and writes the expert of each. */
+/**
+ * Hands sequences to experts: feeds rows to a way of assigning, chunk by chunk, and writes the
+ * expert of each.
+ */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { routedPredictions } from "../score.ts";
-import { checkLineage, FORMAT, type Lineage, pickIdentity, readLineage } from "../../rows/lineage.ts";
+import {
+  checkLineage,
+  FORMAT,
+  type Lineage,
+  pickIdentity,
+  readLineage,
+} from "../../rows/lineage.ts";
 import { findOrigin, fromBatch, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
@@ -23,7 +32,10 @@ export interface AssignOptions {
   method?: string;
   /** Prices to assign by instead: each row goes where cost + price is least. */
   prices?: Prices;
-  /** Sequences read together, and where the method is by chunk assigned together: then a multiple of E. */
+  /**
+   * Sequences read together, and where the method is by chunk assigned together: then a multiple of
+   * E.
+   */
   chunk: number;
   /** E, to check the scores against; taken from the scores by default. */
   experts?: number;
@@ -41,16 +53,19 @@ const [METHOD, CHUNK, EXPERTS, PREFIX] = ["method", "chunk", "experts", "prefix"
 const BATCH = 1024; // rows per batch of the result, and so of each write
 
 /**
- * Adds the column `expert` to scored batches. The same rows and batches come out however the input is cut into batches.
+ * Adds the column `expert` to scored batches. The same rows and batches come out however the input
+ * is cut into batches.
  *
- * Holds one chunk in memory. E comes from the scores. The columns that pipeline/FORMATS.md lists are kept, others aren't. A method that
- * goes by cost per predicted token, `min(M, length) - 1`, takes M from the lineage or `prefix`; where neither says it, rows count as
- * equally long, with a warning. The same call once more gives the same experts, so that an assignment can be checked.
+ * Holds one chunk in memory. E comes from the scores. The columns that pipeline/FORMATS.md lists
+ * are kept, others aren't. A method that goes by cost per predicted token, `min(M, length) - 1`,
+ * takes M from the lineage or `prefix`; where neither says it, rows count as equally long, with a
+ * warning. The same call once more gives the same experts, so that an assignment can be checked.
  *
- * @param source Batches with the columns `length` and `nll`, or what opens them at their beginning: a method may read them more
- * than once.
- * @throws {InputError} if a batch lacks a column; if the method or E is impossible; if the chunk isn't a multiple of E where it must be;
- * if E, M or the partitioners differ between batches or from the options; if a cost isn't finite.
+ * @param source Batches with the columns `length` and `nll`, or what opens them at their beginning:
+ * a method may read them more than once.
+ * @throws {InputError} if a batch lacks a column; if the method or E is impossible; if the chunk
+ * isn't a multiple of E where it must be; if E, M or the partitioners differ between batches or
+ * from the options; if a cost isn't finite.
  */
 export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
@@ -81,11 +96,18 @@ async function* assigned(
 
   async function* scored(): AsyncGenerator<Columns> {
     for await (const batch of open()) {
-      const where = findOrigin(batch), columns = fromBatch(batch, where, ["nll"]), { rows } = columns;
+      const where = findOrigin(batch);
+      const columns = fromBatch(batch, where, ["nll"]);
+      const { rows } = columns;
       checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-      if (known !== undefined) checkLineage(batch, pickIdentity(known.lineage), "the rows before it");
+      if (known !== undefined) {
+        checkLineage(batch, pickIdentity(known.lineage), "the rows before it");
+      }
       if (rows === 0) {
-        empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, assignment, options));
+        empty ??= toBatch(
+          { ...columns, expert: new Uint16Array() },
+          lineageOut(batch, assignment, options),
+        );
         continue;
       }
       const experts = columns.nll!.length / rows;
@@ -133,7 +155,8 @@ function readKnown(
   assignment: Assignment,
   options: AssignOptions,
 ): Known {
-  const where = findOrigin(batch), { prices } = options;
+  const where = findOrigin(batch);
+  const { prices } = options;
   checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);
   const lineage = { ...lineageOut(batch, assignment, options), experts };
@@ -163,7 +186,10 @@ function checkChunk(chunk: number, experts: number | undefined, { byChunk }: Ass
   if (chunk > 0 && (!byChunk || chunk % (experts ?? 1) === 0)) return;
   const least = Math.max(1, Math.ceil(chunk / (experts ?? 1))) * (experts ?? 1);
   const fact = say`${CHUNK} is ${chunk}, ${EXPERTS} is ${experts ?? "any"}`;
-  throw new InputError(say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${fact}`, {
-    remedy: say`set ${setting("chunk", least)}`,
-  });
+  throw new InputError(
+    say`Cannot assign as ${CHUNK} must be a multiple of ${EXPERTS}, and not 0: ${fact}`,
+    {
+      remedy: say`set ${setting("chunk", least)}`,
+    },
+  );
 }

@@ -10,10 +10,15 @@ export const ASSIGNMENTS: Map<string, Assignment> = new Map(
   [balanced, optimal, argmax].map((assignment) => [assignment.method, assignment]),
 );
 
-/** Finds a way to assign by its name. Throws an `InputError` that lists all names where there is none of this name. */
+/**
+ * Finds a way to assign by its name. Throws an `InputError` that lists all names where there is
+ * none of this name.
+ */
 export function findAssignment(method: string): Assignment {
   const assignment = ASSIGNMENTS.get(method);
   if (assignment) return assignment;
   const all = [...ASSIGNMENTS.keys()].join(", ");
-  throw new InputError(say`Cannot assign as ${setting("method")} must be one of ${all}: it is "${method}"`);
+  throw new InputError(
+    say`Cannot assign as ${setting("method")} must be one of ${all}: it is "${method}"`,
+  );
 }

@@ -1,27 +1,39 @@
 /**
- * Optimal assignment to rooms, with a proof: a transportation problem with one source per row and one sink per expert.
+ * Optimal assignment to rooms, with a proof: a transportation problem with one source per row and
+ * one sink per expert.
  *
- * Every expert has a price, and every row starts where cost + price is least. Then rows move one by one, along shortest paths from
- * experts with too many rows to experts with too few (successive shortest paths: Ahuja, Magnanti and Orlin, "Network Flows", 1993,
- * section 9.7). The graph has a node per expert; its edge a → b is the row of a that loses least by going to b. The prices that Dijkstra's
- * algorithm leaves behind prove the result (`Certificate`).
+ * Every expert has a price, and every row starts where cost + price is least. Then rows move one by
+ * one, along shortest paths from experts with too many rows to experts with too few (successive
+ * shortest paths: Ahuja, Magnanti and Orlin, "Network Flows", 1993, section 9.7). The graph has a
+ * node per expert; its edge a → b is the row of a that loses least by going to b. The prices that
+ * Dijkstra's algorithm leaves behind prove the result (`Certificate`).
  *
- * Good prices leave little to move. So the first prices come from every 17th row, assigned in the same way. Only rows that are nearly
- * as well off elsewhere may move. A move costs O(E²) to find and O(E·log N) to make. All costs are held in memory, four bytes each.
+ * Good prices leave little to move. So the first prices come from every 17th row, assigned in the
+ * same way. Only rows that are nearly as well off elsewhere may move. A move costs O(E²) to find
+ * and O(E·log N) to make. All costs are held in memory, four bytes each.
  */
 
 import { joinArrays } from "../../rows/bytes.ts";
 import { Heap } from "../../text/heap.ts";
-import { assignArgmax, type Assignment, Certificate, type CostRows, type Proof, Sum } from "./assignment.ts";
+import {
+  assignArgmax,
+  type Assignment,
+  Certificate,
+  type CostRows,
+  type Proof,
+  Sum,
+} from "./assignment.ts";
 import { assignBalanced } from "./balanced.ts";
 
-const STRIDE = 17; // of the sample that first prices come from; prime, so that no rhythm of the rows repeats in it
+// Of the sample that first prices come from; prime, so that no rhythm of the rows repeats in it.
+const STRIDE = 17;
 const FEW = 4096; // rows that need no sample
 
 /** Gives every expert what it has room for at the least cost. */
 export const optimal: Assignment = {
   method: "optimal",
-  about: "equal parts at the least cost over all rows, with a proof and with prices that assign other rows",
+  about: "equal parts at the least cost over all rows, with a proof and with prices that " +
+    "assign other rows",
   revision: 3,
   passes: 2,
   balanced: true,
@@ -55,7 +67,8 @@ async function collect(groups: AsyncIterable<CostRows>): Promise<CostRows> {
   return {
     experts: first?.experts ?? 1,
     costs: joinArrays(Float32Array, parts.map(({ costs }) => costs)),
-    predicted: first?.predicted && joinArrays(Uint32Array, parts.map(({ predicted }) => predicted!)),
+    predicted: first?.predicted &&
+      joinArrays(Uint32Array, parts.map(({ predicted }) => predicted!)),
   };
 }
 
@@ -81,9 +94,11 @@ export function solve(costs: Float32Array, rooms: readonly number[], few = FEW):
   if (costs.length > few * rooms.length) {
     const sample = solve(...takeSample(costs, rooms), few);
     prices = sample.prices;
-    // Chance makes prices of 17 times the rows wrong by a quarter of what the sample's were; half of it is allowed for.
+    // Chance makes prices of 17 times the rows wrong by a quarter of what the sample's were; half
+    // of it is allowed for.
     for (const reach of [sample.spread / 2, 2 * sample.spread]) {
-      const exchange = new Exchange(costs, rooms, prices), found = exchange.fill(reach);
+      const exchange = new Exchange(costs, rooms, prices);
+      const found = exchange.fill(reach);
       if (found !== undefined) return found;
       prices = exchange.prices;
     }
@@ -92,8 +107,12 @@ export function solve(costs: Float32Array, rooms: readonly number[], few = FEW):
 }
 
 /** Takes some rows at a fixed stride, and their share of the rooms. */
-function takeSample(costs: Float32Array, rooms: readonly number[]): [costs: Float32Array, rooms: number[]] {
-  const experts = rooms.length, rows = costs.length / experts;
+function takeSample(
+  costs: Float32Array,
+  rooms: readonly number[],
+): [costs: Float32Array, rooms: number[]] {
+  const experts = rooms.length;
+  const rows = costs.length / experts;
   const sampled = Math.ceil(rows / STRIDE);
   const sample = new Float32Array(sampled * experts);
   for (let row = 0; row < sampled; row++) {
@@ -119,9 +138,13 @@ class Exchange {
   readonly prices: Float64Array;
   readonly #costs: Float32Array;
   readonly #over: number[]; // rows that each expert has above its room
-  /** [E, E]: the rows of a that may go to b, first those that lose least by it, the last row among equals; absent where there are none. */
+  /**
+   * [E, E]: the rows of a that may go to b, first those that lose least by it, the last row among
+   * equals; absent where there are none.
+   */
   readonly #heaps: Heap<number>[] = [];
-  readonly #losses: Float64Array; // [E, E]: what the first of these loses by going; infinite where there is none
+  // [E, E]: what the first of these loses by going; infinite where there is none.
+  readonly #losses: Float64Array;
 
   /** Puts every row where cost + price is least; the lower id among equals. */
   constructor(costs: Float32Array, rooms: readonly number[], prices: Float64Array) {
@@ -133,14 +156,21 @@ class Exchange {
   }
 
   /**
-   * Fills all rooms. A row may leave the expert that it has at first for one that costs at most `reach` more, prices included. It stays
-   * best off as long as no expert gains more than `reach` on another. Returns undefined where some gains more, or rooms stay empty.
+   * Fills all rooms. A row may leave the expert that it has at first for one that costs at most
+   * `reach` more, prices included. It stays best off as long as no expert gains more than `reach`
+   * on another. Returns undefined where some gains more, or rooms stay empty.
    */
   fill(reach: number): Solution | undefined {
-    const { prices, expert } = this, over = this.#over, first = prices.slice();
+    const { prices, expert } = this;
+    const over = this.#over;
+    const first = prices.slice();
     expert.forEach((_, row) => this.#offer(row, reach));
     over.forEach((_, e) => this.#refresh(e));
-    for (let excess = over.reduce((sum, rows) => sum + Math.max(0, rows), 0); excess > 0; excess--) {
+    for (
+      let excess = over.reduce((sum, rows) => sum + Math.max(0, rows), 0);
+      excess > 0;
+      excess--
+    ) {
       const { end, distance, from } = this.#nearest();
       if (end < 0) return undefined;
       distance.forEach((far, e) => prices[e] -= Math.min(far, distance[end]));
@@ -160,8 +190,11 @@ class Exchange {
 
   /** Lets a row go from its expert to those that cost at most `reach` more, prices included. */
   #offer(row: number, reach = Infinity): void {
-    const { prices } = this, costs = this.#costs, experts = prices.length;
-    const begin = row * experts, a = this.expert[row];
+    const { prices } = this;
+    const costs = this.#costs;
+    const experts = prices.length;
+    const begin = row * experts;
+    const a = this.expert[row];
     const most = costs[begin + a] + prices[a] + reach;
     for (let b = 0; b < experts; b++) {
       if (b === a || costs[begin + b] + prices[b] > most) continue;
@@ -185,21 +218,31 @@ class Exchange {
       const heap = this.#heaps[a * experts + b];
       if (heap === undefined) continue;
       while (heap.first !== undefined && this.expert[heap.first] !== a) heap.pop(); // it has gone
-      this.#losses[a * experts + b] = heap.first === undefined ? Infinity : this.#loss(heap.first, a, b);
+      this.#losses[a * experts + b] = heap.first === undefined
+        ? Infinity
+        : this.#loss(heap.first, a, b);
     }
   }
 
   /**
-   * Finds the nearest expert with room by Dijkstra's algorithm, from all that have too many rows; -1 where none can be reached. `from` is the
-   * expert before each on the shortest path, -1 where it begins.
+   * Finds the nearest expert with room by Dijkstra's algorithm, from all that have too many rows;
+   * -1 where none can be reached. `from` is the expert before each on the shortest path, -1 where
+   * it begins.
    */
   #nearest(): { end: number; distance: Float64Array; from: Int32Array } {
-    const over = this.#over, prices = this.prices, losses = this.#losses, experts = over.length;
+    const over = this.#over;
+    const prices = this.prices;
+    const losses = this.#losses;
+    const experts = over.length;
     const distance = Float64Array.from(over, (rows) => rows > 0 ? 0 : Infinity);
-    const from = new Int32Array(experts).fill(-1), done = new Uint8Array(experts);
+    const from = new Int32Array(experts).fill(-1);
+    const done = new Uint8Array(experts);
     for (;;) {
-      let a = -1, least = Infinity;
-      for (let e = 0; e < experts; e++) if (!done[e] && distance[e] < least) a = e, least = distance[e];
+      let a = -1;
+      let least = Infinity;
+      for (let e = 0; e < experts; e++) {
+        if (!done[e] && distance[e] < least) a = e, least = distance[e];
+      }
       if (a < 0 || over[a] < 0) return { end: a, distance, from };
       done[a] = 1;
       for (let b = 0; b < experts; b++) {

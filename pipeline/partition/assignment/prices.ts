@@ -1,7 +1,7 @@
 /**
- * Prices that were learned once assign any other text of the same kind: each row goes where cost + price is
- * lowest, and no other row matters for that. So different machines can assign the parts of a corpus, and new
- * text is shared out as the old text was.
+ * Prices that were learned once assign any other text of the same kind: each row goes where cost +
+ * price is lowest, and no other row matters for that. So different machines can assign the parts of
+ * a corpus, and new text is shared out as the old text was.
  */
 
 import * as v from "valibot";
@@ -16,7 +16,10 @@ const POSITIVE = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 
 const SCHEMA = v.pipe(
   v.record(v.string(), v.unknown()),
-  v.check((note) => !("checksum" in note) || isSealed(note), "its checksum is not that of what it says"),
+  v.check(
+    (note) => !("checksum" in note) || isSealed(note),
+    "its checksum is not that of what it says",
+  ),
   v.object({
     format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
     /** The method that found the prices. */
@@ -32,7 +35,10 @@ const SCHEMA = v.pipe(
     /** Amounts to add to the costs of each expert `[E]`, nats. */
     prices: v.array(finite),
   }),
-  v.check(({ experts, prices }) => prices.length === experts, "prices must be one for every expert"),
+  v.check(
+    ({ experts, prices }) => prices.length === experts,
+    "prices must be one for every expert",
+  ),
 );
 
 /**
@@ -42,7 +48,9 @@ const SCHEMA = v.pipe(
  */
 export type Prices = Omit<v.InferOutput<typeof SCHEMA>, "format">;
 
-/** Writes prices to a file; `sealed` adds a checksum, for one that no manifest of a run verifies. */
+/**
+ * Writes prices to a file; `sealed` adds a checksum, for one that no manifest of a run verifies.
+ */
 export async function writePrices(
   path: string,
   prices: Prices,
@@ -59,8 +67,9 @@ export async function readPrices(path: string): Promise<Prices> {
 }
 
 /**
- * Makes the assignment by given prices. Its parts are equal if the rows are like those that the prices were learned on
- * ({@linkcode drift}). It proves that no other assignment with the same loads costs less.
+ * Makes the assignment by given prices. Its parts are equal if the rows are like those that the
+ * prices were learned on ({@linkcode drift}). It proves that no other assignment with the same
+ * loads costs less.
  */
 export function byPrices({ experts, prices }: Prices): Assignment {
   return {
@@ -93,13 +102,16 @@ export const computeDeviation = (loads: readonly number[]): number => {
 export interface Drift {
   /** The largest relative deviation of an expert's share from an equal one. */
   deviation: number;
-  /** Four times the deviation that is expected for rows of the same kind. Above it the text is of another kind. */
+  /**
+   * Four times the deviation that is expected for rows of the same kind. Above it the text is of
+   * another kind.
+   */
   limit: number;
 }
 
 /**
- * Tells how far shares drift from equal ones. Chance alone moves them by √((E − 1) / n) for prices that were learned on n rows.
- * Where few rows are assigned, their own number m counts likewise.
+ * Tells how far shares drift from equal ones. Chance alone moves them by √((E − 1) / n) for prices
+ * that were learned on n rows. Where few rows are assigned, their own number m counts likewise.
  *
  * @param loads Rows that each expert got `[E]`.
  * @param learned Rows that the prices were learned on, n.

@@ -1,4 +1,7 @@
-/** Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled to length 1. */
+/**
+ * Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled
+ * to length 1.
+ */
 
 /** A row of which few columns are not 0. */
 export interface SparseRow {
@@ -8,14 +11,20 @@ export interface SparseRow {
   value: Float64Array;
 }
 
-/** Counts the ids of a sequence, the end of a text left out; entries stand in the order in which ids first came. */
+/**
+ * Counts the ids of a sequence, the end of a text left out; entries stand in the order in which ids
+ * first came.
+ */
 export function countTokens(tokens: Uint16Array | Uint32Array, eos: number): SparseRow {
   const counts = new Map<number, number>();
   for (const id of tokens) if (id !== eos) counts.set(id, (counts.get(id) ?? 0) + 1);
   return { column: Uint32Array.from(counts.keys()), value: Float64Array.from(counts.values()) };
 }
 
-/** Gives the inverse document frequency of every id `[vocabulary]`, ln((1 + n) / (1 + df)) + 1, where df of n rows hold it. */
+/**
+ * Gives the inverse document frequency of every id `[vocabulary]`, ln((1 + n) / (1 + df)) + 1,
+ * where df of n rows hold it.
+ */
 export function inverseFrequencies(rows: readonly SparseRow[], vocabulary: number): Float64Array {
   const holding = new Uint32Array(vocabulary);
   for (const { column } of rows) for (const id of column) holding[id]++;
@@ -42,8 +51,8 @@ export interface Embedding {
 }
 
 /**
- * Learns an embedding from the counts of a sample, with `dimensions` dimensions or, if there are fewer, as
- * many as the sample has; `values` are the singular values.
+ * Learns an embedding from the counts of a sample, with `dimensions` dimensions or, if there are
+ * fewer, as many as the sample has; `values` are the singular values.
  */
 export async function learnEmbedding(
   counts: readonly SparseRow[],
@@ -51,14 +60,17 @@ export async function learnEmbedding(
   dimensions: number,
   seed: number,
 ): Promise<Embedding & { values: Float64Array }> {
-  const { decompose } = await import("./svd.ts"); // with its library, which nothing else of c-BTM needs
+  // With its library, which nothing else of c-BTM needs.
+  const { decompose } = await import("./svd.ts");
   const frequencies = inverseFrequencies(counts, vocabulary);
   const weighed = counts.map((row) => weigh(row, frequencies));
   const { values, vectors } = decompose(weighed, vocabulary, dimensions, seed);
   return { dimensions: values.length, frequencies, vectors, values };
 }
 
-/** Embeds counts of sequences: f64 `[rows, d]`. Each row has length 1; a row without known ids is 0. */
+/**
+ * Embeds counts of sequences: f64 `[rows, d]`. Each row has length 1; a row without known ids is 0.
+ */
 export function embed(
   counts: readonly SparseRow[],
   { dimensions, frequencies, vectors }: Embedding,
@@ -68,7 +80,8 @@ export function embed(
     const { column, value } = weigh(row, frequencies);
     const point = points.subarray(at * dimensions, (at + 1) * dimensions);
     for (let i = 0; i < column.length; i++) {
-      const begin = column[i] * dimensions, x = value[i];
+      const begin = column[i] * dimensions;
+      const x = value[i];
       for (let d = 0; d < dimensions; d++) point[d] += x * vectors[begin + d];
     }
     let square = 0;
@@ -79,7 +92,10 @@ export function embed(
   return points;
 }
 
-/** Measures the squared distance from every point `[rows, d]` to every centre `[E, d]`: f32 `[rows, E]`. */
+/**
+ * Measures the squared distance from every point `[rows, d]` to every centre `[E, d]`: f32
+ * `[rows, E]`.
+ */
 export function squaredDistances(
   points: Float64Array,
   centres: ArrayLike<number>,

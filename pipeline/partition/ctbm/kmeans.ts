@@ -1,4 +1,7 @@
-/** Balanced k-means: finds centres of points such that an assignment gives every centre an equal part of them. */
+/**
+ * Balanced k-means: finds centres of points such that an assignment gives every centre an equal
+ * part of them.
+ */
 
 import { permutation } from "../../random.ts";
 import { equalRooms } from "../assignment/assignment.ts";
@@ -30,10 +33,11 @@ export interface ClusterOptions {
 }
 
 /**
- * Finds centres of points `[rows, d]`; there must be at least as many points as experts. It starts from
- * random points as centres. Then in turn it assigns all points and moves each centre to the mean of its part,
- * until the centres stand still. It does so from four starts and takes the best result, the first of equals.
- * Points go to centres at the least cost: the greedy rule is up to a tenth worse. The same points in the same order give the same centres.
+ * Finds centres of points `[rows, d]`; there must be at least as many points as experts. It starts
+ * from random points as centres. Then in turn it assigns all points and moves each centre to the
+ * mean of its part, until the centres stand still. It does so from four starts and takes the best
+ * result, the first of equals. Points go to centres at the least cost: the greedy rule is up to a
+ * tenth worse. The same points in the same order give the same centres.
  */
 export function cluster(points: Float64Array, options: ClusterOptions): Clusters {
   const found = Array.from({ length: STARTS }, (_, start) => from(start, points, options));
@@ -41,16 +45,20 @@ export function cluster(points: Float64Array, options: ClusterOptions): Clusters
 }
 
 function from(start: number, points: Float64Array, options: ClusterOptions): Clusters {
-  const { experts, dimensions, seed } = options, rows = points.length / dimensions;
+  const { experts, dimensions, seed } = options;
+  const rows = points.length / dimensions;
   const order = permutation(rows, seed, `centres of start ${start}`);
   const pointAt = (row: number) => points.subarray(row * dimensions, (row + 1) * dimensions);
 
   /** Gives the mean of each part. */
   function means(part: Uint16Array): Float64Array<ArrayBuffer> {
-    const centres = new Float64Array(experts * dimensions), sizes = new Uint32Array(experts);
+    const centres = new Float64Array(experts * dimensions);
+    const sizes = new Uint32Array(experts);
     part.forEach((e, row) => {
       sizes[e]++;
-      for (let d = 0; d < dimensions; d++) centres[e * dimensions + d] += points[row * dimensions + d];
+      for (let d = 0; d < dimensions; d++) {
+        centres[e * dimensions + d] += points[row * dimensions + d];
+      }
     });
     sizes.forEach((size, e) => {
       const centre = centres.subarray(e * dimensions, (e + 1) * dimensions);
@@ -71,7 +79,10 @@ function from(start: number, points: Float64Array, options: ClusterOptions): Clu
   }
   let objective = 0;
   part.forEach((e, row) =>
-    objective += squaredDistance(pointAt(row), centres.subarray(e * dimensions, (e + 1) * dimensions))
+    objective += squaredDistance(
+      pointAt(row),
+      centres.subarray(e * dimensions, (e + 1) * dimensions),
+    )
   );
   return { centres, part, objective };
 }

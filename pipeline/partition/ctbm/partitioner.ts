@@ -1,12 +1,14 @@
 /**
- * The partitioner of c-BTM (Gururangan et al. 2023): clusters of whole sequences by the TF-IDF of their tokens. What a sequence costs
- * an expert is the squared distance of its embedding to the centre of the expert's cluster.
+ * The partitioner of c-BTM (Gururangan et al. 2023): clusters of whole sequences by the TF-IDF of
+ * their tokens. What a sequence costs an expert is the squared distance of its embedding to the
+ * centre of the expert's cluster.
  *
  *     partitioner.json
  *     ctbm.safetensors   frequencies [V], vectors [V, d], centres [E, d]
  *
- * Facts from the paper's code: raw counts, rows of length 1, 100 dimensions, centres that are means. Ours: token ids instead of words,
- * whole sequences, four starts, and parts through an assignment.
+ * Facts from the paper's code: raw counts, rows of length 1, 100 dimensions, centres that are
+ * means. Ours: token ids instead of words, whole sequences, four starts, and parts through an
+ * assignment.
  */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
@@ -29,7 +31,13 @@ import {
   type TokenRows,
   writeDescription,
 } from "../partitioner.ts";
-import { countTokens, embed, learnEmbedding, type SparseRow, squaredDistances } from "./embedding.ts";
+import {
+  countTokens,
+  embed,
+  learnEmbedding,
+  type SparseRow,
+  squaredDistances,
+} from "./embedding.ts";
 import { cluster } from "./kmeans.ts";
 
 const FILE = "ctbm.safetensors"; // of the embedding and the centres
@@ -43,7 +51,10 @@ export const ctbm: PartitionerWork = {
   identify: identifiedBy(FILE),
 };
 
-/** Opens clusters from their folder. Throws an `InputError` where a file is damaged or does not fit the others. */
+/**
+ * Opens clusters from their folder. Throws an `InputError` where a file is damaged or does not fit
+ * the others.
+ */
 export async function openClusters(folder: string): Promise<Partitioner> {
   const description = (await readDescription(folder))!;
   const { experts, vocabulary, eos } = description;
@@ -65,7 +76,10 @@ export async function openClusters(folder: string): Promise<Partitioner> {
   const frequencies = read("frequencies", vocabulary);
   const embedding = { dimensions, frequencies, vectors: read("vectors", vocabulary, dimensions) };
 
-  function costs({ tokens, sequenceLength, length }: TokenRows, prefixes: readonly number[]): Float32Array {
+  function costs(
+    { tokens, sequenceLength, length }: TokenRows,
+    prefixes: readonly number[],
+  ): Float32Array {
     const counts = prefixes.flatMap((prefix) =>
       Array.from(length, (real, row) => {
         const begin = row * sequenceLength;
@@ -84,9 +98,13 @@ export async function openClusters(folder: string): Promise<Partitioner> {
   };
 }
 
-/** Learns c-BTM on a seeded sample of sequences that are read by number. Throws an `InputError` where there are fewer than experts. */
+/**
+ * Learns c-BTM on a seeded sample of sequences that are read by number. Throws an `InputError`
+ * where there are fewer than experts.
+ */
 async function learnClusters(
-  { configuration, folder, rows, tokens: { vocabulary, eos, tokenizer }, progress, signal }: LearnOptions,
+  { configuration, folder, rows, tokens: { vocabulary, eos, tokenizer }, progress, signal }:
+    LearnOptions,
 ): Promise<Learned> {
   const { experts, seed, sequenceLength, partitionerSample } = configuration;
   const sampled = Math.min(rows.count, partitionerSample);
@@ -102,7 +120,10 @@ async function learnClusters(
   const counts: SparseRow[] = [];
   for (let at = 0; at < sampled; at += READ) {
     signal?.throwIfAborted();
-    const { tokens, length, rows: read } = rows.read(numbers.subarray(at, at + READ), ["tokens", "length"]);
+    const { tokens, length, rows: read } = rows.read(numbers.subarray(at, at + READ), [
+      "tokens",
+      "length",
+    ]);
     const width = tokens.length / read;
     length.forEach((real, row) =>
       counts.push(countTokens(tokens.subarray(row * width, row * width + real), eos))
@@ -113,7 +134,8 @@ async function learnClusters(
   const { dimensions, values } = embedding;
   if (dimensions === 0) {
     throw new InputError(
-      "Cannot learn clusters as some sequence must have a token apart from the end of the text: none has",
+      "Cannot learn clusters as some sequence must have a token apart from the end " +
+        "of the text: none has",
       { remedy: "give other text" },
     );
   }

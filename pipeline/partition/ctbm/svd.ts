@@ -1,8 +1,9 @@
 /**
- * The largest singular values of sparse rows Z and their right singular vectors, the directions in which rows
- * differ most: the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of the random vectors B,
- * ZᵀZ·B, (ZᵀZ)²·B … contains the largest ones almost at once. Every new vector is made orthogonal to all
- * before it, twice, so that rounding finds no vector a second time.
+ * The largest singular values of sparse rows Z and their right singular vectors, the directions in
+ * which rows differ most: the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of
+ * the random vectors B, ZᵀZ·B, (ZᵀZ)²·B … contains the largest ones almost at once. Every new
+ * vector is made orthogonal to all before it, twice, so that rounding finds no vector a second
+ * time.
  */
 
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
@@ -12,7 +13,8 @@ import type { SparseRow } from "./embedding.ts";
 const BLOCK = 8; // vectors multiplied at once
 const RESIDUAL = 1e-6; // of an eigenvalue; the error of the value is of the order of its square
 const NOTHING = 1e-12; // of the largest eigenvalue counts as 0
-const PATIENCE = 1.2; // factor by which the number of vectors grows before the values are computed again
+// Factor by which the number of vectors grows before the values are computed again.
+const PATIENCE = 1.2;
 
 /** A truncated singular value decomposition. */
 export interface Decomposition {
@@ -22,7 +24,10 @@ export interface Decomposition {
   vectors: Float64Array;
 }
 
-/** Finds the largest singular values and vectors of rows with so many columns. The seed changes the result only by rounding. */
+/**
+ * Finds the largest singular values and vectors of rows with so many columns. The seed changes the
+ * result only by rounding.
+ */
 export function decompose(
   rows: readonly SparseRow[],
   columns: number,
@@ -31,12 +36,22 @@ export function decompose(
 ): Decomposition {
   const basis: Float64Array[] = [];
   const products: number[][] = []; // [i][j] = basis[j] · ZᵀZ·basis[i], for j up to i at least
-  let draws = 0, largest = 0, looked = 0;
+  let draws = 0;
+  let largest = 0;
+  let looked = 0;
 
-  /** Multiplies new random vectors: the part of the result that is orthogonal to the basis lies in the range of ZᵀZ. */
+  /**
+   * Multiplies new random vectors: the part of the result that is orthogonal to the basis lies in
+   * the range of ZᵀZ.
+   */
   function fresh(): Float64Array[] {
-    const random = Float64Array.from(normals(BLOCK * columns, seed, `right singular vectors ${draws++}`));
-    const vectors = Array.from({ length: BLOCK }, (_, i) => random.subarray(i * columns, (i + 1) * columns));
+    const random = Float64Array.from(
+      normals(BLOCK * columns, seed, `right singular vectors ${draws++}`),
+    );
+    const vectors = Array.from(
+      { length: BLOCK },
+      (_, i) => random.subarray(i * columns, (i + 1) * columns),
+    );
     return multiply(rows, vectors);
   }
 
@@ -78,7 +93,10 @@ interface Eigenpair {
   residual: number;
 }
 
-/** Solves the eigenproblem within the basis, largest first. `rest` holds the parts of ZᵀZ times its last vectors that lie outside it. */
+/**
+ * Solves the eigenproblem within the basis, largest first. `rest` holds the parts of ZᵀZ times its
+ * last vectors that lie outside it.
+ */
 function eigen(products: number[][], rest: Float64Array[], dimensions: number): Eigenpair[] {
   const size = products.length;
   const matrix = Matrix.zeros(size, size);
@@ -86,7 +104,8 @@ function eigen(products: number[][], rest: Float64Array[], dimensions: number): 
     for (let j = 0; j <= i; j++) matrix.set(i, j, products[i][j]), matrix.set(j, i, products[i][j]);
   }
   const found = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
-  const values = found.realEigenvalues, gram = rest.map((a) => rest.map((b) => dot(a, b)));
+  const values = found.realEigenvalues;
+  const gram = rest.map((a) => rest.map((b) => dot(a, b)));
   const order = [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, dimensions);
   return order.map((k) => {
     const weights = Array.from({ length: size }, (_, i) => found.eigenvectorMatrix.get(i, k));
@@ -97,17 +116,24 @@ function eigen(products: number[][], rest: Float64Array[], dimensions: number): 
   });
 }
 
-/** Adds to the basis what is new in vectors and longer than `nothing`, scaled to length 1; returns the number of additions. */
+/**
+ * Adds to the basis what is new in vectors and longer than `nothing`, scaled to length 1; returns
+ * the number of additions.
+ */
 function extend(basis: Float64Array[], vectors: Float64Array[], nothing: number): number {
   const before = basis.length;
   for (const vector of vectors) {
     if (reduce(vector, basis) <= nothing) continue;
-    if (reduce(vector, basis) > 0.5) basis.push(vector); // otherwise it was rounding, not a direction of its own
+    // Otherwise it was rounding, not a direction of its own.
+    if (reduce(vector, basis) > 0.5) basis.push(vector);
   }
   return basis.length - before;
 }
 
-/** Makes a vector orthogonal to the basis and of length 1; returns the length before that, 0 where nothing is left. */
+/**
+ * Makes a vector orthogonal to the basis and of length 1; returns the length before that, 0 where
+ * nothing is left.
+ */
 function reduce(vector: Float64Array, basis: Float64Array[]): number {
   for (const other of basis) add(vector, -dot(other, vector), other);
   const length = Math.sqrt(dot(vector, vector));
@@ -117,18 +143,22 @@ function reduce(vector: Float64Array, basis: Float64Array[]): number {
 
 /** Multiplies vectors `[columns]` by ZᵀZ, in one pass over the rows. */
 function multiply(rows: readonly SparseRow[], vectors: Float64Array[]): Float64Array[] {
-  const width = vectors.length, columns = vectors[0].length;
-  const from = new Float64Array(columns * width), to = new Float64Array(columns * width); // [columns, width]
+  const width = vectors.length;
+  const columns = vectors[0].length;
+  const from = new Float64Array(columns * width);
+  const to = new Float64Array(columns * width); // [columns, width]
   vectors.forEach((vector, k) => vector.forEach((x, i) => from[i * width + k] = x));
   const sum = new Float64Array(width);
   for (const { column, value } of rows) {
     sum.fill(0);
     for (let i = 0; i < column.length; i++) {
-      const at = column[i] * width, x = value[i];
+      const at = column[i] * width;
+      const x = value[i];
       for (let k = 0; k < width; k++) sum[k] += x * from[at + k];
     }
     for (let i = 0; i < column.length; i++) {
-      const at = column[i] * width, x = value[i];
+      const at = column[i] * width;
+      const x = value[i];
       for (let k = 0; k < width; k++) to[at + k] += x * sum[k];
     }
   }

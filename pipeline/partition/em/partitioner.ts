@@ -1,6 +1,6 @@
 /**
- * The partitioner of the paper: E routers, learned by expectation maximisation. What a sequence costs an expert is the negative
- * log-likelihood of its prefix under that expert's router, in nats.
+ * The partitioner of the paper: E routers, learned by expectation maximisation. What a sequence
+ * costs an expert is the negative log-likelihood of its prefix under that expert's router, in nats.
  *
  *     partitioner.json
  *     router-00/ …         Hugging Face folders
@@ -8,11 +8,21 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadRouters, routerFolder, type Routers, routersHash } from "../../model/checkpoints/checkpoint.ts";
+import {
+  loadRouters,
+  routerFolder,
+  type Routers,
+  routersHash,
+} from "../../model/checkpoints/checkpoint.ts";
 import { keepRecent, rowsPerPass } from "../../model/passes.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../graph/files.ts";
-import { type OpenOptions, type Partitioner, type PartitionerWork, readDescription } from "../partitioner.ts";
+import {
+  type OpenOptions,
+  type Partitioner,
+  type PartitionerWork,
+  readDescription,
+} from "../partitioner.ts";
 
 /** Opens and identifies routers of EM. */
 export const em: PartitionerWork = {
@@ -29,7 +39,10 @@ export const em: PartitionerWork = {
 };
 
 /** Hashes the models of a folder, each in a folder of its own, as far as their numbers go on. */
-export async function modelHashes(folder: string, nameOf: (model: number) => string): Promise<string[]> {
+export async function modelHashes(
+  folder: string,
+  nameOf: (model: number) => string,
+): Promise<string[]> {
   const hashes: string[] = [];
   for (;;) {
     const path = `${folder}/${nameOf(hashes.length)}/model.safetensors`;
@@ -40,13 +53,22 @@ export async function modelHashes(folder: string, nameOf: (model: number) => str
 
 function checkNumber(where: string, said: number | undefined, found: number): void {
   if (found > 0 && (said ?? found) === found) return;
-  const wanted = said === undefined ? "routers" : `the ${said} routers that its partitioner.json speaks of`;
-  throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${found}`, { where });
+  const wanted = said === undefined
+    ? "routers"
+    : `the ${said} routers that its partitioner.json speaks of`;
+  throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${found}`, {
+    where,
+  });
 }
 
-const MOST_SCORERS = 4; // that stay on the device: one per set of prefixes and number of sequences at once, those used last
+// That stay on the device: one per set of prefixes and number of sequences at once, those used
+// last.
+const MOST_SCORERS = 4;
 
-/** Makes a partitioner of routers. They go to the device when costs are first asked for, and stay there. */
+/**
+ * Makes a partitioner of routers. They go to the device when costs are first asked for, and stay
+ * there.
+ */
 export function createPartitioner(
   { config, models, notes, sha256 }: Routers,
   device: () => Promise<Gpu>,
@@ -58,14 +80,19 @@ export function createPartitioner(
   /** Scorers by sequences at once and prefixes. A single prefix is summed on the device. */
   const scorers = keepRecent(
     (batch, ...prefixes) => {
-      const length = prefixes.at(-1)!, several = prefixes.length > 1 ? prefixes : undefined;
+      const length = prefixes.at(-1)!;
+      const several = prefixes.length > 1 ? prefixes : undefined;
       return createScorer(gpu, { config, models, batch, length, prefixes: several });
     },
     MOST_SCORERS,
     (scorer) => scorer.close(),
   );
 
-  const costs: Partitioner["costs"] = async ({ tokens, sequenceLength, length }, prefixes, signal) => {
+  const costs: Partitioner["costs"] = async (
+    { tokens, sequenceLength, length },
+    prefixes,
+    signal,
+  ) => {
     const rows = length.length;
     if (rows === 0 || prefixes.length === 0) return new Float32Array();
     gpu = await device();
@@ -75,7 +102,8 @@ export function createPartitioner(
     if (prefixes.length === 1) return nll;
     const byPrefix = new Float32Array(nll.length);
     for (let i = 0; i < rows * prefixes.length; i++) {
-      const row = Math.floor(i / prefixes.length), prefix = i % prefixes.length;
+      const row = Math.floor(i / prefixes.length);
+      const prefix = i % prefixes.length;
       byPrefix.set(nll.subarray(i * experts, (i + 1) * experts), (prefix * rows + row) * experts);
     }
     return byPrefix;
@@ -91,7 +119,8 @@ export function createPartitioner(
     eos: notes.eos,
     shape: config,
     costs(rows, prefixes, signal) {
-      const result = turn.then(() => costs(rows, prefixes, signal)); // one call at a time, so that none closes the scorer of another
+      // One call at a time, so that none closes the scorer of another.
+      const result = turn.then(() => costs(rows, prefixes, signal));
       turn = result.catch(() => {});
       return result;
     },

@@ -1,7 +1,8 @@
 /**
- * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1). E small models learn to
- * split a corpus by the likelihood of a prefix. Between rounds they exchange nothing but one score per
- * sequence. Some of the routers lie on the device as a bank; a router's bits do not depend on which others are in it.
+ * Router training by expectation maximisation (SmallTalk LM, Algorithm 1, stage 1). E small models
+ * learn to split a corpus by the likelihood of a prefix. Between rounds they exchange nothing but
+ * one score per sequence. Some of the routers lie on the device as a bank; a router's bits do not
+ * depend on which others are in it.
  */
 
 import type { AdamwSettings } from "../../../kernels/adamw/adamw.ts";
@@ -50,21 +51,26 @@ export interface TrainRoutersOptions
 /**
  * Trains E routers for T rounds and returns their weights.
  *
- * All start from the same weights, and round 1 trains on a random equal split. Where they go on from `models`, these assign the sequences of
- * round 1. Every later round trains on the balanced assignment of N new sequences by the routers of the round before.
+ * All start from the same weights, and round 1 trains on a random equal split. Where they go on
+ * from `models`, these assign the sequences of round 1. Every later round trains on the balanced
+ * assignment of N new sequences by the routers of the round before.
  *
- * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss is not finite.
+ * Throws an `InputError` on impossible settings, and a `RunError` with step and router where a loss
+ * is not finite.
  */
 export async function trainRouters(options: TrainRoutersOptions): Promise<Weights[]> {
-  const { gpu, model, experts, rounds, roundSequences, seed, prefixLengths = [], models, signal } = options;
+  const { gpu, model, experts, rounds, roundSequences, seed, prefixLengths = [], models, signal } =
+    options;
   check(options);
-  const total = roundSequences * experts, routers = [...Array(experts).keys()];
+  const total = roundSequences * experts;
+  const routers = [...Array(experts).keys()];
   const bank = openRouters(gpu, model, routers, { ...options, prefixLengths }, models);
   async function draw(): Promise<TokenColumns & Columns> {
     const { tokens, ...rows } = await options.next(total);
     if (rows.rows === total && tokens) return { ...rows, tokens };
     throw new RangeError(
-      `Cannot train routers as a round must hold ${total} sequences with tokens: it holds ${rows.rows}`,
+      `Cannot train routers as a round must hold ${total} sequences with tokens: it ` +
+        `holds ${rows.rows}`,
     );
   }
   try {
@@ -87,7 +93,10 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   }
 }
 
-/** Assigns the sequences of a round in equal parts by prefix NLLs `[rows, E]`, and measures the routers that gave these. */
+/**
+ * Assigns the sequences of a round in equal parts by prefix NLLs `[rows, E]`, and measures the
+ * routers that gave these.
+ */
 export function assignRound(
   nll: Float32Array,
   { length, source }: Pick<Columns, "length" | "source">,
@@ -106,14 +115,16 @@ export function assignRound(
 const [BATCH, SEQUENCES] = ["routerBatch", "roundSequences"].map((name) => setting(name));
 
 function check(
-  { model, experts, prefix, prefixLengths = [], rounds, roundSequences, routerBatch }: TrainRoutersOptions,
+  { model, experts, prefix, prefixLengths = [], rounds, roundSequences, routerBatch }:
+    TrainRoutersOptions,
 ) {
   validateModelConfig(model, "a router");
   checkSettings({ experts, prefix, prefixLengths, rounds, roundSequences, routerBatch });
   const long = [prefix, ...prefixLengths].find((length) => length > model.context);
   if (long !== undefined) {
     throw new InputError(
-      `Cannot train routers as a prefix must have 2 to ${model.context} tokens, the sequence length: it is ${long}`,
+      `Cannot train routers as a prefix must have 2 to ${model.context} tokens, the ` +
+        `sequence length: it is ${long}`,
     );
   }
   if (roundSequences < routerBatch) {
@@ -143,7 +154,10 @@ export interface RoundSteps {
   steps: number;
 }
 
-/** Puts these routers on the device, in the state that they have reached or with these weights; else all begin with the same ones. */
+/**
+ * Puts these routers on the device, in the state that they have reached or with these weights; else
+ * all begin with the same ones.
+ */
 export function openRouters(
   gpu: Gpu,
   model: ModelConfig,
@@ -180,7 +194,10 @@ export class RouterBank {
     private readonly length: number,
   ) {}
 
-  /** Takes the steps of a round: each router on the rows that `expert` gives it, shuffled, the remainder dropped. */
+  /**
+   * Takes the steps of a round: each router on the rows that `expert` gives it, shuffled, the
+   * remainder dropped.
+   */
   async train(
     round: number,
     rows: TokenColumns,
@@ -190,7 +207,8 @@ export class RouterBank {
   ): Promise<RoundSteps> {
     const { trainer, routers, settings } = this;
     const { roundSequences, routerBatch: batch, routerRate, routerWarmup: warmup } = settings;
-    const steps = Math.floor(roundSequences / batch), stride = rows.tokens.length / rows.rows;
+    const steps = Math.floor(roundSequences / batch);
+    const stride = rows.tokens.length / rows.rows;
     const parts = routers.map((router) => this.#partNode(router, round, expert));
     const input = emptyBatch(routers.length * batch, this.length);
     const pace = startPace(this.gpu.kind);
@@ -264,9 +282,12 @@ function notFinite(
   rate: number,
 ): RunError {
   return new RunError(
-    `Cannot go on training router ${router} as its loss must be finite: it is ${loss} at step ${step} (round ${round})`,
+    `Cannot go on training router ${router} as its loss must be finite: it is ` +
+      `${loss} at step ${step} (round ${round})`,
     {
-      remedy: say`make ${setting("routerRate")} smaller than ${rate} or ${setting("routerWarmup")} longer`,
+      remedy: say`make ${setting("routerRate")} smaller than ${rate} or ${
+        setting("routerWarmup")
+      } longer`,
       cause: new LossNotFiniteError(step, loss, norm),
     },
   );

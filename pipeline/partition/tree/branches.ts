@@ -1,11 +1,15 @@
 /**
- * The branches of a tree of routers. Level one splits the text among the branches of the root, level two the part of each among its
- * branches, and so on; those of the last level are the experts.
+ * The branches of a tree of routers. Level one splits the text among the branches of the root,
+ * level two the part of each among its branches, and so on; those of the last level are the
+ * experts.
  */
 
 import { countExperts } from "../../settings/partitioner.ts";
 
-/** The path of a branch: the numbers of the branches that lead to it from the root, from 0; none for the root. */
+/**
+ * The path of a branch: the numbers of the branches that lead to it from the root, from 0; none for
+ * the root.
+ */
 export type Branch = readonly number[];
 
 /** Names a branch: `root`, `branch-02`, `branch-02.05`; and what is not of one `all`. */
@@ -18,7 +22,9 @@ export function branchName(branch?: Branch): string {
 const findPath = (number: number, levels: readonly number[]): number[] =>
   levels.map((wide, depth) => Math.floor(number / countExperts(levels.slice(depth + 1))) % wide);
 
-/** Lists all branches that are split further: the root first, and each level after the one before. */
+/**
+ * Lists all branches that are split further: the root first, and each level after the one before.
+ */
 export const listBranches = (levels: readonly number[]): Branch[] =>
   levels.flatMap((_, depth) => {
     const above = levels.slice(0, depth);
@@ -37,14 +43,18 @@ export const listWidths = (of: Experts): number[] =>
   listBranches(listLevels(of)).map(({ length }) => listLevels(of)[length]);
 
 /** Counts the prefix passes that routing a sequence takes. */
-export const countPasses = (of: Experts): number => listLevels(of).reduce((sum, wide) => sum + wide, 0);
+export const countPasses = (of: Experts): number =>
+  listLevels(of).reduce((sum, wide) => sum + wide, 0);
 
 /** How many partitioners of a tree keep their models on the device: those used last. */
 export const MOST_ON_DEVICE = 8;
 
 /** Counts the routers that may be on a device together. */
 export const countOnDevice = (of: Experts): number =>
-  listWidths(of).sort((a, b) => b - a).slice(0, MOST_ON_DEVICE).reduce((sum, wide) => sum + wide, 0);
+  listWidths(of).sort((a, b) => b - a).slice(0, MOST_ON_DEVICE).reduce(
+    (sum, wide) => sum + wide,
+    0,
+  );
 
 /** Gives the path of an expert, for instance `2.5`; undefined in a flat mixture. */
 export const expertPath = (expert: number, levels: readonly number[]): string | undefined =>

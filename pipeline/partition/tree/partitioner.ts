@@ -1,6 +1,6 @@
 /**
- * A tree of partitioners: those of a level split what one of the level before was given. A sequence follows the branches that cost
- * least, so it meets Σ levels models instead of their product.
+ * A tree of partitioners: those of a level split what one of the level before was given. A sequence
+ * follows the branches that cost least, so it meets Σ levels models instead of their product.
  *
  *     partitioner.json     with the widths of all levels
  *     root/                the partitioner of level one
@@ -40,17 +40,30 @@ async function branchesIn(folder: string): Promise<{ levels: number[]; folders: 
   return { levels, folders: listBranches(levels).map((path) => `${folder}/${branchName(path)}`) };
 }
 
-/** Gives the identity of a tree from those of its partitioners, in the order of {@linkcode listBranches}. */
+/**
+ * Gives the identity of a tree from those of its partitioners, in the order of {@linkcode
+ * listBranches}.
+ */
 const treeHash = (levels: readonly number[], all: readonly Pick<Partitioner, "sha256">[]): string =>
   sha256([levels.join("x"), ...all.map(({ sha256 }) => sha256)].join("\n"));
 
 /**
- * Makes a partitioner of those of all branches. A row follows the `beam` branches of each level whose paths cost least; the experts of
- * others cost NOT_FOLLOWED. The cost of a path is the sum over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf). What the
- * cheapest followed path costs above the last level is taken off. So with a beam of 1 the costs are those of the last partitioner alone.
+ * Makes a partitioner of those of all branches. A row follows the `beam` branches of each level
+ * whose paths cost least; the experts of others cost NOT_FOLLOWED. The cost of a path is the sum
+ * over its levels, as p(leaf | x) ∝ p1(x | branch) · p2(x | leaf). What the cheapest followed path
+ * costs above the last level is taken off. So with a beam of 1 the costs are those of the last
+ * partitioner alone.
  */
-export function openTree(levels: readonly number[], opened: readonly Partitioner[], beam = 1): Partitioner {
-  const onDevice = keepRecent((i: number) => opened[i], MOST_ON_DEVICE, (partitioner) => partitioner.close());
+export function openTree(
+  levels: readonly number[],
+  opened: readonly Partitioner[],
+  beam = 1,
+): Partitioner {
+  const onDevice = keepRecent(
+    (i: number) => opened[i],
+    MOST_ON_DEVICE,
+    (partitioner) => partitioner.close(),
+  );
   return {
     ...opened[0], // the kind, too, is that of all levels: it says what costs are
     experts: countExperts(levels),
@@ -59,20 +72,24 @@ export function openTree(levels: readonly number[], opened: readonly Partitioner
       const rows = sequences.length.length;
       const columns = { ...sequences, source: undefined, rows, sequence: new BigUint64Array(rows) };
       let costs = new Float64Array(prefixes.length * rows); // [prefixes, rows, branches of a level]
-      let width = 1, partitioner = 0;
+      let width = 1;
+      let partitioner = 0;
       for (const wide of levels) {
         keepCheapest(costs, width, all ? Infinity : beam);
         const below = new Float64Array(costs.length * wide).fill(NOT_FOLLOWED);
         for (let branch = 0; branch < width; branch++, partitioner++) {
           const at = (prefix: number, row: number) => (prefix * rows + row) * width + branch;
-          const isFollowed = (row: number) => prefixes.some((_, i) => costs[at(i, row)] !== NOT_FOLLOWED);
+          const isFollowed = (row: number) =>
+            prefixes.some((_, i) => costs[at(i, row)] !== NOT_FOLLOWED);
           const chosen = [...Array(rows).keys()].filter(isFollowed);
           if (chosen.length === 0) continue;
           const some = { ...columns, ...takeColumns(columns, chosen) } as TokenRows;
           const found = await onDevice.of(partitioner).costs(some, prefixes, signal);
           const places = prefixes.flatMap((_, i) => chosen.map((row) => at(i, row)));
           for (const [i, place] of places.entries()) {
-            for (let e = 0; e < wide; e++) below[place * wide + e] = costs[place] + found[i * wide + e];
+            for (let e = 0; e < wide; e++) {
+              below[place * wide + e] = costs[place] + found[i * wide + e];
+            }
           }
         }
         costs = below;
@@ -84,10 +101,14 @@ export function openTree(levels: readonly number[], opened: readonly Partitioner
   };
 }
 
-/** Keeps of costs `[rows, width]` the `beam` least of a row, the first among equals, as what they are above the least. */
+/**
+ * Keeps of costs `[rows, width]` the `beam` least of a row, the first among equals, as what they
+ * are above the least.
+ */
 function keepCheapest(costs: Float64Array, width: number, beam: number): void {
   for (let begin = 0; begin < costs.length; begin += width) {
-    const own = costs.subarray(begin, begin + width), least = Math.min(...own);
+    const own = costs.subarray(begin, begin + width);
+    const least = Math.min(...own);
     const order = [...own.keys()].sort((a, b) => own[a] - own[b]);
     order.forEach((i, rank) => own[i] = rank < beam ? own[i] - least : NOT_FOLLOWED);
   }

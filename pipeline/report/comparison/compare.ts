@@ -1,6 +1,6 @@
-// Compares runs side by side: the settings in which they differ, how well each run split its text, and how
-// good its mixture is on the same held-out text. Perplexities of other text, or of other tokens, are not
-// compared.
+// Compares runs side by side: the settings in which they differ, how well each run split its text,
+// and how good its mixture is on the same held-out text. Perplexities of other text, or of other
+// tokens, are not compared.
 
 import { ensure, InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { RESAMPLES } from "../../evaluation/bootstrap.ts";
@@ -24,7 +24,9 @@ export interface CompareOptions extends Omit<PageOptions, "plots"> {
 
 /** The held-out text that runs share. */
 export interface HeldOut {
-  /** SHA-256 of its tokens: of its shards as the manifest of the first run that has one lists them. */
+  /**
+   * SHA-256 of its tokens: of its shards as the manifest of the first run that has one lists them.
+   */
   sha256: string;
   /** Its sequences, where they are known. */
   sequences: number | null;
@@ -49,14 +51,19 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   }
   const derived = records.some(({ lineage }) => lineage.length > 0);
   const heldOut = await shareHeldOut(records, names).catch((error) => {
-    if (derived && error instanceof InputError) return null; // text that comes or goes may be held out
+    // Text that comes or goes may be held out.
+    if (derived && error instanceof InputError) return null;
     throw error;
   });
   const isShared = heldOut !== null || !derived;
-  const evaluated = records.map((own) => isShared && own.heldOut?.evaluated ? own.evaluation : null);
+  const evaluated = records.map((own) =>
+    isShared && own.heldOut?.evaluated ? own.evaluation : null
+  );
   const evaluations = evaluated.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = compareSources(evaluations);
-  const documents = await Promise.all(records.map((own, i) => evaluations[i] && readDocuments(own)));
+  const documents = await Promise.all(
+    records.map((own, i) => evaluations[i] && readDocuments(own)),
+  );
   const paired = await compareWithFirst(documents, { resamples: RESAMPLES, signal });
   const labelled = evaluations.map((own) => own && own.sources.some(({ source }) => source !== ""));
   return {
@@ -64,7 +71,8 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
       name: names[i],
       ...summarizeRun(record),
       evaluation: pickFigures(evaluations[i]), // null where it is not evaluated on all of this text
-      trained: evaluated[i]?.trained ?? null, // experts that it is evaluated with, where others are not trained
+      // Experts that it is evaluated with, where others are not trained.
+      trained: evaluated[i]?.trained ?? null,
       documents: documents[i]?.document.length ?? null, // those whose scores are known
       beside: paired?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
       wins: evaluations[i] && sources.length > 0
@@ -89,12 +97,18 @@ function summarizeRun(
   const tokens = trained.reduce((sum, { points }) => sum + points.at(-1)!.tokens, 0);
   return {
     run,
-    partitioner: configuration.routers === "" ? configuration.partitioner : null, // null: it is from elsewhere
+    // Null: it is from elsewhere.
+    partitioner: configuration.routers === "" ? configuration.partitioner : null,
     routes, // whether its partitioner routes by a prefix, not by true labels
     experts: configuration.experts,
     adapter: adapters.join(", ") || null,
     partition: partition && { ...partition.train, costs: partition.costs },
-    rounds: rounds.map(({ round, nmi, regret, nllPerToken }) => ({ round, nmi, regret, nllPerToken })),
+    rounds: rounds.map(({ round, nmi, regret, nllPerToken }) => ({
+      round,
+      nmi,
+      regret,
+      nllPerToken,
+    })),
     expertTokens: trained.length === 0 ? null : tokens,
   };
 }
@@ -125,13 +139,19 @@ function listDifferences(records: readonly RunRecord[]) {
   });
 }
 
-/** Puts the sources that all evaluations share next to each other, and lists the labels of the others. */
+/**
+ * Puts the sources that all evaluations share next to each other, and lists the labels of the
+ * others.
+ */
 function compareSources(evaluations: readonly (Evaluation | null)[]) {
-  const scores = evaluations.map((own) => own && new Map(own.sources.map((score) => [score.source, score])));
+  const scores = evaluations.map((own) =>
+    own && new Map(own.sources.map((score) => [score.source, score]))
+  );
   const evaluated = scores.filter((own) => own !== null);
   if (evaluated.length < 2) return { sources: [], sourcesApart: [] };
   const labels = [...new Set(evaluated.flatMap((own) => [...own.keys()]))].sort();
-  const isShared = (label: string) => new Set(evaluated.map((own) => own.get(label)?.tokens)).size === 1;
+  const isShared = (label: string) =>
+    new Set(evaluated.map((own) => own.get(label)?.tokens)).size === 1;
   const sources = labels.filter(isShared).map((source) => {
     const perplexity = scores.map((own) => own?.get(source)?.perplexity.mixture ?? null);
     const lowest = Math.min(...perplexity.filter((value) => value !== null));
@@ -142,11 +162,13 @@ function compareSources(evaluations: readonly (Evaluation | null)[]) {
 }
 
 /**
- * Reports how much lower the perplexity of every mixture is than that of the first one whose text another one cuts into the same documents:
- * null for that one, for those that cut it into other documents, and where documents are not known. Null where no two can be paired.
+ * Reports how much lower the perplexity of every mixture is than that of the first one whose text
+ * another one cuts into the same documents: null for that one, for those that cut it into other
+ * documents, and where documents are not known. Null where no two can be paired.
  *
- * Runs that hold out the same text find the same documents easy and hard, so the difference between two mixtures is known far better than
- * either perplexity: both are drawn together (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
+ * Runs that hold out the same text find the same documents easy and hard, so the difference between
+ * two mixtures is known far better than either perplexity: both are drawn together (Efron and
+ * Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
  */
 export async function compareWithFirst(
   runs: readonly (DocumentScores | null)[],
@@ -165,10 +187,14 @@ export async function compareWithFirst(
 }
 
 /**
- * Finds the held-out text that runs share; null where no manifest describes it. Shards that differ hold the same text if all their
- * tokens are the same. Throws an `InputError` that names two runs whose held-out text differs.
+ * Finds the held-out text that runs share; null where no manifest describes it. Shards that differ
+ * hold the same text if all their tokens are the same. Throws an `InputError` that names two runs
+ * whose held-out text differs.
  */
-async function shareHeldOut(runs: readonly RunRecord[], names: readonly string[]): Promise<HeldOut | null> {
+async function shareHeldOut(
+  runs: readonly RunRecord[],
+  names: readonly string[],
+): Promise<HeldOut | null> {
   const [first, ...others] = runs.filter(({ heldOut }) => heldOut !== null);
   if (first === undefined) return null;
   for (const other of others) {
@@ -189,18 +215,22 @@ const SETTINGS = [
 
 function otherText(former: RunRecord, latter: RunRecord): InputError {
   const [own, other] = [former, latter].map(({ config: { configuration } }) => ({
-    ...{ ...configuration, textSeed: findTextSeed(configuration) },
+    ...configuration,
+    textSeed: findTextSeed(configuration),
   }));
   const differing = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
   const hashes = [former, latter].map(({ heldOut }) => shortHash(heldOut!.sha256)).join(" and ");
   const what = differing.reduce<Text>(
-    (text, name) => say`${text}, ${setting(name)} ${valueText(own[name])} and ${valueText(other[name])}`,
-    `Cannot compare "${former.run}" and "${latter.run}" as their held-out tokens must be the same: SHA-256 is ${hashes}`,
+    (text, name) =>
+      say`${text}, ${setting(name)} ${valueText(own[name])} and ${valueText(other[name])}`,
+    `Cannot compare "${former.run}" and "${latter.run}" as their held-out tokens ` +
+      `must be the same: SHA-256 is ${hashes}`,
   );
   const how = differing.length > 0
     ? "with the same settings"
     : say`of the same text with the other's ${setting("tokenizer")}`;
   return new InputError(what, {
-    ...{ where: latter.run, remedy: say`make one of them anew, in another folder, ${how}` },
+    where: latter.run,
+    remedy: say`make one of them anew, in another folder, ${how}`,
   });
 }

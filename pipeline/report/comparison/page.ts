@@ -1,11 +1,20 @@
-// Runs side by side as tables, which a terminal and a page show alike, and as a page with plots. Notes below
-// tables tell what their numbers do not show: which runs stand apart, and why.
+// Runs side by side as tables, which a terminal and a page show alike, and as a page with plots.
+// Notes below tables tell what their numbers do not show: which runs stand apart, and why.
 
 import { say, setting, task, type Text, type Words, wordText } from "../../../kernels/errors.ts";
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { gainText, SHOWN_WAYS, type Way } from "../../evaluation/evaluation.ts";
 import { colour, dots, expertLine, type Line, MOST_LEGEND, type Plot, wayLine } from "../charts.ts";
-import { htmlTable, markup, number, percent, plural, sourceName, unbroken, valueText } from "../html.ts";
+import {
+  htmlTable,
+  markup,
+  number,
+  percent,
+  plural,
+  sourceName,
+  unbroken,
+  valueText,
+} from "../html.ts";
 import { page, type Part, type Section } from "../page.ts";
 import { byPrefix, lowerPlot, sourcePlot } from "../sections/evaluation.ts";
 import { roundPlots } from "../sections/routers.ts";
@@ -16,7 +25,12 @@ import { stagesText } from "../../run/status.ts";
 import { compare, type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
 
 /** @ignore A table with its name, and notes below it. */
-export type ComparisonTable = { label: string; head: string[]; rows: (string | null)[][]; notes: Text[] };
+export type ComparisonTable = {
+  label: string;
+  head: string[];
+  rows: (string | null)[][];
+  notes: Text[];
+};
 
 /** Makes a table with a row per run, of columns with their headings. */
 const makeTable = (
@@ -25,11 +39,14 @@ const makeTable = (
   columns: Record<string, (run: ComparedRun) => string | null>,
   notes: Text[] = [],
 ): ComparisonTable => ({
-  ...{ label, notes, head: Object.keys(columns) },
+  label,
+  notes,
+  head: Object.keys(columns),
   rows: runs.map((run) => Object.values(columns).map((cell) => cell(run))),
 });
 
-const decimals = (value: number | null | undefined, digits: number) => value?.toFixed(digits) ?? null;
+const decimals = (value: number | null | undefined, digits: number) =>
+  value?.toFixed(digits) ?? null;
 
 /** Lists names in a sentence. */
 const listed = (names: readonly string[]): string => new Intl.ListFormat("en-GB").format(names);
@@ -57,9 +74,11 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const isApart = ({ name, evaluation, beside }: ComparedRun) =>
     evaluation !== null && counts.length > 1 && !beside && name !== reference;
   const notes = runs.map((own): Text | false => {
-    const { name, run, trained, experts } = own, again = task("evaluate", { run });
+    const { name, run, trained, experts } = own;
+    const again = task("evaluate", { run });
     if (!trained) {
-      return isApart(own) && `${name} cuts the text into other documents, so it is not compared by document`;
+      return isApart(own) &&
+        `${name} cuts the text into other documents, so it is not compared by document`;
     }
     const some = `the text that goes to ${trained.length} of ${experts} experts`;
     return say`${name} is evaluated only on ${some}, so it is not compared: run ${again} once the others are trained`;
@@ -73,11 +92,16 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
 }
 
 /** Reports which sources are not compared, and why. */
-function sourceNotes({ sources, sourcesApart: { length: apart }, unlabelled }: Comparison): string[] {
+function sourceNotes(
+  { sources, sourcesApart: { length: apart }, unlabelled }: Comparison,
+): string[] {
   const lowest = sources.length === 0 ? [] : ["* marks the lowest perplexity of a source"];
   if (apart === 0) return lowest;
   if (unlabelled.length > 0) {
-    return [...lowest, `The text of ${listed(unlabelled)} has no labels, so sources are not compared`];
+    return [
+      ...lowest,
+      `The text of ${listed(unlabelled)} has no labels, so sources are not compared`,
+    ];
   }
   const some = `${apart} of ${apart + sources.length} sources`;
   return [...lowest, `Not compared: ${some}, which not all runs have with as many tokens`];
@@ -99,7 +123,8 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
       const { mixture } = evaluation?.scores ?? {};
       return mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : null;
     },
-    ...reference !== null && { [`against ${reference}`]: ({ beside }) => beside && gainText(beside) },
+    ...reference !== null &&
+      { [`against ${reference}`]: ({ beside }) => beside && gainText(beside) },
     ...Object.fromEntries(others),
     "sources won": ({ wins }) => wins === null ? null : `${wins} of ${sources.length}`,
   }, evaluationNotes(comparison));
@@ -108,11 +133,13 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
 function partitionsTable({ runs }: Comparison): ComparisonTable {
   const units = new Set(runs.flatMap(({ partition }) => partition ? [partition.costs] : []));
   const costs = units.size > 1
-    ? "nats per prefix token with routers, and a sequence's own with others: they are not comparable"
+    ? "nats per prefix token with routers, and a sequence's own with others: they " +
+      "are not comparable"
     : units.has(undefined)
     ? "nats per predicted prefix token"
     : "of whole sequences";
-  const meaning = "NMI is the normalised mutual information of expert and source, regret the cost of balance";
+  const meaning =
+    "NMI is the normalised mutual information of expert and source, regret the cost of balance";
   return makeTable("Partitions", runs, {
     run: ({ name }) => name,
     sequences: ({ partition }) => partition && number(partition.sequences),
@@ -120,7 +147,8 @@ function partitionsTable({ runs }: Comparison): ComparisonTable {
     cost: ({ partition }) => decimals(partition?.nllPerToken, 3),
     regret: ({ partition }) => decimals(partition?.regret, 4),
     "token imbalance": ({ partition }) => partition && percent(partition.tokenImbalance),
-    "largest share without balance": ({ partition }) => partition && percent(Math.max(...partition.shares)),
+    "largest share without balance": ({ partition }) =>
+      partition && percent(Math.max(...partition.shares)),
   }, units.size === 0 ? [] : [`${meaning}. Cost and regret are ${costs}`]);
 }
 
@@ -131,7 +159,10 @@ type TableName = "runs" | "lineage" | "settings" | "partitions" | "mixtures" | "
  *
  * @ignore
  */
-export function comparisonTables(comparison: Comparison, words?: Words): Record<TableName, ComparisonTable> {
+export function comparisonTables(
+  comparison: Comparison,
+  words?: Words,
+): Record<TableName, ComparisonTable> {
   const { runs, settings, sources } = comparison;
   const names = runs.map(({ name }) => name);
   const adapters = runs.map(({ adapter }) => adapter ?? "none");
@@ -151,7 +182,9 @@ export function comparisonTables(comparison: Comparison, words?: Words): Record<
     lineage: {
       label: "Lineage",
       head: ["run", "derives from", "what changed"],
-      rows: runs.flatMap(({ name, lineage: [step] }) => step ? [[name, step.from, stepText(step)]] : []),
+      rows: runs.flatMap(({ name, lineage: [step] }) =>
+        step ? [[name, step.from, stepText(step)]] : []
+      ),
       notes: [],
     },
     settings: {
@@ -167,7 +200,9 @@ export function comparisonTables(comparison: Comparison, words?: Words): Record<
       head: ["source", "tokens", ...names],
       rows: sources.map(({ source, tokens, perplexity, best }) => [
         ...[sourceName(source), number(tokens)],
-        ...perplexity.map((value, i) => decimals(value, 2)?.concat(best.includes(i) ? " *" : "") ?? null),
+        ...perplexity.map((value, i) =>
+          decimals(value, 2)?.concat(best.includes(i) ? " *" : "") ?? null
+        ),
       ]),
       notes: sourceNotes(comparison),
     },
@@ -176,7 +211,11 @@ export function comparisonTables(comparison: Comparison, words?: Words): Record<
       head: ["run", "stage", "it is", "made by"],
       rows: runs.flatMap(({ name, lacks }) =>
         lacks.map(({ because, ...lack }) => [
-          ...[name, stagesText(lack), lack.state + (because ? ` (${wordText(because, words)})` : "")],
+          ...[
+            name,
+            stagesText(lack),
+            lack.state + (because ? ` (${wordText(because, words)})` : ""),
+          ],
           wordText([lack.command], words),
         ])
       ),
@@ -197,15 +236,22 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
-    about:
-      "The mixture of every run, with its 95% bootstrap interval over documents, and next to it the run's baselines and its best expert in hindsight. Lower is better; intervals of two runs may overlap although one is better on the same documents.",
+    about: "The mixture of every run, with its 95% bootstrap interval over documents, and " +
+      "next to it the run's baselines and its best expert in hindsight. Lower is " +
+      "better; intervals of two runs may overlap although one is better on the same " +
+      "documents.",
     ...dots({
       title: "run",
       lines: ways.map((way) => wayLine(way, "E")),
       values: runs.flatMap(({ name, evaluation }) =>
         ways.map((way) => {
           const { perplexity: y = null, low, high } = evaluation?.scores[way] ?? {};
-          return { x: name, y, line: wayLine(way, "E").name, ...way === "mixture" && { low, high } };
+          return {
+            x: name,
+            y,
+            line: wayLine(way, "E").name,
+            ...way === "mixture" && { low, high },
+          };
         })
       ),
     }),
@@ -224,19 +270,25 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Part {
     reference !== null && lowerPlot(paired, {
       id: "against-first",
       title: `Against ${reference}`,
-      about:
-        `How much lower the perplexity of a run's mixture is than that of ${reference}, with its 95% interval on the same draws of documents. To the right of zero a run is better; where the interval holds zero, these documents cannot tell.`,
+      about: "How much lower the perplexity of a run's mixture is than that of " +
+        `${reference}, with its 95% interval on the same draws of documents. To the ` +
+        "right of zero a run is better; where the interval holds zero, these " +
+        "documents cannot tell.",
     }),
     runs.length <= MOST_LEGEND && [
       routed.some(({ own }) => own.experts > 1) && {
         id: "prefix-perplexity",
         title: "Perplexity by routing prefix",
-        about: "Perplexity of every run's mixture when it routes by that many tokens, with its 95% interval.",
+        about: "Perplexity of every run's mixture when it routes by that many tokens, " +
+          "with its 95% interval.",
         ...byPrefix(routed.map((line) => ({ ...line, scores: line.own.evaluation!.prefixes }))),
       },
       sources.length > 1 && sourcePlot(
         sources,
-        lines.map((line) => ({ ...line, of: ({ perplexity }) => perplexity[runs.indexOf(line.own)] })),
+        lines.map((line) => ({
+          ...line,
+          of: ({ perplexity }) => perplexity[runs.indexOf(line.own)],
+        })),
         "Perplexity of every run's mixture on",
       ),
     ],
@@ -249,21 +301,24 @@ const figures = ({ runs }: Comparison) =>
     name,
     perplexity: evaluation?.scores.mixture?.perplexity ?? Infinity,
   }))
-    .filter(({ perplexity }) => perplexity < Infinity).sort((a, b) => a.perplexity - b.perplexity).slice(0, 4)
+    .filter(({ perplexity }) => perplexity < Infinity).sort((a, b) => a.perplexity - b.perplexity)
+    .slice(0, 4)
     .map(({ name, perplexity }, i) =>
       [perplexity.toFixed(2), i === 0 ? `lowest perplexity of a mixture: ${name}` : name] as const
     );
 
 /** Lists the sections, in their order. */
 function listSections(comparison: Comparison, words?: Words): Section[] {
-  const { runs } = comparison, tables = comparisonTables(comparison, words);
+  const { runs } = comparison;
+  const tables = comparisonTables(comparison, words);
   const show = ({ notes, label, head, rows }: ComparisonTable) => [
     rows.length > 0 &&
     htmlTable({ head, rows: rows.map((row) => row.map((cell) => cell && unbroken(cell))) }, label),
     notes.map((note) => markup`<p>${unbroken(wordText(note, words))}.</p>`),
   ];
   const few = runs.length <= MOST_LEGEND; // colours and dashes tell no more apart
-  const left = !few && ` Of more than ${MOST_LEGEND} runs there are no plots by prefix and by source.`;
+  const left = !few &&
+    ` Of more than ${MOST_LEGEND} runs there are no plots by prefix and by source.`;
   const rounds = runLines(runs).map((line) => ({ ...line, rounds: line.own.rounds }));
   const sections: [id: string, title: string, parts: Part[]][] = [
     ["runs", "What differs", [tables.runs, tables.lineage, tables.settings].map(show)],
@@ -273,13 +328,15 @@ function listSections(comparison: Comparison, words?: Words): Section[] {
       ...[show(tables.mixtures), evaluationPlots(comparison), show(tables.sources)],
     ]],
   ];
-  if (tables.lacks.rows.length > 0) sections.push(["lacks", "What is not up to date", [show(tables.lacks)]]);
+  if (tables.lacks.rows.length > 0) {
+    sections.push(["lacks", "What is not up to date", [show(tables.lacks)]]);
+  }
   return sections.map(([id, title, parts]) => ({ id, title, parts: () => parts }));
 }
 
 /**
- * Compares runs by the files in their folders; nothing is run. Throws an `InputError` where fewer than two
- * runs are named, a folder is no run, or a file is damaged. Also where two runs hold out
+ * Compares runs by the files in their folders; nothing is run. Throws an `InputError` where fewer
+ * than two runs are named, a folder is no run, or a file is damaged. Also where two runs hold out
  * different text, or the page would replace a file of a run.
  */
 export async function compareRuns(options: CompareOptions): Promise<Comparison> {

@@ -1,8 +1,14 @@
-// The held-out text: how good the mixture is next to the dense models, by expert, source and routing prefix.
+// The held-out text: how good the mixture is next to the dense models, by expert, source and
+// routing prefix.
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
-import { type Evaluation, type Lower, type PrefixScore, SHOWN_WAYS } from "../../evaluation/evaluation.ts";
+import {
+  type Evaluation,
+  type Lower,
+  type PrefixScore,
+  SHOWN_WAYS,
+} from "../../evaluation/evaluation.ts";
 import {
   type Axis,
   colour,
@@ -30,13 +36,19 @@ type Source = Evaluation["sources"][number];
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
-/** Plots the perplexity of every way to score the held-out text. A random expert would squeeze the others into a corner. */
+/**
+ * Plots the perplexity of every way to score the held-out text. A random expert would squeeze the
+ * others into a corner.
+ */
 function perplexityPlot({ scores, experts }: Evaluation): Plot {
-  const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) => scores[way] && way !== "random")
+  const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) =>
+    scores[way] && way !== "random"
+  )
     .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
   const random = scores.random?.perplexity.toFixed(2);
   const others = experts > 1
-    ? ` Best in hindsight picks each sequence's best expert after the fact. A random expert, the mean over experts, has ${random}.`
+    ? " Best in hindsight picks each sequence's best expert after the fact. A random " +
+      `expert, the mean over experts, has ${random}.`
     : "";
   return {
     id: "perplexity",
@@ -60,7 +72,12 @@ export const lowerPlot = (
   ...dots({
     title: "against",
     axis: { title: "lower perplexity, %" },
-    values: lines.map(({ name, gain: { percent, low, high } }) => ({ x: name, y: percent, low, high })),
+    values: lines.map(({ name, gain: { percent, low, high } }) => ({
+      x: name,
+      y: percent,
+      low,
+      high,
+    })),
     lines,
     named: true,
     level: 0,
@@ -82,12 +99,16 @@ function gainPlot({ gains, experts }: Evaluation, clean: RunRecord["clean"]): Pl
   return lowerPlot(lines, {
     id: "gain",
     title: "Gain of the mixture",
-    about:
-      `How much lower the mixture's perplexity is than another model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.${note}`,
+    about: "How much lower the mixture's perplexity is than another model's, in percent, " +
+      "with the 95% interval of a paired bootstrap over documents. To the right of " +
+      `zero the mixture is better.${note}`,
   });
 }
 
-/** Plots the mixture against dense on the text that is routed to each expert, or to each of what else segments are of. */
+/**
+ * Plots the mixture against dense on the text that is routed to each expert, or to each of what
+ * else segments are of.
+ */
 export function segmentPlot(
   { segments, scores, experts }: Pick<Evaluation, "segments" | "scores" | "experts">,
   compared: readonly (typeof COMPARED)[number][] = COMPARED,
@@ -102,13 +123,18 @@ export function segmentPlot(
   return {
     id: "segments",
     title: "Perplexity by routed segment",
-    about:
-      `Held-out text by the ${part} that it is routed to: the mixture against the dense model on the same sequences. Nothing balances the shares of the sequences, which stand ${where}.`,
+    about: `Held-out text by the ${part} that it is routed to: the mixture against the ` +
+      "dense model on the same sequences. Nothing balances the shares of the " +
+      `sequences, which stand ${where}.`,
     ...dots({
       title,
       bars: "up",
       values: segments.flatMap((one) =>
-        ways.map((way) => ({ x: label(one), y: one.perplexity[way] ?? null, line: wayName(way, experts) }))
+        ways.map((way) => ({
+          x: label(one),
+          y: one.perplexity[way] ?? null,
+          line: wayName(way, experts),
+        }))
       ),
       lines: ways.map((way) => wayLine(way, experts)),
       columns: [
@@ -124,9 +150,12 @@ export function segmentPlot(
 function branchSegments({ segments, levels: [wide = 1] = [] }: Evaluation): Evaluation["segments"] {
   const size = segments.length / wide;
   return Array.from({ length: wide }, (_, expert) => {
-    const own = segments.slice(expert * size, (expert + 1) * size).filter(({ tokens }) => tokens > 0);
+    const own = segments.slice(expert * size, (expert + 1) * size).filter(({ tokens }) =>
+      tokens > 0
+    );
     const total = (name: "sequences" | "share" | "tokens") => sum(own.map((one) => one[name]));
-    const tokens = total("tokens"), perplexity = { ...segments[0].perplexity };
+    const tokens = total("tokens");
+    const perplexity = { ...segments[0].perplexity };
     for (const way of Object.keys(perplexity) as (keyof typeof perplexity)[]) {
       const nll = sum(own.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
       perplexity[way] = tokens > 0 ? Math.exp(nll / tokens) : null;
@@ -193,15 +222,15 @@ function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] 
     {
       id: "prefix-perplexity",
       title: "Perplexity by routing prefix",
-      about:
-        `Perplexity of the mixture when it routes by that many tokens, with its 95% interval; the routers trained with M = ${prefix} (dotted).${level}`,
+      about: "Perplexity of the mixture when it routes by that many tokens, with its 95% " +
+        `interval; the routers trained with M = ${prefix} (dotted).${level}`,
       ...byPrefix([{ ...wayLine("mixture", experts), scores: prefixes }], dense, prefix),
     },
     {
       id: "prefix-agreement",
       title: "Agreement of short prefixes",
-      about:
-        `Share of the held-out sequences that go to the expert to which M = ${prefix} tokens send them (dotted).`,
+      about: "Share of the held-out sequences that go to the expert to which M = " +
+        `${prefix} tokens send them (dotted).`,
       ...curves({
         x: prefixAxis(prefixes),
         y: { ...SHARES, domain: [0, 1] },
@@ -213,11 +242,24 @@ function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] 
   ];
 }
 
-function routedByPlot(own: Evaluation, { kind, prefixes }: NonNullable<Evaluation["routedBy"]>): Plot {
+function routedByPlot(
+  own: Evaluation,
+  { kind, prefixes }: NonNullable<Evaluation["routedBy"]>,
+): Plot {
   const run = { ...wayLine("mixture", own.experts), name: "the run's partitioner" };
   const name = kind === "self" ? "the experts themselves" : kind;
   const other = { ...run, name, colour: colour("random"), dash: [6, 3] };
-  const head = ["prefix", name, "95% from", "to", run.name, "lower by, %", "95% from", "to", "same expert"];
+  const head = [
+    "prefix",
+    name,
+    "95% from",
+    "to",
+    run.name,
+    "lower by, %",
+    "95% from",
+    "to",
+    "same expert",
+  ];
   const rows = prefixes.map(({ prefix, perplexity, low, high, gain, agreement }, i) => [
     ...[prefix, perplexity, low, high, own.prefixes[i].perplexity],
     ...[gain.percent, gain.low, gain.high, percent(agreement)],
@@ -225,21 +267,27 @@ function routedByPlot(own: Evaluation, { kind, prefixes }: NonNullable<Evaluatio
   return {
     id: "routed-by",
     title: `Perplexity by routing prefix, where ${name} choose`,
-    about:
-      `Who chooses the expert of a sequence by so many tokens: ${run.name}, or ${name}, of which the one that finds the prefix likeliest answers; with 95% intervals. The numbers tell how much lower the former's perplexity is, on the same draws of documents: where that interval holds 0, neither chooses better.`,
+    about: `Who chooses the expert of a sequence by so many tokens: ${run.name}, or ` +
+      `${name}, of which the one that finds the prefix likeliest answers; with 95% ` +
+      "intervals. The numbers tell how much lower the former's perplexity is, on the " +
+      "same draws of documents: where that interval holds 0, neither chooses better.",
     ...byPrefix([{ ...run, scores: own.prefixes }, { ...other, scores: prefixes }]),
     table: { head, rows },
   };
 }
 
-/** Reports which sources and segments the mixture is worse on than a dense model, the worst first. */
+/**
+ * Reports which sources and segments the mixture is worse on than a dense model, the worst first.
+ */
 function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
   const parts = [
     ...(sources.length > 1 ? sources : []).map(({ source, perplexity }) => ({
-      ...{ name: `source “${source || "none"}”`, perplexity },
+      name: `source “${source || "none"}”`,
+      perplexity,
     })),
     ...(experts > 1 ? segments : []).map(({ expert, perplexity }) => ({
-      ...{ name: `the text of expert ${expert}`, perplexity },
+      name: `the text of expert ${expert}`,
+      perplexity,
     })),
   ];
   return gains.flatMap(({ baseline }) => {
@@ -247,7 +295,9 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
       mixture && dense && mixture > dense ? [{ name, by: 100 * (mixture / dense - 1) }] : []
     ).filter(({ by }) => by >= 0.05).sort((a, b) => b.by - a.by);
     if (found.length === 0) return [];
-    const named = found.slice(0, MOST_WORSE).map(({ name, by }) => `${name} (${by.toFixed(1)}% higher)`);
+    const named = found.slice(0, MOST_WORSE).map(({ name, by }) =>
+      `${name} (${by.toFixed(1)}% higher)`
+    );
     const more = found.length > MOST_WORSE && ` and ${found.length - MOST_WORSE} more`;
     const model = wayName(baseline, experts);
     return [markup`<p><strong>Worse</strong> than ${model} on ${named.join(", ")}${more}.</p>`];
@@ -255,8 +305,11 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
 }
 
 function summary({ experts, trained, prefix, ...counts }: Evaluation, routes: boolean): Html {
-  const few = fewDocuments(counts.documents), documents = plural(counts.documents, "document");
-  const text = `${plural(counts.tokens, "token")} of ${plural(counts.sequences, "sequence")} in ${documents}`;
+  const few = fewDocuments(counts.documents);
+  const documents = plural(counts.documents, "document");
+  const text = `${plural(counts.tokens, "token")} of ${
+    plural(counts.sequences, "sequence")
+  } in ${documents}`;
   const draws = plural(counts.resamples, "bootstrap resample");
   const routing = experts === 1
     ? "The mixture is its one expert."
@@ -278,15 +331,20 @@ export const evaluation: Section<RunRecord> = {
     if (!evaluation) return [lacking(run, "The evaluation", "evaluate")];
     const { experts, levels, gains, segments, sources, scores, routedBy } = evaluation;
     const lines = COMPARED.filter((way) => scores[way])
-      .map((way) => ({ ...wayLine(way, experts), of: ({ perplexity }: Source) => perplexity[way] }));
+      .map((way) => ({
+        ...wayLine(way, experts),
+        of: ({ perplexity }: Source) => perplexity[way],
+      }));
     const several = experts > 1;
     return [
       ...[summary(evaluation, routes), worse(evaluation), perplexityPlot(evaluation)],
       gains.length > 0 && gainPlot(evaluation, clean),
-      several && segments.some(({ perplexity }) => perplexity.mixture !== null) && segmentPlot(evaluation),
+      several && segments.some(({ perplexity }) => perplexity.mixture !== null) &&
+      segmentPlot(evaluation),
       levels && {
         ...segmentPlot({ ...evaluation, segments: branchSegments(evaluation) }, COMPARED, "branch"),
-        ...{ id: "perplexity-by-branch", title: "Perplexity by branch" },
+        id: "perplexity-by-branch",
+        title: "Perplexity by branch",
       },
       sources.length > 1 && sourcePlot(sources, lines, "Perplexity of"),
       several && routes && prefixPlots(evaluation),

@@ -1,5 +1,5 @@
-// The experts: for each the words that set it apart, its sources, its likeliest and least likely texts,
-// and a text that it writes for the page.
+// The experts: for each the words that set it apart, its sources, its likeliest and least likely
+// texts, and a text that it writes for the page.
 
 import { relative } from "node:path";
 import { DeviceError } from "../../../kernels/device/failures.ts";
@@ -18,15 +18,19 @@ import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 import { sourcesIn } from "./partition.ts";
 
-/** What experts wrote: the most tokens of a text, the texts by expert, and why there are none, or not those of all. */
+/**
+ * What experts wrote: the most tokens of a text, the texts by expert, and why there are none, or
+ * not those of all.
+ */
 export type Samples = { tokens: number; texts: ReadonlyMap<number, string>; reason?: string };
 
 /** Most sources that are listed, and most experts whose texts are shown. */
 const [MOST_SOURCES, MOST_EXPERTS] = [6, 64];
 
 /**
- * Lets experts begin a document, one after another, with a seed, on an open device or a new one; 0 tokens are none. Where there is no
- * adapter, or the tokenizer or an expert's file is not there, the texts end, and a reason says so.
+ * Lets experts begin a document, one after another, with a seed, on an open device or a new one; 0
+ * tokens are none. Where there is no adapter, or the tokenizer or an expert's file is not there,
+ * the texts end, and a reason says so.
  *
  * @throws {InputError} if the run has no such expert, or a file of it is damaged.
  */
@@ -46,7 +50,14 @@ export async function writeSamples(
     using held = new DisposableStack();
     const gpu = given ?? held.adopt(await openGpu(device), (own) => own.close());
     hasDevice = true;
-    const options = { run, gpu, doing: `report on "${run}"`, models: 1, slots: 1, capacity: 1 + tokens };
+    const options = {
+      run,
+      gpu,
+      doing: `report on "${run}"`,
+      models: 1,
+      slots: 1,
+      capacity: 1 + tokens,
+    };
     const mixture = held.adopt(await openMixture(options), (own) => own.close());
     const prompt = Uint32Array.of((await mixture.tokenizer()).eos);
     for (const expert of experts.slice(0, MOST_EXPERTS)) {
@@ -56,7 +67,11 @@ export async function writeSamples(
     return { tokens, texts };
   } catch (error) {
     if (error instanceof DeviceError || !hasDevice && error instanceof RunError) {
-      return { tokens, texts, reason: `there is no device${hasDevice ? " left" : ""}: ${error.message}` };
+      return {
+        tokens,
+        texts,
+        reason: `there is no device${hasDevice ? " left" : ""}: ${error.message}`,
+      };
     }
     if (!(error instanceof InputError) || !error.where || await exists(error.where)) throw error;
     return { tokens, texts, reason: `${relative(run, error.where)} is not there` };
@@ -68,14 +83,16 @@ function aboutSamples({ texts, tokens, reason }: Samples): string {
   return [
     reason && ` ${which} expert has written a text, as ${reason}.`,
     texts.size > 0 &&
-    ` What an expert writes begins a document, with no text before it, and has ${tokens} tokens at most; its seed is the same for all.`,
+    (" What an expert writes begins a document, with no text before it, and has " +
+      `${tokens} tokens at most; its seed is the same for all.`),
   ].filter(Boolean).join("");
 }
 
 function aboutNames(names: readonly ExpertName[]): string {
   const sampled = number(Math.max(...names.map(({ sampled }) => sampled)));
   if (names.length === 1) {
-    return `The one expert reads everything, so that no words set it apart. Its texts are from a sample of ${sampled} of its sequences.`;
+    return "The one expert reads everything, so that no words set it apart. Its " +
+      `texts are from a sample of ${sampled} of its sequences.`;
   }
   const some = names.length > MOST_EXPERTS
     ? ` Of ${number(names.length)} experts the first ${MOST_EXPERTS} are shown.`
@@ -89,7 +106,9 @@ const capital = (label: string): string => label[0].toUpperCase() + label.slice(
 
 /** Shows a text as it is, line ends included. */
 const preformatted = (text: string): Html =>
-  markup`<pre>${text.split(/([\n\t])/).map((part, i) => i % 2 === 1 ? new Html(part) : part)}</pre>`;
+  markup`<pre>${
+    text.split(/([\n\t])/).map((part, i) => i % 2 === 1 ? new Html(part) : part)
+  }</pre>`;
 
 /** Shows what an expert wrote, without blank lines around it. */
 const sampleHtml = (text: string): Content =>
@@ -99,7 +118,9 @@ const sampleHtml = (text: string): Content =>
 
 const textsHtml = (title: string, texts: readonly SampledText[], unit: string): Html => {
   const items = texts.map(({ sequence, source, cost, text }) => {
-    const where = `${cost.toFixed(3)} ${unit}; sequence ${sequence}${source && `, ${sourceName(source)}`}`;
+    const where = `${cost.toFixed(3)} ${unit}; sequence ${sequence}${
+      source && `, ${sourceName(source)}`
+    }`;
     return markup`<div class="text"><p>${where}</p>${preformatted(text)}</div>\n`;
   });
   return markup`<h4>${title}</h4>${items}`;
@@ -111,13 +132,18 @@ function expertHtml(
   { unit, levels, sample }: { unit: string; levels: readonly number[]; sample?: string },
 ): Html {
   const { name: label, colour } = expertLine(expert, expertPath(expert, levels));
-  const words = terms.map(({ text }) => text), title = words.slice(0, CALLED_WORDS).join(", ");
+  const words = terms.map(({ text }) => text);
+  const title = words.slice(0, CALLED_WORDS).join(", ");
   const sources = sourcesIn([part]).filter(([, share]) => share >= 0.005);
-  const listed = sources.slice(0, MOST_SOURCES).map(([source, share]) => `${source} ${percent(share, 0)}`);
+  const listed = sources.slice(0, MOST_SOURCES).map(([source, share]) =>
+    `${source} ${percent(share, 0)}`
+  );
   if (sources.length > MOST_SOURCES) listed.push("…");
   const texts = likeliest.length > 0 &&
     markup`<details><summary>Likeliest and least likely texts of ${label}</summary>
-${textsHtml("Likeliest", likeliest, unit)}${textsHtml("Least likely", leastLikely, unit)}</details>`;
+${textsHtml("Likeliest", likeliest, unit)}${
+      textsHtml("Least likely", leastLikely, unit)
+    }</details>`;
   const head = ["word", "its sequences with it", "others'", "log-odds"];
   const rows = terms.toSorted((a, b) => b.logOdds - a.logOdds).map(({ text, logOdds, ...term }) => [
     ...[printable(text), percent(term.share), percent(term.shareOfRest), logOdds.toFixed(2)],
@@ -128,7 +154,10 @@ ${textsHtml("Likeliest", likeliest, unit)}${textsHtml("Least likely", leastLikel
 <dt>sources</dt><dd>${listed.join(", ")}</dd>
 ${sample !== undefined && markup`<dt>writes</dt><dd>${sampleHtml(sample)}</dd>`}</dl>
 ${texts}
-${rows.length > 0 && foldedTable({ head, rows }, `Words of ${label}`, `Words of ${label}, in numbers`)}
+${
+    rows.length > 0 &&
+    foldedTable({ head, rows }, `Words of ${label}`, `Words of ${label}, in numbers`)
+  }
 </section>
 `;
 }
@@ -155,7 +184,11 @@ are not.${written}</p>`,
     return [
       markup`<p>${aboutNames(names)}${written}</p>`,
       names.slice(0, MOST_EXPERTS).map((name) =>
-        expertHtml(name, parts[name.expert], { unit, levels, sample: samples.texts.get(name.expert) })
+        expertHtml(name, parts[name.expert], {
+          unit,
+          levels,
+          sample: samples.texts.get(name.expert),
+        })
       ),
     ];
   },

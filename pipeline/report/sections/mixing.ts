@@ -29,16 +29,20 @@ function reliabilityPlots({ right, bins }: NonNullable<Evaluation["reliability"]
   const rights = plot("right", { ...SHARES, domain: [0, 1] }, {
     id: "margin-right",
     title: "Right choices by margin",
-    about:
-      `Share of the sequences whose chosen expert is the best in hindsight, by how much less their prefix costs it than the second best; as many sequences in each bar. Of all sequences it is ${share}.`,
+    about: "Share of the sequences whose chosen expert is the best in hindsight, by how " +
+      "much less their prefix costs it than the second best; as many sequences in " +
+      `each bar. Of all sequences it is ${share}.`,
   });
   const losses = plot("loss", { title: "nats per sequence" }, {
     id: "margin-loss",
     title: "Loss of wrong choices by margin",
-    about:
-      "How much higher the NLL of a whole sequence is under the chosen expert than under the best in hindsight, on average where they differ.",
+    about: "How much higher the NLL of a whole sequence is under the chosen expert than " +
+      "under the best in hindsight, on average where they differ.",
   });
-  return [...bins.length > 0 ? [rights] : [], ...bins.some(({ loss }) => loss !== null) ? [losses] : []];
+  return [
+    ...bins.length > 0 ? [rights] : [],
+    ...bins.some(({ loss }) => loss !== null) ? [losses] : [],
+  ];
 }
 
 function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plot {
@@ -56,12 +60,18 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
   return {
     id: "experts-together",
     title: "Experts that answer together",
-    about:
-      `Perplexity with its 95% interval where so many experts answer together, their probabilities weighted by what the text before costs each (routing temperature ${temperature}). Lower is better; so many experts cost so many times the inference.`,
+    about: "Perplexity with its 95% interval where so many experts answer together, their " +
+      "probabilities weighted by what the text before costs each (routing " +
+      `temperature ${temperature}). Lower is better; so many experts cost so many ` +
+      "times the inference.",
     ...dots({
       title: "experts together",
       values: mixes.map(({ experts, reroute, perplexity: y, low, high }) => ({
-        ...{ x: plural(experts, "expert"), y, low, high, line: weighed(reroute) },
+        x: plural(experts, "expert"),
+        y,
+        low,
+        high,
+        line: weighed(reroute),
       })),
       lines: times.map((name, i) => ({ name, colour: colour("mixture"), hollow: i > 0 })),
       apart: true,
@@ -70,8 +80,12 @@ function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plo
   };
 }
 
-function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback"]>, experts: number): Plot {
-  const points = chosen ? [chosen] : [], name = wayName(model, experts);
+function fallbackPlot(
+  { model, chosen, curve }: NonNullable<Evaluation["fallback"]>,
+  experts: number,
+): Plot {
+  const points = chosen ? [chosen] : [];
+  const name = wayName(model, experts);
   const point = chosen ? ` The point: a margin of ${short(chosen.margin!)}, as asked for.` : "";
   const values = (rows: typeof curve) =>
     rows.map(({ share: x, perplexity: y, low, high }) => ({ x, y, low, high }));
@@ -81,8 +95,8 @@ function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback
   return {
     id: "fallback",
     title: "Unsure sequences to a dense model",
-    about:
-      `Perplexity, with its 95% interval, where sequences below a margin go to ${name} instead of an expert: from none sent to all.${point}`,
+    about: "Perplexity, with its 95% interval, where sequences below a margin go to " +
+      `${name} instead of an expert: from none sent to all.${point}`,
     ...curves({
       x: { title: "share of sequences sent, the least sure first", format: ".0%", domain: [0, 1] },
       values: values(curve),
@@ -92,7 +106,9 @@ function fallbackPlot({ model, chosen, curve }: NonNullable<Evaluation["fallback
   };
 }
 
-/** Plots what margins tell, mixtures of several experts and a fallback, as far as they are there. */
+/**
+ * Plots what margins tell, mixtures of several experts and a fallback, as far as they are there.
+ */
 export const mixingPlots = ({ reliability, mixing, fallback, experts }: Evaluation): Plot[] => [
   ...reliability ? reliabilityPlots(reliability) : [],
   ...mixing ? [mixPlot(mixing)] : [],

@@ -16,7 +16,9 @@ const VERDICTS = {
 
 /** Writes claims as a table, with what became of each. */
 export function claimsTable(claims: readonly Claim[]): Html {
-  const rows = claims.map(({ claim, paper, here, holds }) => [claim, paper, here, VERDICTS[`${holds}`]]);
+  const rows = claims.map((
+    { claim, paper, here, holds },
+  ) => [claim, paper, here, VERDICTS[`${holds}`]]);
   return htmlTable({ head: ["claim", "paper", "here", "holds"], rows, look: "claims" }, "Claims");
 }
 
@@ -46,16 +48,22 @@ type Costed = RunRecord & { cost: Cost };
 /** FLOPs of the experts, and of the routers on top. */
 type Flops = readonly [experts: number, routers: number];
 
-/** The costs of this run's mixture and of the paper's, and their perplexities next to a dense model's. */
+/**
+ * The costs of this run's mixture and of the paper's, and their perplexities next to a dense
+ * model's.
+ */
 const listMixtures = ({ evaluation, cost: { flops, mixture } }: Costed) => [
   {
-    ...{ model: "this run", experts: mixture.experts },
+    model: "this run",
+    experts: mixture.experts,
     training: [flops.experts, flops.overhead] as Flops,
     inference: [flops.inference, flops.inferenceOverhead] as Flops,
     perplexity: [evaluation?.scores.dense?.perplexity, evaluation?.scores.mixture?.perplexity],
   },
   ...paperTable().map(({ model, experts, counted, perplexity }) => ({
-    ...{ model, experts, perplexity: [perplexity.dense, perplexity.mixture] },
+    model,
+    experts,
+    perplexity: [perplexity.dense, perplexity.mixture],
     training: [counted.training * 1e19, counted.trainingOverhead * 1e19] as Flops,
     inference: [counted.inference * 1e12, counted.inferenceOverhead * 1e12] as Flops,
   })),
@@ -68,8 +76,8 @@ function overheadPlot(mixtures: Mixtures): Plot {
   return {
     id: "overhead",
     title: "Overhead of the routers",
-    about:
-      "FLOPs of the routers in percent of those of the experts, in training and in inference; the paper's mixtures below this run.",
+    about: "FLOPs of the routers in percent of those of the experts, in training and in " +
+      "inference; the paper's mixtures below this run.",
     ...dots({
       title: "mixture",
       axis: { title: "% of the experts' FLOPs (logarithmic)", log: 10, format: "~g" },
@@ -89,10 +97,21 @@ function mixturesTable(mixtures: Mixtures): Html {
     ...[scientific(whole), scientific(routers), whole === 0 ? "–" : percent(routers / whole, 2)],
   ];
   const head = [
-    ...["model", "E", "training, FLOPs", "overhead", "share", "inference, FLOPs", "overhead", "share"],
+    ...[
+      "model",
+      "E",
+      "training, FLOPs",
+      "overhead",
+      "share",
+      "inference, FLOPs",
+      "overhead",
+      "share",
+    ],
     "perplexity, dense → mixture",
   ];
-  const rows = mixtures.map(({ model, experts, training, inference, perplexity: [dense, mixture] }) => [
+  const rows = mixtures.map((
+    { model, experts, training, inference, perplexity: [dense, mixture] },
+  ) => [
     ...[model.replace(" ", "\u00a0"), experts, ...cells(training), ...cells(inference)],
     dense && mixture ? `${dense.toFixed(2)}\u00a0→\u00a0${mixture.toFixed(2)}` : null,
   ]);
@@ -104,12 +123,19 @@ function communicationTable({ communication }: Cost): Html {
   const step = "data-parallel dense training, per node and step";
   const rows = [
     ["exchanges of scores in router training", String(exchanges), String(PAPER.exchanges)],
-    ["sent and received per router and exchange", bytes(bytesPerExchange), bytes(PAPER.bytesPerExchange)],
+    [
+      "sent and received per router and exchange",
+      bytes(bytesPerExchange),
+      bytes(PAPER.bytesPerExchange),
+    ],
     ["the same for the scores of the corpus, once", bytes(corpusBytes), null],
     ["exchanged while experts train", bytes(0), bytes(0)],
     [step, bytes(denseBytesPerStep), bytes(PAPER.denseBytesPerStep)],
   ];
-  return htmlTable({ head: ["communication", "this run", "paper, 1.3B, E = 32"], rows }, "Communication");
+  return htmlTable(
+    { head: ["communication", "this run", "paper, 1.3B, E = 32"], rows },
+    "Communication",
+  );
 }
 
 function memoryTable({ memory: { expert, routers, inference, routing } }: Cost): Html {
@@ -129,8 +155,11 @@ export const costs: Section<Costed> = {
   parts: (run) => {
     const mixtures = listMixtures(run);
     const about = run.cost.mixture.routers > 0
-      ? "What the mixture costs beyond its experts is the routers: their training, and the scoring of text by all of them. Small models pay a larger share, as their routers are not so much smaller than they are."
-      : "This run splits text without models: what that costs is not counted. What routers cost is shown for the mixtures of the paper.";
+      ? "What the mixture costs beyond its experts is the routers: their training, " +
+        "and the scoring of text by all of them. Small models pay a larger share, as " +
+        "their routers are not so much smaller than they are."
+      : "This run splits text without models: what that costs is not counted. What " +
+        "routers cost is shown for the mixtures of the paper.";
     return [
       markup`<p>Counted from the configuration by the paper's formulas. ${about}</p>`,
       overheadPlot(mixtures),

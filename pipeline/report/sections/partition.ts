@@ -1,4 +1,5 @@
-// The parts of the text: how large they are, which sources and branches of a tree they are of, and what documents share.
+// The parts of the text: how large they are, which sources and branches of a tree they are of, and
+// what documents share.
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionCounts } from "../../partition/metrics.ts";
@@ -6,11 +7,23 @@ import { expertPath, listBranches } from "../../partition/tree/branches.ts";
 import { overlapLine, overlapTables } from "../../run/overlap.ts";
 import type { ExpertPart } from "../../stages/parts.ts";
 import { below, colour, dots, nameAxis, type Plot, SHARES, shownNames } from "../charts.ts";
-import { foldedTable, type Html, htmlTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
+import {
+  foldedTable,
+  type Html,
+  htmlTable,
+  markup,
+  percent,
+  plural,
+  rounded,
+  sourceName,
+} from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
 
-/** Opacity of a full cell of a heat map, and its least width for a number in pixels: the number stays readable. */
+/**
+ * Opacity of a full cell of a heat map, and its least width for a number in pixels: the number
+ * stays readable.
+ */
 const [HEAT_OPACITY, LEAST_CELL] = [0.55, 24];
 /** Most sources of a branch in the table. */
 const MOST_SOURCES = 4;
@@ -18,15 +31,21 @@ const MOST_SOURCES = 4;
 const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
 
 /** Lists the sources of the training text of some parts, the largest first, with their shares. */
-export function sourcesIn(parts: readonly Pick<ExpertPart, "train">[]): [source: string, share: number][] {
+export function sourcesIn(
+  parts: readonly Pick<ExpertPart, "train">[],
+): [source: string, share: number][] {
   const all = parts.flatMap(({ train }) => Object.entries(train.sources));
-  const count = (own: typeof all) => sum(own.map(([, { sequences }]) => sequences)), total = count(all);
+  const count = (own: typeof all) => sum(own.map(([, { sequences }]) => sequences));
+  const total = count(all);
   return [...Map.groupBy(all, ([source]) => sourceName(source))]
     .map(([source, own]): [string, number] => [source, count(own) / Math.max(1, total)])
     .sort(([, a], [, b]) => b - a);
 }
 
-/** Plots what each expert would get without balance, in training and in held-out text; `balanced` says whether training text was. */
+/**
+ * Plots what each expert would get without balance, in training and in held-out text; `balanced`
+ * says whether training text was.
+ */
 function sharePlot(
   { experts, train, test }: Pick<PartitionRecord, "experts" | "train" | "test">,
   balanced: boolean,
@@ -35,9 +54,11 @@ function sharePlot(
     ["training", train] as const,
     ...test ? [["held out", test] as const] : [],
   ];
-  const even = 1 / experts, each = percent(even);
+  const even = 1 / experts;
+  const each = percent(even);
   const then = balanced
-    ? `. Training text is then balanced to ${each} each (the line); held-out text goes where it wants.`
+    ? `. Training text is then balanced to ${each} each (the line); held-out text ` +
+      "goes where it wants."
     : ": nothing balances them. The line is an equal share.";
   return {
     id: "shares",
@@ -48,22 +69,40 @@ function sharePlot(
       axis: SHARES,
       bars: "up",
       lines: sets.map(([name], i) => ({ name, colour: colour("mixture"), hollow: i === 1 })),
-      values: sets.flatMap(([line, { shares }]) => shares.map((y, e) => ({ x: String(e), y, line }))),
+      values: sets.flatMap(([line, { shares }]) =>
+        shares.map((y, e) => ({ x: String(e), y, line }))
+      ),
       level: even,
     }),
   };
 }
 
-/** Plots which expert each source's training sequences went to, by their numbers; `balanced` says whether they were balanced. */
-export function heatPlot(parts: readonly Readonly<Record<string, number>>[], balanced: boolean): Plot {
+/**
+ * Plots which expert each source's training sequences went to, by their numbers; `balanced` says
+ * whether they were balanced.
+ */
+export function heatPlot(
+  parts: readonly Readonly<Record<string, number>>[],
+  balanced: boolean,
+): Plot {
   const rows = [...new Set(parts.flatMap(Object.keys))].sort().map((source) => {
-    const counts = parts.map((sources) => Object.hasOwn(sources, source) ? sources[source] : 0),
-      total = sum(counts);
-    return { source: sourceName(source), total, shares: counts.map((count) => count / Math.max(1, total)) };
+    const counts = parts.map((sources) => Object.hasOwn(sources, source) ? sources[source] : 0);
+    const total = sum(counts);
+    return {
+      source: sourceName(source),
+      total,
+      shares: counts.map((count) => count / Math.max(1, total)),
+    };
   }).sort((a, b) => b.total - a.total);
-  const [shown, more] = shownNames(rows), after = balanced ? ", after balancing" : "";
+  const [shown, more] = shownNames(rows);
+  const after = balanced ? ", after balancing" : "";
   const cells = shown.flatMap(({ source, shares }) =>
-    shares.map((share, expert) => ({ x: source, expert: `${expert}`, share, text: (100 * share).toFixed(0) }))
+    shares.map((share, expert) => ({
+      x: source,
+      expert: `${expert}`,
+      share,
+      text: (100 * share).toFixed(0),
+    }))
   );
   const encoding = {
     x: { ...below(parts.map((_, e) => String(e)), "expert"), field: "expert" },
@@ -74,8 +113,8 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
   return {
     id: "sources-by-expert",
     title: "Sources by expert",
-    about:
-      `Percent of each source's training sequences that were assigned to each expert${after}; rows add up to 100, the largest source first${more}.`,
+    about: "Percent of each source's training sequences that were assigned to each " +
+      `expert${after}; rows add up to 100, the largest source first${more}.`,
     spec: {
       height: 26 * shown.length + 44,
       data: { values: cells },
@@ -93,31 +132,53 @@ export function heatPlot(parts: readonly Readonly<Record<string, number>>[], bal
     },
     table: {
       head: ["source", "sequences", ...parts.map((_, e) => `expert ${e}`)],
-      rows: rows.map(({ source, total, shares }) => [source, total, ...shares.map((own) => percent(own))]),
+      rows: rows.map((
+        { source, total, shares },
+      ) => [source, total, ...shares.map((own) => percent(own))]),
     },
   };
 }
 
 const signal = (signal: string) => ({ signal });
-const mark = (type: string, update: object) => ({ type, from: { data: "nodes" }, encode: { update } });
-/** A treemap as Vega draws it, which Vega-Lite cannot: branches have children, experts have none. */
+const mark = (type: string, update: object) => ({
+  type,
+  from: { data: "nodes" },
+  encode: { update },
+});
+/**
+ * A treemap as Vega draws it, which Vega-Lite cannot: branches have children, experts have none.
+ */
 const LAYOUT = [
   { type: "stratify", key: "id", parentKey: "parent" },
-  { type: "treemap", field: "size", size: ["width", "height"].map(signal), padding: 1, paddingTop: 17 },
+  {
+    type: "treemap",
+    field: "size",
+    size: ["width", "height"].map(signal),
+    padding: 1,
+    paddingTop: 17,
+  },
 ];
 const MARKS = [
   mark("rect", {
-    ...{ x: { field: "x0" }, y: { field: "y0" }, x2: { field: "x1" }, y2: { field: "y1" } },
+    x: { field: "x0" },
+    y: { field: "y0" },
+    x2: { field: "x1" },
+    y2: { field: "y1" },
     fill: signal(`datum.children ? '${colour("panel")}' : '${colour("heat")}'`),
     fillOpacity: signal(`datum.children ? 1 : ${HEAT_OPACITY} * datum.share`),
     stroke: signal(`datum.children ? '${colour("line")}' : null`),
   }),
   mark("text", {
-    ...{ x: { field: "x0", offset: 3 }, y: { field: "y0", offset: 3 }, baseline: { value: "top" } },
-    ...{ fill: { value: colour("ink") }, fontSize: { value: 11 }, lineHeight: { value: 15 } },
+    x: { field: "x0", offset: 3 },
+    y: { field: "y0", offset: 3 },
+    baseline: { value: "top" },
+    fill: { value: colour("ink") },
+    fontSize: { value: 11 },
+    lineHeight: { value: 15 },
     limit: signal("datum.x1 - datum.x0 - 4"),
     text: signal(
-      `datum.x1 - datum.x0 < ${LEAST_CELL} || !datum.children && datum.y1 - datum.y0 < 30 ? '' : datum.text`,
+      `datum.x1 - datum.x0 < ${LEAST_CELL} || !datum.children && datum.y1 - datum.y0 ` +
+        "< 30 ? '' : datum.text",
     ),
   }),
 ];
@@ -126,7 +187,8 @@ function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]
   const [side, text] = test ? ["test", "held-out"] as const : ["train", "training"] as const;
   const sizeOf = (some: typeof parts) => sum(some.map((part) => part[side].sequences));
   const paths = parts.map((_, expert) => expertPath(expert, levels)!);
-  const parentOf = (id: string) => id.includes(".") ? id.replace(/\.\d+$/, "") : id === "all" ? null : "all";
+  const parentOf = (id: string) =>
+    id.includes(".") ? id.replace(/\.\d+$/, "") : id === "all" ? null : "all";
   const branches = listBranches(levels).map((path) => {
     const id = path.join(".") || "all";
     const experts = parts.filter((_, expert) => id === "all" || paths[expert].startsWith(`${id}.`));
@@ -134,7 +196,8 @@ function treemapPlot({ parts, test }: PartitionRecord, levels: readonly number[]
     return { id, share, text: `${id}: ${share}`, experts };
   });
   const experts = parts.map((part, expert) => {
-    const id = paths[expert], [[source = "", share = 0] = []] = sourcesIn([part]);
+    const id = paths[expert];
+    const [[source = "", share = 0] = []] = sourcesIn([part]);
     return { id, share, text: [id, source], size: sizeOf([part]) };
   });
   const values = [...branches, ...experts].map((node) => ({ ...node, parent: parentOf(node.id) }));
@@ -149,7 +212,8 @@ and coloured the stronger, the more of its training text is of one source, which
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
       rows: branches.filter(({ id }) => parentOf(id) === "all").map(({ id, experts, share }) => [
         ...[id, experts.length, share],
-        sourcesIn(experts).slice(0, MOST_SOURCES).map((one) => `${one[0]} ${percent(one[1], 0)}`).join(", "),
+        sourcesIn(experts).slice(0, MOST_SOURCES).map((one) => `${one[0]} ${percent(one[1], 0)}`)
+          .join(", "),
       ]),
     },
   };
@@ -168,7 +232,8 @@ function partitionText({ train, parts, costs }: PartitionRecord, balanced: boole
   const agreement = nmi === null
     ? "the text has no two sources to compare experts with, so that no plot shows them"
     : `NMI of expert and source is ${rounded(nmi, 3)}`;
-  const more = percent(tokenImbalance), split = balanced ? "equal" : parts.length;
+  const more = percent(tokenImbalance);
+  const split = balanced ? "equal" : parts.length;
   return markup`<p>${trained} in ${split} parts, one for each expert. The largest part has ${more} more tokens than the
 mean; ${agreement}${balanced && regret !== null && `, and ${balance}`}.</p>`;
 }
@@ -182,7 +247,9 @@ export const partition: Section<RunRecord> = {
     if (!partition) return [lacking(run, "The partition", "partition")];
     const balanced = ASSIGNMENTS.get(partition.method ?? "")?.balanced ?? false;
     const sources = partition.parts.map(({ train }) =>
-      Object.fromEntries(Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]))
+      Object.fromEntries(
+        Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]),
+      )
     );
     const several = new Set(sources.flatMap(Object.keys)).size > 1;
     const rows = partition.parts.map(({ expert, train, test }) => [

@@ -20,15 +20,15 @@ const roundFigures = (fixed: boolean) => ({
   nllPerToken: {
     id: "em-nll",
     title: "Router NLL by round",
-    about:
-      "Mean negative log-likelihood of a prefix token under the router whose part its sequence is in. Lower is better.",
+    about: "Mean negative log-likelihood of a prefix token under the router whose part " +
+      "its sequence is in. Lower is better.",
     y: NATS,
   },
   nmi: {
     id: "em-nmi",
     title: "Agreement with the sources by round",
-    about:
-      "Normalised mutual information between assigned router and source: 0 where routers tell nothing of the source, 1 where they tell all. No router sees a source.",
+    about: "Normalised mutual information between assigned router and source: 0 where " +
+      "routers tell nothing of the source, 1 where they tell all. No router sees a " + "source.",
     y: { title: "NMI, 0 to 1", domain: [0, 1] } as const,
   },
   regret: {
@@ -41,7 +41,10 @@ const roundFigures = (fixed: boolean) => ({
   },
 });
 
-/** Plots figures of the rounds of runs, those that a run has: text without sources has no agreement with them. */
+/**
+ * Plots figures of the rounds of runs, those that a run has: text without sources has no agreement
+ * with them.
+ */
 export const roundPlots = (
   runs: readonly RoundsLine[],
   figures: readonly (keyof ReturnType<typeof roundFigures>)[] = ["nllPerToken", "nmi"],
@@ -53,7 +56,9 @@ export const roundPlots = (
     const values = lines.flatMap(({ name: line, rounds }) =>
       rounds.map((round) => ({ x: round.round, y: round[name], line }))
     );
-    return lines.length > 0 ? [{ ...said, half: true, ...curves({ x: ROUND, y, lines, values }) }] : [];
+    return lines.length > 0
+      ? [{ ...said, half: true, ...curves({ x: ROUND, y, lines, values }) }]
+      : [];
   });
 
 function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
@@ -64,13 +69,16 @@ function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
   return {
     id: "em-shares",
     title: `Shares without ${what} by round`,
-    about: `Share of a round's sequences for which each of ${lines.length} routers is the best; ${then}.`,
+    about: `Share of a round's sequences for which each of ${lines.length} routers is the ` +
+      `best; ${then}.`,
     half: true,
     ...curves({
       x: ROUND,
       y: SHARES,
       lines,
-      values: rounds.flatMap(({ round: x, shares }) => shares.map((y, e) => ({ x, y, line: lines[e].name }))),
+      values: rounds.flatMap(({ round: x, shares }) =>
+        shares.map((y, e) => ({ x, y, line: lines[e].name }))
+      ),
     }),
   };
 }
@@ -79,10 +87,13 @@ function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
 export const routers: Section<RunRecord> = {
   id: "rounds",
   title: ({ config }) =>
-    `Routers, ${config.configuration.fixed ? "of clusters that stay" : "by expectation maximisation"}`,
+    `Routers, ${
+      config.configuration.fixed ? "of clusters that stay" : "by expectation maximisation"
+    }`,
   parts: (run) => {
     const { rounds, lineage, config: { configuration: { routers, partitioner, fixed } } } = run;
-    const kind = PARTITIONERS.get(partitioner), last = rounds.at(-1);
+    const kind = PARTITIONERS.get(partitioner);
+    const last = rounds.at(-1);
     if (!last) {
       if (kind && !kind.models && routers === "") {
         return [
@@ -91,11 +102,14 @@ export const routers: Section<RunRecord> = {
       }
       const other = routers || lineage.at(-1)?.from; // the run that all others derive from
       return other
-        ? [markup`<p>The routers were taken from <code>${other}</code>; their rounds are recorded there.</p>`]
+        ? [
+          markup`<p>The routers were taken from <code>${other}</code>; their rounds are recorded there.</p>`,
+        ]
         : [lacking(run, "The record of router training", "train-routers")];
     }
     const line = { name: "routers", colour: colour("mixture"), rounds };
-    const count = plural(rounds.length, "round"), nll = number(last.nllPerToken);
+    const count = plural(rounds.length, "round");
+    const nll = number(last.nllPerToken);
     if (last.shares.length === 1) {
       const text =
         markup`<p>One router trained in ${count}; after the last one a prefix token costs ${nll} nats. With one
@@ -105,7 +119,9 @@ router there is nothing to route: shares, agreement with sources and the cost of
     const learned = fixed
       ? "the sequences of one cluster, as the clusters stay"
       : "the sequences that it predicts best, loads kept equal";
-    const agreement = last.nmi === null ? "" : `, and NMI with the sources is ${rounded(last.nmi, 3)}`;
+    const agreement = last.nmi === null
+      ? ""
+      : `, and NMI with the sources is ${rounded(last.nmi, 3)}`;
     return [
       markup`<p>In each of ${count} every router trained on ${learned}, and new sequences were scored. After the
 last one a prefix token costs ${nll} nats${agreement}.</p>`,

@@ -18,7 +18,10 @@ import { type Curve, lacking, type RunRecord } from "../read.ts";
 import { shape, speed, spent } from "./what_ran.ts";
 
 const MOST_POINTS = 150;
-/** From so many experts on, the horizontal axis is logarithmic: experts would be crowded at the left end of a linear one. */
+/**
+ * From so many experts on, the horizontal axis is logarithmic: experts would be crowded at the left
+ * end of a linear one.
+ */
 const CROWDED = 8;
 
 type Loss = "loss" | "validationLoss";
@@ -32,43 +35,66 @@ function thinned({ points }: Curve, loss: Loss, by: "tokens" | "step", line: str
   const size = Math.max(1, Math.ceil(kept.length / MOST_POINTS));
   return Array.from({ length: Math.ceil(kept.length / size) }, (_, i) => {
     const bin = kept.slice(i * size, (i + 1) * size);
-    return { x: bin.at(-1)![by], y: bin.reduce((sum, point) => sum + point[loss]!, 0) / bin.length, line };
+    return {
+      x: bin.at(-1)![by],
+      y: bin.reduce((sum, point) => sum + point[loss]!, 0) / bin.length,
+      line,
+    };
   });
 }
 
-/** Leaves out the steep beginning, which would flatten the rest: the upper limit is the 95th percentile. */
+/**
+ * Leaves out the steep beginning, which would flatten the rest: the upper limit is the 95th
+ * percentile.
+ */
 function lossDomain(values: readonly { y: number }[]): [number, number] {
   const losses = values.map(({ y }) => y).sort((a, b) => a - b);
-  const [low, high] = [losses[0], losses[Math.min(losses.length - 1, Math.floor(0.95 * losses.length))]];
+  const [low, high] = [
+    losses[0],
+    losses[Math.min(losses.length - 1, Math.floor(0.95 * losses.length))],
+  ];
   const room = 0.05 * (high - low) || 0.1;
   return [low - room, high + room];
 }
 
 /** Plots a loss of all models, against the tokens or the steps of their training. */
-function lossPlot(curves: readonly Curve[], experts: number, loss: Loss, by: "tokens" | "step"): Plot {
+function lossPlot(
+  curves: readonly Curve[],
+  experts: number,
+  loss: Loss,
+  by: "tokens" | "step",
+): Plot {
   const lines = curves.map((curve) => curveLine(curve, experts));
   const values = curves.flatMap((curve, i) => thinned(curve, loss, by, lines[i].name));
-  const unit = by === "step" ? "steps" : by, places = values.map(({ x }) => x);
+  const unit = by === "step" ? "steps" : by;
+  const places = values.map(({ x }) => x);
   const title = `training ${unit} of the model`;
   const x: Axis = experts < CROWDED ? { title, zero: true, format: "~s" } : {
-    ...{ title: `${title} (logarithmic)`, log: 10, format: "~s" },
+    title: `${title} (logarithmic)`,
+    log: 10,
+    format: "~s",
     domain: [Math.min(...places), Math.max(...places)],
   };
   const batch = by === "step" ? " (with a larger batch, a step is of more tokens)" : "";
   const [kind, about] = loss === "validationLoss"
     ? [
       "Validation",
-      `Mean loss on held-out text: of an expert on the held-out sequences that are routed to it, of a dense model on all, against the ${unit} it has trained on. Experts' and dense losses are of different texts.`,
+      "Mean loss on held-out text: of an expert on the held-out sequences that are " +
+      `routed to it, of a dense model on all, against the ${unit} it has trained on. ` +
+      "Experts' and dense losses are of different texts.",
     ]
     : [
       "Training",
-      `Mean loss of the training text of each model, against the ${unit} it has trained on${batch}.`,
+      `Mean loss of the training text of each model, against the ${unit} it has ` +
+      `trained on${batch}.`,
     ];
   const key = lines.length > MOST_LEGEND
-    ? " Coloured: the experts; thick, black or white: the dense models, that of more steps grey and dashed."
+    ? " Coloured: the experts; thick, black or white: the dense models, that of more " +
+      "steps grey and dashed."
     : "";
   const rows = curves.map(({ points }, i) => {
-    const losses = points.flatMap((point) => point[loss] ?? []), { step, tokens } = points.at(-1)!;
+    const losses = points.flatMap((point) => point[loss] ?? []);
+    const { step, tokens } = points.at(-1)!;
     const lowest = losses.length === 0 ? null : Math.min(...losses);
     return [lines[i].name, step, tokens, losses[0] ?? null, losses.at(-1) ?? null, lowest];
   });
@@ -77,7 +103,12 @@ function lossPlot(curves: readonly Curve[], experts: number, loss: Loss, by: "to
     title: `${kind} loss against ${unit}`,
     about: about + key,
     half: true,
-    ...plotCurves({ x, y: { title: "nats per predicted token", domain: lossDomain(values) }, lines, values }),
+    ...plotCurves({
+      x,
+      y: { title: "nats per predicted token", domain: lossDomain(values) },
+      lines,
+      values,
+    }),
     table: { head: ["model", "steps", "tokens", "first", "last", "lowest"], rows },
   };
 }
@@ -132,14 +163,17 @@ export const training: Section<RunRecord> = {
     const experts = partition?.experts ?? config.configuration.experts;
     const has = (name: string) => curves.some(({ model }) => model === name);
     const larger = has("dense-compute") &&
-      " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's.";
+      (" The larger dense model sees fewer tokens, as its training costs as many " +
+        "FLOPs as the mixture's.");
     const layers = has("switch") &&
-      " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token.";
+      (" The Switch Transformer has as many experts in every layer, all in memory, " +
+        "and chooses one for every token.");
     const losses = (["loss", "validationLoss"] as const).filter((loss) =>
       curves.some(({ points }) => points.some((point) => typeof point[loss] === "number"))
     );
     const rows = curves.map((curve) => {
-      const { step, tokens } = curve.points.at(-1)!, { name } = curveLine(curve, experts);
+      const { step, tokens } = curve.points.at(-1)!;
+      const { name } = curveLine(curve, experts);
       return [name, step, tokens, spent(curve.seconds), speed(tokens, curve.seconds)];
     });
     const head = ["model", "steps", "tokens", "time", "tokens/s"];
@@ -153,7 +187,9 @@ ${larger}${layers} The steep beginning of the curves is cut off.</p>`,
         return markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${model}, trained by others.</p>`;
       }),
       listMissing(run, experts),
-      losses.map((loss) => (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by))),
+      losses.map((loss) =>
+        (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by))
+      ),
       curves.length > 0 &&
       [switchRouting(run), foldedTable({ head, rows }, "Time of trainings", "Time and speed")],
     ];

@@ -46,9 +46,12 @@ function folderSpeed({ counts, seconds }: RunRecord["folders"][number]): string 
   return rate === null ? null : `${number(rate)} ${unit}/s`;
 }
 
-function facts({ config, text, adapters, cost, lineage }: RunRecord & { cost: Cost }): [string, Content][] {
+function facts(
+  { config, text, adapters, cost, lineage }: RunRecord & { cost: Cost },
+): [string, Content][] {
   const { configuration: { routers, rounds, prefix, experts, ...settings }, versions } = config;
-  const { mixture, parameters } = cost, kind = PARTITIONERS.get(settings.partitioner);
+  const { mixture, parameters } = cost;
+  const kind = PARTITIONERS.get(settings.partitioner);
   const how = routers === ""
     ? `${plural(rounds, "EM round")}, prefix of ${prefix} tokens`
     : `taken from ${routers}`;
@@ -68,7 +71,10 @@ function facts({ config, text, adapters, cost, lineage }: RunRecord & { cost: Co
       : ["routers", `${experts}, each of ${shape(mixture.router, parameters.router)}; ${how}`],
     ["seed", String(settings.seed)],
     ["adapter", adapters.join(", ")],
-    ["versions", Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")],
+    [
+      "versions",
+      Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", "),
+    ],
   ];
 }
 
@@ -91,13 +97,19 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
     const head = ["folder", "parts made", "time", "speed", "files", "size"];
     return [
       markup`<dl>\n${reported}</dl>\n`,
-      foldedTable({ head: ["setting", "value", "meaning"], rows: settings }, "Settings", "All settings"),
+      foldedTable(
+        { head: ["setting", "value", "meaning"], rows: settings },
+        "Settings",
+        "All settings",
+      ),
       foldedTable({ head, rows }, "Folders", "What is made"),
     ];
   },
 };
 
-/** Stages that other settings, inputs or revisions would make anew, or that are damaged, and why. */
+/**
+ * Stages that other settings, inputs or revisions would make anew, or that are damaged, and why.
+ */
 export const outOfDate: Section<{ outOfDate: readonly Lack[]; words?: Words }> = {
   id: "out-of-date",
   title: "What is not up to date",

@@ -1,6 +1,7 @@
 /**
- * Studies of the mixture next to models that could replace it (SmallTalk LM, figures 2 and 5, table 3). They ask how its gain grows, how
- * experts do on their own text, and what routing finds and costs.
+ * Studies of the mixture next to models that could replace it (SmallTalk LM, figures 2 and 5, table
+ * 3). They ask how its gain grows, how experts do on their own text, and what routing finds and
+ * costs.
  *
  * @module
  */
@@ -57,8 +58,8 @@ type Dense = typeof DENSE[number][0];
 export const experts: Study = {
   name: "experts",
   title: "How the gain grows with the number of experts",
-  question:
-    "With the same tokens per expert, how much lower is the mixture's perplexity than a dense model's, for 2, 4 and 8 experts?",
+  question: "With the same tokens per expert, how much lower is the mixture's perplexity " +
+    "than a dense model's, for 2, 4 and 8 experts?",
   paper: "Figure 2 and table 3: 8.5% lower with 4 experts, 13.6% with 32 (335M), and ever more.",
   setups: () => setupsByExperts(EXPERTS),
   findings: (outcomes) => ({
@@ -87,21 +88,30 @@ export const experts: Study = {
 };
 
 /** Claims of a run that its mixture beats these models. */
-const gainClaims = ({ setup, evaluation }: Outcome, models: readonly string[] = BASELINES): Claim[] =>
+const gainClaims = (
+  { setup, evaluation }: Outcome,
+  models: readonly string[] = BASELINES,
+): Claim[] =>
   labelled(
     setup.label,
     evaluation.gains.filter(({ baseline }) => models.includes(baseline))
       .map((gain) => gainClaim(gain, evaluation.experts)),
   );
 
-/** Reports how many experts beat a dense model on the text that is routed to them; null without that model. */
+/**
+ * Reports how many experts beat a dense model on the text that is routed to them; null without that
+ * model.
+ */
 function aheadText(outcome: Outcome, model: Dense): string | null {
   const shares = compareOwnText(outcome).map(({ below }) => below[model]);
   if (shares.every((below) => below === null)) return null;
   return `${shares.filter((below) => below !== null && below > 0).length} of ${shares.length}`;
 }
 
-/** Names the experts that are behind a dense model on the text that is routed to them; undefined where none is. */
+/**
+ * Names the experts that are behind a dense model on the text that is routed to them; undefined
+ * where none is.
+ */
 function behindText(outcomes: readonly Outcome[]): string | undefined {
   const texts = DENSE.flatMap(([model, short]) => {
     const named = outcomes.flatMap(compareOwnText).flatMap(({ setup, expert, sources, below }) => {
@@ -118,13 +128,15 @@ function behindText(outcomes: readonly Outcome[]): string | undefined {
 /** Reports how often an expert saw its text, on average. */
 function passesText({ partition, evaluation, trained: { experts = [] } }: Outcome): string | null {
   if (experts.length === 0) return null;
-  const sum = (parts: readonly { tokens: number }[]) => parts.reduce((sum, { tokens }) => sum + tokens, 0);
+  const sum = (parts: readonly { tokens: number }[]) =>
+    parts.reduce((sum, { tokens }) => sum + tokens, 0);
   return (sum(experts) / experts.length / (sum(partition.experts) / evaluation.experts)).toFixed(1);
 }
 
 /**
- * Whether more experts gain more: each more than fewer, the most more than the fewest and than none, beyond the intervals. They do not where
- * more gain less, beyond both intervals; all else is undecided.
+ * Whether more experts gain more: each more than fewer, the most more than the fewest and than
+ * none, beyond the intervals. They do not where more gain less, beyond both intervals; all else is
+ * undecided.
  */
 function growth(first: readonly Outcome[], baseline: Dense, short: string, paper: string): Claim {
   const gains = first.map((outcome) => gainOver(outcome, baseline)!);
@@ -143,7 +155,11 @@ function growth(first: readonly Outcome[], baseline: Dense, short: string, paper
 }
 
 function gainsPlot(first: readonly Outcome[]): Plot {
-  const lines = DENSE.map(([way, short]) => ({ ...wayLine(way, 0), name: `dense, E× ${short}`, way }));
+  const lines = DENSE.map(([way, short]) => ({
+    ...wayLine(way, 0),
+    name: `dense, E× ${short}`,
+    way,
+  }));
   const values = first.flatMap((outcome) =>
     lines.flatMap(({ way, name: line }) => {
       const { percent: y, low, high } = gainOver(outcome, way) ?? {};
@@ -153,8 +169,9 @@ function gainsPlot(first: readonly Outcome[]): Plot {
   return {
     id: "study-experts",
     title: "Gain of the mixture by number of experts",
-    about:
-      "How much lower the mixture's perplexity is than a dense model's, with its 95% interval. Every expert sees as many tokens, so that more experts see more in all, and so do the dense models. Above zero the mixture is better.",
+    about: "How much lower the mixture's perplexity is than a dense model's, with its 95% " +
+      "interval. Every expert sees as many tokens, so that more experts see more in " +
+      "all, and so do the dense models. Above zero the mixture is better.",
     ...curves({
       x: { title: "experts", log: 2, ticks: EXPERTS },
       y: { title: "lower by, %", zero: true },
@@ -179,16 +196,19 @@ const listCompared = (outcomes: readonly Outcome[]): Compared[] =>
     .filter(({ evaluation, way }) => evaluation.scores[way]);
 
 /**
- * Counts what a model costs. FLOPs are those of its training, of a generated token and of routing a prompt. Bytes are those on the device
- * that answers, and those that training exchanges per node.
+ * Counts what a model costs. FLOPs are those of its training, of a generated token and of routing a
+ * prompt. Bytes are those on the device that answers, and those that training exchanges per node.
  */
 function modelCosts({ cost, trained, evaluation, way }: Compared) {
   const { flops, memory, communication, parameters } = cost;
   const length = evaluation.models.config.context;
   if (way === "mixture") {
     return {
-      ...{ training: flops.total, token: flops.inference / length, routing: flops.inferenceOverhead },
-      ...{ memory: memory.inference.total + memory.routing.total, exchanged: communication.bytesPerNode },
+      training: flops.total,
+      token: flops.inference / length,
+      routing: flops.inferenceOverhead,
+      memory: memory.inference.total + memory.routing.total,
+      exchanged: communication.bytesPerNode,
     };
   }
   const [{ steps, cost: own }] = trained[way]!;
@@ -216,10 +236,10 @@ const costing = (
 export const dense: Study = {
   name: "dense",
   title: "The mixture next to every model that could replace it",
-  question:
-    "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
-  paper:
-    `Table 3: ${PAPER_LEVEL}. The mixture takes 116.8% of the dense model's training FLOPs, and 31.0% of its FLOPs of a sequence.`,
+  question: "Does the mixture win because the dense model is handicapped: what if that takes " +
+    "more steps, is larger, or has experts in its layers?",
+  paper: `Table 3: ${PAPER_LEVEL}. The mixture takes 116.8% of the dense model's training ` +
+    "FLOPs, and 31.0% of its FLOPs of a sequence.",
   setups: () => setupsByExperts([4, 8], { models: ["experts", ...BASELINES] }),
   findings: (outcomes) => ({
     claims: outcomes.flatMap((outcome) => gainClaims(outcome)),
@@ -238,8 +258,11 @@ export const dense: Study = {
       costing("memory to answer, MB", "memory", true),
       costing("exchanged per node, MB", "exchanged", true),
     ], { part: ({ way }) => way }),
-    note:
-      "FLOPs of a generated token are those of one sequence of full length, divided by its tokens. Exchanged per node: the mixture's routers exchange costs of sequences; of a dense model and of a Switch Transformer it is what data-parallel training on as many nodes as there are experts exchanges, the gradients of all weights in every step.",
+    note: "FLOPs of a generated token are those of one sequence of full length, divided " +
+      "by its tokens. Exchanged per node: the mixture's routers exchange costs of " +
+      "sequences; of a dense model and of a Switch Transformer it is what " +
+      "data-parallel training on as many nodes as there are experts exchanges, the " +
+      "gradients of all weights in every step.",
     plots: firstSeed(outcomes).map((outcome) => {
       const { experts, scores } = outcome.evaluation;
       return perplexitiesPlot(
@@ -248,7 +271,10 @@ export const dense: Study = {
           title: `Perplexity of the mixture of ${experts} and of what could replace it`,
           about: "All but the larger dense model see as many tokens.",
         },
-        listCompared([outcome]).map(({ way }) => ({ label: wayName(way, experts), ...scores[way]! })),
+        listCompared([outcome]).map(({ way }) => ({
+          label: wayName(way, experts),
+          ...scores[way]!,
+        })),
       );
     }),
   }),
@@ -264,10 +290,10 @@ const below = (head: string, model: Dense): Column<OwnText> => [
 export const segments: Study = {
   name: "segments",
   title: "Every expert on its own text",
-  question:
-    "Does every expert beat the dense models on the text that is routed to it, and does each get a share?",
-  paper:
-    "Figure 5: all experts do, and all get a substantial share, though nothing balances them at inference.",
+  question: "Does every expert beat the dense models on the text that is routed to it, and " +
+    "does each get a share?",
+  paper: "Figure 5: all experts do, and all get a substantial share, though nothing " +
+    "balances them at inference.",
   setups: ({ experts }) => [sharedSetup(experts, { repeated: true })],
   findings(outcomes) {
     const experts = outcomes.flatMap(compareOwnText);
@@ -308,10 +334,10 @@ export const segments: Study = {
 export const routing: Study = {
   name: "routing",
   title: "What routing finds, and what it costs",
-  question:
-    "Are parts equal, and of kinds that nobody named? Does text find its expert, and what does that add in compute and in exchange?",
-  paper:
-    "Figure 5: all experts get a substantial share. Table 3: routing adds 0.7% to 4% to training, 1% to 10% to inference.",
+  question: "Are parts equal, and of kinds that nobody named? Does text find its expert, and " +
+    "what does that add in compute and in exchange?",
+  paper: "Figure 5: all experts get a substantial share. Table 3: routing adds 0.7% to 4% " +
+    "to training, 1% to 10% to inference.",
   setups: () => setupsByExperts([4, 8], { repeated: false }),
   findings: (outcomes) => ({
     claims: outcomes.flatMap((outcome) => labelled(outcome.setup.label, routingClaims(outcome))),
@@ -325,7 +351,10 @@ export const routing: Study = {
       perplexities("routed", "mixture"),
       perplexities("at random", "random"),
       perplexities("best in hindsight", "oracle"),
-      ["the balanced parts cost, nats per token more", ({ partition: { regret } }) => regret?.toFixed(3)],
+      [
+        "the balanced parts cost, nats per token more",
+        ({ partition: { regret } }) => regret?.toFixed(3),
+      ],
       ["routing adds to training", ({ cost }) => percent(trainingAdded(cost))],
       ["to inference", ({ cost: { flops } }) => percent(flops.inferenceOverhead / flops.inference)],
       [

@@ -1,6 +1,7 @@
 /**
- * Studies "prefix" and "short". The first asks how many tokens route well, for routers that were trained with long, short and mixed prefixes
- * (SmallTalk LM, figure 4b). The second asks how well a few tokens of a prompt do.
+ * Studies "prefix" and "short". The first asks how many tokens route well, for routers that were
+ * trained with long, short and mixed prefixes (SmallTalk LM, figure 4b). The second asks how well a
+ * few tokens of a prompt do.
  *
  * @module
  */
@@ -34,7 +35,8 @@ function check({ prefix }: Configuration): void {
 
 /** Lists runs of routers that were trained with M, M/8, and M/8, M/4, M/2 and M mixed. */
 function setups({ experts, prefix }: Configuration): Setup[] {
-  const eighth = shortPrefix(prefix), models: Setup["models"] = ["experts"];
+  const eighth = shortPrefix(prefix);
+  const models: Setup["models"] = ["experts"];
   // Evaluations measure powers of two: M is to be measured, too, to compare routers there.
   const choices = Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
   const prefixLengths = [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));
@@ -50,20 +52,21 @@ function setups({ experts, prefix }: Configuration): Setup[] {
 export const prefix: Study = {
   name: "prefix",
   title: "How many tokens route well",
-  question:
-    "What does a shorter routing prefix cost, and do routers that were trained with short prefixes bear it better?",
-  paper:
-    "Figure 4b: 32 tokens beat the dense model for routers trained with 256; routers trained with 32 are better at 32 and worse at long prefixes.",
+  question: "What does a shorter routing prefix cost, and do routers that were trained with " +
+    "short prefixes bear it better?",
+  paper: "Figure 4b: 32 tokens beat the dense model for routers trained with 256; routers " +
+    "trained with 32 are better at 32 and worse at long prefixes.",
   check,
   setups,
   findings(outcomes) {
     const [long, short] = outcomes;
-    const length = long.evaluation.prefix, eighth = shortPrefix(length);
+    const length = long.evaluation.prefix;
+    const eighth = shortPrefix(length);
     const comparison = (tokens: number, better: Outcome, worse: Outcome, verb: string) => {
       const at = (outcome: Outcome) => scoreText(scoreAt(outcome, tokens));
       return {
-        claim:
-          `Routers trained with ${eighth} tokens are ${verb} at ${tokens} than those trained with ${length}`,
+        claim: `Routers trained with ${eighth} tokens are ${verb} at ${tokens} than those ` +
+          `trained with ${length}`,
         paper: "they are",
         here: `trained with ${eighth}: ${at(short)}, with ${length}: ${at(long)}`,
         holds: isLower(scoreAt(better, tokens)!, scoreAt(worse, tokens)!),
@@ -90,7 +93,9 @@ export const prefix: Study = {
         ),
       ]),
       plots: [prefixesPlot({
-        ...{ id: "prefix", title: "Perplexity by routing prefix", shortest: SHORTEST },
+        id: "prefix",
+        title: "Perplexity by routing prefix",
+        shortest: SHORTEST,
         about: "Routers trained with other lengths.",
       }, outcomes)],
     };
@@ -105,25 +110,30 @@ const COMPARED = 4;
 const reliability = (
   head: string,
   right: (of: NonNullable<Outcome["evaluation"]["reliability"]>) => number,
-): Column => [head, ({ evaluation: { reliability } }) => reliability && percent(right(reliability))];
+): Column => [
+  head,
+  ({ evaluation: { reliability } }) => reliability && percent(right(reliability)),
+];
 
 /** What short prompts are worth. */
 export const short: Study = {
   name: "short",
   title: "Prompts of a few tokens",
-  question:
-    "To which expert does a short prompt go, how often is it the one of a longer prompt, and what does it cost?",
+  question: "To which expert does a short prompt go, how often is it the one of a longer " +
+    "prompt, and what does it cost?",
   paper: "Asked by reviewers: the paper shows prefixes of 32 tokens and more.",
   check,
   setups: (preset) =>
     setups(preset).map((setup) => ({
       ...setup,
-      // Lengths that evaluations do not measure unless asked. One token is no evidence: it goes to expert 0.
+      // Lengths that evaluations do not measure unless asked. One token is no evidence: it goes to
+      // expert 0.
       choices: { routeLengths: [1, 2, ...setup.choices?.routeLengths ?? []] },
     })),
   findings(outcomes) {
     const lengths = sharedLengths(outcomes).filter((length) => length <= MOST_TOKENS);
-    const [long, , mixed] = outcomes, { prefix } = long.evaluation;
+    const [long, , mixed] = outcomes;
+    const { prefix } = long.evaluation;
     const first = lengths.find((length) => length >= COMPARED)!;
     const better = `are better with ${first} tokens than those trained with ${prefix}`;
     return {
@@ -141,16 +151,21 @@ export const short: Study = {
           [
             "same expert as at the length of training",
             (outcome) =>
-              tokens < outcome.evaluation.prefix ? percent(scoreAt(outcome, tokens)!.agreement) : null,
+              tokens < outcome.evaluation.prefix
+                ? percent(scoreAt(outcome, tokens)!.agreement)
+                : null,
           ],
         ]),
-        // How often the expert that is chosen is the best one in hindsight, where the margin is largest and smallest.
+        // How often the expert that is chosen is the best one in hindsight, where the margin is
+        // largest and smallest.
         reliability("best choice, at the length of training", ({ right }) => right),
         reliability("surest tenth", ({ bins }) => bins.at(-1)!.right),
         reliability("least sure tenth", ({ bins }) => bins[0].right),
       ]),
       plots: [prefixesPlot({
-        ...{ id: "short", title: "Perplexity of short prompts", longest: MOST_TOKENS },
+        id: "short",
+        title: "Perplexity of short prompts",
+        longest: MOST_TOKENS,
         about: "Routers trained with other lengths.",
       }, outcomes)],
     };

@@ -1,5 +1,6 @@
 /**
- * Studies of ways to split text: by which partitioner, by routers of which size, and by which rule to assign (SmallTalk LM, figures 4a, 4c).
+ * Studies of ways to split text: by which partitioner, by routers of which size, and by which rule
+ * to assign (SmallTalk LM, figures 4a, 4c).
  *
  * @module
  */
@@ -39,9 +40,20 @@ interface Way extends Pick<Setup, "name" | "label" | "settings" | "repeated"> {
   doubled?: boolean;
 }
 
-/** Describes a way: its name, as runs have it that no other study has, and in tables; settings that tell it from the others. */
-const way = (name: string, label: string, settings: Way["settings"], more: Partial<Way> = {}): Way => ({
-  ...{ name, label, settings, ...more },
+/**
+ * Describes a way: its name, as runs have it that no other study has, and in tables; settings that
+ * tell it from the others.
+ */
+const way = (
+  name: string,
+  label: string,
+  settings: Way["settings"],
+  more: Partial<Way> = {},
+): Way => ({
+  name,
+  label,
+  settings,
+  ...more,
 });
 const em = (start: Configuration["start"], fixed = false) => ({ partitioner: "em", start, fixed });
 const BOTH = { repeated: true, doubled: true };
@@ -49,7 +61,9 @@ const BOTH = { repeated: true, doubled: true };
 const EM = way("em-from-random-parts", "routers from random parts", em("random"), BOTH);
 const STARTED = way("em-from-clusters", "routers from clusters", em("ctbm"), BOTH);
 const FIXED = way("fixed-clusters", "clusters, routed by likelihood", em("ctbm", true));
-const CLUSTERS = way("ctbm", "clusters of TF-IDF (c-BTM)", { partitioner: "ctbm" }, { repeated: true });
+const CLUSTERS = way("ctbm", "clusters of TF-IDF (c-BTM)", { partitioner: "ctbm" }, {
+  repeated: true,
+});
 const RANDOM = way("random", "random parts", { partitioner: "random" });
 const SOURCE = way("source", "parts by source, whose true label routes", { partitioner: "source" });
 const WAYS = [EM, STARTED, FIXED, CLUSTERS, RANDOM, SOURCE];
@@ -59,12 +73,15 @@ const SHORTEST = 8;
 
 /** Whether settings split text in this way. */
 const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
-  (Object.keys(settings) as (keyof Configuration)[]).every((name) => given[name] === settings[name]);
+  (Object.keys(settings) as (keyof Configuration)[]).every((name) =>
+    given[name] === settings[name]
+  );
 
 /**
- * Describes the runs of a way. Those that split as the preset does are the runs that other studies have, too. Dense models are trained next
- * to the runs of one way (`withDense`). Where there are twice as many experts, routers have the rate and the rounds that were found for the
- * preset's number.
+ * Describes the runs of a way. Those that split as the preset does are the runs that other studies
+ * have, too. Dense models are trained next to the runs of one way (`withDense`). Where there are
+ * twice as many experts, routers have the rate and the rounds that were found for the preset's
+ * number.
  */
 function setupFor(way: Way, withDense: boolean, preset: Configuration, times = 1): Setup {
   const { name, label, settings, repeated } = way;
@@ -89,13 +106,21 @@ const hasLabels = ({ input, sourceField, sourceFromPath }: Configuration): boole
 const routes = ({ setup: { settings } }: Outcome): boolean =>
   PARTITIONERS.get(String(settings.partitioner))!.routes;
 
-/** Reports with which rate and for how many rounds the routers of a run were trained, where it was searched for. */
+/**
+ * Reports with which rate and for how many rounds the routers of a run were trained, where it was
+ * searched for.
+ */
 function routersText({ setup: { searchesRouters, settings } }: Outcome): string | null {
   if (!searchesRouters) return null;
-  return settings.routerRate === undefined ? "as given" : `${settings.routerRate} × ${settings.rounds}`;
+  return settings.routerRate === undefined
+    ? "as given"
+    : `${settings.routerRate} × ${settings.rounds}`;
 }
 
-/** Lists rows of mixtures in which several experts answer together, and of the dense models next to a mixture. */
+/**
+ * Lists rows of mixtures in which several experts answer together, and of the dense models next to
+ * a mixture.
+ */
 function moreRows(outcome: Outcome, lengths: readonly number[]) {
   const { setup: { label, settings: { seed } }, evaluation: { mixing, scores, experts } } = outcome;
   const none = [null, null, null, null];
@@ -139,7 +164,9 @@ export const partitioners: Study = {
     const withDense = ways.find((way) => splitsSo(way, preset)) ?? ways[0]; // the preset's way may not be compared
     return [
       ...ways.map((way) => setupFor(way, way === withDense, preset)),
-      ...ways.filter(({ doubled }) => doubled).map((way) => setupFor(way, way === withDense, preset, 2)),
+      ...ways.filter(({ doubled }) => doubled).map((way) =>
+        setupFor(way, way === withDense, preset, 2)
+      ),
     ];
   },
   findings(outcomes) {
@@ -191,18 +218,23 @@ function compareClusters(
       splitsSo(way, settings) && settings.experts === times * experts
     );
   const byClusters: [string, Outcome[]][] = [["routers", of(EM)], ["clusters", of(CLUSTERS)]];
-  const [fromClusters, fromRandom] = [STARTED, EM].map((way) => of(way, 2)[0].evaluation.scores.mixture!);
-  const dense = outcomes.find(({ setup }) => setup.models.includes("dense"))!.evaluation.scores.dense!;
+  const [fromClusters, fromRandom] = [STARTED, EM].map((way) =>
+    of(way, 2)[0].evaluation.scores.mixture!
+  );
+  const dense = outcomes.find(({ setup }) => setup.models.includes("dense"))!.evaluation.scores
+    .dense!;
   const random = of(RANDOM)[0].evaluation.scores.mixture!;
   const later = "outers that start from clusters are ahead of those that start from random parts";
   return [
     {
-      claim: `Routers from random parts are ahead of clusters where ${short} tokens route, with every seed`,
+      claim: `Routers from random parts are ahead of clusters where ${short} tokens ` +
+        "route, with every seed",
       paper: "they are",
       ...perSeed(byClusters, short),
     },
     {
-      claim: "Routers from random parts are ahead of clusters where whole sequences route, with every seed",
+      claim: "Routers from random parts are ahead of clusters where whole sequences " +
+        "route, with every seed",
       paper: NOT_REPORTED,
       ...perSeed(byClusters, whole),
     },
@@ -212,7 +244,8 @@ function compareClusters(
       ...perSeed([["from clusters", of(STARTED)], ["from random parts", of(EM)]]),
     },
     isBetter(`With ${2 * experts} experts, r${later}`, {
-      ...{ "from clusters": fromClusters, "from random parts": fromRandom },
+      "from clusters": fromClusters,
+      "from random parts": fromRandom,
     }),
     {
       claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
@@ -223,12 +256,15 @@ function compareClusters(
   ];
 }
 
-/** Widths of routers next to that of the preset: of `small`, from an eighth of the width of its experts to one and a half. */
+/**
+ * Widths of routers next to that of the preset: of `small`, from an eighth of the width of its
+ * experts to one and a half.
+ */
 const TIMES = [1 / 2, 1, 3, 9 / 2, 6];
 
 /**
- * How far apart perplexities may be that count as the same. Their intervals cannot tell: documents differ far more
- * than sizes of routers do, and all runs hold out the same ones.
+ * How far apart perplexities may be that count as the same. Their intervals cannot tell: documents
+ * differ far more than sizes of routers do, and all runs hold out the same ones.
  */
 const ALIKE = 0.05;
 
@@ -236,7 +272,10 @@ const ALIKE = 0.05;
 const evenWidth = ({ routerHidden, routerHeads }: Configuration, times: number): number =>
   Math.max(1, Math.round(routerHidden * times / (2 * routerHeads))) * 2 * routerHeads;
 
-/** Gives the mixtures of runs, with the sizes of their routers and the shares of these in training and inference. */
+/**
+ * Gives the mixtures of runs, with the sizes of their routers and the shares of these in training
+ * and inference.
+ */
 const routedByRouters = (outcomes: readonly Outcome[]) =>
   mixtures(outcomes).map((mixture, i) => {
     const { partition: { nmi }, cost: { parameters, flops } } = outcomes[i];
@@ -245,7 +284,10 @@ const routedByRouters = (outcomes: readonly Outcome[]) =>
     return { ...mixture, parameters: parameters.router, nmi, shares };
   });
 
-/** Gives what the experts of a run come to where they route by themselves; none where that was not measured. */
+/**
+ * Gives what the experts of a run come to where they route by themselves; none where that was not
+ * measured.
+ */
 function routedBySelf({ evaluation, partition, cost: { flops } }: Outcome) {
   const { routedBy, prefix, experts, models } = evaluation;
   const routed = routedBy?.prefixes.find((by) => by.prefix === prefix);
@@ -253,7 +295,13 @@ function routedBySelf({ evaluation, partition, cost: { flops } }: Outcome) {
   // Routers have split the text, and then every expert reads the prefix.
   const routing = experts * forwardFlops(models.config, 1, prefix);
   const shares = [flops.overhead / flops.total, routing / (flops.inference + routing)];
-  return [{ label: "the experts themselves", parameters: null, nmi: partition.nmi, shares, ...routed }];
+  return [{
+    label: "the experts themselves",
+    parameters: null,
+    nmi: partition.nmi,
+    shares,
+    ...routed,
+  }];
 }
 
 /** How the size of the routers matters. */
@@ -267,7 +315,12 @@ export const routers: Study = {
       const label = `width ${routerHidden}`;
       return routerHidden === preset.routerHidden
         ? sharedSetup(preset.experts, { label, choices: { routeBy: "self" } })
-        : { name: `em-router-width-${routerHidden}`, label, settings: { routerHidden }, models: ["experts"] };
+        : {
+          name: `em-router-width-${routerHidden}`,
+          label,
+          settings: { routerHidden },
+          models: ["experts"],
+        };
     }),
   findings(outcomes) {
     const all = [...routedByRouters(outcomes), ...outcomes.flatMap(routedBySelf)];
@@ -276,8 +329,8 @@ export const routers: Study = {
     const most = percent(ALIKE);
     return {
       claims: [{
-        claim:
-          `Routers of all sizes, and experts that route by themselves, lead to perplexities that are at most ${most} apart`,
+        claim: "Routers of all sizes, and experts that route by themselves, lead to " +
+          `perplexities that are at most ${most} apart`,
         paper: "they do, from 4.4M to 335M, which is the experts' size",
         here: `${percent(apart)} apart: ` +
           all.map(({ label, perplexity }) => `${label} ${perplexity.toFixed(2)}`).join(", "),
@@ -312,8 +365,8 @@ const METHODS = {
 export const assignment: Study = {
   name: "assignment",
   title: "Greedy, optimal and unbalanced parts",
-  question:
-    "Does an assignment at the least cost make a better mixture than the greedy one, and what does balancing cost?",
+  question: "Does an assignment at the least cost make a better mixture than the greedy one, " +
+    "and what does balancing cost?",
   paper: "Not reported: the paper assigns greedily.",
   setups: ({ experts, method: own }) =>
     Object.entries(METHODS).map(([method, label]) =>
@@ -326,12 +379,22 @@ export const assignment: Study = {
     const [greedy, optimal, unbalanced] = all;
     return {
       claims: [
-        isBetter("Parts at the least cost make a better mixture than greedy ones, beyond both intervals", {
-          ...{ "least cost": optimal, greedy },
-        }, true),
-        isBetter("Balanced parts make a better mixture than parts that are not, beyond both intervals", {
-          ...{ balanced: greedy, "not balanced": unbalanced },
-        }, true),
+        isBetter(
+          "Parts at the least cost make a better mixture than greedy ones, beyond both intervals",
+          {
+            "least cost": optimal,
+            greedy,
+          },
+          true,
+        ),
+        isBetter(
+          "Balanced parts make a better mixture than parts that are not, beyond both intervals",
+          {
+            balanced: greedy,
+            "not balanced": unbalanced,
+          },
+          true,
+        ),
       ],
       table: makeTable(outcomes, [
         labels("parts"),

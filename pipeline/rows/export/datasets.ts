@@ -1,6 +1,6 @@
 /**
- * Writes what `load_from_disk` of Hugging Face's `datasets` opens: for each split a folder with Arrow
- * streams, `state.json` and `dataset_info.json`, and above them `dataset_dict.json`.
+ * Writes what `load_from_disk` of Hugging Face's `datasets` opens: for each split a folder with
+ * Arrow streams, `state.json` and `dataset_info.json`, and above them `dataset_dict.json`.
  *
  * @module
  */
@@ -34,12 +34,15 @@ function listBatch(texts: readonly TokenText[]): RecordBatch {
   const length = texts.length;
   const list = makeData({ type: TYPE, length, nullCount: 0, valueOffsets: offsets, child });
   const type = new Struct([FIELD]);
-  return new ArrowBatch(new Schema([FIELD]), makeData({ type, length, nullCount: 0, children: [list] }));
+  return new ArrowBatch(
+    new Schema([FIELD]),
+    makeData({ type, length, nullCount: 0, children: [list] }),
+  );
 }
 
 /**
- * Writes one split into `<folder>/<split>`; returns size and SHA-256 by path in `folder`. At most `rows` texts are in a file. Throws
- * what `writeAtomic` throws.
+ * Writes one split into `<folder>/<split>`; returns size and SHA-256 by path in `folder`. At most
+ * `rows` texts are in a file. Throws what `writeAtomic` throws.
  */
 export async function writeSplit(
   folder: string,
@@ -48,14 +51,21 @@ export async function writeSplit(
   rows: number = ROWS_PER_FILE,
 ): Promise<Record<string, FileRecord>> {
   const place = `${folder}/${split}`;
-  const counts = { texts: 0, tokens: 0 }, all = counted(texts, counts);
+  const counts = { texts: 0, tokens: 0 };
+  const all = counted(texts, counts);
   const encode = (groups: AsyncIterable<TokenText[]>) => {
     const batches = async function* () {
       for await (const group of groups) yield listBatch(group);
     };
     return arrowBytes(ReadableStream.from(batches()), listBatch([]), { closes: false });
   };
-  const files = await writeFiles(place, ["data", ".arrow"], all, { rows, least: 1, ...GROUP }, encode);
+  const files = await writeFiles(
+    place,
+    ["data", ".arrow"],
+    all,
+    { rows, least: 1, ...GROUP },
+    encode,
+  );
   const data = Object.values(files);
   const records: Record<string, FileRecord> = {};
   const ending = `-of-${String(data.length).padStart(5, "0")}.arrow`; // only now it is known how many files there are
@@ -64,7 +74,8 @@ export async function writeSplit(
     await Deno.rename(`${place}/${shardName("data", i)}`, `${place}/${name}`);
     records[`${split}/${name}`] = data[i];
   }
-  const num_examples = counts.texts, num_bytes = 4 * counts.tokens;
+  const num_examples = counts.texts;
+  const num_bytes = 4 * counts.tokens;
   const notes = {
     "dataset_info.json": jsonText({
       ...NOTES.info,

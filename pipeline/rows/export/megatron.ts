@@ -1,11 +1,17 @@
 /**
- * Writes the indexed data set of Megatron-LM, GPT-NeoX and NeMo. `.bin` holds the tokens of all texts one
- * after another, `.idx` says where each text lies. Both are little endian.
+ * Writes the indexed data set of Megatron-LM, GPT-NeoX and NeMo. `.bin` holds the tokens of all
+ * texts one after another, `.idx` says where each text lies. Both are little endian.
  *
  * @module
  */
 
-import { type FileRecord, removeIfThere, writeAll, writeAtomic, writing } from "../../graph/files.ts";
+import {
+  type FileRecord,
+  removeIfThere,
+  writeAll,
+  writeAtomic,
+  writing,
+} from "../../graph/files.ts";
 import { joinBytes, takeFrom } from "../bytes.ts";
 import type { TokenText } from "./texts.ts";
 
@@ -15,9 +21,9 @@ const MOST_SHORT = 65_500; // ids of a vocabulary below this size have two bytes
 const CHUNK = 1 << 16; // texts of the index that are written at once
 
 /**
- * Writes `<name>.bin` and `<name>.idx` into `folder`. The index comes last: where it is there, both files are
- * whole. Every text becomes a document of one sequence. Lengths wait in a scratch file, so that memory does
- * not grow with the number of texts. Throws what `writeAtomic` throws.
+ * Writes `<name>.bin` and `<name>.idx` into `folder`. The index comes last: where it is there, both
+ * files are whole. Every text becomes a document of one sequence. Lengths wait in a scratch file,
+ * so that memory does not grow with the number of texts. Throws what `writeAtomic` throws.
  */
 export async function writeMegatron(
   folder: string,
@@ -32,7 +38,10 @@ export async function writeMegatron(
     await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
     await removeIfThere(scratch);
     const bin = async function* () {
-      using lengths = await writing(scratch, () => Deno.open(scratch, { write: true, createNew: true }));
+      using lengths = await writing(
+        scratch,
+        () => Deno.open(scratch, { write: true, createNew: true }),
+      );
       for await (const some of texts) {
         const own = Int32Array.from(some, ({ ids }) => ids.length);
         await writeAll(lengths, new Uint8Array(own.buffer), scratch);
@@ -49,8 +58,8 @@ export async function writeMegatron(
 }
 
 /**
- * Yields the bytes of the index: the head, the lengths in tokens, the offsets in bytes, and the first
- * sequence of every document with one more number at the end.
+ * Yields the bytes of the index: the head, the lengths in tokens, the offsets in bytes, and the
+ * first sequence of every document with one more number at the end.
  */
 async function* indexBytes(
   lengths: string,

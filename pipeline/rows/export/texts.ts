@@ -1,6 +1,6 @@
 /**
- * Gives texts of tokens as other trainers take them: either the pieces that an expert's part holds, or whole
- * documents. Writes them as JSON lines and as Parquet, a row per text.
+ * Gives texts of tokens as other trainers take them: either the pieces that an expert's part holds,
+ * or whole documents. Writes them as JSON lines and as Parquet, a row per text.
  *
  * @module
  */
@@ -34,10 +34,10 @@ export async function* pieces(batches: AsyncIterable<RecordBatch>): AsyncGenerat
 }
 
 /**
- * Yields whole documents, each with EOS at its end, from sequences in the order of their ids. Where no
- * sequence crosses documents, the sequences of a document are joined. Otherwise the stream of tokens is cut
- * after every EOS, and the sources of the documents are not known. Tokenizing drops a last piece of one
- * token; that token is always an EOS, so it is put back here.
+ * Yields whole documents, each with EOS at its end, from sequences in the order of their ids. Where
+ * no sequence crosses documents, the sequences of a document are joined. Otherwise the stream of
+ * tokens is cut after every EOS, and the sources of the documents are not known. Tokenizing drops a
+ * last piece of one token; that token is always an EOS, so it is put back here.
  */
 export async function* wholeDocuments(
   batches: AsyncIterable<RecordBatch>,
@@ -82,12 +82,13 @@ export interface Cut {
   rows: number; // texts in all files but the last
   least?: number; // files to write at least; none unless given
   texts: number; // texts with which a group ends
-  tokens: number; // tokens with which a group ends: it has these, or more by less than its last text
+  // Tokens with which a group ends: it has these, or more by less than its last text.
+  tokens: number;
 }
 
 /**
- * Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic`
- * throws.
+ * Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and
+ * SHA-256 by name. Throws what `writeAtomic` throws.
  */
 export async function writeFiles(
   folder: string,
@@ -102,7 +103,8 @@ export async function writeFiles(
   }();
   let next = await all.next();
   async function* groups() {
-    let group: TokenText[] = [], count = 0;
+    let group: TokenText[] = [];
+    let count = 0;
     for (let left = rows; left > 0 && !next.done; left--) {
       group.push(next.value);
       count += next.value.ids.length;
@@ -138,7 +140,10 @@ export async function* counted(
 
 const LINES = { texts: 256, tokens: 1 << 18 };
 
-/** Writes files of `rows` texts with the fields `text`, which `decode` makes, and `source`, as {@linkcode writeFiles} does. */
+/**
+ * Writes files of `rows` texts with the fields `text`, which `decode` makes, and `source`, as
+ * {@linkcode writeFiles} does.
+ */
 export function writeLines(
   folder: string,
   name: string,
@@ -149,14 +154,17 @@ export function writeLines(
   const line = async (text: TokenText) =>
     JSON.stringify({ text: await decode(text), source: text.source }) + "\n";
   return writeFiles(folder, [name, ".jsonl"], texts, { rows, ...LINES }, async function* (groups) {
-    for await (const group of groups) yield encoder.encode((await Promise.all(group.map(line))).join(""));
+    for await (const group of groups) {
+      yield encoder.encode((await Promise.all(group.map(line))).join(""));
+    }
   });
 }
 
 /** The column that holds the ids. */
 export const INPUT_IDS = "input_ids";
 
-const ROW_GROUP = { texts: 1024, tokens: 1 << 18 }; // the library holds its ids as numbers, with their levels
+// The library holds its ids as numbers, with their levels.
+const ROW_GROUP = { texts: 1024, tokens: 1 << 18 };
 
 const text = (name: string): SchemaElement => ({
   name,
@@ -172,7 +180,10 @@ const IDS: SchemaElement[] = [
   { name: "element", type: "INT32", repetition_type: "REQUIRED" },
 ];
 
-/** Writes files of `rows` texts as {@linkcode writeFiles} does: their ids or, where `decode` is given, the text that it makes of them. */
+/**
+ * Writes files of `rows` texts as {@linkcode writeFiles} does: their ids or, where `decode` is
+ * given, the text that it makes of them.
+ */
 export async function writeParquet(
   folder: string,
   name: string,

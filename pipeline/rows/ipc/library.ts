@@ -1,6 +1,7 @@
 /**
- * What the Arrow library lacks: Zstandard, errors that say where something is wrong, and the bytes of a batch as soon as it is written.
- * Also checks of what it takes for granted: that the columns and buffers of a batch are as long as its rows need.
+ * What the Arrow library lacks: Zstandard, errors that say where something is wrong, and the bytes
+ * of a batch as soon as it is written. Also checks of what it takes for granted: that the columns
+ * and buffers of a batch are as long as its rows need.
  *
  * @module
  */
@@ -25,13 +26,15 @@ import { oneLine, unreadable } from "../../graph/files.ts";
 const zstd = { decode: (bytes: Uint8Array) => new Uint8Array(zstdDecompressSync(bytes)) };
 compressionRegistry.set(CompressionType.ZSTD, zstd);
 
-// Flatbuffers for JavaScript checks nothing: a damaged length of a vector would let the library loop, and allocate, up to
-// 2^31 times. Delete this when flatbuffers has a verifier.
+// Flatbuffers for JavaScript checks nothing: a damaged length of a vector would let the library
+// loop, and allocate, up to 2^31 times. Delete this when flatbuffers has a verifier.
 const { __vector_len } = ByteBuffer.prototype;
 ByteBuffer.prototype.__vector_len = function (offset) {
   const length = __vector_len.call(this, offset);
   if (length >= 0 && length <= this.capacity()) return length;
-  throw new RangeError(`a list of ${length} elements leaves the ${this.capacity()} bytes of its message`);
+  throw new RangeError(
+    `a list of ${length} elements leaves the ${this.capacity()} bytes of its message`,
+  );
 };
 
 // The library does not look at the order of bytes. Delete this when it does.
@@ -51,7 +54,10 @@ export function orUnreadable<T>(where: string, call: () => T): T {
   }
 }
 
-/** Opens a writer. What this returns gives the bytes written since its last call, as views of the batches' memory. */
+/**
+ * Opens a writer. What this returns gives the bytes written since its last call, as views of the
+ * batches' memory.
+ */
 export function openWriter(writer: RecordBatchWriter, schema: Schema): () => Uint8Array[] {
   const chunks: Uint8Array[] = [];
   const sink = new AsyncByteQueue<Uint8Array>();
@@ -76,19 +82,35 @@ interface BatchHeader {
 }
 
 /**
- * Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. Returns
- * where the columns lie, by name, up to the first of a type that has another layout than lists and numbers.
+ * Throws where a column of a batch has another number of rows than the batch says, or a buffer is
+ * too short for them. Returns where the columns lie, by name, up to the first of a type that has
+ * another layout than lists and numbers.
  */
-export function checkNodes(where: string, { fields }: Schema, message: Message): Map<string, Place> {
-  const { length, nodes, buffers, compression, variadicBufferCounts } = message.header() as BatchHeader;
+export function checkNodes(
+  where: string,
+  { fields }: Schema,
+  message: Message,
+): Map<string, Place> {
+  const { length, nodes, buffers, compression, variadicBufferCounts } = message
+    .header() as BatchHeader;
   const rule = "its columns must be as long as it";
   const places = new Map<string, Place>();
   let [node, buffer, variadic] = [0, 0, 0];
-  /** Checks a column and the columns in it. Returns where its values lie, or undefined where it cannot go on. */
-  const visit = ({ name, type }: Pick<Field, "name" | "type">, rows?: number): Place | undefined => {
+  /**
+   * Checks a column and the columns in it. Returns where its values lie, or undefined where it
+   * cannot go on.
+   */
+  const visit = (
+    { name, type }: Pick<Field, "name" | "type">,
+    rows?: number,
+  ): Place | undefined => {
     const { length: own, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
     if (own < 0 || rows !== undefined && own !== rows) {
-      throw unreadable(where, rule, `it has ${length} rows, column "${name}" has ${own} of ${rows}`);
+      throw unreadable(
+        where,
+        rule,
+        `it has ${length} rows, column "${name}" has ${own} of ${rows}`,
+      );
     }
     if (nullCount < 0 || nullCount > own) {
       throw unreadable(where, rule, `column "${name}" has ${nullCount} null values of ${own}`);
@@ -136,7 +158,10 @@ export function checkNodes(where: string, { fields }: Schema, message: Message):
   return places;
 }
 
-/** Lists the bytes that the buffers of a column take at least, validity first; undefined where the layout is another one. */
+/**
+ * Lists the bytes that the buffers of a column take at least, validity first; undefined where the
+ * layout is another one.
+ */
 function leastBytes(type: DataType, length: number): number[] | undefined {
   const validity = Math.ceil(length / 8);
   const offsets = (bytes: number) => length === 0 ? 0 : (length + 1) * bytes;

@@ -1,8 +1,9 @@
 /**
- * Takes Arrow IPC files and streams apart into their messages, one after another. What ends without its end marker, and a message
- * whose buffers leave its body, are errors that name file and batch.
+ * Takes Arrow IPC files and streams apart into their messages, one after another. What ends without
+ * its end marker, and a message whose buffers leave its body, are errors that name file and batch.
  *
- * Format: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+ * Format:
+ * https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
  *
  * @module
  */
@@ -23,14 +24,21 @@ import { openWriter, orUnreadable } from "./library.ts";
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
-const PADDED = 64; // bytes that the magic and its padding take at most: arrow-rs aligns so what follows
-const PIECE = 2 ** 16; // bytes read at once of what follows the end marker: nothing, or the footer of a file
+// Bytes that the magic and its padding take at most: arrow-rs aligns so what follows.
+const PADDED = 64;
+// Bytes read at once of what follows the end marker: nothing, or the footer of a file.
+const PIECE = 2 ** 16;
 
-/** In a schema's metadata: a batch without rows closes the stream. That batch says in its own metadata what came before it. */
+/**
+ * In a schema's metadata: a batch without rows closes the stream. That batch says in its own
+ * metadata what came before it.
+ */
 export const ANNOUNCED = "smalltalk.closing";
 /** In a closing batch's metadata: the rows that came before it. */
 export const CLOSING_ROWS = "smalltalk.rows";
-/** In a closing batch's metadata: the SHA-256 of what came before it, the schema's message included. */
+/**
+ * In a closing batch's metadata: the SHA-256 of what came before it, the schema's message included.
+ */
 export const CLOSING_SHA256 = "smalltalk.sha256";
 
 /** One encapsulated IPC message. */
@@ -43,7 +51,10 @@ export interface IpcMessage {
   offset: number; // where it begins in its file or stream
   start: number; // where its body begins
   end: number; // where it ends
-  /** Reads its body into memory of its own, so that it is aligned. To be called before the next message is asked for. */
+  /**
+   * Reads its body into memory of its own, so that it is aligned. To be called before the next
+   * message is asked for.
+   */
   body(): Promise<Uint8Array>;
 }
 
@@ -56,7 +67,10 @@ interface Source {
   skip(size: number): unknown; // passes over bytes without reading them
 }
 
-/** Reads the messages of a file or stream. Of a plain file `hear` gets all bytes, in their order, where all messages are asked for. */
+/**
+ * Reads the messages of a file or stream. Of a plain file `hear` gets all bytes, in their order,
+ * where all messages are asked for.
+ */
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
@@ -76,10 +90,14 @@ export async function* messages(
   if (isDirectory) {
     throw unreadable(name, "it must be a file", "it is a folder", { remedy: "name a file in it" });
   }
-  yield* isFile ? messagesIn(file, size, name, hear) : messages(file.readable, name); // a named pipe, a device
+  // A named pipe, a device.
+  yield* isFile ? messagesIn(file, size, name, hear) : messages(file.readable, name);
 }
 
-/** Reads the messages of a file. Bodies that are not asked for are not read, unless `hear` gets all bytes. */
+/**
+ * Reads the messages of a file. Bodies that are not asked for are not read, unless `hear` gets all
+ * bytes.
+ */
 export const messagesIn = (
   file: Deno.FsFile,
   size: number,
@@ -89,21 +107,25 @@ export const messagesIn = (
   messagesFrom(sourceIn(file, size, hear), name, () => schemaInFooter(file, size, name));
 
 /**
- * Reads bytes that the file must have. It keeps the thread while it waits: 2 us where the system has them in memory; a promise
- * for them would take 40 us.
+ * Reads bytes that the file must have. It keeps the thread while it waits: 2 us where the system
+ * has them in memory; a promise for them would take 40 us.
  */
 export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   file.seekSync(offset, Deno.SeekMode.Start);
   for (let at = 0; at < length;) {
     const count = file.readSync(bytes.subarray(at));
-    if (count === null) throw new RangeError(`Cannot read ${length} bytes as the file ends before them`);
+    if (count === null) {
+      throw new RangeError(`Cannot read ${length} bytes as the file ends before them`);
+    }
     at += count;
   }
   return bytes;
 }
 
-/** Reads a file from its beginning on. A damaged size takes no more memory than the file has bytes. */
+/**
+ * Reads a file from its beginning on. A damaged size takes no more memory than the file has bytes.
+ */
 function sourceIn(file: Deno.FsFile, size: number, hear?: Hear): Source {
   let position = 0;
   const take: Take = (wanted) => {
@@ -117,8 +139,9 @@ function sourceIn(file: Deno.FsFile, size: number, hear?: Hear): Source {
 }
 
 /**
- * Reads messages up to the end marker, then all that follows. A file is a stream between its magic and its footer. First comes a schema,
- * which may be found elsewhere, then no other one; last what closes the stream, where something does.
+ * Reads messages up to the end marker, then all that follows. A file is a stream between its magic
+ * and its footer. First comes a schema, which may be found elsewhere, then no other one; last what
+ * closes the stream, where something does.
  */
 async function* messagesFrom(
   { take, skip }: Source,
@@ -130,7 +153,8 @@ async function* messagesFrom(
     if (found) return found;
     throw unreadable(name, "an Arrow stream must begin with its schema", fact);
   };
-  let prefix = await take(PREFIX), offset = 0;
+  let prefix = await take(PREFIX);
+  let offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
   while (isFile && offset < PADDED && (offset === 0 || prefix.every((byte) => byte === 0))) {
@@ -143,17 +167,21 @@ async function* messagesFrom(
     if (length === 0) break;
     const metadata = await take(length);
     if (metadata.length < length) throw cutShort(where);
-    const message = decodeMessage(metadata, where), kind = messageKind(message);
+    const message = decodeMessage(metadata, where);
+    const kind = messageKind(message);
     if (before === "closing") {
       throw unreadable(name, "nothing must follow the batch that closes it", "more does");
     }
     if (kind === "schema" && before) {
       throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
     }
-    if (kind !== "schema" && !before) yield needSchema(`it begins with message ${message.headerType}`);
+    if (kind !== "schema" && !before) {
+      yield needSchema(`it begins with message ${message.headerType}`);
+    }
     before = kind;
     if (kind === "batch") batches++;
-    const start = offset + PREFIX + length, end = start + message.bodyLength;
+    const start = offset + PREFIX + length;
+    const end = start + message.bodyLength;
     let left = message.bodyLength;
     const body = async () => {
       const bytes = await take(left);
@@ -182,19 +210,28 @@ function messageKind(message: Message): IpcMessage["kind"] {
   return message.metadata.has(CLOSING_ROWS) ? "closing" : "batch";
 }
 
-/** Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut short. */
+/**
+ * Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut
+ * short.
+ */
 function checkBeginning(prefix: Uint8Array, name: string): void {
-  const begins = (bytes: Uint8Array) => bytes.every((byte, i) => i >= prefix.length || byte === prefix[i]);
+  const begins = (bytes: Uint8Array) =>
+    bytes.every((byte, i) => i >= prefix.length || byte === prefix[i]);
   if (prefix.length > 0 && (begins(MAGIC) || begins(CONTINUATION))) return;
   const fact = prefix.length === 0
     ? "it is empty; see what the task that writes it says"
-    : `it is something else, it begins with ${hex(prefix)}; give what a task such as tokenize writes`;
+    : `it is something else, it begins with ${
+      hex(prefix)
+    }; give what a task such as tokenize writes`;
   throw unreadable(name, "it must be an Arrow stream or file", fact);
 }
 
 const hex = (bytes: Uint8Array): string => bytes.toHex().replace(/..(?=.)/g, "$& ");
 
-/** Gives the schema that the footer of a file holds, where it ends with one: the library's own writer leaves out the schema's message. */
+/**
+ * Gives the schema that the footer of a file holds, where it ends with one: the library's own
+ * writer leaves out the schema's message.
+ */
 function schemaInFooter(file: Deno.FsFile, size: number, name: string): IpcMessage | undefined {
   const tail = readAt(file, Math.max(0, size - 4 - MAGIC.length), Math.min(size, 4 + MAGIC.length));
   const length = tail.length > 4 && isMagic(tail.subarray(4))
@@ -229,12 +266,18 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
     if (!(bodyLength >= 0)) throw new RangeError(`its body has ${bodyLength} bytes`);
     if (message.isSchema()) return message;
     if (!message.isRecordBatch() && !message.isDictionaryBatch()) {
-      throw new TypeError(`its message type is ${MessageHeader[message.headerType] ?? message.headerType}`);
+      throw new TypeError(
+        `its message type is ${MessageHeader[message.headerType] ?? message.headerType}`,
+      );
     }
-    const { compression, buffers } = message.isDictionaryBatch() ? message.header().data : message.header();
+    const { compression, buffers } = message.isDictionaryBatch()
+      ? message.header().data
+      : message.header();
     if (compression !== null && compressionRegistry.get(compression.type) === null) {
       throw new TypeError(
-        `its body is compressed with ${CompressionType[compression.type]}; write it with zstd or plain`,
+        `its body is compressed with ${
+          CompressionType[compression.type]
+        }; write it with zstd or plain`,
       );
     }
     for (const { offset, length } of buffers) {

@@ -1,6 +1,6 @@
 /**
- * Reads Arrow IPC files and streams, one batch at a time. The Arrow library decodes. What it does not check
- * is checked here and in `messages.ts` and `library.ts`.
+ * Reads Arrow IPC files and streams, one batch at a time. The Arrow library decodes. What it does
+ * not check is checked here and in `messages.ts` and `library.ts`.
  *
  * @module
  */
@@ -10,22 +10,33 @@ import { createHash } from "node:crypto";
 import { hashFile, unreadable } from "../../graph/files.ts";
 import { checkRead, findRecord } from "../../graph/schema.ts";
 import { checkNodes, orUnreadable } from "./library.ts";
-import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256, cutShort, type IpcMessage, messages } from "./messages.ts";
+import {
+  ANNOUNCED,
+  CLOSING_ROWS,
+  CLOSING_SHA256,
+  cutShort,
+  type IpcMessage,
+  messages,
+} from "./messages.ts";
 
 const origins = new WeakMap<RecordBatch, string>();
 
-/** Returns where a batch was read, "tokens.arrow, batch 3", for messages; "the batch" where it was made here. */
+/**
+ * Returns where a batch was read, "tokens.arrow, batch 3", for messages; "the batch" where it was
+ * made here.
+ */
 export function findOrigin(batch: RecordBatch): string {
   return origins.get(batch) ?? "the batch";
 }
 
 /**
- * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a stream.
- * Input without batches gives one batch without rows.
+ * Reads the batches of an Arrow IPC file or stream, one at a time; `name` is what messages call a
+ * stream. Input without batches gives one batch without rows.
  *
- * Throws an `InputError`, with file and batch, where the input is not Arrow, is damaged or is cut short. What
- * is cut short lacks its end marker or its footer. A file of a run is hashed while it is read: only after its
- * last batch are its batches proven to be what was written. `some` reads those batches alone, and no end.
+ * Throws an `InputError`, with file and batch, where the input is not Arrow, is damaged or is cut
+ * short. What is cut short lacks its end marker or its footer. A file of a run is hashed while it
+ * is read: only after its last batch are its batches proven to be what was written. `some` reads
+ * those batches alone, and no end.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
@@ -43,7 +54,8 @@ export function readArrow(
     try {
       yield* readBatches(messages(input, name, record && hear), name, some);
     } catch (error) {
-      if (record) checkRead(input as string, await hashFile(input as string), record); // it explains the error better
+      // It explains the error better.
+      if (record) checkRead(input as string, await hashFile(input as string), record);
       throw error;
     }
     if (record) checkRead(input as string, { bytes, sha256: hash.digest("hex") }, record);
@@ -79,8 +91,10 @@ async function* readBatches(
   let hash: ReturnType<typeof createHash> | undefined; // of all that the closing batch follows
   let closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Vector>(); // by id
-  const ahead = new Map<number, Uint8Array[]>(); // dictionaries of the next batch by id; a delta is added, anything else replaces
-  let count = 0, rows = 0;
+  // Dictionaries of the next batch by id; a delta is added, anything else replaces.
+  const ahead = new Map<number, Uint8Array[]>();
+  let count = 0;
+  let rows = 0;
   for await (const { kind, message, where, head, body } of source) {
     if (kind === "batch" && count === some.to) return;
     if (kind === "batch" && count++ < some.from) continue; // its body is not read
@@ -95,7 +109,8 @@ async function* readBatches(
     if (kind === "closing") closing = message.metadata;
     else chunks.forEach((chunk) => hash?.update(chunk));
     if (message.isDictionaryBatch()) {
-      const { id, isDelta } = message.header(), before = isDelta && ahead.get(id) || [];
+      const { id, isDelta } = message.header();
+      const before = isDelta && ahead.get(id) || [];
       before.push(...chunks);
       ahead.set(id, before);
     } else if (kind === "batch") {
@@ -118,8 +133,9 @@ async function* readBatches(
 }
 
 /**
- * Decodes a schema, dictionaries and one batch, with a schema of the same columns. `known` holds the dictionaries that were decoded before;
- * those decoded here are added to it. Where there is no batch, gives one without rows.
+ * Decodes a schema, dictionaries and one batch, with a schema of the same columns. `known` holds
+ * the dictionaries that were decoded before; those decoded here are added to it. Where there is no
+ * batch, gives one without rows.
  */
 export function decode(
   where: string,

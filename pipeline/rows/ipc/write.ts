@@ -23,8 +23,8 @@ import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./messages.ts";
 import { findOrigin } from "./read.ts";
 
 /**
- * Arrow's file writer, which leaves out the schema message that the format wants before the first batch; this
- * one writes it.
+ * Arrow's file writer, which leaves out the schema message that the format wants before the first
+ * batch; this one writes it.
  */
 class FileWriter extends RecordBatchFileWriter {
   protected override _writeSchema(schema: Schema): this {
@@ -34,7 +34,10 @@ class FileWriter extends RecordBatchFileWriter {
 
 const FILE_MAGIC = 8; // bytes that a file has before its first message: Arrow's magic and its padding
 
-/** Encodes batches, which must share one schema. With `closes` the last one says what came before it. */
+/**
+ * Encodes batches, which must share one schema. With `closes` the last one says what came before
+ * it.
+ */
 class Encoder {
   /** Rows so far. */
   rows = 0;
@@ -77,7 +80,10 @@ class Encoder {
     }
     const schema = this.#open(empty?.schema);
     if (this.closes) {
-      const end = new Map([[CLOSING_ROWS, String(this.rows)], [CLOSING_SHA256, this.#hash.digest("hex")]]);
+      const end = new Map([[CLOSING_ROWS, String(this.rows)], [
+        CLOSING_SHA256,
+        this.#hash.digest("hex"),
+      ]]);
       this.writer.write(new RecordBatch(schema, undefined, end));
     }
     this.writer.close();
@@ -92,7 +98,8 @@ class Encoder {
     this.#take = openWriter(this.writer, this.closes ? announcing(schema!) : schema!);
     const head = joinBytes(this.#take());
     this.#rest = crc32(head);
-    this.#hash.update(head.subarray(this.writer instanceof FileWriter ? FILE_MAGIC : 0)); // of messages alone
+    // Of messages alone.
+    this.#hash.update(head.subarray(this.writer instanceof FileWriter ? FILE_MAGIC : 0));
     this.#head = [head];
     return this.#schema = schema!;
   }
@@ -108,11 +115,11 @@ function describe(schema: Schema): string {
 }
 
 /**
- * Encodes batches as an Arrow IPC stream, for pipes. The stream ends with a batch without rows, whose
- * metadata says how many rows came and their hash. The schema announces this closing batch, so that a reader
- * knows that a stream without it is cut short; files that are streams do without (`closes` is false). Of
- * batches without rows only the schema is kept; `empty` gives the schema where there are no batches at all.
- * Throws an `InputError` where schemas differ.
+ * Encodes batches as an Arrow IPC stream, for pipes. The stream ends with a batch without rows,
+ * whose metadata says how many rows came and their hash. The schema announces this closing batch,
+ * so that a reader knows that a stream without it is cut short; files that are streams do without
+ * (`closes` is false). Of batches without rows only the schema is kept; `empty` gives the schema
+ * where there are no batches at all. Throws an `InputError` where schemas differ.
  */
 export function arrowBytes(
   batches: ReadableStream<RecordBatch>,
@@ -146,9 +153,10 @@ export function shardName(kind: string, index: number, ending = ".arrow"): strin
 }
 
 /**
- * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
- * no batches. With `closes` it ends as a pipe does ({@linkcode arrowBytes}), so that a reader finds damage where no manifest verifies
- * for the file. Throws an InputError where schemas differ.
+ * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the
+ * schema where there are no batches. With `closes` it ends as a pipe does ({@linkcode arrowBytes}),
+ * so that a reader finds damage where no manifest verifies for the file. Throws an InputError where
+ * schemas differ.
  */
 export async function writeArrowFile(
   path: string,
@@ -161,7 +169,10 @@ export async function writeArrowFile(
   return await file.close();
 }
 
-/** A file that {@linkcode writeArrowFile} writes, batch by batch. It is there once it is closed; disposing of it before removes it. */
+/**
+ * A file that {@linkcode writeArrowFile} writes, batch by batch. It is there once it is closed;
+ * disposing of it before removes it.
+ */
 export class ArrowFile implements AsyncDisposable {
   readonly #encoder: Encoder;
   readonly #file: AtomicFile;

@@ -14,7 +14,10 @@ export interface Upstreams {
 
 const UPSTREAM = setting("upstream");
 
-/** Reads addresses such as `0=http://10.0.0.1:8000,1=http://10.0.0.2:8000`. Throws an `InputError` where they are something else. */
+/**
+ * Reads addresses such as `0=http://10.0.0.1:8000,1=http://10.0.0.2:8000`. Throws an `InputError`
+ * where they are something else.
+ */
 export function parseUpstreams(text: string): Map<number, string> {
   const found = new Map<number, string>();
   const parts = text.split(",").filter((one) => one !== "");
@@ -22,7 +25,9 @@ export function parseUpstreams(text: string): Map<number, string> {
     const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s?#@]+)\/*(?:v1\/*)?$/.exec(one.trim()) ?? [];
     if (expert === undefined || found.has(Number(expert)) || !URL.canParse(url)) {
       const rule = "name an expert once, with its address, like 0=http://10.0.0.1:8000";
-      throw new InputError(say`Cannot forward as each part of ${UPSTREAM} must ${rule}: one is "${one}"`);
+      throw new InputError(
+        say`Cannot forward as each part of ${UPSTREAM} must ${rule}: one is "${one}"`,
+      );
     }
     found.set(Number(expert), url);
   }
@@ -33,15 +38,19 @@ export function parseUpstreams(text: string): Map<number, string> {
 const OWN = ["127.0.0.1", "[::1]", "localhost", "0.0.0.0"];
 
 /**
- * Gives up the permission of this process to reach or listen on any address but those of `urls`. A server that
- * already listens goes on. If the process may reach every address, that is given up only without `urls`. A host is
- * kept with all its ports: with an upstream on 127.0.0.1 the process may reach all of this machine's ports there.
- * It also gives up `ls`, by which a task looks for graphics cards before it starts.
+ * Gives up the permission of this process to reach or listen on any address but those of `urls`. A
+ * server that already listens goes on. If the process may reach every address, that is given up
+ * only without `urls`. A host is kept with all its ports: with an upstream on 127.0.0.1 the process
+ * may reach all of this machine's ports there. It also gives up `ls`, by which a task looks for
+ * graphics cards before it starts.
  */
 export function keepToUpstreams(urls: Iterable<string>): void {
   const hosts = [...urls].map((url) => new URL(url).host);
-  const isNeeded = (own: string) => hosts.some((host) => host === own || host.startsWith(`${own}:`));
-  for (const host of OWN.filter((own) => !isNeeded(own))) Deno.permissions.revokeSync({ name: "net", host });
+  const isNeeded = (own: string) =>
+    hosts.some((host) => host === own || host.startsWith(`${own}:`));
+  for (const host of OWN.filter((own) => !isNeeded(own))) {
+    Deno.permissions.revokeSync({ name: "net", host });
+  }
   Deno.permissions.revokeSync({ name: "run", command: "ls" });
   if (hosts.length === 0) Deno.permissions.revokeSync({ name: "net" });
 }

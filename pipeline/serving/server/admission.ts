@@ -4,7 +4,10 @@ import { ApiError, unavailable } from "./errors.ts";
 
 /** Places of the texts of one request. Disposing of it gives back what is left. */
 export interface Places extends Disposable {
-  /** Reports that a text is being written or scored, until that is disposed of; it may be both, one after the other. */
+  /**
+   * Reports that a text is being written or scored, until that is disposed of; it may be both, one
+   * after the other.
+   */
   start(): Disposable;
 }
 
@@ -20,11 +23,13 @@ export class Admission {
   constructor(readonly most: number) {}
 
   /**
-   * Takes places for so many texts. Throws a 429 where they do not fit; a request that exceeds the room alone is
-   * let in when nothing waits. Throws a 503 once it was closed.
+   * Takes places for so many texts. Throws a 429 where they do not fit; a request that exceeds the
+   * room alone is let in when nothing waits. Throws a 503 once it was closed.
    */
   enter(texts: number): Places {
-    if (this.#isClosed) throw unavailable("Cannot answer as the server must be running: it is shutting down");
+    if (this.#isClosed) {
+      throw unavailable("Cannot answer as the server must be running: it is shutting down");
+    }
     if (this.waiting > 0 && this.waiting + texts > this.most) {
       const fact = `${this.waiting} do, and ${texts} are asked for; try again later`;
       const what = `Cannot answer as at most ${this.most} texts may wait: ${fact}`;
@@ -62,6 +67,7 @@ export class Admission {
   }
 
   #checkEmpty(): void {
-    if (this.#isClosed && this.#requests === 0) this.#empty.resolve(); // between scoring and writing a request neither waits nor runs
+    // Between scoring and writing a request neither waits nor runs.
+    if (this.#isClosed && this.#requests === 0) this.#empty.resolve();
   }
 }

@@ -17,15 +17,17 @@ export interface AppOptions extends Pick<ServeOptions, "keys" | "onAnswer" | "on
   service(): Service | undefined; // once it is ready
   isClosing(): boolean; // whether it shuts down
   maxBody: number; // most bytes of a body
-  local?: boolean; // whether only this machine can reach it: then, without keys, it must be asked by a name of this machine
+  // Whether only this machine can reach it: then, without keys, it must be asked by a name of this
+  // machine.
+  local?: boolean;
 }
 
 type Env = { Variables: { exchange: Exchange } };
 type Handler = MiddlewareHandler<Env>;
 
 /** What the page may load and reach: itself and this server. */
-const PAGE_MAY =
-  "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
+const PAGE_MAY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; " +
+  "connect-src 'self'; img-src data:";
 
 /** Paths that metrics count by their names. */
 const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/detokenize"];
@@ -39,8 +41,12 @@ export function createApp(options: AppOptions): Hono<Env> {
   app.use(methodNotAllowed({
     app: app as unknown as Hono,
     onMethodNotAllowed({ req: { method, path } }, allowed) {
-      const what = `Cannot ${method} ${path} as the method must be ${allowed.join(" or ")}: it is not`;
-      return errorResponse(new ApiError(405, what, "method_not_allowed", { allow: allowed.join(", ") }));
+      const what = `Cannot ${method} ${path} as the method must be ${
+        allowed.join(" or ")
+      }: it is not`;
+      return errorResponse(
+        new ApiError(405, what, "method_not_allowed", { allow: allowed.join(", ") }),
+      );
     },
   }));
   addAbout(app, options.isClosing);
@@ -72,7 +78,8 @@ function addAbout(app: Hono<Env>, isClosing: () => boolean): void {
   );
   app.get(
     "/v1/models",
-    async (context) => context.json({ object: "list", data: await listModels(context.var.exchange.service) }),
+    async (context) =>
+      context.json({ object: "list", data: await listModels(context.var.exchange.service) }),
   );
   app.get("/v1/models/:id", async (context) => {
     const id = context.req.param("id");
@@ -97,7 +104,8 @@ function addTexts(app: Hono<Env>): void {
   ) =>
     app.post(
       path,
-      async ({ req, var: { exchange } }) => await answer(exchange, readBody(await req.arrayBuffer(), schema)),
+      async ({ req, var: { exchange } }) =>
+        await answer(exchange, readBody(await req.arrayBuffer(), schema)),
     );
   post("/v1/completions", COMPLETION, complete);
   post("/v1/chat/completions", CHAT, chat);
@@ -129,9 +137,16 @@ function observe({ service, onAnswer, onError }: AppOptions): Handler {
       get service() {
         const found = service();
         if (found) return found;
-        throw unavailable("Cannot answer as the mixture must be loaded: it is being loaded", "loading");
+        throw unavailable(
+          "Cannot answer as the mixture must be loaded: it is being loaded",
+          "loading",
+        );
       },
-      ...{ signal: ending.signal, began: performance.now(), notes: {}, leave, onError },
+      signal: ending.signal,
+      began: performance.now(),
+      notes: {},
+      leave,
+      onError,
       held: new DisposableStack(),
     };
     exchange.held.defer(() => ending.abort());
@@ -150,7 +165,9 @@ function observe({ service, onAnswer, onError }: AppOptions): Handler {
   };
 }
 
-/** Refuses those who may not ask, before their bodies are read: that takes memory and a connection. */
+/**
+ * Refuses those who may not ask, before their bodies are read: that takes memory and a connection.
+ */
 function guard({ keys = [], local = false }: AppOptions): Handler {
   const digests = keys.map(sha256);
   return async (context, next) => {
@@ -169,15 +186,20 @@ function guard({ keys = [], local = false }: AppOptions): Handler {
   };
 }
 
-/** Names of this machine, as URLs have them, which lead nowhere else; other loopback addresses count as well. */
-const THIS_MACHINE = /^((.+\.)?localhost\.?|127(\.\d+){3}|\[::1\]|\[::ffff:7f[\da-f]{2}:[\da-f]+\])$/;
+/**
+ * Names of this machine, as URLs have them, which lead nowhere else; other loopback addresses count
+ * as well.
+ */
+const THIS_MACHINE =
+  /^((.+\.)?localhost\.?|127(\.\d+){3}|\[::1\]|\[::ffff:7f[\da-f]{2}:[\da-f]+\])$/;
 
 /** Gives a host without the port that a browser leaves out: a proxy that ends TLS may name it. */
 const withoutDefaultPort = (host?: string) => host?.replace(/:(80|443)$/, "");
 
 /**
- * Throws a 403 for what a web page of another server may have sent, where no key tells who asks: a browser lets
- * it ask this one, and reads the answers to it where the page's own name leads here. What is `open` costs nothing.
+ * Throws a 403 for what a web page of another server may have sent, where no key tells who asks: a
+ * browser lets it ask this one, and reads the answers to it where the page's own name leads here.
+ * What is `open` costs nothing.
  */
 function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void {
   const { host, hostname } = new URL(req.url);
@@ -186,18 +208,25 @@ function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void 
     return new ApiError(403, what, "forbidden");
   };
   if (local && !THIS_MACHINE.test(hostname)) {
-    throw refuse("it must be asked as localhost, 127.0.0.1 or [::1]", `it is asked as "${short(hostname)}"`);
+    throw refuse(
+      "it must be asked as localhost, 127.0.0.1 or [::1]",
+      `it is asked as "${short(hostname)}"`,
+    );
   }
   const origin = req.header("origin");
   const isForeign = origin !== undefined &&
     withoutDefaultPort(URL.parse(origin)?.host) !== withoutDefaultPort(host);
   if (open || !isForeign && req.header("sec-fetch-site") !== "cross-site") return;
-  throw refuse("no web page but its own may ask", `that of "${short(origin ?? "another site")}" does`);
+  throw refuse(
+    "no web page but its own may ask",
+    `that of "${short(origin ?? "another site")}" does`,
+  );
 }
 
 /** Most bytes of all bodies at once that are read or answered, in bodies of the largest size. */
 const MOST_BODIES = 8;
-const SMALL_BODY = 1 << 14; // bytes of a body that does not count: large ones leave room for small ones
+// Bytes of a body that does not count: large ones leave room for small ones.
+const SMALL_BODY = 1 << 14;
 
 /** Lets bodies be read as long as each, and all of them together, are not too large. */
 function limitBodies(maxSize: number): Handler {
@@ -212,11 +241,15 @@ function limitBodies(maxSize: number): Handler {
   return async (context, next) => {
     const { req } = context;
     if (req.method !== "POST" || OPEN.includes(req.path)) return await next();
-    const length = Math.min(Number(req.header("content-length") ?? maxSize), maxSize); // some say nothing of it
+    // Some say nothing of it.
+    const length = Math.min(Number(req.header("content-length") ?? maxSize), maxSize);
     const own = length > SMALL_BODY ? length : 0;
     if (held + own > MOST_BODIES * maxSize) {
       const rule = `all that are read must have at most ${MOST_BODIES * maxSize} bytes together`;
-      throw unavailable(`Cannot read the request as ${rule}: they have more; try again later`, "busy");
+      throw unavailable(
+        `Cannot read the request as ${rule}: they have more; try again later`,
+        "busy",
+      );
     }
     held += own;
     try {

@@ -1,4 +1,7 @@
-/** `POST /v1/completions` continues prompts, and scores them; `POST /v1/chat/completions` answers conversations. */
+/**
+ * `POST /v1/completions` continues prompts, and scores them; `POST /v1/chat/completions` answers
+ * conversations.
+ */
 
 import { ensureAsked } from "./errors.ts";
 import type { ChatRequest, CompletionRequest } from "./requests.ts";
@@ -17,26 +20,37 @@ export async function complete(exchange: Exchange, request: CompletionRequest): 
   const { echo, n, logprobs: likeliest, max_tokens: most = MOST_TOKENS } = request;
   const isScored = echo && likeliest !== null;
   const count = request.prompt.length * n;
-  ensureAsked(most > 0 || echo, "Cannot complete as max_tokens must be at least 1 without echo: it is 0");
+  ensureAsked(
+    most > 0 || echo,
+    "Cannot complete as max_tokens must be at least 1 without echo: it is 0",
+  );
   const few = `logprobs must be 0 or 1 with echo: it is ${likeliest}`;
   ensureAsked(!isScored || likeliest <= 1, `Cannot echo as ${few}`);
   const rule = `a request may ask for at most ${MOST_TEXTS} texts: it asks for ${count}`;
   ensureAsked(count <= MOST_TEXTS, `Cannot complete as ${rule}`);
   const places = exchange.held.use(service.admission.enter(count));
   const prompts = await readPrompts(exchange, request.prompt);
-  const wanted = await wantedTexts(exchange, request, prompts.map(({ ids }) => ids), { most, likeliest });
+  const wanted = await wantedTexts(exchange, request, prompts.map(({ ids }) => ids), {
+    most,
+    likeliest,
+  });
   const isAlone = !wanted.some(({ target }) => isMixed(target));
   const remedy = "leave out mix and reroute, or echo or logprobs";
   ensureAsked(!isScored || isAlone, `Cannot score a prompt as one expert must do it: ${remedy}`);
   const scored = isScored ? await scorePrompts(exchange, wanted, places) : [];
   if (echo) {
     const promptText = (i: number) => prompts[Math.floor(i / n)].text;
-    await Promise.all(wanted.map((own, i) => addHead(service, request, own, promptText(i), scored[i])));
+    await Promise.all(
+      wanted.map((own, i) => addHead(service, request, own, promptText(i), scored[i])),
+    );
   }
   return await respond(exchange, request, wanted, places, completionShape(service));
 }
 
-/** Puts a prompt before its text. Of one that was scored, the likeliest token after it is known by then. */
+/**
+ * Puts a prompt before its text. Of one that was scored, the likeliest token after it is known by
+ * then.
+ */
 async function addHead(
   { tokenizer, texts }: Service,
   { temperature, stop }: CompletionRequest,
@@ -74,7 +88,10 @@ async function readPrompts(
 }
 
 function completionShape({ texts }: Service): Shape {
-  /** The likeliest tokens by their texts; of those with the same text the likeliest, and the token itself apart from them. */
+  /**
+   * The likeliest tokens by their texts; of those with the same text the likeliest, and the token
+   * itself apart from them.
+   */
   const findLikeliest = async ({ id, logProbability, top }: PlacedToken) => {
     if (logProbability === null) return null;
     const all = [...top, { id, logProbability }];
@@ -92,7 +109,13 @@ function completionShape({ texts }: Service): Shape {
       text_offset: tokens.map(({ offset }) => offset),
     },
   });
-  return { id: "cmpl", object: "text_completion", chunk: "text_completion", whole: choice, piece: choice };
+  return {
+    id: "cmpl",
+    object: "text_completion",
+    chunk: "text_completion",
+    whole: choice,
+    piece: choice,
+  };
 }
 
 /** Answers a conversation. */
@@ -114,7 +137,8 @@ function chatShape({ texts, template }: Service): Shape {
   const encoder = new TextEncoder();
   const reported = async (id: number, logprob: number) => {
     const token = await texts.text(id);
-    return { token, logprob, bytes: token.includes("\ufffd") ? null : [...encoder.encode(token)] }; // null of half a character
+    // Null of half a character.
+    return { token, logprob, bytes: token.includes("\ufffd") ? null : [...encoder.encode(token)] };
   };
   const describeToken = async ({ id, logProbability, top }: PlacedToken) => ({
     ...await reported(id, logProbability!),
@@ -129,7 +153,10 @@ function chatShape({ texts, template }: Service): Shape {
     fields: { chat_template: template.name },
     first: { delta: { role: "assistant", content: "" }, logprobs: null },
     async whole(content, tokens) {
-      return { message: { role: "assistant", content, refusal: null }, logprobs: await logprobs(tokens) };
+      return {
+        message: { role: "assistant", content, refusal: null },
+        logprobs: await logprobs(tokens),
+      };
     },
     async piece(content, tokens) {
       return { delta: content === "" ? {} : { content }, logprobs: await logprobs(tokens) };

@@ -20,7 +20,8 @@ export class ApiError extends Error {
 }
 
 /** Reports that what was asked is wrong. */
-export const badRequest = (message: string, code: string | null = null) => new ApiError(400, message, code);
+export const badRequest = (message: string, code: string | null = null) =>
+  new ApiError(400, message, code);
 
 /** Throws a 400 unless something holds of what was asked. */
 export function ensureAsked(holds: unknown, message: string): asserts holds {
@@ -31,20 +32,32 @@ export function ensureAsked(holds: unknown, message: string): asserts holds {
 export const unavailable = (message: string, code: string | null = null) =>
   new ApiError(503, message, code, { "retry-after": "5" });
 
-/** Turns what was thrown into what a client gets. What the server's own files or machine lack is a 503 without their text. */
+/**
+ * Turns what was thrown into what a client gets. What the server's own files or machine lack is a
+ * 503 without their text.
+ */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof TextRefusedError || error instanceof RequestError) return badRequest(error.message);
+  if (error instanceof TextRefusedError || error instanceof RequestError) {
+    return badRequest(error.message);
+  }
   if (error instanceof RoomError) {
     return badRequest(
       "Cannot answer as the models that are asked for must fit the server together: they do not",
     );
   }
   if (error instanceof ExplainedError) return unavailable(missing(error), "model_unavailable");
-  return new ApiError(500, "Cannot answer as the server must be free of bugs: its log has more", "bug");
+  return new ApiError(
+    500,
+    "Cannot answer as the server must be free of bugs: its log has more",
+    "bug",
+  );
 }
 
-/** Reports what an error of the server means for clients: its own text tells of files, and is for the log. */
+/**
+ * Reports what an error of the server means for clients: its own text tells of files, and is for
+ * the log.
+ */
 function missing({ where = "" }: ExplainedError): string {
   const [, expert] = /^.*[/\\]experts[/\\]expert-(\d+)(?:[/\\]|$)/s.exec(where) ?? [];
   const what = expert === undefined ? "what the server needs for it" : `expert ${Number(expert)}`;

@@ -1,7 +1,8 @@
 /**
- * Turns what requests say into ids, and ids into text. Long texts come in pieces, of which one is encoded at a
- * time, in turn for all who ask: so they take little memory, all clients are answered meanwhile, and one who hangs
- * up ends its own. Conversations become texts by the tokenizer's template or as they are.
+ * Turns what requests say into ids, and ids into text. Long texts come in pieces, of which one is
+ * encoded at a time, in turn for all who ask: so they take little memory, all clients are answered
+ * meanwhile, and one who hangs up ends its own. Conversations become texts by the tokenizer's
+ * template or as they are.
  */
 
 import { Template } from "@huggingface/jinja";
@@ -13,7 +14,10 @@ import { badRequest, ensureAsked } from "./errors.ts";
 
 const LONG = 1 << 13; // UTF-16 units of texts, or ids, beyond which they are long
 const PIECE = 1 << 16; // UTF-16 units that are encoded in one go
-/** Most of them where the tokenizer finds no place to cut: the library takes some 300 bytes for each. */
+/**
+ * Most of them where the tokenizer finds no place to cut: the library takes some 300 bytes for
+ * each.
+ */
 const LONGEST_PIECE = 1 << 20;
 
 /** Reads the texts of requests. Their `signal` ends the work: the client hung up. */
@@ -23,7 +27,10 @@ export class TextReader {
   constructor(private readonly tokenizer: Tokenizer) {}
 
   /** Encodes texts. Throws a 400 for a word that is too long by itself. */
-  async encode(texts: readonly string[], { signal }: { signal: AbortSignal }): Promise<Uint32Array[]> {
+  async encode(
+    texts: readonly string[],
+    { signal }: { signal: AbortSignal },
+  ): Promise<Uint32Array[]> {
     const isShort = texts.reduce((sum, { length }) => sum + length, 0) <= LONG;
     if (isShort) return await this.tokenizer.encode([...texts]);
     return await Promise.all(texts.map((text) => this.#encode(text, signal)));
@@ -46,7 +53,10 @@ export class TextReader {
     const ids: Uint32Array[] = [];
     for (const piece of this.tokenizer.cut?.(text, PIECE) ?? [text]) {
       const rule = `at most ${LONGEST_PIECE} characters of it may come without a place to cut it`;
-      ensureAsked(piece.length <= LONGEST_PIECE, `Cannot encode a text as ${rule}: ${piece.length} do`);
+      ensureAsked(
+        piece.length <= LONGEST_PIECE,
+        `Cannot encode a text as ${rule}: ${piece.length} do`,
+      );
       ids.push(...await this.#take(() => this.tokenizer.encode([piece]), signal));
     }
     return joinTokens(ids);
@@ -89,12 +99,21 @@ export class SpecialTokens {
     return text.replace(new RegExp(this.#pattern, "g"), replacement);
   }
 
-  /** Encodes a text whose special tokens are meant as such; `encode` encodes what stands between them. */
-  async encode(text: string, encode: Encode, shown = (between: string) => between): Promise<Uint32Array> {
+  /**
+   * Encodes a text whose special tokens are meant as such; `encode` encodes what stands between
+   * them.
+   */
+  async encode(
+    text: string,
+    encode: Encode,
+    shown = (between: string) => between,
+  ): Promise<Uint32Array> {
     const pieces = text.split(this.#pattern); // texts, with a special token between two
     const between = await encode(pieces.filter((_, i) => i % 2 === 0).map(shown));
     return joinTokens(
-      pieces.map((piece, i) => i % 2 === 0 ? between[i / 2] : Uint32Array.of(this.#ids.get(piece)!)),
+      pieces.map((piece, i) =>
+        i % 2 === 0 ? between[i / 2] : Uint32Array.of(this.#ids.get(piece)!)
+      ),
     );
   }
 }
@@ -103,33 +122,43 @@ export class SpecialTokens {
 export interface ChatTemplate {
   name: string; // what answers say of it
   /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
-  encode(messages: readonly Record<"role" | "content", string>[], encode: Encode): Promise<Uint32Array>;
+  encode(
+    messages: readonly Record<"role" | "content", string>[],
+    encode: Encode,
+  ): Promise<Uint32Array>;
 }
 
 /** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
 export const PLAIN: ChatTemplate = {
   name: "none: contents joined by line breaks",
-  encode: async (messages, encode) => (await encode([messages.map(({ content }) => content).join("\n")]))[0],
+  encode: async (messages, encode) =>
+    (await encode([messages.map(({ content }) => content).join("\n")]))[0],
 };
 
 /**
- * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a
- * special token. Throws an `InputError` about the file `where` it stands if it is none; a conversation that
- * it refuses is a 400.
+ * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes
+ * a special token. Throws an `InputError` about the file `where` it stands if it is none; a
+ * conversation that it refuses is a 400.
  */
 export function jinjaTemplate(source: string, special: SpecialTokens, where: string): ChatTemplate {
   const template = parse(source, where);
   return {
     name: "the tokenizer's",
     async encode(messages, encode) {
-      const spelled: string[] = []; // special tokens that stand in messages, which the template shall not see
+      // Special tokens that stand in messages, which the template shall not see.
+      const spelled: string[] = [];
       const hide = (text: string) =>
         special.replace(text, (token) => `\uE000${spelled.push(token) - 1}\uE001`);
       const show = (text: string) =>
         text.replace(/\uE000(\d+)\uE001/g, (whole, i) => spelled[Number(i)] ?? whole);
       const context = {
-        messages: messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) })),
-        ...{ add_generation_prompt: true, eos_token: special.eos, bos_token: special.eos },
+        messages: messages.map(({ role, content }) => ({
+          role: hide(role),
+          content: hide(content),
+        })),
+        add_generation_prompt: true,
+        eos_token: special.eos,
+        bos_token: special.eos,
       };
       let text: string;
       try {
@@ -148,7 +177,9 @@ function parse(source: string, where: string): Template {
     return new Template(source);
   } catch (cause) {
     throw unreadable(`"${where}"`, "its chat_template must be a Jinja template", oneLine(cause), {
-      ...{ where, remedy: "mend it, or leave it out to join messages as text", cause },
+      where,
+      remedy: "mend it, or leave it out to join messages as text",
+      cause,
     });
   }
 }

@@ -1,4 +1,7 @@
-/** What clients may ask, in OpenAI's forms, and what holds where they say nothing. Unknown fields are ignored. */
+/**
+ * What clients may ask, in OpenAI's forms, and what holds where they say nothing. Unknown fields
+ * are ignored.
+ */
 
 import * as v from "valibot";
 import { badRequest, short } from "./errors.ts";
@@ -14,8 +17,8 @@ const flag = v.nullish(v.boolean(), false);
 const maybe = <Schema extends v.GenericSchema>(schema: Schema) =>
   v.pipe(v.nullish(schema), v.transform((value) => value ?? undefined));
 
-// Lists of plain values are checked as a whole: a check of each value by itself takes seconds where there are millions, and all other
-// clients wait for it.
+// Lists of plain values are checked as a whole: a check of each value by itself takes seconds where
+// there are millions, and all other clients wait for it.
 const isList = (value: unknown, most = Infinity): value is unknown[] =>
   Array.isArray(value) && value.length <= most;
 const isIds = (value: unknown): value is number[] =>
@@ -29,12 +32,20 @@ const only = (name: string, allowed: (value: unknown) => boolean) =>
   maybe(v.custom<unknown>(allowed, `${name} is not supported here: leave it out`));
 
 const zero = (value: unknown) => value === 0;
-const empty = (value: unknown) => typeof value === "object" && Object.keys(value ?? {}).length === 0;
+const empty = (value: unknown) =>
+  typeof value === "object" && Object.keys(value ?? {}).length === 0;
 
-/** A body: an object, not a list, which has no fields. The first thing that is wrong ends its check, as one alone is reported. */
+/**
+ * A body: an object, not a list, which has no fields. The first thing that is wrong ends its check,
+ * as one alone is reported.
+ */
 const object = <Entries extends v.ObjectEntries>(entries: Entries) =>
   v.config(
-    v.pipe(v.unknown(), v.check((value) => !Array.isArray(value), "Expected an object"), v.object(entries)),
+    v.pipe(
+      v.unknown(),
+      v.check((value) => !Array.isArray(value), "Expected an object"),
+      v.object(entries),
+    ),
     { abortEarly: true },
   );
 
@@ -83,7 +94,8 @@ export const COMPLETION = object({
     v.nullish(
       v.custom<string | number[] | (string | number[])[]>(
         (value) => isPrompt(value) || isList(value) && value.length > 0 && value.every(isPrompt),
-        "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists",
+        "Expected a text, a list of texts, a list of ids (whole numbers from 0), or " +
+          "a list of such lists",
       ),
       "",
     ),
@@ -95,11 +107,17 @@ export const COMPLETION = object({
   suffix: only("suffix", (value) => value === ""),
 });
 
-/** Most messages of a chat, and parts of a message. How many there are counts before each is checked, as others wait meanwhile. */
+/**
+ * Most messages of a chat, and parts of a message. How many there are counts before each is
+ * checked, as others wait meanwhile.
+ */
 const MOST_PARTS = 10_000;
 const shortList = <Item extends v.GenericSchema>(item: Item) =>
   v.pipe(
-    v.custom<unknown[]>((value) => isList(value, MOST_PARTS), `Expected a list of ${MOST_PARTS} at most`),
+    v.custom<unknown[]>(
+      (value) => isList(value, MOST_PARTS),
+      `Expected a list of ${MOST_PARTS} at most`,
+    ),
     v.array(item),
   );
 
@@ -116,7 +134,9 @@ const MESSAGE = v.object({
   /** A text, or parts of one. */
   content: v.pipe(
     v.unknown(),
-    v.transform((content) => typeof content === "string" ? [{ type: "text", text: content }] : content),
+    v.transform((content) =>
+      typeof content === "string" ? [{ type: "text", text: content }] : content
+    ),
     PARTS,
     v.transform((parts) => parts.map(({ text }) => text).join("")),
   ),
@@ -130,7 +150,10 @@ export const CHAT = object({
   logprobs: flag,
   top_logprobs: v.nullish(count(0, 20), 0),
   tools: only("tools", empty),
-  response_format: only("response_format", (value) => (value as { type?: unknown })?.type === "text"),
+  response_format: only(
+    "response_format",
+    (value) => (value as { type?: unknown })?.type === "text",
+  ),
 });
 
 /** `POST /tokenize`; either option makes special tokens of what spells them. */
@@ -153,7 +176,10 @@ export type ChatRequest = v.InferOutput<typeof CHAT>;
 export type CommonRequest = Pick<CompletionRequest, keyof typeof COMMON>;
 
 /** Reads a body as its schema says. Throws a 400 that names the first thing that is wrong. */
-export function readBody<Output>(bytes: ArrayBuffer, schema: v.GenericSchema<unknown, Output>): Output {
+export function readBody<Output>(
+  bytes: ArrayBuffer,
+  schema: v.GenericSchema<unknown, Output>,
+): Output {
   const refuse = (fact: string) => badRequest(`Cannot read the request as ${fact}`);
   let body: unknown;
   try {

@@ -20,11 +20,14 @@ export interface Shape {
   piece: ChoiceFields; // the fields of a piece of one
 }
 
-type ChoiceFields = (text: string, tokens: PlacedToken[] | null) => Promise<Record<string, unknown>>;
+type ChoiceFields = (
+  text: string,
+  tokens: PlacedToken[] | null,
+) => Promise<Record<string, unknown>>;
 
 /**
- * Reports which texts a request wants of its prompts, and who writes each: `n` of every prompt, with seeds of their own. Without a seed equal
- * prompts get other texts, too.
+ * Reports which texts a request wants of its prompts, and who writes each: `n` of every prompt,
+ * with seeds of their own. Without a seed equal prompts get other texts, too.
  */
 export async function wantedTexts(
   { service, signal }: Exchange,
@@ -33,10 +36,12 @@ export async function wantedTexts(
   about: Pick<Wanted, "most" | "likeliest">,
 ): Promise<Wanted[]> {
   const targets = await findTargets(service, request, prompts, signal);
-  const isHere = about.likeliest === null || !targets.some(({ model }) => isElsewhere(service, model));
+  const isHere = about.likeliest === null ||
+    !targets.some(({ model }) => isElsewhere(service, model));
   const rule = "the expert must be on this server: it is on another one";
   ensureAsked(isHere, `Cannot tell log-probabilities as ${rule}`);
-  const { n } = request, drawn = crypto.getRandomValues(new Uint32Array(1))[0];
+  const { n } = request;
+  const drawn = crypto.getRandomValues(new Uint32Array(1))[0];
   return prompts.flatMap((prompt, i) =>
     Array.from({ length: n }, (_, j) => {
       const seed = (request.seed ?? drawn + i * n) + j;
@@ -54,7 +59,10 @@ export async function respond(
   shape: Shape,
 ): Promise<Response> {
   const { service, notes } = exchange;
-  const read = wanted.reduce((sum, { prompt }, i) => i % request.n === 0 ? sum + prompt.length : sum, 0);
+  const read = wanted.reduce(
+    (sum, { prompt }, i) => i % request.n === 0 ? sum + prompt.length : sum,
+    0,
+  );
   const { metrics } = service;
   const experts = await service.mixture.experts();
   const routing = wanted.map(({ target }) => describeRouting(target, experts));
@@ -72,12 +80,16 @@ export async function respond(
     const write = isElsewhere(service, one.target.model) ? forwardText : writeText;
     for await (const piece of one.known ? [one.known] : write(exchange, request, one, places)) {
       if (piece.finish !== null) written += piece.count;
-      if (piece.finish !== null && !one.known) metrics.tokens.inc({ kind: "completion" }, piece.count);
+      if (piece.finish !== null && !one.known) {
+        metrics.tokens.inc({ kind: "completion" }, piece.count);
+      }
       yield piece;
     }
   });
   const usage = () => ({
-    ...{ prompt_tokens: read, completion_tokens: written, total_tokens: read + written },
+    prompt_tokens: read,
+    completion_tokens: written,
+    total_tokens: read + written,
   });
   const id = `${shape.id}-${crypto.randomUUID().replaceAll("-", "")}`;
   const created = Math.floor(Date.now() / 1000);
@@ -91,10 +103,12 @@ export async function respond(
     );
     return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
   }
-  // The first piece of a single text is waited for: an error before it can still be reported by the HTTP status.
+  // The first piece of a single text is waited for: an error before it can still be reported by the
+  // HTTP status.
   if (texts.length === 1) texts[0] = resumed(await texts[0].next(), texts[0]);
   const body = eventStream(exchange, async (sendEvent) => {
-    const send = (data: Record<string, unknown>) => sendEvent({ ...common, object: shape.chunk, ...data });
+    const send = (data: Record<string, unknown>) =>
+      sendEvent({ ...common, object: shape.chunk, ...data });
     const withUsage = request.stream_options.include_usage;
     const sendChoice = (fields: Record<string, unknown>) =>
       send({ choices: [{ finish_reason: null, ...fields }], ...withUsage ? { usage: null } : {} });
@@ -104,13 +118,19 @@ export async function respond(
       for await (const { text, tokens, finish, target: now = target } of pieces) {
         if (text === "" && tokens.length === 0 && finish === null) continue;
         const fields = await shape.piece(text, likeliest === null ? null : tokens);
-        sendChoice({ index, ...fields, finish_reason: finish, routing: describeRouting(now, experts) });
+        sendChoice({
+          index,
+          ...fields,
+          finish_reason: finish,
+          routing: describeRouting(now, experts),
+        });
       }
     }));
     if (withUsage) send({ choices: [], usage: usage() });
   });
   const type = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
-  const sent = { "transfer-encoding": "chunked" }; // or else the first piece would wait for the second one
+  // Or else the first piece would wait for the second one.
+  const sent = { "transfer-encoding": "chunked" };
   return new Response(body, { headers: { ...headers, ...type, ...sent } });
 }
 
@@ -121,7 +141,8 @@ async function wholeChoice(
   shape: Shape,
   experts: number,
 ): Promise<Record<string, unknown>> {
-  const joinExperts = (answering: readonly Answering[]) => answering.map(({ expert }) => expert).join();
+  const joinExperts = (answering: readonly Answering[]) =>
+    answering.map(({ expert }) => expert).join();
   let text = "";
   let finish_reason: Piece["finish"] = null;
   const tokens: PlacedToken[] = [];
@@ -155,8 +176,8 @@ async function* resumed<Value>(
 }
 
 /**
- * Sends events as they come, and an error as the last one. A client that reads slowly holds no slot: what it has
- * not read yet waits here, at most one context of text per choice.
+ * Sends events as they come, and an error as the last one. A client that reads slowly holds no
+ * slot: what it has not read yet waits here, at most one context of text per choice.
  */
 function eventStream(
   exchange: Exchange,

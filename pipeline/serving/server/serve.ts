@@ -1,6 +1,6 @@
 /**
- * Serves a mixture over HTTP until it is asked to end. Then it accepts no more requests and ends when all
- * answers are complete.
+ * Serves a mixture over HTTP until it is asked to end. Then it accepts no more requests and ends
+ * when all answers are complete.
  */
 
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
@@ -12,7 +12,10 @@ import { type Mixture, openMixture } from "../mixture.ts";
 import { Admission } from "./admission.ts";
 import type { ServeOptions, Service } from "./service.ts";
 
-/** Reads keys, one a line. Throws an `InputError` where there is none, more than `most`, or one that no header carries. */
+/**
+ * Reads keys, one a line. Throws an `InputError` where there is none, more than `most`, or one that
+ * no header carries.
+ */
 export async function readKeys(path: string, most = Infinity): Promise<string[]> {
   const lines = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim());
   const keys = lines.filter((line) => line !== "");
@@ -32,18 +35,29 @@ const withoutBrackets = (host: string) => host.replace(/^\[(.*)\]$/, "$1");
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
 
 /**
- * Serves a run. It listens once it has seen that the run can be served, and answers once the partitioner and
- * the tokenizer are read. Throws an `InputError` where they cannot be read or no expert is there, and where it
- * may not listen.
+ * Serves a run. It listens once it has seen that the run can be served, and answers once the
+ * partitioner and the tokenizer are read. Throws an `InputError` where they cannot be read or no
+ * expert is there, and where it may not listen.
  */
 export async function serve(options: ServeOptions): Promise<void> {
-  const { host = "127.0.0.1", port = 8000, keys = [], queue = 256, idle = 0, maxBody = 8 * 2 ** 20 } =
-    options;
+  const {
+    host = "127.0.0.1",
+    port = 8000,
+    keys = [],
+    queue = 256,
+    idle = 0,
+    maxBody = 8 * 2 ** 20,
+  } = options;
   const { signal, onListen, onReady, onAnswer, onWarning, onError } = options;
   if (!isLoopback(host) && keys.length === 0) {
-    onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
+    onWarning?.(
+      say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`,
+    );
   }
-  const [{ createApp }, { openService }] = await Promise.all([import("./app.ts"), import("./service.ts")]); // with libraries that nothing else needs
+  const [{ createApp }, { openService }] = await Promise.all([
+    import("./app.ts"),
+    import("./service.ts"),
+  ]); // with libraries that nothing else needs
   const mixture = await openMixture({ ...options, model: undefined, doing: "serve" });
   using closing = new DisposableStack();
   closing.defer(() => mixture.close());
@@ -53,8 +67,13 @@ export async function serve(options: ServeOptions): Promise<void> {
   let service: Service | undefined;
   let isClosing = false;
   const app = createApp({
-    ...{ service: () => service, isClosing: () => isClosing },
-    ...{ keys, maxBody, local: isLoopback(host), onAnswer, onError },
+    service: () => service,
+    isClosing: () => isClosing,
+    keys,
+    maxBody,
+    local: isLoopback(host),
+    onAnswer,
+    onError,
   });
   const server = await listen(app.fetch, host, port, options.requestTimeout);
   onListen?.({ host: withoutBrackets(host), port: (server.address() as AddressInfo).port });
@@ -74,13 +93,20 @@ export async function serve(options: ServeOptions): Promise<void> {
 }
 
 /**
- * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, or an expert
- * to serve is none of the run. Also where none of those to serve is trained and nothing else can answer.
+ * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there,
+ * or an expert to serve is none of the run. Also where none of those to serve is trained and
+ * nothing else can answer.
  */
-async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: ServeOptions): Promise<void> {
+async function checkServed(
+  mixture: Mixture,
+  { run, serveExperts, upstreams }: ServeOptions,
+): Promise<void> {
   await mixture.check();
   const experts = await mixture.experts();
-  const named = { serveExperts: serveExperts ?? [], upstream: [...upstreams?.addresses.keys() ?? []] };
+  const named = {
+    serveExperts: serveExperts ?? [],
+    upstream: [...upstreams?.addresses.keys() ?? []],
+  };
   for (const [name, ids] of Object.entries(named)) {
     const foreign = ids.find((id) => id >= experts);
     if (foreign === undefined) continue;
@@ -98,8 +124,8 @@ async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: S
 }
 
 /**
- * Listens with Node's server: that of Deno has no time limit for the line and the headers of a request, and cuts
- * no connection when it ends.
+ * Listens with Node's server: that of Deno has no time limit for the line and the headers of a
+ * request, and cuts no connection when it ends.
  */
 async function listen(
   fetch: (request: Request) => Response | Promise<Response>,
@@ -112,7 +138,8 @@ async function listen(
     name: "net",
     host: `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,
   } as const;
-  const isPermitted = (await Deno.permissions.query(asked)).state === "granted"; // the server tells nobody otherwise
+  // The server tells nobody otherwise.
+  const isPermitted = (await Deno.permissions.query(asked)).state === "granted";
   const { createAdaptorServer } = await import("@hono/node-server");
   const most = requestTimeout * 1000;
   const limits = {
@@ -143,7 +170,10 @@ async function listen(
   }
 }
 
-/** Most requests of a connection whose answers are not sent yet. A client that reads none of them would fill the memory. */
+/**
+ * Most requests of a connection whose answers are not sent yet. A client that reads none of them
+ * would fill the memory.
+ */
 const MOST_UNREAD = 64;
 const unread = new WeakMap<Socket, number>();
 
@@ -155,18 +185,32 @@ function cutUnread({ socket }: IncomingMessage, outgoing: ServerResponse): void 
   if (count > MOST_UNREAD) socket.destroy();
 }
 
-/** Why a server may not listen, by the code of the error: which setting is wrong, what it must be, what it is, and what to do. */
-const REFUSALS: Record<string, readonly [name: string, rule: string, fact?: string, remedy?: string]> = {
+/**
+ * Why a server may not listen, by the code of the error: which setting is wrong, what it must be,
+ * what it is, and what to do.
+ */
+const REFUSALS: Record<
+  string,
+  readonly [name: string, rule: string, fact?: string, remedy?: string]
+> = {
   EADDRINUSE: ["port", "free", "another program has it"],
   EACCES: ["port", "one that the system lets you use", "it does not", "use one from 1024 on"],
-  DENIED: ["host", "one that this task is permitted", undefined, "use 127.0.0.1, ::1, localhost or 0.0.0.0"],
+  DENIED: [
+    "host",
+    "one that this task is permitted",
+    undefined,
+    "use 127.0.0.1, ::1, localhost or 0.0.0.0",
+  ],
 };
 for (const code of ["EADDRNOTAVAIL", "EAFNOSUPPORT", "ENOTFOUND", "EINVAL"]) {
   REFUSALS[code] = ["host", "an address of this machine"];
 }
 
 /** Waits until clients have their answers, but not for ever. */
-async function shutDown(server: Server, { drainTimeout = 10, onWarning }: ServeOptions): Promise<void> {
+async function shutDown(
+  server: Server,
+  { drainTimeout = 10, onWarning }: ServeOptions,
+): Promise<void> {
   const timer = setTimeout(() => {
     onWarning?.(`clients did not read their answers within ${drainTimeout} s: they are left`);
     server.closeAllConnections();

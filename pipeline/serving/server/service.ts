@@ -1,4 +1,7 @@
-/** What all of the server shares: its options, an opened mixture with what serves it, its metrics, and a request while it is answered. */
+/**
+ * What all of the server shares: its options, an opened mixture with what serves it, its metrics,
+ * and a request while it is answered.
+ */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Text } from "../../../kernels/errors.ts";
@@ -43,7 +46,10 @@ export interface ServeOptions extends MixtureOptions {
   idle?: number;
   /** Most bytes of a request. Default 8 MiB. */
   maxBody?: number;
-  /** Seconds that a request may take to come, from its first line to the end of its body. Default 30. */
+  /**
+   * Seconds that a request may take to come, from its first line to the end of its body. Default
+   * 30.
+   */
   requestTimeout?: number;
   /** Seconds that clients may take to read the last answers, once it ends. Default 10. */
   drainTimeout?: number;
@@ -68,7 +74,8 @@ export interface Service {
   special: SpecialTokens;
   reader: TextReader; // of the texts of requests
   texts: TokenTexts; // of single tokens
-  words: readonly string[][] | null; // by which a person tells experts apart, the most telling first
+  // By which a person tells experts apart, the most telling first.
+  words: readonly string[][] | null;
   template: ChatTemplate;
   admission: Admission;
   metrics: Metrics;
@@ -96,7 +103,10 @@ export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
   return reported;
 }
 
-/** Opens the tokenizer and the partitioner of a run, and reads what answers say of its experts and chats. */
+/**
+ * Opens the tokenizer and the partitioner of a run, and reads what answers say of its experts and
+ * chats.
+ */
 export async function openService(
   mixture: Mixture,
   admission: Admission,
@@ -110,8 +120,17 @@ export async function openService(
   const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
   const source = await readChatTemplate(run);
   return {
-    ...{ mixture, tokenizer, special, texts, words, admission, serveExperts, upstreams },
-    template: source === undefined ? PLAIN : jinjaTemplate(source, special, `${run}/${TOKENIZER_CONFIG}`),
+    mixture,
+    tokenizer,
+    special,
+    texts,
+    words,
+    admission,
+    serveExperts,
+    upstreams,
+    template: source === undefined
+      ? PLAIN
+      : jinjaTemplate(source, special, `${run}/${TOKENIZER_CONFIG}`),
     reader: new TextReader(tokenizer),
     metrics: createMetrics(mixture, admission),
   };
@@ -124,7 +143,10 @@ const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100];
 const NATS = [0.1, 0.3, 1, 3, 10, 30, 100];
 const COSTS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1];
 
-/** Makes counters; what the mixture and the waiting room count themselves is read when it is asked for. */
+/**
+ * Makes counters; what the mixture and the waiting room count themselves is read when it is asked
+ * for.
+ */
 function createMetrics(mixture: Mixture, admission: Admission) {
   const registry = new Registry();
   const registers = [registry];
@@ -134,7 +156,9 @@ function createMetrics(mixture: Mixture, admission: Admission) {
     new Histogram({ name: `smalltalk_${name}`, help, labelNames, buckets, registers });
   const read = (name: string, help: string, value: () => number) =>
     new Gauge({
-      ...{ name: `smalltalk_${name}`, help, registers },
+      name: `smalltalk_${name}`,
+      help,
+      registers,
       collect() {
         this.set(value());
       },

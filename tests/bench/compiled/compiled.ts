@@ -1,6 +1,6 @@
 /**
- * Shows what compilers make of the variants for GPUs, without a GPU: SPIR-V of Deno's compiler, whether it is valid, and what a driver needs
- * for it in registers and private memory.
+ * Shows what compilers make of the variants for GPUs, without a GPU: SPIR-V of Deno's compiler,
+ * whether it is valid, and what a driver needs for it in registers and private memory.
  *
  *   deno task bench:compiled [--on FAMILY|own] [--variants KERNEL=VARIANT,…] [--json]
  *
@@ -37,7 +37,9 @@ const FOLDERS = ["/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/sha
 function radvDriver(): string | undefined {
   for (const folder of FOLDERS) {
     try {
-      const found = Array.from(Deno.readDirSync(folder)).find(({ name }) => name.startsWith("radeon_icd"));
+      const found = Array.from(Deno.readDirSync(folder)).find(({ name }) =>
+        name.startsWith("radeon_icd")
+      );
       if (found) return `${folder}/${found.name}`;
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
@@ -56,10 +58,15 @@ export async function statisticsOf(
     ? {}
     : { VK_DRIVER_FILES: driver, RADV_FORCE_FAMILY: on, RADV_DEBUG: "nocache" };
   const flags = ["--allow-ffi", "--allow-read"];
-  return JSON.parse(await inProcess(import.meta.resolve("./vulkan.ts"), { env, flags }, [...files]));
+  return JSON.parse(
+    await inProcess(import.meta.resolve("./vulkan.ts"), { env, flags }, [...files]),
+  );
 }
 
-/** Reports what is wrong with SPIR-V, "" where nothing is; undefined where the program is not installed. */
+/**
+ * Reports what is wrong with SPIR-V, "" where nothing is; undefined where the program is not
+ * installed.
+ */
 async function invalidity(file: string): Promise<string | undefined> {
   try {
     const { stderr, stdout } = await new Deno.Command("spirv-val", {
@@ -85,7 +92,13 @@ export async function examine(
       device: driver?.device,
       texts: await Promise.all(texts.map(async ({ label, sizes, file }, i) => {
         const { size: bytes } = await Deno.stat(file);
-        return { ...{ label, sizes, bytes, invalid: await invalidity(file) }, statistics: driver?.texts[i] };
+        return {
+          label,
+          sizes,
+          bytes,
+          invalid: await invalidity(file),
+          statistics: driver?.texts[i],
+        };
       })),
     };
   } finally {
@@ -94,11 +107,20 @@ export async function examine(
 }
 
 /** Statistics that tables show, where a driver has them: RADV's names. */
-const SHOWN = ["VGPRs", "Spilled VGPRs", "Scratch size", "LDS size", "Subgroups per SIMD", "Code size"];
+const SHOWN = [
+  "VGPRs",
+  "Spilled VGPRs",
+  "Scratch size",
+  "LDS size",
+  "Subgroups per SIMD",
+  "Code size",
+];
 
 /** Lays the texts out. */
 function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): string {
-  const shown = SHOWN.filter((name) => texts.some(({ statistics }) => statistics?.[name] !== undefined));
+  const shown = SHOWN.filter((name) =>
+    texts.some(({ statistics }) => statistics?.[name] !== undefined)
+  );
   const rows = texts.map(({ label, sizes, bytes, invalid, statistics }) => [
     label,
     sizes.join(", "),
@@ -110,7 +132,10 @@ function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): s
     device === undefined
       ? "no driver asked: RADV is not installed (package mesa-vulkan-drivers)"
       : `registers as ${device} needs them`,
-    columns([["kernel", "of", "bytes", "SPIR-V", ...shown], ...rows], `llrl${shown.map(() => "r").join("")}`),
+    columns(
+      [["kernel", "of", "bytes", "SPIR-V", ...shown], ...rows],
+      `llrl${shown.map(() => "r").join("")}`,
+    ),
     ...texts.filter(({ invalid }) => invalid).map(({ label, invalid }) => `${label}: ${invalid}`),
   ].join("\n");
 }

@@ -1,6 +1,7 @@
 /**
- * Lists the texts that a training step runs in given variants, without a device, and what Deno's compiler makes of each: Mesa writes the
- * SPIR-V that it is given into the folder that an environment variable names.
+ * Lists the texts that a training step runs in given variants, without a device, and what Deno's
+ * compiler makes of each: Mesa writes the SPIR-V that it is given into the folder that an
+ * environment variable names.
  *
  * @module
  */
@@ -45,13 +46,21 @@ export interface CompiledText extends KernelText {
   file: string;
 }
 
-/** Compiles texts and keeps their SPIR-V in `folder`. Throws where the adapter at hand is none of Mesa's. */
-export async function compileTexts(texts: readonly KernelText[], folder: string): Promise<CompiledText[]> {
+/**
+ * Compiles texts and keeps their SPIR-V in `folder`. Throws where the adapter at hand is none of
+ * Mesa's.
+ */
+export async function compileTexts(
+  texts: readonly KernelText[],
+  folder: string,
+): Promise<CompiledText[]> {
   const [list, dumps] = [`${folder}/texts.json`, `${folder}/spirv`];
   await Deno.mkdir(dumps);
   await Deno.writeTextFile(list, JSON.stringify(texts));
   const env = {
-    ...{ DENO_WEBGPU_BACKEND: "vulkan", MESA_SPIRV_DUMP_PATH: dumps, MESA_SHADER_CACHE_DISABLE: "true" },
+    DENO_WEBGPU_BACKEND: "vulkan",
+    MESA_SPIRV_DUMP_PATH: dumps,
+    MESA_SHADER_CACHE_DISABLE: "true",
   };
   const how = { env, flags: ["--allow-read"] };
   const files: string[] = JSON.parse(await inProcess(import.meta.url, how, [list, dumps]));
@@ -59,15 +68,17 @@ export async function compileTexts(texts: readonly KernelText[], folder: string)
 }
 
 /**
- * Compiles every text of a list and prints which file of the folder holds its SPIR-V, in a process that has the variables by which Mesa
- * writes into the folder.
+ * Compiles every text of a list and prints which file of the folder holds its SPIR-V, in a process
+ * that has the variables by which Mesa writes into the folder.
  */
 async function dump(list: string, folder: string): Promise<void> {
   const texts: KernelText[] = JSON.parse(await Deno.readTextFile(list));
   const adapter = await navigator.gpu.requestAdapter();
   if (!adapter) throw new Error("this machine has no Vulkan driver");
   const limits = adapter.limits;
-  const requiredFeatures = (["shader-f16"] as const).filter((feature) => adapter.features.has(feature));
+  const requiredFeatures = (["shader-f16"] as const).filter((feature) =>
+    adapter.features.has(feature)
+  );
   const requiredLimits = {
     maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
     maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,

@@ -1,6 +1,7 @@
 /**
- * Asks a Vulkan driver what it makes of SPIR-V: registers, spills, size of the code. Needs no card where the driver compiles for one
- * that is not there, as Mesa's RADV does. Prints JSON, as `statisticsOf` in compiled.ts reads it.
+ * Asks a Vulkan driver what it makes of SPIR-V: registers, spills, size of the code. Needs no card
+ * where the driver compiles for one that is not there, as Mesa's RADV does. Prints JSON, as
+ * `statisticsOf` in compiled.ts reads it.
  *
  *   deno run --allow-ffi --allow-read tests/bench/compiled/vulkan.ts FILE…
  *
@@ -84,7 +85,9 @@ const vulkan = Deno.dlopen("libvulkan.so.1", {
 
 /** Throws unless a call succeeded. */
 function check(result: number, what: string): void {
-  if (result !== 0) throw new Error(`Cannot ask the driver as ${what} must succeed: it gives ${result}`);
+  if (result !== 0) {
+    throw new Error(`Cannot ask the driver as ${what} must succeed: it gives ${result}`);
+  }
 }
 
 /** Calls what makes an object, and returns its handle. */
@@ -94,9 +97,15 @@ function made(what: string, make: (out: Bytes) => number): bigint {
   return new DataView(out.buffer).getBigUint64(0, true);
 }
 
-const [application, count] = [struct(48, [[0, TYPE.application], [44, VULKAN_1_3]]), struct(4, [[0, 1]])];
+const [application, count] = [
+  struct(48, [[0, TYPE.application], [44, VULKAN_1_3]]),
+  struct(4, [[0, 1]]),
+];
 const instanceInfo = struct(64, [[0, TYPE.instance], [24, addressOf(application)]]);
-const instance = made("vkCreateInstance", (out) => vulkan.vkCreateInstance(instanceInfo, null, out));
+const instance = made(
+  "vkCreateInstance",
+  (out) => vulkan.vkCreateInstance(instanceInfo, null, out),
+);
 const physical = Deno.UnsafePointer.create(made("vkEnumeratePhysicalDevices", (out) => {
   const result = vulkan.vkEnumeratePhysicalDevices(Deno.UnsafePointer.create(instance), count, out);
   return result === 5 ? 0 : result; // there are more: the first one is asked
@@ -114,7 +123,10 @@ const deviceInfo = struct(72, [
   ...[[48, 1], [56, addressOf(extensions)]] as const,
 ]);
 const device = Deno.UnsafePointer.create(
-  made(`vkCreateDevice with ${EXTENSION}`, (out) => vulkan.vkCreateDevice(physical, deviceInfo, null, out)),
+  made(
+    `vkCreateDevice with ${EXTENSION}`,
+    (out) => vulkan.vkCreateDevice(physical, deviceInfo, null, out),
+  ),
 );
 /** Makes an object of the device. */
 const create = (
@@ -122,9 +134,15 @@ const create = (
   info: Bytes,
 ) => made(name, (out) => vulkan[name](device, info, null, out));
 
-const STATISTICS = { parameters: ["pointer", "buffer", "buffer", "pointer"], result: "i32" } as const;
+const STATISTICS = {
+  parameters: ["pointer", "buffer", "buffer", "pointer"],
+  result: "i32",
+} as const;
 const statistics = new Deno.UnsafeFnPointer(
-  vulkan.vkGetDeviceProcAddr(device, textBytes("vkGetPipelineExecutableStatisticsKHR")) as Deno.PointerObject<
+  vulkan.vkGetDeviceProcAddr(
+    device,
+    textBytes("vkGetPipelineExecutableStatisticsKHR"),
+  ) as Deno.PointerObject<
     typeof STATISTICS
   >,
   STATISTICS,
@@ -146,8 +164,14 @@ function compile(code: Bytes): Record<string, number> {
   alive.push(code);
   const codeInfo = struct(40, [[0, TYPE.module], [24, BigInt(code.length)], [32, addressOf(code)]]);
   const pipelineInfo = struct(96, [
-    ...[[0, TYPE.compute], [16, CAPTURE_STATISTICS], [24, TYPE.stage], [44, COMPUTE_STAGE]] as const,
-    ...[[48, create("vkCreateShaderModule", codeInfo)], [56, addressOf(textBytes("main"))]] as const,
+    ...[[0, TYPE.compute], [16, CAPTURE_STATISTICS], [24, TYPE.stage], [
+      44,
+      COMPUTE_STAGE,
+    ]] as const,
+    ...[[48, create("vkCreateShaderModule", codeInfo)], [
+      56,
+      addressOf(textBytes("main")),
+    ]] as const,
     [72, layout],
   ]);
   const pipeline = made(
@@ -161,9 +185,15 @@ function compile(code: Bytes): Record<string, number> {
   );
   const count = struct(4, [[0, most]]);
   const executable = struct(32, [[0, TYPE.executable], [16, pipeline]]);
-  check(statistics.call(device, executable, count, Deno.UnsafePointer.of(values)), "reading statistics");
+  check(
+    statistics.call(device, executable, count, Deno.UnsafePointer.of(values)),
+    "reading statistics",
+  );
   const view = new DataView(values.buffer);
-  const all = Array.from({ length: new DataView(count.buffer).getUint32(0, true) }, (_, i) => i * bytes);
+  const all = Array.from(
+    { length: new DataView(count.buffer).getUint32(0, true) },
+    (_, i) => i * bytes,
+  );
   return Object.fromEntries(
     all.filter((at) => view.getUint32(at + format, true) !== FORMAT_FLOAT)
       .map((at) => [nameAt(values, at + name), Number(view.getBigUint64(at + value, true))]),

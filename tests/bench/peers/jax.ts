@@ -1,8 +1,9 @@
 /**
- * jax-js in the comparison of peers.ts: the same model in its own words, one jitted function per step.
- * Arrays are consumed by what takes them; `.ref` keeps one for later.
+ * jax-js in the comparison of peers.ts: the same model in its own words, one jitted function per
+ * step. Arrays are consumed by what takes them; `.ref` keeps one for later.
  */
-// deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task resolves
+// deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task
+// resolves
 
 import {
   buildBatch,
@@ -23,10 +24,16 @@ if (!(await init(device)).includes(device)) {
   throw new Error(`Cannot run jax-js as its device ${device} must start`);
 }
 defaultDevice(device);
-/** Sequences per forward pass when scoring: the 4 GiB of WebAssembly's memory hold no more of 128 tokens. */
+/**
+ * Sequences per forward pass when scoring: the 4 GiB of WebAssembly's memory hold no more of 128
+ * tokens.
+ */
 const SCORED_AT_ONCE = device === "wasm" ? SCORE_BATCH / 4 : SCORE_BATCH;
 
-/** NLL `[rows]` of every token's successor. `tokens` and `targets` are `[rows]`; all arrays are consumed. */
+/**
+ * NLL `[rows]` of every token's successor. `tokens` and `targets` are `[rows]`; all arrays are
+ * consumed.
+ */
 function nlls(
   size: Size,
   batch: number,
@@ -108,10 +115,15 @@ await serve((size) => {
         const { tokens, targets, weights } = buildBatch(size, from + i);
         const t = from + i + 1;
         const rates = [RATE, 1 - beta1 ** t, 1 - beta2 ** t].map((value) => np.array([value]));
-        const [value, ...next] = step(...state, [whole(tokens), whole(targets), np.array(weights)], rates);
+        const [value, ...next] = step(
+          ...state,
+          [whole(tokens), whole(targets), np.array(weights)],
+          rates,
+        );
         state = next;
         losses.push(value);
-        if (device === "wasm") await value.ref.data(); // steps that wait would outgrow the 4 GiB of its memory
+        // Steps that wait would outgrow the 4 GiB of its memory.
+        if (device === "wasm") await value.ref.data();
       }
       const values: number[] = [];
       for (const value of losses) values.push((await value.data())[0]);

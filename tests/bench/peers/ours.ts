@@ -10,7 +10,13 @@ await serve(async (size) => {
   const gpu = await openGpu();
   const { batch, context: length } = size;
   const models = [initialWeights(size, 0)];
-  const trainer = createTrainer(gpu, { config: size, start: models, batch, length, settings: SETTINGS });
+  const trainer = createTrainer(gpu, {
+    config: size,
+    start: models,
+    batch,
+    length,
+    settings: SETTINGS,
+  });
   const scorers = new Map<number, Scorer>();
   return {
     async train(first, count) {

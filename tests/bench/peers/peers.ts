@@ -3,10 +3,10 @@
  *
  *   deno task bench:peers [--sizes R,S,M] [--warm] [--quick] [--json]
  *
- * Each library runs in a process of its own, all at once and driven in turn, so that a slow minute of the machine meets
- * all of them; figures are medians and ratios of one run. Same initial weights, same tokens, same AdamW; the losses of
- * the first steps must agree: a library whose losses or scores differ, or that fails, is named and left out, and the
- * run ends with code 1.
+ * Each library runs in a process of its own, all at once and driven in turn, so that a slow minute
+ * of the machine meets all of them; figures are medians and ratios of one run. Same initial
+ * weights, same tokens, same AdamW; the losses of the first steps must agree: a library whose
+ * losses or scores differ, or that fails, is named and left out, and the run ends with code 1.
  * Their packages are pinned in deno.json and deno.lock next to this file: no other task loads them.
  */
 
@@ -33,11 +33,17 @@ const PEERS: PeerSpec[] = [
   { name: "jax-js wasm", script: "jax.ts", args: ["wasm"], scores: true },
   { name: "TensorFlow.js webgpu", script: "tfjs.ts", args: [], scores: false },
 ];
-/** All peers turn queries and keys by position as this project does: the models are the same to the last weight. */
+/**
+ * All peers turn queries and keys by position as this project does: the models are the same to the
+ * last weight.
+ */
 const POSITIONS = "rotary";
 /** Of losses near log V, in f32 arithmetic in another order. */
 const LOSS_TOLERANCE = 5e-4;
-/** Steps whose losses are compared. Training magnifies roundings: after 14 steps two variants of our own kernels differ by 2e-3. */
+/**
+ * Steps whose losses are compared. Training magnifies roundings: after 14 steps two variants of our
+ * own kernels differ by 2e-3.
+ */
 const COMPARED_STEPS = 10;
 const PREFIXES = [32, 128];
 
@@ -109,8 +115,13 @@ class Worker {
 const lines = (stream: ReadableStream<Uint8Array>): AsyncIterableIterator<string> =>
   createInterface({ input: Readable.from(stream) })[Symbol.asyncIterator]();
 
-/** A figure; the ratio is ours divided by it, or it divided by ours where less is better: above 1 this project is ahead. */
-type Row = { size: SizeName; value: number; ratio?: number } & Record<"peer" | "what" | "unit", string>;
+/**
+ * A figure; the ratio is ours divided by it, or it divided by ours where less is better: above 1
+ * this project is ahead.
+ */
+type Row =
+  & { size: SizeName; value: number; ratio?: number }
+  & Record<"peer" | "what" | "unit", string>;
 
 /** What {@link measure} takes. */
 interface Measurement {
@@ -125,7 +136,11 @@ interface Measurement {
 }
 
 /** Measures one size in all libraries. */
-async function measure(size: SizeName, specs: PeerSpec[], { rounds, scoring, warm, report }: Measurement) {
+async function measure(
+  size: SizeName,
+  specs: PeerSpec[],
+  { rounds, scoring, warm, report }: Measurement,
+) {
   const { batch, context } = SIZES[size];
   const add = (what: string, unit: string, values: (number | undefined)[], less = false) => {
     report(values.flatMap((value, i): Row[] => {
@@ -191,10 +206,15 @@ async function measure(size: SizeName, specs: PeerSpec[], { rounds, scoring, war
       }
       sums.forEach((sum, i) => {
         if (Math.abs(sum / sums[0] - 1) <= 1e-5) return;
-        const { name } = specs[i], rule = `its scores must be ${sums[0]} in all: they are ${sum}`;
+        const { name } = specs[i];
+        const rule = `its scores must be ${sums[0]} in all: they are ${sum}`;
         throw new PeerError(name, `Cannot compare ${name} as ${rule}`);
       });
-      add(`scoring ${prefix} tokens`, "sequences/s", speeds.map((values) => values && median(values)));
+      add(
+        `scoring ${prefix} tokens`,
+        "sequences/s",
+        speeds.map((values) => values && median(values)),
+      );
     }
   } finally {
     for (const worker of workers) await worker.close();
@@ -205,7 +225,9 @@ if (import.meta.main) {
   const flags = benchFlags(ABOUT, {
     sizes: { some: ["R", "S", "M"] },
     peers: { some: PEERS.map(({ name }) => name) },
-    ...{ warm: false, quick: false, json: false },
+    warm: false,
+    quick: false,
+    json: false,
   });
   const sizes: SizeName[] = flags.quick ? ["quick"] : flags.sizes;
   const specs = [OURS, ...PEERS.filter(({ name }) => flags.peers.includes(name))];
@@ -222,7 +244,9 @@ if (import.meta.main) {
   };
   const deno = Deno.version.deno;
   if (!flags.json) {
-    console.log(`Deno ${deno}; positions: ${POSITIONS} in all; n× means: this project is n times better\n`);
+    console.log(
+      `Deno ${deno}; positions: ${POSITIONS} in all; n× means: this project is n times better\n`,
+    );
   }
   let failed = false;
   for (const size of sizes) {

@@ -1,4 +1,7 @@
-/** What every library of the comparison is given: sizes, initial weights, tokens and settings, and how it is asked. */
+/**
+ * What every library of the comparison is given: sizes, initial weights, tokens and settings, and
+ * how it is asked.
+ */
 
 import process from "node:process";
 import { createInterface } from "node:readline";
@@ -28,7 +31,10 @@ export function tensors(size: Size): Tensor[] {
   return parameterSpecs(size).map((spec) => ({ ...spec, values: weights.get(spec.name)! }));
 }
 
-/** Returns the tokens of one step, the small ids more often than the large ones, their successors and loss weights. */
+/**
+ * Returns the tokens of one step, the small ids more often than the large ones, their successors
+ * and loss weights.
+ */
 export function buildBatch({ vocabulary, batch, context }: Size, step: number) {
   const tokens = Uint32Array.from(
     { length: batch * context },
@@ -52,9 +58,14 @@ export function rotary(length: number, headSize: number): Record<"cos" | "sin", 
 
 /** A library that trains and scores one model. */
 export interface Peer {
-  /** Takes a step on every batch of {@link buildBatch} from `first` to `first + count`; returns the losses before each. */
+  /**
+   * Takes a step on every batch of {@link buildBatch} from `first` to `first + count`; returns the
+   * losses before each.
+   */
   train(first: number, count: number): Promise<number[]>;
-  /** Scores `rows` sequences of `prefix` tokens, 256 at once, and returns their summed NLL in nats. */
+  /**
+   * Scores `rows` sequences of `prefix` tokens, 256 at once, and returns their summed NLL in nats.
+   */
   score?(prefix: number, rows: number): Promise<number>;
   /** Frees what it holds. */
   close(): void;
@@ -71,7 +82,10 @@ export function scoreTokens({ vocabulary }: Size, prefix: number, rows: number):
   );
 }
 
-/** Answers requests, one JSON line each, from standard input until it ends: the bench drives the processes in turn. */
+/**
+ * Answers requests, one JSON line each, from standard input until it ends: the bench drives the
+ * processes in turn.
+ */
 export async function serve(open: (size: Size) => Promise<Peer>): Promise<void> {
   let peer: Peer | undefined;
   let size: Size = QUICK;
@@ -97,7 +111,10 @@ export async function serve(open: (size: Size) => Promise<Peer>): Promise<void> 
         return { nll, seconds: seconds() };
       }
       default: // peak resident memory, in MiB
-        return { peak: Number(/VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"))![1]) / 1024 };
+        return {
+          peak: Number(/VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"))![1]) /
+            1024,
+        };
     }
   };
   for await (const line of createInterface({ input: process.stdin })) {

@@ -1,12 +1,14 @@
 /**
- * TensorFlow.js in the comparison of peers.ts: the same model in its own words. Its optimisers know neither decoupled
- * decay nor clipping, so that the update is written out.
+ * TensorFlow.js in the comparison of peers.ts: the same model in its own words. Its optimisers know
+ * neither decoupled decay nor clipping, so that the update is written out.
  */
-// deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task resolves
+// deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task
+// resolves
 
 import { buildBatch, RATE, rotary, serve, SETTINGS, type Size, tensors } from "./task.ts";
 
-const PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webgpu"]; // the core alone registers no gradients
+// The core alone registers no gradients.
+const PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webgpu"];
 const tf = await import(PACKAGES[0]);
 await import(PACKAGES[1]);
 if (!await tf.setBackend("webgpu")) {
@@ -49,9 +51,17 @@ function loss(
   // Gradients of gather are not there on this backend.
   let x = tf.matMul(tf.cast(tf.oneHot(tokens, vocabulary), "float32"), embedding);
   for (let layer = 0; layer < size.layers; layer++) {
-    const qkv = tf.transpose(tf.reshape(linear(norm(x)), [batch, length, heads, 3 * columns]), [0, 2, 1, 3]);
+    const qkv = tf.transpose(tf.reshape(linear(norm(x)), [batch, length, heads, 3 * columns]), [
+      0,
+      2,
+      1,
+      3,
+    ]);
     const [q, k, v] = tf.split(qkv, 3, -1);
-    const scores = tf.add(tf.mul(tf.matMul(turn(q), turn(k), false, true), 1 / Math.sqrt(columns)), mask);
+    const scores = tf.add(
+      tf.mul(tf.matMul(turn(q), turn(k), false, true), 1 / Math.sqrt(columns)),
+      mask,
+    );
     const out = tf.transpose(tf.matMul(tf.softmax(scores), v), [0, 2, 1, 3]);
     x = tf.add(x, linear(tf.reshape(out, [batch * length, hidden])));
     x = tf.add(x, linear(gelu(linear(norm(x)))));

@@ -22,11 +22,22 @@ import {
   type Tolerance,
 } from "../support.ts";
 
-const SETTINGS: AdamwSettings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
-/** Sums of squares of up to a million values, in blocks: relative, since all terms have one sign. */
+const SETTINGS: AdamwSettings = {
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clip: 0.1,
+};
+/**
+ * Sums of squares of up to a million values, in blocks: relative, since all terms have one sign.
+ */
 const NORM: Tolerance = { atol: 0, rtol: 1e-5 };
 
-/** Changes of weights of up to 5, which three roundings move by 7e-7: a tenth of a step at a rate of 1e-5. */
+/**
+ * Changes of weights of up to 5, which three roundings move by 7e-7: a tenth of a step at a rate of
+ * 1e-5.
+ */
 const changes = (rate: number): Tolerance => ({ atol: 1e-6 + 2e-5 * rate, rtol: 1e-4 });
 
 interface Size {
@@ -78,7 +89,9 @@ function planned(
 }
 
 /** Compares a step with the reference in every variant. */
-async function check(...call: Parameters<typeof checkOn> extends [Gpu, ...infer Rest] ? Rest : never) {
+async function check(
+  ...call: Parameters<typeof checkOn> extends [Gpu, ...infer Rest] ? Rest : never
+) {
   for (const { on } of DEVICES) await checkOn(on, ...call);
 }
 
@@ -112,12 +125,15 @@ async function checkOn(
   });
 
   for (let model = 0; model < models; model++) {
-    // The reference takes one list with matrices first: the decayed parts of all segments, then the others.
+    // The reference takes one list with matrices first: the decayed parts of all segments, then the
+    // others.
     const gather = (list: typeof LISTS[number]) =>
       Float64Array.from([0, 1].flatMap((other) =>
         segments.flatMap((segment, i) => {
           const own = part(segment[list], models, model);
-          return [...own.subarray(other ? sizes[i].decayed : 0, other ? sizes[i].size : sizes[i].decayed)];
+          return [
+            ...own.subarray(other ? sizes[i].decayed : 0, other ? sizes[i].size : sizes[i].decayed),
+          ];
         })
       ));
     const state: AdamwReferenceState = {
@@ -127,7 +143,12 @@ async function checkOn(
     };
     const decayed = sizes.reduce((sum, size) => sum + size.decayed, 0);
     const norm = adamwReference(state, gather("gradients"), decayed, t, rate, settings);
-    assertClose([actualNorms[place * models + model]], [norm], NORM, `norm of model ${model} of ${what}`);
+    assertClose(
+      [actualNorms[place * models + model]],
+      [norm],
+      NORM,
+      `norm of model ${model} of ${what}`,
+    );
     let [matrix, other] = [0, decayed];
     sizes.forEach(({ size, decayed }, i) => {
       (["weights", "moments", "squares"] as const).forEach((list, l) => {
@@ -140,7 +161,8 @@ async function checkOn(
         assertClose(actual, expected, relative, `${list} of segment ${i}, model ${model}, ${what}`);
         if (list !== "weights") return;
         const before = part(segments[i].weights, models, model);
-        const pickChange = (after: ArrayLike<number>) => Float64Array.from(before, (w, j) => after[j] - w);
+        const pickChange = (after: ArrayLike<number>) =>
+          Float64Array.from(before, (w, j) => after[j] - w);
         const place = `change of weights of segment ${i}, model ${model}, ${what}`;
         assertClose(pickChange(actual), pickChange(expected), changes(rate), place);
       });
@@ -184,7 +206,8 @@ for (const { variant, on: gpu } of DEVICES) {
     );
     gpu.submit(dispatches);
     const [weights, norm] = (await gpu.read([bank, norms])).map((bytes) => new Float32Array(bytes));
-    assertClose([norm[0]], [0.5 * Math.sqrt(size)], { atol: 0, rtol: 1e-3 }, "norm"); // 1,001 block sums in a row
+    // 1,001 block sums in a row.
+    assertClose([norm[0]], [0.5 * Math.sqrt(size)], { atol: 0, rtol: 1e-3 }, "norm");
     // The first step moves every weight by the rate: its gradient over the gradient's magnitude.
     const expected = 1 - 0.25;
     const decayed = 1 - 0.25 * SETTINGS.weightDecay - 0.25;
@@ -242,7 +265,9 @@ for (const { variant, on: gpu } of DEVICES) {
     const lists = { weights: zeros, gradients, moments: zeros, squares: zeros };
     const { dispatches, norms, scale } = planned(gpu, models, [{ size, decayed: 0 }], [lists]);
     gpu.submit(dispatches);
-    const [actualNorms, scales] = (await gpu.read([norms, scale])).map((bytes) => new Float32Array(bytes));
+    const [actualNorms, scales] = (await gpu.read([norms, scale])).map((bytes) =>
+      new Float32Array(bytes)
+    );
     const expected = [1e-3, 1, 1e3].map((value) => value * Math.sqrt(size));
     assertClose(actualNorms.subarray(0, models), expected, NORM, "norms");
     assertClose(

@@ -37,7 +37,10 @@ const KERNEL_VARIANTS = await runnableVariants("attention");
 /** Scores of order 80 carry an error of 80 · 2^-24 = 5e-6 each into an exponential. */
 const LARGE_SCORES: Tolerance = { atol: 2e-4, rtol: 2e-4 };
 
-/** The forward pass's output, of order 1, is read rounded to 2^-8: its product with the gradient is off by some of them. */
+/**
+ * The forward pass's output, of order 1, is read rounded to 2^-8: its product with the gradient is
+ * off by some of them.
+ */
 const ROUNDED_OUTPUT: Tolerance = { atol: 2e-2, rtol: 2e-2 };
 
 const SHAPES: AttentionShape[] = [
@@ -50,22 +53,35 @@ const SHAPES: AttentionShape[] = [
   { models: 2, batch: 1, length: 33, heads: 1, headSize: 34 },
   { models: 2, batch: 2, length: 37, heads: 3, headSize: 8 },
   { models: 3, batch: 1, length: 65, heads: 2, headSize: 32 },
-  { models: 1, batch: 21, length: 2, heads: 3, headSize: 2 }, // 63 heads: more than workgroups along x
+  // 63 heads: more than workgroups along x.
+  { models: 1, batch: 21, length: 2, heads: 3, headSize: 2 },
 ];
 
 /** Wide heads, forward alone: their backward pass takes long to compile. */
 const WIDE: AttentionShape = { models: 1, batch: 1, length: 9, heads: 1, headSize: 100 };
 
-/** Most pairs of columns of a head at random: wider heads are other texts, which take long to compile. */
+/**
+ * Most pairs of columns of a head at random: wider heads are other texts, which take long to
+ * compile.
+ */
 const wide = Deno.env.has("SMALLTALK_SHAPES") ? 20 : 16;
 
 const RANDOM_SHAPES = randomShapes("attention", ({ upTo, among }) => ({
-  shape: { models: upTo(2), batch: upTo(2), length: upTo(130), heads: upTo(3), headSize: 2 * upTo(wide) },
+  shape: {
+    models: upTo(2),
+    batch: upTo(2),
+    length: upTo(130),
+    heads: upTo(3),
+    headSize: 2 * upTo(wide),
+  },
   dtype: among(DTYPES),
   blockRows: among([undefined, 32, 64]),
 }));
 
-/** Some of the edge shapes: halves of heads odd and even, one block of keys and several, one head and several of whole vec4s. */
+/**
+ * Some of the edge shapes: halves of heads odd and even, one block of keys and several, one head
+ * and several of whole vec4s.
+ */
 const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[7], SHAPES[8]];
 
 interface Heads {
@@ -93,8 +109,15 @@ function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
   };
 }
 
-/** Moves `[models · batch, heads, length, headSize]` to `[models · batch, length, heads, headSize]`, or back. */
-function merge({ length, heads, headSize }: AttentionShape, values: ArrayLike<number>, back = false) {
+/**
+ * Moves `[models · batch, heads, length, headSize]` to `[models · batch, length, heads, headSize]`,
+ * or back.
+ */
+function merge(
+  { length, heads, headSize }: AttentionShape,
+  values: ArrayLike<number>,
+  back = false,
+) {
   const result = new Float64Array(values.length);
   for (let headed = 0; headed < values.length; headed++) {
     const row = Math.floor(headed / headSize);
@@ -127,7 +150,10 @@ async function forward(
     lse: lse.buffer,
   };
   const { running, sums } = attentionScratch(shape);
-  const scratch = [bank("running", { rows: 1, columns: running }), bank("sums", { rows: 1, columns: sums })];
+  const scratch = [
+    bank("running", { rows: 1, columns: running }),
+    bank("sums", { rows: 1, columns: sums }),
+  ];
   const plan = attentionForward(on, {
     shape,
     ...buffers,
@@ -141,7 +167,8 @@ function forwardReference({ models, batch, heads, headSize }: AttentionShape, { 
   const count = models * batch * heads;
   const all = Array.from(
     { length: count },
-    (_, i) => attentionForwardReference(part(q, count, i), part(k, count, i), part(v, count, i), headSize),
+    (_, i) =>
+      attentionForwardReference(part(q, count, i), part(k, count, i), part(v, count, i), headSize),
   );
   return { out: stack(count, (i) => all[i].out), lse: stack(count, (i) => all[i].lse) };
 }
@@ -159,7 +186,9 @@ for (const { variant, on } of KERNEL_VARIANTS) {
   Deno.test(`attentionForward() as ${variant} equals its reference at edge shapes and random ones`, async () => {
     for (const shape of edges([...SHAPES, WIDE])) await checkForward(on, shape, "f32");
     for (const shape of edges(BF16_SHAPES)) await checkForward(on, shape, "bf16");
-    for (const { shape, dtype, blockRows } of RANDOM_SHAPES) await checkForward(on, shape, dtype, blockRows);
+    for (const { shape, dtype, blockRows } of RANDOM_SHAPES) {
+      await checkForward(on, shape, dtype, blockRows);
+    }
   });
 
   Deno.test(`attentionForward() as ${variant} holds scores of ±80 and above without overflow`, async () => {
@@ -169,7 +198,8 @@ for (const { variant, on } of KERNEL_VARIANTS) {
       const [out, lse] = await forward(on, shape, heads);
       const expected = forwardReference(shape, heads);
       assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-6 }, `lse at scale ${scale}`);
-      const tolerance = scale === 80 ? LARGE_SCORES : { atol: 2e-3, rtol: 2e-3 }; // 1000 · 2^-24 per score
+      // 1000 · 2^-24 per score.
+      const tolerance = scale === 80 ? LARGE_SCORES : { atol: 2e-3, rtol: 2e-3 };
       assertClose(out, merge(shape, expected.out), tolerance, `out at scale ${scale}`);
     }
   });
@@ -197,7 +227,10 @@ for (const { variant, on } of KERNEL_VARIANTS) {
   });
 }
 
-/** Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may have several rows. */
+/**
+ * Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may
+ * have several rows.
+ */
 const PLACES: { length: number; places: [number, number][] }[] = [
   { length: 1, places: [[0, 0]] },
   { length: 1, places: [[2, 12], [0, 0], [1, 7]] },
@@ -218,7 +251,10 @@ interface Cached {
   capacity: number;
 }
 
-/** Continues sequences of length `length` at each of the `places`, and compares with attention over all in one call. */
+/**
+ * Continues sequences of length `length` at each of the `places`, and compares with attention over
+ * all in one call.
+ */
 async function checkCache(
   dtype: Dtype,
   { models, slots, heads, headSize, end, capacity }: Cached,
@@ -233,7 +269,10 @@ async function checkCache(
     const what = `${length} at ${places.join("; ")}`;
     const { headed, perHead, merged } = sizesOf(shape);
     const idle = (sequence: number) => places[sequence % places.length][0] === slots;
-    /** The rows of a tensor `[models, slots, …perSequence, end, size]` that the batch continues at; 0 where it is idle. */
+    /**
+     * The rows of a tensor `[models, slots, …perSequence, end, size]` that the batch continues at;
+     * 0 where it is idle.
+     */
     const select = (tensor: Float32Array, size: number, perSequence: number) =>
       Float32Array.from(
         Array.from({ length: models * places.length * perSequence * length }, (_, i) => {
@@ -251,7 +290,10 @@ async function checkCache(
       const rows = new Float32Array(models * slots * heads * capacity * headSize).fill(1e6);
       for (let lane = 0; lane < models * slots * heads; lane++) {
         const slot = Math.floor(lane / heads) % slots;
-        const read = Math.max(0, ...places.map((place) => place[0] === slot ? place[1] + length : 0));
+        const read = Math.max(
+          0,
+          ...places.map((place) => place[0] === slot ? place[1] + length : 0),
+        );
         const first = lane * end * headSize;
         rows.set(tensor.subarray(first, first + read * headSize), lane * capacity * headSize);
       }
@@ -259,7 +301,12 @@ async function checkCache(
     };
     const cached = { models, rows: slots * heads * capacity, columns: headSize, dtype };
     const out = bank("out", { ...merged, dtype });
-    const lse = bank("lse", { ...perHead, columns: length, rows: places.length * heads, stride: length });
+    const lse = bank("lse", {
+      ...perHead,
+      columns: length,
+      rows: places.length * heads,
+      stride: length,
+    });
     const plan = attentionForward(gpu, {
       shape,
       q: bank("q", { ...headed, dtype }, select(values.q, headSize, heads)).buffer,
@@ -297,7 +344,9 @@ Deno.test("attentionForward() continues each sequence from its place in a cache 
     );
     return { dtype: among(DTYPES), sizes, length, places };
   });
-  for (const { dtype, sizes, length, places } of shapes) await checkCache(dtype, sizes, [{ length, places }]);
+  for (const { dtype, sizes, length, places } of shapes) {
+    await checkCache(dtype, sizes, [{ length, places }]);
+  }
 });
 
 async function checkBackward(
@@ -342,7 +391,12 @@ async function checkBackward(
     return attentionBackwardReference(own, keys, values, gradient, shape.headSize);
   });
   (["dQ", "dK", "dV"] as const).forEach((name, i) =>
-    assertClose(actual[i], stack(count, (head) => expected[head][name]), tolerance, `${name} of ${what}`)
+    assertClose(
+      actual[i],
+      stack(count, (head) => expected[head][name]),
+      tolerance,
+      `${name} of ${what}`,
+    )
   );
   return actual;
 }
@@ -350,20 +404,36 @@ async function checkBackward(
 for (const { variant, on } of KERNEL_VARIANTS) {
   Deno.test(`attentionBackward() as ${variant} equals its reference at edge shapes and random ones, of bf16 but for its rounded output`, async () => {
     for (const shape of edges(SHAPES)) await checkBackward(on, shape, 1, LONG_SUMS);
-    for (const shape of edges(BF16_SHAPES)) await checkBackward(on, shape, 1, ROUNDED_OUTPUT, "bf16");
+    for (const shape of edges(BF16_SHAPES)) {
+      await checkBackward(on, shape, 1, ROUNDED_OUTPUT, "bf16");
+    }
     for (const { shape, dtype, blockRows } of RANDOM_SHAPES) {
-      await checkBackward(on, shape, 1, dtype === "f32" ? LONG_SUMS : ROUNDED_OUTPUT, dtype, blockRows);
+      await checkBackward(
+        on,
+        shape,
+        1,
+        dtype === "f32" ? LONG_SUMS : ROUNDED_OUTPUT,
+        dtype,
+        blockRows,
+      );
     }
   });
 
   Deno.test(`attentionBackward() as ${variant} holds scores of ±80 without overflow`, async () => {
     // Gradients are up to 80 / sqrt(headSize) times as large as at scale 1.
     const tolerance = { atol: 2e-3, rtol: 1e-3 };
-    await checkBackward(on, { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
+    await checkBackward(
+      on,
+      { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 },
+      80,
+      tolerance,
+    );
   });
 }
 
-/** Of either side of a block of 32 and of 64, of heads of one part and of two, whole vec4s and not. */
+/**
+ * Of either side of a block of 32 and of 64, of heads of one part and of two, whole vec4s and not.
+ */
 const BLOCK_SHAPES: AttentionShape[] = [
   { models: 1, batch: 1, length: 31, heads: 2, headSize: 4 },
   { models: 2, batch: 1, length: 63, heads: 1, headSize: 8 },
@@ -390,7 +460,9 @@ Deno.test("attention as workgroup gives the same bits with blocks of 32 rows and
     }
     const backward = await checkBackward(on, shape, 1, LONG_SUMS, "f32", 32);
     const larger = await checkBackward(on, shape, 1, LONG_SUMS, "f32", 64);
-    backward.forEach((values, i) => assertSameBits(larger[i], values, `${["dQ", "dK", "dV"][i]} of ${what}`));
+    backward.forEach((values, i) =>
+      assertSameBits(larger[i], values, `${["dQ", "dK", "dV"][i]} of ${what}`)
+    );
   }
 });
 

@@ -73,7 +73,9 @@ function draw({ models, rows, chunk, vocabulary }: Shape, what: string, scale = 
   return {
     logits: random(models * chunk * vocabulary, `logits ${what}`, scale),
     targets: randomIntegers(size, vocabulary, `targets ${what}`),
-    weights: random(size, `weights ${what}`).map((value, i) => i % 5 === 4 ? 0 : 0.5 + Math.abs(value)),
+    weights: random(size, `weights ${what}`).map((value, i) =>
+      i % 5 === 4 ? 0 : 0.5 + Math.abs(value)
+    ),
   };
 }
 
@@ -128,7 +130,10 @@ async function checkBackward(on: Gpu, shape: Shape, inputs: Inputs, tolerance: T
   const dispatch = crossEntropyBackward(on, plan);
   const zeroed: Bank = { ...logits, blank: true }; // its padding columns must become zero as an output's
   const what = JSON.stringify(shape);
-  const [actualNll] = await run([dispatch], [nll], { scratch: [logits], untouched: outside(shape) });
+  const [actualNll] = await run([dispatch], [nll], {
+    scratch: [logits],
+    untouched: outside(shape),
+  });
   const [dLogits] = await run([dispatch], [zeroed], { scratch: [nll] });
   const expected = reference(shape, inputs);
   assertClose(chooseChunk(shape, actualNll), expected.nll, tolerance, `nll of ${what}`);
@@ -150,14 +155,20 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     await checkBackward(on, shape, draw(shape, "large", 80), LARGE_LOGITS);
     const inputs = draw(shape, "signs");
     for (const offset of [0, 80, -80, 1e4, -1e4]) { // a common offset changes nothing
-      const logits = inputs.logits.map((value, i) => 80 * Math.sign(value) * Number(i % 3 > 0) + offset);
+      const logits = inputs.logits.map((value, i) =>
+        80 * Math.sign(value) * Number(i % 3 > 0) + offset
+      );
       await checkBackward(on, shape, { ...inputs, logits }, LARGE_LOGITS);
     }
     const few = { models: 1, rows: 5, first: 0, chunk: 5, vocabulary: 4 };
     const targets = Uint32Array.of(0, 1, 2, 3, 0);
-    const logits = Float32Array.from({ length: 20 }, (_, i) => 30 + (i % 4 === targets[i >> 2] ? 12 : 0));
+    const logits = Float32Array.from(
+      { length: 20 },
+      (_, i) => 30 + (i % 4 === targets[i >> 2] ? 12 : 0),
+    );
     const near = { logits, targets, weights: new Float32Array(5).fill(1) };
-    await checkBackward(on, few, near, { atol: 1e-6, rtol: 0 }); // the loss is 1.8e-5; 42 + log - 42 would be off by 4e-6
+    // The loss is 1.8e-5; 42 + log - 42 would be off by 4e-6.
+    await checkBackward(on, few, near, { atol: 1e-6, rtol: 0 });
   });
 
   Deno.test(`crossEntropyBackward() by ${variant} masks a row whose logits are no numbers`, async () => {
@@ -199,10 +210,15 @@ async function checkSequenceSum(on: Gpu, { models, batch, length, slot }: Sequen
     batch,
     length,
   });
-  const [actual] = await run([plan], [sums], { untouched: (row) => row < slot || row >= slot + batch });
+  const [actual] = await run([plan], [sums], {
+    untouched: (row) => row < slot || row >= slot + batch,
+  });
   const expected = sequenceSumReference(values, length);
   const inside = actual.subarray(slot * models, (slot + batch) * models);
-  const byPlace = Array.from(inside, (_, i) => expected[(i % models) * batch + Math.floor(i / models)]);
+  const byPlace = Array.from(
+    inside,
+    (_, i) => expected[(i % models) * batch + Math.floor(i / models)],
+  );
   assertClose(inside, byPlace, LONG_SUMS, what);
 }
 
@@ -222,7 +238,8 @@ for (const { variant, on } of KERNEL_VARIANTS.filter(({ variant }) => variant !=
       "sequence sums",
       ({ upTo }) => ({ models: upTo(3), batch: upTo(200), length: upTo(1500), slot: upTo(9) - 1 }),
     );
-    // Adapters whose subgroups vary in size add the lanes of a workgroup by memory that these share.
+    // Adapters whose subgroups vary in size add the lanes of a workgroup by memory that these
+    // share.
     const devices = variant === "workgroup" ? [on, { ...on, subgroupSize: undefined }] : [on];
     for (const device of devices) {
       for (const shape of [...edges(shapes), ...others]) await checkSequenceSum(device, shape);
@@ -234,7 +251,11 @@ for (const { variant, on } of KERNEL_VARIANTS.filter(({ variant }) => variant !=
     const values = random(batch * length, "values to add in order");
     const sums = bank("sums", { rows: batch, columns: 1, stride: 1 });
     const plan = sequenceSum(on, {
-      ...{ models: 1, batch, length, ascending: true, sums: sums.buffer },
+      models: 1,
+      batch,
+      length,
+      ascending: true,
+      sums: sums.buffer,
       values: bank("values", { rows: 1, columns: values.length }, values).buffer,
       slot: integers("slot", Uint32Array.of(0)),
     });
@@ -242,7 +263,10 @@ for (const { variant, on } of KERNEL_VARIANTS.filter(({ variant }) => variant !=
     const expected = Float32Array.from(
       { length: batch },
       (_, i) =>
-        values.subarray(i * length, (i + 1) * length).reduce((sum, value) => Math.fround(sum + value), 0),
+        values.subarray(i * length, (i + 1) * length).reduce(
+          (sum, value) => Math.fround(sum + value),
+          0,
+        ),
     );
     assertSameBits(actual, expected);
   });

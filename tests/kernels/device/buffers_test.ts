@@ -7,7 +7,10 @@ Deno.test("Gpu.arena() rounds sizes up to 16 bytes, zeroes, counts and frees", a
   const buffers = [0, 1, 16, 17].map((size) => arena.buffer(`of ${size}`, size));
   assertEquals(buffers.map(({ bytes }) => bytes), [16, 16, 16, 32]);
   assertEquals(arena.bytes, 80);
-  assertEquals([...new Uint8Array((await gpu.read([{ buffer: buffers[3] }]))[0])], new Array(32).fill(0));
+  assertEquals(
+    [...new Uint8Array((await gpu.read([{ buffer: buffers[3] }]))[0])],
+    new Array(32).fill(0),
+  );
   const filled = arena.buffer("filled", Uint32Array.of(1, 2, 3));
   assertEquals([...new Uint32Array((await gpu.read([{ buffer: filled }]))[0])], [1, 2, 3, 0]);
   arena.destroy();

@@ -23,7 +23,9 @@ fn load_x(i: u32) -> vec4f { return x[i]; }
 @compute @workgroup_size(1)
 fn main() { y[0] = load_x(params.x); }`;
 
-/** A planner that tells what it compiles, which parameters it writes, and how many of them it frees. */
+/**
+ * A planner that tells what it compiles, which parameters it writes, and how many of them it frees.
+ */
 function reportedPlanner() {
   const reported = { compiled: [] as string[], written: [] as number[][], freed: 0 };
   const device = {
@@ -34,10 +36,17 @@ function reportedPlanner() {
     },
     createBuffer: () => ({ destroy: () => reported.freed++ }),
     createBindGroup: () => ({}),
-    queue: { writeBuffer: (_: unknown, __: number, data: Uint32Array) => reported.written.push([...data]) },
+    queue: {
+      writeBuffer: (_: unknown, __: number, data: Uint32Array) => reported.written.push([...data]),
+    },
   };
   const buffer = (storage: Storage) => ({ label: "x", bytes: 16, storage, raw: {} as GPUBuffer });
-  const copy = { label: "copy", code: COPY, buffers: [buffer("f32"), buffer("f32")], workgroups: 1 };
+  const copy = {
+    label: "copy",
+    code: COPY,
+    buffers: [buffer("f32"), buffer("f32")],
+    workgroups: 1,
+  };
   return { planner: createPlanner(device as unknown as GPUDevice), reported, buffer, copy };
 }
 

@@ -55,6 +55,10 @@ Deno.test("watchFailures() reports a device that is lost, but not one that was d
   closed.lose("destroyed", "closed");
   await Promise.all([broken.device.lost, closed.device.lost]);
   await Promise.resolve();
-  assertThrows(() => ofBroken.check(), RunError, 'lost its device, at or before kernel "none": driver reset');
+  assertThrows(
+    () => ofBroken.check(),
+    RunError,
+    'lost its device, at or before kernel "none": driver reset',
+  );
   ofClosed.check();
 });

@@ -26,7 +26,11 @@ Deno.test("openGpu() names the package to install where there is no driver", asy
     await openGpu().then(() => console.log("opened"), (error) => console.log(error.message));`;
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-lock", code],
-    env: { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" },
+    env: {
+      DENO_WEBGPU_BACKEND: "vulkan",
+      VK_DRIVER_FILES: "/nonexistent",
+      VK_ICD_FILENAMES: "/nonexistent",
+    },
     stderr: "null",
   }).output();
   const lines = new TextDecoder().decode(stdout).trim().split("\n");
@@ -38,7 +42,10 @@ Deno.test("openGpu() reports in one line that an adapter gives no device, and wh
   const adapter = (await navigator.gpu.requestAdapter())!;
   adapter.requestDevice = () =>
     Promise.reject(new DOMException("Not enough\n memory left.", "OperationError"));
-  Object.defineProperty(navigator.gpu, "requestAdapter", { value: () => adapter, configurable: true });
+  Object.defineProperty(navigator.gpu, "requestAdapter", {
+    value: () => adapter,
+    configurable: true,
+  });
   try {
     const error = await assertRejects(() => openGpu(), RunError);
     assertMatch(
@@ -62,6 +69,7 @@ Deno.test("Gpu.allocatable() finds that memory can be had, at most as much as wa
 
 Deno.test("openGpu() refuses an adapter that runs on the processor where a GPU is required", async () => {
   if (gpu.kind === "gpu") return (await openGpu({ requireGpu: true })).close();
-  const message = `one is required: the adapter obtained is "${gpu.adapter}", which runs on the processor`;
+  const message =
+    `one is required: the adapter obtained is "${gpu.adapter}", which runs on the processor`;
   await assertRejects(() => openGpu({ requireGpu: true }), InputError, message);
 });

@@ -39,7 +39,10 @@ Deno.test("Gpu.read() may overlap with another: each gives what was there when i
   arena.destroy();
 });
 
-/** A device whose staging buffers can be counted, and mapped only by whoever may; it copies from byte arrays. */
+/**
+ * A device whose staging buffers can be counted, and mapped only by whoever may; it copies from
+ * byte arrays.
+ */
 function fakeDevice(maxBufferSize = 1 << 28) {
   const made: { size: number; destroyed: boolean }[] = [];
   let mapping = Promise.resolve();
@@ -53,7 +56,8 @@ function fakeDevice(maxBufferSize = 1 << 28) {
         size,
         values,
         mapAsync: () => mapping,
-        getMappedRange: (offset: number, bytes: number) => values.slice(offset, offset + bytes).buffer,
+        getMappedRange: (offset: number, bytes: number) =>
+          values.slice(offset, offset + bytes).buffer,
         unmap() {},
         destroy: () => state.destroyed = true,
       };
@@ -95,10 +99,22 @@ Deno.test("createReader() keeps one staging buffer, makes a larger one where it 
   await reader.read([{ buffer: SOURCE }]);
   assertEquals(made, [{ size: 32, destroyed: true }, { size: 64, destroyed: false }]);
   await Promise.all([1, 2].map(() => reader.read([{ buffer: SOURCE }])));
-  assertEquals(made.map(({ destroyed }) => destroyed), [true, true, false], "reads at once take one each");
-  const large = { label: "large", bytes: 17 << 20, raw: new Uint8Array(17 << 20) as unknown as GPUBuffer };
+  assertEquals(
+    made.map(({ destroyed }) => destroyed),
+    [true, true, false],
+    "reads at once take one each",
+  );
+  const large = {
+    label: "large",
+    bytes: 17 << 20,
+    raw: new Uint8Array(17 << 20) as unknown as GPUBuffer,
+  };
   await reader.read([{ buffer: large }]);
-  assertEquals(made.slice(2).map(({ destroyed }) => destroyed), [true, true], "a large one is freed at once");
+  assertEquals(
+    made.slice(2).map(({ destroyed }) => destroyed),
+    [true, true],
+    "a large one is freed at once",
+  );
   reader.close();
 });
 
@@ -117,7 +133,9 @@ Deno.test("createReader() reads more than a buffer may hold through several, all
         );
         assertEquals(
           results.map((bytes) => [...new Uint8Array(bytes)]),
-          ranges.map(({ byteOffset, bytes }) => [...BYTES.subarray(byteOffset, byteOffset + bytes)]),
+          ranges.map((
+            { byteOffset, bytes },
+          ) => [...BYTES.subarray(byteOffset, byteOffset + bytes)]),
         );
         assertEquals(made.filter(({ size }) => size > most), []);
       },
@@ -133,14 +151,19 @@ Deno.test("createReader() reads more than a buffer may hold through several, all
 Deno.test("createReader() reports what failed on the device where its buffer cannot be mapped", async () => {
   const { device, made, map } = fakeDevice();
   map(Promise.reject(new Error("mapping failed")));
-  const failed = () => Promise.resolve(new DeviceError("validation", "a kernel failed")); // which came first
+  // Which came first.
+  const failed = () => Promise.resolve(new DeviceError("validation", "a kernel failed"));
   for (
     const [failures, message] of [[SILENT, "mapping failed"], [
       { ...SILENT, failed },
       "a kernel failed",
     ]] as const
   ) {
-    await assertRejects(() => createReader(device, failures).read([{ buffer: SOURCE }]), RunError, message);
+    await assertRejects(
+      () => createReader(device, failures).read([{ buffer: SOURCE }]),
+      RunError,
+      message,
+    );
   }
   assertEquals(made.every(({ destroyed }) => destroyed), true);
 });

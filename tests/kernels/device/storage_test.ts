@@ -29,7 +29,9 @@ const ROUNDED: [what: string, value: number, half: number][] = [
 ];
 
 Deno.test("toBf16() rounds to nearest, ties to even, and keeps signs, infinities and NaN", () => {
-  for (const [what, value, half] of ROUNDED) assertEquals(toBf16(Float32Array.of(value))[0], half, what);
+  for (const [what, value, half] of ROUNDED) {
+    assertEquals(toBf16(Float32Array.of(value))[0], half, what);
+  }
   assert(Number.isNaN(fromBf16(toBf16(Float32Array.of(NaN)))[0]));
 });
 

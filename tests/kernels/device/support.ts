@@ -15,7 +15,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   y[group.z * params.size + i] = 2.0 * x[i];
 }`;
 
-/** Makes buffers `x` of `size` values and `y`, and the plan of a kernel that writes `2 · x` into `y`, once per model. */
+/**
+ * Makes buffers `x` of `size` values and `y`, and the plan of a kernel that writes `2 · x` into
+ * `y`, once per model.
+ */
 export function double(on: Gpu, size: number, { models = 1, label = "double" } = {}) {
   const arena = on.arena();
   const x = arena.buffer("x", Float32Array.from({ length: size }, (_, i) => i % 1000));
@@ -32,8 +35,8 @@ export function double(on: Gpu, size: number, { models = 1, label = "double" } =
 }
 
 /**
- * A device that has no room for the buffers of some labels; arenas are numbered from 0. `held()` counts the
- * bytes of all its buffers that nobody has freed.
+ * A device that has no room for the buffers of some labels; arenas are numbered from 0. `held()`
+ * counts the bytes of all its buffers that nobody has freed.
  */
 export function withoutRoom(on: Gpu, refused: (label: string, arena: number) => boolean) {
   const arenas: Arena[] = [];
@@ -51,5 +54,8 @@ export function withoutRoom(on: Gpu, refused: (label: string, arena: number) => 
       destroy: own.destroy,
     };
   };
-  return { device: { ...on, arena }, held: () => arenas.reduce((sum, { bytes }) => sum + bytes, 0) };
+  return {
+    device: { ...on, arena },
+    held: () => arenas.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
 }

@@ -28,7 +28,12 @@ Deno.test("chooseVariants() looks up the table, takes what it is reported, and f
       ...kind === "software" ? { matmul: "registers", attention: "query", rows: "invocation" } : {},
     });
   }
-  const forGpus = { matmul: "workgroup", attention: "workgroup", rows: "workgroup", loss: "chunks" } as const;
+  const forGpus = {
+    matmul: "workgroup",
+    attention: "workgroup",
+    rows: "workgroup",
+    loss: "chunks",
+  } as const;
   assertEquals(VARIANTS.gpu, forGpus);
 });
 

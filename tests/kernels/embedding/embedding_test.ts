@@ -1,6 +1,10 @@
 import fc from "fast-check";
 import type { Dtype } from "../../../kernels/device/storage.ts";
-import { embeddingBackward, embeddingForward, tokenOrder } from "../../../kernels/embedding/embedding.ts";
+import {
+  embeddingBackward,
+  embeddingForward,
+  tokenOrder,
+} from "../../../kernels/embedding/embedding.ts";
 import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
@@ -29,7 +33,12 @@ interface Shape {
 }
 
 const SHAPES: Shape[] = [
-  ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: [1, 4, 6, 13][i % 4], vocabulary: 11 })),
+  ...EDGE_ROWS.map((rows, i) => ({
+    models: 1 + i % 3,
+    rows,
+    columns: [1, 4, 6, 13][i % 4],
+    vocabulary: 11,
+  })),
   { models: 3, rows: 5, columns: 3, vocabulary: 1 },
   { models: 1, rows: MANY_ROWS, columns: 5, vocabulary: 257 },
 ];
@@ -59,7 +68,12 @@ async function checkForward(shape: Shape, sharedTokens: boolean, dtype: Dtype) {
     own.forEach((token, row) =>
       expected.set(table.subarray(token * columns, (token + 1) * columns), row * columns)
     );
-    assertClose(part(actual, models, model), expected, EXACT, `x of model ${model} of ${what}, ${dtype}`);
+    assertClose(
+      part(actual, models, model),
+      expected,
+      EXACT,
+      `x of model ${model} of ${what}, ${dtype}`,
+    );
   }
 }
 
@@ -76,7 +90,11 @@ async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
   const { models, rows, columns, vocabulary } = shape;
   const dX = random(models * rows * columns, `dX ${what}`);
   const before = random(models * vocabulary * columns, `before ${what}`);
-  const dWeights = bank("dWeights", { models, rows: vocabulary, columns, offset: 16, gap: 4 }, before);
+  const dWeights = bank(
+    "dWeights",
+    { models, rows: vocabulary, columns, offset: 16, gap: 4 },
+    before,
+  );
   const [actual] = await run([
     embeddingBackward(gpu, {
       dX: bank("dX", { models, rows, columns }, dX).buffer,
@@ -96,7 +114,10 @@ async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
 }
 
 const RANDOM_SHAPES = randomShapes("embedding", ({ upTo }) => ({
-  ...{ models: upTo(3), rows: upTo(500), columns: upTo(150), vocabulary: upTo(300) },
+  models: upTo(3),
+  rows: upTo(500),
+  columns: upTo(150),
+  vocabulary: upTo(300),
 }));
 
 Deno.test("embeddingForward() copies rows with shared and own tokens, at edge shapes and random ones", async () => {
@@ -111,7 +132,11 @@ Deno.test("embeddingForward() copies rows with shared and own tokens, at edge sh
 Deno.test("embeddingBackward() adds the rows of every token into its gradient, at edge shapes and random ones", async () => {
   for (const shape of [...SHAPES, { ...MANY_WORKGROUPS, vocabulary: 8192 }, ...RANDOM_SHAPES]) {
     const what = JSON.stringify(shape);
-    await checkBackward(shape, randomIntegers(shape.models * shape.rows, shape.vocabulary, what), what);
+    await checkBackward(
+      shape,
+      randomIntegers(shape.models * shape.rows, shape.vocabulary, what),
+      what,
+    );
   }
 });
 
@@ -119,5 +144,9 @@ Deno.test("embeddingBackward() takes one token alone, all tokens once, and the l
   const shape = { models: 2, rows: 65, columns: 6, vocabulary: 65 };
   await checkBackward(shape, new Uint32Array(130).fill(7), "token 7 alone");
   await checkBackward(shape, new Uint32Array(130).fill(64), "the last token alone");
-  await checkBackward(shape, Uint32Array.from({ length: 130 }, (_, i) => (i * 7) % 65), "all tokens once");
+  await checkBackward(
+    shape,
+    Uint32Array.from({ length: 130 }, (_, i) => (i * 7) % 65),
+    "all tokens once",
+  );
 });

@@ -39,7 +39,11 @@ interface Shape {
 
 const COLUMNS = [1, 2, 3, 4, 5, 8, 33, 96, 131];
 const SHAPES: Shape[] = [
-  ...EDGE_ROWS.map((rows, i) => ({ models: 1 + i % 3, rows, columns: COLUMNS[i % COLUMNS.length] })),
+  ...EDGE_ROWS.map((rows, i) => ({
+    models: 1 + i % 3,
+    rows,
+    columns: COLUMNS[i % COLUMNS.length],
+  })),
   { models: 2, rows: 67, columns: 96 },
   { models: 1, rows: 70, columns: 256 }, // as wide as a subgroup takes
   { models: 2, rows: 5, columns: 1030 },
@@ -47,12 +51,15 @@ const SHAPES: Shape[] = [
 ];
 
 const RANDOM_SHAPES = randomShapes("LayerNorm", ({ upTo, among }) => ({
-  shape: { models: 1 + upTo(2), rows: 64 + upTo(150), columns: upTo(600) }, // several blocks of rows
+  // Several blocks of rows.
+  shape: { models: 1 + upTo(2), rows: 64 + upTo(150), columns: upTo(600) },
   accumulate: among([false, true]),
   dtype: among(DTYPES),
 }));
 
-/** Rounding brings rows of two or three columns closer together: what is left of them loses digits. */
+/**
+ * Rounding brings rows of two or three columns closer together: what is left of them loses digits.
+ */
 const forwardTolerance = ({ columns }: Shape, dtype: Dtype): Tolerance =>
   dtype === "f32" || columns > 3 ? LONG_SUMS : { atol: 2e-3, rtol: 1e-3 };
 
@@ -108,7 +115,12 @@ async function checkForward(
       part(actualStatistics, models, model).filter((_, place) => place % 2 === i)
     );
     assertClose(mean, expected.mean, tolerance, `mean of model ${model} of ${what}`);
-    assertClose(scale, expected.scale, { atol: 0, rtol: 1e-4 }, `scale of model ${model} of ${what}`);
+    assertClose(
+      scale,
+      expected.scale,
+      { atol: 0, rtol: 1e-4 },
+      `scale of model ${model} of ${what}`,
+    );
   }
 }
 
@@ -137,7 +149,8 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
     { models, rows: 2, columns, offset: 8, gap: 12 },
     accumulate ? parametersBefore : undefined,
   );
-  const partial = bank("partial", { rows: 1, columns: layerNormScratch(shape) }); // guards lie behind it
+  // Guards lie behind it.
+  const partial = bank("partial", { rows: 1, columns: layerNormScratch(shape) });
   const [actual, ofParameters] = await run(
     layerNormBackward(on, {
       dY: bank("dY", shape, dY).buffer,
@@ -159,7 +172,12 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
   const references = Array.from(
     { length: models },
     (_, model) =>
-      layerNormBackwardReference(part(dY, models, model), part(x, models, model), gain(model), EPSILON),
+      layerNormBackwardReference(
+        part(dY, models, model),
+        part(x, models, model),
+        gain(model),
+        EPSILON,
+      ),
   );
   const expected = stack(models, (model) => references[model].dX)
     .map((value, i) => value + (accumulate ? before[i] : 0));
@@ -168,15 +186,23 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
     return [...dGain, ...dBias];
   }).map((value, i) => value + (accumulate ? parametersBefore[i] : 0));
   assertClose(ofParameters, expectedOfParameters, LONG_SUMS, `dParameters of ${what}`);
-  // Rows of one to three columns may be nearly constant: their gradient is a small difference times up to 316.
-  assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
+  // Rows of one to three columns may be nearly constant: their gradient is a small difference times
+  // up to 316.
+  assertClose(
+    actual,
+    expected,
+    columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 },
+    `dX of ${what}`,
+  );
 }
 
 for (const { variant, on } of KERNEL_VARIANTS) {
   Deno.test(`layerNormForward() by ${variant} equals its reference at edge shapes and random ones`, async () => {
     for (const shape of [...edges(SHAPES), ...RANDOM_SHAPES.map(({ shape }) => shape)]) {
       const x = random(shape.models * shape.rows * shape.columns, `x ${JSON.stringify(shape)}`);
-      for (const dtype of DTYPES) await checkForward(on, shape, x, forwardTolerance(shape, dtype), dtype);
+      for (const dtype of DTYPES) {
+        await checkForward(on, shape, x, forwardTolerance(shape, dtype), dtype);
+      }
     }
   });
 
@@ -208,6 +234,16 @@ Deno.test("layerNormBackwardReference() is the derivative of layerNormForwardRef
     dot(layerNormForwardReference(at, g, b, EPSILON).y, dY);
   const { dX, dGain, dBias } = layerNormBackwardReference(dY, x, gain, EPSILON);
   assertClose(dX, centralDifferences((at) => loss(at, gain, bias), x), CENTRAL_DIFFERENCES, "dX");
-  assertClose(dGain, centralDifferences((at) => loss(x, at, bias), gain), CENTRAL_DIFFERENCES, "dGain");
-  assertClose(dBias, centralDifferences((at) => loss(x, gain, at), bias), CENTRAL_DIFFERENCES, "dBias");
+  assertClose(
+    dGain,
+    centralDifferences((at) => loss(x, at, bias), gain),
+    CENTRAL_DIFFERENCES,
+    "dGain",
+  );
+  assertClose(
+    dBias,
+    centralDifferences((at) => loss(x, gain, at), bias),
+    CENTRAL_DIFFERENCES,
+    "dBias",
+  );
 });

@@ -44,7 +44,10 @@ interface Shape {
   vocabulary: number;
 }
 
-/** Around vec4s, the 96 columns of a panel or the 128 of a tile, and the 16, 96 and 128 terms that one takes. */
+/**
+ * Around vec4s, the 96 columns of a panel or the 128 of a tile, and the 16, 96 and 128 terms that
+ * one takes.
+ */
 const VOCABULARIES = [1, 2, 3, 4, 5, 33, 95, 96, 97, 127, 129, 200];
 const TERMS = [1, 4, 7, 16, 31, 33, 95, 96, 97, 128, 131, 260];
 const SHAPES: Shape[] = [
@@ -66,23 +69,39 @@ interface Inputs {
   shared: boolean;
 }
 
-function draw({ models, rows, k, vocabulary }: Shape, what: string, scale = 1, shared = false): Inputs {
+function draw(
+  { models, rows, k, vocabulary }: Shape,
+  what: string,
+  scale = 1,
+  shared = false,
+): Inputs {
   const size = shared ? rows : models * rows;
   return {
     a: random(models * rows * k, `a ${what}`, scale),
     b: random(models * k * vocabulary, `b ${what}`, 1 / Math.sqrt(k)),
     targets: randomIntegers(size, vocabulary, `targets ${what}`),
-    weights: random(size, `weights ${what}`).map((value, i) => i % 5 === 4 ? 0 : 0.5 + Math.abs(value)),
+    weights: random(size, `weights ${what}`).map((value, i) =>
+      i % 5 === 4 ? 0 : 0.5 + Math.abs(value)
+    ),
     shared,
   };
 }
 
 /** Loss, likeliest tokens and their loss `[models, rows]` in f64. */
-function reference({ models, rows, k, vocabulary }: Shape, { a, b, targets, weights, shared }: Inputs) {
+function reference(
+  { models, rows, k, vocabulary }: Shape,
+  { a, b, targets, weights, shared }: Inputs,
+) {
   const all = Array.from({ length: models }, (_, model) => {
     const start = shared ? 0 : model * rows;
-    const own = [targets.subarray(start, start + rows), weights.subarray(start, start + rows)] as const;
-    return linearNllReference(part(a, models, model), part(b, models, model), ...own, { k, vocabulary });
+    const own = [
+      targets.subarray(start, start + rows),
+      weights.subarray(start, start + rows),
+    ] as const;
+    return linearNllReference(part(a, models, model), part(b, models, model), ...own, {
+      k,
+      vocabulary,
+    });
   });
   const joined = (name: "nll" | "likeliest" | "least") => all.flatMap((one) => [...one[name]]);
   return { nll: joined("nll"), likeliest: joined("likeliest"), least: joined("least") };
@@ -91,7 +110,10 @@ function reference({ models, rows, k, vocabulary }: Shape, { a, b, targets, weig
 /** What padding columns hold: of the weights it would make the largest logit. */
 const PADDING = 1e4;
 
-/** How inputs lie on the device: what they are stored in, and what padding columns hold, of the rows' inputs and of the weights. */
+/**
+ * How inputs lie on the device: what they are stored in, and what padding columns hold, of the
+ * rows' inputs and of the weights.
+ */
 interface Placed {
   dtypes?: readonly [Dtype, Dtype];
   padding?: readonly [number, number];
@@ -104,7 +126,8 @@ function place(
   { dtypes = ["f32", "f32"], padding = [PADDING, PADDING] }: Placed = {},
 ) {
   const { models, rows, k, vocabulary } = shape;
-  const output = (label: string) => bank(label, { models: models * rows, rows: 1, columns: 1, stride: 1 });
+  const output = (label: string) =>
+    bank(label, { models: models * rows, rows: 1, columns: 1, stride: 1 });
   const away = { models, offset: 8, gap: 4 };
   const sizes: Sizes[] = [
     { ...away, rows, columns: k, padding: padding[0] },
@@ -131,7 +154,11 @@ async function check(on: Gpu, shape: Shape, inputs: Inputs, tolerance: Tolerance
   const expected = reference(shape, inputs);
   assertClose(alone, expected.nll, tolerance, `nll of ${what}`);
   const details = { likeliest: likeliest.buffer, least: least.buffer };
-  const [same, ids, lowest] = await run([linearNll(on, { ...plan, details })], [nll, likeliest, least]);
+  const [same, ids, lowest] = await run([linearNll(on, { ...plan, details })], [
+    nll,
+    likeliest,
+    least,
+  ]);
   assertSameBits(same, alone, `nll of ${what} with details`);
   assertEquals([...ids], expected.likeliest, `likeliest tokens of ${what}`);
   assertClose(lowest, expected.least, tolerance, `their nll of ${what}`);
@@ -160,7 +187,11 @@ for (const { variant, on } of KERNEL_VARIANTS) {
       const inputs = draw(shape, "stored");
       const { plan, nll } = place(shape, inputs, { dtypes });
       const [actual] = await run([linearNll(on, plan)], [nll]);
-      const held = { ...inputs, a: inStorage(dtypes[0], inputs.a), b: inStorage(dtypes[1], inputs.b) };
+      const held = {
+        ...inputs,
+        a: inStorage(dtypes[0], inputs.a),
+        b: inStorage(dtypes[1], inputs.b),
+      };
       assertClose(actual, reference(shape, held).nll, TRANSCENDENTAL, `nll in ${dtypes}`);
     }
   });
@@ -169,9 +200,14 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     for (const vocabulary of [1, 2, 3, 5, 31, 95, 96, 97, 129, 191, 193, 1025]) {
       const shape = { models: 2, rows: 18, k: 3, vocabulary };
       const inputs = draw(shape, `ties of ${vocabulary}`);
-      // Whole numbers, so that products are exact and the peak has several places in most rows; in every other row all are below 0.
-      const a = inputs.a.map((_, i) => i % 3 === 0 ? 1 : i % 3 === 1 && Math.floor(i / 3) % 2 ? -5 : 0);
-      const b = inputs.b.map((value, i) => Math.floor(i / vocabulary) % 3 === 0 ? Math.round(value * 2) : 1);
+      // Whole numbers, so that products are exact and the peak has several places in most rows; in
+      // every other row all are below 0.
+      const a = inputs.a.map((_, i) =>
+        i % 3 === 0 ? 1 : i % 3 === 1 && Math.floor(i / 3) % 2 ? -5 : 0
+      );
+      const b = inputs.b.map((value, i) =>
+        Math.floor(i / vocabulary) % 3 === 0 ? Math.round(value * 2) : 1
+      );
       await check(on, shape, { ...inputs, a, b }, TRANSCENDENTAL);
       await check(on, shape, { ...inputs, a, b: b.fill(-7) }, TRANSCENDENTAL); // all equal: 0
       const last = b.map((_, i) => i % vocabulary === vocabulary - 1 ? -6 : -7);
@@ -193,7 +229,8 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     const targets = Uint32Array.of(0, 1, 2, 3, 0);
     const a = Float32Array.from({ length: 20 }, (_, i) => 1 + Number(i % 4 === targets[i >> 2]));
     const b = Float32Array.from({ length: 16 }, (_, i) => i % 5 === 0 ? 16 : 4);
-    // The loss is 1.8e-5; a peak and the logarithm of a sum, added and subtracted, would be off by 4e-6.
+    // The loss is 1.8e-5; a peak and the logarithm of a sum, added and subtracted, would be off by
+    // 4e-6.
     const inputs = { a, b, targets, weights: new Float32Array(5).fill(1), shared: false };
     await check(on, near, inputs, { atol: 1e-6, rtol: 0 });
   });
@@ -215,7 +252,11 @@ for (const { variant, on } of KERNEL_VARIANTS) {
           shared: false,
         });
         const [bits] = await run([linearNll(on, alone.plan)], [alone.nll]);
-        assertSameBits(bits, all.subarray(start, start + rows), `${rows} rows of model ${model} alone`);
+        assertSameBits(
+          bits,
+          all.subarray(start, start + rows),
+          `${rows} rows of model ${model} alone`,
+        );
       }
     }
   });
@@ -244,7 +285,9 @@ function untransposed({ models, k, vocabulary }: Shape, b: Float32Array): Float3
   return Float32Array.from(w.flat());
 }
 
-/** Gradients of the rows' inputs `[models, rows, k]` and of the weights `[models, vocabulary, k]`. */
+/**
+ * Gradients of the rows' inputs `[models, rows, k]` and of the weights `[models, vocabulary, k]`.
+ */
 type Gradients = Record<"dA" | "dW", ArrayLike<number>>;
 
 /** Computes both gradients; those of the weights are added to `before`, where that is given. */
@@ -260,9 +303,17 @@ async function gradients(
   const w = bank("w", { ...away, rows: vocabulary }, untransposed(shape, inputs.b));
   const storage = dtypes[1] === "bf16" ? "f32_as_bf16" : "f32"; // as products read what they round
   const statistics = bank("statistics", { rows: models * rows, columns: 2, stride: 2 });
-  const [dA, dW] = [bank("dA", { ...away, rows }), bank("dW", { ...away, rows: vocabulary }, before)];
+  const [dA, dW] = [
+    bank("dA", { ...away, rows }),
+    bank("dW", { ...away, rows: vocabulary }, before),
+  ];
   const loss = { ...plan, statistics: statistics.buffer };
-  const own = { w: { ...w, buffer: { ...w.buffer, storage } }, dA, dW, accumulate: before !== undefined };
+  const own = {
+    w: { ...w, buffer: { ...w.buffer, storage } },
+    dA,
+    dW,
+    accumulate: before !== undefined,
+  };
   const dispatches = [
     linearNll(on, loss),
     ...linearNllBackward(on, { ...loss, ...own } as LinearNllBackward),
@@ -279,11 +330,17 @@ function gradientsReference({ models, k, vocabulary }: Shape, inputs: Inputs): G
     const sizes = { k, vocabulary };
     return linearNllBackwardReference(ownA, ownB, part(targets, models, model), ownWeights, sizes);
   });
-  return { dA: stack(models, (model) => all[model].dA), dW: stack(models, (model) => all[model].dW) };
+  return {
+    dA: stack(models, (model) => all[model].dA),
+    dW: stack(models, (model) => all[model].dW),
+  };
 }
 
 async function checkGradients(on: Gpu, shape: Shape, inputs: Inputs, tolerance: Tolerance) {
-  const [actual, expected] = [await gradients(on, shape, inputs), gradientsReference(shape, inputs)];
+  const [actual, expected] = [
+    await gradients(on, shape, inputs),
+    gradientsReference(shape, inputs),
+  ];
   for (const name of ["dA", "dW"] as const) {
     assertClose(actual[name], expected[name], tolerance, `${name} of ${JSON.stringify(shape)}`);
   }
@@ -316,7 +373,11 @@ Deno.test("linearNllBackward() takes either storage, and reads weights as their 
   for (const dtypes of DTYPES.flatMap((a) => DTYPES.map((b) => [a, b] as const))) {
     const inputs = draw(shape, "stored gradients");
     const actual = await gradients(TILED, shape, inputs, { dtypes });
-    const held = { ...inputs, a: inStorage(dtypes[0], inputs.a), b: inStorage(dtypes[1], inputs.b) };
+    const held = {
+      ...inputs,
+      a: inStorage(dtypes[0], inputs.a),
+      b: inStorage(dtypes[1], inputs.b),
+    };
     const expected = gradientsReference(shape, held);
     for (const name of ["dA", "dW"] as const) {
       assertClose(actual[name], expected[name], GRADIENTS, `${name} in ${dtypes}`);
@@ -339,12 +400,17 @@ Deno.test("linearNllBackward() adds the weights' gradient to what is there, wher
 Deno.test("linearNllBackward() holds equal, huge and tiny logits", async () => {
   const shape = { models: 1, rows: 17, k: 2, vocabulary: 131 };
   const inputs = draw(shape, "extreme gradients");
-  const large: Tolerance = { atol: 5e-3, rtol: 5e-4 }; // logits of 1e4 are themselves rounded to 1e-3
+  // Logits of 1e4 are themselves rounded to 1e-3.
+  const large: Tolerance = { atol: 5e-3, rtol: 5e-4 };
   for (const offset of [0, 80, -80, 1e4, -1e4]) { // a common offset changes no gradient but the weights'
     const a = inputs.a.map((_, i) => i % 2 === 0 ? 1 : offset / 80);
-    const signs = inputs.b.map((value, i) => i < 131 ? 80 * Math.sign(value) * Number(i % 3 > 0) : 80);
+    const signs = inputs.b.map((value, i) =>
+      i < 131 ? 80 * Math.sign(value) * Number(i % 3 > 0) : 80
+    );
     const [one, equal] = [inputs.b.map((_, i) => i === 7 ? 1e4 : 1), inputs.b.map(() => 1)];
-    for (const b of [signs, one, equal]) await checkGradients(TILED, shape, { ...inputs, a, b }, large);
+    for (const b of [signs, one, equal]) {
+      await checkGradients(TILED, shape, { ...inputs, a, b }, large);
+    }
   }
 });
 

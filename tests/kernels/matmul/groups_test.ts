@@ -33,7 +33,10 @@ interface Case {
   k: number;
 }
 
-/** Rows of each model: none, one, a few, and all of them in one; columns and terms around tiles and panels. */
+/**
+ * Rows of each model: none, one, a few, and all of them in one; columns and terms around tiles and
+ * panels.
+ */
 const CASES: Case[] = [
   { counts: [3, 0, 9, 1], n: 5, k: 7 },
   { counts: [0, 33, 0], n: 40, k: 131 },
@@ -83,7 +86,11 @@ async function checkProduct(on: Gpu, { counts, n, k }: Case, tail: Tail, dtype: 
     extra: withExtra ? { ...kept, model: 0 } : undefined,
     sums: sums.buffer,
     groups,
-    ...{ models, m: Math.min(most, rows), n, k, tail },
+    models,
+    m: Math.min(most, rows),
+    n,
+    k,
+    tail,
   });
   const free = (row: number) => row >= total;
   const outputs = tail === "bias_gelu" ? [c, kept] : [c];
@@ -123,9 +130,17 @@ async function checkGradient(
   const dY = random(rows * outputs, `dY ${what}`);
   const x = inStorage(dtype, random(rows * inputs, `x ${what}`));
   const before = random(models * outputs * inputs, `before ${what}`);
-  const weight = bank("weight", { models, rows: outputs, columns: inputs }, accumulate ? before : undefined);
+  const weight = bank(
+    "weight",
+    { models, rows: outputs, columns: inputs },
+    accumulate ? before : undefined,
+  );
   const biasBefore = random(models * outputs, `bias before ${what}`);
-  const bias = bank("bias", { models, rows: 1, columns: outputs }, accumulate ? biasBefore : undefined);
+  const bias = bank(
+    "bias",
+    { models, rows: 1, columns: outputs },
+    accumulate ? biasBefore : undefined,
+  );
   const partial = bank("partial", { models, rows: 1, columns: outputs });
   const dispatches = weightGradient(on, {
     dY: { ...bank("dY", { rows, columns: outputs, padding: 7 }, dY), model: 0 },
@@ -134,7 +149,11 @@ async function checkGradient(
     bias,
     partial: partial.buffer,
     groups,
-    ...{ models, rows: Math.max(...counts), inputs, outputs, accumulate },
+    models,
+    rows: Math.max(...counts),
+    inputs,
+    outputs,
+    accumulate,
   });
   const [actual, actualBias] = await run(dispatches, [weight, bias], { scratch: [partial] });
   counts.forEach((count, model) => {
@@ -143,8 +162,14 @@ async function checkGradient(
     const sizes = { m: outputs, n: inputs, k: count, transposed: true };
     const expected = matmulReference(part(dY, outputs), part(x, inputs), sizes)
       .map((value, i) => value + (accumulate ? before[model * outputs * inputs + i] : 0));
-    const own = (values: Float32Array, size: number) => values.subarray(model * size, (model + 1) * size);
-    assertClose(own(actual, outputs * inputs), expected, LONG_SUMS, `weight of ${model} of ${what}`);
+    const own = (values: Float32Array, size: number) =>
+      values.subarray(model * size, (model + 1) * size);
+    assertClose(
+      own(actual, outputs * inputs),
+      expected,
+      LONG_SUMS,
+      `weight of ${model} of ${what}`,
+    );
     const sums = columnSumsOf(part(dY, outputs), outputs)
       .map((value, i) => value + (accumulate ? biasBefore[model * outputs + i] : 0));
     assertClose(own(actualBias, outputs), sums, LONG_SUMS, `bias of ${model} of ${what}`);

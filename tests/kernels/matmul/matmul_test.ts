@@ -61,8 +61,9 @@ const KERNEL_VARIANTS = await runnableVariants("matmul");
 const TILED = KERNEL_VARIANTS.filter(({ variant }) => variant === "workgroup");
 
 /**
- * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel of 128 holds.
- * Columns: some for each panel of the subgroup variant; the few below have one of each.
+ * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than
+ * a panel of 128 holds. Columns: some for each panel of the subgroup variant; the few below have
+ * one of each.
  */
 const SHAPES: Shape[] = [
   { models: 1, m: 1, n: 1, k: 1 },
@@ -83,7 +84,10 @@ const SHAPES: Shape[] = [
 ];
 /** Some of them, where all would take long. */
 const FEW_SHAPES = [SHAPES[3], SHAPES[8], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length - 1]];
-/** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
+/**
+ * Products of the transposed: their sums are f32, as weight gradients are, of factors of either
+ * kind.
+ */
 const VARIANTS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
 
@@ -102,12 +106,16 @@ const RANDOM_LONG_SHAPES = randomShapes("long products", ({ upTo }) => ({
   k: LONG_SEGMENT * (upTo(3) - 1) + upTo(LONG_SEGMENT),
 }));
 
-/** Places a matrix away from the start of its buffer, with a wider stride and gaps between models. */
+/**
+ * Places a matrix away from the start of its buffer, with a wider stride and gaps between models.
+ */
 function apart(sizes: Sizes): Sizes {
   return { ...sizes, offset: 12, stride: Math.ceil(sizes.columns / 4) * 4 + 4, gap: 8 };
 }
 
-/** Products that are planned with values of their own: what {@link product} takes apart from them. */
+/**
+ * Products that are planned with values of their own: what {@link product} takes apart from them.
+ */
 interface ProductOptions extends Partial<Omit<Matmul, "a" | "b">> {
   dtype?: Dtype;
   /** What the result, and the sums before GELU, are stored in. Default: f32. */
@@ -116,7 +124,10 @@ interface ProductOptions extends Partial<Omit<Matmul, "a" | "b">> {
   transposed?: boolean;
 }
 
-/** Computes a product of `a` `[models, m, k]` and `b` `[models, k, n]`, values or banks of their own; padding of `a` holds anything. */
+/**
+ * Computes a product of `a` `[models, m, k]` and `b` `[models, k, n]`, values or banks of their
+ * own; padding of `a` holds anything.
+ */
 async function product(
   on: Gpu,
   shape: Shape,
@@ -125,7 +136,12 @@ async function product(
   { dtype = "f32", stored = "f32", transposed = false, ...more }: ProductOptions = {},
 ): Promise<Float32Array> {
   const { models, m, n, k } = shape;
-  const place = (label: string, values: ArrayLike<number> | Matrix, rows: number, columns: number) =>
+  const place = (
+    label: string,
+    values: ArrayLike<number> | Matrix,
+    rows: number,
+    columns: number,
+  ) =>
     "buffer" in values && "stride" in values ? values : bank(
       label,
       { models, rows, columns, dtype, padding: label === "a" ? 1e3 : 0 },
@@ -135,7 +151,9 @@ async function product(
   const own = {
     a: transposed ? place("a", a, k, m) : place("a", a, m, k),
     b: place("b", b, k, n),
-    ...{ c, ...shape, ...more },
+    c,
+    ...shape,
+    ...more,
   };
   const dispatches = transposed ? matmulTransposed(on, own as MatmulTransposed) : [matmul(on, own)];
   return (await run(dispatches, [c]))[0];
@@ -145,7 +163,8 @@ async function product(
 const referenceOf = (shape: Shape, a: Float32Array, b: Float32Array, transposed = false) =>
   stack(
     shape.models,
-    (i) => matmulReference(part(a, shape.models, i), part(b, shape.models, i), { ...shape, transposed }),
+    (i) =>
+      matmulReference(part(a, shape.models, i), part(b, shape.models, i), { ...shape, transposed }),
   );
 
 /** A bias of zeros, with which a product is the forward one of a linear layer. */
@@ -174,11 +193,16 @@ async function check(
   const withBias = tail.startsWith("bias");
   const extraSizes = { ...place({ models, rows: m, columns: n }), dtype };
   const extraOut = bank("extra", extraSizes, tail === "bias_gelu" ? undefined : extra);
-  const c = bank("c", { ...place({ models, rows: m, columns: n }), dtype }, accumulate ? before : undefined);
+  const c = bank(
+    "c",
+    { ...place({ models, rows: m, columns: n }), dtype },
+    accumulate ? before : undefined,
+  );
   const sums = bank("sums", { models, rows: m, columns: n }); // exactly as large as promised
   const withExtra = tail !== "none" && tail !== "bias";
   const dispatch = matmul(on, {
-    a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3, dtype }, a), // padding is never part of a sum
+    // Padding is never part of a sum.
+    a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3, dtype }, a),
     b: bank("b", { ...place({ models, rows: k, columns: n }), dtype }, b),
     c,
     sums: sums.buffer,
@@ -213,7 +237,9 @@ async function check(
 for (const { variant, on } of KERNEL_VARIANTS) {
   Deno.test(`matmul() as ${variant} equals its reference at edge shapes and random ones, with every tail, at offsets, strides and gaps, also of bf16`, async () => {
     for (const tail of edges(TAILS)) {
-      for (const shape of tail === "none" ? SHAPES : FEW_SHAPES) await check(on, shape, tail, false);
+      for (const shape of tail === "none" ? SHAPES : FEW_SHAPES) {
+        await check(on, shape, tail, false);
+      }
       for (const shape of FEW_SHAPES) await check(on, shape, tail, false, apart, "bf16");
     }
     for (const tail of edges(["none", "bias_residual"] as const)) {
@@ -251,12 +277,23 @@ for (const { variant, on } of KERNEL_VARIANTS) {
       const { models, m } = shape;
       // Every hundredth term alone is large: sums that waited in bf16 would lose all the others.
       const draw = (count: number, name: string) => inStorage("bf16", random(count, name));
-      const a = draw(models * m * k, "terms of a").map((value, i) => i % k % 100 === 0 ? 64 : value / 16);
+      const a = draw(models * m * k, "terms of a").map((value, i) =>
+        i % k % 100 === 0 ? 64 : value / 16
+      );
       const [left, right] = [inStorage("bf16", a), draw(models * k * n, "terms of b")];
       const expected = referenceOf(shape, left, right);
       for (const sums of [undefined, bank("sums", { models, rows: m, columns: n }).buffer]) {
-        const actual = await product(on, shape, left, right, { dtype: "bf16", stored: "bf16", sums });
-        assertClose(actual, expected, stored("bf16", { atol: 1e-3, rtol: 0 }), JSON.stringify(shape));
+        const actual = await product(on, shape, left, right, {
+          dtype: "bf16",
+          stored: "bf16",
+          sums,
+        });
+        assertClose(
+          actual,
+          expected,
+          stored("bf16", { atol: 1e-3, rtol: 0 }),
+          JSON.stringify(shape),
+        );
       }
     }
   });
@@ -270,8 +307,17 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     const shape = { models: 3, m: 5, n: 6, k: 7 };
     const a = random(5 * 7, "shared a");
     const b = random(3 * 7 * 6, "shared b");
-    const actual = await product(on, shape, { ...bank("a", { rows: 5, columns: 7 }, a), model: 0 }, b);
-    assertClose(actual, stack(3, (model) => matmulReference(a, part(b, 3, model), shape)), LONG_SUMS);
+    const actual = await product(
+      on,
+      shape,
+      { ...bank("a", { rows: 5, columns: 7 }, a), model: 0 },
+      b,
+    );
+    assertClose(
+      actual,
+      stack(3, (model) => matmulReference(a, part(b, 3, model), shape)),
+      LONG_SUMS,
+    );
   });
 
   Deno.test(`matmul() as ${variant} gives a model the same bits in a bank as alone, and a row or column the same among few as among many`, async () => {
@@ -283,8 +329,17 @@ for (const { variant, on } of KERNEL_VARIANTS) {
       const [left, right] = [part(a, models, model), part(b, models, model)];
       const alone = await product(on, { models: 1, m, n, k }, left, right);
       assertSameBits(alone, part(together, models, model), `model ${model}`);
-      const row = await product(on, { models: 1, m: 1, n, k }, left.subarray(11 * k, 12 * k), right);
-      assertSameBits(row, part(together, models, model).subarray(11 * n, 12 * n), `row 11 of model ${model}`);
+      const row = await product(
+        on,
+        { models: 1, m: 1, n, k },
+        left.subarray(11 * k, 12 * k),
+        right,
+      );
+      assertSameBits(
+        row,
+        part(together, models, model).subarray(11 * n, 12 * n),
+        `row 11 of model ${model}`,
+      );
     }
     const [rows, few] = [70, 20];
     for (const [k, n] of [[7, 121], [16, 256], [20, 250], [32, 128], [64, 128], [131, 256]]) {
@@ -340,18 +395,27 @@ for (const { on } of TILED) {
       const product = async (split: boolean, tile: Tile) => {
         const c = bank("c", { models: 2, rows: 9, columns: 13 }, accumulate ? before : undefined);
         const sums = bank("sums", { models: 2, rows: 1, columns: 9 });
-        const parts = bank("parts", { rows: 1, columns: Math.max(4, matmulTransposedScratch(shape)) });
+        const parts = bank("parts", {
+          rows: 1,
+          columns: Math.max(4, matmulTransposedScratch(shape)),
+        });
         const dispatches = matmulTransposed(on, {
           a: bank("a", { models: 2, rows: k, columns: 9 }, a),
           b: bank("b", { models: 2, rows: k, columns: 13 }, b),
-          ...{ c, ...shape, sums: sums.buffer, tile, accumulate },
+          c,
+          ...shape,
+          sums: sums.buffer,
+          tile,
+          accumulate,
           parts: split ? parts.buffer : undefined,
         });
         assertEquals(dispatches.length, split && k > SEGMENT ? 2 : 1);
         return await run(dispatches, [c, sums], { scratch: [parts] });
       };
       const [whole, wholeSums] = await product(false, TILES[3]);
-      const added = referenceOf(shape, a, b, true).map((value, i) => value + (accumulate ? before[i] : 0));
+      const added = referenceOf(shape, a, b, true).map((value, i) =>
+        value + (accumulate ? before[i] : 0)
+      );
       assertClose(whole, added, LONG_SUMS, `${k} terms`);
       const ways = [
         [true, TILES[3]],
@@ -361,7 +425,11 @@ for (const { on } of TILED) {
       for (const [split, tile] of ways) {
         const [c, sums] = await product(split, tile);
         assertSameBits(c, whole, `${k} terms, split: ${split}, tile of ${tile.rows}`);
-        assertSameBits(sums, wholeSums, `sums of ${k} terms, split: ${split}, tile of ${tile.rows}`);
+        assertSameBits(
+          sums,
+          wholeSums,
+          `sums of ${k} terms, split: ${split}, tile of ${tile.rows}`,
+        );
       }
     }
   });
@@ -389,12 +457,15 @@ async function checkSplit(on: Gpu, shape: Shape) {
     const own = {
       a: bank("a", { models, rows: m, columns: k, padding: 1e3 }, left),
       b: bank("b", { models, rows: k, columns: n }, right),
-      ...{ c, ...shape, accumulate: true },
+      c,
+      ...shape,
+      accumulate: true,
     };
     const plan = ways === "alone"
       ? [matmul(on, own)]
       : matmulSplit(on, { ...own, parts: ways === "split" ? parts.buffer : undefined });
-    const splits = ways === "split" && on.variants.matmul.startsWith("workgroup") && matmulScratch(shape) > 0;
+    const splits = ways === "split" && on.variants.matmul.startsWith("workgroup") &&
+      matmulScratch(shape) > 0;
     assertEquals(plan.length, splits ? 2 : 1, what);
     const [actual] = await run(plan, [c], { scratch: [parts] });
     if (first) assertSameBits(actual, first, `${what}, ${ways}`);
@@ -413,7 +484,9 @@ for (const { variant, on } of KERNEL_VARIANTS) {
 }
 
 Deno.test("the few shapes take every panel, large products large tiles, and tiles keep WebGPU's own limits", () => {
-  const panels = FEW_SHAPES.map(({ models, m, n, k }) => panelPlan(m, Math.ceil(n / 4), k, models).panel);
+  const panels = FEW_SHAPES.map(({ models, m, n, k }) =>
+    panelPlan(m, Math.ceil(n / 4), k, models).panel
+  );
   assertEquals(panels, ["narrow", "short", "narrow", "wide"]);
   const rows = (m: number, n: number, models = 1) => chooseTile(m, n / 4, models).rows;
   assertEquals([rows(4096, 4096), rows(96, 96), rows(96, 96, 1000)], [128, 32, 128]);
@@ -428,7 +501,10 @@ for (const { on } of KERNEL_VARIANTS.filter(({ variant }) => variant === "workgr
   Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", async () => {
     const shape = { models: 2, m: 17, n: 9, k: 33 };
     for (const tail of TAILS) {
-      const [a, b] = [await check(on, shape, tail, false), await check(TILED[0].on, shape, tail, false)];
+      const [a, b] = [
+        await check(on, shape, tail, false),
+        await check(TILED[0].on, shape, tail, false),
+      ];
       if (tail.startsWith("bias")) assertNotEquals(a, b, tail);
       else assertSameBits(a, b, tail);
     }
@@ -452,8 +528,10 @@ for (const { on } of KERNEL_VARIANTS.filter(({ variant }) => variant === "workgr
     const count = [...a, ...b].filter((value) => Math.abs(value) > 65_504).length;
     assert(count > 50, `${count}`);
     assertEquals(await saturatedValues(on) - first, 2 * count, "in each of two runs");
-    const clamped = (values: Float32Array) => values.map((x) => Math.max(-65_504, Math.min(65_504, x)));
-    // Products of 4e9 leave f16 by far: their elements are computed again in f32, the others keep the error of f16.
+    const clamped = (values: Float32Array) =>
+      values.map((x) => Math.max(-65_504, Math.min(65_504, x)));
+    // Products of 4e9 leave f16 by far: their elements are computed again in f32, the others keep
+    // the error of f16.
     const tolerance = { atol: 3 * 2 ** -11 * 65_504, rtol: 2 ** -10 };
     assertClose(actual, referenceOf(shape, clamped(a), clamped(b)), tolerance);
   });
@@ -476,7 +554,10 @@ for (const { variant, on } of KERNEL_VARIANTS) {
 Deno.test("the slope of GELU far out is 0 or 1 also where a driver's tanh there is off by a rounding", async () => {
   const x = [-1e30, -1000, -20, -9, 9, 20, 1000, 1e30].flatMap((value) => Array(4).fill(value));
   const slopes = bank("slopes", { rows: 1, columns: x.length });
-  const functions = tailCode.slice(tailCode.indexOf("const GELU_SCALE"), tailCode.indexOf("fn finish"));
+  const functions = tailCode.slice(
+    tailCode.indexOf("const GELU_SCALE"),
+    tailCode.indexOf("fn finish"),
+  );
   const plan = gpu.dispatch({
     label: "slopes",
     code: `
@@ -516,7 +597,9 @@ async function checkTransposed(on: Gpu, shape: Shape, accumulate: boolean, dtype
       accumulate,
     }),
   ], [c]);
-  const expected = referenceOf(shape, a, b, true).map((value, i) => value + (accumulate ? before[i] : 0));
+  const expected = referenceOf(shape, a, b, true).map((value, i) =>
+    value + (accumulate ? before[i] : 0)
+  );
   assertClose(actual, expected, LONG_SUMS, `c of ${what}`);
 }
 
@@ -532,11 +615,19 @@ for (const { variant, on } of KERNEL_VARIANTS) {
   });
 
   Deno.test(`matmulTransposed() as ${variant} takes more tiles than an axis has workgroups, and many terms`, async () => {
-    for (const shape of [{ models: 1, m: 64 * 64, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_TERMS }]) {
+    for (
+      const shape of [{ models: 1, m: 64 * 64, n: 3, k: 2 }, {
+        models: 1,
+        m: 5,
+        n: 3,
+        k: MANY_TERMS,
+      }]
+    ) {
       const a = random(shape.k * shape.m, "many a");
       const b = random(shape.k * shape.n, "many b");
       const actual = await product(on, shape, a, b, { transposed: true });
-      // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the roundings a random walk.
+      // 65,537 terms one after another: partial sums of order 500, rounded to 2^-24 of it, the
+      // roundings a random walk.
       const tolerance = shape.k === MANY_TERMS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
       assertClose(actual, matmulReference(a, b, { ...shape, transposed: true }), tolerance);
     }

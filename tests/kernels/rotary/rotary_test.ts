@@ -49,7 +49,10 @@ function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
   };
 }
 
-/** Visits every head of every row with its place in the fused projection and its row in a headed tensor. */
+/**
+ * Visits every head of every row with its place in the fused projection and its row in a headed
+ * tensor.
+ */
 function eachHead(
   { models, batch, length, heads, headSize }: AttentionShape,
   visit: (fused: number, headed: number, position: number) => void,
@@ -64,7 +67,10 @@ function eachHead(
   }
 }
 
-/** Splits and rotates `[models, batch · length, heads, 3, headSize]`, sequences at `starts` (default 0), in f64. */
+/**
+ * Splits and rotates `[models, batch · length, heads, 3, headSize]`, sequences at `starts` (default
+ * 0), in f64.
+ */
 function forwardReference(
   shape: AttentionShape,
   qkv: ArrayLike<number>,
@@ -76,15 +82,22 @@ function forwardReference(
   eachHead(shape, (fused, headed, position) => {
     const sequence = Math.floor(headed / (shape.heads * shape.length));
     const start = starts[sequence % shape.batch] ?? 0;
-    const [mineQ, mineK, mineV] = [0, 1, 2].map((i) => values.subarray(fused + i * d, fused + (i + 1) * d));
-    q.set(rotateReference(mineQ, start + position).map((value) => value / Math.sqrt(d)), headed * d);
+    const [mineQ, mineK, mineV] = [0, 1, 2].map((i) =>
+      values.subarray(fused + i * d, fused + (i + 1) * d)
+    );
+    q.set(
+      rotateReference(mineQ, start + position).map((value) => value / Math.sqrt(d)),
+      headed * d,
+    );
     k.set(rotateReference(mineK, start + position), headed * d);
     v.set(mineV, headed * d);
   });
   return [q, k, v];
 }
 
-/** The gradient of the sum of products of {@link forwardReference} with `dQ`, `dK`, `dV`, in f64. */
+/**
+ * The gradient of the sum of products of {@link forwardReference} with `dQ`, `dK`, `dV`, in f64.
+ */
 function backwardReference(shape: AttentionShape, gradients: ArrayLike<number>[]): Float64Array {
   const d = shape.headSize;
   const dQkv = new Float64Array(3 * gradients[0].length);
@@ -100,7 +113,8 @@ function backwardReference(shape: AttentionShape, gradients: ArrayLike<number>[]
 
 /** The angles of so many positions, on the device. */
 const anglesOf = (positions: number, headSize: number) =>
-  bank("angles", { rows: 1, columns: positions * headSize }, rotaryAngles(positions, headSize)).buffer;
+  bank("angles", { rows: 1, columns: positions * headSize }, rotaryAngles(positions, headSize))
+    .buffer;
 
 async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype) {
   const what = JSON.stringify(shape);
@@ -118,20 +132,29 @@ async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype) {
   assertClose(actual[2], inStorage(dtype, Float32Array.from(expected[2])), EXACT, `v of ${what}`);
 }
 
-/** Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may have several rows. */
+/**
+ * Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may
+ * have several rows.
+ */
 const CACHES: { length: number; slots: number; capacity: number; places: [number, number][] }[] = [
   { length: 1, slots: 1, capacity: 9, places: [[0, 0]] },
   { length: 1, slots: 3, capacity: 9, places: [[2, 8], [0, 0]] },
   { length: 3, slots: 2, capacity: 9, places: [[1, 4], [0, 6]] },
   { length: 9, slots: 2, capacity: 9, places: [[1, 0]] },
   { length: 1, slots: 2, capacity: 5, places: [[1, 3], [2, 0], [0, 1], [0, 2], [2, 0]] },
-  { length: 2, slots: 17, capacity: 131, places: Array.from({ length: 17 }, (_, i) => [16 - i, 8 * i]) },
+  {
+    length: 2,
+    slots: 17,
+    capacity: 131,
+    places: Array.from({ length: 17 }, (_, i) => [16 - i, 8 * i]),
+  },
 ];
 
 const RANDOM_SHAPES = randomShapes("rotary", ({ upTo, among }) => {
   const [slots, capacity] = [upTo(5), upTo(130)];
   const length = upTo(capacity);
-  const free = Array.from({ length: slots }, (_, slot) => slot); // a slot is written once, or its rows would race
+  // A slot is written once, or its rows would race.
+  const free = Array.from({ length: slots }, (_, slot) => slot);
   const places = Array.from({ length: upTo(slots) }, (): [number, number] => {
     const [slot] = free.splice(upTo(free.length) - 1, 1);
     return [among([slot, slot, slot, slots]), upTo(capacity - length + 1) - 1];
@@ -155,7 +178,9 @@ async function checkCache(
 ) {
   const batch = places.length;
   const shape = { models, batch, length, heads, headSize };
-  const what = `${length} rows of ${headSize} at ${places.join("; ")} of ${slots} times ${capacity}`;
+  const what = `${length} rows of ${headSize} at ${
+    places.join("; ")
+  } of ${slots} times ${capacity}`;
   const { fused, headed } = sizesOf(shape);
   const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
   const cached = { ...headed, rows: slots * heads * capacity };
@@ -163,12 +188,23 @@ async function checkCache(
   const [q, k, v] = outputs.map(({ buffer }) => buffer);
   const angles = anglesOf(capacity, headSize);
   const cache = { places: integers("places", Uint32Array.from(places.flat())), slots, capacity };
-  const plan = rotaryForward(on, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v, cache });
+  const plan = rotaryForward(on, {
+    shape,
+    qkv: bank("qkv", fused, qkv).buffer,
+    angles,
+    q,
+    k,
+    v,
+    cache,
+  });
 
   // Rows of q, and those of k and v that they belong to.
   const rows: { own: number; kept: number }[] = [];
   eachHead(shape, (_, own, position) => {
-    const [model, sequence] = [Math.floor(own / headed.rows), Math.floor(own / (heads * length)) % batch];
+    const [model, sequence] = [
+      Math.floor(own / headed.rows),
+      Math.floor(own / (heads * length)) % batch,
+    ];
     const [slot, start] = places[sequence];
     const head = Math.floor(own / length) % heads;
     const kept = ((model * slots + slot) * heads + head) * capacity + start + position;
@@ -183,7 +219,11 @@ async function checkCache(
     scratch: outputs.slice(0, 1),
     untouched: (row) => !kept.includes(row),
   });
-  const [expectedQ, expectedK, expectedV] = forwardReference(shape, qkv, places.map(([, start]) => start));
+  const [expectedQ, expectedK, expectedV] = forwardReference(
+    shape,
+    qkv,
+    places.map(([, start]) => start),
+  );
   const select = (values: Float32Array | Float64Array, rows: number[]) =>
     rows.flatMap((row) => [...values.subarray(row * headSize, (row + 1) * headSize)]);
   const tolerance = stored(dtype, ROTATED);
@@ -198,10 +238,15 @@ async function checkBackward(on: Gpu, shape: AttentionShape) {
   const { fused, headed } = sizesOf(shape);
   const size = headed.models * headed.rows * headed.columns;
   const gradients = ["dQ", "dK", "dV"].map((label) => random(size, `${label} ${what}`));
-  const [dQ, dK, dV] = gradients.map((values, i) => bank(["dQ", "dK", "dV"][i], headed, values).buffer);
+  const [dQ, dK, dV] = gradients.map((values, i) =>
+    bank(["dQ", "dK", "dV"][i], headed, values).buffer
+  );
   const dQkv = bank("dQkv", fused);
   const angles = anglesOf(shape.length, shape.headSize);
-  const [actual] = await run([rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })], [dQkv]);
+  const [actual] = await run(
+    [rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })],
+    [dQkv],
+  );
   assertClose(actual, backwardReference(shape, gradients), ROTATED, `dQkv of ${what}`);
 }
 
@@ -215,13 +260,17 @@ Deno.test("rotaryForward() and rotaryBackward() equal their references at edge s
 Deno.test("rotaryForward() writes keys and values at each sequence's place in a cache, and nowhere else", async () => {
   for (const cache of CACHES) {
     for (const headSize of [6, 8]) {
-      for (const dtype of DTYPES) await checkCache(gpu, { models: 2, heads: 3, headSize }, cache, dtype);
+      for (const dtype of DTYPES) {
+        await checkCache(gpu, { models: 2, heads: 3, headSize }, cache, dtype);
+      }
     }
   }
 });
 
 for (
-  const { variant, on } of (await runnableVariants("rows")).filter(({ variant }) => variant !== "subgroup")
+  const { variant, on } of (await runnableVariants("rows")).filter(({ variant }) =>
+    variant !== "subgroup"
+  )
 ) {
   Deno.test(`rotaryForward(), into a cache too, and rotaryBackward() equal their references at random shapes, rows=${variant}`, async () => {
     for (const { shape, cache, dtype } of RANDOM_SHAPES) {
@@ -238,7 +287,11 @@ Deno.test("the reference of rotaryBackward() is the derivative of that of rotary
   const gradients = ["dQ", "dK", "dV"].map((label) => random(qkv.length / 3, label));
   const loss = (x: Float64Array) =>
     forwardReference(shape, x).reduce((sum, values, i) => sum + dot(values, gradients[i]), 0);
-  assertClose(backwardReference(shape, gradients), centralDifferences(loss, qkv), CENTRAL_DIFFERENCES);
+  assertClose(
+    backwardReference(shape, gradients),
+    centralDifferences(loss, qkv),
+    CENTRAL_DIFFERENCES,
+  );
 });
 
 Deno.test("rotaryAngles() is as precise at position 4095 as at position 0", () => {

@@ -40,7 +40,9 @@ import {
 
 fc.configureGlobal({ seed: 1 });
 
-/** Sequences by tokens around blocks of 128 rows and workgroups of 16 and 64, experts around a vec4. */
+/**
+ * Sequences by tokens around blocks of 128 rows and workgroups of 16 and 64, experts around a vec4.
+ */
 const SHAPES = [
   { models: 1, batch: 1, length: 1, experts: 1 },
   { models: 2, batch: 3, length: 5, experts: 3 },
@@ -59,7 +61,10 @@ interface Case {
   goes: boolean[];
 }
 
-/** Random logits for random lengths, among them empty sequences and single tokens; `toOne` sends all tokens to one expert. */
+/**
+ * Random logits for random lengths, among them empty sequences and single tokens; `toOne` sends all
+ * tokens to one expert.
+ */
 function anyCase(
   { models, batch, length, experts }: typeof SHAPES[number],
   { toOne = false, none = false } = {},
@@ -92,7 +97,9 @@ const buffersOf = (banks: ReturnType<typeof sizeBanks>) =>
   Object.fromEntries(
     Object.entries(banks).map(([name, { buffer }]) => [name, buffer]),
   ) as unknown as SwitchBuffers;
-const words = (values: Float32Array) => [...new Uint32Array(values.buffer, values.byteOffset, values.length)];
+const words = (
+  values: Float32Array,
+) => [...new Uint32Array(values.buffer, values.byteOffset, values.length)];
 
 /** What the rows of one model are expected to come to. */
 function expectedOf(
@@ -153,9 +160,15 @@ async function route(
       Array.from({ length: rows }, (_, row) => place.get(row) ?? NOWHERE),
       `places of ${what}`,
     );
-    assertEquals(listed.slice(model * rows, model * rows + order.length), order, `tokens of ${what}`);
+    assertEquals(
+      listed.slice(model * rows, model * rows + order.length),
+      order,
+      `tokens of ${what}`,
+    );
     let start = 0;
-    const groupsExpected = expected.taken.flatMap(({ length }) => [start, (start += length, length)]);
+    const groupsExpected = expected.taken.flatMap((
+      { length },
+    ) => [start, (start += length, length)]);
     assertEquals(words(of(results[3])), groupsExpected, `groups of ${what}`);
     assertEquals(words(of(results[4])), [...expected.sent, real], `totals of ${what}`);
     const share = part(weights, models, model).reduce((a, b) => a + b, 0);
@@ -207,13 +220,17 @@ function routed(own: Case, capacity: number) {
   const buffers = {
     gates: bank("gates", { models, rows, columns: experts }, gates).buffer,
     choice: list(({ choice }) => choice),
-    places: list(({ choice, taken }) => choice.map((_, row) => taken.flat().indexOf(row) >>> 0)), // -1 is nowhere
-    tokens: list(({ taken }) => [...taken.flat(), ...Array(rows - taken.flat().length).fill(NOWHERE)]),
+    // -1 is nowhere.
+    places: list(({ choice, taken }) => choice.map((_, row) => taken.flat().indexOf(row) >>> 0)),
+    tokens: list((
+      { taken },
+    ) => [...taken.flat(), ...Array(rows - taken.flat().length).fill(NOWHERE)]),
     groups: list(({ taken }) => {
       let start = 0;
       return taken.flatMap(({ length }) => [start, (start += length, length)]);
     }),
-    pull: bank("pull", { rows: 1, columns: models * experts }, plans.flatMap(({ pull }) => pull)).buffer,
+    pull: bank("pull", { rows: 1, columns: models * experts }, plans.flatMap(({ pull }) => pull))
+      .buffer,
   };
   return { plans, gates, own: buffers as unknown as SwitchBuffers };
 }
@@ -243,9 +260,13 @@ async function checkMoves({ here, columns, capacity }: Routed, dtype: Dtype) {
     const free = (row: number) => row % rows >= taken[Math.floor(row / rows)];
     const [actual] = await run([there], [packed], { untouched: free });
     plans.forEach(({ taken, choice }, model) => {
-      const gate = (row: number) => scaled ? gates[(model * rows + row) * experts + choice[row]] : 1;
-      const own = (row: number) => part(x, models, model).subarray(row * columns, (row + 1) * columns);
-      const expected = taken.flat().flatMap((row) => [...own(row)].map((value) => gate(row) * value));
+      const gate = (row: number) =>
+        scaled ? gates[(model * rows + row) * experts + choice[row]] : 1;
+      const own = (row: number) =>
+        part(x, models, model).subarray(row * columns, (row + 1) * columns);
+      const expected = taken.flat().flatMap((row) =>
+        [...own(row)].map((value) => gate(row) * value)
+      );
       const tolerance = scaled ? stored(dtype, FEW_ROUNDINGS) : EXACT;
       assertClose(
         part(actual, models, model).subarray(0, expected.length),
@@ -265,7 +286,8 @@ async function checkMoves({ here, columns, capacity }: Routed, dtype: Dtype) {
     });
     const [actual] = await run([back], [y]);
     plans.forEach(({ taken, choice }, model) => {
-      const gate = (row: number) => forward ? gates[(model * rows + row) * experts + choice[row]] : 1;
+      const gate = (row: number) =>
+        forward ? gates[(model * rows + row) * experts + choice[row]] : 1;
       const start = forward ? part(x, models, model) : new Float32Array(rows * columns);
       const expected = Float64Array.from(start);
       taken.flat().forEach((row, place) => {
@@ -300,7 +322,12 @@ async function checkBackward({ here, columns, capacity }: Routed, dtype: Dtype) 
       const place = order.indexOf(at);
       return place < 0 ? 0 : dot(row(dY, at), row(made, place));
     });
-    assertClose(part(actual, models, model), expected, LONG_SUMS, `dLogits of model ${model} of ${what}`);
+    assertClose(
+      part(actual, models, model),
+      expected,
+      LONG_SUMS,
+      `dLogits of model ${model} of ${what}`,
+    );
   });
 }
 
@@ -317,7 +344,8 @@ Deno.test("switchGather() and switchScatter() take rows to their experts and bac
 Deno.test("switchRoute(), its gradient, switchGather() and switchScatter() equal their references at random shapes", async () => {
   const shapes = randomShapes("switch", ({ upTo, among }) => ({
     shape: { models: upTo(3), batch: upTo(6), length: upTo(150), experts: upTo(40) },
-    ...{ columns: upTo(100), capacity: upTo(100) },
+    columns: upTo(100),
+    capacity: upTo(100),
     factor: among([undefined, 0.5, 1, 1.25, 4]),
     dtype: among(DTYPES),
   }));
@@ -356,10 +384,16 @@ Deno.test("switchRouteBackwardReference() is the derivative of gates times what 
 Deno.test("switchCapacities() rounds up, and no expert takes more than there are", () => {
   assertEquals([...switchCapacities(6, 4, 1.25)], [0, 1, 1, 1, 2, 2, 2]);
   assertEquals([...switchCapacities(3, 1, 8)], [0, 3, 3, 3]);
-  fc.assert(fc.property(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 9 }), (rows, experts) => {
-    const all = switchCapacities(rows, experts, 1);
-    return all.every((most, tokens) =>
-      most * experts >= tokens && (most - 1) * experts < Math.max(1, tokens)
-    );
-  }));
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 50 }),
+      fc.integer({ min: 1, max: 9 }),
+      (rows, experts) => {
+        const all = switchCapacities(rows, experts, 1);
+        return all.every((most, tokens) =>
+          most * experts >= tokens && (most - 1) * experts < Math.max(1, tokens)
+        );
+      },
+    ),
+  );
 });

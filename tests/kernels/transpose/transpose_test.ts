@@ -42,7 +42,12 @@ async function check(on: Gpu, { models, rows, columns, dtype = "f32" }: Shape) {
   ], [b]);
   for (let model = 0; model < models; model++) {
     const expected = turned(part(inStorage(dtype, a), models, model), rows, columns);
-    assertClose(part(actual, models, model), expected, EXACT, `model ${model} of ${rows} × ${columns}`);
+    assertClose(
+      part(actual, models, model),
+      expected,
+      EXACT,
+      `model ${model} of ${rows} × ${columns}`,
+    );
   }
 }
 
@@ -50,7 +55,11 @@ for (const { variant, on: gpu } of DEVICES) {
   Deno.test(`transpose() equals its reference at edge shapes and random ones, with offsets, strides and gaps, rows=${variant}`, async () => {
     const sides = [1, 2, 3, 4, 5, 7, 16, 17, 31, 32, 33, 131];
     const shapes: Shape[] = [
-      ...sides.map((rows, i) => ({ models: 1 + i % 3, rows, columns: sides[(i * 3 + 1) % sides.length] })),
+      ...sides.map((rows, i) => ({
+        models: 1 + i % 3,
+        rows,
+        columns: sides[(i * 3 + 1) % sides.length],
+      })),
       { models: 1, rows: MANY_ROWS, columns: 3 },
       { models: 1, rows: 3, columns: MANY_ROWS },
       { models: 1, rows: 1024, columns: 4 * 16 * 16 + 1 }, // 65,792 tiles of 4 × 4
@@ -67,7 +76,13 @@ for (const { variant, on: gpu } of DEVICES) {
     for (const dtype of DTYPES) {
       const b = bank("b", { rows: columns, columns: rows, stride: 16, dtype });
       const [actual] = await run([
-        transpose(gpu, { a: bank("a", { rows, columns, stride: 12 }, a), b, models: 1, rows, columns }),
+        transpose(gpu, {
+          a: bank("a", { rows, columns, stride: 12 }, a),
+          b,
+          models: 1,
+          rows,
+          columns,
+        }),
       ], [b]);
       assertClose(actual, turned(inStorage(dtype, a), rows, columns), EXACT);
     }

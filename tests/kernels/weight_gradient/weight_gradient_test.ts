@@ -4,7 +4,10 @@ import { padded } from "../../../kernels/device/matrix.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import { matmulReference } from "../../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch as scratchOf } from "../../../kernels/matmul/matmul_transposed.ts";
-import { weightGradient, weightGradientScratch } from "../../../kernels/weight_gradient/weight_gradient.ts";
+import {
+  weightGradient,
+  weightGradientScratch,
+} from "../../../kernels/weight_gradient/weight_gradient.ts";
 import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
@@ -30,7 +33,8 @@ const SHAPES = [
     const [outputs, inputs] = SIZES[i % SIZES.length];
     return { models: 1 + i % 3, rows, outputs, inputs };
   }),
-  { models: 2, rows: 96, outputs: 33, inputs: 96 }, // three vec4s of columns per lane in the subgroup variant
+  // Three vec4s of columns per lane in the subgroup variant.
+  { models: 2, rows: 96, outputs: 33, inputs: 96 },
   { models: 2, rows: 77, outputs: 70, inputs: 61 }, // two
   { models: 1, rows: 37, outputs: 33, inputs: 125 }, // two, twice
   { models: 1, rows: 3, outputs: 1030, inputs: 2 },
@@ -56,7 +60,9 @@ async function check(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
   const what = `${JSON.stringify(shape)}, ${dtype}`;
   const dY = random(models * rows * outputs, `dY ${what}`);
   const x = inStorage(dtype, random(models * rows * inputs, `x ${what}`));
-  const before = [outputs * inputs, outputs].map((size) => random(models * size, `before ${size} ${what}`));
+  const before = [outputs * inputs, outputs].map((size) =>
+    random(models * size, `before ${size} ${what}`)
+  );
   const weight = bank(
     "weight",
     { models, rows: outputs, columns: inputs, offset: 8, gap: 4 },
@@ -67,7 +73,8 @@ async function check(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
     { models, rows: 1, columns: outputs, offset: 8, gap: 12 },
     accumulate ? before[1] : undefined,
   );
-  const partial = bank("partial", { rows: 1, columns: weightGradientScratch(shape) }); // guards lie behind it
+  // Guards lie behind it.
+  const partial = bank("partial", { rows: 1, columns: weightGradientScratch(shape) });
   const actual = await run(
     weightGradient(on, {
       dY: bank("dY", { models, rows, columns: outputs, padding: 1e3 }, dY),
@@ -84,10 +91,13 @@ async function check(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
   const ofModels = (of: (dY: Float32Array, x: Float32Array) => ArrayLike<number>) =>
     stack(models, (model) => of(part(dY, models, model), part(x, models, model)));
   const expected = [
-    ofModels((dY, x) => matmulReference(dY, x, { m: outputs, n: inputs, k: rows, transposed: true })),
+    ofModels((dY, x) =>
+      matmulReference(dY, x, { m: outputs, n: inputs, k: rows, transposed: true })
+    ),
     ofModels((dY) => columnSumsOf(dY, outputs)),
   ];
-  // 65,537 terms, in some variants one after another: partial sums of order 500, rounded to 2^-24 of it.
+  // 65,537 terms, in some variants one after another: partial sums of order 500, rounded to 2^-24
+  // of it.
   const tolerance = rows === MANY_TERMS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
   ["weight", "bias"].forEach((name, j) => {
     const sum = expected[j].map((value, at) => value + (accumulate ? before[j][at] : 0));
@@ -120,7 +130,11 @@ async function checkTogether(
       bias: { ...both, offset: both.offset! + size * both.stride },
       partial: partial.buffer,
       parts: split ? parts.buffer : undefined,
-      ...{ models, rows, inputs: size, outputs: size, accumulate },
+      models,
+      rows,
+      inputs: size,
+      outputs: size,
+      accumulate,
     });
     const tiled = on.variants.matmul.startsWith("workgroup");
     assertEquals(
@@ -144,9 +158,13 @@ async function checkTogether(
 for (const { variant, on } of KERNEL_VARIANTS) {
   Deno.test(`weightGradient() as ${variant} equals its references at edge shapes and random ones`, async () => {
     for (const [i, shape] of SHAPES.entries()) {
-      for (const accumulate of [false, true]) await check(on, shape, accumulate, DTYPES[i % DTYPES.length]);
+      for (const accumulate of [false, true]) {
+        await check(on, shape, accumulate, DTYPES[i % DTYPES.length]);
+      }
     }
-    for (const { shape, accumulate, dtype } of RANDOM_SHAPES) await check(on, shape, accumulate, dtype);
+    for (const { shape, accumulate, dtype } of RANDOM_SHAPES) {
+      await check(on, shape, accumulate, dtype);
+    }
   });
 
   Deno.test(`weightGradient() as ${variant} puts both gradients into one buffer, where a GPU needs no dispatch more for the bias`, async () => {

@@ -9,7 +9,10 @@ const CLUSTER = { tokens: TOKENS, machines: 1000, flops: 18e12, diskBytesPerSeco
 /** Plans the paper's sizes with so many experts. */
 function makePlan(experts: number, more: Partial<typeof CLUSTER> = {}): ClusterPlan {
   const flags = { experts, holdout: 1e-5, shardSequences: 262_144 };
-  return planCluster(resolveConfiguration({ preset: "paper-335m", flags }), { ...CLUSTER, ...more });
+  return planCluster(resolveConfiguration({ preset: "paper-335m", flags }), {
+    ...CLUSTER,
+    ...more,
+  });
 }
 
 const near = (actual: number, expected: number, what: string) =>
@@ -31,14 +34,22 @@ Deno.test("planCluster() counts time, disk, traffic and files as a plain calcula
     near(of("score").computeSeconds, (N * E * forward(96, 12, 256)) / 18e12 / 1000, "score");
     assertEquals([of("score").readBytes, of("score").writtenBytes], [tokens, scores]);
     // The paper's own count: six FLOPs per weight and token, and what attention and the head add.
-    near(of("train-expert").computeSeconds, (3 * (N / E) * forward(1024, 24, 1024)) / 18e12, "train-expert");
+    near(
+      of("train-expert").computeSeconds,
+      (3 * (N / E) * forward(1024, 24, 1024)) / 18e12,
+      "train-expert",
+    );
     assert(of("train-expert").computeSeconds > 6 * 0.335e9 * TOKENS / E / 18e12);
     const round = 1362 * 3 * 32 * forward(96, 12, 256) * E + 43_584 * E * E * forward(96, 12, 256);
     near(of("train-routers").computeSeconds, (94 * round) / 18e12 / E, "train-routers");
     assertEquals([plan.exchangeBytes, plan.expertBytes], [4 * 43_584 * E * E, tokens / E]);
     assertEquals(of("split").files, Math.max(E, Math.ceil(N / E / 262_144)));
     const { seconds, diskBytes } = plan;
-    near(seconds, plan.stages.reduce((sum, s) => sum + Math.max(s.computeSeconds, s.diskSeconds), 0), "all");
+    near(
+      seconds,
+      plan.stages.reduce((sum, s) => sum + Math.max(s.computeSeconds, s.diskSeconds), 0),
+      "all",
+    );
     const [text, expert, router] = [TOKENS * (1 + 0.2 * Math.log2(32_000)), 335e6, 4.4e6];
     near(diskBytes, text + 2 * tokens + scores + 18 * N + E * (28 * expert + 4 * router), "disk");
   }
@@ -51,6 +62,7 @@ Deno.test("planCluster() takes no more machines than there are, and refuses less
     stages.find(({ name }) => name === "train-expert")!
   );
   near(one.computeSeconds, 25.6 * many.computeSeconds, "experts on ten machines");
-  const rule = "there must be a sequence of 1024 tokens for each of 32 experts: corpusTokens is 31744";
+  const rule =
+    "there must be a sequence of 1024 tokens for each of 32 experts: corpusTokens is 31744";
   assertThrows(() => makePlan(32, { tokens: 1024 * 31 }), InputError, rule);
 });

@@ -4,7 +4,13 @@ import { InputError } from "../../../kernels/errors.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { SEQUENCES, TOKENIZER } from "../../../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-import { ASSUMED_GPU, PLAIN_DEVICE, readCost, usualDevice, usualGpu } from "../../../pipeline/cost/cost.ts";
+import {
+  ASSUMED_GPU,
+  PLAIN_DEVICE,
+  readCost,
+  usualDevice,
+  usualGpu,
+} from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, layersFlops } from "../../../pipeline/cost/flops.ts";
 import { writeNode } from "../report/support.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
@@ -31,7 +37,8 @@ Deno.test("computeCost() is linear in steps, rounds and experts, and dense equal
       const wide = cost({ ...flags, experts: 2 * flags.experts });
       assertSame(wide.flops.experts, 2 * one.flops.experts);
       assertSame(wide.flops.trainRouters, 2 * one.flops.trainRouters);
-      assertSame(wide.flops.shardForRouters, 4 * one.flops.shardForRouters); // twice the sequences, twice the routers
+      // Twice the sequences, twice the routers.
+      assertSame(wide.flops.shardForRouters, 4 * one.flops.shardForRouters);
       assertSame(wide.seconds.oneExpert, one.seconds.oneExpert);
       assertSame(wide.seconds.allExperts, 2 * one.seconds.allExperts);
       assertSame(one.flops.dense, one.flops.experts);
@@ -54,13 +61,17 @@ Deno.test("computeCost() counts recomputation in the time and memory of every tr
   const { mixture: { expert, steps, batch, length, experts } } = plain;
   const { hidden, vocabulary } = expert;
   const rest = batch * length * (hidden + 2 * hidden * vocabulary + 3 * vocabulary);
-  assertSame(again.flops.recomputed, steps * experts * (forwardFlops(expert, batch, length) - rest));
+  assertSame(
+    again.flops.recomputed,
+    steps * experts * (forwardFlops(expert, batch, length) - rest),
+  );
   assertEquals(again.flops.experts, plain.flops.experts);
   assertSame(again.seconds.allExperts, (plain.flops.experts + again.flops.recomputed) / 0.4e12);
   assertSame(again.seconds.oneExpert, again.seconds.allExperts / experts);
   assertSame(again.seconds.dense, again.seconds.allExperts);
   const { equalCompute: larger, switch: tokenwise } = plain;
-  const more = (name: "equalCompute" | "switch") => (again.seconds[name] - plain.seconds[name]) * 0.4e12;
+  const more = (name: "equalCompute" | "switch") =>
+    (again.seconds[name] - plain.seconds[name]) * 0.4e12;
   assertAlmostEquals(
     more("equalCompute") / (larger.steps * layersFlops(larger.model, batch, length)),
     1,
@@ -89,7 +100,8 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
     await writeNode(run, TOKENIZER, { manifest: { result: { entries: 1999 } } });
     await writeNode(run, SEQUENCES, { manifest: { settings: { blocks: ["a", "b"] } } });
     await writeNode(run, "tokens/a", { manifest: { result: counts } });
-    assertEquals((await readCost({ run, ...DEVICE })).corpus, undefined); // another block is not there yet
+    // Another block is not there yet.
+    assertEquals((await readCost({ run, ...DEVICE })).corpus, undefined);
     await writeNode(run, "tokens/b", { manifest: { result: counts } });
     const after = await readCost({ run, ...DEVICE });
     assertEquals(after.corpus, { train: 900, test: 100 });
@@ -105,8 +117,14 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
       assertEquals((await readCost({ run, sources: { flags }, ...DEVICE })).corpus, undefined);
     }
     const alike = { shardSequences: 7, expertBatch: 8, seed: 1, textSeed: 0 };
-    assertEquals((await readCost({ run, sources: { flags: alike }, ...DEVICE })).corpus, after.corpus);
-    assertEquals((await readCost({ run, sources: { flags: { experts: 8 } }, ...DEVICE })).mixture.experts, 8);
+    assertEquals(
+      (await readCost({ run, sources: { flags: alike }, ...DEVICE })).corpus,
+      after.corpus,
+    );
+    assertEquals(
+      (await readCost({ run, sources: { flags: { experts: 8 } }, ...DEVICE })).mixture.experts,
+      8,
+    );
     await assertRejects(
       () => readCost({ run: `${run}/none`, ...DEVICE }),
       InputError,
@@ -124,7 +142,11 @@ Deno.test("usualDevice() is the one that was asked for, or the last, of those th
     const card = { name: "card", flops: 50e12, utilisation: 0.25 };
     assertEquals(await usualDevice(), card);
     assertEquals(await usualDevice("another"), card);
-    assertEquals(await usualDevice("processor"), { name: "processor", flops: 50e9, utilisation: 0.25 });
+    assertEquals(await usualDevice("processor"), {
+      name: "processor",
+      flops: 50e9,
+      utilisation: 0.25,
+    });
   }));
 
 Deno.test("usualGpu() is the GPU that was measured last, or an assumed one, but no processor", () =>

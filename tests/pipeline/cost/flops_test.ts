@@ -9,7 +9,8 @@ import {
 import { assertSame, cost } from "./support.ts";
 
 Deno.test("forwardFlops() counts every product of a tiny model, by the paper's equation", () => {
-  // 2 sequences of 3 tokens, H = 4, L = 1, V = 5: embedding, projections, attention, MLP, head, softmax.
+  // 2 sequences of 3 tokens, H = 4, L = 1, V = 5: embedding, projections, attention, MLP, head,
+  // softmax.
   const model = { vocabulary: 5, hidden: 4, layers: 1, heads: 2, context: 3 };
   const expected = 6 * 4 + 8 * 6 * 16 + 4 * 2 * 9 * 4 + 4 * 6 * 4 * 16 + 2 * 6 * 4 * 5 + 3 * 6 * 5;
   assertEquals(forwardFlops(model, 2, 3), expected);

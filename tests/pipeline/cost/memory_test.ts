@@ -66,7 +66,13 @@ Deno.test("a training without logits has no buffer of them, and larger micro-bat
       return { ...own, buffer };
     };
     const start = [anyWeights(TINY, 0)];
-    createTrainer({ ...on, arena }, { config: TINY, start, settings: SETTINGS, batch: 2, length: 9 }).close();
+    createTrainer({ ...on, arena }, {
+      config: TINY,
+      start,
+      settings: SETTINGS,
+      batch: 2,
+      length: 9,
+    }).close();
     return labels.filter((label) => /^(logits|loss statistics)/.test(label));
   });
   assertEquals(buffers, [["logits"], ["loss statistics"]]);
@@ -84,12 +90,21 @@ Deno.test("trainingMemory() predicts banks that a small binding limit splits", (
   const small = { ...gpu, maxBindingBytes: limit };
   const options = { batch: 2, length: 16, models: 5 };
   const start = Array.from({ length: 5 }, (_, i) => anyWeights(TINY, i));
-  const trainer = createTrainer(small, { config: TINY, start, settings: SETTINGS, batch: 2, length: 16 });
+  const trainer = createTrainer(small, {
+    config: TINY,
+    start,
+    settings: SETTINGS,
+    batch: 2,
+    length: 16,
+  });
   const split = trainingMemory(TINY, { ...options, limit });
   assertNear(split.total, trainer.bytes, "split");
   trainer.close();
   const whole = trainingMemory(TINY, options);
-  assert(split.activations < 0.6 * whole.activations, `${split.activations} of ${whole.activations}`);
+  assert(
+    split.activations < 0.6 * whole.activations,
+    `${split.activations} of ${whole.activations}`,
+  );
   assert(split.largest <= limit && whole.largest > limit);
   assertThrows(
     () => trainingMemory(TINY, { ...options, limit: 4096 }),
@@ -100,7 +115,10 @@ Deno.test("trainingMemory() predicts banks that a small binding limit splits", (
 
 Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() hold within 2%", () => {
   for (
-    const [capacity, dtype] of [[1, "f32"], [16, "f32"], [64, "f32"], [16, "bf16"], [64, "bf16"]] as const
+    const [capacity, dtype] of [[1, "f32"], [16, "f32"], [64, "f32"], [16, "bf16"], [
+      64,
+      "bf16",
+    ]] as const
   ) {
     const decoder = createDecoder(gpu, {
       config: TINY,
@@ -109,7 +127,11 @@ Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() ho
       longestPass: 8,
       dtype,
     });
-    const { total, cache } = inferenceMemory(TINY, { capacity, length: Math.min(8, capacity), dtype });
+    const { total, cache } = inferenceMemory(TINY, {
+      capacity,
+      length: Math.min(8, capacity),
+      dtype,
+    });
     assertNear(total, decoder.bytes, `capacity ${capacity}, ${dtype}`);
     assertEquals(cache, 2 * 3 * capacity * 32 * bytesPerValue(dtype));
     decoder.close();
@@ -117,7 +139,13 @@ Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() ho
   const models = [0, 1, 2].map((i) => anyWeights(TINY, i));
   for (const dtype of DTYPES) {
     const scorer = createScorer(gpu, { config: TINY, models, batch: 16, length: 32, dtype });
-    const { total } = inferenceMemory(TINY, { capacity: 0, models: 3, batch: 16, length: 32, dtype });
+    const { total } = inferenceMemory(TINY, {
+      capacity: 0,
+      models: 3,
+      batch: 16,
+      length: 32,
+      dtype,
+    });
     const sums = 16 + 4096 * 3 * 4; // rows that wait for their readback: scoring many, not a prompt
     assertNear(total + sums, scorer.bytes, `scorer, ${dtype}`);
     scorer.close();
@@ -127,11 +155,23 @@ Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() ho
 Deno.test("routerMemory() predicts what is held while routers train and score within 2%", () => {
   const [models, prefix, batch] = [3, 16, 4];
   const start = Array.from({ length: models }, (_, i) => anyWeights(TINY, i));
-  const trainer = createTrainer(gpu, { config: TINY, start, settings: SETTINGS, batch, length: prefix });
+  const trainer = createTrainer(gpu, {
+    config: TINY,
+    start,
+    settings: SETTINGS,
+    batch,
+    length: prefix,
+  });
   const limit = gpu.maxBindingBytes;
   const rows = rowsPerPass(limit, TINY, prefix);
   const scorer = createScorer(gpu, { config: TINY, models: start, batch: rows, length: prefix });
-  const { total, weights, gradients } = routerMemory(TINY, { models, batch, length: prefix, prefix, limit });
+  const { total, weights, gradients } = routerMemory(TINY, {
+    models,
+    batch,
+    length: prefix,
+    prefix,
+    limit,
+  });
   assertNear(total, trainer.bytes + scorer.bytes, "trainer and scorer");
   assertEquals(weights, 2 * gradients);
   trainer.close();

@@ -3,7 +3,12 @@ import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { computeCost, readCost } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, mixtureFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
-import { comparedCost, equalCompute, mixtureShape, readRouters } from "../../../pipeline/cost/mixture.ts";
+import {
+  comparedCost,
+  equalCompute,
+  mixtureShape,
+  readRouters,
+} from "../../../pipeline/cost/mixture.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
@@ -15,7 +20,10 @@ Deno.test("computeCost() counts router training at M tokens, as it runs, not at 
   const { experts, router, routerSteps, routerBatch } = mixture;
   assertSame(flops.trainRouters, experts * routerSteps * trainingFlops(router, routerBatch, 64));
   const mixed = cost({ prefix: 64, prefixLengths: [8, 32] });
-  assertSame(mixed.flops.trainRouters, experts * routerSteps * trainingFlops(router, routerBatch, 32));
+  assertSame(
+    mixed.flops.trainRouters,
+    experts * routerSteps * trainingFlops(router, routerBatch, 32),
+  );
 });
 
 Deno.test("computeCost() takes steps from tokens, or from epochs of a known corpus", () => {
@@ -24,7 +32,11 @@ Deno.test("computeCost() takes steps from tokens, or from epochs of a known corp
   const { mixture } = cost({ expertEpochs: 1.5 }, { corpus });
   assertEquals(mixture.steps, Math.floor(1.5 * 1000 / 16));
   assertEquals(mixture.corpusScored, 4100);
-  assertThrows(() => cost({ expertEpochs: 1 }), InputError, "must be known: epochs is 1; name a run");
+  assertThrows(
+    () => cost({ expertEpochs: 1 }),
+    InputError,
+    "must be known: epochs is 1; name a run",
+  );
   assertThrows(
     () => cost({ expertEpochs: 1, expertTokens: 9999 }, { corpus }),
     InputError,
@@ -53,24 +65,35 @@ Deno.test("readCost() counts routers from elsewhere with their own shape, or non
     const rest = { format: 1, experts: 4, prefix: 32, tokenizer: "", vocabulary: 300, eos: 0 };
     for (const kind of ["em", "ctbm"]) {
       await Deno.mkdir(`${folder}/${kind}`, { recursive: true });
-      await Deno.writeTextFile(`${folder}/${kind}/partitioner.json`, JSON.stringify({ ...rest, kind }));
+      await Deno.writeTextFile(
+        `${folder}/${kind}/partitioner.json`,
+        JSON.stringify({ ...rest, kind }),
+      );
     }
     const of = (routers: string) => readCost({ ...DEVICE, sources: { flags: { routers } } });
     const em = await of(`${folder}/em`);
-    assertEquals([em.mixture.router, em.otherRouters], [shape, { folder: `${folder}/em`, known: true }]);
+    assertEquals([em.mixture.router, em.otherRouters], [shape, {
+      folder: `${folder}/em`,
+      known: true,
+    }]);
     assertSame(
       em.flops.shardForExperts,
       em.mixture.corpusScored * 4 * forwardFlops(shape, 1, em.mixture.prefix),
     );
     assertSame(em.equalCompute.mixture, em.flops.total);
     const ctbm = await of(`${folder}/ctbm`);
-    assertEquals([ctbm.mixture.routers, ctbm.flops.overhead, ctbm.flops.inferenceOverhead], [0, 0, 0]);
+    assertEquals([ctbm.mixture.routers, ctbm.flops.overhead, ctbm.flops.inferenceOverhead], [
+      0,
+      0,
+      0,
+    ]);
     assertSame(ctbm.equalCompute.mixture, ctbm.flops.experts);
     const away = await of(`${folder}/away`);
     assertEquals(away.otherRouters, { folder: `${folder}/away`, known: false });
     assertEquals(away.mixture.router, cost({}).mixture.router);
     assertEquals((await readCost(DEVICE)).otherRouters, undefined);
-    // A folder that holds no routers (yet) is as good as none; a run's own copy of them counts where they are away.
+    // A folder that holds no routers (yet) is as good as none; a run's own copy of them counts
+    // where they are away.
     await Deno.mkdir(`${folder}/empty`);
     assertEquals(await readRouters({ routers: `${folder}/empty` }), undefined);
     await Deno.mkdir(`${folder}/run`);
@@ -87,7 +110,12 @@ Deno.test("a tree of 16x16 scores E + E^1.5 prefixes a router's sequence and rou
   const scored = ({ roundsScored, passes, routers }: typeof tree) =>
     roundsScored * (passes ?? routers) / (rounds * roundSequences);
   assertEquals([scored(flat), scored(tree)], [256 ** 2, 256 + 256 ** 1.5]);
-  assertEquals([tree.routers, tree.passes, flat.routers, flat.passes], [16 + 256, 32, 256, undefined]);
+  assertEquals([tree.routers, tree.passes, flat.routers, flat.passes], [
+    16 + 256,
+    32,
+    256,
+    undefined,
+  ]);
   const [a, b] = [flat, tree].map(mixtureFlops);
   assertEquals(a.inferenceOverhead / b.inferenceOverhead, 8);
   assertEquals([a.experts, a.dense], [b.experts, b.dense]);
@@ -125,7 +153,10 @@ Deno.test("equalCompute() takes as many whole steps as come nearest to the mixtu
   // The sequences of a corpus that exists are scored, however many steps are taken.
   const c = resolveConfiguration({});
   const known = equalCompute(c, { train: 3000, test: 300 });
-  assertSame(known.mixture, computeCost(c, { ...DEVICE, corpus: { train: 3000, test: 300 } }).flops.total);
+  assertSame(
+    known.mixture,
+    computeCost(c, { ...DEVICE, corpus: { train: 3000, test: 300 } }).flops.total,
+  );
   assertThrows(
     () => equalCompute({ ...c, denseHidden: 30 }),
     InputError,
@@ -137,7 +168,10 @@ Deno.test("comparedCost() counts the memory of the routers that the mixture answ
   const of = (flags: { partitioner?: "ctbm"; experts?: number; levels?: number[] }) => {
     const c = resolveConfiguration({ preset: "small", flags });
     const { model, batch, steps } = equalCompute(c);
-    return { memory: comparedCost(c, model, { batch, steps }).memory, cost: computeCost(c, DEVICE) };
+    return {
+      memory: comparedCost(c, model, { batch, steps }).memory,
+      cost: computeCost(c, DEVICE),
+    };
   };
   const { memory, cost } = of({});
   assertEquals(memory.routing, cost.memory.routing.total);

@@ -12,14 +12,25 @@ import { PRESETS } from "../../../pipeline/settings/resolution.ts";
 
 type Adapter = NonNullable<Findings["adapter"]> & { name: string };
 const LAVAPIPE: Adapter = {
-  ...{ name: "llvmpipe (LLVM 19.1.7, 256 bits)", kind: "software", offers: { subgroupsOf8: true } },
-  ...{ memory: { allocatable: 2 ** 30 }, golden: [] },
+  name: "llvmpipe (LLVM 19.1.7, 256 bits)",
+  kind: "software",
+  offers: { subgroupsOf8: true },
+  memory: { allocatable: 2 ** 30 },
+  golden: [],
 };
 const H100: Adapter = {
-  ...{ name: "NVIDIA H100 80GB HBM3", kind: "gpu", offers: { subgroupsOf8: false } },
-  ...{ memory: { allocatable: 78 * 2 ** 30 }, golden: [] },
+  name: "NVIDIA H100 80GB HBM3",
+  kind: "gpu",
+  offers: { subgroupsOf8: false },
+  memory: { allocatable: 78 * 2 ** 30 },
+  golden: [],
 };
-const VARIANTS = { matmul: "workgroup", attention: "query", rows: "invocation", loss: "chunks" } as const;
+const VARIANTS = {
+  matmul: "workgroup",
+  attention: "query",
+  rows: "invocation",
+  loss: "chunks",
+} as const;
 const wrong = { variants: VARIANTS, dtype: "f32", model: "tiny", right: false } as const;
 const LVP_FILE = "/usr/share/vulkan/icd.d/lvp_icd.json";
 const NVIDIA_FILE = "/etc/vulkan/icd.d/nvidia_icd.json";
@@ -35,7 +46,10 @@ const missing = { path: NVIDIA_FILE, problem: "there is no such file" };
 const byLavapipe = { by: LVP_FILE, adapter: LAVAPIPE.name };
 const IGNORED: Findings = { system: CARD, adapter: LAVAPIPE, others: [byLavapipe] };
 
-/** What is found, the texts that the problems must hold, in their order, and how many forbid training. */
+/**
+ * What is found, the texts that the problems must hold, in their order, and how many forbid
+ * training.
+ */
 const CASES: [what: string, findings: Findings, texts: string[][], errors: number][] = [
   ["lavapipe alone", { system: HEALTHY, adapter: LAVAPIPE }, [], 0],
   ["an H100", { system: CARD, adapter: H100 }, [], 0],
@@ -56,7 +70,9 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
   ],
   [
     "a broken driver file",
-    { system: { ...HEALTHY, drivers: [{ path: NVIDIA_FILE, problem: "its library is not there" }] } },
+    {
+      system: { ...HEALTHY, drivers: [{ path: NVIDIA_FILE, problem: "its library is not there" }] },
+    },
     [["every file that names one is broken"], [NVIDIA_FILE, "its library is not there"]],
     2,
   ],
@@ -96,7 +112,10 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
   [
     "wrong numbers",
     { system: HEALTHY, adapter: { ...LAVAPIPE, golden: [{ ...wrong, right: true }, wrong] } },
-    [["here: matmul=workgroup,attention=query,rows=invocation,loss=chunks in f32 (tiny).", "Do not train"]],
+    [[
+      "here: matmul=workgroup,attention=query,rows=invocation,loss=chunks in f32 (tiny).",
+      "Do not train",
+    ]],
     1,
   ],
   [
@@ -133,7 +152,10 @@ Deno.test("processorWarning() reports why a GPU was to be expected: a card that 
     return text && wordText(text);
   };
   assertStringIncludes((await reported("tiny", CARDS))!, `shows a card (${CARDS.join(", ")})`);
-  assertStringIncludes((await reported("paper-1.3b", []))!, "the experts have the shape of paper-1.3b");
+  assertStringIncludes(
+    (await reported("paper-1.3b", []))!,
+    "the experts have the shape of paper-1.3b",
+  );
   assertEquals([await reported("paper-1.3b", CARDS, H100), await reported("small", [])], [
     undefined,
     undefined,

@@ -3,7 +3,11 @@ import { InputError } from "../../../kernels/errors.ts";
 import { examine } from "../../../pipeline/doctor/doctor.ts";
 
 Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends when it is asked to", async () => {
-  await assertRejects(() => examine({ adapter: "no such card", quick: true }), InputError, '"no such card"');
+  await assertRejects(
+    () => examine({ adapter: "no such card", quick: true }),
+    InputError,
+    '"no such card"',
+  );
   const steps: string[] = [];
   const stopping = new AbortController();
   const onStep = (what: string) => {

@@ -11,7 +11,8 @@ async function systemOf(root: string, files: Record<string, string>): Promise<vo
   }
 }
 
-const ICD = (library: string) => JSON.stringify({ ICD: { library_path: library, api_version: "1.3.280" } });
+const ICD = (library: string) =>
+  JSON.stringify({ ICD: { library_path: library, api_version: "1.3.280" } });
 
 Deno.test("readSystem() finds cards, NVIDIA's driver, Mesa's version, the loader and what names drivers", () =>
   inFolder(async (root) => {
@@ -76,7 +77,10 @@ Deno.test("readSystem() takes the driver files that the environment names, and f
       LD_LIBRARY_PATH: "/mine",
     };
     await systemOf(root, { "/mine.json": ICD("mine.so"), "/mine/mine.so": "" });
-    const { drivers, environment, ...rest } = await readSystem({ root, variable: (name) => set[name] });
+    const { drivers, environment, ...rest } = await readSystem({
+      root,
+      variable: (name) => set[name],
+    });
     assertEquals(environment, set);
     assertEquals(drivers, [
       { path: "/none.json", problem: "there is no such file" },
@@ -99,15 +103,20 @@ Deno.test("otherAdapters() finds by one of the drivers the adapter that is hande
   const gpu = await openGpu();
   const { drivers } = await readSystem();
   const found = await otherAdapters([...drivers.map(({ path }) => path), "/none.json"]);
-  assertEquals(found!.slice(0, drivers.length).some(({ adapter }) => adapter === gpu.adapter), true);
+  assertEquals(
+    found!.slice(0, drivers.length).some(({ adapter }) => adapter === gpu.adapter),
+    true,
+  );
   assertEquals(found!.at(-2), { by: "/none.json", adapter: null });
   assertEquals(found!.at(-1)!.by, "OpenGL");
   gpu.close();
 });
 
 Deno.test("otherAdapters() asks also where the environment names libraries, with which Deno starts no program", async () => {
-  const code =
-    `import { otherAdapters } from "${new URL("../../../pipeline/doctor/system.ts", import.meta.url)}";` +
+  const code = `import { otherAdapters } from "${new URL(
+    "../../../pipeline/doctor/system.ts",
+    import.meta.url,
+  )}";` +
     " console.log(JSON.stringify(await otherAdapters([])));";
   await inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/ask.ts`, code);

@@ -39,20 +39,27 @@ Deno.test("resample() of equally long documents spreads as the mean's standard e
   const error = deviation / Math.sqrt(documents);
   const { low, high } = percentileInterval(means);
   const average = means.reduce((a, b) => a + b) / means.length;
-  // Of 4000 draws the mean is off by 1.6% of the error, a 2.5% quantile by about 4%: bounds of four deviations.
+  // Of 4000 draws the mean is off by 1.6% of the error, a 2.5% quantile by about 4%: bounds of four
+  // deviations.
   assert(Math.abs(average - mean) < 0.065 * error, `${average} is off ${mean}`);
   assert(Math.abs((low - mean) / error + 1.96) < 0.17, `${(low - mean) / error}`);
   assert(Math.abs((high - mean) / error - 1.96) < 0.17, `${(high - mean) / error}`);
 });
 
 Deno.test("resample() ends when it is asked to, and refuses fewer draws than one", async () => {
-  const many = { nll: { way: new Float64Array(2 ** 20) }, tokens: new Float64Array(2 ** 20).fill(1) };
+  const many = {
+    nll: { way: new Float64Array(2 ** 20) },
+    tokens: new Float64Array(2 ** 20).fill(1),
+  };
   const ending = new AbortController();
   const ended = resample(many, { resamples: 1000, seed: 0, signal: ending.signal });
   ending.abort(new Error("enough"));
   assertEquals((await assertRejects(() => ended, Error)).message, "enough");
   for (const resamples of [0, 1.5, NaN]) {
-    const error = await assertRejects(() => resample(anyDocuments(2, 1), { resamples, seed: 0 }), InputError);
+    const error = await assertRejects(
+      () => resample(anyDocuments(2, 1), { resamples, seed: 0 }),
+      InputError,
+    );
     assertMatch(error.message, /resamples must be an integer >= 1: resamples is (0|1\.5|NaN)$/);
   }
 });

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { readDocumentScores } from "../../../pipeline/evaluation/tables.ts";
@@ -35,7 +41,9 @@ import {
   sequencesOf,
 } from "./support.ts";
 
-/** Per layer 12·H² in matrices and 13·H in biases and LayerNorms; the embedding; a last LayerNorm. */
+/**
+ * Per layer 12·H² in matrices and 13·H in biases and LayerNorms; the embedding; a last LayerNorm.
+ */
 function weightsOf({ vocabulary, hidden, layers }: typeof MODEL): number {
   return layers * (12 * hidden ** 2 + 13 * hidden) + vocabulary * hidden + 2 * hidden;
 }
@@ -63,7 +71,10 @@ const BY_SUM: Partitioner = {
   close() {},
 };
 
-/** The same evaluation in plain words, in f64: by every prefix, with a fallback below a margin, and routed by sums of tokens. */
+/**
+ * The same evaluation in plain words, in f64: by every prefix, with a fallback below a margin, and
+ * routed by sums of tokens.
+ */
 function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation {
   const { sequences, all, documents, tokens, perplexity, gain, score } = plainFigures(rows);
   const model = (name: string) => referenceNll(MODEL, anyWeights(MODEL, name), sequences);
@@ -86,7 +97,10 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
   const perplexities = (of: number[]) =>
     Object.fromEntries(Object.entries(ways).map(([name, nll]) => [name, perplexity(nll, of)]));
   const gains = (nll: number[]) =>
-    (["dense", "dense-steps"] as const).map((baseline) => ({ baseline, ...gain(nll, ways[baseline]) }));
+    (["dense", "dense-steps"] as const).map((baseline) => ({
+      baseline,
+      ...gain(nll, ways[baseline]),
+    }));
   const agreement = (a: number[], b: number[]) =>
     a.filter((expert, row) => expert === b[row]).length / a.length;
   const margins = costsBy[own].map((costs) => {
@@ -100,8 +114,11 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
   const sorted = margins.toSorted((a, b) => a - b);
   const curve = Array.from({ length: 20 }, (_, i) => sorted[Math.floor(i * rows.rows / 20)]);
   const point = (margin: number | null) => {
-    // A margin of the curve is that of a sequence, which is not sent: f32 against f64 must not decide it.
-    const { share, nll } = sent(margin === null ? Infinity : margin - (margin === fallbackMargin ? 0 : 1e-5));
+    // A margin of the curve is that of a sequence, which is not sent: f32 against f64 must not
+    // decide it.
+    const { share, nll } = sent(
+      margin === null ? Infinity : margin - (margin === fallbackMargin ? 0 : 1e-5),
+    );
     return { margin, share, ...score(nll) };
   };
   const chosen = sent(fallbackMargin).nll;
@@ -137,13 +154,21 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
       const of = all.filter((row) => routesBy[own][row] === expert);
       const { mixture, dense, "dense-steps": steps } = perplexities(of);
       return {
-        ...{ expert, sequences: of.length, share: of.length / rows.rows, tokens: tokens(of) },
+        expert,
+        sequences: of.length,
+        share: of.length / rows.rows,
+        tokens: tokens(of),
         perplexity: { mixture, dense, "dense-steps": steps },
       };
     }),
     prefixes: PREFIXES.map((prefix, k) => {
       const nll = nllBy(routesBy[k]);
-      return { prefix, ...score(nll), gains: gains(nll), agreement: agreement(routesBy[k], routesBy[own]) };
+      return {
+        prefix,
+        ...score(nll),
+        gains: gains(nll),
+        agreement: agreement(routesBy[k], routesBy[own]),
+      };
     }),
     reliability: reliability(margins.map((margin, row) => ({
       margin,
@@ -159,7 +184,10 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
       prefixes: PREFIXES.map((prefix, k) => {
         const routes = sequences.map((tokens) => bySum(tokens.slice(0, prefix)));
         const nll = nllBy(routes);
-        const rest = { gain: gain(nllBy(routesBy[k]), nll), agreement: agreement(routes, routesBy[k]) };
+        const rest = {
+          gain: gain(nllBy(routesBy[k]), nll),
+          agreement: agreement(routes, routesBy[k]),
+        };
         return { prefix, ...score(nll), ...rest };
       }),
     },
@@ -172,7 +200,9 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
   };
 }
 
-/** Counts right choices in bins of a tenth of the sequences each, whose margins differ in the tests. */
+/**
+ * Counts right choices in bins of a tenth of the sequences each, whose margins differ in the tests.
+ */
 function reliability(choices: { margin: number; loss: number }[]): Evaluation["reliability"] {
   const sorted = choices.toSorted((a, b) => a.margin - b.margin);
   const reported = (some: typeof choices) => {
@@ -190,16 +220,22 @@ function reliability(choices: { margin: number; loss: number }[]): Evaluation["r
 Deno.test("evaluate() gives what an f64 model, sequence by sequence, and drawing documents one by one give", async () => {
   const rows = anyRows(40);
   const expected = evaluationReference(rows, 0.4);
-  assert(expected.segments.every(({ sequences }) => sequences > 1), "the routers of this test must differ");
+  assert(
+    expected.segments.every(({ sequences }) => sequences > 1),
+    "the routers of this test must differ",
+  );
   assert(expected.prefixes[0].agreement < 0.9, "short prefixes must route otherwise in this test");
   const { fallback, scores, ...rest } = await evaluateRows(rows, {
-    ...{ fallback: "dense", margin: 0.4, routeBy: BY_SUM },
+    fallback: "dense",
+    margin: 0.4,
+    routeBy: BY_SUM,
   });
   assertAlike({ fallback, scores, ...rest }, expected);
   const [{ margin, ...none }, all] = [fallback!.curve[0], fallback!.curve[20]];
   const { nllPerToken: _, ...mixture } = scores.mixture!;
   const { nllPerToken: __, ...dense } = scores.dense!;
-  assertEquals([none, all], [{ share: 0, ...mixture }, { margin: null, share: 1, ...dense }]); // to the bit
+  // To the bit.
+  assertEquals([none, all], [{ share: 0, ...mixture }, { margin: null, share: 1, ...dense }]);
   assert(margin !== null);
 });
 
@@ -291,7 +327,13 @@ Deno.test("evaluate() refuses a model whose NLL is no number", async () => {
 
 Deno.test("evaluateRun() of the experts that are trained says what an evaluation of all says of their segments", () =>
   withPartition(async (run) => {
-    const flags = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 4 };
+    const flags = {
+      expertHidden: 8,
+      expertLayers: 1,
+      expertHeads: 2,
+      expertBatch: 4,
+      expertSteps: 4,
+    };
     const options = { run, sources: { flags }, gpu };
     await trainExpert(0, options);
     await trainDense("batch", options);
@@ -321,10 +363,19 @@ Deno.test("evaluateRun() of the experts that are trained says what an evaluation
     const [own] = all.segments;
     assertEquals([some.sequences, some.tokens], [own.sequences, own.tokens]);
     const { mixture, dense, random, oracle } = some.scores;
-    assertEquals([mixture!.perplexity, dense!.perplexity], [own.perplexity.mixture, own.perplexity.dense]);
-    assertEquals([random!.perplexity, oracle!.perplexity], [own.perplexity.mixture, own.perplexity.mixture]);
+    assertEquals([mixture!.perplexity, dense!.perplexity], [
+      own.perplexity.mixture,
+      own.perplexity.dense,
+    ]);
+    assertEquals([random!.perplexity, oracle!.perplexity], [
+      own.perplexity.mixture,
+      own.perplexity.mixture,
+    ]);
     assertEquals(some.segments.map(({ sequences }) => sequences), [own.sequences, 0]);
-    assertEquals(new Set(some.prefixes.map(({ perplexity }) => perplexity)), new Set([mixture!.perplexity]));
+    assertEquals(
+      new Set(some.prefixes.map(({ perplexity }) => perplexity)),
+      new Set([mixture!.perplexity]),
+    );
   }, { holdout: 0.4 }));
 
 Deno.test("measureReliability() puts every sequence into one bin, equal margins into the same, however many there are", () => {

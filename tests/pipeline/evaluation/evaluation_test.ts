@@ -29,6 +29,10 @@ Deno.test("readEvaluation() gives back an evaluation, to the text", () =>
       ]
     ) {
       await Deno.writeTextFile(path, JSON.stringify(wrong));
-      await assertRejects(() => readEvaluation(path), InputError, `Cannot read "${path}" as it must be an`);
+      await assertRejects(
+        () => readEvaluation(path),
+        InputError,
+        `Cannot read "${path}" as it must be an`,
+      );
     }
   }));

@@ -20,7 +20,10 @@ import {
   ROUTER,
 } from "./support.ts";
 
-/** Probabilities of a sequence's predicted tokens under every expert `[tokens][E]`, by the f64 model. */
+/**
+ * Probabilities of a sequence's predicted tokens under every expert `[tokens][E]`, by the f64
+ * model.
+ */
 function probabilities(sequence: number[]): number[][] {
   const byExpert = EXPERTS.map((name) =>
     logitsReference(MODEL, anyWeights(MODEL, name), sequence.slice(0, -1)).map((logits, i) => {
@@ -36,7 +39,9 @@ const costs = new Map<string, number[]>();
 /** What tokens cost every expert, by the f64 model. */
 function costsReference(tokens: number[]): number[] {
   const known = costs.get(tokens.join()) ??
-    anyRouters(E).models.map((weights) => tokens.length > 1 ? sequenceNll(ROUTER, weights, tokens) : 0);
+    anyRouters(E).models.map((weights) =>
+      tokens.length > 1 ? sequenceNll(ROUTER, weights, tokens) : 0
+    );
   costs.set(tokens.join(), known);
   return known;
 }
@@ -51,7 +56,9 @@ function weightsReference(tokens: number[], size: number, temperature: number): 
   return kept.map((weight) => weight / kept.reduce((a, b) => a + b));
 }
 
-/** NLL of a sequence from position `first` on and the tokens that experts run for, in plain words. */
+/**
+ * NLL of a sequence from position `first` on and the tokens that experts run for, in plain words.
+ */
 function mixReference(
   sequence: number[],
   p: number[][],
@@ -82,13 +89,24 @@ Deno.test("evaluate() mixes probabilities as an f64 model does, once and again e
     [name, referenceNll(MODEL, anyWeights(MODEL, name), sequences)] as const
   );
   for (const [routingTemperature, reroute] of [[undefined, 2], [0.7, 1], [3, 4]] as const) {
-    const { mixing, scores } = await evaluateRows(rows, { mix: [3, 1, 2, 2], routingTemperature, reroute });
+    const { mixing, scores } = await evaluateRows(rows, {
+      mix: [3, 1, 2, 2],
+      routingTemperature,
+      reroute,
+    });
     const { temperature, mixes } = mixing!;
     assertEquals(temperature, routingTemperature ?? 1);
     const kinds = mixes.map(({ experts, reroute }) => [experts, reroute]);
-    assertEquals(kinds, [[1, null], [2, null], [3, null], [1, reroute], [2, reroute], [3, reroute]]);
-    const again = sequences.map(({ length }) => Math.max(0, Math.floor((length - 1 - M) / reroute)));
-    const one = sequences.map((sequence, row) => mixReference(sequence, p[row], 1, temperature).nll);
+    assertEquals(kinds, [[1, null], [2, null], [3, null], [1, reroute], [2, reroute], [
+      3,
+      reroute,
+    ]]);
+    const again = sequences.map(({ length }) =>
+      Math.max(0, Math.floor((length - 1 - M) / reroute))
+    );
+    const one = sequences.map((sequence, row) =>
+      mixReference(sequence, p[row], 1, temperature).nll
+    );
     for (const { prefixes: _, nllPerToken, ...mix } of mixes) {
       const expected = sequences.map((sequence, row) =>
         mixReference(sequence, p[row], mix.experts, temperature, mix.reroute ?? undefined)
@@ -145,7 +163,9 @@ for (const name of ["tiny", "odd"]) {
     const { config, batch: { tokens, lengths }, tensors, json } = readGoldenCase(name);
     const length = config.context;
     const { ensemble } = json("spans.json") as {
-      ensemble: Record<"weights" | "top2_weights", number[][]> & Record<"nll" | "top2_nll", number[]>;
+      ensemble:
+        & Record<"weights" | "top2_weights", number[][]>
+        & Record<"nll" | "top2_nll", number[]>;
     };
     const logs: Float32Array[] = [];
     let starts: ArrayLike<number> = [];
@@ -157,43 +177,62 @@ for (const name of ["tiny", "odd"]) {
       scorer.close();
     }
     for (
-      const [kept, nll, size] of [["weights", "nll", logs.length], ["top2_weights", "top2_nll", 2]] as const
+      const [kept, nll, size] of [["weights", "nll", logs.length], [
+        "top2_weights",
+        "top2_nll",
+        2,
+      ]] as const
     ) {
       lengths.forEach((length: number, row: number) => {
         const costs = ensemble.weights[row].map((weight: number) => -Math.log(weight));
         const weights = mixingWeights(costs, size, 1);
         assertClose(weights, ensemble[kept][row], { atol: 1e-9, rtol: 1e-9 });
         const actual = mixedNll(logs, starts[row], [{ weights, end: length - 1 }]);
-        assertClose([actual], [ensemble[nll][row]], { atol: 0, rtol: 1e-4 }, `${kept} of row ${row}`);
+        assertClose(
+          [actual],
+          [ensemble[nll][row]],
+          { atol: 0, rtol: 1e-4 },
+          `${kept} of row ${row}`,
+        );
       });
     }
   });
 }
 
 Deno.test("mixedNll() gives one expert's own bits, and follows the weights from stretch to stretch", () => {
-  const logs = [[-9, -0.1, -3.3, -1e-3], [-9, -2, -0.7, -40]].map((own) => Float32Array.from(own)); // by expert
-  const own = (expert: number) => [1, 2, 3].reduce((sum, token) => Math.fround(sum - logs[expert][token]), 0);
+  // By expert.
+  const logs = [[-9, -0.1, -3.3, -1e-3], [-9, -2, -0.7, -40]].map((own) => Float32Array.from(own));
+  const own = (expert: number) =>
+    [1, 2, 3].reduce((sum, token) => Math.fround(sum - logs[expert][token]), 0);
   for (const expert of [0, 1]) {
     const weights = Float64Array.of(1 - expert, expert);
     assertEquals(mixedNll(logs, 1, [{ weights, end: 3 }]), own(expert));
   }
-  const [first, second, both] = [[1, 0], [0, 1], [0.25, 0.75]].map((weights) => Float64Array.from(weights));
-  const stretches = [{ weights: first, end: 1 }, { weights: second, end: 2 }, { weights: both, end: 3 }];
+  const [first, second, both] = [[1, 0], [0, 1], [0.25, 0.75]].map((weights) =>
+    Float64Array.from(weights)
+  );
+  const stretches = [{ weights: first, end: 1 }, { weights: second, end: 2 }, {
+    weights: both,
+    end: 3,
+  }];
   const last = -Math.log(0.25 * Math.exp(logs[0][3]) + 0.75 * Math.exp(logs[1][3]));
   assertClose([mixedNll(logs, 1, stretches)], [0.1 + 0.7 + last], { atol: 1e-6, rtol: 0 });
   assertEquals(tokensRun(stretches), 3 + 3); // both answer for the last token
   assertEquals(tokensRun(stretches.slice(0, 2)), 1 + 2);
   assertEquals([mixedNll(logs, 0, [{ weights: both, end: 0 }]), tokensRun([])], [0, 0]);
-  const hopeless = [Float32Array.of(-900), Float32Array.of(-1000)]; // whose probabilities are no f64
+  // Whose probabilities are no f64.
+  const hopeless = [Float32Array.of(-900), Float32Array.of(-1000)];
   const nll = mixedNll(hopeless, 0, [{ weights: both, end: 1 }]);
   assertClose([nll], [900 - Math.log(0.25)], { atol: 1e-4, rtol: 0 });
 });
 
 Deno.test("evaluate() chooses experts anew at the same positions where a response alone counts", async () => {
-  const rows = anyRows(24), { sequences } = plainFigures(rows);
+  const rows = anyRows(24);
+  const { sequences } = plainFigures(rows);
   const begin = rows.length.map((length) => length > M + 4 ? M + 3 : 0);
   const { mixing } = await evaluateRows({ ...rows, begin }, { mix: [2], reroute: 2 });
-  const p = sequences.map(probabilities), firsts = Array.from(begin, (begin) => Math.max(1, begin));
+  const p = sequences.map(probabilities);
+  const firsts = Array.from(begin, (begin) => Math.max(1, begin));
   const tokens = sequences.reduce((sum, { length }, row) => sum + length - firsts[row], 0);
   for (const { nllPerToken, reroute } of mixing!.mixes) {
     const nll = sequences.map((sequence, row) =>

@@ -17,7 +17,10 @@ Deno.test("blocks() gives every row of a range once, in blocks of one size, howe
   assertEquals(expected.flatMap(({ source }) => source), rows.source);
   for (const size of [7, 1000]) {
     const actual = await Array.fromAsync(blocks(makeBatches(rows, size), KNOWN));
-    assert(JSON.stringify(actual, bigints) === JSON.stringify(expected, bigints), `batches of ${size}`);
+    assert(
+      JSON.stringify(actual, bigints) === JSON.stringify(expected, bigints),
+      `batches of ${size}`,
+    );
   }
   const kept = await Array.fromAsync(blocks(makeBatches(rows, 70), KNOWN, [100, 1350]));
   assertEquals(kept.map((block) => block.rows), [1024, 226]);
@@ -35,7 +38,9 @@ Deno.test("blocks() takes rows without documents and sources, and batches withou
     tokens: new Uint16Array(),
     length: new Uint32Array(),
   }, LINEAGE);
-  const [block, ...rest] = await Array.fromAsync(blocks(ReadableStream.from([empty, bare, empty]), KNOWN));
+  const [block, ...rest] = await Array.fromAsync(
+    blocks(ReadableStream.from([empty, bare, empty]), KNOWN),
+  );
   assertEquals(rest, []);
   assertEquals([block.document, block.source, block.sequenceLength], [sequence, ["", "", ""], S]);
   assertEquals(await Array.fromAsync(blocks(ReadableStream.from([empty]), KNOWN)), []);
@@ -44,12 +49,20 @@ Deno.test("blocks() takes rows without documents and sources, and batches withou
 Deno.test("blocks() refuses rows without tokens, and of another tokenizer, length or vocabulary", async () => {
   const { tokens: _, ...bare } = anyRows(4);
   const refused = async (batches: ReadableStream<RecordBatch>, message: string, more = {}) => {
-    await assertRejects(() => Array.fromAsync(blocks(batches, { ...KNOWN, ...more })), InputError, message);
+    await assertRejects(
+      () => Array.fromAsync(blocks(batches, { ...KNOWN, ...more })),
+      InputError,
+      message,
+    );
   };
   await refused(ReadableStream.from([toBatch(bare, LINEAGE)]), 'it must have a column "tokens"');
   const all = () => makeBatches(anyRows(4));
-  await refused(all(), "tokenizer is ab12 in the former, ef56 in the latter", { tokenizer: "ef56" });
-  await refused(all(), "sequenceLength is 12 in the former, 6 in the latter", { sequenceLength: 6 });
+  await refused(all(), "tokenizer is ab12 in the former, ef56 in the latter", {
+    tokenizer: "ef56",
+  });
+  await refused(all(), "sequenceLength is 12 in the former, 6 in the latter", {
+    sequenceLength: 6,
+  });
   await refused(all(), "vocabulary is 13 in the former, 3 in the latter", { vocabulary: 3 });
 });
 
@@ -77,7 +90,13 @@ const ROWS = anyRows(40);
 async function routeRows(size: number, more: { routeLengths?: number[]; trained?: number[] } = {}) {
   const mixture = mixtureOf(gpu, anyRouters(E), {});
   try {
-    const options = { mixture, prefix: 6, sequenceLength: S, open: () => makeBatches(ROWS, size), ...more };
+    const options = {
+      mixture,
+      prefix: 6,
+      sequenceLength: S,
+      open: () => makeBatches(ROWS, size),
+      ...more,
+    };
     return await route(options, await mixture.partitioner(), () => {});
   } finally {
     mixture.close();

@@ -5,7 +5,10 @@ import type { Columns, RecordBatch } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { randomBits } from "../../../pipeline/random.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import type { Checkpoint, CheckpointNotes } from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
+import type {
+  Checkpoint,
+  CheckpointNotes,
+} from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
 import type { Routers } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
@@ -48,7 +51,11 @@ export interface Options extends Partial<EvaluateOptions> {
 }
 
 /** Evaluates rows under three random experts and both baselines, unless stated otherwise. */
-export async function evaluateRows(rows: Columns, options: Options = {}, size = 5): Promise<Evaluation> {
+export async function evaluateRows(
+  rows: Columns,
+  options: Options = {},
+  size = 5,
+): Promise<Evaluation> {
   const {
     gpu: device = ownGpu,
     routers = anyRouters(E),
@@ -61,7 +68,10 @@ export async function evaluateRows(rows: Columns, options: Options = {}, size = 
   const pass = { mixture, open, signal: rest.signal };
   try {
     return await evaluate({
-      ...{ mixture, open, prefix: M, sequenceLength: S },
+      mixture,
+      open,
+      prefix: M,
+      sequenceLength: S,
       baselines: Object.keys(dense) as Baseline[],
       scores: (model) => scoreModel(model, pass, LINEAGE),
       resamples: RESAMPLES,
@@ -75,7 +85,10 @@ export async function evaluateRows(rows: Columns, options: Options = {}, size = 
 
 const SOURCES = ["sea", "code", ""];
 
-/** Held-out rows: lengths 2 to 12, documents of several sequences that are not in order, three sources. */
+/**
+ * Held-out rows: lengths 2 to 12, documents of several sequences that are not in order, three
+ * sources.
+ */
 export function anyRows(rows: number, documents = 7, name = "rows"): Columns {
   const document = BigUint64Array.from(
     randomIntegers(rows, documents, `documents of ${name}`),
@@ -117,7 +130,11 @@ export function anyModel(
 export type ModelLoader = () => Promise<Checkpoint>;
 
 /** A mixture of models in memory with room for one. */
-export function mixtureOf(gpu: Gpu, routers: Routers, models: Record<string | number, ModelLoader>): Mixture {
+export function mixtureOf(
+  gpu: Gpu,
+  routers: Routers,
+  models: Record<string | number, ModelLoader>,
+): Mixture {
   return new Mixture({
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
     partitioner: (device) => Promise.resolve(createPartitioner(routers, device)),
@@ -129,24 +146,36 @@ export function mixtureOf(gpu: Gpu, routers: Routers, models: Record<string | nu
 
 /** Real tokens of every row. */
 export function sequencesOf({ rows, tokens, length }: Columns): number[][] {
-  return Array.from({ length: rows }, (_, row) => [...tokens!.subarray(row * S, row * S + length[row])]);
+  return Array.from(
+    { length: rows },
+    (_, row) => [...tokens!.subarray(row * S, row * S + length[row])],
+  );
 }
 
 /** NLLs `[rows]` of sequences by the f64 model, one at a time. */
-export function referenceNll(config: ModelConfig, weights: Weights, sequences: number[][]): number[] {
+export function referenceNll(
+  config: ModelConfig,
+  weights: Weights,
+  sequences: number[][],
+): number[] {
   return sequences.map((tokens) => tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0);
 }
 
 /** The expert of the least cost; the first among equals. */
 export const argmin = (values: number[]): number => values.indexOf(Math.min(...values));
 
-/** Figures in plain words: sums over sequences of documents that are drawn one by one. `nll` is that of every sequence. */
+/**
+ * Figures in plain words: sums over sequences of documents that are drawn one by one. `nll` is that
+ * of every sequence.
+ */
 export function plainFigures(rows: Columns) {
   const sequences = sequencesOf(rows);
   const all = [...sequences.keys()];
   const documents = [...new Set(rows.document!)];
   const draws = Array.from({ length: RESAMPLES }, (_, draw) => {
-    const drawn = drawnDocuments(documents.length, draw, SEED).map((document) => documents[document]);
+    const drawn = drawnDocuments(documents.length, draw, SEED).map((document) =>
+      documents[document]
+    );
     return drawn.flatMap((id) => all.filter((row) => rows.document![row] === id));
   });
   const interval = (values: number[]) => {
@@ -175,7 +204,9 @@ export function assertAlike(actual: unknown, expected: unknown, what = "evaluati
   if (typeof expected === "number") {
     return assertClose([actual as number], [expected], { atol: 2e-5, rtol: 2e-5 }, what);
   }
-  if (typeof expected !== "object" || expected === null) return assertEquals(actual, expected, what);
+  if (typeof expected !== "object" || expected === null) {
+    return assertEquals(actual, expected, what);
+  }
   assertEquals(Object.keys(actual as object).sort(), Object.keys(expected).sort(), what);
   for (const [name, value] of Object.entries(expected)) {
     assertAlike((actual as Record<string, unknown>)[name], value, `${what}.${name}`);

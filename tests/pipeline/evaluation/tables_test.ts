@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   type DocumentScores,
   figuresOn,
@@ -46,18 +52,30 @@ Deno.test("readDocumentScores() refuses files of another layout, and reports wha
     };
     await refused("it must hold one batch of documents: it holds more", of({}), of({}));
     await refused('it must have a column "mixture"', of({ nll: { dense: SCORES.nll.dense } }));
-    await refused('column "mixture" must hold float64', of({ nll: { mixture: Float32Array.of(1, 2) } }));
+    await refused(
+      'column "mixture" must hold float64',
+      of({ nll: { mixture: Float32Array.of(1, 2) } }),
+    );
     await refused('column "tokens" must hold integers', of({ tokens: Float64Array.of(1, 2) }));
   }));
 
-/** Scores of 200 documents, of which the mixture knows every fourth by heart; the gain over the dense model is 10% on the others. */
+/**
+ * Scores of 200 documents, of which the mixture knows every fourth by heart; the gain over the
+ * dense model is 10% on the others.
+ */
 const known = (i: number) => i % 4 === 0;
 const ids = BigUint64Array.from({ length: 200 }, (_, i) => BigInt(i));
 const tokens = Uint32Array.from(ids, (_, i) => 50 + i % 7);
 const nll = (gain: number) =>
-  Float64Array.from(tokens, (count, i) => count * (3 + uniform(1, "nll", i) - (known(i) ? 3 * gain : gain)));
+  Float64Array.from(
+    tokens,
+    (count, i) => count * (3 + uniform(1, "nll", i) - (known(i) ? 3 * gain : gain)),
+  );
 const scores: DocumentScores = {
-  ...{ document: ids, source: Array(200).fill(""), sequences: tokens, tokens },
+  document: ids,
+  source: Array(200).fill(""),
+  sequences: tokens,
+  tokens,
   nll: { mixture: nll(-Math.log(0.9)), dense: nll(0) },
 };
 

@@ -13,7 +13,11 @@ const configuration = { ...defaultConfiguration(), seed: 5 };
 Deno.test("readRunConfiguration() gives what was written", () =>
   inFolder(async (run) => {
     assertEquals(await readRunConfiguration(run), null);
-    const adapter = { description: "an adapter", kind: "software", variants: { matmul: "subgroup" } };
+    const adapter = {
+      description: "an adapter",
+      kind: "software",
+      variants: { matmul: "subgroup" },
+    };
     await writeRunConfiguration(run, configuration, adapter);
     const read = (await readRunConfiguration(run))!;
     assertEquals([read.configuration, read.adapter, read.format], [configuration, adapter, 4]);
@@ -42,7 +46,11 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
       const error = await assertRejects(() => readRunConfiguration(run), InputError, text);
       assertEquals([error.where, error.remedy === undefined], [`${run}/config.json`, false]);
     }
-    await assertRejects(() => readRunConfiguration(`${run}/config.json`), InputError, "it is a file");
+    await assertRejects(
+      () => readRunConfiguration(`${run}/config.json`),
+      InputError,
+      "it is a file",
+    );
   }));
 
 Deno.test("an edited config.json of a tree is reported by what all of it was made with, not by a branch", () =>
@@ -52,16 +60,29 @@ Deno.test("an edited config.json of a tree is reported by what all of it was mad
     const text = await Deno.readTextFile(`${run}/config.json`);
     await Deno.writeTextFile(`${run}/config.json`, text.replace(/"seed": 6/, '"seed": 7'));
     for (
-      const name of ["rounds/root/01/router-00", "branches/root", "assignments/root", "scores/branch-01"]
+      const name of [
+        "rounds/root/01/router-00",
+        "branches/root",
+        "assignments/root",
+        "scores/branch-01",
+      ]
     ) {
       await Deno.mkdir(`${run}/${name}`, { recursive: true });
       await Deno.writeTextFile(`${run}/${name}/manifest.json`, '{"settings": {"experts": 2}}');
     }
-    await assertRejects(() => readRunConfiguration(run), InputError, "nothing was made with other values");
+    await assertRejects(
+      () => readRunConfiguration(run),
+      InputError,
+      "nothing was made with other values",
+    );
     await Deno.mkdir(`${run}/assignments/all`);
     const settings = JSON.stringify({ settings: { experts: 4, levels: [2, 2], seed: 6 } });
     await Deno.writeTextFile(`${run}/assignments/all/manifest.json`, settings);
-    await assertRejects(() => readRunConfiguration(run), InputError, '"assignments/all" was made with 6');
+    await assertRejects(
+      () => readRunConfiguration(run),
+      InputError,
+      '"assignments/all" was made with 6',
+    );
   }));
 
 Deno.test("readConfiguration() takes settings themselves, and refuses what is none", () =>

@@ -16,7 +16,11 @@ Deno.test("writeAtomic() returns the size and hash that hashFile() finds, for al
   inFolder(async (folder) => {
     const path = `${folder}/new/folder/file`;
     const bytes = new TextEncoder().encode("abc");
-    const stream = ReadableStream.from([bytes.subarray(0, 1), bytes.subarray(1, 1), bytes.subarray(1)]);
+    const stream = ReadableStream.from([
+      bytes.subarray(0, 1),
+      bytes.subarray(1, 1),
+      bytes.subarray(1),
+    ]);
     for (const source of ["abc", bytes, stream]) {
       assertEquals(await writeAtomic(path, source), { bytes: 3, sha256: ABC });
       assertEquals(await hashFile(path), { bytes: 3, sha256: ABC });
@@ -76,14 +80,20 @@ Deno.test("writeAtomic() removes what a process left of the same file that has b
 Deno.test("removeFiles() removes what it is reported, with the folders that this empties, and follows no link", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    for (const path of ["a/b/gone", "a/keep", "empty/gone"]) await writeAtomic(`${run}/${path}`, "x");
+    for (const path of ["a/b/gone", "a/keep", "empty/gone"]) {
+      await writeAtomic(`${run}/${path}`, "x");
+    }
     await writeAtomic(`${folder}/away/gone`, "mine");
     await Deno.symlink(`${folder}/away`, `${run}/a/link`);
     await Deno.symlink(`${folder}/away`, `${run}/link`);
     await Deno.symlink(`${folder}/away/gone`, `${run}/a/gone`);
     await Deno.mkdir(`${run}/a/mine`);
     await removeFiles(run, ["a/b/gone", "a/gone"]);
-    assertEquals([...Deno.readDirSync(`${run}/a`)].map(({ name }) => name).sort(), ["keep", "link", "mine"]);
+    assertEquals([...Deno.readDirSync(`${run}/a`)].map(({ name }) => name).sort(), [
+      "keep",
+      "link",
+      "mine",
+    ]);
     assertEquals([
       await Array.fromAsync(filesUnder(run, "link")),
       await Array.fromAsync(filesUnder(run, "none")),

@@ -37,14 +37,33 @@ function endNow(child: Deno.ChildProcess): void {
   }
 }
 
-/** Runs processes side by side, each killed again and again for a while, until each ends by itself. */
-async function runKilled(run: string, parts: number, kills: number, more: string[] = []): Promise<void> {
+/**
+ * Runs processes side by side, each killed again and again for a while, until each ends by itself.
+ */
+async function runKilled(
+  run: string,
+  parts: number,
+  kills: number,
+  more: string[] = [],
+): Promise<void> {
   let left = kills;
   await Promise.all(Array.from({ length: parts }, async (_, i) => {
     for (;;) {
-      const args = ["run", "-A", "--no-lock", "--cached-only", TOY, run, `${i + 1}`, `${parts}`, ...more];
+      const args = [
+        "run",
+        "-A",
+        "--no-lock",
+        "--cached-only",
+        TOY,
+        run,
+        `${i + 1}`,
+        `${parts}`,
+        ...more,
+      ];
       const child = new Deno.Command(Deno.execPath(), { args, stderr: "piped" }).spawn();
-      const timer = left-- > 0 ? setTimeout(() => endNow(child), 300 + Math.random() * 700) : undefined;
+      const timer = left-- > 0
+        ? setTimeout(() => endNow(child), 300 + Math.random() * 700)
+        : undefined;
       const { success, signal, stderr } = await child.output();
       clearTimeout(timer);
       if (success) return;
@@ -98,7 +117,8 @@ Deno.test("what another process makes while its needs are looked at is not missi
   inFolder(async (run) => {
     const [whole, open] = [`${run}/whole`, `${run}/open`];
     await makeToys(whole);
-    const graph = toyGraph(), user = graph.find(({ name }) => name === "rounds/04/router-00")!;
+    const graph = toyGraph();
+    const user = graph.find(({ name }) => name === "rounds/04/router-00")!;
     const { needs } = user;
     Object.defineProperty(user, "needs", {
       get() {
@@ -113,10 +133,14 @@ Deno.test("checkpoints of a node that is made go, unless a process makes it agai
   inFolder(async (run) => {
     await makeToys(run);
     const [spent, read] = [0, 3].map((round) => `${run}/rounds/0${round}/router-00/state.json`);
-    const key = JSON.parse(await Deno.readTextFile(`${run}/experts/00/manifest.json`)).key.slice(0, 16);
+    const key = JSON.parse(await Deno.readTextFile(`${run}/experts/00/manifest.json`)).key.slice(
+      0,
+      16,
+    );
     const place = (key: string) => `${run}/scratch/experts~00~${key}/checkpoint.json`;
     const left = [spent, read, place(key), place("0123456789abcdef")];
-    const isThere = () => Promise.all(left.map((path) => Deno.stat(path).then(() => true, () => false)));
+    const isThere = () =>
+      Promise.all(left.map((path) => Deno.stat(path).then(() => true, () => false)));
     for (const path of left) { // as if it had been killed before it removed them
       await Deno.mkdir(dirname(path), { recursive: true });
       await Deno.writeTextFile(path, "");
@@ -161,12 +185,16 @@ Deno.test("a change that a late node reads brings spent nodes back", () =>
       run,
       withSettings((name) => name === "rounds/04/router-00", { r: 4, more: 1 }),
     );
-    // Round 4 reads round 3, which is spent and reads round 2, and so on. What they come to is as it was, so nothing follows.
+    // Round 4 reads round 3, which is spent and reads round 2, and so on. What they come to is as
+    // it was, so nothing follows.
     assertEquals(again.filter((name) => !name.startsWith("rounds/")), []);
     assert(again.includes("rounds/00/router-01") && again.includes("rounds/04/router-00"));
     assert(!again.includes("rounds/04/router-01"));
     assertEquals(
-      await makeToys(run, withSettings((name) => name === "rounds/04/router-00", { r: 4, more: 1 })),
+      await makeToys(
+        run,
+        withSettings((name) => name === "rounds/04/router-00", { r: 4, more: 1 }),
+      ),
       [],
     );
   }));
@@ -213,7 +241,9 @@ Deno.test("nodes of another run with the same keys are linked, not made", () =>
         await Deno.stat(`${other}/parts/00/rows.json`),
       ];
       assertEquals(one.ino, same.ino);
-      assertEquals(events.filter(({ stage }) => stage === "split").map(({ state }) => state), ["copied"]);
+      assertEquals(events.filter(({ stage }) => stage === "split").map(({ state }) => state), [
+        "copied",
+      ]);
     });
   }));
 
@@ -237,7 +267,9 @@ Deno.test("a plan is the walk that makes: what it says is missing is what is mad
     const planned = async (graph: Node[]) => {
       const walk = new Walk(run, graph);
       const states = await Promise.all(graph.map((node) => walk.of(node)));
-      return states.filter(({ state }) => state !== "made" && state !== "spent").map(({ node }) => node.name);
+      return states.filter(({ state }) => state !== "made" && state !== "spent").map(({ node }) =>
+        node.name
+      );
     };
     assertEquals((await planned(toyGraph())).toSorted(), (await makeToys(run)).toSorted());
     const graph = withSettings((name) => name === "parts/01", { e: 2 });
@@ -262,7 +294,8 @@ Deno.test("a maker that throws leaves the run as it was, without locks", () =>
 
 Deno.test("a maker is closed before another one begins, and in the end", () =>
   inFolder(async (run) => {
-    const log: string[] = [], watched = new Map<Maker, Maker>();
+    const log: string[] = [];
+    const watched = new Map<Maker, Maker>();
     const watch = (maker: Maker): Maker => ({
       ...maker,
       make: (...all) => maker.make(...all).finally(() => log.push(maker.stage)),
@@ -285,7 +318,9 @@ Deno.test("files of others stay, and a link in a node's place is refused", () =>
     await Deno.remove(`${run}/experts`);
     await Deno.mkdir(`${run}/partial/mine`, { recursive: true });
     await Deno.writeTextFile(`${run}/partial/mine/notes.txt`, "mine");
-    for (const place of ["partial/mine", "partial/mine/notes.txt"]) await Deno.utime(`${run}/${place}`, 0, 0);
+    for (const place of ["partial/mine", "partial/mine/notes.txt"]) {
+      await Deno.utime(`${run}/${place}`, 0, 0);
+    }
     await makeToys(run);
     for (const folder of ["parts", "partial/mine"]) {
       assertEquals(await Deno.readTextFile(`${run}/${folder}/notes.txt`), "mine");
@@ -295,9 +330,11 @@ Deno.test("files of others stay, and a link in a node's place is refused", () =>
 Deno.test("a node that was moved aside when its process was killed comes back, and the user's files with it", () =>
   inFolder(async (run) => {
     await makeToys(run);
-    const place = `${run}/parts/00`, old = () => `${run}/partial/parts~00~old-${crypto.randomUUID()}`;
+    const place = `${run}/parts/00`;
+    const old = () => `${run}/partial/parts~00~old-${crypto.randomUUID()}`;
     const notes = `${place}/notes/a.txt`;
-    const aside = () => [...Deno.readDirSync(`${run}/partial`)].filter(({ name }) => name.includes("~old-"));
+    const aside = () =>
+      [...Deno.readDirSync(`${run}/partial`)].filter(({ name }) => name.includes("~old-"));
     const isWhole = async (text: string) => {
       assertEquals([await makeToys(run), await toyHash(run)], [[], await hashAlone()]);
       assertEquals([await Deno.readTextFile(notes), aside()], [text, []]);
@@ -327,7 +364,14 @@ Deno.test("a node that was moved aside when its process was killed comes back, a
       const folder = `${run}/partial/parts~00~${crypto.randomUUID()}`;
       await Deno.mkdir(folder, { recursive: true });
       await Deno.writeTextFile(`${folder}/rows.json`, "[]");
-      const known = { name: "parts/00", key: more, revision: 1, settings: {}, inputs: {}, result: {} };
+      const known = {
+        name: "parts/00",
+        key: more,
+        revision: 1,
+        settings: {},
+        inputs: {},
+        result: {},
+      };
       await Deno.writeTextFile(`${folder}/${more}`, "new");
       const manifest = await writeManifest(folder, { ...known, files: await noteFiles(folder) });
       return await publish(run, "parts/00", folder, manifest, false);
@@ -357,8 +401,10 @@ Deno.test("processes that replace a node at once all do so, and keep the user's 
     assertEquals(await Deno.readTextFile(`${run}/report/mine.txt`), "mine");
     assertEquals([...Deno.readDirSync(`${run}/partial`)], []);
 
-    // The same page stays in its place, from which a kill might keep it away; one that is damaged does not.
-    const path = `${run}/report/report.html`, { ino } = await Deno.stat(path);
+    // The same page stays in its place, from which a kill might keep it away; one that is damaged
+    // does not.
+    const path = `${run}/report/report.html`;
+    const { ino } = await Deno.stat(path);
     const page = Number((await Deno.readTextFile(path)).slice(-1));
     await write(page);
     assertEquals((await Deno.stat(path)).ino, ino);

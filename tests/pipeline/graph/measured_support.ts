@@ -9,8 +9,8 @@ import { inFolder } from "../../tasks/support.ts";
 const LOCK = `${import.meta.dirname}/measured_support.ts`;
 
 /**
- * Runs a test with an empty folder of measured figures. The environment belongs to the process, which may run files of
- * tests side by side: one such test runs at a time.
+ * Runs a test with an empty folder of measured figures. The environment belongs to the process,
+ * which may run files of tests side by side: one such test runs at a time.
  */
 export function withCache(test: (folder: string) => Promise<void>): Promise<void> {
   return inFolder(async (folder) => {

@@ -46,7 +46,11 @@ Deno.test("readJsonLines() leaves out a line that is being written, and names th
     await Deno.writeTextFile(path, `{"n":1}\n{"n":2}\n{"n`);
     assertEquals(await read(), [{ n: 1 }, { n: 2 }]);
     await Deno.writeTextFile(path, `{"n":1}\n{"m":2}\n`);
-    await assertRejects(read, InputError, `Cannot read "${path}" as it must be metrics: line 2: n: `);
+    await assertRejects(
+      read,
+      InputError,
+      `Cannot read "${path}" as it must be metrics: line 2: n: `,
+    );
   }));
 
 Deno.test("byLabel() keeps labels that every object has as keys, and names the label that is wrong", () => {
@@ -87,7 +91,8 @@ async function makeNode(node: string, files: Record<string, string>): Promise<vo
 
 Deno.test("readVerified() gives what the manifest notes, refuses anything else by name, and passes what none knows", () =>
   inFolder(async (folder) => {
-    const node = `${folder}/node`, path = `${node}/a.txt`;
+    const node = `${folder}/node`;
+    const path = `${node}/a.txt`;
     await Deno.mkdir(`${node}/deep`, { recursive: true });
     await makeNode(node, { "a.txt": "sound", "deep/b.txt": "deeper" });
     const read = async (path: string) => new TextDecoder().decode(await readVerified(path));
@@ -97,7 +102,11 @@ Deno.test("readVerified() gives what the manifest notes, refuses anything else b
     }
     assertEquals(await read(`${node}/deep/b.txt`), "deeper");
     await Deno.writeTextFile(path, "sounD");
-    const error = await assertRejects(() => read(path), InputError, "as it was made: its SHA-256 is");
+    const error = await assertRejects(
+      () => read(path),
+      InputError,
+      "as it was made: its SHA-256 is",
+    );
     assertEquals(error.where, path);
     await assertRejects(() => verifyFile(path), InputError, "as it was made");
     await assertRejects(() => read(`${folder}/link.txt`), InputError, "as it was made");
@@ -110,8 +119,12 @@ Deno.test("readVerified() gives what the manifest notes, refuses anything else b
     await makeNode(node, { "a.txt": "anew" }); // another manifest counts at once
     assertEquals(await read(path), "anew");
     const manifest = `${node}/manifest.json`;
-    await Deno.writeTextFile(manifest, (await Deno.readTextFile(manifest)).replace('"node"', '"nodE"'));
-    await Deno.utime(manifest, new Date(), new Date(Date.now() + 5_000)); // a disk may tell times no finer than this test is fast
+    await Deno.writeTextFile(
+      manifest,
+      (await Deno.readTextFile(manifest)).replace('"node"', '"nodE"'),
+    );
+    // A disk may tell times no finer than this test is fast.
+    await Deno.utime(manifest, new Date(), new Date(Date.now() + 5_000));
     await assertRejects(() => read(path), InputError, "its checksum is not that of what it says");
     await Deno.writeTextFile(manifest, ""); // as a full disk leaves it
     await assertRejects(() => read(path), InputError, "its checksum is not that of what it says");

@@ -16,7 +16,11 @@ Deno.test("recordTime() follows no link out of the run", () =>
     await Deno.mkdir(`${folder}/run/metrics`, { recursive: true });
     await Deno.writeTextFile(`${folder}/mine`, "mine");
     await Deno.symlink(`${folder}/mine`, `${folder}/run/metrics/timing.jsonl`);
-    await assertRejects(() => recordTime(`${folder}/run`, { stage: "score" }), InputError, "timing.jsonl");
+    await assertRejects(
+      () => recordTime(`${folder}/run`, { stage: "score" }),
+      InputError,
+      "timing.jsonl",
+    );
     assertEquals(await Deno.readTextFile(`${folder}/mine`), "mine");
   }));
 

@@ -1,11 +1,19 @@
 /**
- * A pipeline of toys with the shape of the real one: blocks that are tokenized each by itself, routers that learn in rounds from one
- * another's scores, a part for each expert, and experts that train with checkpoints.
+ * A pipeline of toys with the shape of the real one: blocks that are tokenized each by itself,
+ * routers that learn in rounds from one another's scores, a part for each expert, and experts that
+ * train with checkpoints.
  *
  *   deno run -A tests/pipeline/graph/toy.ts RUN PART PARTS [no-locks]
  */
 
-import { makeAll, type Maker, type Making, type Node, Walk, type Work } from "../../../pipeline/graph/mod.ts";
+import {
+  makeAll,
+  type Maker,
+  type Making,
+  type Node,
+  Walk,
+  type Work,
+} from "../../../pipeline/graph/mod.ts";
 import { sha256 } from "../../../pipeline/graph/files.ts";
 
 const [BLOCKS, ROUTERS, ROUNDS, EXPERTS, ROWS, STEPS] = [10, 2, 4, 3, 40, 20];
@@ -15,7 +23,8 @@ const read = async (path: string) => JSON.parse(await Deno.readTextFile(path));
 
 let slow = false;
 async function write(path: string, value: unknown): Promise<void> {
-  if (slow) await new Promise((done) => setTimeout(done, Math.random() * 30)); // so that kills fall everywhere
+  // So that kills fall everywhere.
+  if (slow) await new Promise((done) => setTimeout(done, Math.random() * 30));
   await Deno.writeTextFile(path, JSON.stringify(value));
 }
 
@@ -74,7 +83,8 @@ const train = maker("train", async ({ node, folder, path, scratch }) => {
     if (step % 5 === 0) {
       const aside = `${folder}/aside.json`;
       await write(aside, { step, weights });
-      await Deno.mkdir(scratch, { recursive: true }); // another process that has made the same has removed it
+      // Another process that has made the same has removed it.
+      await Deno.mkdir(scratch, { recursive: true });
       await Deno.rename(aside, `${scratch}/checkpoint.json`);
     }
     weights = (weights * 131 + rows[(step * 7) % rows.length]) % 1_000_003;
@@ -88,7 +98,7 @@ const node = (
   name: string,
   needs: readonly string[],
   settings: Record<string, unknown>,
-): Node => ({ ...{ maker, name, needs, settings, revision: 1 } });
+): Node => ({ maker, name, needs, settings, revision: 1 });
 
 /** Builds the graph; `change` may change a node. */
 export function toyGraph(change: (node: Node) => Node = (node) => node): Node[] {
@@ -101,8 +111,12 @@ export function toyGraph(change: (node: Node) => Node = (node) => node): Node[] 
         temporary: r < ROUNDS,
       }))
     ),
-    ...range(EXPERTS).map((e) => node(split, `parts/${two(e)}`, [...train_, ...round(ROUNDS)], { e })),
-    ...range(EXPERTS).map((e) => node(train, `experts/${two(e)}`, [`parts/${two(e)}`], { e, steps: STEPS })),
+    ...range(EXPERTS).map((e) =>
+      node(split, `parts/${two(e)}`, [...train_, ...round(ROUNDS)], { e })
+    ),
+    ...range(EXPERTS).map((e) =>
+      node(train, `experts/${two(e)}`, [`parts/${two(e)}`], { e, steps: STEPS })
+    ),
   ].map(change);
 }
 

@@ -10,10 +10,15 @@ import { logitsReference } from "./reference.ts";
 import { anyWeights, endingInFirstPass } from "./support.ts";
 
 const CONFIGS: ModelConfig[] = [
-  { vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 }, // heads of 6, one block of attention
+  // Heads of 6, one block of attention.
+  { vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 },
   { vocabulary: 130, hidden: 16, layers: 1, heads: 4, context: 150 }, // three blocks of 64
   {
-    ...{ vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 },
+    vocabulary: 33,
+    hidden: 12,
+    layers: 2,
+    heads: 2,
+    context: 20,
     sublayers: ["attention", "switch"], // every token that predicts goes to one of three
     switch: { experts: 3, capacity: 1, balance: 0.01 },
   },
@@ -36,8 +41,9 @@ function anyTexts({ vocabulary, context: longest }: ModelConfig, count: number):
 }
 
 /**
- * Scores every text with every continuation as a sequence of its own, as an ordinary scorer does. Gives also what an f64 model
- * says of the likeliest token in each place: its id, its log-probability, and how far ahead of the next it is.
+ * Scores every text with every continuation as a sequence of its own, as an ordinary scorer does.
+ * Gives also what an f64 model says of the likeliest token in each place: its id, its
+ * log-probability, and how far ahead of the next it is.
  */
 async function oneByOne(on: Gpu, config: ModelConfig, texts: readonly Branching[]) {
   const length = config.context + 1;
@@ -94,9 +100,18 @@ for (const [what, on] of devices) {
           assertSameBits(logProbability, expected[i].logProbability, `continuation ${i}`);
           const { tokens, best } = expected[i];
           best.forEach(({ id, highest: value, lead }, place) => {
-            assertClose([highest[place]], [value], { atol: 1e-3, rtol: 1e-3 }, `the likeliest of ${i}`);
-            if (lead > 1e-2) assertEquals(likeliest[place], id, `token ${place} of continuation ${i}`);
-            if (likeliest[place] === tokens[place]) assertEquals(highest[place], logProbability[place]);
+            assertClose(
+              [highest[place]],
+              [value],
+              { atol: 1e-3, rtol: 1e-3 },
+              `the likeliest of ${i}`,
+            );
+            if (lead > 1e-2) {
+              assertEquals(likeliest[place], id, `token ${place} of continuation ${i}`);
+            }
+            if (likeliest[place] === tokens[place]) {
+              assertEquals(highest[place], logProbability[place]);
+            }
           });
           assertEquals(greedy, tokens.every((token, place) => token === likeliest[place]));
         });
@@ -108,7 +123,10 @@ for (const [what, on] of devices) {
 Deno.test("createBranchScorer() computes a text's tokens once for all its continuations", async () => {
   const config = { ...CONFIGS[1], context: 600 };
   const context = randomIntegers(500, config.vocabulary, "long");
-  const continuations = Array.from({ length: 4 }, (_, i) => randomIntegers(3, config.vocabulary, `end ${i}`));
+  const continuations = Array.from(
+    { length: 4 },
+    (_, i) => randomIntegers(3, config.vocabulary, `end ${i}`),
+  );
   const { rows } = await scored(gpu, config, [{ context, continuations }], 8);
   assertEquals(rows, 512); // 499 shared, 4 · 3 that predict, filled up to a multiple of 256
 });
@@ -123,7 +141,11 @@ Deno.test("createBranchScorer() refuses what is empty, too long or no token, and
     [{ context: ids(2, 33), continuations: [ids(1)] }, "below the vocabulary's 33 ids: one is 33"],
     [{ context: ids(2), continuations: [ids(1, 40)] }, "one is 40"],
   ];
-  const scorer = createBranchScorer(gpu, { config, weights: anyWeights(config, "model"), batch: 1 });
+  const scorer = createBranchScorer(gpu, {
+    config,
+    weights: anyWeights(config, "model"),
+    batch: 1,
+  });
   for (const [text, message] of cases) {
     await assertRejects(() => scorer.score([text]), InputError, message);
   }
@@ -133,7 +155,11 @@ Deno.test("createBranchScorer() refuses what is empty, too long or no token, and
 
 Deno.test("createBranchScorer() keeps the plans that were used last, and plans anew what it no longer keeps", async () => {
   const config: ModelConfig = { vocabulary: 33, hidden: 4, layers: 1, heads: 1, context: 512 };
-  const scorer = createBranchScorer(gpu, { config, weights: anyWeights(config, "model"), batch: 8 });
+  const scorer = createBranchScorer(gpu, {
+    config,
+    weights: anyWeights(config, "model"),
+    batch: 8,
+  });
   const one = (length: number, name: string): Branching => ({
     context: randomIntegers(length - 1, config.vocabulary, name),
     continuations: [randomIntegers(1, config.vocabulary, `${name} goes on`)],
@@ -158,7 +184,11 @@ Deno.test("createBranchScorer() keeps the plans that were used last, and plans a
 Deno.test("createBranchScorer() leaves off between two passes where the signal says so", async () => {
   const config: ModelConfig = { vocabulary: 33, hidden: 4, layers: 1, heads: 1, context: 64 };
   const { device, counted, signal } = endingInFirstPass();
-  const scorer = createBranchScorer(device, { config, weights: anyWeights(config, "model"), batch: 1 });
+  const scorer = createBranchScorer(device, {
+    config,
+    weights: anyWeights(config, "model"),
+    batch: 1,
+  });
   const texts = Array.from({ length: 3 }, (_, i): Branching => ({
     context: randomIntegers(63, config.vocabulary, `text ${i}`),
     continuations: [Uint32Array.of(1)],

@@ -33,7 +33,11 @@ async function collect<T, R>(values: AsyncGenerator<T, R>): Promise<{ values: T[
 }
 
 /** Goes on with one slot. */
-async function readSlot(decoder: Decoder, tokens: ArrayLike<number>, slot = 0): Promise<Float32Array> {
+async function readSlot(
+  decoder: Decoder,
+  tokens: ArrayLike<number>,
+  slot = 0,
+): Promise<Float32Array> {
   return (await decoder.read([{ slot, tokens }]))[0];
 }
 
@@ -91,10 +95,22 @@ Deno.test("read() gives the logits of the f64 reference at every position up to 
   const one = createDecoder(gpu, { config, weights, capacity: context });
   for (let i = 0; i < context; i++) {
     whole.set(i, await readSlot(one, tokens.slice(i, i + 1)));
-    assertClose(whole.get(i)!, expected[i], { atol: 1e-4, rtol: 1e-4 }, `logits after ${i + 1} tokens`);
+    assertClose(
+      whole.get(i)!,
+      expected[i],
+      { atol: 1e-4, rtol: 1e-4 },
+      `logits after ${i + 1} tokens`,
+    );
   }
   one.close();
-  for (const [longestPass, cuts] of [[512, [264]], [512, [17, 1, 1, 245]], [7, [30, 200, 1, 33]]] as const) {
+  for (
+    const [longestPass, cuts] of [[512, [264]], [512, [17, 1, 1, 245]], [7, [
+      30,
+      200,
+      1,
+      33,
+    ]]] as const
+  ) {
     const decoder = createDecoder(gpu, { config, weights, capacity: context, longestPass });
     for (const repetition of [1, 2]) { // what was read before leaves no trace
       decoder.clear(0);
@@ -102,7 +118,11 @@ Deno.test("read() gives the logits of the f64 reference at every position up to 
       for (const length of cuts) {
         const logits = await readSlot(decoder, tokens.slice(end, end + length));
         end += length;
-        assertSameBits(logits, whole.get(end - 1)!, `call to ${end} of ${cuts}, time ${repetition}`);
+        assertSameBits(
+          logits,
+          whole.get(end - 1)!,
+          `call to ${end} of ${cuts}, time ${repetition}`,
+        );
       }
       assertEquals([end, decoder.length(0)], [context, context]);
     }
@@ -110,8 +130,15 @@ Deno.test("read() gives the logits of the f64 reference at every position up to 
   }
 });
 
-/** Throws unless tokens from `first` on are the likeliest of the f64 model, where that is decided; says how many are. */
-function assertLikeliest(text: number[], first: number, logitsAt: (end: number) => number[]): number {
+/**
+ * Throws unless tokens from `first` on are the likeliest of the f64 model, where that is decided;
+ * says how many are.
+ */
+function assertLikeliest(
+  text: number[],
+  first: number,
+  logitsAt: (end: number) => number[],
+): number {
   let decided = 0;
   for (let end = first; end < text.length; end++) {
     const { token, lead } = bestOf(logitsAt(end));
@@ -124,7 +151,11 @@ function assertLikeliest(text: number[], first: number, logitsAt: (end: number) 
 
 Deno.test("continueTokens() greedily takes the likeliest token of the f64 reference, 200 times", async () => {
   await together([1, M], async (length) => {
-    const { values, end } = await continued(length, { temperature: 0, maxNewTokens: 200, eos: NEVER });
+    const { values, end } = await continued(length, {
+      temperature: 0,
+      maxNewTokens: 200,
+      eos: NEVER,
+    });
     assertEquals([values.length, end], [200, "length"]);
     const text = [...prompt(length), ...values];
     const expected = logitsReference(config, weights, text.slice(0, -1));
@@ -135,10 +166,16 @@ Deno.test("continueTokens() greedily takes the likeliest token of the f64 refere
 Deno.test("continueTokens() gives the same 200 tokens with the cache as without it, up to the context", async () => {
   await together([1, M, config.context - 3, config.context], async (length) => {
     const settings = { temperature: 1.2, topP: 0.98, maxNewTokens: 200, eos: NEVER, seed: length };
-    const [kept, again] = await together([true, false], (cache) => continued(length, { ...settings, cache }));
+    const [kept, again] = await together(
+      [true, false],
+      (cache) => continued(length, { ...settings, cache }),
+    );
     assertEquals(kept, again, `prompt of ${length}`);
     const room = config.context + 1 - length;
-    assertEquals([kept.values.length, kept.end], [Math.min(200, room), room < 200 ? "context" : "length"]);
+    assertEquals([kept.values.length, kept.end], [
+      Math.min(200, room),
+      room < 200 ? "context" : "length",
+    ]);
     if (length < 100) assert(new Set(kept.values).size > 20, "varied text");
   });
 });
@@ -179,7 +216,10 @@ const TEXTS = [...randomIntegers(8, 20, "lengths")].map((length, i) => {
 
 type Settings = Partial<Parameters<typeof createDecoder>[1]>;
 
-/** Reads every text, token by token, in one slot of a decoder of its own; returns the logits after each token. */
+/**
+ * Reads every text, token by token, in one slot of a decoder of its own; returns the logits after
+ * each token.
+ */
 async function alone(on: Gpu, settings: Settings, slot = 0): Promise<Float32Array[][]> {
   const decoder = createDecoder(on, { config, weights, capacity: 20, ...settings });
   const logits: Promise<Float32Array>[][] = TEXTS.map(({ tokens }) => {
@@ -192,8 +232,8 @@ async function alone(on: Gpu, settings: Settings, slot = 0): Promise<Float32Arra
 }
 
 /**
- * Reads every text next to others: a text joins a free slot at a random call, goes on with a random number of tokens or waits, and
- * leaves when it has no more. Visits the logits after every call.
+ * Reads every text next to others: a text joins a free slot at a random call, goes on with a random
+ * number of tokens or waits, and leaves when it has no more. Visits the logits after every call.
  */
 async function readAmong(
   on: Gpu,
@@ -234,7 +274,10 @@ async function readAmong(
   decoder.close();
 }
 
-/** Throws unless a sequence's logits are those of the f64 model, and the same bits alone and next to others. */
+/**
+ * Throws unless a sequence's logits are those of the f64 model, and the same bits alone and next to
+ * others.
+ */
 async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
   const single = await alone(on, { dtype });
   single.forEach((text, i) =>
@@ -248,7 +291,9 @@ async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
     })
   );
   (await alone(on, { dtype, slots: 8 }, 6)).forEach((text, i) =>
-    text.forEach((logits, token) => assertSameBits(logits, single[i][token], `slot 6 of 8, ${what}`))
+    text.forEach((logits, token) =>
+      assertSameBits(logits, single[i][token], `slot 6 of 8, ${what}`)
+    )
   );
   for (const longestPass of [512, 9]) { // a call in one pass, and in several
     const purpose = `company ${longestPass}`;
@@ -290,7 +335,8 @@ Deno.test("read() takes one submit and one readback, and plans a number of rows 
     assertEquals((await decoder.read(entries)).length, sizes.length);
     return counts;
   };
-  const plans = 1 + 8 * config.layers + 1; // embedding, layers and norm; with the logits of so many entries one more
+  // Embedding, layers and norm; with the logits of so many entries one more.
+  const plans = 1 + 8 * config.layers + 1;
   assertEquals(await of(1, 1, 1), { submits: 1, reads: 1, plans: plans + 1 });
   assertEquals(await of(1, 1, 1), { submits: 1, reads: 1, plans: 0 });
   assertEquals(await of(5, 1), { submits: 1, reads: 1, plans: plans + 1 });

@@ -1,4 +1,7 @@
-/** The Switch model against golden values, which come from an independent float64 implementation (fixtures/golden/README.md). */
+/**
+ * The Switch model against golden values, which come from an independent float64 implementation
+ * (fixtures/golden/README.md).
+ */
 
 import { assertEquals } from "@std/assert";
 import { readGoldenCase } from "../../../pipeline/doctor/golden.ts";
@@ -25,23 +28,31 @@ interface Own {
 function load(name: string) {
   const golden = readGoldenCase<Own>(`switch/${name}`);
   const { experts, capacity_factor: capacity, balance_weight: balance } = golden.expected;
-  const switched = { sublayers: ["attention", "switch"], switch: { experts, capacity, balance } } as const;
+  const switched = {
+    sublayers: ["attention", "switch"],
+    switch: { experts, capacity, balance },
+  } as const;
   const config: ModelConfig = { ...golden.config, ...switched };
   return { ...golden, config, tensors: (file: string) => golden.tensors(`${file}.safetensors`) };
 }
 
 /**
- * The step before which roundings to bf16 first send a token to another expert than the golden one: its gates lie nearest to a tie. In
- * `tight` the golden expert is full there and drops the token, the other one takes it.
+ * The step before which roundings to bf16 first send a token to another expert than the golden one:
+ * its gates lie nearest to a tie. In `tight` the golden expert is full there and drops the token,
+ * the other one takes it.
  */
 const TURNS: Record<string, number> = { roomy: 2, tight: 4 };
-/** How far losses may be off from the turn on. Measured, the worst: 1.9e-2 with 27 tokens in all, 2.0e-4 with 77. */
+/**
+ * How far losses may be off from the turn on. Measured, the worst: 1.9e-2 with 27 tokens in all,
+ * 2.0e-4 with 77.
+ */
 const LOSS_AFTER_A_TURN: Record<string, number> = { roomy: 2e-2, tight: 2e-3 };
 /**
- * How far weights may be off in the end, in parts of the way that the golden ones went after the turn. Half of the whole way means that
- * both went less than 30° apart (its sine is a half); weights that have not moved are a whole way off. A step goes as far as its rate,
- * so the part after the turn is that of the rates: 28 of 30 in `roomy`, 18 of 30 in `tight`. Measured, the worst: 0.33 of the whole way
- * where 0.47 are allowed, and 0.18 where 0.30 are.
+ * How far weights may be off in the end, in parts of the way that the golden ones went after the
+ * turn. Half of the whole way means that both went less than 30° apart (its sine is a half);
+ * weights that have not moved are a whole way off. A step goes as far as its rate, so the part
+ * after the turn is that of the rates: 28 of 30 in `roomy`, 18 of 30 in `tight`. Measured, the
+ * worst: 0.33 of the whole way where 0.47 are allowed, and 0.18 where 0.30 are.
  */
 const OF_THE_WAY = 0.5;
 for (
@@ -71,7 +82,9 @@ for (
       const way = (weights: Weights): Weights => {
         const start = tensors("model");
         return new Map(
-          [...weights].map(([name, values]) => [name, values.map((value, i) => value - start.get(name)![i])]),
+          [...weights].map((
+            [name, values],
+          ) => [name, values.map((value, i) => value - start.get(name)![i])]),
         );
       };
       const repeat = (values: number[]) => Uint32Array.from(Array(models).fill(values).flat());
@@ -100,12 +113,18 @@ for (
             `loss before step ${step}`,
           );
         }
-        assertClose(loss[0], adamw.loss_before_step[i], tolerances.loss, `loss before step ${step}`);
+        assertClose(
+          loss[0],
+          adamw.loss_before_step[i],
+          tolerances.loss,
+          `loss before step ${step}`,
+        );
         assertClose(norm[0], adamw.grad_norm[i], tolerances.norm, `norm at step ${step}`);
       });
       const [weights, same] = await trainer.weights();
       const golden = tensors("model-after-5-steps");
-      const limit = (name: string) => name.endsWith("bias") ? tolerances.biases : tolerances.weights;
+      const limit = (name: string) =>
+        name.endsWith("bias") ? tolerances.biases : tolerances.weights;
       if (alike === results.length) assertTensors(weights, golden, limit);
       else {
         const sum = (values: number[]) => values.reduce((a, b) => a + b);
@@ -118,7 +137,10 @@ for (
   }
 }
 
-/** Sends the tokens of a case through a model, and reads buffers of its Switch sublayers, layer by layer. */
+/**
+ * Sends the tokens of a case through a model, and reads buffers of its Switch sublayers, layer by
+ * layer.
+ */
 async function routed({ expected, config, tensors }: ReturnType<typeof load>, mode: Mode) {
   const [{ gpu }] = KERNEL_VARIANTS;
   const arena = gpu.arena();

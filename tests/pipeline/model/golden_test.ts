@@ -40,13 +40,21 @@ const CASES = KERNEL_VARIANTS.flatMap((variant) =>
 );
 
 for (const { name, what, own, gpu, dtype, tolerances } of CASES) {
-  const ofWeights = (name: string) => name.endsWith("bias") ? tolerances.biases : tolerances.weights;
-  const { expected, spans, config, models, settings, tensors, batch: { tokens, lengths } } = load(name);
+  const ofWeights = (name: string) =>
+    name.endsWith("bias") ? tolerances.biases : tolerances.weights;
+  const { expected, spans, config, models, settings, tensors, batch: { tokens, lengths } } = load(
+    name,
+  );
   const length = config.context;
   const batch = lengths.length;
 
   Deno.test(`createScorer() gives the golden NLLs of ${name} in ${dtype}${what}`, async () => {
-    for (const [rows, prefix] of [[expected.nll, length], [expected.prefix_nll, expected.prefix]] as const) {
+    for (
+      const [rows, prefix] of [[expected.nll, length], [
+        expected.prefix_nll,
+        expected.prefix,
+      ]] as const
+    ) {
       for (const size of own ? [1, 2, batch] : [2]) { // batches that do and do not divide the rows
         const scorer = createScorer(gpu, { config, models, batch: size, length: prefix, dtype });
         const nll = await scorer.score(tokens, length, lengths);
@@ -79,7 +87,9 @@ for (const { name, what, own, gpu, dtype, tolerances } of CASES) {
 
     const { starts, logProbability } = await scorer.scoreTokens(tokens, length, lengths);
     const { ensemble } = spans;
-    for (const [kind, nll] of [["weights", ensemble.nll], ["top2_weights", ensemble.top2_nll]] as const) {
+    for (
+      const [kind, nll] of [["weights", ensemble.nll], ["top2_weights", ensemble.top2_nll]] as const
+    ) {
       ensemble[kind].forEach((weights, row) => {
         let sum = 0;
         for (let token = starts[row]; token < starts[row + 1]; token++) {
@@ -100,7 +110,10 @@ for (const { name, what, own, gpu, dtype, tolerances } of CASES) {
     Deno.test(`createBranchScorer() gives the golden spans and continuations of ${name}${what}`, async () => {
       const scorer = createBranchScorer(gpu, { config, weights: models[0], batch: 2 });
       const all = [
-        ...spans.spans_of_model_0.map(({ row, ...span }) => ({ tokens: expected.tokens[row], ...span })),
+        ...spans.spans_of_model_0.map(({ row, ...span }) => ({
+          tokens: expected.tokens[row],
+          ...span,
+        })),
         ...spans.continuations_of_model_0,
       ];
       const scores = await scorer.score(all.map(({ tokens, begin, end }) => ({
@@ -120,7 +133,8 @@ for (const { name, what, own, gpu, dtype, tolerances } of CASES) {
     const { adamw } = expected;
     const trainer = createTrainer(gpu, {
       config,
-      start: models.map((_, i) => models[i === 1 ? 0 : i]), // model 1 is a second model 0: both must agree
+      // Model 1 is a second model 0: both must agree.
+      start: models.map((_, i) => models[i === 1 ? 0 : i]),
       batch,
       length,
       dtype,
@@ -166,7 +180,12 @@ for (const { name, what, own, gpu, dtype, tolerances } of CASES) {
         rateAt: (step) => adamw.lr[step - 1],
         ...settings,
         open: () => () =>
-          Promise.resolve({ rows: batch, sequence: new BigUint64Array(batch), tokens, length: lengths }),
+          Promise.resolve({
+            rows: batch,
+            sequence: new BigUint64Array(batch),
+            tokens,
+            length: lengths,
+          }),
         logEvery: 1,
         onMetrics: ({ loss, norm, step }) => {
           losses.push(loss);

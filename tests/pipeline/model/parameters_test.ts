@@ -43,7 +43,11 @@ Deno.test("modelsPerBank() reports how many models fit, and refuses one that doe
   assertEquals(modelsPerBank(config, shape, limit), 7); // 17.6 MB of weights each
   assertEquals(modelsPerBank(config, { ...shape, models: 4 }, limit), 4);
   assertEquals(modelsPerBank(config, shape, embedding), 1);
-  const stacked = { ...config, sublayers: ["switch"], switch: { experts: 2, capacity: 1, balance: 0 } };
+  const stacked = {
+    ...config,
+    sublayers: ["switch"],
+    switch: { experts: 2, capacity: 1, balance: 0 },
+  };
   assertEquals(modelsPerBank(stacked, shape, limit), 1);
   const refused = (batch: number, limit: number, pattern: RegExp) =>
     assertMatch(
@@ -55,5 +59,9 @@ Deno.test("modelsPerBank() reports how many models fit, and refuses one that doe
     embedding - 1,
     /tensor "gpt_neox.embed_in.weight" .* needs 12288000 bytes, .*; use a smaller model$/,
   );
-  refused(4096, limit, /activations "inner" of mlp .* needs 1610612736 bytes, .*; use a smaller batch$/);
+  refused(
+    4096,
+    limit,
+    /activations "inner" of mlp .* needs 1610612736 bytes, .*; use a smaller batch$/,
+  );
 });

@@ -1,6 +1,7 @@
 /**
- * The model once more, in f64 and in the plainest words, from the paper's description alone: it shares no code with
- * the kernels or with their references. One sequence at a time, no bank, no padding.
+ * The model once more, in f64 and in the plainest words, from the paper's description alone: it
+ * shares no code with the kernels or with their references. One sequence at a time, no bank, no
+ * padding.
  */
 
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
@@ -18,7 +19,10 @@ function normalize(x: Vector, gain: ArrayLike<number>, bias: ArrayLike<number>):
 
 function apply(weight: ArrayLike<number>, bias: ArrayLike<number> | null, x: Vector): Vector {
   return Array.from({ length: weight.length / x.length }, (_, row) => {
-    return x.reduce((sum, value, i) => sum + weight[row * x.length + i] * value, bias ? bias[row] : 0);
+    return x.reduce(
+      (sum, value, i) => sum + weight[row * x.length + i] * value,
+      bias ? bias[row] : 0,
+    );
   });
 }
 
@@ -52,7 +56,10 @@ function partOfHead(row: Vector, which: 0 | 1 | 2, head: number, size: number): 
   return row.slice((3 * head + which) * size, (3 * head + which + 1) * size);
 }
 
-/** The weights of one head, for every position those of the positions up to it; rows are of the fused projection. */
+/**
+ * The weights of one head, for every position those of the positions up to it; rows are of the
+ * fused projection.
+ */
 function headWeights(qkv: Vector[], head: number, size: number): Vector[] {
   const keys = qkv.map((row, position) => rotate(partOfHead(row, 1, head, size), position));
   return qkv.map((row, position) => {
@@ -69,7 +76,8 @@ function headWeights(qkv: Vector[], head: number, size: number): Vector[] {
 function attend(qkv: Vector[], head: number, size: number): Vector[] {
   return headWeights(qkv, head, size).map((weights) =>
     weights.reduce(
-      (sum, weight, j) => add(sum, partOfHead(qkv[j], 2, head, size).map((value) => weight * value)),
+      (sum, weight, j) =>
+        add(sum, partOfHead(qkv[j], 2, head, size).map((value) => weight * value)),
       Array(size).fill(0),
     )
   );
@@ -125,7 +133,10 @@ BRANCHES.switch = (stream, { config, tensor, norm }) =>
     );
   });
 
-/** Computes the logits after every token of one sequence; `watch` sees what every branch adds to the stream. */
+/**
+ * Computes the logits after every token of one sequence; `watch` sees what every branch adds to the
+ * stream.
+ */
 export function logitsReference(
   config: ModelConfig,
   weights: ReferenceWeights,
@@ -135,11 +146,15 @@ export function logitsReference(
   const { hidden, layers, sublayers = ["attention", "mlp"], untied } = config;
   const tensor = (name: string) => weights.get(`gpt_neox.${name}`)!;
   const embedding = tensor("embed_in.weight");
-  let stream = tokens.map((token) => Array.from({ length: hidden }, (_, i) => embedding[token * hidden + i]));
+  let stream = tokens.map((token) =>
+    Array.from({ length: hidden }, (_, i) => embedding[token * hidden + i])
+  );
   for (let layer = 0; layer < layers; layer++) {
     const own = (name: string) => tensor(`layers.${layer}.${name}`);
-    const norm = (name: string, x: Vector) => normalize(x, own(`${name}.weight`), own(`${name}.bias`));
-    const linear = (name: string, x: Vector) => apply(own(`${name}.weight`), own(`${name}.bias`), x);
+    const norm = (name: string, x: Vector) =>
+      normalize(x, own(`${name}.weight`), own(`${name}.bias`));
+    const linear = (name: string, x: Vector) =>
+      apply(own(`${name}.weight`), own(`${name}.bias`), x);
     for (const name of sublayers) {
       const parts = { config, tensor: own, norm, linear };
       const branch = BRANCHES[name](stream, parts);
@@ -149,12 +164,20 @@ export function logitsReference(
   }
   const head = untied ? weights.get("embed_out.weight")! : embedding;
   return stream.map((x) =>
-    apply(head, null, normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")))
+    apply(
+      head,
+      null,
+      normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")),
+    )
   );
 }
 
 /** Computes the NLL in nats of one sequence: the sum over all tokens but the first. */
-export function sequenceNll(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): number {
+export function sequenceNll(
+  config: ModelConfig,
+  weights: ReferenceWeights,
+  tokens: number[],
+): number {
   const logits = logitsReference(config, weights, tokens.slice(0, -1));
   return logits.reduce((sum, row, i) => sum - Math.log(softmax(row)[tokens[i + 1]]), 0);
 }

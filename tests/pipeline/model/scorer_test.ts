@@ -2,9 +2,19 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { modelsPerBank, type Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { createScorer, type ScorerOptions, type TokenScores } from "../../../pipeline/model/scorer.ts";
+import {
+  createScorer,
+  type ScorerOptions,
+  type TokenScores,
+} from "../../../pipeline/model/scorer.ts";
 import { prefixSpan, type Span, wholeSpan } from "../../../pipeline/model/span.ts";
-import { assertClose, assertSameBits, gpu, randomIntegers, runnableVariants } from "../../kernels/support.ts";
+import {
+  assertClose,
+  assertSameBits,
+  gpu,
+  randomIntegers,
+  runnableVariants,
+} from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
 import { withoutRoom } from "../../kernels/device/support.ts";
 import { anyWeights, endingInFirstPass } from "./support.ts";
@@ -31,8 +41,13 @@ const scorerOf = (options: Partial<ScorerOptions> = {}, on = gpu) =>
 /** Scores in one call, with a scorer of its own. */
 async function score(
   { tokens, lengths }: { tokens: Uint32Array | Uint16Array; lengths: Uint32Array },
-  { batch = 4, length = STRIDE, models = MODELS, on = gpu, prefixes = undefined as number[] | undefined } =
-    {},
+  {
+    batch = 4,
+    length = STRIDE,
+    models = MODELS,
+    on = gpu,
+    prefixes = undefined as number[] | undefined,
+  } = {},
 ): Promise<Float32Array> {
   const scorer = scorerOf({ models, batch, length, prefixes }, on);
   const nll = await scorer.score(tokens, STRIDE, lengths);
@@ -62,7 +77,9 @@ Deno.test("createScorer() gives the NLL of an independent f64 model, summed over
     ends: [length],
   }));
   const all = [1, 2, 3, 8, 11, STRIDE];
-  for (const { length, prefixes, ends } of [...lengths, { length: STRIDE, prefixes: all, ends: all }]) {
+  for (
+    const { length, prefixes, ends } of [...lengths, { length: STRIDE, prefixes: all, ends: all }]
+  ) {
     const nll = await score(rows, { length, prefixes });
     const expected = [...rows.lengths.keys()].flatMap((row) =>
       ends.flatMap((prefix) => MODELS.map((weights) => expectedOf(rows, row, prefix, weights)))
@@ -83,7 +100,9 @@ Deno.test("createScorer() takes a model whose output head is a matrix of its own
       models.map((weights) => expectedOf(rows, row, STRIDE, weights, own))
     );
   assertClose(nll, of(config), { atol: 2e-5, rtol: 2e-5 }, "NLL");
-  of(CONFIG).forEach((tied, i) => assert(rows.lengths[i >> 1] < 2 || Math.abs(tied - nll[i]) > 1e-3));
+  of(CONFIG).forEach((tied, i) =>
+    assert(rows.lengths[i >> 1] < 2 || Math.abs(tied - nll[i]) > 1e-3)
+  );
 });
 
 for (const { variant, on } of KERNEL_VARIANTS) {
@@ -91,10 +110,15 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     const rows = sequences(9);
     const prefixes = [2, 5, 7, STRIDE];
     const expected = await score(rows, { prefixes, batch: 1, on });
-    const at = (k: number) => expected.filter((_, place) => Math.floor(place / 3) % prefixes.length === k);
+    const at = (k: number) =>
+      expected.filter((_, place) => Math.floor(place / 3) % prefixes.length === k);
     assertSameBits(at(3), await score(rows, { on }), "the whole length");
     assertSameBits(at(1), await score(rows, { prefixes: [5], on }), "a prefix alone");
-    assertSameBits(at(1), await score(rows, { length: 5, on }), "a prefix alone, summed on the device");
+    assertSameBits(
+      at(1),
+      await score(rows, { length: 5, on }),
+      "a prefix alone, summed on the device",
+    );
     assertSameBits(await score(rows, { prefixes, batch: 16, on }), expected, "one batch");
     const tight = { ...on, maxBindingBytes: TWO_PER_BANK };
     assertEquals(modelsPerBank(CONFIG, { models: 3, batch: 4, length: STRIDE }, TWO_PER_BANK), 2);
@@ -117,7 +141,10 @@ Deno.test("createScorer() reads neither tokens beyond a sequence's length nor be
 });
 
 Deno.test("Scorer.score() may be called again before the first call is done", async () => {
-  const [first, second] = [sequences(5), { ...sequences(5), lengths: new Uint32Array(5).fill(STRIDE) }];
+  const [first, second] = [sequences(5), {
+    ...sequences(5),
+    lengths: new Uint32Array(5).fill(STRIDE),
+  }];
   const scorer = scorerOf({ batch: 2 });
   const results = await Promise.all(
     [first, second].map(({ tokens, lengths }) => scorer.score(tokens, STRIDE, lengths)),
@@ -136,7 +163,10 @@ Deno.test("Scorer.score() and scoreTokens() leave off between two passes where t
     await assertRejects(score, Error, "enough");
     const { submits } = counted;
     // A GPU first runs the passes that it reads back together.
-    assert(gpu.kind === "software" ? submits === 2 : submits < 2 + 9000 / 600, `${submits} submits`);
+    assert(
+      gpu.kind === "software" ? submits === 2 : submits < 2 + 9000 / 600,
+      `${submits} submits`,
+    );
     await assertRejects(score, Error, "enough");
     assertEquals(counted.submits, submits);
     scorer.close();
@@ -186,8 +216,13 @@ function spansOf(lengths: Uint32Array): Span[] {
 async function scoreTokens(
   tokens: Uint32Array,
   spans: Span[],
-  { batch = 4, length = STRIDE, models = MODELS, on = gpu, prefixes = undefined as number[] | undefined } =
-    {},
+  {
+    batch = 4,
+    length = STRIDE,
+    models = MODELS,
+    on = gpu,
+    prefixes = undefined as number[] | undefined,
+  } = {},
 ): Promise<TokenScores> {
   const scorer = scorerOf({ models, batch, length, prefixes }, on);
   const scores = await scorer.scoreTokens(tokens, STRIDE, spans);
@@ -219,7 +254,12 @@ Deno.test("Scorer.scoreTokens() gives what an independent f64 model says of ever
         const level = Math.log(before.reduce((total, logit) => total + Math.exp(logit), 0));
         const actual = logProbability[(starts[row] + position - first) * 3 + model];
         const expected = before[text[position]] - level;
-        assertClose([actual], [expected], { atol: 2e-5, rtol: 2e-5 }, `row ${row}, position ${position}`);
+        assertClose(
+          [actual],
+          [expected],
+          { atol: 2e-5, rtol: 2e-5 },
+          `row ${row}, position ${position}`,
+        );
         sum -= expected;
       }
       assertClose([nll[row * 3 + model]], [sum], { atol: 2e-5, rtol: 2e-5 }, `NLL of row ${row}`);

@@ -19,7 +19,11 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
   for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     for (const value of [0, -1, 1.5, NaN, Infinity, 1e9, 2 ** 53]) {
       const message = `Cannot build the router as ${name} must be a whole number from 1 to `;
-      assertThrows(() => validateModelConfig({ ...GOOD, [name]: value }, "the router"), InputError, message);
+      assertThrows(
+        () => validateModelConfig({ ...GOOD, [name]: value }, "the router"),
+        InputError,
+        message,
+      );
     }
   }
   validateModelConfig({ ...GOOD, sublayers: ["mlp", "attention"] });
@@ -27,7 +31,10 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
     [{ heads: 5 }, "hidden must be divisible by heads: hidden is 12, heads is 5"],
     [{ heads: 4 }, "hidden / heads must be even for rotary positions: hidden is 12, heads is 4"],
     [{ hidden: 416, heads: 12 }, "hidden is 416, heads is 12"], // the paper's 64M router
-    [{ sublayers: ["mlp", "moe"] }, 'its sublayers must be some of attention, mlp, switch: one is "moe"'],
+    [
+      { sublayers: ["mlp", "moe"] },
+      'its sublayers must be some of attention, mlp, switch: one is "moe"',
+    ],
   ];
   for (const [change, fact] of refused) {
     assertThrows(() => validateModelConfig({ ...GOOD, ...change }), InputError, fact);
@@ -41,9 +48,15 @@ Deno.test("parameterCount() gives the paper's sizes", () => {
     return parameterCount(config);
   };
   // 12·L·H² + V·H of the paper, and 13·L·H + 2·H of biases and LayerNorms.
-  const sizes = [[96, 12, 12, 4.4], [768, 12, 12, 109.5], [1024, 24, 16, 334.8], [2048, 24, 16, 1274]];
+  const sizes = [[96, 12, 12, 4.4], [768, 12, 12, 109.5], [1024, 24, 16, 334.8], [
+    2048,
+    24,
+    16,
+    1274,
+  ]];
   for (const [hidden, layers, heads, millions] of sizes) {
-    const biases = 13 * layers * hidden + 2 * hidden, all = count(hidden, layers, heads);
+    const biases = 13 * layers * hidden + 2 * hidden;
+    const all = count(hidden, layers, heads);
     assertEquals(all, 12 * layers * hidden ** 2 + 32_000 * hidden + biases);
     assert(Math.abs(all - biases - millions * 1e6) <= 0.005 * millions * 1e6);
   }

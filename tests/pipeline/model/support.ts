@@ -4,7 +4,14 @@ import { assert, assertEquals } from "@std/assert";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import { countValues, type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { assertClose, assertSameBits, dot, gpu, random, randomIntegers } from "../../kernels/support.ts";
+import {
+  assertClose,
+  assertSameBits,
+  dot,
+  gpu,
+  random,
+  randomIntegers,
+} from "../../kernels/support.ts";
 import type { ReferenceWeights } from "./reference.ts";
 
 /** A model with no zero or one anywhere, so that no term of any gradient hides. */
@@ -17,7 +24,10 @@ export function anyWeights(config: ModelConfig, name: string | number): Weights 
   );
 }
 
-/** Random sequences of random lengths, the last one full, for every model; padding holds random tokens as well. */
+/**
+ * Random sequences of random lengths, the last one full, for every model; padding holds random
+ * tokens as well.
+ */
 export function anyBatch(
   { vocabulary }: ModelConfig,
   { models, batch, length }: { models: number; batch: number; length: number },
@@ -38,7 +48,11 @@ export function sequencesOf({ tokens, lengths }: HostBatch): number[][] {
 }
 
 /** Takes the part of one model out of a batch for `models`. */
-export function buildBatch({ tokens, lengths }: HostBatch, models: number, index: number): HostBatch {
+export function buildBatch(
+  { tokens, lengths }: HostBatch,
+  models: number,
+  index: number,
+): HostBatch {
   const [size, batch] = [tokens.length / models, lengths.length / models];
   return {
     tokens: tokens.slice(index * size, (index + 1) * size),
@@ -49,10 +63,14 @@ export function buildBatch({ tokens, lengths }: HostBatch, models: number, index
 /** Throws unless every tensor has the same bits. */
 export function assertSameTensors(actual: Weights, expected: Weights, what = "model"): void {
   assertEquals([...actual.keys()], [...expected.keys()]);
-  for (const [name, values] of expected) assertSameBits(actual.get(name)!, values, `${name} of ${what}`);
+  for (const [name, values] of expected) {
+    assertSameBits(actual.get(name)!, values, `${name} of ${what}`);
+  }
 }
 
-/** Throws unless `‖a − b‖ <= tolerance ‖b‖` for every tensor; the tolerance may depend on its name. */
+/**
+ * Throws unless `‖a − b‖ <= tolerance ‖b‖` for every tensor; the tolerance may depend on its name.
+ */
 export function assertTensors(
   actual: Weights,
   expected: Weights,
@@ -70,8 +88,8 @@ export function assertTensors(
 }
 
 /**
- * Throws unless gradients are those of a loss in f64. A random direction through each tensor sees every element of it, and central
- * differences in f64 are exact to about 1e-9.
+ * Throws unless gradients are those of a loss in f64. A random direction through each tensor sees
+ * every element of it, and central differences in f64 are exact to about 1e-9.
  */
 export function assertSlopes(
   loss: (weights: ReferenceWeights) => number,
@@ -87,12 +105,18 @@ export function assertSlopes(
       return loss(new Map<string, ArrayLike<number>>([...weights, [name, moved]]));
     };
     const slope = (at(1e-5) - at(-1e-5)) / 2e-5;
-    const tolerance = { atol: 2e-5 * Math.hypot(...gradient) * Math.hypot(...direction) + 1e-8, rtol: 0 };
+    const tolerance = {
+      atol: 2e-5 * Math.hypot(...gradient) * Math.hypot(...direction) + 1e-8,
+      rtol: 0,
+    };
     assertClose([dot(gradient, direction)], [slope], tolerance, `slope along ${name} of ${what}`);
   }
 }
 
-/** A device that counts submits, and a signal that it gives with the first pass: the submit after the one that lays out the weights. */
+/**
+ * A device that counts submits, and a signal that it gives with the first pass: the submit after
+ * the one that lays out the weights.
+ */
 export function endingInFirstPass() {
   const ending = new AbortController();
   const counted = { submits: 0 };

@@ -46,7 +46,14 @@ interface Run {
 
 function trainerOf(options: Partial<TrainerOptions> = {}, on: Gpu = gpu): Trainer {
   const { batch, length } = SHAPE;
-  return createTrainer(on, { config: CONFIG, start: START, batch, length, settings: SETTINGS, ...options });
+  return createTrainer(on, {
+    config: CONFIG,
+    start: START,
+    batch,
+    length,
+    settings: SETTINGS,
+    ...options,
+  });
 }
 
 /** Trains on some batches and reads everything, the gradients after the last step. */
@@ -86,7 +93,10 @@ function answersOf(batch: HostBatch): HostBatch {
   return { ...batch, begins: batch.lengths.map((_, row) => 1 + row % 4) };
 }
 
-/** The mean NLL per token of the answers of one model, in f64: what the prompts lack of whole sequences. */
+/**
+ * The mean NLL per token of the answers of one model, in f64: what the prompts lack of whole
+ * sequences.
+ */
 function answerNll(
   config: ModelConfig,
   weights: ReferenceWeights,
@@ -94,7 +104,9 @@ function answerNll(
   model: number,
 ): number {
   const sequences = sequencesOf(buildBatch(batch, 3, model));
-  const prompts = sequences.map(({ length }, row) => Math.min(begins![model * SHAPE.batch + row], length));
+  const prompts = sequences.map(({ length }, row) =>
+    Math.min(begins![model * SHAPE.batch + row], length)
+  );
   const nll = (tokens: number[]) => tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0;
   const total = sequences.reduce(
     (sum, tokens, row) => sum + nll(tokens) - nll(tokens.slice(0, prompts[row])),
@@ -134,7 +146,9 @@ for (const { variant, on } of LOSSES) {
 
 const OPTIONS: Partial<TrainerOptions>[] = [{}, { dtype: "bf16", microBatch: 2 }];
 for (
-  const [options, { variant, on }] of OPTIONS.flatMap((own) => LOSSES.map((loss) => [own, loss] as const))
+  const [options, { variant, on }] of OPTIONS.flatMap((own) =>
+    LOSSES.map((loss) => [own, loss] as const)
+  )
 ) {
   Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}, loss=${variant}`, async () => {
     const whole = await train(BATCHES, options, on);
@@ -157,7 +171,8 @@ Deno.test("createTrainer() gives the losses and gradients of one chunk of logits
   const shape = { models: 2, batch: 30, length: 32 };
   assert(logitsChunk(config, shape, logitsBudget("software", gpu.maxBindingBytes)).rows < 30 * 32);
   const { on } = LOSSES.find(({ variant }) => variant === "chunks")!;
-  const start = [0, 1].map((i) => anyWeights(config, i)), batches = [anyBatch(config, shape)];
+  const start = [0, 1].map((i) => anyWeights(config, i));
+  const batches = [anyBatch(config, shape)];
   const [few, all] = await Promise.all(
     [10, 30].map((microBatch) => train(batches, { ...shape, config, start, microBatch }, on)),
   );
@@ -168,7 +183,9 @@ Deno.test("createTrainer() gives the losses and gradients of one chunk of logits
 Deno.test("createTrainer() lets padding change no bit of losses, gradients and weights", async () => {
   const { length } = SHAPE;
   const padded = BATCHES.map(({ tokens, lengths }) => ({
-    tokens: tokens.map((token, i) => i % length < lengths[Math.floor(i / length)] ? token : 12 - token),
+    tokens: tokens.map((token, i) =>
+      i % length < lengths[Math.floor(i / length)] ? token : 12 - token
+    ),
     lengths,
   }));
   assertNotEquals(padded[0].tokens, BATCHES[0].tokens);
@@ -192,15 +209,17 @@ for (
         device,
       );
       const results = together.results.map(({ step, loss, nll, norm, reports }): StepResult => ({
-        ...{
-          step,
-          reports,
-          loss: Float64Array.from(of(loss, model)),
-          nll: Float64Array.from(of(nll, model)),
-        },
+        step,
+        reports,
+        loss: Float64Array.from(of(loss, model)),
+        nll: Float64Array.from(of(nll, model)),
         norm: Float32Array.from(of(norm, model)),
       }));
-      const own = { results, gradients: of(together.gradients, model), weights: of(together.weights, model) };
+      const own = {
+        results,
+        gradients: of(together.gradients, model),
+        weights: of(together.weights, model),
+      };
       assertSameRuns(alone, own, `model ${model}`);
     }
   });
@@ -211,7 +230,8 @@ Deno.test("createTrainer() gives the same results where a binding limit splits t
   const settings = { ...SETTINGS, clip: 1e6 };
   const whole = await train(BATCHES, { settings });
   for (const perBank of [1, 2]) {
-    const small = { ...gpu, maxBindingBytes: perBank === 1 ? 4 * 48 * 36 : BINDS.two }; // the least: 36 rows of the MLP
+    // The least: 36 rows of the MLP.
+    const small = { ...gpu, maxBindingBytes: perBank === 1 ? 4 * 48 * 36 : BINDS.two };
     const what = `${perBank} models per bank`;
     const split = await train(BATCHES, { settings }, small);
     split.results.forEach(({ loss, norm }, i) => {
@@ -256,7 +276,10 @@ Deno.test(`Trainer.drain() reports any number of steps once, in order; more than
   trainer.step(batch, RATE);
   one.push(...await trainer.drain());
   trainer.close();
-  assertEquals(one.map(({ step }) => step), Array.from({ length: STEPS_PER_READ + 4 }, (_, i) => i + 1));
+  assertEquals(
+    one.map(({ step }) => step),
+    Array.from({ length: STEPS_PER_READ + 4 }, (_, i) => i + 1),
+  );
   assertEquals(one.slice(0, 6), (await train(Array(6).fill(batch), own)).results);
 });
 
@@ -270,8 +293,14 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
     [{ ...good, lengths: good.lengths.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
     [buildBatch(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
   ];
-  for (const [wrong, kind, message] of refused) assertThrows(() => trainer.step(wrong, RATE), kind, message);
-  assertThrows(() => trainerOf({ microBatch: 3 }), InputError, "the batch must be a multiple of microBatch");
+  for (const [wrong, kind, message] of refused) {
+    assertThrows(() => trainer.step(wrong, RATE), kind, message);
+  }
+  assertThrows(
+    () => trainerOf({ microBatch: 3 }),
+    InputError,
+    "the batch must be a multiple of microBatch",
+  );
   assertEquals(trainer.steps, 0);
   for (const batch of BATCHES) trainer.step(batch, RATE);
   assertSameRuns(await finish(trainer), await train(BATCHES), "after refusals");
@@ -283,21 +312,33 @@ Deno.test("Trainer.drain() reports a loss that is no number as it is, for the mo
   const { results } = await train(BATCHES.slice(0, 2), { start: [START[0], broken, START[2]] });
   const { results: whole } = await train(BATCHES.slice(0, 2));
   results.forEach(({ loss, norm }, i) => {
-    assert(!Number.isFinite(loss[1]) && !Number.isFinite(norm[1]), `loss ${loss[1]}, norm ${norm[1]}`);
+    assert(
+      !Number.isFinite(loss[1]) && !Number.isFinite(norm[1]),
+      `loss ${loss[1]}, norm ${norm[1]}`,
+    );
     for (const model of [0, 2]) assertEquals(loss[model], whole[i].loss[model], `model ${model}`);
   });
 });
 
-Deno.test("Trainer.profile() takes the same step as step() does", { ignore: !gpu.canProfile }, async () => {
-  const trainer = trainerOf({ microBatch: 2 });
-  const times = await trainer.profile(BATCHES[0], RATE);
-  assert(new Set(times.map(({ label }) => label)).size >= 15);
-  assertSameRuns(await finish(trainer), await train(BATCHES.slice(0, 1), { microBatch: 2 }), "profiled");
-});
+Deno.test(
+  "Trainer.profile() takes the same step as step() does",
+  { ignore: !gpu.canProfile },
+  async () => {
+    const trainer = trainerOf({ microBatch: 2 });
+    const times = await trainer.profile(BATCHES[0], RATE);
+    assert(new Set(times.map(({ label }) => label)).size >= 15);
+    assertSameRuns(
+      await finish(trainer),
+      await train(BATCHES.slice(0, 1), { microBatch: 2 }),
+      "profiled",
+    );
+  },
+);
 
 Deno.test("createTrainer() trains to the same bits where a GPU splits long sums, in the memory that is predicted", async () => {
   const variants = await openGpu({ variants: VARIANTS.gpu });
-  const shape = { models: 2, batch: 19, length: 30 }; // 570 rows: two segments, the second one short
+  // 570 rows: two segments, the second one short.
+  const shape = { models: 2, batch: 19, length: 30 };
   const config = { ...CONFIG, context: 30 };
   const start = [0, 1].map((i) => anyWeights(config, i));
   const batches = [0, 1].map((i) => anyBatch(config, shape, `split ${i}`));
@@ -316,7 +357,10 @@ Deno.test("createTrainer() trains to the same bits where a GPU splits long sums,
     results.push(await trainer.weights());
     const limit = variants.maxBindingBytes;
     const { total } = trainingMemory(config, { ...shape, batch, kind, limit });
-    assert(Math.abs(total - trainer.bytes) <= 64, `${kind}: ${total} predicted, ${trainer.bytes} held`);
+    assert(
+      Math.abs(total - trainer.bytes) <= 64,
+      `${kind}: ${total} predicted, ${trainer.bytes} held`,
+    );
     trainer.close();
   }
   const [whole, split] = results;

@@ -12,10 +12,13 @@ import {
 
 const TOLERANCE = 1e-12; // a handful of logarithms and sums in f64
 
-const twoLabelings = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 3 })), {
-  minLength: 1,
-  maxLength: 60,
-});
+const twoLabelings = fc.array(
+  fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 3 })),
+  {
+    minLength: 1,
+    maxLength: 60,
+  },
+);
 
 /** Entropy in nats of the distribution of any values. */
 function entropyOf(values: unknown[]): number {
@@ -52,12 +55,23 @@ Deno.test("normalizedMutualInformation() agrees with H(a) + H(b) - H(a, b) over 
 const NLL = Float32Array.of(4, 2, 3, 1, 5, 5, 6, 8, 6); // [3, 3]
 
 Deno.test("measureRows() gives costs and what balancing costs per predicted token, and shares without balancing", () => {
-  const shares = [2 / 3, 1 / 3, 0]; // each row is counted for its lowest NLL, the lower id of equals
-  assertEquals(measureRows(NLL, [2, 0, 1], 3, [5, 5, 2]), { nllPerToken: 1, regret: 3 / 12, shares });
-  assertEquals(measureRows(NLL, Uint16Array.of(1, 0, 2), 3, Uint32Array.of(1, 1, 1)), {
-    ...{ nllPerToken: 3, regret: 0, shares },
+  // Each row is counted for its lowest NLL, the lower id of equals.
+  const shares = [2 / 3, 1 / 3, 0];
+  assertEquals(measureRows(NLL, [2, 0, 1], 3, [5, 5, 2]), {
+    nllPerToken: 1,
+    regret: 3 / 12,
+    shares,
   });
-  assertEquals(measureRows(new Float32Array(), [], 2, []), { nllPerToken: 0, regret: 0, shares: [0, 0] });
+  assertEquals(measureRows(NLL, Uint16Array.of(1, 0, 2), 3, Uint32Array.of(1, 1, 1)), {
+    nllPerToken: 3,
+    regret: 0,
+    shares,
+  });
+  assertEquals(measureRows(new Float32Array(), [], 2, []), {
+    nllPerToken: 0,
+    regret: 0,
+    shares: [0, 0],
+  });
 });
 
 Deno.test("tokenImbalance() is the largest load over the mean, less one", () => {
@@ -96,7 +110,10 @@ Deno.test("partCounts() are what the rows of one expert come to", () => {
   assertAlmostEquals(nllPerToken!, sum(own.map(({ cost }) => cost)) / (7 * own.length), 1e-12);
   for (const [name, counts] of Object.entries(sources)) {
     const ofSource = own.filter(({ source }) => source === name);
-    assertEquals(counts, { sequences: ofSource.length, tokens: sum(ofSource.map(({ tokens }) => tokens)) });
+    assertEquals(counts, {
+      sequences: ofSource.length,
+      tokens: sum(ofSource.map(({ tokens }) => tokens)),
+    });
   }
   assertEquals(sum(Object.values(sources).map(({ sequences }) => sequences)), own.length);
 });
@@ -105,7 +122,11 @@ Deno.test("partitionCounts() are what all rows come to, by the measures of whole
   const counts = partitionCounts(tallies());
   assertEquals([counts.sequences, counts.tokens], [60, sum(ROWS.map(({ tokens }) => tokens))]);
   assertAlmostEquals(counts.nllPerToken!, sum(ROWS.map(({ cost }) => cost)) / 420, 1e-12);
-  assertAlmostEquals(counts.regret!, sum(ROWS.map(({ cost, lowest }) => cost - lowest)) / 420, 1e-12);
+  assertAlmostEquals(
+    counts.regret!,
+    sum(ROWS.map(({ cost, lowest }) => cost - lowest)) / 420,
+    1e-12,
+  );
   assertAlmostEquals(
     counts.nmi!,
     normalizedMutualInformation(ROWS.map(({ expert }) => expert), ROWS.map(({ source }) => source)),
@@ -115,7 +136,10 @@ Deno.test("partitionCounts() are what all rows come to, by the measures of whole
     sum(ROWS.filter(({ expert }) => expert === e).map(({ tokens }) => tokens))
   );
   assertAlmostEquals(counts.tokenImbalance, tokenImbalance(loads), 1e-12);
-  assertEquals(counts.shares, [0, 1, 2].map((e) => ROWS.filter(({ best }) => best === e).length / 60));
+  assertEquals(
+    counts.shares,
+    [0, 1, 2].map((e) => ROWS.filter(({ best }) => best === e).length / 60),
+  );
 });
 
 Deno.test("counts are null, not 0, where M or a second source is unknown, and 0 where there are no rows", () => {

@@ -1,5 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { mixingWeights, routingWindow, suitingTemperature } from "../../../pipeline/partition/mixing.ts";
+import {
+  mixingWeights,
+  routingWindow,
+  suitingTemperature,
+} from "../../../pipeline/partition/mixing.ts";
 import { assertClose } from "../../kernels/support.ts";
 
 const EXACT_TO_F64 = { atol: 1e-15, rtol: 1e-12 };
@@ -17,7 +21,11 @@ Deno.test("mixingWeights() divides costs by the temperature, keeps the largest a
   const costs = [3, 1, 2, 1.5];
   const weights = (expert: number) => Math.exp(-costs[expert] / 0.4);
   const total = weights(1) + weights(3);
-  assertClose(mixingWeights(costs, 2, 0.4), [0, weights(1) / total, 0, weights(3) / total], EXACT_TO_F64);
+  assertClose(
+    mixingWeights(costs, 2, 0.4),
+    [0, weights(1) / total, 0, weights(3) / total],
+    EXACT_TO_F64,
+  );
   assertEquals([...mixingWeights(costs, 1, 0.4)], [0, 1, 0, 0]);
 });
 
@@ -25,7 +33,8 @@ Deno.test("mixingWeights() keeps lower ids of equal costs, and leaves an expert 
   assertEquals([...mixingWeights([2, 1, 1, 1], 2, 1)], [0, 0.5, 0.5, 0]);
   assertEquals([...mixingWeights([1, 1], 1, 1)], [1, 0]);
   assertEquals([...mixingWeights([800, 0, 900], 3, 1)], [0, 1, 0]);
-  assertEquals([...mixingWeights(Float32Array.of(0, 0), 2, 1)], [0.5, 0.5]); // one token alone is no evidence
+  // One token alone is no evidence.
+  assertEquals([...mixingWeights(Float32Array.of(0, 0), 2, 1)], [0.5, 0.5]);
 });
 
 Deno.test("routingWindow() is the last prefix before every W-th position, for any position", () => {
@@ -40,5 +49,9 @@ Deno.test("routingWindow() is the last prefix before every W-th position, for an
 });
 
 Deno.test("suitingTemperature() is 1 for em, 0.1 for ctbm, and 1 for a kind that says nothing", () => {
-  assertEquals(["em", "ctbm", "of a script"].map((kind) => suitingTemperature({ kind })), [1, 0.1, 1]);
+  assertEquals(["em", "ctbm", "of a script"].map((kind) => suitingTemperature({ kind })), [
+    1,
+    0.1,
+    1,
+  ]);
 });

@@ -14,7 +14,11 @@ function wordTokenizer(words: string[]): Tokenizer {
 const WORDS = ["the", "harbour", "sail", "const", "return", "<b>", "}", ");"];
 const [THE, HARBOUR, SAIL, CONST, RETURN, MARKUP] = [1, 2, 3, 4, 5, 6];
 const ROWS = Array.from({ length: 120 }, (_, i) => ({
-  ids: i % 2 === 0 ? [THE, HARBOUR, SAIL, 0] : i % 4 === 1 ? [THE, CONST, RETURN, MARKUP] : [THE, RETURN],
+  ids: i % 2 === 0
+    ? [THE, HARBOUR, SAIL, 0]
+    : i % 4 === 1
+    ? [THE, CONST, RETURN, MARKUP]
+    : [THE, RETURN],
   expert: i % 2,
   cost: 10 + (i * 7) % 120,
   source: i % 2 === 0 ? "sea" : "code",
@@ -48,14 +52,18 @@ Deno.test("nameSamples() gives the texts that cost their expert least and most, 
   for (const { expert, likeliest, leastLikely } of names) {
     // of the sequences that are as long as the prefix of 3 tokens, which predicts two
     const expected = ROWS.flatMap((row) =>
-      row.expert === expert && row.ids.length >= 3 ? [{ cost: row.cost / 2, source: row.source }] : []
+      row.expert === expert && row.ids.length >= 3
+        ? [{ cost: row.cost / 2, source: row.source }]
+        : []
     ).sort((a, b) => a.cost - b.cost);
-    const costs = (texts: { cost: number; source: string }[]) => texts.map((t) => [t.cost, t.source]);
+    const costs = (texts: { cost: number; source: string }[]) =>
+      texts.map((t) => [t.cost, t.source]);
     assertEquals(costs(likeliest), costs(expected.slice(0, 2)));
     assertEquals(costs(leastLikely), costs(expected.slice(-2).reverse()));
   }
   assertEquals(names[0].likeliest[0].text, "the harbour sail");
-  assertEquals(names[1].likeliest[0].text, "the const return <b>"); // as it is: who shows it escapes it
+  // As it is: who shows it escapes it.
+  assertEquals(names[1].likeliest[0].text, "the const return <b>");
 });
 
 Deno.test("nameSamples() takes pairs of tokens where there are no words", async () => {
@@ -80,7 +88,8 @@ Deno.test("telling() lifts few words by chance, of thousands that are spread at 
   const counts = Array.from({ length: parts }, (_, part) => ({
     sequences,
     holding: new Map(Array.from({ length: words }, (_, word) => {
-      const share = 0.3 / (1 + word / 20); // as often in every part, but for what a binomial draw adds
+      // As often in every part, but for what a binomial draw adds.
+      const share = 0.3 / (1 + word / 20);
       const spread = Math.sqrt(sequences * share * (1 - share)) * drawn[part * words + word];
       return [`word${word}`, Math.max(0, Math.round(sequences * share + spread))] as const;
     })),

@@ -8,11 +8,21 @@ import {
   routesByPrefix,
 } from "../../../pipeline/partition/partitioners.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import {
+  type Configuration,
+  defaultConfiguration,
+} from "../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { E, noDevice, PREFIX } from "./support.ts";
 
-const DESCRIPTION = { kind: "random", experts: E, prefix: PREFIX, tokenizer: "ab12", vocabulary: 99, eos: 0 };
+const DESCRIPTION = {
+  kind: "random",
+  experts: E,
+  prefix: PREFIX,
+  tokenizer: "ab12",
+  vocabulary: 99,
+  eos: 0,
+};
 
 Deno.test("routesByPrefix() goes by the run's kind, or by that of the folder that it takes its partitioner from", () =>
   inFolder(async (folder) => {
@@ -25,7 +35,9 @@ Deno.test("routesByPrefix() goes by the run's kind, or by that of the folder tha
       [{ partitioner: "source" }, false],
       [{ routers: `${folder}/source` }, false],
       [{ partitioner: "source", routers: `${folder}/random` }, true],
-      ...["damaged", "gone"].map((name): [object, boolean] => [{ routers: `${folder}/${name}` }, true]),
+      ...["damaged", "gone"].map((
+        name,
+      ): [object, boolean] => [{ routers: `${folder}/${name}` }, true]),
     ];
     assertEquals(await routesByPrefix(folder), true);
     for (const [settings, routes] of runs) {
@@ -48,11 +60,16 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     // the run itself, and others next to it and inside it
     for (const wrong of ["", "/scores", "/partitioner/router-00"]) {
       await Deno.mkdir(`${folder}/run${wrong}`, { recursive: true });
-      assertEquals((await refusal(`${folder}/run${wrong}`)).remedy, `name ${folder}/run/partitioner`);
+      assertEquals(
+        (await refusal(`${folder}/run${wrong}`)).remedy,
+        `name ${folder}/run/partitioner`,
+      );
     }
     await Deno.remove(`${folder}/run/partitioner/router-00`);
     const other = await refusal(`${folder}/run/partitioner`);
-    assert(other.message.endsWith("must be em or ctbm or random or source or self or tree: it is none"));
+    assert(
+      other.message.endsWith("must be em or ctbm or random or source or self or tree: it is none"),
+    );
     const path = `${folder}/run/partitioner/partitioner.json`;
     for (const text of ["{", "[]", JSON.stringify({ format: 2, ...DESCRIPTION }), '{"format":1}']) {
       await Deno.writeTextFile(path, text);

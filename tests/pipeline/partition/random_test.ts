@@ -13,7 +13,9 @@ const listBranchRows = (count: number, first = 0) => ({
 });
 
 async function learn(folder: string, seed = 1) {
-  const learned = await random.learn!(await learningOf(folder, { experts: 3, seed, sequenceLength: S }));
+  const learned = await random.learn!(
+    await learningOf(folder, { experts: 3, seed, sequenceLength: S }),
+  );
   return { learned, partitioner: await openPartitioner(`${folder}/partitioner`, noDevice) };
 }
 
@@ -37,7 +39,10 @@ Deno.test("random costs depend on the seed and the row's own prefix alone", () =
     const rows = listBranchRows(50);
     const together = await partitioner.costs(rows, [1, 3, S]);
     for (const [k, prefix] of [1, 3, S].entries()) {
-      assertEquals(together.subarray(150 * k, 150 * (k + 1)), await partitioner.costs(rows, [prefix]));
+      assertEquals(
+        together.subarray(150 * k, 150 * (k + 1)),
+        await partitioner.costs(rows, [prefix]),
+      );
     }
     const alone = await partitioner.costs(listBranchRows(1, 31), [S]);
     assertEquals(alone, together.slice(300 + 3 * 31, 300 + 3 * 32));

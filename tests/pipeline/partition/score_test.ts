@@ -41,7 +41,11 @@ function someRows(rows: number): Columns {
   };
 }
 
-function stream(columns: Columns, size: number, from: Lineage = lineage): ReadableStream<RecordBatch> {
+function stream(
+  columns: Columns,
+  size: number,
+  from: Lineage = lineage,
+): ReadableStream<RecordBatch> {
   return ReadableStream.from(function* () {
     yield toBatch(sliceColumns(columns, 0, 0), from); // batches without rows are legal anywhere
     for (let at = 0; at < columns.rows; at += size) {
@@ -111,7 +115,10 @@ Deno.test("score() adds to the lineage, keeps or drops tokens, and replaces olde
     routers: "routers-hash",
   });
   assertEquals(fromBatch(last).tokens, someRows(5).tokens);
-  assertEquals(fromBatch((await run(stream(someRows(5), 5), { dropTokens: true })).last).tokens, undefined);
+  assertEquals(
+    fromBatch((await run(stream(someRows(5), 5), { dropTokens: true })).last).tokens,
+    undefined,
+  );
   const again = await run(ReadableStream.from([last]), { prefix: 4 });
   assertEquals(readLineage(again.last)!.prefix, 4);
   assertEquals(again.nll, (await run(stream(someRows(5), 5), { prefix: 4 })).nll);
@@ -152,7 +159,11 @@ Deno.test("score() takes other tools' batches that have no rows at first, and go
 
 Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the vocabulary and rows without tokens", async () => {
   const rows = someRows(3);
-  await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), InputError, "t2");
+  await assertRejects(
+    () => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })),
+    InputError,
+    "t2",
+  );
   await assertRejects(() => run(stream(rows, 3), { prefix: 13 }), InputError, "prefix is 13");
   assertThrows(
     () => score(stream(rows, 3), { partitioner, prefix: 0 }),

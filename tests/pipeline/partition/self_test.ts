@@ -16,10 +16,17 @@ const MODEL: ModelConfig = { vocabulary: 13, hidden: 8, layers: 2, heads: 2, con
 const EXPERTS = ["a", "b", "c"];
 const ROWS = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 1, 2], [3, 5], [7]];
 
-async function writeExperts(folder: string, configs = EXPERTS.map(() => MODEL), tokenizer = "ab12") {
+async function writeExperts(
+  folder: string,
+  configs = EXPERTS.map(() => MODEL),
+  tokenizer = "ab12",
+) {
   for (const [expert, config] of configs.entries()) {
     const weights = anyWeights(config, EXPERTS[expert]);
-    await saveCheckpoint(`${folder}/${expertFolder(expert, 1)}`, config, weights, { tokenizer, eos: 0 });
+    await saveCheckpoint(`${folder}/${expertFolder(expert, 1)}`, config, weights, {
+      tokenizer,
+      eos: 0,
+    });
   }
 }
 
@@ -30,7 +37,8 @@ function tokenRows(rows: number[][]) {
 }
 
 Deno.test({
-  name: "self costs every expert's NLL of each prefix, as the f64 model has it, whatever shapes and company",
+  name:
+    "self costs every expert's NLL of each prefix, as the f64 model has it, whatever shapes and company",
   ignore: gpu === null,
   fn: () =>
     inFolder(async (folder) => {
@@ -48,7 +56,9 @@ Deno.test({
       ]);
       const prefixes = [2, 5, 8];
       const nllOf = (row: number[], expert: number) =>
-        row.length < 2 ? 0 : sequenceNll(configs[expert], anyWeights(configs[expert], EXPERTS[expert]), row);
+        row.length < 2
+          ? 0
+          : sequenceNll(configs[expert], anyWeights(configs[expert], EXPERTS[expert]), row);
       const expected = prefixes.flatMap((prefix) =>
         ROWS.flatMap((row) => configs.map((_, expert) => nllOf(row.slice(0, prefix), expert)))
       );

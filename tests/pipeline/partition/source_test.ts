@@ -33,12 +33,21 @@ async function readExpertCount(
 
 Deno.test("source puts the largest label first into the lightest group", () =>
   inFolder(async (folder) => {
-    const { partitioner, result, sha256 } = await learn(folder, 2, { news: 3, law: 10, sea: 6, code: 4 });
+    const { partitioner, result, sha256 } = await learn(folder, 2, {
+      news: 3,
+      law: 10,
+      sea: 6,
+      code: 4,
+    });
     assertEquals([partitioner.sha256, result], [sha256, { sources: 4 }]);
     // law 10 | sea 6 | code 4 with sea | news 3: both have 10, the lower expert takes it
     const labels = ["law", "sea", "code", "news", "new"];
     assertEquals(await readExpertCount(partitioner, labels), [0, 1, 1, 0, -1]);
-    const rows = { tokens: new Uint16Array(20), sequenceLength: 4, length: new Uint32Array(5).fill(4) };
+    const rows = {
+      tokens: new Uint16Array(20),
+      sequenceLength: 4,
+      length: new Uint32Array(5).fill(4),
+    };
     assertEquals(partitioner.unknown!({ ...rows, source: labels }), 1);
     assertEquals(partitioner.unknown!({ ...rows, source: ["new", ...labels.slice(1, 4), ""] }), 2);
   }));

@@ -1,10 +1,18 @@
 /** Assigned rows for the tests of routing. */
-import { type Columns, type RecordBatch, toBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import {
+  type Columns,
+  type RecordBatch,
+  toBatch,
+  writeArrowFile,
+} from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { openRows } from "../../../pipeline/rows/random_access.ts";
 import type { LearnOptions } from "../../../pipeline/partition/partitioner.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import {
+  type Configuration,
+  defaultConfiguration,
+} from "../../../pipeline/settings/configuration.ts";
 
 export const E = 3;
 export const PREFIX = 3;
@@ -24,7 +32,8 @@ export const LINEAGE: Lineage = {
 
 /** Assigned rows with every column; ids start at `first`. */
 export function listBranchRows(rows: number, first = 100): Columns {
-  const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => i + first * perRow);
+  const of = (perRow: number) =>
+    Array.from({ length: rows * perRow }, (_, i) => i + first * perRow);
   return {
     rows,
     sequence: BigUint64Array.from(of(1), (i) => BigInt(i)),
@@ -38,10 +47,16 @@ export function listBranchRows(rows: number, first = 100): Columns {
 }
 
 /** The rows in batches of `rows`, the last one shorter. */
-export function makeBatches(columns: Columns, rows: number, lineage = LINEAGE): ReadableStream<RecordBatch> {
+export function makeBatches(
+  columns: Columns,
+  rows: number,
+  lineage = LINEAGE,
+): ReadableStream<RecordBatch> {
   const batches: RecordBatch[] = [];
   for (let begin = 0; begin < columns.rows; begin += rows) {
-    batches.push(toBatch(sliceColumns(columns, begin, Math.min(begin + rows, columns.rows)), lineage));
+    batches.push(
+      toBatch(sliceColumns(columns, begin, Math.min(begin + rows, columns.rows)), lineage),
+    );
   }
   return ReadableStream.from(batches);
 }

@@ -35,7 +35,9 @@ function boxes(svg: string, name: string): { width: number; height: number }[] {
 
 /** Gives the colours of a drawing's points, in their order. */
 const points = (svg: string) =>
-  [...svg.matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)].map(([, name]) => name);
+  [...svg.matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)].map(([, name]) =>
+    name
+  );
 
 /** Gives a plot of a section that is made of some data of a run. */
 // deno-lint-ignore no-explicit-any -- what a section reads of a run
@@ -58,13 +60,18 @@ Deno.test("bars are as long as the values that they show, and every one has its 
   const { bins } = evaluation.reliability!;
   const shown = boxes(await draw(right, 348), "mixture").map(({ width }) => width);
   assertEquals(shown.length, bins.length);
-  shown.forEach((width, i) => assert(Math.abs(width / shown[0] - bins[i].right / bins[0].right) < 0.01));
+  shown.forEach((width, i) =>
+    assert(Math.abs(width / shown[0] - bins[i].right / bins[0].right) < 0.01)
+  );
 });
 
 Deno.test("a value alone and values that are all equal are drawn, and null is not", async () => {
   for (const flat of [[1], [1, 2]]) {
     const values = flat.map((x) => ({ x, y: 5 }));
-    assertEquals(points(await draw({ ...SAID, ...curves({ x: X, y: Y, values }) })).length, flat.length);
+    assertEquals(
+      points(await draw({ ...SAID, ...curves({ x: X, y: Y, values }) })).length,
+      flat.length,
+    );
   }
   const none = [{ x: "a", y: 0, low: 0, high: 0 }, { x: "b", y: null }];
   const plot = { ...SAID, ...dots({ title: "name", axis: X, values: none, level: 0 }) };
@@ -73,9 +80,18 @@ Deno.test("a value alone and values that are all equal are drawn, and null is no
 });
 
 Deno.test("names that every object has are drawn, long ones are cut, and hostile ones escaped", async () => {
-  const names = ["constructor", "toString", "__proto__", "<img onerror=x>", "a-name-that-goes-on-".repeat(9)];
+  const names = [
+    "constructor",
+    "toString",
+    "__proto__",
+    "<img onerror=x>",
+    "a-name-that-goes-on-".repeat(9),
+  ];
   const values = names.map((x, i) => ({ x, y: i }));
-  const svg = await draw({ ...SAID, title: "<b>", ...dots({ title: "name", axis: X, values }) }, 348);
+  const svg = await draw(
+    { ...SAID, title: "<b>", ...dots({ title: "name", axis: X, values }) },
+    348,
+  );
   for (const name of names.slice(0, 3)) assertStringIncludes(svg, `>${name}<`);
   assertMatch(svg, />a-name-that-[\w-]*…</);
   assertFalse(/<img|<b>/.test(svg));
@@ -101,23 +117,43 @@ Deno.test("heatPlot() counts shares of each source over the experts, the largest
 Deno.test("the map of a tree draws each expert as large as its share, and branches have the mean NLL of their experts", async () => {
   const config = { configuration: { levels: [2, 2] } };
   const side = (sequences: number, source: string) =>
-    ({ sequences, sources: { [source]: { sequences, tokens: 1 } } }) as unknown as ExpertPart["train"];
+    ({ sequences, sources: { [source]: { sequences, tokens: 1 } } }) as unknown as ExpertPart[
+      "train"
+    ];
   const parts = [40, 10, 20, 30].map((held, expert) => ({
-    ...{ expert, train: side(25, `s${expert}`), test: side(held, "any") },
+    expert,
+    train: side(25, `s${expert}`),
+    test: side(held, "any"),
   }));
-  const counts = { shares: [0.25, 0.25, 0.25, 0.25], sequences: 100, tokenImbalance: 0, nmi: 1, regret: 0 };
+  const counts = {
+    shares: [0.25, 0.25, 0.25, 0.25],
+    sequences: 100,
+    tokenImbalance: 0,
+    nmi: 1,
+    regret: 0,
+  };
   const plot = plotIn(partition, "tree", {
-    ...{ config, partition: { experts: 4, parts, train: counts, test: counts } },
+    config,
+    partition: { experts: 4, parts, train: counts, test: counts },
   });
-  const svg = await draw(plot), areas = boxes(svg, "heat").map(({ width, height }) => width * height);
+  const svg = await draw(plot);
+  const areas = boxes(svg, "heat").map(({ width, height }) => width * height);
   const whole = areas.reduce((a, b) => a + b);
   assertEquals(areas.length, 4);
-  [0.4, 0.1, 0.2, 0.3].forEach((share, e) => assert(Math.abs(areas[e] / whole - share) < 0.02, `${areas}`));
+  [0.4, 0.1, 0.2, 0.3].forEach((share, e) =>
+    assert(Math.abs(areas[e] / whole - share) < 0.02, `${areas}`)
+  );
   for (const label of ["0: 50.0%", "1.1", "s3"]) assertStringIncludes(svg, `>${label}<`);
-  assertEquals(plot.table.rows, [["0", 2, "50.0%", "s0 50%, s1 50%"], ["1", 2, "50.0%", "s2 50%, s3 50%"]]);
+  assertEquals(plot.table.rows, [["0", 2, "50.0%", "s0 50%, s1 50%"], [
+    "1",
+    2,
+    "50.0%",
+    "s2 50%, s3 50%",
+  ]]);
 
   const { table: { rows } } = plotIn(evaluationSection, "perplexity-by-branch", {
-    ...{ evaluation: { ...evaluation, levels: [2, 2] }, routes: true },
+    evaluation: { ...evaluation, levels: [2, 2] },
+    routes: true,
   });
   const nll = (e: number) =>
     Math.log(evaluation.segments[e].perplexity.dense!) * evaluation.segments[e].tokens;
@@ -127,14 +163,19 @@ Deno.test("the map of a tree draws each expert as large as its share, and branch
 });
 
 Deno.test("gains on clean documents stand below those on all", () => {
-  const [gain] = evaluation.gains, own = { ...gain, percent: gain.percent / 2 };
+  const [gain] = evaluation.gains;
+  const own = { ...gain, percent: gain.percent / 2 };
   const known = { evaluation: { ...evaluation, gains: [gain] }, routes: true };
   const clean = { documents: 5, scores: evaluation.scores, gains: [own] };
   const [before, after] = [null, clean].map((clean) =>
     plotIn(evaluationSection, "gain", { ...known, clean })
   );
   const [[name, ...values]] = before.table.rows;
-  assertEquals(after.table.rows, [[name, ...values], [`${name}, clean`, own.percent, ...values.slice(1)]]);
+  assertEquals(after.table.rows, [[name, ...values], [
+    `${name}, clean`,
+    own.percent,
+    ...values.slice(1),
+  ]]);
   assertStringIncludes(after.about, "Clean: on the 5 documents");
 });
 
@@ -144,10 +185,14 @@ Deno.test("curves of training are thinned to means, and keep where they end", ()
     (_, i) => ({ step: i + 1, tokens: 10 * (i + 1), loss: i % 2 ? 3 : 1 }),
   );
   const plot = plotIn(training, "training-loss-by-tokens", {
-    ...{ curves: [{ model: "expert-00", expert: 0, points }], adopted: [], alone: [] },
+    curves: [{ model: "expert-00", expert: 0, points }],
+    adopted: [],
+    alone: [],
     config: { configuration: { experts: 1, levels: [] } },
   });
-  const [{ data: { values } }] = plot.spec.layer as { data: { values: { x: number; y: number }[] } }[];
+  const [{ data: { values } }] = plot.spec.layer as {
+    data: { values: { x: number; y: number }[] };
+  }[];
   assert(values.length <= 150, String(values.length));
   assertEquals(values.at(-1)!.x, 10_000);
   assert(values.every(({ y }) => Math.abs(y - 2) <= 0.15));

@@ -14,7 +14,13 @@ Deno.test("writeSamples() lets every expert begin a document, with the text that
     const mixture = await openMixture({ run });
     const { eos } = await byteTokenizer();
     for (const [expert, text] of texts) {
-      const options = { prompt: Uint32Array.of(eos), expert, maxNewTokens: 20, seed: 0, cache: false };
+      const options = {
+        prompt: Uint32Array.of(eos),
+        expert,
+        maxNewTokens: 20,
+        seed: 0,
+        cache: false,
+      };
       assertEquals(text, (await Array.fromAsync(await answer(mixture, options))).join(""));
     }
     mixture.close();
@@ -23,14 +29,21 @@ Deno.test("writeSamples() lets every expert begin a document, with the text that
       const options = { tokens, gpu: gpu!, adapter: "a name that no adapter has" };
       assertEquals(await writeSamples(run, [0, 2], options), { texts, tokens });
     }
-    const long = await writeSamples(run, [0], { tokens: 3 * EXPERT.context }); // it ends with the context
+    // It ends with the context.
+    const long = await writeSamples(run, [0], { tokens: 3 * EXPERT.context });
     assert(long.texts.get(0)!.startsWith(texts.get(0)!.replace(/\uFFFD+$/, "")));
   }));
 
 Deno.test("writeSamples() opens nothing for no tokens or no experts, and refuses an expert that is damaged or not there", () =>
   inFolder(async (run) => {
-    assertEquals(await writeSamples(`${run}/none`, [0], { tokens: 0 }), { texts: new Map(), tokens: 0 });
-    assertEquals(await writeSamples(`${run}/none`, [], { tokens: 9 }), { texts: new Map(), tokens: 9 });
+    assertEquals(await writeSamples(`${run}/none`, [0], { tokens: 0 }), {
+      texts: new Map(),
+      tokens: 0,
+    });
+    assertEquals(await writeSamples(`${run}/none`, [], { tokens: 9 }), {
+      texts: new Map(),
+      tokens: 9,
+    });
     await servingRun(run);
     await assertRejects(() => writeSamples(run, [0, 7], { tokens: 2 }), InputError);
     await Deno.truncate(`${run}/experts/expert-01/model.safetensors`, 100);

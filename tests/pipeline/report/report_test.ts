@@ -9,8 +9,17 @@ import {
 import { InputError } from "../../../kernels/errors.ts";
 import { report } from "../../../pipeline/report/report.ts";
 import { LIGHT } from "../../../pipeline/report/charts.ts";
-import { EVALUATION, type Lock, MANIFEST, takeLock, writePages } from "../../../pipeline/graph/mod.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import {
+  EVALUATION,
+  type Lock,
+  MANIFEST,
+  takeLock,
+  writePages,
+} from "../../../pipeline/graph/mod.ts";
+import {
+  readRunConfiguration,
+  writeRunConfiguration,
+} from "../../../pipeline/graph/configuration.ts";
 import { words } from "../../../tasks/wording.ts";
 import { hashes, inFolder, task } from "../../tasks/support.ts";
 import {
@@ -23,16 +32,28 @@ import {
   writeRun,
 } from "./support.ts";
 
-const MIXTURE = ["mixture"], DENSE = ["dense", "dense-steps"], EXPERTS = ["e0", "e1", "e2", "e3"];
+const MIXTURE = ["mixture"];
+const DENSE = ["dense", "dense-steps"];
+const EXPERTS = ["e0", "e1", "e2", "e3"];
 /** The plots of a whole run, and the colours of models in them. */
 const COLOURS: Record<string, string[]> = {
-  ...{ "em-nll": MIXTURE, "em-nmi": MIXTURE, "em-regret": MIXTURE, "em-shares": EXPERTS },
-  ...{ shares: MIXTURE, "sources-by-expert": [] },
-  ...{ "training-loss-by-tokens": [...EXPERTS, ...DENSE], "training-loss-by-steps": [...EXPERTS, ...DENSE] },
-  ...{ "validation-loss-by-tokens": [...EXPERTS, ...DENSE] },
-  ...{ "validation-loss-by-steps": [...EXPERTS, ...DENSE] },
-  ...{ perplexity: [...MIXTURE, ...DENSE, "oracle"], gain: DENSE, segments: [...MIXTURE, ...DENSE] },
-  ...{ "perplexity-by-source": [...MIXTURE, ...DENSE], "prefix-perplexity": [...MIXTURE, ...DENSE] },
+  "em-nll": MIXTURE,
+  "em-nmi": MIXTURE,
+  "em-regret": MIXTURE,
+  "em-shares": EXPERTS,
+  shares: MIXTURE,
+  "sources-by-expert": [],
+  "training-loss-by-tokens": [...EXPERTS, ...DENSE],
+  "training-loss-by-steps": [...EXPERTS, ...DENSE],
+  "validation-loss-by-tokens": [...EXPERTS, ...DENSE],
+  "validation-loss-by-steps": [...EXPERTS, ...DENSE],
+  perplexity: [...MIXTURE, ...DENSE, "oracle"],
+  gain: DENSE,
+  segments: [...MIXTURE, ...DENSE],
+  ...{
+    "perplexity-by-source": [...MIXTURE, ...DENSE],
+    "prefix-perplexity": [...MIXTURE, ...DENSE],
+  },
   ...{ "prefix-agreement": MIXTURE, "margin-right": MIXTURE, "margin-loss": MIXTURE },
   ...{ "experts-together": MIXTURE, fallback: MIXTURE, overhead: MIXTURE },
 };
@@ -55,14 +76,27 @@ Deno.test("report() writes every plot of a whole run with its numbers, and needs
     const page = await pageOf(run);
     const { code, err } = await task("report", ["--run", `${run}/.`]); // another process, and another name
     assertEquals(code, 0, err);
-    assert(await Deno.readTextFile(`${run}/report.html`) === page, "the same run gives other bytes");
+    assert(
+      await Deno.readTextFile(`${run}/report.html`) === page,
+      "the same run gives other bytes",
+    );
     assertEquals(plotsOf(page), PLOTS);
     const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
     assertEquals(new Set(ids).size, ids.length, "ids must be unique");
-    const texts = ["45.25", "52.13", "13.2% lower", "1.7% higher", "✓ holds", "✗ does not", "diverged"];
+    const texts = [
+      "45.25",
+      "52.13",
+      "13.2% lower",
+      "1.7% higher",
+      "✓ holds",
+      "✗ does not",
+      "diverged",
+    ];
     for (const text of [...texts, "an adapter"]) assertStringIncludes(page, text);
     assertFalse(page.includes('class="missing"'));
-    assertFalse(/<script|<link(?! rel="icon" href="data:,")|<iframe|<object|@import|url\((?!#)/i.test(page));
+    assertFalse(
+      /<script|<link(?! rel="icon" href="data:,")|<iframe|<object|@import|url\((?!#)/i.test(page),
+    );
     assertEquals([...page.matchAll(/(?:src|href)="([^"#][^"]*)"/g)].map(([, address]) => address), [
       "data:,",
     ]);
@@ -86,11 +120,17 @@ Deno.test("every plot draws a model in its own colour, and nothing else in it, a
       assertEquals(pictures.length, figure.includes('class="narrow"') ? 2 : 1);
       for (const [i, svg] of pictures.entries()) {
         const used = svg.matchAll(/var\(--(mixture|dense|dense-steps|oracle|random|e\d)\)/g);
-        assertEquals([...new Set([...used].map(([, name]) => name))].sort(), expected[id].toSorted(), id);
+        assertEquals(
+          [...new Set([...used].map(([, name]) => name))].sort(),
+          expected[id].toSorted(),
+          id,
+        );
         for (const [, own] of svg.matchAll(/ id="([^"]*)"/g)) {
           assert(own.startsWith(i ? `${id}-n-` : `${id}-`));
         }
-        for (const [, own] of svg.matchAll(/url\(#([^)]*)\)/g)) assertStringIncludes(svg, ` id="${own}"`);
+        for (const [, own] of svg.matchAll(/url\(#([^)]*)\)/g)) {
+          assertStringIncludes(svg, ` id="${own}"`);
+        }
         assertFalse(/class=|NaN|undefined/.test(svg), id);
       }
     }
@@ -128,7 +168,9 @@ Deno.test("report() leaves out what is not there, with the command that makes it
       err,
       /^error: Cannot report on [^\n]*: it holds a configuration and nothing made with it; [^\n]*\n$/,
     );
-    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name === "report.html"));
+    assertFalse(
+      (await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name === "report.html"),
+    );
   }));
 
 Deno.test("report() escapes what data says, on the page and in files of plots, which stand alone", () =>
@@ -141,10 +183,16 @@ Deno.test("report() escapes what data says, on the page and in files of plots, w
       "'); datum.x",
     ];
     await writeRun(run, { ...SHAPE, sources: hostile });
-    const { plots, output } = await report({ run, output: `${run}/page.html`, plots: `${run}/plots` });
+    const { plots, output } = await report({
+      run,
+      output: `${run}/page.html`,
+      plots: `${run}/plots`,
+    });
     assertEquals(plots, PLOTS.map((id) => `${run}/plots/${id}.svg`));
     assertFalse(Object.keys(await hashes(run)).includes("report.html"));
-    const [page, ...pictures] = await Promise.all([output, ...plots].map((path) => Deno.readTextFile(path)));
+    const [page, ...pictures] = await Promise.all(
+      [output, ...plots].map((path) => Deno.readTextFile(path)),
+    );
     for (const text of [page, ...pictures]) {
       assertFalse(
         /<script|<img|\son\w+=["x]/i.test(text.replace(/&lt;.*?&gt;/g, "")),
@@ -179,24 +227,36 @@ Deno.test("report() draws runs of one expert and one round, and of many experts 
 Deno.test("report() leaves out the plots that a run has nothing for", async () => {
   const after = (id: string) => PLOTS.slice(PLOTS.indexOf(id), -1);
   const oneExpert = ["em-nmi", "em-regret", "em-shares", "shares", "sources-by-expert", "segments"];
-  const cases: [left: string[], shape: Partial<typeof SHAPE>, change?: (value: Any) => unknown][] = [
-    [[...oneExpert, ...after("prefix-perplexity")], { experts: 1 }],
-    [["sources-by-expert", "perplexity-by-source"], { sources: [""] }],
+  const cases: [left: string[], shape: Partial<typeof SHAPE>, change?: (value: Any) => unknown][] =
     [
-      ["gain"],
-      {},
-      ({ scores: { dense: _, "dense-steps": __, ...scores }, ...rest }) => ({ ...rest, scores, gains: [] }),
-    ],
-    [
-      ["segments", "perplexity-by-source", "margin-right", "margin-loss", "experts-together", "fallback"],
-      {},
-      ({ reliability: _, mixing: _m, fallback: _f, segments, ...own }) => ({
-        ...own,
-        sources: [],
-        segments: segments.map((one: object) => ({ ...one, perplexity: { mixture: null } })),
-      }),
-    ],
-  ];
+      [[...oneExpert, ...after("prefix-perplexity")], { experts: 1 }],
+      [["sources-by-expert", "perplexity-by-source"], { sources: [""] }],
+      [
+        ["gain"],
+        {},
+        ({ scores: { dense: _, "dense-steps": __, ...scores }, ...rest }) => ({
+          ...rest,
+          scores,
+          gains: [],
+        }),
+      ],
+      [
+        [
+          "segments",
+          "perplexity-by-source",
+          "margin-right",
+          "margin-loss",
+          "experts-together",
+          "fallback",
+        ],
+        {},
+        ({ reliability: _, mixing: _m, fallback: _f, segments, ...own }) => ({
+          ...own,
+          sources: [],
+          segments: segments.map((one: object) => ({ ...one, perplexity: { mixture: null } })),
+        }),
+      ],
+    ];
   for (const [left, shape, change] of cases) {
     await inFolder(async (run) => {
       await writeRun(run, { ...SHAPE, ...shape });
@@ -207,8 +267,13 @@ Deno.test("report() leaves out the plots that a run has nothing for", async () =
   await inFolder(async (run) => {
     await writeRun(run);
     const { configuration } = (await readRunConfiguration(run))!;
-    await writeRunConfiguration(run, { ...configuration, partitioner: "source", sourceField: "label" });
-    assertEquals(leftOf(await pageOf(run)), ["prefix-perplexity", "prefix-agreement"]); // labels choose
+    await writeRunConfiguration(run, {
+      ...configuration,
+      partitioner: "source",
+      sourceField: "label",
+    });
+    // Labels choose.
+    assertEquals(leftOf(await pageOf(run)), ["prefix-perplexity", "prefix-agreement"]);
   });
 });
 
@@ -237,7 +302,13 @@ Deno.test("report() refuses what is no run, and names the file that is damaged, 
     const damages: [node: string, file: string, text: string, reason: string, remedy: string][] = [
       [EVALUATION, "evaluation.json", "{", "JSON", `"evaluate" with run "${run}", check`],
       [EVALUATION, "evaluation.json", many, "tokens", `"evaluate" with run "${run}", check`],
-      ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"partition" with run`],
+      [
+        "partitioner",
+        "rounds.jsonl",
+        `{"round":1}\n`,
+        "line 1: nllPerToken",
+        `"partition" with run`,
+      ],
     ];
     for (const [node, file, text, reason, remedy] of damages) {
       await writeRun(run);
@@ -255,7 +326,9 @@ Deno.test("report() refuses what is no run, and names the file that is damaged, 
       await Deno.writeTextFile(`${run}/${path}`, text);
       await refuses(run, `Cannot read "${run}/${path}" as it must be`);
     }
-    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")));
+    assertFalse(
+      (await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")),
+    );
   }));
 
 Deno.test("report() checks claims by the manifest of their pages, and heeds none of its own page", () =>
@@ -263,7 +336,10 @@ Deno.test("report() checks claims by the manifest of their pages, and heeds none
     await writeRun(run);
     const text = await Deno.readTextFile(`${run}/reproduction.json`);
     await Deno.remove(`${run}/reproduction.json`);
-    await writePages(run, "report/reproduction", { "reproduction.json": text, "reproduction.md": "" });
+    await writePages(run, "report/reproduction", {
+      "reproduction.json": text,
+      "reproduction.md": "",
+    });
     const { output } = await report({ run });
     assert((await Deno.lstat(output)).isSymlink); // verify looks after the page
     await Deno.writeTextFile(output, "changed");

@@ -31,10 +31,21 @@ export interface RunShape {
 }
 
 /** A run that holds everything. */
-export const SHAPE: RunShape = { experts: 4, sources: ["code", "fiction", "news"], rounds: 6, steps: 400 };
+export const SHAPE: RunShape = {
+  experts: 4,
+  sources: ["code", "fiction", "news"],
+  rounds: 6,
+  steps: 400,
+};
 
 /** Numbers that the texts of a report repeat. */
-export const PERPLEXITY = { mixture: 45.25, random: 78.5, oracle: 43.75, dense: 52.125, "dense-steps": 44.5 };
+export const PERPLEXITY = {
+  mixture: 45.25,
+  random: 78.5,
+  oracle: 43.75,
+  dense: 52.125,
+  "dense-steps": 44.5,
+};
 
 function numbers(seed: number): () => number {
   let state = seed;
@@ -44,36 +55,72 @@ function numbers(seed: number): () => number {
 /** Gives an evaluation with the perplexities above. */
 export function evaluationOf({ experts, sources }: RunShape): Evaluation {
   const next = numbers(5);
-  const interval = (perplexity: number) => ({ perplexity, low: 0.95 * perplexity, high: 1.05 * perplexity });
-  const score = (perplexity: number) => ({ nllPerToken: Math.log(perplexity), ...interval(perplexity) });
+  const interval = (perplexity: number) => ({
+    perplexity,
+    low: 0.95 * perplexity,
+    high: 1.05 * perplexity,
+  });
+  const score = (perplexity: number) => ({
+    nllPerToken: Math.log(perplexity),
+    ...interval(perplexity),
+  });
   const shares = Array<number>(experts).fill(1 / experts);
   const config = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
   return {
-    ...{ format: 3, prefix: 64, experts, documents: 41, sequences: 1092, tokens: 136_323 },
-    ...{ resamples: 1000, seed: 0 },
-    scores: Object.fromEntries(Object.entries(PERPLEXITY).map(([way, value]) => [way, score(value)])),
+    format: 3,
+    prefix: 64,
+    experts,
+    documents: 41,
+    sequences: 1092,
+    tokens: 136_323,
+    resamples: 1000,
+    seed: 0,
+    scores: Object.fromEntries(
+      Object.entries(PERPLEXITY).map(([way, value]) => [way, score(value)]),
+    ),
     gains: [
       { baseline: "dense", percent: 13.2, low: 11.9, high: 14.6 },
       { baseline: "dense-steps", percent: -1.7, low: -3.1, high: -0.2 },
     ],
     sources: sources.map((source, i) => ({
-      ...{ source, documents: 5 + i, sequences: 100 + i, tokens: 12_700 + i },
-      perplexity: { mixture: 30 + 40 * next(), dense: 35 + 40 * next(), "dense-steps": 33 + 40 * next() },
+      source,
+      documents: 5 + i,
+      sequences: 100 + i,
+      tokens: 12_700 + i,
+      perplexity: {
+        mixture: 30 + 40 * next(),
+        dense: 35 + 40 * next(),
+        "dense-steps": 33 + 40 * next(),
+      },
       shares,
     })),
     segments: shares.map((share, expert) => ({
-      ...{ expert, sequences: 273, share, tokens: 34_081 },
-      perplexity: { mixture: 30 + 3 * expert, dense: 35 + 3 * expert, "dense-steps": 31 + 3 * expert },
+      expert,
+      sequences: 273,
+      share,
+      tokens: 34_081,
+      perplexity: {
+        mixture: 30 + 3 * expert,
+        dense: 35 + 3 * expert,
+        "dense-steps": 31 + 3 * expert,
+      },
     })),
     prefixes: [4, 8, 16, 32, 64, 128].map((prefix, i) => ({
-      ...{ prefix, ...interval([62, 54, 50, 47, PERPLEXITY.mixture, 44.75][i]), gains: [] },
+      prefix,
+      ...interval([62, 54, 50, 47, PERPLEXITY.mixture, 44.75][i]),
+      gains: [],
       agreement: [0.4, 0.6, 0.7, 0.9, 1, 0.9][i],
     })),
     reliability: {
-      ...{ sequences: 1092, right: 0.7, loss: 6.5 },
+      sequences: 1092,
+      right: 0.7,
+      loss: 6.5,
       bins: Array.from({ length: 10 }, (_, i) => ({
-        ...{ from: i ** 2 / 4, to: (i + 0.9) ** 2 / 4, sequences: 109 },
-        ...{ right: 0.4 + 0.06 * i, loss: i === 9 ? null : 3 + i },
+        from: i ** 2 / 4,
+        to: (i + 0.9) ** 2 / 4,
+        sequences: 109,
+        right: 0.4 + 0.06 * i,
+        loss: i === 9 ? null : 3 + i,
       })),
     },
     mixing: {
@@ -95,12 +142,16 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
       model: "dense",
       chosen: { margin: 2, share: 0.2, ...score(46) },
       curve: Array.from({ length: 21 }, (_, i) => ({
-        ...{ margin: i === 20 ? null : i / 2, share: i / 20, ...interval(45.25 + 6.875 * (i / 20) ** 2) },
+        margin: i === 20 ? null : i / 2,
+        share: i / 20,
+        ...interval(45.25 + 6.875 * (i / 20) ** 2),
       })),
     },
     models: {
-      ...{ config, parameters: 165_632 },
-      ...{ router: { ...config, hidden: 32, heads: 2 }, routerParameters: 58_240 },
+      config,
+      parameters: 165_632,
+      router: { ...config, hidden: 32, heads: 2 },
+      routerParameters: 58_240,
     },
   };
 }
@@ -120,14 +171,27 @@ export function routedByOf({ prefixes }: Evaluation): NonNullable<Evaluation["ro
 export const CLAIMS: Claims = {
   format: 1,
   claims: [
-    { claim: "The mixture beats dense", paper: "10.78 to 11.78", here: "45.25 to 52.13", holds: true },
-    { claim: "It beats dense with more steps", paper: "not asked", here: "45.25 to 44.50", holds: false },
+    {
+      claim: "The mixture beats dense",
+      paper: "10.78 to 11.78",
+      here: "45.25 to 52.13",
+      holds: true,
+    },
+    {
+      claim: "It beats dense with more steps",
+      paper: "not asked",
+      here: "45.25 to 44.50",
+      holds: false,
+    },
     { claim: "The gain grows with E", paper: "8.5% to 13.6%", here: "one E", holds: null },
   ],
   search: {
     experts: {
       rate: 0.004,
-      trials: [[0.004, 3.9], [0.008, Infinity]].map(([rate, validationLoss]) => ({ rate, validationLoss })),
+      trials: [[0.004, 3.9], [0.008, Infinity]].map(([rate, validationLoss]) => ({
+        rate,
+        validationLoss,
+      })),
     },
   },
   trialShare: 0.125,
@@ -144,14 +208,20 @@ export interface NodeContent {
 }
 
 /** Writes a node of a run. */
-export async function writeNode(run: string, name: string, content: NodeContent): Promise<Manifest> {
+export async function writeNode(
+  run: string,
+  name: string,
+  content: NodeContent,
+): Promise<Manifest> {
   const { files = {}, manifest = {}, links = [] } = content;
   const folder = `${run}/${name}`;
   for (const [file, data] of Object.entries(files)) await writeAtomic(`${folder}/${file}`, data);
   const known = { key: "0", name, revision: 1, settings: {}, inputs: {}, result: {}, ...manifest };
   const notes = await noteFiles(folder);
   delete notes["manifest.json"];
-  const written = await writeManifest(folder, { ...known, files: notes }, { adapter: "an adapter" });
+  const written = await writeManifest(folder, { ...known, files: notes }, {
+    adapter: "an adapter",
+  });
   for (const file of links) await linkFile(run, file, `${name}/${file}`);
   return written;
 }
@@ -178,7 +248,10 @@ export const plotsOf = (page: string) =>
 
 const linesOf = (values: unknown[]) => values.map((value) => JSON.stringify(value) + "\n").join("");
 
-/** Writes a run that holds everything: what `deno task partition`, training and evaluation leave for a report. */
+/**
+ * Writes a run that holds everything: what `deno task partition`, training and evaluation leave for
+ * a report.
+ */
 export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<void> {
   const { experts, sources, rounds, steps } = shape;
   const next = numbers(9);
@@ -191,8 +264,14 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
     return parts.map((part) => part / sum);
   };
   const metrics = Array.from({ length: rounds }, (_, i) => ({
-    ...{ round: i + 1, nllPerToken: 4.5 + 2 / (i + 1), shares: shares(), regret: 0.01 * i },
-    ...{ nmi: 0.4 * (1 - 1 / (i + 1)), trainingLoss: [], rate: 0.004, steps: 16 * (i + 1) },
+    round: i + 1,
+    nllPerToken: 4.5 + 2 / (i + 1),
+    shares: shares(),
+    regret: 0.01 * i,
+    nmi: 0.4 * (1 - 1 / (i + 1)),
+    trainingLoss: [],
+    rate: 0.004,
+    steps: 16 * (i + 1),
     sequences: 1024 * (i + 2),
   }));
   await writeNode(run, "partitioner", { files: { "rounds.jsonl": linesOf(metrics) } });
@@ -200,11 +279,17 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
   const wanted = { train: shares(), test: shares() };
   for (let expert = 0; expert < experts; expert++) {
     const side = (name: "train" | "test") => ({
-      ...{ sequences: 250, tokens: 30_000 + (expert === 0 ? 240 : 0), nllPerToken: 4.7, predicted: 15_000 },
-      ...{ cost: 4.7 * 15_000, lowest: 4.67 * 15_000 },
+      sequences: 250,
+      tokens: 30_000 + (expert === 0 ? 240 : 0),
+      nllPerToken: 4.7,
+      predicted: 15_000,
+      cost: 4.7 * 15_000,
+      lowest: 4.67 * 15_000,
       wanted: Math.round(250 * experts * wanted[name][expert]),
       sources: Object.fromEntries(
-        sources.map((source) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
+        sources.map((
+          source,
+        ) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
       ),
     });
     const assignments = ["assignments/all"];
@@ -230,19 +315,29 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
 }
 
 /** Writes what the text of a run came to in tokens, in blocks of held-out sequences. */
-export async function writeText(run: string, blocks: readonly Uint8Array<ArrayBuffer>[] = []): Promise<void> {
+export async function writeText(
+  run: string,
+  blocks: readonly Uint8Array<ArrayBuffer>[] = [],
+): Promise<void> {
   await Deno.remove(`${run}/tokens`, { recursive: true }).catch(() => {});
   const counts = { documents: 408, tokens: 1_911_387, trainSequences: 14_046, testSequences: 1092 };
-  await writeNode(run, "tokenizer", { manifest: { result: { entries: 1024, eos: 0, tokenizer: "0" } } });
+  await writeNode(run, "tokenizer", {
+    manifest: { result: { entries: 1024, eos: 0, tokenizer: "0" } },
+  });
   const hashes: string[] = [];
   for (const [i, test] of (blocks.length > 0 ? blocks : [undefined]).entries()) {
-    const result = i === 0 ? counts : { documents: 0, tokens: 0, trainSequences: 0, testSequences: 0 };
+    const result = i === 0
+      ? counts
+      : { documents: 0, tokens: 0, trainSequences: 0, testSequences: 0 };
     const files: NodeContent["files"] = test ? { "test.arrow": test } : {};
     const { files: notes } = await writeNode(run, `tokens/${i}`, { files, manifest: { result } });
     hashes.push(notes["test.arrow"]?.sha256 ?? "");
   }
   const files = { "train.json": "{}", "test.json": JSON.stringify(hashes) };
-  await writeNode(run, SEQUENCES, { files, manifest: { settings: { blocks: Object.keys(hashes) } } });
+  await writeNode(run, SEQUENCES, {
+    files,
+    manifest: { settings: { blocks: Object.keys(hashes) } },
+  });
 }
 
 /** Writes an evaluation of the held-out text that a run has, and what documents came to. */

@@ -13,7 +13,11 @@ function find(text: string, reported: Reported = {}, change: (one: Outcome) => v
 }
 
 Deno.test("judgeRun() reports yes where a run bears a claim out, and no where it does not", () => {
-  const [batch, steps, own] = ["beats dense, 4× batch", "beats dense, 4× steps", "every expert beats"];
+  const [batch, steps, own] = [
+    "beats dense, 4× batch",
+    "beats dense, 4× steps",
+    "every expert beats",
+  ];
   assertEquals(find(batch).here, "40.00 → 30.00: 25.0% lower [24.0%, 26.0%]");
   assertStringIncludes(find(batch).paper, "11.78 → 10.78: 8.5% lower");
   assertEquals(find(own).here, "all 4, the least by 25.0%");
@@ -31,13 +35,23 @@ Deno.test("judgeRun() reports yes where a run bears a claim out, and no where it
     one.setup = { ...SETUP, label: "" };
     one.partition.experts[3].sources = {};
   });
-  assertEquals(here, "expert 0 (trained on kind 0 90%, other 10%) is 5.0% behind; expert 3 gets no text");
+  assertEquals(
+    here,
+    "expert 0 (trained on kind 0 90%, other 10%) is 5.0% behind; expert 3 gets no text",
+  );
   assertEquals(holds, false);
   assertEquals(find(steps), undefined); // of which nothing is reported
   const exchanges = find("Training hardly", {}, (one) => {
-    Object.assign(one.cost.communication, { bytesPerNode: 2e6, exchanges: 12, bytesPerExchange: 99.6e6 });
+    Object.assign(one.cost.communication, {
+      bytesPerNode: 2e6,
+      exchanges: 12,
+      bytesPerExchange: 99.6e6,
+    });
   });
-  assertStringIncludes(exchanges.here, "12 exchanges of 100 MB per router, 2.0 MB in all; data-parallel ");
+  assertStringIncludes(
+    exchanges.here,
+    "12 exchanges of 100 MB per router, 2.0 MB in all; data-parallel ",
+  );
 });
 
 Deno.test("judgeRun() asks whether an eighth of the prefix is enough, or 4 tokens", () => {
@@ -53,5 +67,6 @@ Deno.test("judgeRun() asks whether an eighth of the prefix is enough, or 4 token
     ({ evaluation }) => evaluation.prefix = 16,
   );
   assertEquals(brief.holds, true);
-  assertEquals(short([8, 30], [64, 30]), undefined); // where a label routes, all prefixes lead to the same
+  // Where a label routes, all prefixes lead to the same.
+  assertEquals(short([8, 30], [64, 30]), undefined);
 });

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
   checkHolds,
@@ -20,7 +26,11 @@ import { hashes, inFolder } from "../../tasks/support.ts";
 import { gridOf, outcome, ratesFor, setupsFor } from "./support.ts";
 
 const [EM] = setupsFor("partitioners");
-const SETUP: Setup = { ...EM, models: ["experts", "dense"], choices: { mix: [1, 2], routeLengths: [1, 2] } };
+const SETUP: Setup = {
+  ...EM,
+  models: ["experts", "dense"],
+  choices: { mix: [1, 2], routeLengths: [1, 2] },
+};
 const RATES = ratesFor("experts", "partitioners");
 const notesIn = (root: string, flags: Partial<Configuration> = {}, rates = RATES) =>
   new Notes(gridOf(["experts"], flags, { known: { rates } }), root);
@@ -29,9 +39,15 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
   inFolder(async (root) => {
     await notesIn(root).write(outcome(SETUP));
     assertEquals(await namesOfNotes(root), [EM.name]);
-    assertEquals((await notesIn(root).find(SETUP))?.evaluation.scores, outcome(SETUP).evaluation.scores);
-    const reported = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
-      await notesIn(root, flags, rates).find({ ...SETUP, ...one }) !== undefined;
+    assertEquals(
+      (await notesIn(root).find(SETUP))?.evaluation.scores,
+      outcome(SETUP).evaluation.scores,
+    );
+    const reported = async (
+      one: Partial<Setup> = {},
+      flags: Partial<Configuration> = {},
+      rates = RATES,
+    ) => await notesIn(root, flags, rates).find({ ...SETUP, ...one }) !== undefined;
     const others = Object.fromEntries(
       Object.keys(RATES).map((recipe) => [recipe, { rate: 0.008, trials: [] }]),
     );
@@ -57,7 +73,9 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
       [false, {}, {}, others],
       [false, {}, {}, {}], // they are still to be found
     ];
-    for (const [tells, ...one] of cases) assertEquals(await reported(...one), tells, JSON.stringify(one));
+    for (const [tells, ...one] of cases) {
+      assertEquals(await reported(...one), tells, JSON.stringify(one));
+    }
     // A stage that makes other bytes since.
     const score = STAGES.get("score")!;
     const nodes: typeof score.nodes = async (of) =>
@@ -128,7 +146,10 @@ Deno.test("findings are noted side by side, with trials that diverged; what is t
     const known = { rates: { one: rate(1), two: rate(2) }, routers: { three: search } };
     assertEquals(await readKnown(root), known);
     assertEquals(await readKnown(`${root}/none`, root), known);
-    await Deno.writeTextFile(`${root}/rates.json`, '{"format":1,"rates":{"a":{"rate":-1,"trials":[]}}}');
+    await Deno.writeTextFile(
+      `${root}/rates.json`,
+      '{"format":1,"rates":{"a":{"rate":-1,"trials":[]}}}',
+    );
     await assertRejects(() => readKnown(root), InputError, "learning rates");
     await writeKnown(`${root}/other`, { rates: { one: rate(1) } });
     const text = '{"format":1,"routers":{"a":{"routerRate":0.1,"rounds":0,"trials":[]}}}';
@@ -160,7 +181,9 @@ Deno.test("what folders elsewhere tell of a run is taken in unless what is there
     assertEquals(await hashes(root), before);
     assertEquals(await found(true), [33, 33, 31]);
     const reported = [balanced, optimal, argmax].map(({ name }) => readNote(root, name));
-    const perplexities = (await Promise.all(reported)).map((note) => note!.outcome.evaluation.scores.mixture);
+    const perplexities = (await Promise.all(reported)).map((note) =>
+      note!.outcome.evaluation.scores.mixture
+    );
     assertEquals(perplexities.map((score) => score!.perplexity), [33, 33, 31]);
   }));
 

@@ -18,15 +18,20 @@ Deno.test("studies share runs, and every run has settings that go together", () 
   assert(asked.length > runs.length, "some are needed by several studies");
   for (const run of runs) {
     const same = asked.filter(({ name }) => name === run.name);
-    for (const setup of same) assertEquals(grid.configuration(setup), grid.configuration(run), run.name); // throws where they do not
+    for (const setup of same) {
+      // Throws where they do not.
+      assertEquals(grid.configuration(setup), grid.configuration(run), run.name);
+    }
     assertEquals(new Set(run.models), new Set(same.flatMap(({ models }) => models)));
   }
 });
 
 Deno.test("a learning rate is searched once for models that agree in shape, steps and batch", () => {
   const c = resolveConfiguration(SMALL);
-  const recipe = (name: Parameters<typeof rateRecipe>[0], other = {}) => rateRecipe(name, { ...c, ...other });
-  assertEquals(recipe("experts"), recipe("experts", { experts: 8 })); // an expert is the same whatever E is
+  const recipe = (name: Parameters<typeof rateRecipe>[0], other = {}) =>
+    rateRecipe(name, { ...c, ...other });
+  // An expert is the same whatever E is.
+  assertEquals(recipe("experts"), recipe("experts", { experts: 8 }));
   assert(recipe("dense") !== recipe("dense", { experts: 8 }));
   assert(recipe("dense") !== recipe("dense-steps"));
   // Whatever else a training depends on keeps it from another one's rate.
@@ -78,7 +83,8 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   const preset = { routerRate, rounds, trials: [] };
   const before = names(gridWith({ [random]: preset, [clusters]: preset }));
   const after = names(gridWith({ [random]: preset, [clusters]: FOUND }));
-  const other = (run: string, seed = 0) => `${run}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
+  const other = (run: string, seed = 0) =>
+    `${run}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
   // Runs with twice the experts, and those whose parts stay, take what was found for these.
   assertEquals(after.filter((name) => !before.includes(name)), [
     ...[0, 1, 2].map((seed) => other("em-4", seed)),
@@ -86,7 +92,9 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   ]);
   // The study of experts takes three seeds of em, too.
   assertEquals(before.filter((name) => !after.includes(name)), ["fixed-clusters-4-experts-seed-0"]);
-  const [, renamed] = gridWith({ [random]: FOUND }).runs().filter(({ searchesRouters }) => searchesRouters);
+  const [, renamed] = gridWith({ [random]: FOUND }).runs().filter(({ searchesRouters }) =>
+    searchesRouters
+  );
   const { name, settings } = renamed;
   assertEquals([name, settings.routerRate, settings.rounds], [
     "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1",
@@ -100,13 +108,15 @@ Deno.test("settings of routers that flags give win over what was found, and have
     const gridWith = (routers: Known["routers"], given: Partial<Configuration> = flags) =>
       gridOf(["partitioners"], given, { known: { routers } });
     const [first] = gridWith({}).all;
-    assertEquals(gridWith({ [plain]: FOUND }).resolved(first), undefined); // a search without these flags
+    // A search without these flags.
+    assertEquals(gridWith({ [plain]: FOUND }).resolved(first), undefined);
     const [own] = listRecipes(gridWith({}));
     const grid = gridWith({ [own]: FOUND });
     const { routerRate, rounds } = grid.configuration(grid.resolved(first)!);
     assertEquals({ routerRate, rounds }, { routerRate: 0.006, rounds: 12, ...flags });
     // A command that gives none tells of such runs, too, unless it is unclear of which.
-    const resolve = (routers: Known["routers"]) => gridWith(routers, {}).resolved(first, true)?.name;
+    const resolve = (routers: Known["routers"]) =>
+      gridWith(routers, {}).resolved(first, true)?.name;
     assertEquals(resolve({ [own]: FOUND })?.includes("rate-0.006"), true);
     assertEquals(resolve({ [own]: FOUND, [`${own} and more`]: FOUND }), undefined);
   }
@@ -137,14 +147,27 @@ Deno.test("the runs of ways that are not routers are not balanced, unless flags 
   const grid = gridOf(["partitioners"]);
   for (const setup of grid.all) {
     const own = grid.configuration(setup);
-    assertEquals(own.method, ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced");
+    assertEquals(
+      own.method,
+      ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced",
+    );
     assertEquals(gridOf([], { method: "optimal" }).configuration(setup).method, "optimal");
   }
 });
 
 Deno.test("runs have the settings of preset, file and flags, later ones first, and no rate that is searched for", () => {
-  const file = { experts: 8, prefix: 32, expertRate: 1 }, flags = { prefix: 16, denseRate: 1 };
-  const { preset: { experts, prefix, expertRate, denseRate } } = new Grid([], { ...SMALL, file, flags });
+  const file = { experts: 8, prefix: 32, expertRate: 1 };
+  const flags = { prefix: 16, denseRate: 1 };
+  const { preset: { experts, prefix, expertRate, denseRate } } = new Grid([], {
+    ...SMALL,
+    file,
+    flags,
+  });
   const usual = resolveConfiguration({});
-  assertEquals([experts, prefix, expertRate, denseRate], [8, 16, usual.expertRate, usual.denseRate]);
+  assertEquals([experts, prefix, expertRate, denseRate], [
+    8,
+    16,
+    usual.expertRate,
+    usual.denseRate,
+  ]);
 });

@@ -6,7 +6,8 @@ import { inFolder } from "../../tasks/support.ts";
 /** Writes lines of metrics: held-out losses by step. */
 const metrics = (losses: Record<number, number>) =>
   Object.entries(losses).map(([step, validationLoss]) =>
-    JSON.stringify({ step: Number(step), tokens: 1, loss: 9, rate: 0.1, norm: 1, validationLoss }) + "\n"
+    JSON.stringify({ step: Number(step), tokens: 1, loss: 9, rate: 0.1, norm: 1, validationLoss }) +
+    "\n"
   ).join("");
 
 Deno.test("runCrossing() weights experts by the text that goes to them, and compares after as many tokens of each", () =>
@@ -17,7 +18,8 @@ Deno.test("runCrossing() weights experts by the text that goes to them, and comp
     };
     await write("experts/expert-00", { 10: 5, 20: 4, 30: 2 });
     await write("experts/expert-01", { 10: 7, 20: 6, 30: 4 });
-    await write("dense-steps", { 10: 9, 20: 5, 40: 4.5, 60: 2.6 }); // an E-th of its steps are 5, 10, 20 and 30
+    // An E-th of its steps are 5, 10, 20 and 30.
+    await write("dense-steps", { 10: 9, 20: 5, 40: 4.5, 60: 2.6 });
     const evaluation = {
       experts: 2,
       segments: [{ expert: 0, tokens: 300 }, { expert: 1, tokens: 100 }],

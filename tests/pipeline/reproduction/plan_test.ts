@@ -9,16 +9,27 @@ import { gridOf, listRecipes, SMALL } from "./support.ts";
 
 Deno.test("planStudies() counts every piece once, and no piece of the small preset takes longer than 45 minutes", () =>
   inFolder(async (root) => {
-    const { pieces, seconds } = await planStudies({ run: root, studies: ["all"], sources: SMALL, seeds: 3 });
+    const { pieces, seconds } = await planStudies({
+      run: root,
+      studies: ["all"],
+      sources: SMALL,
+      seeds: 3,
+    });
     const names = pieces.map(({ run, piece }) => `${run} ${piece}`);
     assertEquals(new Set(names).size, names.length);
     assertEquals(pieces.filter(({ done }) => done), []);
     for (const one of pieces) {
       assert(one.seconds <= 45 * 60, `${one.run}, ${one.piece}: ${one.seconds}`);
     }
-    assertEquals(Math.round(pieces.reduce((sum, piece) => sum + piece.seconds, 0)), Math.round(seconds));
+    assertEquals(
+      Math.round(pieces.reduce((sum, piece) => sum + piece.seconds, 0)),
+      Math.round(seconds),
+    );
     const twice = await planStudies({
-      ...{ run: root, studies: ["all"], sources: SMALL, seeds: 3 },
+      run: root,
+      studies: ["all"],
+      sources: SMALL,
+      seeds: 3,
       device: { flops: 2 * PLAIN_DEVICE.flops },
     });
     assert(Math.abs(twice.seconds / seconds - 1 / 2) < 1e-9);
@@ -45,7 +56,9 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     );
     assertEquals(found.map(({ done }) => done), [false, false, false, false]);
     const [recipe] = listRecipes(gridOf(["partitioners"]));
-    await writeKnown(root, { routers: { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } } });
+    await writeKnown(root, {
+      routers: { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } },
+    });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));
     assert(runs.has("em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-0"));
@@ -53,20 +66,28 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
 
 Deno.test("planStudies() reports what every study takes by itself, on one device and on as many as it has pieces", () =>
   inFolder(async (root) => {
-    const plan = (studies: string[]) => planStudies({ run: root, studies, sources: SMALL, seeds: 2 });
+    const plan = (studies: string[]) =>
+      planStudies({ run: root, studies, sources: SMALL, seeds: 2 });
     const all = await plan(["all"]);
     assertEquals(all.studies.map(({ study }) => study), [...STUDIES.keys()]);
-    assert(all.studies.reduce((sum, { seconds }) => sum + seconds, 0) > all.seconds, "studies share runs");
+    assert(
+      all.studies.reduce((sum, { seconds }) => sum + seconds, 0) > all.seconds,
+      "studies share runs",
+    );
     for (const one of all.studies) {
       const alone = await plan([one.study]);
       assertAlmostEquals(alone.seconds, one.seconds);
       assertEquals(alone.pieces.length, one.pieces);
       assert(one.longest < one.shortest && one.shortest < one.seconds, one.study);
     }
-    // A partition, the search for the rate of the longest training, and that training follow one another.
+    // A partition, the search for the rate of the longest training, and that training follow one
+    // another.
     const { pieces, studies: [{ shortest }] } = await plan(["segments"]);
     const seconds = (piece: string) => pieces.find((one) => one.piece === piece)!.seconds;
-    assertAlmostEquals(shortest, seconds("partition") + seconds("learning rate of dense") + seconds("dense"));
+    assertAlmostEquals(
+      shortest,
+      seconds("partition") + seconds("learning rate of dense") + seconds("dense"),
+    );
   }));
 
 Deno.test("planStudies() tells FLOPs, the devices that can work at once, and the memory of each", () =>
@@ -101,7 +122,10 @@ Deno.test("planStudies() assumes the memory of a GPU, finds what fits it, and na
       planStudies({ run: root, studies: ["dense"], sources: { preset }, device });
     const { largest, tooLarge, device, assumptions } = await plan({ flops: 60e12 });
     assertEquals(device, { ...PLAIN_DEVICE, flops: 60e12, memoryBytes: ASSUMED_GPU.memoryBytes });
-    assertStringIncludes(assumptions[1], "80 GB (74.5 GiB) of memory on one device, as an NVIDIA H100 has");
+    assertStringIncludes(
+      assumptions[1],
+      "80 GB (74.5 GiB) of memory on one device, as an NVIDIA H100 has",
+    );
     assert(largest!.memoryBytes <= 80e9 && largest!.memoryBytesSet > 80e9);
     assert(tooLarge.some(({ run, piece }) => run === "em-8-experts-seed-0" && piece === "switch"));
     assert(tooLarge.every(({ memoryBytes }) => memoryBytes > 80e9));

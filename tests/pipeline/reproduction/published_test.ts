@@ -54,7 +54,9 @@ async function project(root: string, page = `# Results\n\n${MARKS}\nThe end.\n`)
 const resultOf = (name: string, mixture: number) => ({
   study: study(name),
   findings: study(name).findings(
-    setupsFor(name).map((setup) => outcome(setup, { mixture, gains: [[20, 18.5, 21], [-3, -4, -2]] })),
+    setupsFor(name).map((setup) =>
+      outcome(setup, { mixture, gains: [[20, 18.5, 21], [-3, -4, -2]] })
+    ),
   ),
   adapters: ["an adapter", "another one"],
   runs: setupsFor(name).map(({ name }) => name),
@@ -62,14 +64,18 @@ const resultOf = (name: string, mixture: number) => ({
 
 Deno.test("results of a folder of studies are taken in, with a picture each, and those that were not run are named", () =>
   inFolder(async (folder) => {
-    const root = `${folder}/project`, kept = `${root}/fixtures/reproduction/studies`;
+    const root = `${folder}/project`;
+    const kept = `${root}/fixtures/reproduction/studies`;
     const path = await project(root);
     await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
     const { published, written } = await publishResults({ root, from: `${folder}/studies` });
     assertEquals([written, ...published.map(({ study }) => study)], [true, "experts", "routers"]);
     const page = await Deno.readTextFile(path);
     assertStringIncludes(page, "20.0% lower [18.5%, 21.0%]");
-    assertStringIncludes(page, "[studies/experts](../fixtures/reproduction/studies/plots/study-experts.svg)");
+    assertStringIncludes(
+      page,
+      "[studies/experts](../fixtures/reproduction/studies/plots/study-experts.svg)",
+    );
     assert((await Deno.stat(`${kept}/plots/study-routers.svg`)).size > 0);
     for (const name of STUDIES.keys()) {
       assertEquals(page.includes(`\`${name}\``), !["experts", "routers"].includes(name), name);
@@ -81,7 +87,8 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
 
     // Under another name others are kept next to these.
     const rate = (rate: number) => ({ rate, trials: [] });
-    const [first] = setupsFor("experts"), [run] = setupsFor("routers");
+    const [first] = setupsFor("experts");
+    const [run] = setupsFor("routers");
     await note(kept, first);
     const routers = { kept: { routerRate: 0.1, rounds: 2, trials: [] } };
     await writeKnown(kept, { rates: { both: rate(1), kept: rate(1) }, routers });
@@ -95,22 +102,28 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assertEquals((await readKnown(`${kept}/../more`)).rates, { both: rate(2), other: rate(2) });
     await Deno.remove(`${kept}/../more`, { recursive: true });
 
-    // Those of the same studies, and more, take their place; notes and what was found are put next to what is there.
+    // Those of the same studies, and more, take their place; notes and what was found are put next
+    // to what is there.
     await writeResults(`${folder}/other`, [resultOf("routers", 31), resultOf("experts", 31)], {});
     await Deno.writeTextFile(`${kept}/plots/study-gone.svg`, "");
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 2);
     await assertRejects(() => Deno.stat(`${kept}/plots/study-gone.svg`));
-    assertEquals(await readKnown(kept), { rates: { both: rate(2), kept: rate(1), other: rate(2) }, routers });
+    assertEquals(await readKnown(kept), {
+      rates: { both: rate(2), kept: rate(1), other: rate(2) },
+      routers,
+    });
     assertEquals(await namesOfNotes(kept), [first.name, run.name].sort());
   }));
 
 Deno.test("results that are not whole are refused, and nothing is written", () =>
   inFolder(async (folder) => {
-    const root = `${folder}/project`, kept = `${root}/fixtures/reproduction/studies`;
+    const root = `${folder}/project`;
+    const kept = `${root}/fixtures/reproduction/studies`;
     await project(root);
     const [experts, routers] = [resultOf("experts", 30), resultOf("routers", 30)];
     await writeResults(kept, [experts, routers], {});
-    const other = `${folder}/other`, damaged = `outcomes/${setupsFor("experts")[0].name}.json`;
+    const other = `${folder}/other`;
+    const damaged = `outcomes/${setupsFor("experts")[0].name}.json`;
     const before = await hashes(root);
     const cases: [text: string, options: { from?: string; as?: string }, damaged?: string][] = [
       ["from must say whose", { as: "more" }],
@@ -122,9 +135,14 @@ Deno.test("results that are not whole are refused, and nothing is written", () =
       await Deno.remove(other, { recursive: true }).catch(() => {});
       await writeResults(other, [experts, routers], {});
       if (damaged) {
-        await Deno.mkdir(`${other}/outcomes`).then(() => Deno.writeTextFile(`${other}/${damaged}`, "{}"));
+        await Deno.mkdir(`${other}/outcomes`).then(() =>
+          Deno.writeTextFile(`${other}/${damaged}`, "{}")
+        );
       }
-      const { message } = await assertRejects(() => publishResults({ root, ...options }), InputError);
+      const { message } = await assertRejects(
+        () => publishResults({ root, ...options }),
+        InputError,
+      );
       assertStringIncludes(message, text);
     }
     assertEquals(await hashes(root), before);

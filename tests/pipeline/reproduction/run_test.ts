@@ -29,15 +29,23 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     assertEquals((await runsOf("experts"))?.length, 5); // 2 and 8 experts, and 4 with three seeds
     assertEquals((await runsOf("segments"))?.length, 3);
     const { settings } = await readStudies(`${root}/studies.json`);
-    assertEquals([settings.corpus, settings.expertSteps, settings.expertRate], ["wide", 768, undefined]);
-    assertStringIncludes(await Deno.readTextFile(`${root}/reproduction.md`), "corpusCharacters 1500000");
+    assertEquals([settings.corpus, settings.expertSteps, settings.expertRate], [
+      "wide",
+      768,
+      undefined,
+    ]);
+    assertStringIncludes(
+      await Deno.readTextFile(`${root}/reproduction.md`),
+      "corpusCharacters 1500000",
+    );
     // Of a seed that is not complete nothing is reported, and of the others as before.
     const last = noted.find(({ name }) => name === "em-4-experts-seed-2")!;
     await Deno.remove(`${root}/outcomes/${last.name}.json`);
     assertEquals(await run(["segments"], 1), []);
     assertEquals((await runsOf("experts"))?.length, 4);
     assertEquals((await runsOf("segments"))?.length, 2);
-    // What is damaged is reported: a study that is asked for stops, others are left out with a word.
+    // What is damaged is reported: a study that is asked for stops, others are left out with a
+    // word.
     const second = `${root}/outcomes/em-4-experts-seed-1.json`;
     const whole = await Deno.readTextFile(second);
     await Deno.writeTextFile(second, whole.slice(0, -9));

@@ -1,4 +1,10 @@
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { RunError } from "../../../kernels/errors.ts";
 import {
   mixtureLoss,
@@ -10,7 +16,8 @@ import {
 } from "../../../pipeline/reproduction/search.ts";
 
 /** The loss of a rate where it is lowest at `best`, on a logarithmic scale. */
-const awayFrom = (best: number) => (rate: number) => Promise.resolve(Math.abs(Math.log(rate / best)));
+const awayFrom = (best: number) => (rate: number) =>
+  Promise.resolve(Math.abs(Math.log(rate / best)));
 
 Deno.test("searchRate() finds the best of rates that differ by factors of two, between worse ones", async () => {
   for (const best of [0.001, 0.002, 0.004, 0.008, 0.016]) {
@@ -26,7 +33,8 @@ Deno.test("searchRate() finds the best of rates that differ by factors of two, b
 });
 
 Deno.test("searchRate() goes down from rates that diverge, and takes a higher one only where it is clearly better", async () => {
-  const diverging = (most: number) => (rate: number) => Promise.resolve(rate > most ? Infinity : 1 - rate);
+  const diverging = (most: number) => (rate: number) =>
+    Promise.resolve(rate > most ? Infinity : 1 - rate);
   assertEquals((await searchRate(diverging(0.003))).rate, 0.002);
   const { value, losses: tried } = await searchLine({ first: 0.008 }, diverging(0.0015));
   assertEquals([value, ...tried.keys()], [0.001, 0.0005, 0.001, 0.002, 0.004, 0.008]);
@@ -39,7 +47,10 @@ Deno.test("searchRate() goes down from rates that diverge, and takes a higher on
 Deno.test("searchLine() finds whole numbers, and where it is cautious leaves a first value for a clearly better one alone", async () => {
   const losses: Record<number, number> = { 3: 2, 6: 1.995, 12: 2, 24: 1.995 };
   const find = (cautious: boolean) =>
-    searchLine({ first: 12, whole: true, cautious }, (value) => Promise.resolve(losses[value] ?? 3));
+    searchLine(
+      { first: 12, whole: true, cautious },
+      (value) => Promise.resolve(losses[value] ?? 3),
+    );
   assertEquals([(await find(false)).value, (await find(true)).value], [6, 12]);
   losses[6] = 1.98;
   const { value, losses: tried } = await find(true);
@@ -59,7 +70,9 @@ const away = (best: RouterSettings) => ({ routerRate, rounds }: RouterSettings) 
   );
 
 Deno.test("searchRouters() finds rate and rounds, each between worse ones, and tries nothing twice", async () => {
-  for (const best of [PRESET, { routerRate: 0.008, rounds: 6 }, { routerRate: 0.002, rounds: 24 }]) {
+  for (
+    const best of [PRESET, { routerRate: 0.008, rounds: 6 }, { routerRate: 0.002, rounds: 24 }]
+  ) {
     const { routerRate, rounds, trials } = await searchRouters(PRESET, {}, away(best));
     assertEquals({ routerRate, rounds }, best);
     const tried = trials.map((trial) => `${trial.routerRate} ${trial.rounds}`);
@@ -72,15 +85,33 @@ Deno.test("searchRouters() finds rate and rounds, each between worse ones, and t
 });
 
 Deno.test("searchRouters() leaves what is given, and the preset's settings unless others are clearly better", async () => {
-  const given = await searchRouters(PRESET, { rounds: 12 }, away({ routerRate: 0.008, rounds: 24 }));
+  const given = await searchRouters(
+    PRESET,
+    { rounds: 12 },
+    away({ routerRate: 0.008, rounds: 24 }),
+  );
   assertEquals([given.routerRate, given.rounds], [0.008, 12]);
   const resolved = async (loss: (settings: RouterSettings) => number) => {
-    const { routerRate, rounds } = await searchRouters(PRESET, {}, (of) => Promise.resolve(loss(of)));
+    const { routerRate, rounds } = await searchRouters(
+      PRESET,
+      {},
+      (of) => Promise.resolve(loss(of)),
+    );
     return [routerRate, rounds];
   };
-  assertEquals(await resolved((of) => of.routerRate === 0.004 && of.rounds === 12 ? 3.009 : 3), [0.004, 12]);
-  assertEquals(await resolved((of) => of.routerRate > 0.003 ? Infinity : of.rounds / 1000), [0.002, 12]);
-  const more = await searchRouters(PRESET, { routerRate: 0.004 }, away({ routerRate: 0.004, rounds: 1e4 }));
+  assertEquals(await resolved((of) => of.routerRate === 0.004 && of.rounds === 12 ? 3.009 : 3), [
+    0.004,
+    12,
+  ]);
+  assertEquals(await resolved((of) => of.routerRate > 0.003 ? Infinity : of.rounds / 1000), [
+    0.002,
+    12,
+  ]);
+  const more = await searchRouters(
+    PRESET,
+    { routerRate: 0.004 },
+    away({ routerRate: 0.004, rounds: 1e4 }),
+  );
   assertEquals([more.rounds, ...more.trials.map(({ rounds }) => rounds)], [48, 12, 24, 48]);
 });
 
@@ -99,5 +130,9 @@ Deno.test("searchDoubt() refuses a search in which all diverge, and reports wher
   assertEquals(doubt(2, 3, 2, 3), undefined);
   assertStringIncludes(doubt(1, 1, 2, 3)!, 'rate of "dense" is the lowest of those tried, 1');
   assertStringIncludes(doubt(4, 3, 2, 1)!, "is the highest of those tried, 4");
-  assertThrows(() => doubt(1, Infinity, Infinity), RunError, "as all that were tried diverge: 1 to 2");
+  assertThrows(
+    () => doubt(1, Infinity, Infinity),
+    RunError,
+    "as all that were tried diverge: 1 to 2",
+  );
 });

@@ -31,7 +31,9 @@ for (const folder of ["studies", "all-text", "all-text-small-routers"]) {
 
 /** Verdicts of a study on outcomes of its runs. */
 const verdicts = (name: string, reported: readonly Reported[], setups = setupsFor(name)) =>
-  study(name).findings(reported.map((one, i) => outcome(setups[i], one))).claims.map(({ holds }) => holds);
+  study(name).findings(reported.map((one, i) => outcome(setups[i], one))).claims.map(({ holds }) =>
+    holds
+  );
 
 Deno.test("a study calls a mixture better where its interval lies below the other one's", () => {
   const assignment = (...mixtures: number[]) =>
@@ -40,9 +42,11 @@ Deno.test("a study calls a mixture better where its interval lies below the othe
   assertEquals(assignment(30, 28.1, 31.9), [false, false]);
   const prefix = (long: Record<number, number>, short: Record<number, number>) =>
     verdicts("prefix", [long, short, long].map((prefixes) => ({ prefixes })));
-  assertEquals(prefix({ 8: 35, 64: 28 }, { 8: 32, 64: 31 }), [true, true, true]); // as the paper has it
+  // As the paper has it.
+  assertEquals(prefix({ 8: 35, 64: 28 }, { 8: 32, 64: 31 }), [true, true, true]);
   assertEquals(prefix({ 8: 39.5, 64: 32 }, { 8: 42, 64: 29 }), [false, false, false]);
-  assertEquals(prefix({ 8: 33, 64: 30 }, { 8: 32, 64: 31 }), [true, null, null]); // a part in common
+  // A part in common.
+  assertEquals(prefix({ 8: 33, 64: 30 }, { 8: 32, 64: 31 }), [true, null, null]);
   const short = (mixed: number) =>
     verdicts(
       "short",
@@ -51,7 +55,8 @@ Deno.test("a study calls a mixture better where its interval lies below the othe
   assertEquals([37, 39, 41, 43].map(short), [[true], [null], [null], [false]]);
   const routers = (most: number) =>
     verdicts("routers", [30, 30.5, 31, most, 30].map((mixture) => ({ mixture })));
-  assertEquals([routers(31.4), routers(31.6)], [[true], [false]]); // 5% apart, whatever the intervals
+  // 5% apart, whatever the intervals.
+  assertEquals([routers(31.4), routers(31.6)], [[true], [false]]);
 });
 
 Deno.test("the study of dense models asks of the larger one whether the mixture is as good, as in the paper", () => {
@@ -93,20 +98,28 @@ Deno.test("the study of routing judges shares, choices, loads, compute and excha
   assertEquals(judged((one) => one.evaluation.segments[0].share = 0.06), ["every expert gets"]);
   assertEquals(judged((one) => one.partition.experts[0].sequences = 98), ["loads are equal"]);
   assertEquals(judged((one) => one.cost.flops.overhead = 26), ["routing adds little"]);
-  assertEquals(judged((one) => one.cost.communication.bytesPerNode = 10), ["training hardly communicates"]);
+  assertEquals(judged((one) => one.cost.communication.bytesPerNode = 10), [
+    "training hardly communicates",
+  ]);
   assertEquals(judged((one) => one.evaluation.scores.random!.low = 30), ["routing beats a"]);
 });
 
 Deno.test("the study of partitioners compares seed by seed, and routers from clusters are not taken for others", () => {
   const setups = setupsFor("partitioners", 2);
-  assertEquals(setups.length, 11); // three ways with two seeds, three with one, two again with twice the experts
+  // Three ways with two seeds, three with one, two again with twice the experts.
+  assertEquals(setups.length, 11);
   const mixtures: Record<string, number> = {
-    ...{ "em-from-random-parts-4": 30, "em-4": 28, "ctbm-4": 29, "random-4": 41 },
-    ...{ "em-from-random-parts-8": 26, "em-8": 27 },
+    "em-from-random-parts-4": 30,
+    "em-4": 28,
+    "ctbm-4": 29,
+    "random-4": 41,
+    "em-from-random-parts-8": 26,
+    "em-8": 27,
   };
   const found = (more: Record<string, Record<number, number>> = {}) =>
     study("partitioners").findings(setups.map((setup) => {
-      const way = setup.name.split("-experts-")[0], mixture = mixtures[way] ?? 33;
+      const way = setup.name.split("-experts-")[0];
+      const mixture = mixtures[way] ?? 33;
       const prefixes = { 4: 100, 8: way === "ctbm-4" ? 40 : mixture + 5, 256: mixture - 1 };
       return outcome(setup, { mixture, prefixes: { ...prefixes, ...more[setup.name] } });
     }));
@@ -115,7 +128,10 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
   // The first run was evaluated by hand with one more length: nothing is reported of that.
   assertEquals(found({ [setups[0].name]: { 48: 31 } }).table, table);
   // One seed that is behind is enough for a no.
-  assertEquals(found({ "em-from-random-parts-4-experts-seed-1": { 8: 41 } }).claims[0].holds, false);
+  assertEquals(
+    found({ "em-from-random-parts-4-experts-seed-1": { 8: 41 } }).claims[0].holds,
+    false,
+  );
 });
 
 Deno.test("what splits as the preset does is the run of other studies, and text without labels is not split by them", () => {
@@ -131,7 +147,13 @@ Deno.test("what splits as the preset does is the run of other studies, and text 
     "em-8 2",
     "em-from-clusters-8 1",
   ]);
-  const own = ["em-from-random-parts-4 1", "em-4 3", ...others, "em-from-random-parts-8 1", "em-8 2"];
+  const own = [
+    "em-from-random-parts-4 1",
+    "em-4 3",
+    ...others,
+    "em-from-random-parts-8 1",
+    "em-8 2",
+  ];
   assertEquals(named({}), own);
   assert(!named({ input: ["docs.jsonl"] }).includes("source-4 1"));
   assertEquals(named({ input: ["docs.jsonl"], sourceField: "kind" }), own);

@@ -4,7 +4,12 @@
  * @module
  */
 
-import { Grid, type GridOptions, type Known, STUDIES } from "../../../pipeline/reproduction/grid.ts";
+import {
+  Grid,
+  type GridOptions,
+  type Known,
+  STUDIES,
+} from "../../../pipeline/reproduction/grid.ts";
 import { Notes, readNote } from "../../../pipeline/reproduction/folder.ts";
 import { findTargets } from "../../../pipeline/reproduction/outcome.ts";
 import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
@@ -58,15 +63,23 @@ const RATE = 0.004;
 
 const score = (perplexity: number) => ({
   nllPerToken: Math.log(perplexity),
-  ...{ perplexity, low: perplexity - 1, high: perplexity + 1 },
+  perplexity,
+  low: perplexity - 1,
+  high: perplexity + 1,
 });
 
 /** Makes the outcome of a run from one that is kept. */
 export function outcome(setup: Setup, reported: Reported = {}): Outcome {
   const c = resolveConfiguration({ ...SMALL, flags: setup.settings });
-  const { mixture = 30, prefixes = { 8: mixture, [c.prefix]: mixture }, gains = [[25, 24, 26]] } = reported;
+  const { mixture = 30, prefixes = { 8: mixture, [c.prefix]: mixture }, gains = [[25, 24, 26]] } =
+    reported;
   const {
-    segments = Array<NonNullable<Reported["segments"]>[0]>(c.experts).fill([mixture, 40, 35, 1 / c.experts]),
+    segments = Array<NonNullable<Reported["segments"]>[0]>(c.experts).fill([
+      mixture,
+      40,
+      35,
+      1 / c.experts,
+    ]),
   } = reported;
   const baselines = ["dense", "dense-steps"] as const;
   const part = (expert: number) => ({
@@ -79,14 +92,26 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
     setup,
     evaluation: {
       ...structuredClone(MADE.evaluation),
-      ...{ experts: c.experts, prefix: c.prefix, routedBy: undefined },
+      experts: c.experts,
+      prefix: c.prefix,
+      routedBy: undefined,
       scores: {
-        ...{ mixture: score(mixture), oracle: score(mixture - 2) },
-        ...{ dense: score(40), "dense-steps": score(35), random: score(100) },
+        mixture: score(mixture),
+        oracle: score(mixture - 2),
+        dense: score(40),
+        "dense-steps": score(35),
+        random: score(100),
       },
-      gains: gains.map(([percent, low, high], i) => ({ baseline: baselines[i], percent, low, high })),
+      gains: gains.map(([percent, low, high], i) => ({
+        baseline: baselines[i],
+        percent,
+        low,
+        high,
+      })),
       prefixes: Object.entries(prefixes).map(([prefix, perplexity]) => ({
-        ...{ prefix: Number(prefix), ...score(perplexity), agreement: 0.75 },
+        prefix: Number(prefix),
+        ...score(perplexity),
+        agreement: 0.75,
         gains: [{
           baseline: "dense",
           percent: 100 * (1 - perplexity / 40),
@@ -95,11 +120,17 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
         }],
       })),
       segments: segments.map(([mixture, dense, steps, share], expert) => ({
-        ...{ expert, share, sequences: 100, tokens: 1000 },
+        expert,
+        share,
+        sequences: 100,
+        tokens: 1000,
         perplexity: { mixture, dense, "dense-steps": steps },
       })),
     },
-    partition: { ...MADE.partition, experts: Array.from({ length: c.experts }, (_, expert) => part(expert)) },
+    partition: {
+      ...MADE.partition,
+      experts: Array.from({ length: c.experts }, (_, expert) => part(expert)),
+    },
     trained: Object.fromEntries(
       setup.models.map((
         model,
@@ -116,6 +147,8 @@ export const note = (root: string, setup: Setup, reported: Reported = {}): Promi
 /** Learning rates as if they had been found for every run of these studies. */
 export function ratesFor(...studies: string[]): Known["rates"] {
   const grid = gridOf(studies, {}, { seeds: 3 });
-  const recipes = grid.all.flatMap((setup) => setup.models.map((model) => grid.rateRecipe(model, setup)));
+  const recipes = grid.all.flatMap((setup) =>
+    setup.models.map((model) => grid.rateRecipe(model, setup))
+  );
   return Object.fromEntries(recipes.map((recipe) => [recipe, { rate: RATE, trials: [] }]));
 }

@@ -8,7 +8,10 @@ import { inFolder } from "../../tasks/support.ts";
 import { bytesOf, collect, LINEAGE, listLearnedColumns, pipe, stream } from "./support.ts";
 
 Deno.test("toBatch() takes u32 tokens where the vocabulary does not fit 16 bits", () => {
-  const wide = toBatch({ ...listLearnedColumns(2), tokens: Uint32Array.from([70000, 1, 2, 3, 4, 5, 6, 7]) }, {
+  const wide = toBatch({
+    ...listLearnedColumns(2),
+    tokens: Uint32Array.from([70000, 1, 2, 3, 4, 5, 6, 7]),
+  }, {
     ...LINEAGE,
     vocabulary: 70001,
   });

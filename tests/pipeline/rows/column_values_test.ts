@@ -43,7 +43,9 @@ Deno.test("fromBatch() takes other writers' equivalents: int64 ids, lists, int32
       child: makeData({ type: new Float64(), data: Float64Array.of(0.5, 1.5) }),
     }),
   };
-  const schema = new Schema(Object.entries(data).map(([name, { type }]) => new Field(name, type, true)));
+  const schema = new Schema(
+    Object.entries(data).map(([name, { type }]) => new Field(name, type, true)),
+  );
   const struct = makeData({
     type: new Struct(schema.fields),
     length: 2,
@@ -92,14 +94,19 @@ Deno.test("fromBatch() names the column, and the row, of what it cannot use", ()
     [{ nll: [[1], [2]] }, `column "nll" must hold lists of float32`],
   ];
   for (const [columns, message] of cases) {
-    const error = assertThrows(() => fromBatch(foreign(columns), "x.arrow, batch 3"), InputError, message);
+    const error = assertThrows(
+      () => fromBatch(foreign(columns), "x.arrow, batch 3"),
+      InputError,
+      message,
+    );
     assertStringIncludes(error.message, "x.arrow, batch 3");
   }
 });
 
 Deno.test("fromBatch() refuses labels that are no UTF-8, in every kind of column, with the row", () => {
   for (const type of [new Utf8(), new LargeUtf8(), new Utf8View()]) {
-    const source = vectorFromArray(["good", "bäd, a label of more than twelve bytes"], type).data[0];
+    const source =
+      vectorFromArray(["good", "bäd, a label of more than twelve bytes"], type).data[0];
     const { variadicBuffers = [] } = source as unknown as { variadicBuffers?: Uint8Array[] };
     const bytes = type instanceof Utf8View ? variadicBuffers[0] : source.values as Uint8Array;
     bytes[bytes.indexOf(0xc3)] = 0xff;
@@ -110,7 +117,8 @@ Deno.test("fromBatch() refuses labels that are no UTF-8, in every kind of column
       'x, row 1, as column "source" must hold text in UTF-8',
     );
   }
-  const split = vectorFromArray(["ab", "é"], new Utf8()).data[0]; // whole together, but not row by row
+  // Whole together, but not row by row.
+  const split = vectorFromArray(["ab", "é"], new Utf8()).data[0];
   split.valueOffsets[1] = 3;
   assertThrows(() => fromBatch(labelled(split), "x"), InputError, "row 0, as column");
 });

@@ -4,7 +4,8 @@ import { type Columns, regroup } from "../../../pipeline/rows/columns.ts";
 
 /** `rows` rows with S = 3, E = 2, whose every value tells its row. */
 function rowsFrom(first: number, rows: number): Columns {
-  const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => first * perRow + i);
+  const of = (perRow: number) =>
+    Array.from({ length: rows * perRow }, (_, i) => first * perRow + i);
   return {
     rows,
     sequence: BigUint64Array.from(of(1), BigInt),

@@ -11,7 +11,11 @@ Deno.test("readLineage() refuses damaged numbers and newer formats", () => {
     return new RecordBatch(new Schema([], new Map(metadata)), struct);
   };
   assertThrows(() => readLineage(schema([["smalltalk.format", "x"]])), InputError, `it is "x"`);
-  assertThrows(() => readLineage(schema([["smalltalk.format", "2"]])), InputError, "of a newer version");
+  assertThrows(
+    () => readLineage(schema([["smalltalk.format", "2"]])),
+    InputError,
+    "of a newer version",
+  );
 });
 
 Deno.test("checkLineage() compares what both sides know", () => {

@@ -5,7 +5,8 @@ import { Order, type OrderOptions } from "../../../pipeline/rows/order.ts";
 
 /** The network in BigInt, as the paper writes it, forwards and backwards. */
 function reference(n: bigint, { seed, purpose, epoch = 0 }: OrderOptions) {
-  const half = (BigInt(Math.max(2, (n - 1n).toString(2).length)) + 1n) / 2n, mask = (1n << half) - 1n;
+  const half = (BigInt(Math.max(2, (n - 1n).toString(2).length)) + 1n) / 2n;
+  const mask = (1n << half) - 1n;
   const mix = (right: bigint, round: number) => {
     const bits = randomBits(seed, purpose, BigInt(epoch) * 6n + BigInt(round >> 1));
     let x = right ^ (round % 2 === 0 ? bits & 0xffffffffn : bits >> 32n);
@@ -38,7 +39,16 @@ const all = (n: number, options: OrderOptions) => {
 };
 
 Deno.test("Order holds every number once, for every small n and for some of each size", () => {
-  const sizes = [...Array(300).keys().map((i) => i + 1), 1023, 1024, 1025, 4095, 4096, 4097, 100_003];
+  const sizes = [
+    ...Array(300).keys().map((i) => i + 1),
+    1023,
+    1024,
+    1025,
+    4095,
+    4096,
+    4097,
+    100_003,
+  ];
   for (const n of sizes) {
     const sorted = all(n, { seed: n, purpose: "p" }).sort();
     assert(sorted.every((value, i) => value === i), `n is ${n}`);
@@ -47,7 +57,10 @@ Deno.test("Order holds every number once, for every small n and for some of each
 
 Deno.test("Order equals its BigInt form up to 2^52, and that form finds the place of each number again", () => {
   const seed = fc.nat().map((low) => low * 2 ** 21 + low % 2 ** 21);
-  const sizes = fc.tuple(fc.integer({ min: 0, max: 52 }), fc.double({ min: 0.5, max: 1, noNaN: true }))
+  const sizes = fc.tuple(
+    fc.integer({ min: 0, max: 52 }),
+    fc.double({ min: 0.5, max: 1, noNaN: true }),
+  )
     .map(([bits, part]) => Math.max(1, Math.round(2 ** bits * part)));
   fc.assert(
     fc.property(
@@ -58,7 +71,8 @@ Deno.test("Order equals its BigInt form up to 2^52, and that form finds the plac
       (n, seed, epoch, part) => {
         const i = Math.min(n - 1, Math.floor(part * n));
         const options = { seed, purpose: "reference", epoch };
-        const value = new Order(n, options).at(i), { at, resolvePlace } = reference(BigInt(n), options);
+        const value = new Order(n, options).at(i);
+        const { at, resolvePlace } = reference(BigInt(n), options);
         assert(value >= 0 && value < n);
         assertEquals(BigInt(value), at(BigInt(i)));
         assertEquals(resolvePlace(BigInt(value)), BigInt(i));
@@ -74,7 +88,10 @@ Deno.test("Order depends on seed, purpose, epoch and n, and keeps its values fro
   assertEquals(new Set(orders).size, seen.length);
   // Any change here changes the order of every training.
   assertEquals([...all(10, { seed: 0, purpose: "" })], [8, 7, 5, 1, 6, 9, 3, 2, 0, 4]);
-  assertEquals(new Order(2 ** 52, { seed: 1, purpose: "p", epoch: 3 }).at(2 ** 51), 208_260_252_486_010);
+  assertEquals(
+    new Order(2 ** 52, { seed: 1, purpose: "p", epoch: 3 }).at(2 ** 51),
+    208_260_252_486_010,
+  );
 });
 
 Deno.test("Order refuses a size that is no integer from 1 to 2^52, and a place that is not in it", () => {
@@ -86,8 +103,11 @@ Deno.test("Order refuses a size that is no integer from 1 to 2^52, and a place t
 });
 
 Deno.test("Order puts items everywhere equally often, over consecutive seeds, and orders of neighbours have nothing in common", () => {
-  const n = 8, seeds = 20_000, degrees = (n - 1) ** 2;
-  const places = new Uint32Array(n * n), moves = new Uint32Array(n * n);
+  const n = 8;
+  const seeds = 20_000;
+  const degrees = (n - 1) ** 2;
+  const places = new Uint32Array(n * n);
+  const moves = new Uint32Array(n * n);
   let order = all(n, { seed: 0, purpose: "statistics" });
   for (let seed = 1; seed <= seeds; seed++) {
     const next = all(n, { seed, purpose: "statistics" });
@@ -99,7 +119,8 @@ Deno.test("Order puts items everywhere equally often, over consecutive seeds, an
   }
   for (const counts of [places, moves]) {
     const squares = counts.reduce((sum, seen) => sum + (seen - seeds / n) ** 2 / (seeds / n), 0);
-    const deviation = (squares * (n - 1) / n - degrees) / Math.sqrt(2 * degrees); // rows and columns have fixed sums
+    // Rows and columns have fixed sums.
+    const deviation = (squares * (n - 1) / n - degrees) / Math.sqrt(2 * degrees);
     assert(Math.abs(deviation) < 4, `${deviation}`);
   }
 });

@@ -13,7 +13,10 @@ import { bytesOf, collect, LINEAGE, listLearnedColumns, stream } from "./support
 
 const NAMES = ["sequence", "document", "source", "tokens", "length", "nll", "expert"] as const;
 
-/** Writes files of batches with these numbers of rows: of ours as files, as streams, with a closing batch, and without rows. */
+/**
+ * Writes files of batches with these numbers of rows: of ours as files, as streams, with a closing
+ * batch, and without rows.
+ */
 async function writeSome(folder: string): Promise<string[]> {
   const counts = [[5, 3], [], [0], [4, 0, 1], [2]];
   let first = 0;
@@ -21,9 +24,13 @@ async function writeSome(folder: string): Promise<string[]> {
     const batches = rows.map((count) =>
       toBatch(listLearnedColumns(count, (first += count) - count), LINEAGE)
     );
-    const path = `${folder}/${i}.arrow`, empty = toBatch(listLearnedColumns(0), LINEAGE);
+    const path = `${folder}/${i}.arrow`;
+    const empty = toBatch(listLearnedColumns(0), LINEAGE);
     if (i === 3) {
-      await Deno.writeFile(path, await bytesOf(arrowBytes(stream(...batches), empty, { closes: false })));
+      await Deno.writeFile(
+        path,
+        await bytesOf(arrowBytes(stream(...batches), empty, { closes: false })),
+      );
     } else await writeArrowFile(path, stream(...batches), empty, { closes: i === 0 });
     return path;
   }));
@@ -35,11 +42,18 @@ Deno.test("Rows.read() gives rows by number as a reader of all rows does, in fil
     const all = concatColumns(await collect(readShards(paths)));
     using rows = await openRows(paths);
     assertEquals([rows.count, rows.lineage], [15, LINEAGE]);
-    assertEquals(rows.read(Array.from({ length: 15 }, (_, i) => i), NAMES), all as Required<Columns>);
+    assertEquals(
+      rows.read(Array.from({ length: 15 }, (_, i) => i), NAMES),
+      all as Required<Columns>,
+    );
     fc.assert(fc.property(fc.array(fc.nat(14), { minLength: 1 }), (numbers) => {
       assertEquals(rows.read(numbers, NAMES), takeColumns(all, numbers) as Required<Columns>);
     }));
-    assertEquals(rows.read([], ["tokens", "source"]), { rows: 0, tokens: new Uint16Array(), source: [] });
+    assertEquals(rows.read([], ["tokens", "source"]), {
+      rows: 0,
+      tokens: new Uint16Array(),
+      source: [],
+    });
     assertEquals(rows.read([3], ["expert"]), { rows: 1, expert: Uint16Array.of(1) });
     const some = [7, 8, 9, 2, 14]; // of which three follow one another, in two batches
     for (const width of [1, 3, 4]) {
@@ -59,7 +73,10 @@ const listsOf = (item: arrow.DataType, size?: number) => {
   return size === undefined ? new arrow.List(field) : new arrow.FixedSizeList(size, field);
 };
 
-/** Rows of another writer, of other widths, in batches of 1, 2, 3 … rows, among columns that are not ours. */
+/**
+ * Rows of another writer, of other widths, in batches of 1, 2, 3 … rows, among columns that are not
+ * ours.
+ */
 function foreignTable(rows: number): arrow.Table {
   const all = Array.from({ length: rows }, (_, i) => i);
   const batches: arrow.RecordBatch[] = [];
@@ -75,20 +92,25 @@ function foreignTable(rows: number): arrow.Table {
       words: vector(words, new arrow.Utf8View()),
       parts: vector(some.map((i) => i % 2 ? null : [i]), listsOf(new arrow.Int8())),
       sequence: vector(some.map(BigInt), new arrow.Int64()),
-      source: arrow.makeVector(arrow.makeData({ type, length: data.length, nullCount: 0, data, dictionary })),
+      source: arrow.makeVector(
+        arrow.makeData({ type, length: data.length, nullCount: 0, data, dictionary }),
+      ),
       tokens: vector(some.map((i) => [i, 70_000 + i]), listsOf(new arrow.Int32(), 2)),
       length: vector(some.map(() => 2), new arrow.Uint8()),
       nll: vector(some.map((i) => [i / 2]), listsOf(new arrow.Float64(), 1)),
     };
     const parts = Object.entries(columns).map(([name, { data }]) => [name, data[0]]);
-    batches.push(new arrow.RecordBatch(Object.fromEntries(parts) as Record<string, arrow.Data<arrow.Int32>>));
+    batches.push(
+      new arrow.RecordBatch(Object.fromEntries(parts) as Record<string, arrow.Data<arrow.Int32>>),
+    );
   }
   return new arrow.Table(batches);
 }
 
 Deno.test("openRows() reads what other writers write: other widths and batches, dictionaries, columns that are not ours", () =>
   inFolder(async (folder) => {
-    const numbers = [9, 0, 4, 5, 3, 7], tokens = numbers.flatMap((i) => [i, 70_000 + i]);
+    const numbers = [9, 0, 4, 5, 3, 7];
+    const tokens = numbers.flatMap((i) => [i, 70_000 + i]);
     const expected = {
       rows: 6,
       sequence: BigUint64Array.from(numbers, BigInt),
@@ -142,20 +164,30 @@ Deno.test("openRows() refuses what has no fixed places, and reports how to write
     };
     const write = (columns: Record<string, arrow.Vector>) =>
       arrow.tableToIPC(new arrow.Table(columns as never), "file");
-    const int = new arrow.Int32(), fixed = listsOf(int, 2), pairs = [[1, 2], [3, 4]];
+    const int = new arrow.Int32();
+    const fixed = listsOf(int, 2);
+    const pairs = [[1, 2], [3, 4]];
     const ragged = write({ tokens: vector(pairs, listsOf(int)) });
     await refused(ragged, "its type is List<Int32>", "pad its lists to one length");
     await refused(write({ tokens: vector([1, 2], int) }), "must hold fixed-size lists of integers");
-    await refused(write({ tokens: vector([[1, 2], null], fixed) }), "must have no null values: it has 3");
+    await refused(
+      write({ tokens: vector([[1, 2], null], fixed) }),
+      "must have no null values: it has 3",
+    );
     await refused(
       write({ tokens: vector([[1, 2], [3, null]], fixed) }),
       "must have no null values: it has 1",
     );
-    await refused(write({ tokens: vector([[1, -2]], fixed) }), `column "tokens" must hold integers from 0`);
+    await refused(
+      write({ tokens: vector([[1, -2]], fixed) }),
+      `column "tokens" must hold integers from 0`,
+    );
     await refused(write({ a: vector(pairs, fixed) }), `must have a column "tokens"`);
     const union = arrow.makeVector(arrow.makeData({
       type: new arrow.SparseUnion([0], [new arrow.Field("x", int)]),
-      ...{ length: 2, nullCount: 0, typeIds: new Int8Array(2) },
+      length: 2,
+      nullCount: 0,
+      typeIds: new Int8Array(2),
       children: [arrow.makeData({ type: int, data: Int32Array.of(1, 2) })],
     }));
     await refused(write({ union, tokens: vector(pairs, fixed) }), "must come before any union");
@@ -170,7 +202,11 @@ Deno.test("openRows() refuses what has no fixed places, and reports how to write
     const table = flechette.tableFromArrays({ tokens: [[1, 2]] }, { types });
     const codec = flechette.CompressionType.ZSTD;
     const compressed = flechette.tableToIPC(table, { format: "file", codec })!;
-    await refused(compressed, "batch 0 as it must not be compressed", "write it without compression");
+    await refused(
+      compressed,
+      "batch 0 as it must not be compressed",
+      "write it without compression",
+    );
     await assertRejects(() => openRows([folder]), InputError, "it must be a file");
     await assertRejects(() => openRows([`${folder}/none`]), InputError, "no such file");
   }));
@@ -192,14 +228,22 @@ Deno.test("openRows() refuses files of two tokenizers, and of two types of token
       InputError,
       'column "tokens" must have one type in all files: it is Fixed',
     );
-    await assertRejects(() => both(2), InputError, "tokenizer is ff in the former, ab12 in the latter");
+    await assertRejects(
+      () => both(2),
+      InputError,
+      "tokenizer is ff in the former, ab12 in the latter",
+    );
   }));
 
 Deno.test("Rows.read() names file, batch and row of an id that the vocabulary lacks, and of a length beyond S", () =>
   inFolder(async (folder) => {
-    const tokens = listLearnedColumns(4).tokens!.with(13, 500), path = `${folder}/a.arrow`;
+    const tokens = listLearnedColumns(4).tokens!.with(13, 500);
+    const path = `${folder}/a.arrow`;
     const wrong = { ...listLearnedColumns(4), tokens, length: Uint32Array.of(2, 5, 2, 1) };
-    await writeArrowFile(path, stream(toBatch(listLearnedColumns(3), LINEAGE), toBatch(wrong, LINEAGE)));
+    await writeArrowFile(
+      path,
+      stream(toBatch(listLearnedColumns(3), LINEAGE), toBatch(wrong, LINEAGE)),
+    );
     using rows = await openRows([path]);
     assertEquals(rows.read([2, 5], ["tokens"]).rows, 2);
     const refused = (number: number, name: "tokens" | "length", message: string) =>
@@ -208,7 +252,11 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
         InputError,
         `"${path}, batch 1, row ${message}`.slice(1),
       );
-    refused(6, "tokens", "3, as token ids must be below the vocabulary: id is 500, vocabulary is 500");
+    refused(
+      6,
+      "tokens",
+      "3, as token ids must be below the vocabulary: id is 500, vocabulary is 500",
+    );
     refused(
       4,
       "length",
@@ -219,11 +267,15 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
 
 Deno.test("with checksums any damaged bit is refused; without them it gives other rows or an input error, never another one", () =>
   inFolder(async (folder) => {
-    const batches = [toBatch(listLearnedColumns(5), LINEAGE), toBatch(listLearnedColumns(3, 5), LINEAGE)];
+    const batches = [
+      toBatch(listLearnedColumns(5), LINEAGE),
+      toBatch(listLearnedColumns(3, 5), LINEAGE),
+    ];
     const path = `${folder}/a.arrow`;
     for (const closes of [true, false]) {
       const written = await writeArrowFile(path, batches, undefined, { closes });
-      const bytes = await Deno.readFile(path), known = new Map([[path, written.batches]]);
+      const bytes = await Deno.readFile(path);
+      const known = new Map([[path, written.batches]]);
       const read = async (checksums?: typeof known) => {
         try {
           using rows = await openRows([path], { checksums });
@@ -265,7 +317,11 @@ Deno.test("a checksum is looked at when its batch is first read, and names the f
       InputError,
       `${path}, batch 1 as it must be as it was made`,
     );
-    await assertRejects(() => open(known.with(2, 7)), InputError, `${path} as it must be as it was made`);
+    await assertRejects(
+      () => open(known.with(2, 7)),
+      InputError,
+      `${path} as it must be as it was made`,
+    );
     await assertRejects(() => open(known.slice(1)), InputError, "it has 2, its maker noted 1");
   }));
 

@@ -21,7 +21,10 @@ const open = (folder: string, shardRows = 7, batchRows = 3) =>
   new ShardWriter({ folder, kind: "train", lineage: LINEAGE, empty: EMPTY, shardRows, batchRows });
 
 const readAll = (folder: string, names: string[]): Promise<Columns[]> =>
-  Array.fromAsync(readShards(names.map((name) => `${folder}/${name}`)), (batch) => fromBatch(batch));
+  Array.fromAsync(
+    readShards(names.map((name) => `${folder}/${name}`)),
+    (batch) => fromBatch(batch),
+  );
 
 Deno.test("ShardWriter writes the rows that it is given, in order, in full shards of full batches", () =>
   inFolder(async (folder) => {

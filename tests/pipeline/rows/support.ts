@@ -20,9 +20,12 @@ export const LINEAGE: Lineage = {
 /** Labels of their sources. */
 export const SOURCES = ["news", "", "œuvre 小", "news"];
 
-/** Makes rows with every column, whose values tell their row; `first` is the number of the first. */
+/**
+ * Makes rows with every column, whose values tell their row; `first` is the number of the first.
+ */
 export function listLearnedColumns(rows: number, first = 0): Columns {
-  const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => first * perRow + i);
+  const of = (perRow: number) =>
+    Array.from({ length: rows * perRow }, (_, i) => first * perRow + i);
   return {
     rows,
     sequence: BigUint64Array.from(of(1), (i) => BigInt(i) + 2n ** 60n),
@@ -48,9 +51,9 @@ export const collect = async (source: ReadableStream<RecordBatch>) =>
 
 /** A batch of another tool: one column replaced. */
 export function foreign(columns: Record<string, unknown[] | null>): RecordBatch {
-  const vectors = Object.entries({ sequence: [1, 2], length: [2, 2], ...columns }).filter(([, values]) =>
-    values !== null
-  );
+  const vectors = Object.entries({ sequence: [1, 2], length: [2, 2], ...columns }).filter((
+    [, values],
+  ) => values !== null);
   return new Table(Object.fromEntries(vectors.map(([name, values]) => {
     const type = typeof values![0] === "string"
       ? new Utf8()

@@ -10,23 +10,43 @@ import { readStatus } from "../../../pipeline/run/status.ts";
 import { readTrainings } from "../../../pipeline/run/trainings.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
 import type { RunEvent } from "../../../pipeline/graph/events.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import {
+  readRunConfiguration,
+  writeRunConfiguration,
+} from "../../../pipeline/graph/configuration.ts";
 import { adoptedExperts } from "../../../pipeline/training/adoption.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
 
 const flags = { expertHidden: 16, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 2 };
-/** Another size than the run's, an output head of its own, ids that no token has, a longer context. */
+/**
+ * Another size than the run's, an output head of its own, ids that no token has, a longer context.
+ */
 const FOREIGN: ModelConfig = {
-  ...{ vocabulary: 320, hidden: 24, layers: 2, heads: 3, context: 64, untied: true },
+  vocabulary: 320,
+  hidden: 24,
+  layers: 2,
+  heads: 3,
+  context: 64,
+  untied: true,
 };
 
-/** Writes a checkpoint as another trainer leaves it: no notes of ours, and the tokenizer written anew. */
-async function foreign(folder: string, run: string, config = FOREIGN, change = (json: string) => json) {
+/**
+ * Writes a checkpoint as another trainer leaves it: no notes of ours, and the tokenizer written
+ * anew.
+ */
+async function foreign(
+  folder: string,
+  run: string,
+  config = FOREIGN,
+  change = (json: string) => json,
+) {
   const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
   await saveModelFolder(folder, config, initialWeights(config, 7), {
-    ...{ notes: { eos: tokenizer.eos }, tokenizer, dtype: "BF16" },
+    notes: { eos: tokenizer.eos },
+    tokenizer,
+    dtype: "BF16",
   });
   const path = `${folder}/config.json`;
   const { smalltalk: _, ...fields } = JSON.parse(await Deno.readTextFile(path));
@@ -65,14 +85,21 @@ Deno.test("adoptExpert() makes another trainer's checkpoint an expert, of its ow
     assertEquals([training.state, training.from, training.steps], ["adopted", from, null]);
 
     const warnings: string[] = [];
-    const onEvent = (event: RunEvent) => event.type === "warning" && warnings.push(wordText(event.message));
+    const onEvent = (event: RunEvent) =>
+      event.type === "warning" && warnings.push(wordText(event.message));
     const { models } = await evaluateRun({ run, resamples: 2 }, { onEvent });
     const reported = models.adopted!.map(({ expert, parameters }) => [expert, parameters]);
     assertEquals(reported, [[1, parameterCount(FOREIGN)]]);
     assertEquals(models.config.hidden, 16);
     assert(warnings.some((text) => text.includes(`expert 1 from "${from}"`)), warnings.join());
-    assertEquals((await adoptedExperts(run)).map(({ expert, from }) => [expert, from]), [[1, from]]);
-    await writeRunConfiguration(run, { ...(await readRunConfiguration(run))!.configuration, experts: 1 });
+    assertEquals((await adoptedExperts(run)).map(({ expert, from }) => [expert, from]), [[
+      1,
+      from,
+    ]]);
+    await writeRunConfiguration(run, {
+      ...(await readRunConfiguration(run))!.configuration,
+      experts: 1,
+    });
     assertEquals(await adoptedExperts(run), []); // there were two once
   }));
 
@@ -81,7 +108,11 @@ Deno.test("training an adopted expert takes force; so does adopting over a train
     const from = `${run}/../elsewhere`;
     await foreign(from, run);
     await trainExpert(1, { run, sources: { flags } });
-    await assertRejects(() => adoptExpert({ run, expert: 1, from }), InputError, "must not be trained");
+    await assertRejects(
+      () => adoptExpert({ run, expert: 1, from }),
+      InputError,
+      "must not be trained",
+    );
     await adoptExpert({ run, expert: 1, from, force: true });
     const adopted = await hashes(`${run}/experts`);
     assert(!("expert-01/metrics.jsonl" in adopted));
@@ -90,13 +121,18 @@ Deno.test("training an adopted expert takes force; so does adopting over a train
       await assertRejects(train, InputError, `it was adopted from "${from}"`);
     }
     assertEquals(await hashes(`${run}/experts`), adopted);
-    const { steps } = await trainExpert(1, { run, force: true, sources: { flags: { expertSteps: 3 } } });
+    const { steps } = await trainExpert(1, {
+      run,
+      force: true,
+      sources: { flags: { expertSteps: 3 } },
+    });
     assertEquals(steps, 3);
   }));
 
 Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the run, other parts and damage, and leaves no trace", () =>
   withPartition(async (run) => {
-    const from = `${run}/../elsewhere`, before = await hashes(run);
+    const from = `${run}/../elsewhere`;
+    const before = await hashes(run);
     const refuse = async (text: string, options = { run, expert: 1, from }) => {
       await assertRejects(() => adoptExpert(options), InputError, text);
       assertEquals(await hashes(run), before);
@@ -107,7 +143,11 @@ Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the ru
     const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
     const routed = { ...FOREIGN, switch: { experts: 3, capacity: 1.25, balance: 0.01 } };
     const notes = { eos: tokenizer.eos };
-    await saveModelFolder(from, routed, initialWeights(routed, 7), { notes, tokenizer, dtype: "F32" });
+    await saveModelFolder(from, routed, initialWeights(routed, 7), {
+      notes,
+      tokenizer,
+      dtype: "F32",
+    });
     await refuse("one model must answer: in its layers it has 3 experts");
     await foreign(from, run, { ...FOREIGN, context: 31 });
     await refuse("its context must be at least the run's sequence length, 32: it is 31");
@@ -128,7 +168,10 @@ Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the ru
     await foreign(from, run);
     const path = `${from}/config.json`;
     const fields = JSON.parse(await Deno.readTextFile(path));
-    await Deno.writeTextFile(path, JSON.stringify({ ...fields, smalltalk: { partition: "ab".repeat(32) } }));
+    await Deno.writeTextFile(
+      path,
+      JSON.stringify({ ...fields, smalltalk: { partition: "ab".repeat(32) } }),
+    );
     await refuse("must have been trained on the part of expert 1");
     await foreign(from, run);
     const model = await Deno.readFile(`${from}/model.safetensors`);

@@ -13,18 +13,31 @@ Deno.test("a folder that holds the part of an expert alone trains it to the same
   inFolder(async (folder) => {
     const [run, alone] = [`${folder}/run`, `${folder}/alone`];
     await writeTexts(`${folder}/text`, 6);
-    const model = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 2 };
+    const model = {
+      expertHidden: 8,
+      expertLayers: 1,
+      expertHeads: 2,
+      expertBatch: 4,
+      expertSteps: 2,
+    };
     const flags = smallSettings(`${folder}/text`, {
       partitioner: "random",
       method: "argmax",
       experts: 3,
       ...model,
     });
-    assertEquals(worded(await partitionRemedy(alone)), `run deno task partition --run ${alone} first`);
+    assertEquals(
+      worded(await partitionRemedy(alone)),
+      `run deno task partition --run ${alone} first`,
+    );
     await makePartition({ run, sources: { flags } });
     copyFolder(`${run}/partition/expert-02`, `${alone}/partition/expert-02`);
     assertEquals([await partsAlone(run), await partsAlone(alone)], [[], [2]]);
-    const error = await assertRejects(() => needConfiguration(alone), InputError, "there is no config.json");
+    const error = await assertRejects(
+      () => needConfiguration(alone),
+      InputError,
+      "there is no config.json",
+    );
     assertEquals(
       worded(error.remedy!),
       "this folder holds the part of expert 2 alone: copy config.json and tokenizer from the run as well",
@@ -44,7 +57,10 @@ Deno.test("a folder that holds the part of an expert alone trains it to the same
     assertEquals(whole, apart);
     const text = await generate({ run: alone, expert: 2, prompt: "a judge", maxNewTokens: 2 });
     assert((await Array.fromAsync(text)).length > 0);
-    assertEquals((await readCost({ run: alone, flops: 1e12, utilisation: 0.4 })).mixture.experts, 3);
+    assertEquals(
+      (await readCost({ run: alone, flops: 1e12, utilisation: 0.4 })).mixture.experts,
+      3,
+    );
     await report({ run: alone });
     assert((await Deno.readTextFile(`${alone}/report.html`)).includes("What ran"));
   }));

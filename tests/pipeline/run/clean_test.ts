@@ -9,9 +9,12 @@ import { filesUnder } from "../../../pipeline/graph/files.ts";
 import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { makeSmall, smallSettings, writeTexts } from "./support.ts";
 
-const ID = "5f0c2a34-0000-4000-8000-000000000000", KEY = "0123456789abcdef";
+const ID = "5f0c2a34-0000-4000-8000-000000000000";
+const KEY = "0123456789abcdef";
 const state = (node: string, step: number, key = KEY) =>
-  ["safetensors", "metrics.jsonl"].map((end) => `scratch/experts~${node}~${key}/step-0000000${step}.${end}`);
+  ["safetensors", "metrics.jsonl"].map((end) =>
+    `scratch/experts~${node}~${key}/step-0000000${step}.${end}`
+  );
 /** What killed processes left. */
 const LEFT = [
   "config.json.77.partial",
@@ -40,10 +43,19 @@ const inRun = (body: (run: string, paths: () => Promise<string[]>) => Promise<vo
   inFolder(async (folder) => {
     const run = `${folder}/run`;
     await writeTexts(`${folder}/text`, 3);
-    const settings = smallSettings(`${folder}/text`, { partitioner: "random", blockBytes: 100_000 });
+    const settings = smallSettings(`${folder}/text`, {
+      partitioner: "random",
+      blockBytes: 100_000,
+    });
     await makeSmall(run, settings);
     await writeRunConfiguration(run, settings);
-    for (const path of [...LEFT, ...MINE, ...[1, 2, 3].flatMap((step) => state("expert-01", step))]) {
+    for (
+      const path of [
+        ...LEFT,
+        ...MINE,
+        ...[1, 2, 3].flatMap((step) => state("expert-01", step)),
+      ]
+    ) {
       await Deno.mkdir(dirname(`${run}/${path}`), { recursive: true });
       await Deno.writeTextFile(`${run}/${path}`, "half");
     }
@@ -51,21 +63,28 @@ const inRun = (body: (run: string, paths: () => Promise<string[]>) => Promise<vo
   });
 
 const without = (paths: string[], gone: string[]) => paths.filter((path) => !gone.includes(path));
-const EXPORT = LEFT.filter((path) => path.startsWith("export/")); // which no note of an export tells of
+// Which no note of an export tells of.
+const EXPORT = LEFT.filter((path) => path.startsWith("export/"));
 
 Deno.test("cleanRun() removes old checkpoints and what killed processes left, says how much, and nothing of the user's", () =>
   inRun(async (run, paths) => {
-    const before = await paths(), left = without(LEFT, EXPORT), old = state("expert-01", 1);
+    const before = await paths();
+    const left = without(LEFT, EXPORT);
+    const old = state("expert-01", 1);
     const expected = {
-      ...{ run, dryRun: true, left: [] },
-      ...{ checkpoints: { files: 2, bytes: 8 }, unfinished: { files: left.length, bytes: 4 * left.length } },
+      run,
+      dryRun: true,
+      left: [],
+      checkpoints: { files: 2, bytes: 8 },
+      unfinished: { files: left.length, bytes: 4 * left.length },
     };
     assertEquals(await cleanRun({ run, dryRun: true }), expected);
     assertEquals(await paths(), before);
     assertEquals(await cleanRun({ run }), { ...expected, dryRun: false });
     assertEquals(await paths(), without(before, [...left, ...old]));
     assertEquals((await cleanRun({ run })).unfinished.files, 0);
-    assertEquals((await cleanRun({ run, keep: 1 })).checkpoints.files, 0); // the last two of an incomplete one stay
+    // The last two of an incomplete one stay.
+    assertEquals((await cleanRun({ run, keep: 1 })).checkpoints.files, 0);
     for (const step of [2, 3]) {
       for (const path of state("expert-01", step)) await Deno.remove(`${run}/${path}`);
     }
@@ -75,14 +94,19 @@ Deno.test("cleanRun() removes old checkpoints and what killed processes left, sa
 Deno.test("cleanRun() keeps as many checkpoints of what is made as it is reported, and touches nothing that is being made", () =>
   inRun(async (run, paths) => {
     copyFolder(`${run}/partition/expert-00`, `${run}/experts/expert-01`);
-    const manifest = `${run}/experts/expert-01/manifest.json`, now = new Date();
-    await Deno.utime(manifest, now, new Date(0)); // a training that takes its place was stopped since then
+    const manifest = `${run}/experts/expert-01/manifest.json`;
+    const now = new Date();
+    // A training that takes its place was stopped since then.
+    await Deno.utime(manifest, now, new Date(0));
     assertEquals((await cleanRun({ run, dryRun: true })).checkpoints.files, 2);
     await Deno.utime(manifest, now, now);
     const lock = await takeLock(run, "tokens/0011", "partition");
     assert("release" in lock);
     const { left, checkpoints } = await cleanRun({ run, keep: 1 });
-    assertEquals(left.map(({ place, holders: [{ task }] }) => [place, task]), [["tokens/0011", "partition"]]);
+    assertEquals(left.map(({ place, holders: [{ task }] }) => [place, task]), [[
+      "tokens/0011",
+      "partition",
+    ]]);
     assertEquals(checkpoints.files, 4);
     const there = await paths();
     assert(there.includes(LEFT[2]) && there.includes(state("expert-01", 3)[0]));
@@ -91,7 +115,9 @@ Deno.test("cleanRun() keeps as many checkpoints of what is made as it is reporte
     await Deno.writeTextFile(`${run}/locks/tokens~0011`, record); // as a killed process leaves it
     assertEquals((await cleanRun({ run })).checkpoints.files, 2);
     const after = await paths();
-    assert(!after.includes(LEFT[2]) && !after.includes("locks/tokens~0011") && after.includes(MINE[2]));
+    assert(
+      !after.includes(LEFT[2]) && !after.includes("locks/tokens~0011") && after.includes(MINE[2]),
+    );
   }));
 
 Deno.test("cleanRun() leaves alone what is begun while it looks", () =>

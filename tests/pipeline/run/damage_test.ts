@@ -19,14 +19,20 @@ Deno.test("whoever reads a flipped file first refuses it by name or comes to the
     const { nodes } = await partitionGraph(run, settings);
     let refused = 0;
     for (const { name } of nodes) {
-      const readers = nodes.filter(({ needs }) => needs.some((need) => splitNeed(need).name === name));
+      const readers = nodes.filter(({ needs }) =>
+        needs.some((need) => splitNeed(need).name === name)
+      );
       for (const file of Object.keys((await readManifest(`${run}/${name}`))!.files)) {
-        const path = `${run}/${name}/${file}`, before = await flip(path);
+        const path = `${run}/${name}/${file}`;
+        const before = await flip(path);
         for (const reader of readers.slice(0, 3)) {
           await Deno.remove(`${run}/${reader.name}`, { recursive: true }).catch(() => {});
-          const made = await makeSmall(run, settings, { wanted: (node) => node.name === reader.name })
+          const made = await makeSmall(run, settings, {
+            wanted: (node) => node.name === reader.name,
+          })
             .then(() => undefined, (error) => error);
-          if (made === undefined) continue; // it does not read the file, or what it came to is compared below
+          // It does not read the file, or what it came to is compared below.
+          if (made === undefined) continue;
           assert(
             made instanceof InputError && made.message.includes(`${name}/${file}`),
             `${reader.name}: ${made}`,
@@ -39,7 +45,8 @@ Deno.test("whoever reads a flipped file first refuses it by name or comes to the
       }
     }
     assert(refused >= 12, `${refused}`);
-    const manifest = `${run}/tokenizer/manifest.json`, before = await flip(manifest);
+    const manifest = `${run}/tokenizer/manifest.json`;
+    const before = await flip(manifest);
     await assertRejects(() => makeSmall(run, settings), InputError, manifest);
     await Deno.writeTextFile(`${run}/tokenizer/note.txt`, "mine");
     await makeSmall(run, settings, { check: true });

@@ -26,12 +26,30 @@ import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { adoptedExperts } from "../../../pipeline/training/adoption.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import { copyFolder, hashes, inFolder, lastingFolder, ok, smallCorpus, task } from "../../tasks/support.ts";
+import {
+  copyFolder,
+  hashes,
+  inFolder,
+  lastingFolder,
+  ok,
+  smallCorpus,
+  task,
+} from "../../tasks/support.ts";
 import { SMALL_SETTINGS, TOPICS } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
-  ...{ ...SMALL_SETTINGS, experts: 3, chunk: 303, blockBytes: 4_000, roundSequences: 48, rounds: 4 },
-  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 6, expertWarmup: 2 },
+  ...SMALL_SETTINGS,
+  experts: 3,
+  chunk: 303,
+  blockBytes: 4_000,
+  roundSequences: 48,
+  rounds: 4,
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 6,
+  expertWarmup: 2,
 };
 
 /** Writes a file of documents of a topic. */
@@ -60,12 +78,14 @@ async function makeRun(): Promise<string> {
 /** Runs a test with that run, which must stay as it is, and in a folder of its own. */
 const withRun = (test: (from: string, folder: string) => Promise<void>) =>
   inFolder(async (folder) => {
-    const from = `${await (made ??= makeRun())}/a`, before = await hashes(from);
+    const from = `${await (made ??= makeRun())}/a`;
+    const before = await hashes(from);
     await test(from, folder);
     assertEquals(await hashes(from), before, "the other run must stay as it is");
   });
 
-const listNodeFiles = async (run: string, node: string) => (await readManifest(`${run}/${node}`))!.files;
+const listNodeFiles = async (run: string, node: string) =>
+  (await readManifest(`${run}/${node}`))!.files;
 
 const alike = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
 const assertSame = async (run: string, from: string, node: string, was = node) =>
@@ -73,10 +93,15 @@ const assertSame = async (run: string, from: string, node: string, was = node) =
 
 /** Lists the stages of a run that lack something which it needs. */
 const listOpen = async (run: string) =>
-  (await readStatus(run)).stages.filter(({ state, optional }) => state !== "up to date" && !optional)
+  (await readStatus(run)).stages.filter(({ state, optional }) =>
+    state !== "up to date" && !optional
+  )
     .map(({ stage }) => stage);
 
-/** Makes the partition of a derived run once more, by parts in any order: it must have the same bytes. */
+/**
+ * Makes the partition of a derived run once more, by parts in any order: it must have the same
+ * bytes.
+ */
 async function makeByParts(run: string, part: string): Promise<void> {
   await Deno.mkdir(part);
   await Deno.copyFile(`${run}/config.json`, `${part}/config.json`);
@@ -87,7 +112,9 @@ async function makeByParts(run: string, part: string): Promise<void> {
 
 /** Hashes the files of nodes that a change may not touch. */
 async function partsOf(run: string): Promise<Record<string, unknown>> {
-  const nodes = [0, 1, 2].flatMap((expert) => [`partition/expert-0${expert}`, `experts/expert-0${expert}`]);
+  const nodes = [0, 1, 2].flatMap((
+    expert,
+  ) => [`partition/expert-0${expert}`, `experts/expert-0${expert}`]);
   return Object.fromEntries(
     await Promise.all(nodes.map(async (node) => [node, await listNodeFiles(run, node)])),
   );
@@ -95,7 +122,8 @@ async function partsOf(run: string): Promise<Record<string, unknown>> {
 
 Deno.test("derive() forgets documents: experts without one keep their bytes, the others are those of the rest alone", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, change = { from, forget: { paths: ["0-of-*"] } };
+    const run = `${folder}/b`;
+    const change = { from, forget: { paths: ["0-of-*"] } };
     const plan = await planDerive({ run, ...change });
     assertEquals(plan.forgotten.documents, 8);
     assert(plan.descends.some((what) => what.includes("routers")));
@@ -120,7 +148,8 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     assertEquals(await listOpen(run), ["train-dense", "evaluate"]);
 
     // A part that was copied elsewhere trains to the same bytes.
-    const again = states.indexOf("from the start"), alone = `${folder}/alone`;
+    const again = states.indexOf("from the start");
+    const alone = `${folder}/alone`;
     await Deno.mkdir(`${alone}/partition`, { recursive: true });
     for (const place of ["tokenizer", `partition/expert-0${again}`]) {
       copyFolder(`${run}/${place}`, `${alone}/${place}`);
@@ -138,7 +167,9 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
       ...["forgotten/forget.json", `experts/expert-0${again}/manifest.json`],
     ]);
     copyFolder(`${from}/tokens`, `${run}/overlap`);
-    assert((await checkForgotten(run)).some(({ what }) => what.includes("must have no row of document")));
+    assert(
+      (await checkForgotten(run)).some(({ what }) => what.includes("must have no row of document")),
+    );
   }));
 
 Deno.test("derive() forgets one after another what it forgets at once, and its parts are made in any order", () =>
@@ -148,26 +179,34 @@ Deno.test("derive() forgets one after another what it forgets at once, and its p
     await derive({ run: `${folder}/one`, from, forget: { paths: ["4-of-*"] } });
     await derive({ run: `${folder}/two`, from: `${folder}/one`, forget: { paths: ["0-of-*"] } });
     const steps = await readLineageSteps(`${folder}/two`);
-    assertEquals(steps.map(({ from, forgotten }) => [from, forgotten]), [[`${folder}/one`, 8], [from, 8]]);
+    assertEquals(steps.map(({ from, forgotten }) => [from, forgotten]), [[`${folder}/one`, 8], [
+      from,
+      8,
+    ]]);
     assertStringIncludes(stepText(steps[0]), "8 documents forgotten; expert");
     const { heldOut, runs } = await compareRuns({ runs: [from, `${folder}/two`] });
     assertEquals([heldOut, runs[1].lineage], [null, steps]);
     assertEquals(await partsOf(`${folder}/two`), await partsOf(`${folder}/both`));
     await makeByParts(`${folder}/both`, `${folder}/part`);
-    assertEquals((await planDerive({ run: `${folder}/both`, from, forget: both })).forgotten.documents, 16);
+    assertEquals(
+      (await planDerive({ run: `${folder}/both`, from, forget: both })).forgotten.documents,
+      16,
+    );
   }));
 
 Deno.test("derive() learns everything again, to the bytes of a run that never read what is forgotten", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`,
-      change = { from, forget: { paths: ["0-of-*", "4-of-*"] }, routers: "relearn" as const };
+    const run = `${folder}/b`;
+    const change = { from, forget: { paths: ["0-of-*", "4-of-*"] }, routers: "relearn" as const };
     assertEquals(
       (await planDerive({ run, ...change })).descends.some((what) => what.includes("routers")),
       false,
     );
     await derive({ run, ...change });
     for (const { name } of Deno.readDirSync(`${from}/..`)) {
-      if (/^[^04].*jsonl$/.test(name)) await Deno.copyFile(`${from}/../${name}`, `${folder}/${name}`);
+      if (/^[^04].*jsonl$/.test(name)) {
+        await Deno.copyFile(`${from}/../${name}`, `${folder}/${name}`);
+      }
     }
     const never = `${folder}/never`;
     const { sha256 } = await partition({
@@ -179,7 +218,9 @@ Deno.test("derive() learns everything again, to the bytes of a run that never re
     assertEquals(await partsOf(run), await partsOf(never));
     assertEquals(await checkForgotten(run), []);
     const whole = "whole files must be forgotten";
-    const { document, path } = (await listDocuments(from)).find(({ path }) => !/[04]-of/.test(path))!;
+    const { document, path } = (await listDocuments(from)).find(({ path }) =>
+      !/[04]-of/.test(path)
+    )!;
     const forget = { ids: [String(document)] };
     const partly = { from, forget, routers: "relearn" as const };
     await assertRejects(() => derive({ run: `${folder}/c`, ...partly }), InputError, whole);
@@ -196,7 +237,9 @@ Deno.test("derive() learns everything again, to the bytes of a run that never re
 /** Lists the training documents of a run. */
 async function listDocuments(run: string) {
   const batches = await Array.fromAsync(readArrow(`${run}/partition/documents.arrow`));
-  const rows = batches.flatMap((batch) => documentRows(batch, ["document", "path", "side", "expert"]));
+  const rows = batches.flatMap((batch) =>
+    documentRows(batch, ["document", "path", "side", "expert"])
+  );
   return rows.filter(({ side }) => side === "train");
 }
 
@@ -206,14 +249,26 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     const path = (name: string) => `${folder}/${name}`;
     await derive({ run: path("more"), from, add: [path("new.jsonl")] });
     await writeTopic(path("newer.jsonl"), 1, 20);
-    const twice = await derive({ run: path("twice"), from: path("more"), add: [path("newer.jsonl")] });
-    const less = await derive({ run: path("less"), from: path("twice"), forget: { paths: ["0-of-*"] } });
+    const twice = await derive({
+      run: path("twice"),
+      from: path("more"),
+      add: [path("newer.jsonl")],
+    });
+    const less = await derive({
+      run: path("less"),
+      from: path("twice"),
+      forget: { paths: ["0-of-*"] },
+    });
     await derive({
       run: path("other"),
       from: path("less"),
       replace: [{ expert: 1, from: `${from}/experts/expert-02` }],
     });
-    const last = await derive({ run: path("last"), from: path("other"), forget: { paths: ["3-of-*"] } });
+    const last = await derive({
+      run: path("last"),
+      from: path("other"),
+      forget: { paths: ["3-of-*"] },
+    });
     const { descends } = JSON.parse(await Deno.readTextFile(path("other/forgotten/forget.json")));
     assert(descends.includes(`${from}/experts/expert-02, which takes the place of expert 1`));
     assert(last.descends.some((what) => what.includes("was adopted from")), String(last.descends));
@@ -222,13 +277,16 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     for (const [i, { experts }] of [[1, twice], [2, less], [4, last]] as const) {
       const [before, after] = [await partsOf(path(order[i - 1])), await partsOf(path(order[i]))];
       for (const { expert, state } of experts) {
-        const node = `experts/expert-0${expert}`, isSame = alike(before[node], after[node]);
+        const node = `experts/expert-0${expert}`;
+        const isSame = alike(before[node], after[node]);
         assertEquals(isSame, state === "kept", `${order[i]} ${node}`);
       }
       kept += experts.filter(({ state }) => state === "kept").length;
     }
     assert(kept > 0, "none was kept");
-    const [then, now] = await Promise.all(["more", "less"].map((name) => readDerivation(path(name))));
+    const [then, now] = await Promise.all(
+      ["more", "less"].map((name) => readDerivation(path(name))),
+    );
     const passesOf = (of: typeof now) => of!.experts.map(({ trained }) => trained!.passes);
     assertEquals(passesOf(now), passesOf(then));
     assertEquals(await checkForgotten(path("last")), []);
@@ -239,16 +297,24 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     );
     const prefix = { run: path("last"), force: true, sources: { flags: { prefix: 8 } } };
     await assertRejects(() => partition(prefix), InputError, "it derives from another run");
-    await Deno.remove(path("more"), { recursive: true }); // a run takes the place of the one that it derives from
+    // A run takes the place of the one that it derives from.
+    await Deno.remove(path("more"), { recursive: true });
     await Deno.rename(path("twice"), path("more"));
     assertEquals((await readLineageSteps(path("more"))).length, 1);
   }));
 
 Deno.test("derive() keeps an expert that the other run adopted, when it is called again as well", () =>
   withRun(async (from, folder) => {
-    const change = { run: `${folder}/b`, forget: { paths: ["0-of-*"] } }, other = `${folder}/other`;
-    const { expert } = (await planDerive({ ...change, from })).experts.find(({ state }) => state === "kept")!;
-    await derive({ run: other, from, replace: [{ expert, from: `${from}/experts/expert-0${expert}` }] });
+    const change = { run: `${folder}/b`, forget: { paths: ["0-of-*"] } };
+    const other = `${folder}/other`;
+    const { expert } = (await planDerive({ ...change, from })).experts.find(({ state }) =>
+      state === "kept"
+    )!;
+    await derive({
+      run: other,
+      from,
+      replace: [{ expert, from: `${from}/experts/expert-0${expert}` }],
+    });
     for (let i = 0; i < 2; i++) {
       const { experts } = await derive({ ...change, from: other });
       assertEquals(experts[expert].state, "kept");
@@ -265,14 +331,17 @@ Deno.test("derive() leaves an expert without text untrained", () =>
       forget: { sources: ["topic 1"] },
       noTrain: true,
     });
-    for (const { state, sequences: { now } } of experts) assertEquals(state === "no text left", now === 0);
+    for (const { state, sequences: { now } } of experts) {
+      assertEquals(state === "no text left", now === 0);
+    }
     assertEquals(experts.filter(({ state }) => state === "no text left").length, 1);
   }));
 
 Deno.test("derive() adds text: old shards stay, loads stay even, and experts go on from their weights", () =>
   withRun(async (from, folder) => {
     await writeTopic(`${folder}/new.jsonl`, 1, 30);
-    const run = `${folder}/b`, change = { from, add: [`${folder}/new.jsonl`] };
+    const run = `${folder}/b`;
+    const change = { from, add: [`${folder}/new.jsonl`] };
     const ended = new AbortController();
     const onEvent = ({ type, stage }: { type: string; stage?: string }) => {
       if (type === "stage" && stage === "split") ended.abort(new Error("enough"));
@@ -286,7 +355,8 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     assert(deviation <= 0.05, String(deviation));
     for (const { expert, state, sequences: { before, now } } of experts) {
       assertEquals(state, now === before ? "kept" : "goes on");
-      const node = `partition/expert-0${expert}`, there = await listNodeFiles(run, node);
+      const node = `partition/expert-0${expert}`;
+      const there = await listNodeFiles(run, node);
       for (const [file, { sha256 }] of Object.entries(await listNodeFiles(from, node))) {
         if (!file.startsWith("train-")) continue;
         assertEquals(there[file].sha256, sha256, `${node}/${file}`);
@@ -294,14 +364,19 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
         assertEquals(now, then, "it takes no room of its own");
       }
       const own = (await readManifest(`${run}/experts/expert-0${expert}`))!;
-      if (state === "goes on") assert(own.inputs[`before/expert-0${expert}`], "it begins with what it was");
+      if (state === "goes on") {
+        assert(own.inputs[`before/expert-0${expert}`], "it begins with what it was");
+      }
     }
     for (const name of await Array.fromAsync(Deno.readDir(`${from}/tokens`))) {
-      for (const folder of ["tokens", "scores"]) await assertSame(run, from, `${folder}/${name.name}`);
+      for (const folder of ["tokens", "scores"]) {
+        await assertSame(run, from, `${folder}/${name.name}`);
+      }
     }
     assertEquals((await verifyRun(run)).problems, []);
     const twice = `${folder}/twice`; // the same text again has blocks and ids of its own
-    await derive({ run: twice, from: run, add: change.add, router: "fresh", noTrain: true }); // fresh ones are for pairs
+    // Fresh ones are for pairs.
+    await derive({ run: twice, from: run, add: change.add, router: "fresh", noTrain: true });
     const ids: bigint[] = [];
     for await (const batch of readArrow(`${twice}/text/documents.arrow`)) {
       ids.push(...integers(needColumn(batch, "document"), BigUint64Array));
@@ -314,7 +389,8 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
   withRun(async (from, folder) => {
     const words = ["zebra", "quagga", "okapi", "gnu", "ibex", "yak"];
     const lines = Array.from({ length: 40 }, (_, document) => {
-      const word = (i: number) => words[Math.floor(uniform(4, `${document}`, BigInt(i)) * words.length)];
+      const word = (i: number) =>
+        words[Math.floor(uniform(4, `${document}`, BigInt(i)) * words.length)];
       return JSON.stringify({
         text: Array.from({ length: 60 }, (_, i) => word(i)).join(" "),
         source: "zoo",
@@ -326,7 +402,8 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
     assertEquals(experts.map(({ state }) => state), ["kept", "kept", "kept", "new"]);
     for (const { expert } of experts.slice(0, 3)) {
       await assertSame(run, from, `experts/expert-0${expert}`);
-      const part = `partition/expert-0${expert}`, now = await listNodeFiles(run, part);
+      const part = `partition/expert-0${expert}`;
+      const now = await listNodeFiles(run, part);
       for (const [file, { sha256 }] of Object.entries(await listNodeFiles(from, part))) {
         if (file.startsWith("train-")) assertEquals(now[file].sha256, sha256);
       }
@@ -337,7 +414,8 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
     }
     const { experts: parts } = await partition({ run });
     assertEquals(parts[3].sources, { zoo: parts[3].sequences });
-    const index = `${run}/partition/documents.arrow`, zoo: string[] = [];
+    const index = `${run}/partition/documents.arrow`;
+    const zoo: string[] = [];
     for await (const batch of readArrow(index)) {
       for (const row of documentRows(batch, ["source", "side", "expert"])) {
         if (row.side === "test") zoo.push(`${row.source === "zoo"} ${row.expert === "3"}`);
@@ -347,13 +425,21 @@ Deno.test("derive() gives new text to an expert of its own, whose router prompts
     assert(!zoo.includes("true false") && !zoo.includes("false true"), String(zoo));
     assertEquals((await verifyRun(run)).problems, []);
     const more = await derive({ run: `${folder}/c`, from: run, add: [`${folder}/zoo.jsonl`] }); // and it goes on from there
-    assertEquals(more.experts.map(({ state }) => state === "not trained"), [false, false, false, false]);
+    assertEquals(more.experts.map(({ state }) => state === "not trained"), [
+      false,
+      false,
+      false,
+      false,
+    ]);
   }));
 
 /** Reads the ids of the training sequences of a part, in the order of its shards. */
 async function listSequences(run: string, expert: number): Promise<bigint[]> {
-  const node = `partition/expert-0${expert}`, ids: bigint[] = [];
-  const files = Object.keys(await listNodeFiles(run, node)).filter((file) => file.startsWith("train-"));
+  const node = `partition/expert-0${expert}`;
+  const ids: bigint[] = [];
+  const files = Object.keys(await listNodeFiles(run, node)).filter((file) =>
+    file.startsWith("train-")
+  );
   for (const file of files.sort()) {
     for await (const batch of readArrow(`${run}/${node}/${file}`)) {
       ids.push(...integers(needColumn(batch, "sequence"), BigUint64Array));
@@ -364,10 +450,14 @@ async function listSequences(run: string, expert: number): Promise<bigint[]> {
 
 Deno.test("derive() drops an expert: the others get its text in about equal loads, and go on with it or stay", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, change = { from, dropExpert: 1 };
+    const run = `${folder}/b`;
+    const change = { from, dropExpert: 1 };
     const plan = await planDerive({ run, ...change });
     assertEquals(plan.dropped, { expert: 1, sequences: (await listSequences(from, 1)).length });
-    assertEquals(plan.experts.map(({ was, state }) => [was, state]), [[0, "goes on"], [2, "goes on"]]);
+    assertEquals(plan.experts.map(({ was, state }) => [was, state]), [[0, "goes on"], [
+      2,
+      "goes on",
+    ]]);
     assertEquals(await hashes(folder), {});
     const { experts, deviation, partition: { sha256 } } = await derive({ run, ...change });
     assertEquals(experts.map(({ was, state }) => [was, state]), [[0, "goes on"], [2, "goes on"]]);
@@ -376,7 +466,9 @@ Deno.test("derive() drops an expert: the others get its text in about equal load
       await listNodeFiles(run, "partitioner"),
       await listNodeFiles(from, "partitioner"),
     ];
-    for (const [file, note] of Object.entries(routers).filter(([file]) => file.startsWith("router-"))) {
+    for (
+      const [file, note] of Object.entries(routers).filter(([file]) => file.startsWith("router-"))
+    ) {
       const was = file.replace("router-01", "router-02");
       assertEquals(note, then[was]);
       assertEquals(
@@ -414,22 +506,35 @@ Deno.test("derive() drops an expert: the others get its text in about equal load
     assertEquals(still.experts.map(({ was, state }) => [was, state]), [[0, "kept"], [2, "kept"]]);
     assertEquals(still.partition.sha256, sha256);
     for (const { expert, was } of still.experts) {
-      await assertSame(`${folder}/still`, from, `experts/expert-0${expert}`, `experts/expert-0${was}`);
+      await assertSame(
+        `${folder}/still`,
+        from,
+        `experts/expert-0${expert}`,
+        `experts/expert-0${was}`,
+      );
     }
     const { stages } = await readStatus(`${folder}/still`);
     assertEquals(
       stages.filter(({ stage }) => stage.startsWith("train-expert")).map(({ state }) => state),
       ["up to date", "up to date"],
     );
-    const forgetting = { run: `${folder}/less`, from: `${folder}/still`, forget: { paths: ["0-of-*"] } };
+    const forgetting = {
+      run: `${folder}/less`,
+      from: `${folder}/still`,
+      forget: { paths: ["0-of-*"] },
+    };
     const less = await derive(forgetting);
     assert(less.experts.some(({ state }) => state === "from the start"));
   }));
 
 Deno.test("derive() splits an expert: two new routers divide its text, and the others keep their bytes", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, change = { from, splitExpert: 1 };
-    const states: [number | null, string][] = [[0, "kept"], [1, "split"], [2, "kept"], [1, "split"]];
+    const run = `${folder}/b`;
+    const change = { from, splitExpert: 1 };
+    const states: [number | null, string][] = [[0, "kept"], [1, "split"], [2, "kept"], [
+      1,
+      "split",
+    ]];
     const pickStates = (all: readonly DerivedExpert[]) =>
       all.map(({ was, state }): [number | null, string] => [was, state]);
     assertEquals(pickStates((await planDerive({ run, ...change })).experts), states);
@@ -449,11 +554,16 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
     const halves = [await listSequences(run, 1), await listSequences(run, 3)];
     assertEquals(halves.flat().sort(), (await listSequences(from, 1)).sort());
     assert(Math.abs(halves[0].length - halves[1].length) <= 1, "they are equal");
-    const hashesOf = ["router-01", "router-03"].map((name) => routers[`${name}/model.safetensors`].sha256);
+    const hashesOf = ["router-01", "router-03"].map((name) =>
+      routers[`${name}/model.safetensors`].sha256
+    );
     assertEquals(new Set([...hashesOf, then["router-01/model.safetensors"].sha256]).size, 3);
     for (const expert of [1, 3]) {
       const own = (await readManifest(`${run}/experts/expert-0${expert}`))!;
-      assert(own.inputs[`before/expert-0${expert}`], "it begins with the weights of the one that was split");
+      assert(
+        own.inputs[`before/expert-0${expert}`],
+        "it begins with the weights of the one that was split",
+      );
       assertEquals(
         (await listNodeFiles(run, `before/expert-0${expert}`))["model.safetensors"],
         (await listNodeFiles(from, "experts/expert-01"))["model.safetensors"],
@@ -461,7 +571,10 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
     }
     assertEquals((await verifyRun(run)).problems, []);
     assertEquals(await listOpen(run), ["train-dense", "evaluate"]);
-    assertEquals(stepText((await readLineageSteps(run))[0]), "experts 0, 2 kept; experts 1, 3 split off");
+    assertEquals(
+      stepText((await readLineageSteps(run))[0]),
+      "experts 0, 2 kept; experts 1, 3 split off",
+    );
 
     // Prompts go to the halves, and others read the run.
     for (const [name, ...args] of [["evaluate"], ["report"], ["generate", "--prompt", "river"]]) {
@@ -483,7 +596,9 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
     const planned = (await planDerive(forgetting)).experts.map(({ state }) => state);
     assertEquals(planned, ["kept", "from the start", "kept", "from the start"]);
     assertEquals((await derive(forgetting)).experts.map(({ state }) => state), planned);
-    const { experts: certified } = JSON.parse(await Deno.readTextFile(`${folder}/d/forgotten/forget.json`));
+    const { experts: certified } = JSON.parse(
+      await Deno.readTextFile(`${folder}/d/forgotten/forget.json`),
+    );
     assertEquals(
       certified.map(({ trainedAgain }: { trainedAgain: boolean }) => trainedAgain),
       planned.map((state) => state !== "kept"),
@@ -492,8 +607,13 @@ Deno.test("derive() splits an expert: two new routers divide its text, and the o
 
 Deno.test("derive() puts a checkpoint in the place of an expert, and the others keep their bytes", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, place = `${from}/experts/expert-02`;
-    const { experts } = await derive({ run, from, replace: [{ expert: 1, from: relative(".", place) }] });
+    const run = `${folder}/b`;
+    const place = `${from}/experts/expert-02`;
+    const { experts } = await derive({
+      run,
+      from,
+      replace: [{ expert: 1, from: relative(".", place) }],
+    });
     assertEquals(experts.map(({ state }) => state), ["kept", "replaced", "kept"]);
     assertEquals((await readDerivation(run))!.change.replaced, [{ expert: 1, from: place }]);
     assertEquals((await adoptedExperts(run)).map(({ from }) => from), [place]);
@@ -504,9 +624,12 @@ Deno.test("derive() puts a checkpoint in the place of an expert, and the others 
 
 Deno.test("derive() lets an adopted expert of another size go on in its own", () =>
   withRun(async (from, folder) => {
-    const larger = `${folder}/larger`, dropped = `${folder}/dropped`, replace = [{ expert: 1, from: larger }];
+    const larger = `${folder}/larger`;
+    const dropped = `${folder}/dropped`;
+    const replace = [{ expert: 1, from: larger }];
     const { config, notes } = await loadCheckpointConfig(`${from}/experts/expert-01`);
-    const shape = { ...config, hidden: 16, context: 64 }, tokenizer = `${from}/tokenizer/tokenizer.json`;
+    const shape = { ...config, hidden: 16, context: 64 };
+    const tokenizer = `${from}/tokenizer/tokenizer.json`;
     const written = { notes: { tokenizer: notes.tokenizer, eos: notes.eos! }, tokenizer };
     const save = (of: typeof shape) => saveModelFolder(larger, of, initialWeights(of, 1), written);
     await save({ ...shape, context: 8 });
@@ -526,7 +649,8 @@ Deno.test("derive() lets an adopted expert of another size go on in its own", ()
 
 Deno.test("derive() refuses what cannot be, and writes nothing", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, forget = { paths: ["0-of-*"] };
+    const run = `${folder}/b`;
+    const forget = { paths: ["0-of-*"] };
     const cases: [Partial<DeriveOptions>, string][] = [
       [{}, "one change must be named"],
       [{ forget, add: [folder] }, "there are 2"],
@@ -550,7 +674,8 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
       assertEquals(await hashes(folder), {});
     }
     await Deno.writeTextFile(`${folder}/pairs.jsonl`, '{"prompt":"a ","response":"b"}\n');
-    const input = [`${folder}/docs.jsonl`], pairs = [`${folder}/pairs.jsonl`];
+    const input = [`${folder}/docs.jsonl`];
+    const pairs = [`${folder}/pairs.jsonl`];
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     await partition({
       run: `${folder}/random`,
@@ -560,8 +685,18 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
       run: `${folder}/tree`,
       sources: { flags: { ...SETTINGS, input, experts: 4, levels: [2, 2], chunk: 0 } },
     });
-    for (const change of [{ dropExpert: 1 }, { splitExpert: 1 }, { tune: pairs, router: "fresh" as const }]) {
-      for (const [name, text] of [["random", 'it is split by "random"'], ["tree", "must not be a tree"]]) {
+    for (
+      const change of [{ dropExpert: 1 }, { splitExpert: 1 }, {
+        tune: pairs,
+        router: "fresh" as const,
+      }]
+    ) {
+      for (
+        const [name, text] of [["random", 'it is split by "random"'], [
+          "tree",
+          "must not be a tree",
+        ]]
+      ) {
         const error = await assertRejects(
           () => derive({ run, from: `${folder}/${name}`, ...change }),
           InputError,
@@ -577,7 +712,8 @@ Deno.test("derive() refuses what cannot be, and writes nothing", () =>
 
 Deno.test("the task derive plans, forgets and verifies with the permissions that it has", () =>
   withRun(async (from, folder) => {
-    const run = `${folder}/b`, args = ["--from", from, "--run", run, "--forget", "0-of-*"];
+    const run = `${folder}/b`;
+    const args = ["--from", from, "--run", run, "--forget", "0-of-*"];
     const plan = await ok(task("derive", [...args, "--dry-run"]));
     assertStringIncludes(plan.out, "8 documents");
     assertEquals(await hashes(folder), {});

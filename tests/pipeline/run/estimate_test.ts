@@ -12,7 +12,12 @@ import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shape.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { exists } from "../../../pipeline/graph/files.ts";
-import { partition, planExperts, planPartition, type RunOptions } from "../../../pipeline/run/mod.ts";
+import {
+  partition,
+  planExperts,
+  planPartition,
+  type RunOptions,
+} from "../../../pipeline/run/mod.ts";
 import { gpu } from "../../kernels/support.ts";
 import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
 import { SMALL_SETTINGS } from "./support.ts";
@@ -29,24 +34,30 @@ Deno.test("planPartition() goes by the device that is named, and warns of rounds
       });
     const one = await plan({}, { flops: 1e12, utilisation: 0.5 });
     const two = await plan({}, { flops: 2e12, utilisation: 0.5 });
-    const routers = ({ stages }: typeof one) => stages.find(({ stage }) => stage === "train-routers")!;
+    const routers = ({ stages }: typeof one) =>
+      stages.find(({ stage }) => stage === "train-routers")!;
     assertAlmostEquals(routers(one).seconds, 2 * routers(two).seconds, 1e-9);
     // The same device takes the time and the memory that the configuration costs.
     for (const more of [{}, { prefixLengths: [4, 8] }]) {
       const c = resolveConfiguration({ flags: { ...SMALL_SETTINGS, ...more } });
-      const { seconds, memory } = computeCost(c, PLAIN_DEVICE), planned = routers(await plan(more));
+      const { seconds, memory } = computeCost(c, PLAIN_DEVICE);
+      const planned = routers(await plan(more));
       assertAlmostEquals(planned.seconds, seconds.routers, 1e-9);
       const drawn = 4 * c.experts * c.roundSequences * c.prefix; // bytes of a round's tokens
       assertEquals(planned.memoryBytes, 250e6 + memory.routers.total + drawn);
     }
     const narrow = async (partitioner: string) =>
-      (await plan({ partitioner })).assumptions.some((line) => line.startsWith("a model of width 8 "));
-    assertEquals([await narrow("em"), await narrow("source")], [true, false]); // which has no routers
+      (await plan({ partitioner })).assumptions.some((line) =>
+        line.startsWith("a model of width 8 ")
+      );
+    // Which has no routers.
+    assertEquals([await narrow("em"), await narrow("source")], [true, false]);
     assertEquals(one.warnings, []);
     const often = { rounds: 94, roundSequences: 640 };
     const [warning] = (await plan(often)).warnings;
     assertMatch(warning, /^94 rounds take 121,600 sequences of about \d+: each is seen \d+ times/);
-    assertEquals((await plan({ ...often, partitioner: "source" })).warnings, []); // which has no rounds
+    // Which has no rounds.
+    assertEquals((await plan({ ...often, partitioner: "source" })).warnings, []);
   }));
 
 Deno.test("planPartition() refuses what partition refuses, in the same words, and writes nothing", () =>
@@ -73,9 +84,18 @@ Deno.test("planPartition() refuses what partition refuses, in the same words, an
       if (await exists(run)) await Deno.remove(run, { recursive: true });
     }
     await Deno.remove(`${folder}/pipe.jsonl`);
-    const { assumptions } = await planPartition({ run, sources: { flags: { ...flags, maxDocuments: 5 } } });
-    assertEquals(assumptions[1], "all documents are counted, although maxDocuments takes some of them");
-    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(), ["docs.jsonl", "mine"]);
+    const { assumptions } = await planPartition({
+      run,
+      sources: { flags: { ...flags, maxDocuments: 5 } },
+    });
+    assertEquals(
+      assumptions[1],
+      "all documents are counted, although maxDocuments takes some of them",
+    );
+    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(), [
+      "docs.jsonl",
+      "mine",
+    ]);
   }));
 
 Deno.test({
@@ -84,7 +104,8 @@ Deno.test({
   ignore: gpu === null,
   fn: () =>
     inFolder(async (folder) => {
-      const run = `${folder}/run`, input = [`${folder}/docs.jsonl`];
+      const run = `${folder}/run`;
+      const input = [`${folder}/docs.jsonl`];
       await Deno.writeTextFile(input[0], smallCorpus());
       await partition({ run, gpu: gpu!, sources: { flags: { ...SMALL_SETTINGS, input } } });
       const flags = { expertSteps: 1000, expertBatch: 12 };
@@ -102,10 +123,14 @@ Deno.test({
       const other = `${run}-1`;
       copyFolder(run, other);
       const both = await planExperts([1], { ...options, also: [other] });
-      assertEquals(both.stages.map(({ stage }) => stage), ["train-expert-01", `train-expert-01 of ${other}`]);
+      assertEquals(both.stages.map(({ stage }) => stage), [
+        "train-expert-01",
+        `train-expert-01 of ${other}`,
+      ]);
       assertAlmostEquals(both.seconds, 2 * plan.stages[1].seconds, 1e-9);
       assertEquals(both.diskBytes, 2 * plan.stages[1].diskBytes);
-      assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6); // of the runtime, once
+      // Of the runtime, once.
+      assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6);
       const [one] = plan.stages.map(({ memoryBytes }) => memoryBytes - 250e6);
       const together = async (memory?: number) =>
         (await planExperts([0, 1], { ...options, together: true, memory })).memoryBytes;
@@ -122,14 +147,21 @@ Deno.test({
       assertEquals(none.diskBytes, 4 * cost.parameters.expert);
       const { expert } = modelShapes(c);
       const shape = { ...expert, vocabulary: 50_000 };
-      const of = (microBatch: number) => trainingMemory(expert, { batch: 12, microBatch, length: 32 }).total;
+      const of = (microBatch: number) =>
+        trainingMemory(expert, { batch: 12, microBatch, length: 32 }).total;
       const fits = async (memory: number) =>
         (await planExperts([0], { ...options, memory })).assumptions.at(-1)!;
       assertMatch(await fits(of(4)), /microBatch 4 is the largest/);
       assertMatch(await fits(of(4) - 1), /microBatch 3 is the largest/);
       assertMatch(await fits(1), /not even one sequence/);
-      const tiled = { ...options, variants: { loss: "workgroup" } } as const; // a few values per row instead of its logits
-      const { total } = trainingMemory(expert, { batch: 12, microBatch: 6, length: 32, loss: "workgroup" });
+      // A few values per row instead of its logits.
+      const tiled = { ...options, variants: { loss: "workgroup" } } as const;
+      const { total } = trainingMemory(expert, {
+        batch: 12,
+        microBatch: 6,
+        length: 32,
+        loss: "workgroup",
+      });
       assert(total < of(6));
       const without = await planExperts([0], { ...tiled, memory: total });
       assertMatch(without.assumptions.at(-1)!, /microBatch 6 is the largest/);

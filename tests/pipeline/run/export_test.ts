@@ -19,7 +19,9 @@ type Side = typeof SIDES[number];
 /** Lists files of a folder whose names begin and end so, in order. */
 const files = (folder: string, start: string, end: string): string[] =>
   Array.from(Deno.readDirSync(folder), ({ name }) => name)
-    .filter((name) => name.startsWith(start) && name.endsWith(end)).sort().map((name) => `${folder}/${name}`);
+    .filter((name) => name.startsWith(start) && name.endsWith(end)).sort().map((name) =>
+      `${folder}/${name}`
+    );
 
 /** Reads one side of an export as its ids, and what says them is a text of its own. */
 async function idsIn(folder: string, to: string, side: Side): Promise<unknown[]> {
@@ -42,7 +44,9 @@ Deno.test("exportTexts() writes every document of all text in its order, in ever
         expected[chooseSide(text, 0, 0.1)].push({ text, ids: [...ids, tokenizer.eos] });
       }
       assert(expected.test.length > 0 && expected.train.length > 0);
-      const formats = packing === "concat" ? ["text"] as const : ["megatron", "datasets", "parquet"] as const;
+      const formats = packing === "concat"
+        ? ["text"] as const
+        : ["megatron", "datasets", "parquet"] as const;
       for (const to of formats) {
         const output = `${run}/../${to}`;
         const { state, result } = await exportTexts({ run, to, output });
@@ -109,7 +113,9 @@ Deno.test("exportTexts() makes an export once, the same bytes again, and touches
       const stop = new AbortController();
       const onEvent = ({ type }: { type: string }) => type === "progress" && stop.abort();
       const before = await hashes(output);
-      await assertRejects(() => exportTexts({ ...options, force: true }, { onEvent, signal: stop.signal }));
+      await assertRejects(() =>
+        exportTexts({ ...options, force: true }, { onEvent, signal: stop.signal })
+      );
       assertEquals(await hashes(output), before);
       await exportTexts({ ...options, force: true });
       await Deno.remove(`${output}/notes.txt`);
@@ -118,14 +124,29 @@ Deno.test("exportTexts() makes an export once, the same bytes again, and touches
     assertEquals(Array.from(Deno.readDirSync(`${run}/..`), ({ name }) => name).sort(), [
       ...["out", "real", "run", "to-linked", "to-real"],
     ]);
-    assertEquals(Array.from(Deno.readDirSync(`${run}/../real`), ({ name }) => name).sort(), ["in", "linked"]);
+    assertEquals(Array.from(Deno.readDirSync(`${run}/../real`), ({ name }) => name).sort(), [
+      "in",
+      "linked",
+    ]);
     const bad = { run, to: "text" as const, expert: 0, force: true };
-    await assertRejects(() => exportTexts({ ...bad, output: run }), InputError, "must be new or empty");
+    await assertRejects(
+      () => exportTexts({ ...bad, output: run }),
+      InputError,
+      "must be new or empty",
+    );
     const own = `${run}/partition/expert-00`;
-    await assertRejects(() => exportTexts({ ...bad, output: own }), InputError, "must be new or empty");
+    await assertRejects(
+      () => exportTexts({ ...bad, output: own }),
+      InputError,
+      "must be new or empty",
+    );
     const file = `${run}/config.json`;
     await assertRejects(() => exportTexts({ ...bad, output: file }), InputError, "it is a file");
-    await assertRejects(() => exportTexts({ ...bad, expert: 2, output: `${run}/a` }), InputError, "0 to 1");
+    await assertRejects(
+      () => exportTexts({ ...bad, expert: 2, output: `${run}/a` }),
+      InputError,
+      "0 to 1",
+    );
   }));
 
 Deno.test("exportTexts() refuses damaged shards by name, and text that is not there", () =>
@@ -143,7 +164,13 @@ Deno.test("exportTexts() refuses damaged shards by name, and text that is not th
 
 Deno.test("exportModel() writes a head that equals the embedding, and generate's own sampling", () =>
   withPartition(async (run) => {
-    const flags = { expertHidden: 16, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 2 };
+    const flags = {
+      expertHidden: 16,
+      expertLayers: 1,
+      expertHeads: 2,
+      expertBatch: 4,
+      expertSteps: 2,
+    };
     const none = () => exportModel({ run, expert: 0, output: `${run}/../a` });
     await assertRejects(none, InputError, "must be trained");
     await trainExpert(0, { run, sources: { flags } });
@@ -153,15 +180,24 @@ Deno.test("exportModel() writes a head that equals the embedding, and generate's
       await exportModel({ run, expert: 0, output, untie });
       const { weights, notes, config } = await loadCheckpoint(output);
       const head = trained.weights.get("gpt_neox.embed_in.weight")!;
-      const expected = new Map([...trained.weights, ...untie ? [["embed_out.weight", head] as const] : []]);
+      const expected = new Map([
+        ...trained.weights,
+        ...untie ? [["embed_out.weight", head] as const] : [],
+      ]);
       const shape = untie ? { ...trained.config, untied: true as const } : trained.config;
       assertEquals([weights, notes, config], [expected, trained.notes, shape]);
       const json = async (name: string) => JSON.parse(await Deno.readTextFile(`${output}/${name}`));
       assertEquals((await json("config.json")).tie_word_embeddings, !untie);
       const { temperature, topK, topP, maxNewTokens } = settingsAmong(SAMPLING, {});
       assertEquals(await json("generation_config.json"), {
-        ...{ bos_token_id: notes.eos, eos_token_id: notes.eos, pad_token_id: notes.eos, do_sample: true },
-        ...{ max_new_tokens: maxNewTokens, temperature, top_k: topK, top_p: topP },
+        bos_token_id: notes.eos,
+        eos_token_id: notes.eos,
+        pad_token_id: notes.eos,
+        do_sample: true,
+        max_new_tokens: maxNewTokens,
+        temperature,
+        top_k: topK,
+        top_p: topP,
       });
     }
   }));

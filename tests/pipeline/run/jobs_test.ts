@@ -21,7 +21,11 @@ import { smallSettings, writeTexts } from "./support.ts";
 /** Settings of a run of texts in a folder, split at random; and what is to be said of it. */
 async function settings(folder: string) {
   await writeTexts(`${folder}/text`, 6);
-  const flags = smallSettings(`${folder}/text`, { partitioner: "random", method: "argmax", experts: 3 });
+  const flags = smallSettings(`${folder}/text`, {
+    partitioner: "random",
+    method: "argmax",
+    experts: 3,
+  });
   return { run: `${folder}/run`, sources: { flags } };
 }
 
@@ -46,22 +50,40 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
       seen.add(name);
     }
     assertEquals(named.get("train-dense")!.after, ["tokens"]);
-    assertEquals(named.get("evaluate-models")!.after, ["train-expert", "train-dense", "train-dense-steps"]);
+    assertEquals(named.get("evaluate-models")!.after, [
+      "train-expert",
+      "train-dense",
+      "train-dense-steps",
+    ]);
     const taskOf = (name: string, place: number) => {
-      const job = named.get(name)!, { task, with: { run: _run, ...more } } = job.task(nameUnit(job, place));
+      const job = named.get(name)!;
+      const { task, with: { run: _run, ...more } } = job.task(nameUnit(job, place));
       return [task, more];
     };
     assertEquals(taskOf("score", 1), ["score", { part: "2/4" }]);
     assertEquals(taskOf("train-routers", 0), ["train-routers", { part: undefined }]);
     assertEquals(taskOf("train-expert", 2), ["train-expert", { expert: 2 }]);
-    assertEquals(named.get("evaluate-models")!.done, [false, false, false, false, false, true, true]); // of seven that there may be
+    assertEquals(named.get("evaluate-models")!.done, [
+      false,
+      false,
+      false,
+      false,
+      false,
+      true,
+      true,
+    ]); // of seven that there may be
     assertEquals(taskOf("evaluate-models", 4), ["evaluate", { part: "5/7" }]);
     assertEquals(taskOf("zero-shot", 0), ["zero-shot", { task: "last_word", data: undefined }]);
     const whole = await planJobs({ ...reported, dense: [] });
     const all = ["partition", "train-expert", "evaluate-models", "evaluate", "report"];
     assertEquals(whole.map(({ name }) => name), all);
-    const em = { ...reported, sources: { flags: { ...reported.sources.flags, partitioner: "em" } } };
-    const groups = (await planJobs({ ...em, routerGroups: 8 })).find(({ name }) => name === "train-routers")!;
+    const em = {
+      ...reported,
+      sources: { flags: { ...reported.sources.flags, partitioner: "em" } },
+    };
+    const groups = (await planJobs({ ...em, routerGroups: 8 })).find(({ name }) =>
+      name === "train-routers"
+    )!;
     assertEquals(groups.done.length, 3); // a part of the routers each, and there are no more
     for (const job of await planJobs({ ...reported, parts: 2, training: { requireGpu: true } })) {
       assertEquals(job.task(1).with.requireGpu ?? false, job.device, job.name);
@@ -71,7 +93,8 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
 Deno.test("planJobs() knows nothing of what comes of text that is to be unpacked, and plans that first", () =>
   inFolder(async (folder) => {
     const { run, sources: { flags } } = await settings(folder);
-    const words = crypto.getRandomValues(new Uint8Array(3000)).toHex(); // too large for a block, packed too
+    // Too large for a block, packed too.
+    const words = crypto.getRandomValues(new Uint8Array(3000)).toHex();
     const text = new Blob([JSON.stringify({ text: words })]).stream();
     await Deno.writeFile(`${folder}/a.jsonl.gz`, text.pipeThrough(new CompressionStream("gzip")));
     const jobs = await planJobs({
@@ -95,7 +118,9 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     assertEquals(await readJobPlan(run), { parts: 2, dense: ["batch"] });
     await makePartition({ run });
     const missing = async () =>
-      (await planJobs({ run, parts: 2 })).flatMap((job) => listMissing(job).length > 0 ? [job.name] : []);
+      (await planJobs({ run, parts: 2 })).flatMap((job) =>
+        listMissing(job).length > 0 ? [job.name] : []
+      );
     const models = ["train-expert", "train-dense", "evaluate-models", "evaluate", "report"];
     assertEquals(await missing(), models);
     await Deno.remove(`${run}/assignments`, { recursive: true });
@@ -117,7 +142,11 @@ Deno.test("writeJobSettings() with force writes settings that jobs find agreed, 
     await makePartition({ run });
     await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true }); // one is trained
     const changed = { run, sources: { flags: { expertSteps: 7 } } };
-    await assertRejects(() => planJobs(changed), InputError, "expertSteps must be what its config.json has");
+    await assertRejects(
+      () => planJobs(changed),
+      InputError,
+      "expertSteps must be what its config.json has",
+    );
     const lock = await takeLock(run, "experts/expert-01", "train");
     assert("release" in lock);
     const refused = "as nobody else may work in it meanwhile: process";
@@ -134,17 +163,30 @@ Deno.test("writeJobSettings() with force writes settings that jobs find agreed, 
 
 Deno.test("writeJobSettings() with force lets jobs make again what another version made, and leaves the user's files in it", () =>
   inFolder(async (folder) => {
-    const reported = await settings(folder), { run } = reported, plan = { parts: 1, dense: [] };
+    const reported = await settings(folder);
+    const { run } = reported;
+    const plan = { parts: 1, dense: [] };
     await writeJobSettings(reported, plan);
     await makePartition({ run });
-    const node = `${run}/assignments/all`, { made: _, ...manifest } = (await readManifest(node))!;
+    const node = `${run}/assignments/all`;
+    const { made: _, ...manifest } = (await readManifest(node))!;
     await writeManifest(node, { ...manifest, revision: 99, key: "of it" });
     await Deno.writeTextFile(`${node}/mine.txt`, "mine");
-    await assertRejects(() => planJobs({ run, ...plan }), InputError, "one version must make all of it");
+    await assertRejects(
+      () => planJobs({ run, ...plan }),
+      InputError,
+      "one version must make all of it",
+    );
     await Deno.rename(`${run}/assignments`, `${folder}/other`);
     await Deno.symlink(`${folder}/other`, `${run}/assignments`);
-    await assertRejects(() => writeJobSettings({ run, force: true }, plan), InputError, "symbolic link");
-    await Deno.remove(`${run}/assignments`).then(() => Deno.rename(`${folder}/other`, `${run}/assignments`));
+    await assertRejects(
+      () => writeJobSettings({ run, force: true }, plan),
+      InputError,
+      "symbolic link",
+    );
+    await Deno.remove(`${run}/assignments`).then(() =>
+      Deno.rename(`${folder}/other`, `${run}/assignments`)
+    );
     await writeJobSettings({ run, force: true }, plan);
     const jobs = await planJobs({ run, ...plan });
     const given = (await readStatus(run)).stages.find(({ stage }) => stage === "assign")!;

@@ -8,7 +8,9 @@ const refused = (text: string) => `must not take the place of ${text}`;
 
 Deno.test("checkOutput() refuses what is read, by whatever name, and takes any other file", () =>
   inFolder(async (folder) => {
-    const [docs, link, same, models] = ["docs", "link", "same", "models"].map((name) => `${folder}/${name}`);
+    const [docs, link, same, models] = ["docs", "link", "same", "models"].map((name) =>
+      `${folder}/${name}`
+    );
     await writeAtomic(docs, "text");
     await Deno.symlink(docs, link);
     await Deno.link(docs, same);
@@ -20,7 +22,11 @@ Deno.test("checkOutput() refuses what is read, by whatever name, and takes any o
     await assertRejects(() => checkOutput(docs, [link]), InputError, refused("what is read"));
     const inside = refused(`what is read: it lies in "${models}"`);
     await assertRejects(() => checkOutput(`${models}/model`, [models]), InputError, inside);
-    await assertRejects(() => checkOutput(`${models}/new`, [models]), InputError, refused("what is read"));
+    await assertRejects(
+      () => checkOutput(`${models}/new`, [models]),
+      InputError,
+      refused("what is read"),
+    );
     await checkOutput(docs, [models, `${folder}/none`]);
     await checkOutput(`${folder}/new/file`, [docs, models]);
   }));
@@ -31,7 +37,13 @@ Deno.test("checkOutput() refuses the files of a run, there or to come, and leave
     await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
     await Deno.symlink(run, link);
     const own = [
-      ...["config.json", "tokenizer.json", "evaluation.json", "tokens/a/train.arrow", "report.html"],
+      ...[
+        "config.json",
+        "tokenizer.json",
+        "evaluation.json",
+        "tokens/a/train.arrow",
+        "report.html",
+      ],
       ...["experts/expert-01/model.safetensors", "metrics/timing.jsonl", "scratch/x", "locks/y"],
       ...["jobs/plan.json", "export/megatron/train.bin", "dense"],
     ];

@@ -7,7 +7,12 @@ import { uniform } from "../../../pipeline/random.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { findOverlap, overlapLine, overlapTables, readLeaks } from "../../../pipeline/run/overlap.ts";
+import {
+  findOverlap,
+  overlapLine,
+  overlapTables,
+  readLeaks,
+} from "../../../pipeline/run/overlap.ts";
 import { writeManifest } from "../../../pipeline/graph/node.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import { readRunConfiguration } from "../../../pipeline/graph/configuration.ts";
@@ -23,12 +28,17 @@ import { SMALL_SETTINGS } from "./support.ts";
 const words = (seed: number, count: number) =>
   Array.from({ length: count }, (_, i) => `w${Math.floor(900 * uniform(seed, "words", i))}`);
 
-/** 120 documents; of every fifth there is a copy, one with a changed word, or one that begins with half of it. */
+/**
+ * 120 documents; of every fifth there is a copy, one with a changed word, or one that begins with
+ * half of it.
+ */
 const TEXTS = Array.from({ length: 120 }, (_, i) => {
   const [own, copied] = [words(i, 150), words(Math.max(0, i - 3), 150)];
   if (i % 5 !== 4) return own.join(" ");
   if (i % 3 === 0) return copied.join(" ");
-  return (i % 3 === 1 ? [...copied.slice(0, 149), "other"] : [...copied.slice(0, 60), ...own]).join("\t");
+  return (i % 3 === 1 ? [...copied.slice(0, 149), "other"] : [...copied.slice(0, 60), ...own]).join(
+    "\t",
+  );
 });
 
 const toLines = (documents: readonly unknown[]) =>
@@ -37,7 +47,10 @@ const toLines = (documents: readonly unknown[]) =>
 async function writeTexts(folder: string): Promise<string> {
   await Deno.mkdir(`${folder}/texts`, { recursive: true });
   for (let file = 0; file < 4; file++) {
-    const own = TEXTS.slice(30 * file, 30 * (file + 1)).map((text, i) => ({ text, source: `kind ${i % 2}` }));
+    const own = TEXTS.slice(30 * file, 30 * (file + 1)).map((text, i) => ({
+      text,
+      source: `kind ${i % 2}`,
+    }));
     await Deno.writeTextFile(`${folder}/texts/${file}.jsonl`, toLines(own));
   }
   return `${folder}/texts/*.jsonl`;
@@ -46,7 +59,8 @@ async function writeTexts(folder: string): Promise<string> {
 /** Hears the warnings of a run. */
 const hearing = (warnings: string[] = []) => ({
   warnings,
-  onEvent: (event: RunEvent) => void (event.type === "warning" && warnings.push(String(event.message))),
+  onEvent: (event: RunEvent) =>
+    void (event.type === "warning" && warnings.push(String(event.message))),
 });
 
 const split = (run: string, input: string, more: Partial<Configuration> = {}) => {
@@ -62,13 +76,19 @@ const split = (run: string, input: string, more: Partial<Configuration> = {}) =>
 };
 
 /** Reads the columns of a table of texts or numbers, row by row. */
-async function readTable(path: string, names: readonly string[]): Promise<Record<string, string>[]> {
+async function readTable(
+  path: string,
+  names: readonly string[],
+): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for await (const batch of readArrow(path)) {
     const columns = names.map((name) => {
       const column = needColumn(batch, name);
       return /place|document/i.test(name)
-        ? Array.from(integers(column, name.endsWith("document") ? BigUint64Array : Uint32Array), String)
+        ? Array.from(
+          integers(column, name.endsWith("document") ? BigUint64Array : Uint32Array),
+          String,
+        )
         : strings(column);
     });
     for (let i = 0; i < batch.numRows; i++) {
@@ -86,7 +106,11 @@ const numberAt = (path: string, place: string) =>
 async function sidesIn(run: string): Promise<string[]> {
   const sides: string[] = [];
   for (
-    const { path, place, side } of await readTable(`${run}/text/documents.arrow`, ["path", "place", "side"])
+    const { path, place, side } of await readTable(`${run}/text/documents.arrow`, [
+      "path",
+      "place",
+      "side",
+    ])
   ) {
     sides[numberAt(path, place)] = side;
   }
@@ -97,7 +121,8 @@ const PAIRS = [...allPairs(TEXTS)].filter(([, index]) => index >= 0.8).map(([pai
 
 Deno.test("overlap finds what a brute force finds, to the same bytes from any blocks and parts, and changes nothing of the run", () =>
   inFolder(async (folder) => {
-    const run = `${folder}/run`, input = await writeTexts(folder);
+    const run = `${folder}/run`;
+    const input = await writeTexts(folder);
     await split(run, input);
     const before = await takeFingerprint(run);
     const found = await findOverlap({ run });
@@ -106,17 +131,23 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     const columns = ["kind", "path", "place", "side", "other_path", "other_place", "other_side"];
     const rows = await readTable(`${run}/overlap.arrow`, columns);
     const pairs = rows.filter(({ kind }) => kind !== "passage").map((row) =>
-      [numberAt(row.path, row.place), numberAt(row.other_path, row.other_place)].sort((a, b) => a - b).join(
+      [numberAt(row.path, row.place), numberAt(row.other_path, row.other_place)].sort((a, b) =>
+        a - b
+      ).join(
         " ",
       )
     );
     const sides = await sidesIn(run);
-    const trained = PAIRS.filter((pair) => pair.split(" ").some((i) => sides[Number(i)] === "train"));
+    const trained = PAIRS.filter((pair) =>
+      pair.split(" ").some((i) => sides[Number(i)] === "train")
+    );
     assertEquals(pairs.sort(), trained.sort());
     assertGreater(trained.length, 12);
     assert(rows.every(({ side }) => side === "train"));
     const held = TEXTS.flatMap((_, i) => sides[i] === "test" ? [i] : []);
-    const known = new Set(TEXTS.flatMap((text, i) => sides[i] === "train" ? listRuns(text, 13) : []));
+    const known = new Set(
+      TEXTS.flatMap((text, i) => sides[i] === "train" ? listRuns(text, 13) : []),
+    );
     const runs = held.map((i) => listRuns(TEXTS[i], 13));
     const shared = runs.map((own) => own.filter((run) => known.has(run)).length);
     const twin = (i: number) =>
@@ -136,25 +167,38 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
       return TEXTS[a] === TEXTS[b] && sides[a] === "train";
     });
     assertEquals(found.all.copies, copies.length);
-    assertEquals(found.sources["kind 0"].documents + found.sources["kind 1"].documents, found.all.documents);
+    assertEquals(
+      found.sources["kind 0"].documents + found.sources["kind 1"].documents,
+      found.all.documents,
+    );
     const leaks = held.filter((i, at) => shared[at] > 0 || twin(i));
     assertEquals((await readLeaks(run)).size, leaks.length);
     const [one, other] = found.examples;
     assertEquals(one.text.slice(0, 60), other.text.slice(0, 60));
-    assert(!found.examples.some(({ text }) => text.includes("\ufffd")), "a tab is shown as a space");
+    assert(
+      !found.examples.some(({ text }) => text.includes("\ufffd")),
+      "a tab is shown as a space",
+    );
 
     // A mixture that knows leaking documents by heart gains less on the others.
     const ids = (await readTable(`${run}/partition/documents.arrow`, ["document", "side"]))
       .filter(({ side }) => side === "test").map(({ document }) => BigInt(document));
-    const unclean = await readLeaks(run), ones = new Uint32Array(ids.length).fill(1);
+    const unclean = await readLeaks(run);
+    const ones = new Uint32Array(ids.length).fill(1);
     const scores = {
-      ...{ document: BigUint64Array.from(ids), source: ids.map(() => ""), sequences: ones, tokens: ones },
+      document: BigUint64Array.from(ids),
+      source: ids.map(() => ""),
+      sequences: ones,
+      tokens: ones,
       nll: {
         mixture: Float64Array.from(ids, (id) => unclean.has(id) ? 1 : 2.9),
         dense: new Float64Array(ids.length).fill(3),
       },
     };
-    await writeDocumentScores(`${run}/evaluation/result/evaluation.arrow`, scores, { prefix: 8, experts: 2 });
+    await writeDocumentScores(`${run}/evaluation/result/evaluation.arrow`, scores, {
+      prefix: 8,
+      experts: 2,
+    });
     const evaluation = {
       resamples: 100,
       seed: 1,
@@ -185,7 +229,8 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
 
 Deno.test("of equal documents every one but the first makes one pair", () =>
   inFolder(async (folder) => {
-    const run = `${folder}/run`, input = `${folder}/texts.jsonl`;
+    const run = `${folder}/run`;
+    const input = `${folder}/texts.jsonl`;
     const texts = TEXTS.slice(0, 4).flatMap((text) => Array.from({ length: 150 }, () => text));
     await Deno.writeTextFile(input, toLines(texts.map((text) => ({ text, source: "" }))));
     await split(run, input, { holdout: 0.3, blockBytes: 50_000 });
@@ -197,32 +242,46 @@ Deno.test("of equal documents every one but the first makes one pair", () =>
 
 Deno.test("a damaged table is refused with the command that mends it, and --check mends it; text that changed is refused", () =>
   inFolder(async (folder) => {
-    const run = `${folder}/run`, input = await writeTexts(folder);
+    const run = `${folder}/run`;
+    const input = await writeTexts(folder);
     await split(run, input);
-    await assertRejects(() => findOverlap({ run: `${folder}/none` }), InputError, "must be a run folder");
+    await assertRejects(
+      () => findOverlap({ run: `${folder}/none` }),
+      InputError,
+      "must be a run folder",
+    );
     const against = [`${folder}/none.jsonl`];
     await assertRejects(() => findOverlap({ run, against }), Error, "none.jsonl");
-    await assertRejects(() => findOverlap({ run, against: ["/dev/null"] }), InputError, "pipe or a device");
+    await assertRejects(
+      () => findOverlap({ run, against: ["/dev/null"] }),
+      InputError,
+      "pipe or a device",
+    );
     await Deno.writeTextFile(against[0], '{"text": ""}\n');
     const empty = `${against[0]}" as it must hold text`;
     await assertRejects(() => findOverlap({ run, against }), InputError, empty);
     await findOverlap({ run });
     const made = await hashes(`${run}/overlap`);
     const block = Array.from(Deno.readDirSync(`${run}/overlap/hashes`))[0].name;
-    const path = `${run}/overlap/hashes/${block}/bands-train.u32`, bytes = await Deno.readFile(path);
+    const path = `${run}/overlap/hashes/${block}/bands-train.u32`;
+    const bytes = await Deno.readFile(path);
     bytes[bytes.length - 5] ^= 4;
     await Deno.writeFile(path, bytes);
     await Deno.remove(`${run}/overlap/result`, { recursive: true });
     await assertRejects(() => findOverlap({ run }), InputError, "bands-train.u32");
     await findOverlap({ run, check: true });
     assertEquals(await hashes(`${run}/overlap`), made);
-    await Deno.writeTextFile(`${folder}/texts/1.jsonl`, JSON.stringify({ text: "else", source: "" }) + "\n");
+    await Deno.writeTextFile(
+      `${folder}/texts/1.jsonl`,
+      JSON.stringify({ text: "else", source: "" }) + "\n",
+    );
     await assertRejects(() => findOverlap({ run }), InputError, "1.jsonl");
   }));
 
 Deno.test("named texts are looked for in training text, by 13 and by 8 words", () =>
   inFolder(async (folder) => {
-    const run = `${folder}/run`, input = await writeTexts(folder);
+    const run = `${folder}/run`;
+    const input = await writeTexts(folder);
     await split(run, input, { holdout: 0 });
     const some = (at: number, from: number, to: number) => words(at, 150).slice(from, to).join(" ");
     const items = [
@@ -233,10 +292,16 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", (
     ];
     await Deno.writeTextFile(`${folder}/items.jsonl`, toLines(items.map((text) => ({ text }))));
     const choices = { label: ["A", "B"], text: [some(7, 20, 33), "no"] };
-    const question = JSON.stringify({ id: "1", question: "which one", choices, answerKey: "A" }) + "\n";
+    const question = JSON.stringify({ id: "1", question: "which one", choices, answerKey: "A" }) +
+      "\n";
     await Deno.writeTextFile(`${folder}/arc_easy.jsonl`, question);
-    const found = await findOverlap({ run, against: [`${folder}/items.jsonl`, `${folder}/arc_easy.jsonl`] });
-    const counts = Object.entries(found.against).map(([name, { heldOut, leaking, shared, runs }]) => [
+    const found = await findOverlap({
+      run,
+      against: [`${folder}/items.jsonl`, `${folder}/arc_easy.jsonl`],
+    });
+    const counts = Object.entries(found.against).map((
+      [name, { heldOut, leaking, shared, runs }],
+    ) => [
       ...[name.slice(folder.length + 1), heldOut, leaking, shared, runs],
     ]);
     assertEquals(counts, [
@@ -244,7 +309,14 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", (
       ...[["arc_easy.jsonl, 8 words", 1, 1, 6, 13], ["arc_easy.jsonl, 13 words", 1, 1, 1, 8]],
     ]);
     // Without names it takes the questions that the run was asked, and reports those that are gone.
-    const asked = { name: "zero-shot/arc_easy", key: "", revision: 2, settings: {}, inputs: {}, files: {} };
+    const asked = {
+      name: "zero-shot/arc_easy",
+      key: "",
+      revision: 2,
+      settings: {},
+      inputs: {},
+      files: {},
+    };
     await writeManifest(`${run}/zero-shot/arc_easy`, {
       ...asked,
       result: { file: `${folder}/arc_easy.jsonl` },
@@ -258,7 +330,12 @@ Deno.test("named texts are looked for in training text, by 13 and by 8 words", (
     assertEquals((await findOverlap({ run }, { onEvent })).against, {});
     assertMatch(warnings.join(), /arc_easy.jsonl.* is gone/);
     const tables = overlapTables(found);
-    assertEquals(tables.map(({ title }) => title), ["By source", "By expert", "Named texts", "Examples"]);
+    assertEquals(tables.map(({ title }) => title), [
+      "By source",
+      "By expert",
+      "Named texts",
+      "Examples",
+    ]);
     assertEquals(tables[0].rows.map(([name]) => name), ["kind 0", "kind 1", "(all)"]);
     assertEquals(tables[2].rows[0].slice(1), [4, 3, "91.4%"]);
     assertMatch(overlapLine(found), /^documents 120, copies \d+, near \d+, apart/);
@@ -270,12 +347,16 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
     const groups = PAIRS.map((pair) => pair.split(" ").map(Number));
     const isCopy = ([a, b]: number[]) => TEXTS[a] === TEXTS[b];
     const runs: Record<string, Partial<Configuration>> = {
-      ...{ off: {}, exact: { dedup: "exact" }, near: { dedup: "near" } },
-      ...{ other: { dedup: "near", seed: 5 }, groups: { splitGroups: true } },
+      off: {},
+      exact: { dedup: "exact" },
+      near: { dedup: "near" },
+      other: { dedup: "near", seed: 5 },
+      groups: { splitGroups: true },
     };
     const sides: Record<string, string[]> = {};
     for (const [name, flags] of Object.entries(runs)) {
-      const run = `${folder}/${name}`, summary = await split(run, input, flags);
+      const run = `${folder}/${name}`;
+      const summary = await split(run, input, flags);
       sides[name] = await sidesIn(run);
       const left = TEXTS.flatMap((_, i) => sides[name][i] === undefined ? [i] : []);
       const dropped = name === "off" ? [] : await readTable(`${run}/text/dropped.arrow`, [
@@ -294,7 +375,8 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
       assertEquals(Object.values(summary.dropped ?? {}).reduce((a, b) => a + b, 0), left.length);
       if (name === "off") assertEquals(summary.dropped, undefined);
     }
-    const there = (name: string, pair: number[]) => pair.filter((i) => sides[name][i] !== undefined).length;
+    const there = (name: string, pair: number[]) =>
+      pair.filter((i) => sides[name][i] !== undefined).length;
     assert(groups.every((pair) => there("off", pair) === 2 && there("groups", pair) === 2));
     assert(groups.every((pair) => there("near", pair) === 1 && there("other", pair) === 1));
     assert(groups.every((pair) => there("exact", pair) === (isCopy(pair) ? 1 : 2)));
@@ -307,7 +389,10 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
         if (there(name, [a, b]) === 2) assertEquals(sides[name][a], sides[name][b]);
       }
     }
-    assert(groups.some(([a, b]) => sides.off[a] !== sides.off[b]), "without that groups stand on both sides");
+    assert(
+      groups.some(([a, b]) => sides.off[a] !== sides.off[b]),
+      "without that groups stand on both sides",
+    );
     const grouped = new Set(groups.flat());
     TEXTS.forEach((_, i) => grouped.has(i) || assertEquals(sides.near[i], sides.off[i]));
     const { all } = await findOverlap({ run: `${folder}/near` });
@@ -324,7 +409,9 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     );
     const parts = [train, test].map((i) => TEXTS[i].split(/\s/).slice(70, 90).join(" "));
     await Deno.writeTextFile(`${folder}/named.txt`, parts.join(" x "));
-    const { dropped } = await split(`${folder}/run`, input, { decontaminate: [`${folder}/named.txt`] });
+    const { dropped } = await split(`${folder}/run`, input, {
+      decontaminate: [`${folder}/named.txt`],
+    });
     const now = await sidesIn(`${folder}/run`);
     const gone = TEXTS.flatMap((text, i) => now[i] === undefined ? [text] : []);
     assertEquals(
@@ -335,22 +422,34 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     );
     assertEquals(dropped, { passage: gone.length });
     assert(now[train] === undefined && now[test] === "test");
-    // Of near-duplicates for training one stays that does not leak, whichever comes first in the seeded order. Held-out ones are as before.
+    // Of near-duplicates for training one stays that does not leak, whichever comes first in the
+    // seeded order. Held-out ones are as before.
     await split(`${folder}/near`, input, { dedup: "near" });
     const before = await sidesIn(`${folder}/near`);
-    const near = PAIRS.map((pair) => pair.split(" ").map(Number)).filter(([a, b]) => TEXTS[a] !== TEXTS[b]);
-    for (const [name, pairs] of Object.entries({ one: near, other: near.map((pair) => pair.toReversed()) })) {
+    const near = PAIRS.map((pair) => pair.split(" ").map(Number)).filter(([a, b]) =>
+      TEXTS[a] !== TEXTS[b]
+    );
+    for (
+      const [name, pairs] of Object.entries({
+        one: near,
+        other: near.map((pair) => pair.toReversed()),
+      })
+    ) {
       const passages = pairs.map(([leaking, clean]) => {
         const own = new Set(listRuns(TEXTS[clean], 13));
         return listRuns(TEXTS[leaking], 13).find((words) => !own.has(words))!;
       });
-      const run = `${folder}/near-${name}`, file = `${run}.txt`;
+      const run = `${folder}/near-${name}`;
+      const file = `${run}.txt`;
       await Deno.writeTextFile(file, passages.join(" x "));
       await split(run, input, { dedup: "near", decontaminate: [file] });
       const now = await sidesIn(run);
       for (const [leaking, clean] of pairs) {
         const sides = [leaking, clean].map((i) => before[i]);
-        assertEquals([now[leaking], now[clean]], sides.includes("train") ? [undefined, "train"] : sides);
+        assertEquals(
+          [now[leaking], now[clean]],
+          sides.includes("train") ? [undefined, "train"] : sides,
+        );
       }
     }
     const missing = { decontaminate: [`${folder}/none.txt`] };

@@ -7,7 +7,14 @@ import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import { exists } from "../../../pipeline/graph/files.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { copyFolder, inFolder as inNew, ok, sendSignal, task, taskCommand } from "../../tasks/support.ts";
+import {
+  copyFolder,
+  inFolder as inNew,
+  ok,
+  sendSignal,
+  task,
+  taskCommand,
+} from "../../tasks/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./support.ts";
 
 const inFolder = (body: (folder: string) => Promise<void>) =>
@@ -38,7 +45,9 @@ for (const partitioner of ["em", "ctbm", "random", "source"]) {
       await makeSmall(one, configuration);
       const { nodes } = await partitionGraph(one, configuration);
       assert(nodes.filter(({ name }) => name.startsWith("tokens/")).length >= 10);
-      for (const index of [3, 1, 2]) await makeSmall(parts, configuration, { part: { index, of: 3 } });
+      for (const index of [3, 1, 2]) {
+        await makeSmall(parts, configuration, { part: { index, of: 3 } });
+      }
       assertEquals(await rootHash(parts, configuration), await rootHash(one, configuration));
       assertEquals(await planned(parts, configuration), {});
     }));
@@ -46,7 +55,8 @@ for (const partitioner of ["em", "ctbm", "random", "source"]) {
 
 Deno.test("routers by parts on 4 processes, of which one is killed for good, are those of one process", () =>
   inFolder(async (folder) => {
-    const base = `${folder}/base`, flags = smallSettings(`${folder}/text`, { experts: 4 });
+    const base = `${folder}/base`;
+    const flags = smallSettings(`${folder}/text`, { experts: 4 });
     await runOneStage({ run: base, stage: "tokenize", sources: { flags } });
     const finish = async (run: string) => {
       await ok(task("train-routers", ["--run", `${folder}/${run}`]));
@@ -55,7 +65,8 @@ Deno.test("routers by parts on 4 processes, of which one is killed for good, are
     copyFolder(base, `${folder}/alone`);
     const alone = await finish("alone");
     assert("router-03/model.safetensors" in alone, Object.keys(alone).join());
-    const parts = 4, run = "by-parts";
+    const parts = 4;
+    const run = "by-parts";
     copyFolder(base, `${folder}/${run}`);
     const children = Array.from({ length: parts }, (_, part) => {
       const args = ["--run", `${folder}/${run}`, "--part", `${part + 1}/${parts}`];
@@ -130,8 +141,14 @@ Deno.test("limits take the same documents whatever the blocks", () =>
 
 Deno.test("the index leads from every document to its file, and after the split to its expert", () =>
   inFolder(async (folder) => {
-    const bySource = { partitioner: "source", sourceFromPath: "{source}?.*", method: "argmax", holdout: 0.3 };
-    const configuration = smallSettings(`${folder}/text`, bySource), run = `${folder}/run`;
+    const bySource = {
+      partitioner: "source",
+      sourceFromPath: "{source}?.*",
+      method: "argmax",
+      holdout: 0.3,
+    };
+    const configuration = smallSettings(`${folder}/text`, bySource);
+    const run = `${folder}/run`;
     await makeSmall(run, configuration);
     const read = async (path: string, name: string) => {
       const batches = await Array.fromAsync(readArrow(`${run}/${path}/documents.arrow`));
@@ -147,7 +164,9 @@ Deno.test("the index leads from every document to its file, and after the split 
       const mixed = { partitioner: "random", method: "balanced", packing } as const;
       await makeSmall(`${folder}/${packing}`, smallSettings(`${folder}/text`, mixed));
       for await (const batch of readArrow(`${folder}/${packing}/partition/documents.arrow`)) {
-        const [experts, shares] = ["expert", "shares"].map((name) => strings(needColumn(batch, name)));
+        const [experts, shares] = ["expert", "shares"].map((name) =>
+          strings(needColumn(batch, name))
+        );
         const isRight = (text: string, i: number) => (text !== "") === (experts[i] === "mixed");
         assert(experts.includes("mixed") && shares.every(isRight));
       }
@@ -163,7 +182,8 @@ Deno.test("lines in the index are those of the text, whatever the file was like 
       { length: 60 },
       (_, i) => line(`the judge of case ${100 + i} and a river `.repeat(3)),
     );
-    // Two lines become one of as many bytes: all blocks but the first keep their bytes, but not their lines.
+    // Two lines become one of as many bytes: all blocks but the first keep their bytes, but not
+    // their lines.
     const joined = line("j".repeat(lines[0].length + lines[1].length - line("").length));
     const given = smallSettings(`${folder}/lines`, { partitioner: "random", method: "balanced" });
     await Deno.writeTextFile(path, lines.join(""));

@@ -2,7 +2,10 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { makePartition, openRun, planRun, type RunOptions } from "../../../pipeline/run/run.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import {
+  readRunConfiguration,
+  writeRunConfiguration,
+} from "../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/progress.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -56,7 +59,8 @@ Deno.test("a plan and what is made agree: on a new run, a made one, after a file
 
 Deno.test("of two processes that begin a run at once the later one leaves the adapter that the other has noted", () =>
   inRun(async (_, options) => {
-    const { run } = options(), adapter = { description: "a GPU", kind: "gpu" as const, variants: {} };
+    const { run } = options();
+    const adapter = { description: "a GPU", kind: "gpu" as const, variants: {} };
     await openRun(options(), {}, "test", async ({ configuration, make }) => {
       await writeRunConfiguration(run, configuration, adapter);
       await make([]);
@@ -66,7 +70,8 @@ Deno.test("of two processes that begin a run at once the later one leaves the ad
 
 Deno.test("a run with other assignments copies from one that is named, is reported so, and makes no round again", () =>
   inRun(async (folder, options) => {
-    const [first, run] = [`${folder}/run`, `${folder}/other`], em = { partitioner: "em" } as const;
+    const [first, run] = [`${folder}/run`, `${folder}/other`];
+    const em = { partitioner: "em" } as const;
     await makePartition(options(em));
     const lines: string[] = [];
     const other = { ...options({ ...em, method: "argmax" }), run, reuse: [first] };
@@ -76,7 +81,9 @@ Deno.test("a run with other assignments copies from one that is named, is report
     });
     const reported = lines.map((line) => line.replace(/ +/, " ").replace(/(:| \().*/, ""));
     assertEquals(reported, [
-      ...["tokenizer", "tokenize", "train-routers", "score"].map((stage) => `${stage} copied from ${first}`),
+      ...["tokenizer", "tokenize", "train-routers", "score"].map((stage) =>
+        `${stage} copied from ${first}`
+      ),
       ...["assign", "split"].flatMap((stage) => [`${stage} started`, `${stage} done`]),
     ]);
     const [there, here] = await Promise.all(
@@ -109,23 +116,40 @@ Deno.test("settings that something was made with are refused with both values, u
 
 Deno.test("a frozen run refuses other settings and other text, by name", () =>
   inRun(async (folder, options) => {
-    const frozen = (flags?: Partial<Configuration>) => makePartition({ ...options(flags), frozen: true });
+    const frozen = (flags?: Partial<Configuration>) =>
+      makePartition({ ...options(flags), frozen: true });
     await assertRejects(() => frozen(), InputError, "it is not made yet");
     await makePartition(options());
     await frozen();
-    await assertRejects(() => frozen({ experts: 3 }), InputError, "experts is 3, it was made with 2");
+    await assertRejects(
+      () => frozen({ experts: 3 }),
+      InputError,
+      "experts is 3, it was made with 2",
+    );
     await Deno.writeTextFile(`${folder}/text/99.txt`, "more");
     await assertRejects(() => frozen(), InputError, "99.txt");
     await Deno.remove(`${folder}/text/99.txt`);
     await Deno.remove(`${folder}/run/partition/expert-00/train-00000.arrow`);
-    await assertRejects(() => frozen(), InputError, 'stage "split" would run (train-00000.arrow is damaged)');
+    await assertRejects(
+      () => frozen(),
+      InputError,
+      'stage "split" would run (train-00000.arrow is damaged)',
+    );
   }));
 
 Deno.test("what a run would refuse, its plan refuses: endings, patterns without a source, no labels, a folder of others", () =>
   inRun(async (folder, options) => {
-    const refused = async (more: Partial<RunOptions>, flags: Partial<Configuration>, text: string) => {
+    const refused = async (
+      more: Partial<RunOptions>,
+      flags: Partial<Configuration>,
+      text: string,
+    ) => {
       for (const call of [planRun, makePartition]) {
-        await assertRejects(async () => void await call({ ...options(flags), ...more }), InputError, text);
+        await assertRejects(
+          async () => void await call({ ...options(flags), ...more }),
+          InputError,
+          text,
+        );
       }
       assert(!await Deno.stat(`${folder}/run`).catch(() => null));
     };
@@ -145,13 +169,24 @@ Deno.test("documents that a script hands over are kept, and read again whenever 
       sources: { flags },
       documents: listDocuments(texts),
     });
-    const texts = Array.from({ length: 40 }, (_, i) => `text ${i} of a river and a bridge `.repeat(20));
+    const texts = Array.from(
+      { length: 40 },
+      (_, i) => `text ${i} of a river and a bridge `.repeat(20),
+    );
     await makePartition(given(texts));
     assertEquals(await stagesMade(given(texts)), ["corpus"]);
     const { plan, stages: [corpus] } = await planRun(given([]));
     assertEquals([plan.nodes.map(({ name }) => name), corpus.toMake], [["text/given"], 1]);
-    await assertRejects(() => makePartition({ ...given([]), frozen: true }), InputError, "it is handed over");
-    const other = { ...options(), force: true, sources: { flags: { ...flags, corpusCharacters: 9_000 } } };
+    await assertRejects(
+      () => makePartition({ ...given([]), frozen: true }),
+      InputError,
+      "it is handed over",
+    );
+    const other = {
+      ...options(),
+      force: true,
+      sources: { flags: { ...flags, corpusCharacters: 9_000 } },
+    };
     await assertRejects(() => planRun(other), InputError, "a script gave it");
     assert((await stagesMade(given([...texts, "one more ".repeat(30)]))).includes("split"));
   }));

@@ -17,7 +17,9 @@ import { inFolder, ok, task } from "../../tasks/support.ts";
 import { smallFlags, writeTexts } from "./support.ts";
 
 /** Runs a test with options of a run that needs no device, and its folder of text. */
-async function inRun(body: (run: string, options: RunOptions, text: string) => Promise<void>): Promise<void> {
+async function inRun(
+  body: (run: string, options: RunOptions, text: string) => Promise<void>,
+): Promise<void> {
   await inFolder(async (folder) => {
     const [run, text] = [`${folder}/run`, `${folder}/text`];
     await writeTexts(text, 12);
@@ -50,7 +52,11 @@ Deno.test("readStatus() tells what is made of a run, how much of it, with which 
     assert(tokenize.nodes > 3 && tokenize.outputs!.files === 3 * (tokenize.nodes - 2) + 4);
     assertEquals(status.text, { added: [], changed: [], removed: [] });
     const rest = listLacks(status.stages).map((lack) => `${stagesText(lack)} ${lack.state}`);
-    assertEquals(rest, ["train-expert-00 and 1 more missing", "train-dense missing", "evaluate missing"]);
+    assertEquals(rest, [
+      "train-expert-00 and 1 more missing",
+      "train-dense missing",
+      "evaluate missing",
+    ]);
     const next = "deno task train-expert --run " + run + " --expert all";
     assertEquals(worded([nextTask(status.stages)!]), next);
     assertStringIncludes(statusText(status), `next: ${next}`);
@@ -63,7 +69,10 @@ Deno.test("a run is reported of where its text is not, and a part that lies alon
     const status = await readStatus(run);
     assertStringIncludes(wordText(status.unseen!), "must exist");
     assertEquals(status.text, null);
-    assertEquals((await partitionOf(run)).map(({ state }) => state), PARTITION.map(() => "up to date"));
+    assertEquals(
+      (await partitionOf(run)).map(({ state }) => state),
+      PARTITION.map(() => "up to date"),
+    );
     await Deno.remove(`${run}/scores`, { recursive: true });
     assertEquals((await describeState(run, "score")).state, "missing");
     const alone = `${run}-alone`;
@@ -74,7 +83,10 @@ Deno.test("a run is reported of where its text is not, and a part that lies alon
     const part = await readStatus(alone);
     assertEquals([part.parts, part.stages.map(({ stage }) => stage)], [[1], ["train-expert-01"]]);
     const lines = statusText(part).split("\n");
-    assertEquals(lines[1], "only parts lie here, without the run that they come from: of experts 1");
+    assertEquals(
+      lines[1],
+      "only parts lie here, without the run that they come from: of experts 1",
+    );
     assertEquals(lines.at(-1), `next: deno task train-expert --run ${alone} --expert 1`);
   }));
 
@@ -84,11 +96,18 @@ Deno.test("readStatus() reports who makes a stage, what is damaged, and what ano
     const lock = await takeLock(run, "partition/expert-00", "partition");
     const { holders, stages } = await readStatus(run);
     const split = stages.find(({ stage }) => stage === "split")!;
-    assertEquals([split.state, split.holders[0].task, holders.length], ["being made", "partition", 1]);
+    assertEquals([split.state, split.holders[0].task, holders.length], [
+      "being made",
+      "partition",
+      1,
+    ]);
     if ("release" in lock) lock.release();
     await Deno.truncate(`${run}/partition/expert-00/train-00000.arrow`, 9);
     const damaged = await describeState(run, "split");
-    assertEquals([damaged.state, damaged.because], ["damaged", "expert-00-train-00000.arrow is damaged"]);
+    assertEquals([damaged.state, damaged.because], [
+      "damaged",
+      "expert-00-train-00000.arrow is damaged",
+    ]);
     const { made: _, ...manifest } = (await readManifest(`${run}/partitioner`))!;
     await writeManifest(`${run}/partitioner`, { ...manifest, revision: 99, key: "of it" });
     const learned = await describeState(run, "train-routers");
@@ -100,7 +119,9 @@ Deno.test("readStatus() reports who makes a stage, what is damaged, and what ano
     assertEquals(assign.state, "damaged");
     assertMatch(wordText(assign.because!), /manifest\.json" as it must be the manifest/);
     const damagedOnes = async () =>
-      (await readStatus(run)).stages.filter(({ state }) => state === "damaged").map(({ stage }) => stage);
+      (await readStatus(run)).stages.filter(({ state }) => state === "damaged").map(({ stage }) =>
+        stage
+      );
     assertEquals(await damagedOnes(), ["assign"]); // what follows waits
     await Deno.truncate(`${run}/partition/expert-01/manifest.json`, 9);
     assertEquals(await damagedOnes(), ["assign", "split"]); // unless it is damaged as well
@@ -110,7 +131,10 @@ Deno.test("readStatus() reports who makes a stage, what is damaged, and what ano
 Deno.test("no call for all experts replaces what is up to date", () => {
   const expert = (id: number, more: Partial<StageStatus>, force = false) =>
     ({
-      ...{ stage: `train-expert-0${id}`, optional: false, partition: false, ...more },
+      stage: `train-expert-0${id}`,
+      optional: false,
+      partition: false,
+      ...more,
       command: { task: "train-expert", with: { run: "r", expert: id, ...force ? { force } : {} } },
     }) as StageStatus;
   const reported = (...stages: StageStatus[]) =>
@@ -143,7 +167,10 @@ Deno.test("deno task status prints a table or one JSON document, and ends with 1
     await partition(options);
     const json = await ok(task("status", ["--run", run, "--json", "--exit-code"]));
     const { stages } = JSON.parse(json.out);
-    assertEquals([stages[0].stage, stages[0].command], ["tokenizer", `deno task tokenizer --run ${run}`]);
+    assertEquals([stages[0].stage, stages[0].command], [
+      "tokenizer",
+      `deno task tokenizer --run ${run}`,
+    ]);
     await Deno.writeTextFile(`${text}/99.txt`, "a judge and a jury ".repeat(50));
     const changed = await task("status", ["--run", run, "--exit-code"]);
     assertEquals([changed.code, changed.err], [1, ""]);
@@ -151,5 +178,8 @@ Deno.test("deno task status prints a table or one JSON document, and ends with 1
     await ok(task("status", ["--run", run]));
     const none = await task("status", ["--run", `${run}/none`]);
     assertEquals(none.code, 2);
-    assertMatch(none.err, /^error: Cannot work in [^\n]*run deno task partition --run [^\n]* first\n$/);
+    assertMatch(
+      none.err,
+      /^error: Cannot work in [^\n]*run deno task partition --run [^\n]* first\n$/,
+    );
   }));

@@ -1,7 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { expertNames } from "../../../pipeline/stages/split.ts";
-import { comparePartition, summarizeRun, takeFingerprint } from "../../../pipeline/run/partition.ts";
+import {
+  comparePartition,
+  summarizeRun,
+  takeFingerprint,
+} from "../../../pipeline/run/partition.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
@@ -12,7 +16,10 @@ import { makeSmall, smallSettings, writeTexts } from "./support.ts";
 const SETTINGS = { holdout: 0.3, sourceFromPath: "{source}?.*" } as const;
 
 function inRuns(
-  body: (folder: string, make: (name: string, more?: Partial<Configuration>) => Promise<string>) => void,
+  body: (
+    folder: string,
+    make: (name: string, more?: Partial<Configuration>) => Promise<string>,
+  ) => void,
 ): Promise<void> {
   return inFolder(async (folder) => {
     await writeTexts(`${folder}/text`, 12);
@@ -63,7 +70,10 @@ Deno.test("a summary of labels tells what a cost is, and one of an optimal assig
     const { costs, proof, experts, nllPerToken, rounds, adapter } = await summarizeRun(run);
     assertEquals([costs, rounds, adapter], ["per sequence", [], "a GPU"]);
     const sequences = experts.reduce((sum, expert) => sum + expert.sequences, 0);
-    assertEquals([proof!.rows, proof!.loads], [sequences, experts.map(({ sequences }) => sequences)]);
+    assertEquals([proof!.rows, proof!.loads], [
+      sequences,
+      experts.map(({ sequences }) => sequences),
+    ]);
     assertAlmostEquals(nllPerToken!, proof!.cost / sequences, 1e-9);
     assertEquals([proof!.gapPerSequence < 1e-9, "prices" in proof!], [true, false]);
   }));
@@ -72,7 +82,8 @@ Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and 
   inRuns(async (folder, make) => {
     const run = await make("run");
     const here = await takeFingerprint(run);
-    const command = `find partition/expert-* partitioner -type f ! -name manifest.json | LC_ALL=C sort | ` +
+    const command =
+      `find partition/expert-* partitioner -type f ! -name manifest.json | LC_ALL=C sort | ` +
       `xargs sha256sum | sha256sum`;
     const { out } = await ok(execute("sh", ["-c", command], { cwd: run }));
     assertEquals(out.slice(0, 64), here.sha256);
@@ -104,6 +115,10 @@ Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and 
     assert(wordText(found[2].what).includes("it is not there"));
     assert(wordText(found[0].remedy).includes("deno 1.0.0"));
     await Deno.writeTextFile(`${folder}/else.json`, "{}");
-    await assertRejects(() => comparePartition(run, `${folder}/else.json`), InputError, "printed as JSON");
+    await assertRejects(
+      () => comparePartition(run, `${folder}/else.json`),
+      InputError,
+      "printed as JSON",
+    );
     await assertRejects(() => comparePartition(folder, other), InputError, "must hold a partition");
   }));

@@ -1,9 +1,16 @@
 /**
- * A small run: text of three topics in files, blocks so small that every stage has ten or more, two routers.
+ * A small run: text of three topics in files, blocks so small that every stage has ten or more, two
+ * routers.
  */
 
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
-import { makeAll, type MakeOptions, readManifest, Walk, type Work } from "../../../pipeline/graph/mod.ts";
+import {
+  makeAll,
+  type MakeOptions,
+  readManifest,
+  Walk,
+  type Work,
+} from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { partition } from "../../../pipeline/run/partition.ts";
 import { chooseShare, type Part } from "../../../pipeline/run/run.ts";
@@ -51,7 +58,10 @@ export async function writeTexts(folder: string, files = 24): Promise<void> {
         { length: 120 },
         (_, i) => words[Math.floor(uniform(7, `text ${file}`, BigInt(from + i)) * words.length)],
       ).join(" ");
-    const lines = Array.from({ length: 6 }, (_, i) => JSON.stringify({ text: text(1000 * i) }) + "\n");
+    const lines = Array.from(
+      { length: 6 },
+      (_, i) => JSON.stringify({ text: text(1000 * i) }) + "\n",
+    );
     const name = `${folder}/${String(file).padStart(2, "0")}`;
     if (file % 4 === 0) await Deno.writeTextFile(`${name}.jsonl`, lines.join(""));
     else await Deno.writeTextFile(`${name}.txt`, text(0));
@@ -62,21 +72,25 @@ export async function writeTexts(folder: string, files = 24): Promise<void> {
 export function smallSettings(text: string, more: Partial<Configuration> = {}): Configuration {
   return {
     ...defaultConfiguration(),
-    ...{ input: [text], blockBytes: 2_500, vocabularySize: 300, sequenceLength: 32, shardSequences: 20 },
-    ...{
-      experts: 2,
-      prefix: 16,
-      routerHidden: 8,
-      routerLayers: 1,
-      rounds: 3,
-      roundSequences: 32,
-      routerBatch: 8,
-    },
+    input: [text],
+    blockBytes: 2_500,
+    vocabularySize: 300,
+    sequenceLength: 32,
+    shardSequences: 20,
+    experts: 2,
+    prefix: 16,
+    routerHidden: 8,
+    routerLayers: 1,
+    rounds: 3,
+    roundSequences: 32,
+    routerBatch: 8,
     ...more,
   };
 }
 
-/** Of the settings of a small run without routers those that are no defaults, as a user gives them. */
+/**
+ * Of the settings of a small run without routers those that are no defaults, as a user gives them.
+ */
 export function smallFlags(text: string): Partial<Configuration> {
   const small = smallSettings(text, { partitioner: "random", method: "balanced" });
   const isGiven = ([name, value]: [string, unknown]) =>
@@ -121,7 +135,12 @@ Deno.test.afterEach(async () => {
 
 /** Makes what makers get to work with; events go to `events`. */
 export function smallWork(run: string, events: unknown[] = []): Work {
-  return { run, gpu: () => gpu ??= openGpu({}), workers: 1, emit: (event) => void events.push(event) };
+  return {
+    run,
+    gpu: () => gpu ??= openGpu({}),
+    workers: 1,
+    emit: (event) => void events.push(event),
+  };
 }
 
 /** Makes a small partition. */
@@ -131,7 +150,8 @@ export async function makeSmall(
   { part, check, ...options }: Partial<MakeOptions> & { part?: Part; check?: boolean } = {},
 ): Promise<Walk> {
   const { nodes } = await partitionGraph(run, configuration, { keep: true });
-  const mine = part && chooseShare(part, nodes), walk = new Walk(run, nodes, { check });
+  const mine = part && chooseShare(part, nodes);
+  const walk = new Walk(run, nodes, { check });
   await makeAll(smallWork(run), walk, { task: "test", mine, ...options });
   return walk;
 }

@@ -13,11 +13,18 @@ import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
 
 const flags = {
-  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 9, expertWarmup: 1 },
-  ...{ logEvery: 4, validateEvery: 5 },
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 9,
+  expertWarmup: 1,
+  logEvery: 4,
+  validateEvery: 5,
 };
 const gpu = own!;
-const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: own === null, fn });
+const test = (name: string, fn: () => Promise<void>) =>
+  Deno.test({ name, ignore: own === null, fn });
 
 /** Hashes of the models of a run. */
 const made = async (run: string) =>
@@ -33,15 +40,20 @@ const clear = async (run: string) => {
 test("experts that are trained together are those that are trained alone, whatever memory there is", () =>
   withPartition(async (run) => {
     const options = { run, gpu, sources: { flags } };
-    const alone = [await trainExpert(0, options), await trainExpert(1, options)], expected = await made(run);
+    const alone = [await trainExpert(0, options), await trainExpert(1, options)];
+    const expected = await made(run);
     const together = { ...options, together: true };
     await clear(run);
     assertEquals(await trainExperts([0, 1], together), alone);
     assertEquals(await made(run), expected);
     await clear(run);
-    const refused = await assertRejects(() => trainExperts([0, 1], { ...together, memory: 1 }), InputError);
+    const refused = await assertRejects(
+      () => trainExperts([0, 1], { ...together, memory: 1 }),
+      InputError,
+    );
     const [, takes] = /it takes (\d+) bytes, the limit is 1$/.exec(wordText(refused.what))!;
-    assertEquals(await trainExperts([0, 1], { ...together, memory: Number(takes) }), alone); // one after the other
+    // One after the other.
+    assertEquals(await trainExperts([0, 1], { ...together, memory: Number(takes) }), alone);
     assertEquals(await made(run), expected);
     const force = { ...options, force: true, memory: Number(takes) - 1 };
     await assertRejects(() => trainExperts([0, 1], force), InputError, "as it must fit memory");
@@ -60,12 +72,18 @@ test("experts that are trained together are those that are trained alone, whatev
       }
       // No lock keeps away another process, which removes checkpoints as soon as they are read.
       const onEvent = (event: RunEvent) => {
-        const [, name] = event.type === "warning" && /^(.+) goes on/.exec(wordText(event.message)) || [];
+        const [, name] =
+          event.type === "warning" && /^(.+) goes on/.exec(wordText(event.message)) || [];
         for (const { name: entry } of Deno.readDirSync(`${run}/scratch`)) {
-          if (name && entry.includes(name)) Deno.removeSync(`${run}/scratch/${entry}`, { recursive: true });
+          if (name && entry.includes(name)) {
+            Deno.removeSync(`${run}/scratch/${entry}`, { recursive: true });
+          }
         }
       };
-      assertEquals((await trainExperts([0, 1], some, { onEvent })).map(({ steps }) => steps), [9, 9]);
+      assertEquals((await trainExperts([0, 1], some, { onEvent })).map(({ steps }) => steps), [
+        9,
+        9,
+      ]);
       assertEquals(await made(run), expected);
       assertEquals([...Deno.readDirSync(`${run}/scratch`)], []);
     }
@@ -74,16 +92,28 @@ test("experts that are trained together are those that are trained alone, whatev
 test("where one of several fails, the others are made, and its error is reported in the end", () =>
   withPartition(async (run) => {
     const other = `${run}-1`;
-    await makePartition({ run: other, gpu, sources: { flags: { ...(await listSettings(run)), seed: 1 } } });
+    await makePartition({
+      run: other,
+      gpu,
+      sources: { flags: { ...(await listSettings(run)), seed: 1 } },
+    });
     await trainExpert(0, { run, gpu, sources: { flags } });
     const { config, weights, notes } = await loadCheckpoint(`${run}/experts/expert-00`);
     weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
     await saveCheckpoint(`${run}/../huge`, config, weights, { ...notes, tokenizer: undefined });
     await clear(run);
     const own = { run, gpu, sources: { flags } };
-    await trainExpert(0, { ...own, run: other, sources: { flags: { ...flags, init: `${run}/../huge` } } })
+    await trainExpert(0, {
+      ...own,
+      run: other,
+      sources: { flags: { ...flags, init: `${run}/../huge` } },
+    })
       .catch(() => {});
-    await assertRejects(() => trainExperts([0], { ...own, also: [other] }), Error, "must be finite");
+    await assertRejects(
+      () => trainExperts([0], { ...own, also: [other] }),
+      Error,
+      "must be finite",
+    );
     assert(await readManifest(`${run}/experts/expert-00`));
     assertEquals(await readManifest(`${other}/experts/expert-00`), null);
   }));
@@ -102,7 +132,10 @@ test("an expert that another process trains comes last, and is waited for", () =
       const results = await trainExperts([0, 1], { ...options, together }, { onEvent });
       assertEquals(results.map(({ folder }) => folder), ["experts/expert-00", "experts/expert-01"]);
       assertEquals(reported.length, 1);
-      assert(reported[0].startsWith(`waits for "experts/expert-00", which process ${Deno.pid}`), reported[0]);
+      assert(
+        reported[0].startsWith(`waits for "experts/expert-00", which process ${Deno.pid}`),
+        reported[0],
+      );
       await clear(run);
     }
   }));
@@ -115,7 +148,8 @@ test("seeds of one model are trained as a bank across runs, to the files that ea
     const also = [`${run}-1`];
     const settings = { ...await listSettings(run), seed: 1 };
     await makePartition({ run: also[0], gpu, sources: { flags: settings }, reuse: [run] });
-    const runs = [run, ...also], options = { gpu, sources: { flags } };
+    const runs = [run, ...also];
+    const options = { gpu, sources: { flags } };
     const models = () => [denseTarget("batch"), switchTarget()];
     for (const run of runs) {
       await trainExpert(0, { ...options, run });
@@ -136,16 +170,32 @@ test("seeds of one model are trained as a bank across runs, to the files that ea
 test("a wrong run to train in parallel is reported before anything is trained or a device opens", () =>
   withPartition(async (run) => {
     const other = `${run}-1`;
-    await makePartition({ run: other, gpu, sources: { flags: { ...await listSettings(run), experts: 3 } } });
+    await makePartition({
+      run: other,
+      gpu,
+      sources: { flags: { ...await listSettings(run), experts: 3 } },
+    });
     const events: string[] = [];
     const watch = { onEvent: ({ type }: { type: string }) => events.push(type) };
     const options = (also: string[], where = run) => ({ run: where, sources: { flags }, also });
     const cases: [() => Promise<unknown>, string][] = [
-      [() => trainDense("batch", options([`${run}-none`]), watch), "as also must name runs: there is none"],
-      [() => trainDense("batch", options([run]), watch), "twice as also must name other runs: it is the run"],
-      [() => trainDense("batch", options([other, `${other}/.`]), watch), "twice as also must name other"],
+      [
+        () => trainDense("batch", options([`${run}-none`]), watch),
+        "as also must name runs: there is none",
+      ],
+      [
+        () => trainDense("batch", options([run]), watch),
+        "twice as also must name other runs: it is the run",
+      ],
+      [
+        () => trainDense("batch", options([other, `${other}/.`]), watch),
+        "twice as also must name other",
+      ],
       [() => trainExperts([0, 2], options([run], other), watch), `the run "${run}" has 2 experts`],
-      [() => trainDense("batch", options([run], `${run}-none`), watch), "as it must be a run folder"],
+      [
+        () => trainDense("batch", options([run], `${run}-none`), watch),
+        "as it must be a run folder",
+      ],
     ];
     for (const [fn, what] of cases) await assertRejects(fn, InputError, what);
     assertEquals([events, await made(run), await made(other)], [[], {}, {}]);

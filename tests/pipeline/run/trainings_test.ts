@@ -7,20 +7,32 @@ import { modelShapes } from "../../../pipeline/model/shape.ts";
 import { trainExpert, trainModels } from "../../../pipeline/run/models.ts";
 import { denseTarget } from "../../../pipeline/stages/targets.ts";
 import { readTrainings } from "../../../pipeline/run/trainings.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import {
+  readRunConfiguration,
+  writeRunConfiguration,
+} from "../../../pipeline/graph/configuration.ts";
 import { recordTime } from "../../../pipeline/graph/timing.ts";
 import { withPartition } from "./support.ts";
 
 const flags = {
-  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 12, expertWarmup: 1 },
-  ...{ logEvery: 2, validateEvery: 4 },
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 12,
+  expertWarmup: 1,
+  logEvery: 2,
+  validateEvery: 4,
 };
 
 Deno.test("readTrainings() tells trainings that wait, stopped, are at work, complete and damaged", () =>
   withPartition(async (run) => {
     const models = ["expert-00", "expert-01", "dense", "dense-steps"];
     const before = await readTrainings(run);
-    assertEquals(before.map(({ model, state }) => [model, state]), models.map((model) => [model, "waiting"]));
+    assertEquals(
+      before.map(({ model, state }) => [model, state]),
+      models.map((model) => [model, "waiting"]),
+    );
 
     const stop = new AbortController();
     const onEvent = (event: { type: string; done?: number }) =>
@@ -29,7 +41,10 @@ Deno.test("readTrainings() tells trainings that wait, stopped, are at work, comp
     await assertRejects(() => trainExpert(0, options, { onEvent, signal: stop.signal }));
     const [stopped] = await readTrainings(run);
     assertEquals([stopped.state, stopped.steps, stopped.secondsLeft], ["stopped", 12, null]);
-    assert(stopped.checkpoint!.step >= 7 && stopped.step >= 6 && stopped.loss! > 0, JSON.stringify(stopped));
+    assert(
+      stopped.checkpoint!.step >= 7 && stopped.step >= 6 && stopped.loss! > 0,
+      JSON.stringify(stopped),
+    );
 
     let during: Promise<void> | undefined;
     const look = async () => {
@@ -44,11 +59,21 @@ Deno.test("readTrainings() tells trainings that wait, stopped, are at work, comp
     });
     await during!;
     const [complete] = await readTrainings(run);
-    const reported = [complete.state, complete.step, complete.loss, complete.checkpoint, complete.holders];
+    const reported = [
+      complete.state,
+      complete.step,
+      complete.loss,
+      complete.checkpoint,
+      complete.holders,
+    ];
     assertEquals(reported, ["complete", 12, loss, null, []]);
 
-    const metrics = `${run}/experts/expert-00/metrics.jsonl`, text = await Deno.readTextFile(metrics);
-    await Deno.writeTextFile(metrics, text.replace(/"loss":(\d)/, (_, digit) => `"loss":${9 - digit}`));
+    const metrics = `${run}/experts/expert-00/metrics.jsonl`;
+    const text = await Deno.readTextFile(metrics);
+    await Deno.writeTextFile(
+      metrics,
+      text.replace(/"loss":(\d)/, (_, digit) => `"loss":${9 - digit}`),
+    );
     const [damaged] = await readTrainings(run);
     assertEquals([damaged.state, damaged.loss], ["damaged", null]);
     await Deno.writeTextFile(metrics, text);
@@ -60,7 +85,8 @@ Deno.test("readTrainings() tells trainings that wait, stopped, are at work, comp
 Deno.test("readTrainings() counts steps and FLOP/s as trainings do, with the tokenizer's vocabulary", () =>
   withPartition(async (run) => {
     const { configuration: made } = (await readRunConfiguration(run))!;
-    await writeRunConfiguration(run, { ...made, vocabularySize: 2000 }); // as with a tokenizer from elsewhere
+    // As with a tokenizer from elsewhere.
+    await writeRunConfiguration(run, { ...made, vocabularySize: 2000 });
     const lock = await takeLock(run, "experts/expert-00", "train-expert");
     const line = { step: 10, tokens: 1000, loss: 1, rate: 0.1, norm: 1 };
     const partial = `${run}/partial/experts~expert-00~${crypto.randomUUID()}`;
@@ -71,12 +97,14 @@ Deno.test("readTrainings() counts steps and FLOP/s as trainings do, with the tok
     if ("release" in lock) lock.release();
     const vocabularySize = Number((await readManifest(`${run}/tokenizer`))!.result.entries);
     const { expert } = modelShapes({ ...made, vocabularySize });
-    assertEquals(flopsPerSecond, trainingFlops(expert, made.expertBatch, made.sequenceLength)); // of a step
+    // Of a step.
+    assertEquals(flopsPerSecond, trainingFlops(expert, made.expertBatch, made.sequenceLength));
 
     await writeRunConfiguration(run, made);
     const sources = { flags: { ...flags, denseLayers: 2, expertSteps: 8 } };
     const [{ steps }] = await trainModels(() => [denseTarget("compute")], { run, sources });
-    const reported = async () => (await readTrainings(run)).find(({ model }) => model === "dense-compute");
+    const reported = async () =>
+      (await readTrainings(run)).find(({ model }) => model === "dense-compute");
     assertEquals((await reported())!.steps, steps);
     await Deno.remove(`${run}/dense-compute`, { recursive: true });
     await Deno.mkdir(`${run}/scratch/dense-compute~0123456789abcdef`);

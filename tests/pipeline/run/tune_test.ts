@@ -22,47 +22,64 @@ import { copyFolder, hashes, inFolder, ok, refused, task } from "../../tasks/sup
 import { TOPICS, withPartition } from "./support.ts";
 
 const SETTINGS: Partial<Configuration> = {
-  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 6, expertWarmup: 2 },
+  expertHidden: 8,
+  expertLayers: 1,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 6,
+  expertWarmup: 2,
 };
 
-/** Writes pairs: prompts of two words of a topic, and of each the third as its response; as messages every other one. */
+/**
+ * Writes pairs: prompts of two words of a topic, and of each the third as its response; as messages
+ * every other one.
+ */
 async function writePairs(
   path: string,
   count: number,
   response = (word: string) => ` ${word}`,
 ): Promise<void> {
   const lines = Array.from({ length: count }, (_, i) => {
-    const words = TOPICS[i % 2],
-      at = (k: number) => words[(i * 3 + k) % 8],
-      prompt = `${at(0)} ${at(1)} ${at(2)} ${i}`;
+    const words = TOPICS[i % 2];
+    const at = (k: number) => words[(i * 3 + k) % 8];
+    const prompt = `${at(0)} ${at(1)} ${at(2)} ${i}`;
     const content = response(at(3));
     const messages = [{ role: "user", content: prompt }, { role: "assistant", content }];
-    return JSON.stringify(i % 4 < 2 ? { prompt: `${prompt}\n`, response: content } : { messages }) + "\n";
+    return JSON.stringify(i % 4 < 2 ? { prompt: `${prompt}\n`, response: content } : { messages }) +
+      "\n";
   });
   await Deno.writeTextFile(path, lines.join(""));
 }
 
 Deno.test("derive() tunes experts on the responses to the prompts that are routed to them, and the dense model on all", () =>
   withPartition(async (from) => {
-    const folder = `${from}/..`, run = `${folder}/tuned`, pairs = `${folder}/pairs.jsonl`;
+    const folder = `${from}/..`;
+    const run = `${folder}/tuned`;
+    const pairs = `${folder}/pairs.jsonl`;
     await trainExperts([0, 1], { run: from, sources: { flags: SETTINGS } });
     await trainDense("batch", { run: from });
     const before = await hashes(from);
     await writePairs(pairs, 80);
     const { experts } = await derive({ run, from, tune: [pairs], epochs: 3 });
     assertEquals(await hashes(from), before);
-    for (const { state, sequences: { now } } of experts) assertEquals(state, now === 0 ? "kept" : "tuned");
+    for (const { state, sequences: { now } } of experts) {
+      assertEquals(state, now === 0 ? "kept" : "tuned");
+    }
     assertEquals((await verifyRun(run)).problems, []);
     const { stages } = await readStatus(run);
     assertEquals(
-      stages.filter(({ stage, state }) => /^train-(expert|dense$)/.test(stage) && state !== "up to date"),
+      stages.filter(({ stage, state }) =>
+        /^train-(expert|dense$)/.test(stage) && state !== "up to date"
+      ),
       [],
     );
 
     // Of held-out pairs the responses alone count, by whichever expert the prompt is routed to.
     const { tokens, scores } = await evaluateRun({ run });
-    const tokenizer = await loadTokenizer(`${run}/tokenizer.json`), gpu = await openGpu();
-    let nll = 0, predicted = 0;
+    const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
+    const gpu = await openGpu();
+    let nll = 0;
+    let predicted = 0;
     for (const { expert } of experts) {
       for await (const batch of readArrow(`${run}/partition/expert-0${expert}/test-00000.arrow`)) {
         const { rows, tokens, length, begin } = fromBatch(batch);
@@ -70,7 +87,12 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
         const stride = tokens!.length / rows;
         const { config, weights } = await loadCheckpoint(`${run}/experts/expert-0${expert}`);
         const spans = Array.from(length, (end, row) => ({ begin: begin![row], end }));
-        const scorer = createScorer(gpu, { config, models: [weights], batch: rows, length: stride });
+        const scorer = createScorer(gpu, {
+          config,
+          models: [weights],
+          batch: rows,
+          length: stride,
+        });
         nll += (await scorer.score(tokens!, stride, spans)).reduce((a, b) => a + b, 0);
         for (let row = 0; row < rows; row++) {
           const ids = tokens!.subarray(row * stride, row * stride + length[row]);
@@ -86,7 +108,8 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     assertEquals(tokens, predicted);
     assert(Math.abs(scores.mixture!.perplexity - Math.exp(nll / predicted)) < 1e-3);
 
-    // The template of chats lies in the run and with its models, and writes prompts as they were tuned.
+    // The template of chats lies in the run and with its models, and writes prompts as they were
+    // tuned.
     assertEquals(await readChatTemplate(run), PLAIN_CHAT);
     for (const { expert, state } of experts) {
       const own = await readChatTemplate(`${run}/experts/expert-0${expert}`);
@@ -98,7 +121,8 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     const ids = await chat.encode(messages, (texts) => tokenizer.encode(texts));
     assertEquals(await tokenizer.decode(ids), "river stone\nwater\n");
 
-    // Another response leaves the route as it is, and an expert that is tuned elsewhere has the same bytes.
+    // Another response leaves the route as it is, and an expert that is tuned elsewhere has the
+    // same bytes.
     const other = `${folder}/other`;
     await writePairs(`${folder}/others.jsonl`, 80, () => " something else");
     await derive({ run: other, from, tune: [`${folder}/others.jsonl`], noTrain: true });
@@ -106,8 +130,11 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
       const chosen = new Map<string, number>();
       for (const { expert } of experts) {
         for (const side of ["train", "test"]) {
-          for await (const batch of readArrow(`${run}/partition/expert-0${expert}/${side}-00000.arrow`)) {
-            const { rows, tokens, begin } = fromBatch(batch), stride = tokens!.length / rows;
+          for await (
+            const batch of readArrow(`${run}/partition/expert-0${expert}/${side}-00000.arrow`)
+          ) {
+            const { rows, tokens, begin } = fromBatch(batch);
+            const stride = tokens!.length / rows;
             for (let row = 0; row < rows; row++) {
               chosen.set(tokens!.subarray(row * stride, row * stride + begin![row]).join(), expert);
             }
@@ -119,8 +146,16 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
     const chosen = await routes(run);
     assertEquals(chosen.size, 80);
     assertEquals(new Map([...await routes(other)].sort()), new Map([...chosen].sort()));
-    const tuned = experts.find(({ state }) => state === "tuned")!.expert, alone = `${folder}/alone`;
-    for (const place of ["tokenizer", `partition/expert-0${tuned}`, `before/expert-0${tuned}`, "derived"]) {
+    const tuned = experts.find(({ state }) => state === "tuned")!.expert;
+    const alone = `${folder}/alone`;
+    for (
+      const place of [
+        "tokenizer",
+        `partition/expert-0${tuned}`,
+        `before/expert-0${tuned}`,
+        "derived",
+      ]
+    ) {
       await Deno.mkdir(`${alone}/partition`, { recursive: true });
       await Deno.mkdir(`${alone}/before`, { recursive: true });
       copyFolder(`${run}/${place}`, `${alone}/${place}`);
@@ -141,14 +176,17 @@ Deno.test("derive() tunes experts on the responses to the prompts that are route
 
     // The pairs need not be there any more.
     await Deno.remove(pairs);
-    assertEquals((await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state, "up to date");
+    assertEquals(
+      (await readStatus(run)).stages.find(({ stage }) => stage === "split")!.state,
+      "up to date",
+    );
   }));
 
 Deno.test("derive() changes a run of pairs further, but refuses documents in it, and to forget or split some", () =>
   withPartition(async (from) => {
-    const path = (name: string) => `${from}/../${name}`,
-      pairs = path("pairs.json"),
-      more = path("more.jsonl");
+    const path = (name: string) => `${from}/../${name}`;
+    const pairs = path("pairs.json");
+    const more = path("more.jsonl");
     await writePairs(pairs, 80);
     await Deno.writeTextFile(more, '{"text":"river stone"}\n');
     await derive({ run: path("tuned"), from, tune: [pairs], noTrain: true });
@@ -172,7 +210,8 @@ Deno.test("derive() changes a run of pairs further, but refuses documents in it,
 
 Deno.test("derive() lets fresh routers learn prompts, which cost them less than the old ones and go to all experts", () =>
   withPartition(async (from) => {
-    const folder = `${from}/..`, pairs = `${folder}/pairs.jsonl`;
+    const folder = `${from}/..`;
+    const pairs = `${folder}/pairs.jsonl`;
     await writePairs(pairs, 80);
     const before = await hashes(from);
     const tuned = async (name: string, router: "experts" | "fresh") => {
@@ -208,7 +247,8 @@ Deno.test("derive() lets fresh routers learn prompts, which cost them less than 
 
 Deno.test("derive() writes messages by the chat template of a run, and refuses one that does not write them as text", () =>
   withPartition(async (from) => {
-    const folder = `${from}/..`, pairs = `${folder}/pairs.jsonl`;
+    const folder = `${from}/..`;
+    const pairs = `${folder}/pairs.jsonl`;
     await writePairs(pairs, 40);
     const setTemplate = (chat_template: string) =>
       Deno.writeTextFile(`${from}/tokenizer_config.json`, JSON.stringify({ chat_template }));
@@ -218,7 +258,11 @@ Deno.test("derive() writes messages by the chat template of a run, and refuses o
     ]];
     for (const [template, text] of wrong) {
       await setTemplate(template);
-      await assertRejects(() => derive({ run: `${folder}/none`, from, tune: [pairs] }), InputError, text);
+      await assertRejects(
+        () => derive({ run: `${folder}/none`, from, tune: [pairs] }),
+        InputError,
+        text,
+      );
       await assertRejects(() => Deno.stat(`${folder}/none`), Deno.errors.NotFound);
     }
     const template =
@@ -226,7 +270,8 @@ Deno.test("derive() writes messages by the chat template of a run, and refuses o
     await setTemplate(template);
     await derive({ run: `${folder}/tuned`, from, tune: [pairs], noTrain: true });
     assertEquals(await readChatTemplate(`${folder}/tuned`), template);
-    const [line] = (await Deno.readTextFile(`${folder}/tuned/text/pairs/00000.jsonl`)).split("\n").slice(2);
+    const [line] = (await Deno.readTextFile(`${folder}/tuned/text/pairs/00000.jsonl`)).split("\n")
+      .slice(2);
     assert(/^user: .* reply: \w+$/.test(JSON.parse(line).text), line);
   }));
 
@@ -246,7 +291,9 @@ Deno.test("pairs and messages are read from Parquet as from lines of JSON", () =
     const isPair = (_: unknown, i: number) => "prompt" in records[i];
     assertEquals(await read(texts), all.filter(isPair));
     assertEquals(await read(chats), all.filter((pair, i) => !isPair(pair, i)));
-    const labelled = records.map((record) => JSON.stringify({ ...record, source: "support" }) + "\n");
+    const labelled = records.map((record) =>
+      JSON.stringify({ ...record, source: "support" }) + "\n"
+    );
     await Deno.writeTextFile(`${folder}/labelled.jsonl`, labelled.join(""));
     assertEquals(
       (await read(`${folder}/labelled.jsonl`)).map(({ source }) => source),
@@ -256,7 +303,8 @@ Deno.test("pairs and messages are read from Parquet as from lines of JSON", () =
 
 Deno.test("pairs that are none are refused with their line, and nothing is written", () =>
   withPartition(async (from) => {
-    const path = `${from}/../pairs.jsonl`, good = { prompt: "a ", response: "b" };
+    const path = `${from}/../pairs.jsonl`;
+    const good = { prompt: "a ", response: "b" };
     const cases: [unknown, string][] = [
       [{ prompt: "a " }, "line 2, has no response"],
       [{ response: "b" }, "line 2, has no prompt"],
@@ -266,16 +314,26 @@ Deno.test("pairs that are none are refused with their line, and nothing is writt
       [{ messages: "a" }, "has no prompt"],
     ];
     for (const [line, text] of cases) {
-      await Deno.writeTextFile(path, [good, line].map((line) => JSON.stringify(line) + "\n").join(""));
+      await Deno.writeTextFile(
+        path,
+        [good, line].map((line) => JSON.stringify(line) + "\n").join(""),
+      );
       const read = () => Array.fromAsync(readPairs([{ path, format: "jsonl" }], PLAIN_CHAT));
       assertStringIncludes(wordText((await assertRejects(read, InputError)).what), text);
-      await assertRejects(() => planDerive({ run: `${from}/../b`, from, tune: [path] }), InputError, text);
+      await assertRejects(
+        () => planDerive({ run: `${from}/../b`, from, tune: [path] }),
+        InputError,
+        text,
+      );
     }
     await Deno.writeTextFile(path, `${JSON.stringify(good)}\n`.repeat(100));
     const plan = await planDerive({ run: `${from}/../b`, from, tune: [path], epochs: 3 });
     assertEquals(plan.pairs!.count, 100);
     assert(plan.pairs!.steps > 1);
-    await Deno.writeTextFile(path, JSON.stringify({ prompt: "river ".repeat(200), response: "b" }) + "\n");
+    await Deno.writeTextFile(
+      path,
+      JSON.stringify({ prompt: "river ".repeat(200), response: "b" }) + "\n",
+    );
     await assertRejects(
       () => derive({ run: `${from}/../b`, from, tune: [path] }),
       InputError,

@@ -159,11 +159,15 @@ Deno.test("a bit in any file, a file that is cut, gone or a folder: one line tha
     const kinds = ["bit", "cut", "gone", "folder"] as const;
     for (const [i, file] of files.entries()) {
       if (i % 3 > 0) continue; // one of three is enough of every kind of file
-      const path = `${run}/${file}`, bytes = await Deno.readFile(path);
+      const path = `${run}/${file}`;
+      const bytes = await Deno.readFile(path);
       const kind = kinds[i / 3 % kinds.length];
       await Deno.remove(path);
       if (kind === "bit") {
-        await Deno.writeFile(path, bytes.with(i * 7919 % bytes.length, bytes[i * 7919 % bytes.length] ^ 4));
+        await Deno.writeFile(
+          path,
+          bytes.with(i * 7919 % bytes.length, bytes[i * 7919 % bytes.length] ^ 4),
+        );
       }
       if (kind === "cut") await Deno.writeFile(path, bytes.subarray(0, bytes.length >> 1));
       if (kind === "folder") await Deno.mkdir(path);
@@ -204,7 +208,10 @@ Deno.test("nodes that are missing, damaged, of another folder or made of somethi
       node.files = { [file]: (await noteFiles(`${run}/partitioner`))[file] };
       await writeManifest(`${run}/partitioner`, node);
     });
-    assert(first.includes('it must be made of what is there now: "partitioner" has changed'), first);
+    assert(
+      first.includes('it must be made of what is there now: "partitioner" has changed'),
+      first,
+    );
     assert(more.every((line) => line.startsWith("scores/")));
     assertEquals(await named(() => Deno.remove(`${run}/config.json`)), [
       "config.json: it must be there: it is not",
@@ -219,7 +226,14 @@ Deno.test("a damaged checkpoint and a damaged export are found, with what mends 
     await Deno.mkdir(`${run}/export/a`, { recursive: true });
     await Deno.writeTextFile(`${run}/export/a/part.jsonl`, "lines");
     const files = { "part.jsonl": { bytes: 5, sha256: sha256("other") } };
-    const note = { key: "k", name: "export", revision: 1, settings: { to: "text" }, inputs: {}, result: {} };
+    const note = {
+      key: "k",
+      name: "export",
+      revision: 1,
+      settings: { to: "text" },
+      inputs: {},
+      result: {},
+    };
     await writeManifest(`${run}/export/a`, { ...note, files });
     const { problems } = await verifyRun(run);
     assertEquals(problems.map(({ file, remedy }) => [file, wordText(remedy)]), [
@@ -233,7 +247,8 @@ Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found
     const plan = await partitionGraph(run, configuration);
     const order = (rows: Columns, change: (all: number[]) => number[]) =>
       takeColumns(rows, change([...rows.sequence.keys()]));
-    const other = "must be here, unchanged: sequence", token = 32 * 4 + 1;
+    const other = "must be here, unchanged: sequence";
+    const token = 32 * 4 + 1;
     const cases: [row: number, text: string, change: (rows: Columns) => Columns][] = [
       [5, other, (rows) => order(rows, (all) => all.filter((row) => row !== 5))],
       [3, other, (rows) => order(rows, (all) => [...all.slice(0, 3), 2, ...all.slice(3)])],
@@ -243,7 +258,11 @@ Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found
         "its tokens differ",
         (rows) => ({ ...rows, tokens: rows.tokens!.with(token, rows.tokens![token] ^ 1) }),
       ],
-      [2, "its length differs", (rows) => ({ ...rows, length: rows.length.with(2, rows.length[2] - 1) })],
+      [
+        2,
+        "its length differs",
+        (rows) => ({ ...rows, length: rows.length.with(2, rows.length[2] - 1) }),
+      ],
       [1, "its document differs", (rows) => ({ ...rows, document: rows.document!.with(1, 1n) })],
       [7, "its source differs", (rows) => ({ ...rows, source: rows.source!.with(7, "else") })],
     ];
@@ -255,10 +274,15 @@ Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found
       assert(first.startsWith(`${SHARD}, batch 0, row ${row}: `) && first.includes(text), first);
       assertEquals(more, []);
     }
-    const last = (await Array.fromAsync(Deno.readDir(`${run}/partition/expert-01`))).map(({ name }) => name)
+    const last = (await Array.fromAsync(Deno.readDir(`${run}/partition/expert-01`))).map((
+      { name },
+    ) => name)
       .filter((name) => name.startsWith("train-")).sort().at(-1)!;
     const twice = await problemsAfter(run, async () => {
-      await changeRows(`${run}/partition/expert-01/${last}`, (rows) => order(rows, (all) => [...all, 0]));
+      await changeRows(
+        `${run}/partition/expert-01/${last}`,
+        (rows) => order(rows, (all) => [...all, 0]),
+      );
       await reseal(run, plan);
     });
     assertEquals(twice.length, 1);
@@ -272,7 +296,10 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
     const plan = await partitionGraph(run, configuration);
     const block = plan.nodes.find(({ name }) => name.startsWith("tokens/"))!.name;
     const reported = async (node: string, change: (result: Manifest["result"]) => void) =>
-      await problemsAfter(run, () => reseal(run, plan, (name, result) => name === node && change(result)));
+      await problemsAfter(
+        run,
+        () => reseal(run, plan, (name, result) => name === node && change(result)),
+      );
     const one = async (problems: Promise<string[]>, text: string) => {
       const found = await problems;
       assert(found.length === 1 && found[0].includes(text), found.join("\n"));
@@ -286,7 +313,10 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
     );
     await one(reported(all, (result) => (result as Any).loads[0]++), "its loads must be");
     for (const figure of ["cost", "bound", "unbalanced", "rows"]) {
-      await one(reported(all, (result) => (result as Any).proof[figure] += 1), `the ${figure} of its proof`);
+      await one(
+        reported(all, (result) => (result as Any).proof[figure] += 1),
+        `the ${figure} of its proof`,
+      );
     }
     const assigned = `${run}/assignments/all/${block.slice("tokens/".length)}`;
     const changed = (side: string, change: Parameters<typeof changeAssigned>[1]) =>
@@ -299,7 +329,10 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
     await one(changed("train", ({ sequence }) => sequence[2] = 1n), id);
     const [other, ...rest] = await changed("test", ({ expert }) => expert[1] = 1 - expert[1]);
     assert(other.includes("row 1: "), other);
-    assert(rest.length > 0 && rest.every((line) => line.startsWith("partition/expert-0")), rest.join("\n"));
+    assert(
+      rest.length > 0 && rest.every((line) => line.startsWith("partition/expert-0")),
+      rest.join("\n"),
+    );
   }, { partitioner: "ctbm", method: "optimal" }));
 
 Deno.test("loads that must be balanced and are not are found", () =>
@@ -321,11 +354,18 @@ Deno.test("loads that must be balanced and are not are found", () =>
 Deno.test("a part that lies alone is verified, and its mend is to copy it again; a folder that is no run is refused", () =>
   inRun(async (run) => {
     const alone = `${run}-alone`;
-    for (const name of ["partition/expert-01", "tokenizer"]) copyFolder(`${run}/${name}`, `${alone}/${name}`);
+    for (const name of ["partition/expert-01", "tokenizer"]) {
+      copyFolder(`${run}/${name}`, `${alone}/${name}`);
+    }
     await Deno.copyFile(`${run}/config.json`, `${alone}/config.json`);
     const { problems, parts, loads, trainSequences } = await verifyRun(alone);
     const whole = await verifyRun(run);
-    assertEquals([problems, parts, loads, trainSequences], [[], [1], [whole.loads[1]], whole.loads[1]]);
+    assertEquals([problems, parts, loads, trainSequences], [
+      [],
+      [1],
+      [whole.loads[1]],
+      whole.loads[1],
+    ]);
     await Deno.truncate(`${alone}/${SHARD}`, 300);
     const [cut, ...more] = (await verifyRun(alone)).problems;
     assertEquals([cut.file, more], [SHARD, []]);

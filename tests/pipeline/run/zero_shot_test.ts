@@ -22,7 +22,9 @@ const DOCS = [
 ];
 const piqa = TASKS.get("piqa")!;
 
-/** Makes a run of two experts and a dense model, of text that is split at every 2,000 characters. */
+/**
+ * Makes a run of two experts and a dense model, of text that is split at every 2,000 characters.
+ */
 async function makeRun(folder: string): Promise<void> {
   const work = smallWork(`${folder}/run`);
   await Deno.mkdir(`${folder}/text`);
@@ -34,13 +36,27 @@ async function makeRun(folder: string): Promise<void> {
   }
   await Deno.writeTextFile(`${folder}/text/corpus.jsonl`, lines);
   const configuration = smallSettings(`${folder}/text`, {
-    ...{ vocabularySize: 500, sequenceLength: 128, holdout: 0.3, blockBytes: 50_000, sourceField: "source" },
-    ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 2, expertSteps: 2, expertWarmup: 1 },
-    ...{ rounds: 1, roundSequences: 8 },
+    vocabularySize: 500,
+    sequenceLength: 128,
+    holdout: 0.3,
+    blockBytes: 50_000,
+    sourceField: "source",
+    expertHidden: 8,
+    expertLayers: 1,
+    expertHeads: 2,
+    expertBatch: 2,
+    expertSteps: 2,
+    expertWarmup: 1,
+    rounds: 1,
+    roundSequences: 8,
   });
   const { nodes } = await partitionGraph(work.run, configuration);
   const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
-  const models = [expertTarget(0, { experts: 2 }), expertTarget(1, { experts: 2 }), denseTarget("batch")];
+  const models = [
+    expertTarget(0, { experts: 2 }),
+    expertTarget(1, { experts: 2 }),
+    denseTarget("batch"),
+  ];
   const graph = [...nodes, ...await trainNodes(configuration, models, tokens)];
   await makeAll(work, new Walk(work.run, graph), { task: "test" });
   await writeRunConfiguration(work.run, configuration);
@@ -48,7 +64,10 @@ async function makeRun(folder: string): Promise<void> {
 
 let made: Promise<string> | undefined; // once for all tests
 
-/** Runs a test with a run, a folder of data, and a function that asks and tells what happened to the stage. */
+/**
+ * Runs a test with a run, a folder of data, and a function that asks and tells what happened to the
+ * stage.
+ */
 function inRun(
   body: (
     run: string,
@@ -70,9 +89,13 @@ function inRun(
     const [run, data] = [`${folder}/run`, `${folder}/data`];
     copyFolder(whole, run);
     await Deno.mkdir(data);
-    await Deno.writeTextFile(`${data}/piqa.jsonl`, DOCS.map((doc) => JSON.stringify(doc) + "\n").join(""));
+    await Deno.writeTextFile(
+      `${data}/piqa.jsonl`,
+      DOCS.map((doc) => JSON.stringify(doc) + "\n").join(""),
+    );
     await body(run, async (options = {}) => {
-      const states: string[] = [], warnings: string[] = [];
+      const states: string[] = [];
+      const warnings: string[] = [];
       const results = await askRun({ run, data, gpu, resamples: 10, ...options }, {
         onEvent: (event) => {
           if (event.type === "stage") states.push(event.state);
@@ -96,8 +119,18 @@ Deno.test("a run answers as askQuestions() reports of its models, and keeps that
     const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
     const mixture = await openMixture({ run });
     const expected = await askQuestions({
-      ...{ mixture, task: piqa, questions, prefix: 16, resamples: 10, baselines: ["dense"] },
-      prompts: await encodeQuestions(tokenizer, questions, questions.map((one) => writeContext(one)), 128),
+      mixture,
+      task: piqa,
+      questions,
+      prefix: 16,
+      resamples: 10,
+      baselines: ["dense"],
+      prompts: await encodeQuestions(
+        tokenizer,
+        questions,
+        questions.map((one) => writeContext(one)),
+        128,
+      ),
     });
     mixture.close();
     assertEquals(actual, expected);
@@ -132,11 +165,20 @@ Deno.test("a task is asked again only when questions, options or models changed,
 
 Deno.test("as many experts answer together as are asked for, and no more than there are", () =>
   inRun(async (run, ask, data) => {
-    await Deno.writeTextFile(`${data}/lambada_openai.jsonl`, JSON.stringify({ text: "sail north" }) + "\n");
+    await Deno.writeTextFile(
+      `${data}/lambada_openai.jsonl`,
+      JSON.stringify({ text: "sail north" }) + "\n",
+    );
     const { results } = await ask({ mix: [2] });
     const of = (name: string) => results.find(({ task }) => task === name)!;
     const [choices, lambada] = [of("piqa"), of("lambada_openai")];
-    assertEquals(Object.keys(choices.ways).sort(), ["dense", "mixture", "oracle", "random", "top-2"]);
+    assertEquals(Object.keys(choices.ways).sort(), [
+      "dense",
+      "mixture",
+      "oracle",
+      "random",
+      "top-2",
+    ]);
     assertEquals([choices.mixing!.temperature, lambada.mixing!.temperature], [1, 1]);
     assertEquals(Object.keys(lambada.ways["top-2"]!), ["acc", "perplexity"]);
     const { results: [cold] } = await ask({ tasks: ["piqa"], mix: [2], routingTemperature: 1e-6 });
@@ -196,5 +238,9 @@ Deno.test("what the held-out text says nothing to ask of is passed over, unless 
       "Cannot ask last_word",
       "Cannot ask shuffled_words",
     ]);
-    await assertRejects(() => ask({ tasks: ["last_word"] }), InputError, `Cannot ask last_word ${reason}`);
+    await assertRejects(
+      () => ask({ tasks: ["last_word"] }),
+      InputError,
+      `Cannot ask last_word ${reason}`,
+    );
   }));

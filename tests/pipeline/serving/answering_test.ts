@@ -20,12 +20,16 @@ const E = 3;
 function weightsReference(tokens: number[], mix: number, temperature: number): number[] {
   const costs = Array.from(
     { length: E },
-    (_, i) => tokens.length > 1 ? sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), tokens) : 0,
+    (_, i) =>
+      tokens.length > 1 ? sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), tokens) : 0,
   );
   return [...mixingWeights(costs, mix, temperature)];
 }
 
-/** Log-probabilities of every token after a text, by the f64 experts mixed so; `others` are the shapes and weights that differ. */
+/**
+ * Log-probabilities of every token after a text, by the f64 experts mixed so; `others` are the
+ * shapes and weights that differ.
+ */
 function mixtureReference(
   text: number[],
   weights: number[],
@@ -35,7 +39,10 @@ function mixtureReference(
   weights.forEach((weight, expert) => {
     if (weight === 0) return;
     const [config, name] = others[expert] ?? [EXPERT, `expert ${expert}`];
-    const logits = logitsReference(config, anyWeights(config, name), text).at(-1)!.slice(0, mixed.length);
+    const logits = logitsReference(config, anyWeights(config, name), text).at(-1)!.slice(
+      0,
+      mixed.length,
+    );
     const powers = logits.map(Math.exp);
     const sum = powers.reduce((a, b) => a + b);
     powers.forEach((power, id) => mixed[id] += weight * power / sum);
@@ -64,9 +71,19 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
       const seen: { logits: Float32Array; answering: number[] }[] = [];
       const heard: Change[] = [];
       const generation = await generate({
-        ...{ gpu, run, prompt, mix, reroute, routingTemperature, maxNewTokens: 16, seed: 3 },
+        gpu,
+        run,
+        prompt,
+        mix,
+        reroute,
+        routingTemperature,
+        maxNewTokens: 16,
+        seed: 3,
         onToken: (_, logits) =>
-          seen.push({ logits: logits.slice(), answering: generation.answering.map(({ expert }) => expert) }),
+          seen.push({
+            logits: logits.slice(),
+            answering: generation.answering.map(({ expert }) => expert),
+          }),
         onChange: (change) => heard.push(change),
       });
       const own = [...generation.promptTokens];
@@ -78,8 +95,13 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
         const text = [...own, ...generation.tokens.slice(0, i)];
         let end = PREFIX;
         if (reroute !== undefined) { while (end + reroute <= text.length) end += reroute; }
-        const known = reroute === undefined || text.length < PREFIX ? own : text; // until there are M tokens, those of the prompt
-        const weights = weightsReference(known.slice(end - PREFIX, end), mix, routingTemperature ?? 1);
+        // Until there are M tokens, those of the prompt.
+        const known = reroute === undefined || text.length < PREFIX ? own : text;
+        const weights = weightsReference(
+          known.slice(end - PREFIX, end),
+          mix,
+          routingTemperature ?? 1,
+        );
         assertDistribution(logits, mixtureReference(text, weights), `${what}, token ${i}`);
         const experts = [...weights.keys()].filter((expert) => weights[expert] > 0)
           .sort((a, b) => weights[b] - weights[a]);
@@ -99,7 +121,14 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
 Deno.test("generate() mixes an adopted expert of another size, whose padding is no token, and refuses one of fewer ids", () =>
   inServingRun(E, async (run) => {
     const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos, adopted: "elsewhere" };
-    const other: ModelConfig = { ...EXPERT, hidden: 16, layers: 1, heads: 4, context: 80, untied: true };
+    const other: ModelConfig = {
+      ...EXPERT,
+      hidden: 16,
+      layers: 1,
+      heads: 4,
+      context: 80,
+      untied: true,
+    };
     const adopt = (config: ModelConfig) =>
       saveCheckpoint(`${run}/experts/expert-00`, config, anyWeights(config, "adopted"), notes);
     const options = {
@@ -115,7 +144,10 @@ Deno.test("generate() mixes an adopted expert of another size, whose padding is 
     for (const config of [other, { ...other, vocabulary: EXPERT.vocabulary + 50 }]) {
       await adopt(config);
       const seen: Float32Array[] = [];
-      const generation = await generate({ ...options, onToken: (_, logits) => seen.push(logits.slice()) });
+      const generation = await generate({
+        ...options,
+        onToken: (_, logits) => seen.push(logits.slice()),
+      });
       const own = [...generation.promptTokens];
       await textOf(generation);
       for (const [i, logits] of seen.entries()) {
@@ -148,7 +180,8 @@ Deno.test("generate() gives the same text with one expert to mix as with none, a
       );
     const plain = await text({});
     assertEquals(await text({ mix: 1 }), plain);
-    assertEquals(await text({ mix: 3, routingTemperature: 1e-5 }), plain); // the weight of one alone
+    // The weight of one alone.
+    assertEquals(await text({ mix: 3, routingTemperature: 1e-5 }), plain);
     assertEquals(await text({ reroute: 1000 }), plain);
     for (const options of [{ mix: 2 }, { mix: 2, reroute: 2 }, { reroute: 3 }]) {
       assertEquals(await text({ ...options, cache: false }), await text(options));
@@ -174,7 +207,10 @@ Deno.test("answer() mixes and changes experts for many texts at once as for each
     const reported = async (mixture: Mixture, options: AnswerOptions) => {
       const generation = await answer(mixture, options);
       const text = await textOf(generation);
-      return { text, changes: generation.changes.map(({ tokens, answering }) => ({ tokens, answering })) };
+      return {
+        text,
+        changes: generation.changes.map(({ tokens, answering }) => ({ tokens, answering })),
+      };
     };
     const shared = await openMixture({ gpu, run, slots: 2, memory });
     const together = await Promise.all(prompts.map((options) => reported(shared, options)));
@@ -195,7 +231,10 @@ Deno.test("generate() refuses to mix what it cannot, with what must hold", () =>
     const refusals: [Partial<Parameters<typeof generate>[0]>, RegExp][] = [
       [{ mix: 0 }, /use mix as it must be an integer from 1 to 65535: it is 0$/],
       [{ reroute: 0 }, /use reroute as it must be an integer from 1 to .*: it is 0$/],
-      [{ mix: 2, routingTemperature: 0 }, /use routingTemperature as it must be a number from .*: it is 0$/],
+      [
+        { mix: 2, routingTemperature: 0 },
+        /use routingTemperature as it must be a number from .*: it is 0$/,
+      ],
       [{ mix: 4 }, /mix must be from 1 to the number of experts, 3: it is 4$/],
       [
         { mix: 2, expert: 1 },

@@ -14,9 +14,14 @@ function noted(slots: number) {
   const lengths = Array(slots).fill(0);
   const calls: string[] = [];
   const decoder: Decoder = {
-    ...{ slots, capacity: 100, bytes: 7, length: (slot) => lengths[slot] },
+    slots,
+    capacity: 100,
+    bytes: 7,
+    length: (slot) => lengths[slot],
     async read(entries: readonly SlotTokens[]) {
-      calls.push(entries.map(({ slot, tokens }) => `${slot}:${Array.from(tokens)}`).sort().join(" "));
+      calls.push(
+        entries.map(({ slot, tokens }) => `${slot}:${Array.from(tokens)}`).sort().join(" "),
+      );
       for (const { slot, tokens } of entries) lengths[slot] += tokens.length;
       await new Promise((resolve) => setTimeout(resolve, 1));
       if (entries.some(({ tokens }) => tokens[0] === 99)) throw new Error("the device failed");
@@ -87,7 +92,13 @@ Deno.test("join() tells a failure of the device to all of the step, and those wh
 async function written(join: () => Promise<Reader & Disposable>, i: number): Promise<string> {
   using reader = await join();
   const prompt = randomIntegers(1 + 5 * i, config.vocabulary, `prompt ${i}`);
-  const settings = { seed: i, temperature: 1 + i / 10, topK: 5 * i, maxNewTokens: 12 + 3 * i, eos: 7 * i };
+  const settings = {
+    seed: i,
+    temperature: 1 + i / 10,
+    topK: 5 * i,
+    maxNewTokens: 12 + 3 * i,
+    eos: 7 * i,
+  };
   return (await Array.fromAsync(continueTokens(reader, prompt, settings))).join();
 }
 
@@ -100,7 +111,10 @@ Deno.test("sequences that decode together, come and go give the tokens that each
     alone.push(await written(() => Promise.resolve(engine.join()), i));
     engine.close(closed);
   }
-  assert(new Set(alone).size === alone.length && alone.some((text) => text.length > 40), "varied texts");
+  assert(
+    new Set(alone).size === alone.length && alone.some((text) => text.length > 40),
+    "varied texts",
+  );
   const engine = engineOf(4);
   let free = 4;
   const join = async () => {

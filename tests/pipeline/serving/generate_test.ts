@@ -3,13 +3,24 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { expertFolder } from "../../../pipeline/graph/node.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
+import {
+  readRunConfiguration,
+  writeRunConfiguration,
+} from "../../../pipeline/graph/configuration.ts";
 import { generate, type GenerateOptions } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { byteTokenizer, EXPERT, inServingRun, PREFIX, ROUTER, servingRun, textOf } from "./support.ts";
+import {
+  byteTokenizer,
+  EXPERT,
+  inServingRun,
+  PREFIX,
+  ROUTER,
+  servingRun,
+  textOf,
+} from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
@@ -22,21 +33,38 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
   inServingRun(3, async (run) => {
     const [prompt] = await tokenizer.encode([PROMPT]);
     const prefix = [...prompt.slice(0, PREFIX)];
-    const nll = [0, 1, 2].map((i) => sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), prefix));
+    const nll = [0, 1, 2].map((i) =>
+      sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), prefix)
+    );
     const best = nll.indexOf(Math.min(...nll));
     const routed = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 });
-    assertEquals([routed.expert, routed.experts, routed.route?.prefixTokens], [best, 3, prefix.length]);
+    assertEquals([routed.expert, routed.experts, routed.route?.prefixTokens], [
+      best,
+      3,
+      prefix.length,
+    ]);
     const text = await textOf(routed);
     assertEquals([...routed.promptTokens], [...prompt]);
     assertEquals([routed.tokens.length, routed.finish], [30, "length"]);
     const whole = await tokenizer.decode([...prompt, ...routed.tokens]);
     assertEquals(PROMPT + text, whole);
 
-    const named = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3, expert: best });
+    const named = await generate({
+      gpu,
+      run,
+      prompt: PROMPT,
+      maxNewTokens: 30,
+      seed: 3,
+      expert: best,
+    });
     assertEquals([named.route, named.expert], [null, best]);
     assertEquals(await textOf(named), text);
     const other = await generate({
-      ...{ gpu, run, prompt: PROMPT, maxNewTokens: 30, seed: 3 },
+      gpu,
+      run,
+      prompt: PROMPT,
+      maxNewTokens: 30,
+      seed: 3,
       expert: (best + 1) % 3,
     });
     assertNotEquals(await textOf(other), text);
@@ -73,7 +101,11 @@ Deno.test("generate() stops before a stop text, and at the context unless the wi
     const full = await generate(options);
     const text = await textOf(full);
     const room = EXPERT.context + 1 - full.promptTokens.length;
-    assertEquals([full.finish, full.tokens.length, full.context], ["context", room, EXPERT.context]);
+    assertEquals([full.finish, full.tokens.length, full.context], [
+      "context",
+      room,
+      EXPERT.context,
+    ]);
     const slid = await generate({ ...options, window: true });
     assert((await textOf(slid)).startsWith(text.replace(/\uFFFD+$/, "")));
     assertEquals([slid.finish, slid.tokens.length], ["length", 60]);
@@ -147,7 +179,9 @@ Deno.test("generate() reads the folder of one expert alone: others may be damage
 
     for (const other of [damaged, away, changed]) {
       const expert = Number(other.slice(-2));
-      assert(/safetensors|must be there|JSON/.test((await failure({ ...options, expert })).message));
+      assert(
+        /safetensors|must be there|JSON/.test((await failure({ ...options, expert })).message),
+      );
     }
   }));
 
@@ -177,9 +211,16 @@ Deno.test("generate() reports what is wrong, with both values", () =>
       for (const text of texts) assert(error.message.includes(text), error.message);
     };
     await says({ prompt: "" }, "it must have a token: it has none");
-    await says({ prompt: "x".repeat(EXPERT.context + 1) }, "of 64 tokens: it has 65", "let the window slide");
+    await says(
+      { prompt: "x".repeat(EXPERT.context + 1) },
+      "of 64 tokens: it has 65",
+      "let the window slide",
+    );
     await says({ expert: 3 }, "one of 0 to 2", "it is 3");
-    await says({ run: `${folder}/none` }, `"${folder}/none/tokenizer.json" must be there: it is not`);
+    await says(
+      { run: `${folder}/none` },
+      `"${folder}/none/tokenizer.json" must be there: it is not`,
+    );
 
     const expert = `${run}/experts/expert-01`;
     const only = { expert: 1 };
@@ -189,15 +230,23 @@ Deno.test("generate() reports what is wrong, with both values", () =>
     await Deno.remove(`${expert}/model.safetensors`);
     await says(only, `"${expert}/model.safetensors" must be there: it is not`);
     const notes = { tokenizer: tokenizer.sha256, eos: 0 };
-    const save = (config: typeof EXPERT, own: { tokenizer?: string }, weights = anyWeights(config, 1)) =>
-      saveCheckpoint(expert, config, weights, own);
+    const save = (
+      config: typeof EXPERT,
+      own: { tokenizer?: string },
+      weights = anyWeights(config, 1),
+    ) => saveCheckpoint(expert, config, weights, own);
     await save({ ...EXPERT, hidden: 16 }, notes);
     await says(only, "hidden is 16", "is 12");
     await save(EXPERT, { ...notes, tokenizer: "ab12" });
     await says(only, "ab12", tokenizer.sha256.slice(0, 12) + "…; copy its own tokenizer there");
     await save({ ...EXPERT, vocabulary: 269 }, {});
     await says(only, "it has 269, the tokenizer has 270");
-    for (const [value, text] of [[NaN, "weights must be numbers"], [3e38, "weights are damaged"]] as const) {
+    for (
+      const [value, text] of [[NaN, "weights must be numbers"], [
+        3e38,
+        "weights are damaged",
+      ]] as const
+    ) {
       const damaged = anyWeights(EXPERT, 1);
       damaged.get("gpt_neox.final_layer_norm.weight")!.fill(value);
       await save(EXPERT, notes, damaged);

@@ -9,7 +9,11 @@ function store(budget: Budget, sizes: Record<string, number> = {}, slots = Infin
   const freed: string[] = [];
   const bytes = (name: string) => sizes[name] ?? 10;
   const loader = (name: string) => ({
-    ...{ key: name, name: `the thing ${name}`, size: name, estimate: bytes(name), slots },
+    key: name,
+    name: `the thing ${name}`,
+    size: name,
+    estimate: bytes(name),
+    slots,
     load: () =>
       new Promise<Held & { name: string }>((resolve, reject) =>
         loading.set(name, {
@@ -18,8 +22,15 @@ function store(budget: Budget, sizes: Record<string, number> = {}, slots = Infin
         })
       ),
   });
-  const takeAll = (names: string[], signal?: AbortSignal) => leases.lease(names.map(loader), signal);
-  return { leases, loading, freed, takeAll, take: (name: string, end?: AbortSignal) => takeAll([name], end) };
+  const takeAll = (names: string[], signal?: AbortSignal) =>
+    leases.lease(names.map(loader), signal);
+  return {
+    leases,
+    loading,
+    freed,
+    takeAll,
+    take: (name: string, end?: AbortSignal) => takeAll([name], end),
+  };
 }
 
 /** Lets everything happen that needs no one. */
@@ -67,7 +78,8 @@ Deno.test("lease() never evicts what is in use, evicts nothing in vain, and serv
   (await taken(all, "b"))[Symbol.dispose]();
   const large = all.take("large");
   const c = all.take("c"); // would fit earlier
-  assertEquals([await granted({ large, c }), all.freed.length], ["", 0]); // without b large would not fit either
+  // Without b large would not fit either.
+  assertEquals([await granted({ large, c }), all.freed.length], ["", 0]);
   a[Symbol.dispose]();
   a[Symbol.dispose](); // once more changes nothing
   await tick();
@@ -124,7 +136,10 @@ Deno.test("lease() refuses what exceeds the budget, alone or together, with both
     ["large"],
     /Cannot load the thing large as memory must suffice: 26 bytes are needed, the limit is 25; /,
   );
-  await refused(["a", "b", "c"], /thing a and .* thing c as memory must suffice: 30 bytes are needed/);
+  await refused(
+    ["a", "b", "c"],
+    /thing a and .* thing c as memory must suffice: 30 bytes are needed/,
+  );
   assertEquals(all.leases.counts.loads, 0);
   const pair = all.takeAll(["a", "b"]);
   await tick();
@@ -132,9 +147,14 @@ Deno.test("lease() refuses what exceeds the budget, alone or together, with both
   for (const name of ["a", "b"]) all.loading.get(name)!.done();
   await assertRejects(() => pair, InputError, "30 bytes are needed, the limit is 25");
   (await taken(all, "d"))[Symbol.dispose]();
-  assert(all.leases.counts.held.includes("d") && all.leases.counts.bytes <= 25); // nobody has a or b any more
+  // Nobody has a or b any more.
+  assert(all.leases.counts.held.includes("d") && all.leases.counts.bytes <= 25);
   const few = store({ models: 2 });
-  await assertRejects(() => few.takeAll(["a", "b", "c"]), InputError, "at most 2 models may be held");
+  await assertRejects(
+    () => few.takeAll(["a", "b", "c"]),
+    InputError,
+    "at most 2 models may be held",
+  );
 });
 
 Deno.test("lease() loads one thing after another where memory is limited: what they take is not known before", async () => {

@@ -43,18 +43,23 @@ Deno.test("mixLogits() passes on what is no number", () => {
 
 Deno.test("chooseRoute() takes the first of a stable sort by cost, and the second as runner-up", () => {
   fc.assert(
-    fc.property(fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 6 }), (costs) => {
-      const [best, next = null] = costs.map((_, id) => id).sort((a, b) => costs[a] - costs[b] || a - b);
-      const margin = next === null ? 0 : costs[next] - costs[best];
-      assertEquals(chooseRoute(costs, 5), {
-        expert: best,
-        runnerUp: next,
-        margin,
-        marginPerToken: margin / 4,
-        scores: costs.map((cost) => 0 - cost),
-        prefixTokens: 5,
-      });
-    }),
+    fc.property(
+      fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 1, maxLength: 6 }),
+      (costs) => {
+        const [best, next = null] = costs.map((_, id) => id).sort((a, b) =>
+          costs[a] - costs[b] || a - b
+        );
+        const margin = next === null ? 0 : costs[next] - costs[best];
+        assertEquals(chooseRoute(costs, 5), {
+          expert: best,
+          runnerUp: next,
+          margin,
+          marginPerToken: margin / 4,
+          scores: costs.map((cost) => 0 - cost),
+          prefixTokens: 5,
+        });
+      },
+    ),
   );
 });
 

@@ -48,10 +48,16 @@ Deno.test("routeAll() gives what the f64 routers say of min(M, length) tokens, o
     for (const [length, prefix] of [[2], [7], [8], [14], [14, 11], [5, 3]]) {
       const { scores, ...routed } = await route(tokens.slice(0, length), prefix);
       const taken = [...tokens.slice(0, Math.min(prefix ?? PREFIX, length))];
-      const expected = [0, 1, 2].map((i) => -sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), taken));
+      const expected = [0, 1, 2].map((i) =>
+        -sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), taken)
+      );
       assertClose(scores, expected, { atol: 1e-4, rtol: 1e-5 }, `scores of ${length} tokens`);
       const [first, second] = [0, 1, 2].sort((a, b) => expected[b] - expected[a]);
-      assertEquals([routed.expert, routed.runnerUp, routed.prefixTokens], [first, second, taken.length]);
+      assertEquals([routed.expert, routed.runnerUp, routed.prefixTokens], [
+        first,
+        second,
+        taken.length,
+      ]);
       const margin = expected[first] - expected[second];
       const actual = [routed.margin, routed.marginPerToken];
       assertClose(actual, [margin, margin / (taken.length - 1)], { atol: 2e-4, rtol: 1e-4 });
@@ -67,7 +73,11 @@ Deno.test("routeAll() gives what the f64 routers say of min(M, length) tokens, o
         assertEquals(routes[i], await route(text, prefix, exclude), `text ${i}`);
       }
     }
-    await assertRejects(() => mixture.routeAll([texts[0], Uint32Array.of()]), InputError, "it is empty");
+    await assertRejects(
+      () => mixture.routeAll([texts[0], Uint32Array.of()]),
+      InputError,
+      "it is empty",
+    );
     await assertRejects(() => route(Uint32Array.of(1, 270)), Error, "270");
   }));
 
@@ -83,7 +93,9 @@ async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
   return new Mixture({
     name: String,
     partitioner: (device) => openPartitioner(learning.folder, device),
-    ...{ tokenizer: none, describe: none, load: none },
+    tokenizer: none,
+    describe: none,
+    load: none,
   });
 }
 
@@ -94,7 +106,11 @@ Deno.test("routeAll() reports what costs are called that are no NLLs, and asks f
       const chosen = new Set<number>();
       for (const token of [5, 6, 7, 8, 9, 10]) {
         const [route] = await mixture.routeAll([Uint32Array.of(token)]);
-        const asked = { tokens: Uint32Array.of(token), sequenceLength: 1, length: Uint32Array.of(1) };
+        const asked = {
+          tokens: Uint32Array.of(token),
+          sequenceLength: 1,
+          length: Uint32Array.of(1),
+        };
         const scores = [...await mixture.costs(asked, [1])].map((own) => 0 - own);
         assertEquals([route.cost, route.scores], [cost, scores]);
         chosen.add(route.expert);
@@ -147,13 +163,21 @@ Deno.test("a mixture takes a partitioner's folder that is named, and refuses one
   withMixture(3, {}, async (nowhere, run) => {
     await Deno.rename(`${run}/partitioner`, `${run}/elsewhere`);
     const text = Uint32Array.of(1, 2);
-    await assertRejects(() => nowhere.routeAll([text]), InputError, `"${run}/partitioner" must be there`);
+    await assertRejects(
+      () => nowhere.routeAll([text]),
+      InputError,
+      `"${run}/partitioner" must be there`,
+    );
     const named = await openMixture({ gpu, run, partitioner: `${run}/elsewhere` });
     assertEquals([(await named.routeAll([text])).length, await named.experts()], [1, 3]);
     named.close();
     await Deno.remove(`${run}/elsewhere/router-02`, { recursive: true });
     const fewer = await openMixture({ gpu, run, partitioner: `${run}/elsewhere` });
-    await assertRejects(() => fewer.partitioner(), InputError, "each of the run's 3 experts: it knows 2");
+    await assertRejects(
+      () => fewer.partitioner(),
+      InputError,
+      "each of the run's 3 experts: it knows 2",
+    );
     fewer.close();
   }));
 
@@ -175,6 +199,7 @@ Deno.test("size() of a form is near what a larger model takes, and grows with sl
   };
   assert(bytesWith(1) < bytesWith(2) && bytesWith(2) < bytesWith(), "more are quick");
   const [few, many] = [decoding({ slots: 1 }), decoding({ slots: 2 })];
-  assertEquals(many.size(config) - few.size(config), 2 * 4 * 128 * 64 * 4); // keys and values, 4 layers, 4 bytes each
+  // Keys and values, 4 layers, 4 bytes each.
+  assertEquals(many.size(config) - few.size(config), 2 * 4 * 128 * 64 * 4);
   assert(few.name !== many.name && scoring({ length: 3 }).name !== scoring({ length: 4 }).name);
 });

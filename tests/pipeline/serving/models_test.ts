@@ -18,16 +18,30 @@ Deno.test("modelSource() takes the tokenizer of the folder, or of the run that i
       assertEquals((await source.load(0)).config, EXPERT);
       await Deno.remove(path);
     }
-    const { where } = await assertRejects(() => modelSource(folder), InputError, "no tokenizer.json in it");
+    const { where } = await assertRejects(
+      () => modelSource(folder),
+      InputError,
+      "no tokenizer.json in it",
+    );
     assertEquals(where, folder);
   }));
 
-/** Trains expert 0 as far as a run shows it: other weights, and a manifest that verifies its files. */
+/**
+ * Trains expert 0 as far as a run shows it: other weights, and a manifest that verifies its files.
+ */
 async function trainAnew(run: string, seed: string): Promise<string> {
   const folder = `${run}/experts/expert-00`;
-  const files = await saveCheckpoint(folder, EXPERT, anyWeights(EXPERT, seed), { prefix: seed.length });
+  const files = await saveCheckpoint(folder, EXPERT, anyWeights(EXPERT, seed), {
+    prefix: seed.length,
+  });
   await writeManifest(folder, {
-    ...{ key: seed, name: "experts/expert-00", revision: 1, settings: {}, inputs: {}, result: {}, files },
+    key: seed,
+    name: "experts/expert-00",
+    revision: 1,
+    settings: {},
+    inputs: {},
+    result: {},
+    files,
   });
   return files["model.safetensors"].sha256;
 }

@@ -1,7 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { candidates, sampleToken, SAMPLING, settingsAmong } from "../../../pipeline/serving/sampling.ts";
+import {
+  candidates,
+  sampleToken,
+  SAMPLING,
+  settingsAmong,
+} from "../../../pipeline/serving/sampling.ts";
 
 /** Few distinct values, so that ties are common; steps of 1/4, so that f32 holds them. */
 const logitsOf = fc.array(fc.integer({ min: -12, max: 12 }).map((value) => value / 4), {
@@ -10,9 +15,15 @@ const logitsOf = fc.array(fc.integer({ min: -12, max: 12 }).map((value) => value
 }).map((values) => Float32Array.from(values));
 
 /** The distribution in the plainest words: every token's probability, 0 where it is left out. */
-function bruteForce(logits: Float32Array, temperature: number, topK: number, topP: number): number[] {
+function bruteForce(
+  logits: Float32Array,
+  temperature: number,
+  topK: number,
+  topP: number,
+): number[] {
   const powers = [...logits].map((logit) => Math.exp(logit / temperature));
-  const better = (a: number, b: number) => logits[a] > logits[b] || (logits[a] === logits[b] && a < b);
+  const better = (a: number, b: number) =>
+    logits[a] > logits[b] || (logits[a] === logits[b] && a < b);
   const rank = powers.map((_, id) => powers.filter((_, other) => better(other, id)).length);
   const allowed = powers.map((power, id) => topK === 0 || rank[id] < topK ? power : 0);
   const total = allowed.reduce((a, b) => a + b);
@@ -37,7 +48,9 @@ Deno.test("candidates() is the distribution by brute force, for any temperature,
         const actual = new Array(logits.length).fill(0);
         ids.forEach((id, i) => actual[id] += probabilities[i]);
         assertEquals(ids.length, expected.filter((p) => p > 0).length);
-        expected.forEach((p, id) => assert(Math.abs(actual[id] - p) < 1e-12, `token ${id} of ${logits}`));
+        expected.forEach((p, id) =>
+          assert(Math.abs(actual[id] - p) < 1e-12, `token ${id} of ${logits}`)
+        );
       },
     ),
     { numRuns: 500 },
@@ -74,5 +87,7 @@ Deno.test("candidates() and settingsAmong() refuse logits that are no numbers, a
     [{ topK: 1.5 }, "topK as it must be an integer of at least 0: it is 1.5"],
     [{ topP: 0 }, "topP as it must be a number from 1e-9 to 1: it is 0"],
   ];
-  for (const [wrong, text] of cases) assertThrows(() => settingsAmong(SAMPLING, wrong), InputError, text);
+  for (const [wrong, text] of cases) {
+    assertThrows(() => settingsAmong(SAMPLING, wrong), InputError, text);
+  }
 });

@@ -31,9 +31,15 @@ export function byteTokenizer(): Promise<Tokenizer> {
 /** A tokenizer of 270 ids, each a letter by its code, for tests that need no library. */
 export const LETTERS: Tokenizer = { ...CODES, vocabulary: 270, sha256: "letters" };
 
-/** A tokenizer one of whose tokens, 1, is a space and the first bytes of the quotation mark that 2 completes; 3 is the letter a. */
+/**
+ * A tokenizer one of whose tokens, 1, is a space and the first bytes of the quotation mark that 2
+ * completes; 3 is the letter a.
+ */
 export const QUOTES: Tokenizer = {
-  ...{ vocabulary: 4, eos: 0, sha256: "quotes", json: "{}" },
+  vocabulary: 4,
+  eos: 0,
+  sha256: "quotes",
+  json: "{}",
   encode: (texts) => Promise.resolve(texts.map((text) => new Uint32Array(text.length).fill(3))),
   decode(ids) {
     const bytes = [[], [0x20, 0xe2, 0x80], [0x9c], [0x61]];
@@ -45,9 +51,18 @@ export const QUOTES: Tokenizer = {
 
 /** Shapes of the routers and experts made here. */
 export const ROUTER: ModelConfig = { vocabulary: 270, hidden: 4, layers: 1, heads: 1, context: 64 };
-export const EXPERT: ModelConfig = { vocabulary: 270, hidden: 12, layers: 2, heads: 2, context: 64 };
+export const EXPERT: ModelConfig = {
+  vocabulary: 270,
+  hidden: 12,
+  layers: 2,
+  heads: 2,
+  context: 64,
+};
 
-/** Shapes of a run, where they are others than {@linkcode ROUTER} and {@linkcode EXPERT}; both have room for the ids of the tokenizer. */
+/**
+ * Shapes of a run, where they are others than {@linkcode ROUTER} and {@linkcode EXPERT}; both have
+ * room for the ids of the tokenizer.
+ */
 export interface Shapes {
   router?: ModelConfig; // shape of the routers
   expert?: ModelConfig; // shape of the experts
@@ -64,7 +79,10 @@ export async function servingRun(
   const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos };
   for (let i = 0; i < experts; i++) {
     const weights = anyWeights(router, `router ${i}`);
-    await saveCheckpoint(`${run}/partitioner/${routerFolder(i)}`, router, weights, { ...notes, prefix });
+    await saveCheckpoint(`${run}/partitioner/${routerFolder(i)}`, router, weights, {
+      ...notes,
+      prefix,
+    });
     const folder = `${run}/experts/${expertFolder(i, 1)}`;
     await saveCheckpoint(folder, expert, anyWeights(expert, `expert ${i}`), notes);
     await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer.json);
@@ -89,13 +107,19 @@ export const textOf = async (generation: Generation): Promise<string> =>
   (await Array.fromAsync(generation)).join("");
 
 /** Runs a test with the run folder of {@linkcode servingRun}. */
-export const inServingRun = (experts: number, test: (run: string) => Promise<void>): Promise<void> =>
+export const inServingRun = (
+  experts: number,
+  test: (run: string) => Promise<void>,
+): Promise<void> =>
   inFolder(async (run) => {
     await servingRun(run, experts);
     await test(run);
   });
 
-/** Runs a test with a list of the WebGPU devices that are opened meanwhile, which nothing else hands out. */
+/**
+ * Runs a test with a list of the WebGPU devices that are opened meanwhile, which nothing else hands
+ * out.
+ */
 export async function withDevices(test: (devices: GPUDevice[]) => Promise<void>): Promise<void> {
   const { requestDevice } = GPUAdapter.prototype;
   const devices: GPUDevice[] = [];

@@ -31,7 +31,8 @@ Deno.test("a speller streams any text, whole characters at a time, and tells whe
     const offsets = await new TokenTexts(bytes).offsets(ids);
     assertEquals(offsets, pieces.slice(0, -1).map((_, i) => pieces.slice(0, i).join("").length));
   }));
-  assertEquals(await spell(QUOTES, [1, 2, 3]), ["", " “", "a", ""]); // a token of a space and a part of a character
+  // A token of a space and a part of a character.
+  assertEquals(await spell(QUOTES, [1, 2, 3]), ["", " “", "a", ""]);
   assertEquals(await new TokenTexts(QUOTES).offsets([3, 1, 2, 3, 3]), [0, 1, 1, 3, 4]);
 });
 
@@ -51,8 +52,13 @@ Deno.test("a speller keeps spaces and bytes of a SentencePiece tokenizer, whose 
   const names = [...unsaid, ...Array.from({ length: 256 }, (_, i) => byteToken(i)), "▁", "▁a", "b"];
   const vocab = Object.fromEntries(names.map((name, id) => [name, id]));
   const special = unsaid.map((content) => ({
-    ...{ id: vocab[content], content, special: true },
-    ...{ single_word: false, lstrip: false, rstrip: false, normalized: false },
+    id: vocab[content],
+    content,
+    special: true,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
   }));
   const path = await Deno.makeTempFile();
   await Deno.writeTextFile(
@@ -69,7 +75,14 @@ Deno.test("a speller keeps spaces and bytes of a SentencePiece tokenizer, whose 
           { type: "Strip", content: " ", start: 1, stop: 0 },
         ],
       },
-      model: { type: "BPE", unk_token: "<unk>", byte_fallback: true, fuse_unk: true, vocab, merges: [] },
+      model: {
+        type: "BPE",
+        unk_token: "<unk>",
+        byte_fallback: true,
+        fuse_unk: true,
+        vocab,
+        merges: [],
+      },
     }),
   );
   const tokenizer = await loadTokenizer(path);

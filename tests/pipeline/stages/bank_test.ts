@@ -1,6 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
-import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
+import {
+  type TrainingState,
+  trainModel,
+  type TrainModelOptions,
+} from "../../../pipeline/training/loop.ts";
 import { Bank } from "../../../pipeline/stages/bank.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
@@ -14,8 +18,13 @@ const STEPS = 7;
 /** A training of its own data; number 1 has nothing held out, number 2 more than a batch. */
 function options(id: number, more: Partial<TrainModelOptions> = {}): TrainModelOptions {
   return {
-    ...{ ...SMALL, start: anyWeights(MODEL, id), batch: 3, steps: STEPS },
-    ...{ logEvery: 2, validateEvery: 3, checkpointEvery: 2 },
+    ...SMALL,
+    start: anyWeights(MODEL, id),
+    batch: 3,
+    steps: STEPS,
+    logEvery: 2,
+    validateEvery: 3,
+    checkpointEvery: 2,
     validation: id === 1 ? undefined : anyRows(1 + 2 * id, `held out ${id}`),
     open: readingFrom(anyRows(3 * STEPS, `training ${id}`)),
     ...more,
@@ -40,7 +49,10 @@ async function trainAll(
   fits: (models: number, on: typeof gpu) => boolean = () => true,
   devices: Bank["devices"] = (own) => Promise.resolve([own]),
 ) {
-  const chosen = { fits: ({ gpu }: TrainModelOptions, models: number) => fits(models, gpu), devices };
+  const chosen = {
+    fits: ({ gpu }: TrainModelOptions, models: number) => fits(models, gpu),
+    devices,
+  };
   const bank = Object.assign(new Bank(), chosen);
   const participants = IDS.map((id) => ({ id, ...bank.join() }));
   return await Promise.allSettled(participants.map(async ({ id, train: by, leave }) => {
@@ -74,7 +86,9 @@ Deno.test("trainings that share a bank give the metrics, checkpoints and weights
 });
 
 Deno.test("trainings that do not fit follow when others have ended", async () => {
-  const results = (await trainAll(undefined, (models, on) => on === gpu && models <= 2)).map(valueOf);
+  const results = (await trainAll(undefined, (models, on) => on === gpu && models <= 2)).map(
+    valueOf,
+  );
   results.forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
 });
 
@@ -86,14 +100,23 @@ Deno.test("trainings that cannot be counted, or put on a device, or take a step,
     throw new Error("a tensor is too large");
   });
   assertEquals(reasons(uncounted), Array(3).fill("a tensor is too large"));
-  const nowhere = await trainAll(undefined, undefined, () => Promise.reject(new Error("no device")));
+  const nowhere = await trainAll(
+    undefined,
+    undefined,
+    () => Promise.reject(new Error("no device")),
+  );
   assertEquals(reasons(nowhere), Array(3).fill("no device"));
   let steps = 0;
   const submit: typeof gpu.submit = (dispatches) => {
-    if (dispatches.some(({ label }) => label === "adamw") && ++steps === 3) throw new Error("no step");
+    if (dispatches.some(({ label }) => label === "adamw") && ++steps === 3) {
+      throw new Error("no step");
+    }
     gpu.submit(dispatches);
   };
-  assertEquals(reasons(await trainAll(() => ({ gpu: { ...gpu, submit } }))), Array(3).fill("no step"));
+  assertEquals(
+    reasons(await trainAll(() => ({ gpu: { ...gpu, submit } }))),
+    Array(3).fill("no step"),
+  );
 });
 
 Deno.test("trainings that go on from different steps, or that fail, leave the others as they are", async () => {
@@ -119,7 +142,10 @@ Deno.test("a training whose batch, or held-out sequences, no model can take fail
     for (const [id, result] of results.entries()) {
       if (id !== bad) assertAlike(valueOf(result), alone[id], `training ${id}`);
     }
-    assertStringIncludes(String(reasons(results)[bad]), "position 0 holds 99, the vocabulary is 37");
+    assertStringIncludes(
+      String(reasons(results)[bad]),
+      "position 0 holds 99, the vocabulary is 37",
+    );
   }
   const validation = anyRows(4, "wrong");
   validation.tokens![0] = 99;
@@ -131,11 +157,16 @@ Deno.test("a training whose batch, or held-out sequences, no model can take fail
 Deno.test("a training that is stopped saves and leaves the others as they are", async () => {
   const stop = new AbortController();
   let saved = 0;
-  const onCheckpoint = async (read: () => Promise<TrainingState>, { extra }: { extra: boolean }) => {
+  const onCheckpoint = async (
+    read: () => Promise<TrainingState>,
+    { extra }: { extra: boolean },
+  ) => {
     if (extra) saved = (await read()).trainer.step;
   };
   const onStep = ({ step }: { step: number }) => step >= 3 && stop.abort();
-  const results = await trainAll((id) => id === 1 ? { signal: stop.signal, onStep, onCheckpoint } : {});
+  const results = await trainAll((id) =>
+    id === 1 ? { signal: stop.signal, onStep, onCheckpoint } : {}
+  );
   for (const id of [0, 2]) assertAlike(valueOf(results[id]), alone[id], `training ${id}`);
   assertEquals([results[1].status, saved], ["rejected", 3]);
 });
@@ -186,7 +217,8 @@ function bindingAtMost(maxBindingBytes: number): typeof gpu {
 
 Deno.test("the models of a bank take the logits of as many rows as alone, however few models' logits fit at once", async () => {
   const config = { ...MODEL, vocabulary: 12_000 };
-  const [models, batch, length] = [3, 4, 200]; // 38 MB of logits each, in two chunks of at most 32 MiB
+  // 38 MB of logits each, in two chunks of at most 32 MiB.
+  const [models, batch, length] = [3, 4, 200];
   const start = IDS.map((id) => anyWeights(config, id));
   const all = anyBatch(config, { models, batch, length });
   const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
@@ -205,7 +237,8 @@ Deno.test("the models of a bank take the logits of as many rows as alone, howeve
     const own = buildBatch(all, models, id);
     const [alone] = await gradients([start[id]], own);
     assertSameTensors(together[id], alone, `gradients of model ${id} in a bank`);
-    const [low] = await gradients([start[id]], own, bindingAtMost(6e6)); // less is held at once, too
+    // Less is held at once, too.
+    const [low] = await gradients([start[id]], own, bindingAtMost(6e6));
     assertSameTensors(split[id], low, `gradients of model ${id} in banks of few`);
   }
 });

@@ -22,7 +22,9 @@ const readTexts = async (blocks: readonly Block[]) => {
   const texts: string[] = [];
   for (const { pieces } of blocks) {
     for (const piece of pieces) {
-      for await (const { text, place } of readPiece(piece, {})) texts.push(`${place ?? "-"} ${text}`);
+      for await (const { text, place } of readPiece(piece, {})) {
+        texts.push(`${place ?? "-"} ${text}`);
+      }
     }
   }
   return texts;
@@ -42,7 +44,11 @@ Deno.test("a file that is added, changed or removed touches few blocks, wherever
   assert(before.size > 20);
   for (const at of [0, 77, 150, 299]) {
     for (
-      const changed of [texts.toSpliced(at, 0, "one more"), texts.with(at, "changed"), texts.toSpliced(at, 1)]
+      const changed of [
+        texts.toSpliced(at, 0, "one more"),
+        texts.with(at, "changed"),
+        texts.toSpliced(at, 1),
+      ]
     ) {
       const after = names(changed);
       assert([...after].filter((name) => !before.has(name)).length <= 8);
@@ -57,7 +63,10 @@ Deno.test("blocks hold all pieces in order, none more than it may unless one pie
       fc.integer({ min: 10, max: 200 }),
       (texts, most) => {
         const blocks = gatherBlocks(texts.map(pieceOf), most);
-        assertEquals(blocks.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)), texts);
+        assertEquals(
+          blocks.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)),
+          texts,
+        );
         assert(blocks.every(({ bytes, pieces }) => pieces.length === 1 || bytes <= most));
         for (const name of ["name", "id"] as const) {
           assertEquals(new Set(blocks.map((block) => block[name])).size, blocks.length);
@@ -88,7 +97,8 @@ Deno.test("a large file of lines is cut between lines, and its documents are tho
 Deno.test("Parquet is cut between row groups", async () => {
   const path = `${ROOT}fixtures/zero_shot/mmlu.parquet`;
   const file = { path, format: "parquet" as const };
-  const pieces = await cutFiles([file], 1), [whole] = await cutFiles([file], 1e9);
+  const pieces = await cutFiles([file], 1);
+  const [whole] = await cutFiles([file], 1e9);
   assertEquals(pieces.map(({ groups }) => groups?.from), pieces.map((_, i) => i));
   const options = { textColumn: "question" };
   const read = async (piece: Piece) =>
@@ -101,7 +111,10 @@ Deno.test("Arrow is cut between batches, in files and streams, and refused once 
     const batches = Array.from(
       { length: 5 },
       (_, i) =>
-        toTable({ text: [`${i} a`, `${i} b`], kind: Uint16Array.of(i, i) }, { format: 1, stage: "test" }),
+        toTable({ text: [`${i} a`, `${i} b`], kind: Uint16Array.of(i, i) }, {
+          format: 1,
+          stage: "test",
+        }),
     );
     const [path, streamed] = [`${folder}/a.arrow`, `${folder}/b.arrow`];
     await writeArrowFile(path, ReadableStream.from(batches));
@@ -110,7 +123,8 @@ Deno.test("Arrow is cut between batches, in files and streams, and refused once 
       const file = { path: at, format: "arrow" as const };
       const read = async (piece: Piece) =>
         (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) => `${place} ${text}`);
-      const pieces = await cutFiles([file], 1), [whole] = await cutFiles([file], 1e9);
+      const pieces = await cutFiles([file], 1);
+      const [whole] = await cutFiles([file], 1e9);
       assertEquals(pieces.map(({ groups }) => groups?.from), [0, 1, 2, 3, 4]);
       assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
       assertEquals((await read(whole)).at(-1), "9 4 b");
@@ -121,7 +135,8 @@ Deno.test("Arrow is cut between batches, in files and streams, and refused once 
 
 Deno.test("what was hashed is known again, until a file changes that a link leads to; a file that changes while it is read is refused", () =>
   inFolder(async (folder) => {
-    const path = `${folder}/a.txt`, link = `${folder}/link.txt`;
+    const path = `${folder}/a.txt`;
+    const link = `${folder}/link.txt`;
     await Deno.symlink(path, link);
     await Deno.writeTextFile(path, "one");
     const old = new Date("2026-01-01");
@@ -152,13 +167,18 @@ Deno.test("what was hashed is known again, until a file changes that a link lead
 
 Deno.test("what was hashed is known again where files are added, changed or removed, and in another order", () =>
   inFolder(async (folder) => {
-    const place = `${folder}/files.json`, old = new Date("2026-01-01");
+    const place = `${folder}/files.json`;
+    const old = new Date("2026-01-01");
     const write = async (name: string, letter: string, lines = 90) => {
       await Deno.writeTextFile(`${folder}/${name}`, `{"text": "${letter}"}\n`.repeat(lines));
       await Deno.utime(`${folder}/${name}`, old, old);
     };
     const cut = async (names: string[], known?: Parameters<typeof cutFiles>[2]) =>
-      await cutFiles((await listInputs(names.map((name) => `${folder}/${name}`))).files, 300, known);
+      await cutFiles(
+        (await listInputs(names.map((name) => `${folder}/${name}`))).files,
+        300,
+        known,
+      );
     const names = ["a.txt", "b.jsonl", "c.txt", "d.jsonl", "e.jsonl"];
     for (const name of names) await write(name, "x");
     const before = await cut(names, { place, keep: true });
@@ -173,7 +193,9 @@ Deno.test("what was hashed is known again where files are added, changed or remo
         `${letter}.${"ac".includes(letter) ? "txt" : "jsonl"}`
       );
       const expected = some.flatMap((name) =>
-        (/[df]/.test(name[0]) ? looked : before).filter(({ file }) => file.path === `${folder}/${name}`)
+        (/[df]/.test(name[0]) ? looked : before).filter(({ file }) =>
+          file.path === `${folder}/${name}`
+        )
       );
       assertEquals(await cut(some, { place }), expected, order);
     }

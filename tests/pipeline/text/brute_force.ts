@@ -1,10 +1,15 @@
-// Another way to the same: words by a regular expression, shingles and runs as texts in sets, all pairs by an inverted index.
+// Another way to the same: words by a regular expression, shingles and runs as texts in sets, all
+// pairs by an inverted index.
 
 import { uniform } from "../../../pipeline/random.ts";
 import { embeddedCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 
-const UNPARTED = "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}\\p{Script=Lao}";
-const WORD = new RegExp(`[${UNPARTED}]|(?:(?![${UNPARTED}])[\\p{L}\\p{N}\\p{M}\u{10000}-\u{10ffff}])+`, "gu");
+const UNPARTED =
+  "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}\\p{Script=Lao}";
+const WORD = new RegExp(
+  `[${UNPARTED}]|(?:(?![${UNPARTED}])[\\p{L}\\p{N}\\p{M}\u{10000}-\u{10ffff}])+`,
+  "gu",
+);
 
 /** Lists the words of a text. */
 export const splitWords = (text: string): string[] =>
@@ -16,7 +21,10 @@ export function listRuns(text: string, length: number): string[] {
   return words.slice(length - 1).map((_, at) => words.slice(at, at + length).join(" "));
 }
 
-/** Gives the Jaccard index of the shingles of all pairs of texts that share one: by "first second", the lower number first. */
+/**
+ * Gives the Jaccard index of the shingles of all pairs of texts that share one: by "first second",
+ * the lower number first.
+ */
 export function allPairs(texts: readonly string[]): Map<string, number> {
   const sets = texts.map((text) => new Set(listRuns(text, 5)));
   const holders = new Map<string, number[]>();

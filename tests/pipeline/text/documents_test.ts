@@ -2,7 +2,10 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { tableFromArrays, tableToIPC } from "apache-arrow";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { readLineage } from "../../../pipeline/rows/lineage.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import {
+  type Configuration,
+  defaultConfiguration,
+} from "../../../pipeline/settings/configuration.ts";
 import {
   documentLines,
   type Limit,
@@ -28,15 +31,21 @@ Deno.test("openDocuments() reads the field of text of JSON lines next to the col
       const column = textColumn || "body";
       await Deno.writeFile(input[1], tableToIPC(tableFromArrays({ [column]: ["gull"] }), "file"));
       assertEquals(await readTexts({ input, textField: "body", textColumn }), ["sail", "gull"]);
-      assertEquals(await readTexts({ input: [input[1]], textField: "body", textColumn, format: "arrow" }), [
-        "gull",
-      ]);
+      assertEquals(
+        await readTexts({ input: [input[1]], textField: "body", textColumn, format: "arrow" }),
+        [
+          "gull",
+        ],
+      );
     }
   }));
 
 Deno.test("openDocuments() reads files, the first ones where it is asked so, or some by hash from everywhere", () =>
   inFolder(async (folder) => {
-    const all = Array.from({ length: 40 }, (_, i) => ({ text: `text ${i}`, source: i < 39 ? "a" : "b" }));
+    const all = Array.from(
+      { length: 40 },
+      (_, i) => ({ text: `text ${i}`, source: i < 39 ? "a" : "b" }),
+    );
     const path = `${folder}/docs.jsonl`;
     await Deno.writeTextFile(path, all.map((document) => JSON.stringify(document) + "\n").join(""));
     const texts = all.map(({ text }) => text);
@@ -87,7 +96,10 @@ Deno.test("tokenBatches() begins with the columns, also where there is no text, 
   const [, ...batches] = await run([{ text: "abcde", source: "x" }, { text: "fg", source: "y" }]);
   const columns = batches.map((batch) => fromBatch(batch));
   const rows = columns.flatMap(({ tokens, length }) =>
-    Array.from(length, (count, row) => String.fromCharCode(...tokens!.slice(4 * row, 4 * row + count)))
+    Array.from(
+      length,
+      (count, row) => String.fromCharCode(...tokens!.slice(4 * row, 4 * row + count)),
+    )
   );
   assertEquals(rows, ["abcd", "e\0", "fg\0"]);
 });
@@ -114,7 +126,8 @@ Deno.test("takeByHash() takes as many as asked, from everywhere, in their order;
   assertEquals(taken.length, 300);
   assertEquals(texts(taken), texts(DOCUMENTS.filter((document) => taken.includes(document))));
   for (const source of ["source 0", "source 1", "source 2"]) {
-    assertGreater(taken.filter((document) => document.source === source).length, 70); // 100, give or take 8
+    // 100, give or take 8.
+    assertGreater(taken.filter((document) => document.source === source).length, 70);
   }
   const other = await take(DOCUMENTS, { most: 300, seed: 1 });
   assertGreater(other.filter((document) => !taken.includes(document)).length, 200);
@@ -132,9 +145,13 @@ Deno.test("takeByHash() takes the same documents wherever they stand, and a larg
 });
 
 Deno.test("takeByHash() measures what it takes: it ends with the document that reaches the limit", async () => {
-  const total = (documents: Document[]) => documents.reduce((sum, { text }) => sum + text.length, 0);
-  for (const least of [(characters: number) => characters / 2, (characters: number) => characters * 9]) {
-    const taken = await take(DOCUMENTS, { most: 5000, sizes: lengths, least }); // 9 times too large: measured anew
+  const total = (documents: Document[]) =>
+    documents.reduce((sum, { text }) => sum + text.length, 0);
+  for (
+    const least of [(characters: number) => characters / 2, (characters: number) => characters * 9]
+  ) {
+    // 9 times too large: measured anew.
+    const taken = await take(DOCUMENTS, { most: 5000, sizes: lengths, least });
     const size = total(taken);
     assert(size >= 5000 && size < 5000 + 55, `${size}`);
   }

@@ -5,9 +5,14 @@ import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.
 import { byteSymbols } from "../../../pipeline/text/bpe.ts";
 import { execute, inFolder, ok } from "../../tasks/support.ts";
 
-const vocab = Object.fromEntries([...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]));
+const vocab = Object.fromEntries(
+  [...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]),
+);
 const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-/** A tokenizer that cuts at words, so that it keeps a table of them; its end of a document has no usual name. */
+/**
+ * A tokenizer that cuts at words, so that it keeps a table of them; its end of a document has no
+ * usual name.
+ */
 const BYTES = {
   version: "1.0",
   added_tokens: [],
@@ -16,7 +21,9 @@ const BYTES = {
 };
 /** One that knows two words and nothing else. */
 const WORDS = {
-  ...{ version: "1.0", added_tokens: [], pre_tokenizer: { type: "Whitespace" } },
+  version: "1.0",
+  added_tokens: [],
+  pre_tokenizer: { type: "Whitespace" },
   model: { type: "WordLevel", vocab: { "<stop>": 0, sea: 1, wind: 2 }, unk_token: "[UNK]" },
 };
 
@@ -63,14 +70,19 @@ Deno.test("openEncoders() throws what the tokenizer says of a text that it canno
     const good = encoders.encode(["wind sea"]);
     const error = await assertRejects(() => bad, InputError);
     const own = await assertRejects(() => tokenizer.encode(["sea", "salt"]), InputError);
-    const onOneCore = await assertRejects(() => tokenizer.encode(["sea", "salt"], true), InputError);
+    const onOneCore = await assertRejects(
+      () => tokenizer.encode(["sea", "salt"], true),
+      InputError,
+    );
     assertEquals([onOneCore.what, onOneCore.where], [own.what, own.where]);
     assertEquals([error.what, error.where], [own.what, own.where]);
     assertEquals((await good).map((ids) => [...ids]), [[2, 1]]);
     await encoders.close();
   }));
 
-/** Stands in for a thread: it leaves all encoding to the main thread, and ends when it is asked to. */
+/**
+ * Stands in for a thread: it leaves all encoding to the main thread, and ends when it is asked to.
+ */
 class MortalWorker {
   static all: MortalWorker[] = [];
   onmessage?: (event: { data: null }) => void;
@@ -81,7 +93,9 @@ class MortalWorker {
     MortalWorker.all.push(this);
   }
   postMessage(order: unknown): void {
-    if (!this.#isDead && Array.isArray(order)) queueMicrotask(() => this.onmessage!({ data: null }));
+    if (!this.#isDead && Array.isArray(order)) {
+      queueMicrotask(() => this.onmessage!({ data: null }));
+    }
   }
   die(message: string): void {
     this.#isDead = true;

@@ -4,12 +4,15 @@ import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("glob() lists matches in byte order, without dot files and folders", () =>
   inFolder(async (folder) => {
-    for (const name of ["sub/deep", ".git"]) await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+    for (const name of ["sub/deep", ".git"]) {
+      await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+    }
     const names =
       "b.txt a.txt B.txt é.txt a.md a10.txt a9.txt .h.txt sub/c.txt sub/deep/d.txt x[1].txt y{1,2}.txt .git/e.txt \u{1f600}.txt \uff5e.txt";
     for (const name of names.split(" ")) await Deno.writeTextFile(`${folder}/${name}`, "");
     const cases: Record<string, string> = {
-      "*.txt": "B.txt a.txt a10.txt a9.txt b.txt x[1].txt y{1,2}.txt é.txt \uff5e.txt \u{1f600}.txt",
+      "*.txt":
+        "B.txt a.txt a10.txt a9.txt b.txt x[1].txt y{1,2}.txt é.txt \uff5e.txt \u{1f600}.txt",
       "y[{]1,2}.{txt,md}": "y{1,2}.txt",
       "?.txt": "B.txt a.txt b.txt é.txt \uff5e.txt \u{1f600}.txt",
       "[ab].txt": "a.txt b.txt",
@@ -40,7 +43,11 @@ Deno.test("glob() follows links to folders and files, and leaves out links to no
     await Deno.symlink(`${folder}/none`, `${folder}/data/c.txt`);
     const names = ["data/a.txt", "data/b.txt", "link/a.txt", "link/b.txt"];
     for (const pattern of ["*/*.txt", "**/*.txt"]) {
-      assertEquals(await glob(`${folder}/${pattern}`), names.map((name) => `${folder}/${name}`), pattern);
+      assertEquals(
+        await glob(`${folder}/${pattern}`),
+        names.map((name) => `${folder}/${name}`),
+        pattern,
+      );
     }
   }));
 
@@ -57,7 +64,9 @@ Deno.test("glob() leaves out pipes, which would be waited for without end, and l
 Deno.test("glob() follows no link back to a folder that it lies in, and finds every file once", () =>
   inFolder(async (folder) => {
     await Deno.mkdir(`${folder}/data/sub`, { recursive: true });
-    for (const name of ["data/a.txt", "data/sub/b.txt"]) await Deno.writeTextFile(`${folder}/${name}`, "");
+    for (const name of ["data/a.txt", "data/sub/b.txt"]) {
+      await Deno.writeTextFile(`${folder}/${name}`, "");
+    }
     for (const name of ["self", "same"]) await Deno.symlink(".", `${folder}/data/${name}`);
     for (const name of ["up", "back"]) await Deno.symlink("..", `${folder}/data/sub/${name}`);
     await Deno.symlink(folder, `${folder}/data/root`);

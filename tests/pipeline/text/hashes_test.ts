@@ -12,14 +12,21 @@ import {
 import { allPairs, corpusWithCopies, listRuns as listTexts, splitWords } from "./brute_force.ts";
 import type { Making } from "../../../pipeline/graph/node.ts";
 import { joinArrays } from "../../../pipeline/rows/bytes.ts";
-import { Compared, type Hashed, NEAR, type OnRow, tableBytes } from "../../../pipeline/stages/duplicates.ts";
+import {
+  Compared,
+  type Hashed,
+  NEAR,
+  type OnRow,
+  tableBytes,
+} from "../../../pipeline/stages/duplicates.ts";
 import type { Side } from "../../../pipeline/text/tokenize.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const keys = ([highs, lows]: Hashes) => Array.from(highs, (high, i) => `${high} ${lows[i]}`);
 
 Deno.test("words are runs of letters, digits and marks in lower case; where a script does not part them, characters", () => {
-  const same = (one: string, other: string) => assertEquals(keys(hashWords(one)), keys(hashWords(other)));
+  const same = (one: string, other: string) =>
+    assertEquals(keys(hashWords(one)), keys(hashWords(other)));
   same("It's 5 o'clock,\tÄRGER!", "it s 5 o clock ärger");
   same("snake_case(x+1)", "snake case x 1");
   same("日本語のabc", "日 本 語 の abc");
@@ -29,7 +36,8 @@ Deno.test("words are runs of letters, digits and marks in lower case; where a sc
 });
 
 Deno.test("no two words of the wide corpus, nor of a million numbers, have the same hash, and equal ones always have", async () => {
-  const known = new Map<string, string>(), back = new Map<string, string>();
+  const known = new Map<string, string>();
+  const back = new Map<string, string>();
   const texts = [
     ...await corpusWithCopies(500, 1),
     Array.from({ length: 200_000 }, (_, i) => `id${i}`).join(" "),
@@ -47,7 +55,10 @@ Deno.test("no two words of the wide corpus, nor of a million numbers, have the s
 });
 
 Deno.test("the halves of the hashes of runs spread evenly, and the order of words counts", () => {
-  const runs = hashRuns(hashWords(Array.from({ length: 65_536 + 12 }, (_, i) => `${i}`).join(" ")), 13);
+  const runs = hashRuns(
+    hashWords(Array.from({ length: 65_536 + 12 }, (_, i) => `${i}`).join(" ")),
+    13,
+  );
   for (const half of runs) {
     for (const shift of [0, 8, 16, 24]) {
       const bins = new Uint32Array(256);
@@ -56,13 +67,19 @@ Deno.test("the halves of the hashes of runs spread evenly, and the order of word
       assertEquals(chi > 170 && chi < 350, true, `chi-squared of 255 degrees of freedom: ${chi}`);
     }
   }
-  assertEquals(keys(hashRuns(hashWords("a b c"), 3)) === keys(hashRuns(hashWords("a c b"), 3)), false);
+  assertEquals(
+    keys(hashRuns(hashWords("a b c"), 3)) === keys(hashRuns(hashWords("a c b"), 3)),
+    false,
+  );
 });
 
 const PASSAGE = 13;
 const texts = await corpusWithCopies(2000, 150);
 
-/** Writes tables of so many blocks of about as many texts each; `hashes` gives what has the next numbers, one after another. */
+/**
+ * Writes tables of so many blocks of about as many texts each; `hashes` gives what has the next
+ * numbers, one after another.
+ */
 async function writeTables(
   folder: string,
   blocks: number,
@@ -74,12 +91,16 @@ async function writeTables(
     const [from, to] = [block, block + 1].map((end) => Math.floor(end * texts.length / blocks));
     await Deno.mkdir(`${folder}/${block}`, { recursive: true });
     for (const [side, hash] of Object.entries(hashes)) {
-      const all = texts.slice(from, to).flatMap(hash).map((halves) => joinArrays(Int32Array, halves));
+      const all = texts.slice(from, to).flatMap(hash).map((halves) =>
+        joinArrays(Int32Array, halves)
+      );
       await Deno.writeFile(`${folder}/${block}/${kind}-${side}.u32`, tableBytes(all));
       counts[block] = all.length;
     }
   }
-  const nodes = counts.map((_, block) => ({ name: `${block}`, kinds: [kind] }) as unknown as Hashed);
+  const nodes = counts.map((_, block) =>
+    ({ name: `${block}`, kinds: [kind] }) as unknown as Hashed
+  );
   const making = {
     path: (name: string) => `${folder}/${name}`,
     manifest: (name: string) => ({ result: { documents: counts[Number(name)] } }),
@@ -124,7 +145,8 @@ Deno.test("of 2,000 documents and their copies, MinHash misses at most 0.5% of t
 
 Deno.test("of held-out documents exactly the runs of 13 words are found that stand in training text, each with the first like it", async () => {
   const held = (text: string) => text.length % 10 === 0;
-  const known = new Map<string, number>(), expected = new Map<number, number>();
+  const known = new Map<string, number>();
+  const expected = new Map<number, number>();
   let place = 0;
   for (const text of texts) {
     if (!held(text)) {
@@ -143,16 +165,21 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
   }
   assertGreater(expected.size, 1000);
   const runsAt = (side: boolean) => (text: string) => {
-    const words = hashWords(text), runs = hashRuns(words, PASSAGE);
+    const words = hashWords(text);
+    const runs = hashRuns(words, PASSAGE);
     const at = (place: number): Hashes => runs.map((half) => half.subarray(place, place + 1));
     return Array.from(words[0], (_, place) => held(text) === side ? at(place) : []);
   };
   for (const blocks of [1, 5]) {
     await inFolder(async (folder) => {
-      const tables = await writeTables(folder, blocks, 13, { test: runsAt(true), train: runsAt(false) });
+      const tables = await writeTables(folder, blocks, 13, {
+        test: runsAt(true),
+        train: runsAt(false),
+      });
       const found = new Map<number, number>();
       const keep: OnRow = (place, kept) => kept?.push(place);
-      const share: OnRow = (other, kept) => kept?.splice(0).forEach((place) => found.set(place, other));
+      const share: OnRow = (other, kept) =>
+        kept?.splice(0).forEach((place) => found.set(place, other));
       await tables.join(13, ["test", keep], ["train", share]);
       assertEquals(new Map([...found].sort(([a], [b]) => a - b)), expected);
     });

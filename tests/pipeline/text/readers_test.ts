@@ -11,7 +11,8 @@ import {
 } from "../../../pipeline/text/readers.ts";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
-const read = (inputs: string[], options?: ReadOptions) => Array.fromAsync(readDocuments(inputs, options));
+const read = (inputs: string[], options?: ReadOptions) =>
+  Array.fromAsync(readDocuments(inputs, options));
 const jsonLines = (documents: Partial<Document>[]) =>
   documents.map((document) => JSON.stringify(document) + "\n").join("");
 
@@ -23,10 +24,16 @@ const pipe = (bytes: Uint8Array | Uint8Array[], options: ReadOptions = {}) =>
     standardInput: ReadableStream.from(Array.isArray(bytes) ? bytes : [bytes]),
   });
 
-const withFiles = (files: Record<string, string | Uint8Array>, work: (folder: string) => Promise<void>) =>
+const withFiles = (
+  files: Record<string, string | Uint8Array>,
+  work: (folder: string) => Promise<void>,
+) =>
   inFolder(async (folder) => {
     for (const [name, content] of Object.entries(files)) {
-      await Deno.writeFile(`${folder}/${name}`, typeof content === "string" ? utf8(content) : content);
+      await Deno.writeFile(
+        `${folder}/${name}`,
+        typeof content === "string" ? utf8(content) : content,
+      );
     }
     await work(folder);
   });
@@ -44,7 +51,10 @@ const DOCUMENTS = [{ text: "One.\n“Zwei” 小", source: "a" }, { text: "", so
 
 Deno.test("readDocuments() reads text files, a document each, in byte order of a pattern", () =>
   withFiles({ "b.txt": "b\n", "a.txt": "\ufeffa", "B.txt": "" }, async (folder) => {
-    assertEquals(await read([`${folder}/*.txt`]), ["", "a", "b\n"].map((text) => ({ text, source: "" })));
+    assertEquals(
+      await read([`${folder}/*.txt`]),
+      ["", "a", "b\n"].map((text) => ({ text, source: "" })),
+    );
     assertEquals(
       (await read([`${folder}/b.txt`, `${folder}/*.txt`], { source: "x" })).map(({ text }) => text),
       ["b\n", "", "a"],
@@ -69,11 +79,14 @@ Deno.test("readDocuments() reads JSON lines with blank lines, CRLF, a byte order
 
 Deno.test("readDocuments() takes text and source from the fields it is reported", async () => {
   const lines = `{"body":"a","domain":null}\n{"body":"b","domain":7}\n{"body":"c","domain":"x"}\n`;
-  assertEquals(await pipe(utf8(lines), { textField: "body", sourceField: "domain", source: "none" }), [
-    { text: "a", source: "none" },
-    { text: "b", source: "7" },
-    { text: "c", source: "x" },
-  ]);
+  assertEquals(
+    await pipe(utf8(lines), { textField: "body", sourceField: "domain", source: "none" }),
+    [
+      { text: "a", source: "none" },
+      { text: "b", source: "7" },
+      { text: "c", source: "x" },
+    ],
+  );
 });
 
 Deno.test("readDocuments() reads gzip and Zstandard", async () => {
@@ -88,7 +101,10 @@ Deno.test("readDocuments() reads gzip and Zstandard", async () => {
       assertEquals(await read([`${folder}/${name}`], { sourceField: "source" }), DOCUMENTS);
     }
     assertEquals((await read([`${folder}/a.txt.zst`]))[0].text, "text");
-    assertEquals(await pipe(files["a.jsonl.gz"], { format: "jsonl.gz", sourceField: "source" }), DOCUMENTS);
+    assertEquals(
+      await pipe(files["a.jsonl.gz"], { format: "jsonl.gz", sourceField: "source" }),
+      DOCUMENTS,
+    );
     await assertMessage(
       () => pipe(files["a.jsonl.gz"].subarray(0, 60), { format: "jsonl.gz" }),
       "whole .gz data",
@@ -112,7 +128,8 @@ Deno.test("readDocuments() reads another writer's Parquet, whatever its compress
 });
 
 Deno.test("readDocuments() names what is wrong with Parquet", async () => {
-  const path = "fixtures/documents/zstd.parquet", bytes = await Deno.readFile(path);
+  const path = "fixtures/documents/zstd.parquet";
+  const bytes = await Deno.readFile(path);
   const columns: Record<string, string> = {
     body: `it has "id", "text", "source"; name it with textColumn`,
     id: `column "id" must hold strings: in row 0 it is a number`,
@@ -122,16 +139,30 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
     await assertMessage(() => read([path], { textField }), path, message);
   }
   const plain = await Deno.readFile("fixtures/documents/uncompressed.parquet");
-  const text = Array.from(plain, (byte) => String.fromCharCode(byte)).join("").indexOf("Document 3");
+  const text = Array.from(plain, (byte) => String.fromCharCode(byte)).join("").indexOf(
+    "Document 3",
+  );
   const latin = plain.with(text, 0xe9);
   const damage =
     "as it must be whole Parquet data: it is damaged, or written with what this reader lacks; copy it again,";
   const files: Record<string, [content: Uint8Array | string, message: string]> = {
-    "cut.parquet": [bytes.slice(0, 1000), "whole Parquet data: it is cut short; copy or write it again"],
-    "damaged.parquet": [bytes.slice().fill(0x55, 60, 120), `damaged.parquet, row group 0 ${damage}`],
-    "other.parquet": ["hello", "whole Parquet data: it is something else; set format to what it is"],
+    "cut.parquet": [
+      bytes.slice(0, 1000),
+      "whole Parquet data: it is cut short; copy or write it again",
+    ],
+    "damaged.parquet": [
+      bytes.slice().fill(0x55, 60, 120),
+      `damaged.parquet, row group 0 ${damage}`,
+    ],
+    "other.parquet": [
+      "hello",
+      "whole Parquet data: it is something else; set format to what it is",
+    ],
     "short.parquet": ["PAR1", damage],
-    "latin.parquet": [latin, "latin.parquet, row group 0 as its text must be UTF-8: it has other bytes"],
+    "latin.parquet": [
+      latin,
+      "latin.parquet, row group 0 as its text must be UTF-8: it has other bytes",
+    ],
   };
   await withFiles(
     Object.fromEntries(Object.entries(files).map(([name, [content]]) => [name, content])),
@@ -198,7 +229,9 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
       ["/a.csv", "txt, jsonl, ndjson, parquet or arrow", "set format"],
       ["/e.*", `there is none in ${folder}/e.jsonl, ${folder}/e.txt`],
     ];
-    for (const [name, ...parts] of cases) await assertMessage(() => read([folder + name]), ...parts);
+    for (const [name, ...parts] of cases) {
+      await assertMessage(() => read([folder + name]), ...parts);
+    }
     await assertMessage(() => read(["-"]), "set format");
     await assertMessage(() => pipe(utf8("x"), { format: "xml" }), `format is "xml"`);
     await assertMessage(() => pipe(utf8("x"), { format: "parquet" }), "it is standard input");
@@ -208,7 +241,8 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
   }));
 
 Deno.test("readDocuments() stops at maxDocuments and cancels its source", async () => {
-  let cancelled = false, pulled = 0;
+  let cancelled = false;
+  let pulled = 0;
   const standardInput = new ReadableStream<Uint8Array>({
     pull(controller) {
       pulled++;
@@ -218,7 +252,10 @@ Deno.test("readDocuments() stops at maxDocuments and cancels its source", async 
       cancelled = true;
     },
   });
-  assertEquals((await read(["-"], { format: "jsonl", standardInput, maxDocuments: 25 })).length, 25);
+  assertEquals(
+    (await read(["-"], { format: "jsonl", standardInput, maxDocuments: 25 })).length,
+    25,
+  );
   assert(cancelled);
   assert(pulled <= 5);
 });
@@ -235,7 +272,14 @@ Deno.test("readDocuments() takes sources from paths, unless a field names them",
     }
     const sources = async (options: ReadOptions) =>
       (await read([`${folder}/*/*`], options)).map(({ source }) => source);
-    assertEquals(await sources({ sourceFromPath: "" }), ["law", "law", "law", "news", "news", "news"]);
+    assertEquals(await sources({ sourceFromPath: "" }), [
+      "law",
+      "law",
+      "law",
+      "news",
+      "news",
+      "news",
+    ]);
     assertEquals(await sources({ sourceFromPath: "", sourceField: "source" }), [
       "law",
       "field",

@@ -66,5 +66,6 @@ Deno.test("showRows() decodes with no other tokenizer than the one that made the
   assertEquals([reported, rows.map(({ text }) => text)], [1, new Array(5).fill(undefined)]);
   const { tokens: _, ...scores } = listLearnedColumns(2);
   const bare = () => arrowBytes(ReadableStream.from([toBatch(scores, LINEAGE)]));
-  assertEquals((await Array.fromAsync(showRows(bare(), other))).length, 2); // there is nothing to decode
+  // There is nothing to decode.
+  assertEquals((await Array.fromAsync(showRows(bare(), other))).length, 2);
 });

@@ -6,6 +6,7 @@ export const LETTERS: Tokenizer = {
   eos: 0,
   sha256: "f".repeat(64),
   json: "{}",
-  encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
+  encode: (texts) =>
+    Promise.resolve(texts.map((text) => Uint32Array.from(text, (c) => c.charCodeAt(0)))),
   decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
 };

@@ -28,14 +28,19 @@ const EOS = 0;
 const tokenizer = () => Promise.resolve({ ...LETTERS, vocabulary: 128 });
 const TOKENS: ReadOptions = { tokenColumn: "ids", tokenizer, sourceField: "kind" };
 
-const read = (paths: string[], options?: ReadOptions) => Array.fromAsync(readDocuments(paths, options));
+const read = (paths: string[], options?: ReadOptions) =>
+  Array.fromAsync(readDocuments(paths, options));
 const codes = (text: string) => Array.from(text, (letter) => letter.charCodeAt(0));
 const TEXTS = ["sail", "gull wave", "", "x"];
 const KINDS = ["sea", "sea", "none", "code"];
 
 const table = (columns: Record<string, Vector>) => new Table(columns as never);
 const kind = vectorFromArray(KINDS, new Utf8());
-const expected = TEXTS.map((text, i) => ({ text, source: KINDS[i], tokens: Uint32Array.from(codes(text)) }));
+const expected = TEXTS.map((text, i) => ({
+  text,
+  source: KINDS[i],
+  tokens: Uint32Array.from(codes(text)),
+}));
 
 Deno.test("readDocuments() reads texts of Arrow files and streams, and of a stream on standard input", () =>
   inFolder(async (folder) => {
@@ -43,7 +48,10 @@ Deno.test("readDocuments() reads texts of Arrow files and streams, and of a stre
     const documents = TEXTS.map((text, i) => ({ text, source: KINDS[i] }));
     const options = { textField: "body", sourceField: "kind" };
     for (
-      const [name, form] of [["a.arrow", "file"], ["b.arrows", "stream"], ["c.arrow", "stream"]] as const
+      const [name, form] of [["a.arrow", "file"], ["b.arrows", "stream"], [
+        "c.arrow",
+        "stream",
+      ]] as const
     ) {
       await Deno.writeFile(`${folder}/${name}`, tableToIPC(rows, form));
       assertEquals(await read([`${folder}/${name}`], options), documents);
@@ -77,17 +85,32 @@ Deno.test("readDocuments() takes labels of Arrow that are numbers, true and fals
     const text = vectorFromArray(TEXTS, new Utf8());
     const sourcesOf = async (kind: Vector) => {
       await Deno.writeFile(path, tableToIPC(table({ text, kind }), "file"));
-      return (await read([path], { sourceField: "kind", source: "other" })).map(({ source }) => source);
+      return (await read([path], { sourceField: "kind", source: "other" })).map(({ source }) =>
+        source
+      );
     };
     const some = ["sea", null, "œ", null];
     const expected = ["sea", "other", "œ", "other"];
-    const nowhere = vectorFromArray([null, null, null, null], new Dictionary(new Utf8(), new Int32()));
+    const nowhere = vectorFromArray(
+      [null, null, null, null],
+      new Dictionary(new Utf8(), new Int32()),
+    );
     for (const type of [new Utf8(), new Utf8View(), new Dictionary(new Utf8(), new Int32())]) {
       assertEquals(await sourcesOf(vectorFromArray(some, type)), expected, `${type}`);
     }
     assertEquals(await sourcesOf(nowhere), Array(4).fill("other"));
-    assertEquals(await sourcesOf(vectorFromArray([3, null, -1, 0], new Int32())), ["3", "other", "-1", "0"]);
-    assertEquals(await sourcesOf(vectorFromArray([3n, 4n, null, 0n], new Int64())), ["3", "4", "other", "0"]);
+    assertEquals(await sourcesOf(vectorFromArray([3, null, -1, 0], new Int32())), [
+      "3",
+      "other",
+      "-1",
+      "0",
+    ]);
+    assertEquals(await sourcesOf(vectorFromArray([3n, 4n, null, 0n], new Int64())), [
+      "3",
+      "4",
+      "other",
+      "0",
+    ]);
     assertEquals(await sourcesOf(vectorFromArray([3, 0.5, null, 1], new Float64())), [
       "3",
       "0.5",
@@ -104,7 +127,10 @@ Deno.test("readDocuments() takes labels of Arrow that are numbers, true and fals
       await sourcesOf(vectorFromArray([null, null, null, null], new Null())),
       Array(4).fill("other"),
     );
-    const lists = vectorFromArray([[1], [2], [3], [4]], new List(new Field("item", new Int32(), true)));
+    const lists = vectorFromArray(
+      [[1], [2], [3], [4]],
+      new List(new Field("item", new Int32(), true)),
+    );
     assertEquals(await sourcesOf(lists), ["[1]", "[2]", "[3]", "[4]"]);
   }));
 
@@ -124,13 +150,22 @@ Deno.test("readDocuments() refuses columns that are not there or of another kind
     const path = `${folder}/a.arrow`;
     const lists = (values: (number[] | null)[]) =>
       vectorFromArray(values, new List(new Field("item", new Int32(), true)));
-    const refuse = async (columns: Record<string, Vector>, options: ReadOptions, ...parts: string[]) => {
+    const refuse = async (
+      columns: Record<string, Vector>,
+      options: ReadOptions,
+      ...parts: string[]
+    ) => {
       await Deno.writeFile(path, tableToIPC(table(columns), "file"));
       const error = await assertRejects(() => read([path], options), InputError);
       for (const part of parts) assertStringIncludes(error.message, part);
     };
     const ids = lists([[1, 2], [3]]);
-    await refuse({ ids }, {}, 'it must have a column "text": it has "ids"', "name it with textColumn");
+    await refuse(
+      { ids },
+      {},
+      'it must have a column "text": it has "ids"',
+      "name it with textColumn",
+    );
     await refuse(
       { text: kind },
       { ...TOKENS, sourceField: undefined },
@@ -138,9 +173,17 @@ Deno.test("readDocuments() refuses columns that are not there or of another kind
       "name it with tokenColumn",
     );
     await refuse({ ids }, { textField: "ids" }, 'column "ids" must hold strings', "in row 0 it is");
-    await refuse({ ids: kind }, { ...TOKENS, sourceField: undefined }, 'column "ids" must hold lists of ids');
+    await refuse(
+      { ids: kind },
+      { ...TOKENS, sourceField: undefined },
+      'column "ids" must hold lists of ids',
+    );
     const own = { ...TOKENS, sourceField: undefined };
-    await refuse({ ids: lists([[1], [2, 128]]) }, own, "below the vocabulary, 128: in row 1 one is 128");
+    await refuse(
+      { ids: lists([[1], [2, 128]]) },
+      own,
+      "below the vocabulary, 128: in row 1 one is 128",
+    );
     await Deno.writeTextFile(`${folder}/a.jsonl`, "{}");
     await assertRejects(
       () => read([`${folder}/a.jsonl`], own),

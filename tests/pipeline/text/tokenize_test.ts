@@ -49,18 +49,30 @@ async function run(texts: string[], options: TokenizeOptions) {
 
 Deno.test("tokenizeDocuments() closes documents with EOS, keeps tails and drops tails of one token", async () => {
   const { rows, counts } = await run(["abcdefg", "xyz", "", "abcd", "q"], { sequenceLength: 4 });
-  assertEquals(rows.map(({ sequence, document, source, text }) => [sequence, document, source, text]), [
-    [0, 0, "s0", "abcd"],
-    [1, 0, "s0", "efg."],
-    [2, 1, "s1", "xyz."],
-    [3, 2, "s3", "abcd"], // its EOS alone is a tail of one token
-    [4, 3, "s4", "q."],
-  ]);
-  assertEquals(counts, { documents: 4, emptyDocuments: 1, tokens: 18, sequences: 5, droppedTails: 1 });
+  assertEquals(
+    rows.map(({ sequence, document, source, text }) => [sequence, document, source, text]),
+    [
+      [0, 0, "s0", "abcd"],
+      [1, 0, "s0", "efg."],
+      [2, 1, "s1", "xyz."],
+      [3, 2, "s3", "abcd"], // its EOS alone is a tail of one token
+      [4, 3, "s4", "q."],
+    ],
+  );
+  assertEquals(counts, {
+    documents: 4,
+    emptyDocuments: 1,
+    tokens: 18,
+    sequences: 5,
+    droppedTails: 1,
+  });
 });
 
 Deno.test("tokenizeDocuments() packs documents one after another with packing concat", async () => {
-  const { rows, counts } = await run(["abcdefg", "xyz", "ab"], { sequenceLength: 5, packing: "concat" });
+  const { rows, counts } = await run(["abcdefg", "xyz", "ab"], {
+    sequenceLength: 5,
+    packing: "concat",
+  });
   assertEquals(rows.map(({ document, text }) => [document, text]), [[0, "abcde"], [0, "fg.xy"], [
     1,
     "z.ab.",
@@ -134,13 +146,16 @@ Deno.test("tokenizeDocuments() pulls no more documents than its reader asks for"
 });
 
 Deno.test("tokenizeDocuments() gives the same rows with any number of workers", async () => {
-  const words = "sea wind storm anchor harbour tide mast deck north salt rope crew gull shore sail".split(
-    " ",
-  );
+  const words = "sea wind storm anchor harbour tide mast deck north salt rope crew gull shore sail"
+    .split(
+      " ",
+    );
   const texts = Array.from(
     { length: 700 }, // of 2.3 million characters: workers begin after the first
     (_, i) =>
-      Array.from({ length: 550 }, (_, j) => words[(i * 7 + j * j) % words.length] + (i % 9)).join(" "),
+      Array.from({ length: 550 }, (_, j) => words[(i * 7 + j * j) % words.length] + (i % 9)).join(
+        " ",
+      ),
   );
   async function* documents() {
     await Promise.resolve();
@@ -163,7 +178,9 @@ Deno.test("tokenizeDocuments() gives the same rows with any number of workers", 
 
   // A reader that leaves ends the workers as well.
   const left = tokenizeDocuments(documents(), tokenizer, {
-    ...{ sequenceLength: 64, workers: 2, workersAfter: 0 },
+    sequenceLength: 64,
+    workers: 2,
+    workersAfter: 0,
   });
   for (let batches = 0; batches < 3; batches++) await left.next();
   await left.return(undefined);

@@ -5,8 +5,18 @@ import { abortOfText, hasPatterns } from "../../../pipeline/text/tokenizer_forma
 import { execute, inFolder } from "../../tasks/support.ts";
 
 type Json = Record<string, unknown>;
-const MODEL = { type: "BPE", vocab: { "<|endoftext|>": 0, a: 1, b: 2, ab: 3 }, merges: [["a", "b"]] };
-const SPECIAL = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+const MODEL = {
+  type: "BPE",
+  vocab: { "<|endoftext|>": 0, a: 1, b: 2, ab: 3 },
+  merges: [["a", "b"]],
+};
+const SPECIAL = {
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: false,
+  special: true,
+};
 const BASE = {
   version: "1.0",
   added_tokens: [{ id: 0, content: "<|endoftext|>", ...SPECIAL }],
@@ -26,7 +36,9 @@ function charsmap(change: (units: Uint32Array) => void = () => {}): Json {
   bytes.set([98, 99, 0], 4 + units.byteLength);
   return mapped(bytes.toBase64());
 }
-const mapped = (map: string) => ({ normalizer: { type: "Precompiled", precompiled_charsmap: map } });
+const mapped = (map: string) => ({
+  normalizer: { type: "Precompiled", precompiled_charsmap: map },
+});
 const withModel = (more: Json) => ({ model: { ...MODEL, ...more } });
 const cut = (pattern: Json) => ({
   pre_tokenizer: { type: "Split", pattern, behavior: "Isolated", invert: false },
@@ -38,14 +50,22 @@ const ABORTS: Record<string, Json> = {
   "a charsmap that is cut short": mapped("AAAA"),
   "a charsmap out of its trie": charsmap((units) => units[0] = 2 ** 20 << 10),
   "a charsmap out of its texts": charsmap((units) => units[256 ^ 97 ^ 128] = 900),
-  "a replacement of nothing": { normalizer: { type: "Replace", pattern: { String: "" }, content: "x" } },
-  "a pattern of nothing": { normalizer: { type: "Replace", pattern: { Regex: "x*" }, content: "y" } },
-  "nothing prepended": { normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "" }] } },
+  "a replacement of nothing": {
+    normalizer: { type: "Replace", pattern: { String: "" }, content: "x" },
+  },
+  "a pattern of nothing": {
+    normalizer: { type: "Replace", pattern: { Regex: "x*" }, content: "y" },
+  },
+  "nothing prepended": {
+    normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "" }] },
+  },
   "pieces without length": { pre_tokenizer: { type: "FixedLength", length: 0 } },
   "a pattern without end": cut({ Regex: "(a+)+$" }),
   "a pattern that repeats a repetition twice": cut({ Regex: "([a-z]+){2,}!" }),
   "a pattern that repeats up to nine": cut({ Regex: "([a-z]{1,9})+!" }),
-  "a decoder that strips more than there is": { decoder: { type: "Strip", content: "a", start: 5, stop: 5 } },
+  "a decoder that strips more than there is": {
+    decoder: { type: "Strip", content: "a", start: 5, stop: 5 },
+  },
 };
 /** What the library survives on most texts. */
 const ON_SOME_TEXTS = /nothing/;
@@ -57,7 +77,9 @@ const FINE: Record<string, Json> = {
     vocab: { ...MODEL.vocab, "##b": 4 },
     merges: [["a", "##b"]],
   }),
-  "a pattern of GPT-2's": cut({ Regex: "'s|'t| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+" }),
+  "a pattern of GPT-2's": cut({
+    Regex: "'s|'t| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+  }),
   "Llama's decoder": {
     decoder: {
       type: "Sequence",
@@ -90,7 +112,10 @@ Deno.test("a text of one kind of character throughout is refused in one line by 
       assertEquals(abortOfText(text), undefined);
     }
     assert(abortOfText("😀".repeat(2_500_001)));
-    assertEquals([hasPatterns(BASE), hasPatterns({ ...BASE, ...cut({ String: " " }) })], [false, false]);
+    assertEquals([hasPatterns(BASE), hasPatterns({ ...BASE, ...cut({ String: " " }) })], [
+      false,
+      false,
+    ]);
   }));
 
 Deno.test("loadTokenizer() refuses each in one line, where the library alone ends the process", () =>
@@ -108,15 +133,17 @@ Deno.test("loadTokenizer() refuses each in one line, where the library alone end
         await tokenizer.encode(texts);
         console.log(JSON.stringify([await tokenizer.decode([1, 2]), await tokenizer.decode([])]));
       }`;
-    const flags = "run --no-prompt --allow-read --allow-ffi --allow-env --allow-sys --ext=ts -".split(" ");
+    const flags = "run --no-prompt --allow-read --allow-ffi --allow-env --allow-sys --ext=ts -"
+      .split(" ");
     const run = (path: string, alone: string) =>
       execute(Deno.execPath(), [...flags, path, alone], { input: script });
     for (const [name, more] of [...Object.entries(ABORTS), ...Object.entries(FINE)]) {
       const path = `${folder}/tokenizer.json`;
       await Deno.writeTextFile(path, JSON.stringify({ ...BASE, ...more }));
       const [own, alone] = [await run(path, ""), await run(path, "alone")];
-      if (name in FINE) assertEquals([own.code, alone.code], [0, 0], `${name}: ${own.err}${alone.err}`);
-      else {
+      if (name in FINE) {
+        assertEquals([own.code, alone.code], [0, 0], `${name}: ${own.err}${alone.err}`);
+      } else {
         assertEquals(own.code, 1, `${name}: ${own.err}`);
         if (!ON_SOME_TEXTS.test(name)) assertEquals(alone.code, 134, name);
         assert(own.err.includes("as it must be one that the library can use: "), own.err);

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { Tokenizer as Library } from "tokenizers";
@@ -62,9 +68,18 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
     prose + "it's they've we'll don't I'm \n\n    return 'x';\n".repeat(50),
   );
   const format = JSON.parse(json);
-  const prefixed = { ...format, pre_tokenizer: { ...format.pre_tokenizer, add_prefix_space: true } };
+  const prefixed = {
+    ...format,
+    pre_tokenizer: { ...format.pre_tokenizer, add_prefix_space: true },
+  };
   const added = (id: number, content: string, normalized: boolean, special = false) => ({
-    ...{ id, content, normalized, special, single_word: false, lstrip: false, rstrip: false },
+    id,
+    content,
+    normalized,
+    special,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
   });
   const blanks = {
     ...format,
@@ -78,10 +93,13 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
   };
   const folder = await lastingFolder();
   const words = "the quick don't they've 'tis naïve 日本 42 return x e\u0301 <|".split(" ");
-  /** Gives the ids of texts while the library may not encode several at once, on threads of its own. */
+  /**
+   * Gives the ids of texts while the library may not encode several at once, on threads of its own.
+   */
   const onOne = async (encode: () => Promise<Uint32Array[]>) => {
     const { encodeBatch } = Library.prototype;
-    Library.prototype.encodeBatch = () => Promise.reject(new Error("the library encodes on all cores"));
+    Library.prototype.encodeBatch = () =>
+      Promise.reject(new Error("the library encodes on all cores"));
     try {
       return (await encode()).map((ids) => [...ids]);
     } finally {
@@ -151,7 +169,10 @@ Deno.test("trainTokenizer() learns from the first 10,000 characters of a word, a
     return (await trainTokenizer(documents(text), options)).json;
   };
   // Behind 10,000 characters another pair is the most frequent one.
-  assertEquals(await trained("ab".repeat(5000) + "cd".repeat(9000)), await trained("ab".repeat(5000)));
+  assertEquals(
+    await trained("ab".repeat(5000) + "cd".repeat(9000)),
+    await trained("ab".repeat(5000)),
+  );
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0], "18000 characters of longer ones are left out");
 });
@@ -202,15 +223,14 @@ Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a
 
 Deno.test("loadTokenizer() opens WordPiece and Unigram", async () => {
   const pieces = {
-    ...{
-      type: "WordPiece",
-      unk_token: "[UNK]",
-      continuing_subword_prefix: "##",
-      max_input_chars_per_word: 100,
-    },
+    type: "WordPiece",
+    unk_token: "[UNK]",
+    continuing_subword_prefix: "##",
+    max_input_chars_per_word: 100,
     vocab: { "[UNK]": 0, "[SEP]": 1, hug: 2, "##ging": 3, "##s": 4 },
   };
-  const template = { type: "BertProcessing", sep: ["[SEP]", 1], cls: ["[UNK]", 0] }; // must not be applied
+  // Must not be applied.
+  const template = { type: "BertProcessing", sep: ["[SEP]", 1], cls: ["[UNK]", 0] };
   const rest = { pre_tokenizer: { type: "Whitespace" }, post_processor: template };
   const a = await openTokenizer(tokenizerJson(pieces, rest));
   assertEquals([a.eos, a.vocabulary], [1, 5]);
@@ -221,7 +241,9 @@ Deno.test("loadTokenizer() opens WordPiece and Unigram", async () => {
     vocab: [["<unk>", 0], ["</s>", 0], ["▁a", -1], ["b", -1.5], ["▁ab", -2]],
   };
   const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true };
-  const b = await openTokenizer(tokenizerJson(unigram, { pre_tokenizer: metaspace, decoder: metaspace }));
+  const b = await openTokenizer(
+    tokenizerJson(unigram, { pre_tokenizer: metaspace, decoder: metaspace }),
+  );
   assertEquals([b.eos, b.vocabulary], [1, 5]);
   assertEquals([await idsOf(b, "ab a"), await b.decode([4, 2])], [[[4, 2]], "ab a"]);
 });
@@ -241,7 +263,8 @@ Deno.test("loadTokenizer() makes no special token of text that spells it, as it 
   const composed = { pre_tokenizer: level, normalizer: { type: "NFC" } };
   const formats: [model: object, rest: object, id: number, content: string, text: string][] = [
     [words, lower, 2, "[mask]", "x [MASK] y"],
-    [{ type: "BPE", vocab, merges: [] }, composed, 257, "[mas\u00c5]", "x [mas\u212b] y"], // the sign for angstrom
+    // The sign for angstrom.
+    [{ type: "BPE", vocab, merges: [] }, composed, 257, "[mas\u00c5]", "x [mas\u212b] y"],
   ];
   for (const [model, rest, id, content, text] of formats) {
     const token = { id, content, ...ADDED, special: true, normalized: true };

@@ -1,12 +1,20 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { byteLevelPreTokenizer } from "tokenizers";
-import { cutsAtWords, encodeJoined, partingToken, WordEncoder } from "../../../pipeline/text/words.ts";
+import {
+  cutsAtWords,
+  encodeJoined,
+  partingToken,
+  WordEncoder,
+} from "../../../pipeline/text/words.ts";
 
 const cutter = byteLevelPreTokenizer(false);
 const known = new Map<string, number>();
 
-/** Gives the library's own pieces of a text, numbered: two of one number are the same. Any wrong cut makes other pieces. */
+/**
+ * Gives the library's own pieces of a text, numbered: two of one number are the same. Any wrong cut
+ * makes other pieces.
+ */
 function cutPieces(text: string): number[] {
   return cutter.preTokenizeString(text).map(([piece]) => {
     if (!known.has(piece)) known.set(piece, known.size);
@@ -19,7 +27,9 @@ const encodeBatch = (texts: string[]) => Promise.resolve(texts.map(cutPieces));
 async function assertSamePieces(texts: string[]): Promise<void> {
   const encoder = new WordEncoder(encodeBatch);
   const encoded = await encoder.encode(texts.map((text) => [text]));
-  texts.forEach((text, i) => assertEquals(Array.from(encoded[i]), cutPieces(text), JSON.stringify(text)));
+  texts.forEach((text, i) =>
+    assertEquals(Array.from(encoded[i]), cutPieces(text), JSON.stringify(text))
+  );
 }
 
 const KINDS = [..."aZs7._' \n\u00a0\u0001é\u0301٣中😀"];
@@ -48,7 +58,9 @@ Deno.test("WordEncoder gives the library's pieces of any text, also of text that
     fc.string({ unit: "binary", maxLength: 1 }),
   );
   const encoder = new WordEncoder(encodeBatch); // one for all: most words are looked up
-  const composed = new WordEncoder((texts) => encodeBatch(texts.map((text) => text.normalize("NFC"))));
+  const composed = new WordEncoder((texts) =>
+    encodeBatch(texts.map((text) => text.normalize("NFC")))
+  );
   await fc.assert(
     fc.asyncProperty(fc.array(fc.array(unit, { maxLength: 40 })), async (texts) => {
       const pieces = texts.map((units) => [units.join("").toWellFormed()]);
@@ -64,13 +76,15 @@ Deno.test("WordEncoder gives the library's pieces of any text, also of text that
 });
 
 Deno.test("WordEncoder keeps calls apart that run at once", async () => {
-  const encoder = new WordEncoder(encodeBatch), texts = ["a b c", "c b d", "a d", "b e"];
+  const encoder = new WordEncoder(encodeBatch);
+  const texts = ["a b c", "c b d", "a d", "b e"];
   const calls = await Promise.all(texts.map((text) => encoder.encode([[text]])));
   assertEquals(calls.map(([ids]) => Array.from(ids)), texts.map(cutPieces));
 });
 
 Deno.test("WordEncoder gives the ids of more words than it keeps, and goes on after a failure", async () => {
-  let fails = false, asked = 0;
+  let fails = false;
+  let asked = 0;
   const encoder = new WordEncoder((texts) => {
     asked += texts.length;
     if (fails) return Promise.reject(new Error("out of words"));
@@ -95,7 +109,13 @@ Deno.test("WordEncoder gives the ids of more words than it keeps, and goes on af
 
 Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
   const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-  const end = { content: "<|end|>", special: true, lstrip: false, rstrip: false, single_word: false };
+  const end = {
+    content: "<|end|>",
+    special: true,
+    lstrip: false,
+    rstrip: false,
+    single_word: false,
+  };
   const gpt2 = {
     normalizer: null,
     pre_tokenizer: level,
@@ -106,7 +126,9 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
     [true, {}, { added_tokens: undefined }, { normalizer: { type: "NFC" } }],
     [true, { added_tokens: [end, { content: "   ", special: false }] }], // as GPT-NeoX has
     [true, { pre_tokenizer: { type: "ByteLevel", add_prefix_space: false } }],
-    [false, { normalizer: { type: "NFKC" } }, { normalizer: { type: "Lowercase" } }, { pre_tokenizer: null }],
+    [false, { normalizer: { type: "NFKC" } }, { normalizer: { type: "Lowercase" } }, {
+      pre_tokenizer: null,
+    }],
     [false, { pre_tokenizer: { type: "ByteLevel" } }], // whose prefix space is not said to be off
     [false, { pre_tokenizer: { ...level, add_prefix_space: true } }],
     [false, { pre_tokenizer: { ...level, use_regex: false } }],
@@ -124,7 +146,9 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
 
 Deno.test("partingToken() is a special token of several characters that does not begin within itself", () => {
   const of = (...tokens: [content: string, special?: boolean][]) =>
-    partingToken({ added_tokens: tokens.map(([content, special = true]) => ({ content, special })) });
+    partingToken({
+      added_tokens: tokens.map(([content, special = true]) => ({ content, special })),
+    });
   assertEquals(of(["   ", false], ["<|endoftext|>"]), "<|endoftext|>");
   assertEquals(of(), undefined);
   assertEquals(of(["<|endoftext|>", false]), undefined); // the library may leave it in text

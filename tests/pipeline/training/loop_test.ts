@@ -20,9 +20,15 @@ const BATCH = 3;
 
 /** Options of a small training; the stream counts where it was opened. */
 function options(more: Partial<TrainModelOptions> = {}): TrainModelOptions & { opened: number[] } {
-  const opened: number[] = [], open = readingFrom(ROWS);
+  const opened: number[] = [];
+  const open = readingFrom(ROWS);
   return {
-    ...{ ...SMALL, start: anyWeights(MODEL, "start"), batch: BATCH, steps: STEPS, opened, ...more },
+    ...SMALL,
+    start: anyWeights(MODEL, "start"),
+    batch: BATCH,
+    steps: STEPS,
+    opened,
+    ...more,
     open: more.open ?? ((consumed) => (opened.push(consumed), open(consumed))),
   };
 }
@@ -44,7 +50,11 @@ Deno.test("trainModel() goes on from the checkpoint of any step, to the same met
   for (const state of states.slice(0, -1)) {
     const after = state.trainer.step;
     const resumed: StepMetrics[] = [];
-    const again = options({ ...common, start: state, onMetrics: (line) => void resumed.push(line) });
+    const again = options({
+      ...common,
+      start: state,
+      onMetrics: (line) => void resumed.push(line),
+    });
     assertSameTensors(await trainModel(again), expected, `a training resumed after step ${after}`);
     assertEquals(again.opened, [after * BATCH]);
     assertEquals(resumed, metrics.filter(({ step }) => step > after));
@@ -71,9 +81,16 @@ Deno.test("trainModel() validates as a scorer of the same weights does, and lear
   const validation = anyRows(7, "held out"); // not a multiple of the batch
   let validationLoss = NaN;
   const onMetrics = (line: StepMetrics) => void (validationLoss = line.validationLoss!);
-  const weights = await trainModel(options({ validation, validateEvery: 2, onMetrics, microBatch: 1 }));
+  const weights = await trainModel(
+    options({ validation, validateEvery: 2, onMetrics, microBatch: 1 }),
+  );
   assertSameTensors(weights, await trainModel(options({ microBatch: 1 })));
-  const scorer = createScorer(gpu, { config: MODEL, models: [weights], batch: 4, length: MODEL.context });
+  const scorer = createScorer(gpu, {
+    config: MODEL,
+    models: [weights],
+    batch: 4,
+    length: MODEL.context,
+  });
   const nll = await scorer.score(validation.tokens!, MODEL.context, validation.length);
   scorer.close();
   const predicted = validation.length.reduce((sum, n) => sum + n - 1, 0);

@@ -9,7 +9,13 @@ import {
 } from "../../../pipeline/training/metrics.ts";
 import { inFolder } from "../../tasks/support.ts";
 
-const lineOf = (step: number): StepMetrics => ({ step, tokens: 10 * step, loss: 2, rate: 0.1, norm: 1 });
+const lineOf = (step: number): StepMetrics => ({
+  step,
+  tokens: 10 * step,
+  loss: 2,
+  rate: 0.1,
+  norm: 1,
+});
 
 Deno.test("openMetrics() appends lines, says size and hash, and cuts off what a checkpoint did not know of", () =>
   inFolder(async (folder) => {
@@ -39,7 +45,11 @@ Deno.test("openMetrics() refuses a link, and readStepMetrics() a line that is no
     await assertRejects(() => openMetrics(`${folder}/link.jsonl`), InputError, "link");
     assertEquals(await Deno.readTextFile(`${folder}/user.txt`), "mine");
     await Deno.writeTextFile(`${folder}/damaged.jsonl`, '{"step":1}\n');
-    await assertRejects(() => readStepMetrics(`${folder}/damaged.jsonl`), InputError, "damaged.jsonl");
+    await assertRejects(
+      () => readStepMetrics(`${folder}/damaged.jsonl`),
+      InputError,
+      "damaged.jsonl",
+    );
   }));
 
 Deno.test("readLastMetrics() reads the end of a file of any length, and passes over what is damaged or not written yet", () =>
@@ -50,11 +60,23 @@ Deno.test("readLastMetrics() reads the end of a file of any length, and passes o
     assertEquals(await readLastMetrics(path), null);
     const line = (step: number) => {
       const validationLoss = step % 100 === 0 ? { validationLoss: step / 1000 } : {};
-      return JSON.stringify({ step, tokens: 10 * step, loss: 2, rate: 0.1, norm: 1, ...validationLoss }) +
+      return JSON.stringify({
+        step,
+        tokens: 10 * step,
+        loss: 2,
+        rate: 0.1,
+        norm: 1,
+        ...validationLoss,
+      }) +
         "\n";
     };
     const lines = Array.from({ length: 5050 }, (_, i) => line(i + 1));
     await Deno.writeTextFile(path, `${lines.join("")}damaged\n${line(6000).slice(0, 20)}`);
     const { last, validationLoss, at } = (await readLastMetrics(path))!;
-    assertEquals([last.step, last.tokens, validationLoss, at instanceof Date], [5050, 50_500, 5, true]);
+    assertEquals([last.step, last.tokens, validationLoss, at instanceof Date], [
+      5050,
+      50_500,
+      5,
+      true,
+    ]);
   }));

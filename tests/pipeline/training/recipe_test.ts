@@ -3,7 +3,10 @@ import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import {
+  type Configuration,
+  defaultConfiguration,
+} from "../../../pipeline/settings/configuration.ts";
 import { gatherRecipe, type Role, startWeights } from "../../../pipeline/training/recipe.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -14,10 +17,20 @@ const SETTINGS = defaultConfiguration();
 Deno.test("gatherRecipe() changes with every setting that weights or metrics depend on, with no other, and reports f32 of none", () => {
   const text = JSON.stringify(gatherRecipe(SETTINGS, MODEL, ROLE));
   const heeded: Partial<Configuration> = {
-    ...{ clip: 2, beta1: 0.5, beta2: 0.5, epsilon: 1, weightDecay: 0, seed: 9, expertFinalRate: 0.5 },
-    ...{ logEvery: 3, validateEvery: 3, validationSequences: 3, dtype: "bf16" },
+    clip: 2,
+    beta1: 0.5,
+    beta2: 0.5,
+    epsilon: 1,
+    weightDecay: 0,
+    seed: 9,
+    expertFinalRate: 0.5,
+    logEvery: 3,
+    validateEvery: 3,
+    validationSequences: 3,
+    dtype: "bf16",
   };
-  const same = { experts: 99, prefix: 3, routerRate: 0.5, chunk: 8, dtype: "f32" }; // f32: keys of before there was a choice
+  // F32: keys of before there was a choice.
+  const same = { experts: 99, prefix: 3, routerRate: 0.5, chunk: 8, dtype: "f32" };
   for (const [name, value] of [...Object.entries(heeded), ...Object.entries(same)]) {
     const other = JSON.stringify(gatherRecipe({ ...SETTINGS, [name]: value }, MODEL, ROLE));
     assertEquals(other === text, same[name as keyof typeof same] === value, name);

@@ -19,7 +19,9 @@ const MODEL: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, cont
 
 /** A state after so many steps; its numbers tell the step. */
 function stateAt(step: number): TrainingState {
-  const [weights, moments, squares] = [1, 2, 3].map((list) => [initialWeights(MODEL, 10 * step + list)]);
+  const [weights, moments, squares] = [1, 2, 3].map((
+    list,
+  ) => [initialWeights(MODEL, 10 * step + list)]);
   return { trainer: { step, weights, moments, squares }, tokens: 100 * step, losses: [step, 0.5] };
 }
 
@@ -72,14 +74,22 @@ Deno.test("loadCheckpointState() passes over what is damaged or says nothing of 
       losses: [],
     });
     const damaged: string[] = [];
-    const found = await loadCheckpointState(folder, MODEL, any, (what) => damaged.push(wordText(what)));
+    const found = await loadCheckpointState(
+      folder,
+      MODEL,
+      any,
+      (what) => damaged.push(wordText(what)),
+    );
     assertEquals(found?.state, stateAt(2));
     assertEquals(damaged.length, 2);
     assertMatch(
       damaged[0],
       /step-00000005\.safetensors" as it must say how far its training had come: tokens: /,
     );
-    assertMatch(damaged[1], /step-00000003\.safetensors" as its checksum must be that of its content/);
+    assertMatch(
+      damaged[1],
+      /step-00000003\.safetensors" as its checksum must be that of its content/,
+    );
   }));
 
 Deno.test("checkpoints are listed by their steps, and removed without anything else in their folder", () =>

@@ -40,7 +40,10 @@ Deno.test("longWarmup() warns of more than a quarter of the steps, and of a rate
     );
   }
   // Half of the warm-up reaches half of the peak.
-  assertMatch(wordText(longWarmup("expert 1", { ...schedule, steps: 5 })!), /ends at 5\.0e-3 .* 1\.0e-2;/);
+  assertMatch(
+    wordText(longWarmup("expert 1", { ...schedule, steps: 5 })!),
+    /ends at 5\.0e-3 .* 1\.0e-2;/,
+  );
 });
 
 function steps(flags: Partial<Configuration>, count?: StepCount) {

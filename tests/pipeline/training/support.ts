@@ -10,13 +10,23 @@ export const MODEL = { vocabulary: 37, hidden: 8, layers: 1, heads: 2, context: 
 
 /** What trainings of these tests have in common. */
 export const SMALL = {
-  ...{ gpu, model: MODEL, rateAt: (step: number) => 0.02 / step },
-  ...{ beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 },
+  gpu,
+  model: MODEL,
+  rateAt: (step: number) => 0.02 / step,
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clip: 1,
 };
 
 /** Random rows of the model's context. */
 export function anyRows(rows: number, name: string): Columns {
-  const { tokens, lengths } = anyBatch(MODEL, { models: 1, batch: rows, length: MODEL.context }, name);
+  const { tokens, lengths } = anyBatch(
+    MODEL,
+    { models: 1, batch: rows, length: MODEL.context },
+    name,
+  );
   return { rows, sequence: new BigUint64Array(rows), tokens, length: lengths };
 }
 

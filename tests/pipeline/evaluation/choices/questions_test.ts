@@ -12,7 +12,8 @@ import { inFolder, ROOT } from "../../../tasks/support.ts";
 import { byteTokenizer } from "../../serving/support.ts";
 import { CHARACTERS, GOLDEN } from "./support.ts";
 
-const lines = (documents: unknown[]) => documents.map((document) => `${JSON.stringify(document)}\n`).join("");
+const lines = (documents: unknown[]) =>
+  documents.map((document) => `${JSON.stringify(document)}\n`).join("");
 const docsOf = (name: string) => GOLDEN[name].map(({ doc }) => doc);
 
 Deno.test("findData() finds questions and examples by their names, JSON lines before Parquet", () =>
@@ -31,7 +32,10 @@ Deno.test("readQuestions() reads the same questions of JSON lines and of Parquet
       await Deno.writeTextFile(path, lines(docsOf(name)));
       const expected = docsOf(name).map(task.ask);
       assertEquals(await readQuestions(path, task), expected);
-      assertEquals(await readQuestions(`${ROOT}fixtures/zero_shot/${name}.parquet`, task), expected);
+      assertEquals(
+        await readQuestions(`${ROOT}fixtures/zero_shot/${name}.parquet`, task),
+        expected,
+      );
     }
   }));
 
@@ -58,7 +62,11 @@ Deno.test("readQuestions() refuses what is damaged, cut in half or wrong, by fil
     }
     const parquet = `${folder}/arc_easy.parquet`;
     await Deno.copyFile(`${ROOT}fixtures/zero_shot/piqa.parquet`, parquet);
-    await assertRejects(() => readQuestions(parquet, task), InputError, "row 0 as it must be a question of");
+    await assertRejects(
+      () => readQuestions(parquet, task),
+      InputError,
+      "row 0 as it must be a question of",
+    );
   }));
 
 /** Encodes contexts and continuations as they are. */
@@ -68,13 +76,22 @@ const encodePrompts = (
   longest: number,
 ) => {
   const questions = prompts.map(({ context, continuations: choices }) => ({
-    ...{ description: "", context, choices, delimiter: "", gold: 0, set: "" },
+    description: "",
+    context,
+    choices,
+    delimiter: "",
+    gold: 0,
+    set: "",
   }));
   return encodeQuestions(tokenizer, questions, prompts.map(({ context }) => context), longest);
 };
 const text = (ids: Uint32Array) => String.fromCharCode(...ids);
-const encodeOne = async (context: string, continuations: string[], longest = 40, tokenizer = CHARACTERS) =>
-  (await encodePrompts(tokenizer, [{ context, continuations }], longest))[0];
+const encodeOne = async (
+  context: string,
+  continuations: string[],
+  longest = 40,
+  tokenizer = CHARACTERS,
+) => (await encodePrompts(tokenizer, [{ context, continuations }], longest))[0];
 
 Deno.test("encodeQuestions() moves spaces from a context's end to its continuations, as the harness does", async () => {
   const { context, choices, cut } = await encodeOne("a b \n", [" c", "d"]);
@@ -88,22 +105,37 @@ Deno.test("encodeQuestions() moves spaces from a context's end to its continuati
 Deno.test("encodeQuestions() puts EOS before a context without a token", async () => {
   for (const context of ["", "  "]) {
     const { context: ids, choices: [choice] } = await encodeOne(context, [" c"]);
-    assertEquals([[...ids], [...choice.context], text(choice.continuation)], [[0], [0], `${context} c`]);
+    assertEquals([[...ids], [...choice.context], text(choice.continuation)], [
+      [0],
+      [0],
+      `${context} c`,
+    ]);
   }
 });
 
 Deno.test("encodeQuestions() takes S + 1 tokens, and loses tokens of longer ones at the left", async () => {
   const fits = await encodeOne("abcdef", ["gh", "g"], 7);
-  assertEquals([fits.cut, text(fits.context), text(fits.choices[0].context)], [false, "abcdef", "abcdef"]);
-  const cut = await encodeOne("abcdef", ["gh", "ghi", "ghijk"], 7);
-  assertEquals(cut.choices.map(({ context, continuation }) => text(context) + "|" + text(continuation)), [
-    "abcdef|gh",
-    "bcdef|ghi",
-    "def|ghijk",
+  assertEquals([fits.cut, text(fits.context), text(fits.choices[0].context)], [
+    false,
+    "abcdef",
+    "abcdef",
   ]);
+  const cut = await encodeOne("abcdef", ["gh", "ghi", "ghijk"], 7);
+  assertEquals(
+    cut.choices.map(({ context, continuation }) => text(context) + "|" + text(continuation)),
+    [
+      "abcdef|gh",
+      "bcdef|ghi",
+      "def|ghijk",
+    ],
+  );
   assertEquals([cut.cut, text(cut.context)], [true, "def"]); // what stands before every choice
   const long = await encodeOne("a".repeat(200_000), ["bc"], 7);
-  assertEquals([long.cut, text(long.context), text(long.choices[0].context)], [true, "aaaaaa", "aaaaaa"]);
+  assertEquals([long.cut, text(long.context), text(long.choices[0].context)], [
+    true,
+    "aaaaaa",
+    "aaaaaa",
+  ]);
   const empty = await encodeOne("", ["abc"], 3);
   assertEquals([[...empty.context], empty.cut], [[0], false]);
 });
@@ -135,12 +167,19 @@ Deno.test("encodeQuestions() refuses a continuation without a token, and one of 
     InputError,
     "question 1 as each of its choices must have 1 to 40 tokens: one has 0",
   );
-  await assertRejects(() => encodeOne("a", ["bcde"], 3), InputError, "must have 1 to 3 tokens: one has 4");
+  await assertRejects(
+    () => encodeOne("a", ["bcde"], 3),
+    InputError,
+    "must have 1 to 3 tokens: one has 4",
+  );
 });
 
 const TASK = TASKS.get("piqa")!;
 const questions = Array.from({ length: 12 }, (_, i): Question => ({
-  ...{ description: "", delimiter: " ", choices: [`right ${i}`, "wrong"], gold: 0 },
+  description: "",
+  delimiter: " ",
+  choices: [`right ${i}`, "wrong"],
+  gold: 0,
   context: `question ${i}`,
   set: i % 2 ? "odd" : "even",
 }));
@@ -156,14 +195,16 @@ Deno.test("withExamples() draws other questions of the same set, each with its a
     assert(shown.every((other) => other !== i && other % 2 === i % 2), context);
     assert(context.endsWith(`\n\nquestion ${i}`));
   });
-  assert(new Set(contexts.map((context) => shownOf(context).join())).size > 6); // drawn anew for each
+  // Drawn anew for each.
+  assert(new Set(contexts.map((context) => shownOf(context).join())).size > 6);
   assertEquals(withExamples(TASK, questions, 0), questions.map(({ context }) => context));
 });
 
 Deno.test("withExamples() takes a pool's first of the set, and refuses more than there are, or where questions have no text", () => {
   const pool = questions.slice(4);
   assertEquals(withExamples(TASK, questions.slice(0, 2), 2, pool).map(shownOf), [[4, 6], [5, 7]]);
-  const twice = [questions[0], { ...questions[0] }, questions[2]]; // the same text would say the answer
+  // The same text would say the answer.
+  const twice = [questions[0], { ...questions[0] }, questions[2]];
   assertEquals(shownOf(withExamples(TASK, twice, 1)[0]), [2]);
   const refused = (of: () => unknown, message: string, remedy?: string) => {
     const error = assertThrows(of, InputError, message);
@@ -173,6 +214,14 @@ Deno.test("withExamples() takes a pool's first of the set, and refuses more than
   const file = `${more}, or put examples into piqa_few_shot.jsonl`;
   refused(() => withExamples(TASKS.get("blimp")!, questions, 1), "fewShot must be 0 for it");
   refused(() => withExamples(TASK, twice, 2), "1 among those asked", file);
-  refused(() => withExamples({ ...TASK, name: "of our own" }, questions, 6), "there are 5 among", more);
-  refused(() => withExamples(TASK, questions, 3, questions.slice(0, 3)), "are 2", "put more into its file");
+  refused(
+    () => withExamples({ ...TASK, name: "of our own" }, questions, 6),
+    "there are 5 among",
+    more,
+  );
+  refused(
+    () => withExamples(TASK, questions, 3, questions.slice(0, 3)),
+    "are 2",
+    "put more into its file",
+  );
 });

@@ -7,7 +7,11 @@ import {
   scoreChoices,
 } from "../../../../pipeline/evaluation/choices/score.ts";
 import { type ChoiceWay, topWay } from "../../../../pipeline/evaluation/choices/results.ts";
-import { type Metric, type Question, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import {
+  type Metric,
+  type Question,
+  TASKS,
+} from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import { mixingWeights } from "../../../../pipeline/partition/mixing.ts";
 import { gpu } from "../../../kernels/support.ts";
@@ -22,9 +26,19 @@ const ROUTERS = ROUTER_LOGITS.map((logits) => unigram(logits));
 const MODELS = { 0: unigram(LOGITS[0]), 1: unigram(LOGITS[1]), dense: unigram(DENSE) };
 
 const question = (context: string, gold: number, choices = ["x", "y"], set = ""): Question => ({
-  ...{ description: "", delimiter: " ", context, choices, gold, set },
+  description: "",
+  delimiter: " ",
+  context,
+  choices,
+  gold,
+  set,
 });
-const QUESTIONS = [question("aaaa", 0), question("aaab", 1), question("bbbb", 1), question("abbb", 1)];
+const QUESTIONS = [
+  question("aaaa", 0),
+  question("aaab", 1),
+  question("bbbb", 1),
+  question("abbb", 1),
+];
 
 async function asked(
   questions: readonly Question[],
@@ -33,7 +47,10 @@ async function asked(
   const mixture = more.mixture ?? mixtureOf(gpu, ROUTERS, MODELS);
   try {
     return await askQuestions({
-      ...{ task: TASKS.get("piqa")!, prefix: 8, resamples: 50, baselines: ["dense"] },
+      task: TASKS.get("piqa")!,
+      prefix: 8,
+      resamples: 50,
+      baselines: ["dense"],
       prompts: await encodeQuestions(
         CHARACTERS,
         questions,
@@ -49,13 +66,18 @@ async function asked(
   }
 }
 
-const values = ({ ways }: Awaited<ReturnType<typeof asked>>, metric: "acc" | "acc_norm" | "perplexity") =>
-  Object.fromEntries(Object.entries(ways).map(([way, measures]) => [way, measures![metric]!.value]));
+const values = (
+  { ways }: Awaited<ReturnType<typeof asked>>,
+  metric: "acc" | "acc_norm" | "perplexity",
+) =>
+  Object.fromEntries(
+    Object.entries(ways).map(([way, measures]) => [way, measures![metric]!.value]),
+  );
 
 Deno.test("askQuestions() gives models with known answers their known accuracy", async () => {
   const result = await asked(QUESTIONS);
-  // Expert 0 is asked the first two, and right once; expert 1 the others, and right twice. Dense always says x. The expert that finds
-  // the right answer likeliest is always the one that says it.
+  // Expert 0 is asked the first two, and right once; expert 1 the others, and right twice. Dense
+  // always says x. The expert that finds the right answer likeliest is always the one that says it.
   assertEquals(values(result, "acc"), { mixture: 0.75, dense: 0.25, oracle: 1, random: 0.5 });
   assertEquals([result.shares, result.chance, result.questions], [[0.5, 0.5], 0.5, 4]);
   assertEquals(
@@ -82,7 +104,8 @@ Deno.test("askQuestions() counts an answer without choices where greedy decoding
   assertEquals(values(result, "acc"), { mixture: 0.5, dense: 1, oracle: 1, random: 0.5 });
   const [first, second] = LOGITS.map((logits) => unigramLikelihood(logits, "x"));
   const perplexity = values(result, "perplexity");
-  const close = (actual: number, expected: number) => assert(Math.abs(actual / expected - 1) < 1e-5);
+  const close = (actual: number, expected: number) =>
+    assert(Math.abs(actual / expected - 1) < 1e-5);
   close(perplexity.mixture, Math.exp(-(first + second) / 2));
   close(perplexity.random, Math.exp(-(first + second) / 2));
   close(perplexity.oracle, Math.exp(-first));
@@ -91,14 +114,18 @@ Deno.test("askQuestions() counts an answer without choices where greedy decoding
 });
 
 Deno.test("askQuestions() routes by the context alone, or each choice by context and choice", async () => {
-  const routers = [unigram({ x: 4 }), unigram({ y: 4 })]; // contexts tell nothing: all go to expert 0
+  // Contexts tell nothing: all go to expert 0.
+  const routers = [unigram({ x: 4 }), unigram({ y: 4 })];
   const ask = (routing: AskOptions["routing"]) =>
     asked([question("aa", 1)], { mixture: mixtureOf(gpu, routers, MODELS), routing });
   const [context, choice] = [await ask("context"), await ask("choice")];
   assertEquals([context.shares, choice.shares], [[1, 0], [0.5, 0.5]]);
   // x by expert 0 against y by expert 1, which is as likely as LOGITS say.
   const [x, y] = [unigramLikelihood(LOGITS[0], " x"), unigramLikelihood(LOGITS[1], " y")];
-  assertEquals([context.ways.mixture!.acc!.value, choice.ways.mixture!.acc!.value], [0, Number(y > x)]);
+  assertEquals([context.ways.mixture!.acc!.value, choice.ways.mixture!.acc!.value], [
+    0,
+    Number(y > x),
+  ]);
   const long = await asked([question("ab".repeat(10), 1)], {
     mixture: mixtureOf(gpu, routers, MODELS),
     routing: "choice",
@@ -107,8 +134,13 @@ Deno.test("askQuestions() routes by the context alone, or each choice by context
 });
 
 Deno.test("askQuestions() mixes the likeliest experts, as known models say, next to the mixture and dense models", async () => {
-  const costs = (text: string) => ROUTER_LOGITS.map((logits) => -unigramLikelihood(logits, text.slice(1)));
-  const questions = [...QUESTIONS, question("abab", 0, ["x", "yy", "q"]), question("ba", 1, ["xy", "z"])];
+  const costs = (text: string) =>
+    ROUTER_LOGITS.map((logits) => -unigramLikelihood(logits, text.slice(1)));
+  const questions = [
+    ...QUESTIONS,
+    question("abab", 0, ["x", "yy", "q"]),
+    question("ba", 1, ["xy", "z"]),
+  ];
   const result = await asked(questions, { mix: [2, 1], routingTemperature: 2 });
   const right = { acc: 0, acc_norm: 0 };
   questions.forEach(({ context, choices, gold }) => {
@@ -121,7 +153,8 @@ Deno.test("askQuestions() mixes the likeliest experts, as known models say, next
     });
     const best = (values: number[]) => Number(values.indexOf(Math.max(...values)) === gold);
     right.acc += best(likelihoods) / questions.length;
-    right.acc_norm += best(likelihoods.map((value, i) => value / choices[i].length)) / questions.length;
+    right.acc_norm += best(likelihoods.map((value, i) => value / choices[i].length)) /
+      questions.length;
   });
   const of = (way: ChoiceWay, metric: Metric) => result.ways[way]![metric]!;
   for (const metric of ["acc", "acc_norm"] as const) {
@@ -130,9 +163,13 @@ Deno.test("askQuestions() mixes the likeliest experts, as known models say, next
   }
   assertEquals(result.mixing!.temperature, 2);
   assertEquals(
-    result.mixing!.differences.map(({ experts, against, metric }) => `${experts} ${against} ${metric}`),
+    result.mixing!.differences.map(({ experts, against, metric }) =>
+      `${experts} ${against} ${metric}`
+    ),
     [1, 2].flatMap((size) =>
-      ["mixture acc", "mixture acc_norm", "dense acc", "dense acc_norm"].map((rest) => `${size} ${rest}`)
+      ["mixture acc", "mixture acc_norm", "dense acc", "dense acc_norm"].map((rest) =>
+        `${size} ${rest}`
+      )
     ),
   );
   for (const { experts, against, metric, value, low, high } of result.mixing!.differences) {
@@ -140,17 +177,24 @@ Deno.test("askQuestions() mixes the likeliest experts, as known models say, next
     assert(low <= value && value <= high);
   }
   const { mixing: _, ...plain } = result;
-  const ways = Object.fromEntries(Object.entries(plain.ways).filter(([way]) => !way.startsWith("top-")));
+  const ways = Object.fromEntries(
+    Object.entries(plain.ways).filter(([way]) => !way.startsWith("top-")),
+  );
   assertEquals({ ...plain, ways }, await asked(questions)); // all else is as without
 });
 
 Deno.test("askQuestions() asks a task without choices of experts together, which are held together", async () => {
   const task = TASKS.get("lambada_openai")!;
   const models = { ...MODELS, 0: unigram({ x: 6, z: 5.6 }), 1: unigram({ y: 6, z: 5.6 }) };
-  const questions = ["z", "x", "y"].map((choice) => ({ ...question("ab", 0, [choice]), delimiter: "" }));
+  const questions = ["z", "x", "y"].map((choice) => ({
+    ...question("ab", 0, [choice]),
+    delimiter: "",
+  }));
   const ask = (room: number, mix: number[]) =>
     asked(questions, {
-      ...{ task, mix, routingTemperature: 1e6 },
+      task,
+      mix,
+      routingTemperature: 1e6,
       mixture: mixtureOf(gpu, ROUTERS, models, { room }),
     });
   const { ways } = await ask(2, [1, 2]);
@@ -170,7 +214,8 @@ Deno.test("askQuestions() asks a task without choices of experts together, which
 Deno.test("scoreChoices() scores every token with the bits of a scorer, S and S + 1 tokens and longer ones among them", async () => {
   const config = { ...UNIGRAM, hidden: 8, heads: 2, layers: 2, context: 20 };
   const weights = anyWeights(config, "one");
-  const lengths = [1, 5, 16, 17, 18, 19, 30]; // the last choice of three characters makes S - 1, S, S + 1 …
+  // The last choice of three characters makes S - 1, S, S + 1 ….
+  const lengths = [1, 5, 16, 17, 18, 19, 30];
   const questions = lengths.map((length) =>
     question("ab1c".repeat(8).slice(0, length), 0, ["de", "f", "gh"].slice(0, 2 + length % 2))
   );
@@ -206,7 +251,11 @@ Deno.test("askQuestions() tells how far it is, and ends when it is asked to", as
   assertEquals([reported.length, reported.at(-1)], [6, [3 * choices, 3 * choices]]);
   const ending = new AbortController();
   await assertRejects(
-    () => asked(questions, { signal: ending.signal, onProgress: () => ending.abort(new Error("enough")) }),
+    () =>
+      asked(questions, {
+        signal: ending.signal,
+        onProgress: () => ending.abort(new Error("enough")),
+      }),
     Error,
     "enough",
   );
@@ -214,6 +263,7 @@ Deno.test("askQuestions() tells how far it is, and ends when it is asked to", as
 
 Deno.test("askQuestions() refuses weights that are no numbers, by the model's name", async () => {
   const mixture = mixtureOf(gpu, ROUTERS, { ...MODELS, dense: unigram({ x: NaN }) });
-  const rule = "every log-probability must be finite: one of dense is not; train dense again at a lower rate";
+  const rule =
+    "every log-probability must be finite: one of dense is not; train dense again at a lower rate";
   await assertRejects(() => asked(QUESTIONS, { mixture }), InputError, rule);
 });

@@ -14,7 +14,9 @@ import { CHARACTERS } from "./support.ts";
 const held: HeldOutDocument[] = [];
 for await (const document of embeddedCorpus("default", 400_000)) {
   const { text } = document;
-  if (chooseSide(text, 0, 0.1) === "test") held.push({ ...document, tokens: Math.ceil(text.length / 3) });
+  if (chooseSide(text, 0, 0.1) === "test") {
+    held.push({ ...document, tokens: Math.ceil(text.length / 3) });
+  }
 }
 
 const made = (documents: HeldOutDocument[], longest?: number) => {
@@ -85,12 +87,22 @@ Deno.test("wrong choices are wrong: new words, other orders, sentences of other 
   }
 });
 
-const TEXTS = ["a text", "another one, of several sequences", "x", "sixteen letters.", "", "the last one"];
+const TEXTS = [
+  "a text",
+  "another one, of several sequences",
+  "x",
+  "sixteen letters.",
+  "",
+  "the last one",
+];
 
 /** The documents that are read back from rows of 8 tokens. */
 async function readBack(packing: Packing) {
   const documents = TEXTS.map((text, i) => ({ text, source: i % 2 ? "odd" : "even" }));
-  const rows = tokenizeDocuments(ReadableStream.from(documents), CHARACTERS, { sequenceLength: 8, packing });
+  const rows = tokenizeDocuments(ReadableStream.from(documents), CHARACTERS, {
+    sequenceLength: 8,
+    packing,
+  });
   const batches = async function* () {
     for await (const { batch } of rows) yield batch;
   };
@@ -102,7 +114,8 @@ Deno.test("heldOutDocuments() reads documents back from their rows, however they
   assertEquals(documents.map(({ text }) => text), TEXTS.filter((text) => text !== ""));
   assertEquals(documents.map(({ tokens }) => tokens), documents.map(({ text }) => text.length));
   assertEquals(documents.map(({ source }) => source), ["even", "odd", "even", "odd", "odd"]);
-  // Of a document whose EOS alone is left for a row of its own, as for one of 16 letters, the row was dropped.
+  // Of a document whose EOS alone is left for a row of its own, as for one of 16 letters, the row
+  // was dropped.
   const concatenated = await readBack("concat");
   assertEquals(concatenated.map(({ text }) => text), TEXTS.filter((text) => text !== ""));
 });

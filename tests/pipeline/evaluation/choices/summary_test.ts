@@ -8,7 +8,8 @@ import { drawnDocuments } from "../support.ts";
 const DRAWING = { resamples: 60, seed: 3 };
 
 function answers(count: number, name: string, share: number): Answers {
-  const each = (value: (i: number) => number) => Float64Array.from({ length: count }, (_, i) => value(i));
+  const each = (value: (i: number) => number) =>
+    Float64Array.from({ length: count }, (_, i) => value(i));
   return {
     acc: each((i) => Number(uniform(1, name, i) < share)),
     acc_norm: each((i) => Number(uniform(1, `${name} per character`, i) < share)),
@@ -33,7 +34,10 @@ Deno.test("summarizeAnswers() gives means, standard errors and intervals over qu
     DRAWING,
   );
   assertEquals(parts, []);
-  const draws = Array.from({ length: DRAWING.resamples }, (_, r) => drawnDocuments(count, r, DRAWING.seed));
+  const draws = Array.from(
+    { length: DRAWING.resamples },
+    (_, r) => drawnDocuments(count, r, DRAWING.seed),
+  );
   for (const metric of ["acc"] as const) {
     const drawn = (way: "mixture" | "dense") =>
       draws.map((rows) => mean(rows.map((row) => all[way][metric][row])));

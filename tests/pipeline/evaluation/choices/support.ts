@@ -1,6 +1,7 @@
 /**
- * A tokenizer of characters, models that know how often each comes and nothing else, and mixtures of them. Also the requests that the LM
- * Evaluation Harness makes of documents in each data set's own fields (fixtures/golden/README.md).
+ * A tokenizer of characters, models that know how often each comes and nothing else, and mixtures
+ * of them. Also the requests that the LM Evaluation Harness makes of documents in each data set's
+ * own fields (fixtures/golden/README.md).
  */
 
 import type { Gpu } from "../../../../kernels/device/gpu.ts";
@@ -18,11 +19,18 @@ const NAME = "characters";
 export const CHARACTERS: Tokenizer = { ...LETTERS, vocabulary: 128, sha256: NAME };
 
 /** Shape of the models here. */
-export const UNIGRAM: ModelConfig = { vocabulary: 128, hidden: 4, layers: 1, heads: 1, context: 40 };
+export const UNIGRAM: ModelConfig = {
+  vocabulary: 128,
+  hidden: 4,
+  layers: 1,
+  heads: 1,
+  context: 40,
+};
 
 /**
- * Makes a model by hand that gives each character a logit of its own wherever it stands: all weights are zero but the first column
- * of the embedding, which holds the logits, and the last bias, which takes that column.
+ * Makes a model by hand that gives each character a logit of its own wherever it stands: all
+ * weights are zero but the first column of the embedding, which holds the logits, and the last
+ * bias, which takes that column.
  */
 export function unigram(logits: Record<string, number>, config = UNIGRAM): Weights {
   const fillValues = ({ name, shape: [rows, columns = 1] }: ParameterSpec) => {
@@ -45,7 +53,10 @@ export function unigramLikelihood(logits: Record<string, number>, text: string):
   return Array.from(text).reduce((sum, character) => sum + (logits[character] ?? 0) - total, 0);
 }
 
-/** A mixture of models in memory, with routers of the same kind, and room for one model unless `room` says more. */
+/**
+ * A mixture of models in memory, with routers of the same kind, and room for one model unless
+ * `room` says more.
+ */
 export function mixtureOf(
   gpu: Gpu,
   routers: readonly Weights[],
@@ -55,7 +66,12 @@ export function mixtureOf(
   const notes = { tokenizer: NAME, eos: 0 };
   const load = (name: string | number) =>
     Promise.resolve({ config, notes, sha256: "", weights: models[name] });
-  const own = { config: UNIGRAM, models: [...routers], notes: { ...notes, prefix: 8 }, sha256: "routers" };
+  const own = {
+    config: UNIGRAM,
+    models: [...routers],
+    notes: { ...notes, prefix: 8 },
+    sha256: "routers",
+  };
   return new Mixture({
     experts: routers.length,
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
@@ -81,7 +97,9 @@ export interface GoldenExamples extends Omit<GoldenRequest, "gold"> {
 }
 
 const { few_shot, ...tasks } = JSON.parse(
-  Deno.readTextFileSync(new URL("../../../../fixtures/golden/zero_shot/requests.json", import.meta.url)),
+  Deno.readTextFileSync(
+    new URL("../../../../fixtures/golden/zero_shot/requests.json", import.meta.url),
+  ),
 );
 
 /** Requests by task. */

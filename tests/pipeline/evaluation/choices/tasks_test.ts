@@ -1,12 +1,18 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { listContinuations, TASKS, writeContext } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import {
+  listContinuations,
+  TASKS,
+  writeContext,
+} from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { FEW_SHOT, GOLDEN } from "./support.ts";
 
 Deno.test("ask() makes the requests that the harness makes of every data set's documents", () => {
   assertEquals(Object.keys(GOLDEN).sort(), [...TASKS.keys()].sort());
   for (const [name, requests] of Object.entries(GOLDEN)) {
-    for (const { doc, context, continuations, gold, normalise_by_characters: lengths } of requests) {
+    for (
+      const { doc, context, continuations, gold, normalise_by_characters: lengths } of requests
+    ) {
       const question = TASKS.get(name)!.ask(doc);
       assertEquals(writeContext(question), context);
       assertEquals(listContinuations(question), continuations);
@@ -29,7 +35,12 @@ Deno.test("writeContext() puts examples before a question as the harness does, t
 Deno.test("ask() removes what stands in brackets on one line, and leaves brackets without an end, however many", () => {
   const { choices } = TASKS.get("hellaswag")!.ask({
     ...GOLDEN.hellaswag[0].doc,
-    endings: ["a [b]c] [d [e] f [g\n] h [i]\rj [k", "[".repeat(200_000), "[".repeat(200_000) + "]x", "d"],
+    endings: [
+      "a [b]c] [d [e] f [g\n] h [i]\rj [k",
+      "[".repeat(200_000),
+      "[".repeat(200_000) + "]x",
+      "d",
+    ],
     label: 0,
   });
   assertEquals(choices, ["a c] f [g\n] h \rj [k", "[".repeat(200_000), "x", "d"]);
@@ -53,8 +64,14 @@ Deno.test("ask() refuses documents whose fields are missing, of another kind, or
   const cases: [() => unknown, string][] = [
     [of("arc_easy", { question: 7 }), "question: "],
     [of("arc_easy", { choices: ["a"] }), "choices"],
-    [of("arc_easy", { answerKey: "E" }), 'answerKey must be one of the labels A, B, C, D: it is "E"'],
-    [of("arc_easy", { choices: { text: ["a"], label: ["A", "B"] } }), "there are 1 choices, 2 labels"],
+    [
+      of("arc_easy", { answerKey: "E" }),
+      'answerKey must be one of the labels A, B, C, D: it is "E"',
+    ],
+    [
+      of("arc_easy", { choices: { text: ["a"], label: ["A", "B"] } }),
+      "there are 1 choices, 2 labels",
+    ],
     [of("hellaswag", { label: "" }), "label: "],
     [of("hellaswag", { label: 4 }), "the right choice must be one of 4: it is number 4, from 0 on"],
     [of("piqa", { label: -1 }), "must be one of 2: it is number -1"],

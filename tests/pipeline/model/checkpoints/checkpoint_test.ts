@@ -18,7 +18,13 @@ Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for 
     const records = await saveCheckpoint(`${folder}/deep/model`, CONFIG, WEIGHTS, NOTES);
     const hash = records["model.safetensors"].sha256;
     const loaded = await loadCheckpoint(`${folder}/deep/model`);
-    assertEquals(loaded, { config: CONFIG, weights: WEIGHTS, notes: NOTES, sha256: hash, dtype: "F32" });
+    assertEquals(loaded, {
+      config: CONFIG,
+      weights: WEIGHTS,
+      notes: NOTES,
+      sha256: hash,
+      dtype: "F32",
+    });
     assertEquals(hash, sha256(await Deno.readFile(`${folder}/deep/model/model.safetensors`)));
     assertEquals(await saveCheckpoint(`${folder}/again`, CONFIG, WEIGHTS, NOTES), records);
     const files = [...Deno.readDirSync(`${folder}/deep/model`)].map(({ name }) => name).sort();
@@ -28,7 +34,11 @@ Deno.test("loadCheckpoint() gives back what saveCheckpoint() was given, bit for 
 Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", () =>
   inFolder(async (folder) => {
     for (
-      const [dtype, name, error] of [["F16", "float16", 2 ** -11], ["BF16", "bfloat16", 2 ** -8]] as const
+      const [dtype, name, error] of [["F16", "float16", 2 ** -11], [
+        "BF16",
+        "bfloat16",
+        2 ** -8,
+      ]] as const
     ) {
       await saveCheckpoint(folder, CONFIG, WEIGHTS, {}, dtype);
       assertEquals(JSON.parse(await Deno.readTextFile(`${folder}/config.json`)).torch_dtype, name);
@@ -45,9 +55,13 @@ Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", () =>
 Deno.test("saveCheckpoint() refuses weights that 16 bits cannot hold, and writes nothing then", () =>
   inFolder(async (folder) => {
     const name = "gpt_neox.final_layer_norm.bias";
-    for (const [dtype, fits, beyond] of [["F16", 65_519, -65_520], ["BF16", 3.389e38, 3.4e38]] as const) {
-      const holding = (value: number) => new Map(WEIGHTS).set(name, WEIGHTS.get(name)!.with(5, value));
-      const failing = () => saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(beyond), {}, dtype);
+    for (
+      const [dtype, fits, beyond] of [["F16", 65_519, -65_520], ["BF16", 3.389e38, 3.4e38]] as const
+    ) {
+      const holding = (value: number) =>
+        new Map(WEIGHTS).set(name, WEIGHTS.get(name)!.with(5, value));
+      const failing = () =>
+        saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(beyond), {}, dtype);
       await assertRejects(
         failing,
         InputError,
@@ -90,7 +104,11 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no nu
     await writeConfig(folder, { smalltalk: { sublayers: ["attention", "mlp", "mlp"] } });
     await assertRejects(() => loadCheckpoint(folder), InputError, "each may be there once");
     await writeConfig(folder, { vocab_size: 12 });
-    await assertRejects(() => loadCheckpoint(folder), InputError, "of shape [12,12]: its shape is [11,12]");
+    await assertRejects(
+      () => loadCheckpoint(folder),
+      InputError,
+      "of shape [12,12]: its shape is [11,12]",
+    );
   }));
 
 Deno.test("loadCheckpoint() takes a head of its own where the configuration says so or nothing, and needs it there", () =>
@@ -106,7 +124,11 @@ Deno.test("loadCheckpoint() takes a head of its own where the configuration says
       await saveCheckpoint(`${folder}/again`, config, weights);
       assertEquals((await loadCheckpoint(`${folder}/again`)).weights, weights);
       await writeTensors(folder, {});
-      await assertRejects(() => loadCheckpoint(folder), InputError, '"embed_out.weight" of shape [11,12]');
+      await assertRejects(
+        () => loadCheckpoint(folder),
+        InputError,
+        '"embed_out.weight" of shape [11,12]',
+      );
     }
   }));
 
@@ -117,12 +139,16 @@ Deno.test("loadCheckpoint() reports which folder to name, or which file of a mod
       assertMatch(error.message, /^\P{Cc}+$/u);
       if (where) assertEquals([error.where, error.remedy], [where, undefined]);
     };
-    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration: {}, versions: {} }));
+    await Deno.writeTextFile(
+      `${run}/config.json`,
+      JSON.stringify({ configuration: {}, versions: {} }),
+    );
     await refused(run, `it is a run folder; name a model in it, such as ${run}/dense, once`);
     for (const folder of ["dense", "experts/expert-03", "partitioner/router-00"]) {
       await refused(`${run}/${folder}`, ": no such file", `${run}/${folder}/config.json`);
     }
-    const expert = `${run}/experts/expert-00`, path = `${expert}/model.safetensors`;
+    const expert = `${run}/experts/expert-00`;
+    const path = `${expert}/model.safetensors`;
     await saveCheckpoint(expert, CONFIG, WEIGHTS);
     await Deno.truncate(path, 1000);
     await refused(expert, `Cannot read "${path}"`, path);
@@ -142,7 +168,10 @@ Deno.test("saveModelFolder() takes a tokenizer or the path of its file, to the s
     const json = JSON.stringify({ added_tokens: [], model });
     await Deno.writeTextFile(`${folder}/tokenizer.json`, json);
     const save = (name: string, tokenizer: string | { json: string }, eos = NOTES.eos) =>
-      saveModelFolder(`${folder}/${name}`, CONFIG, WEIGHTS, { notes: { ...NOTES, eos }, tokenizer });
+      saveModelFolder(`${folder}/${name}`, CONFIG, WEIGHTS, {
+        notes: { ...NOTES, eos },
+        tokenizer,
+      });
     const records = await save("a", `${folder}/tokenizer.json`);
     assertEquals(await save("b", { json }), records);
     assertEquals(await Deno.readTextFile(`${folder}/b/tokenizer.json`), json);
@@ -187,10 +216,15 @@ Deno.test("loadRouters() refuses missing folders, gaps and routers that differ",
   inFolder(async (folder) => {
     const refused = (fact: string, where = folder) =>
       assertRejects(() => loadRouters(where), InputError, fact);
-    await refused(`Cannot load routers as "${folder}/nowhere" must be a folder`, `${folder}/nowhere`);
+    await refused(
+      `Cannot load routers as "${folder}/nowhere" must be a folder`,
+      `${folder}/nowhere`,
+    );
     await Deno.writeTextFile(`${folder}/file`, "");
     await refused("must be a folder", `${folder}/file`);
-    await refused("must hold router-00, router-01, …: it holds none; name the partitioner/ of a run");
+    await refused(
+      "must hold router-00, router-01, …: it holds none; name the partitioner/ of a run",
+    );
     await saveRouters(folder, [WEIGHTS, WEIGHTS]);
     await Deno.rename(`${folder}/router-01`, `${folder}/router-02`);
     await refused("must hold router-01: the next folder is router-02");

@@ -8,11 +8,23 @@ import { CONFIG, NOTES, WEIGHTS, writeConfig, writeTensors } from "./support.ts"
 Deno.test("huggingFaceConfig() has the fields of a GPTNeoXForCausalLM of this architecture", () => {
   const fields = huggingFaceConfig(CONFIG, NOTES) as Record<string, unknown>;
   const expected = {
-    ...{ architectures: ["GPTNeoXForCausalLM"], model_type: "gpt_neox", torch_dtype: "float32" },
-    ...{ vocab_size: 11, hidden_size: 12, num_hidden_layers: 2, num_attention_heads: 2 },
-    ...{ intermediate_size: 48, max_position_embeddings: 16, eos_token_id: 3, tie_word_embeddings: true },
-    ...{ use_parallel_residual: false, attention_bias: true, rotary_pct: 1, rotary_emb_base: 10_000 },
-    ...{ hidden_act: "gelu_pytorch_tanh", layer_norm_eps: 1e-5 },
+    architectures: ["GPTNeoXForCausalLM"],
+    model_type: "gpt_neox",
+    torch_dtype: "float32",
+    vocab_size: 11,
+    hidden_size: 12,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    intermediate_size: 48,
+    max_position_embeddings: 16,
+    eos_token_id: 3,
+    tie_word_embeddings: true,
+    use_parallel_residual: false,
+    attention_bias: true,
+    rotary_pct: 1,
+    rotary_emb_base: 10_000,
+    hidden_act: "gelu_pytorch_tanh",
+    layer_norm_eps: 1e-5,
   };
   for (const [name, value] of Object.entries(expected)) assertEquals(fields[name], value, name);
 });
@@ -44,14 +56,18 @@ Deno.test("loadCheckpoint() takes other writers' spellings of the same architect
     await writeConfig(folder, {});
     const embedding = { shape: [11, 12], values: WEIGHTS.get("gpt_neox.embed_in.weight")! };
     await writeTensors(folder, { "embed_out.weight": embedding });
-    assertEquals((await loadCheckpoint(folder)).weights, WEIGHTS); // a tied head may be stored twice
+    // A tied head may be stored twice.
+    assertEquals((await loadCheckpoint(folder)).weights, WEIGHTS);
   }));
 
 Deno.test("loadCheckpoint() refuses other architectures by the field's name and value", () =>
   inFolder(async (folder) => {
     await writeTensors(folder, {});
     const refused: [Record<string, unknown>, string][] = [
-      [{ model_type: "llama" }, 'model_type must be "gpt_neox" in this architecture: it is "llama"'],
+      [
+        { model_type: "llama" },
+        'model_type must be "gpt_neox" in this architecture: it is "llama"',
+      ],
       [{ model_type: undefined }, 'model_type must be "gpt_neox"'],
       [
         { use_parallel_residual: true },

@@ -35,7 +35,9 @@ function concatenate(parts: Uint8Array[]): Uint8Array {
 
 /** A file with this header text and these bytes of tensors. */
 function nameFile(header: unknown, bytes = new Uint8Array(0)): Uint8Array {
-  const text = new TextEncoder().encode(typeof header === "string" ? header : JSON.stringify(header));
+  const text = new TextEncoder().encode(
+    typeof header === "string" ? header : JSON.stringify(header),
+  );
   const length = new Uint8Array(BigUint64Array.of(BigInt(text.length)).buffer);
   return concatenate([length, text, bytes]);
 }
@@ -47,7 +49,9 @@ function refused(file: Uint8Array, includes = ""): string {
   return message;
 }
 
-const names = fc.string({ maxLength: 12 }).filter((name) => !["__metadata__", "__proto__"].includes(name));
+const names = fc.string({ maxLength: 12 }).filter((name) =>
+  !["__metadata__", "__proto__"].includes(name)
+);
 const tensor = fc.array(fc.nat(4), { maxLength: 3 }).chain((shape) => {
   const size = shape.reduce((product, length) => product * length, 1);
   return fc.record({
@@ -102,7 +106,10 @@ Deno.test("encodeSafetensors() rounds to F16 as Math.f16round() does", () => {
   assertEquals([...decoded], [...values].map(Math.f16round));
   fc.assert(fc.property(fc.float(), (value) => {
     const one = new Map([["x", { shape: [], values: Float32Array.of(value) }]]);
-    assertEquals(decodeSafetensors(encode(one, "F16"), PATH).get("x")!.values[0], Math.f16round(value));
+    assertEquals(
+      decodeSafetensors(encode(one, "F16"), PATH).get("x")!.values[0],
+      Math.f16round(value),
+    );
   }));
 });
 
@@ -122,7 +129,19 @@ Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
   const good = { dtype: "F32", shape: [2], data_offsets: [0, 8] };
   assertEquals(decodeSafetensors(nameFile({ x: good }, bytes), PATH).get("x")!.shape, [2]);
   for (
-    const header of ["", "not JSON", "{", "null", "5", '"text"', "[]", "[1]", "true", '{"a":\n\n', "\u0000\n"]
+    const header of [
+      "",
+      "not JSON",
+      "{",
+      "null",
+      "5",
+      '"text"',
+      "[]",
+      "[1]",
+      "true",
+      '{"a":\n\n',
+      "\u0000\n",
+    ]
   ) {
     refused(nameFile(header, bytes), "header");
   }
@@ -140,21 +159,35 @@ Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
     [{ data_offsets: [0.5, 8.5] }, "lies at [0.5,8.5] of 8 bytes of tensors"],
     [{ data_offsets: [8, 16] }, "lies at [8,16]"],
   ];
-  for (const [change, message] of entries) refused(nameFile({ x: { ...good, ...change } }, bytes), message);
+  for (const [change, message] of entries) {
+    refused(nameFile({ x: { ...good, ...change } }, bytes), message);
+  }
 });
 
 Deno.test("decodeSafetensors() refuses tensors that overlap, leave gaps or leave bytes over", () => {
   const one = (start: number) => ({ dtype: "F32", shape: [1], data_offsets: [start, start + 4] });
-  refused(nameFile({ a: one(0), b: one(0) }, new Uint8Array(8)), "overlap or leave a gap at byte 4");
-  refused(nameFile({ a: one(0), b: one(8) }, new Uint8Array(12)), "overlap or leave a gap at byte 4");
+  refused(
+    nameFile({ a: one(0), b: one(0) }, new Uint8Array(8)),
+    "overlap or leave a gap at byte 4",
+  );
+  refused(
+    nameFile({ a: one(0), b: one(8) }, new Uint8Array(12)),
+    "overlap or leave a gap at byte 4",
+  );
   refused(nameFile({ a: one(4) }, new Uint8Array(8)), "overlap or leave a gap at byte 0");
   refused(nameFile({}, new Uint8Array(1)), "its tensors have 0 bytes, it holds 1");
-  assertEquals(decodeSafetensors(nameFile({ a: one(4), b: one(0) }, new Uint8Array(8)), PATH).size, 2); // any order
+  assertEquals(
+    decodeSafetensors(nameFile({ a: one(4), b: one(0) }, new Uint8Array(8)), PATH).size,
+    2,
+  ); // any order
 });
 
 Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fails otherwise", () => {
   const file = encode(EXAMPLE);
-  const damage = fc.array(fc.tuple(fc.nat(file.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 });
+  const damage = fc.array(fc.tuple(fc.nat(file.length - 1), fc.nat(255)), {
+    minLength: 1,
+    maxLength: 4,
+  });
   const decodes = (bytes: Uint8Array) => {
     try {
       decodeSafetensors(bytes, PATH);
@@ -173,8 +206,16 @@ Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fa
   );
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), decodes));
   fc.assert(
-    fc.property(fc.json(), fc.uint8Array({ maxLength: 8 }), (text, bytes) => decodes(nameFile(text, bytes))),
+    fc.property(
+      fc.json(),
+      fc.uint8Array({ maxLength: 8 }),
+      (text, bytes) => decodes(nameFile(text, bytes)),
+    ),
   );
-  const entry = fc.record({ dtype: fc.jsonValue(), shape: fc.jsonValue(), data_offsets: fc.jsonValue() });
+  const entry = fc.record({
+    dtype: fc.jsonValue(),
+    shape: fc.jsonValue(),
+    data_offsets: fc.jsonValue(),
+  });
   fc.assert(fc.property(fc.dictionary(fc.string(), entry), (header) => decodes(nameFile(header))));
 });

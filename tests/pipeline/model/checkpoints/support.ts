@@ -1,7 +1,10 @@
 /** A small model and its checkpoint, for tests. */
 
 import { huggingFaceConfig } from "../../../../pipeline/model/checkpoints/hugging_face_config.ts";
-import { encodeSafetensors, type HostTensor } from "../../../../pipeline/model/checkpoints/safetensors.ts";
+import {
+  encodeSafetensors,
+  type HostTensor,
+} from "../../../../pipeline/model/checkpoints/safetensors.ts";
 import { initialWeights } from "../../../../pipeline/model/parameters.ts";
 import { type ModelConfig, parameterSpecs } from "../../../../pipeline/model/shape.ts";
 
@@ -10,7 +13,10 @@ export const NOTES = { tokenizer: "abc", prefix: 8, eos: 3 };
 export const WEIGHTS = initialWeights(CONFIG, 1);
 
 /** Writes weights as any tool might: with these tensors changed, added or (undefined) left out. */
-export async function writeTensors(folder: string, changes: Record<string, HostTensor | undefined>) {
+export async function writeTensors(
+  folder: string,
+  changes: Record<string, HostTensor | undefined>,
+) {
   const tensors = new Map<string, HostTensor>(
     parameterSpecs(CONFIG).map(({ name, shape }) => [name, { shape, values: WEIGHTS.get(name)! }]),
   );
@@ -18,7 +24,11 @@ export async function writeTensors(folder: string, changes: Record<string, HostT
     if (tensor) tensors.set(name, tensor);
     else tensors.delete(name);
   }
-  const file = await Deno.open(`${folder}/model.safetensors`, { write: true, create: true, truncate: true });
+  const file = await Deno.open(`${folder}/model.safetensors`, {
+    write: true,
+    create: true,
+    truncate: true,
+  });
   for (const part of encodeSafetensors(tensors)) await file.write(part);
   file.close();
 }

@@ -4,7 +4,10 @@ import { inFolder } from "../../../tasks/support.ts";
 import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
 import { initialWeights } from "../../../../pipeline/model/parameters.ts";
 import { encodeSafetensors } from "../../../../pipeline/model/checkpoints/safetensors.ts";
-import { loadTrainerState, saveTrainerState } from "../../../../pipeline/model/checkpoints/trainer_state.ts";
+import {
+  loadTrainerState,
+  saveTrainerState,
+} from "../../../../pipeline/model/checkpoints/trainer_state.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, context: 8 };
 const STATE = {
@@ -50,7 +53,10 @@ Deno.test("loadTrainerState() refuses damaged files and states of another shape 
       const [metadata, message] of [
         [{}, "must say its steps: step: "],
         [{ step: "1", models: "2", notes: "{}" }, "sha256: "],
-        [{ step: "1", models: "2", notes: "{}", sha256: "0" }, "its checksum must be that of its content"],
+        [
+          { step: "1", models: "2", notes: "{}", sha256: "0" },
+          "its checksum must be that of its content",
+        ],
       ] as const
     ) {
       const parts = [...encodeSafetensors(new Map(), { metadata })];

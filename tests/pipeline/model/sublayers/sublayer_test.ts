@@ -23,7 +23,10 @@ SUBLAYERS.set("second", {
   ...mlp,
   name: "second",
   parameters: (config, prefix) =>
-    mlp.parameters(config, "").map((spec) => ({ ...spec, name: `${prefix}.${own(spec.name.slice(1))}` })),
+    mlp.parameters(config, "").map((spec) => ({
+      ...spec,
+      name: `${prefix}.${own(spec.name.slice(1))}`,
+    })),
   forward: (pass) => mlp.forward({ ...pass, parameter: (name) => pass.parameter(own(name)) }),
   backward: (pass) => mlp.backward({ ...pass, parameter: (name) => pass.parameter(own(name)) }),
 });
@@ -44,7 +47,11 @@ Deno.test("chooseSublayers() and listSublayers() give attention and MLP unless o
     [0, 1].flatMap((i) => CONFIG.sublayers!.map((name) => `${i} gpt_neox.layers.${i} ${name}`)),
   );
   const message = 'must be some of attention, mlp, switch, second: one is "none"';
-  assertThrows(() => chooseSublayers({ ...PLAIN, sublayers: ["mlp", "none"] }), InputError, message);
+  assertThrows(
+    () => chooseSublayers({ ...PLAIN, sublayers: ["mlp", "none"] }),
+    InputError,
+    message,
+  );
 });
 
 Deno.test("a sublayer of a test scores and decodes as an independent f64 model", async () => {
@@ -75,9 +82,15 @@ Deno.test("names on disk, weights, FLOPs and memory follow from the list of subl
   assertEquals(added.length, 6 * layers);
   const weights = layers * (8 * hidden ** 2 + 7 * hidden);
   assertEquals(parameterCount(CONFIG) - parameterCount(PLAIN), weights);
-  assertEquals(forwardFlops(CONFIG, 3, 5) - forwardFlops(PLAIN, 3, 5), layers * 16 * 15 * hidden ** 2);
-  const [training, less] = [CONFIG, PLAIN].map((model) => trainingMemory(model, { batch: 4, length: 9 }));
-  assert(training.total - less.total > 4 * 4 * weights); // weights, gradients and moments, and activations
+  assertEquals(
+    forwardFlops(CONFIG, 3, 5) - forwardFlops(PLAIN, 3, 5),
+    layers * 16 * 15 * hidden ** 2,
+  );
+  const [training, less] = [CONFIG, PLAIN].map((model) =>
+    trainingMemory(model, { batch: 4, length: 9 })
+  );
+  // Weights, gradients and moments, and activations.
+  assert(training.total - less.total > 4 * 4 * weights);
   const [scoring, plain] = [CONFIG, PLAIN].map((model) => inferenceMemory(model, { capacity: 9 }));
   assert(scoring.weights > plain.weights);
   assertEquals(scoring.cache, plain.cache);

@@ -1,12 +1,19 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../../../pipeline/model/checkpoints/checkpoint.ts";
+import {
+  loadCheckpoint,
+  saveCheckpoint,
+} from "../../../../pipeline/model/checkpoints/checkpoint.ts";
 import { forwardFlops } from "../../../../pipeline/cost/flops.ts";
 import { inferenceMemory, trainingMemory } from "../../../../pipeline/cost/memory.ts";
 import { createDecoder } from "../../../../pipeline/model/decoder.ts";
 import { initialWeights, type Weights } from "../../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
-import { type ModelConfig, parameterCount, validateModelConfig } from "../../../../pipeline/model/shape.ts";
+import {
+  type ModelConfig,
+  parameterCount,
+  validateModelConfig,
+} from "../../../../pipeline/model/shape.ts";
 import { createTrainer } from "../../../../pipeline/model/trainer.ts";
 import { assertClose, assertSameBits, gpu, random } from "../../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "../reference.ts";
@@ -71,7 +78,9 @@ Deno.test("a Switch model scores as an independent f64 model, and no token depen
   }
   for (const other of scores.slice(1)) assertSameBits(other, scores[0], "NLL in other company");
   sequencesOf({ tokens, lengths }).forEach((sequence, row) => {
-    const expected = weights.map((own) => sequence.length > 1 ? sequenceNll(CONFIG, own, sequence) : 0);
+    const expected = weights.map((own) =>
+      sequence.length > 1 ? sequenceNll(CONFIG, own, sequence) : 0
+    );
     assertClose(
       scores[0].subarray(2 * row, 2 * row + 2),
       expected,
@@ -89,7 +98,12 @@ Deno.test("a Switch model decodes as an independent f64 model, next to others as
   const alone: Float32Array[] = [];
   for (const [begin, end] of [[0, 5], [5, 6], [6, 9]]) {
     const [logits] = await decoder.read([{ slot: 0, tokens: text.slice(begin, end) }]);
-    assertClose(logits, expected[end - 1], { atol: 1e-4, rtol: 1e-4 }, `logits after ${end} tokens`);
+    assertClose(
+      logits,
+      expected[end - 1],
+      { atol: 1e-4, rtol: 1e-4 },
+      `logits after ${end} tokens`,
+    );
     alone.push(logits);
   }
   decoder.clear(0);
@@ -149,7 +163,10 @@ Deno.test("a pass of padding alone, and sequences of one token, add nothing and 
   const padded = await step(CONFIG, weights, { tokens, lengths: Uint32Array.of(9, 7, 0, 1) }, {
     microBatch: 2,
   });
-  const alone = await step(CONFIG, weights, { tokens: tokens.slice(0, 18), lengths: Uint32Array.of(9, 7) });
+  const alone = await step(CONFIG, weights, {
+    tokens: tokens.slice(0, 18),
+    lengths: Uint32Array.of(9, 7),
+  });
   assertEquals(padded.result.loss, alone.result.loss);
   assertEquals(padded.result.reports, alone.result.reports);
   assertSameTensors(padded.gradients, alone.gradients);
@@ -158,7 +175,9 @@ Deno.test("a pass of padding alone, and sequences of one token, add nothing and 
 Deno.test("padding is sent nowhere: what it holds changes no bit", async () => {
   const weights = anyWeights(CONFIG, 0);
   const { tokens, lengths } = anyBatch(CONFIG, { models: 1, batch: 4, length: 9 });
-  const other = tokens.map((token, i) => i % 9 < lengths[Math.floor(i / 9)] ? token : (token + 5) % 11);
+  const other = tokens.map((token, i) =>
+    i % 9 < lengths[Math.floor(i / 9)] ? token : (token + 5) % 11
+  );
   const [one, two] = [
     await step(CONFIG, weights, { tokens, lengths }),
     await step(CONFIG, weights, { tokens: other, lengths }),
@@ -192,14 +211,20 @@ Deno.test("balance over micro-batches is averaged by tokens; recomputation gives
   assertAlmostEquals(micro.result.reports.balance[0], balance, 1e-5);
   assertAlmostEquals(micro.result.reports.balanceLoss[0], BALANCE * balance, 1e-6);
   const { total } = trainingMemory(roomy, { batch: 4, microBatch: 2, length: 9 });
-  assert(Math.abs(total - micro.bytes) < 0.02 * micro.bytes, `predicted ${total}, held ${micro.bytes}`);
+  assert(
+    Math.abs(total - micro.bytes) < 0.02 * micro.bytes,
+    `predicted ${total}, held ${micro.bytes}`,
+  );
 });
 
 Deno.test("weights, FLOPs and memory are those of all experts, of one, and of all", () => {
   const { hidden, layers } = PLAIN;
   const ofMlp = 8 * hidden ** 2 + 5 * hidden;
   assertEquals(parameterCount(CONFIG) - parameterCount(PLAIN), layers * (2 * ofMlp + 3 * hidden));
-  assertEquals(forwardFlops(CONFIG, 3, 5) - forwardFlops(PLAIN, 3, 5), layers * 2 * 15 * hidden * 3);
+  assertEquals(
+    forwardFlops(CONFIG, 3, 5) - forwardFlops(PLAIN, 3, 5),
+    layers * 2 * 15 * hidden * 3,
+  );
   const [own, plain] = [CONFIG, PLAIN].map((config) => inferenceMemory(config, { capacity: 9 }));
   assert(own.weights >= plain.weights + 4 * layers * 2 * ofMlp);
 });
@@ -207,7 +232,10 @@ Deno.test("weights, FLOPs and memory are those of all experts, of one, and of al
 Deno.test("a Switch checkpoint keeps its experts under names of its own, and reports what it is", () =>
   inFolder(async (folder) => {
     const weights = initialWeights(CONFIG, 1);
-    assertEquals(weights.get("gpt_neox.layers.0.mlp.experts.dense_h_to_4h.weight")!.length, 3 * 24 * 6);
+    assertEquals(
+      weights.get("gpt_neox.layers.0.mlp.experts.dense_h_to_4h.weight")!.length,
+      3 * 24 * 6,
+    );
     await saveCheckpoint(folder, CONFIG, weights, { eos: 3 });
     const loaded = await loadCheckpoint(folder);
     assertEquals([loaded.config, loaded.notes], [CONFIG, { eos: 3 }]);

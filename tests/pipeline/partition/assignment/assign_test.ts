@@ -1,7 +1,18 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import fc from "fast-check";
 import { InputError, type Text, wordText } from "../../../../kernels/errors.ts";
-import { emptyBatch, fromBatch, type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
+import {
+  emptyBatch,
+  fromBatch,
+  type RecordBatch,
+  toBatch,
+} from "../../../../pipeline/rows/arrow.ts";
 import { type Lineage, readLineage } from "../../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, sliceColumns } from "../../../../pipeline/rows/columns.ts";
 import { assign } from "../../../../pipeline/partition/assignment/assign.ts";
@@ -50,7 +61,11 @@ Deno.test("assign() assigns each chunk by itself and keeps every other column", 
   assertEquals(others, columns);
   const predicted = columns.length.map((tokens) => Math.min(3, tokens) - 1);
   const expected = [0, 6, 12, 18].flatMap((from) => [
-    ...assignBalanced(columns.nll!.subarray(from * 3, (from + 6) * 3), 3, predicted.subarray(from, from + 6)),
+    ...assignBalanced(
+      columns.nll!.subarray(from * 3, (from + 6) * 3),
+      3,
+      predicted.subarray(from, from + 6),
+    ),
   ]);
   assertEquals([...expert!], expected);
 });
@@ -59,7 +74,10 @@ Deno.test("assign() gives the same batches, of bounded size, however the input i
   const large = assign(makeBatches(scored(3000), [10, 1500]), { chunk: 3000 });
   assertEquals(await Array.fromAsync(large, (batch) => batch.numRows), [1024, 1024, 952]);
   const columns = scored(40);
-  const whole = await Array.fromAsync(assign(makeBatches(columns, []), { chunk: 9 }), (b) => fromBatch(b));
+  const whole = await Array.fromAsync(
+    assign(makeBatches(columns, []), { chunk: 9 }),
+    (b) => fromBatch(b),
+  );
   await fc.assert(
     fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 8 }), async (cuts) => {
       const parts = await Array.fromAsync(
@@ -90,7 +108,9 @@ Deno.test("assign() holds no more than a chunk and stops its source when cancell
 });
 
 Deno.test("assign() writes its stage, method and configuration into the lineage", async () => {
-  const [batch] = await Array.fromAsync(assign(makeBatches(scored(3), []), { chunk: 3, method: "argmax" }));
+  const [batch] = await Array.fromAsync(
+    assign(makeBatches(scored(3), []), { chunk: 3, method: "argmax" }),
+  );
   assertEquals(readLineage(batch), { ...LINEAGE, stage: "assign", method: "argmax" });
 });
 
@@ -110,7 +130,9 @@ Deno.test("assign() takes another tool's scores with a warning, or M from the op
   const columns = scored(12);
   const warnings: string[] = [];
   const onWarning = (message: Text) => warnings.push(wordText(message));
-  const plain = await collect(assign(ReadableStream.from([foreign(columns)]), { chunk: 12, onWarning }));
+  const plain = await collect(
+    assign(ReadableStream.from([foreign(columns)]), { chunk: 12, onWarning }),
+  );
   assertEquals(plain.expert, assignBalanced(columns.nll!, 3));
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0], "prefix");
@@ -138,7 +160,9 @@ Deno.test("assign() refuses options before it reads", () => {
     [{ chunk: 8, prefix: 1 }, "use prefix as it must be"],
     [{ chunk: 8, method: "best" }, `it is "best"`],
   ];
-  for (const [options, what] of refusals) assertThrows(() => assign(never(), options), InputError, what);
+  for (const [options, what] of refusals) {
+    assertThrows(() => assign(never(), options), InputError, what);
+  }
 });
 
 Deno.test("assign() refuses scores that do not fit, with both values", async () => {
@@ -152,8 +176,16 @@ Deno.test("assign() refuses scores that do not fit, with both values", async () 
     [[good], { prefix: 4 }, "prefix is 3 in the former, 4 in the latter"],
     [[foreign(two)], { experts: 3 }, "nll has 2 values per row, experts is 3"],
     [[good, foreign(two)], {}, "nll has 2 values per row, experts is 3"],
-    [[good, toBatch(two, { ...LINEAGE, experts: 2 })], {}, "experts is 2 in the former, 3 in the latter"],
-    [[good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })], {}, "routers is ee in the former, cd34 in"],
+    [
+      [good, toBatch(two, { ...LINEAGE, experts: 2 })],
+      {},
+      "experts is 2 in the former, 3 in the latter",
+    ],
+    [
+      [good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })],
+      {},
+      "routers is ee in the former, cd34 in",
+    ],
     [[toBatch(scored(3), { ...LINEAGE, prefix: 1 })], {}, "use prefix as it must be"],
     [[toBatch(without, LINEAGE)], {}, `must have a column "nll"`],
     [
@@ -186,7 +218,9 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
   const priced = await collect(assign(makeBatches(columns, [9, 51]), { ...options, prices: kept }));
   const moved = expert!.filter((e, row) => e !== priced.expert![row]).length;
   assert(moved < 6, `${moved} of 60 moved`); // those that tie at the prices
-  const batches = await Array.fromAsync(assign(makeBatches(columns, [60]), { ...options, prices: kept }));
+  const batches = await Array.fromAsync(
+    assign(makeBatches(columns, [60]), { ...options, prices: kept }),
+  );
   assertEquals(readLineage(batches[0])!.method, "prices");
   const refusals: [Partial<Prices>, string][] = [
     [{ partitioner: "ee" }, "routers is cd34 in the former, ee in the latter"],
@@ -194,15 +228,24 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
     [{ experts: 2, prices: [0, 1] }, "experts is 3 in the former, 2 in the latter"],
   ];
   for (const [more, fact] of refusals) {
-    const refused = assign(makeBatches(columns, [60]), { ...options, prices: { ...kept, ...more } });
+    const refused = assign(makeBatches(columns, [60]), {
+      ...options,
+      prices: { ...kept, ...more },
+    });
     await assertRejects(() => Array.fromAsync(refused), InputError, fact);
   }
 });
 
 Deno.test("assign() goes by whole costs where they are no sums over tokens", async () => {
-  const columns = { ...scored(2), length: Uint32Array.of(2, 4), nll: Float32Array.of(3, 9, 9, 4, 8, 9) };
+  const columns = {
+    ...scored(2),
+    length: Uint32Array.of(2, 4),
+    nll: Float32Array.of(3, 9, 9, 4, 8, 9),
+  };
   const two = async (lineage: object) =>
-    (await collect(assign(ReadableStream.from([toBatch(columns, { ...LINEAGE, ...lineage })]), { chunk: 3 })))
+    (await collect(
+      assign(ReadableStream.from([toBatch(columns, { ...LINEAGE, ...lineage })]), { chunk: 3 }),
+    ))
       .expert;
   // Per predicted token the longer row comes first, by itself the one that costs less.
   assertEquals(await two({}), Uint16Array.of(1, 0));

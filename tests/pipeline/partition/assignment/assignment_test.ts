@@ -1,12 +1,26 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { assignArgmax, checkCosts, Sum } from "../../../../pipeline/partition/assignment/assignment.ts";
+import {
+  assignArgmax,
+  checkCosts,
+  Sum,
+} from "../../../../pipeline/partition/assignment/assignment.ts";
 
 Deno.test("checkCosts() counts rows and reports where a cost is not finite", () => {
   assertEquals(checkCosts(new Float32Array(6), 3), 2);
-  assertThrows(() => checkCosts(new Float32Array(6), 4), RangeError, "nll has 6 values, experts is 4");
-  const error = assertThrows(() => checkCosts(Float32Array.of(1, NaN), 2, "a.arrow, batch 3"), InputError);
-  assertEquals([error.where, error.message.includes("row 0, expert 1 is NaN")], ["a.arrow, batch 3", true]);
+  assertThrows(
+    () => checkCosts(new Float32Array(6), 4),
+    RangeError,
+    "nll has 6 values, experts is 4",
+  );
+  const error = assertThrows(
+    () => checkCosts(Float32Array.of(1, NaN), 2, "a.arrow, batch 3"),
+    InputError,
+  );
+  assertEquals([error.where, error.message.includes("row 0, expert 1 is NaN")], [
+    "a.arrow, batch 3",
+    true,
+  ]);
 });
 
 Deno.test("assignArgmax() gives the lowest NLL, prices included, and the lower id of equals", () => {

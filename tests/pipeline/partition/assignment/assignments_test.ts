@@ -1,5 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { type Assignment, equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
+import {
+  type Assignment,
+  equalRooms,
+} from "../../../../pipeline/partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../../../../pipeline/partition/assignment/assignments.ts";
 
 /** Assigns rows in groups of 6; gives the expert of each. */
@@ -14,7 +17,10 @@ async function assignedBy({ assign }: Assignment, costs: number[][]): Promise<nu
 }
 
 Deno.test("every way gives each row one expert, keeps the room where it is balanced, and else takes the best", async () => {
-  const costs = Array.from({ length: 24 }, (_, row) => [0, 1, 2].map((e) => (row * row * 7 + e * 13) % 29));
+  const costs = Array.from(
+    { length: 24 },
+    (_, row) => [0, 1, 2].map((e) => (row * row * 7 + e * 13) % 29),
+  );
   for (const assignment of ASSIGNMENTS.values()) {
     const experts = await assignedBy(assignment, costs);
     assertEquals(experts.length, costs.length, assignment.method);

@@ -8,7 +8,10 @@ const GOLDEN = new URL("../../../../fixtures/golden/assignments.json", import.me
 /** The integer x·2^149: exact for every finite f32. */
 const exact = (x: number) => BigInt(x * 2 ** 149);
 
-/** Method.md read aloud, with exact fractions and no sorting: the next row is looked for among all that are left. */
+/**
+ * Method.md read aloud, with exact fractions and no sorting: the next row is looked for among all
+ * that are left.
+ */
 function oracle(nll: Float32Array, experts: number, predicted?: Uint32Array): number[] {
   const rows = nll.length / experts;
   const room = Array.from(
@@ -16,7 +19,8 @@ function oracle(nll: Float32Array, experts: number, predicted?: Uint32Array): nu
     (_, e) => Math.floor(rows / experts) + (e < rows % experts ? 1 : 0),
   );
   const expert = new Array<number>(rows).fill(-1);
-  const best = (row: number) => exact(Math.min(...nll.subarray(row * experts, (row + 1) * experts)));
+  const best = (row: number) =>
+    exact(Math.min(...nll.subarray(row * experts, (row + 1) * experts)));
   const comesBefore = (a: number, b: number) =>
     best(a) * BigInt(predicted?.[b] ?? 1) < best(b) * BigInt(predicted?.[a] ?? 1);
   for (let done = 0; done < rows; done++) {
@@ -26,7 +30,9 @@ function oracle(nll: Float32Array, experts: number, predicted?: Uint32Array): nu
     }
     let chosen = -1;
     for (let e = 0; e < experts; e++) {
-      if (room[e] > 0 && (chosen < 0 || nll[next * experts + e] < nll[next * experts + chosen])) chosen = e;
+      if (room[e] > 0 && (chosen < 0 || nll[next * experts + e] < nll[next * experts + chosen])) {
+        chosen = e;
+      }
     }
     expert[next] = chosen;
     room[chosen]--;
@@ -39,7 +45,9 @@ const fewValues = fc.integer({ min: 0, max: 3 }); // many ties
 
 /** Scores `[N, E]` and predicted tokens of any N and E, from the values of `value`. */
 const scoresNode = (value: fc.Arbitrary<number>) =>
-  fc.tuple(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 1, max: 24 })).chain(([rows, experts]) =>
+  fc.tuple(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 1, max: 24 })).chain((
+    [rows, experts],
+  ) =>
     fc.record({
       experts: fc.constant(experts),
       nll: fc.array(value, { minLength: rows * experts, maxLength: rows * experts }).map((v) =>
@@ -51,7 +59,9 @@ const scoresNode = (value: fc.Arbitrary<number>) =>
   );
 
 Deno.test("assignBalanced() gives the golden assignments", async () => {
-  const cases: { nll: number[][]; expert: number[] }[] = JSON.parse(await Deno.readTextFile(GOLDEN));
+  const cases: { nll: number[][]; expert: number[] }[] = JSON.parse(
+    await Deno.readTextFile(GOLDEN),
+  );
   assert(cases.length > 0);
   for (const { nll, expert } of cases) {
     assertEquals([...assignBalanced(Float32Array.from(nll.flat()), nll[0].length)], expert);
@@ -69,12 +79,16 @@ Deno.test("assignBalanced() agrees with a brute-force oracle for any N and E, ti
 
 Deno.test("assignBalanced() orders thousands of rows exactly, quotients that nearly tie included", () => {
   const rows = 5000;
-  // Around 2^24 / 2^27, so that (2^24 - 1) / p and 2^24 / (p + 8) differ in the last bits of an f64.
+  // Around 2^24 / 2^27, so that (2^24 - 1) / p and 2^24 / (p + 8) differ in the last bits of an
+  // f64.
   const predicted = Uint32Array.from(
     { length: rows },
     (_, i) => 2 ** 27 - 1 - 8 * (i % 4) - Number(i % 9 === 0),
   );
-  const nll = Float32Array.from({ length: rows }, (_, i) => (2 ** 24 - i % 5) * (i % 7 === 0 ? -1 : 1));
+  const nll = Float32Array.from(
+    { length: rows },
+    (_, i) => (2 ** 24 - i % 5) * (i % 7 === 0 ? -1 : 1),
+  );
   const order = Array.from(nll.keys()).sort((a, b) => {
     const difference = exact(nll[a]) * BigInt(predicted[b]) - exact(nll[b]) * BigInt(predicted[a]);
     return difference < 0n ? -1 : difference > 0n ? 1 : a - b;

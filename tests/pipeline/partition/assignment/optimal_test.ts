@@ -9,7 +9,10 @@ import { assignBalanced } from "../../../../pipeline/partition/assignment/balanc
 import { optimal, solve } from "../../../../pipeline/partition/assignment/optimal.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 
-const GOLDEN = new URL("../../../../fixtures/golden/ctbm/optimal_assignments.json", import.meta.url);
+const GOLDEN = new URL(
+  "../../../../fixtures/golden/ctbm/optimal_assignments.json",
+  import.meta.url,
+);
 
 interface Case {
   costs: Float32Array;
@@ -27,7 +30,11 @@ async function run({ costs, experts, rooms, predicted }: Case, sizes = [1e9]) {
     for (let begin = 0, end = 0, i = 0; begin < rows; begin = end, i++) {
       end = Math.min(rows, begin + sizes[i % sizes.length]);
       const part = costs.slice(begin * experts, end * experts);
-      yield await Promise.resolve({ experts, costs: part, predicted: predicted?.slice(begin, end) });
+      yield await Promise.resolve({
+        experts,
+        costs: part,
+        predicted: predicted?.slice(begin, end),
+      });
       part.fill(NaN); // a group may be used until the next is asked for
     }
   };
@@ -55,9 +62,13 @@ const listBranchRows = ({ costs, experts }: Case): number[][] =>
     (_, i) => [...costs.subarray(i * experts, (i + 1) * experts)],
   );
 
-/** Checks by weak duality that experts are optimal: the prices bound the cost of any other assignment. Returns cost and bound. */
+/**
+ * Checks by weak duality that experts are optimal: the prices bound the cost of any other
+ * assignment. Returns cost and bound.
+ */
 function prove(one: Case, expert: ArrayLike<number>, prices: ArrayLike<number>) {
-  const rows = listBranchRows(one), experts = Array.from(expert);
+  const rows = listBranchRows(one);
+  const experts = Array.from(expert);
   assertEquals(one.rooms.map((_, e) => experts.filter((x) => x === e).length), one.rooms);
   const cost = total(rows.map((row, i) => row[expert[i]]));
   const least = total(rows.map((row) => Math.min(...row.map((c, e) => c + prices[e]))));
@@ -89,12 +100,17 @@ function bruteForce(rows: number[][], rooms: number[], row = 0): number {
   }));
 }
 
-/** A case of at most so many rows: uneven rooms, ties, duplicates, offsets, predicted lengths, fewer rows than experts. */
+/**
+ * A case of at most so many rows: uneven rooms, ties, duplicates, offsets, predicted lengths, fewer
+ * rows than experts.
+ */
 function exampleOf(seed: number, most: number): Case {
   let drawn = 0;
   const random = () => uniform(seed, "optimal", drawn++);
   const whole = (most: number) => Math.floor((most + 1) * random());
-  const experts = 1 + whole(4), rows = whole(most), kind = seed % 5;
+  const experts = 1 + whole(4);
+  const rows = whole(most);
+  const kind = seed % 5;
   const values = (): number[] => {
     const offset = kind === 1 ? 1e4 * random() : 0; // of the row
     return Array.from(
@@ -109,7 +125,9 @@ function exampleOf(seed: number, most: number): Case {
     rooms.fill(0);
     for (let row = 0; row < rows; row++) rooms[Math.floor(experts * random() ** 2)]++;
   }
-  const predicted = random() < 0.5 ? Uint32Array.from({ length: rows }, () => 1 + whole(3)) : undefined;
+  const predicted = random() < 0.5
+    ? Uint32Array.from({ length: rows }, () => 1 + whole(3))
+    : undefined;
   return { costs: Float32Array.from(drawnRows.flat()), experts, rooms, predicted };
 }
 
@@ -134,7 +152,8 @@ Deno.test("optimal meets the golden costs, and proves them", async () => {
 });
 
 Deno.test("optimal finds the least cost of all assignments of up to 7 rows, and proves it", async () => {
-  let greedyWorse = 0, fewer = 0;
+  let greedyWorse = 0;
+  let fewer = 0;
   for (let seed = 0; seed < 500; seed++) {
     const one = exampleOf(seed, 7);
     const rows = listBranchRows(one);
@@ -158,9 +177,11 @@ Deno.test("solve() proves what it does with samples that say little of the rows"
     prove(one, expert, prices);
   }
   // Every 17th row, and so the whole sample, is of a kind of its own.
-  const rows = 6000, experts = 5;
+  const rows = 6000;
+  const experts = 5;
   const costs = Float32Array.from({ length: rows * experts }, (_, i) => {
-    const e = i % experts, isSampled = Math.floor(i / experts) % 17 === 0;
+    const e = i % experts;
+    const isSampled = Math.floor(i / experts) % 17 === 0;
     return 9 * uniform(4, "two kinds", i) + 9 * (isSampled ? e : 4 - e);
   });
   const one = { costs, experts, rooms: equalRooms(rows, experts) };
@@ -169,13 +190,15 @@ Deno.test("solve() proves what it does with samples that say little of the rows"
 });
 
 Deno.test("optimal proves 20,000 rows, likewise however they are cut into groups", async () => {
-  const rows = 20_000, experts = 7;
+  const rows = 20_000;
+  const experts = 7;
   const predicted = Uint32Array.from(
     { length: rows },
     (_, i) => 1 + Math.floor(63 * uniform(1, "length", i)),
   );
   const costs = Float32Array.from({ length: rows * experts }, (_, at) => {
-    const row = Math.floor(at / experts), home = Math.floor(uniform(1, "home", row) ** 2 * experts);
+    const row = Math.floor(at / experts);
+    const home = Math.floor(uniform(1, "home", row) ** 2 * experts);
     return predicted[row] * (4 + uniform(1, "cost", at) - Number(at % experts === home));
   });
   const one = { costs, experts, rooms: equalRooms(rows, experts), predicted };
@@ -187,15 +210,20 @@ Deno.test("optimal proves 20,000 rows, likewise however they are cut into groups
 });
 
 Deno.test("optimal spreads equal rows, rows that differ by a constant, and experts that are alike", async () => {
-  const rows = 9000, experts = 4;
+  const rows = 9000;
+  const experts = 4;
   const kinds: Record<string, (row: number, e: number) => number> = {
     equal: () => 3,
     offsets: (row) => row % 1000,
     twoKinds: (row, e) => row % 2 === 0 ? e : 3 - e,
-    alike: (row, e) => 100 * uniform(5, "alike", 2 * row + (e >> 1)), // experts 0 and 1 are alike, and 2 and 3
+    // Experts 0 and 1 are alike, and 2 and 3.
+    alike: (row, e) => 100 * uniform(5, "alike", 2 * row + (e >> 1)),
   };
   for (const kind of Object.values(kinds)) {
-    const costs = Float32Array.from({ length: rows * experts }, (_, i) => kind(Math.floor(i / 4), i % 4));
+    const costs = Float32Array.from(
+      { length: rows * experts },
+      (_, i) => kind(Math.floor(i / 4), i % 4),
+    );
     const one = { costs, experts, rooms: equalRooms(rows, experts) };
     const { expert, proof } = await run(one, [4096]);
     check(one, expert, proof!);

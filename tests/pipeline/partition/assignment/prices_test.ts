@@ -81,7 +81,10 @@ Deno.test("byPrices() sends each row where cost + price is least, however rows a
 });
 
 Deno.test("drift() allows for the rows that are assigned as well as for those that taught the prices", () => {
-  assertEquals(drift([30, 10, 20, 20], 48), { deviation: 0.5, limit: 4 * Math.sqrt(3 * (1 / 48 + 1 / 80)) });
+  assertEquals(drift([30, 10, 20, 20], 48), {
+    deviation: 0.5,
+    limit: 4 * Math.sqrt(3 * (1 / 48 + 1 / 80)),
+  });
   assertEquals(drift([0, 0], 9), { deviation: 0, limit: 0 });
 });
 

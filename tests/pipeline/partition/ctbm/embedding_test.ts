@@ -25,7 +25,8 @@ interface Golden {
 const countsOf = (documents: number[][]): SparseRow[] =>
   documents.map((document) => countTokens(Uint16Array.from(document), -1));
 
-const near = (a: number, b: number, error: number) => assert(Math.abs(a - b) <= error, `${a} and ${b}`);
+const near = (a: number, b: number, error: number) =>
+  assert(Math.abs(a - b) <= error, `${a} and ${b}`);
 
 Deno.test("an embedding meets the golden inverse frequencies, rows, singular values and distances", async () => {
   const golden: Golden = JSON.parse(await Deno.readTextFile(GOLDEN));
@@ -47,10 +48,14 @@ Deno.test("an embedding meets the golden inverse frequencies, rows, singular val
   const points = embed(counts, embedding);
   const first = points.subarray(0, 20 * dimensions);
   const distances = squaredDistances(first, first, dimensions, 20);
-  golden.squared_distances_of_first_20.flat().forEach((value, i) => near(distances[i], value, 1e-5));
+  golden.squared_distances_of_first_20.flat().forEach((value, i) =>
+    near(distances[i], value, 1e-5)
+  );
   const fresh = embed(countsOf(golden.new_documents), embedding);
   const toFirst = squaredDistances(fresh, first, dimensions, 20);
-  golden.squared_distances_new_to_first_20.flat().forEach((value, i) => near(toFirst[i], value, 1e-5));
+  golden.squared_distances_new_to_first_20.flat().forEach((value, i) =>
+    near(toFirst[i], value, 1e-5)
+  );
 });
 
 Deno.test("embed() gives rows of length 1, and 0 for one without known ids", async () => {

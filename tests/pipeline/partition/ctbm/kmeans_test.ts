@@ -4,9 +4,15 @@ import { cluster } from "../../../../pipeline/partition/ctbm/kmeans.ts";
 import { normals, uniform } from "../../../../pipeline/random.ts";
 
 /** Points on the unit sphere around centres of unequal weight, as embeddings are. */
-function sphere(rows: number, dimensions: number, blobs: number, spread: number, seed: number): Float64Array {
-  const centres = normals(blobs * dimensions, seed, "centres"),
-    noise = normals(rows * dimensions, seed, "noise");
+function sphere(
+  rows: number,
+  dimensions: number,
+  blobs: number,
+  spread: number,
+  seed: number,
+): Float64Array {
+  const centres = normals(blobs * dimensions, seed, "centres");
+  const noise = normals(rows * dimensions, seed, "noise");
   const points = new Float64Array(rows * dimensions);
   for (let row = 0; row < rows; row++) {
     const blob = Math.floor(uniform(seed, "blob", row) ** 1.5 * blobs);
@@ -28,8 +34,16 @@ function* partsOf(sizes: number[]): Generator<number[]> {
   }
 }
 
-/** The squared distances of points to the means of their parts, from pairs: Σ_e Σ_{i<j in e} |x_i - x_j|² / size_e. */
-function objectiveOf(points: Float64Array, dimensions: number, part: ArrayLike<number>, sizes: number[]) {
+/**
+ * The squared distances of points to the means of their parts, from pairs: Σ_e Σ_{i<j in e} |x_i -
+ * x_j|² / size_e.
+ */
+function objectiveOf(
+  points: Float64Array,
+  dimensions: number,
+  part: ArrayLike<number>,
+  sizes: number[],
+) {
   let sum = 0;
   for (let i = 0; i < part.length; i++) {
     for (let j = 0; j < i; j++) {
@@ -46,9 +60,12 @@ const loadsOf = (part: Uint16Array, experts: number) =>
   Array.from({ length: experts }, (_, e) => part.filter((x) => x === e).length);
 
 Deno.test("cluster() gives equal parts, mostly the best of all that there are, and their means", () => {
-  let best = 0, found = 0, wanted = 0;
+  let best = 0;
+  let found = 0;
+  let wanted = 0;
   for (let seed = 1; seed <= 10; seed++) {
-    const points = sphere(10, 4, 3, 0.5, seed), sizes = equalRooms(10, 3);
+    const points = sphere(10, 4, 3, 0.5, seed);
+    const sizes = equalRooms(10, 3);
     const { part, objective, centres } = cluster(points, { experts: 3, dimensions: 4, seed });
     assertEquals(loadsOf(part, 3), sizes);
     assertAlmostEquals(objective, objectiveOf(points, 4, part, sizes), 1e-12);

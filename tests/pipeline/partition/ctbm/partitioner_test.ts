@@ -18,7 +18,8 @@ function topics(rows: number, seed = 1): number[][] {
       Array.from({ length: row % 4 === 0 ? S - 5 : S }, (_, i) => {
         const draw = (what: string) => uniform(seed, what, row * S + i);
         const own = draw("own") < 0.7;
-        return 1 + (own ? 30 * (row % 3) + Math.floor(20 * draw("word")) : Math.floor(97 * draw("any")));
+        return 1 +
+          (own ? 30 * (row % 3) + Math.floor(20 * draw("word")) : Math.floor(97 * draw("any")));
       }),
   );
 }
@@ -73,7 +74,9 @@ Deno.test("ctbm's costs are squared distances of the prefix's embedding to the c
         const point = new Array<number>(d).fill(0);
         for (const id of row.slice(0, prefix)) {
           if (id === EOS) continue;
-          for (let j = 0; j < d; j++) point[j] += frequencies.values[id] * vectors.values[id * d + j];
+          for (let j = 0; j < d; j++) {
+            point[j] += frequencies.values[id] * vectors.values[id * d + j];
+          }
         }
         const length = Math.hypot(...point) || 1;
         for (let e = 0; e < 3; e++) {
@@ -97,7 +100,9 @@ Deno.test("ctbm learns the same bytes again, on a seeded sample", () =>
   inFolder(async (folder) => {
     const rows = topics(240);
     const hashes = [];
-    for (const settings of [{}, {}, { partitionerSample: 60 }, { partitionerSample: 60, seed: 2 }]) {
+    for (
+      const settings of [{}, {}, { partitionerSample: 60 }, { partitionerSample: 60, seed: 2 }]
+    ) {
       const { learned } = await learn(folder, rows, settings);
       hashes.push(learned.sha256);
       assertEquals(learned.result.sampled, "partitionerSample" in settings ? 60 : 240);

@@ -11,13 +11,15 @@ const sparse = (dense: number[][]): SparseRow[] =>
 
 /** Eigenvalues of a symmetric matrix by Jacobi's rotations, descending. */
 function jacobi(matrix: number[][]): number[] {
-  const a = matrix.map((row) => [...row]), n = a.length;
+  const a = matrix.map((row) => [...row]);
+  const n = a.length;
   for (let sweep = 0; sweep < 12; sweep++) {
     for (let p = 0; p < n; p++) {
       for (let q = p + 1; q < n; q++) {
         if (Math.abs(a[p][q]) < 1e-300) continue;
         const angle = 0.5 * Math.atan2(2 * a[p][q], a[q][q] - a[p][p]);
-        const c = Math.cos(angle), s = Math.sin(angle);
+        const c = Math.cos(angle);
+        const s = Math.sin(angle);
         for (let k = 0; k < n; k++) {
           [a[k][p], a[k][q]] = [c * a[k][p] - s * a[k][q], s * a[k][p] + c * a[k][q]];
         }
@@ -31,9 +33,13 @@ function jacobi(matrix: number[][]): number[] {
 }
 
 const gram = (dense: number[][]) =>
-  dense[0].map((_, i) => dense[0].map((_, j) => dense.reduce((sum, row) => sum + row[i] * row[j], 0)));
+  dense[0].map((_, i) =>
+    dense[0].map((_, j) => dense.reduce((sum, row) => sum + row[i] * row[j], 0))
+  );
 
-/** Checks values against Jacobi's, and that the vectors are orthonormal and are what the values say. */
+/**
+ * Checks values against Jacobi's, and that the vectors are orthonormal and are what the values say.
+ */
 function check(dense: number[][], dimensions: number, error: number) {
   const columns = dense[0].length;
   const { values, vectors } = decompose(sparse(dense), columns, dimensions, 7);
@@ -73,7 +79,8 @@ Deno.test("decompose() finds all there are where the rank is low, and equal valu
     (_, i) =>
       Array.from(
         { length: 20 },
-        (_, j) => [0, 1, 2].reduce((sum, k) => sum + factors[3 * i + k] * factors[180 + 20 * k + j], 0),
+        (_, j) =>
+          [0, 1, 2].reduce((sum, k) => sum + factors[3 * i + k] * factors[180 + 20 * k + j], 0),
       ),
   );
   check(low, 10, 1e-9);

@@ -77,7 +77,9 @@ Deno.test("costs() may be asked for many prefixes at once, more than scorers are
   const rows = listBranchRows(3);
   const lengths = [2, 3, 4, 5, 6, 7, 2, 3];
   const costs = await Promise.all(lengths.map((length) => partitioner.costs(rows, [length])));
-  for (const [i, length] of lengths.entries()) assertEquals(costs[i], await scored(rows, [length], 4));
+  for (const [i, length] of lengths.entries()) {
+    assertEquals(costs[i], await scored(rows, [length], 4));
+  }
   const wrong = { ...rows, tokens: rows.tokens.map(() => 999) };
   await assertRejects(() => partitioner.costs(wrong, [M]), InputError, "999");
   assertEquals(await partitioner.costs(rows, [2]), costs[0]);
@@ -94,7 +96,14 @@ Deno.test("open() and identify() take a folder of routers, with and without its 
       return device();
     });
     const { kind, experts, prefix, vocabulary, tokenizer, eos } = partitioner;
-    const expected = { kind: "em", experts: E, prefix: M, vocabulary: 13, tokenizer: "ab12", eos: 0 };
+    const expected = {
+      kind: "em",
+      experts: E,
+      prefix: M,
+      vocabulary: 13,
+      tokenizer: "ab12",
+      eos: 0,
+    };
     assertEquals({ kind, experts, prefix, vocabulary, tokenizer, eos }, expected);
     assertEquals([partitioner.sha256, opened], [sha256, false]);
     const rows = listBranchRows(5);
@@ -107,7 +116,11 @@ Deno.test("open() and identify() take a folder of routers, with and without its 
     assert((await em.identify(folder)).sha256 !== sha256);
     await writeDescription(folder, { ...expected, experts: 4 });
     for (const read of [() => em.identify(folder), () => em.open(folder, device)]) {
-      await assertRejects(read, InputError, "the 4 routers that its partitioner.json speaks of: it holds 3");
+      await assertRejects(
+        read,
+        InputError,
+        "the 4 routers that its partitioner.json speaks of: it holds 3",
+      );
     }
     await Deno.remove(`${folder}/router-00`, { recursive: true });
     await assertRejects(() => em.identify(folder), InputError, "it holds 0");

@@ -4,7 +4,10 @@ import { InputError, RunError } from "../../../../kernels/errors.ts";
 import { openGpu } from "../../../../kernels/device/gpu.ts";
 import type { Columns } from "../../../../pipeline/rows/columns.ts";
 import { uniform } from "../../../../pipeline/random.ts";
-import { trainRouters, type TrainRoutersOptions } from "../../../../pipeline/partition/em/train_routers.ts";
+import {
+  trainRouters,
+  type TrainRoutersOptions,
+} from "../../../../pipeline/partition/em/train_routers.ts";
 import { withoutRoom } from "../../../kernels/device/support.ts";
 
 const gpu = await openGpu();
@@ -12,8 +15,9 @@ const S = 16;
 const VOCABULARY = 32;
 
 /**
- * An endless corpus of two languages over the same words: three times in four a token is a function of the one before,
- * another function in even sequences than in odd ones. A small router learns one of them better than both.
+ * An endless corpus of two languages over the same words: three times in four a token is a function
+ * of the one before, another function in even sequences than in odd ones. A small router learns one
+ * of them better than both.
  */
 function twoKinds() {
   let next = 0;
@@ -93,7 +97,10 @@ Deno.test("trainRouters() gives the same bits again; another seed gives others, 
   assertNotEquals(bits((await run({ seed: 4 })).models), bits(whole.models));
   const further = await run({ models: whole.models });
   assert(further.rounds[0].nmi! >= whole.rounds[0].nmi!, `${further.rounds[0].nmi}`);
-  assert(further.rounds[0].nllPerToken < whole.rounds[0].nllPerToken, `${further.rounds[0].nllPerToken}`);
+  assert(
+    further.rounds[0].nllPerToken < whole.rounds[0].nllPerToken,
+    `${further.rounds[0].nllPerToken}`,
+  );
 });
 
 Deno.test("trainRouters() mixes prefix lengths by seed, and one length alone is that prefix", async () => {
@@ -101,7 +108,10 @@ Deno.test("trainRouters() mixes prefix lengths by seed, and one length alone is 
   assertEquals(bits((await run({ rounds: 1, prefixLengths: [12] })).models), bits(plain.models));
   const mixed = await run({ rounds: 1, prefixLengths: [4, 12, 16] });
   assertNotEquals(bits(mixed.models), bits(plain.models));
-  assertEquals(bits((await run({ rounds: 1, prefixLengths: [4, 12, 16] })).models), bits(mixed.models));
+  assertEquals(
+    bits((await run({ rounds: 1, prefixLengths: [4, 12, 16] })).models),
+    bits(mixed.models),
+  );
 });
 
 Deno.test("trainRouters() reads no token beyond the prefix", async () => {
@@ -111,13 +121,17 @@ Deno.test("trainRouters() reads no token beyond the prefix", async () => {
     rows.tokens!.forEach((_, i) => i % S >= 12 && (rows.tokens![i] = 1));
     return rows;
   };
-  assertEquals(bits((await run({ rounds: 2, next })).models), bits((await run({ rounds: 2 })).models));
+  assertEquals(
+    bits((await run({ rounds: 2, next })).models),
+    bits((await run({ rounds: 2 })).models),
+  );
 });
 
 Deno.test("trainRouters() stops with router, step and round where a loss is not finite", async () => {
   const { models } = await run({ rounds: 1 });
   models[1].get("gpt_neox.final_layer_norm.weight")![0] = NaN;
-  await assertRejects(() => run({ models }), InputError, "nll of row 0, expert 1 is NaN"); // its costs, before any step
+  // Its costs, before any step.
+  await assertRejects(() => run({ models }), InputError, "nll of row 0, expert 1 is NaN");
   const wrong = "router 0 as its loss must be finite: it is NaN at step 2 (round 1)";
   await assertRejects(() => run({ routerRate: 1e30 }), RunError, wrong);
 });

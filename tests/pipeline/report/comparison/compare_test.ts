@@ -21,7 +21,10 @@ import { scoresOf, type Unlike, writeComparedRun } from "./support.ts";
 Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", () =>
   inFolder(async (folder) => {
     const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
-    await writeComparedRun(runs[0], { sources: { code: 10, fiction: 20, news: 30 }, perplexity: 20 });
+    await writeComparedRun(runs[0], {
+      sources: { code: 10, fiction: 20, news: 30 },
+      perplexity: 20,
+    });
     await writeComparedRun(runs[1], {
       settings: { partitioner: "ctbm", rounds: 3 },
       sources: { code: 12, fiction: 20, news: 25 },
@@ -69,16 +72,23 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
     for (const run of runs) await writeComparedRun(run, { perplexity: 20 });
     await changeEvaluation(runs[1], (own) => ({ ...own, trained: [0, 2] }));
     const { runs: compared, sources } = await compareRuns({ runs });
-    assertEquals(compared.map(({ name, evaluation, trained, wins }) => [name, !evaluation, trained, wins]), [
-      ["a", false, null, 3],
-      ["b", true, [0, 2], null],
-      ["c", false, null, 3],
-    ]);
-    assertEquals(sources.map(({ perplexity, best }) => [perplexity[1], best]), Array(3).fill([null, [0, 2]]));
+    assertEquals(
+      compared.map(({ name, evaluation, trained, wins }) => [name, !evaluation, trained, wins]),
+      [
+        ["a", false, null, 3],
+        ["b", true, [0, 2], null],
+        ["c", false, null, 3],
+      ],
+    );
+    assertEquals(
+      sources.map(({ perplexity, best }) => [perplexity[1], best]),
+      Array(3).fill([null, [0, 2]]),
+    );
     // An evaluation of other text than the run holds out now is not reported at all.
     await changeEvaluation(runs[1], (own) => own, { inputs: { [ALL_TEST]: "0" } });
     const { runs: [, other], sources: none } = await compareRuns({ runs: runs.slice(0, 2) });
-    assertEquals([other.trained, other.evaluation, none], [null, null, []]); // with whom would it be compared?
+    // With whom would it be compared?.
+    assertEquals([other.trained, other.evaluation, none], [null, null, []]);
   }));
 
 Deno.test("compareRuns() compares the sources that all evaluated runs share, in whatever order they are named", () =>
@@ -98,7 +108,8 @@ Deno.test("compareRuns() compares the sources that all evaluated runs share, in 
     }));
     await changeEvaluation(d, ({ sources: [code, ...others], ...own }) => ({
       ...own,
-      sources: [{ ...code, perplexity: { mixture: null } }, ...others], // none of its tokens is predicted
+      // None of its tokens is predicted.
+      sources: [{ ...code, perplexity: { mixture: null } }, ...others],
     }));
     const compared = async (...runs: string[]) => {
       const { runs: reported, sources, sourcesApart, unlabelled } = await compareRuns({ runs });
@@ -110,14 +121,20 @@ Deno.test("compareRuns() compares the sources that all evaluated runs share, in 
       assertEquals(await compared(...runs), [{ a: null, b: null }, [], labels, ["b"]]);
     }
     for (const runs of [[a, c], [c, a]]) {
-      assertEquals(await compared(...runs), [{ a: 1, c: 0 }, ["code"], ["fiction", "news", "press"], []]);
+      assertEquals(await compared(...runs), [
+        { a: 1, c: 0 },
+        ["code"],
+        ["fiction", "news", "press"],
+        [],
+      ]);
     }
     assertEquals(await compared(a, d), [{ a: 1, d: 2 }, ["code", "fiction", "news"], [], []]);
     await changeEvaluation(a, (own) => ({
       ...own,
       sources: [{ ...own.sources[0], source: "", tokens: own.tokens }],
     }));
-    assertEquals(await compared(a, b), [{ a: 1, b: 0 }, [""], [], []]); // without labels all text is one source
+    // Without labels all text is one source.
+    assertEquals(await compared(a, b), [{ a: 1, b: 0 }, [""], [], []]);
   }));
 
 Deno.test("compareRuns() refuses what cannot be compared", () =>
@@ -180,7 +197,8 @@ function numbers(seed: number): () => number {
 }
 
 Deno.test("compareWithFirst() gives the interval that draws by another generator give, none where all documents differ alike", async () => {
-  const random = numbers(7), resamples = 20_000;
+  const random = numbers(7);
+  const resamples = 20_000;
   const tokens = Array.from({ length: 60 }, () => 1 + Math.floor(300 * random()));
   const hard = tokens.map(() => 2 + 3 * random());
   const a = tokens.map((count, i) => count * hard[i]);
@@ -189,7 +207,9 @@ Deno.test("compareWithFirst() gives the interval that draws by another generator
   const runs = [null, ...[a, b, alike].map((nll) => scoresOf(tokens, nll))];
   const { first, gains: [, none, other, same] } = (await compareWithFirst(runs, { resamples }))!;
   assertEquals([first, none], [1, null]);
-  for (const value of Object.values(same!)) assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
+  for (const value of Object.values(same!)) {
+    assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
+  }
   const gains = Array.from({ length: resamples }, () => {
     let [nlls, others, all] = [0, 0, 0];
     tokens.forEach(() => {
@@ -203,11 +223,15 @@ Deno.test("compareWithFirst() gives the interval that draws by another generator
   assertAlmostEquals(other!.percent, 100 * (1 - Math.exp(sum(b) - sum(a))), 1e-10);
   const width = gains[19_499] - gains[499];
   assert(Math.abs(other!.low - gains[499]) < 0.05 * width, `${other!.low} and ${gains[499]}`);
-  assert(Math.abs(other!.high - gains[19_499]) < 0.05 * width, `${other!.high} and ${gains[19_499]}`);
+  assert(
+    Math.abs(other!.high - gains[19_499]) < 0.05 * width,
+    `${other!.high} and ${gains[19_499]}`,
+  );
 });
 
 Deno.test("compareWithFirst() pairs only runs whose text is cut into the same documents", async () => {
-  const own = scoresOf([10, 20], [30, 40]), third = scoresOf([10, 20], [29, 39]);
+  const own = scoresOf([10, 20], [30, 40]);
+  const third = scoresOf([10, 20], [29, 39]);
   const longer = { ...own, sequences: Uint32Array.of(1, 2) };
   const paired = async (...runs: Parameters<typeof compareWithFirst>[0]) => {
     const found = await compareWithFirst(runs, { resamples: 9 });

@@ -4,7 +4,10 @@
  * @module
  */
 
-import { type DocumentScores, writeDocumentScores } from "../../../../pipeline/evaluation/tables.ts";
+import {
+  type DocumentScores,
+  writeDocumentScores,
+} from "../../../../pipeline/evaluation/tables.ts";
 import type { Evaluation } from "../../../../pipeline/evaluation/evaluation.ts";
 import { arrowBytes, type Columns, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
@@ -66,7 +69,10 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
     evaluation.scores.mixture!.nllPerToken = documents.reduce((a, b) => a + b) / evaluation.tokens;
   }
   const path = `${run}/scores.arrow`;
-  await writeDocumentScores(path, scoresOf(documents.map(() => 1), documents), { prefix: 64, experts: 4 });
+  await writeDocumentScores(path, scoresOf(documents.map(() => 1), documents), {
+    prefix: 64,
+    experts: 4,
+  });
   await writeEvaluation(run, evaluation, await Deno.readFile(path));
   await Deno.remove(path);
 }
@@ -88,7 +94,12 @@ function evaluated(perplexity: number, bySource: Record<string, number> = {}): E
   const evaluation = evaluationOf(SHAPE);
   const scores = {
     ...evaluation.scores,
-    mixture: { nllPerToken: Math.log(perplexity), perplexity, low: 0.9 * perplexity, high: 1.1 * perplexity },
+    mixture: {
+      nllPerToken: Math.log(perplexity),
+      perplexity,
+      low: 0.9 * perplexity,
+      high: 1.1 * perplexity,
+    },
   };
   const sources = evaluation.sources.map((own) => ({
     ...own,

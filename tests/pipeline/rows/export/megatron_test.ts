@@ -22,7 +22,10 @@ Deno.test("writeMegatron() writes what a reader of the format's description read
 
 Deno.test("writeMegatron() writes an index beyond one chunk, and one of no texts", () =>
   inFolder(async (folder) => {
-    const many = Array.from({ length: 70_000 }, (_, i) => ({ ids: Uint16Array.of(i % 300), source: "" }));
+    const many = Array.from(
+      { length: 70_000 },
+      (_, i) => ({ ids: Uint16Array.of(i % 300), source: "" }),
+    );
     await writeMegatron(folder, "many", grouping(many, 1000), 300);
     assertEquals((await readMegatron(`${folder}/many`)).documents, idsOf(many));
     await writeMegatron(folder, "none", grouping([], 1), 300);

@@ -1,5 +1,6 @@
 /**
- * Reads the formats of other trainers, for tests, from their descriptions and with libraries that the project does not write with.
+ * Reads the formats of other trainers, for tests, from their descriptions and with libraries that
+ * the project does not write with.
  *
  * @module
  */
@@ -22,15 +23,18 @@ export function someTexts(count: number, vocabulary: number): TokenText[] {
 
 /** Streams texts in groups of one size. */
 export async function* grouping(texts: TokenText[], size: number): AsyncGenerator<TokenText[]> {
-  for (let at = 0; at < texts.length; at += size) yield await Promise.resolve(texts.slice(at, at + size));
+  for (let at = 0; at < texts.length; at += size) {
+    yield await Promise.resolve(texts.slice(at, at + size));
+  }
 }
 
 /** Gives the ids of texts as plain lists. */
 export const idsOf = (texts: TokenText[]): number[][] => texts.map(({ ids }) => Array.from(ids));
 
 /**
- * Reads Megatron's index, field by field as its description has them, and the documents that it tells of: `MMIDIDX\0\0`, u64 1, u8
- * type, u64 sequences, u64 documents + 1, i32 lengths, i64 offsets in bytes, i64 first sequences of documents.
+ * Reads Megatron's index, field by field as its description has them, and the documents that it
+ * tells of: `MMIDIDX\0\0`, u64 1, u8 type, u64 sequences, u64 documents + 1, i32 lengths, i64
+ * offsets in bytes, i64 first sequences of documents.
  */
 export async function readMegatron(path: string): Promise<{ type: number; documents: number[][] }> {
   const [index, data] = [await Deno.readFile(`${path}.idx`), await Deno.readFile(`${path}.bin`)];
@@ -56,12 +60,17 @@ export async function readMegatron(path: string): Promise<{ type: number; docume
     });
   });
   assertEquals(data.length, expected);
-  const first = Array.from({ length: ends }, (_, i) => Number(view.getBigInt64(documents + 8 * i, true)));
+  const first = Array.from(
+    { length: ends },
+    (_, i) => Number(view.getBigInt64(documents + 8 * i, true)),
+  );
   assertEquals([first[0], first.at(-1)], [0, count]);
   return { type, documents: first.slice(1).map((end, i) => sequences.slice(first[i], end).flat()) };
 }
 
-/** Reads a folder as `load_from_disk` does: its splits, the files that each names, and their lists. */
+/**
+ * Reads a folder as `load_from_disk` does: its splits, the files that each names, and their lists.
+ */
 export async function readDataset(folder: string): Promise<Record<string, number[][]>> {
   const json = async (path: string) => JSON.parse(await Deno.readTextFile(`${folder}/${path}`));
   const { splits } = await json("dataset_dict.json");
@@ -81,7 +90,9 @@ export async function readDataset(folder: string): Promise<Record<string, number
     assertEquals([state._format_type, state._output_all_columns], [null, false]);
     assert(/^[0-9a-f]{16}$/.test(state._fingerprint));
     const { features } = await json(`${split}/dataset_info.json`);
-    assertEquals(features, { input_ids: { feature: { dtype: "int32", _type: "Value" }, _type: "Sequence" } });
+    assertEquals(features, {
+      input_ids: { feature: { dtype: "int32", _type: "Value" }, _type: "Sequence" },
+    });
     const rows: number[][] = [];
     const names = state._data_files.map(({ filename }: { filename: string }) => filename);
     for (const [i, filename] of names.entries()) {
@@ -93,7 +104,9 @@ export async function readDataset(folder: string): Promise<Record<string, number
         type: { children: { type: { bitWidth: number; signed: boolean } }[] };
       }[];
       assertEquals([type.children[0].type.bitWidth, type.children[0].type.signed], [32, true]);
-      for (const list of table.getChild("input_ids")!) rows.push(Array.from(list as Iterable<number>));
+      for (const list of table.getChild("input_ids")!) {
+        rows.push(Array.from(list as Iterable<number>));
+      }
     }
     found[split] = rows;
   }

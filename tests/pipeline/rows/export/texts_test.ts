@@ -2,7 +2,12 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
 import { type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { pieces, wholeDocuments, writeLines, writeParquet } from "../../../../pipeline/rows/export/texts.ts";
+import {
+  pieces,
+  wholeDocuments,
+  writeLines,
+  writeParquet,
+} from "../../../../pipeline/rows/export/texts.ts";
 import { noCounts, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { LETTERS } from "../../text/support.ts";
@@ -26,24 +31,41 @@ Deno.test("wholeDocuments() gives back every document that was tokenized, in its
         const options = { sequenceLength, packing: packing as "document" | "concat" };
         async function* batches() {
           for await (
-            const { batch } of tokenizeDocuments(ReadableStream.from(texts), LETTERS, options, noCounts())
+            const { batch } of tokenizeDocuments(
+              ReadableStream.from(texts),
+              LETTERS,
+              options,
+              noCounts(),
+            )
           ) yield batch;
         }
         const crossing = packing === "concat";
-        const whole = (await Array.fromAsync(wholeDocuments(batches(), { eos: LETTERS.eos, crossing })))
-          .flat();
+        const whole =
+          (await Array.fromAsync(wholeDocuments(batches(), { eos: LETTERS.eos, crossing })))
+            .flat();
         assertEquals(
           idsOf(whole),
-          texts.map(({ text }) => [...Array.from(text, (letter) => letter.charCodeAt(0)), LETTERS.eos]),
+          texts.map((
+            { text },
+          ) => [...Array.from(text, (letter) => letter.charCodeAt(0)), LETTERS.eos]),
         );
-        assertEquals(whole.map(({ source }) => source), texts.map(({ source }) => crossing ? "" : source));
+        assertEquals(
+          whole.map(({ source }) => source),
+          texts.map(({ source }) => crossing ? "" : source),
+        );
       },
     ),
     { numRuns: 200, seed: 1 },
   ));
 
 Deno.test("pieces() gives every sequence without its padding", async () => {
-  const lineage: Lineage = { format: 1, stage: "split", sequenceLength: 3, vocabulary: 9, eos: LETTERS.eos };
+  const lineage: Lineage = {
+    format: 1,
+    stage: "split",
+    sequenceLength: 3,
+    vocabulary: 9,
+    eos: LETTERS.eos,
+  };
   const batch = toBatch({
     rows: 2,
     sequence: BigUint64Array.of(5n, 3n),

@@ -1,5 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { Message, MessageHeader, MetadataVersion, RecordBatch, RecordBatchStreamWriter } from "apache-arrow";
+import {
+  Message,
+  MessageHeader,
+  MetadataVersion,
+  RecordBatch,
+  RecordBatchStreamWriter,
+} from "apache-arrow";
 import { Endianness } from "apache-arrow/fb/endianness";
 import { Message as Metadata } from "apache-arrow/fb/message";
 import { Schema } from "apache-arrow/fb/schema";
@@ -12,7 +18,8 @@ import { bytesOf, collect, LINEAGE, listLearnedColumns, pipe, stream } from "../
 
 Deno.test("readArrow() refuses vectors in metadata that are longer than it", async () => {
   const bytes = await bytesOf(arrowBytes(stream(toBatch(listLearnedColumns(3), LINEAGE))));
-  const view = new DataView(bytes.buffer), schema = view.getInt32(4, true);
+  const view = new DataView(bytes.buffer);
+  const schema = view.getInt32(4, true);
   const refusals = async (begin: number, size: number, length: number) => {
     let count = 0;
     for (let at = begin; at + 4 <= begin + size; at += 4) {
@@ -84,11 +91,17 @@ type Region = { offset: number; length: number };
 
 Deno.test("readArrow() refuses batches that say less, or more, than they hold", async () => {
   const batch = toBatch(listLearnedColumns(40), LINEAGE);
-  const cases: [string, (header: { _length: number; _nodes: Node[]; _buffers: Region[] }) => void][] = [
+  const cases: [
+    string,
+    (header: { _length: number; _nodes: Node[]; _buffers: Region[] }) => void,
+  ][] = [
     ['it has 20 rows, column "sequence" has 40', (header) => header._length = 20],
     ["it has 41 rows", (header) => header._length = 41],
     ['column "sequence" has 39 of 40', (header) => header._nodes[0] = { length: 39, nullCount: 0 }],
-    ['column "tokens" has 120 of 160', (header) => header._nodes[4] = { length: 120, nullCount: 0 }],
+    [
+      'column "tokens" has 120 of 160',
+      (header) => header._nodes[4] = { length: 120, nullCount: 0 },
+    ],
     ["41 null values of 40", (header) => header._nodes[0] = { length: 40, nullCount: 41 }],
     ["they take 320", (header) => header._buffers[1].length = 300],
     ["leaves its body", (header) => header._buffers[3].offset = 1e6],

@@ -24,7 +24,10 @@ import { inFolder } from "../../../tasks/support.ts";
 import { bytesOf, collect, LINEAGE, listLearnedColumns, pipe, stream } from "../support.ts";
 
 Deno.test("readArrow() gives back what was written, from files and from pipes cut anywhere", async () => {
-  const batches = [toBatch(listLearnedColumns(3), LINEAGE), toBatch(listLearnedColumns(4, 3), LINEAGE)];
+  const batches = [
+    toBatch(listLearnedColumns(3), LINEAGE),
+    toBatch(listLearnedColumns(4, 3), LINEAGE),
+  ];
   const expected = [listLearnedColumns(3), listLearnedColumns(4, 3)];
   const bytes = await bytesOf(arrowBytes(stream(...batches)));
   await fc.assert(
@@ -38,7 +41,10 @@ Deno.test("readArrow() gives back what was written, from files and from pipes cu
   await inFolder(async (folder) => {
     await writeArrowFile(`${folder}/a.arrow`, stream(...batches));
     assertEquals(await collect(readArrow(`${folder}/a.arrow`)), expected);
-    assertEquals(await collect(readArrow(pipe(await Deno.readFile(`${folder}/a.arrow`)))), expected);
+    assertEquals(
+      await collect(readArrow(pipe(await Deno.readFile(`${folder}/a.arrow`)))),
+      expected,
+    );
     await Deno.writeFile(`${folder}/a.arrows`, bytes);
     assertEquals(await collect(readArrow(`${folder}/a.arrows`)), expected);
     assertEquals((await Array.fromAsync(readArrow(`${folder}/a.arrow`), readLineage))[1], LINEAGE);
@@ -47,7 +53,8 @@ Deno.test("readArrow() gives back what was written, from files and from pipes cu
 
 Deno.test("readArrow() reads labels by dictionaries that grow, stay or are replaced from batch to batch", async () => {
   const words = (...texts: string[]) => vectorFromArray(texts, new Utf8()).data[0];
-  const first = words("a", "b"), grown = [first, words("c")];
+  const first = words("a", "b");
+  const grown = [first, words("c")];
   const batches: [dictionary: Data<Utf8>[], indices: number[], labels: string][] = [
     [[first], [0, 1], "ab"],
     [grown, [2, 0], "ca"],
@@ -55,10 +62,11 @@ Deno.test("readArrow() reads labels by dictionaries that grow, stay or are repla
     [[words("d", "e")], [1, 0], "ed"],
   ];
   const writer = new RecordBatchStreamWriter();
-  const type = new Dictionary(new Utf8(), new Int8(), 1),
-    numbers = vectorFromArray([2, 3], new Int32()).data[0];
+  const type = new Dictionary(new Utf8(), new Int8(), 1);
+  const numbers = vectorFromArray([2, 3], new Int32()).data[0];
   for (const [parts, indices] of batches) {
-    const data = Int8Array.from(indices), dictionary = new Vector(parts);
+    const data = Int8Array.from(indices);
+    const dictionary = new Vector(parts);
     const source = makeData({ type, length: 2, nullCount: 0, data, dictionary });
     writer.write(new RecordBatch({ sequence: numbers, source, length: numbers }));
   }
@@ -82,12 +90,23 @@ Deno.test("readArrow() gives one batch without rows for input without batches", 
   });
 });
 
-/** Reads bytes with one bit changed at every so manieth place; counts what is refused in one line, what gives the same rows, and what others. */
-async function damaged(bytes: Uint8Array, step: number, read: (bytes: Uint8Array) => Promise<Columns[]>) {
-  const expected = await read(bytes), counts = { refused: 0, same: 0, other: 0 };
+/**
+ * Reads bytes with one bit changed at every so manieth place; counts what is refused in one line,
+ * what gives the same rows, and what others.
+ */
+async function damaged(
+  bytes: Uint8Array,
+  step: number,
+  read: (bytes: Uint8Array) => Promise<Columns[]>,
+) {
+  const expected = await read(bytes);
+  const counts = { refused: 0, same: 0, other: 0 };
   for (let at = 0; at < bytes.length; at += step) {
     const found = await read(bytes.with(at, bytes[at] ^ 1 << at % 8)).catch((error) => {
-      assert(error instanceof InputError && /^Cannot [^\n]*$/.test(error.message), `byte ${at}: ${error}`);
+      assert(
+        error instanceof InputError && /^Cannot [^\n]*$/.test(error.message),
+        `byte ${at}: ${error}`,
+      );
       return null;
     });
     counts[found === null ? "refused" : equal(found, expected) ? "same" : "other"]++;
@@ -103,16 +122,24 @@ Deno.test("a damaged bit anywhere is refused or harmless in a file or pipe that 
       await Deno.writeFile(path, bytes);
       return await collect(readArrow(path));
     };
-    const readPipe = (bytes: Uint8Array) => collect(readArrow(pipe(bytes as Uint8Array<ArrayBuffer>)));
+    const readPipe = (bytes: Uint8Array) =>
+      collect(readArrow(pipe(bytes as Uint8Array<ArrayBuffer>)));
     for (const closes of [false, true]) {
       await writeArrowFile(path, stream(...batches), undefined, { closes });
       for (const read of [readFile, readPipe]) {
         const { refused, same, other } = await damaged(await Deno.readFile(path), 7, read);
-        assert(refused > 100 && (!closes || other === 0 && refused > same), `${refused}, ${same}, ${other}`);
+        assert(
+          refused > 100 && (!closes || other === 0 && refused > same),
+          `${refused}, ${same}, ${other}`,
+        );
         await writeArrowFile(path, stream(...batches), undefined, { closes });
       }
     }
-    const { same, other } = await damaged(await bytesOf(arrowBytes(stream(...batches))), 1, readPipe);
+    const { same, other } = await damaged(
+      await bytesOf(arrowBytes(stream(...batches))),
+      1,
+      readPipe,
+    );
     assertEquals(other, 0);
     assert(same < 180, `${same} bytes made no difference`);
   }));
@@ -130,13 +157,16 @@ Deno.test("a pipe of ours with a batch lost, doubled or exchanged is refused", a
   }
   assertEquals(parts.length, 6);
   for (const order of ["01245", "01235", "021345", "0112345", "012435"]) {
-    const read = collect(readArrow(ReadableStream.from(Array.from(order, (i) => parts[Number(i)]))));
+    const read = collect(
+      readArrow(ReadableStream.from(Array.from(order, (i) => parts[Number(i)]))),
+    );
     await assertRejects(() => read, InputError, undefined, order);
   }
 });
 
 Deno.test("readArrow() pulls no more than it is asked for, and cancelling reaches its source", async () => {
-  let pulled = 0, cancelled = false;
+  let pulled = 0;
+  let cancelled = false;
   const source = new ReadableStream<RecordBatch>({
     pull(controller) {
       controller.enqueue(toBatch(listLearnedColumns(2, 2 * pulled++), LINEAGE));

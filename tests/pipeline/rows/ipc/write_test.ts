@@ -27,9 +27,12 @@ function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
   assertEquals(metadata["smalltalk.seed"], "9007199254740991");
   assertEquals(metadata["smalltalk.tokenizer"], "ab12");
   const types = table.schema.fields.map(({ name, type, nullable }) => {
-    const { typeId, bitWidth, stride, signed, children: [item] = [] } = type as unknown as Described;
+    const { typeId, bitWidth, stride, signed, children: [item] = [] } =
+      type as unknown as Described;
     const of = item?.type;
-    return [name, typeId, bitWidth ?? stride, signed, of?.bitWidth ?? of?.precision, nullable].join(" ");
+    return [name, typeId, bitWidth ?? stride, signed, of?.bitWidth ?? of?.precision, nullable].join(
+      " ",
+    );
   });
   // Type ids of Schema.fbs: 2 Int, 5 Utf8, 16 FixedSizeList; float precision 1 is 32 bits.
   assertEquals(types, [
@@ -56,7 +59,11 @@ function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
 
 Deno.test("arrowBytes() writes what an independent reader reads, schema, metadata and values", async () => {
   const columns = listLearnedColumns(11);
-  const parts = [sliceColumns(columns, 0, 5), sliceColumns(columns, 5, 5), sliceColumns(columns, 5, 11)];
+  const parts = [
+    sliceColumns(columns, 0, 5),
+    sliceColumns(columns, 5, 5),
+    sliceColumns(columns, 5, 11),
+  ];
   checkWithFlechette(
     await bytesOf(arrowBytes(stream(...parts.map((part) => toBatch(part, LINEAGE))))),
     columns,
@@ -72,7 +79,9 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and reports
     const path = `${folder}/a.arrow`;
     for (const [rows, closes] of [[7, false], [0, false], [7, true], [0, true]] as const) {
       const listBranchRows = stream(toBatch(listLearnedColumns(rows), LINEAGE));
-      const { batches: _, ...written } = await writeArrowFile(path, listBranchRows, undefined, { closes });
+      const { batches: _, ...written } = await writeArrowFile(path, listBranchRows, undefined, {
+        closes,
+      });
       const bytes = await Deno.readFile(path);
       checkWithFlechette(bytes, listLearnedColumns(rows));
       assertEquals(written, {
@@ -85,12 +94,18 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and reports
   }));
 
 Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
-  const written = [toBatch(listLearnedColumns(2), LINEAGE), toBatch(listLearnedColumns(1, 2), LINEAGE)];
+  const written = [
+    toBatch(listLearnedColumns(2), LINEAGE),
+    toBatch(listLearnedColumns(1, 2), LINEAGE),
+  ];
   for (const batches of [written, [emptyBatch(["tokens"], LINEAGE)]]) {
     const bytes = await bytesOf(arrowBytes(stream(...batches)));
     const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
     assertEquals(tableFromIPC(bytes, { useBigInt: true }).numRows, rows);
-    assertEquals([...RecordBatchReader.from(bytes)].reduce((sum, { numRows }) => sum + numRows, 0), rows);
+    assertEquals(
+      [...RecordBatchReader.from(bytes)].reduce((sum, { numRows }) => sum + numRows, 0),
+      rows,
+    );
     for await (const batch of readArrow(pipe(bytes))) {
       assertEquals([...batch.schema.metadata], [...batches[0].schema.metadata]);
     }
@@ -113,8 +128,16 @@ Deno.test("writeArrowFile() leaves nothing behind where its source fails, and pa
     await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, failing), RangeError, "upstream");
     const other = toBatch({ ...listLearnedColumns(2), expert: undefined }, LINEAGE);
     const mixed = stream(toBatch(listLearnedColumns(2), LINEAGE), other);
-    await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, mixed), InputError, "must have one schema");
-    await assertRejects(() => writeArrowFile(`${folder}/a.arrow`, stream()), TypeError, "there is none");
+    await assertRejects(
+      () => writeArrowFile(`${folder}/a.arrow`, mixed),
+      InputError,
+      "must have one schema",
+    );
+    await assertRejects(
+      () => writeArrowFile(`${folder}/a.arrow`, stream()),
+      TypeError,
+      "there is none",
+    );
     assertEquals([...Deno.readDirSync(folder)], []);
     const error = await assertRejects(
       () => writeArrowFile(`${folder}/no/a.arrow`, stream()),

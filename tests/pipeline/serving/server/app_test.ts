@@ -32,12 +32,19 @@ const fields = (names: string, value: unknown) =>
   Object.fromEntries(names.split(" ").map((name) => [name, value]));
 
 Deno.test("a request may leave out everything but what is asked, and name what it does not want", async () => {
-  const nullable = "stream temperature top_p top_k seed n stop max_tokens exclude mix reroute stream_options";
+  const nullable =
+    "stream temperature top_p top_k seed n stop max_tokens exclude mix reroute stream_options";
   const cases: [path: string, body: Body][] = [
     [COMPLETIONS, { prompt: "a", later: 1 }],
     [COMPLETIONS, { stop: Array(64).fill("a"), exclude: Array(65_535).fill(0) }],
     [COMPLETIONS, fields(`${nullable} prompt echo logprobs`, null)],
-    [COMPLETIONS, { frequency_penalty: 0, presence_penalty: 0, logit_bias: {}, best_of: 1, suffix: "" }],
+    [COMPLETIONS, {
+      frequency_penalty: 0,
+      presence_penalty: 0,
+      logit_bias: {},
+      best_of: 1,
+      suffix: "",
+    }],
     [CHATS, { messages, tools: [], response_format: { type: "text" }, ...fields(nullable, null) }],
     ["/tokenize", { prompt: "", add_special_tokens: true, parse_special: null }],
     ...["", "a", [1, 2], ["a", "b"], [[1], [2, 3]], ["a", [1]]].map((
@@ -46,17 +53,25 @@ Deno.test("a request may leave out everything but what is asked, and name what i
   ];
   for (const [path, body] of cases) {
     const { status, message } = await ask(path, JSON.stringify(body));
-    assertEquals([status, /being loaded/.test(message)], [503, true], message); // there is nothing else to say
+    // There is nothing else to say.
+    assertEquals([status, /being loaded/.test(message)], [503, true], message);
   }
 });
 
 Deno.test("what is wrong with a request is named by its place, the first thing alone, however much of it is wrong", async () => {
   const many = (value: unknown) => Array(200_000).fill(value);
-  const image = [{ type: "text", text: "What is this?" }, { type: "image_url", image_url: { url: "" } }];
+  const image = [{ type: "text", text: "What is this?" }, {
+    type: "image_url",
+    image_url: { url: "" },
+  }];
   const cases: [path: string, wrong: Body, place?: string][] = [
     ...[-1, "x".repeat(200_000)].map((it): [string, Body] => [COMPLETIONS, { temperature: it }]),
-    ...[[], [[]], [1.5], [-1], 7, {}, many([])].map((it): [string, Body] => [COMPLETIONS, { prompt: it }]),
-    ...[["a", ""], Array(65).fill("a"), many("a")].map((it): [string, Body] => [COMPLETIONS, { stop: it }]),
+    ...[[], [[]], [1.5], [-1], 7, {}, many([])].map((
+      it,
+    ): [string, Body] => [COMPLETIONS, { prompt: it }]),
+    ...[["a", ""], Array(65).fill("a"), many("a")].map((
+      it,
+    ): [string, Body] => [COMPLETIONS, { stop: it }]),
     ...[[1, 0.5], Array(65_536).fill(0), many(-1)].map((
       it,
     ): [string, Body] => [COMPLETIONS, { exclude: it }]),
@@ -69,7 +84,11 @@ Deno.test("what is wrong with a request is named by its place, the first thing a
     [CHATS, { messages: [] }],
     [CHATS, { messages: many({}) }],
     [CHATS, { messages: Array(1000).fill({}) }, "messages.0.role"],
-    [CHATS, { messages: [{ role: "user", content: [{ type: "text" }] }] }, "messages.0.content.0.text"],
+    [
+      CHATS,
+      { messages: [{ role: "user", content: [{ type: "text" }] }] },
+      "messages.0.content.0.text",
+    ],
     [CHATS, { messages: [{ role: "user", content: 5 }] }, "messages.0.content"],
     [
       ...[CHATS, { messages: [...messages, { role: "user", content: image }] }] as [string, Body],
@@ -107,7 +126,10 @@ Deno.test("a wrong method is a 405 that names those that are allowed; a path tha
     assertEquals([status, allow], expected, `${method} ${path}`);
   }
   const keys = ["a key"];
-  assertEquals((await ask("/v1/completions", undefined, { keys }, {}, { method: "PUT" })).status, 401);
+  assertEquals(
+    (await ask("/v1/completions", undefined, { keys }, {}, { method: "PUT" })).status,
+    401,
+  );
 });
 
 Deno.test("nothing is read of a body that comes without a key, or where none belongs", async () => {
@@ -128,8 +150,12 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
   const app = createApp({ ...LOADING, maxBody });
   const bytes = (length: number) => new TextEncoder().encode("x".repeat(length));
   const send = (body: Uint8Array<ArrayBuffer> | ReadableStream) => {
-    const headers = body instanceof Uint8Array ? { "content-length": String(body.length) } : undefined;
-    return app.fetch(new Request("http://server/v1/completions", { method: "POST", body, headers }));
+    const headers = body instanceof Uint8Array
+      ? { "content-length": String(body.length) }
+      : undefined;
+    return app.fetch(
+      new Request("http://server/v1/completions", { method: "POST", body, headers }),
+    );
   };
   const senders: ReadableStreamDefaultController<Uint8Array>[] = [];
   let read = 0;
@@ -170,7 +196,10 @@ function reading() {
   const service = { tokenizer: LETTERS, reader, special, admission } as Service;
   const app = createApp({ ...LOADING, service: () => service });
   const asked = async (path: string, body: unknown) => {
-    const request = new Request(`http://server/${path}`, { method: "POST", body: JSON.stringify(body) });
+    const request = new Request(`http://server/${path}`, {
+      method: "POST",
+      body: JSON.stringify(body),
+    });
     const response = await app.fetch(request);
     return [response.status, await response.json()];
   };
@@ -189,7 +218,9 @@ Deno.test("what turns text into tokens and back takes a place among those that w
 });
 
 Deno.test("a server ends when no request has a place, also between its scoring and its writing", async () => {
-  const admission = new Admission(2), places = admission.enter(1), order: string[] = [];
+  const admission = new Admission(2);
+  const places = admission.enter(1);
+  const order: string[] = [];
   places.start()[Symbol.dispose]();
   const closed = admission.close().then(() => order.push("closed"));
   await new Promise((resolve) => setTimeout(resolve));
@@ -212,20 +243,25 @@ Deno.test("special tokens are tokens where that is asked for, and where a text i
     [{ prompt: "a<end>b", add_special_tokens: true }, [97, LETTERS.eos, 98]],
     [{ prompt: "a<end>b", add_special_tokens: true, parse_special: false }, inside],
   ];
-  for (const [body, tokens] of cases) assertEquals((await asked("tokenize", body))[1].tokens, tokens);
+  for (const [body, tokens] of cases) {
+    assertEquals((await asked("tokenize", body))[1].tokens, tokens);
+  }
 });
 
 Deno.test("without keys a server that only this machine reaches is asked by this machine's names alone", async () => {
   const status = async (place: string, options: Partial<AppOptions>, path = "/v1/completions") => {
     const { status, message } = await ask(path, "{}", options, {}, { place });
-    if (status === 403) assertStringIncludes(message, "it must be asked as localhost, 127.0.0.1 or [::1]");
+    if (status === 403) {
+      assertStringIncludes(message, "it must be asked as localhost, 127.0.0.1 or [::1]");
+    }
     return status;
   };
   const own =
     "localhost LOCALHOST:8000 127.0.0.1:9 127.0.0.2:80 [::1]:8000 localhost. a.localhost [::ffff:127.0.0.1]:8000"
       .split(" ");
-  const foreign = "evil.example evil.example:8000 localhost.evil.example 127.0.0.1.evil.example 10.0.0.1"
-    .split(" ");
+  const foreign =
+    "evil.example evil.example:8000 localhost.evil.example 127.0.0.1.evil.example 10.0.0.1"
+      .split(" ");
   for (const name of own) assertEquals(await status(`http://${name}`, { local: true }), 503, name);
   for (const name of foreign) {
     assertEquals(await status(`http://${name}`, { local: true }), 403, name);
@@ -242,7 +278,9 @@ Deno.test("without keys web pages of other servers get nothing, whatever type th
     path = "/tokenize",
   ) => {
     const given = { "content-type": "text/plain", ...headers };
-    const { status, message } = await ask(path, "{}", options, given, { place: "http://localhost:8000" });
+    const { status, message } = await ask(path, "{}", options, given, {
+      place: "http://localhost:8000",
+    });
     if (status === 403) assertStringIncludes(message, "no web page but its own may ask");
     return status;
   };
@@ -276,7 +314,9 @@ Deno.test("a client that has hung up before its request is looked at is reported
     const signal = AbortSignal.abort(reason);
     const body = JSON.stringify({ model: "mixture", prompt: "a" });
     const headers = { "content-type": "application/json" };
-    await app.fetch(new Request("http://server/v1/completions", { method: "POST", body, headers, signal }));
+    await app.fetch(
+      new Request("http://server/v1/completions", { method: "POST", body, headers, signal }),
+    );
   }
   assertEquals(statuses, [499, 499]);
 });

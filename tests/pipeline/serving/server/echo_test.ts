@@ -22,7 +22,11 @@ interface Choice {
 }
 
 /** What the harness posts, and what it reads: choices by their index. */
-async function harness(url: string, model: string, prompt: number[][] | string[]): Promise<Choice[]> {
+async function harness(
+  url: string,
+  model: string,
+  prompt: number[][] | string[],
+): Promise<Choice[]> {
   const about = { temperature: 0, max_tokens: 1, logprobs: 1, seed: 1234, echo: true };
   const response = await post(`${url}/v1/completions`, { model, prompt, ...about }, {
     authorization: "Bearer x",
@@ -32,9 +36,16 @@ async function harness(url: string, model: string, prompt: number[][] | string[]
   return choices.sort((a, b) => a.index - b.index);
 }
 
-/** Log-probabilities f32 of all tokens of prompts but their first by a scorer of its own, and what another says of each prompt alone. */
+/**
+ * Log-probabilities f32 of all tokens of prompts but their first by a scorer of its own, and what
+ * another says of each prompt alone.
+ */
 async function scored(expert: number, prompts: number[][]) {
-  const [config, length, weights] = [EXPERT, EXPERT.context, anyWeights(EXPERT, `expert ${expert}`)];
+  const [config, length, weights] = [
+    EXPERT,
+    EXPERT.context,
+    anyWeights(EXPERT, `expert ${expert}`),
+  ];
   const scorer = createScorer(gpu, { config, models: [weights], batch: 3, length });
   const branches = createBranchScorer(gpu, { config, weights, batch: 1 });
   const tokens = new Uint32Array(prompts.length * length);
@@ -63,7 +74,8 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
     seed: number,
   ) => [...randomIntegers(length, EXPERT.vocabulary, `prompt ${seed}`)];
   const prompts = lengths.map((length) => promptOf(length, length));
-  for (let i = 100; i < 170; i++) prompts.push(promptOf(2 + i % 2, i)); // more than are scored in one go
+  // More than are scored in one go.
+  for (let i = 100; i < 170; i++) prompts.push(promptOf(2 + i % 2, i));
   await withServer({}, async ({ url }) => {
     const expected = await scored(1, prompts);
     const together = await harness(url, "expert-01", prompts);
@@ -75,19 +87,24 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
       assertEquals(lists.map(({ length }) => length), Array(4).fill(prompts[i].length + 1));
       assertEquals([own[0], top[0]], [null, null]);
       assertEquals(own.slice(1, -1), expected[i].own);
-      assertEquals(top.slice(1, -1).map((one) => Math.max(...Object.values(one!))), expected[i].highest);
+      assertEquals(
+        top.slice(1, -1).map((one) => Math.max(...Object.values(one!))),
+        expected[i].highest,
+      );
       const isGreedy = own.slice(1, -1).map((value, j) =>
         Number(value === Math.max(...Object.values(top[j + 1]!)))
       );
       assertEquals(isGreedy, expected[i].greedy);
       greedy += isGreedy.filter(Boolean).length;
-      assertEquals(own.at(-1), Math.max(...Object.values(top.at(-1)!))); // the one generated is greedy
+      // The one generated is greedy.
+      assertEquals(own.at(-1), Math.max(...Object.values(top.at(-1)!)));
     });
     for (const [i, prompt] of prompts.slice(0, 6).entries()) {
       assertEquals((await harness(url, "expert-1", [prompt]))[0].logprobs, together[i].logprobs);
     }
 
-    // What greedy decoding writes stands where it is expected: greedy tokens, and their log-probabilities.
+    // What greedy decoding writes stands where it is expected: greedy tokens, and their
+    // log-probabilities.
     const start = prompts[3];
     const written: number[] = [];
     const reported: [token: string, logProbability: number | null][] = [];
@@ -118,7 +135,9 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
       assertEquals(logprobs.token_logprobs.slice(1, -1), own);
       const { text_offset: offsets, tokens } = logprobs;
       tokens.forEach((token, j) => {
-        if (!token.includes("\uFFFD")) assertEquals(text.slice(offsets[j], offsets[j] + token.length), token);
+        if (!token.includes("\uFFFD")) {
+          assertEquals(text.slice(offsets[j], offsets[j] + token.length), token);
+        }
       });
     }
     assert(
@@ -150,7 +169,9 @@ Deno.test("echo goes with other settings: without logprobs, without new tokens, 
     assertEquals(both.logprobs!.token_logprobs, all);
     let streamed = "";
     const values: (number | null)[] = [];
-    for await (const { choices: [choice] } of await client.completions.create({ ...scored, stream: true })) {
+    for await (
+      const { choices: [choice] } of await client.completions.create({ ...scored, stream: true })
+    ) {
       streamed += choice.text;
       values.push(...choice.logprobs?.token_logprobs ?? []);
     }
@@ -169,7 +190,11 @@ Deno.test("tokens are reported as the harness' RemoteTokenizer asks for them: th
     const encode = async (prompt: string): Promise<number[]> =>
       (await (await post(`${url}/tokenize`, { prompt, add_special_tokens: false })).json()).tokens;
     const info = await (await fetch(`${url}/tokenizer_info`)).json();
-    assertEquals([info.eos_token, info.eos_token_id, info.vocab_size], ["<|endoftext|>", tokenizer.eos, 270]);
+    assertEquals([info.eos_token, info.eos_token_id, info.vocab_size], [
+      "<|endoftext|>",
+      tokenizer.eos,
+      270,
+    ]);
     assertEquals(await encode(info.eos_token), [tokenizer.eos]);
     for (const prompt of ["the sea and the ship", "naïve 日本 <|endoftext|>", ""]) {
       const tokens = await encode(prompt);

@@ -1,6 +1,6 @@
 /**
- * Many clients at once, and clients that mean no good: what the load test and the load benchmark have in common. Mixed requests, what
- * each gets when it is computed alone, and the comparison.
+ * Many clients at once, and clients that mean no good: what the load test and the load benchmark
+ * have in common. Mixed requests, what each gets when it is computed alone, and the comparison.
  */
 
 import { answer, type Mixture, openMixture } from "../../../../pipeline/serving/mod.ts";
@@ -28,14 +28,20 @@ export interface MixedRequest {
 export interface Got {
   expert: number; // the expert that answered
   text: string; // the text of the answer
-  logProbabilities: (number | null)[] | null; // log-probabilities of its tokens, where they were asked for
+  // Log-probabilities of its tokens, where they were asked for.
+  logProbabilities: (number | null)[] | null;
 }
 
-/** Makes request `i`: all kinds, all experts and the mixture, prompts and answers of several lengths. */
+/**
+ * Makes request `i`: all kinds, all experts and the mixture, prompts and answers of several
+ * lengths.
+ */
 function mixedRequest(i: number, experts: number): MixedRequest {
   const kind = (["completion", "stream", "chat", "echo"] as const)[i % 4];
   const named = Math.floor(i / 4) % (experts + 2);
-  const prompt = `${"the sea and the ship ".slice(i % 7, 7 + i % 13)}${["naïve 日本", "shore"][i % 2]}${i}`;
+  const prompt = `${"the sea and the ship ".slice(i % 7, 7 + i % 13)}${
+    ["naïve 日本", "shore"][i % 2]
+  }${i}`;
   const model = named < experts ? `expert-${named}` : "mixture";
   const body = { model, max_tokens: 1 + i % 9, seed: i, temperature: i % 5 / 2 };
   if (kind === "chat") {
@@ -47,7 +53,10 @@ function mixedRequest(i: number, experts: number): MixedRequest {
   return { kind, path: "/v1/completions", body: { ...body, prompt, ...more } };
 }
 
-/** Computes what a request gets, alone, by a mixture that nobody else uses: the same code as `generate`, and the scorer. */
+/**
+ * Computes what a request gets, alone, by a mixture that nobody else uses: the same code as
+ * `generate`, and the scorer.
+ */
 async function computeAlone(mixture: Mixture, { kind, body }: MixedRequest): Promise<Got> {
   const { model, messages, max_tokens: maxNewTokens, seed, temperature } = body;
   const text = body.prompt ?? messages!.map(({ content }) => content).join("\n");
@@ -69,7 +78,9 @@ export interface Load {
   requests: MixedRequest[]; // all requests that are sent, many times over
   alone: Got[]; // what each gets when it is computed alone
   one: number; // bytes of an expert that writes
-  memory: number; // bytes of two experts that write, with a little more, or of one that scores if it takes more than two
+  // Bytes of two experts that write, with a little more, or of one that scores if it takes more
+  // than two.
+  memory: number;
 }
 
 /** Makes mixed requests and computes each alone, by a mixture of its own that ends then. */
@@ -85,7 +96,12 @@ export async function prepareLoad(
     using writing = await mixture.lease(0);
     using scorer = await mixture.lease(0, SCORING);
     const one = writing.value.bytes;
-    return { requests, alone, one, memory: Math.ceil(Math.max(2.2 * one, 1.1 * scorer.value.bytes)) };
+    return {
+      requests,
+      alone,
+      one,
+      memory: Math.ceil(Math.max(2.2 * one, 1.1 * scorer.value.bytes)),
+    };
   } finally {
     mixture.close();
   }
@@ -99,7 +115,9 @@ interface Choice {
   logprobs: { token_logprobs: (number | null)[] } | null;
 }
 
-/** Sends a request. Gives null where the server says that it is full; throws on every other error. */
+/**
+ * Sends a request. Gives null where the server says that it is full; throws on every other error.
+ */
 async function ask(
   url: string,
   { kind, path, body }: MixedRequest,
@@ -109,10 +127,14 @@ async function ask(
   const text = await response.text();
   if (response.status === 429) return null;
   if (!response.ok) throw new Error(`${kind}: ${response.status} ${text}`);
-  const answers: { choices: Choice[]; error?: Error }[] = body.stream ? eventsOf(text) : [JSON.parse(text)];
+  const answers: { choices: Choice[]; error?: Error }[] = body.stream
+    ? eventsOf(text)
+    : [JSON.parse(text)];
   for (const { error } of answers) if (error) throw new Error(`${kind}: ${error.message}`);
   const choices = answers.flatMap(({ choices }) => choices);
-  const texts = choices.map(({ text, message, delta }) => text ?? message?.content ?? delta?.content ?? "");
+  const texts = choices.map(({ text, message, delta }) =>
+    text ?? message?.content ?? delta?.content ?? ""
+  );
   const [{ routing: { expert }, logprobs }] = choices;
   return { expert, text: texts.join(""), logProbabilities: logprobs?.token_logprobs ?? null };
 }
@@ -129,10 +151,16 @@ export interface LoadCounts {
 /** Counts of nothing yet. */
 export const noCounts = (): LoadCounts => ({
   answered: { completion: 0, stream: 0, chat: 0, echo: 0 },
-  ...{ refused: 0, wrongExpert: 0, different: 0, errors: [] },
+  refused: 0,
+  wrongExpert: 0,
+  different: 0,
+  errors: [],
 });
 
-/** Lets `clients` clients ask at once until `over` says so; every answer is compared with what `alone` has for its request. */
+/**
+ * Lets `clients` clients ask at once until `over` says so; every answer is compared with what
+ * `alone` has for its request.
+ */
 export async function loadServer(
   url: string,
   { requests, alone }: Load,
@@ -163,9 +191,10 @@ export async function loadServer(
 }
 
 /**
- * Lets 64 clients ask for so many seconds. Meanwhile every hostile client attacks once a second. Requests
- * have `key`, which is the server's. What clients get is counted as it comes. Gives what came of each hostile
- * client, and how often; and what was wrong with errors and with hostile clients, each once.
+ * Lets 64 clients ask for so many seconds. Meanwhile every hostile client attacks once a second.
+ * Requests have `key`, which is the server's. What clients get is counted as it comes. Gives what
+ * came of each hostile client, and how often; and what was wrong with errors and with hostile
+ * clients, each once.
  */
 export async function besiege(
   url: string,
@@ -194,7 +223,10 @@ export async function besiege(
 
 const encoder = new TextEncoder();
 
-/** Sends bytes as they are, and gives the first line of what comes back; "closed" where the server hangs up without one. */
+/**
+ * Sends bytes as they are, and gives the first line of what comes back; "closed" where the server
+ * hangs up without one.
+ */
 async function raw(url: string, pieces: Iterable<string>, pause = 0): Promise<string> {
   const { hostname, port } = new URL(url);
   using connection = await Deno.connect({ hostname, port: Number(port) });
@@ -224,7 +256,13 @@ const whole = (headers: string, body: string) => [
   `${head(headers)}content-length: ${encoder.encode(body).length}\r\n\r\n`,
   body,
 ];
-const VALID = JSON.stringify({ model: "mixture", prompt: "the sea", max_tokens: 60, seed: 1, stream: true });
+const VALID = JSON.stringify({
+  model: "mixture",
+  prompt: "the sea",
+  max_tokens: 60,
+  seed: 1,
+  stream: true,
+});
 
 function* chunks(megabytes: number, headers: string): Generator<string> {
   yield `${head(headers)}transfer-encoding: chunked\r\n\r\n`;
@@ -246,9 +284,9 @@ const MANY = Array.from({ length: 10_000 }, (_, i) => `x-${i}: ${i}\r\n`).join("
 const DEEP = `{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`;
 
 /**
- * The clients that mean no good: what each does, and what may come of it, which is the first line of the answer,
- * "closed", or "left" where the client left. `headers` is what the server wants of clients, each line with its
- * break.
+ * The clients that mean no good: what each does, and what may come of it, which is the first line
+ * of the answer, "closed", or "left" where the client left. `headers` is what the server wants of
+ * clients, each line with its break.
  */
 export const HOSTILE: [
   does: string,
@@ -263,16 +301,25 @@ export const HOSTILE: [
   ],
   [
     ...["announces 100 MB", / 413 /] as const,
-    (url, headers) => raw(url, [`${head(headers)}content-length: 104857600\r\n\r\n`, "x".repeat(1e5)]),
+    (url, headers) =>
+      raw(url, [`${head(headers)}content-length: 104857600\r\n\r\n`, "x".repeat(1e5)]),
   ],
   ["sends 100 MB unannounced", / 413 |^closed$/, (url, headers) => raw(url, chunks(100, headers))],
   ["sends bad JSON", / 400 /, (url, headers) => raw(url, whole(headers, '{"prompt": '))],
   ["sends deep JSON", / 400 /, (url, headers) => raw(url, whole(headers, DEEP))],
-  ["sends 10,000 headers", / 431 | 400 |^closed$/, (url, headers) => raw(url, whole(headers + MANY, VALID))],
+  [
+    "sends 10,000 headers",
+    / 431 | 400 |^closed$/,
+    (url, headers) => raw(url, whole(headers + MANY, VALID)),
+  ],
   [
     ...["sends a chunk of no length", / 400 |^closed$/] as const,
     (url, headers) => raw(url, [`${head(headers)}transfer-encoding: chunked\r\n\r\nzz\r\n`]),
   ],
-  ["speaks no HTTP", / 400 |^closed$/, (url) => raw(url, ["\x16\x03\x01\x02\x00\x01 no HTTP\r\n\r\n"])],
+  [
+    "speaks no HTTP",
+    / 400 |^closed$/,
+    (url) => raw(url, ["\x16\x03\x01\x02\x00\x01 no HTTP\r\n\r\n"]),
+  ],
   ["has a wrong key", / 401 /, (url) => raw(url, whole("authorization: Bearer wrong\r\n", VALID))],
 ];

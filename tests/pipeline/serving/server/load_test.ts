@@ -13,7 +13,8 @@ async function nothingRuns(url: string): Promise<void> {
   let count = NaN;
   for (let i = 0; i < 600 && count !== 0; i++) {
     if (i > 0) await wait(50);
-    count = await metric(url, "smalltalk_requests_running") + await metric(url, "smalltalk_requests_waiting");
+    count = await metric(url, "smalltalk_requests_running") +
+      await metric(url, "smalltalk_requests_waiting");
   }
   assertEquals(count, 0);
 }
@@ -24,7 +25,14 @@ Deno.test("some seconds of 64 clients with mixed requests and of hostile ones, w
     const key = "the key";
     await Deno.writeTextFile(`${run}/keys`, key);
     const before = await hashes(run);
-    const args = ["--memory", String(load.memory), "--queue", "40", "--api-key-file", `${run}/keys`];
+    const args = [
+      "--memory",
+      String(load.memory),
+      "--queue",
+      "40",
+      "--api-key-file",
+      `${run}/keys`,
+    ];
     await serving(run, args, async ({ url, log }) => {
       const counts = noCounts();
       const { hostile, wrong } = await besiege(url, load, { seconds: 5, key, counts });
@@ -77,7 +85,9 @@ Deno.test("clients that hang up free their places, and a server that is killed i
         const own = { ...request, seed: i, user: "x".repeat(5000) };
         await client.completions.create(own, { signal: abort.signal }).catch(() => {});
       } else {
-        for await (const _ of await client.completions.create({ ...request, seed: i, stream: true })) break;
+        for await (
+          const _ of await client.completions.create({ ...request, seed: i, stream: true })
+        ) break;
       }
     });
     await Promise.all(leaving);

@@ -4,7 +4,8 @@ import { IGNORED, withBrowser } from "../../../browser.ts";
 import { eventsOf, post, withServer } from "./support.ts";
 
 /** Gives what an element says. */
-const textNode = async (page: Page, id: string) => await page.evaluate(`at("${id}").textContent`) as string;
+const textNode = async (page: Page, id: string) =>
+  await page.evaluate(`at("${id}").textContent`) as string;
 
 /** Gives what all elements say that a selector finds. */
 const readTexts = async (page: Page, selector: string) =>
@@ -32,7 +33,10 @@ async function writes(page: Page): Promise<void> {
   await says(page, "state", /^\d+ tokens, \d+ per second; /);
 }
 
-/** Contrasts of the colours of 64 experts with the paper, by the formula of WCAG 2, of what a canvas makes of them. */
+/**
+ * Contrasts of the colours of 64 experts with the paper, by the formula of WCAG 2, of what a canvas
+ * makes of them.
+ */
 const CONTRASTS = `(() => {
   const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
   const probe = document.body.appendChild(document.createElement("i"));
@@ -66,15 +70,20 @@ Deno.test({
         const heard: string[] = [];
         page.on("console", (message) => heard.push(message.text()));
         page.on("pageerror", (error) => heard.push(String(error)));
-        page.on("request", (asked) => asked.url().startsWith(url) || heard.push(`asked for ${asked.url()}`));
-        const set = (id: string, value: string) => page.evaluate(`void (at("${id}").value = "${value}")`);
+        page.on("request", (asked) =>
+          asked.url().startsWith(url) || heard.push(`asked for ${asked.url()}`));
+        const set = (id: string, value: string) =>
+          page.evaluate(`void (at("${id}").value = "${value}")`);
         /** Does the same on a wide screen and on a phone in the dark; nothing may be too wide. */
         const onScreens = async (test: (scheme: "light" | "dark") => Promise<void>) => {
           for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
             await page.setViewport({ width, height: 800 });
             await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
             await test(scheme);
-            assertEquals(await page.evaluate("document.documentElement.scrollWidth > innerWidth"), false);
+            assertEquals(
+              await page.evaluate("document.documentElement.scrollWidth > innerWidth"),
+              false,
+            );
           }
         };
         const prompt = "the sea and the ship";
@@ -91,12 +100,17 @@ Deno.test({
           ) as unknown as { choices: { text: string; routing: { expert: number } }[] };
           assertEquals(await textNode(page, "text"), prompt + text);
           assertEquals((await readTexts(page, "#bars li")).length, 3);
-          assertMatch((await readTexts(page, "#bars .chosen")).join(), new RegExp(`^expert ${expert}\\d+%$`));
+          assertMatch(
+            (await readTexts(page, "#bars .chosen")).join(),
+            new RegExp(`^expert ${expert}\\d+%$`),
+          );
           assertStringIncludes(await textNode(page, "why"), `Expert ${expert} writes: `);
           const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
           assertEquals(paper, scheme === "dark" ? "rgb(22, 24, 28)" : "rgb(255, 255, 255)");
           const fields = `[...document.querySelectorAll("input, select, textarea")]`;
-          const unnamed = await page.evaluate(`${fields}.filter(({ labels }) => labels.length !== 1).length`);
+          const unnamed = await page.evaluate(
+            `${fields}.filter(({ labels }) => labels.length !== 1).length`,
+          );
           assertEquals(unnamed, 0, "every field has its label");
         });
         const routed =
@@ -110,32 +124,54 @@ Deno.test({
           assertEquals(await page.evaluate(`aheadOf({ ${routed}${more} })`), reported);
         }
 
-        // Where experts take turns, each part says whose it is, by colour, by number and to screen readers, and a legend tells them.
+        // Where experts take turns, each part says whose it is, by colour, by number and to screen
+        // readers, and a legend tells them.
         const mixed = { ...request, reroute: 2, mix: 2, stream: true };
         const turns: { expert: number; text: string; label: string }[] = [];
-        for (const { choices } of eventsOf(await (await post(`${url}/v1/completions`, mixed)).text())) {
+        for (
+          const { choices } of eventsOf(await (await post(`${url}/v1/completions`, mixed)).text())
+        ) {
           const { text, routing: { expert } } = choices[0];
-          if (text === "") continue;
-          if (turns.at(-1)?.expert !== expert) turns.push({ expert, text: "", label: `expert ${expert}` });
+          if (text === "") {
+            continue;
+          }
+          if (turns.at(-1)?.expert !== expert) {
+            turns.push({ expert, text: "", label: `expert ${expert}` });
+          }
           turns.at(-1)!.text += text;
         }
         assert(turns.length > 2, "experts must take turns in this test");
-        for (const id of ["reroute", "mix"]) await set(id, "2");
+        for (const id of ["reroute", "mix"]) {
+          await set(id, "2");
+        }
         await onScreens(async () => {
           await writes(page);
-          const shown = await page.evaluate(`[...document.querySelectorAll("#text .turn")].map((turn) => ({
+          const shown = await page.evaluate(
+            `[...document.querySelectorAll("#text .turn")].map((turn) => ({
             expert: Number(turn.dataset.expert), text: turn.textContent, label: turn.ariaLabel,
-          }))`);
+          }))`,
+          );
           assertEquals(shown, turns);
-          assertEquals(await textNode(page, "text"), prompt + turns.map(({ text }) => text).join(""));
+          assertEquals(
+            await textNode(page, "text"),
+            prompt + turns.map(({ text }) =>
+              text
+            ).join(""),
+          );
           const writers = [...new Set(turns.map(({ expert }) => expert))];
-          assertEquals(await readTexts(page, "#legend li"), writers.map((id) => `${id} expert ${id}`));
+          assertEquals(
+            await readTexts(page, "#legend li"),
+            writers.map((id) => `${id} expert ${id}`),
+          );
           assertMatch(
             await textNode(page, "why"),
             /^Expert \d writes: .* Mixed: \d+% expert \d, \d+% expert \d\.$/,
           );
           const contrasts = await page.evaluate(CONTRASTS) as number[];
-          assert(contrasts.length === 64 && Math.min(...contrasts) > 4.5, String(Math.min(...contrasts)));
+          assert(
+            contrasts.length === 64 && Math.min(...contrasts) > 4.5,
+            String(Math.min(...contrasts)),
+          );
         });
         for (const id of ["reroute", "mix"]) await set(id, "");
 
@@ -143,7 +179,8 @@ Deno.test({
         await page.click("#write");
         assertEquals(await says(page, "why", /writes/), "Expert 1 writes: the only one.");
         await says(page, "state", /^\d+ tokens, \d+ per second; /);
-        // Experts that cannot answer are missing among those that are listed, and the words stay with their own.
+        // Experts that cannot answer are missing among those that are listed, and the words stay
+        // with their own.
         await page.evaluate(`(async () => {
           const { fetch } = window;
           const models = [0, 2].map((expert) => ({ id: "expert-0" + expert, loaded: false, words: ["of " + expert] }));

@@ -2,8 +2,13 @@ import { assertEquals } from "@std/assert";
 
 const MODULE = new URL("../../../../pipeline/serving/server/addresses.ts", import.meta.url);
 
-/** Runs a server in a process of its own that gives up permissions once it listens. Reports what it may reach then, and what it answers. */
-async function confined(upstreams: string[]): Promise<[may: string[], tried: string, answer: string]> {
+/**
+ * Runs a server in a process of its own that gives up permissions once it listens. Reports what it
+ * may reach then, and what it answers.
+ */
+async function confined(
+  upstreams: string[],
+): Promise<[may: string[], tried: string, answer: string]> {
   const code = `
     import { keepToUpstreams } from "${MODULE}";
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("still here"));
@@ -42,7 +47,11 @@ async function confined(upstreams: string[]): Promise<[may: string[], tried: str
 
 Deno.test("keepToUpstreams() leaves a server that listens nothing to reach but its upstreams, and lets it answer", async () => {
   assertEquals(await confined([]), [[], "NotCapable", "still here"]);
-  assertEquals(await confined(["http://10.0.0.1:80"]), [["10.0.0.1:80"], "NotCapable", "still here"]);
+  assertEquals(await confined(["http://10.0.0.1:80"]), [
+    ["10.0.0.1:80"],
+    "NotCapable",
+    "still here",
+  ]);
   const near = await confined(["http://127.0.0.1:9000", "http://10.0.0.1"]);
   assertEquals(near, [["127.0.0.1", "10.0.0.1:80"], "still here", "still here"]);
 });

@@ -12,7 +12,10 @@ import { InputError } from "../../../../kernels/errors.ts";
 
 const { signal } = new AbortController();
 
-/** A tokenizer of letters that cuts anywhere; it notes how many it encodes at once, and how many calls run at a time. */
+/**
+ * A tokenizer of letters that cuts anywhere; it notes how many it encodes at once, and how many
+ * calls run at a time.
+ */
 function counting(more: Partial<Tokenizer> = {}) {
   const calls: number[] = [];
   let [running, most] = [0, 0];
@@ -52,7 +55,12 @@ Deno.test("pieces of long texts are encoded one at a time, in turn for all reque
     reader.encode([long, "y"], { signal }).then(() => ended.push("longer")),
     reader.encode(["x".repeat(10_000)], { signal }).then(() => ended.push("shorter")),
   ]);
-  assertEquals([Math.max(...calls), calls.length, most(), ended.join()], [1 << 16, 6, 1, "shorter,longer"]);
+  assertEquals([Math.max(...calls), calls.length, most(), ended.join()], [
+    1 << 16,
+    6,
+    1,
+    "shorter,longer",
+  ]);
   await Promise.all(["a", "b"].map((text) => reader.encode([text], { signal })));
   assertEquals(most(), 2);
 });
@@ -77,15 +85,25 @@ Deno.test("a text without a place to cut it may be so long", async () => {
   const { reader } = counting({ cut: undefined });
   assertEquals((await reader.encode(["x".repeat(most)], { signal }))[0].length, most);
   const rule = "at most 1048576 characters of it may come without a place to cut it: 1048577 do";
-  const error = await assertRejects(() => reader.encode(["x".repeat(most + 1)], { signal }), ApiError, rule);
+  const error = await assertRejects(
+    () => reader.encode(["x".repeat(most + 1)], { signal }),
+    ApiError,
+    rule,
+  );
   assertEquals(error.status, 400);
 });
 
 Deno.test("a conversation is joined as it is, or by the template, whose special tokens no message can spell", async () => {
   const tokenizer = await byteTokenizer();
   const ids = async (text: string) => [...(await tokenizer.encode([text]))[0]];
-  const messages = [{ role: "user", content: "the <|endoftext|> sea" }, { role: "system", content: "ship" }];
-  assertEquals([...await PLAIN.encode(messages, tokenizer.encode)], await ids("the <|endoftext|> sea\nship"));
+  const messages = [{ role: "user", content: "the <|endoftext|> sea" }, {
+    role: "system",
+    content: "ship",
+  }];
+  assertEquals(
+    [...await PLAIN.encode(messages, tokenizer.encode)],
+    await ids("the <|endoftext|> sea\nship"),
+  );
   const source = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}" +
     "{% if add_generation_prompt %}assistant:{% endif %}";
   const expected = [
@@ -102,7 +120,9 @@ Deno.test("a conversation is joined as it is, or by the template, whose special 
 Deno.test("long conversations are looked through once for all special tokens, of which the first in the tokenizer's order counts", async () => {
   const contents = ["<a>", "<|", "<|im|>", "(x*)", "|"];
   const added = contents.map((content, i) => ({ id: 300 + i, content, special: true }));
-  const json = JSON.stringify({ added_tokens: [...added, { id: 400, content: "user", special: false }] });
+  const json = JSON.stringify({
+    added_tokens: [...added, { id: 400, content: "user", special: false }],
+  });
   let calls = 0;
   const encode = (texts: string[]) => {
     calls++;
@@ -111,7 +131,15 @@ Deno.test("long conversations are looked through once for all special tokens, of
   const source = "{% for m in messages %}<a>{{ m.role }}<|im|>(x*){{ m.content }}{% endfor %}";
   const messages = Array(400).fill({ role: "user", content: "a <a>|<|im|>" });
   const ids = async (text: string) => [...(await LETTERS.encode([text]))[0]];
-  const expected = [300, ...await ids("user"), 301, ...await ids("im"), 304, ...await ids(">"), 303];
+  const expected = [
+    300,
+    ...await ids("user"),
+    301,
+    ...await ids("im"),
+    304,
+    ...await ids(">"),
+    303,
+  ];
   const special = new SpecialTokens({ ...LETTERS, json }, "<end>");
   const encoded = await jinjaTemplate(source, special, "a file").encode(messages, encode);
   assertEquals([...encoded], Array(400).fill([...expected, ...await ids("a <a>|<|im|>")]).flat());
@@ -120,7 +148,8 @@ Deno.test("long conversations are looked through once for all special tokens, of
 
 Deno.test("a template that refuses a conversation makes a 400, and one that is none is reported with its file", async () => {
   const tokenizer = await byteTokenizer();
-  const source = "{% if messages[0].role != 'user' %}{{ raise_exception('A user must begin') }}{% endif %}" +
+  const source =
+    "{% if messages[0].role != 'user' %}{{ raise_exception('A user must begin') }}{% endif %}" +
     "{{ messages[0].content }}";
   const special = new SpecialTokens(tokenizer, "<|endoftext|>");
   const template = jinjaTemplate(source, special, "a file");
@@ -130,7 +159,8 @@ Deno.test("a template that refuses a conversation makes a 400, and one that is n
     'the chat template must take the messages: it reports "A user must begin"',
   );
   assertEquals(error.status, 400);
-  const strange = "the \uE0009\uE001 sea"; // as special tokens are hidden, but there is none of this number
+  // As special tokens are hidden, but there is none of this number.
+  const strange = "the \uE0009\uE001 sea";
   const encoded = await template.encode([{ role: "user", content: strange }], tokenizer.encode);
   assertEquals([...encoded], [...(await tokenizer.encode([strange]))[0]]);
   assertThrows(

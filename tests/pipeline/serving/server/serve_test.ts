@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { APIError, AuthenticationError, BadRequestError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
 import type { Answered } from "../../../../pipeline/serving/server/service.ts";
@@ -29,16 +35,24 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
     const readExpertCount = (answering: readonly { expert: number }[]) =>
       answering.map(({ expert }) => expert).join();
     const complete = (body: unknown) => post(`${url}/v1/completions`, body);
-    const cases: [mixing: { mix?: number; reroute?: number }, model: string, exclude?: number[]][] = [
-      [{ mix: 2 }, "mixture"],
-      [{ mix: 2, reroute: 3 }, "mixture@4"],
-      [{ reroute: 2 }, "mixture", [1]],
-    ];
+    const cases: [mixing: { mix?: number; reroute?: number }, model: string, exclude?: number[]][] =
+      [
+        [{ mix: 2 }, "mixture"],
+        [{ mix: 2, reroute: 3 }, "mixture@4"],
+        [{ reroute: 2 }, "mixture", [1]],
+      ];
     for (const [mixing, model, exclude] of cases) {
       const what = JSON.stringify([mixing, model, exclude]);
       const shared = { prompt: PROMPT, seed: 5, exclude, ...mixing };
       const prefix = model === "mixture" ? undefined : 4;
-      const wanted = await generate({ gpu, run, temperature: 1, maxNewTokens: 24, prefix, ...shared });
+      const wanted = await generate({
+        gpu,
+        run,
+        temperature: 1,
+        maxNewTokens: 24,
+        prefix,
+        ...shared,
+      });
       const first = wanted.answering;
       let last = readExpertCount(first);
       const pieces: [string, string][] = [];
@@ -52,16 +66,28 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
       }
       const request = { model, max_tokens: 24, ...shared };
       const events = eventsOf(await (await complete({ ...request, stream: true })).text());
-      const streamed: Mixed[] = events.map(({ choices }) => choices[0]).filter(({ text }) => text !== "");
-      assertEquals(streamed.map((one) => [one.text, JSON.stringify(one.routing.answering)]), pieces, what);
+      const streamed: Mixed[] = events.map(({ choices }) => choices[0]).filter(({ text }) =>
+        text !== ""
+      );
+      assertEquals(
+        streamed.map((one) => [one.text, JSON.stringify(one.routing.answering)]),
+        pieces,
+        what,
+      );
       assert(streamed.every(({ routing }) => routing.expert === routing.answering![0].expert));
       const { choices: [whole] }: { choices: Mixed[] } = await (await complete(request)).json();
       assertEquals([whole.text, whole.routing.answering], [text, first], what);
-      const reported = whole.routing.changes!.map((own) => [own.text_offset, readExpertCount(own.answering)]);
+      const reported = whole.routing.changes!.map((
+        own,
+      ) => [own.text_offset, readExpertCount(own.answering)]);
       assertEquals(reported, turns, what);
       assertEquals(reported.length > 0, "reroute" in mixing, what);
     }
-    const plain = await client.completions.create({ model: "mixture", prompt: PROMPT, max_tokens: 2 });
+    const plain = await client.completions.create({
+      model: "mixture",
+      prompt: PROMPT,
+      max_tokens: 2,
+    });
     const { answering, changes } = (plain.choices[0] as unknown as Mixed).routing;
     assertEquals([answering, changes], [null, undefined]);
     const echo = await (await complete({ prompt: PROMPT, mix: 2, echo: true, logprobs: 1 })).json();
@@ -77,7 +103,13 @@ async function alone(run: string, options: Partial<GenerateOptions>) {
   return { text, expert, tokens, route, finish };
 }
 
-type Routing = { model: string; expert: number; runner_up: number; margin: number; prefix_tokens: number };
+type Routing = {
+  model: string;
+  expert: number;
+  runner_up: number;
+  margin: number;
+  prefix_tokens: number;
+};
 type Extra = { routing: Routing; chat_template: string };
 
 Deno.test("the openai client gets what generate writes: completions, chats, streams, usage, seeds, models", () =>
@@ -86,13 +118,26 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     const request = { model: "mixture", prompt: PROMPT, max_tokens: 12, seed: 7 };
     const { data, response } = await client.completions.create(request).withResponse();
     const { text, finish_reason, index } = data.choices[0];
-    assertEquals([data.object, index, text, finish_reason], ["text_completion", 0, whole.text, "length"]);
+    assertEquals([data.object, index, text, finish_reason], [
+      "text_completion",
+      0,
+      whole.text,
+      "length",
+    ]);
     const { routing } = data.choices[0] as unknown as Extra;
     const { runnerUp, margin } = whole.route!;
-    assertEquals([routing.expert, routing.runner_up, routing.margin], [whole.expert!, runnerUp!, margin]);
+    assertEquals([routing.expert, routing.runner_up, routing.margin], [
+      whole.expert!,
+      runnerUp!,
+      margin,
+    ]);
     assertEquals(response.headers.get("x-smalltalk-model"), routing.model);
     const [prompt] = await tokenizer.encode([PROMPT]);
-    const usage = { prompt_tokens: prompt.length, completion_tokens: 12, total_tokens: prompt.length + 12 };
+    const usage = {
+      prompt_tokens: prompt.length,
+      completion_tokens: 12,
+      total_tokens: prompt.length + 12,
+    };
     assertEquals(data.usage, usage);
 
     let streamed = "";
@@ -108,11 +153,18 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     const messages = [{ role: "user" as const, content: PROMPT }];
     const chat = { model: "mixture", messages, max_completion_tokens: 12, seed: 7 };
     const answer = await client.chat.completions.create(chat);
-    assertEquals(answer.choices[0].message, { role: "assistant", content: whole.text, refusal: null });
+    assertEquals(answer.choices[0].message, {
+      role: "assistant",
+      content: whole.text,
+      refusal: null,
+    });
     assertMatch((answer as unknown as Extra).chat_template, /none/);
     let chatted = "";
     for await (
-      const { choices: [{ delta }] } of await client.chat.completions.create({ ...chat, stream: true })
+      const { choices: [{ delta }] } of await client.chat.completions.create({
+        ...chat,
+        stream: true,
+      })
     ) {
       chatted += delta.content ?? "";
     }
@@ -131,7 +183,10 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     const streams = ["", "", ""];
     const shared = { ...request, prompt: [PROMPT, "the sea"], n: 2 };
     for await (
-      const { choices: [{ index, text }] } of await client.completions.create({ ...shared, stream: true })
+      const { choices: [{ index, text }] } of await client.completions.create({
+        ...shared,
+        stream: true,
+      })
     ) {
       streams[index] = (streams[index] ?? "") + text;
     }
@@ -139,9 +194,9 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
       streams,
       [...several.choices.slice(0, 2), ...several.choices.slice(4)].map(({ text }) => text),
     );
-    const bySettings = { temperature: 0.7, top_p: 0.8, seed: 3 };
+    const bySettings = { temperature: 0.7, top_p: 0.8, top_k: 9, seed: 3 };
     assertEquals(
-      (await client.completions.create({ ...request, ...bySettings, ...{ top_k: 9 } })).choices[0].text,
+      (await client.completions.create({ ...request, ...bySettings })).choices[0].text,
       (await alone(run, { temperature: 0.7, topP: 0.8, topK: 9, seed: 3, maxNewTokens: 12 })).text,
     );
     const a = await client.completions.create({ model: "mixture", prompt: PROMPT });
@@ -163,7 +218,10 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     assertMatch(reported.headers.get("content-type")!, /^text\/plain/);
     const figures = await reported.text();
     const names = [
-      ...['requests_total{path="/v1/completions",status="200"}', 'requests_total{path="other",status="200"}'],
+      ...[
+        'requests_total{path="/v1/completions",status="200"}',
+        'requests_total{path="other",status="200"}',
+      ],
       ...['request_seconds_bucket{le="100",path="/v1/completions"}', "first_token_seconds_count"],
       ...[`expert_requests_total{model="${routing.model}"}`, 'tokens_total{kind="prompt"}'],
       ...[`routing_margin_nats_count{model="${routing.model}"}`, 'tokens_total{kind="completion"}'],
@@ -174,7 +232,13 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
 
 Deno.test("log-probabilities of written tokens are those of their logits, the likeliest first", () =>
   withServer({}, async ({ client, run }) => {
-    const request = { model: "expert-1", prompt: PROMPT, max_tokens: 10, temperature: 0, logprobs: 3 };
+    const request = {
+      model: "expert-1",
+      prompt: PROMPT,
+      max_tokens: 10,
+      temperature: 0,
+      logprobs: 3,
+    };
     const { choices: [{ logprobs }] } = await client.completions.create(request);
     assertEquals(logprobs!.tokens!.length, 10);
     logprobs!.token_logprobs!.forEach((value, i) => {
@@ -184,7 +248,10 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
     });
     const messages = [{ role: "user" as const, content: PROMPT }];
     const chat = {
-      ...{ model: "expert-1", messages, max_tokens: 10, temperature: 0 },
+      model: "expert-1",
+      messages,
+      max_tokens: 10,
+      temperature: 0,
       logprobs: true,
       top_logprobs: 3,
     };
@@ -198,10 +265,15 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
     }
     assertEquals(more, logprobs!.token_logprobs);
     // Where a text stops it, no piece tells of a token of that.
-    const stop = logprobs!.tokens!.slice(1, 3).join(""); // the first token is like the second: both are held back
+    // The first token is like the second: both are held back.
+    const stop = logprobs!.tokens!.slice(1, 3).join("");
     let [text, joined] = ["", ""];
     for await (
-      const { choices: [choice] } of await client.completions.create({ ...request, stop, stream: true })
+      const { choices: [choice] } of await client.completions.create({
+        ...request,
+        stop,
+        stream: true,
+      })
     ) {
       text += choice.text;
       joined += choice.logprobs?.tokens?.join("") ?? "";
@@ -215,7 +287,10 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
     const [prompt] = await tokenizer.encode([PROMPT]);
     const nll = (ids: number[]) => sequenceNll(EXPERT, anyWeights(EXPERT, "expert 1"), ids);
     const sum = logprobs!.token_logprobs!.reduce((sum, value) => sum + value, 0);
-    assertClose([-sum], [nll([...prompt, ...tokens]) - nll([...prompt])], { atol: 1e-4, rtol: 1e-5 });
+    assertClose([-sum], [nll([...prompt, ...tokens]) - nll([...prompt])], {
+      atol: 1e-4,
+      rtol: 1e-5,
+    });
   }));
 
 /** Sends the bytes of a request, and returns those of its answer. */
@@ -243,25 +318,41 @@ Deno.test("errors have OpenAI's form, and the server lives", () =>
     const long = "x".repeat(EXPERT.context + 1);
     await refused({ prompt: long }, `context of ${EXPERT.context} tokens: it has 65`);
     await refused({ prompt: long, stream: true }, "it has 65");
-    const full = await client.completions.create({ ...request, prompt: "x".repeat(EXPERT.context) });
+    const full = await client.completions.create({
+      ...request,
+      prompt: "x".repeat(EXPERT.context),
+    });
     assertEquals([full.usage!.completion_tokens, full.choices[0].finish_reason], [1, "length"]);
 
-    assertEquals((await client.completions.create({ ...request, n: 4 })).choices.length, 4); // more than may wait
+    // More than may wait.
+    assertEquals((await client.completions.create({ ...request, n: 4 })).choices.length, 4);
     const [completions, chats] = ["/v1/completions", "/v1/chat/completions"];
     const deep = "[".repeat(1e5);
     const latin = Uint8Array.from('{"prompt":"\xe9"}', (letter) => letter.charCodeAt(0));
-    const wrong: [path: string, body: BodyInit | undefined, status: number, text: string, method?: string][] =
+    const wrong: [
+      path: string,
+      body: BodyInit | undefined,
+      status: number,
+      text: string,
+      method?: string,
+    ][] = [
+      ...[completions, chats].flatMap((path): [string, string, number, string][] => [
+        ...["", "{", deep].map((
+          body,
+        ): [string, string, number, string] => [path, body, 400, "be JSON: "]),
+        [path, `{"prompt":"${"x".repeat(9 * 2 ** 20)}"}`, 413, "at most 8388608 bytes"],
+      ]),
+      [completions, `{"prompt":${deep}${"]".repeat(1e5)}}`, 400, "prompt must be as documented"],
+      [completions, latin, 400, "it must be UTF-8: it is not"],
       [
-        ...[completions, chats].flatMap((path): [string, string, number, string][] => [
-          ...["", "{", deep].map((body): [string, string, number, string] => [path, body, 400, "be JSON: "]),
-          [path, `{"prompt":"${"x".repeat(9 * 2 ** 20)}"}`, 413, "at most 8388608 bytes"],
-        ]),
-        [completions, `{"prompt":${deep}${"]".repeat(1e5)}}`, 400, "prompt must be as documented"],
-        [completions, latin, 400, "it must be UTF-8: it is not"],
-        [completions, JSON.stringify({ prompt: "\u0301".repeat(1e6) }), 400, "context of 64 tokens: it has "],
-        [completions, "{}", 405, "the method must be POST", "PUT"],
-        ["/v1/nothing", undefined, 404, "there must be such a route", "GET"],
-      ];
+        completions,
+        JSON.stringify({ prompt: "\u0301".repeat(1e6) }),
+        400,
+        "context of 64 tokens: it has ",
+      ],
+      [completions, "{}", 405, "the method must be POST", "PUT"],
+      ["/v1/nothing", undefined, 404, "there must be such a route", "GET"],
+    ];
     for (const [path, body, status, text, method = "POST"] of wrong) {
       const headers = { "content-type": "text/plain" };
       const response = await fetch(url + path, { method, body, headers });
@@ -278,7 +369,10 @@ Deno.test("errors have OpenAI's form, and the server lives", () =>
       ["GET /v1/models HTTP/1.1\r\nHost: evil.example", 403],
     ];
     for (const [head, status] of heads) {
-      assertStringIncludes(await raw(url, `${head}\r\nConnection: close\r\n\r\n`), `HTTP/1.1 ${status} `);
+      assertStringIncludes(
+        await raw(url, `${head}\r\nConnection: close\r\n\r\n`),
+        `HTTP/1.1 ${status} `,
+      );
     }
     assert(!/ {4}at /.test(log()), log()); // nothing that a client sends is a bug
 
@@ -289,7 +383,11 @@ Deno.test("errors have OpenAI's form, and the server lives", () =>
     assert(errors.length > 0 && errors.length < 12, `${errors.length} of 12 were refused`);
     for (const error of errors) {
       assert(error instanceof RateLimitError);
-      assertEquals([error.status, error.code, error.headers.get("retry-after")], [429, "queue_full", "1"]);
+      assertEquals([error.status, error.code, error.headers.get("retry-after")], [
+        429,
+        "queue_full",
+        "1",
+      ]);
     }
     assertEquals((await client.completions.create(request)).choices.length, 1);
     assertEquals(await metric(url, "smalltalk_requests_waiting"), 0);
@@ -302,7 +400,11 @@ Deno.test("without its key a client gets nothing but the page, the health and th
   try {
     await withServer({ args: ["--api-key-file", keys] }, async ({ client, url }) => {
       const error = await assertRejects(() => client.models.list(), AuthenticationError);
-      assertEquals([error.status, error.code, error.type], [401, "invalid_api_key", "authentication_error"]);
+      assertEquals([error.status, error.code, error.type], [
+        401,
+        "invalid_api_key",
+        "authentication_error",
+      ]);
       const request = { model: "mixture", prompt: "x", max_tokens: 1 };
       await assertRejects(() => client.completions.create(request), AuthenticationError);
       for (const path of ["/tokenizer_info", "/v1/models", "/v1/nothing"]) {
@@ -316,7 +418,10 @@ Deno.test("without its key a client gets nothing but the page, the health and th
         assertEquals(response.status, 200, path);
       }
       for (const apiKey of ["first key", "second-key"]) {
-        assertEquals((await client.withOptions({ apiKey }).completions.create(request)).choices.length, 1);
+        assertEquals(
+          (await client.withOptions({ apiKey }).completions.create(request)).choices.length,
+          1,
+        );
       }
     });
   } finally {
@@ -352,7 +457,10 @@ Deno.test("a damaged expert fails alone, with 503, and works once it is mended",
     assertEquals(whole.status, "fulfilled");
     assert(damaged.status === "rejected" && damaged.reason instanceof APIError);
     assertEquals([damaged.reason.status, damaged.reason.code], [503, "model_unavailable"]);
-    assertStringIncludes(damaged.reason.message, "Cannot answer as expert 1 must be available: it is not");
+    assertStringIncludes(
+      damaged.reason.message,
+      "Cannot answer as expert 1 must be available: it is not",
+    );
     assert(!damaged.reason.message.includes("/"), damaged.reason.message);
     await Deno.writeFile(path, bytes);
     const text = (await ask("expert-1")).choices[0].text;
@@ -370,7 +478,13 @@ Deno.test("SIGTERM lets what runs come to its end, lets nothing in, and changes 
     let seed = 0; // of a text that does not end by itself
     const wanted = () => alone(run, { prompt: "the sea", seed, maxNewTokens: 50 });
     while ((await wanted()).finish !== "length") seed++;
-    const request = { model: "mixture", prompt: "the sea", max_tokens: 50, seed, stream: true } as const;
+    const request = {
+      model: "mixture",
+      prompt: "the sea",
+      max_tokens: 50,
+      seed,
+      stream: true,
+    } as const;
     const stream = await client.completions.create(request);
     let text = "";
     let refused: number | string | undefined;
@@ -420,7 +534,10 @@ Deno.test("chats go by the tokenizer's template where it has one", () =>
   inServingRun(3, async (run) => {
     const template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" +
       "{% if add_generation_prompt %}assistant: {% endif %}";
-    await Deno.writeTextFile(`${run}/tokenizer_config.json`, JSON.stringify({ chat_template: template }));
+    await Deno.writeTextFile(
+      `${run}/tokenizer_config.json`,
+      JSON.stringify({ chat_template: template }),
+    );
     await serving(run, [], async ({ client }) => {
       const parts = ["the ", "sea"].map((text) => ({ type: "text" as const, text }));
       const messages = [
@@ -442,12 +559,18 @@ Deno.test("a public address without a key is warned of; requests are logged as l
     const warning = "anyone who reaches 0.0.0.0 may use this server: --api-key-file names keys";
     await serving(run, ["--host", "0.0.0.0", "--log", "json"], async ({ client, log }) => {
       assertStringIncludes(log(), warning);
-      await client.completions.create({ model: "expert-1", prompt: "the sea", max_tokens: 2, seed: 1 });
+      await client.completions.create({
+        model: "expert-1",
+        prompt: "the sea",
+        max_tokens: 2,
+        seed: 1,
+      });
       const lines = () =>
         log().split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
       let reported;
       for (let i = 0; i < 1000 && !reported; i++) {
-        if (i > 0) await new Promise((resolve) => setTimeout(resolve, 20)); // it is written after the answer
+        // It is written after the answer.
+        if (i > 0) await new Promise((resolve) => setTimeout(resolve, 20));
         reported = lines().find(({ request }) => request === "POST /v1/completions");
       }
       assertEquals([reported.status, reported.notes.model, reported.notes.promptTokens], [
@@ -471,7 +594,10 @@ Deno.test("a run that cannot be served is refused before the server names its ad
     const refused = async (wrong: string, more: Partial<Parameters<typeof serve>[0]> = {}) => {
       const listened: unknown[] = [];
       const onListen = (address: unknown) => listened.push(address);
-      const error = await assertRejects(() => serve({ run, gpu, port: 0, onListen, ...more }), InputError);
+      const error = await assertRejects(
+        () => serve({ run, gpu, port: 0, onListen, ...more }),
+        InputError,
+      );
       assertStringIncludes(error.message, wrong);
       assertEquals(listened, []);
     };
@@ -533,13 +659,23 @@ Deno.test("a device that fails is replaced: requests that meet the failure are a
         assertEquals((await (await fetch(`${url}/health`)).json()).status, "ok");
       }
       assertEquals(devices.length, 3);
-      const about = { model: "expert-0", prompt: "the sea", max_tokens: 60, n: 2, seed: 1, stream: true };
+      const about = {
+        model: "expert-0",
+        prompt: "the sea",
+        max_tokens: 60,
+        n: 2,
+        seed: 1,
+        stream: true,
+      };
       let streamed = "";
       for await (const text of (await complete(about)).body!.pipeThrough(new TextDecoderStream())) {
         if (streamed === "") DEVICE_FAILURES[1](devices.at(-1)!);
         streamed += text;
       }
-      assertEquals(JSON.parse(streamed.split("\n\n").at(-2)!.slice(6)).error.code, "model_unavailable");
+      assertEquals(
+        JSON.parse(streamed.split("\n\n").at(-2)!.slice(6)).error.code,
+        "model_unavailable",
+      );
       assertEquals(await ask(), expected);
     })
   ));
@@ -564,14 +700,17 @@ Deno.test("it ends although a client does not read what it asked for, and cuts o
   const warnings: Text[] = [];
   let pages = 0;
   const decoded = Promise.withResolvers<number>();
-  const onAnswer = ({ request, status }: Answered) => request === "GET /" ? pages++ : decoded.resolve(status);
+  const onAnswer = ({ request, status }: Answered) =>
+    request === "GET /" ? pages++ : decoded.resolve(status);
   const onWarning = (warning: Text) => warnings.push(warning);
   await inProcess({ drainTimeout: 0.2, onAnswer, onWarning }, async (port, end) => {
     const page = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
     await raw(`http://127.0.0.1:${port}`, page.repeat(20_000)).catch(() => {}); // it is cut
     assert(pages < 4000, `${pages} pages were made`);
-    const body = JSON.stringify({ tokens: Array(1_000_000).fill(tokenizer.eos) }); // the answer exceeds all buffers
-    const head = `POST /detokenize HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n`;
+    // The answer exceeds all buffers.
+    const body = JSON.stringify({ tokens: Array(1_000_000).fill(tokenizer.eos) });
+    const head =
+      `POST /detokenize HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n`;
     using connection = await Deno.connect({ hostname: "127.0.0.1", port });
     connection.writable.getWriter().write(new TextEncoder().encode(head + body)).catch(() => {});
     assertEquals(await decoded.promise, 200);
@@ -585,7 +724,13 @@ Deno.test("where it cannot listen it reports on which port and address", () =>
     await inServingRun(2, async (run) => {
       const refused = (about: { host?: string; port: number }, wrong: string) =>
         assertRejects(() => serve({ run, gpu, ...about }), InputError, wrong);
-      await refused({ port: taken }, `Cannot listen as port ${taken} must be free: another program has it`);
-      await refused({ host: "::1", port: 80 }, 'host must be one that this task is permitted: it is "::1"');
+      await refused(
+        { port: taken },
+        `Cannot listen as port ${taken} must be free: another program has it`,
+      );
+      await refused(
+        { host: "::1", port: 80 },
+        'host must be one that this task is permitted: it is "::1"',
+      );
     });
   }));

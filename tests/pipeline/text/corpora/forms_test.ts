@@ -7,7 +7,11 @@ const CASES: [string, string, string][] = [
     "The/at jury/nn ,/, it/pps said/vbd (/( on/in Friday/nr )/) ,/, acted/vbd ./.",
     "The jury, it said (on Friday), acted.",
   ],
-  ["quotes", "``/`` Yes/rb ''/'' ,/, he/pps said/vbd ./. ``/`` No/rb ''/'' ./.", `"Yes," he said. "No."`],
+  [
+    "quotes",
+    "``/`` Yes/rb ''/'' ,/, he/pps said/vbd ./. ``/`` No/rb ''/'' ./.",
+    `"Yes," he said. "No."`,
+  ],
   ["questions", "``/`` Who/wps ''/'' ?/. ?/.\nAnd/cc why/wrb ?/. ?/.", `"Who?" And why?`],
   [
     "single quotes",
