@@ -74,8 +74,9 @@ Deno.test("byLabel() keeps labels that every object has as keys, and names the l
 async function makeNode(node: string, files: Record<string, string>): Promise<void> {
   const records: Record<string, Awaited<ReturnType<typeof hashFile>>> = {};
   for (const [name, text] of Object.entries(files)) {
-    await Deno.mkdir(`${node}/${name}/..`, { recursive: true });
-    await Deno.writeTextFile(`${node}/${name}`, text);
+    const path = `${node}/${name}`;
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+    await Deno.writeTextFile(path, text);
     records[name] = await hashFile(`${node}/${name}`);
   }
   const known = {
