@@ -7,7 +7,7 @@
 import { task } from "../kernels/errors.ts";
 import { type Baseline, BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { fewDocuments } from "../pipeline/evaluation/bootstrap.ts";
-import { gainText, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
+import { bitsPerByte, gainText, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
 import type { Evaluation, SomeFigures, Way } from "../pipeline/evaluation/mod.ts";
 import { expertPath, withPath } from "../pipeline/partition/tree/branches.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
@@ -66,16 +66,20 @@ export function evaluationText(
   };
   const counts = [counted(documents, "held-out documents"), counted(sequences, "sequences")];
   const rows = ways.map((way) => [
-    ...[names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)],
+    names[way] ?? way,
+    ...fit(scores[way]!),
+    scores[way]!.nllPerToken.toFixed(4),
+    bits(scores[way]!.bitsPerByte),
     ...clean ? [fit(clean.scores[way]!).join(", ")] : [],
   ]);
-  const head = `| perplexity | 95% interval | NLL/token${
+  const head = `| perplexity | 95% interval | NLL/token | bits/byte${
     clean ? ` | ${clean.documents} clean documents` : ""
   }`;
   const note =
     `perplexity: e to the power of NLL/token, so lower is better; 95% interval: by ${
       count(resamples)
-    } bootstrap draws of documents; NLL/token: nats for a predicted token; ${BEST}: every sequence by the expert ` +
+    } bootstrap draws of documents; NLL/token: nats for a predicted token; ` +
+    `${bytesNote(evaluation)}${BEST}: every sequence by the expert ` +
     "that predicts it best; random: the mean of all experts" + (clean ? CLEAN : "");
   const lower = gains.map((gain) => {
     const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
@@ -117,23 +121,39 @@ function scoredText(run: string, { index, of }: Part, { evaluated, models }: Sco
 const fit = (score: { perplexity: number; low: number; high: number }) => [
   ...[perplexity(score.perplexity), interval(score.low, score.high)],
 ];
+const bits = (value: number | undefined) => value?.toFixed(4) ?? "-";
+
+/** Tells what bits per byte are, and how much of the text they leave out. */
+function bytesNote({ bytes, unscoredBytes = 0 }: Evaluation): string {
+  if (bytes === undefined) return "";
+  const share = percent(unscoredBytes / (bytes + unscoredBytes));
+  return "bits/byte: bits for a byte of text in UTF-8, which compare with models of other " +
+    `vocabularies (${share} of the bytes are in first tokens, which nothing predicts); `;
+}
+
 const nats = (value: number): string => value.toPrecision(3);
 const prefixName = (tokens: number, own: number) => count(tokens) + (tokens === own ? " (M)" : "");
 
 function sources({ sources }: Evaluation, ways: Way[]): string {
   const titles = ways.map((way) => way === "oracle" ? "best" : way);
-  const rows = sources.map(({ source, documents, tokens, shares, perplexity: by }) => {
+  const rows = sources.map(({ source, documents, tokens, bytes, shares, perplexity: by }) => {
     const most = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0)
       .sort(([, a], [, b]) => b - a).map(([expert, share]) =>
         `${expert}: ${Math.round(100 * share)}%`
       );
     if (most.length > MOST_SHARES) most.splice(MOST_SHARES, Infinity, "…");
     const all = ways.map((way) => perplexity(by[way]));
-    return [sourceName(source), documents, tokens, ...all, most.join(", ")];
+    const own = by.mixture && bitsPerByte(by.mixture, { tokens, bytes });
+    return [sourceName(source), documents, tokens, ...all, bits(own || undefined), most.join(", ")];
   });
-  const note = `perplexities by source; best: ${BEST}; goes to expert: the share of the ` +
+  const note =
+    `perplexities by source; best: ${BEST}; bits/byte: the mixture's; goes to expert: the share of the ` +
     "source's sequences that each gets";
-  return explained(["source", "documents", "tokens", ...titles, "goes to expert"], rows, note);
+  return explained(
+    ["source", "documents", "tokens", ...titles, "bits/byte", "goes to expert"],
+    rows,
+    note,
+  );
 }
 
 function segments({ segments, scores, trained, levels = [] }: Evaluation): string {
@@ -158,14 +178,18 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
   return explained(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows, note);
 }
 
-function prefixes({ prefixes, prefix: own }: Evaluation): string {
-  const rows = prefixes.map((
-    by,
-  ) => [prefixName(by.prefix, own), ...fit(by), percent(by.agreement)]);
+function prefixes(evaluation: Evaluation): string {
+  const { prefixes, prefix: own } = evaluation;
+  const rows = prefixes.map((by) => [
+    prefixName(by.prefix, own),
+    ...fit(by),
+    bits(bitsPerByte(by.perplexity, evaluation)),
+    percent(by.agreement),
+  ]);
   const note =
     "prefix: tokens that choose the expert, (M) for those of the run; same expert: share of the " +
     "sequences for which (M) chooses the same one";
-  return explained("prefix | perplexity | 95% interval | same expert", rows, note);
+  return explained("prefix | perplexity | 95% interval | bits/byte | same expert", rows, note);
 }
 
 /** How well a margin tells whether the choice is right; nothing where there is no choice. */
@@ -190,10 +214,14 @@ function mixing({ mixing }: Evaluation): string {
     { experts, reroute, expertsPerToken, routings, gain, ...score },
   ) => [
     `${experts}${reroute === null ? "" : `, anew every ${reroute}`}`,
-    ...[...fit(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
+    ...fit(score),
+    bits(score.bitsPerByte),
+    expertsPerToken.toFixed(2),
+    routings.toFixed(1),
     gainText(gain),
   ]);
-  const head = "together | perplexity | 95% interval | run | routings | against the mixture";
+  const head =
+    "together | perplexity | 95% interval | bits/byte | run | routings | against the mixture";
   const note = "together: experts whose weighted probabilities add up, anew every so many " +
     "tokens; run: experts " +
     "that run for a token; routings: of a sequence; against the mixture: perplexity, " +
@@ -203,11 +231,15 @@ function mixing({ mixing }: Evaluation): string {
 }
 
 /** What is sent to a dense model by margin. */
-function fallback({ fallback }: Evaluation): string {
+function fallback(evaluation: Evaluation): string {
+  const { fallback } = evaluation;
   if (fallback === undefined) return "";
   const { model, chosen, curve } = fallback;
   const row = ({ margin, share, ...score }: typeof curve[number], as = "") => [
-    ...[margin === null ? "all" : `below ${nats(margin)}${as}`, percent(share), ...fit(score)],
+    margin === null ? "all" : `below ${nats(margin)}${as}`,
+    percent(share),
+    ...fit(score),
+    bits(bitsPerByte(score.perplexity, evaluation)),
   ];
   const rows = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1).map((point) =>
     row(point)
@@ -215,7 +247,7 @@ function fallback({ fallback }: Evaluation): string {
   if (chosen) rows.push(row(chosen, " (as asked)"));
   const note =
     `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
-  return explained(`margin | sent to ${model} | perplexity | 95% interval`, rows, note);
+  return explained(`margin | sent to ${model} | perplexity | 95% interval | bits/byte`, rows, note);
 }
 
 /** The same experts, chosen by another partitioner. */

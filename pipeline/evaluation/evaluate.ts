@@ -174,7 +174,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
   for (const [tokens, routes] of other?.routes ?? []) table.add(otherBy(tokens), routedNll(routes));
 
-  const figures = await computeFigures(table.document, { resamples, seed, signal: options.signal });
+  const bytes = routed.bytes.reduce((a, b) => a + b, 0);
+  const drawing = { resamples, seed, signal: options.signal };
+  const figures = await computeFigures(table.document, drawing, bytes);
   const choice = (margin: number, row: number) => ({
     margin,
     loss: mixtureNll(row) - bestNll(row),
@@ -187,6 +189,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     documents: routed.documents.length,
     sequences: routed.predicted.length,
     tokens: table.document.tokens.reduce((a, b) => a + b),
+    ...bytes > 0 && { bytes, unscoredBytes: routed.unscoredBytes },
     resamples,
     seed,
     ...summarize(routed, table, figures, prefix),

@@ -30,9 +30,14 @@ export const EVALUATION_FORMAT = 3;
 const PERPLEXITY = { perplexity: finite, low: finite, high: finite };
 /**
  * Fit to held-out tokens: nats per predicted token, its exponential, the ends of that one's 95%
- * bootstrap interval over documents.
+ * bootstrap interval over documents. Also bits per byte of the text, where the tokenizer tells how
+ * many bytes its tokens stand for: these compare with models of other vocabularies.
  */
-const SCORE = v.object({ nllPerToken: finite, ...PERPLEXITY });
+const SCORE = v.object({
+  nllPerToken: finite,
+  bitsPerByte: v.optional(finite),
+  ...PERPLEXITY,
+});
 /**
  * How much lower one perplexity is than another: 100 · (1 − perplexity / that of the other), with
  * its 95% interval, both on the same draws of documents.
@@ -52,6 +57,7 @@ const SOURCE = v.object({
   documents: count,
   sequences: count,
   tokens: count,
+  bytes: v.optional(count),
   perplexity: v.object(v.entriesFromList(WAYS, v.optional(v.nullable(finite)))),
   shares: v.array(share),
 });
@@ -66,6 +72,7 @@ const SEGMENT = v.object({
   sequences: count,
   share,
   tokens: count,
+  bytes: v.optional(count),
   perplexity: v.object({
     mixture: v.nullable(finite),
     ...v.entriesFromList(BASELINES, v.optional(v.nullable(finite))),
@@ -147,6 +154,7 @@ const MODEL = { config: SHAPE, parameters: count };
  * - `trained`: the experts that were there where others were not. Only text that goes to them
  *   counts.
  * - Held-out documents, sequences and predicted tokens (all but the first of every sequence).
+ * - Bytes in UTF-8 that the predicted tokens stand for, and those of tokens that are not predicted.
  * - Draws (`resamples`) and seed of the bootstrap, and every way's score and gains.
  * - Figures by source in the order of their labels, by expert, and by prefix (4, 8, 16, … S tokens,
  *   and M).
@@ -166,6 +174,8 @@ export const EVALUATION = v.object({
   documents: count,
   sequences: count,
   tokens: count,
+  bytes: v.optional(count),
+  unscoredBytes: v.optional(count),
   resamples: count,
   seed: finite,
   scores: v.object(v.entriesFromList(WAYS, v.optional(SCORE))),
@@ -210,6 +220,17 @@ export function asPositive(
   return percent < 0
     ? { side: "higher", by: -percent, from: -high, to: -low }
     : { side: "lower", by: percent, from: low, to: high };
+}
+
+/**
+ * Gives the bits per byte of text that a perplexity comes to: of so many predicted tokens, which
+ * stand for so many bytes.
+ */
+export function bitsPerByte(
+  perplexity: number,
+  { tokens, bytes }: { tokens: number; bytes?: number },
+): number | undefined {
+  return bytes ? Math.log2(perplexity) * tokens / bytes : undefined;
 }
 
 /**

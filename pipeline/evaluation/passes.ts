@@ -105,6 +105,8 @@ export interface RouteOptions extends PassOptions {
    * them count. Default: all.
    */
   trained?: readonly number[];
+  /** Bytes of text that each token stands for `[vocabulary]`, where that is known. */
+  tokenBytes?: Uint16Array;
 }
 
 /**
@@ -125,6 +127,10 @@ export interface Routed {
   source: number[];
   /** Predicted tokens: all but the first. */
   predicted: number[];
+  /** Bytes that the predicted tokens stand for; 0 where that is not known. */
+  bytes: number[];
+  /** Bytes of all tokens that are not predicted. */
+  unscoredBytes: number;
   /**
    * How much less M tokens cost the expert that they choose than the second best one; 0 with one
    * expert.
@@ -160,7 +166,7 @@ export function routingPrefixes(
  * tells whether costs are kept.
  */
 export async function route(
-  { mixture, prefix, sequenceLength, routeLengths, open, trained, signal }:
+  { mixture, prefix, sequenceLength, routeLengths, open, trained, tokenBytes, signal }:
     & Omit<RouteOptions, "mixture">
     & {
       mixture: Pick<Mixture, "costs">;
@@ -181,6 +187,8 @@ export async function route(
     document: [],
     source: [],
     predicted: [],
+    bytes: [],
+    unscoredBytes: 0,
     margin: [],
     routes,
     documents: [],
@@ -189,7 +197,12 @@ export async function route(
   };
   for await (const block of blocks(open(), { tokenizer, vocabulary, sequenceLength })) {
     signal?.throwIfAborted();
-    const { rows, document, source, length, begin } = block;
+    const { rows, document, source, tokens, length, begin } = block;
+    const countBytes = (from: number, to: number) => {
+      let sum = 0;
+      for (let at = from; tokenBytes && at < to; at++) sum += tokenBytes[tokens[at]];
+      return sum;
+    };
     const routing = { ...block, length: routedLengths(block) };
     routed.unknown += partitioner.unknown?.(routing) ?? 0;
     const own = await mixture.costs(routing, [prefix], signal);
@@ -218,7 +231,11 @@ export async function route(
       }
       routed.document.push(takeNumber(documents, document[row]));
       routed.source.push(label);
-      routed.predicted.push(length[row] - Math.max(1, begin?.[row] ?? 0));
+      const first = Math.max(1, begin?.[row] ?? 0);
+      const start = row * sequenceLength;
+      routed.predicted.push(length[row] - first);
+      routed.bytes.push(countBytes(start + first, start + length[row]));
+      routed.unscoredBytes += countBytes(start, start + first);
       routed.margin.push(findMargin(own.slice(row * experts, (row + 1) * experts), free[row]));
     }
     routed.counts.push(...counts);

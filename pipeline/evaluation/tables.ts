@@ -13,6 +13,7 @@ import { type FileRecord, unreadable } from "../graph/files.ts";
 import { BASELINES } from "./baselines.ts";
 import { type Documents, drawEstimates, type Drawing } from "./bootstrap.ts";
 import {
+  bitsPerByte,
   type Evaluation,
   type Gain,
   type Lower,
@@ -25,7 +26,10 @@ import type { Routed, Routes } from "./passes.ts";
 
 /** Sums over the sequences of each group: of a document, a source or a segment. */
 export interface Sums extends Documents {
-  sequences: Float64Array; // sequences `[groups]`
+  /** Sequences `[groups]`. */
+  sequences: Float64Array;
+  /** Bytes that the predicted tokens stand for `[groups]`; 0 where that is not known. */
+  bytes: Float64Array;
 }
 
 /** Sums by column: by document, by source, and by segment, the expert that M tokens choose. */
@@ -39,17 +43,23 @@ export const byPrefix = (prefix: number): string => `mixture by ${prefix} tokens
 
 /** Makes a table for routed sequences. Sequences and tokens are counted; there is no column yet. */
 export function createTable(
-  { predicted, document, source, documents, sources, routes }: Routed,
+  { predicted, bytes, document, source, documents, sources, routes }: Routed,
   { prefix, experts }: { prefix: number; experts: number },
 ): Table {
   const groupings = [document, source, routes.get(prefix)!.expert];
   const sums = [documents.length, sources.length, experts].map((groups, i): Sums => {
-    const [sequences, tokens] = [new Float64Array(groups), new Float64Array(groups)];
+    const sums = {
+      sequences: new Float64Array(groups),
+      tokens: new Float64Array(groups),
+      bytes: new Float64Array(groups),
+      nll: {},
+    };
     groupings[i].forEach((group, row) => {
-      sequences[group]++;
-      tokens[group] += predicted[row];
+      sums.sequences[group]++;
+      sums.tokens[group] += predicted[row];
+      sums.bytes[group] += bytes[row];
     });
-    return { sequences, tokens, nll: {} };
+    return sums;
   });
   const add: Table["add"] = (column, nll) => {
     const own = sums.map(({ nll, tokens }) => nll[column] ??= new Float64Array(tokens.length));
@@ -61,19 +71,27 @@ export function createTable(
   return { document: sums[0], source: sums[1], segment: sums[2], add };
 }
 
+const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+
 /** The figures of columns, all on the same draws of documents. */
 export interface Figures {
   /** Gives the perplexity of a column, with its interval. */
-  perplexity(column: string): Omit<Score, "nllPerToken">;
-  score(column: string): Score; // gives the same, and the NLL per token
+  perplexity(column: string): Pick<Score, "perplexity" | "low" | "high">;
+  /** Gives the same, the NLL per token, and the bits per byte where bytes are known. */
+  score(column: string): Score;
   /** Tells how much lower the perplexity of one column is than that of another. */
   gain(column: string, than: string): Lower;
   gains(column: string): Gain[]; // tells how much lower the perplexity of a column is than every baseline's
 }
 
-/** Computes the figures of columns by document. */
-export async function computeFigures(documents: Documents, drawing: Drawing): Promise<Figures> {
+/** Computes the figures of columns by document; `bytes` are those of all predicted tokens. */
+export async function computeFigures(
+  documents: Documents,
+  drawing: Drawing,
+  bytes = 0,
+): Promise<Figures> {
   const { estimate } = await drawEstimates(documents, drawing);
+  const tokens = sum(documents.tokens);
   const perplexity = (column: string) => {
     const { value, ...ends } = estimate((mean) => Math.exp(mean(column)));
     return { perplexity: value, ...ends };
@@ -85,10 +103,15 @@ export async function computeFigures(documents: Documents, drawing: Drawing): Pr
   const there = BASELINES.filter((name) => name in documents.nll);
   return {
     perplexity,
-    score: (column) => ({
-      nllPerToken: estimate((mean) => mean(column)).value,
-      ...perplexity(column),
-    }),
+    score: (column) => {
+      const nllPerToken = estimate((mean) => mean(column)).value;
+      const bits = bitsPerByte(Math.exp(nllPerToken), { tokens, bytes });
+      return {
+        nllPerToken,
+        ...bits !== undefined && { bitsPerByte: bits },
+        ...perplexity(column),
+      };
+    },
     gain,
     gains: (column) => there.map((baseline) => ({ baseline, ...gain(column, baseline) })),
   };
@@ -125,6 +148,7 @@ export function summarize(
       documents: documentsOf[number],
       sequences: bySource.sequences[number],
       tokens: bySource.tokens[number],
+      ...bySource.bytes[number] > 0 && { bytes: bySource.bytes[number] },
       perplexity: each(WAYS, findPerplexity(bySource, number)),
       shares: shares[number].map((sequences) => sequences / bySource.sequences[number]),
     })),
@@ -135,6 +159,7 @@ export function summarize(
         sequences,
         share: sequences / source.length,
         tokens: bySegment.tokens[expert],
+        ...bySegment.bytes[expert] > 0 && { bytes: bySegment.bytes[expert] },
         perplexity: { mixture: value("mixture"), ...each(BASELINES, value) },
       };
     }),

@@ -26,6 +26,7 @@ import {
   PARTITIONER,
   SEQUENCES,
   TOKENIZER,
+  TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
 import { namedRouters, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
@@ -34,6 +35,7 @@ import { jsonText } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { countTokenBytes } from "../text/token_bytes.ts";
 import type { Target } from "./targets.ts";
 import { TEST } from "./token_rows.ts";
 
@@ -100,10 +102,10 @@ export async function evaluateNodes(
     })),
     {
       name: EVALUATION,
-      needs: [ALL_TEST, ...partitioner, ...passes.map(scoresNode), ...weights],
+      needs: [ALL_TEST, TOKENIZER, ...partitioner, ...passes.map(scoresNode), ...weights],
       settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...routers, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
-      revision: 3,
+      revision: 4,
       maker: oneByOne(EVALUATE, (making, work) => putTogether(making, work, of, choices)),
     },
   ];
@@ -173,6 +175,10 @@ async function putTogether(
     );
   }
   const text = await open(making, work, of, beam);
+  const tokenizer = new TextDecoder().decode(
+    await readVerified(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`),
+  );
+  const vocabulary = Number(making.manifest(TOKENIZER).result.entries);
   const other = routeBy === undefined
     ? undefined
     : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
@@ -181,6 +187,7 @@ async function putTogether(
     ...choices,
     ...text,
     routeBy: other,
+    tokenBytes: countTokenBytes(tokenizer, vocabulary),
     prefix,
     sequenceLength,
     seed,

@@ -114,6 +114,7 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
   );
   const perplexity = (way: Way) => ({ evaluation }: ComparedRun) =>
     decimals(evaluation?.scores[way]?.perplexity, 2);
+  const bits = ({ evaluation }: ComparedRun) => evaluation?.scores.mixture?.bitsPerByte;
   const others = ways.map((way) => [way === "oracle" ? "best in hindsight" : way, perplexity(way)]);
   return makeTable("Mixtures", runs, {
     run: ({ name }) => name,
@@ -122,6 +123,9 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
     "95% interval": ({ evaluation }) => {
       const { mixture } = evaluation?.scores ?? {};
       return mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : null;
+    },
+    ...runs.some((run) => bits(run) !== undefined) && {
+      "bits/byte": (run) => run.trained === null ? decimals(bits(run), 4) : "in part",
     },
     ...reference !== null &&
       { [`against ${reference}`]: ({ beside }) => beside && gainText(beside) },

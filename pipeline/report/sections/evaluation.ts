@@ -40,7 +40,7 @@ const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
  * Plots the perplexity of every way to score the held-out text. A random expert would squeeze the
  * others into a corner.
  */
-function perplexityPlot({ scores, experts }: Evaluation): Plot {
+function perplexityPlot({ scores, experts, bytes }: Evaluation): Plot {
   const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) =>
     scores[way] && way !== "random"
   )
@@ -59,6 +59,9 @@ function perplexityPlot({ scores, experts }: Evaluation): Plot {
       values: lines.map(({ name, perplexity: y, low, high }) => ({ x: name, y, low, high })),
       lines,
       named: true,
+      columns: bytes === undefined
+        ? []
+        : [["bits per byte", lines.map(({ bitsPerByte }) => bitsPerByte!.toFixed(4))]],
     }),
   };
 }

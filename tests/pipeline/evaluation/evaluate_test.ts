@@ -200,6 +200,8 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
   };
 }
 
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
 /**
  * Counts right choices in bins of a tenth of the sequences each, whose margins differ in the tests.
  */
@@ -237,6 +239,26 @@ Deno.test("evaluate() gives what an f64 model, sequence by sequence, and drawing
   // To the bit.
   assertEquals([none, all], [{ share: 0, ...mixture }, { margin: null, share: 1, ...dense }]);
   assert(margin !== null);
+});
+
+Deno.test("evaluate() gives bits per byte of what is predicted, in all and by source", async () => {
+  const rows = anyRows(40);
+  const tokenBytes = Uint16Array.from({ length: 13 }, (_, token) => token % 4);
+  const { scores, sources, segments, ...all } = await evaluateRows(rows, { tokenBytes });
+  const bytes = sequencesOf(rows).map((tokens) => tokens.map((token) => token % 4));
+  const scored = sum(bytes.map(([, ...predicted]) => sum(predicted)));
+  assertEquals(all.bytes, scored);
+  assertEquals(all.unscoredBytes, sum(bytes.map(([first]) => first)));
+  assertEquals(sum(sources.map(({ bytes }) => bytes!)), scored);
+  assertEquals(sum(segments.map(({ bytes = 0 }) => bytes)), scored);
+  const source = sources.find(({ source }) => source === "sea")!;
+  const predicted = bytes.filter((_, row) => rows.source![row] === "sea").map(([, ...own]) => own);
+  assertEquals(source.bytes, sum(predicted.map(sum)));
+  for (const { nllPerToken, bitsPerByte } of Object.values(scores)) {
+    assertAlike(bitsPerByte, nllPerToken * all.tokens / Math.LN2 / scored);
+  }
+  const { scores: without, bytes: none } = await evaluateRows(rows);
+  assertEquals([none, without.mixture!.bitsPerByte], [undefined, undefined]);
 });
 
 Deno.test("evaluate() gives the same result to the bit, for any batches in", async () => {
