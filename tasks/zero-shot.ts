@@ -23,20 +23,19 @@ const MOST_SETS = 4; // of a task that are printed one by one
  * tasks it wins.
  */
 function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
-  const [{ routing, prefix, fewShot, resamples, mixing }] = results;
+  const [{ routing, prefix, resamples, mixing }] = results;
   const by = routing === "context" ? "by the text before the choices" : "by text and choice";
   const isCompared = BASELINES.some((name) => results.some(({ ways }) => ways[name]));
   const dense = words(task("train-dense", { run }));
   const none =
     `no wins, as no dense model is trained: run ${dense} (also with --match steps), then ask again`;
-  const examples = `${fewShot === 0 ? "no" : count(fewShot)} examples`;
   const drawn = "bootstrap over questions or the documents that they are made of";
   return "\n" + blocks(
     metricTable(results),
     isCompared ? [differenceTable(results), lines(wins(results))] : none,
     togetherText(results),
     lines(
-      `routed ${by}, ${count(prefix)} tokens at most; ${examples}; intervals: 95%, ${drawn}, ${
+      `routed ${by}, ${count(prefix)} tokens at most; intervals: 95%, ${drawn}, ${
         count(resamples)
       } draws`,
       mixing &&
@@ -173,7 +172,6 @@ export const TASK = await defineTask({
       { value: "FOLDER" },
       "folder with TASK.jsonl or TASK.parquet, as data sets publish them",
     ),
-    fewShot: field.integer({ default: 0, min: 0, max: 1000 }, "examples before each question"),
     limit: field.integer(
       { min: 1 },
       "questions of a task, or of each set of it, to ask: the first ones",

@@ -11,7 +11,7 @@ import { zeroShotRevision } from "../pipeline/run/zero_shot.ts";
 import { jsonText, sha256 } from "../pipeline/graph/files.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/questions.ts";
 import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts";
-import { type Question, TASKS, writeContext } from "../pipeline/evaluation/choices/tasks.ts";
+import { type Question, TASKS } from "../pipeline/evaluation/choices/tasks.ts";
 import { embeddedCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
 import { CHARACTERS, GOLDEN } from "./pipeline/evaluation/choices/support.ts";
@@ -82,8 +82,7 @@ async function madeUpQuestions(): Promise<Record<string, string>> {
   for (const [name, { ask }] of TASKS) asked.set(name, GOLDEN[name].map(({ doc }) => ask(doc)));
   const hashes: Record<string, string> = {};
   for (const [name, questions] of asked) {
-    const contexts = questions.map((question) => writeContext(question));
-    const prompts = await encodeQuestions(CHARACTERS, questions, contexts, 150);
+    const prompts = await encodeQuestions(CHARACTERS, questions, 150);
     const tokens = prompts.map(({ choices }) =>
       choices.map(({ context, continuation }) => [context.join(), continuation.join()])
     );

@@ -114,7 +114,7 @@ const CHOICES = [
     "routeLengths",
     "trained",
   ],
-  ...["resamples", "fewShot", "limit", "beam"],
+  ...["resamples", "limit", "beam"],
 ];
 
 /**

@@ -14,7 +14,6 @@ import {
   findData,
   fittingQuestions,
   readQuestions,
-  withExamples,
 } from "../evaluation/choices/questions.ts";
 import {
   readZeroShot,
@@ -59,18 +58,15 @@ class NoQuestionsError extends InputError {}
 
 /**
  * Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one
- * document are drawn together.
+ * document are drawn together; one more, no examples stand before a question.
  */
-export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ? 3 : 2;
+export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ? 4 : 3;
 
 /** Which task, of what, and how it is asked. */
 interface Asking extends ZeroShotOptions, EvaluationOf {
   name: string;
-  /**
-   * The file of its questions, and of its examples if there is one; questions of our own are made
-   * of held-out text.
-   */
-  files: { data?: string; examples?: string };
+  /** The file of its questions; questions of our own are made of held-out text. */
+  path?: string;
 }
 
 /**
@@ -83,13 +79,10 @@ export async function zeroShotNodes(
   options: ZeroShotOptions = {},
 ): Promise<Node[]> {
   const { mix = [], routingTemperature = null, limit = null } = options;
-  const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
+  const { routing = "context", resamples = RESAMPLES } = options;
   const { prefix, seed } = of.configuration;
   const isMade = MADE_TASKS.has(name);
-  const files = isMade ? {} : await taskFiles(name, options.data);
-  const hashes = Object.entries(files).map(async (
-    [kind, path],
-  ) => [kind, (await hashFile(path)).sha256]);
+  const path = isMade ? undefined : await findQuestions(name, options.data);
   const { given, partitioner, weights, routers } = await gatherAsked(of, isMade);
   return [...given, {
     name: `${ZERO_SHOT}/${name}`,
@@ -98,11 +91,10 @@ export async function zeroShotNodes(
       format: ZERO_SHOT_FORMAT,
       prefix,
       seed,
-      fewShot,
       limit,
       routing,
       resamples,
-      ...Object.fromEntries(await Promise.all(hashes)),
+      ...path === undefined ? {} : { data: (await hashFile(path)).sha256 },
       ...routers,
       ...mix.length > 0 ? { mix, routingTemperature } : {},
     },
@@ -110,28 +102,21 @@ export async function zeroShotNodes(
     revision: zeroShotRevision(name),
     maker: oneByOne(
       ZERO_SHOT,
-      (making, work) => ask(making, work, { ...of, ...options, name, files }),
+      (making, work) => ask(making, work, { ...of, ...options, name, path }),
     ),
   }];
 }
 
-/**
- * Finds the questions of a task as they are published, and its examples. Throws an `InputError`
- * where there are no questions.
- */
-async function taskFiles(
-  name: string,
-  folder: string | undefined,
-): Promise<Record<string, string>> {
+/** Finds the file of a published task's questions. Throws an `InputError` if there is none. */
+async function findQuestions(name: string, folder: string | undefined): Promise<string> {
   const refuse = (rule: Text, remedy: Text) =>
     new InputError(say`Cannot ask ${name} as ${rule}`, { where: folder, remedy });
   if (folder === undefined) {
     const rule = say`${setting("data")} must name the folder with its questions: it is not given`;
     throw refuse(rule, `tasks that need none are ${MADE_ZERO_SHOT.join(", ")}`);
   }
-  const data = await findData(folder, name);
-  const examples = await findData(folder, `${name}_few_shot`);
-  if (data !== undefined) return { data, ...examples !== undefined ? { examples } : {} };
+  const path = await findData(folder, name);
+  if (path !== undefined) return path;
   throw refuse(
     `its questions must be in "${folder}": there is neither ${name}.jsonl nor ${name}.parquet`,
     say`put them there as its data set publishes them, or name another ${setting("data")}`,
@@ -139,7 +124,7 @@ async function taskFiles(
 }
 
 async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
-  const { configuration, models, name, fewShot = 0, limit = Infinity, mix = [] } = of;
+  const { configuration, models, name, path, limit = Infinity, mix = [] } = of;
   const { run, emit, signal } = work;
   const task = MADE_TASKS.get(name) ?? TASKS.get(name)!;
   const warn = (message: Text) => emit({ type: "warning", message });
@@ -147,13 +132,12 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     configuration;
   listMixes(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
-  const all = await readOwnQuestions(making, work, of, tokenizer);
-  const bySet = Map.groupBy(all.questions, ({ set }) => set);
+  const published = await readAllQuestions(making, work, of, tokenizer);
+  const bySet = Map.groupBy(published, ({ set }) => set);
   const first = new Set(bySet.values().flatMap((questions) => questions.slice(0, limit)));
-  const questions = all.questions.filter((question) => first.has(question));
-  const contexts = withExamples(task, questions, fewShot, all.pool);
-  const prompts = await encodeQuestions(tokenizer, questions, contexts, longest);
-  if (of.routing !== "choice" && contexts.every((context) => context === "")) {
+  const questions = published.filter((question) => first.has(question));
+  const prompts = await encodeQuestions(tokenizer, questions, longest);
+  if (of.routing !== "choice" && questions.every(({ context }) => context === "")) {
     const flag = setting("routeWithChoice");
     warn(
       say`${name} has no text before its choices, so expert 0 answers all of it: ${flag} lets choices route`,
@@ -176,7 +160,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     seed,
     signal,
     baselines: listBaselines(models),
-    published: all.questions.length,
+    published: published.length,
     onProgress: (done, total) =>
       emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
   }).finally(() => mixture.close());
@@ -186,29 +170,22 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     warn(`${fact}: they lost tokens at the left`);
   }
   await making.write(`${name}.json`, jsonText(result));
-  return { questions: result.questions, ...of.files.data !== undefined && { file: of.files.data } };
+  return { questions: result.questions, ...path !== undefined && { file: path } };
 }
 
-/** Gives the questions of a task, and what examples are taken from where that is apart. */
-async function readOwnQuestions(
+/** Reads the questions of a task, or makes them of the run's held-out text. */
+async function readAllQuestions(
   making: Making,
   { run }: Work,
-  { name, files: { data, examples }, tokens, configuration: { packing, sequenceLength: longest } }:
-    Asking,
+  { name, path, tokens, configuration: { packing, sequenceLength: longest } }: Asking,
   tokenizer: Tokenizer,
-): Promise<{ questions: Question[]; pool?: Question[] }> {
-  if (data !== undefined) {
-    const read = (path: string) => readQuestions(path, TASKS.get(name)!);
-    return {
-      questions: await read(data),
-      pool: examples === undefined ? undefined : await read(examples),
-    };
-  }
+): Promise<Question[]> {
+  if (path !== undefined) return await readQuestions(path, TASKS.get(name)!);
   const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`));
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
   const made = MADE_TASKS.get(name)!.make(cutPassages(documents, longest));
   const questions = await fittingQuestions(tokenizer, made, longest);
-  if (questions.length > 0) return { questions };
+  if (questions.length > 0) return questions;
   const fact = `questions must be made of the held-out text of "${run}": there is none that fits`;
   throw new NoQuestionsError(`Cannot ask ${name} as ${fact}`, {
     where: run,

@@ -27,7 +27,7 @@ const DENSE = ["dense", "dense-steps"] as const;
 
 const questions: Question[] = (await benchPairs()).map(
   ({ prompt: context, response, source: set }) => {
-    return { description: "", context, choices: [response], delimiter: "", gold: 0, set };
+    return { context, choices: [response], delimiter: "", gold: 0, set };
   },
 );
 const isHeld = ({ context, choices }: Question) =>
@@ -44,12 +44,7 @@ async function score(run: string, about: Record<string, unknown>): Promise<void>
   const tokenizer = await mixture.tokenizer();
   const { sequenceLength } = await needConfiguration(run);
   const questions = (await fitting(run)).filter(isHeld);
-  const prompts = await encodeQuestions(
-    tokenizer,
-    questions,
-    questions.map(({ context }) => context),
-    sequenceLength,
-  );
+  const prompts = await encodeQuestions(tokenizer, questions, sequenceLength);
   const routes = await mixture.routeAll(prompts.map(({ context }) => context));
   mixture.closePartitioner();
   const experts = [...Array(await mixture.experts()).keys()];

@@ -22,8 +22,6 @@ export interface ZeroShotOptions
   extends Pick<MixOptions, "mix" | "routingTemperature">, Pick<EvaluateOptions, "resamples"> {
   /** Folder with the data of tasks as they are published; those of our own need none. */
   data?: string;
-  /** Examples before each question; 0 unless given. */
-  fewShot?: number;
   /**
    * Questions of a task that are asked, of each set of it where it has sets: the first ones; all
    * unless given.
@@ -81,8 +79,7 @@ const MIXED = v.object({
 /**
  * What a task came to.
  *
- * - Questions that were asked, how many its data hold (`published`), and examples before each
- *   (`fewShot`).
+ * - Questions that were asked, and how many its data hold (`published`).
  * - Routing, and its prefix M; E.
  * - Questions that lost tokens at the left (`cut`), and the accuracy of guessing (`chance`, null
  *   without choices).
@@ -97,7 +94,6 @@ const ZERO_SHOT = v.object({
   task: v.string(),
   questions: atLeast1,
   published: count,
-  fewShot: count,
   routing: v.picklist(["context", "choice"] satisfies Routing[]),
   prefix: atLeast1,
   experts: atLeast1,

@@ -32,7 +32,7 @@ import type { Question, ZeroShotTask } from "./tasks.ts";
 /** What {@linkcode askQuestions} takes. */
 export interface AskOptions
   extends
-    Pick<ZeroShotOptions, "fewShot" | "routing" | "resamples" | "mix" | "routingTemperature">,
+    Pick<ZeroShotOptions, "routing" | "resamples" | "mix" | "routingTemperature">,
     Pick<EvaluateOptions, "prefix" | "baselines" | "seed" | "signal"> {
   /**
    * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a
@@ -43,7 +43,7 @@ export interface AskOptions
   task: ZeroShotTask;
   /** The questions. */
   questions: readonly Question[];
-  /** Each question in tokens, with its examples: what {@linkcode encodeQuestions} gives. */
+  /** Each question in tokens: what {@linkcode encodeQuestions} gives. */
   prompts: readonly EncodedPrompt[];
   /** Number of questions in the data. Default: as many as are asked. */
   published?: number;
@@ -69,7 +69,7 @@ export type ScoredChoice = { logLikelihood: number; greedy: boolean; tokens?: Fl
 export async function askQuestions(options: AskOptions): Promise<ZeroShotResult> {
   const { mixture, task, questions, prompts, prefix, resamples = RESAMPLES, seed = 0, signal } =
     options;
-  const { routing = "context", fewShot = 0, published = questions.length } = options;
+  const { routing = "context", published = questions.length } = options;
   ensure(
     questions.length > 0,
     `Cannot ask ${task.name} as there must be questions: there are none`,
@@ -126,7 +126,6 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
     task: task.name,
     questions: questions.length,
     published,
-    fewShot,
     routing,
     prefix,
     experts: experts.length,

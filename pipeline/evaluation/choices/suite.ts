@@ -133,7 +133,6 @@ function task(
     name,
     metrics: ["acc", "acc_norm"],
     alike: "questions",
-    examples: false,
     make(passages) {
       const candidates = candidatesOf(passages);
       const draw = drawOf(candidates);
@@ -162,7 +161,7 @@ function ask(purpose: string, candidate: Candidate, draw: Draw): Question[] {
   if (wrong.size < CHOICES - 1) return [];
   const gold = Number(randomBits(seed, `place in ${purpose}`, 0) % BigInt(CHOICES));
   const choices = [...wrong].toSpliced(gold, 0, right);
-  return [{ description: "", context, choices, delimiter, gold, set: source, document }];
+  return [{ context, choices, delimiter, gold, set: source, document }];
 }
 
 /**

@@ -10,8 +10,6 @@ import { conform } from "../../graph/schema.ts";
 
 /** A question: a text, and what may follow it. */
 export interface Question {
-  /** Text that stands once before everything; "" for none. */
-  description: string;
   /** The text that the choices follow; "" for none. */
   context: string;
   /** The choices. A task without choices has only the right answer. */
@@ -29,20 +27,6 @@ export interface Question {
 /** Gives the text that follows the context: the separator and a choice. */
 export function listContinuations({ choices, delimiter }: Question): string[] {
   return choices.map((choice) => delimiter + choice);
-}
-
-/**
- * Gives the text that a question's choices follow: the description, the examples with their right
- * choices, and its own context.
- */
-export function writeContext(
-  { description, context }: Question,
-  examples: readonly Question[] = [],
-): string {
-  const shown = examples.map((example) =>
-    example.context + listContinuations(example)[example.gold]
-  );
-  return description + [...shown, context].join("\n\n");
 }
 
 /** All metrics, in the order in which they are shown. */
@@ -63,8 +47,6 @@ export interface ZeroShotTask {
   metrics: readonly Metric[];
   /** What has equal weight: every question, or every set, whatever its number of questions. */
   alike: "questions" | "sets";
-  /** Whether examples may stand before a question. */
-  examples: boolean;
 }
 
 /** A task whose questions a data set publishes. */
@@ -80,13 +62,12 @@ export interface ChoiceTask extends ZeroShotTask {
 function task<Fields extends v.ObjectEntries>(
   fields: Fields,
   ask: (document: v.InferOutput<v.ObjectSchema<Fields, undefined>>) => Partial<Question>,
-  more: Partial<ZeroShotTask> = {},
+  options: Partial<ZeroShotTask> = {},
 ): Omit<ChoiceTask, "name"> {
   return {
     metrics: ["acc", "acc_norm"],
     alike: "questions",
-    examples: true,
-    ...more,
+    ...options,
     ask: (document) => makeQuestion(ask(conform(v.object(fields), document))),
   };
 }
@@ -96,13 +77,13 @@ function task<Fields extends v.ObjectEntries>(
  * them.
  */
 function makeQuestion(
-  { context = "", choices = [], gold = 0, ...more }: Partial<Question>,
+  { context = "", choices = [], gold = 0, delimiter = " ", set = "" }: Partial<Question>,
 ): Question {
   const fact = `it is number ${gold}, from 0 on`;
   ensure(gold in choices, `the right choice must be one of ${choices.length}: ${fact}`);
   const empty = choices.findIndex((choice) => choice.trim() === "");
   ensure(empty < 0, `no choice must be empty: number ${empty}, from 0 on, is`);
-  return { description: "", delimiter: " ", set: "", ...more, context, choices, gold };
+  return { context, choices, delimiter, gold, set };
 }
 
 const text = v.string();
@@ -187,9 +168,12 @@ const TABLE = {
       const topic = subject.replaceAll("_", " ");
       const listed = choices.map((choice, i) => `${LETTERS[i]}. ${choice}`);
       return {
-        description:
-          `The following are multiple choice questions (with answers) about ${topic}.\n\n`,
-        context: [question.trim(), ...listed, "Answer:"].join("\n"),
+        context: [
+          `The following are multiple choice questions (with answers) about ${topic}.\n`,
+          question.trim(),
+          ...listed,
+          "Answer:",
+        ].join("\n"),
         choices: LETTERS,
         gold: answer,
         set: subject,
@@ -211,7 +195,7 @@ const TABLE = {
       choices: [sentence_good, sentence_bad],
       set: UID,
     }),
-    { metrics: ["acc"], alike: "sets", examples: false },
+    { metrics: ["acc"], alike: "sets" },
   ),
 };
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { encodeQuestions } from "../../../pipeline/evaluation/choices/questions.ts";
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
-import { TASKS, writeContext } from "../../../pipeline/evaluation/choices/tasks.ts";
+import { TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
 import { makeAll, readManifest, Walk, writeManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { denseTarget, expertTarget, trainNodes } from "../../../pipeline/stages/targets.ts";
@@ -125,12 +125,7 @@ Deno.test("a run answers as askQuestions() reports of its models, and keeps that
       prefix: 16,
       resamples: 10,
       baselines: ["dense"],
-      prompts: await encodeQuestions(
-        tokenizer,
-        questions,
-        questions.map((one) => writeContext(one)),
-        128,
-      ),
+      prompts: await encodeQuestions(tokenizer, questions, 128),
     });
     mixture.close();
     assertEquals(actual, expected);
@@ -147,7 +142,7 @@ Deno.test("a task is asked again only when questions, options or models changed,
     assertEquals(await states({ force: true }), again);
     assertEquals(await read(), first);
     const changes: Partial<ZeroShotRunOptions>[] = [
-      ...[{ limit: 2 }, { fewShot: 1 }, { routing: "choice" as const }, { resamples: 11 }],
+      ...[{ limit: 2 }, { routing: "choice" as const }, { resamples: 11 }],
       ...[{ mix: [2] }, { mix: [2], routingTemperature: 3 }],
     ];
     for (const change of changes) {

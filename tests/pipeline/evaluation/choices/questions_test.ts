@@ -1,12 +1,11 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { InputError, wordText } from "../../../../kernels/errors.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
 import {
   encodeQuestions,
   findData,
   readQuestions,
-  withExamples,
 } from "../../../../pipeline/evaluation/choices/questions.ts";
-import { type Question, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { inFolder, ROOT } from "../../../tasks/support.ts";
 import { byteTokenizer } from "../../serving/support.ts";
@@ -16,7 +15,7 @@ const lines = (documents: unknown[]) =>
   documents.map((document) => `${JSON.stringify(document)}\n`).join("");
 const docsOf = (name: string) => GOLDEN[name].map(({ doc }) => doc);
 
-Deno.test("findData() finds questions and examples by their names, JSON lines before Parquet", () =>
+Deno.test("findData() finds questions by their names, JSON lines before Parquet", () =>
   inFolder(async (folder) => {
     assertEquals(await findData(folder, "sciq"), undefined);
     for (const name of ["sciq.parquet", "sciq.jsonl"]) {
@@ -76,14 +75,13 @@ const encodePrompts = (
   longest: number,
 ) => {
   const questions = prompts.map(({ context, continuations: choices }) => ({
-    description: "",
     context,
     choices,
     delimiter: "",
     gold: 0,
     set: "",
   }));
-  return encodeQuestions(tokenizer, questions, prompts.map(({ context }) => context), longest);
+  return encodeQuestions(tokenizer, questions, longest);
 };
 const text = (ids: Uint32Array) => String.fromCharCode(...ids);
 const encodeOne = async (
@@ -171,57 +169,5 @@ Deno.test("encodeQuestions() refuses a continuation without a token, and one of 
     () => encodeOne("a", ["bcde"], 3),
     InputError,
     "must have 1 to 3 tokens: one has 4",
-  );
-});
-
-const TASK = TASKS.get("piqa")!;
-const questions = Array.from({ length: 12 }, (_, i): Question => ({
-  description: "",
-  delimiter: " ",
-  choices: [`right ${i}`, "wrong"],
-  gold: 0,
-  context: `question ${i}`,
-  set: i % 2 ? "odd" : "even",
-}));
-const shownOf = (context: string) =>
-  [...context.matchAll(/question (\d+) right \1/g)].map(([, i]) => Number(i));
-
-Deno.test("withExamples() draws other questions of the same set, each with its answer, the same each time", () => {
-  const contexts = withExamples(TASK, questions, 3);
-  assertEquals(withExamples(TASK, questions, 3), contexts);
-  contexts.forEach((context, i) => {
-    const shown = shownOf(context);
-    assertEquals([shown.length, new Set(shown).size], [3, 3]);
-    assert(shown.every((other) => other !== i && other % 2 === i % 2), context);
-    assert(context.endsWith(`\n\nquestion ${i}`));
-  });
-  // Drawn anew for each.
-  assert(new Set(contexts.map((context) => shownOf(context).join())).size > 6);
-  assertEquals(withExamples(TASK, questions, 0), questions.map(({ context }) => context));
-});
-
-Deno.test("withExamples() takes a pool's first of the set, and refuses more than there are, or where questions have no text", () => {
-  const pool = questions.slice(4);
-  assertEquals(withExamples(TASK, questions.slice(0, 2), 2, pool).map(shownOf), [[4, 6], [5, 7]]);
-  // The same text would say the answer.
-  const twice = [questions[0], { ...questions[0] }, questions[2]];
-  assertEquals(shownOf(withExamples(TASK, twice, 1)[0]), [2]);
-  const refused = (of: () => unknown, message: string, remedy?: string) => {
-    const error = assertThrows(of, InputError, message);
-    assertEquals(error.remedy && wordText(error.remedy), remedy);
-  };
-  const more = "ask more with a larger limit";
-  const file = `${more}, or put examples into piqa_few_shot.jsonl`;
-  refused(() => withExamples(TASKS.get("blimp")!, questions, 1), "fewShot must be 0 for it");
-  refused(() => withExamples(TASK, twice, 2), "1 among those asked", file);
-  refused(
-    () => withExamples({ ...TASK, name: "of our own" }, questions, 6),
-    "there are 5 among",
-    more,
-  );
-  refused(
-    () => withExamples(TASK, questions, 3, questions.slice(0, 3)),
-    "are 2",
-    "put more into its file",
   );
 });

@@ -26,7 +26,6 @@ const ROUTERS = ROUTER_LOGITS.map((logits) => unigram(logits));
 const MODELS = { 0: unigram(LOGITS[0]), 1: unigram(LOGITS[1]), dense: unigram(DENSE) };
 
 const question = (context: string, gold: number, choices = ["x", "y"], set = ""): Question => ({
-  description: "",
   delimiter: " ",
   context,
   choices,
@@ -54,7 +53,6 @@ async function asked(
       prompts: await encodeQuestions(
         CHARACTERS,
         questions,
-        questions.map(({ context }) => context),
         (await mixture.describe(0)).config.context,
       ),
       ...more,
@@ -219,8 +217,7 @@ Deno.test("scoreChoices() scores every token with the bits of a scorer, S and S 
   const questions = lengths.map((length) =>
     question("ab1c".repeat(8).slice(0, length), 0, ["de", "f", "gh"].slice(0, 2 + length % 2))
   );
-  const contexts = questions.map(({ context }) => context);
-  const prompts = await encodeQuestions(CHARACTERS, questions, contexts, config.context);
+  const prompts = await encodeQuestions(CHARACTERS, questions, config.context);
   assertEquals(prompts.filter(({ cut }) => cut).length, 2);
   const mixture = mixtureOf(gpu, ROUTERS, { dense: weights }, { config });
   const scores = await scoreChoices("dense", { mixture, prompts, keepsTokens: true });

@@ -91,18 +91,9 @@ export interface GoldenRequest {
   gold: number;
 }
 
-/** A document with examples before it. */
-export interface GoldenExamples extends Omit<GoldenRequest, "gold"> {
-  examples: Record<string, unknown>[];
-}
-
-const { few_shot, ...tasks } = JSON.parse(
+/** Requests by task. */
+export const GOLDEN: Record<string, GoldenRequest[]> = JSON.parse(
   Deno.readTextFileSync(
     new URL("../../../../fixtures/golden/zero_shot/requests.json", import.meta.url),
   ),
 );
-
-/** Requests by task. */
-export const GOLDEN: Record<string, GoldenRequest[]> = tasks;
-/** Requests with examples, by task and number of examples. */
-export const FEW_SHOT: Record<string, GoldenExamples> = few_shot;
