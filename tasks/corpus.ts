@@ -8,7 +8,7 @@ import { ensure } from "../kernels/errors.ts";
 import { writeAtomic } from "../pipeline/graph/mod.ts";
 import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN } from "./options.ts";
+import { IN_A_RUN, take } from "./options.ts";
 import { isPipe, runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -16,6 +16,7 @@ export const TASK = await defineTask({
   startsAnew: isPipe,
   options: {
     ...IN_A_RUN,
+    ...take("part"),
     output: field.path({ value: "PATH" }, "file of documents to write instead of working in a run"),
   },
   run: async (call) => {

@@ -172,7 +172,7 @@ Deno.test("deno task submit --executor local makes what one process after anothe
       `${folder}/data/piqa.jsonl`,
       `${JSON.stringify(question)}\n`.repeat(3),
     );
-    const own = ["--holdout", "0.3", "--block-bytes", "8192"];
+    const own = ["--holdout", "0.3", "--block-bytes", "8192", "--dedup", "exact"];
     const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, ...own];
     const training = trainingFlags(6);
     const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];
