@@ -231,9 +231,15 @@ function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): C
 
 function utf8(strings: string[]): Data<Utf8> {
   const encoder = new TextEncoder();
-  const pieces = strings.map((text) => encoder.encode(text));
   const valueOffsets = new Int32Array(strings.length + 1);
-  pieces.forEach(({ length }, row) => valueOffsets[row + 1] = valueOffsets[row] + length);
+  const all = encoder.encode(strings.join(""));
+  const characters = strings.reduce((sum, { length }) => sum + length, 0);
+  const isAscii = all.length === characters; // so one call encodes all
+  const pieces = isAscii ? [all] : strings.map((text) => encoder.encode(text));
+  const lengths = isAscii ? strings : pieces;
+  for (const [row, { length }] of lengths.entries()) {
+    valueOffsets[row + 1] = valueOffsets[row] + length;
+  }
   return makeData({
     type: new Utf8(),
     length: strings.length,

@@ -206,6 +206,8 @@ function texts(column: Column, expected: string): (string | null)[] {
     : new BinaryView();
   if (!isUtf8(type) && !isLargeUtf8(type) && !isUtf8View(type)) throw wrongType(column, expected);
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  const ascii = isUtf8(type) && data.nullCount === 0 ? asciiTexts(data, strict) : undefined;
+  if (ascii) return ascii;
   const decode = (value: Uint8Array | null, row: number) => {
     if (!isThere(row)) return null;
     try {
@@ -219,4 +221,31 @@ function texts(column: Column, expected: string): (string | null)[] {
     }
   };
   return orUnreadable(where, () => Array.from(new Vector<DataType>([data.clone(bytes)]), decode));
+}
+
+/** Most bytes of a column that are decoded at once, as a string has a limit. */
+const MOST_AT_ONCE = 2 ** 26;
+
+/**
+ * Gives the texts of a column of ASCII: one call decodes all, and the texts are cut out of it.
+ * Undefined where there are other characters, or damaged ones.
+ */
+function asciiTexts(
+  { valueOffsets, values, length }: Data,
+  decoder: TextDecoder,
+): string[] | undefined {
+  const first = valueOffsets[0];
+  const bytes = values.subarray(first, valueOffsets[length]);
+  if (length < 2 || bytes.length > MOST_AT_ONCE) return undefined;
+  let all: string;
+  try {
+    all = decoder.decode(bytes);
+  } catch {
+    return undefined; // whoever decodes one text after another knows the row
+  }
+  if (all.length < bytes.length) return undefined;
+  return Array.from(
+    { length },
+    (_, row) => all.slice(valueOffsets[row] - first, valueOffsets[row + 1] - first),
+  );
 }

@@ -222,14 +222,11 @@ export function documentRows<Name extends Column>(
       ? integers(column, NUMBERS[name as keyof typeof NUMBERS])
       : strings(column);
   });
-  return Array.from(
-    { length: batch.numRows },
-    (_, row) =>
-      Object.fromEntries(names.map((name, i) => [name, columns[i][row]])) as Pick<
-        DocumentRow,
-        Name
-      >,
-  );
+  return Array.from({ length: batch.numRows }, (_, row) => {
+    const values: Record<string, unknown> = {};
+    for (const [i, name] of names.entries()) values[name] = columns[i][row];
+    return values as Pick<DocumentRow, Name>;
+  });
 }
 
 /** Reads these columns of all rows of a table in a file. */
