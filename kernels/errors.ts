@@ -10,21 +10,21 @@
  * Names a setting or an option, for instance `sequenceLength`: a command line words it as its flag.
  */
 export interface SettingReference {
-  /** Its name. */
+  /** The name of the setting. */
   setting: string;
-  /** The value that it is to have, where the text says one. */
+  /** The value that the text proposes. */
   value?: string | number;
 }
 
 /** Names a task to run, for instance `train-expert`: a command line words it as its command. */
 export interface TaskReference {
-  /** Its name. */
+  /** The name of the task. */
   task: string;
-  /** Settings and options that it is to be run with, by name; `true` for one without a value. */
+  /** Its settings and options by name; `true` for an option without a value. */
   with: Record<string, string | number | boolean | undefined>;
 }
 
-/** Reports how a setting or a task is worded. */
+/** Words a setting or a task. */
 export type Words = (reference: SettingReference | TaskReference) => string;
 
 /** Text in which settings and tasks are named rather than spelled. */
@@ -120,8 +120,8 @@ export abstract class ExplainedError extends Error {
 }
 
 /**
- * Reports that what was asked for, or what was read, is wrong: another input or another setting
- * mends it. No other error makes a task end with exit code 2.
+ * The user's input or settings are wrong, and the user can mend them. Only this error makes a task
+ * end with exit code 2.
  */
 export class InputError extends ExplainedError {}
 
@@ -131,7 +131,7 @@ export function ensure(holds: unknown, what: Text, explanation?: Explanation): a
 }
 
 /**
- * Reports that the input is right, but the machine or the moment is not: no adapter, a full disk, a
- * lock that is held, a loss that is not finite.
+ * The input is right, but the machine or the moment is not: no adapter, a full disk, a lock that
+ * another process holds, a loss that is not finite.
  */
 export class RunError extends ExplainedError {}

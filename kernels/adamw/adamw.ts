@@ -6,12 +6,12 @@
 import adamwCode from "./adamw.wgsl" with { type: "text" };
 import partialCode from "./gradient_norm_partial.wgsl" with { type: "text" };
 import finishCode from "./gradient_norm_finish.wgsl" with { type: "text" };
-import { rowTexts } from "../device/rows.ts";
+import { rowVariants } from "../device/rows.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 
 const WORKGROUP = 64;
-const partialTexts = rowTexts(partialCode);
-const finishTexts = rowTexts(finishCode);
+const partialTexts = rowVariants(partialCode);
+const finishTexts = rowVariants(finishCode);
 /** Vec4s of the smallest block of any variant. */
 const SMALLEST_BLOCK = 64;
 
@@ -56,7 +56,7 @@ export interface AdamwSettings {
 }
 
 /** What buffers of parameters `[models, size]` hold. */
-export interface AdamwSegment {
+interface AdamwSegment {
   /** f32 values per model, a multiple of 4. */
   size: number;
   /** How many of them, from the start, are matrices and decay; a multiple of 4. */
@@ -67,13 +67,13 @@ export interface AdamwSegment {
  * The buffers of all segments, f32: the parameters, their gradients, and their first and second
  * moments.
  */
-export type AdamwTensors = Record<
+type AdamwTensors = Record<
   "weights" | "gradients" | "moments" | "squares",
   readonly GpuBuffer[]
 >;
 
 /** Arguments of {@link adamw}. */
-export interface Adamw extends AdamwSettings, AdamwTensors {
+interface Adamw extends AdamwSettings, AdamwTensors {
   /** What the buffers hold, one by one. */
   segments: readonly AdamwSegment[];
   /** Number of models. */

@@ -44,22 +44,22 @@ const MOST_MERGED = 32;
 const sized = (code: string, { headSize }: AttentionShape) =>
   compose(code, {}, { HEAD4: padded(headSize) / 4 });
 
-/** Plans a call of which `count` is the first param, the sizes of heads follow, and `more`. */
-function planned(
+/** Plans a call whose params are `count`, the sizes of heads, and `lastParams`. */
+function planAttention(
   gpu: Gpu,
   { models, length, heads, headSize }: AttentionShape,
   count: number,
-  own: Omit<DispatchPlan, "params" | "models">,
-  more: number[] = [],
+  call: Omit<DispatchPlan, "params" | "models">,
+  lastParams: number[] = [],
 ): Dispatch {
-  const params = [count, length, heads, headSize, padded(heads * headSize), ...more];
-  return gpu.dispatch({ ...own, params, models });
+  const params = [count, length, heads, headSize, padded(heads * headSize), ...lastParams];
+  return gpu.dispatch({ ...call, params, models });
 }
 
 const countQueries = ({ batch, heads, length }: AttentionShape) => batch * heads * length;
 
 /** Plans an invocation per query or key. */
-function plan(
+function planInvocations(
   gpu: Gpu,
   shape: AttentionShape,
   label: string,
@@ -68,8 +68,8 @@ function plan(
   cache?: KeyValueCache,
 ): Dispatch {
   const workgroups = Math.ceil(countQueries(shape) / WORKGROUP);
-  const own = { label, code, constants: { WG: WORKGROUP }, buffers, workgroups };
-  return planned(gpu, shape, countQueries(shape), own, cacheParams(shape, cache));
+  const call = { label, code, constants: { WG: WORKGROUP }, buffers, workgroups };
+  return planAttention(gpu, shape, countQueries(shape), call, cacheParams(shape, cache));
 }
 
 /**
@@ -86,7 +86,7 @@ function planHeads(
   const { batch, length, heads, headSize } = shape;
   const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
   const code = write({ columns: padded(headSize), block });
-  return planned(gpu, shape, countQueries(shape), {
+  return planAttention(gpu, shape, countQueries(shape), {
     label,
     code,
     buffers,
@@ -112,7 +112,7 @@ function planBlocks(
   const head4 = padded(headSize) / 4;
   const rows = wanted ?? rowsOfBlock(pass, { head4, length });
   const workgroups = batch * heads * Math.ceil(length / rows);
-  return planned(gpu, shape, batch * heads, {
+  return planAttention(gpu, shape, batch * heads, {
     label,
     code: write({ head4, rows }),
     buffers,
@@ -127,7 +127,7 @@ export function attentionScratch(shape: AttentionShape): { running: number; sums
 }
 
 /** Arguments of {@link attentionForward}. */
-export interface AttentionForward {
+interface AttentionForward {
   /** Sizes. */
   shape: AttentionShape;
   /**
@@ -180,13 +180,20 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
     return planBlocks(gpu, shape, "forward", variant, [q, k, v, out, lse]);
   }
   const buffers = [q, k, v, cache?.places ?? gpu.empty, out, lse];
-  return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), buffers, cache);
+  return planInvocations(
+    gpu,
+    shape,
+    "attention_forward",
+    sized(forwardCode, shape),
+    buffers,
+    cache,
+  );
 }
 
 /**
  * Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch.
  */
-export interface AttentionBackward extends AttentionForward {
+interface AttentionBackward extends AttentionForward {
   /** f32 in any case, and so is everything below; the layout of `out`. */
   dOut: GpuBuffer;
   /** Scratch of the variants that first split `dOut` by heads; the layout of `q`. */
@@ -209,10 +216,15 @@ export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatc
   const merged = headSize % 4 === 0 &&
     (variant === "workgroup" || variant === "subgroup" && headSize <= MOST_MERGED);
   const heads = merged ? [] : [
-    plan(gpu, shape, "attention_backward_heads", headsCode, [dOut, out, dHeads, product]),
+    planInvocations(gpu, shape, "attention_backward_heads", headsCode, [
+      dOut,
+      out,
+      dHeads,
+      product,
+    ]),
   ];
-  const ofRows = merged ? [dOut, lse, out] : [dHeads, lse, product];
-  const inputs = [q, k, v, ...ofRows];
+  const rowInputs = merged ? [dOut, lse, out] : [dHeads, lse, product];
+  const inputs = [q, k, v, ...rowInputs];
   if (variant === "subgroup") {
     const write = (sizes: { columns: number; block: number }) =>
       attentionBackwardSubgroup({ ...sizes, merged });
@@ -221,26 +233,33 @@ export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatc
   }
   if (variant === "workgroup") {
     // Where heads are merged, the pass of queries leaves the products for that of keys.
-    const [ofQueries, ofKeys] = merged
+    const [queryInputs, keyInputs] = merged
       ? [[dOut, lse, out, product], [dOut, lse, product]]
-      : [ofRows, ofRows];
+      : [rowInputs, rowInputs];
     const passes = [
-      ["query", attentionBackwardQueryWorkgroup, [q, k, v, ...ofQueries, dQ]],
-      ["key", attentionBackwardKeyWorkgroup, [q, k, v, ...ofKeys, dK, dV]],
+      ["query", attentionBackwardQueryWorkgroup, [q, k, v, ...queryInputs, dQ]],
+      ["key", attentionBackwardKeyWorkgroup, [q, k, v, ...keyInputs, dK, dV]],
     ] as const;
     return [
       ...heads,
       ...passes.map(([pass, text, buffers]) => {
         const write = (blocks: BlockShape) => text({ ...blocks, merged });
-        const own = { label: `attention_backward_${pass}`, write, rows: tensors.blockRows };
-        return planBlocks(gpu, shape, pass, own, [...buffers]);
+        const variant = { label: `attention_backward_${pass}`, write, rows: tensors.blockRows };
+        return planBlocks(gpu, shape, pass, variant, [...buffers]);
       }),
     ];
   }
   return [
     ...heads,
-    plan(gpu, shape, "attention_backward_query", sized(queryCode, shape), [...inputs, dQ]),
-    plan(gpu, shape, "attention_backward_key", sized(keyCode, shape), [...inputs, dK, dV]),
+    planInvocations(gpu, shape, "attention_backward_query", sized(queryCode, shape), [
+      ...inputs,
+      dQ,
+    ]),
+    planInvocations(gpu, shape, "attention_backward_key", sized(keyCode, shape), [
+      ...inputs,
+      dK,
+      dV,
+    ]),
   ];
 }
 

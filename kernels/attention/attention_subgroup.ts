@@ -22,20 +22,18 @@ import backwardCode from "./attention_backward_subgroup.wgsl" with { type: "text
 import forwardCode from "./attention_forward_subgroup.wgsl" with { type: "text" };
 
 /** Sizes that the texts depend on. */
-export interface HeadShape {
+interface HeadShape {
   /** Columns of a head, padded to a multiple of 4. */
   columns: number;
   /** Keys per block, a multiple of 8. */
   block: number;
 }
 
-/**
- * Gives column `column` of a row whose columns the lanes share, as the same scalar in all lanes.
- */
+/** Reads one column of a row that the lanes share, as the same scalar in all lanes. */
 const broadcast = (row: string, column: number) =>
   `subgroupBroadcast(${row}${column >> 5}.${XYZW[column & 3]}, ${(column >> 2) & 7}u)`;
 
-/** Arrays `name_0` to `name_3`: a component each of a lane's keys, all vec4s of the head. */
+/** Declares arrays `name_0` to `name_3`: array i holds component i of all vec4s of a lane's keys. */
 const keyArrays = (name: string, length: number) =>
   unroll(4, (r) => `var ${name}_${r}: array<f32, ${length}>;`, " ");
 
@@ -44,7 +42,8 @@ function sharedLines({ columns, block }: HeadShape) {
   const keys = block / LANES; // per lane
   const vec4s = columns / 4;
   const parts = Math.ceil(columns / (4 * LANES));
-  const own = (part: number) => `lane + ${LANES * part}u < ${vec4s}u`;
+  /** The condition that the lane holds a vec4 of a part. */
+  const holdsPart = (part: number) => `lane + ${LANES * part}u < ${vec4s}u`;
   /** The lane's vec4 of a part of a row, or the last one where it has none. */
   const vec4At = (row: string, part: number) =>
     `${row} + min(lane + ${LANES * part}u, ${vec4s - 1}u)`;
@@ -59,18 +58,18 @@ function sharedLines({ columns, block }: HeadShape) {
      * matmul_subgroup.ts.
      */
     fence: Math.max(1, Math.floor(64 / keys)),
-    /** Place of a column of a lane's key in the array of its component. */
-    resolvePlace: (column: number, key: number) => (column >> 2) * keys + key,
-    own,
+    /** Where a column of a lane's key stands in the array of its component. */
+    elementIndex: (column: number, key: number) => (column >> 2) * keys + key,
+    holdsPart,
     vec4At,
     /** The lane's vec4 of a part of the query's row. */
-    rowOf: (part: number) => vec4At(`(base + query) * ${vec4s}u`, part),
+    queryPart: (part: number) => vec4At(`(base + query) * ${vec4s}u`, part),
     /** Stores the parts of a value as the query's row of a tensor. */
     storeRow: (tensor: string, value: string) =>
       unroll(
         parts,
         (part) =>
-          `if (${own(part)}) { ${tensor}[(base + query) * ${vec4s}u + lane + ${
+          `if (${holdsPart(part)}) { ${tensor}[(base + query) * ${vec4s}u + lane + ${
             LANES * part
           }u] = ${value}${part}; }`,
       ),
@@ -98,7 +97,7 @@ function sharedLines({ columns, block }: HeadShape) {
       });
     },
     rowArrays: (array: string) => laneArrays(array, parts, block + 1).declarations,
-    /** Reports that the lane's key stands at or before the query. */
+    /** The condition that the lane's key stands at or before the query. */
     seen: (key: number) => `first + ${LANES * key}u + lane <= query`,
   };
 }
@@ -107,7 +106,7 @@ function sharedLines({ columns, block }: HeadShape) {
 export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered(
   (shape: HeadShape) => {
     const { columns } = shape;
-    const { keys, parts, constants, values, fence, resolvePlace, own, rowOf, ...lines } =
+    const { keys, parts, constants, values, fence, elementIndex, holdsPart, queryPart, ...lines } =
       sharedLines(shape);
     return compose(forwardCode, {
       panel_arrays: `${keyArrays("key", values + 1)}\n${lines.rowArrays("value_row")}`,
@@ -116,15 +115,15 @@ export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered
       load_query: unroll(
         parts,
         (part) =>
-          `let q${part} = select(vec4f(), load_q(${rowOf(part)}), ${
-            own(part)
+          `let q${part} = select(vec4f(), load_q(${queryPart(part)}), ${
+            holdsPart(part)
           }); var output${part} = vec4f();`,
       ),
       score_keys: unroll(keys, (key) => `var score${key} = 0.0;`, " ") + "\n" +
         unroll(columns, (column) => {
           const products = unroll(
             keys,
-            (key) => `score${key} += x * key_${column & 3}[${resolvePlace(column, key)}];`,
+            (key) => `score${key} += x * key_${column & 3}[${elementIndex(column, key)}];`,
             " ",
           );
           const stores = () => unroll(4, (r) => ` key_${r}[${values}] = score${r % keys};`, "");
@@ -140,7 +139,7 @@ export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered
         numbers(keys).map((key) => `score${key}`).reduce((a, b) => `max(${a}, ${b})`)
       };
       var peak = ${overLanes("own_peak", (a, b) => `max(${a}, ${b})`)};`,
-      resume_output: unroll(parts, (part) => `output${part} = sums[${rowOf(part)}] * shrink;`),
+      resume_output: unroll(parts, (part) => `output${part} = sums[${queryPart(part)}] * shrink;`),
       weigh_keys: unroll(keys, (key) => `let weight${key} = exp(score${key} - peak);`),
       total_over_lanes: `let own_total = ${unroll(keys, (key) => `weight${key}`, " + ")};
       total += ${sumOverLanes("own_total")};`,
@@ -173,6 +172,20 @@ const writePanels = (keys: number, values: number, keyRows: string) => ({
   ),
 });
 
+/** Writes the bindings of the output's gradient, and where a head begins in them. */
+const gradientInputs = (columns: number, merged: boolean) => ({
+  inputs: `@group(0) @binding(4) var<storage, read> ${merged ? "d_out" : "d_heads"}: array<vec4f>;
+@group(0) @binding(5) var<storage, read> lse: array<f32>;
+@group(0) @binding(6) var<storage, read> ${merged ? "out: array<vec4f>" : "product: array<f32>"};
+${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
+  place_of_head: merged
+    ? `let stride4 = params.stride / 4u;
+  let out_base = (index / params.heads) * params.length * stride4 + (index % params.heads) * ${
+      columns / 4
+    }u;`
+    : "",
+});
+
 /**
  * Returns the WGSL of the backward pass. Where heads are whole vec4s (`merged`), it reads d_out and
  * out instead of d_heads and product, so that attention_backward_heads.wgsl has nothing to do.
@@ -181,12 +194,22 @@ export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean })
   remembered(
     (shape: HeadShape & { merged: boolean }) => {
       const { columns, merged } = shape;
-      const { keys, parts, constants, values, fence, resolvePlace, own, rowOf, vec4At, ...lines } =
-        sharedLines(
-          shape,
-        );
+      const {
+        keys,
+        parts,
+        constants,
+        values,
+        fence,
+        elementIndex,
+        holdsPart,
+        queryPart,
+        vec4At,
+        ...lines
+      } = sharedLines(
+        shape,
+      );
       const gradient = (part: number) =>
-        merged ? `d_out[${vec4At("out_row", part)}]` : `d_heads[${rowOf(part)}]`;
+        merged ? `d_out[${vec4At("out_row", part)}]` : `d_heads[${queryPart(part)}]`;
       const ownProduct = unroll(
         parts,
         (part) => `dot(d_out${part}, load_out(${vec4At("out_row", part)}))`,
@@ -194,25 +217,11 @@ export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean })
       );
       const stored = (sum: string) =>
         `vec4f(${unroll(4, (r) => `${sum}_${r}[i * ${keys}u + c]`, ", ")})`;
-      /**
-       * Gives one column of a query and of the gradient of its output, as the same scalars in all
-       * lanes.
-       */
+      /** Reads one column of a query, and of the gradient of its output, in all lanes. */
       const factors = (column: number) =>
         `let x = ${broadcast("q", column)}; let y = ${broadcast("d_out", column)};`;
       return compose(backwardCode, {
-        inputs: `@group(0) @binding(4) var<storage, read> ${
-          merged ? "d_out" : "d_heads"
-        }: array<vec4f>;
-@group(0) @binding(5) var<storage, read> lse: array<f32>;
-@group(0) @binding(6) var<storage, read> ${merged ? "out: array<vec4f>" : "product: array<f32>"};
-${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
-        place_of_head: merged
-          ? `let stride4 = params.stride / 4u;
-  let out_base = (index / params.heads) * params.length * stride4 + (index % params.heads) * ${
-            columns / 4
-          }u;`
-          : "",
+        ...gradientInputs(columns, merged),
         ...writePanels(keys, values, lines.rowArrays("key_row")),
         fill_key_rows: lines.fillRows("key_row", "load_k"),
         clear_sums: unroll(4, (r) => `key_sum_${r}[i] = 0.0; value_sum_${r}[i] = 0.0;`),
@@ -220,8 +229,8 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
           unroll(
             parts,
             (part) =>
-              `let q${part} = select(vec4f(), load_q(${rowOf(part)}), ${own(part)}); ` +
-              `let d_out${part} = select(vec4f(), ${gradient(part)}, ${own(part)});`,
+              `let q${part} = select(vec4f(), load_q(${queryPart(part)}), ${holdsPart(part)}); ` +
+              `let d_out${part} = select(vec4f(), ${gradient(part)}, ${holdsPart(part)});`,
           ),
         mean_of_row: merged
           ? `let own_product = ${ownProduct};\nlet mean = ${sumOverLanes("own_product")};`
@@ -230,7 +239,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
           "\n" +
           unroll(columns, (column) => {
             const products = unroll(keys, (key) => {
-              const place = `${column & 3}[${resolvePlace(column, key)}]`;
+              const place = `${column & 3}[${elementIndex(column, key)}]`;
               return `score${key} += x * key_${place}; gain${key} += y * value_${place};`;
             }, " ");
             const stores = () =>
@@ -254,7 +263,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
         ),
         add_to_keys_and_values: unroll(columns, (column) => {
           const products = unroll(keys, (key) => {
-            const place = `${column & 3}[${resolvePlace(column, key)}]`;
+            const place = `${column & 3}[${elementIndex(column, key)}]`;
             return `key_sum_${place} += slope${key} * x; value_sum_${place} += weight${key} * y;`;
           }, " ");
           return `{ ${factors(column)} ${products} }`;
@@ -262,7 +271,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
         resume_query: unroll(
           parts,
           (part) =>
-            `var d_q${part} = vec4f(); if (first > 0u) { d_q${part} = d_q[${rowOf(part)}]; }`,
+            `var d_q${part} = vec4f(); if (first > 0u) { d_q${part} = d_q[${queryPart(part)}]; }`,
         ),
         add_to_query: lines.addRows("slope", "key_row", "d_q"),
         store_query: lines.storeRow("d_q", "d_q"),

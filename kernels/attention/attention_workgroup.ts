@@ -36,7 +36,7 @@ export type BlockPass = "forward" | "query" | "key";
  */
 const MOST_OF_64: Record<BlockPass, number> = { forward: 16, query: 16, key: 8 };
 
-/** Reports how many queries or keys a workgroup holds; it changes no bit. */
+/** Returns how many queries or keys a workgroup holds. The number changes no bit. */
 export function rowsOfBlock(
   pass: BlockPass,
   { head4, length }: { head4: number; length: number },
@@ -48,28 +48,29 @@ const countParts = (head4: number) => Math.ceil(head4 / 8);
 const bytesOfTile = (rows: number) => rows * 9 * 16;
 
 /**
- * Returns whether a block's q stays in workgroup memory: where there is room for it with what the
- * forward pass needs anyway.
+ * Returns whether a block's q stays in workgroup memory. It does where there is room for it next to
+ * what the forward pass needs in any case.
  */
 export function keepsQuery(
   { capabilities: { limits } }: Pick<Gpu, "capabilities">,
   { head4, rows }: BlockShape,
 ): boolean {
-  const others = bytesOfTile(rows) + 32 * 8 * 16 + (rows / 32) * 64 * 16;
-  return countParts(head4) * bytesOfTile(rows) + others <= limits.maxComputeWorkgroupStorageSize;
+  const sharedBytes = bytesOfTile(rows) + 32 * 8 * 16 + (rows / 32) * 64 * 16;
+  return countParts(head4) * bytesOfTile(rows) + sharedBytes <=
+    limits.maxComputeWorkgroupStorageSize;
 }
 
 /**
  * Adds the products of up to 8 vec4s of terms in `left` with those in `right` to an invocation's
  * rows, in ascending order.
  */
-function multiplyText(own: number, left: (row: string) => string): string {
+function multiplyText(laneRows: number, left: (row: string) => string): string {
   return numbers(8).map((quad) =>
     [
       `if (terms4 > ${quad}u) {`,
       unroll(4, (term) => `let y${term} = right[${4 * quad + term}][column];`),
       unroll(
-        own,
+        laneRows,
         (i) =>
           `rows[${i}] = add_terms(rows[${i}], ${
             left(`row + ${8 * i}u`)
@@ -82,38 +83,38 @@ function multiplyText(own: number, left: (row: string) => string): string {
 
 /** Lines that the passes share. */
 function sharedLines({ head4, rows }: BlockShape) {
-  const [own, parts] = [rows / 8, countParts(head4)];
+  const [laneRows, parts] = [rows / 8, countParts(head4)];
   return {
-    own,
+    laneRows,
     parts,
     constants: { HEAD4: head4, ROWS: rows },
-    tiles: compose(tilesCode, { multiply_left: multiplyText(own, (row) => `left[${row}]`) }),
+    tiles: compose(tilesCode, { multiply_left: multiplyText(laneRows, (row) => `left[${row}]`) }),
     /** Sums of all parts of the invocation's rows. */
     sums: (name: string) => unroll(parts, (part) => `var ${name}${part} = Rows();`),
     /** Puts one value of each row into `left`. */
     fillLeft: (value: (i: number) => string) =>
-      unroll(own, (i) => `left[row + ${8 * i}u][lane % 8u] = ${value(i)};`),
+      unroll(laneRows, (i) => `left[row + ${8 * i}u][lane % 8u] = ${value(i)};`),
     /**
-     * Adds what is in `left` times the rows of a tensor, from `others` on, to the sums of each
-     * part.
+     * Adds `left` times the rows of a tensor, from `firstRow` on, to the sums of each part. Each
+     * part begins with the lines of `prologue`.
      */
     addProducts: (
       sums: string,
       tensor: string,
-      others: string,
-      before: (part: number) => string = () => "",
+      firstRow: string,
+      prologue: (part: number) => string = () => "",
     ) =>
       unroll(parts, (part) =>
         [
-          `fill_right(lane, ${tensor}, base, ${others}, ${part}u);`,
+          `fill_right(lane, ${tensor}, base, ${firstRow}, ${part}u);`,
           "workgroupBarrier();",
-          before(part),
+          prologue(part),
           `${sums}${part} = multiply(lane, ${sums}${part}, 8u);`,
           "workgroupBarrier();",
         ].filter(Boolean).join("\n")),
     /** Stores the invocation's rows of `[…, length, HEAD4]` tensors, by the sums that they take. */
     storeRows: (tensors: Record<string, string>) =>
-      unroll(own, (i) =>
+      unroll(laneRows, (i) =>
         `{ let at = first + row + ${8 * i}u; if (at < params.length) { ` +
         unroll(parts, (part) => {
           const stores = Object.entries(tensors).map(([tensor, sums]) =>
@@ -129,14 +130,14 @@ function sharedLines({ head4, rows }: BlockShape) {
 export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) => string =
   remembered(
     ({ keep, ...shape }) => {
-      const { own, parts, constants, tiles, ...lines } = sharedLines(shape);
-      const fours = numbers(own / 4);
-      /** The component of a vec4 per four rows that is of row `i`. */
-      const ofRow = (name: string, i: number) => `${name}${i >> 2}.${XYZW[i & 3]}`;
-      const kept = { multiply_kept: multiplyText(own, (row) => `kept[part][${row}]`) };
+      const { laneRows, parts, constants, tiles, ...lines } = sharedLines(shape);
+      const fours = numbers(laneRows / 4);
+      /** Names the component that belongs to row `i`: a vec4 holds those of four rows. */
+      const component = (name: string, i: number) => `${name}${i >> 2}.${XYZW[i & 3]}`;
+      const multiplyKept = multiplyText(laneRows, (row) => `kept[part][${row}]`);
       return compose(forwardCode, {
         attention_tiles: tiles,
-        scores: keep ? compose(keepCode, kept) : readCode,
+        scores: keep ? compose(keepCode, { multiply_kept: multiplyKept }) : readCode,
         store_parts: unroll(
           parts,
           (part) => `store_part(row, head, ${32 * part}u + lane % 8u * 4u, values[${part}]);`,
@@ -147,7 +148,7 @@ export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) 
         ].join("\n"),
         mask_scores: [
           unroll(
-            own,
+            laneRows,
             (i) =>
               `scores[${i}] = select(vec4f(LOWEST), scores[${i}], key <= vec4u(first + row + ${
                 8 * i
@@ -165,30 +166,30 @@ export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) 
             `let shrink${four} = exp(peak${four} - higher${four}); ` +
             `peak${four} = higher${four}; total${four} *= shrink${four};`
           ),
-          unroll(own, (i) =>
-            `scores[${i}] = exp(scores[${i}] - ${ofRow("peak", i)}); ` +
-            `${ofRow("total", i)} += sum_of(scores[${i}]);`),
+          unroll(laneRows, (i) =>
+            `scores[${i}] = exp(scores[${i}] - ${component("peak", i)}); ` +
+            `${component("total", i)} += sum_of(scores[${i}]);`),
           lines.fillLeft((i) => `scores[${i}]`),
         ].join("\n"),
         add_values: lines.addProducts(
           "sums",
           "V",
           "keys",
-          (part) => unroll(own, (i) => `sums${part}[${i}] *= ${ofRow("shrink", i)};`, " "),
+          (part) => unroll(laneRows, (i) => `sums${part}[${i}] *= ${component("shrink", i)};`, " "),
         ),
         share_totals: unroll(fours.length, (four) => `shared_rows[${four}][lane] = total${four};`),
         store_rows: [
           ...fours.map((four) => `total${four} = total_of(${four}u, lane);`),
-          unroll(own, (i) => {
+          unroll(laneRows, (i) => {
             const values = unroll(
               parts,
-              (part) => `sums${part}[${i}] / ${ofRow("total", i)}`,
+              (part) => `sums${part}[${i}] / ${component("total", i)}`,
               ", ",
             );
             return `store_row(lane, base, place, first + row + ${
               8 * i
             }u, array<vec4f, PARTS>(${values}), ` +
-              `${ofRow("peak", i)} + log(${ofRow("total", i)}));`;
+              `${component("peak", i)} + log(${component("total", i)}));`;
           }),
         ].join("\n"),
       }, constants);
@@ -202,7 +203,7 @@ export const attentionForwardWorkgroup: (shape: BlockShape & { keep: boolean }) 
 export const attentionBackwardQueryWorkgroup: (shape: BlockShape & { merged: boolean }) => string =
   remembered(
     ({ merged, ...shape }) => {
-      const { own, constants, tiles, ...lines } = sharedLines(shape);
+      const { laneRows, constants, tiles, ...lines } = sharedLines(shape);
       return compose(queryCode, {
         gradient: merged ? mergedCode : splitCode,
         products: merged ? productsTakenCode : productsReadCode,
@@ -211,7 +212,7 @@ export const attentionBackwardQueryWorkgroup: (shape: BlockShape & { merged: boo
         rows: [
           lines.sums("sums"),
           unroll(
-            own,
+            laneRows,
             (i) =>
               `let shift${i} = lse[base + min(first + row + ${8 * i}u, params.length - 1u)]; ` +
               `let mean${i} = product_of(base, first, row + ${8 * i}u);`,
@@ -234,14 +235,14 @@ export const attentionBackwardQueryWorkgroup: (shape: BlockShape & { merged: boo
 export const attentionBackwardKeyWorkgroup: (shape: BlockShape & { merged: boolean }) => string =
   remembered(
     ({ merged, ...shape }) => {
-      const { own, constants, tiles, ...lines } = sharedLines(shape);
+      const { laneRows, constants, tiles, ...lines } = sharedLines(shape);
       return compose(keyCode, {
         gradient: merged ? mergedCode : splitCode,
         attention_backward_load: loadCode,
         attention_tiles: tiles,
         sums: `${lines.sums("key_sums")}\n${lines.sums("value_sums")}`,
         weigh_queries: [
-          unroll(own, (i) =>
+          unroll(laneRows, (i) =>
             `scores[${i}] = select(vec4f(), exp(scores[${i}] - shift), ` +
             `(query >= vec4u(first + row + ${8 * i}u)) & (query < vec4u(params.length))); ` +
             `gains[${i}] = scores[${i}] * (gains[${i}] - mean);`),

@@ -23,7 +23,7 @@ const [ALONE, SHARED] = ([
 }));
 
 /** Arguments of {@link columnSums}. */
-export interface ColumnSums extends BankRows {
+interface ColumnSums extends BankRows {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
   /** LayerNorm's input, f32 or bf16, the layout of `dY`. */
@@ -56,7 +56,7 @@ export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
 }
 
 /** Arguments of {@link addBlocks}. */
-export interface AddBlocks {
+interface AddBlocks {
   /** f32 `[models, blocks, width]`. */
   partial: GpuBuffer;
   /** Blocks per model. */

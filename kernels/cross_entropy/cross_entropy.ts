@@ -69,7 +69,7 @@ export function crossEntropyBackward(gpu: Gpu, tensors: CrossEntropy): Dispatch 
 }
 
 /** Arguments of {@link sequenceSum}. */
-export interface SequenceSum {
+interface SequenceSum {
   /** f32 `[models, batch, length]`. */
   values: GpuBuffer;
   /** u32 `[1]`: where in `sums` the first sequence goes. */

@@ -25,8 +25,8 @@ export interface Arena {
   /** Bytes allocated so far. */
   readonly bytes: number;
   /**
-   * Whether it counts bytes alone and makes no buffer, so that what one would hold need not be
-   * computed.
+   * Set where it only counts bytes and makes no buffers: then nobody needs to compute what the
+   * buffers would hold.
    */
   readonly counts?: true;
   /** Frees every buffer of the arena. */
@@ -89,10 +89,7 @@ export function createArena(device: GPUDevice): Arena {
   };
 }
 
-/**
- * Gives what `make` makes of the buffers of an arena, or of another owner, which is destroyed where
- * it throws.
- */
+/** Returns what `make` returns. Where it throws, the owner of its buffers is destroyed first. */
 export function orDestroy<Made>(arena: Pick<Arena, "destroy">, make: () => Made): Made {
   try {
     return make();

@@ -13,18 +13,16 @@ export class DeviceError extends RunError {
   /** What went wrong. */
   readonly failure: DeviceFailure;
   /** Describes what went wrong. */
-  constructor(failure: DeviceFailure, what: Text, explanation: Explanation = {}) {
-    super(what, { remedy: REMEDIES[failure], ...explanation });
+  constructor(failure: DeviceFailure, problem: Text, explanation: Explanation = {}) {
+    super(problem, { remedy: REMEDIES[failure], ...explanation });
     this.failure = failure;
   }
 }
 
 /** What to do about each failure. */
 const REMEDIES: Record<DeviceFailure, Text> = {
-  lost:
-    say`another program may have taken the card, or its driver failed: look at the system's log, and at ${
-      task("doctor")
-    }`,
+  lost: say`another program may have taken the card, or its driver failed: \
+look at the system's log, and at ${task("doctor")}`,
   memory: say`give a smaller ${setting("microBatch")}, ${setting("recompute")} or ${
     setting("dtype", "bf16")
   }, or end what else uses the card; ${task("doctor")} tells how much memory can be had`,
@@ -70,17 +68,17 @@ export function watchFailures(device: GPUDevice): Failures {
     };
   });
   const lost = device.lost.then(({ message }) => {
-    // Others follow from it.
+    // It replaces an earlier failure: other errors follow from the loss of the device.
     if (!isClosed) first = { failure: "lost", reason: message.trim() || "it does not say why" };
   }, () => {});
-  const made = (cause?: unknown) => {
+  const makeError = (cause?: unknown) => {
     const { failure, reason } = first!;
-    const is = {
+    const event = {
       lost: "lost its device",
       memory: "has too little memory",
       validation: "refused its work",
     }[failure];
-    const text = `Cannot go on as the GPU ${is}, at or before kernel "${lastLabel}": ${
+    const text = `Cannot go on as the GPU ${event}, at or before kernel "${lastLabel}": ${
       reason.replace(/\s+/g, " ")
     }`;
     return new DeviceError(failure, text, { cause });
@@ -93,14 +91,14 @@ export function watchFailures(device: GPUDevice): Failures {
       lastLabel = label;
     },
     check() {
-      if (first) throw made();
+      if (first) throw makeError();
     },
     async failed(error) {
       let timer: ReturnType<typeof setTimeout> | undefined;
       await Promise.race([lost, new Promise((done) => timer = setTimeout(done, TELLING_MS))]);
       clearTimeout(timer);
       first ??= { failure: "validation", reason: (error as Error).message };
-      return made(error);
+      return makeError(error);
     },
     closed() {
       isClosed = true;

@@ -17,7 +17,7 @@ import {
 import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispatch.ts";
 import { watchFailures } from "./failures.ts";
 import { type KernelTime, profile } from "./profile.ts";
-import { type BufferRange, createReader } from "./readback.ts";
+import { type BufferRange, createReadback } from "./readback.ts";
 import { type AdapterKind, chooseVariants, type Offers, type Variants } from "./variants.ts";
 
 export type { Arena, BufferRange, Dispatch, DispatchPlan, GpuBuffer, KernelTime };
@@ -139,8 +139,8 @@ export async function openGpu(
   }
 }
 
-function describeAdapter({ info }: GPUAdapter): string {
-  return info.description || info.vendor;
+function describeAdapter(adapter: GPUAdapter): string {
+  return adapter.info.description || adapter.info.vendor;
 }
 
 /** Copies the limits of a device: their names lie on the prototype. */
@@ -171,7 +171,8 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
       {
         remedy: say`leave ${
           setting("adapter")
-        } out to use that one, or let the process see the other one alone, as tasks/SERVERS.md shows`,
+        } out to use that one, or let the process see the other one alone, \
+as tasks/SERVERS.md shows`,
       },
     );
   }
@@ -182,7 +183,7 @@ async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
 async function requestDevice(
   adapter: GPUAdapter,
 ): Promise<{ device: GPUDevice; subgroupSize?: number }> {
-  const { limits, info } = adapter;
+  const { limits } = adapter;
   const requiredFeatures: GPUFeatureName[] = (["timestamp-query", "shader-f16"] as const)
     .filter((feature) => adapter.features.has(feature));
   const requiredLimits = {
@@ -195,8 +196,8 @@ async function requestDevice(
   };
   // Deno 2.9 grants subgroups without listing them among the adapter's features, so asking is the
   // way to know.
-  const { subgroupMinSize: subgroupSize } = info;
-  if (subgroupSize > 1 && info.subgroupMaxSize === subgroupSize) {
+  const { subgroupMinSize: subgroupSize, subgroupMaxSize } = adapter.info;
+  if (subgroupSize > 1 && subgroupMaxSize === subgroupSize) {
     const device = await adapter.requestDevice({
       requiredFeatures: [...requiredFeatures, "subgroups"],
       requiredLimits,
@@ -223,16 +224,16 @@ async function requestDevice(
 
 function wrapDevice(
   device: GPUDevice,
-  own: Pick<
+  properties: Pick<
     Gpu,
     "adapter" | "kind" | "canProfile" | "variants" | "offers" | "subgroupSize" | "capabilities"
   >,
 ): Gpu {
   const failures = watchFailures(device);
   const planner = createPlanner(device);
-  const reader = createReader(device, failures);
+  const reader = createReadback(device, failures);
   return {
-    ...own,
+    ...properties,
     get failed() {
       return failures.any;
     },
@@ -256,9 +257,9 @@ function wrapDevice(
     write: (buffer, data, byteOffset) => writeBuffer(device, buffer, data, byteOffset),
     read: reader.read,
     async profile(dispatches) {
-      if (!own.canProfile) {
+      if (!properties.canProfile) {
         throw new RunError(
-          `Cannot time kernels as the adapter must offer timestamp-query: it is ${own.adapter}`,
+          `Cannot time kernels as the adapter must offer timestamp-query: it is ${properties.adapter}`,
         );
       }
       for (const { label } of dispatches) failures.submitted(label);

@@ -1,7 +1,7 @@
 /** How long kernels take on a device. */
 
 import { type Dispatch, encode } from "./dispatch.ts";
-import type { Reader } from "./readback.ts";
+import type { Readback } from "./readback.ts";
 
 /** Time that one kernel took. */
 export interface KernelTime {
@@ -16,7 +16,7 @@ const TIMED_AT_ONCE = 2048; // a query set holds 4,096 timestamps, two per dispa
 /** Runs the dispatches and times each one, on a device with `timestamp-query`. */
 export async function profile(
   device: GPUDevice,
-  reader: Reader,
+  reader: Readback,
   dispatches: readonly Dispatch[],
 ): Promise<KernelTime[]> {
   if (dispatches.length > TIMED_AT_ONCE) {

@@ -14,7 +14,7 @@ export interface BufferRange {
 }
 
 /** Reads the buffers of one device. */
-export type Reader = ReturnType<typeof createReader>;
+export type Readback = ReturnType<typeof createReadback>;
 
 /**
  * The largest staging buffer that is kept for the next read, in bytes. A model's weights leave none
@@ -22,21 +22,34 @@ export type Reader = ReturnType<typeof createReader>;
  */
 const KEPT = 16 << 20;
 
+/** Fills in the defaults of a range and checks it. Copies take `padded` bytes, a multiple of 4. */
+function resolveRange(
+  { buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }: BufferRange,
+): Required<BufferRange> & { padded: number } {
+  const padded = Math.ceil(bytes / 4) * 4;
+  if (
+    !(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 && byteOffset + padded <= buffer.bytes)
+  ) {
+    throw new RangeError(
+      `Cannot read "${buffer.label}" as the range must lie inside it: ${bytes} bytes ` +
+        `at ${byteOffset}, its size is ${buffer.bytes}`,
+    );
+  }
+  return { buffer, byteOffset, bytes, padded };
+}
+
 /**
- * A staging buffer that a read needs: which ranges lie in it, and where, at a multiple of 8, as
- * mapped ranges must.
+ * A staging buffer that a read needs, and where each range lies in it. Places are multiples of 8,
+ * because mapped ranges begin there.
  */
-interface Laid {
+interface StagingLayout {
   size: number;
   places: { range: number; place: number }[];
 }
 
-/**
- * Lays ranges of these sizes, none of which is more than `limit` bytes, out in staging buffers of
- * at most as many.
- */
-function layOut(sizes: readonly number[], limit: number): Laid[] {
-  let last: Laid = { size: 0, places: [] };
+/** Distributes ranges among staging buffers of at most `limit` bytes; no range is larger. */
+function layOut(sizes: readonly number[], limit: number): StagingLayout[] {
+  let last: StagingLayout = { size: 0, places: [] };
   const all = [last];
   sizes.forEach((size, range) => {
     if (size === 0) return;
@@ -48,7 +61,7 @@ function layOut(sizes: readonly number[], limit: number): Laid[] {
 }
 
 /** Makes a reader. It keeps its staging buffer from read to read, unless that is a large one. */
-export function createReader(device: GPUDevice, failures: Failures) {
+export function createReadback(device: GPUDevice, failures: Failures) {
   const limit = Math.floor(device.limits.maxBufferSize / 8) * 8;
   // The staging buffer, unless a read is using it: reads that overlap take one each.
   let spare: GPUBuffer | undefined;
@@ -73,24 +86,8 @@ export function createReader(device: GPUDevice, failures: Failures) {
      */
     async read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]> {
       failures.check();
-      const ranges = sources.map(
-        ({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
-          const padded = Math.ceil(bytes / 4) * 4;
-          if (
-            !(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 &&
-              byteOffset + padded <= buffer.bytes)
-          ) {
-            throw new RangeError(
-              `Cannot read "${buffer.label}" as the range must lie inside it: ${bytes} ` +
-                `bytes at ${byteOffset}, ` +
-                `its size is ${buffer.bytes}`,
-            );
-          }
-          return { buffer, byteOffset, bytes, padded };
-        },
-      );
-      // All is copied in one submit, so that it is of one moment, also what takes several staging
-      // buffers.
+      const ranges = sources.map(resolveRange);
+      // One submit copies everything, so that all results are of the same moment.
       const encoder = device.createCommandEncoder();
       const copies = layOut(ranges.map(({ padded }) => padded), limit).map(({ size, places }) => {
         const mapped = Math.max(16, size);

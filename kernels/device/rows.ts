@@ -45,10 +45,10 @@ export const sumLanes = (subgroupSize?: number): { sum_lanes: string } => ({
 });
 
 /**
- * Gives the two texts of a kernel whose `code` includes `rows`: with an invocation per row, and
- * with a workgroup per row.
+ * Composes both texts of a kernel whose `code` includes `rows`: the first with an invocation per
+ * row, the second with a workgroup per row.
  */
-export function rowTexts(
+export function rowVariants(
   code: string,
   fragments: Record<string, string> = {},
 ): (gpu: Pick<Gpu, "subgroupSize">) => readonly [string, string] {

@@ -37,13 +37,17 @@ const HELPERS = `
 fn bf16_bits(value: vec4f) -> vec4u {
   let bits = bitcast<vec4u>(value);
   let nearest = bits + 0x7fffu + ((bits >> vec4u(16u)) & vec4u(1u));
-  return select(nearest, bits | vec4u(0x400000u), (bits & vec4u(0x7fffffffu)) > vec4u(0x7f800000u)) & vec4u(0xffff0000u);
+  return select(nearest, bits | vec4u(0x400000u), \
+(bits & vec4u(0x7fffffffu)) > vec4u(0x7f800000u)) & vec4u(0xffff0000u);
 }
 fn bf16_load4(words: vec2u) -> vec4f {
-  return bitcast<vec4f>(vec4u(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u));
+  return bitcast<vec4f>(vec4u(words.x << 16u, words.x & 0xffff0000u, \
+words.y << 16u, words.y & 0xffff0000u));
 }
-fn bf16_load2(word: u32) -> vec2f { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
-fn bf16_load(word: u32, upper: bool) -> f32 { return bitcast<f32>(select(word << 16u, word & 0xffff0000u, upper)); }
+fn bf16_load2(word: u32) -> vec2f { \
+return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+fn bf16_load(word: u32, upper: bool) -> f32 { \
+return bitcast<f32>(select(word << 16u, word & 0xffff0000u, upper)); }
 fn bf16_store4(value: vec4f) -> vec2u {
   let bits = bf16_bits(value);
   return (bits.xz >> vec2u(16u)) | bits.yw;
@@ -101,8 +105,11 @@ export function withStorage(
       `^(fn (load|store)_${x}\\(i: u32(?:, value: ${element})?\\)(?: -> ${element})? \\{) .* \\}$`,
       "gm",
     );
-    const rest = text.replace(/\/\/.*/g, "").replace(declaration, "").replace(accessor, "");
-    if (!accessors || rest.match(`\\b${x}\\[`)) {
+    const withoutAccessors = text.replace(/\/\/.*/g, "").replace(declaration, "").replace(
+      accessor,
+      "",
+    );
+    if (!accessors || withoutAccessors.match(`\\b${x}\\[`)) {
       throw new TypeError(
         `Cannot plan ${label} as a tensor stored as ${storage} must be used through ` +
           `load_${x} and store_${x} alone: ` +

@@ -19,31 +19,29 @@ export function unroll(count: number, line: (i: number) => string, separator = "
   return numbers(count).map(line).join(separator);
 }
 
-/**
- * Remembers the text that was written for a shape: all layers of a model plan the same few texts.
- */
+/** Keeps the text of each shape, because all layers of a model plan the same few texts. */
 export function remembered<Shape>(write: (shape: Shape) => string): (shape: Shape) => string {
   const texts = new Map<string, string>();
   return (shape) => texts.getOrInsertComputed(JSON.stringify(shape), () => write(shape));
 }
 
-/** A value combined over the lanes, in a fixed order. */
+/** Writes WGSL that combines a value over the lanes, in a fixed order. */
 export function overLanes(value: string, combine: (a: string, b: string) => string): string {
   return numbers(LANES).map((lane) => `subgroupBroadcast(${value}, ${lane}u)`).reduce(combine);
 }
 
-/** A scalar summed over the lanes, in a fixed order. */
+/** Writes WGSL that sums a scalar over the lanes, in a fixed order. */
 export function sumOverLanes(value: string): string {
   return `(${overLanes(value, (a, b) => `${a} + ${b}`)})`;
 }
 
-/** Gives WGSL for the value whose number the loop variable `j` holds. */
+/** Writes WGSL that selects the value whose number the loop variable `j` holds. */
 export function pick(values: readonly string[]): string {
-  return values.reduce((rest, value, j) => `select(${rest}, ${value}, j == ${j}u)`);
+  return values.reduce((selected, value, j) => `select(${selected}, ${value}, j == ${j}u)`);
 }
 
-/** Private arrays of `length` scalars, four for each of `width` vec4s: what a lane owns. */
-export interface LaneArrays {
+/** The private arrays in which a lane keeps vec4s: one array of scalars for each component. */
+interface LaneArrays {
   /** Their declarations. */
   declarations: string;
   /** Element `at` of the four arrays of vec4 `j`. */
@@ -52,7 +50,10 @@ export interface LaneArrays {
   store(j: number, at: number | string, value: string): string;
 }
 
-/** Writes the uses of arrays `name0x`, `name0y`, …: kernels/NOTES.md tells why they are scalars. */
+/**
+ * Writes the declarations and uses of arrays `name0x`, `name0y`, …, of `length` scalars each: four
+ * for each of `width` vec4s. kernels/NOTES.md says why they are scalars.
+ */
 export function laneArrays(name: string, width: number, length: number): LaneArrays {
   const array = (j: number, part: string) => `${name}${j}${part}`;
   return {

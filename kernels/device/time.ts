@@ -16,7 +16,7 @@ export interface Seconds {
   processor: number[];
 }
 
-/** Gives the median of some values; of two in the middle, the larger. */
+/** Returns the median; of two values in the middle, the larger. */
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 }
@@ -41,7 +41,7 @@ export interface Effort {
 const MOST_REPEATS = 2 ** 14;
 const MOST_SECONDS = 2; // of all rounds
 
-/** Gives the seconds since some moment. */
+/** Returns the time in seconds. Only differences between two times mean something. */
 export function now(clock: Clock): number {
   if (clock === "clock") return performance.now() / 1000;
   const { user, system } = process.cpuUsage();
@@ -53,7 +53,7 @@ export function takeMedian(seconds: Seconds, clock: Clock): number {
   return median(seconds[clock]) / (clock === "clock" ? 1 : navigator.hardwareConcurrency);
 }
 
-/** Gives the median seconds of one run of the dispatches, in order. */
+/** Measures the median time of one run of the dispatches, in seconds. */
 export async function measureSeconds(
   gpu: Gpu,
   dispatches: readonly Dispatch[],

@@ -58,9 +58,9 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
 const WORKGROUP_REVISION = 3;
 
 /**
- * Gives what the bits of some variants depend on apart from their names: a state of a training is
- * continued by the same variants of the same revision alone. Variants for software adapters have
- * the revisions of the stages that use them.
+ * Returns the revision on which the bits of variants for GPUs depend. A training continues only
+ * with the variants and the revision that it began with. For software adapters the revisions of the
+ * stages cover this, so nothing is returned.
  */
 export function variantRevision(variants: Partial<Variants>): { forms?: number } {
   return Object.values(variants).some((variant) => variant.startsWith("workgroup"))
@@ -107,7 +107,7 @@ export function chooseVariants(
     throw new InputError(
       `Cannot use ${kernel}=${variant} as the adapter must offer ${need.name}: this ` +
         "one does not; others are " +
-        KERNEL_VARIANTS[kernel].filter((other) => findNeed(other) === undefined).join(", "),
+        KERNEL_VARIANTS[kernel].filter((candidate) => findNeed(candidate) === undefined).join(", "),
     );
   };
   for (const [kernel, variant] of Object.entries(wanted)) {
@@ -127,7 +127,7 @@ export function runnable(variant: string, offers: Offers): boolean {
   return need === undefined || offers[need.offer];
 }
 
-/** Reports for each kernel which variant runs, and why. */
+/** Lists for each kernel which variant runs, and why. */
 export function variantReasons(
   kind: AdapterKind,
   offers: Offers,
@@ -164,16 +164,18 @@ export function variantsText(): string {
 export function parseVariants(text: string): Partial<Variants> {
   if (text.trim() === "") return {};
   const pairs = text.split(",").map((part) => {
-    const [kernel, ...rest] = part.split("=").map((word) => word.trim());
-    const variant = rest.join("=");
+    const [kernel, ...valueWords] = part.split("=").map((word) => word.trim());
+    const variant = valueWords.join("=");
     checkVariant(kernel, variant);
     return [kernel, variant];
   });
-  const twice = pairs.find(([kernel], i) => pairs.findIndex(([other]) => other === kernel) < i);
-  if (twice) {
+  const repeated = pairs.find(([kernel], i) =>
+    pairs.findIndex(([earlier]) => earlier === kernel) < i
+  );
+  if (repeated) {
     throw new InputError(
       `Cannot use variants of kernels "${text}" as each kernel must be named once: ${
-        twice[0]
+        repeated[0]
       } is named twice`,
     );
   }

@@ -9,17 +9,17 @@
 /** Replaces every place of a text that holds `found`. Throws where there is none. */
 export function replace(
   text: string,
-  found: string | RegExp,
-  by: string | ((...found: string[]) => string),
+  pattern: string | RegExp,
+  by: string | ((...groups: string[]) => string),
 ): string {
-  if (typeof found === "string" ? !text.includes(found) : text.search(found) < 0) {
+  if (typeof pattern === "string" ? !text.includes(pattern) : text.search(pattern) < 0) {
     throw new TypeError(
-      `Cannot compose WGSL as the text must hold what is replaced: it lacks ${found}`,
+      `Cannot compose WGSL as the text must hold what is replaced: it lacks ${pattern}`,
     );
   }
-  const every = typeof found === "string"
-    ? found
-    : new RegExp(found, found.flags.replace("g", "") + "g");
+  const every = typeof pattern === "string"
+    ? pattern
+    : new RegExp(pattern, pattern.flags.replace("g", "") + "g");
   return text.replaceAll(every, typeof by === "string" ? () => by : by);
 }
 

@@ -8,7 +8,7 @@ import type { BankRows, Matrix } from "../device/matrix.ts";
 const WORKGROUP = 64;
 
 /** Arguments of {@link embeddingForward}. */
-export interface EmbeddingForward extends Pick<BankRows, "models" | "rows"> {
+interface EmbeddingForward extends Pick<BankRows, "models" | "rows"> {
   /** f32 `[models, vocabulary, columns]`. */
   weights: Matrix;
   /** u32 `[models, rows]`, or `[rows]` when `sharedTokens`. */
@@ -38,7 +38,7 @@ export function embeddingForward(gpu: Gpu, tensors: EmbeddingForward): Dispatch 
 }
 
 /** Arguments of {@link embeddingBackward}. */
-export interface EmbeddingBackward extends Pick<BankRows, "models" | "rows"> {
+interface EmbeddingBackward extends Pick<BankRows, "models" | "rows"> {
   /** f32 `[models, rows, columns]`. */
   dX: GpuBuffer;
   /** u32 `[models, rows]`. */

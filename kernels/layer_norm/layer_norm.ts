@@ -12,10 +12,10 @@ import {
   layerNormForwardSubgroup,
   MOST_VEC4S,
 } from "./layer_norm_subgroup.ts";
-import { rowPlan, rowTexts } from "../device/rows.ts";
+import { rowPlan, rowVariants } from "../device/rows.ts";
 
-const forwardTexts = rowTexts(forwardCode, { layer_norm_forward_bindings: forwardBindings });
-const backwardTexts = rowTexts(backwardCode, { layer_norm_backward_bindings: backwardBindings });
+const forwardTexts = rowVariants(forwardCode, { layer_norm_forward_bindings: forwardBindings });
+const backwardTexts = rowVariants(backwardCode, { layer_norm_backward_bindings: backwardBindings });
 
 /** Rows that a subgroup sums before it leaves a block. */
 const BLOCK_ROWS = 64;
@@ -35,7 +35,7 @@ const sizeParams = (
 ) => [rows, columns, padded(columns) / 4];
 
 /** Arguments of {@link layerNormForward}. */
-export interface LayerNormForward extends BankRows {
+interface LayerNormForward extends BankRows {
   /** f32 or bf16, as y, `[models, rows, columns]`, rows padded to a multiple of 4 with zeros. */
   x: GpuBuffer;
   /** f32 `[models, 2, columns]`: gains, then biases. */
@@ -65,7 +65,7 @@ export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch 
 }
 
 /** Arguments of {@link layerNormBackward}. */
-export interface LayerNormBackward extends BankRows {
+interface LayerNormBackward extends BankRows {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
   /** f32 or bf16 `[models, rows, columns]`, as given to the forward pass. */
@@ -116,9 +116,15 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   });
   const vec4s = subgroupWidth(gpu, columns);
   if (vec4s !== undefined) {
-    const code = layerNormBackwardSubgroup(vec4s);
-    const own = { label, code, params, buffers: [...buffers, partial], workgroups: blocks, models };
-    return [gpu.dispatch(own), finish];
+    const backward = gpu.dispatch({
+      label,
+      code: layerNormBackwardSubgroup(vec4s),
+      params,
+      buffers: [...buffers, partial],
+      workgroups: blocks,
+      models,
+    });
+    return [backward, finish];
   }
   return [
     columnSums(gpu, { ...tensors, blockRows: BLOCK_ROWS }),

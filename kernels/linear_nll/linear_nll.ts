@@ -117,9 +117,12 @@ export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
     : "linear_nll";
   const fragments = FRAGMENTS[label];
   const variant = gpu.variants.matmul;
-  const own = groupRows(rows, models);
+  const rowsPerWorkgroup = groupRows(rows, models);
   const plan = variant === "subgroup"
-    ? { code: linearNllSubgroup(k, fragments, !!details), workgroups: Math.ceil(rows / own) }
+    ? {
+      code: linearNllSubgroup(k, fragments, !!details),
+      workgroups: Math.ceil(rows / rowsPerWorkgroup),
+    }
     : variant.startsWith("workgroup")
     ? { code: compose(workgroupCode, fragments), workgroups: Math.ceil(rows / WORKGROUP_ROWS) }
     : {
@@ -131,7 +134,7 @@ export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
     label,
     ...plan,
     params: [
-      ...[rows, vocabulary, k, own, tensors.sharedTargets ? 0 : rows],
+      ...[rows, vocabulary, k, rowsPerWorkgroup, tensors.sharedTargets ? 0 : rows],
       ...placement(label, "a", tensors.a, rows, k, models),
       ...placement(label, "b", tensors.b, k, vocabulary, models),
     ],
@@ -156,7 +159,7 @@ export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatc
   const logits = [rows, vocabulary, k, ...place("a", a, rows), ...place("b", b, k, vocabulary)];
   const pass = (
     constants: Record<string, number>,
-    other: Matrix,
+    factor: Matrix,
     terms: number,
     out: Matrix,
     m: number,
@@ -167,9 +170,9 @@ export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatc
       constants,
       models,
       workgroups: Math.ceil(m / SIDE),
-      params: [...logits, ...place("other", other, terms), ...place("out", out, m)],
+      params: [...logits, ...place("other", factor, terms), ...place("out", out, m)],
       buffers: [
-        ...[a.buffer, b.buffer, other.buffer, tensors.targets, tensors.weights],
+        ...[a.buffer, b.buffer, factor.buffer, tensors.targets, tensors.weights],
         ...[tensors.statistics, out.buffer],
       ],
     });

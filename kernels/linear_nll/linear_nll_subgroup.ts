@@ -25,7 +25,7 @@ const [MOST_ROWS, FEWEST_ROWS] = [256, 64];
 /** Workgroups to aim for, so that every core has some. */
 const WORKGROUPS = 8;
 
-/** Reports how many rows a workgroup walks. It changes no bit. */
+/** Returns how many rows a workgroup walks. The number changes no bit. */
 export function groupRows(rows: number, models: number): number {
   const parts = Math.min(Math.ceil(rows / FEWEST_ROWS), Math.ceil(WORKGROUPS / models));
   return Math.ceil(rows / Math.max(1, parts, Math.ceil(rows / MOST_ROWS)));

@@ -157,15 +157,15 @@ export function matmulSplit(
     return [matmul(gpu, tensors)];
   }
   const { params, buffers } = operands(gpu, tensors);
-  const own = tensors.tile ?? tile;
+  const chosenTile = tensors.tile ?? tile;
   return [
     gpu.dispatch({
       label: "matmul",
-      code: matmulWorkgroup({ tile: own, holds: "f32", segmented: true }),
+      code: matmulWorkgroup({ tile: chosenTile, holds: "f32", segmented: true }),
       constants: { TAIL: 0, ACCUMULATE: 0, SPLIT: 1 },
       params,
       buffers: buffers.toSpliced(4, 1, parts),
-      workgroups: countWorkgroups(own, m, n4) * segments,
+      workgroups: countWorkgroups(chosenTile, m, n4) * segments,
       models,
     }),
     joinSegments(gpu, {

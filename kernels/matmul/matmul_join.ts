@@ -6,7 +6,7 @@ import code from "./matmul_join.wgsl" with { type: "text" };
 const WORKGROUP = 64;
 
 /** Arguments of {@link joinSegments}. */
-export interface JoinSegments {
+interface JoinSegments {
   /** Label of the dispatch. */
   label: string;
   /** f32 `[models, segments, 4 (m · n4 + ⌈m / 4⌉)]`. */
@@ -19,7 +19,7 @@ export interface JoinSegments {
   c: readonly number[];
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums behind a part's elements. */
   sums?: GpuBuffer;
-  /** Reports where these go, as {@link sumParams} does: nowhere unless given. */
+  /** Where these go, from {@link sumParams}. Default: nowhere. */
   sumsAt?: readonly number[];
   /** Number of models. */
   models: number;
@@ -58,8 +58,8 @@ export function joinSegments(gpu: Gpu, tensors: JoinSegments): Dispatch {
 }
 
 /**
- * Reports where sums of columns go: nowhere (0), into a buffer of their own (1), or into the
- * product's (2), and where there.
+ * Returns the params that say where sums of columns go: nowhere (0), into a buffer of their own (1),
+ * or into the product's buffer (2). The offset and the model stride there follow.
  */
 export function sumParams(sums?: GpuBuffer, inC?: { offset: number; model: number }): number[] {
   return inC ? [2, inC.offset, inC.model] : [Number(sums !== undefined), 0, 0];

@@ -95,7 +95,7 @@ const TAIL = [
   ["sum: vec4f) {", "sum: vec4f, tail: u32) {"],
   [/^.*ACCUMULATE ==.*\n/m, ""],
   [/\bTAIL\b/, "tail"],
-].reduce((text, [found, by]) => replace(text, found, by as string), tail);
+].reduce((text, [pattern, replacement]) => replace(text, pattern, replacement as string), tail);
 
 /**
  * Writes the unrolled loop over the terms of a panel: one load of A for every 32 terms, and one
@@ -135,14 +135,15 @@ export const matmulSubgroup: (shape: PanelShape) => string = remembered(
     const panel = laneArrays("panel", width, terms + 1);
     const sums = columns.map((j) => `sum${j}`);
     const isLast = `first_term + ${terms}u >= params.k`;
-    const before = apart
+    const loadSum = apart
       ? "var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = " +
         "sums[sums_row + 8u * j]; }"
       : `let before = load_c(c_row + 8u * j);`;
+    // One store of C, not two, to compile.
     const store = apart
       ? `if (${isLast}) { finish(model, row, column + 8u * j, sum, params.tail); } ` +
         `else if (column + 8u * j < params.n4) { sums[sums_row + 8u * j] = sum; }`
-      : "finish(model, row, column + 8u * j, sum, select(0u, params.tail, " + `${isLast}));`; // one store of C, not two, to compile
+      : `finish(model, row, column + 8u * j, sum, select(0u, params.tail, ${isLast}));`;
     return compose(code, {
       matmul_tail: TAIL,
       sums_binding: apart
@@ -160,7 +161,7 @@ export const matmulSubgroup: (shape: PanelShape) => string = remembered(
       ].join("\n"),
       start_sums: (apart ? "let sums_row = (model * params.m + row) * params.n4 + column;\n" : "") +
         sums.map((sum) => `var ${sum} = vec4f();`).join(" "),
-      resume_sum: `${before} ${
+      resume_sum: `${loadSum} ${
         sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")
       }`,
       add_terms: addTerms(PANELS[name]),

@@ -35,8 +35,8 @@ const SHAPES = [
 export function tilePlan(m: number, n4: number): { shape: TileShape; workgroups: number } {
   const estimateSpeed = ({ width, speed }: typeof SHAPES[number]) =>
     speed * used(n4, LANES * width);
-  const shape = SHAPES.reduce((best, other) =>
-    estimateSpeed(other) > estimateSpeed(best) ? other : best
+  const shape = SHAPES.reduce((best, candidate) =>
+    estimateSpeed(candidate) > estimateSpeed(best) ? candidate : best
   );
   return { shape, workgroups: Math.ceil(n4 / (LANES * shape.width)) * Math.ceil(m / ROWS) };
 }

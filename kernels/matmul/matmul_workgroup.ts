@@ -58,16 +58,16 @@ export function countWorkgroups({ rows, columns }: Tile, m: number, n4: number):
 }
 
 /**
- * Chooses the tile with which a product C `[models, m, 4 · n4]` is done first, by estimate: the
- * multiprocessors work in turns, and a turn takes as long as the elements of a tile divided by its
- * efficiency. The choice changes no bit of C.
+ * Chooses the tile with which a product C `[models, m, 4 · n4]` should be done soonest. By this
+ * estimate the multiprocessors work in turns, and a turn takes as long as the elements of a tile
+ * divided by its efficiency. The choice changes no bit of C.
  */
 export function chooseTile(m: number, n4: number, models: number): Tile {
   const time = (tile: Tile) => estimateTime(tile, m, n4, models);
   return TILES.reduce((best, tile) => time(tile) < time(best) ? tile : best);
 }
 
-/** Estimates how long a product takes with a tile, per term. */
+/** Estimates the time of a product with a tile, per term. */
 function estimateTime(tile: Tile, m: number, n4: number, models: number): number {
   const turns = Math.ceil(countWorkgroups(tile, m, n4) * models / MULTIPROCESSORS);
   return turns * tile.rows * tile.columns / tile.efficiency;
@@ -152,21 +152,21 @@ function productLines(
  */
 const placeLines = (
   { ownRows, ownVec4s }: Tile,
-  ofA: number[],
-  ofB: number[],
+  fetchesA: number[],
+  fetchesB: number[],
   quads: number,
   lanes: number,
 ) =>
   lines([
     unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
     unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
-    ofA.map((i) =>
+    fetchesA.map((i) =>
       `let a_row${i} = (lane + ${i * lanes}u) / ${quads}u; let a_term${i} = ((lane + ${
         i * lanes
       }u) % ${quads}u) * 4u; ` +
       `let a_from${i} = a_start + (first_row + a_row${i}) * params.a_stride;`
     ),
-    ofB.map((i) =>
+    fetchesB.map((i) =>
       `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${
         i * lanes
       }u) % SPAN; ` +
@@ -185,23 +185,23 @@ export const matmulWorkgroup: (
     const { rows, columns, ownRows, ownVec4s, terms } = tile;
     const lanes = countInvocations(tile);
     const [quads, span] = [terms / 4, columns / 4];
-    const own = numbers(ownRows).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
-    const ofA = numbers(rows * quads / lanes);
-    const ofB = numbers(terms * span / lanes);
+    const cells = numbers(ownRows).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
+    const fetchesA = numbers(rows * quads / lanes);
+    const fetchesB = numbers(terms * span / lanes);
     const fetch = (from: string) =>
       lines([
-        ofA.map((i) =>
+        fetchesA.map((i) =>
           `next_a${i} = fetch_a(a_from${i}, first_row + a_row${i}, ${from} + a_term${i});`
         ),
-        ofB.map((i) =>
+        fetchesB.map((i) =>
           `next_b${i} = fetch_b(b_from${i}, first_column + b_column${i}, ${from} + b_term${i});`
         ),
         count(from),
       ]);
     const store = (slice: number) =>
       lines([
-        ofA.map((i) => `a_tile[${slice}][a_row${i}][a_term${i} / 4u] = element(next_a${i});`),
-        ofB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = element(next_b${i});`),
+        fetchesA.map((i) => `a_tile[${slice}][a_row${i}][a_term${i} / 4u] = element(next_a${i});`),
+        fetchesB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = element(next_b${i});`),
       ]);
     const half = holds === "f16";
     /** What the products of a slice are added to: in f16 a sum of its own, `h0_0` for `c0_0`. */
@@ -210,9 +210,9 @@ export const matmulWorkgroup: (
     const multiply = (slice: number) =>
       !half ? products(slice) : lines([
         "{",
-        own.map(([r, v]) => `var h${r}_${v} = Element();`).join(" "),
+        cells.map(([r, v]) => `var h${r}_${v} = Element();`).join(" "),
         products(slice),
-        own.map(([r, v]) => `c${r}_${v} += vec4f(h${r}_${v});`),
+        cells.map(([r, v]) => `c${r}_${v} += vec4f(h${r}_${v});`),
         "}",
       ]);
     /**
@@ -222,24 +222,25 @@ export const matmulWorkgroup: (
     const count = (from: string) =>
       !half ? [] : [
         `if (first_column == 0u) { ${
-          ofA.map((i) => `beyond += beyond_of(next_a${i}, ${from} + a_term${i}, params.k);`).join(
-            " ",
-          )
+          fetchesA.map((i) => `beyond += beyond_of(next_a${i}, ${from} + a_term${i}, params.k);`)
+            .join(
+              " ",
+            )
         } }`,
         `if (first_row == 0u) { ${
-          ofB.map((i) => `beyond += beyond_of(next_b${i}, 0u, 4u);`).join(" ")
+          fetchesB.map((i) => `beyond += beyond_of(next_b${i}, 0u, 4u);`).join(" ")
         } }`,
       ];
     const composed = compose(code, {
       matmul_tail: tail,
       element: half ? halfCode : SINGLE,
       ...segmented ? LONG_SUMS : SHORT_SUMS,
-      places: placeLines(tile, ofA, ofB, quads, lanes),
-      sums: own.map(([r, v]) => `var c${r}_${v} = vec4f();`).join(" "),
+      places: placeLines(tile, fetchesA, fetchesB, quads, lanes),
+      sums: cells.map(([r, v]) => `var c${r}_${v} = vec4f();`).join(" "),
       fetch_first: lines([
         half ? "var beyond = 0u;" : [],
-        ofA.map((i) => `var next_a${i} = vec4f();`),
-        ofB.map((i) => `var next_b${i} = vec4f();`),
+        fetchesA.map((i) => `var next_a${i} = vec4f();`),
+        fetchesB.map((i) => `var next_b${i} = vec4f();`),
         fetch("begin"),
       ]),
       store_first: store(0),
@@ -247,7 +248,7 @@ export const matmulWorkgroup: (
       slice_1: lines([fetch("k + TERMS"), multiply(1), store(0)]),
       finish_all: lines([
         half ? "if (beyond > 0u) { atomicAdd(&saturated, beyond); }" : [],
-        finishAll(own.map(([r, v]) => `c${r}_${v}`), (sum) => {
+        finishAll(cells.map(([r, v]) => `c${r}_${v}`), (sum) => {
           const place = `first_row + row + (i / ${ownVec4s}u) * ROW_STEP, first_column + column ` +
             `+ (i % ${ownVec4s}u) * COLUMN_STEP`;
           if (segmented) return `finish_segment(model, segment, ${place}, ${sum});`;
@@ -266,9 +267,9 @@ export const matmulWorkgroup: (
 export const LONG_SEGMENT = 4096;
 
 /**
- * Reports how `A · B` without a tail is done first, by estimate: with which tile, and in how many
- * segments that workgroups take one by one; 0 where a workgroup takes all of its tile. The choice
- * changes no bit.
+ * Estimates how `A · B` without a tail is done soonest: with which tile, and in how many segments
+ * of the terms, each of which has workgroups of its own. With 0 segments a workgroup takes all
+ * terms of its tile. The choice changes no bit.
  */
 export function planLong(
   { m, n4, k, models }: { m: number; n4: number; k: number; models: number },
@@ -317,58 +318,60 @@ export function partsSize(m: number, n4: number, segments: number, models: numbe
   return 4 * models * segments * (m * n4 + Math.ceil(m / 4));
 }
 
+/** Writes how the products of a slice of both tiles of `Aᵀ · B` are added to their sums. */
+function transposedProductLines({ ownRows, ownVec4s, terms }: Tile, slice: number): string {
+  const ownRow4s = ownRows / 4;
+  const add = (r: number, v: number) =>
+    XYZW.map((part) => `c${r}${part}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}${part}_${v});`)
+      .join(" ");
+  return lines(
+    numbers(terms).map((term) => [
+      "{",
+      unroll(ownRow4s, (r) => `let x${r} = a_tile[${slice}][${term}][row${r}];`),
+      unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${term}][column${v}];`),
+      unroll(ownRow4s, (r) => unroll(ownVec4s, (v) => add(r, v))),
+      unroll(ownRow4s, (r) => `if (sums_columns) { sum${r} += x${r}; }`),
+      "}",
+    ]),
+  );
+}
+
 /** Writes WGSL of `Aᵀ · B`. */
 export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((tile: Tile) => {
   const { rows, columns, ownRows, ownVec4s, terms } = tile;
   const lanes = countInvocations(tile);
   const [down, span] = [rows / 4, columns / 4];
   const ownRow4s = ownRows / 4;
-  const own = numbers(ownRow4s).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
-  const ofA = numbers(terms * down / lanes);
-  const ofB = numbers(terms * span / lanes);
+  const cells = numbers(ownRow4s).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
+  const fetchesA = numbers(terms * down / lanes);
+  const fetchesB = numbers(terms * span / lanes);
   const fetch = (from: string) =>
     lines([
-      ofA.map((i) =>
+      fetchesA.map((i) =>
         `next_a${i} = fetch_a(a_start + a_row${i}, first_row4 + a_row${i}, ${from} + a_term${i});`
       ),
-      ofB.map((i) =>
+      fetchesB.map((i) =>
         `next_b${i} = fetch_b(b_start + b_column${i}, first_column + b_column${i}, ` +
         `${from} + b_term${i});`
       ),
     ]);
   const store = (slice: number) =>
     lines([
-      ofA.map((i) => `a_tile[${slice}][a_term${i}][a_row${i}] = next_a${i};`),
-      ofB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = next_b${i};`),
+      fetchesA.map((i) => `a_tile[${slice}][a_term${i}][a_row${i}] = next_a${i};`),
+      fetchesB.map((i) => `b_tile[${slice}][b_term${i}][b_column${i}] = next_b${i};`),
     ]);
-  const multiply = (slice: number) =>
-    lines(
-      numbers(terms).map((term) => [
-        "{",
-        unroll(ownRow4s, (r) => `let x${r} = a_tile[${slice}][${term}][row${r}];`),
-        unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${term}][column${v}];`),
-        own.map(([r, v]) =>
-          XYZW.map((part) =>
-            `c${r}${part}_${v} = fma(vec4f(x${r}.${part}), y${v}, c${r}${part}_${v});`
-          ).join(
-            " ",
-          )
-        ).join("\n"),
-        unroll(ownRow4s, (r) => `if (sums_columns) { sum${r} += x${r}; }`),
-        "}",
-      ]),
-    );
+  const multiply = (slice: number) => transposedProductLines(tile, slice);
   return compose(transposedCode, {
     matmul_transposed_bindings: transposedBindings,
     places: lines([
       unroll(ownRow4s, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
       unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
-      ofA.map((i) =>
+      fetchesA.map((i) =>
         `let a_term${i} = (lane + ${i * lanes}u) / DOWN; let a_row${i} = (lane + ${
           i * lanes
         }u) % DOWN;`
       ),
-      ofB.map((i) =>
+      fetchesB.map((i) =>
         `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${
           i * lanes
         }u) % SPAN;`
@@ -376,11 +379,11 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
     ]),
     sums: lines([
       unroll(ownRow4s, (r) => `var sum${r} = vec4f();`),
-      own.map(([r, v]) => XYZW.map((part) => `var c${r}${part}_${v} = vec4f();`).join(" ")),
+      cells.map(([r, v]) => XYZW.map((part) => `var c${r}${part}_${v} = vec4f();`).join(" ")),
     ]),
     fetch_first: lines([
-      ofA.map((i) => `var next_a${i} = vec4f();`),
-      ofB.map((i) => `var next_b${i} = vec4f();`),
+      fetchesA.map((i) => `var next_a${i} = vec4f();`),
+      fetchesB.map((i) => `var next_b${i} = vec4f();`),
       fetch("begin"),
     ]),
     store_first: store(0),
@@ -391,7 +394,7 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
       (r) => `if (sums_columns) { finish_sum(model, segment, first_row4 + row${r}, sum${r}); }`,
     ),
     finish_all: finishAll(
-      own.flatMap(([r, v]) => XYZW.map((part) => `c${r}${part}_${v}`)),
+      cells.flatMap(([r, v]) => XYZW.map((part) => `c${r}${part}_${v}`)),
       (sum) =>
         `finish(model, segment, (first_row4 + row + (i / ${
           4 * ownVec4s

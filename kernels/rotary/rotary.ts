@@ -97,7 +97,7 @@ function rotary(
 }
 
 /** Arguments of {@link rotaryForward}. */
-export interface RotaryForward {
+interface RotaryForward {
   /** Sizes. */
   shape: AttentionShape;
   /** f32 `[models, batch · length, heads, 3, headSize]`, rows padded to vec4s. */
@@ -129,7 +129,7 @@ export function rotaryForward(gpu: Gpu, tensors: RotaryForward): Dispatch {
 }
 
 /** Arguments of {@link rotaryBackward}. */
-export interface RotaryBackward {
+interface RotaryBackward {
   /** Sizes. */
   shape: AttentionShape;
   /** f32 {@link headedSize}. */

@@ -99,7 +99,7 @@ export function switchSizes(
 }
 
 /** What a routing reads apart from its buffers. */
-export interface SwitchRoute {
+interface SwitchRoute {
   /** Sizes. */
   shape: SwitchShape;
   /** f32 `[models, rows, E]`, rows padded to vec4s: the router's logits. */
@@ -152,12 +152,12 @@ export function switchCapacities(rows: number, experts: number, factor: number):
  * Plans which expert every token goes to, and which of its tokens each expert takes: the first
  * ones, in the order of the rows.
  */
-export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): Dispatch[] {
+export function switchRoute(gpu: Gpu, route: SwitchRoute, routing: SwitchBuffers): Dispatch[] {
   const { shape: { models, rows, length, experts }, training } = route;
   const stride = padded(experts);
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const columns = experts + 1;
-  const ofModel = (values: number) => route.sharedTokens ? 0 : values;
+  const modelStride = (values: number) => route.sharedTokens ? 0 : values;
   const perBlock = { workgroups: Math.ceil(blocks * columns / WORKGROUP), models };
   const balance = floatBits(training?.balance ?? 0);
   const { buffer, offset, model } = training?.reports ??
@@ -167,8 +167,15 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       label: "switch_route",
       code: routeCode,
       constants: { WG: WORKGROUP },
-      params: [rows, length, experts, stride, ofModel(rows / length), Number(route.all ?? false)],
-      buffers: [route.logits, route.lengths, own.gates, own.choice],
+      params: [
+        rows,
+        length,
+        experts,
+        stride,
+        modelStride(rows / length),
+        Number(route.all ?? false),
+      ],
+      buffers: [route.logits, route.lengths, routing.gates, routing.choice],
       workgroups: Math.ceil(rows / WORKGROUP),
       models,
     }),
@@ -176,8 +183,8 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       label: "switch_count",
       code: COUNT,
       constants: { WG: WORKGROUP },
-      params: [rows, experts, stride, BLOCK_ROWS, blocks, ofModel(rows)],
-      buffers: [own.gates, own.choice, route.weights, own.counts, own.blockSums],
+      params: [rows, experts, stride, BLOCK_ROWS, blocks, modelStride(rows)],
+      buffers: [routing.gates, routing.choice, route.weights, routing.counts, routing.blockSums],
       ...perBlock,
     }),
     gpu.dispatch({
@@ -185,7 +192,7 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       code: scanCode,
       constants: { WG: FEW },
       params: [columns, blocks],
-      buffers: [own.blockSums, own.counts, own.totals, own.gateSums],
+      buffers: [routing.blockSums, routing.counts, routing.totals, routing.gateSums],
       workgroups: Math.ceil(columns / FEW),
       models,
     }),
@@ -194,11 +201,11 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       code: limitCode,
       params: [models, experts, Number(training !== undefined), balance, offset, model],
       buffers: [
-        own.totals,
-        own.gateSums,
+        routing.totals,
+        routing.gateSums,
         training?.capacities ?? gpu.empty,
-        own.groups,
-        own.pull,
+        routing.groups,
+        routing.pull,
         buffer,
       ],
       workgroups: 1,
@@ -209,14 +216,14 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       code: PLACE,
       constants: { WG: WORKGROUP },
       params: [rows, experts, BLOCK_ROWS, blocks],
-      buffers: [own.choice, own.counts, own.groups, own.places, own.tokens],
+      buffers: [routing.choice, routing.counts, routing.groups, routing.places, routing.tokens],
       ...perBlock,
     }),
   ];
 }
 
 /** How rows go to the experts, or come back from them. */
-export interface SwitchRows {
+interface SwitchRows {
   /** Sizes. */
   shape: SwitchShape;
   /** Values per row. */
@@ -227,7 +234,7 @@ export interface SwitchRows {
 export function switchGather(
   gpu: Gpu,
   { shape, columns }: SwitchRows,
-  own: SwitchBuffers,
+  routing: SwitchBuffers,
   { x, packed, scaled = false }: { x: GpuBuffer; packed: GpuBuffer; scaled?: boolean },
 ): Dispatch {
   const stride4 = padded(columns) / 4;
@@ -236,7 +243,7 @@ export function switchGather(
     code: gatherCode,
     constants: { WG: WORKGROUP },
     params: [shape.rows, stride4, shape.experts, padded(shape.experts), Number(scaled)],
-    buffers: [x, own.tokens, own.groups, own.choice, own.gates, packed],
+    buffers: [x, routing.tokens, routing.groups, routing.choice, routing.gates, packed],
     workgroups: Math.ceil(shape.rows * stride4 / WORKGROUP),
     models: shape.models,
   });
@@ -249,7 +256,7 @@ export function switchGather(
 export function switchScatter(
   gpu: Gpu,
   { shape, columns }: SwitchRows,
-  own: SwitchBuffers,
+  routing: SwitchBuffers,
   { packed, x, y }: { packed: GpuBuffer; x?: GpuBuffer; y: GpuBuffer },
 ): Dispatch {
   const stride4 = padded(columns) / 4;
@@ -258,7 +265,7 @@ export function switchScatter(
     code: scatterCode,
     constants: { WG: WORKGROUP },
     params: [shape.rows, stride4, padded(shape.experts), Number(x !== undefined)],
-    buffers: [packed, own.places, own.choice, own.gates, x ?? gpu.empty, y],
+    buffers: [packed, routing.places, routing.choice, routing.gates, x ?? gpu.empty, y],
     workgroups: Math.ceil(shape.rows * stride4 / WORKGROUP),
     models: shape.models,
   });
@@ -271,7 +278,7 @@ export function switchScatter(
 export function switchRouteBackward(
   gpu: Gpu,
   { shape, columns }: SwitchRows,
-  own: SwitchBuffers,
+  routing: SwitchBuffers,
   { dY, packed, dLogits }: { dY: GpuBuffer; packed: GpuBuffer; dLogits: GpuBuffer },
 ): Dispatch {
   return gpu.dispatch({
@@ -279,7 +286,7 @@ export function switchRouteBackward(
     code: routeBackwardCode,
     constants: { WG: FEW },
     params: [shape.rows, padded(columns) / 4, shape.experts, padded(shape.experts)],
-    buffers: [dY, packed, own.places, own.choice, own.gates, own.pull, dLogits],
+    buffers: [dY, packed, routing.places, routing.choice, routing.gates, routing.pull, dLogits],
     workgroups: Math.ceil(shape.rows / FEW),
     models: shape.models,
   });
@@ -297,18 +304,21 @@ export function switchRouteReference(
   const gates = new Float64Array(goes.length * experts);
   const choice = goes.map((goes, row) => {
     if (!goes) return experts;
-    const own = Array.from({ length: experts }, (_, expert) => logits[row * experts + expert]);
-    const peak = Math.max(...own);
-    const powers = own.map((logit) => Math.exp(logit - peak));
+    const rowLogits = Array.from(
+      { length: experts },
+      (_, expert) => logits[row * experts + expert],
+    );
+    const peak = Math.max(...rowLogits);
+    const powers = rowLogits.map((logit) => Math.exp(logit - peak));
     const sum = powers.reduce((a, b) => a + b);
     gates.set(powers.map((power) => power / sum), row * experts);
-    return own.indexOf(peak);
+    return rowLogits.indexOf(peak);
   });
   return { gates, choice };
 }
 
 /** What {@link switchPlanReference} finds. */
-export interface SwitchPlan {
+interface SwitchPlan {
   /** Tokens sent to each expert. */
   sent: number[];
   /** The rows that each expert takes, in their order. */
@@ -349,8 +359,8 @@ export function switchPlanReference(
 }
 
 /**
- * Computes the gradient of the logits `[rows, E]` of one model in f64. `made` gives the output of a
- * token's expert, if one took the token.
+ * Computes the gradient of the logits `[rows, E]` of one model in f64. `dGate` gives the
+ * gradient of the gate of a row's expert.
  */
 export function switchRouteBackwardReference(
   { gates, choice, pull, experts }: {
@@ -362,9 +372,9 @@ export function switchRouteBackwardReference(
   dGate: (row: number) => number,
 ): Float64Array {
   const dLogits = new Float64Array(choice.length * experts);
-  choice.forEach((own, row) => {
-    if (own === experts) return;
-    const dGates = pull.map((pull, expert) => pull + (expert === own ? dGate(row) : 0));
+  choice.forEach((chosen, row) => {
+    if (chosen === experts) return;
+    const dGates = pull.map((pull, expert) => pull + (expert === chosen ? dGate(row) : 0));
     const mean = dGates.reduce((sum, d, expert) => sum + gates[row * experts + expert] * d, 0);
     dGates.forEach((d, expert) => {
       dLogits[row * experts + expert] = gates[row * experts + expert] * (d - mean);

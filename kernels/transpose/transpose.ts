@@ -9,13 +9,13 @@ import { compose } from "../device/wgsl.ts";
 
 const BINDINGS = { transpose_bindings: bindings };
 /** The edge of a tile and the WGSL, for each variant of the kernels that work row by row. */
-const KERNEL_VARIANTS = {
+const TRANSPOSES = {
   invocation: { tile: 16, code: compose(code, BINDINGS) },
   workgroup: { tile: 32, code: compose(workgroupCode, BINDINGS) },
 };
 
 /** Arguments of {@link transpose}: sizes of `a`, and the matrices. */
-export interface Transpose extends BankRows {
+interface Transpose extends BankRows {
   /** f32 `[models, rows, columns]`. */
   a: Matrix;
   /** f32 or bf16 `[models, columns, rows]`. */
@@ -24,7 +24,7 @@ export interface Transpose extends BankRows {
 
 /** Plans `b = aᵀ` for every model. */
 export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
-  const variant = KERNEL_VARIANTS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
+  const variant = TRANSPOSES[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
   const tiles = Math.ceil(rows / variant.tile) * Math.ceil(columns / variant.tile);
   const counts = [a, b].flatMap((
     { offset = 0, stride, model },

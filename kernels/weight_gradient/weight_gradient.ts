@@ -10,7 +10,7 @@ import type { Groups } from "../matmul/groups.ts";
 import { matmulTransposed, sumsIntoProduct } from "../matmul/matmul_transposed.ts";
 
 /** Arguments of {@link weightGradient}. */
-export interface WeightGradient {
+interface WeightGradient {
   /** f32 or bf16, and so is x: `[models, rows, outputs]`, the gradient of the layer's output. */
   dY: Matrix;
   /** `[models, rows, inputs]`: the layer's input. */
