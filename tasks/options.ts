@@ -128,11 +128,6 @@ const ALL = section("Command", {
     "minutes after which one is made between these steps, and kept until the next; 0 for none",
   ),
   keep: integer({ default: 2, min: 1, max: 1000 }, "checkpoints that are kept, the latest ones"),
-  also: paths(
-    { default: [] },
-    "another run, such as one of another seed, whose same models train along, to the " +
-      "same bits; repeatable",
-  ),
   resume: flag("go on from the last checkpoint although it was trained with other values"),
   replace: flag("train again what was trained with other values, and keep what was not"),
   mix: integers(
@@ -169,12 +164,10 @@ export const CHECKPOINTS = take("checkpointEvery", "checkpointMinutes", "keep");
  * copy from.
  */
 export const IN_A_RUN = take("run", "preset", "config", "force", "check", "reuse");
-/**
- * The options of training a model; `also` names other runs whose models are trained in parallel.
- */
+/** The options of training a model. */
 export const TRAINING = {
   ...CHECKPOINTS,
-  ...take("recompute", "also", "resume", "replace"),
+  ...take("recompute", "resume", "replace"),
   ...DEVICE,
   ...take("requireGpu"),
 };

@@ -45,25 +45,21 @@ export function planText(plan: PartitionPlan): string {
   );
 }
 
-/** Writes a table of trained models; `runs` are those of the models, one for each. */
-export function trainedText(
-  run: string,
-  models: TrainResult[],
-  runs: readonly string[] = [],
-): string {
-  const isOne = runs.every((other) => other === run);
+/** Writes a table of trained models. */
+export function trainedText(run: string, models: TrainResult[]): string {
   const rows = models.map((
     { folder, path, steps, batch, tokens, rate, loss, validationLoss },
-    i,
   ) => [
-    ...[withPath(isOne ? folder : `${runs[i]}/${folder}`, path), `${steps} x ${batch}`],
-    ...[tokens, rate.toExponential(1)],
+    withPath(folder, path),
+    `${steps} x ${batch}`,
+    tokens,
+    rate.toExponential(1),
     ...[loss, validationLoss].map((loss) => loss?.toFixed(3) ?? "none"),
   ]);
   return lines(
     table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
     models.flatMap(notes),
-    [...new Set([run, ...runs])].map((run) => `run folder  ${run}`),
+    `run folder  ${run}`,
   );
 }
 

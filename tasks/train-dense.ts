@@ -30,6 +30,6 @@ export const TASK = await defineTask({
       signal,
       onEvent,
     });
-    print({ run, models }, trainedText(run, models, [run, ...options.also]));
+    print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

@@ -33,34 +33,24 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
     const { planExperts, readExpertCount, trainExperts } = await import("../pipeline/run/mod.ts");
-    const also = expert === "all" ? options.also : []; // what "all" means must be the same in each
-    const experts = await readExpertCount(run, also);
-    const wanted = expertsNamed(expert, experts, "train");
-    const { part = { index: 1, of: 1 }, ...how } = options;
+    const wanted = expertsNamed(expert, await readExpertCount(run), "train");
+    const { part = { index: 1, of: 1 }, ...training } = options;
     ensure(
       !options.part || expert === "all",
       `Cannot train a part of the experts as --expert must be all: it is ${expert}`,
     );
-    const mine = wanted.filter((_, i) => i % part.of === part.index - 1);
+    const share = wanted.filter((_, i) => i % part.of === part.index - 1);
     if (options.dryRun) {
-      const plan = await planExperts(mine, { ...options, sources, device: options, words });
+      const plan = await planExperts(share, { ...options, sources, device: options, words });
       return print(plan, planText(plan));
     }
     const { adoptedExperts } = await import("../pipeline/training/mod.ts");
-    const runs = [run, ...options.also];
-    const stay = new Set<string>();
-    for (const where of expert === "all" && !options.force ? runs : []) {
-      for (const { expert, from } of await adoptedExperts(where)) {
-        stay.add(`${where} ${expert}`);
-        const of = where === run ? "" : ` of "${where}"`;
-        onWarning(`expert ${expert}${of} was adopted from "${from}": it stays`);
-      }
+    const adopted = expert === "all" && !options.force ? await adoptedExperts(run) : [];
+    for (const { expert, from } of adopted) {
+      onWarning(`expert ${expert} was adopted from "${from}": it stays`);
     }
-    const toTrain = (where: string) => mine.filter((id) => !stay.has(`${where} ${id}`));
-    const models = await trainExperts(toTrain, { ...how, sources }, { signal, onEvent });
-    print(
-      { run, models },
-      trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))),
-    );
+    const toTrain = share.filter((id) => !adopted.some(({ expert }) => expert === id));
+    const models = await trainExperts(toTrain, { ...training, sources }, { signal, onEvent });
+    print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

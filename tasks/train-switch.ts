@@ -13,15 +13,13 @@ export const TASK = await defineTask({
   drains: true, // a step in hand ends, and is saved
   options: { ...IN_A_RUN, ...TRAINING },
   run: async ({ sources, options, signal, onEvent, print }) => {
+    const { run } = options;
     const { trainModels } = await import("../pipeline/run/mod.ts");
     const { switchTarget } = await import("../pipeline/stages/mod.ts");
     const models = await trainModels(() => [switchTarget()], { ...options, sources }, {
       signal,
       onEvent,
     });
-    print(
-      { run: options.run, models },
-      trainedText(options.run, models, [options.run, ...options.also]),
-    );
+    print({ run, models }, trainedText(run, models));
   },
 }, import.meta);

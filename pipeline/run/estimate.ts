@@ -32,7 +32,7 @@ import { changesText, type TextChanges } from "../stages/documents.ts";
 import { GIVEN_TEXT } from "../stages/text.ts";
 import { LEARN, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { checkExpert, otherRuns, trainingGraph } from "./models.ts";
+import { checkExpert, trainingGraph } from "./models.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
 import { type Plan, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
@@ -91,10 +91,7 @@ export interface PlanOptions extends RunOptions {
 }
 
 /** The options of a plan of experts. */
-export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
-  /** Other runs whose same experts are trained next to them. */
-  also?: readonly string[];
-}
+export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {}
 
 const RUNTIME_BYTES = 250e6;
 const number = (value: number) => Math.round(value).toLocaleString("en");
@@ -211,23 +208,18 @@ function countCharacters(
 }
 
 /**
- * Plans the training of experts of a run that is partitioned, and of the same experts of other
- * runs, as {@linkcode planPartition} plans a partition. Experts that are trained side by side take
- * memory at once, as much as they may or the largest takes.
+ * Plans the training of experts of a run that is partitioned, as {@linkcode planPartition} plans a
+ * partition. Experts that are trained side by side take memory at once, as much as they may or the
+ * largest takes.
  */
 export async function planExperts(
   experts: readonly number[],
-  { also = [], together = false, ...options }: ExpertsPlanOptions,
+  { together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
-  const { run, memory = Infinity } = options;
-  if (also.length > 0) await otherRuns(run, also);
-  const { stages, notes } = await planOneRun(experts, options);
-  for (const other of also) {
-    const { stages: own } = await planOneRun(experts, { ...options, run: other });
-    stages.push(...own.map((stage) => ({ ...stage, stage: `${stage.stage} of ${other}` })));
-  }
+  const { memory = Infinity } = options;
+  const { stages, notes } = await estimateExperts(experts, options);
   const plan = planned(options, null, stages, notes, []);
-  if (!together && also.length === 0) return plan;
+  if (!together) return plan;
   const needed = stages.filter(({ action }) => action !== "up to date")
     .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
   const most = Math.max(memory, ...needed);
@@ -235,7 +227,7 @@ export async function planExperts(
   return { ...plan, memoryBytes: needed.length === 0 ? 0 : RUNTIME_BYTES + Math.min(all, most) };
 }
 
-async function planOneRun(experts: readonly number[], options: PlanOptions & TrainingOptions) {
+async function estimateExperts(experts: readonly number[], options: PlanOptions & TrainingOptions) {
   const { run, sources = {}, force = false, resume = false, memory } = options;
   await needConfiguration(run);
   const { configuration, adapter } = await resolveSettings(run, sources, force || resume);

@@ -8,18 +8,15 @@
 
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import { listScratches } from "../graph/folder.ts";
-import { takeLock } from "../graph/lock.ts";
 import { givenNode, type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
-import { readRunConfiguration } from "../graph/configuration.ts";
-import type { RunEvent } from "../graph/events.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
-import { Bank, type Participant } from "../stages/bank.ts";
+import { Bank } from "../stages/bank.ts";
 import { blocksIn } from "../text/counts.ts";
-import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { targetsBefore } from "../stages/derivation.ts";
 import {
   denseTarget,
@@ -35,12 +32,7 @@ import { type TrainResult, trainResult } from "../stages/train_result.ts";
 
 /** Where models are trained, and how. */
 export interface TrainOptions
-  extends Omit<RunOptions, "part">, Omit<TrainingOptions, "anew" | "bank" | "began"> {
-  /**
-   * Other runs: the same models of each are trained side by side with those of the run, as seeds of
-   * one model are.
-   */
-  also?: readonly string[];
+  extends Omit<RunOptions, "part">, Omit<TrainingOptions, "anew" | "bank"> {
   /**
    * Trains a model again that was trained with other settings; one that was trained with these
    * stays.
@@ -49,12 +41,12 @@ export interface TrainOptions
 }
 
 /** Chooses models by the settings of a run. */
-export type ChooseModels = (configuration: Configuration, run: string) => readonly Target[];
+export type ChooseModels = (configuration: Configuration) => readonly Target[];
 
 /**
- * Trains models of a run, and of those next to it, unless they are trained. Of several, those that
- * another process trains come last; where one fails next to others, these go on. Gives the results
- * run by run; one that stays as another trainer made it has none.
+ * Trains models of a run, unless they are trained. Those that another process trains come last.
+ * Where one fails, the others go on. Gives the result of each; one that stays as another trainer
+ * made it has none.
  *
  * Throws an `InputError` where a part or the settings are missing, values contradict earlier ones,
  * files are damaged or do not belong together; a `RunError` that says how to go on where a loss is
@@ -62,68 +54,31 @@ export type ChooseModels = (configuration: Configuration, run: string) => readon
  */
 export async function trainModels(
   choose: ChooseModels,
-  { also = [], ...options }: TrainOptions,
+  options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
-  const { run, resume, force, trial } = options;
-  const { onEvent = () => {} } = watch;
-  const runs = [run, ...also];
-  for (const [i, configuration] of (await otherRuns(run, also)).entries()) {
-    choose(configuration, runs[i]); // before anything is trained
-  }
-  using bank = new Bank(options);
-  // Nobody begins before the models of all runs are there.
-  const places = runs.map(() => bank.join());
-  const own = {
+  const { run, force = false, resume = false, trial } = options;
+  choose(await needConfiguration(run)); // a model that the run cannot have is refused first
+  const opening = {
     ...options,
     force: force || resume || trial !== undefined,
     aside: trial !== undefined,
   };
-  const how = { ...options, bank, together: options.together || also.length > 0 };
-  return await openRun(own, watch, "train", async (first) => {
-    const gpu = also.length > 0 ? await first.gpu() : undefined;
-    const trainRun = (run: string, i: number) => {
-      const train = (open: OpenRun) => trainIn(open, places[i], choose, how);
-      if (i === 0) return train(first);
-      const reported = (event: RunEvent) =>
-        onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
-      return openRun({ ...own, run, gpu }, { ...watch, onEvent: reported }, "train", train);
-    };
-    const trained = runs.map((run, i) => trainRun(run, i).finally(places[i].leave));
-    return (await Promise.allSettled(trained)).flatMap((result) => {
-      if (result.status === "rejected") throw result.reason;
-      return result.value;
-    });
-  });
-}
-
-async function trainIn(
-  { run, configuration, make }: OpenRun,
-  place: Participant,
-  choose: ChooseModels,
-  options: TrainOptions & { bank: Bank },
-): Promise<TrainResult[]> {
-  const { force = false, resume = false } = options;
   const anew = force && !resume;
-  const targets = choose(configuration, run);
-  const how = { ...options, anew, began: place.leave };
-  const { given, nodes } = await trainingGraph(run, configuration, targets, how);
-  if (!force) {
-    await refuseReplaced(new Walk(run, [...given, ...nodes], options), nodes, targets, options);
-  }
-  const walk = await make([...given, ...nodes], {
-    ...anew ? {} : { again: [] },
-    lock: async (...of) => {
-      const taken = await takeLock(...of);
-      if (!("release" in taken)) place.leave(); // another process trains it: others need not wait
-      return taken;
-    },
-  });
-  return nodes.flatMap(({ name }, i) => {
-    const manifest = walk.manifest(name);
-    return describeAdoption(manifest)
-      ? []
-      : { ...trainResult(manifest, run), path: targets[i].path };
+  return await openRun(opening, watch, "train", async ({ configuration, make }) => {
+    using bank = new Bank(options);
+    const targets = choose(configuration);
+    const how = { ...options, anew, bank };
+    const { given, nodes } = await trainingGraph(run, configuration, targets, how);
+    const graph = [...given, ...nodes];
+    if (!force) await refuseReplaced(new Walk(run, graph, options), nodes, targets, options);
+    const walk = await make(graph, anew ? {} : { again: [] });
+    return nodes.flatMap(({ name }, i) => {
+      const manifest = walk.manifest(name);
+      return describeAdoption(manifest)
+        ? []
+        : { ...trainResult(manifest, run), path: targets[i].path };
+    });
   });
 }
 
@@ -214,35 +169,6 @@ export async function tokensOfRun(run: string): Promise<string[]> {
   );
 }
 
-/**
- * Reads the settings of a run and of those next to it. Throws an `InputError` where one is no run,
- * or is another one by a second name: the run would wait for itself.
- */
-export async function otherRuns(run: string, also: readonly string[]): Promise<Configuration[]> {
-  const configurations = [await needConfiguration(run)];
-  const named = new Map([[await Deno.realPath(run), run]]);
-  for (const where of also) {
-    const cannot = `Cannot train models of "${where}"`;
-    const rule = say`${setting("also")} must name`;
-    const existing = await readRunConfiguration(where, { edited: true });
-    ensure(existing, say`${cannot} next to those of others as ${rule} runs: there is none`, {
-      where,
-    });
-    const real = await Deno.realPath(where);
-    const other = named.get(real);
-    ensure(
-      other === undefined,
-      say`${cannot} twice as ${rule} other runs: it is the run "${other!}"`,
-      {
-        where,
-      },
-    );
-    named.set(real, where);
-    configurations.push(existing.configuration);
-  }
-  return configurations;
-}
-
 /** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
 export function checkExpert(what: string, run: string, expert: number, experts: number): void {
   const rule = `it must be one of 0 to ${experts - 1}: the run "${run}" has ${experts} experts`;
@@ -250,38 +176,25 @@ export function checkExpert(what: string, run: string, expert: number, experts: 
   ensure(isOne, `Cannot ${what} expert ${expert} as ${rule}`);
 }
 
-/**
- * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no
- * run, and where one of the runs of `also` is none or has another number of experts.
- */
-export async function readExpertCount(run: string, also: readonly string[] = []): Promise<number> {
-  const [{ experts }, ...others] = await otherRuns(run, also);
-  const other = others.findIndex((configuration) => configuration.experts !== experts);
-  if (other < 0) return experts;
-  const rule = say`${setting("also")} must name runs of as many experts`;
-  throw new InputError(
-    say`Cannot train all experts of "${
-      also[other]
-    }" next to those of "${run}" as ${rule}: they have ${others[other].experts} and ${experts}`,
-    { where: also[other], remedy: "train them by themselves" },
-  );
-}
+/** Reads how many experts a run has. Throws an `InputError` where it is no run. */
+export const readExpertCount = async (run: string): Promise<number> =>
+  (await needConfiguration(run)).experts;
 
 /**
  * Trains experts of a run, each on its own part, unless that is done: one after another, or side by
- * side with `together`, to the same bits. `experts` are those of every run, or a function that
- * gives those of each. Throws what {@linkcode trainModels} throws.
+ * side with `together`, to the same bits. Throws what {@linkcode trainModels} throws.
  */
 export async function trainExperts(
-  experts: readonly number[] | ((run: string) => readonly number[]),
+  experts: readonly number[],
   options: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
-  const of = typeof experts === "function" ? experts : () => experts;
   return await trainModels(
-    (configuration, run) => {
-      for (const expert of of(run)) checkExpert("train", run, expert, configuration.experts);
-      return of(run).map((expert) => expertTarget(expert, configuration));
+    (configuration) => {
+      for (const expert of experts) {
+        checkExpert("train", options.run, expert, configuration.experts);
+      }
+      return experts.map((expert) => expertTarget(expert, configuration));
     },
     options,
     watch,

@@ -1,7 +1,6 @@
 /**
- * Models that are trained side by side, of one run or of several, in the dispatches of one where
- * their shapes allow it. Each asks to be trained when it is ready; once all have asked or left,
- * those that are alike share a bank.
+ * Trains models in parallel. Models of one shape and with the same settings share a bank, so that a
+ * kernel works on all of them in the dispatches that one would take.
  *
  * @module
  */
@@ -35,52 +34,37 @@ export function memoryTogether(
     .reduce((sum, total) => sum + total);
 }
 
-/** One of several trainings. */
-export interface Participant {
-  train(options: TrainModelOptions): Promise<Weights>; // as `trainModel` does, once every other one has asked or left
-  leave(): void; // nobody waits for it any more; call it however the training ends
-}
-
-/** A training that has asked. */
-interface Asked {
+/** A training whose weights are awaited. */
+interface Pending extends PromiseWithResolvers<Weights> {
   options: TrainModelOptions;
-  kind: string; // what others must have in common with it to share its bank
-  resolve(weights: Weights): void;
-  reject(error: unknown): void;
+  /** Trainings with equal keys can share a bank. */
+  key: string;
 }
 
 /**
- * @ignore Trainings that share devices: no more at once than fit `memory`, in bytes; the others
- * follow. Other devices are opened by the name `adapter`.
+ * @ignore Trains models in banks, on devices that stay open for the next call. No more models train
+ * at once than fit `memory`, in bytes; the others follow. `adapter` names the devices that it opens.
  */
 export class Bank {
-  readonly #coming = new Set<Participant>();
-  readonly #more: Gpu[] = [];
-  #asked: Asked[] = [];
-  #isWorking = false;
+  readonly #opened: Gpu[] = [];
 
-  /** Nobody has joined yet, and no device is opened. */
+  /** Opens no device yet. */
   constructor(private readonly options: { memory?: number; adapter?: string } = {}) {}
 
-  /** Adds a training. All must be added before the first asks to be trained. */
-  join(): Participant {
-    const participant: Participant = {
-      train: (options) =>
-        new Promise((resolve, reject) => {
-          this.#asked.push({ options, kind: bankKey(options), resolve, reject });
-          participant.leave(); // it has asked
-        }),
-      leave: () => {
-        if (this.#coming.delete(participant)) void this.#work();
-      },
-    };
-    this.#coming.add(participant);
-    return participant;
+  /** Trains models. Gives a promise for the weights of each, which is kept when its bank is done. */
+  train(trainings: readonly TrainModelOptions[]): Promise<Weights>[] {
+    const pending = trainings.map((options): Pending => ({
+      ...Promise.withResolvers<Weights>(),
+      options,
+      key: bankKey(options),
+    }));
+    void this.#trainAll(pending);
+    return pending.map(({ promise }) => promise);
   }
 
   /** Closes the devices that it opened. */
   [Symbol.dispose](): void {
-    for (const gpu of this.#more) gpu.close();
+    for (const gpu of this.#opened) gpu.close();
   }
 
   /** Whether so many models of one shape may be trained at once. */
@@ -102,18 +86,17 @@ export class Bank {
   async devices(own: Gpu, models: number): Promise<readonly Gpu[]> {
     if (sizeBanks(models, own.kind).length === 1) return [own];
     const adapter = this.options.adapter || undefined;
-    if (this.#more.length === 0) {
-      this.#more.push(await openGpu({ adapter, variants: own.variants }));
+    if (this.#opened.length === 0) {
+      this.#opened.push(await openGpu({ adapter, variants: own.variants }));
     }
-    return [own, ...this.#more];
+    return [own, ...this.#opened];
   }
 
-  /** Trains those who have asked, once nobody is waited for, until none is left. */
-  async #work(): Promise<void> {
-    if (this.#coming.size > 0 || this.#isWorking) return;
-    this.#isWorking = true;
-    while (this.#asked.length > 0) {
-      let chosen = this.#asked.filter(({ kind }) => kind === this.#asked[0].kind);
+  /** Trains as many models of one key as fit, again and again until none is left. */
+  async #trainAll(pending: readonly Pending[]): Promise<void> {
+    let left = pending;
+    while (left.length > 0) {
+      let chosen = left.filter(({ key }) => key === left[0].key);
       const [{ options }] = chosen;
       try {
         while (chosen.length > 1 && !this.fits(options, chosen.length)) {
@@ -127,17 +110,16 @@ export class Bank {
       } catch (error) {
         for (const { reject } of chosen) reject(error);
       }
-      this.#asked = this.#asked.filter((one) => !chosen.includes(one));
+      left = left.filter((training) => !chosen.includes(training));
     }
-    this.#isWorking = false;
   }
 }
 
-/** Trains a bank on a device and tells each of those who asked. */
-async function trainOn(gpu: Gpu, own: readonly Asked[]): Promise<void> {
-  const results = await trainBank(own.map(({ options }) => options), gpu);
+/** Trains a bank on a device, and settles the promise of each of its models. */
+async function trainOn(gpu: Gpu, bank: readonly Pending[]): Promise<void> {
+  const results = await trainBank(bank.map(({ options }) => options), gpu);
   results.forEach((result, i) =>
-    result.status === "fulfilled" ? own[i].resolve(result.value) : own[i].reject(result.reason)
+    result.status === "fulfilled" ? bank[i].resolve(result.value) : bank[i].reject(result.reason)
   );
 }
 

@@ -290,10 +290,8 @@ export interface TrainingOptions {
    * how many at most.
    */
   together?: boolean | number;
-  /** @ignore What other trainings share the devices with these. */
+  /** @ignore Trains the models; it keeps its devices open for the next ones. */
   bank?: Bank;
-  /** Called once trainings have joined the bank. */
-  began?: () => void;
 }
 
 /**

@@ -44,7 +44,7 @@ import type { Rows } from "../rows/random_access.ts";
 import { ifMissing, sha256, shortHash, writeAtomic, writing } from "../graph/files.ts";
 import { canonical } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { LossNotFiniteError, type trainModel } from "../training/loop.ts";
+import { LossNotFiniteError, type TrainModelOptions } from "../training/loop.ts";
 import {
   METRICS,
   type MetricsFile,
@@ -101,18 +101,17 @@ export async function trainAll(
   const gpu = await work.gpu();
   using own = options.bank ? undefined : new Bank(options);
   const bank = own ?? options.bank!;
-  const participants = models.map(() => bank.join());
-  options.began?.();
-  const results = await Promise.allSettled(models.map(async (model, i) => {
-    try {
-      const training = await Training.open({ ...model, ...site, gpu });
-      return { ...await training.run(participants[i].train) };
-    } finally {
-      participants[i].leave();
-    }
+  const begun = await Promise.allSettled(models.map(async (model) => {
+    const training = await Training.open({ ...model, ...site, gpu });
+    return { training, steps: await training.begin() };
   }));
-  return results.map((result) => {
-    if (result.status === "fulfilled") return result.value;
+  const ready = begun.flatMap((one) => one.status === "fulfilled" ? one.value : []);
+  const weights = bank.train(ready.map(({ steps }) => steps));
+  const ended = ready.map(({ training }, i) => training.end(weights[i]));
+  const results = await Promise.allSettled(ended);
+  return begun.map((beginning) => {
+    const result = beginning.status === "fulfilled" ? results.shift()! : beginning;
+    if (result.status === "fulfilled") return { ...result.value };
     if (result.reason instanceof Error) return result.reason;
     throw result.reason;
   });
@@ -124,6 +123,8 @@ type Saved = Awaited<ReturnType<typeof loadCheckpointState>>;
 class Training {
   #last = "";
   #extra?: string;
+  #metrics!: MetricsFile;
+  #result!: TrainResult;
 
   private constructor(
     private readonly of: Site & Model & { gpu: Gpu },
@@ -193,7 +194,8 @@ class Training {
     });
   }
 
-  async run(train: typeof trainModel): Promise<TrainResult> {
+  /** Loads the last checkpoint and opens the metrics. Gives what its steps take. */
+  async begin(): Promise<TrainModelOptions> {
     const { of: { making, target, work, gpu, configuration, options }, recipe, known } = this;
     const { scratch, folder, node: { name } } = making;
     if (options.anew) {
@@ -215,6 +217,8 @@ class Training {
       await writeAtomic(`${folder}/${METRICS}`, saved.metrics);
     }
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
+    this.#metrics = metrics;
+    this.#result = result;
     const stage = `train-${target.name}`;
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
     const { train: { count }, start } = known;
@@ -222,57 +226,63 @@ class Training {
     const draw = target.before?.sequences
       ? replaying(count, seed, target.before)
       : drawing(count, seed, "training");
+    return {
+      ...recipe,
+      gpu,
+      validation: known.validation,
+      recompute: options.recompute,
+      rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
+      start: saved?.state ?? start(),
+      open: (at) => (count) => {
+        const rows = readRows(known.train, draw(at, count), listLearnedColumns(known.train));
+        at += count;
+        return Promise.resolve(rows);
+      },
+      checkpointEvery: options.checkpointEvery ?? 200,
+      checkpointMinutes: options.checkpointMinutes ?? 15,
+      onMetrics: async (line) => {
+        await metrics.append(line);
+        noteMetrics(result, line, recipe);
+        await pace.note(line);
+      },
+      onCheckpoint: async (read, { extra }) => {
+        // From here on, an interruption waits.
+        work.emit({ type: "checkpoint", stage, state: "started" });
+        try {
+          await metrics.flush();
+          await this.#save(await read(), extra, metrics, result);
+        } finally {
+          work.emit({ type: "checkpoint", stage, state: "done" });
+        }
+      },
+      onStep: ({ step, loss, rate }) =>
+        work.emit({
+          type: "progress",
+          stage,
+          done: step,
+          total: recipe.steps,
+          unit: "steps",
+          loss,
+          learningRate: rate,
+          ...pace.latest,
+        }),
+      signal: work.signal,
+    };
+  }
+
+  /** Waits for the weights and writes the model. */
+  async end(weights: Promise<Weights>): Promise<TrainResult> {
+    const { known: { cost, train } } = this;
     try {
-      const weights = await train({
-        ...recipe,
-        gpu,
-        validation: known.validation,
-        recompute: options.recompute,
-        rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
-        start: saved?.state ?? start(),
-        open: (at) => (count) => {
-          const rows = readRows(known.train, draw(at, count), listLearnedColumns(known.train));
-          at += count;
-          return Promise.resolve(rows);
-        },
-        checkpointEvery: options.checkpointEvery ?? 200,
-        checkpointMinutes: options.checkpointMinutes ?? 15,
-        onMetrics: async (line) => {
-          await metrics.append(line);
-          noteMetrics(result, line, recipe);
-          await pace.note(line);
-        },
-        onCheckpoint: async (read, { extra }) => {
-          // From here on, an interruption waits.
-          work.emit({ type: "checkpoint", stage, state: "started" });
-          try {
-            await metrics.flush();
-            await this.#save(await read(), extra, metrics, result);
-          } finally {
-            work.emit({ type: "checkpoint", stage, state: "done" });
-          }
-        },
-        onStep: ({ step, loss, rate }) =>
-          work.emit({
-            type: "progress",
-            stage,
-            done: step,
-            total: recipe.steps,
-            unit: "steps",
-            loss,
-            learningRate: rate,
-            ...pace.latest,
-          }),
-        signal: work.signal,
-      });
-      await metrics.flush();
-      await this.#writeModel(weights);
-      return { ...result, ...known.cost ? { cost: known.cost } : {} };
+      const trained = await weights;
+      await this.#metrics.flush();
+      await this.#writeModel(trained);
+      return { ...this.#result, ...cost ? { cost } : {} };
     } catch (error) {
       throw this.#explain(error);
     } finally {
-      metrics.close();
-      known.train[Symbol.dispose]();
+      this.#metrics.close();
+      train[Symbol.dispose]();
     }
   }
 

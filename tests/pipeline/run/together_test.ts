@@ -1,12 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import { takeLock } from "../../../pipeline/graph/lock.ts";
 import { readManifest } from "../../../pipeline/graph/node.ts";
-import { readExpertCount, trainDense, trainExpert } from "../../../pipeline/run/models.ts";
-import { trainExperts, trainModels } from "../../../pipeline/run/models.ts";
-import { makePartition } from "../../../pipeline/run/run.ts";
-import { denseTarget, switchTarget } from "../../../pipeline/stages/targets.ts";
+import { trainExpert, trainExperts } from "../../../pipeline/run/models.ts";
 import type { RunEvent } from "../../../pipeline/graph/events.ts";
 import { gpu as own } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
@@ -91,31 +87,14 @@ test("experts that are trained together are those that are trained alone, whatev
 
 test("where one of several fails, the others are made, and its error is reported in the end", () =>
   withPartition(async (run) => {
-    const other = `${run}-1`;
-    await makePartition({
-      run: other,
-      gpu,
-      sources: { flags: { ...(await listSettings(run)), seed: 1 } },
-    });
-    await trainExpert(0, { run, gpu, sources: { flags } });
-    const { config, weights, notes } = await loadCheckpoint(`${run}/experts/expert-00`);
-    weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
-    await saveCheckpoint(`${run}/../huge`, config, weights, { ...notes, tokenizer: undefined });
-    await clear(run);
-    const own = { run, gpu, sources: { flags } };
-    await trainExpert(0, {
-      ...own,
-      run: other,
-      sources: { flags: { ...flags, init: `${run}/../huge` } },
-    })
-      .catch(() => {});
-    await assertRejects(
-      () => trainExperts([0], { ...own, also: [other] }),
-      Error,
-      "must be finite",
-    );
+    const shard = `${run}/partition/expert-01/train-00000.arrow`;
+    const bytes = await Deno.readFile(shard);
+    bytes[bytes.length >> 1] ^= 1; // in the first batch's tokens
+    await Deno.writeFile(shard, bytes);
+    const options = { run, gpu, sources: { flags }, together: true };
+    await assertRejects(() => trainExperts([0, 1], options), InputError, "train-00000.arrow");
     assert(await readManifest(`${run}/experts/expert-00`));
-    assertEquals(await readManifest(`${other}/experts/expert-00`), null);
+    assertEquals(await readManifest(`${run}/experts/expert-01`), null);
   }));
 
 test("an expert that another process trains comes last, and is waited for", () =>
@@ -138,70 +117,4 @@ test("an expert that another process trains comes last, and is waited for", () =
       );
       await clear(run);
     }
-  }));
-
-const listSettings = async (run: string) =>
-  JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration as Record<string, never>;
-
-test("seeds of one model are trained as a bank across runs, to the files that each has alone", () =>
-  withPartition(async (run) => {
-    const also = [`${run}-1`];
-    const settings = { ...await listSettings(run), seed: 1 };
-    await makePartition({ run: also[0], gpu, sources: { flags: settings }, reuse: [run] });
-    const runs = [run, ...also];
-    const options = { gpu, sources: { flags } };
-    const models = () => [denseTarget("batch"), switchTarget()];
-    for (const run of runs) {
-      await trainExpert(0, { ...options, run });
-      await trainExpert(1, { ...options, run });
-      await trainModels(models, { ...options, run });
-    }
-    const expected = await Promise.all(runs.map(made));
-    assertEquals(new Set(expected.map((files) => files["dense/model.safetensors"])).size, 2);
-    for (const run of runs) await clear(run);
-    const one = (where: string) => where === run ? [0] : [1]; // other experts of each run
-    const some = await trainExperts(one, { ...options, run, also });
-    assertEquals(some.map(({ folder }) => folder), ["experts/expert-00", "experts/expert-01"]);
-    await trainExperts([0, 1], { ...options, run, also });
-    await trainModels(models, { ...options, run, also });
-    assertEquals(await Promise.all(runs.map(made)), expected);
-  }));
-
-test("a wrong run to train in parallel is reported before anything is trained or a device opens", () =>
-  withPartition(async (run) => {
-    const other = `${run}-1`;
-    await makePartition({
-      run: other,
-      gpu,
-      sources: { flags: { ...await listSettings(run), experts: 3 } },
-    });
-    const events: string[] = [];
-    const watch = { onEvent: ({ type }: { type: string }) => events.push(type) };
-    const options = (also: string[], where = run) => ({ run: where, sources: { flags }, also });
-    const cases: [() => Promise<unknown>, string][] = [
-      [
-        () => trainDense("batch", options([`${run}-none`]), watch),
-        "as also must name runs: there is none",
-      ],
-      [
-        () => trainDense("batch", options([run]), watch),
-        "twice as also must name other runs: it is the run",
-      ],
-      [
-        () => trainDense("batch", options([other, `${other}/.`]), watch),
-        "twice as also must name other",
-      ],
-      [() => trainExperts([0, 2], options([run], other), watch), `the run "${run}" has 2 experts`],
-      [
-        () => trainDense("batch", options([run], `${run}-none`), watch),
-        "as it must be a run folder",
-      ],
-    ];
-    for (const [fn, what] of cases) await assertRejects(fn, InputError, what);
-    assertEquals([events, await made(run), await made(other)], [[], {}, {}]);
-    await assertRejects(
-      () => readExpertCount(run, [other]),
-      InputError,
-      "as many experts: they have 3 and 2",
-    );
   }));

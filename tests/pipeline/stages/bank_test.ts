@@ -31,16 +31,22 @@ function options(id: number, more: Partial<TrainModelOptions> = {}): TrainModelO
   };
 }
 
-/** Trains a model and keeps all that comes of it. */
-async function train(id: number, more: Partial<TrainModelOptions> = {}, by = trainModel) {
+/** A training that keeps all that comes of it. */
+function recording(id: number, more: Partial<TrainModelOptions> = {}) {
   const metrics: StepMetrics[] = [];
   const states: TrainingState[] = [];
-  const weights = await by(options(id, {
+  const recorded = options(id, {
     onMetrics: (line) => void metrics.push(line),
     onCheckpoint: async (read) => void states.push(structuredClone(await read())),
     ...more,
-  }));
-  return { weights, metrics, states };
+  });
+  return { options: recorded, metrics, states };
+}
+
+/** Trains a model by itself. */
+async function train(id: number, more: Partial<TrainModelOptions> = {}) {
+  const { options, ...recorded } = recording(id, more);
+  return { ...recorded, weights: await trainModel(options) };
 }
 
 /** Trains models together; the bank's sizes are those of the trainers that were made. */
@@ -54,14 +60,13 @@ async function trainAll(
     devices,
   };
   const bank = Object.assign(new Bank(), chosen);
-  const participants = IDS.map((id) => ({ id, ...bank.join() }));
-  return await Promise.allSettled(participants.map(async ({ id, train: by, leave }) => {
-    try {
-      return await train(id, more(id), by);
-    } finally {
-      leave();
-    }
-  }));
+  const recordings = IDS.map((id) => recording(id, more(id)));
+  const trained = bank.train(recordings.map(({ options }) => options));
+  return await Promise.allSettled(
+    recordings.map(async ({ metrics, states }, i) => {
+      return { metrics, states, weights: await trained[i] };
+    }),
+  );
 }
 
 function assertAlike(
@@ -191,14 +196,6 @@ Deno.test("trainings whose rates take another course do not share a bank", async
   const results = (await trainAll((id) => id === 1 ? slow : {})).map(valueOf);
   for (const id of [0, 2]) assertAlike(results[id], alone[id], `training ${id}`);
   assertAlike(results[1], await train(1, slow), "the slow one");
-});
-
-Deno.test("a training that ends before it begins does not hold up the others", async () => {
-  const bank = new Bank();
-  const [gone, stays] = [bank.join(), bank.join()];
-  const ended = train(2, {}, stays.train);
-  gone.leave();
-  assertAlike(await ended, alone[2], "the one that stays");
 });
 
 /** A device that binds, and so makes, no larger buffers. */
