@@ -115,7 +115,7 @@ export class Bank {
   }
 }
 
-/** Trains a bank on a device, and settles the promise of each of its models. */
+/** Trains a bank on a device, and resolves or rejects the promise of each of its models. */
 async function trainOn(gpu: Gpu, bank: readonly Pending[]): Promise<void> {
   const results = await trainBank(bank.map(({ options }) => options), gpu);
   results.forEach((result, i) =>
