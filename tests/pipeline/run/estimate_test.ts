@@ -19,7 +19,7 @@ import {
   type RunOptions,
 } from "../../../pipeline/run/mod.ts";
 import { gpu } from "../../kernels/support.ts";
-import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
+import { inFolder, smallCorpus } from "../../tasks/support.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
 Deno.test("planPartition() goes by the device that is named, and warns of rounds that see few sequences often", () =>
@@ -120,28 +120,12 @@ Deno.test({
       const cost = computeCost(c, PLAIN_DEVICE);
       assertAlmostEquals(plan.seconds, cost.seconds.allExperts, 1e-9);
       assertEquals(plan.diskBytes, 2 * (4 + 2 * 12) * cost.parameters.expert);
-      const other = `${run}-1`;
-      copyFolder(run, other);
-      const both = await planExperts([1], { ...options, also: [other] });
-      assertEquals(both.stages.map(({ stage }) => stage), [
-        "train-expert-01",
-        `train-expert-01 of ${other}`,
-      ]);
-      assertAlmostEquals(both.seconds, 2 * plan.stages[1].seconds, 1e-9);
-      assertEquals(both.diskBytes, 2 * plan.stages[1].diskBytes);
-      // Of the runtime, once.
-      assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6);
       const [one] = plan.stages.map(({ memoryBytes }) => memoryBytes - 250e6);
       const together = async (memory?: number) =>
         (await planExperts([0, 1], { ...options, together: true, memory })).memoryBytes;
       assertEquals(
         [plan.memoryBytes, await together(), await together(1.5 * one), await together(1)],
         [1, 2, 1.5, 1].map((experts) => 250e6 + experts * one),
-      );
-      await assertRejects(
-        () => planExperts([1], { ...options, also: [`${run}/../run`] }),
-        InputError,
-        "it is the run",
       );
       const none = await planExperts([1], { ...options, checkpointEvery: 0 });
       assertEquals(none.diskBytes, 4 * cost.parameters.expert);
