@@ -5,7 +5,7 @@
  *   deno task evaluate --run runs/a
  */
 import { task } from "../kernels/errors.ts";
-import { type Baseline, BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
+import { BASELINE_NOTES, BASELINES } from "../pipeline/evaluation/baselines.ts";
 import { fewDocuments } from "../pipeline/evaluation/bootstrap.ts";
 import { bitsPerByte, gainText, SHOWN_WAYS } from "../pipeline/evaluation/evaluation.ts";
 import type { Evaluation, SomeFigures, Way } from "../pipeline/evaluation/mod.ts";
@@ -27,6 +27,7 @@ import {
   sourceName,
 } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
+import { FALLBACK, parseShare } from "./fallback.ts";
 import { words } from "./wording.ts";
 
 const MOST_SHARES = 3;
@@ -234,7 +235,7 @@ function mixing({ mixing }: Evaluation): string {
 function fallback(evaluation: Evaluation): string {
   const { fallback } = evaluation;
   if (fallback === undefined) return "";
-  const { model, chosen, curve } = fallback;
+  const { model, chosen, calibrated, curve } = fallback;
   const row = ({ margin, share, ...score }: typeof curve[number], as = "") => [
     margin === null ? "all" : `below ${nats(margin)}${as}`,
     percent(share),
@@ -245,9 +246,28 @@ function fallback(evaluation: Evaluation): string {
     row(point)
   );
   if (chosen) rows.push(row(chosen, " (as asked)"));
+  const kept = calibrated ? `\n\n${calibratedText(model, calibrated)}` : "";
   const note =
     `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
-  return explained(`margin | sent to ${model} | perplexity | 95% interval | bits/byte`, rows, note);
+  return explained(
+    `margin | sent to ${model} | perplexity | 95% interval | bits/byte`,
+    rows,
+    note,
+  ) + kept;
+}
+
+/** Tells the margin that sends a wanted share, and what that does to text that it was not found on. */
+function calibratedText(
+  model: string,
+  { wanted, margin, share, unseen }: NonNullable<NonNullable<Evaluation["fallback"]>["calibrated"]>,
+): string {
+  return lines(
+    `calibrated: a margin below ${nats(margin)} sends ${percent(share)} to ${model}, ` +
+      `${percent(wanted)} wanted`,
+    `found on half of the documents, it sends ${percent(unseen.share)} of the other half:`,
+    `  their perplexity next to that of the mixture: ${gainText(unseen.gain)}`,
+    `generate and serve use this margin with --fallback ${model}`,
+  );
 }
 
 /** The same experts, chosen by another partitioner. */
@@ -280,14 +300,15 @@ export const TASK = await defineTask({
     ...take("mix", "beam"),
     routingTemperature: MIXING.routingTemperature,
     reroute: MIXING.reroute,
-    fallback: field.choice<Baseline, undefined>(
-      BASELINES,
-      {},
-      "dense model for texts whose expert is unsure",
-    ),
+    ...FALLBACK,
     margin: field.number(
       { min: 0 },
       "margin below which an expert is unsure; without it a curve over all",
+    ),
+    calibrate: field.custom(
+      parseShare,
+      { value: "SHARE" },
+      "share of texts to send to the fallback, like 10%: finds the margin, which generate and serve use",
     ),
     routeLengths: field.integers(
       { default: [], value: "N,N,…", min: 1, max: 1_000_000 },

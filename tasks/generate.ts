@@ -8,12 +8,21 @@ import { MIXING } from "../pipeline/serving/mixing.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
 import { SAMPLING } from "../pipeline/serving/sampling.ts";
 import { field } from "../pipeline/settings/mod.ts";
+import type { Baseline } from "../pipeline/evaluation/mod.ts";
 import { defineTask } from "./command.ts";
+import { FALLBACK, readFallbackOption } from "./fallback.ts";
 import { counted, forOutput, percent } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
 
 /** Reports which expert or experts continue the prompt, and how sure the choice is. */
-function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
+function routeLine(
+  { route, expert, experts, answering }: Generation,
+  { model, fallback }: { model?: string; fallback?: Baseline },
+): string {
+  if (expert === null && route !== null) {
+    const ahead = `${route.margin.toPrecision(3)} ahead of expert ${route.runnerUp}`;
+    return `model ${fallback}, as the routers are unsure: expert ${route.expert} is only ${ahead}`;
+  }
   if (expert === null) return `model ${model}`;
   const name = `${nameExperts(answering)} of ${experts}`;
   if (route === null) return `${name}: as asked`;
@@ -110,6 +119,7 @@ export const TASK = await defineTask({
       { value: "FOLDER" },
       "checkpoint to use instead of a run's experts, like runs/a/dense",
     ),
+    ...FALLBACK,
     ...MIXING,
     ...SAMPLING,
     stop: field.texts({ default: [], value: "TEXT" }, "text to stop before; may be repeated"),
@@ -124,8 +134,9 @@ export const TASK = await defineTask({
     const onChange = (change: Change) => tell(changeLine(change));
     const more = { cache: !options.noCache, onChange, signal };
     const { generate } = await import("../pipeline/serving/mod.ts"); // loads what generates
-    const generation = await generate({ ...options, ...more, prompt });
-    tell(routeLine(generation, options.model));
+    const fallback = await readFallbackOption(options);
+    const generation = await generate({ ...options, ...more, fallback, prompt });
+    tell(routeLine(generation, options));
     const { answering } = generation; // at the beginning
     if (options.json) {
       const text = (await Array.fromAsync(generation)).join("");

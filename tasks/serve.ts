@@ -9,6 +9,7 @@ import type { Answered } from "../pipeline/serving/mod.ts";
 import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addresses.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
+import { FALLBACK, readFallbackOption } from "./fallback.ts";
 import { describe, explained, type Known } from "./errors.ts";
 import { DEVICE, take } from "./options.ts";
 import type { Log } from "./progress.ts";
@@ -103,6 +104,7 @@ export const TASK = await defineTask({
       "seconds until an idle model is unloaded; 0: never",
     ),
     ...take("memory", "beam"),
+    ...FALLBACK,
   },
   run: async ({ options, signal, onWarning, print }) => {
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } =
@@ -112,6 +114,7 @@ export const TASK = await defineTask({
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile, 1);
     await serve({
       ...rest,
+      fallback: await readFallbackOption(rest),
       signal,
       onWarning,
       upstreams: { addresses: upstream, key, timeout: 1000 * upstreamTimeout },

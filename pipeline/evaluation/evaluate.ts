@@ -17,6 +17,7 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
 import { type ModelName, modelTitle } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
+import { calibrateMargin } from "./calibration.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
 import {
   type Evaluation,
@@ -56,6 +57,11 @@ export interface FallbackOptions {
    * computed.
    */
   margin?: number;
+  /**
+   * The share of the sequences to send, above 0 and below 1: the margin that sends it is found, and
+   * kept with the results.
+   */
+  calibrate?: number;
 }
 
 /** What {@linkcode evaluate} takes. */
@@ -89,7 +95,7 @@ export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptio
 /** What of the evaluation of a run is chosen beyond its settings, by the names of options. */
 export const CHOICES = [
   ...["trained", "resamples", "mix", "routingTemperature", "reroute"] as const,
-  ...["fallback", "margin", "routeLengths", "routeBy", "beam"] as const,
+  ...["fallback", "margin", "calibrate", "routeLengths", "routeBy", "beam"] as const,
 ];
 
 /** The values of {@linkcode CHOICES}. */
@@ -121,7 +127,7 @@ export interface EvaluationChoices
  * tokenizer.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { mixture, prefix, sequenceLength, fallback, margin, routeBy, trained } = options;
+  const { mixture, prefix, sequenceLength, fallback, routeBy, trained } = options;
   const { resamples = RESAMPLES, seed = 0 } = options;
   let done = 0;
   const onRows = (rows: number) => options.onProgress?.(done += rows);
@@ -166,8 +172,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const sent = fallback &&
     addFallback(
       table,
-      { fallback, margin },
-      routed.margin,
+      { ...options, fallback },
+      routed,
       mixtureNll,
       (row) => nll(fallback)[row],
     );
@@ -313,19 +319,24 @@ function summary(choices: readonly Choice[]) {
  */
 const STEPS = 20;
 
+const shareBelow = (margins: readonly number[], limits: (row: number) => number) =>
+  margins.filter((margin, row) => margin < limits(row)).length / margins.length;
+
 /**
  * Adds a column for each margin below which sequences are sent, and returns what gives their
- * figures. `margins` are those of all sequences; `routed` and `dense` give the NLL of one by the
- * mixture and by the dense model.
+ * figures. `mixtureNll` and `denseNll` give the NLL of a sequence by the mixture and by the dense
+ * model.
  */
 function addFallback(
   table: Table,
-  { fallback, margin }: FallbackOptions & { fallback: Baseline },
-  margins: readonly number[],
-  routed: (row: number) => number,
-  dense: (row: number) => number,
+  { fallback, margin, calibrate }: FallbackOptions & { fallback: Baseline },
+  { margin: margins, document }: Pick<Routed, "margin" | "document">,
+  mixtureNll: (row: number) => number,
+  denseNll: (row: number) => number,
 ): (figures: Figures) => Fallback {
   const sorted = margins.toSorted((a, b) => a - b);
+  const send = (name: string, limits: (row: number) => number) =>
+    table.add(name, (row) => margins[row] < limits(row) ? denseNll(row) : mixtureNll(row));
   const steps = Array.from(
     { length: STEPS },
     (_, i) => sorted[Math.floor(i * sorted.length / STEPS)],
@@ -333,15 +344,37 @@ function addFallback(
   const curve = [...new Set(steps), Infinity];
   const column = (limit: number) => `${fallback} below ${limit}`;
   for (const limit of new Set(margin === undefined ? curve : [...curve, margin])) {
-    table.add(column(limit), (row) => margins[row] < limit ? dense(row) : routed(row));
+    send(column(limit), () => limit);
   }
+  const unseen = `${fallback} below the margin of the other half`;
+  const half = (row: number) => document[row] % 2;
+  const ofOthers = calibrate === undefined
+    ? []
+    : [1, 0].map((side) =>
+      calibrateMargin(margins.filter((_, row) => half(row) === side), calibrate)
+    );
+  if (calibrate !== undefined) send(unseen, (row) => ofOthers[half(row)]);
   const point = (limit: number) => ({
     margin: limit === Infinity ? null : limit,
-    share: sorted.filter((margin) => margin < limit).length / sorted.length,
+    share: shareBelow(margins, () => limit),
   });
-  return ({ score, perplexity }) => ({
+  const calibrated = (wanted: number, { perplexity, gain }: Figures) => {
+    const margin = calibrateMargin(margins, wanted);
+    return {
+      wanted,
+      margin,
+      share: shareBelow(margins, () => margin),
+      unseen: {
+        share: shareBelow(margins, (row) => ofOthers[half(row)]),
+        ...perplexity(unseen),
+        gain: gain(unseen, "mixture"),
+      },
+    };
+  };
+  return (figures) => ({
     model: fallback,
-    ...margin !== undefined && { chosen: { ...point(margin), ...score(column(margin)) } },
-    curve: curve.map((limit) => ({ ...point(limit), ...perplexity(column(limit)) })),
+    ...calibrate !== undefined && { calibrated: calibrated(calibrate, figures) },
+    ...margin !== undefined && { chosen: { ...point(margin), ...figures.score(column(margin)) } },
+    curve: curve.map((limit) => ({ ...point(limit), ...figures.perplexity(column(limit)) })),
   });
 }

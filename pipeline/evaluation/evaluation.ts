@@ -125,12 +125,26 @@ const MIX = v.object({
 
 const POINT = { margin: v.nullable(finite), share, ...PERPLEXITY };
 /**
+ * A margin that sends a wanted share of the sequences to the dense model, and the share that it
+ * sends. `unseen` says what to expect of other text: each half of the documents takes the margin
+ * that the other half gives, and `gain` is how much lower the perplexity is than without fallback.
+ */
+const CALIBRATED = v.object({
+  wanted: share,
+  margin: finite,
+  share,
+  unseen: v.object({ share, ...PERPLEXITY, gain: LOWER }),
+});
+
+/**
  * The mixture where sequences of a margin below some value go to a dense model: the share sent, and
- * the perplexity with its interval. `chosen` is for the margin that was chosen, where one was.
- * `curve` is over margins from none sent to all (a margin of null sends all).
+ * the perplexity with its interval. `chosen` is for the margin that was chosen, where one was, and
+ * `calibrated` for a share that was. `curve` is over margins from none sent to all (a margin of null
+ * sends all).
  */
 const FALLBACK = v.object({
   model: v.picklist(BASELINES),
+  calibrated: v.optional(CALIBRATED),
   chosen: v.optional(v.object({ ...POINT, nllPerToken: finite })),
   curve: v.array(v.object(POINT)),
 });

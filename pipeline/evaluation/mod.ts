@@ -5,6 +5,7 @@
  */
 
 export * from "./baselines.ts";
+export { readFallback } from "./calibration.ts";
 export { fewDocuments } from "./bootstrap.ts";
 export * from "./choices/questions.ts";
 export * from "./choices/results.ts";

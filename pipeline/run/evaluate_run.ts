@@ -235,7 +235,8 @@ async function checkChoices(
   { configuration: { experts, prefix, sequenceLength, routers }, models }: EvaluationOf,
   options: EvaluateRunOptions,
 ): Promise<EvaluationChoices> {
-  const { fallback, margin } = options;
+  const { margin, calibrate } = options;
+  const fallback = options.fallback ?? (calibrate === undefined ? undefined : "dense");
   const ids = models.flatMap(({ expert }) => expert ?? []);
   const measured = routingPrefixes(prefix, sequenceLength);
   const routeLengths = [...new Set(options.routeLengths)].filter((tokens) =>
@@ -243,6 +244,7 @@ async function checkChoices(
   );
   const all: EvaluationChoices = {
     ...options,
+    fallback,
     trained: options.trained && ids.length < experts ? ids : undefined,
     routeLengths: routeLengths.sort((a, b) => a - b),
   };
@@ -261,6 +263,11 @@ async function checkChoices(
     throw refuse(
       say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
       say`run ${task(other.command.task, { ...other.command.with, run })} first`,
+    );
+  }
+  if (margin !== undefined && calibrate !== undefined) {
+    throw refuse(
+      say`as only one of ${setting("margin")} and ${setting("calibrate")} may be given: both are`,
     );
   }
   if (margin !== undefined && fallback === undefined) {

@@ -29,6 +29,14 @@ export interface Change {
   route: Route;
 }
 
+/** When a dense model answers in place of the expert that a prompt chooses. */
+export interface Fallback {
+  /** The dense model. */
+  model: string;
+  /** It answers where the prompt costs the chosen expert less than the second by less than this. */
+  margin: number;
+}
+
 /** How who continues a text is chosen: the settings in {@link MIXING}, and: */
 export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   /** A model that is named instead. */
@@ -37,6 +45,8 @@ export interface ChoosingOptions extends Partial<Values<typeof MIXING>> {
   prefix?: number;
   /** Experts that may not answer. */
   exclude?: readonly number[];
+  /** The dense model that answers where the choice of one expert is unsure. */
+  fallback?: Fallback;
   /** What the partitioner says of the prompt, if that is known. */
   route?: Route;
   /** Ends the routing. */
@@ -72,9 +82,10 @@ export interface Choice {
 export async function choose(
   mixture: Mixture,
   prompts: readonly Uint32Array[],
-  { expert: named, prefix, exclude = [], route: known, ...options }: ChoosingOptions,
+  { expert: named, prefix, exclude = [], route: known, fallback, ...options }: ChoosingOptions,
 ): Promise<Choice[]> {
   const { mix, reroute, routingTemperature } = settingsAmong(MIXING, options);
+  if (fallback) checkFallback(named, mix, reroute);
   if (exclude.length > 0) await checkExcluded(mixture, exclude, named);
   if (!mixture.routes || named !== undefined) {
     checkNoMixing(options);
@@ -88,8 +99,29 @@ export async function choose(
   const rule = { mix, reroute, temperature, exclude, prefix: prefix ?? await mixture.prefix() };
   const routes = known ? [known] : await routeBy(rule, mixture, prompts, options.signal);
   return routes.map((route) => {
+    if (fallback && route.margin < fallback.margin) {
+      return { model: fallback.model, route, answering: [] };
+    }
     const answering = chooseAnswering(route, mix, temperature, exclude);
     return { model: answering[0].expert, route, answering, rule };
+  });
+}
+
+/** Throws an `InputError` where no single expert is chosen, so that no choice can be unsure. */
+function checkFallback(
+  named: ModelName | undefined,
+  mix: number,
+  reroute: number | undefined,
+): void {
+  const other = named !== undefined
+    ? "a model is named"
+    : mix > 1
+    ? say`${setting("mix")} is ${mix}`
+    : reroute !== undefined && say`${setting("reroute")} is ${reroute}`;
+  if (!other) return;
+  const rule = say`${setting("fallback")} is for prompts that choose one expert`;
+  throw new RequestError(say`Cannot continue a prompt as ${rule}: ${other}`, {
+    remedy: "leave out one of them",
   });
 }
 

@@ -4,7 +4,13 @@
  * @module
  */
 
-export { type Change, type Choice, type ChoosingOptions, type Rule } from "./answering.ts";
+export {
+  type Change,
+  type Choice,
+  type ChoosingOptions,
+  type Fallback,
+  type Rule,
+} from "./answering.ts";
 export { type DecodingOptions } from "./forms.ts";
 export {
   answer,

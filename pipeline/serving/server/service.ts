@@ -7,6 +7,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Text } from "../../../kernels/errors.ts";
 import { NAMES, readManifest } from "../../graph/node.ts";
 import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../../text/tokenizer.ts";
+import type { Fallback } from "../answering.ts";
 import type { Mixture, MixtureOptions } from "../mixture.ts";
 import type { TokenTexts } from "../text_stream.ts";
 import type { Upstreams } from "./addresses.ts";
@@ -40,6 +41,8 @@ export interface ServeOptions extends MixtureOptions {
   serveExperts?: readonly number[];
   /** Experts that other servers hold. */
   upstreams?: Upstreams;
+  /** The dense model that answers for the mixture where the choice of one expert is unsure. */
+  fallback?: Fallback;
   /** Most texts that wait. Default 256. */
   queue?: number;
   /** Seconds after which a model that nobody uses leaves; 0 for never, which is the default. */
@@ -81,6 +84,8 @@ export interface Service {
   metrics: Metrics;
   serveExperts?: readonly number[]; // that answer here; all unless said
   upstreams?: Upstreams; // that hold experts
+  /** The dense model that answers where the mixture is unsure. */
+  fallback?: Fallback;
 }
 
 /** A request while it is answered. */
@@ -110,7 +115,7 @@ export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
 export async function openService(
   mixture: Mixture,
   admission: Admission,
-  { run, serveExperts, upstreams }: ServeOptions,
+  { run, serveExperts, upstreams, fallback }: ServeOptions,
 ): Promise<Service> {
   const tokenizer = await mixture.tokenizer();
   if (mixture.routes) await mixture.partitioner();
@@ -128,6 +133,7 @@ export async function openService(
     admission,
     serveExperts,
     upstreams,
+    fallback,
     template: source === undefined
       ? PLAIN
       : jinjaTemplate(source, special, `${run}/${TOKENIZER_CONFIG}`),

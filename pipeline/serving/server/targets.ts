@@ -86,8 +86,12 @@ export async function findTargets(
   signal?: AbortSignal,
 ): Promise<Choice[]> {
   const { mixture, serveExperts, upstreams } = service;
+  const named = await findModel(mixture, name);
+  // Who asks for several experts, or for a model, does not want another one.
+  const isOne = named.expert === undefined && mix === 1 && reroute === undefined;
   const targets = await choose(mixture, prompts, {
-    ...await findModel(mixture, name),
+    ...named,
+    fallback: isOne ? service.fallback : undefined,
     exclude,
     mix,
     reroute,

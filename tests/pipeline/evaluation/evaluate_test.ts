@@ -14,6 +14,7 @@ import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
 import { trainDense, trainExpert } from "../../../pipeline/run/models.ts";
 import { readStatus } from "../../../pipeline/run/status.ts";
+import { calibrateMargin } from "../../../pipeline/evaluation/calibration.ts";
 import { measureReliability } from "../../../pipeline/evaluation/evaluate.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
@@ -199,6 +200,29 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
     },
   };
 }
+
+Deno.test("evaluate() finds the margin that sends a wanted share, and what it does to other text", async () => {
+  const rows = anyRows(600, 120);
+  const options = { fallback: "dense", calibrate: 0.1 } as const;
+  const { fallback, scores } = await evaluateRows(rows, options);
+  const { margin, share, unseen } = fallback!.calibrated!;
+  assertEquals(share, 0.1);
+  assert(Math.abs(unseen.share - 0.1) <= 0.02, `${unseen.share}`);
+  const { fallback: again } = await evaluateRows(rows, { fallback: "dense", margin });
+  assertEquals(again!.chosen!.share, share);
+  const { percent, low, high } = unseen.gain;
+  assertAlike(percent, 100 * (1 - unseen.perplexity / scores.mixture!.perplexity));
+  assert(low <= percent && percent <= high);
+});
+
+Deno.test("calibrateMargin() sends the rows of the least margins, and no row of equal ones alone", () => {
+  const margins = Array.from({ length: 200 }, (_, i) => (i * 77) % 200);
+  const below = (limit: number) => margins.filter((margin) => margin < limit).length;
+  assertEquals(calibrateMargin(margins, 0.1), 20);
+  assertEquals(below(calibrateMargin(margins, 0.335)), 67);
+  assertEquals(calibrateMargin(margins, 0.001), 0);
+  assertEquals(calibrateMargin([1, 1, 1, 1], 0.5), 1);
+});
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 

@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { mixingWeights } from "../../../pipeline/partition/mixing.ts";
-import type { Change } from "../../../pipeline/serving/answering.ts";
+import { type Change, choose } from "../../../pipeline/serving/answering.ts";
 import { answer, type AnswerOptions, generate } from "../../../pipeline/serving/generate.ts";
 import { type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
@@ -253,5 +253,33 @@ Deno.test("generate() refuses to mix what it cannot, with what must hold", () =>
     for (const [options, message] of refusals) {
       const asked = generate({ gpu, run, prompt: PROMPT, ...options });
       assertMatch((await assertRejects(() => asked, InputError)).message, message);
+    }
+  }));
+
+Deno.test("choose() takes the dense model where the choice of one expert is unsure", () =>
+  inServingRun(E, async (run) => {
+    const mixture = await openMixture({ run, gpu });
+    using closing = new DisposableStack();
+    closing.defer(() => mixture.close());
+    const prompts = (await tokenizer.encode([PROMPT, "sea", "other words, in another order"]))
+      .map((ids) => Uint32Array.from(ids));
+    const plain = await choose(mixture, prompts, {});
+    const margins = plain.map(({ route }) => route!.margin);
+    const [, middle] = margins.toSorted((a, b) => a - b);
+    const fallback = { model: "dense", margin: middle };
+    const choices = await choose(mixture, prompts, { fallback });
+    for (const [i, { model, answering, route }] of choices.entries()) {
+      const isUnsure = margins[i] < middle;
+      assertEquals(model, isUnsure ? "dense" : plain[i].model);
+      assertEquals(answering, isUnsure ? [] : plain[i].answering);
+      assertEquals(route, plain[i].route);
+    }
+    assertEquals(choices.filter(({ model }) => model === "dense").length, 1);
+    for (const other of [{ mix: 2 }, { reroute: 4 }, { expert: 1 }]) {
+      await assertRejects(
+        () => choose(mixture, prompts, { fallback, ...other }),
+        InputError,
+        "is for prompts that choose one expert",
+      );
     }
   }));
