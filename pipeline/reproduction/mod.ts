@@ -14,12 +14,6 @@ export {
   type PlanStudiesOptions,
   type StudiesPlan,
 } from "./plan.ts";
-export {
-  type Published,
-  type PublishedPage,
-  type PublishOptions,
-  publishResults,
-} from "./published.ts";
 export { type StudyResult } from "./results.ts";
 export {
   reproduce,

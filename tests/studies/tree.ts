@@ -4,7 +4,7 @@
  * router FLOPs in training and per prompt, and times. Takes hours; what is made is not made again,
  * so it may be stopped.
  *
- *   deno run -A tests/bench/tree_study.ts FOLDER [SEEDS] [FLAT TREE…]      2 seeds, 16 against 4x4, unless said
+ *   deno run -A tests/studies/tree.ts FOLDER [SEEDS] [FLAT TREE…]      2 seeds, 16 against 4x4, unless said
  *
  * Two passes over 48,890 sequences are some 380 steps of an expert at E = 16: a fourth of what the
  * study of experts has at E = 4.

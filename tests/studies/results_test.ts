@@ -1,28 +1,23 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
-import { STUDIES } from "../../../pipeline/reproduction/grid.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { STUDIES } from "../../pipeline/reproduction/grid.ts";
 import {
   namesOfNotes,
   noteFile,
   readKnown,
   readNote,
   writeKnown,
-} from "../../../pipeline/reproduction/folder.ts";
-import {
-  publishResults,
-  readPublished,
-  resultsText,
-  withResults,
-} from "../../../pipeline/reproduction/published.ts";
-import { writeResults } from "../../../pipeline/reproduction/results.ts";
-import { hashes, inFolder, ROOT } from "../../tasks/support.ts";
-import { KEPT, note, outcome, setupsFor, study } from "./support.ts";
+} from "../../pipeline/reproduction/folder.ts";
+import { readKept, resultsText, withResults, writeSciencePage } from "./results.ts";
+import { writeResults } from "../../pipeline/reproduction/results.ts";
+import { hashes, inFolder, ROOT } from "../tasks/support.ts";
+import { KEPT, note, outcome, setupsFor, study } from "../pipeline/reproduction/support.ts";
 
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
 
 Deno.test("SCIENCE.md says what the results that are kept say, and README.md no other figures", async () => {
   const page = await Deno.readTextFile(`${ROOT}pipeline/SCIENCE.md`);
-  const text = resultsText(await readPublished(KEPT), "../fixtures/reproduction");
+  const text = resultsText(await readKept(KEPT), "../fixtures/reproduction");
   assertEquals(withResults(page, text, "SCIENCE.md"), page);
   const figures = (await Deno.readTextFile(`${ROOT}README.md`)).match(/\d+\.\d+%/g)!;
   for (const figure of figures) assertStringIncludes(text, figure);
@@ -68,8 +63,12 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     const kept = `${root}/fixtures/reproduction/studies`;
     const path = await project(root);
     await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
-    const { published, written } = await publishResults({ root, from: `${folder}/studies` });
-    assertEquals([written, ...published.map(({ study }) => study)], [true, "experts", "routers"]);
+    const listKept = async () =>
+      (await readKept(`${root}/fixtures/reproduction`)).map(({ folder, study }) =>
+        `${folder} ${study}`
+      );
+    assert(await writeSciencePage(root, `${folder}/studies`));
+    assertEquals(await listKept(), ["studies experts", "studies routers"]);
     const page = await Deno.readTextFile(path);
     assertStringIncludes(page, "20.0% lower [18.5%, 21.0%]");
     assertStringIncludes(
@@ -82,7 +81,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     }
     assert(page.endsWith("<!-- results: end -->\n\nThe end.\n"));
     // Anew: nothing moves.
-    assertEquals((await publishResults({ root })).written, false);
+    assertEquals(await writeSciencePage(root), false);
     assertEquals(await Deno.readTextFile(path), page);
 
     // Under another name others are kept next to these.
@@ -95,10 +94,12 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
     await writeKnown(`${folder}/other`, { rates: { both: rate(2), other: rate(2) } });
     await note(`${folder}/other`, run);
-    const { published: both } = await publishResults({ root, from: `${folder}/other`, as: "more" });
-    assertEquals(both.map(({ mark, table }) => `${table}${mark}`), [
-      ...["studies/reproduction.md", "more/reproduction.md (more)", "studies/reproduction.md"],
-    ]);
+    await writeSciencePage(root, `${folder}/other`, "more");
+    assertEquals(await listKept(), ["studies experts", "more routers", "studies routers"]);
+    assertStringIncludes(
+      await Deno.readTextFile(path),
+      "[more](../fixtures/reproduction/more/reproduction.md#",
+    );
     assertEquals((await readKnown(`${kept}/../more`)).rates, { both: rate(2), other: rate(2) });
     await Deno.remove(`${kept}/../more`, { recursive: true });
 
@@ -106,7 +107,8 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     // to what is there.
     await writeResults(`${folder}/other`, [resultOf("routers", 31), resultOf("experts", 31)], {});
     await Deno.writeTextFile(`${kept}/plots/study-gone.svg`, "");
-    assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 2);
+    await writeSciencePage(root, `${folder}/other`);
+    assertEquals(await listKept(), ["studies experts", "studies routers"]);
     await assertRejects(() => Deno.stat(`${kept}/plots/study-gone.svg`));
     assertEquals(await readKnown(kept), {
       rates: { both: rate(2), kept: rate(1), other: rate(2) },
@@ -125,13 +127,16 @@ Deno.test("results that are not whole are refused, and nothing is written", () =
     const other = `${folder}/other`;
     const damaged = `outcomes/${setupsFor("experts")[0].name}.json`;
     const before = await hashes(root);
-    const cases: [text: string, options: { from?: string; as?: string }, damaged?: string][] = [
-      ["from must say whose", { as: "more" }],
-      ...["", "../x", "A b"].map((as): [string, object] => ["small letters", { from: other, as }]),
-      ["studies.json", { from: folder }],
-      ["what a run came to", { from: other, as: "more" }, damaged],
+    const cases: [text: string, from: string, name?: string, damaged?: string][] = [
+      ...["", "../x", "A b"].map((name): [string, string, string] => [
+        "small letters",
+        other,
+        name,
+      ]),
+      ["studies.json", folder],
+      ["what a run came to", other, "more", damaged],
     ];
-    for (const [text, options, damaged] of cases) {
+    for (const [text, from, name, damaged] of cases) {
       await Deno.remove(other, { recursive: true }).catch(() => {});
       await writeResults(other, [experts, routers], {});
       if (damaged) {
@@ -140,7 +145,7 @@ Deno.test("results that are not whole are refused, and nothing is written", () =
         );
       }
       const { message } = await assertRejects(
-        () => publishResults({ root, ...options }),
+        () => writeSciencePage(root, from, name),
         InputError,
       );
       assertStringIncludes(message, text);

@@ -5,7 +5,7 @@
  * divide among experts, for all and for each kind. Takes minutes a run; what is made is not made
  * again.
  *
- *   deno run -A --no-lock tests/bench/tune_study.ts FOLDER RUN…      runs with experts, dense and dense-steps; what is made lies in FOLDER
+ *   deno run -A --no-lock tests/studies/tune.ts FOLDER RUN…      runs with experts, dense and dense-steps; what is made lies in FOLDER
  */
 
 import { openGpu } from "../../kernels/device/gpu.ts";

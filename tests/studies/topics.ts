@@ -3,7 +3,7 @@
  * share those that hold sentences together. It shows whether hundreds of experts find what is
  * there.
  *
- *   deno run --allow-write tests/bench/topics.ts FOLDER [TOPICS [DOCUMENTS]]
+ *   deno run --allow-write tests/studies/topics.ts FOLDER [TOPICS [DOCUMENTS]]
  *   deno task partition --run RUN --input FOLDER/topics.jsonl --source-field source --experts 16x16 --start ctbm \
  *     --round-sequences 64
  *   deno task partition --run RUN --input FOLDER/topics.jsonl --source-field source --experts 256 --partitioner ctbm

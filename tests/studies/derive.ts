@@ -6,7 +6,7 @@
  * as much old text (`dense`). All have the tokenizer of the first, so that their perplexities per
  * token compare. Takes an hour; what is made is not made again.
  *
- *   deno run -A tests/bench/derive_study.ts FOLDER [SOURCE] [SEED] [CHARACTERS] [STEPS]      solidity, 0, 1500000 of a source, 768
+ *   deno run -A tests/studies/derive.ts FOLDER [SOURCE] [SEED] [CHARACTERS] [STEPS]      solidity, 0, 1500000 of a source, 768
  */
 
 import { derive, evaluateRun, partition, trainDense, trainExpert } from "../../mod.ts";
