@@ -58,6 +58,7 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
     ["limits", `buffers of a kernel ${count(limits.maxStorageBuffersPerShaderStage)}`],
     ...forms.map(({ kernel, form, why }): Row => ["variants", `${kernel}=${form}: ${why}`]),
     ["memory", `${bytes(memory.allocatable)} of buffers at once${all}`],
+    ["memory", `largest single buffer ${bytes(memory.largest)}`],
     [
       "golden values",
       wrong.length > 0

@@ -36,7 +36,7 @@ export interface Arena {
 const MIB = 1024 * 1024;
 
 /** Returns the largest size of one binding, in bytes. */
-export function bindingLimit({ limits }: GPUDevice): number {
+function bindingLimit({ limits }: GPUDevice): number {
   return Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
 }
 
@@ -137,6 +137,15 @@ const PIECE = 2 ** 24;
 /** The smallest step of {@link allocatable}. */
 const FINEST_BYTES = 64 * MIB;
 
+/** Makes a buffer, or gives undefined where the device refuses it. */
+async function tryBuffer(device: GPUDevice, size: number): Promise<GPUBuffer | undefined> {
+  device.pushErrorScope("validation");
+  device.pushErrorScope("out-of-memory");
+  const buffer = device.createBuffer({ label: "memory", size, usage: GPUBufferUsage.STORAGE });
+  const errors = [await device.popErrorScope(), await device.popErrorScope()];
+  return errors.some((error) => error !== null) ? undefined : buffer;
+}
+
 /**
  * Finds how many bytes of buffers can be had at once, up to `most`: takes them in ever smaller
  * steps, and frees them.
@@ -148,11 +157,8 @@ export async function allocatable(device: GPUDevice, most: number): Promise<numb
   try {
     while (step >= FINEST_BYTES && bytes < most) {
       const size = Math.min(step, Math.ceil((most - bytes) / 16) * 16);
-      device.pushErrorScope("validation");
-      device.pushErrorScope("out-of-memory");
-      const buffer = device.createBuffer({ label: "memory", size, usage: GPUBufferUsage.STORAGE });
-      const errors = [await device.popErrorScope(), await device.popErrorScope()];
-      if (errors.some((error) => error !== null)) step /= 2;
+      const buffer = await tryBuffer(device, size);
+      if (buffer === undefined) step /= 2;
       else {
         taken.push(buffer);
         bytes += size;
@@ -162,4 +168,40 @@ export async function allocatable(device: GPUDevice, most: number): Promise<numb
   } finally {
     for (const buffer of taken) buffer.destroy();
   }
+}
+
+/** Share of what a device grants that plans may use: it loses itself at 99% of its budget. */
+export const PLANNED_SHARE = 0.9;
+
+/**
+ * Gives the largest size of a binding that plans may count on. That is the adapter's limit, unless
+ * the device refuses a buffer of this size and grants a smaller one.
+ */
+export async function plannedLimit(device: GPUDevice): Promise<number> {
+  const limit = bindingLimit(device);
+  const granted = await largestBuffer(device, limit);
+  // Where hardly anything is granted, memory has run out: the first read says so.
+  if (granted === limit || granted < FINEST_BYTES) return limit;
+  return Math.floor(PLANNED_SHARE * granted / 16) * 16;
+}
+
+/**
+ * Finds the largest single buffer that can be had, up to `most` bytes, within 8 MiB. A card that
+ * shows the processor a small window of its memory may refuse buffers that exceed the window,
+ * whatever it grants in sum (https://github.com/denoland/deno/issues/35195).
+ */
+export async function largestBuffer(device: GPUDevice, most: number): Promise<number> {
+  const isGranted = async (bytes: number) => {
+    const buffer = await tryBuffer(device, bytes);
+    buffer?.destroy();
+    return buffer !== undefined;
+  };
+  if (await isGranted(most)) return most;
+  let [granted, refused] = [0, most];
+  while (refused - granted > 8 * MIB) {
+    const middle = Math.floor((granted + refused) / 32) * 16;
+    if (await isGranted(middle)) granted = middle;
+    else refused = middle;
+  }
+  return granted;
 }

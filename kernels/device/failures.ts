@@ -12,20 +12,29 @@ export type DeviceFailure = "lost" | "memory" | "validation";
 export class DeviceError extends RunError {
   /** What went wrong. */
   readonly failure: DeviceFailure;
+  /** What may be the cause, and what helps against it. */
+  readonly advice: Text;
   /** Describes what went wrong. */
   constructor(failure: DeviceFailure, problem: Text, explanation: Explanation = {}) {
-    super(problem, { remedy: REMEDIES[failure], ...explanation });
+    const advice = ADVICE[failure];
+    const remedy = failure === "lost" ? say`run the same again; ${advice}` : advice;
+    super(problem, { remedy, ...explanation });
     this.failure = failure;
+    this.advice = advice;
   }
 }
 
-/** What to do about each failure. */
-const REMEDIES: Record<DeviceFailure, Text> = {
-  lost: say`another program may have taken the card, or its driver failed: \
-look at the system's log, and at ${task("doctor")}`,
+/** What may be the cause of each failure, and what helps against it. */
+const ADVICE: Record<DeviceFailure, Text> = {
+  lost:
+    say`another program may have taken the card or its memory, or its driver failed: look at the system's log, and at ${
+      task("doctor")
+    }`,
   memory: say`give a smaller ${setting("microBatch")}, ${setting("recompute")} or ${
     setting("dtype", "bf16")
-  }, or end what else uses the card; ${task("doctor")} tells how much memory can be had`,
+  }, or end what else uses the card; ${
+    task("doctor")
+  } tells how much memory can be had, and the largest single buffer`,
   validation: say`it is a mistake of this program or of the driver: report it with this text; ${
     task("doctor")
   } tells whether all variants of kernels work here`,

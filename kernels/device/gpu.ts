@@ -8,10 +8,11 @@ import { InputError, RunError, say, setting, task } from "../errors.ts";
 import {
   allocatable,
   type Arena,
-  bindingLimit,
   createArena,
   createBuffer,
   type GpuBuffer,
+  largestBuffer,
+  plannedLimit,
   writeBuffer,
 } from "./buffers.ts";
 import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispatch.ts";
@@ -37,7 +38,10 @@ export interface Gpu {
   readonly subgroupSize?: number;
   /** The features that the adapter lists, and the limits that the device was opened with. */
   readonly capabilities: { features: string[]; limits: Record<string, number> };
-  /** Largest size of one binding, in bytes. */
+  /**
+   * Largest size of one binding, in bytes: less than the adapter's limit where a buffer of as many
+   * was refused.
+   */
   readonly maxBindingBytes: number;
   /** Whether {@link Gpu.profile} can time kernels. */
   readonly canProfile: boolean;
@@ -72,6 +76,8 @@ export interface Gpu {
    * afterwards.
    */
   allocatable(most: number): Promise<number>;
+  /** Finds the largest single buffer that can be had, up to `most` bytes, within 8 MiB. */
+  largestBuffer(most: number): Promise<number>;
   /** Frees the device. */
   close(): void;
 }
@@ -132,6 +138,7 @@ export async function openGpu(
       offers,
       subgroupSize,
       capabilities,
+      maxBindingBytes: await plannedLimit(device),
     });
   } catch (error) {
     device.destroy();
@@ -226,18 +233,24 @@ function wrapDevice(
   device: GPUDevice,
   properties: Pick<
     Gpu,
-    "adapter" | "kind" | "canProfile" | "variants" | "offers" | "subgroupSize" | "capabilities"
+    | "adapter"
+    | "kind"
+    | "canProfile"
+    | "variants"
+    | "offers"
+    | "subgroupSize"
+    | "capabilities"
+    | "maxBindingBytes"
   >,
 ): Gpu {
   const failures = watchFailures(device);
   const planner = createPlanner(device);
-  const reader = createReadback(device, failures);
+  const reader = createReadback(device, failures, properties.maxBindingBytes);
   return {
     ...properties,
     get failed() {
       return failures.any;
     },
-    maxBindingBytes: bindingLimit(device),
     empty: createBuffer(device, "empty", 16),
     emptyWritable: createBuffer(device, "empty_writable", 16),
     saturated: createBuffer(device, "saturated", 16),
@@ -266,6 +279,7 @@ function wrapDevice(
       return await profile(device, reader, dispatches);
     },
     allocatable: (most) => allocatable(device, most),
+    largestBuffer: (most) => largestBuffer(device, most),
     close() {
       failures.closed();
       reader.close();

@@ -47,13 +47,16 @@ interface StagingLayout {
   places: { range: number; place: number }[];
 }
 
-/** Distributes ranges among staging buffers of at most `limit` bytes; no range is larger. */
+/**
+ * Lays ranges of these sizes out in staging buffers of at most `limit` bytes, or of one range that
+ * is larger.
+ */
 function layOut(sizes: readonly number[], limit: number): StagingLayout[] {
   let last: StagingLayout = { size: 0, places: [] };
   const all = [last];
   sizes.forEach((size, range) => {
     if (size === 0) return;
-    if (last.size + size > limit) all.push(last = { size: 0, places: [] });
+    if (last.size > 0 && last.size + size > limit) all.push(last = { size: 0, places: [] });
     last.places.push({ range, place: last.size });
     last.size += Math.ceil(size / 8) * 8;
   });
@@ -61,8 +64,8 @@ function layOut(sizes: readonly number[], limit: number): StagingLayout[] {
 }
 
 /** Makes a reader. It keeps its staging buffer from read to read, unless that is a large one. */
-export function createReadback(device: GPUDevice, failures: Failures) {
-  const limit = Math.floor(device.limits.maxBufferSize / 8) * 8;
+export function createReadback(device: GPUDevice, failures: Failures, largest: number) {
+  const limit = Math.floor(largest / 16) * 8; // half: the driver stages them in memory of its own
   // The staging buffer, unless a read is using it: reads that overlap take one each.
   let spare: GPUBuffer | undefined;
   const takeStaging = (size: number) => {

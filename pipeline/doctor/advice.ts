@@ -26,7 +26,7 @@ export interface Findings {
   adapter?: {
     kind: AdapterKind;
     offers: Pick<Offers, "subgroupsOf8">;
-    memory: { allocatable: number };
+    memory: { allocatable: number; largest: number };
     golden: readonly Pick<GoldenResult, "variants" | "dtype" | "model" | "right">[];
   };
   // What each driver hands out alone; undefined where nobody could ask.
@@ -38,6 +38,13 @@ export interface Findings {
  * window of its memory visible.
  */
 const SMALL_BYTES = 1.5 * 2 ** 30;
+
+/** Single buffers of cards that show all of their memory are larger. */
+const SMALL_WINDOW = 2 ** 29;
+const WINDOW = "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the " +
+  "machine's firmware, or use a newer Deno.";
+
+const mebibytes = (bytes: number): string => `${Math.floor(bytes / 2 ** 20)} MiB`;
 
 /** Commands that install what is missing. */
 const LOADER = "apt-get install libvulkan1";
@@ -179,7 +186,7 @@ function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
 /** What is wrong with the adapter itself: a slow driver, little memory, wrong results. */
 function ofAdapter({ adapter }: Findings): Rule[] {
   if (!adapter) return [];
-  const { kind, offers, memory: { allocatable }, golden } = adapter;
+  const { kind, offers, memory: { allocatable, largest }, golden } = adapter;
   const wrong = golden.filter(({ right }) => !right)
     .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
   return [
@@ -192,11 +199,17 @@ function ofAdapter({ adapter }: Findings): Rule[] {
     },
     {
       when: kind === "gpu" && allocatable < SMALL_BYTES,
-      error: `The card grants ${Math.floor(allocatable / 2 ** 20)} MiB of buffers at once: ` +
+      error: `The card grants ${mebibytes(allocatable)} of buffers at once: ` +
         "other programs hold its memory, or it shows a small window of it, and what " +
         "exceeds that is refused.",
-      remedy: "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the " +
-        "machine's firmware, or use a newer Deno.",
+      remedy: WINDOW,
+    },
+    {
+      when: kind === "gpu" && allocatable >= SMALL_BYTES && largest < SMALL_WINDOW,
+      warning: `The card grants ${mebibytes(allocatable)} of buffers at once, but single ` +
+        `buffers of at most ${mebibytes(largest)}: it shows a small window of its memory. ` +
+        "Models with larger tensors cannot be trained on it.",
+      remedy: WINDOW,
     },
     {
       when: wrong.length > 0,

@@ -4,6 +4,7 @@
  */
 
 import { RunError } from "../../kernels/errors.ts";
+import { PLANNED_SHARE } from "../../kernels/device/buffers.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import { measurePeak, type Peak } from "../../kernels/device/peak.ts";
 import {
@@ -116,6 +117,7 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
   step("memory");
   const asked = kind === "gpu" ? MOST_BYTES : Math.floor(0.8 * (system.availableBytes ?? 2 ** 30));
   const allocatable = await gpu.allocatable(asked);
+  const largest = await gpu.largestBuffer(limits.maxBufferSize);
   step("golden values");
   const golden = await checkVariants(gpu, options);
   step("the peak");
@@ -142,7 +144,7 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
     backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
     driver: driverName(gpu, system),
     forms: variantReasons(kind, offers, gpu.variants, variants),
-    memory: { allocatable, asked },
+    memory: { allocatable, asked, largest },
     kept: isUsual ? await keepMeasured(name, figures) : undefined,
   };
 }
@@ -213,7 +215,8 @@ async function measureStep(
   const { expert, router, small, least } = STEP_MODELS;
   const most = { limit: gpu.maxBindingBytes, kind: gpu.kind, loss: gpu.variants.loss };
   const fits = (model: typeof expert | typeof router) =>
-    trainingMemory(model, { ...model, length: model.context, ...most }).total < 0.8 * allocatable;
+    trainingMemory(model, { ...model, length: model.context, ...most }).total <
+      PLANNED_SHARE * allocatable;
   const model = quick
     ? least
     : gpu.kind === "software"

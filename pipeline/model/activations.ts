@@ -23,10 +23,10 @@ const LOGITS_BUDGETS: Record<AdapterKind, number> = { software: 32 * 2 ** 20, gp
 
 /**
  * Returns the bytes that one chunk of logits may take on an adapter of this kind, which binds at
- * most `limit` bytes at once.
+ * most `limit` bytes at once: half of these, as a device may be about to refuse larger buffers.
  */
 export function logitsBudget(kind: AdapterKind, limit: number): number {
-  return Math.min(LOGITS_BUDGETS[kind], limit);
+  return Math.min(LOGITS_BUDGETS[kind], Math.floor(limit / 2));
 }
 
 /**

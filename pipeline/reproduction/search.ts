@@ -7,6 +7,7 @@
  */
 
 import * as v from "valibot";
+import { PLANNED_SHARE } from "../../kernels/device/buffers.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
@@ -77,7 +78,8 @@ async function sideBySide(gpu: Gpu, configuration: Configuration, recompute?: bo
     memoryTogether(modelShapes(configuration).expert, models, how);
   const together = SIDE_BY_SIDE[gpu.kind];
   // One model is tried in any case: the device itself says where even that does not fit.
-  return { together, memory: Math.max(await gpu.allocatable(memoryFor(together)), memoryFor(1)) };
+  const free = PLANNED_SHARE * await gpu.allocatable(memoryFor(together) / PLANNED_SHARE);
+  return { together, memory: Math.max(free, memoryFor(1)) };
 }
 
 /** Default share of the training that a trial of a learning rate takes. */

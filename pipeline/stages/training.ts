@@ -432,8 +432,11 @@ class Training {
   #explain(error: unknown): unknown {
     const { of: { target, configuration }, recipe } = this;
     if (error instanceof DeviceError) {
-      const from = this.#last || "there is no checkpoint yet";
-      const remedy = say`${from}; ${this.#command()} goes on from there; ${error.remedy!}`;
+      const command = this.#command();
+      const further = this.#last
+        ? say`${this.#last}; ${command} goes on from there`
+        : say`there is no checkpoint yet; ${command} begins again`;
+      const remedy = say`${further}; ${error.advice}`;
       return new RunError(error.what, { remedy, cause: error });
     }
     if (!(error instanceof LossNotFiniteError)) return error;

@@ -1,4 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { plannedLimit } from "../../../kernels/device/buffers.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { gpu } from "../support.ts";
 
@@ -28,6 +29,31 @@ Deno.test("Gpu.arena() refuses a tensor beyond the binding limit, by name and wi
     `tensor "embedding" as one tensor must fit the adapter's binding limit: ${message}`,
   );
   assertEquals(arena.bytes, 0);
+});
+
+/** A device that refuses single buffers of more than so many bytes. */
+function refusing(most: number, limit: number): GPUDevice {
+  let isRefused = false;
+  return {
+    limits: { maxBufferSize: limit, maxStorageBufferBindingSize: limit },
+    pushErrorScope() {},
+    popErrorScope: () => Promise.resolve(isRefused ? { message: "out of memory" } : null),
+    createBuffer({ size }: GPUBufferDescriptor) {
+      isRefused = size > most;
+      return { destroy() {} };
+    },
+  } as unknown as GPUDevice;
+}
+
+Deno.test("plannedLimit() is a binding's, or nine tenths of the largest buffer where the device refuses that", async () => {
+  const MIB = 2 ** 20;
+  const limit = 2048 * MIB;
+  for (const most of [100, 230, 1000]) {
+    const planned = await plannedLimit(refusing(most * MIB, limit)) / MIB;
+    assert(planned <= 0.9 * most && planned > 0.9 * (most - 9), `${planned} of ${most} MiB`);
+  }
+  assertEquals(await plannedLimit(refusing(limit, limit)), limit);
+  assertEquals(await plannedLimit(refusing(0, limit)), limit); // memory has run out
 });
 
 Deno.test("Gpu.write() puts data at its offset, and refuses what does not lie inside the buffer", async () => {

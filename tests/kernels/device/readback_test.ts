@@ -92,7 +92,7 @@ const SOURCE = { label: "source", bytes: 64, raw: BYTES as unknown as GPUBuffer 
 
 Deno.test("createReader() keeps one staging buffer, makes a larger one where it must, and frees all", async () => {
   const { device, made } = fakeDevice();
-  const reader = createReadback(device, SILENT);
+  const reader = createReadback(device, SILENT, device.limits.maxBufferSize);
   await reader.read([{ buffer: SOURCE, bytes: 32 }]);
   await reader.read([{ buffer: SOURCE, bytes: 8 }]);
   assertEquals(made, [{ size: 32, destroyed: false }], "the second read uses the first's");
@@ -128,7 +128,7 @@ Deno.test("createReader() reads more than a buffer may hold through several, all
       fc.integer({ min: 64, max: 200 }), // no buffer is larger than what one may hold
       async (ranges, most) => {
         const { device, made } = fakeDevice(most);
-        const results = await createReadback(device, SILENT).read(
+        const results = await createReadback(device, SILENT, device.limits.maxBufferSize).read(
           ranges.map((range) => ({ buffer: SOURCE, ...range })),
         );
         assertEquals(
@@ -144,7 +144,9 @@ Deno.test("createReader() reads more than a buffer may hold through several, all
   const { device, made } = fakeDevice(64);
   let submits = 0;
   device.queue.submit = () => void submits++;
-  await createReadback(device, SILENT).read([{ buffer: SOURCE }, { buffer: SOURCE }]);
+  await createReadback(device, SILENT, device.limits.maxBufferSize).read([{ buffer: SOURCE }, {
+    buffer: SOURCE,
+  }]);
   assertEquals([made.map(({ size }) => size), submits], [[64, 64], 1]);
 });
 
@@ -160,7 +162,7 @@ Deno.test("createReader() reports what failed on the device where its buffer can
     ]] as const
   ) {
     await assertRejects(
-      () => createReadback(device, failures).read([{ buffer: SOURCE }]),
+      () => createReadback(device, failures, 1 << 28).read([{ buffer: SOURCE }]),
       RunError,
       message,
     );

@@ -15,14 +15,14 @@ const LAVAPIPE: Adapter = {
   name: "llvmpipe (LLVM 19.1.7, 256 bits)",
   kind: "software",
   offers: { subgroupsOf8: true },
-  memory: { allocatable: 2 ** 30 },
+  memory: { allocatable: 2 ** 30, largest: 2 ** 30 },
   golden: [],
 };
 const H100: Adapter = {
   name: "NVIDIA H100 80GB HBM3",
   kind: "gpu",
   offers: { subgroupsOf8: false },
-  memory: { allocatable: 78 * 2 ** 30 },
+  memory: { allocatable: 78 * 2 ** 30, largest: 2 ** 32 },
   golden: [],
 };
 const VARIANTS = {
@@ -105,9 +105,21 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
   ],
   [
     "a small window of the card's memory",
-    { system: CARD, adapter: { ...H100, memory: { allocatable: 246 * 2 ** 20 } } },
+    {
+      system: CARD,
+      adapter: { ...H100, memory: { allocatable: 246 * 2 ** 20, largest: 2 ** 27 } },
+    },
     [["grants 246 MiB", "Resizable BAR"]],
     1,
+  ],
+  [
+    "single buffers that are refused on a card with much memory",
+    {
+      system: CARD,
+      adapter: { ...H100, memory: { allocatable: 15 * 2 ** 30, largest: 240 * 2 ** 20 } },
+    },
+    [["grants 15360 MiB", "at most 240 MiB", "Resizable BAR"]],
+    0,
   ],
   [
     "wrong numbers",
