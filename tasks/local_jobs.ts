@@ -4,9 +4,11 @@
  * @module
  */
 
+import { basename } from "node:path";
 import { InputError, RunError } from "../kernels/errors.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
 import { type Job, JOBS, nameUnit } from "../pipeline/run/mod.ts";
+import { listScratches } from "../pipeline/graph/folder.ts";
 import { writeAll } from "../pipeline/graph/mod.ts";
 import { taskArguments } from "./wording.ts";
 
@@ -79,8 +81,8 @@ export async function runJobs(
 }
 
 /**
- * Runs the task of a process, whose output goes to its log; returns its exit code. Where the log
- * cannot be written, it is ended.
+ * Runs the task of a process, whose output goes to its log; returns its exit code. Where the system
+ * ends it, it begins again: a training goes on from its last checkpoint.
  */
 async function runProcess(
   run: string,
@@ -99,11 +101,64 @@ async function runProcess(
     // The disk knows no locks.
   }
   signal.throwIfAborted();
+  const write = (chunk: Uint8Array) => writeAll(log, chunk, path);
+  const note = (line: string) => write(new TextEncoder().encode(`${line}\n`));
+  const places: string[] = []; // the checkpoints at which it was ended
+  for (;;) {
+    const code = await runOnce(["task", ...taskArguments(job.task(unit))], write, signal);
+    const reason = ENDS[code];
+    if (reason !== undefined && !signal.aborted) {
+      const last = await latestCheckpoint(run, job, place);
+      places.push(last);
+      const end = `exit code ${code} (${reason})`;
+      const isStuck = places.length >= MOST_ENDS &&
+        places.slice(-MOST_ENDS).every((other) => other === last);
+      if (!isStuck) {
+        await note(`ended with ${end} at ${last}: goes on`);
+        tell(`${name} ended with ${end} at ${last}: goes on`);
+        continue;
+      }
+      await note(
+        `error: Cannot go on as an attempt must gain a step: three ended at ${last}, this one with ` +
+          `${end}; give it more memory, or see what doctor and the system's log say, and submit again`,
+      );
+    }
+    await note(`ended with exit code ${code}`);
+    tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);
+    return code;
+  }
+}
+
+/** Reasons of ends that are not the task's, by exit code: the process begins again. */
+const ENDS: Record<number, string> = {
+  134: "aborted, as by a driver that lost its device",
+  137: "killed, as where memory runs out",
+  139: "crashed, as in a driver",
+};
+/** So many ends at the same step end a process for good. */
+const MOST_ENDS = 3;
+
+/** Names the last checkpoint of the training of a process. */
+async function latestCheckpoint(run: string, { trains }: Job, place: number): Promise<string> {
+  const { findLatestCheckpoint } = await import("../pipeline/run/trainings.ts");
+  const scratches = trains ? await listScratches(run, trains[place]) : [];
+  const last = await findLatestCheckpoint(scratches);
+  return last === undefined ? "no checkpoint" : basename(last);
+}
+
+/**
+ * Runs Deno to its end and hands over what it prints; returns its exit code. Where that cannot be
+ * written, it is ended.
+ */
+async function runOnce(
+  args: string[],
+  write: (chunk: Uint8Array) => Promise<void>,
+  signal: AbortSignal,
+): Promise<number> {
   const failing = new AbortController();
   const ending = AbortSignal.any([signal, failing.signal]);
-  const child = startDeno(["task", ...taskArguments(job.task(unit))], ending);
+  const child = startDeno(args, ending);
   const callOff = endWithThis(child.pid);
-  const write = (chunk: Uint8Array) => writeAll(log, chunk, path);
   const keep = (stream: ReadableStream<Uint8Array>) => stream.pipeTo(new WritableStream({ write }));
   try {
     await Promise.all([keep(child.stdout), keep(child.stderr)]);
@@ -115,7 +170,6 @@ async function runProcess(
     await callOff();
   }
   const { code } = await child.status;
-  tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);
   return code;
 }
 

@@ -47,29 +47,58 @@ const SIGNAL_SECONDS = 90;
 
 /**
  * Runs a command of Slurm, or a script of such commands, and returns what it prints. Throws an
- * `InputError` where it is not there, and a `RunError` where it fails: Slurm does not answer, or
- * refuses.
+ * `InputError` where it is not there, and a `RunError` where it fails: Slurm does not answer, not
+ * within `patience` milliseconds, or refuses.
  */
-async function slurm(command: string, args: string[]): Promise<string> {
-  let output: Deno.CommandOutput;
+async function slurm(command: string, args: string[], patience?: number): Promise<string> {
+  let child: Deno.ChildProcess;
+  const late = new AbortController();
   try {
-    output = await new Deno.Command(command, { args, stdin: "null", env: NO_LIBRARIES }).output();
+    const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+    const options = { args, ...streams, env: NO_LIBRARIES, signal: late.signal };
+    child = new Deno.Command(command, options).spawn();
   } catch (cause) {
-    if (!(cause instanceof Deno.errors.NotFound)) throw cause;
-    throw new InputError(`Cannot use Slurm as its commands must be there: there is no ${command}`, {
-      remedy: say`install them (on Debian slurm-client), work on a machine of the cluster, or use ${
-        setting("executor", "local")
-      }`,
-      cause,
-    });
+    if (cause instanceof Deno.errors.NotFound) throw missing(command, cause);
+    throw cause;
   }
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
-  if (output.success) return text(output.stdout);
-  const report = text(output.stderr).replace(/\s+/g, " ");
+  const timer = patience && setTimeout(() => {
+    child.unref(); // it may not heed the signal
+    late.abort();
+  }, patience);
+  // A process that it has started may keep its streams open.
+  const [out, error] = [child.stdout, child.stderr].map((stream) => readAll(stream, late.signal));
+  const [printed, reported] = await Promise.all([out, error]);
+  const isEnded = !late.signal.aborted && (await child.status).success;
+  clearTimeout(timer);
+  if (isEnded) return printed;
+  const report = late.signal.aborted
+    ? `nothing in ${patience! / 1000} s`
+    : reported.replace(/\s+/g, " ");
   throw new RunError(`Cannot use Slurm as ${command} must succeed: it reports "${report}"`, {
     remedy: "run the same again once Slurm answers, or change what it refuses",
   });
 }
+
+/** Reads the text of a stream to its end, or until a signal ends that. */
+async function readAll(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<string> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const keep = new WritableStream<Uint8Array>({
+    write: (chunk) => void chunks.push(new Uint8Array(chunk)),
+  });
+  await stream.pipeTo(keep, { signal }).catch((error) => {
+    if (!signal.aborted) throw error;
+  });
+  return (await new Blob(chunks).text()).trim();
+}
+
+/** Explains that a command of Slurm is not there. */
+const missing = (command: string, cause?: unknown): InputError =>
+  new InputError(`Cannot use Slurm as its commands must be there: there is no ${command}`, {
+    remedy: say`install them (on Debian slurm-client), work on a machine of the cluster, or use ${
+      setting("executor", "local")
+    }`,
+    cause,
+  });
 
 /**
  * Escapes what Slurm would take for the end or the quotes of a value, or for a comment after it.
@@ -89,10 +118,11 @@ function realPath(folder: string): string {
 }
 
 /** Lists what Slurm knows of a run. Throws as {@linkcode slurm} does. */
-export async function readQueue(run: string) {
+export async function readQueue(run: string, patience?: number) {
   const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
   const place = realPath(run);
-  const text = await slurm("squeue", ["--noheader", "--array", "--me", `--format=${format}`]);
+  const asked = ["--noheader", "--array", "--me", `--format=${format}`];
+  const text = await slurm("squeue", asked, patience);
   return text.split("\n").flatMap((line) => {
     const [id, index, state, node, reason, ...comment] = line.split("|");
     const [, job, base, of] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
@@ -121,6 +151,8 @@ export async function readSlurm(run: string, tell?: (text: string) => void): Pro
   ensure(!where.includes("\\"), what, { where, remedy: "rename the folder" });
   try {
     const queue = await readQueue(run);
+    // A script would run it.
+    if (await slurm("sh", ["-c", "command -v sbatch || :"]) === "") throw missing("sbatch");
     const limits = await slurm("scontrol", ["show", "config"]);
     return { queue, most: Number(/^MaxArraySize\s*=\s*(\d+)/m.exec(limits)?.[1] ?? NONE.most) };
   } catch (error) {
@@ -246,7 +278,8 @@ function writeScript(run: string, submission: Submission, options: SlurmOptions)
     `cd ${quoted(PROJECT)} || exit 1`,
     `unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))`,
     ...job.units ? [`units=(${job.units.map(quoted).join(" ")})`, "unit=${units[unit]}"] : [],
-    ...job.trains ? [`scratch=${quoted(`${folder}/scratch/`)}${model}`, `log=${quoted(log)}`] : [],
+    `log=${quoted(log)}`,
+    ...job.trains ? [`scratch=${quoted(`${folder}/scratch/`)}${model}`] : [],
     ...gres && job.device ? ["one_card=yes"] : [],
     ". tasks/slurm_job.sh",
     `run ${enter}${words({ task, with: { ...more, run: folder } })}`.replaceAll(UNIT, "$unit"),

@@ -1,5 +1,6 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/graph/files.ts";
+import { listOwners } from "../pipeline/graph/lock.ts";
 import { hasSlurm, logsOf, startSlurm, until } from "./slurm.ts";
 import {
   inFolder,
@@ -102,15 +103,28 @@ Deno.test({
         await until("the training of an expert", started("train-expert+0"));
         await Deno.rename(shard, `${folder}/shard`);
 
+        // Nobody's signal: the task is gone, and goes on from its checkpoint.
+        const trainsFirst = async () =>
+          (await listOwners(run)).find(({ node }) => node === "experts/expert-00");
+        await until("the training of the first expert", async () =>
+          await trainsFirst() !== undefined);
+        Deno.kill((await trainsFirst())!.pid, "SIGKILL");
+        const killed = "ended with exit code 137 (killed, as where memory runs out) at ";
+        await until("its requeue", says("train-expert+0", killed));
+        await until("its second attempt", async () =>
+          await trainsFirst() !== undefined);
+
         // A signal: the task saves its state, and it alone is queued again. It may say that the job
         // can not be altered now: it tries again while the task is already being queued.
         await cluster.run("scancel", "--signal=USR1", "--batch", `${array}_0`).catch(() => {});
-        await until("its requeue", says("train-expert+0", "queued again"));
+        await until("its requeue", says("train-expert+0", "time is up at "));
         await until("the end of the queue", empty);
         assertEquals(await queuedAgain(), 1);
 
         const { out } = await task("status", ["--run", run], { env });
-        assertMatch(out, /^ {2}train-expert 3 {2}ended: error: .*partition\/expert-03/m);
+        const failed =
+          /^ {2}train-expert 3 {2}ended with exit code 2: error: .*partition\/expert-03/m;
+        assertMatch(out, failed);
         assertEquals(await exists(`${run}/experts/expert-03/model.safetensors`), false);
         for (const expert of [0, 1, 2, 4]) {
           await Deno.stat(`${run}/experts/expert-0${expert}/model.safetensors`);

@@ -76,6 +76,10 @@ export interface JobOptions
     Pick<RunOptions, "run" | "sources" | "force">,
     Pick<GraphOptions, "recorded"> {}
 
+/** Names the models to compare with that a plan asks for. */
+export const nameCompared = (dense: JobPlan["dense"]): string[] =>
+  dense.map((match) => match === "switch" ? match : denseTarget(match).name);
+
 /**
  * Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts
  * and logs.
@@ -194,8 +198,8 @@ export interface Job {
   after: readonly string[];
   /** Whether it opens a GPU. */
   device: boolean;
-  /** Whether its processes are trainings, which may be many and long. */
-  trains?: true;
+  /** The models that its processes train, where they do: trainings may be many and long. */
+  trains?: readonly string[];
 }
 
 /** A job, and the nodes that each of its processes makes. */
@@ -314,12 +318,12 @@ function modelJobs(
 ): Draft[] {
   const experts = targets.filter(({ expert }) => expert !== undefined);
   const tokens = stages.findLast(({ name }) => name === TOKENS || name === TOKENIZE) ?? stages[0];
-  const trains = { device: true, trains: true } as const;
   const expertsJob: Draft = {
     name: "train-expert",
     about: "Trains one expert on its own part.",
     after: ["partition"],
-    ...trains,
+    device: true,
+    trains: experts.map(({ node }) => node),
     first: 0,
     shares: experts.map(({ node }) => [node]),
     task: (unit) => task("train-expert", { run, expert: unit, ...training }),
@@ -327,7 +331,8 @@ function modelJobs(
   const others = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
     name: `train-${name}`,
     after: [tokens.name],
-    ...trains,
+    device: true,
+    trains: [node],
     shares: [[node]],
     about: `Trains a ${
       name === "switch" ? "Switch Transformer" : "dense model"
@@ -399,7 +404,7 @@ async function planAll(
   const choices = Object.fromEntries(
     Object.entries(asked).map(([name, value]) => [name, String(value)]),
   );
-  const chosen = dense.map((match) => match === "switch" ? match : denseTarget(match).name);
+  const chosen = nameCompared(dense);
   const all = allTargets(configuration);
   const trained = await listTrained(run, all);
   const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.includes(name));

@@ -18,6 +18,7 @@ import { describeAdoption } from "../training/adoption.ts";
 import { METRICS, readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
+import { nameCompared, readJobPlan } from "./jobs.ts";
 import { allTargets, type Target, type TrainingText } from "../stages/targets.ts";
 
 /**
@@ -55,17 +56,21 @@ const RECENT = 5; // lines of times that a speed is the mean of
 const TIMES_BYTES = 2 ** 20;
 
 /**
- * Reads how the trainings of a run stand now: experts by id, then the models of all text. Throws an
- * `InputError` where the folder is no run.
+ * Reads how the trainings of a run stand now: experts by id, then the models of all text. Of these
+ * it leaves out the ones that have not begun and that no plan of jobs names. Throws an `InputError`
+ * where the folder is no run.
  */
 export async function readTrainings(run: string): Promise<Training[]> {
   const configuration = await needConfiguration(run);
+  const planned = nameCompared((await readJobPlan(run))?.dense ?? []);
   const targets = allTargets(configuration);
   const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
   const all = await Promise.all(
     targets.map((target) => describeTraining(run, configuration, target, owners, times)),
   );
-  return all.filter(({ state }, i) => state !== "waiting" || !targets[i].optional);
+  return all.filter(({ model, state }, i) =>
+    state !== "waiting" || targets[i].expert !== undefined || planned.includes(model)
+  );
 }
 
 /**
@@ -107,7 +112,7 @@ async function describeTraining(
   const made = isDamaged ? null : manifest;
   const adoption = describeAdoption(made);
   const scratches = made ? [] : await listScratches(run, node);
-  const last = await newest((await Promise.all(scratches.map(listCheckpoints))).flat());
+  const last = await findLatestCheckpoint(scratches);
   const folders = works ? await listPartials(run, node) : made ? [place] : [];
   const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ??
     (last && metricsPath(last));
@@ -171,6 +176,12 @@ async function newest(paths: readonly string[]): Promise<string | undefined> {
   const most = Math.max(-1, ...times);
   return most < 0 ? undefined : paths[times.indexOf(most)];
 }
+
+/** Finds the checkpoint that was written last in the folders of a training that has not ended. */
+export const findLatestCheckpoint = async (
+  scratches: readonly string[],
+): Promise<string | undefined> =>
+  await newest((await Promise.all(scratches.map(listCheckpoints))).flat());
 
 async function findCheckpoint(path: string): Promise<{ step: number; at: string | null }> {
   const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);

@@ -135,6 +135,59 @@ setTimeout(() => {}, 30_000);
     }
   }));
 
+Deno.test("runJobs() begins a process again that the system ends while its checkpoint moves, and not after three ends at the same one", () =>
+  inFolder(async (folder) => {
+    const scripts = {
+      moves: `Deno.writeTextFileSync("attempts", "x", { append: true });
+const attempt = Deno.statSync("attempts").size;
+const states = "scratch/dense~0123456789abcdef";
+Deno.mkdirSync(states, { recursive: true });
+if (attempt > 1) Deno.writeTextFileSync(\`\${states}/step-0000000\${attempt}.safetensors\`, "");
+console.log(\`attempt \${attempt}\`);
+if (attempt < 4) Deno.kill(Deno.pid, "SIGKILL");
+`,
+      stays: `Deno.kill(Deno.pid, "SIGABRT");\n`,
+    };
+    const tasks: Record<string, string> = {};
+    for (const [name, text] of Object.entries(scripts)) {
+      await Deno.writeTextFile(`${folder}/${name}.ts`, text);
+      tasks[name] = `deno run --allow-all ${name}.ts`;
+    }
+    await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify({ tasks }));
+    const reported: string[] = [];
+    const here = Deno.cwd();
+    Deno.chdir(folder);
+    const jobs = [{ ...job("moves", ["moves"]), trains: ["dense"] }, job("stays", ["stays"])];
+    const options = {
+      atOnce: 1,
+      tell: (text: string) => void reported.push(text),
+      signal: new AbortController().signal,
+    };
+    const finished = await runJobs(folder, jobs, options).finally(() => Deno.chdir(here));
+    assertEquals(finished.map(({ job, code }) => [job, code]), [["moves", 0], ["stays", 134]]);
+    const killed = "moves ended with exit code 137 (killed, as where memory runs out) at";
+    const aborted =
+      "stays ended with exit code 134 (aborted, as by a driver that lost its device) at";
+    assertEquals(reported, [
+      "moves starts",
+      `${killed} no checkpoint: goes on`,
+      `${killed} step-00000002.safetensors: goes on`,
+      `${killed} step-00000003.safetensors: goes on`,
+      "moves is done",
+      "stays starts",
+      `${aborted} no checkpoint: goes on`,
+      `${aborted} no checkpoint: goes on`,
+      "stays failed with 134",
+    ]);
+    const { ended } = await endedJobs(folder, [job("stays", ["stays"])], null);
+    const [{ code, line }] = ended;
+    assertEquals(code, 134);
+    assertStringIncludes(
+      line,
+      "error: Cannot go on as an attempt must gain a step: three ended at no",
+    );
+  }));
+
 Deno.test("the processes of runJobs() end with the process that runs them, killed as it may be", () =>
   inFolder(async (folder) => {
     const long = `Deno.addSignalListener("SIGTERM", () => {

@@ -1,5 +1,6 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
+import { exists } from "../../pipeline/graph/files.ts";
 import { type Job } from "../../pipeline/run/mod.ts";
 import { type Queued, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs, queueText } from "../../tasks/slurm_view.ts";
@@ -207,7 +208,10 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       ran.out,
       /^srun <--ntasks=1> <--quiet> <apptainer> <exec> <--nv> <--bind> <.*,.*\/run,\/data\/a b> <an image> /,
     );
-    assertMatch(ran.out, / <deno> <task> <zero-shot> <--run> <.*\/run> <--task> <blimp>\n$/);
+    assertMatch(
+      ran.out,
+      / <deno> <task> <zero-shot> <--run> <.*\/run> <--task> <blimp>\nended with exit code 0\n$/,
+    );
     assertStringIncludes((await runScript(first)).out, "<--task> <sciq>");
     assertStringIncludes((await runScript(group)).out, "<train-routers> <--run> ");
     assertStringIncludes((await runScript(group)).out, "<--part> <1/2>");
@@ -231,7 +235,9 @@ Deno.test("a job runs its task by number or name in the container, requeues what
     );
     const cancelled = await runScript(group, { CODE: "130", STATE: "COMPLETING" }); // by hand
     assertEquals([cancelled.code, cancelled.out.includes("scontrol")], [130, false]);
-    assertEquals((await runScript(group, { CODE: "2" })).code, 2);
+    const refused = await runScript(group, { CODE: "2" });
+    assertEquals(refused.code, 2);
+    assertMatch(refused.out, /\nended with exit code 2\n$/);
     for (const [card, cards] of [["nvidia0", 1], ["nvidia1", 2]] as const) {
       await Deno.writeTextFile(`${folder}/dev/${card}`, "");
       const { code, out } = await runScript(group);
@@ -266,7 +272,10 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
     for (const [name, text] of Object.entries(programs)) {
       await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     }
-    const training: Job = { ...job("train-expert", [false, false]), trains: true };
+    const training: Job = {
+      ...job("train-expert", [false, false]),
+      trains: ["experts/expert-00", "experts/expert-01"],
+    };
     const script =
       /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [training], [], 9, {}))![1];
     await Deno.writeTextFile(`${folder}/script`, script);
@@ -300,8 +309,82 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
     assertEquals(code, 1);
     assertMatch(
       out,
-      /^scancel --signal=TERM 7_1\nerror: Cannot go on as an attempt must gain a step: .* limit is 2:00, .* \d+ s .* --checkpoint-minutes\n$/,
+      /^scancel --signal=TERM 7_1\nerror: Cannot go on as an attempt must gain a step: .* limit is 2:00, .* \d+ s .* --checkpoint-minutes\nended with exit code 1\n$/,
     );
+  }));
+
+Deno.test("a process that the system ends is queued again while its checkpoint moves, and three ends at the same one end it for good", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const states = `${run}/scratch/experts~expert-01~0123456789abcdef`;
+    for (const place of [`${folder}/bin`, `${run}/jobs/logs`, states]) {
+      await Deno.mkdir(place, { recursive: true });
+    }
+    const programs = {
+      srun: "exit $CODE",
+      scontrol: 'echo "scontrol $*"',
+      squeue: "echo ${STATE:-RUNNING} 0 2:00 N/A",
+    };
+    for (const [name, text] of Object.entries(programs)) {
+      await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    }
+    const scriptOf = (job: Job) =>
+      /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [job], [], 9, {}))![1];
+    const attempt = async (script: string, log: string, code: number, state = "RUNNING") => {
+      await Deno.writeTextFile(`${folder}/script`, script);
+      const line = 'exec bash "$0" | tee -a "$1"; exit ${PIPESTATUS[0]}';
+      const { code: ended, out, err } = await execute(
+        "bash",
+        ["-c", line, `${folder}/script`, log],
+        {
+          env: {
+            PATH: `${folder}/bin:${Deno.env.get("PATH")}`,
+            SLURM_JOB_ID: "9",
+            SLURM_ARRAY_JOB_ID: "7",
+            SLURM_ARRAY_TASK_ID: "1",
+            CODE: String(code),
+            STATE: state,
+          },
+        },
+      );
+      assertEquals(err, "");
+      return { code: ended, out };
+    };
+    const again = (code: number, reason: string, at: string) => ({
+      code: 130,
+      out:
+        `ended with exit code ${code} (${reason}) at ${at}: queued again\nscontrol requeue 7_1\n`,
+    });
+    const training = scriptOf({
+      ...job("train-expert", [false, false]),
+      trains: ["experts/expert-00", "experts/expert-01"],
+    });
+    const log = `${run}/jobs/logs/train-expert+0-7_1.log`;
+    const killed = "killed, as where memory runs out";
+    const aborted = "aborted, as by a driver that lost its device";
+    const crashed = "crashed, as in a driver";
+    const none = "no checkpoint";
+    assertEquals(await attempt(training, log, 137), again(137, killed, none));
+    assertEquals(await attempt(training, log, 134), again(134, aborted, none));
+    const checkpoint = "step-00000200.safetensors";
+    await Deno.writeTextFile(`${states}/${checkpoint}`, "");
+    assertEquals(await attempt(training, log, 139), again(139, crashed, checkpoint));
+    assertEquals(await attempt(training, log, 139), again(139, crashed, checkpoint));
+    const last = await attempt(training, log, 137);
+    assertEquals(last.code, 137);
+    assertMatch(
+      last.out,
+      /^error: Cannot go on as an attempt must gain a step: three ended at step-00000200\.safetensors, this one with exit code 137 \(killed, .*\) on \S+; .*, and submit again\nended with exit code 137\n$/,
+    );
+    // Other tasks keep no checkpoints that a job knows of.
+    const score = scriptOf({ ...job("score", [false, false]), device: true });
+    const other = `${run}/jobs/logs/score+0-7_1.log`;
+    assertEquals(await attempt(score, other, 139), again(139, crashed, none));
+    assertEquals(await attempt(score, other, 139), again(139, crashed, none));
+    assertEquals((await attempt(score, other, 139)).code, 139);
+    // Somebody has cancelled it.
+    const cancelled = await attempt(score, `${run}/jobs/logs/none.log`, 137, "COMPLETING");
+    assertEquals(cancelled, { code: 130, out: "" });
   }));
 
 Deno.test("endedJobs() finds what was started and is neither complete nor queued, with its last word", () =>
@@ -328,12 +411,93 @@ Deno.test("endedJobs() finds what was started and is neither complete nor queued
     using own = await Deno.open(`${run}/jobs/logs/other+0-5.log`);
     await own.lock(true); // as the process does that works on this machine
     assertEquals((await endedJobs(run, jobs, queue)).ended.map(({ job }) => job), ["train"]);
-    const other = { job: "other", place: 0, log: "jobs/logs/other+0-5.log", line: "Green" };
-    assertEquals(ended, [{ job: "train", place: 1, log, line: "error: Cannot go on" }, other]);
+    const other = {
+      job: "other",
+      place: 0,
+      log: "jobs/logs/other+0-5.log",
+      code: null,
+      line: "Green",
+    };
+    assertEquals(ended, [
+      { job: "train", place: 1, log, code: null, line: "error: Cannot go on" },
+      other,
+    ]);
     assertEquals(
       queueText(queue, { ended: ended.slice(0, 1), unknown }),
       `  train 2  running on n1\n  train 1  ended: error: Cannot go on (${log})`,
     );
+  }));
+
+Deno.test("endedJobs() reports how a process ended, also one that is no longer planned", () =>
+  inFolder(async (run) => {
+    await Deno.mkdir(`${run}/jobs/logs`, { recursive: true });
+    const write = (name: string, lines: string[]) =>
+      Deno.writeTextFile(`${run}/jobs/logs/${name}`, lines.join("\n") + "\n");
+    const left = "expert-00  step 90 of 400, 55 s left";
+    const exited = "srun: error: n1: task 0: Exited with exit code 137";
+    const stuck = "error: Cannot go on as an attempt must gain a step: three ended";
+    await write("corpus+0-9_0.log", ["error: an old one", "ended with exit code 2"]);
+    await Deno.utime(`${run}/jobs/logs/corpus+0-9_0.log`, 1, 1);
+    await Deno.writeTextFile(`${run}/jobs/plan.json`, "{}");
+    await write("corpus+0-9_1.log", ["error: Cannot read", exited, "ended with exit code 2"]);
+    await write("corpus+0-9_2.log", ["done", "ended with exit code 0"]);
+    await write("train+0-12_0.log", [left, exited, stuck, "ended with exit code 137"]);
+    await write("train+0-12_1.log", [
+      "error: an earlier attempt",
+      "ended with exit code 139 (crashed, as in a driver) at no checkpoint: queued again",
+      `a bar\r${left}`,
+      "slurmstepd: error: *** JOB 12 ON n1 CANCELLED ***",
+    ]);
+    await write("train+0-12_2.log", [
+      "srun: error: Unable to create step",
+      "ended with exit code 1",
+    ]);
+    const { ended, unknown } = await endedJobs(run, [job("train", [false, false, false])], []);
+    assertEquals(unknown, []);
+    assertEquals(ended.map(({ job, place, code, line }) => [job, place, code, line]), [
+      ["train", 0, 137, stuck],
+      ["train", 1, null, "slurmstepd: error: *** JOB 12 ON n1 CANCELLED ***"],
+      ["train", 2, 1, "srun: error: Unable to create step"],
+      ["corpus", 1, 2, "error: Cannot read"],
+    ]);
+    assertStringIncludes(
+      queueText([], { ended, unknown }),
+      "\n  corpus 1  ended with exit code 2: error: Cannot read (jobs/logs/corpus+0-9_1.log)",
+    );
+  }));
+
+Deno.test("deno task status does not wait for a queue that does not come", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/slurm`);
+    await writeFakeSlurm(`${folder}/slurm`);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const run = `${folder}/run`;
+    const args = ["--run", run, "--input", `${folder}/docs.jsonl`, "--experts", "3", "--settle"];
+    const env = { PATH: `${folder}/slurm:/usr/bin:/bin` };
+    await ok(task("submit", args, { env }));
+    // A shell waits for the one that holds its output.
+    await Deno.writeTextFile(`${folder}/slurm/squeue`, "#!/bin/sh\n/bin/sleep 60\n:\n");
+    const start = performance.now();
+    const { out } = await ok(task("status", ["--run", run], { env }));
+    assert(performance.now() - start < 30_000);
+    assertStringIncludes(out, "jobs (Slurm does not answer here): none");
+  }));
+
+Deno.test("deno task submit names the command of Slurm that is not there, before it writes anything", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/slurm`);
+    await writeFakeSlurm(`${folder}/slurm`);
+    await Deno.remove(`${folder}/slurm/sbatch`);
+    await Deno.symlink("/bin/sh", `${folder}/slurm/sh`);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const run = `${folder}/run`;
+    await refused(
+      task("submit", ["--run", run, "--input", `${folder}/docs.jsonl`], {
+        env: { PATH: `${folder}/slurm` },
+      }),
+      "error: Cannot use Slurm as its commands must be there: there is no sbatch; install them (on Debian slurm-client), ",
+    );
+    assertEquals(await exists(run), false);
   }));
 
 Deno.test("endedJobs() does not know of Slurm's processes where it has no queue, and of those of this machine it does", () =>

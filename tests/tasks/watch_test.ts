@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Training } from "../../pipeline/run/mod.ts";
 import { openScreen, watchText } from "../../tasks/watch.ts";
+import { inFolder, ok, smallRunAt, taskHere, trainingFlags } from "./support.ts";
 
 const WAITING: Training = {
   model: "expert-00",
@@ -78,3 +79,23 @@ Deno.test("openScreen() shows each text in the place of the one before, and give
   screen.close();
   assertEquals(written, "\x1b[?25h\x1b[?1049l");
 });
+
+Deno.test("deno task watch ends once all is trained that somebody asked for", () =>
+  inFolder(async (folder) => {
+    const { run } = await smallRunAt(`${folder}/run`);
+    const place = ["--run", run];
+    await ok(taskHere("train-expert", [...place, "--expert", "all", ...trainingFlags(4)]));
+    const { log } = console;
+    const printed: string[] = [];
+    console.log = (line) => void printed.push(line);
+    try {
+      await ok(taskHere("watch", place));
+    } finally {
+      console.log = log;
+    }
+    assertEquals(printed.length, 2, printed.join("\n"));
+    await ok(taskHere("submit", [...place, "--settle"])); // its plan has a dense model
+    const { out } = await ok(taskHere("watch", [...place, "--once"]));
+    assertMatch(out, /^dense +waiting /m);
+    assertFalse(out.includes("dense-steps"));
+  }));

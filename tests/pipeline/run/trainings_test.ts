@@ -27,12 +27,14 @@ const flags = {
 
 Deno.test("readTrainings() tells trainings that wait, stopped, are at work, complete and damaged", () =>
   withPartition(async (run) => {
-    const models = ["expert-00", "expert-01", "dense", "dense-steps"];
-    const before = await readTrainings(run);
-    assertEquals(
-      before.map(({ model, state }) => [model, state]),
-      models.map((model) => [model, "waiting"]),
-    );
+    const waiting = async () =>
+      (await readTrainings(run)).map(({ model, state }) => `${model} ${state}`);
+    const experts = ["expert-00 waiting", "expert-01 waiting"];
+    assertEquals(await waiting(), experts); // nobody has asked for others
+    const plan = { parts: 1, dense: ["steps", "switch"] };
+    await Deno.mkdir(`${run}/jobs`);
+    await Deno.writeTextFile(`${run}/jobs/plan.json`, JSON.stringify(plan));
+    assertEquals(await waiting(), [...experts, "dense-steps waiting", "switch waiting"]);
 
     const stop = new AbortController();
     const onEvent = (event: { type: string; done?: number }) =>
