@@ -48,8 +48,6 @@ export interface MakeOptions {
   reuse?: readonly string[];
   /** Takes the lock of a node. A test takes the locks away. */
   lock?: typeof takeLock;
-  /** Describes the adapter, for the manifests, once a device is open. */
-  adapter?: () => string | undefined;
 }
 
 const [SOON_MS, LATE_MS] = [50, 2_000];
@@ -76,6 +74,8 @@ export async function makeAll(work: Work, walk: Walk, options: MakeOptions): Pro
 /** What one process makes of a run. */
 class Process {
   #open?: Maker; // the maker that made something last
+  #adapter?: string; // of the device on which nodes are being made
+  readonly #gpu: Work["gpu"];
   readonly #events: StageEvents;
   readonly #nodes: Node[];
   readonly #own: number;
@@ -86,6 +86,12 @@ class Process {
     private readonly options: MakeOptions,
   ) {
     const { wanted = () => true, mine = () => true } = options;
+    // Makers may keep this from one node to the next.
+    this.#gpu = async () => {
+      const gpu = await work.gpu();
+      this.#adapter = gpu.adapter;
+      return gpu;
+    };
     const nodes = withNeeds(walk.graph, wanted);
     const own = nodes.filter(mine);
     this.#own = own.length;
@@ -218,12 +224,14 @@ class Process {
     const making: Making[] = [];
     if (this.#open !== maker) this.close();
     this.#open = maker;
+    this.#adapter = undefined;
     try {
       for (const [i, node] of nodes.entries()) making.push(await beginNode(walk, node, notes[i]));
       this.#events.begins(maker.stage);
       const start = performance.now();
       const results = await maker.make(making, {
         ...work,
+        gpu: this.#gpu,
         emit: (event) => this.#events.emit(maker.stage, event),
       });
       const read = await Promise.all(nodes.map(async (node) => (await walk.of(node)).inputs));
@@ -236,7 +244,8 @@ class Process {
         const files = await noteFiles(folder, notes[i]);
         const result = results[i] as Record<string, unknown>;
         const known = { key, name, revision, settings: { ...settings }, inputs, files, result };
-        const manifest = await writeManifest(folder, known, { adapter: this.options.adapter?.() });
+        const adapter = this.#adapter ?? await this.#inheritedAdapter(node);
+        const manifest = await writeManifest(folder, known, { adapter });
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
         await removeScratch(work.run, name, scratch);
@@ -258,6 +267,17 @@ class Process {
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
     }
     for (const node of nodes) await this.#isMade(node);
+  }
+
+  /**
+   * Gives the adapter on which a node was computed that was made without a device: that of what it
+   * is made of. It is the same whatever else this process has made.
+   */
+  async #inheritedAdapter({ needs }: Node): Promise<string | undefined> {
+    for (const need of needs) {
+      const { manifest } = await this.walk.of(this.walk.node(splitNeed(need).name));
+      if (manifest?.made.adapter !== undefined) return manifest.made.adapter;
+    }
   }
 }
 

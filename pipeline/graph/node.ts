@@ -258,8 +258,8 @@ export type FileNote = v.InferOutput<typeof NOTE>;
 /**
  * What stands in a node's folder: its `key`, its `files` by path and its `result` (counts and
  * metrics). The key is a hash of `name`, `revision`, `settings` and `inputs` (hashes of files by
- * need). `made` tells by which version and adapter the node was made, or from which run it was
- * linked.
+ * need). `made` tells by which version the node was made, on which adapter it or what it is made of
+ * was computed, or from which run it was linked.
  *
  * @ignore Its type is inferred.
  */

@@ -136,8 +136,7 @@ export async function openRun<Result>(
       await writeRunConfiguration(run, configuration, adapter ?? now?.adapter);
     }
     isWritten = true;
-    const how = { task: name, reuse, adapter: device.description, ...more };
-    await makeAll({ run, gpu, emit, workers, signal }, walk, how);
+    await makeAll({ run, gpu, emit, workers, signal }, walk, { task: name, reuse, ...more });
     return walk;
   };
   const result = await body({ run, configuration, gpu: device.open, make });
@@ -377,8 +376,6 @@ export function lazyDevice(
   return {
     /** Whether the options say which device it must be, or how kernels run on it. */
     isNamed: Boolean(adapter || requireGpu || Object.keys(variants).length > 0),
-    /** Describes the adapter, once it is open. */
-    description: () => (given ?? own)?.adapter,
     open: async () => given ?? await (opening ??= openOwn()),
     /** Reports what the work lost to f16. */
     async warnOfLoss() {

@@ -1,7 +1,18 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
-import { makePartition, openRun, planRun, type RunOptions } from "../../../pipeline/run/run.ts";
+import type { RunEvent } from "../../../pipeline/graph/events.ts";
+import { evaluateRun } from "../../../pipeline/run/evaluate_run.ts";
+import { trainModels } from "../../../pipeline/run/models.ts";
+import { partition } from "../../../pipeline/run/partition.ts";
+import {
+  makePartition,
+  openRun,
+  planRun,
+  type RunOptions,
+  type RunWatch,
+} from "../../../pipeline/run/run.ts";
+import { allTargets } from "../../../pipeline/stages/targets.ts";
 import {
   readRunConfiguration,
   writeRunConfiguration,
@@ -9,7 +20,8 @@ import {
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/progress.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { smallFlags, smallWork, writeTexts } from "./support.ts";
+import { shareDevice } from "../../device.ts";
+import { smallFlags, smallSettings, smallWork, writeTexts } from "./support.ts";
 
 /** Runs a test with a folder of text and options for a run of it. */
 function inRun(
@@ -193,4 +205,53 @@ Deno.test("documents that a script hands over are kept, and read again whenever 
 
 async function* listDocuments(texts: readonly string[]) {
   for (const text of texts) yield await Promise.resolve({ text, source: "" });
+}
+
+Deno.test("a run's manifests are the same bytes whichever processes made it, in whole or stopped after every stage", () =>
+  inFolder(async (folder) => {
+    shareDevice();
+    await writeTexts(`${folder}/text`, 8);
+    const flags = {
+      ...smallSettings(`${folder}/text`, { holdout: 0.3, dedup: "exact" }),
+      expertHidden: 8,
+      expertLayers: 1,
+      expertHeads: 2,
+      expertBatch: 4,
+      expertSteps: 4,
+    };
+    const whole = `${folder}/whole`;
+    const stopped = `${folder}/stopped`;
+    const make = async (run: string, watch: RunWatch = {}) => {
+      const options = { run, sources: { flags } };
+      await partition(options, watch);
+      await trainModels((configuration) => allTargets(configuration).slice(0, 3), options, watch);
+      await evaluateRun({ run, resamples: 2 }, watch);
+    };
+    await make(whole);
+    for (let stops = 0;; stops++) {
+      const stop = new AbortController();
+      const onEvent = (event: RunEvent) =>
+        event.type === "stage" && event.state === "done" && stop.abort();
+      const error = await make(stopped, { onEvent, signal: stop.signal }).catch((error) => error);
+      if (error === undefined) {
+        assert(stops > 5);
+        break;
+      }
+      assertEquals(error.name, "AbortError", error.stack);
+    }
+    const one = await manifests(whole);
+    assert(Object.values(one).some((text) => text.includes('"adapter"')));
+    assertEquals(await manifests(stopped), one);
+  }));
+
+/** Reads the manifests of a run by the paths of their nodes. */
+async function manifests(run: string, under = ""): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const { name, isDirectory } of Deno.readDirSync(`${run}/${under}`)) {
+    if (isDirectory) Object.assign(found, await manifests(run, `${under}${name}/`));
+    else if (name === "manifest.json") {
+      found[under] = await Deno.readTextFile(`${run}/${under}${name}`);
+    }
+  }
+  return Object.fromEntries(Object.entries(found).sort());
 }
