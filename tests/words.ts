@@ -31,7 +31,7 @@ const WORDS: Entry[] = [
   [
     /\b(un)?settle[sd]?\b|settle[A-Z]/,
     "resolve",
-    /submit|options\.ts|arguments_test|slurm|SERVERS|usage/,
+    /submit|options\.ts|arguments_test|watch_test|slurm|SERVERS|usage/,
   ], // a flag of `submit`
   // The name of a claim.
   [/\btold\b|\b[tT]old[A-Z]/, "printed, reported", /SCIENCE|reproduction\/claims/],
