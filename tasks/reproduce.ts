@@ -10,6 +10,7 @@ import type { Claim } from "../pipeline/report/mod.ts";
 import {
   areOfPaper,
   lackText,
+  type PlannedJob,
   planStudies,
   reproduce,
   runStudies,
@@ -19,7 +20,7 @@ import {
 import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { bytes, counted, leading, scientific, table } from "./layout.ts";
+import { bytes, scientific, table } from "./layout.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./options.ts";
 import { words } from "./wording.ts";
 
@@ -40,8 +41,8 @@ const STUDY = field.section("Command", {
       "study; repeatable",
   ),
   dryRun: field.flag(
-    "print what a study would run, and what that takes of one device and of many; a " +
-      "preset of the paper without --input does so by itself",
+    "print what a study would run, and what that takes of one device; a preset of the " +
+      "paper without --input does so by itself",
   ),
 });
 
@@ -91,67 +92,47 @@ const PLAN_ALONE =
   "a dry run, as the embedded text is too little for a preset of the paper: with " +
   "--input, or --dry-run=false, the study runs";
 
-/**
- * Words the plan of studies: every job on its device, every study by itself, and all of it; `note`
- * comes first.
- */
+/** Writes the plan of studies: every job, every study by itself, and all of it after a `note`. */
 function studiesPlanText(plan: StudiesPlan, note?: string): string {
-  const { pieces, flops, seconds, shortest, devices, studies, assumptions } = plan;
-  const rows = pieces.map(({ run, piece, done, ...own }) => [
-    ...[run, piece, ...done ? ["", ""] : [scientific(own.flops), bytes(own.memoryBytes)]],
-    done ? "done" : duration(own.seconds),
+  const { jobs, flops, seconds, studies, largest, device, assumptions } = plan;
+  const rows = jobs.map(({ run, job, done, ...takes }) => [
+    run,
+    job,
+    done ? "" : scientific(takes.flops),
+    done ? "" : bytes(takes.memoryBytes),
+    done ? "done" : duration(takes.seconds),
   ]);
   return [
     ...note === undefined ? [] : [note, ""],
     table("run | job | FLOPs | memory | time", rows, ["job"]),
     "",
     table(
-      "study | jobs | FLOPs | one device | a device per job | at once | longest job",
-      studies.map(({ study, pieces, flops, seconds, shortest, devices, longest }) => [
-        ...[study, pieces, scientific(flops), duration(seconds), duration(shortest), devices],
-        duration(longest),
+      "study | jobs | FLOPs | time",
+      studies.map(({ study, jobs, flops, seconds }) => [
+        study,
+        jobs,
+        scientific(flops),
+        duration(seconds),
       ]),
     ),
     "",
-    `in all         ${scientific(flops)} FLOPs, what studies share counted once`,
-    `one device     ${duration(seconds)}`,
-    `${leading(counted(devices, "devices"))} ${
-      duration(shortest)
-    }: one for every job, so many work at once at most`,
-    ...memoryLines(plan),
+    `in all  ${scientific(flops)} FLOPs and ${
+      duration(seconds)
+    } of one device; runs that studies share count once`,
+    ...largest ? [`memory  ${memoryText(largest, device)}`] : [],
     "",
     ...assumptions.map((line) => `assumed: ${line}`),
   ].join("\n");
 }
 
-/**
- * Words the memory of one device that jobs take at most, and which jobs no micro-batch lets fit.
- */
-function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan): string[] {
-  const nameJob = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
-  const lines: string[] = [];
-  if (largest) {
-    const { memoryBytesSet, microBatch, microBatchSet } = largest;
-    const smaller = microBatch < microBatchSet
-      ? `, with --micro-batch ${microBatch} (${
-        bytes(memoryBytesSet)
-      } with ${microBatchSet} sequences at once, as it is set)`
-      : "";
-    lines.push(
-      `each device    at most ${bytes(largest.memoryBytes)} of memory, for ${
-        nameJob(largest)
-      }${smaller}`,
-    );
-  }
-  const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
-  if (most === undefined) return lines;
-  const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such jobs` : "";
-  return [
-    ...lines,
-    `too large      for ${bytes(memoryBytes!)}: ${nameJob(most)} takes ${
-      bytes(most.memoryBytes)
-    } with one sequence at a time${others}`,
-  ];
+/** Reports how much memory the largest job takes, and whether the device has that much. */
+function memoryText(
+  { run, job, memoryBytes }: PlannedJob,
+  { memoryBytes: most = Infinity }: StudiesPlan["device"],
+): string {
+  const taken = `at most ${bytes(memoryBytes)}, for ${job} of ${run}`;
+  if (memoryBytes <= most) return taken;
+  return `${taken}; the device has ${bytes(most)}: take a smaller --micro-batch`;
 }
 
 export const TASK = await defineTask({

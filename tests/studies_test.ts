@@ -55,13 +55,13 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       if (/em-optimal-seed-0 started/.test(text)) sendSignal(child, "SIGKILL");
     }
     assertEquals((await child.status).signal, "SIGKILL", reported);
-    type Piece = { run: string; piece: string; done: boolean };
-    const plan = async (args: string[]): Promise<Piece[]> =>
-      JSON.parse((await task("reproduce", [...args, "--dry-run", "--json"])).out).pieces;
-    const pieces = await plan(args("a"));
-    const done = pieces.filter(({ done }) => done).map(({ piece }) => piece);
+    type PlannedJob = { run: string; job: string; done: boolean };
+    const plan = async (args: string[]): Promise<PlannedJob[]> =>
+      JSON.parse((await task("reproduce", [...args, "--dry-run", "--json"])).out).jobs;
+    const jobs = await plan(args("a"));
+    const done = jobs.filter(({ done }) => done).map(({ job }) => job);
     assert(done.includes("partition") && done.includes("dense-steps"), done.join());
-    assert(done.length < pieces.length);
+    assert(done.length < jobs.length);
 
     const { err, out } = await ok(task("reproduce", args("a")));
     // Nor is that looked at again.
@@ -104,7 +104,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     const left = async (...more: string[]) =>
       (await plan(from("c", ...more))).filter(({ done }) => !done).map(({ run }) => run);
     assertEquals(await left(), []);
-    assertEquals((await left("--expert-steps", "24")).length, pieces.length);
+    assertEquals((await left("--expert-steps", "24")).length, jobs.length);
     assert((await left("--expert-rate", "0.5")).includes("em-optimal-seed-0"));
     assert(!await exists(`${folder}/c`));
     const whole = await ok(task("reproduce", from("c")));

@@ -10,6 +10,7 @@ export { type Crossing } from "./outcome.ts";
 export {
   areOfPaper,
   lackText,
+  type PlannedJob,
   planStudies,
   type PlanStudiesOptions,
   type StudiesPlan,
