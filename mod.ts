@@ -306,7 +306,7 @@ export {
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
 export { type GraphOf, type Stage, STAGES, type Text as RunText } from "./pipeline/stages/mod.ts";
-export type { Making, Node, Work } from "./pipeline/graph/mod.ts";
+export { type Making, type Node, partNode, type Work } from "./pipeline/graph/mod.ts";
 export {
   type Assignment,
   ASSIGNMENTS,

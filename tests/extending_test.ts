@@ -61,9 +61,9 @@ async function counts(run: string): Promise<void> {
   STAGES.set("count", {
     ...count,
     settings,
-    nodes: async (of) => {
+    nodes: async (of, request) => {
       const steps = of.configuration.expertSteps;
-      return (await count.nodes!(of)).map((node) => ({ ...node, settings: { steps } }));
+      return (await count.nodes(of, request)).map((node) => ({ ...node, settings: { steps } }));
     },
   });
   assertEquals(await make(), ["count"]);

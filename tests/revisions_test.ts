@@ -7,7 +7,7 @@ import { askRun, evaluateRun, partition, trainDense, trainExpert } from "../mod.
 import { trainModels } from "../pipeline/run/mod.ts";
 import { switchTarget } from "../pipeline/stages/mod.ts";
 import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
-import { zeroShotRevision } from "../pipeline/run/zero_shot.ts";
+import { askRevision } from "../pipeline/stages/ask.ts";
 import { jsonText, sha256 } from "../pipeline/graph/files.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/questions.ts";
 import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts";
@@ -119,7 +119,7 @@ Deno.test({
       const stages: Stages = { ...await outputsOf(run), ...await outputsOf(random, "made-up ") };
       for (const [name, outputs] of Object.entries(await madeUpQuestions())) {
         stages[name] = {
-          revision: zeroShotRevision(name.replace("made-up zero-shot-", "")),
+          revision: askRevision(name.replace("made-up zero-shot-", "")),
           outputs,
         };
       }

@@ -9,7 +9,7 @@
 
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, type TaskReference } from "../../kernels/errors.ts";
 import type { RunEvent } from "./events.ts";
 import {
   filesUnder,
@@ -50,6 +50,20 @@ export interface Node {
    * Whether it must be there as it is: its own manifest says what it is, and nobody makes it here.
    */
   given?: boolean;
+  /** How a task asks for it. Absent where a partition makes it. */
+  asked?: Asked;
+}
+
+/** What status and plans tell of something that a task is asked for. */
+export interface Asked {
+  /** Its name among the stages: `train-expert-02`. Nodes of one name are listed as one. */
+  name: string;
+  /** The task that makes it. */
+  command: TaskReference;
+  /** Whether a run is complete without it. */
+  optional: boolean;
+  /** Where it is in a tree, such as `2.5`, of an expert of one. */
+  path?: string;
 }
 
 /** Makes the nodes of a stage. */
@@ -158,6 +172,21 @@ export const GIVEN: Maker = {
   stage: "given",
   make: () => Promise.reject(new Error("a node that is given is never made")),
 };
+
+/**
+ * A node that nobody has asked for yet: it is missing. Only a task knows how it is to be made.
+ */
+export const unaskedNode = (name: string, revision: number, asked: Asked): Node => ({
+  name,
+  needs: [],
+  settings: {},
+  revision,
+  asked,
+  maker: {
+    stage: asked.name,
+    make: () => Promise.reject(new Error("a node that nobody asked for is never made")),
+  },
+});
 
 /** A node that must be there as it is, whatever it was made of. */
 export function givenNode(name: string): Node {

@@ -52,19 +52,20 @@ export const readTimes = (run: string, most?: number): Promise<Time[]> =>
  */
 export function secondsByNode(times: readonly Time[]): (node: string) => number | undefined {
   const nodes = new Map<string, number>();
-  const trainings = new Map<string, Map<number, number>>();
+  const trainings = new Map<string, { step: number; seconds: number }[]>();
   for (const { stage, nodes: made = [], step, seconds } of times) {
     for (const node of made) nodes.set(node, seconds / made.length);
     if (step === undefined) continue;
-    const steps = trainings.getOrInsertComputed(stage, () => new Map());
-    for (const later of [...steps.keys()].filter((one) => one >= step)) steps.delete(later);
-    steps.set(step, seconds);
+    const steps = trainings.getOrInsertComputed(stage, () => []);
+    // It went on from an earlier step.
+    while (steps.length > 0 && steps.at(-1)!.step >= step) steps.pop();
+    steps.push({ step, seconds });
   }
   return (node) => {
     // Folders of parts have the names of experts.
     const [, name] = /^(?:experts\/)?([^/]+)$/.exec(node) ?? [];
     const steps = trainings.get(`train-${name}`);
-    return steps ? [...steps.values()].reduce((a, b) => a + b, 0) : nodes.get(node);
+    return steps ? steps.reduce((sum, { seconds }) => sum + seconds, 0) : nodes.get(node);
   };
 }
 

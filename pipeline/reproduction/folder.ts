@@ -17,11 +17,12 @@ import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { evaluateNodes } from "../stages/evaluate.ts";
 import { resolveSettings } from "../run/settings.ts";
-import { STAGES } from "../stages/stages.ts";
+import { graphOf } from "../stages/stage.ts";
+import { partitionStages } from "../stages/stages.ts";
 import type { ExpertSummary } from "../run/partition.ts";
 import { lookAtText, type Text } from "../stages/text.ts";
 import { tokensNode } from "../stages/token_rows.ts";
-import { trainNodes } from "../stages/targets.ts";
+import { trainNodes } from "../stages/train.ts";
 import { findStudies, Grid, type Known } from "./grid.ts";
 import { findTargets, OUTCOME } from "./outcome.ts";
 import { RATES, ROUTER_SEARCH } from "./search.ts";
@@ -303,9 +304,9 @@ export class Notes {
       tokens: blocks.map(tokensNode),
       models: [],
     });
-    const of = { configuration: c, text, blocks };
+    const of = graphOf({ run: "", configuration: c, text, blocks });
     const parts = [];
-    for (const stage of STAGES.values()) parts.push(...await stage.nodes?.(of) ?? []);
+    for (const stage of partitionStages()) parts.push(...await stage.nodes(of, {}));
     const isPart = ({ name }: Node) => name.startsWith("partition/expert-"); // others tell of paths
     const made: Record<string, string> = {
       partition: hash([...text.unpacked, ...withNeeds(parts, isPart)]),

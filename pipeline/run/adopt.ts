@@ -6,23 +6,16 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { loadCheckpoint, saveModelFolder, tokenText } from "../model/checkpoints/checkpoint.ts";
+import { loadCheckpoint, tokenText } from "../model/checkpoints/checkpoint.ts";
 import type { Checkpoint, CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
 import { listScratches } from "../graph/folder.ts";
-import {
-  givenNode,
-  hashFiles,
-  type Node,
-  oneByOne,
-  readManifest,
-  TOKENIZER,
-  TOKENIZER_FILE,
-} from "../graph/node.ts";
+import { hashFiles, readManifest, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../graph/files.ts";
 import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { type Adoption, describeAdoption } from "../training/adoption.ts";
+import { ADOPT, type AdoptRequest } from "../stages/adopt.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { checkExpert } from "./models.ts";
 import { isSamePlace } from "./output.ts";
@@ -61,35 +54,18 @@ export async function adoptExpert(
   checkExpert("adopt", run, expert, experts);
   const { node: name, part = "" } = expertTarget(expert, { experts });
   const where = `${run}/${name}`;
-  const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
   const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
   if (real !== null && await isSamePlace(real, where)) {
     throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
   }
-  return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
-    const { config: shape, weights, dtype, notes, sha256, tokenizer } = await loadAdoptable(
-      run,
-      from,
-    );
+  return await openRun({ run, force }, watch, ADOPT, async ({ planStage, makeStage }) => {
+    const checkpoint = await loadAdoptable(run, from);
+    const { config: shape, sha256, notes } = checkpoint;
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
-    const node: Node = {
-      name,
-      needs: [part, TOKENIZER],
-      settings: { adopted },
-      revision: 1,
-      maker: oneByOne("adopt", async (making) => {
-        const partition = hashFiles(making.manifest(part));
-        const records = await saveModelFolder(making.folder, shape, weights, {
-          notes: { tokenizer: tokenizer.sha256, eos: tokenizer.eos, partition, adopted: from },
-          tokenizer: { json: tokenizer.json },
-          dtype,
-        });
-        making.wrote(records);
-        return { folder: name, adopted };
-      }),
-    };
-    const { state } = await new Walk(run, [...given, node]).of(node);
+    const request: AdoptRequest = { expert, checkpoint: { ...checkpoint, adopted } };
+    const walk = new Walk(run, await planStage(ADOPT, request));
+    const { state } = await walk.of(walk.node(name));
     const there = state === "made" && !force;
     if (!there && !force) {
       await checkPart(run, part, notes, { expert, from });
@@ -102,7 +78,7 @@ export async function adoptExpert(
         });
       }
     }
-    await make([...given, node]);
+    await makeStage(ADOPT, request);
     return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
   });
 }

@@ -89,7 +89,8 @@ import { indexNode, partIndexNode, recordedText, toBlock } from "../stages/docum
 import { namesNode, splitNodes } from "../stages/split.ts";
 import { trainFurther } from "../stages/round_bank.ts";
 import { scoreNodes } from "../stages/score.ts";
-import { type GraphOf, STAGES, stagesAdded } from "../stages/stages.ts";
+import { type GraphOf, graphOf } from "../stages/stage.ts";
+import { STAGES, stagesAdded } from "../stages/stages.ts";
 import { linesNode, lookAtText, type Text, textIn } from "../stages/text.ts";
 import {
   COLUMNS as DOCUMENT_COLUMNS,
@@ -217,6 +218,7 @@ export async function derivedText(
  * pairs alone.
  */
 export async function derivedNodes(
+  run: string,
   configuration: Configuration,
   derivation: Derivation,
   text: Text,
@@ -227,13 +229,14 @@ export async function derivedNodes(
   const count = tuned ? 0 : derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
   const own = { ...configuration, routers: "", prices: "" };
-  const of: GraphOf = {
+  const of = graphOf({
+    run,
     configuration: own,
     text,
     blocks,
     ...tuned ? { prompts: true } : { grouped },
     away,
-  };
+  });
   const added = { ...of, blocks: more };
   const ids = forgotten.map(({ document }) => BigInt(document));
   const idsByBlock = Map.groupBy(ids, (id) => Number(id >> 24n));
@@ -262,7 +265,7 @@ export async function derivedNodes(
     ...[partIndexNode(of), namesNode(of)],
     ...beforeNodes(derivation),
   ];
-  for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
+  for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes(of, {}));
   return nodes;
 }
 

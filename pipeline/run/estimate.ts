@@ -32,12 +32,13 @@ import { changesText, type TextChanges } from "../stages/documents.ts";
 import { GIVEN_TEXT } from "../stages/text.ts";
 import { LEARN, TOKENIZER } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
-import { checkExpert, trainingGraph } from "./models.ts";
+import { checkExpert, needTrainingText } from "./models.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
-import { type Plan, type StageState, stageStates } from "./plan.ts";
+import { type Plan, requestGraph, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
 import { expertTarget, type TrainingOptions } from "../stages/targets.ts";
+import { trainingNodes } from "../stages/train.ts";
 
 /** What a stage takes: seconds, bytes of disk of its outputs, and bytes of memory at its peak. */
 export type Estimate = Record<"seconds" | "diskBytes" | "memoryBytes", number>;
@@ -234,8 +235,10 @@ async function estimateExperts(experts: readonly number[], options: PlanOptions 
   const { notes, ...speed } = await findSpeed(options, configuration, adapter);
   for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
   const targets = experts.map((expert) => expertTarget(expert, configuration));
-  const { given, nodes } = await trainingGraph(run, configuration, targets, options);
-  const graph = [...given, ...nodes];
+  const of = requestGraph(run, configuration);
+  const graph = await trainingNodes(of, { targets, options });
+  await needTrainingText(run, graph);
+  const nodes = graph.filter(({ asked }) => asked);
   const again = force && !resume ? nodes.map(({ name }) => name) : [];
   const walk = new Walk(run, graph, { again });
   const states = await stageStates(walk);

@@ -26,7 +26,7 @@ import { describeAdoption } from "../training/adoption.ts";
 import {
   DOCUMENTS,
   EVALUATE,
-  evaluateNodes,
+  type EvaluateRequest,
   type EvaluationOf,
   RESULT,
   scoresNode,
@@ -37,6 +37,9 @@ import { overlapState, readLeaks } from "./overlap.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
+
+/** The settings of a run and its models that are evaluated. */
+type Evaluated = Pick<EvaluationOf, "configuration" | "models">;
 
 /** Reports what to evaluate and how. */
 export interface EvaluateRunOptions
@@ -53,12 +56,12 @@ async function opened<Result>(
   options: EvaluateRunOptions,
   watch: RunWatch,
   some: boolean,
-  body: (of: EvaluationOf, make: OpenRun["make"]) => Promise<Result>,
+  body: (models: readonly Target[], open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
   const { run } = options;
   await needConfiguration(run);
-  return await openRun(options, watch, EVALUATE, async ({ configuration, make }) => {
-    const tokens = await tokensOfRun(run);
+  return await openRun(options, watch, EVALUATE, async (open) => {
+    await tokensOfRun(run);
     if ((await readTextCounts(run))?.testSequences === 0) {
       throw new InputError(
         `Cannot evaluate "${run}" as there must be held-out sequences: there are none`,
@@ -68,8 +71,7 @@ async function opened<Result>(
         },
       );
     }
-    const models = await modelsOfRun(run, configuration, "evaluate", some);
-    return await body({ configuration, tokens, models }, make);
+    return await body(await modelsOfRun(run, open.configuration, "evaluate", some), open);
   });
 }
 
@@ -87,10 +89,12 @@ export async function evaluateRun(
   watch: RunWatch = {},
 ): Promise<Evaluation> {
   const { run, trained = false } = options;
-  return await opened(options, watch, trained, async (of, make) => {
+  return await opened(options, watch, trained, async (models, { configuration, makeStage }) => {
+    const of = { configuration, models };
     const choices = await checkChoices(run, of, options);
     const doubts = [...await leftOut(run, of), ...await unequal(run, of)];
-    await make(await evaluateNodes({ ...of, doubts }, choices));
+    const request: EvaluateRequest = { models, choices, doubts };
+    await makeStage(EVALUATE, request);
     return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`);
   });
 }
@@ -152,13 +156,14 @@ export async function evaluateModels(
       remedy: "leave it out here, and give it where the parts are put together",
     });
   }
-  return await opened(options, watch, true, async (of, make) => {
-    const { models, configuration } = of;
-    const nodes = await evaluateNodes(of);
+  return await opened(options, watch, true, async (models, { configuration, makeStage }) => {
     const places = allTargets(configuration).map(({ name }) => name);
     const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
     const names = new Set(own.map(scoresNode));
-    const walk = await make(nodes, { wanted: ({ name, given }) => given || names.has(name) });
+    const request: EvaluateRequest = { models };
+    const walk = await makeStage(EVALUATE, request, {
+      wanted: ({ name, given = false }) => given || names.has(name),
+    });
     walk.refresh(); // others have scored some as well
     const states = await Promise.all(models.map((model) => walk.of(walk.node(scoresNode(model)))));
     const evaluated = states.filter(({ state }) => state === "made").length;
@@ -232,7 +237,7 @@ const isAsked = (value: unknown) =>
  */
 async function checkChoices(
   run: string,
-  { configuration: { experts, prefix, sequenceLength, routers }, models }: EvaluationOf,
+  { configuration: { experts, prefix, sequenceLength, routers }, models }: Evaluated,
   options: EvaluateRunOptions,
 ): Promise<EvaluationChoices> {
   const { margin, calibrate } = options;
@@ -292,7 +297,7 @@ async function checkChoices(
 }
 
 /** Tells of models of all text whose training has not ended, of which none is used. */
-async function leftOut(run: string, { configuration, models }: EvaluationOf): Promise<Text[]> {
+async function leftOut(run: string, { configuration, models }: Evaluated): Promise<Text[]> {
   const messages: Text[] = [];
   const evaluated = new Set(models.map(({ name }) => name));
   for (const { name, node, expert, command } of allTargets(configuration)) {
@@ -318,7 +323,7 @@ const TOKENS_APART = 0.05;
  * models that should have seen as many tokens as all experts, or have cost as much compute, and did
  * not. What no manifest tells is not compared.
  */
-async function unequal(run: string, { configuration, models }: EvaluationOf): Promise<string[]> {
+async function unequal(run: string, { configuration, models }: Evaluated): Promise<string[]> {
   const messages: string[] = [];
   const adopted: string[] = [];
   const experts: TrainResult[] = [];

@@ -11,6 +11,7 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { RunError, say, task, type TaskReference } from "../../kernels/errors.ts";
+import { describe } from "../graph/describe.ts";
 import { type Lock, processText, takeLock } from "../graph/lock.ts";
 import {
   ASSIGN,
@@ -34,13 +35,21 @@ import { refuseLinks } from "../graph/folder.ts";
 import { count, readJsonIfThere } from "../graph/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
-import { EVALUATE, evaluateNodes, scoresNode } from "../stages/evaluate.ts";
-import { type GraphOptions, nodesToMake, partitionGraph, type Plan } from "./plan.ts";
+import { ADOPT, adoptRequests } from "../stages/adopt.ts";
+import { askedChoices, EVALUATE, type EvaluateRequest, scoresNode } from "../stages/evaluate.ts";
+import {
+  type GraphOptions,
+  partitionGraph,
+  type Plan,
+  type Requested,
+  requestGraph,
+  runGraph,
+} from "./plan.ts";
 import { chooseShare, refuseRevision, type RunOptions } from "./run.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
-import { askedChoices, joinNodes, listTrained, modelSteps } from "./steps.ts";
 import { allTargets, denseTarget, type Target } from "../stages/targets.ts";
+import { listTrained, type TrainRequest } from "../stages/train.ts";
 
 const PLAN = v.object({
   parts: v.pipe(count, v.minValue(1)),
@@ -226,7 +235,9 @@ export async function planJobs(
   const { graph, partition, ...asked } = await planAll(run, configuration, plan, { recorded });
   const walk = new Walk(run, graph);
   if (!force) await refuseRevision(walk);
-  const needed = await nodesToMake(walk);
+  const needed = new Set(
+    (await describe(walk)).filter(({ toMake }) => toMake).map(({ node }) => node.name),
+  );
   const known = new Set(graph.map(({ name }) => name));
   const isKnown = partition.text.blocks !== undefined;
   const isMade = (name: string) => (isKnown || known.has(name)) && !needed.has(name);
@@ -411,13 +422,18 @@ async function planAll(
   if (!partition.text.blocks) return { partition, targets, choices, graph: partition.nodes };
   // An evaluation is of all that are there.
   const models = all.filter((target) => trained.includes(target) || targets.includes(target));
-  const of = { configuration, tokens: [], models };
-  const steps = await modelSteps(run, configuration, targets, look.recorded);
-  const evaluation = await evaluateNodes(of, asked);
-  const nodes = [...partition.nodes, ...steps.flatMap(({ nodes }) => nodes), ...evaluation];
+  const of = requestGraph(run, configuration, look.recorded);
+  const training: TrainRequest = { targets };
+  const evaluation: EvaluateRequest = { models, choices: asked };
+  const requests: Requested[] = [
+    { stage: "train-expert", request: training },
+    ...(await adoptRequests(of)).map((request) => ({ stage: ADOPT, request })),
+    { stage: EVALUATE, request: evaluation },
+  ];
   for (const name of zeroShot?.tasks ?? []) {
-    const { zeroShotNodes } = await import("./zero_shot.ts");
-    nodes.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
+    const { askedOf } = await import("../stages/ask.ts");
+    const request = { name, models, ...await askedOf(name, { data: zeroShot?.data }) };
+    requests.push({ stage: ZERO_SHOT, request });
   }
-  return { partition, targets, choices, graph: joinNodes(nodes) };
+  return { partition, targets, choices, graph: await runGraph(partition.nodes, of, requests) };
 }

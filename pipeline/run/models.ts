@@ -8,26 +8,23 @@
 
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import { listScratches } from "../graph/folder.ts";
-import { givenNode, type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
+import { type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
 import { Bank } from "../stages/bank.ts";
-import { blocksIn } from "../text/counts.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { targetsBefore } from "../stages/derivation.ts";
 import {
   denseTarget,
   expertTarget,
   type Match,
   type Target,
-  textNode,
   type TrainingOptions,
-  trainNodes,
 } from "../stages/targets.ts";
-import { tokensNode } from "../stages/token_rows.ts";
+import { listTokens } from "../stages/token_rows.ts";
+import type { TrainRequest } from "../stages/train.ts";
 import { type TrainResult, trainResult } from "../stages/train_result.ts";
 
 /** Where models are trained, and how. */
@@ -65,12 +62,13 @@ export async function trainModels(
     aside: trial !== undefined,
   };
   const anew = force && !resume;
-  return await openRun(opening, watch, "train", async ({ configuration, make }) => {
+  return await openRun(opening, watch, "train", async ({ configuration, planStage, make }) => {
     using bank = new Bank(options);
     const targets = choose(configuration);
-    const how = { ...options, anew, bank };
-    const { given, nodes } = await trainingGraph(run, configuration, targets, how);
-    const graph = [...given, ...nodes];
+    const request: TrainRequest = { targets, options: { ...options, anew, bank } };
+    const graph = await planStage("train-expert", request);
+    await needTrainingText(run, graph);
+    const nodes = graph.filter(({ asked }) => asked);
     if (!force) await refuseReplaced(new Walk(run, graph, options), nodes, targets, options);
     const walk = await make(graph, anew ? {} : { again: [] });
     return nodes.flatMap(({ name }, i) => {
@@ -82,24 +80,12 @@ export async function trainModels(
   });
 }
 
-/**
- * Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of
- * these is not there.
- */
-export async function trainingGraph(
-  run: string,
-  configuration: Configuration,
-  named: readonly Target[],
-  options: TrainingOptions,
-): Promise<{ given: Node[]; nodes: Node[] }> {
-  const targets = await targetsBefore(run, named);
-  const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const own = targets.flatMap(({ before }) => before?.node ?? []);
-  const given = [...new Set([...targets.map(textNode), ...tokens, TOKENIZER, ...own])];
-  for (const name of given) {
+/** Throws an `InputError` where something that trainings need is not there. */
+export async function needTrainingText(run: string, nodes: readonly Node[]): Promise<void> {
+  for (const { name, given } of nodes) {
     const where = `${run}/${name}`;
+    if (!given || await readManifest(where)) continue;
     const isTokenizer = name === TOKENIZER;
-    if (await readManifest(where)) continue;
     const fact = `its ${isTokenizer ? "tokenizer" : "text"} must be there: there is no "${where}"`;
     throw new InputError(`Cannot train in "${run}" as ${fact}`, {
       where,
@@ -108,8 +94,6 @@ export async function trainingGraph(
         : await partitionRemedy(run),
     });
   }
-  const nodes = await trainNodes(configuration, targets, tokens, options);
-  return { given: given.map(givenNode), nodes };
 }
 
 /**
@@ -156,10 +140,13 @@ async function refuseReplaced(
   }
 }
 
-/** Lists the nodes of all tokens of a run, in order, without a look at its text. */
+/**
+ * Lists the nodes of all tokens of a run, in order, without a look at its text. Throws an
+ * `InputError` where that is not there as tokens.
+ */
 export async function tokensOfRun(run: string): Promise<string[]> {
-  const list = await readManifest(`${run}/${SEQUENCES}`);
-  if (list) return blocksIn(list).map((name) => tokensNode({ name }));
+  const tokens = await listTokens(run);
+  if (tokens) return tokens;
   throw new InputError(
     `Cannot read the tokens of "${run}" as its text must be there as tokens: it is not`,
     {

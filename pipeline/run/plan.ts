@@ -5,16 +5,19 @@
  * @module
  */
 
-import { InputError, say, setting, wordText } from "../../kernels/errors.ts";
-import { GIVEN, type Manifest, type Node, readManifest, splitNeed } from "../graph/node.ts";
+import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { describe, type NodeRecord } from "../graph/describe.ts";
+import type { Owner } from "../graph/lock.ts";
+import { GIVEN, givenNode, type Manifest, type Node, splitNeed } from "../graph/node.ts";
 import { MANIFEST } from "../graph/schema.ts";
 import type { NodeState, Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { checkLimit } from "../text/documents.ts";
 import { OFF } from "../text/inputs.ts";
 import { readDerivation } from "../stages/derivation.ts";
-import { recordedText } from "../stages/documents.ts";
-import { STAGES } from "../stages/stages.ts";
+import { recordedText, unseenText } from "../stages/documents.ts";
+import { type GraphOf, graphOf } from "../stages/stage.ts";
+import { partitionStages, STAGES } from "../stages/stages.ts";
 import { type GivenText, lookAtText, type Text } from "../stages/text.ts";
 
 /** The nodes of a run, and the text that they are of. */
@@ -55,7 +58,7 @@ export async function partitionGraph(
     const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
     return {
       text,
-      nodes: text.blocks ? await derivedNodes(configuration, derivation, text) : text.unpacked,
+      nodes: text.blocks ? await derivedNodes(run, configuration, derivation, text) : text.unpacked,
     };
   }
   checkLabels(configuration);
@@ -64,12 +67,85 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  const of = { configuration, text, blocks: blocks ?? [], recorded, away: derivation?.away };
+  const away = derivation?.away ?? [];
+  const of = graphOf({ run, configuration, text, blocks: blocks ?? [], recorded, away });
   const nodes: Node[] = [];
   // What settings name is read before text is unpacked as well, so that it is refused before
   // anything is made if it is not there.
-  for (const stage of STAGES.values()) nodes.push(...await stage.nodes?.(of) ?? []);
+  for (const stage of partitionStages()) nodes.push(...await stage.nodes(of, {}));
   return { text, nodes: blocks ? nodes : unpacked };
+}
+
+/**
+ * Gives what the nodes of a stage on request are made of, without a look at the text. With
+ * `recorded` what settings name elsewhere counts as the run was made of it.
+ */
+export const requestGraph = (
+  run: string,
+  configuration: Configuration,
+  recorded = false,
+): GraphOf =>
+  graphOf({ run, configuration, text: unseenText(configuration), blocks: [], recorded });
+
+/** Lists the nodes of what is requested of a stage, after those that must be there. */
+export async function listRequested(
+  run: string,
+  configuration: Configuration,
+  name: string,
+  request: object,
+  { check = false } = {},
+): Promise<readonly Node[]> {
+  const stage = STAGES.get(name)!;
+  const of = requestGraph(run, configuration);
+  if (!stage.readsText) return await stage.nodes(of, request);
+  const { text } = await partitionGraph(run, configuration, { keep: true, check });
+  return await stage.nodes({ ...of, text, blocks: text.blocks ?? [] }, request);
+}
+
+/** Something that is requested of a stage. */
+export interface Requested {
+  /** Name of the stage. */
+  stage: string;
+  /** What it is to make. */
+  request: object;
+}
+
+/** Lists what was asked of a run, as its manifests tell, and what every run is to have. */
+export async function listRequests(of: GraphOf): Promise<Requested[]> {
+  const all: Requested[] = [];
+  for (const [stage, { onRequest, requests }] of STAGES) {
+    if (!onRequest) continue;
+    for (const request of await requests?.(of) ?? [{}]) all.push({ stage, request });
+  }
+  return all;
+}
+
+/**
+ * Joins the graph of a partition and the nodes of what is requested, each of which follows those
+ * that it needs. Of what is needed and nobody here makes, what is there counts.
+ */
+export async function runGraph(
+  partition: readonly Node[],
+  of: GraphOf,
+  requests: readonly Requested[],
+): Promise<Node[]> {
+  const known = new Map<string, Node>();
+  const add = (node: Node) => {
+    // One that was adopted takes the place of its training.
+    if (node.maker !== GIVEN && (node.given || !known.has(node.name))) known.set(node.name, node);
+  };
+  partition.forEach(add);
+  for (const { stage, request } of requests) {
+    const asked = { name: stage, command: task(stage, { run: of.run }), optional: true };
+    for (const node of await STAGES.get(stage)!.nodes(of, request)) {
+      add(node.maker === GIVEN || node.asked ? node : { ...node, asked });
+    }
+  }
+  const needed = [...known.values()].flatMap(({ needs }) =>
+    needs.map((need) => splitNeed(need).name)
+  );
+  const others = new Set(needed.filter((name) => !known.has(name)));
+  return [...[...others].map(givenNode), ...known.values()];
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */
@@ -105,6 +181,8 @@ export interface StageState extends Record<"nodes" | "toMake", number> {
   revision: { made: number | null; now: number };
   /** Manifests of the nodes that are there. */
   manifests: Manifest[];
+  /** How its nodes stand. */
+  records: readonly NodeRecord[];
 }
 
 /** Gives the state of a stage of which nothing is there. */
@@ -115,82 +193,40 @@ export const absentStage = (stage: string, nodes: number): StageState => ({
   toMake: 1,
   because: "",
   manifests: [],
+  records: [],
   outputs: { files: 0, bytes: 0 },
   revision: { made: null, now: 1 },
 });
 
-/** Finds out how the stages of a graph stand, in the order of the graph. */
-export async function stageStates(walk: Walk): Promise<StageState[]> {
-  const { graph: nodes } = walk;
-  const found = await lookAt(walk);
-  const needed = neededNodes(nodes, found);
-  const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
+/**
+ * Finds out how the stages of a graph stand, in the order of the graph; `owners` are the processes
+ * that work in the run.
+ */
+export async function stageStates(
+  walk: Walk,
+  owners: readonly Owner[] = [],
+): Promise<StageState[]> {
+  const records = await describe(walk, owners);
+  const stageByNode = new Map(records.map(({ node }) => [node.name, stageOf(node)]));
   const stages = Map.groupBy(
-    nodes.filter(({ maker }) => maker !== GIVEN),
-    ({ maker }) => maker.stage,
+    records.filter(({ node }) => node.maker !== GIVEN),
+    ({ node }) => stageOf(node),
   );
   const known = new Map<string, StageState>();
-  const before = (node = "") => known.get(stageOfNode.get(node) ?? "");
-  for (const [stage, own] of stages) {
-    known.set(
-      stage,
-      summarizeStage(stage, own.map(({ name }) => found.get(name)!), needed, before),
-    );
-  }
+  const before = (node = "") => known.get(stageByNode.get(node) ?? "");
+  for (const [stage, alike] of stages) known.set(stage, summarizeStage(stage, alike, before));
   return [...known.values()];
 }
 
-/** Names the nodes of a graph that would be made. */
-export const nodesToMake = async (walk: Walk): Promise<Set<string>> =>
-  neededNodes(walk.graph, await lookAt(walk));
-
-/** Looks at all nodes. One whose manifest is damaged is damaged, and those that need it wait. */
-async function lookAt(walk: Walk): Promise<Map<string, NodeState>> {
-  const found = new Map<string, NodeState>();
-  for (const node of walk.graph) {
-    const state = await walk.of(node).catch(async (error): Promise<NodeState> => {
-      if (!(error instanceof InputError)) throw error;
-      const needs = node.needs.map((need) => splitNeed(need).name);
-      const open = needs.find((name) =>
-        !["made", "spent"].includes(found.get(name)?.state ?? "made")
-      );
-      let manifest: Manifest | null = null;
-      let wrong = open === undefined ? error : undefined;
-      try {
-        manifest = await readManifest(walk.path(node.name));
-      } catch (own) {
-        if (own instanceof InputError) wrong = own;
-      }
-      if (wrong) return { node, state: "damaged", because: wordText(wrong.what), manifest: null };
-      return { node, state: "waits", because: open, manifest };
-    });
-    found.set(node.name, state);
-  }
-  return found;
-}
-
-/**
- * Names the nodes that would be made: those that are not there, and the spent ones that these need.
- */
-function neededNodes(nodes: readonly Node[], found: ReadonlyMap<string, NodeState>): Set<string> {
-  const needed = new Set<string>();
-  const read = new Set<string>();
-  for (const node of nodes.toReversed()) {
-    const { state } = found.get(node.name)!;
-    if (state === "made" || state === "spent" && !read.has(node.name)) continue;
-    needed.add(node.name);
-    if (!node.given) { for (const need of node.needs) read.add(splitNeed(need).name); }
-  }
-  return needed;
-}
+/** Names the stage as which a node is listed. */
+const stageOf = ({ asked, maker }: Node): string => asked?.name ?? maker.stage;
 
 function summarizeStage(
   stage: string,
-  found: readonly NodeState[],
-  needed: ReadonlySet<string>,
+  found: readonly NodeRecord[],
   before: (node?: string) => StageState | undefined,
 ): StageState {
-  const due = found.filter(({ node }) => needed.has(node.name));
+  const due = found.filter(({ toMake }) => toMake);
   const known = found.filter(({ manifest }) => manifest);
   const made = found.length - due.length;
   const there = known.filter(({ node, state }) => state === "made" || !node.temporary);
@@ -225,6 +261,7 @@ function summarizeStage(
     outputs: { files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) },
     revision: { made: revision ?? null, now: last.node.revision || (revision ?? 0) },
     manifests: known.map(({ manifest }) => manifest!),
+    records: found,
   };
 }
 

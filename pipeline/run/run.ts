@@ -10,6 +10,7 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { makeAll, type MakeOptions } from "../graph/make.ts";
+import type { Owner } from "../graph/lock.ts";
 import { LEARN, type Node, splitNeed } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
@@ -19,7 +20,14 @@ import { exists, refuseLink } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText } from "../stages/documents.ts";
-import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
+import {
+  absentStage,
+  listRequested,
+  partitionGraph,
+  type Plan,
+  type StageState,
+  stageStates,
+} from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
 import { GIVEN_TEXT, type GivenText, type Text as RunText } from "../stages/text.ts";
@@ -84,11 +92,21 @@ export interface OpenRun {
    * Makes what is missing of a graph, and nodes named in `again` although they are there. Returns
    * what is known of it then.
    */
-  make(
-    nodes: readonly Node[],
-    options?: Partial<MakeOptions> & { again?: Iterable<string> },
+  make(nodes: readonly Node[], options?: HowMade): Promise<Walk>;
+  /**
+   * Lists the nodes of a stage that makes what is requested of it, after those that must be there.
+   */
+  planStage<Request extends object>(stage: string, request: Request): Promise<readonly Node[]>;
+  /** Makes what is missing of what is requested of a stage; of it a part, where one is given. */
+  makeStage<Request extends object>(
+    stage: string,
+    request: Request,
+    options?: HowMade & { part?: Part },
   ): Promise<Walk>;
 }
+
+/** How nodes are made: some `again`, although they are there. */
+type HowMade = Partial<MakeOptions> & { again?: Iterable<string> };
 
 /**
  * Opens a run, works in it and closes it, however the work ends. Throws an `InputError` for
@@ -139,7 +157,13 @@ export async function openRun<Result>(
     await makeAll({ run, gpu, emit, workers, signal }, walk, { task: name, reuse, ...more });
     return walk;
   };
-  const result = await body({ run, configuration, gpu: device.open, make });
+  const planStage: OpenRun["planStage"] = async (name, request) =>
+    await listRequested(run, configuration, name, request, { check });
+  const makeStage: OpenRun["makeStage"] = async (name, request, { part, ...more } = {}) => {
+    const nodes = await planStage(name, request);
+    return await make(nodes, { ...more, ...part ? { mine: chooseShare(part, nodes) } : {} });
+  };
+  const result = await body({ run, configuration, gpu: device.open, make, planStage, makeStage });
   await device.warnOfLoss();
   return result;
 }
@@ -268,11 +292,12 @@ export async function partitionStates(
   { routers }: Configuration,
   { blocks }: RunText,
   walk: Walk,
+  owners: readonly Owner[] = [],
 ): Promise<StageState[]> {
-  const known = await stageStates(walk);
+  const known = await stageStates(walk, owners);
   if (blocks) return known;
-  const all = [...STAGES].filter(([name, { nodes, onRequest }]) =>
-    nodes && !onRequest && !(name === LEARN && routers !== "")
+  const all = [...STAGES].filter(([name, { onRequest }]) =>
+    !onRequest && name !== "derive" && !(name === LEARN && routers !== "")
   ).map(([stage]) => absentStage(stage, 0));
   return [...new Map([...all, ...known].map((state) => [state.stage, state])).values()];
 }

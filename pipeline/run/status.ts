@@ -7,21 +7,29 @@
 
 import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
-import { type Node } from "../graph/node.ts";
+import type { Asked, Manifest } from "../graph/node.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { changesOfText, type TextChanges } from "../stages/documents.ts";
 import { needConfiguration, partsAlone } from "../stages/parts.ts";
-import { absentStage, partitionGraph, type Plan, type StageState, stageStates } from "./plan.ts";
+import {
+  listRequests,
+  partitionGraph,
+  type Plan,
+  requestGraph,
+  runGraph,
+  type StageState,
+  stageStates,
+} from "./plan.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "../stages/stages.ts";
-import { askedSteps, joinNodes, modelSteps, type Step } from "./steps.ts";
-import { allTargets, type Target } from "../stages/targets.ts";
 
 /** The state of one stage. */
 export interface StageStatus
-  extends Omit<StageState, "state" | "because" | "outputs" | "manifests">, Pick<Target, "path"> {
+  extends
+    Omit<StageState, "state" | "because" | "outputs" | "manifests" | "records">,
+    Pick<Asked, "path"> {
   /** What it makes. */
   about: string;
   /** Its state; `being made` where a process makes a node of it. */
@@ -81,42 +89,14 @@ export async function readStatus(run: string): Promise<RunStatus> {
   const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
-  const isHere = ({ expert }: Target) =>
-    parts.length === 0 || expert !== undefined && parts.includes(expert);
   const { plan, unseen } = parts.length > 0 ? {} : await planStatus(run, configuration);
-  const steps = [
-    ...await modelSteps(run, configuration, allTargets(configuration).filter(isHere), true),
-    ...plan ? await askedSteps(run, configuration) : [],
-  ];
-  const nodes = joinNodes([...plan?.nodes ?? [], ...steps.flatMap(({ nodes }) => nodes)]);
+  const of = requestGraph(run, configuration, true);
+  const nodes = await runGraph(plan?.nodes ?? [], of, await listRequests(of));
   const walk = new Walk(run, nodes);
-  const all = plan ? partitionStates(configuration, plan.text, walk) : stageStates(walk);
-  const states = new Map((await all).map((state) => [state.stage, state]));
-  const partition = [...states.keys()].filter((stage) =>
-    STAGES.has(stage) && !STAGES.get(stage)!.onRequest
-  )
-    .map((stage): Step => ({ stage, command: task(stage, { run }), nodes: [] }));
-  const stages = [...partition, ...steps].map((step): StageStatus => {
-    const { stage, path, command, optional = false } = step;
-    const state = states.get(stage) ?? absentStage(stage, 1);
-    const { about, onRequest } = STAGES.get(command.task)!;
-    const names = new Set(
-      nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name),
-    );
-    const holders = distinct(owners.filter(({ node }) => names.has(node)));
-    const force = isRefused(state, step.nodes) ? { force: true } : {};
-    return {
-      ...describeState(state),
-      stage,
-      path,
-      about,
-      partition: !onRequest,
-      optional,
-      command: { ...command, with: { ...command.with, ...force } },
-      holders,
-      ...holders.length > 0 ? { state: "being made" } : {},
-    };
-  });
+  const states = plan
+    ? await partitionStates(configuration, plan.text, walk, owners)
+    : await stageStates(walk, owners);
+  const stages = states.map((state) => describeStage(run, state));
   return {
     run,
     holders: distinct(owners),
@@ -143,35 +123,51 @@ async function planStatus(
   }
 }
 
+/** Tells what a stage makes, how it stands and which task runs it. */
+function describeStage(run: string, state: StageState): StageStatus {
+  const { manifests, outputs, records, because, ...known } = state;
+  const { asked } = records[0]?.node ?? {};
+  const { command = task(state.stage, { run }), optional = false, path } = asked ?? {};
+  const { about } = STAGES.get(command.task)!;
+  const holders = distinct(records.flatMap(({ owners }) => owners));
+  const adopted = describeAdoption(manifests.at(-1));
+  const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
+  const force = isRefused(state) ? { force: true } : {};
+  return {
+    ...known,
+    ...why ? { because: why } : {},
+    ...manifests.length > 0 ? { settings: settingsOf(manifests), outputs } : {},
+    path,
+    about,
+    partition: asked === undefined,
+    optional,
+    command: { ...command, with: { ...command.with, ...force } },
+    holders,
+    state: holders.length > 0 ? "being made" : state.state,
+  };
+}
+
 /**
  * Whether a task refuses to make a stage unless that is accepted: another version made it, or a
  * training by other settings or elsewhere.
  */
-function isRefused(
-  { stage, state, revision, manifests }: StageState,
-  nodes: readonly Node[],
-): boolean {
+function isRefused({ state, revision, records }: StageState): boolean {
   const { made, now } = revision;
-  const [manifest] = manifests;
   if (state === "out of date" && made !== null && made !== now) return true;
-  if (!stage.startsWith("train-") || state === "up to date" || !manifest) return false;
-  return describeAdoption(manifest) !== undefined ||
-    nodes.some((node) => otherSetting(node, manifest) !== undefined);
+  const isTraining = records[0]?.node.asked?.command.task.startsWith("train-");
+  if (!isTraining || state === "up to date") return false;
+  return records.some(({ node, manifest }) =>
+    manifest !== null &&
+    (describeAdoption(manifest) !== undefined || otherSetting(node, manifest) !== undefined)
+  );
 }
 
-function describeState({ because, manifests, outputs, ...state }: StageState) {
-  const adopted = describeAdoption(manifests.at(-1));
-  const why = adopted && state.state === "up to date" ? `adopted from "${adopted.from}"` : because;
-  const names = Object.entries(
-    manifests.reduce((all, { settings }) => Object.assign(all, settings), {}),
+/** Gives the settings of a run with which nodes were made. */
+const settingsOf = (manifests: readonly Manifest[]): Record<string, unknown> =>
+  Object.fromEntries(
+    manifests.flatMap(({ settings }) => Object.entries(settings))
+      .filter(([name]) => name in FIELDS || name === "rate"),
   );
-  const settings = Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate"));
-  return {
-    ...state,
-    ...why ? { because: why } : {},
-    ...manifests.length > 0 ? { settings, outputs } : {},
-  };
-}
 
 /** Lists processes once each, whatever they hold. */
 const distinct = (owners: readonly Owner[]): Owner[] => [

@@ -8,10 +8,11 @@
 
 import { trainingFlops } from "../cost/flops.ts";
 import { readRouters } from "../cost/mixture.ts";
-import { listPartials, listScratches } from "../graph/folder.ts";
-import { listOwners, type Owner } from "../graph/lock.ts";
-import { findDamage, type Manifest, readManifest, TOKENIZER } from "../graph/node.ts";
+import { describe, type NodeRecord } from "../graph/describe.ts";
+import { listOwners } from "../graph/lock.ts";
+import { findDamage, givenNode, type Manifest, readManifest, TOKENIZER } from "../graph/node.ts";
 import { readTimes, type Time } from "../graph/timing.ts";
+import { Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { describeAdoption } from "../training/adoption.ts";
@@ -20,6 +21,7 @@ import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
 import { nameCompared, readJobPlan } from "./jobs.ts";
 import { allTargets, type Target, type TrainingText } from "../stages/targets.ts";
+import { trainStage } from "../stages/train.ts";
 
 /**
  * How a training stands.
@@ -64,9 +66,12 @@ export async function readTrainings(run: string): Promise<Training[]> {
   const configuration = await needConfiguration(run);
   const planned = nameCompared((await readJobPlan(run))?.dense ?? []);
   const targets = allTargets(configuration);
-  const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
+  const times = await readTimes(run, TIMES_BYTES);
+  // Each is judged by its own manifest: nobody looks at what it was trained on.
+  const walk = new Walk(run, targets.map(({ node }) => givenNode(node)));
+  const records = await describe(walk, await listOwners(run));
   const all = await Promise.all(
-    targets.map((target) => describeTraining(run, configuration, target, owners, times)),
+    targets.map((target, i) => describeTraining(run, configuration, target, records[i], times)),
   );
   return all.filter(({ model, state }, i) =>
     state !== "waiting" || targets[i].expert !== undefined || planned.includes(model)
@@ -97,23 +102,24 @@ async function describeTraining(
   run: string,
   known: Configuration,
   target: Target,
-  owners: readonly Owner[],
+  record: NodeRecord,
   times: readonly Time[],
 ) {
   const { name, node } = target;
   const place = `${run}/${node}`;
-  const stage = `train-${name}`;
-  const holders = owners.filter((owner) => owner.node === node);
+  const stage = trainStage(target);
+  const { owners: holders, manifest } = record;
   const works = holders.length > 0;
   const text = await readKnown(run, known, target).catch(() => undefined);
   const configuration = { ...known, vocabularySize: text?.vocabulary ?? known.vocabularySize };
-  const manifest = works ? null : await readManifest(place).catch(() => undefined);
-  const isDamaged = manifest === undefined || manifest !== null && await isOther(place, manifest);
-  const made = isDamaged ? null : manifest;
+  const isDamaged = !works &&
+    (record.state === "damaged" || manifest !== null && await hasOtherMetrics(place, manifest));
+  const made = works || isDamaged ? null : manifest;
   const adoption = describeAdoption(made);
-  const scratches = made ? [] : await listScratches(run, node);
+  const scratches = made ? [] : record.scratches.map(({ path }) => path);
   const last = await findLatestCheckpoint(scratches);
-  const folders = works ? await listPartials(run, node) : made ? [place] : [];
+  const partials = record.partials.map(({ path }) => path);
+  const folders = works ? partials : made ? [place] : [];
   const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ??
     (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
@@ -158,15 +164,11 @@ async function describeTraining(
   };
 }
 
-/**
- * Whether files of a model are not what its manifest says; its metrics are hashed, as they are
- * shown.
- */
-async function isOther(place: string, manifest: Manifest): Promise<boolean> {
-  if (await findDamage(place, manifest, false) !== undefined) return true;
-  const { [METRICS]: own } = manifest.files;
-  return own !== undefined &&
-    await findDamage(place, { ...manifest, files: { [METRICS]: own } }, true) !== undefined;
+/** Whether the metrics of a model, which are shown, are not what its manifest says. */
+async function hasOtherMetrics(place: string, manifest: Manifest): Promise<boolean> {
+  const { [METRICS]: note } = manifest.files;
+  return note !== undefined &&
+    await findDamage(place, { ...manifest, files: { [METRICS]: note } }, true) !== undefined;
 }
 
 /** Gives the file that was written last; undefined where none is there. */

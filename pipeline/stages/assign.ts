@@ -35,7 +35,7 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 
 const CHUNK = 65_536; // sequences
 const SAMPLE = 16_384; // sequences that prices are learned on, where the method gives none
@@ -52,7 +52,7 @@ export function chooseChunk({ chunk, experts }: Pick<Configuration, "chunk" | "e
 }
 
 /** What tells where assignments lie. */
-type Placing = Pick<GraphOf, "branch"> & {
+type Placing = Partial<Pick<GraphOf, "branch">> & {
   configuration?: Pick<Configuration, "prices" | "levels">;
 };
 

@@ -38,7 +38,7 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 import { readingSettings, type Text } from "./text.ts";
 import { byName, countSources } from "./tokenize.ts";
 
@@ -303,11 +303,13 @@ export const toBlock = ({ name, pieces }: IndexedBlock): Block => ({
  */
 export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
   const blocks = (await indexedBlocks(run))?.map(toBlock);
-  return {
-    blocks,
-    unpacked: [],
-    passed: new Map(),
-    asText: [],
-    reading: readingSettings(configuration),
-  };
+  return { ...unseenText(configuration), blocks };
 }
+
+/** Gives a text at which nobody has looked. */
+export const unseenText = (configuration: Configuration): Text => ({
+  unpacked: [],
+  passed: new Map(),
+  asText: [],
+  reading: readingSettings(configuration),
+});

@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Text } from "../../kernels/errors.ts";
+import { task, type Text } from "../../kernels/errors.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import type { DocumentScores } from "../evaluation/tables.ts";
@@ -18,12 +18,16 @@ import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import {
   ALL_TEST,
+  type Asked,
   EVALUATION,
+  GIVEN,
   givenNode,
   type Making,
   type Node,
   oneByOne,
+  orGiven,
   PARTITIONER,
+  readManifest,
   SEQUENCES,
   TOKENIZER,
   TOKENIZER_FILE,
@@ -36,8 +40,11 @@ import { readVerified } from "../graph/schema.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { countTokenBytes } from "../text/token_bytes.ts";
-import type { Target } from "./targets.ts";
-import { TEST } from "./token_rows.ts";
+import { partsAlone } from "./parts.ts";
+import type { GraphOf } from "./stage.ts";
+import { allTargets, type Target } from "./targets.ts";
+import { listTokens, TEST } from "./token_rows.ts";
+import { listTrained } from "./train.ts";
 
 /** Name of the stage. */
 export const EVALUATE = "evaluate";
@@ -109,6 +116,62 @@ export async function evaluateNodes(
       maker: oneByOne(EVALUATE, (making, work) => putTogether(making, work, of, choices)),
     },
   ];
+}
+
+/** The models that are evaluated, what is chosen, and what is reported of these models. */
+export interface EvaluateRequest extends Pick<EvaluationOf, "models" | "doubts"> {
+  /** What changes a result. */
+  choices?: EvaluationChoices;
+}
+
+/** Lists the nodes of the evaluation of a run, after those that they need as these lie there. */
+export async function evaluationNodes(
+  { run, configuration, recorded }: GraphOf,
+  { choices, ...request }: EvaluateRequest,
+): Promise<Node[]> {
+  const tokens = await listTokens(run) ?? [];
+  const making = evaluateNodes({ ...request, configuration, tokens }, choices);
+  const nodes = await orGiven(EVALUATE, [EVALUATION], making, recorded);
+  const asked: Asked = { name: EVALUATE, command: task(EVALUATE, { run }), optional: false };
+  return nodes.map((node) => node.maker === GIVEN ? node : { ...node, asked });
+}
+
+/**
+ * Gives the evaluation that a run is to have: by the choices of the one that it has, of all experts
+ * or of those that are trained if this was chosen, and of the other models that are trained.
+ */
+export async function evaluateRequests(
+  { run, configuration }: GraphOf,
+): Promise<EvaluateRequest[]> {
+  if ((await partsAlone(run)).length > 0) return [];
+  const choices = await askedChoices(run);
+  return [{ choices, models: await askedModels(run, configuration, choices) }];
+}
+
+/** Lists the models that an evaluation by these choices is of. */
+export async function askedModels(
+  run: string,
+  configuration: Configuration,
+  choices: EvaluationChoices,
+): Promise<Target[]> {
+  const targets = allTargets(configuration);
+  const trained = await listTrained(run, targets);
+  const isOfSome = "trained" in choices;
+  return targets.filter((target) =>
+    !isOfSome && target.expert !== undefined || trained.includes(target)
+  );
+}
+
+/** Settings of the evaluation's node that no task chooses. */
+const NOT_CHOSEN = ["format", "prefix", "seed", "routers"];
+
+/** Reads what was chosen for the evaluation of a run; nothing where there is none. */
+export async function askedChoices(run: string): Promise<EvaluationChoices> {
+  const made = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
+  const chosen = Object.entries(made?.settings ?? {}).filter(([name]) =>
+    !NOT_CHOSEN.includes(name)
+  );
+  return Object.fromEntries(chosen) as EvaluationChoices;
 }
 
 async function open(

@@ -48,29 +48,20 @@ import { OPTIMISER } from "../settings/experts.ts";
 import { countExperts } from "../settings/partitioner.ts";
 import { assignNodes, hashOrder, writeAssigned } from "./assign.ts";
 import { scoreNodes } from "./score.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 import {
   assignmentNode,
   branchRows,
   type Named,
   openAssigned,
   partitionerNode,
+  roundNode,
   rowNeeds,
   scoresNode,
+  startNode,
   TRAIN,
 } from "./token_rows.ts";
 import { countSources } from "./tokenize.ts";
-
-/** Names the node of the clusters that routers begin with. */
-export const startNode = ({ branch }: GraphOf): string => `${roundsFolder(branch)}/start`;
-
-const roundsFolder = (branch?: Branch) => branch ? `rounds/${branchName(branch)}` : "rounds";
-
-const two = (number: number) => String(number).padStart(2, "0");
-
-/** Names the node of a router after a round. */
-export const roundNode = (round: number, router: number, { branch }: GraphOf): string =>
-  `${roundsFolder(branch)}/${two(round)}/router-${two(router)}`;
 
 const listRound = (round: number, of: GraphOf): string[] =>
   Array.from({ length: of.configuration.experts }, (_, router) => roundNode(round, router, of));

@@ -16,7 +16,8 @@ export {
 } from "./derivation.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export { expertNames } from "./split.ts";
-export { type GraphOf, listSettings, type Stage, STAGES } from "./stages.ts";
+export { type GraphOf, type Stage } from "./stage.ts";
+export { listSettings, STAGES } from "./stages.ts";
 export * from "./targets.ts";
 export * from "./train_result.ts";
 export { type GivenText, type Text } from "./text.ts";

@@ -26,7 +26,7 @@ import {
   namedFiles,
   type OnRow,
 } from "./duplicates.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 import { type Numbered, readTaken, takenNeed, writeTaken } from "./take.ts";
 import { hashText } from "./text.ts";
 

@@ -42,9 +42,17 @@ import { jsonText } from "../graph/files.ts";
 import { readJson, readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { routedTokens } from "../settings/partitioner.ts";
-import { branchRows, drawing, type NeededFile, openNeeded, readRows, TRAIN } from "./token_rows.ts";
-import { roundNode, startNode } from "./learn.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
+import {
+  branchRows,
+  drawing,
+  type NeededFile,
+  openNeeded,
+  readRows,
+  roundNode,
+  startNode,
+  TRAIN,
+} from "./token_rows.ts";
 
 const [STATE, SCORES] = ["state.safetensors", "scores.safetensors"];
 const [ROUND, ROUNDS] = ["round.json", "rounds.jsonl"];

@@ -30,7 +30,7 @@ import {
   TRAIN,
   writeRows,
 } from "./token_rows.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 
 /**
  * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of

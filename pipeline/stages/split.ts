@@ -51,7 +51,7 @@ import type { Block } from "../text/blocks.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { assignmentPlace, hashOrder } from "./assign.ts";
 import { addSides, PART, type SideCounts, sideCounts, SIDES } from "./parts.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 import { openNeeded, scoresNode, tokensNode, TRAIN } from "./token_rows.ts";
 import { trainFiles } from "./tokenize.ts";
 
@@ -99,7 +99,7 @@ export function splitNodes(of: GraphOf): Node[] {
  */
 function groupBlocks({ configuration, blocks, grouped }: GraphOf): Block[][] {
   const { shardSequences, sequenceLength, blockBytes } = configuration;
-  const { experts, starts } = grouped ?? { ...configuration, starts: [] };
+  const { experts, starts } = grouped;
   const bytes = experts * shardSequences * sequenceLength * BYTES_PER_TOKEN;
   const size = Math.max(1, Math.round(bytes / blockBytes));
   const groups: Block[][] = [];

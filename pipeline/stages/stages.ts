@@ -8,57 +8,16 @@
 
 import { CORPUS, type Node, orGiven, PRUNED, TOKENIZER, ZERO_SHOT } from "../graph/node.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
-import type { Branch } from "../partition/tree/branches.ts";
 import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
-import type { Block } from "../text/blocks.ts";
-import type { Text } from "./text.ts";
-
-/** What the nodes of a stage are made of. */
-export interface GraphOf {
-  /** Resolved settings. */
-  configuration: Configuration;
-  /** What is known of the text. */
-  text: Text;
-  /** Its blocks; none where the text is still to be unpacked. */
-  blocks: readonly Block[];
-  /** Whether its text is pairs of prompt and response. */
-  prompts?: boolean;
-  /**
-   * How blocks are grouped, where the run derives from another one: for so many experts, and anew
-   * where text was added.
-   */
-  grouped?: { experts: number; starts: readonly number[] };
-  /** Hashes of texts that must not come: they are forgotten. */
-  away?: readonly string[];
-  /**
-   * Whether what settings name elsewhere is taken to be what the run was made of, where it is not
-   * here.
-   */
-  recorded?: boolean;
-  /**
-   * The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are
-   * those of the configuration.
-   */
-  branch?: Branch;
-}
-
-/** A stage of a run. */
-export interface Stage {
-  /** What it makes, in one sentence. */
-  about: string;
-  /** Names of the settings that its task takes. */
-  settings: readonly (keyof Configuration)[];
-  /** Whether it is not part of a partition and runs only when its own task is called. */
-  onRequest?: true;
-  /**
-   * Lists its nodes, each after those that it needs. Nodes of other stages may be needed. Those of
-   * a script's stage lie in a folder of the stage's name, or are it.
-   */
-  nodes?(of: GraphOf): readonly Node[] | Promise<readonly Node[]>;
-}
+import type { AdoptRequest } from "./adopt.ts";
+import type { AskRequest } from "./ask.ts";
+import type { EvaluateRequest } from "./evaluate.ts";
+import type { OverlapRequest } from "./overlap.ts";
+import type { GraphOf, Stage } from "./stage.ts";
+import type { TrainRequest } from "./train.ts";
 
 type Name = keyof Configuration;
 
@@ -79,6 +38,17 @@ const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
   if (dedup === "off" && !splitGroups && decontaminate.length === 0) return nodes;
   const { pruneNodes } = await import("./prune.ts");
   return [...nodes, ...await orGiven(CORPUS, [PRUNED], pruneNodes(of, taken), of.recorded)];
+});
+
+/** Gives a stage whose request has a type of its own: only who asks for it gives one. */
+const stage = <Request extends object>(stage: Stage<Request>): Stage => stage;
+
+/** What the stages that train models have in common. */
+const training = (taskName: string) => ({
+  onRequest: true as const,
+  nodes: async (of: GraphOf, request: TrainRequest) =>
+    await (await import("./train.ts")).trainingNodes(of, request),
+  requests: async (of: GraphOf) => await (await import("./train.ts")).trainRequests(taskName, of),
 });
 
 /**
@@ -167,44 +137,81 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   ["derive", {
     about: "Links the models of another run that trainings of this one go on from.",
     settings: [],
+    async nodes({ run }) {
+      const { beforeNodes, readDerivation } = await import("./derivation.ts");
+      const derivation = await readDerivation(run);
+      return derivation ? beforeNodes(derivation) : [];
+    },
   }],
   ["train-expert", {
+    ...training("train-expert"),
     about: "Trains one expert, or all one after another, each on its own part of a " +
       "partitioned run and nothing else.",
     settings: listNames(EXPERTS, "denseRate", "denseStepsRate"),
-    onRequest: true,
   }],
   ["train-dense", {
+    ...training("train-dense"),
     about: "Trains a dense baseline on all training tokens, at the training cost of all " +
       "experts together.",
     settings: [...listNames(EXPERTS), ...listNames(LARGER_DENSE)],
-    onRequest: true,
   }],
   ["train-switch", {
+    ...training("train-switch"),
     about: "Trains a Switch Transformer on all training tokens: in every layer as many " +
       "experts as the mixture has, chosen token by token.",
     settings: [...listNames(EXPERTS, "denseRate", "denseStepsRate"), ...listNames(SWITCH)],
-    onRequest: true,
   }],
-  ["evaluate", {
-    about: "Evaluates the mixture of a run on its held-out documents: perplexities, " +
-      "gains, sources, segments, prefixes.",
-    settings: [],
-    onRequest: true,
-  }],
-  ["overlap", {
-    about: "Finds duplicates among the documents of a run, and passages of held-out ones " +
-      "that stand in training text.",
-    settings: [],
-    onRequest: true,
-  }],
-  [ZERO_SHOT, {
-    about: "Asks zero-shot tasks of the mixture of a run, next to its dense models; " +
-      "without data, tasks made of held-out text.",
-    settings: [],
-    onRequest: true,
-  }],
+  // After the trainings: an expert that was adopted takes the place of its own.
+  [
+    "adopt",
+    stage<AdoptRequest>({
+      about: "Takes an expert that another trainer made from an exported part into the run.",
+      settings: [],
+      onRequest: true,
+      nodes: async (of, request) => (await import("./adopt.ts")).adoptNodes(of, request),
+      requests: async (of) => await (await import("./adopt.ts")).adoptRequests(of),
+    }),
+  ],
+  [
+    "evaluate",
+    stage<EvaluateRequest>({
+      about: "Evaluates the mixture of a run on its held-out documents: perplexities, " +
+        "gains, sources, segments, prefixes.",
+      settings: [],
+      onRequest: true,
+      nodes: async (of, request) =>
+        await (await import("./evaluate.ts")).evaluationNodes(of, request),
+      requests: async (of) => await (await import("./evaluate.ts")).evaluateRequests(of),
+    }),
+  ],
+  [
+    "overlap",
+    stage<OverlapRequest>({
+      about: "Finds duplicates among the documents of a run, and passages of held-out ones " +
+        "that stand in training text.",
+      settings: [],
+      onRequest: true,
+      readsText: true,
+      nodes: async (of, request) => await (await import("./overlap.ts")).overlapNodes(of, request),
+      requests: async (of) => await (await import("./overlap.ts")).overlapRequests(of),
+    }),
+  ],
+  [
+    ZERO_SHOT,
+    stage<AskRequest>({
+      about: "Asks zero-shot tasks of the mixture of a run, next to its dense models; " +
+        "without data, tasks made of held-out text.",
+      settings: [],
+      onRequest: true,
+      nodes: async (of, request) => await (await import("./ask.ts")).askNodes(of, request),
+      requests: async (of) => await (await import("./ask.ts")).askRequests(of),
+    }),
+  ],
 ]);
+
+/** Lists the stages of a partition in their order: those that nobody has to ask for. */
+export const partitionStages = (): Stage[] =>
+  [...STAGES.values()].filter(({ onRequest }) => !onRequest);
 
 const OWN: ReadonlySet<string> = new Set(STAGES.keys());
 

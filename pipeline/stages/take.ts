@@ -16,7 +16,7 @@ import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/documents.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
 
 /**

@@ -9,22 +9,12 @@
  */
 
 import type { OtherRouters } from "../cost/mixture.ts";
-import {
-  expertFolder,
-  type Maker,
-  type Making,
-  type Node,
-  partNode,
-  SEQUENCES,
-  TOKENIZER,
-} from "../graph/node.ts";
+import { expertFolder, type Making, type Node, partNode, SEQUENCES } from "../graph/node.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { namedRouters } from "../partition/partitioners.ts";
 import { expertPath, type Experts } from "../partition/tree/branches.ts";
-import { byNumber, hashNamed } from "../graph/files.ts";
+import { byNumber } from "../graph/files.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
-import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
-import { PARTITIONER } from "../settings/partitioner.ts";
+import { LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { trainingSteps } from "../training/schedule.ts";
 import type { Bank } from "./bank.ts";
 import { SIDES } from "./parts.ts";
@@ -100,36 +90,6 @@ export interface Before extends Record<"sequences" | "passes" | "replay", number
    * behind the others.
    */
   moved?: string;
-}
-
-/** Settings that every model's training depends on. */
-const SETTINGS = [
-  ...listNames(EXPERTS, "expertRate", "denseRate", "denseStepsRate"),
-  ...listNames(OPTIMISER),
-  "seed",
-] as const;
-
-/** Gives the values of the settings that a model depends on, its learning rate among them. */
-function targetSettings(
-  { settings = [], rates, expert, tellsCost, before }: Target,
-  configuration: Configuration,
-): Record<string, unknown> {
-  const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
-  // By which its compute is counted.
-  const ofMixture = tellsCost ? listNames(PARTITIONER, ...levels) : [];
-  const names = [
-    ...SETTINGS,
-    ...settings,
-    ...ofMixture,
-    ...expert === undefined ? ["experts"] as const : [],
-  ];
-  const values = names.map((name) => [name, configuration[name]]);
-  const more = before ? { before } : {};
-  return {
-    ...Object.fromEntries(values),
-    ...more,
-    rate: peakRate({ rates, before }, configuration),
-  };
 }
 
 const SHARE_OF_RATE = 1 / 3; // of the peak, for a model that goes on
@@ -260,9 +220,6 @@ export function allTargets(of: Experts): Target[] {
   return [...all, ...Object.values(DENSE), switchTarget()];
 }
 
-/** Version of what training makes of the same inputs. */
-const REVISION = 2;
-
 /**
  * How models are trained, apart from the settings. None of it changes a weight, but for a trial.
  */
@@ -315,55 +272,4 @@ export function listNodeFiles(
     return names.filter((name) => name.startsWith(`${side}-`)).map((file) => ({ need, file }));
   });
   return { train, test };
-}
-
-/**
- * Makes the nodes of models, of which those of all text read these `tokens`. With `together` they
- * share a maker, so that those that are ready are trained as a bank. Throws an `InputError` where a
- * model has no possible shape, or its batch no equal parts.
- */
-export async function trainNodes(
-  configuration: Configuration,
-  targets: readonly Target[],
-  tokens: readonly string[],
-  options: TrainingOptions = {},
-): Promise<Node[]> {
-  const { trial, together } = options;
-  const { init } = configuration;
-  const start = init === "" ? {} : { init: await hashNamed(`${init}/model.safetensors`) };
-  const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
-  for (const target of targets) await checkTarget(target, configuration);
-  const known = new Map<string, Target>();
-  const make: Maker["make"] = async (all, work) => {
-    const { trainAll } = await import("./training.ts");
-    const models = all.map((making) => ({ making, target: known.get(making.node.name)! }));
-    return await trainAll(models, { work, configuration, options, tokens });
-  };
-  const most = typeof together === "number" ? together : targets.length;
-  const bank: Maker = { stage: "train", together: most, make };
-  return targets.map((target) => {
-    const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
-    known.set(name, target);
-    const stage = `train-${target.name}`;
-    if (target.kept) return target.kept;
-    return {
-      name,
-      needs: [textNode(target), TOKENIZER, ...target.before ? [target.before.node] : []],
-      settings: {
-        ...targetSettings(target, configuration),
-        ...start,
-        ...target.tellsCost ? cost : {},
-        ...trial,
-      },
-      revision: REVISION,
-      maker: together && target.expert !== undefined ? bank : { stage, make },
-    };
-  });
-}
-
-async function checkTarget(target: Target, configuration: Configuration): Promise<void> {
-  const { validateModelConfig } = await import("../model/shape.ts");
-  const { microBatches } = await import("../model/trainer.ts");
-  validateModelConfig(await target.model(configuration), `the model "${target.name}"`);
-  microBatches(target.batch(configuration), configuration.microBatch || configuration.expertBatch);
 }

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { type Making, PARTITIONER } from "../graph/node.ts";
+import { type Making, PARTITIONER, readManifest, SEQUENCES } from "../graph/node.ts";
 import { type Branch, branchName } from "../partition/tree/branches.ts";
 import {
   needColumn,
@@ -20,7 +20,8 @@ import { integers, strings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
 import { Order } from "../rows/order.ts";
 import { type Numeric, openRows, type Rows } from "../rows/random_access.ts";
-import type { GraphOf } from "./stages.ts";
+import { blocksIn } from "../text/counts.ts";
+import type { GraphOf } from "./stage.ts";
 
 /** Files of a node of the stage. */
 export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents.arrow"];
@@ -234,15 +235,35 @@ export async function* readDocumentRows<Name extends Column>(path: string, names
   for await (const batch of readArrow(path)) yield* documentRows(batch, names);
 }
 
+/**
+ * Lists the nodes of all tokens of a run, in order, without a look at its text; null before that is
+ * there as tokens.
+ */
+export async function listTokens(run: string): Promise<string[] | null> {
+  const list = await readManifest(`${run}/${SEQUENCES}`);
+  return list && blocksIn(list).map((name) => tokensNode({ name }));
+}
+
 /** Names the node of the partitioner of a branch, or of the run. */
 export const partitionerNode = (branch?: Branch): string =>
   branch ? `branches/${branchName(branch)}` : PARTITIONER;
+
+const roundsFolder = (branch?: Branch) => branch ? `rounds/${branchName(branch)}` : "rounds";
+
+const twoDigits = (number: number) => String(number).padStart(2, "0");
+
+/** Names the node of the clusters that routers begin with. */
+export const startNode = ({ branch }: GraphOf): string => `${roundsFolder(branch)}/start`;
+
+/** Names the node of a router after a round. */
+export const roundNode = (round: number, router: number, { branch }: GraphOf): string =>
+  `${roundsFolder(branch)}/${twoDigits(round)}/router-${twoDigits(router)}`;
 
 /** A node's worth of rows: a block, or all rows of a branch below the root. */
 export type Named = Pick<GraphOf["blocks"][number], "name">;
 
 /** What rows of a branch are made of. */
-export type BranchOf = Pick<GraphOf, "branch"> & { blocks: readonly Named[] };
+export type BranchOf = Partial<Pick<GraphOf, "branch">> & { blocks: readonly Named[] };
 
 /** Names what holds the rows of a branch: all blocks, or below the root the branch. */
 export const listBranchRows = ({ branch, blocks }: BranchOf): readonly Named[] =>

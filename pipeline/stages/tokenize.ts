@@ -31,7 +31,7 @@ import {
   tokenLineage,
 } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer, tokenizerIn, trainTokenizer } from "../text/tokenizer.ts";
-import type { GraphOf } from "./stages.ts";
+import type { GraphOf } from "./stage.ts";
 import { SIDES } from "./parts.ts";
 import { readTaken, takenNeed } from "./take.ts";
 import { type BlockDocument, hashText } from "./text.ts";
@@ -87,7 +87,7 @@ export const byName = <Value>(values: ReadonlyMap<string, Value>): Record<string
 
 /** Makes a node for every block. */
 export function tokenizeNodes(
-  { configuration, text, blocks, prompts, away = [] }: GraphOf,
+  { configuration, text, blocks, prompts, away }: GraphOf,
   taken?: Node,
 ): Node[] {
   const { eos, sequenceLength, packing, holdout } = configuration;

@@ -78,8 +78,8 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
     }
     // A stage that makes other bytes since.
     const score = STAGES.get("score")!;
-    const nodes: typeof score.nodes = async (of) =>
-      (await score.nodes!(of)).map((node) => ({ ...node, revision: 99 }));
+    const nodes: typeof score.nodes = async (of, request) =>
+      (await score.nodes(of, request)).map((node) => ({ ...node, revision: 99 }));
     STAGES.set("score", { ...score, nodes });
     try {
       assertEquals(await reported(), false);
