@@ -31,12 +31,18 @@ if (IGNORED) {
   );
 }
 
+/** Arguments by which a browser without a card has WebGPU, on SwiftShader. */
+export const GPU_ARGUMENTS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
 /** Opens a browser for a test; the pipe to it needs no network. */
-export async function withBrowser(test: (browser: Browser) => Promise<void>): Promise<void> {
+export async function withBrowser(
+  test: (browser: Browser) => Promise<void>,
+  further: readonly string[] = [],
+): Promise<void> {
   assert(browser !== null, "SMALLTALK_REQUIRE_BROWSER is 1, but there is no Chromium");
   const opened = await puppeteer.launch({
     executablePath: browser,
-    args: ["--no-sandbox"],
+    args: ["--no-sandbox", ...further],
     pipe: true,
   });
   try {

@@ -5,6 +5,7 @@
 
 import type { GpuBuffer } from "./buffers.ts";
 import { withStorage } from "./storage.ts";
+import { enableSubgroups } from "./wgsl.ts";
 
 /**
  * One planned kernel call: pipeline, bindings and grid are fixed, so that a step is a loop over
@@ -64,9 +65,9 @@ export function foldGrid(count: number, axis = WORKGROUPS_PER_AXIS): [number, nu
 
 /**
  * Makes a planner, which keeps what calls can share: pipelines by their texts, parameters by their
- * values.
+ * values. With a `directive`, texts that use subgroups say so.
  */
-export function createPlanner(device: GPUDevice) {
+export function createPlanner(device: GPUDevice, { directive = false } = {}) {
   const pipelines = new Map<string, GPUComputePipeline>();
   const getPipeline = ({ label, code, constants = {} }: DispatchPlan) => {
     const key = `${label}\n${JSON.stringify(constants)}\n${code}`;
@@ -113,7 +114,8 @@ export function createPlanner(device: GPUDevice) {
             `${WORKGROUPS_PER_AXIS} models: workgroups is ${workgroups}, models is ${models}`,
         );
       }
-      const code = withStorage(label, plan.code, buffers.map(({ storage }) => storage));
+      const stored = withStorage(label, plan.code, buffers.map(({ storage }) => storage));
+      const code = directive ? enableSubgroups(stored) : stored;
       const pipeline = getPipeline({ ...plan, code });
       const bindings = device.createBindGroup({
         label,

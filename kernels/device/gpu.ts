@@ -139,7 +139,7 @@ export async function openGpu(
       subgroupSize,
       capabilities,
       maxBindingBytes: await plannedLimit(device),
-    });
+    }, { directive: subgroupSize !== undefined && await demandsDirective(device) });
   } catch (error) {
     device.destroy();
     throw error;
@@ -148,6 +148,14 @@ export async function openGpu(
 
 function describeAdapter(adapter: GPUAdapter): string {
   return adapter.info.description || adapter.info.vendor;
+}
+
+/** Whether a device that has subgroups takes their functions only in texts that enable them. */
+async function demandsDirective(device: GPUDevice): Promise<boolean> {
+  const code = "@compute @workgroup_size(1) fn main() { _ = subgroupAdd(1u); }";
+  device.pushErrorScope("validation");
+  device.createShaderModule({ label: "subgroups without a directive", code });
+  return await device.popErrorScope() !== null;
 }
 
 /** Copies the limits of a device: their names lie on the prototype. */
@@ -242,9 +250,10 @@ function wrapDevice(
     | "capabilities"
     | "maxBindingBytes"
   >,
+  { directive }: { directive: boolean },
 ): Gpu {
   const failures = watchFailures(device);
-  const planner = createPlanner(device);
+  const planner = createPlanner(device, { directive });
   const reader = createReadback(device, failures, properties.maxBindingBytes);
   return {
     ...properties,

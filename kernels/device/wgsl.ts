@@ -63,3 +63,13 @@ export function compose(
   }
   return composed;
 }
+
+const USES_SUBGROUPS = /\bsubgroup(?:_|[A-Z])/;
+
+/**
+ * Adds the directive to a text that uses subgroups. WGSL demands it, and Deno 2.9 refuses it:
+ * `openGpu` finds out which holds.
+ */
+export function enableSubgroups(code: string): string {
+  return USES_SUBGROUPS.test(code) ? `enable subgroups;\n${code}` : code;
+}

@@ -26,10 +26,18 @@ fn main() { y[0] = load_x(params.x); }`;
 /**
  * A planner that tells what it compiles, which parameters it writes, and how many of them it frees.
  */
-function reportedPlanner() {
-  const reported = { compiled: [] as string[], written: [] as number[][], freed: 0 };
+function reportedPlanner({ directive = false } = {}) {
+  const reported = {
+    compiled: [] as string[],
+    codes: [] as string[],
+    written: [] as number[][],
+    freed: 0,
+  };
   const device = {
-    createShaderModule: ({ code }: GPUShaderModuleDescriptor) => ({ code }),
+    createShaderModule: ({ code }: GPUShaderModuleDescriptor) => {
+      reported.codes.push(code);
+      return { code };
+    },
     createComputePipeline: ({ label, compute }: GPUComputePipelineDescriptor) => {
       reported.compiled.push(`${label} ${JSON.stringify(compute.constants)}`);
       return { getBindGroupLayout: () => ({}) };
@@ -47,8 +55,20 @@ function reportedPlanner() {
     buffers: [buffer("f32"), buffer("f32")],
     workgroups: 1,
   };
-  return { planner: createPlanner(device as unknown as GPUDevice), reported, buffer, copy };
+  const planner = createPlanner(device as unknown as GPUDevice, { directive });
+  return { planner, reported, buffer, copy };
 }
+
+Deno.test("createPlanner() enables subgroups in texts that use them, where the device demands it", () => {
+  const subgroups = COPY.replace("load_x(params.x)", "subgroupBroadcast(load_x(params.x), 0u)");
+  for (const directive of [false, true]) {
+    const { planner, reported, copy } = reportedPlanner({ directive });
+    for (const code of [COPY, subgroups]) planner.dispatch({ ...copy, code, params: [1] });
+    const [plain, own] = reported.codes;
+    assertEquals(plain, COPY);
+    assertEquals(own, directive ? `enable subgroups;\n${subgroups}` : subgroups);
+  }
+});
 
 Deno.test("createPlanner() compiles a text once, whatever is bound, and again for other constants or storage", () => {
   const { planner, reported, buffer, copy } = reportedPlanner();
