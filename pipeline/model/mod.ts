@@ -52,4 +52,5 @@ export {
   type Routers,
 } from "./checkpoints/checkpoint.ts";
 export { saveCheckpoint, saveModelFolder } from "./checkpoints/checkpoint.ts";
+export type { GgufType } from "./checkpoints/gguf/file.ts";
 export { type SafetensorsDtype } from "./checkpoints/safetensors.ts";

@@ -1,6 +1,6 @@
 /**
  * Exports what a run holds for other trainers and tools: the text of an expert or all of it, and
- * trained experts. An export is a folder with a manifest, as those of nodes have it: in the run, or
+ * trained models. An export is a folder with a manifest, as those of nodes have it: in the run, or
  * wherever it is asked for.
  *
  * @module
@@ -9,7 +9,11 @@
 import { basename, relative, resolve } from "node:path";
 import { ensure, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint, saveModelFolder } from "../model/checkpoints/checkpoint.ts";
-import { publish, removeFolder } from "../graph/folder.ts";
+import type { GgufType } from "../model/checkpoints/gguf/file.ts";
+import { ggufModel } from "../model/checkpoints/gguf/model.ts";
+import { readInput } from "../model/checkpoints/hugging_face_config.ts";
+import { PARTIAL, publish, removeFolder } from "../graph/folder.ts";
+import { LOCKS } from "../graph/lock.ts";
 import { makeAll } from "../graph/make.ts";
 import {
   findDamage,
@@ -37,10 +41,10 @@ import {
   writeParquet,
 } from "../rows/export/texts.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { listEntries } from "../graph/files.ts";
-import { readVerified } from "../graph/schema.ts";
-import { SAMPLING } from "../serving/sampling.ts";
-import { tokenizerIn } from "../text/tokenizer.ts";
+import { listEntries, writeAtomic } from "../graph/files.ts";
+import { findRecord, readVerified } from "../graph/schema.ts";
+import { SAMPLING, settingsAmong } from "../serving/sampling.ts";
+import { readChatTemplate, tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
 import { resolvePlace } from "./output.ts";
@@ -70,12 +74,24 @@ export interface ExportTextOptions {
   force?: boolean;
 }
 
+/**
+ * The formats of exported models: a folder of Hugging Face, or one file with the tokenizer, for
+ * llama.cpp and what is built on it.
+ */
+export type ModelFormat = "safetensors" | "gguf";
+
 /** What {@linkcode exportModel} takes. */
 export interface ExportModelOptions extends Pick<ExportTextOptions, "run" | "output" | "force"> {
+  /** Format. Default: safetensors. */
+  to?: ModelFormat;
   /** The expert. */
-  expert: number;
-  /** Writes the output head as a tensor of its own, which converters look for. */
+  expert?: number;
+  /** A checkpoint folder, instead of an expert. */
+  model?: string;
+  /** With safetensors: writes the output head as a tensor of its own, which converters look for. */
   untie?: boolean;
+  /** With GGUF: the number type of matrices. Default: f16. */
+  saveDtype?: GgufType;
 }
 
 /** What was exported, and what its manifest says of files and counts. */
@@ -203,26 +219,42 @@ async function* shuffled(
 }
 
 /**
- * Exports a trained expert as a Hugging Face folder whose `generation_config.json` samples as
- * `generate` does. With `untie` its output head is a tensor of its own. Throws as {@linkcode
- * exportTexts} does, and where the expert is not trained.
+ * Exports a trained expert, or the model of a checkpoint folder: as a Hugging Face folder, whose
+ * `generation_config.json` samples as `generate` does, or as a GGUF file, whose header does. With
+ * `untie` the output head of the folder is a tensor of its own. Throws as {@linkcode exportTexts}
+ * does, and where the expert is not trained or llama.cpp has no such model or tokenizer.
  */
 export async function exportModel(
-  { run, expert, output, untie = false, force }: ExportModelOptions,
+  { run, to = "safetensors", expert, model, output, untie = false, saveDtype = "f16", force }:
+    ExportModelOptions,
 ): Promise<Exported> {
-  const { experts } = await needConfiguration(run);
-  checkExpert(EXPORT, run, expert, experts);
-  const folder = `${run}/${expertTarget(expert, { experts }).node}`;
-  const model = await readManifest(folder);
-  ensure(model, `Cannot export expert ${expert} as it must be trained: there is no "${folder}"`, {
-    where: folder,
-    remedy: say`run ${task("train-expert", { run, expert })} first`,
-  });
-  const { sha256 } = model.files["model.safetensors"];
-  const of = { to: "safetensors", of: `expert ${expert}`, untie, model: sha256 };
+  const folder = model?.replace(/(?<=.)\/+$/, "") ?? await findExpert(run, expert!);
+  const record = findRecord(`${folder}/model.safetensors`) ?? await loadCheckpoint(folder);
+  const name = basename(resolve(folder));
+  const of = {
+    to,
+    of: model === undefined ? `expert ${expert}` : name,
+    ...to === "gguf" ? { saveDtype } : { untie },
+    model: record.sha256,
+  };
   return await exportInto({ run, output, of, force }, {}, async (making) => {
+    const checkpoint = await loadCheckpoint(folder);
     const tokenizer = `${folder}/${TOKENIZER_FILE}`;
-    const { config, weights, notes, dtype } = await loadCheckpoint(folder);
+    const sampling = settingsAmong(SAMPLING, {});
+    if (to === "gguf") {
+      const file = `${name}-${saveDtype}.gguf`;
+      const data = ggufModel(checkpoint, {
+        name,
+        where: tokenizer,
+        tokenizer: new TextDecoder().decode(await readInput(folder, TOKENIZER_FILE)),
+        template: await readChatTemplate(folder),
+        sampling,
+        type: saveDtype,
+      });
+      making.wrote({ [file]: await writeAtomic(`${making.folder}/${file}`, data) });
+      return {};
+    }
+    const { config, weights, notes, dtype } = checkpoint;
     const records = await saveModelFolder(making.folder, config, weights, {
       notes: { ...notes, eos: notes.eos! },
       tokenizer,
@@ -230,15 +262,29 @@ export async function exportModel(
       untie,
       generation: {
         do_sample: true,
-        max_new_tokens: SAMPLING.maxNewTokens.default,
-        temperature: SAMPLING.temperature.default,
-        top_k: SAMPLING.topK.default, // 0 means all, there as here
-        top_p: SAMPLING.topP.default,
+        max_new_tokens: sampling.maxNewTokens,
+        temperature: sampling.temperature,
+        top_k: sampling.topK, // 0 means all, there as here
+        top_p: sampling.topP,
       },
     });
     making.wrote(records);
     return {};
   });
+}
+
+/** Finds the folder of a trained expert. */
+async function findExpert(run: string, expert: number): Promise<string> {
+  const { experts } = await needConfiguration(run);
+  checkExpert(EXPORT, run, expert, experts);
+  const folder = `${run}/${expertTarget(expert, { experts }).node}`;
+  const isTrained = await readManifest(folder);
+  ensure(
+    isTrained,
+    `Cannot export expert ${expert} as it must be trained: there is no "${folder}"`,
+    { where: folder, remedy: say`run ${task("train-expert", { run, expert })} first` },
+  );
+  return folder;
 }
 
 async function needNode(run: string, name: string, remedy: Text): Promise<Manifest> {
@@ -278,7 +324,12 @@ async function exportInto(
   const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
   const gpu = () => Promise.reject(new Error("an export needs no device"));
   const walk = new Walk(place, [node], { again: force ? [name] : [] });
-  await makeAll({ run: place, workers: 1, signal, emit, gpu }, walk, { task: EXPORT });
+  try {
+    await makeAll({ run: place, workers: 1, signal, emit, gpu }, walk, { task: EXPORT });
+  } catch (error) {
+    if (!isNode) await removeEmpty(place);
+    throw error;
+  }
   const manifest = walk.manifest(name);
   const { files, result } = manifest;
   if (!isNode) {
@@ -286,6 +337,13 @@ async function exportInto(
     await removeFolder(place);
   }
   return { output, state: "done", of, files, result };
+}
+
+/** Removes a folder in which nothing was made, unless another process makes something there. */
+async function removeEmpty(place: string): Promise<void> {
+  for (const folder of [`${place}/${PARTIAL}`, `${place}/${LOCKS}`, place]) {
+    await Deno.remove(folder).catch(() => {});
+  }
 }
 
 /**

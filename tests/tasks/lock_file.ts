@@ -7,6 +7,7 @@
  * @module
  */
 
+import CONFIG from "../../deno.json" with { type: "json" };
 import CORPORA from "../../fixtures/corpora.json" with { type: "json" };
 import { jsonText } from "../../pipeline/graph/mod.ts";
 import {
@@ -23,6 +24,9 @@ export type LockFile = Packages & Record<string, unknown>;
  * them.
  */
 export const ONLY_READ: readonly string[] = Object.keys(CORPORA.versions);
+
+/** Packages that the configuration names; tests name further ones where they import them. */
+const IMPORTED: ReadonlySet<string> = new Set(Object.values(CONFIG.imports));
 
 /**
  * Gives a lock file in which a package that is only read comes without what it depends on. An
@@ -60,9 +64,7 @@ export function reducedLock(lock: LockFile): LockFile {
     ...lock,
     specifiers: Object.fromEntries(specifiers),
     npm: Object.fromEntries(npm),
-    workspace: {
-      dependencies: wanted.filter((target) => !ONLY_READ.includes(nameOf(target.slice(4)))),
-    },
+    workspace: { dependencies: wanted.filter((target) => IMPORTED.has(target)) },
   };
 }
 

@@ -146,7 +146,10 @@ function encodeValues(values: Float32Array, dtype: SafetensorsDtype): Uint8Array
   return new Uint8Array(toBf16(values).buffer);
 }
 
+/** Decodes values; those of f32 stay in the memory of the file if they are aligned there. */
 function decodeValues(bytes: Uint8Array, dtype: SafetensorsDtype): Float32Array {
+  const isAligned = dtype === "F32" && bytes.byteOffset % BYTES.F32 === 0;
+  if (isAligned) return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / BYTES.F32);
   const aligned = bytes.slice().buffer;
   if (dtype === "F32") return new Float32Array(aligned);
   if (dtype === "F16") return Float32Array.from(new Float16Array(aligned));

@@ -1,0 +1,192 @@
+// Models of a run, as llama.cpp computes them.
+
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { basename } from "node:path";
+import { openGpu } from "../../../kernels/device/gpu.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { loadCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.ts";
+import type { Checkpoint } from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
+import { createDecoder } from "../../../pipeline/model/decoder.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { exportModel } from "../../../pipeline/run/export.ts";
+import { trainDense, trainExpert } from "../../../pipeline/run/models.ts";
+import { verifyRun } from "../../../pipeline/run/verify.ts";
+import { fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
+import { largestIds } from "../../../pipeline/serving/sampling.ts";
+import { askLlamaCpp, hasLlamaCpp } from "../model/checkpoints/gguf/llama_cpp.ts";
+import { copyFolder, hashes } from "../../tasks/support.ts";
+import { withPartition } from "./support.ts";
+
+const SETTINGS = { sequenceLength: 96, vocabularySize: 320 };
+const TRAINING = {
+  expertHidden: 32,
+  expertLayers: 2,
+  expertHeads: 2,
+  expertBatch: 4,
+  expertSteps: 30,
+  expertWarmup: 5,
+  expertRate: 0.01,
+};
+const PROMPTS = 20;
+const PROMPT = 8; // tokens
+const NEW_TOKENS = 64;
+
+/** Reads held-out sequences of an expert's part, without padding. */
+async function heldOut(run: string): Promise<number[][]> {
+  const sequences: number[][] = [];
+  for await (const batch of readShards([`${run}/partition/expert-00/test-00000.arrow`])) {
+    const { rows, tokens, length } = fromBatch(batch);
+    const width = tokens!.length / rows;
+    for (let row = 0; row < rows; row++) {
+      sequences.push([...tokens!.subarray(row * width, row * width + length[row])]);
+    }
+  }
+  return sequences;
+}
+
+const gpu = await openGpu();
+
+/** Scores the tokens of every sequence but the first, as `evaluate` does. */
+async function scores({ config, weights }: Checkpoint, sequences: number[][]) {
+  const length = Math.max(...sequences.map(({ length }) => length));
+  const scorer = createScorer(gpu, { config, models: [weights], batch: sequences.length, length });
+  const tokens = new Uint16Array(sequences.length * length);
+  for (const [row, ids] of sequences.entries()) tokens.set(ids, row * length);
+  const lengths = Uint32Array.from(sequences, ({ length }) => length);
+  const { logProbability, starts } = await scorer.scoreTokens(tokens, length, lengths);
+  scorer.close();
+  return sequences.map((_, row) => [...logProbability.subarray(starts[row], starts[row + 1])]);
+}
+
+/** Continues prompts as `generate --temperature 0` does. */
+async function continuations({ config, weights }: Checkpoint, prompts: number[][]) {
+  const capacity = PROMPT + NEW_TOKENS;
+  const decoder = createDecoder(gpu, { config, weights, capacity, slots: prompts.length });
+  let next = prompts;
+  const written: number[][] = prompts.map(() => []);
+  for (let i = 0; i < NEW_TOKENS; i++) {
+    const logits = await decoder.read(next.map((tokens, slot) => ({ slot, tokens })));
+    next = logits.map((row) => largestIds(row, 1));
+    for (const [slot, [token]] of next.entries()) written[slot].push(token);
+  }
+  decoder.close();
+  return written;
+}
+
+/** The largest difference of two numbers at one place. */
+const largestDifference = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/**
+ * How far log-probabilities may be from ours, and perplexity as a share. With weights of 16 bits
+ * llama.cpp rounds what it multiplies them by as well: bf16 to 2^-9, so it is no matter of the
+ * file. Measured: 2e-4, 8e-4, 7e-3, 2e-2; perplexity 6e-4.
+ */
+const TOLERANCES = {
+  f32: { logProbability: 1e-3, perplexity: 1e-5 },
+  f16: { logProbability: 1e-3, perplexity: 1e-3 },
+  bf16: { logProbability: 2e-2, perplexity: 1e-2 },
+  q8_0: { logProbability: 1e-1, perplexity: 1e-2 },
+};
+type SaveDtype = keyof typeof TOLERANCES;
+
+Deno.test({
+  name:
+    "exportModel() has llama.cpp compute an expert, a dense model and a router as evaluate and generate do",
+  ignore: !hasLlamaCpp,
+  fn: () =>
+    withPartition(async (run) => {
+      const sources = { flags: TRAINING };
+      await trainExpert(0, { run, sources });
+      await trainDense("batch", { run, sources });
+      const sequences = await heldOut(run);
+      const prompts = Array.from({ length: PROMPTS }, (_, i) => {
+        const from = PROMPT * Math.floor(i / sequences.length);
+        return sequences[i % sequences.length].slice(from, from + PROMPT);
+      });
+      const models = {
+        "experts/expert-00": { expert: 0 },
+        dense: { model: `${run}/dense/` },
+        "partitioner/router-00": { model: `${run}/partitioner/router-00` },
+      };
+      for (const [folder, which] of Object.entries(models)) {
+        const model = await loadCheckpoint(`${run}/${folder}`);
+        const expected = (await scores(model, sequences)).flat();
+        for (const saveDtype of Object.keys(TOLERANCES) as SaveDtype[]) {
+          const output = `${run}/export/${saveDtype}`;
+          const own = { ...which, run, output, saveDtype, to: "gguf" as const, force: true };
+          const { files } = await exportModel(own);
+          assertEquals(Object.keys(files), [`${basename(folder)}-${saveDtype}.gguf`]);
+          const file = `${output}/${Object.keys(files)[0]}`;
+          const isExact = saveDtype === "f32";
+          const answer = await askLlamaCpp({ file, sequences, prompts: isExact ? prompts : [] });
+          const what = `${folder} as ${saveDtype}`;
+          assertStringIncludes(answer.description, saveDtype.toUpperCase());
+          const found = answer.logProbabilities.flat();
+          assertEquals(found.length, expected.length);
+          const { logProbability, perplexity } = TOLERANCES[saveDtype];
+          const off = largestDifference(expected, found);
+          assert(off < logProbability, `${what}: a log-probability is off by ${off}`);
+          const share = Math.abs(Math.exp(mean(expected) - mean(found)) - 1);
+          assert(share < perplexity, `${what}: perplexity is off by ${share}`);
+          if (isExact) {
+            assertEquals(answer.continuations, await continuations(model, prompts), what);
+          }
+        }
+      }
+      assertEquals((await verifyRun(run)).problems, []);
+    }, SETTINGS),
+});
+
+Deno.test("exportModel() writes a GGUF file once, the same bytes again, and leaves nothing where it must not write", () =>
+  withPartition(async (run) => {
+    const model = `${run}/partitioner/router-00`;
+    const options = { run, model, to: "gguf" as const, output: `${run}/../out` };
+    assertEquals((await exportModel(options)).state, "done");
+    const first = await hashes(options.output);
+    assertEquals(Object.keys(first), ["manifest.json", "router-00-f16.gguf"]);
+    assertEquals((await exportModel(options)).state, "up to date");
+    const other = { ...options, saveDtype: "q8_0" as const };
+    const text = 'whose saveDtype must be "q8_0": it is "f16"';
+    await assertRejects(() => exportModel(other), InputError, text);
+    assertEquals(await hashes(options.output), first);
+    await exportModel({ ...other, force: true });
+    assertEquals(Object.keys(await hashes(options.output)), [
+      "manifest.json",
+      "router-00-q8_0.gguf",
+    ]);
+    await exportModel({ ...options, force: true });
+    assertEquals(await hashes(options.output), first);
+
+    const refused = async (folder: string, text: string) => {
+      const output = `${run}/../refused`;
+      await assertRejects(
+        () => exportModel({ ...options, model: folder, output }),
+        InputError,
+        text,
+      );
+      for (const path of [output, `${output}.making`]) {
+        await assertRejects(() => Deno.stat(path), Deno.errors.NotFound);
+      }
+    };
+    const changed = async (name: string, change: (json: Record<string, unknown>) => void) => {
+      const folder = `${run}/../changed-${name}`;
+      copyFolder(model, folder);
+      const json = JSON.parse(await Deno.readTextFile(`${folder}/${name}`));
+      change(json);
+      await Deno.writeTextFile(`${folder}/${name}`, JSON.stringify(json));
+      return folder;
+    };
+    await refused(`${run}/../none`, "config.json");
+    await refused(run, "it is a run folder");
+    const cutter = await changed("tokenizer.json", (json) => json.pre_tokenizer = null);
+    await refused(cutter, "its pre_tokenizer is null");
+    const reordered = await changed("config.json", (json) => {
+      json.smalltalk = { ...json.smalltalk as object, sublayers: ["mlp", "attention"] };
+    });
+    await refused(reordered, "its layers must be attention, mlp: they are mlp, attention");
+    await Deno.remove(`${cutter}/tokenizer.json`);
+    await refused(cutter, "tokenizer.json");
+  }));
