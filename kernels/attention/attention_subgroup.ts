@@ -33,7 +33,9 @@ interface HeadShape {
 const broadcast = (row: string, column: number) =>
   `subgroupBroadcast(${row}${column >> 5}.${XYZW[column & 3]}, ${(column >> 2) & 7}u)`;
 
-/** Declares arrays `name_0` to `name_3`: array i holds component i of all vec4s of a lane's keys. */
+/**
+ * Declares arrays `name_0` to `name_3`: array i holds component i of all vec4s of a lane's keys.
+ */
 const keyArrays = (name: string, length: number) =>
   unroll(4, (r) => `var ${name}_${r}: array<f32, ${length}>;`, " ");
 
@@ -172,6 +174,24 @@ const writePanels = (keys: number, values: number, keyRows: string) => ({
   ),
 });
 
+/** Reads one column of a query, and of the gradient of its output, in all lanes. */
+const factors = (column: number) =>
+  `let x = ${broadcast("q", column)}; let y = ${broadcast("d_out", column)};`;
+
+/** Adds a query's part to the sums of the lane's keys and values. */
+const addToKeys = (
+  columns: number,
+  keys: number,
+  elementIndex: (column: number, key: number) => number,
+) =>
+  unroll(columns, (column) => {
+    const products = unroll(keys, (key) => {
+      const place = `${column & 3}[${elementIndex(column, key)}]`;
+      return `key_sum_${place} += slope${key} * x; value_sum_${place} += weight${key} * y;`;
+    }, " ");
+    return `{ ${factors(column)} ${products} }`;
+  });
+
 /** Writes the bindings of the output's gradient, and where a head begins in them. */
 const gradientInputs = (columns: number, merged: boolean) => ({
   inputs: `@group(0) @binding(4) var<storage, read> ${merged ? "d_out" : "d_heads"}: array<vec4f>;
@@ -217,9 +237,6 @@ export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean })
       );
       const stored = (sum: string) =>
         `vec4f(${unroll(4, (r) => `${sum}_${r}[i * ${keys}u + c]`, ", ")})`;
-      /** Reads one column of a query, and of the gradient of its output, in all lanes. */
-      const factors = (column: number) =>
-        `let x = ${broadcast("q", column)}; let y = ${broadcast("d_out", column)};`;
       return compose(backwardCode, {
         ...gradientInputs(columns, merged),
         ...writePanels(keys, values, lines.rowArrays("key_row")),
@@ -261,13 +278,7 @@ export const attentionBackwardSubgroup: (shape: HeadShape & { merged: boolean })
             `let weight${key} = select(0.0, exp(score${key} - shift), ${lines.seen(key)}); ` +
             `let slope${key} = weight${key} * (gain${key} - mean);`,
         ),
-        add_to_keys_and_values: unroll(columns, (column) => {
-          const products = unroll(keys, (key) => {
-            const place = `${column & 3}[${elementIndex(column, key)}]`;
-            return `key_sum_${place} += slope${key} * x; value_sum_${place} += weight${key} * y;`;
-          }, " ");
-          return `{ ${factors(column)} ${products} }`;
-        }),
+        add_to_keys_and_values: addToKeys(columns, keys, elementIndex),
         resume_query: unroll(
           parts,
           (part) =>

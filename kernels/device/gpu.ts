@@ -281,7 +281,8 @@ function wrapDevice(
     async profile(dispatches) {
       if (!properties.canProfile) {
         throw new RunError(
-          `Cannot time kernels as the adapter must offer timestamp-query: it is ${properties.adapter}`,
+          "Cannot time kernels as the adapter must offer timestamp-query: it is " +
+            properties.adapter,
         );
       }
       for (const { label } of dispatches) failures.submitted(label);

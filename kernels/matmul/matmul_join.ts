@@ -58,8 +58,8 @@ export function joinSegments(gpu: Gpu, tensors: JoinSegments): Dispatch {
 }
 
 /**
- * Returns the params that say where sums of columns go: nowhere (0), into a buffer of their own (1),
- * or into the product's buffer (2). The offset and the model stride there follow.
+ * Returns the params that say where sums of columns go: nowhere (0), into a buffer of their own
+ * (1), or into the product's buffer (2). The offset and the model stride there follow.
  */
 export function sumParams(sums?: GpuBuffer, inC?: { offset: number; model: number }): number[] {
   return inC ? [2, inC.offset, inC.model] : [Number(sums !== undefined), 0, 0];

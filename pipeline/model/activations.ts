@@ -12,7 +12,7 @@ import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { chooseSublayers, listSublayers, type ModelConfig } from "./shape.ts";
-import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
+import type { BatchShape, BufferSize, Mode, SublayerReport } from "./sublayers/sublayer.ts";
 
 /**
  * Bytes that one chunk of logits may take, by kind of adapter. On the processor, larger chunks
@@ -29,16 +29,13 @@ export function logitsBudget(kind: AdapterKind, limit: number): number {
   return Math.min(LOGITS_BUDGETS[kind], Math.floor(limit / 2));
 }
 
-/**
- * Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a
- * multiple of them.
- */
+/** Rows of a GPU's largest tiles: a chunk beyond the processor's budget is a multiple of them. */
 const TILE_ROWS = 128;
 
 /**
- * Returns the rows and models whose logits are held at once, in at most `budget` bytes: as many
- * rows of one model as fit, whatever else is in its bank, as the bits of its gradient depend on
- * their number; then as many models as fit.
+ * Returns how many rows and models have their logits stored at once, in at most `budget` bytes:
+ * first as many rows of one model as fit, then as many models. The number of rows decides the bits
+ * of a gradient, so it must not depend on the other models of the bank.
  */
 export function logitsChunk(
   { vocabulary }: ModelConfig,
@@ -88,13 +85,14 @@ export function largest(tensors: readonly Bound[]): Bound {
 
 /** What a batch's buffers are for. */
 export interface ActivationOptions {
-  training: boolean; // whether a backward pass follows, and models have their own tokens
+  /** Whether a backward pass follows. Then each model has tokens of its own. */
+  training: boolean;
   /**
    * Keeps only the input of each layer and computes the rest again in the backward pass. This takes
    * less memory and more time.
    */
   recompute?: boolean;
-  // Positions of keys and values to keep from call to call, per slot (generation).
+  /** Positions of keys and values to keep from call to call, per slot (generation). */
   capacity?: number;
   /** Sequences whose keys and values are kept. Default: `batch`. */
   slots?: number;
@@ -121,7 +119,7 @@ export interface ActivationOptions {
 }
 
 /** Lists what the sublayers of a model report, layer after layer. */
-export function listReports(config: ModelConfig): Report[] {
+export function listReports(config: ModelConfig): SublayerReport[] {
   return listSublayers(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
 }
 
@@ -147,11 +145,11 @@ export function createActivations(
   } = options;
   const { models, batch, length } = shape;
   const [rows, logit] = [models * batch * length, padded(config.vocabulary)];
-  const shared = (training ? models : 1) * batch; // outside training all models read the same
   const buffer = bufferMaker(arena);
   const float = (label: string, values: number) => buffer(label, { values });
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
+  /** How many models, and how many rows of each, have their logits stored at once. */
   const chunk = training && loss === "chunks"
     ? logitsChunk(config, shape, logitsBudget(kind, limit))
     // Scoring stores no logits, nor does a loss in tiles.
@@ -170,79 +168,108 @@ export function createActivations(
     mode: passMode({ training, cache }),
     slots,
   });
-  // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two
-  // take turns.
-  const turns = training ? chooseSublayers(config).length : 2;
-  const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
-    const turn = place % turns;
-    return stream(
-      training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`,
-    );
-  });
-  const sums = scratchOfSums(config, shape, chunk, kind);
+  /**
+   * `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last.
+   */
+  const streams = streamLabels(config, buffers.length + 1, { training, recompute })
+    .map((label) => stream(label));
   return {
     shape,
     training,
     recompute,
     cache,
     gathering,
-    chunk, // the models, and the rows of each, whose logits are held at once
-    tokens: float("tokens", shared * length), // u32 `[models, batch, length]` (`[batch, length]` for scoring)
-    /**
-     * u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers
-     * that ask.
-     */
-    lengths: float("lengths", shared),
-    targets: float("targets", shared * length), // u32, the layout of `tokens`: the next token
-    /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
-    weights: float("loss weights", shared * length),
-    order: float("token order", training ? rows : 1), // u32 `[models, R]`: rows sorted by token (training)
+    chunk,
+    ...inputBuffers(float, { sequences: (training ? models : 1) * batch, length }),
+    order: float("token order", training ? rows : 1), // u32 `[models, R]`: rows sorted by token
     nll: float("nll", rows), // f32 `[models, R]`, nats
     /** f32 `[chunk.models, chunk.rows, vocabulary]`, for training by chunks and generation. */
     logits: chunk.rows > 0 ? float("logits", chunk.models * chunk.rows * logit) : undefined,
     /** f32 `[models, R, 2]`, for training without logits. */
     lossStatistics: training && chunk.rows === 0 ? float("loss statistics", rows * 2) : undefined,
-    streams, // `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last
-    /**
-     * Buffers of each sublayer by name, scratch included. Layers share those that a later layer may
-     * overwrite.
-     */
+    streams,
+    /** Buffers of each sublayer by name; those that a later layer may overwrite are shared. */
     buffers,
     /** f32 `[models, reports]`: what sublayers report, in the order of {@link listReports}. */
     reports: float("reports", models * listReports(config).length),
     normalized: stream("final norm"), // `[models, R, H]` in the dtype: the last stream, normalised
     statistics: float("final statistics", rows * 2), // f32 `[models, R, 2]`
-    /**
-     * Gradients and scratch of the backward pass, f32: two `[models, R, H]`, sums over rows, parts
-     * of long sums.
-     */
     gradients: training
-      ? {
-        residual: stream("residual gradient", "f32"),
-        branch: stream("branch gradient", "f32"),
-        partial: float("column sums", sums.columns),
-        parts: sums.products > 0 ? float("products in parts", sums.products) : undefined,
-      }
+      ? gradientBuffers(
+        float,
+        rows * padded(config.hidden),
+        scratchOfSums(config, shape, chunk, kind),
+      )
       : undefined,
   };
 }
 
-/** Makes a buffer, or finds that of the same label. */
-type BufferMaker = (label: string, size: BufferSize) => GpuBuffer;
+type FloatMaker = (label: string, values: number) => GpuBuffer;
 
-/** Gives what makes buffers: one for each label, of the size that is asked for first. */
-function bufferMaker(arena: Arena): BufferMaker {
-  const made = new Map<string, GpuBuffer>();
-  return (label, { values, storage = "f32", data }) => {
-    const content = arena.counts ? undefined : data;
-    const make = () => arena.buffer(label, content?.() ?? values * bytesPerValue(storage), storage);
-    return made.getOrInsertComputed(label, make);
+/** Makes the buffers that the host writes. Outside training all models read the same sequences. */
+function inputBuffers(
+  float: FloatMaker,
+  { sequences, length }: { sequences: number; length: number },
+) {
+  return {
+    /** u32 `[models, batch, length]`, or `[batch, length]` where all models read the same. */
+    tokens: float("tokens", sequences * length),
+    /** u32 `[models, batch]` or `[batch]`: real tokens of each sequence. */
+    lengths: float("lengths", sequences),
+    /** u32, the layout of `tokens`: the next token. */
+    targets: float("targets", sequences * length),
+    /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
+    weights: float("loss weights", sequences * length),
+  };
+}
+
+/** Makes the gradients and the scratch of the backward pass, f32. */
+function gradientBuffers(
+  float: FloatMaker,
+  streamValues: number,
+  { columns, products }: { columns: number; products: number },
+) {
+  return {
+    residual: float("residual gradient", streamValues), // `[models, R, H]`
+    branch: float("branch gradient", streamValues), // `[models, R, H]`
+    partial: float("column sums", columns),
+    parts: products > 0 ? float("products in parts", products) : undefined, // of long sums
   };
 }
 
 /**
- * Makes the buffers of all sublayers. Scratch is shared by all of them, and what no backward pass
- * reads by all layers.
+ * Lists the label of each of `count` residual streams; streams of one label share a buffer. A
+ * backward pass reads every stream, with recomputation only those of one layer. Without a backward
+ * pass two buffers take turns.
+ */
+function streamLabels(
+  config: ModelConfig,
+  count: number,
+  { training, recompute }: { training: boolean; recompute: boolean },
+): string[] {
+  const turns = training ? chooseSublayers(config).length : 2;
+  return Array.from({ length: count }, (_, place) => {
+    const turn = place % turns;
+    return training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`;
+  });
+}
+
+/** Makes a buffer, or returns the earlier one of the same label. */
+type BufferMaker = (label: string, size: BufferSize) => GpuBuffer;
+
+/** Returns a maker of buffers: one for each label, of the size that is asked for first. */
+function bufferMaker(arena: Arena): BufferMaker {
+  const buffers = new Map<string, GpuBuffer>();
+  return (label, { values, storage = "f32", data }) => {
+    const content = arena.counts ? undefined : data;
+    const make = () => arena.buffer(label, content?.() ?? values * bytesPerValue(storage), storage);
+    return buffers.getOrInsertComputed(label, make);
+  };
+}
+
+/**
+ * Makes the buffers of all sublayers. All sublayers share scratch. Layers share the buffers that no
+ * backward pass reads.
  */
 function sublayerBuffers(
   buffer: BufferMaker,
@@ -254,8 +281,8 @@ function sublayerBuffers(
   const layer = chooseSublayers(config);
   const keeps = training && !recompute;
   const positions = capacity ?? (gathered ?? shape).length;
-  const sizes = layer.map((own) =>
-    own.buffers(config, { shape, gathered, mode, dtype, slots, positions, sums })
+  const sizes = layer.map((sublayer) =>
+    sublayer.buffers(config, { shape, gathered, mode, dtype, slots, positions, sums })
   );
   const makeAll = (place: string, sizes: Record<string, BufferSize> = {}) =>
     Object.fromEntries(
@@ -268,7 +295,8 @@ function sublayerBuffers(
   const scratch = makeAll("scratch", largest);
   return listSublayers(config).map(({ sublayer, layer: i }, place) => {
     const { layer: kept, cache } = sizes[place % layer.length];
-    const label = (own: boolean) => `${own ? `layer ${i}` : "any layer"} ${sublayer.name}`;
+    const label = (perLayer: boolean) =>
+      `${perLayer ? `layer ${i}` : "any layer"} ${sublayer.name}`;
     return {
       ...scratch,
       ...makeAll(label(keeps), kept),
@@ -308,6 +336,7 @@ function scratchOfSums(
   };
 }
 
+/** Returns the mode that buffers were made for. */
 export function passMode({ training, cache }: { training: boolean; cache?: unknown }): Mode {
   return training ? "train" : cache ? "decode" : "score";
 }

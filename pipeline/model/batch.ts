@@ -3,7 +3,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { firstPredicted, predictedTokens } from "./span.ts";
 
-/** Sequences of one batch: each of several models has its own, or all models read the same. */
+/** The sequences of one batch: either each model has its own, or all models read the same. */
 export interface HostBatch {
   /**
    * Token ids `[models, batch, length]`. Those at or after the length of a sequence count for
@@ -13,19 +13,18 @@ export interface HostBatch {
   /** Real tokens `[models, batch]`, at most `length`: the rest is padding. */
   lengths: Uint32Array;
   /**
-   * Position of the first token of each sequence that counts in the loss `[models, batch]`; 0
-   * unless given.
+   * Position of each sequence's first token that counts in the loss `[models, batch]`. Default: 0.
    */
   begins?: Uint32Array;
 }
 
 /** Makes a batch of `sequences` sequences of length 0. */
-export function emptyBatch(sequences: number, length: number): HostBatch {
-  const own = () => new Uint32Array(sequences);
-  return { tokens: new Uint32Array(sequences * length), lengths: own(), begins: own() };
+export function createHostBatch(sequences: number, length: number): HostBatch {
+  const zeros = () => new Uint32Array(sequences);
+  return { tokens: new Uint32Array(sequences * length), lengths: zeros(), begins: zeros() };
 }
 
-/** Gives some sequences of a batch, in the memory of the whole. */
+/** Returns a view of `count` sequences of a batch, from `first` on; it copies nothing. */
 export function partOfBatch(
   { tokens, lengths, begins }: HostBatch,
   first: number,
@@ -85,10 +84,7 @@ export function checkBatch(
   }
 }
 
-/**
- * Throws an `InputError` where a token id is outside the vocabulary; `doing` says what cannot be
- * done then.
- */
+/** Throws an `InputError` where a token id is outside the vocabulary: "Cannot DOING as …". */
 export function checkIds(ids: Uint32Array, vocabulary: number, doing: string): void {
   const foreign = ids.find((id) => id >= vocabulary);
   if (foreign === undefined) return;
@@ -117,16 +113,16 @@ export function shiftTargets(
 ): Uint32Array {
   checkBatch(hostBatch, { sequences: targets.length / length, length, vocabulary });
   const { tokens, lengths, begins } = hostBatch;
-  const counted = Array.from(
+  const spans = Array.from(
     lengths,
     (end, i) => ({ begin: Math.min(begins?.[i] ?? 0, end), end }),
   );
   const batch = lengths.length / models;
   const predicted = new Uint32Array(models);
-  counted.forEach((span, row) => predicted[Math.floor(row / batch)] += predictedTokens(span));
+  spans.forEach((span, row) => predicted[Math.floor(row / batch)] += predictedTokens(span));
   targets.fill(0);
   weights.fill(0);
-  counted.forEach((span, row) => {
+  spans.forEach((span, row) => {
     const [first, end] = [row * length + firstPredicted(span), row * length + span.end];
     if (first >= end) return;
     targets.set(tokens.subarray(first, end), first - 1);

@@ -7,7 +7,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
-import type { Gpu } from "../../kernels/device/gpu.ts";
+import type { Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBanks, type Weights } from "./parameters.ts";
 import { checkIds } from "./batch.ts";
@@ -15,25 +15,23 @@ import { keepRecent } from "./passes.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /** A text and what may follow it. */
-export interface Branching {
+interface Branching {
   context: Uint32Array; // tokens of the text, at least one
   /** Tokens of each continuation, at least one; the last one is only predicted. */
   continuations: readonly Uint32Array[];
 }
 
-/** What a model says of a continuation. */
-export interface ContinuationScore {
+/** How likely a model finds a continuation. */
+interface ContinuationScore {
   /**
    * Log-probability of every token, given the text and the tokens before it, nats f32 `[tokens]`.
    */
   logProbability: Float32Array;
   /** Id of the likeliest token in each place `[tokens]`; the lowest of equally likely ones. */
   likeliest: Uint32Array;
-  highest: Float32Array; // its log-probability, nats f32 `[tokens]`; the same bits if it is the token itself
-  /**
-   * Whether every token is the likeliest in its place, so that greedy decoding would have written
-   * it.
-   */
+  /** Log-probability of the likeliest token, nats f32 `[tokens]`. */
+  highest: Float32Array;
+  /** Whether greedy decoding would write it: every token is the likeliest in its place. */
   greedy: boolean;
 }
 
@@ -55,7 +53,7 @@ export interface BranchScorer {
 }
 
 /** What {@link createBranchScorer} takes. */
-export interface BranchScorerOptions {
+interface BranchScorerOptions {
   config: ModelConfig; // shape of the model; its context is S
   weights: Weights; // its weights
   /** How many sequences of S tokens a pass has room for. Of shorter ones it takes more. */
@@ -79,7 +77,7 @@ const LENGTH = 64;
  */
 const MOST_PLANS = 32;
 
-const upTo = (count: number, multiple: number, most: number) =>
+const roundUp = (count: number, multiple: number, most: number) =>
   Math.min(most, Math.ceil(count / multiple) * multiple);
 
 /** Makes the buffers for batches of continuations, and uploads the weights. */
@@ -91,20 +89,16 @@ export function createBranchScorer(
   const room = batch * longest; // most rows, and most tokens of sequences
   const shape = { models: 1, batch: room, length: 1 };
   const arena = gpu.arena();
+  const gathered = { models: 1, batch, length: longest };
   const { acts, banks: [{ bank }], details } = orDestroy(arena, () => ({
-    ...createBanks(gpu, arena, config, [weights], shape, {
-      training: false,
-      gathered: { models: 1, batch, length: longest },
-    }),
+    ...createBanks(gpu, arena, config, [weights], shape, { training: false, gathered }),
     details: {
       likeliest: arena.buffer("likeliest tokens", room * 4),
       least: arena.buffer("their NLLs", room * 4),
     },
   }));
   let computed = 0;
-  /**
-   * Plans a pass of so many rows, of which the first ones predict, over sequences of one length.
-   */
+  /** Plans a pass of `rows` rows, the first `predicting` of which predict a token. */
   const plans = keepRecent((rows, predicting, sequences, length) => {
     const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
     const head = { ...acts, shape: { ...shape, batch: predicting } };
@@ -114,16 +108,17 @@ export function createBranchScorer(
     ];
   }, MOST_PLANS);
 
-  /** Runs a pass; returns NLLs, likeliest tokens and their NLLs of its predicting rows. */
+  /**
+   * Runs a pass. Returns the NLLs of its predicting rows, their likeliest tokens and NLLs of these.
+   */
   async function run(texts: readonly Branching[], pass: BranchPass): Promise<Float32Array[]> {
     const { placed, predicting, shared, length } = pass;
-    const rows = upTo(predicting + shared, ROWS, room);
-    const heads = upTo(predicting, ROWS, room);
-    const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));
-    const { tokens, targets, places, gather } = laidOut(texts, pass, { rows, heads, sequences });
+    const rows = roundUp(predicting + shared, ROWS, room);
+    const heads = roundUp(predicting, ROWS, room);
+    const sequences = roundUp(placed.length, SEQUENCES, Math.floor(room / length));
+    const { tokens, targets, places, gather } = layOutPass(texts, pass, { rows, heads, sequences });
     gpu.write(acts.tokens, tokens);
-    // A row is a sequence of its own: the token that it reads, and the next one. Padding has
-    // neither.
+    // A row is a sequence of two tokens: the one that it reads and the next. Padding has none.
     gpu.write(acts.lengths, new Uint32Array(rows).fill(2, 0, predicting + shared));
     gpu.write(acts.targets, targets);
     gpu.write(acts.weights, new Float32Array(heads).fill(1, 0, predicting));
@@ -131,10 +126,7 @@ export function createBranchScorer(
     gpu.write(acts.gathering!.places, places);
     gpu.submit(plans.of(rows, heads, sequences, length));
     computed += rows;
-    const bytes = predicting * 4;
-    const buffers = [acts.nll, details.likeliest, details.least];
-    return (await gpu.read(buffers.map((buffer) => ({ buffer, bytes }))))
-      .map((values) => new Float32Array(values));
+    return await readFloats(gpu, [acts.nll, details.likeliest, details.least], predicting);
   }
 
   return {
@@ -156,10 +148,10 @@ export function createBranchScorer(
         signal?.throwIfAborted();
         const rows = await run(texts, pass);
         for (const { text, continuation, first } of pass.placed) {
-          const own = texts[text].continuations[continuation];
-          scores[text][continuation] = findScore(
-            own,
-            rows.map((values) => values.subarray(first, first + own.length)),
+          const targets = texts[text].continuations[continuation];
+          scores[text][continuation] = toScore(
+            targets,
+            rows.map((values) => values.subarray(first, first + targets.length)),
           );
         }
       }
@@ -169,14 +161,24 @@ export function createBranchScorer(
   };
 }
 
-/** Gives the score of a continuation from NLLs, likeliest tokens and their NLLs of its rows. */
-function findScore(own: Uint32Array, [nll, ids, least]: Float32Array[]): ContinuationScore {
+/** Reads the first `count` f32 values of each buffer. */
+async function readFloats(
+  gpu: Gpu,
+  buffers: readonly GpuBuffer[],
+  count: number,
+): Promise<Float32Array[]> {
+  const values = await gpu.read(buffers.map((buffer) => ({ buffer, bytes: count * 4 })));
+  return values.map((bytes) => new Float32Array(bytes));
+}
+
+/** Makes the score of a continuation from its rows' NLLs, likeliest tokens and NLLs of these. */
+function toScore(targets: Uint32Array, [nll, ids, least]: Float32Array[]): ContinuationScore {
   const likeliest = Uint32Array.from(ids);
   return {
     logProbability: nll.map((value) => 0 - value),
     likeliest,
     highest: least.map((value) => 0 - value),
-    greedy: own.every((id, i) => likeliest[i] === id),
+    greedy: targets.every((id, i) => likeliest[i] === id),
   };
 }
 
@@ -199,7 +201,7 @@ function checkTokens(
 }
 
 /** A continuation in a pass. */
-interface Placed {
+interface PlacedContinuation {
   text: number;
   continuation: number;
   sequence: number;
@@ -213,7 +215,7 @@ interface Placed {
 
 /** What goes through the model in one pass. */
 interface BranchPass {
-  placed: Placed[];
+  placed: PlacedContinuation[];
   predicting: number; // rows that predict
   shared: number; // rows of texts as well
   length: number; // tokens per sequence
@@ -229,42 +231,42 @@ function* cutPasses(
   room: number,
   longest: number,
 ): Generator<BranchPass> {
-  const tokensNode = ({ context, continuations }: Branching) =>
+  const countTokens = ({ context, continuations }: Branching) =>
     context.length - 1 + continuations.reduce((most, { length }) => Math.max(most, length), 0);
   const order = [...texts.keys()].sort((a, b) =>
-    tokensNode(texts[a]) - tokensNode(texts[b]) || a - b
+    countTokens(texts[a]) - countTokens(texts[b]) || a - b
   );
   let pass: BranchPass = { placed: [], predicting: 0, shared: 0, length: 0 };
   for (const text of order) {
     const { context, continuations } = texts[text];
-    const before = context.length - 1;
+    const contextRows = context.length - 1;
     let shared: number | undefined; // where this text's tokens are in the pass
-    for (const [continuation, { length: own }] of continuations.entries()) {
-      const fits = ({ placed, predicting, shared: all, length }: BranchPass, more: number) => {
-        const sequences = placed.length + 1;
-        const filled = upTo(Math.max(length, before + own), LENGTH, longest);
-        return sequences * filled <= room && predicting + own + all + more <= room;
+    for (const [continuation, { length: predicted }] of continuations.entries()) {
+      const fits = (addedRows: number) => {
+        const filled = roundUp(Math.max(pass.length, contextRows + predicted), LENGTH, longest);
+        return (pass.placed.length + 1) * filled <= room &&
+          pass.predicting + predicted + pass.shared + addedRows <= room;
       };
-      if (pass.placed.length > 0 && !fits(pass, shared === undefined ? before : 0)) {
+      if (pass.placed.length > 0 && !fits(shared === undefined ? contextRows : 0)) {
         yield pass;
         pass = { placed: [], predicting: 0, shared: 0, length: 0 };
         shared = undefined;
       }
       if (shared === undefined) {
         shared = pass.shared;
-        pass.shared += before;
+        pass.shared += contextRows;
       }
       const sequence = pass.placed.length;
       pass.placed.push({ text, continuation, sequence, first: pass.predicting, shared });
-      pass.predicting += own;
-      pass.length = upTo(Math.max(pass.length, before + own), LENGTH, longest);
+      pass.predicting += predicted;
+      pass.length = roundUp(Math.max(pass.length, contextRows + predicted), LENGTH, longest);
     }
   }
   if (pass.placed.length > 0) yield pass;
 }
 
-/** Lays a pass out: the tokens and targets of its rows, and which rows make which sequences. */
-function laidOut(
+/** Fills the buffers of a pass: tokens and targets of its rows, and the rows of its sequences. */
+function layOutPass(
   texts: readonly Branching[],
   { placed, predicting, length }: BranchPass,
   { rows, heads, sequences }: { rows: number; heads: number; sequences: number },
@@ -280,11 +282,12 @@ function laidOut(
       gather[sequence * length + position] = row;
       places[row] = sequence * length + position;
     };
-    // Tokens that all continuations share; the last one predicts for each.
-    const before = context.length - 1;
-    for (let i = 0; i < before; i++) put(predicting + shared + i, context[i], i);
-    continuations[continuation].forEach((target, i, own) => {
-      put(first + i, i === 0 ? context[before] : own[i - 1], before + i);
+    // All continuations share the rows of the text but for its last token, which predicts the first
+    // token of each.
+    const contextRows = context.length - 1;
+    for (let i = 0; i < contextRows; i++) put(predicting + shared + i, context[i], i);
+    continuations[continuation].forEach((target, i, targetTokens) => {
+      put(first + i, i === 0 ? context[contextRows] : targetTokens[i - 1], contextRows + i);
       targets[first + i] = target;
     });
   }

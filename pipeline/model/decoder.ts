@@ -17,7 +17,7 @@ import { checkIds } from "./batch.ts";
 import { keepRecent } from "./passes.ts";
 import { planForward, planLogits } from "./transformer.ts";
 
-/** Tokens with which a sequence goes on. */
+/** Tokens that a sequence reads next. */
 export interface SlotTokens {
   /** The slot of the sequence, below the number of slots. */
   slot: number;
@@ -89,8 +89,8 @@ export function createDecoder(
   const shape = { models: 1, batch: longest, length: 1 };
   const arena = gpu.arena();
   const { acts, banks: [{ bank }] } = orDestroy(arena, () => {
-    const kept = { training: false, capacity, slots, dtype };
-    return createBanks(gpu, arena, config, [weights], shape, kept);
+    const options = { training: false, capacity, slots, dtype };
+    return createBanks(gpu, arena, config, [weights], shape, options);
   });
   const forward = keepRecent((batch) =>
     planForward(gpu, bank, { ...acts, shape: { ...shape, batch } })
@@ -98,48 +98,26 @@ export function createDecoder(
   const head = keepRecent((rows) => [planLogits(gpu, bank, acts, rows)]);
   const lengths = new Uint32Array(slots);
 
-  const known = (slot: number): number => {
-    if (slot in lengths) return slot;
-    throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
-  };
-  /**
-   * Puts tokens into rows. Rows whose logits are returned come first. Passes are cut from the end,
-   * so the others are in reverse order.
-   */
-  function placeRows(texts: readonly Uint32Array[], named: readonly number[]) {
-    const total = texts.reduce((sum, text) => sum + text.length, 0);
-    const ids = new Uint32Array(total);
-    const places = new Uint32Array(2 * (total + ROWS));
-    let next = texts.length;
-    named.forEach((slot, i) => {
-      for (let token = texts[i].length - 1; token >= 0; token--) {
-        const row = token === texts[i].length - 1 ? i : next++;
-        ids[row] = texts[i][token];
-        places.set([slot, lengths[slot] + token], 2 * row);
-      }
-      lengths[slot] += texts[i].length;
-    });
-    return { ids, places };
-  }
-
   return {
     slots,
     capacity,
     get bytes() {
       return arena.bytes;
     },
-    length: (slot) => lengths[known(slot)],
+    length: (slot) => lengths[checkSlot(slot, slots)],
     async read(entries) {
       if (entries.length === 0) return [];
       const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
-      const named = entries.map(({ slot }) => slot);
-      if (new Set(named).size < named.length) {
+      const entrySlots = entries.map(({ slot }) => slot);
+      if (new Set(entrySlots).size < entrySlots.length) {
         throw new RangeError(
-          `Cannot read tokens as each slot must be named once: they are ${named}`,
+          `Cannot read tokens as each slot must be named once: they are ${entrySlots}`,
         );
       }
-      named.forEach((slot, i) => checkTokens(texts[i], lengths[known(slot)], capacity, vocabulary));
-      const { ids, places } = placeRows(texts, named);
+      entrySlots.forEach((slot, i) =>
+        checkTokens(texts[i], lengths[checkSlot(slot, slots)], capacity, vocabulary)
+      );
+      const { ids, places } = placeRows(texts, entrySlots, lengths);
       for (let end = ids.length; end > 0;) {
         const first = end <= longest ? 0 : Math.max(entries.length, end - longest);
         const rows = end - first;
@@ -152,7 +130,7 @@ export function createDecoder(
         );
         end = first;
       }
-      const rows = named.map((_, i) => ({
+      const rows = entrySlots.map((_, i) => ({
         buffer: acts.logits!,
         byteOffset: i * padded(vocabulary) * 4,
         bytes: vocabulary * 4,
@@ -160,10 +138,40 @@ export function createDecoder(
       return (await gpu.read(rows)).map((values) => new Float32Array(values));
     },
     clear(slot) {
-      lengths[known(slot)] = 0;
+      lengths[checkSlot(slot, slots)] = 0;
     },
     close: () => arena.destroy(),
   };
+}
+
+function checkSlot(slot: number, slots: number): number {
+  if (Number.isSafeInteger(slot) && slot >= 0 && slot < slots) return slot;
+  throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
+}
+
+/**
+ * Puts tokens into rows, and adds them to the lengths of their slots. The last token of each entry,
+ * whose logits are returned, comes first. The other tokens follow in reverse order, because passes
+ * are cut from the end.
+ */
+function placeRows(
+  texts: readonly Uint32Array[],
+  entrySlots: readonly number[],
+  lengths: Uint32Array,
+): { ids: Uint32Array; places: Uint32Array } {
+  const total = texts.reduce((sum, text) => sum + text.length, 0);
+  const ids = new Uint32Array(total);
+  const places = new Uint32Array(2 * (total + ROWS));
+  let next = texts.length;
+  entrySlots.forEach((slot, i) => {
+    for (let token = texts[i].length - 1; token >= 0; token--) {
+      const row = token === texts[i].length - 1 ? i : next++;
+      ids[row] = texts[i][token];
+      places.set([slot, lengths[slot] + token], 2 * row);
+    }
+    lengths[slot] += texts[i].length;
+  });
+  return { ids, places };
 }
 
 /** Throws an `InputError` unless a slot of `capacity` tokens that holds `length` can read these. */

@@ -40,9 +40,10 @@ export {
   type Mode,
   type Parameter,
   type Pass,
-  type Report,
   type Sublayer,
   type SublayerBuffers,
+  type SublayerReport,
+  type SublayerReport as Report,
 } from "./sublayers/sublayer.ts";
 export type { Checkpoint, CheckpointNotes } from "./checkpoints/hugging_face_config.ts";
 export {

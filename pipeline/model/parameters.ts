@@ -66,7 +66,7 @@ interface Placement {
 }
 
 /** Where every tensor of a bank lies. */
-export type Layout = ReturnType<typeof planLayout>;
+type Layout = ReturnType<typeof planLayout>;
 
 /**
  * Packs the tensors of one model into segments of at most `limit` bytes each. A bank of any size
@@ -79,11 +79,11 @@ export function planLayout(config: ModelConfig, limit: number) {
   const matrices = specs.filter(({ shape }) => shape.length === 2);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
   const { sizes, placements } = pack([...matrices, ...vectors], capacity);
-  const turned = matrices.map((spec) => ({
+  const transposedSpecs = matrices.map((spec) => ({
     ...spec,
     shape: [spec.shape[1]!, spec.shape[0]] as const,
   }));
-  const transposed = pack(turned, capacity);
+  const transposed = pack(transposedSpecs, capacity);
   return {
     config,
     /**
@@ -93,11 +93,14 @@ export function planLayout(config: ModelConfig, limit: number) {
     segments: sizes.map((size, segment) => ({
       size,
       decayed: matrices.map(({ name }) => placements.get(name)!)
-        .reduce((sum, own) => sum + (own.segment === segment ? own.rows * own.stride : 0), 0),
+        .reduce(
+          (sum, place) => sum + (place.segment === segment ? place.rows * place.stride : 0),
+          0,
+        ),
     })),
-    placements, // place of every tensor, by name
-    transposedSegments: transposed.sizes, // sizes of the buffers that hold transposed matrices
-    transposedPlacements: transposed.placements, // place of every matrix, transposed
+    placements, // by name
+    transposedSegments: transposed.sizes, // values per model, as in `segments`
+    transposedPlacements: transposed.placements, // by name
   };
 }
 
@@ -186,8 +189,8 @@ export function createBank(
 }
 
 /**
- * Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of
- * its weights.
+ * Describes a tensor of the bank as kernels read it. `gradients` are buffers with the layout of the
+ * weights.
  */
 export function findParameter(
   bank: Bank,
@@ -199,7 +202,7 @@ export function findParameter(
   if (!place) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
   const { rows, columns, stack } = place;
   const sizes = segments.map(({ size }) => size);
-  const matrix = placed(place, bank.weights, sizes);
+  const matrix = locateMatrix(place, bank.weights, sizes);
   const storage = "f32_as_bf16";
   return {
     rows: rows / stack,
@@ -208,19 +211,16 @@ export function findParameter(
     matrix,
     asRead: bank.dtype === "f32" ? matrix : { ...matrix, buffer: { ...matrix.buffer, storage } },
     get transposed() {
-      return placed(transposedPlacements.get(name)!, bank.transposed, transposedSegments);
+      return locateMatrix(transposedPlacements.get(name)!, bank.transposed, transposedSegments);
     },
     get gradient() {
-      return placed(place, gradients!, sizes);
+      return locateMatrix(place, gradients!, sizes);
     },
   };
 }
 
-/**
- * Finds the matrices of a tensor, one of each model or a stack of one model, in the segments of
- * their sizes.
- */
-function placed(
+/** Describes the matrices of a tensor: one of each model, or the stack of one model. */
+function locateMatrix(
   { segment, offset, rows, stride, stack }: Placement,
   buffers: readonly GpuBuffer[],
   sizes: readonly number[],
@@ -233,10 +233,7 @@ function placed(
   };
 }
 
-/**
- * Plans new transposed copies of the matrices of a bank: they are due after every change of its
- * weights.
- */
+/** Plans the transposed copies of a bank's matrices: run them after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout, models } = bank;
   return [...layout.transposedPlacements.keys()].map((name) => {
@@ -245,8 +242,8 @@ export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   });
 }
 
-/** One of the banks: models from number `first` of all on, with the buffers of their passes. */
-export type OwnBank = ReturnType<typeof createBanks>["banks"][number];
+/** A bank that holds the models from number `first` on, with the buffers of their passes. */
+export type PreparedBank = ReturnType<typeof createBanks>["banks"][number];
 
 /**
  * Uploads models, and makes the buffers for their batches. Throws an `InputError` where a tensor
@@ -268,11 +265,11 @@ export function createBanks(
   const acts = createActivations(arena, config, sizes, { ...options, kind, loss, limit, sums });
   const banks = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
     const first = i * perBank;
-    const own = models.slice(first, first + perBank);
-    const bank = createBank(gpu, arena, config, own, dtype);
+    const group = models.slice(first, first + perBank);
+    const bank = createBank(gpu, arena, config, group, dtype);
     const transposes: Dispatch[] = planTransposes(gpu, bank);
     gpu.submit(transposes);
-    const size = own.length;
+    const size = group.length;
     return {
       first,
       size,

@@ -11,8 +11,8 @@ const TOKENS_PER_PASS = 8192;
 const MOST_ROWS_PER_PASS = 256;
 
 /**
- * Gives the sequences of one forward pass: as asked, or as many as are quick and fit bindings of
- * `limit` bytes.
+ * Returns the number of sequences of one forward pass: as asked, or as many as are fast and fit
+ * bindings of `limit` bytes.
  */
 export function rowsPerPass(
   limit: number,
@@ -26,21 +26,18 @@ export function rowsPerPass(
 }
 
 /**
- * Rows scored between two readbacks, at most. On a GPU a readback costs as much as a small forward
- * pass. On a processor it costs next to nothing, and only between two of them can work that was
- * submitted be left off: every pass is read back.
+ * Most rows that are scored between two readbacks. On a GPU a readback costs as much as a small
+ * forward pass. On a processor it costs next to nothing, so every pass is read back: an
+ * interruption can only take effect between two readbacks.
  */
 const ROWS_PER_READ: Record<AdapterKind, number> = { gpu: 4096, software: 1 };
 /**
- * Multiplications between two readbacks, about: a fraction of a second on most GPUs, many times a
- * readback.
+ * About how many multiplications run between two readbacks: a fraction of a second on most GPUs,
+ * and many times as long as a readback.
  */
 const PRODUCTS_PER_READ = 1e12;
 
-/**
- * Gives the sequences that are scored between two readbacks, unless a pass has more: an
- * interruption waits for them.
- */
+/** Returns how many sequences are scored between two readbacks. A pass may still have more. */
 export function rowsPerRead(
   kind: AdapterKind,
   config: ModelConfig,
@@ -51,9 +48,9 @@ export function rowsPerRead(
 }
 
 /**
- * Makes what depends on some sizes, which takes milliseconds: plans of passes, scorers. Makes each
- * value when it is first asked for. Of more than `most` those that were used last are kept; `drop`
- * frees another one.
+ * Keeps values that depend on sizes and take milliseconds to make, such as plans of passes. Each is
+ * made when it is first asked for. Beyond `most` values, the one that was not used for the longest
+ * time is passed to `drop` and forgotten.
  */
 export function keepRecent<Sizes extends number[], Value>(
   make: (...sizes: Sizes) => Value,

@@ -5,7 +5,7 @@ import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { createBanks, type Weights, writeTensors } from "./parameters.ts";
-import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
+import { createHostBatch, type HostBatch, placeSequence, shiftTargets } from "./batch.ts";
 import { rowsPerRead } from "./passes.ts";
 import type { ModelConfig } from "./shape.ts";
 import {
@@ -13,14 +13,15 @@ import {
   firstPredicted,
   predictedTokens,
   prefixSpan,
+  prefixTokens,
   type Span,
   wholeSpan,
 } from "./span.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /**
- * What models say of the tokens of spans, one span after another. The first token of a row is never
- * predicted, so it is in none.
+ * Log-probabilities of the tokens of spans, one span after another. The first token of a row is
+ * never predicted, so no span has a value for it.
  */
 export interface TokenScores {
   /** NLL in nats `[rows, models]`, summed over the row's span. */
@@ -62,10 +63,7 @@ export interface Scorer {
     counted: Uint32Array | readonly Span[],
     signal?: AbortSignal,
   ): Promise<Float32Array>;
-  /**
-   * Scores each token that counts, whatever the prefixes are. The first call takes the memory for
-   * it.
-   */
+  /** Scores each token that counts; ignores prefixes. The first call allocates the buffers. */
   scoreTokens(
     tokens: Tokens,
     stride: number,
@@ -115,27 +113,25 @@ type Take = (
   output: { values: Float32Array; at: number; size: number },
 ) => void;
 
-/** Puts models on the device; what it gives plans passes, and runs rows through them. */
+/** Puts models on the device. The result plans passes, and runs rows through them. */
 function createPasses(
   gpu: Gpu,
   arena: Arena,
   { config, models, batch, length, dtype }: ScorerOptions,
 ) {
   const shape = { batch, length };
-  const { acts, banks } = createBanks(gpu, arena, config, models, shape, {
-    training: false,
-    dtype,
-  });
+  const options = { training: false, dtype };
+  const { acts, banks } = createBanks(gpu, arena, config, models, shape, options);
   const slot = arena.buffer("slot", 8); // u32 `[2]`: where the results of a batch go
   const forwards = banks.map(({ bank, acts }) => planForward(gpu, bank, acts));
-  const input = emptyBatch(batch, length);
+  const input = createHostBatch(batch, length);
   const targets = new Uint32Array(batch * length);
   const weights = new Float32Array(batch * length);
 
   /**
-   * Plans forward pass and loss, and where results of a row wait for their readback: `steps` values
-   * of it, its sum or one per token. In the latter case the host adds up in f32 in ascending order.
-   * Every variant of the device's kernels does the same, to the same bits.
+   * Plans forward pass and loss, and the buffers in which results wait for their readback. A row
+   * has one value (`steps` is 1), its sum, or one value per token. The host then adds these in f32
+   * in ascending order, and so do all variants of the kernels: the bits are the same.
    */
   function plan(steps: number) {
     const most = rowsPerRead(gpu.kind, config, { models: models.length, length });
@@ -154,17 +150,8 @@ function createPasses(
     return { steps, places, outputs, dispatches };
   }
 
-  function submit(
-    { tokens, stride, spans }: Rows,
-    first: number,
-    at: number,
-    dispatches: Dispatch[],
-  ): void {
-    for (let i = 0; i < batch; i++) {
-      const row = first + i;
-      const { begin, end } = spans[row] ?? wholeSpan(0);
-      placeSequence(input, i, tokens, row * stride, end, begin);
-    }
+  function submit(rows: Rows, first: number, at: number, dispatches: Dispatch[]): void {
+    fillBatch(input, rows, first);
     shiftTargets(input, 1, length, config.vocabulary, targets, weights, { sum: true });
     gpu.write(acts.tokens, input.tokens);
     gpu.write(acts.lengths, input.lengths);
@@ -193,16 +180,36 @@ function createPasses(
       );
       banks.forEach(({ first: column, size }, i) => {
         const values = new Float32Array(results[i]);
-        for (let row = 0; row < part; row++) {
-          for (let model = 0; model < size; model++) {
-            take(first + row, column + model, { values, at: row * steps * size + model, size });
-          }
-        }
+        takeRows(values, { part, size, steps }, (row, model, output) => {
+          take(first + row, column + model, output);
+        });
       });
     }
   }
 
   return { banks, plan, run };
+}
+
+/** Fills a batch with rows from `first` on, and with empty sequences after the last row. */
+function fillBatch(batch: HostBatch, { tokens, stride, spans }: Rows, first: number): void {
+  for (let i = 0; i < batch.lengths.length; i++) {
+    const row = first + i;
+    const { begin, end } = spans[row] ?? wholeSpan(0);
+    placeSequence(batch, i, tokens, row * stride, end, begin);
+  }
+}
+
+/** Hands over the output of `part` rows for each of the `size` models of a bank. */
+function takeRows(
+  values: Float32Array,
+  { part, size, steps }: { part: number; size: number; steps: number },
+  take: Take,
+): void {
+  for (let row = 0; row < part; row++) {
+    for (let model = 0; model < size; model++) {
+      take(row, model, { values, at: row * steps * size + model, size });
+    }
+  }
 }
 
 /**
@@ -218,8 +225,9 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     return { ...passes, scoring: passes.plan(prefixes ? length : 1) };
   });
   const count = options.models.length;
-  const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  let perToken = prefixes && scoring; // what scores token by token
+  // How many values to add for each prefix: one per predicted token, or the sum of the whole row.
+  const ends = prefixes?.map((prefix) => prefixTokens(length, prefix)) ?? [1];
+  let perToken = prefixes && scoring; // the plan that keeps a value per token
 
   /** Returns the spans of rows: what counts of each. */
   const toSpans = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {

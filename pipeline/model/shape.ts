@@ -30,7 +30,7 @@ export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";
 
 /** Every sublayer by its name. */
 export const SUBLAYERS: Map<string, Sublayer> = new Map(
-  [attention, mlp, switchMlp].map((own) => [own.name, own]),
+  [attention, mlp, switchMlp].map((sublayer) => [sublayer.name, sublayer]),
 );
 
 const DEFAULT = [attention.name, mlp.name];
@@ -41,14 +41,14 @@ const DEFAULT = [attention.name, mlp.name];
  */
 export function chooseSublayers(
   { sublayers = DEFAULT }: ModelConfig,
-  what = "a model",
+  modelName = "a model",
 ): readonly Sublayer[] {
   return sublayers.map((name) => {
     const sublayer = SUBLAYERS.get(name);
     if (sublayer) return sublayer;
-    const known = [...SUBLAYERS.keys()].join(", ");
+    const names = [...SUBLAYERS.keys()].join(", ");
     throw new InputError(
-      `Cannot build ${what} as its sublayers must be some of ${known}: one is "${name}"`,
+      `Cannot build ${modelName} as its sublayers must be some of ${names}: one is "${name}"`,
     );
   });
 }
@@ -82,12 +82,12 @@ const MOST = {
  * Throws an `InputError` where `config` is not a possible shape; `what` names the model in the
  * message.
  */
-export function validateModelConfig(config: ModelConfig, what = "a model"): void {
+export function validateModelConfig(config: ModelConfig, modelName = "a model"): void {
   for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     const value = config[name];
     if (!Number.isSafeInteger(value) || value < 1 || value > MOST[name]) {
       throw new InputError(
-        `Cannot build ${what} as ${name} must be a whole number from 1 to ${
+        `Cannot build ${modelName} as ${name} must be a whole number from 1 to ${
           MOST[name]
         }: ${name} is ${value}`,
       );
@@ -96,17 +96,17 @@ export function validateModelConfig(config: ModelConfig, what = "a model"): void
   const { hidden, heads } = config;
   if (hidden % heads !== 0) {
     throw new InputError(
-      `Cannot build ${what} as hidden must be divisible by heads: hidden is ` +
+      `Cannot build ${modelName} as hidden must be divisible by heads: hidden is ` +
         `${hidden}, heads is ${heads}`,
     );
   }
   if ((hidden / heads) % 2 !== 0) {
     throw new InputError(
-      `Cannot build ${what} as hidden / heads must be even for rotary positions: ` +
+      `Cannot build ${modelName} as hidden / heads must be even for rotary positions: ` +
         `hidden is ${hidden}, heads is ${heads}`,
     );
   }
-  for (const sublayer of chooseSublayers(config, what)) sublayer.validate?.(config, what);
+  for (const sublayer of chooseSublayers(config, modelName)) sublayer.validate?.(config, modelName);
 }
 
 /** The tensor of the embedding. */
@@ -140,8 +140,8 @@ export function parameterCount(config: ModelConfig): number {
 }
 
 /**
- * Gives the shapes of routers and experts. The vocabulary is as large as the settings say; that of
- * the tokenizer may be smaller.
+ * Returns the shapes of routers and experts. Their vocabulary is the one that was asked for; the
+ * tokenizer may have learned fewer tokens.
  */
 export function modelShapes(
   configuration: Configuration,
@@ -158,10 +158,7 @@ export function modelShapes(
   };
 }
 
-/**
- * Gives the shape of the Switch Transformer: that of an expert, with experts of its own in every
- * layer.
- */
+/** Returns the shape of the Switch Transformer: that of an expert, with experts in every layer. */
 export function switchShape(configuration: Configuration): ModelConfig {
   return {
     ...modelShapes(configuration).expert,
@@ -174,19 +171,16 @@ export function switchShape(configuration: Configuration): ModelConfig {
   };
 }
 
-/**
- * About how many times the parameters of an expert the larger dense model has; the paper's has 3.8
- * times as many.
- */
-const TIMES = 4;
-// From so many times on, the larger dense model keeps the number of layers of an expert.
-const ENOUGH = 3.6;
+/** Parameters that the larger dense model should have, in those of an expert; the paper has 3.8. */
+const DENSE_RATIO = 4;
+/** From this ratio on, the larger dense model keeps the number of layers of an expert. */
+const LEAST_RATIO = 3.6;
 
 /**
- * Gives the shape of the larger dense model, as the settings say. By default it is twice as wide as
- * the expert, with as many heads and layers. So is the paper's 1.3B next to its 335M (table 3). In
- * a small expert the embedding is a large part, so that this makes less than 3.6 times its
- * parameters; then the number of layers is that which comes nearest to four times.
+ * Returns the shape of the larger dense model. By default it is twice as wide as the expert, with
+ * as many heads and layers, as the paper's 1.3B is next to its 335M (table 3). Next to a small
+ * expert, in which the embedding is a large part, that would have less than 3.6 times the
+ * parameters. Then it gets as many layers as come nearest to four times.
  */
 export function largerDenseShape(configuration: Configuration): ModelConfig {
   const { expert } = modelShapes(configuration);
@@ -197,8 +191,8 @@ export function largerDenseShape(configuration: Configuration): ModelConfig {
   };
   if (configuration.denseLayers > 0) return { ...wide, layers: configuration.denseLayers };
   const ratio = (layers: number) => parameterCount({ ...wide, layers }) / parameterCount(expert);
-  if (ratio(expert.layers) >= ENOUGH) return wide;
+  if (ratio(expert.layers) >= LEAST_RATIO) return wide;
   const perLayer = ratio(2) - ratio(1);
-  const more = Math.round((TIMES - ratio(expert.layers)) / perLayer);
-  return { ...wide, layers: expert.layers + Math.max(0, more) };
+  const addedLayers = Math.round((DENSE_RATIO - ratio(expert.layers)) / perLayer);
+  return { ...wide, layers: expert.layers + Math.max(0, addedLayers) };
 }

@@ -1,12 +1,12 @@
 /**
- * The span of a row: the stretch of its tokens that counts in a loss or a score. Padding lies
- * outside, and so does what follows a routing prefix.
+ * The span of a row: the tokens that count in a loss or a score. Every stage that reads a routing
+ * prefix takes its span from {@link prefixSpan}.
  */
 
 /**
- * The tokens at positions `begin` to `end - 1` of a row count; each is predicted from all tokens
- * before it. The first token of a row has none before it and is never predicted. So a span from 0
- * counts the same tokens as one from 1.
+ * The tokens at positions `begin` to `end - 1` of a row. Each is predicted from all tokens before
+ * it. The first token of a row has none before it, so it is never predicted: spans from 0 and from
+ * 1 count the same tokens.
  */
 export interface Span {
   /** Position of the first token that counts. */
@@ -15,14 +15,13 @@ export interface Span {
   end: number;
 }
 
-/** Counts all real tokens of a row: padding lies outside. */
+/** Returns the span of a row's `length` real tokens, without padding. */
 export function wholeSpan(length: number): Span {
   return { begin: 0, end: length };
 }
 
 /**
- * The rule of the routing prefix: what of a row of `length` tokens routers learn and score. It
- * stands here alone.
+ * Returns the span of the routing prefix, which routers learn and score: the first tokens of a row.
  */
 export function prefixSpan(length: number, prefix: number): Span {
   return { begin: 0, end: Math.min(prefix, length) };
@@ -38,14 +37,12 @@ export function predictedTokens(span: Span): number {
   return Math.max(0, span.end - firstPredicted(span));
 }
 
-/** Counts the tokens of a routing prefix that are predicted: those that a sum of NLLs is over. */
+/** Counts the tokens of a routing prefix that are predicted, and so add to its NLL. */
 export function prefixTokens(length: number, prefix: number): number {
   return predictedTokens(prefixSpan(length, prefix));
 }
 
-/**
- * Throws a `RangeError` unless every span is one of whole numbers within the first `most` tokens.
- */
+/** Throws a `RangeError` unless every span lies within the first `most` tokens of its row. */
 export function checkSpans(spans: readonly Span[], most: number): void {
   spans.forEach(({ begin, end }, row) => {
     const whole = Number.isSafeInteger(begin) && Number.isSafeInteger(end);

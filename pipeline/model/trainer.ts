@@ -14,7 +14,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Activations, listReports } from "./activations.ts";
 import {
   createBanks,
-  type OwnBank,
+  type PreparedBank,
   readTensors,
   type Weights,
   writeTensors,
@@ -69,12 +69,12 @@ export function sliceState(
   first: number,
   count: number,
 ): TrainerState {
-  const own = (all: Weights[]) => all.slice(first, first + count);
+  const slice = (models: Weights[]) => models.slice(first, first + count);
   return {
     step,
-    weights: own(lists.weights),
-    moments: own(lists.moments),
-    squares: own(lists.squares),
+    weights: slice(lists.weights),
+    moments: slice(lists.moments),
+    squares: slice(lists.squares),
   };
 }
 
@@ -125,35 +125,39 @@ export function microBatches(batch: number, microBatch: number): number {
   if (batch % microBatch === 0) return batch / microBatch;
   const name = setting("microBatch");
   throw new InputError(
-    say`Cannot train as the batch must be a multiple of ${name}: batch is ${batch}, ${name} is ${microBatch}`,
+    say`Cannot train as the batch must be a multiple of ${name}: \
+batch is ${batch}, ${name} is ${microBatch}`,
   );
 }
 
-/** Makes what all banks of a trainer share, apart from activations. */
-function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
+/** Makes the buffers that all banks of a trainer share next to activations. */
+function createShared(
+  arena: Arena,
+  { config, batch, microBatch = batch, settings }: TrainerOptions,
+) {
   return {
     batch,
     micros: microBatches(batch, microBatch),
     settings,
     reports: listReports(config),
-    step: arena.buffer("step", 16), // what AdamW's step depends on
-    slot: arena.buffer("slot", 8), // u32 `[2]`: where the losses of a micro-batch and the norms of a step go
+    step: arena.buffer("step", 16), // f32 `[4]` from adamwStep
+    slot: arena.buffer("slot", 8), // u32 `[2]`: where the losses of a micro-batch and the norms go
     reportSlot: arena.buffer("report slot", 4), // u32: where the reports of a micro-batch go
   };
 }
 
-/** Plans what the steps of a bank's models run, which go on with these moments. */
+/** Plans the steps of the models of one bank, which continue from these moments. */
 function planGroup(
   gpu: Gpu,
   arena: Arena,
-  { first, size, bank, acts, transposes }: OwnBank,
+  { first, size, bank, acts, transposes }: PreparedBank,
   { moments, squares }: Pick<TrainerState, "moments" | "squares">,
   { batch, micros, settings, step, slot, reportSlot, reports: { length: count } }: ReturnType<
-    typeof sharedBy
+    typeof createShared
   >,
 ) {
   const { layout, layout: { segments } } = bank;
-  const like = (label: string, all: readonly Weights[]) => {
+  const makeBuffers = (label: string, all: readonly Weights[]) => {
     const buffers = segments.map((segment, i) =>
       arena.buffer(`${label} ${i}`, segment.size * size * 4)
     );
@@ -162,9 +166,9 @@ function planGroup(
   };
   const tensors = {
     weights: bank.weights,
-    gradients: like("gradients", []),
-    moments: like("first moments", moments),
-    squares: like("second moments", squares),
+    gradients: makeBuffers("gradients", []),
+    moments: makeBuffers("first moments", moments),
+    squares: makeBuffers("second moments", squares),
   };
   /** f32 `[steps + 1, batch, size]`: sums of NLL per sequence. */
   const sums = arena.buffer("sequence sums", (STEPS_PER_READ + 1) * batch * size * 4);
@@ -200,10 +204,10 @@ function planGroup(
     sums,
     norms,
     reported,
-    /** What the first micro-batch of a step runs, and what each of the others runs. */
+    /** The passes of the first micro-batch of a step, and of each later one. */
     passes: [learn(false), micros > 1 ? learn(true) : []],
-    evaluation: pass(), // what a micro-batch of an evaluation runs
-    /** What runs once the gradients of all micro-batches are there. */
+    evaluation: pass(),
+    /** Runs after the gradients of all micro-batches are added up. */
     update: [
       ...adamw(gpu, {
         ...settings,
@@ -221,7 +225,6 @@ function planGroup(
   };
 }
 
-/** What trains the models of one bank. */
 type Group = ReturnType<typeof planGroup>;
 
 /**
@@ -244,7 +247,7 @@ export class Trainer {
   readonly models: number;
   /** Steps taken so far. */
   steps: number;
-  readonly #shared: ReturnType<typeof sharedBy>;
+  readonly #shared: ReturnType<typeof createShared>;
   readonly #acts: Activations;
   readonly #groups: Group[];
   /** Tokens predicted per model, of every step since results were read. */
@@ -260,16 +263,16 @@ export class Trainer {
     private readonly options: TrainerOptions,
   ) {
     const { config, start, batch, length, microBatch = batch, recompute, dtype } = options;
-    const from = "weights" in start ? start : freshState(start);
-    const models = from.weights.length;
-    const shared = this.#shared = sharedBy(arena, options);
+    const state = "weights" in start ? start : freshState(start);
+    const models = state.weights.length;
+    const shared = this.#shared = createShared(arena, options);
     const shape = { batch: microBatch, length };
-    const own = { training: true, recompute, dtype };
-    const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
+    const passOptions = { training: true, recompute, dtype };
+    const { acts, banks } = createBanks(gpu, arena, config, state.weights, shape, passOptions);
     this.#acts = acts;
-    this.#groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));
+    this.#groups = banks.map((bank) => planGroup(gpu, arena, bank, state, shared));
     this.models = models;
-    this.steps = from.step;
+    this.steps = state.step;
     this.#targets = new Uint32Array(models * batch * length);
     this.#weights = new Float32Array(models * batch * length);
     this.#order = new Uint32Array(banks[0].size * microBatch * length);

@@ -26,7 +26,7 @@ import { type Activations, listReports, passMode } from "./activations.ts";
  * the first are added.
  */
 export interface Gradients {
-  buffers: readonly GpuBuffer[]; // the buffers
+  buffers: readonly GpuBuffer[];
   accumulate: boolean; // whether gradients are added to what is there
 }
 
@@ -57,9 +57,20 @@ function describePasses(
     offset += sublayer.reports?.length ?? 0;
     const [x, y] = acts.streams.slice(i, i + 2);
     const { cache, gathering, lengths, weights } = acts;
-    const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
-    const context = makeContext(gpu, bank, acts, scope, gradients);
-    return { sublayer, pass: { ...context, ...own, mode, cache, gathering, lengths, weights } };
+    const pass = {
+      ...makeContext(gpu, bank, acts, scope, gradients),
+      mode,
+      x,
+      y,
+      buffers: acts.buffers[i],
+      cache,
+      gathering,
+      lengths,
+      weights,
+      reports,
+      sharedTokens: !acts.training,
+    };
+    return { sublayer, pass };
   });
 }
 
@@ -101,13 +112,13 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
   });
 }
 
-/** Reports where the rows of the normalised output lie. */
+/** Describes the normalised output as a matrix. */
 function normalizedRows({ shape, normalized }: Activations, hidden: number): Matrix {
   return describeMatrix(normalized, shape.batch * shape.length, hidden);
 }
 
-/** A bank of matrices that begins at this model, and at this row of each. */
-function from(matrix: Matrix, model: number, row = 0): Matrix {
+/** Cuts a bank of matrices: from `model` on, and from `row` of each matrix on. */
+function cutMatrix(matrix: Matrix, model: number, row = 0): Matrix {
   const { offset = 0, stride } = matrix;
   return { ...matrix, offset: offset + model * matrix.model + row * stride };
 }
@@ -159,25 +170,25 @@ export function planLossBackward(
   const { logits, lossStatistics: statistics } = acts;
   if (!logits) {
     const loss = { ...headLoss(bank, acts), statistics: statistics! };
-    const { accumulate } = gradients;
-    const own = {
+    const backward = linearNllBackward(gpu, {
+      ...loss,
       w: head.asRead,
       dA: { ...normalized, buffer: branch },
       dW: head.gradient,
-      accumulate,
-    };
-    return [linearNll(gpu, loss), ...linearNllBackward(gpu, { ...loss, ...own })];
+      accumulate: gradients.accumulate,
+    });
+    return [linearNll(gpu, loss), ...backward];
   }
   const dispatches: Dispatch[] = [];
   for (const { model, models, row, chunk } of logitChunks(acts)) {
     const a = describeMatrix(logits, chunk, vocabulary);
-    const b = from(normalized, model, row);
+    const b = cutMatrix(normalized, model, row);
     const { targets, nll } = acts;
     const loss = { logits, targets, weights: acts.weights, nll, rows, first: model * rows + row };
     dispatches.push(
       matmul(gpu, {
         a: b,
-        b: from(weights, model),
+        b: cutMatrix(weights, model),
         c: a,
         models,
         m: chunk,
@@ -187,7 +198,7 @@ export function planLossBackward(
       crossEntropyBackward(gpu, { ...loss, models, chunk, vocabulary }),
       ...matmulSplit(gpu, {
         a,
-        b: from(head.asRead, model),
+        b: cutMatrix(head.asRead, model),
         c: { ...b, buffer: branch },
         models,
         m: chunk,
@@ -198,7 +209,7 @@ export function planLossBackward(
       ...matmulTransposed(gpu, {
         a,
         b,
-        c: from(head.gradient, model),
+        c: cutMatrix(head.gradient, model),
         models,
         m: vocabulary,
         n: hidden,
@@ -258,8 +269,13 @@ export function planBackward(
       dispatches.push(...sublayer.backward({ ...pass, ...gradients }));
     }
   }
-  const { tokens, order } = acts;
-  const dWeights = context.parameter("embed_in.weight").gradient;
-  const own = { dX: gradients.residual, tokens, order, dWeights, models, rows: batch * length };
-  return [...dispatches, embeddingBackward(gpu, own)];
+  const embedding = embeddingBackward(gpu, {
+    dX: gradients.residual,
+    tokens: acts.tokens,
+    order: acts.order,
+    dWeights: context.parameter("embed_in.weight").gradient,
+    models,
+    rows: batch * length,
+  });
+  return [...dispatches, embedding];
 }

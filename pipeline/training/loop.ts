@@ -11,7 +11,7 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { Columns } from "../rows/columns.ts";
 import {
   checkBatch,
-  emptyBatch,
+  createHostBatch,
   type HostBatch,
   partOfBatch,
   placeSequence,
@@ -128,7 +128,7 @@ export async function trainBank(
     all.forEach(check);
     const [{ model: config, batch, microBatch, recompute, dtype, ...settings }] = all;
     const length = config.context;
-    const input = emptyBatch(all.length * batch, length);
+    const input = createHostBatch(all.length * batch, length);
     trainings = all.map((options, i) =>
       new SingleTraining(options, i, partOfBatch(input, i * batch, batch))
     );

@@ -153,13 +153,14 @@ const BEYOND: Record<SafetensorsDtype, number> = {
 function checkRange(weights: Weights, dtype: SafetensorsDtype, where: string): void {
   if (dtype === "F32") return;
   for (const [name, values] of weights) {
-    const found = values.find((value) =>
+    const tooLarge = values.find((value) =>
       Number.isFinite(value) && Math.abs(value) >= BEYOND[dtype]
     );
-    if (found === undefined) continue;
+    if (tooLarge === undefined) continue;
     const number = setting("saveDtype", dtype.toLowerCase());
     throw new InputError(
-      say`Cannot write the model of "${where}" with ${number} as its weights must fit: tensor "${name}" holds ${found}`,
+      say`Cannot write the model of "${where}" with ${number} as its weights must fit: \
+tensor "${name}" holds ${tooLarge}`,
       { remedy: say`write it with ${setting("saveDtype", "f32")}` },
     );
   }
@@ -274,8 +275,8 @@ export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
  * where there are none or their shapes differ, and what `loadCheckpoint` throws.
  */
 export async function loadRouters(folder: string): Promise<Routers> {
-  const refuse = (must: string, is: string, remedy?: string) =>
-    new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
+  const refuse = (requirement: string, fact: string, remedy?: string) =>
+    new InputError(`Cannot load routers as ${requirement}: ${fact}`, { where: folder, remedy });
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
     if (!isMissing(error)) throw error;
     const isFile = await exists(folder);

@@ -126,7 +126,7 @@ export async function loadCheckpointConfig(
   const where = `${folder}/config.json`;
   const fields = parseConfig(await readInput(folder, "config.json"), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
-    const named = await modelIn(folder) ??
+    const named = await suggestModel(folder) ??
       `name a model in it, such as ${folder}/dense, once it is trained`;
     throw new InputError(
       `Cannot load a checkpoint from "${folder}" as it must be the folder of a ` +
@@ -135,14 +135,14 @@ export async function loadCheckpointConfig(
     );
   }
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
-  const said = fields.smalltalk as { switch?: unknown } | undefined;
+  const ourNotes = fields.smalltalk as { switch?: unknown } | undefined;
   const merged: Record<string, unknown> = {
     ...fields,
     rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
     rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
     hidden_act: fields.hidden_act ?? "gelu",
     rope_type: rope.rope_type ?? rope.type ?? "default",
-    // What Hugging Face takes where the field is missing.
+    // Hugging Face's default.
     tie_word_embeddings: fields.tie_word_embeddings ?? false,
   };
   for (const [name, , absent] of ARCHITECTURE) merged[name] ??= absent;
@@ -155,7 +155,7 @@ export async function loadCheckpointConfig(
     );
   };
   const exact: [name: string, value: unknown][] = [
-    ["model_type", (said?.switch ? SWITCH : PLAIN).model_type],
+    ["model_type", (ourNotes?.switch ? SWITCH : PLAIN).model_type],
     ...ARCHITECTURE.map(([name, value]): [string, unknown] => [name, value]),
     ["rope_type", "default"],
   ];
@@ -169,11 +169,15 @@ export async function loadCheckpointConfig(
   }
   const sizes = SIZE_NAMES.map((name) => [name, fields[SIZES[name]]]);
   const plain: ModelConfig = Object.fromEntries(sizes);
-  const { sublayers, switch: own, ...notes } = checkNotes(fields.smalltalk ?? {}, plain, where);
+  const { sublayers, switch: switchConfig, ...notes } = checkNotes(
+    fields.smalltalk ?? {},
+    plain,
+    where,
+  );
   const config: ModelConfig = {
     ...plain,
     ...sublayers && { sublayers },
-    ...own && { switch: own },
+    ...switchConfig && { switch: switchConfig },
   };
   validateModelConfig(config, `the model of "${where}"`);
   const inner = MLP_EXPANSION * config.hidden;
@@ -215,6 +219,7 @@ function checkNotes(
   }
 }
 
+/** Reads a file of a checkpoint. Throws an `InputError` that says what the folder is instead. */
 export async function readInput(
   folder: string,
   name: string,
@@ -240,17 +245,14 @@ export async function readInput(
         remedy: isParted
           ? "save it as one file, in Python with model.save_pretrained(folder, " +
             'max_shard_size="1TB")'
-          : await modelIn(folder),
+          : await suggestModel(folder),
       },
     );
   }
 }
 
-/**
- * Reports which folder to name instead of one that is no model's but holds models: the end of a
- * message.
- */
-async function modelIn(folder: string): Promise<string | undefined> {
+/** Suggests a model inside a folder that is no model itself, as the end of a message. */
+async function suggestModel(folder: string): Promise<string | undefined> {
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
   for (const name of names.flatMap((name) => [name, `${name}/expert-00`, `${name}/expert-000`])) {

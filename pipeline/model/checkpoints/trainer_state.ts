@@ -19,16 +19,16 @@ import {
 } from "./safetensors.ts";
 
 const LISTS = ["weights", "moments", "squares"] as const;
-const whole = (least: number) =>
+const wholeNumber = (least: number) =>
   v.pipe(v.string(), v.transform(Number), v.safeInteger(), v.minValue(least));
 const METADATA = v.object({
-  step: whole(0),
-  models: whole(1),
+  step: wholeNumber(0),
+  models: wholeNumber(1),
   notes: v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.unknown())),
   sha256: v.string(),
 });
 
-/** Hashes a state: its numbers by name, and all that is noted next to them. */
+/** Hashes a state with its step, its number of models and its notes. */
 function checksum(
   tensors: ReadonlyMap<string, HostTensor>,
   { step, models, notes }: Record<"step" | "models" | "notes", string>,
@@ -42,7 +42,7 @@ function checksum(
   return hash.digest("hex");
 }
 
-/** Writes a state and what the caller notes next to it (JSON) to `path`, whole or not at all. */
+/** Writes a state and the caller's notes (JSON) to `path`, whole or not at all. */
 export async function saveTrainerState(
   path: string,
   config: ModelConfig,
@@ -64,10 +64,10 @@ export async function saveTrainerState(
 }
 
 /**
- * Reads a state, and what was noted next to it; gives `undefined` where there is no such file.
+ * Reads a state and its notes. Returns `undefined` where there is no such file.
  *
- * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape. With
- * `onDamaged`, which hears of damage, it gives `undefined` then.
+ * Throws an `InputError` where the checksum shows damage, or the models have another shape. With
+ * `onDamaged`, damage is passed to it instead, and the result is `undefined`.
  */
 export async function loadTrainerState(
   path: string,
@@ -107,14 +107,14 @@ async function readState(path: string) {
   const tensors = decodeSafetensors(file, path);
   const refuse = (must: string, fact: string, cause?: unknown) =>
     new InputError(`Cannot resume from "${path}" as ${must}: ${fact}`, { where: path, cause });
-  const said = safetensorsMetadata(file, path);
+  const written = safetensorsMetadata(file, path);
   let metadata: v.InferOutput<typeof METADATA>;
   try {
-    metadata = conform(METADATA, said);
+    metadata = conform(METADATA, written);
   } catch (cause) {
     throw refuse("it must say its steps", oneLine(cause), cause);
   }
-  const { step, models, notes, sha256 } = said as v.InferInput<typeof METADATA>;
+  const { step, models, notes, sha256 } = written as v.InferInput<typeof METADATA>;
   const actual = checksum(tensors, { step, models, notes });
   if (actual === sha256) return { tensors, metadata };
   const fact = `it is ${shortHash(actual)}, the file says ${shortHash(sha256)}`;

@@ -45,7 +45,6 @@ export function describeMatrix(buffer: GpuBuffer, rows: number, columns: number)
   return { buffer, stride: padded(columns), model: rows * padded(columns) };
 }
 
-/** Gives the sizes of the residual stream. */
 function streamSizes({ hidden: columns }: ModelConfig, { models, batch, length }: BatchShape) {
   return { models, rows: batch * length, columns };
 }
@@ -96,8 +95,8 @@ export interface StackedRows {
 }
 
 /**
- * Gives the sizes of a linear layer's products, and views of rows: those of each model, or of each
- * layer of a stack.
+ * Returns the sizes of a linear layer's products, and a function that describes its rows as a
+ * matrix. A stack has rows for each of its layers.
  */
 function productSizes(
   { shape: { models, batch, length } }: Pass,

@@ -231,7 +231,7 @@ export interface BackwardPass extends Pass {
 }
 
 /** A value per model that a sublayer computes in its forward pass. */
-export interface Report {
+export interface SublayerReport {
   /** Name, for metrics. */
   name: string;
   /**
@@ -248,7 +248,7 @@ export interface Sublayer {
    * Throws an `InputError` where it cannot be part of such a model; `what` names the model in the
    * message. Default: it can.
    */
-  validate?(config: ModelConfig, what: string): void;
+  validate?(config: ModelConfig, modelName: string): void;
   /**
    * Lists its weights in the order of the forward pass, with their names in a checkpoint; a
    * LayerNorm's bias follows its gain.
@@ -265,5 +265,5 @@ export interface Sublayer {
   /**
    * What it reports; the values of a step are sums over layers and micro-batches. Default: nothing.
    */
-  readonly reports?: readonly Report[];
+  readonly reports?: readonly SublayerReport[];
 }

@@ -48,18 +48,18 @@ const MOST_EXPERTS = 4096; // more experts than one layer can have
 export const switchMlp: Sublayer = {
   name: "switch",
 
-  validate(config, what) {
-    const refuse = (must: string, is: string) =>
-      new InputError(`Cannot build ${what} as ${must}: it is ${is}`);
+  validate(config, modelName) {
+    const refuse = (requirement: string, value: unknown) =>
+      new InputError(`Cannot build ${modelName} as ${requirement}: it is ${value}`);
     const { experts, capacity, balance } = config.switch ?? {};
     if (!Number.isSafeInteger(experts) || experts! < 1 || experts! > MOST_EXPERTS) {
-      throw refuse(`its experts must be a whole number from 1 to ${MOST_EXPERTS}`, `${experts}`);
+      throw refuse(`its experts must be a whole number from 1 to ${MOST_EXPERTS}`, experts);
     }
     if (!(capacity! > 0 && Number.isFinite(capacity))) {
-      throw refuse("its capacity factor must be above 0", `${capacity}`);
+      throw refuse("its capacity factor must be above 0", capacity);
     }
     if (!(balance! >= 0 && Number.isFinite(balance))) {
-      throw refuse("the weight of its balance must be at least 0", `${balance}`);
+      throw refuse("the weight of its balance must be at least 0", balance);
     }
   },
 
@@ -99,7 +99,7 @@ export const switchMlp: Sublayer = {
         packed: { ...stream, storage: dtype }, // the experts' rows of `norm`
         inner: { ...wide, storage: dtype }, // before GELU
         gelu: { ...wide, storage: dtype },
-        made: { ...stream, storage: dtype }, // output of the experts
+        expertOutput: { ...stream, storage: dtype }, // by place
       },
       scratch: {
         ...values({ counts, blockSums, gateSums }),
@@ -119,7 +119,7 @@ export const switchMlp: Sublayer = {
 
   forward(pass) {
     const { gpu, config, x, y, buffers } = pass;
-    const { norm: normalized, statistics, logits, packed, inner, gelu, made } = buffers;
+    const { norm: normalized, statistics, logits, packed, inner, gelu, expertOutput } = buffers;
     const { balance } = config.switch!;
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
@@ -152,14 +152,15 @@ export const switchMlp: Sublayer = {
       }, routing),
       switchGather(gpu, rows, routing, { x: normalized, packed }),
       ...linear(pass, WIDEN, { x: packed, y: gelu, tail: "bias_gelu", extra: inner, stacked }),
-      ...linear(pass, NARROW, { x: gelu, y: made, tail: "bias", stacked }),
-      ...y ? [switchScatter(gpu, rows, routing, { packed: made, x, y })] : [],
+      ...linear(pass, NARROW, { x: gelu, y: expertOutput, tail: "bias", stacked }),
+      ...y ? [switchScatter(gpu, rows, routing, { packed: expertOutput, x, y })] : [],
     ];
   },
 
   backward(pass) {
     const { gpu, config, x, residual, branch, buffers, accumulate } = pass;
-    const { norm: normalized, statistics, logits: dLogits, packed, inner, gelu, made } = buffers;
+    const { norm: normalized, statistics, logits: dLogits, packed, inner, gelu, expertOutput } =
+      buffers;
     const { dPacked, sums: dInner } = buffers;
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
@@ -167,15 +168,15 @@ export const switchMlp: Sublayer = {
     const stacked = stackedRows(pass);
     const { asRead, gradient, rows: experts, columns } = pass.parameter(ROUTER);
     const { models } = sizes;
-    const own = describeMatrix(dLogits, sizes.rows, experts);
+    const gradientOfLogits = describeMatrix(dLogits, sizes.rows, experts);
     return [
-      switchRouteBackward(gpu, rows, routing, { dY: residual, packed: made, dLogits }),
+      switchRouteBackward(gpu, rows, routing, { dY: residual, packed: expertOutput, dLogits }),
       switchGather(gpu, rows, routing, { x: residual, packed: dPacked, scaled: true }),
       ...linearBackward(pass, NARROW, { dY: dPacked, x: gelu, dX: dInner, gelu: inner, stacked }),
       ...linearBackward(pass, WIDEN, { dY: dInner, x: packed, dX: dPacked, stacked }),
       switchScatter(gpu, rows, routing, { packed: dPacked, y: branch }),
       ...matmulTransposed(gpu, {
-        a: own,
+        a: gradientOfLogits,
         b: describeMatrix(normalized, sizes.rows, columns),
         c: gradient,
         models,
@@ -185,7 +186,7 @@ export const switchMlp: Sublayer = {
         accumulate,
       }),
       matmul(gpu, {
-        a: own,
+        a: gradientOfLogits,
         b: asRead,
         c: describeMatrix(branch, sizes.rows, columns),
         models,
@@ -214,7 +215,7 @@ function switchShape(config: ModelConfig, { models, batch, length }: BatchShape)
   return { models, rows: batch * length, length, experts: config.switch!.experts };
 }
 
-/** Reports where the rows of the experts lie, and how many one of them takes at most. */
+/** Describes where the rows of the experts lie, and how many an expert takes at most. */
 function stackedRows({ config, shape, mode, buffers: { groups } }: Pass): StackedRows {
   const { experts, capacity } = config.switch!;
   const rows = shape.batch * shape.length;

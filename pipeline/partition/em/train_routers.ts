@@ -9,7 +9,7 @@ import type { AdamwSettings } from "../../../kernels/adamw/adamw.ts";
 import { orDestroy } from "../../../kernels/device/buffers.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
-import { emptyBatch, placeSequence } from "../../model/batch.ts";
+import { createHostBatch, placeSequence } from "../../model/batch.ts";
 import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer, type Scorer } from "../../model/scorer.ts";
@@ -210,7 +210,7 @@ export class RouterBank {
     const steps = Math.floor(roundSequences / batch);
     const stride = rows.tokens.length / rows.rows;
     const parts = routers.map((router) => this.#partNode(router, round, expert));
-    const input = emptyBatch(routers.length * batch, this.length);
+    const input = createHostBatch(routers.length * batch, this.length);
     const pace = startPace(this.gpu.kind);
     const trainingLoss = new Array<number>(routers.length).fill(0);
     let rate = 0;

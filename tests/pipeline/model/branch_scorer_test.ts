@@ -2,12 +2,14 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
 import { VARIANTS } from "../../../kernels/device/variants.ts";
-import { type Branching, createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
+import { type BranchScorer, createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference } from "./reference.ts";
 import { anyWeights, endingInFirstPass } from "./support.ts";
+
+type Branching = Parameters<BranchScorer["score"]>[0][number];
 
 const CONFIGS: ModelConfig[] = [
   // Heads of 6, one block of attention.
