@@ -147,9 +147,9 @@ export function permutation(n: number, seed: number, purpose: string): Uint32Arr
     const at = 2 * (i % 2);
     const draw = (out[at] * 2 ** 21 + (out[at + 1] >>> 11)) / 2 ** 53;
     const j = Math.floor(draw * (i + 1));
-    const kept = order[i];
+    const swapped = order[i];
     order[i] = order[j];
-    order[j] = kept;
+    order[j] = swapped;
   }
   return order;
 }

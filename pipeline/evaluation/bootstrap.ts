@@ -13,12 +13,12 @@ import { checkSeed, randomKeys } from "../random.ts";
 export const RESAMPLES = 1000;
 
 /** Numbers by the name of their column: a model, or a way of answering. */
-export type Columns = Record<string, Float64Array>;
+export type BootstrapColumns = Record<string, Float64Array>;
 
 /** What {@linkcode resample} draws from. */
 export interface Documents {
   tokens: Float64Array; // predicted tokens of each document `[documents]`
-  nll: Columns; // NLL of each document, nats f64 `[documents]`, by column
+  nll: BootstrapColumns; // NLL of each document, nats f64 `[documents]`, by column
 }
 
 /** How documents are drawn. */
@@ -45,7 +45,7 @@ const DRAWS_PER_TURN = 2 ** 20; // some 30 ms of work between two looks at the s
 export async function resample(
   { tokens, nll }: Documents,
   { resamples, seed, signal }: Drawing,
-): Promise<Columns> {
+): Promise<BootstrapColumns> {
   checkSeed(seed);
   const rule = say`${setting("resamples")} must be an integer >= 1: resamples is ${resamples}`;
   ensure(

@@ -14,12 +14,12 @@ import { checkMix, checkTemperature, logSumExp, MIXING } from "../serving/mixing
 import { settingsAmong } from "../serving/sampling.ts";
 import type { Evaluation } from "./evaluation.ts";
 import {
-  type Block,
   blocks,
   type ModelScores,
-  type Range,
   type Routed,
   type RouteOptions,
+  type RowBlock,
+  type RowRange,
   rowsPerBlock,
   scoreModel,
 } from "./passes.ts";
@@ -162,7 +162,7 @@ export async function mixExperts(
     rowsOfBlock;
   for (let begin = 0; begin < predicted.length; begin += rows) {
     const end = Math.min(predicted.length, begin + rows);
-    const range: Range = [begin, end];
+    const range: RowRange = [begin, end];
     const later: number[][][] = [];
     const firsts: number[] = []; // of each sequence; the position of its first predicted token
     for await (const block of reroute ? blocks(open(), sequences, range) : []) {
@@ -247,7 +247,7 @@ export function addMixes(
  * sequence `[times][E]`.
  */
 async function laterCosts(
-  { tokens, sequenceLength, length }: Block,
+  { tokens, sequenceLength, length }: RowBlock,
   every: number,
   { mixture, prefix, signal }: RouteOptions,
 ): Promise<number[][][]> {

@@ -22,7 +22,7 @@ import { checkShape, type ModelName, modelTitle } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
 
 /** Sequences that are scored together; where the input has no documents, every sequence is one. */
-export interface Block
+export interface RowBlock
   extends Required<Pick<Columns, "rows" | "tokens" | "length" | "document" | "source">> {
   /** S. */
   sequenceLength: number;
@@ -34,7 +34,7 @@ export interface Block
 export type Sequences = Pick<Lineage, "tokenizer" | "vocabulary"> & { sequenceLength: number };
 
 /** Rows by their number in the stream: those from the first number on, up to the second. */
-export type Range = readonly [begin: number, end: number];
+export type RowRange = readonly [begin: number, end: number];
 
 const TOKENS_PER_BLOCK = 131_072;
 const ROWS_PER_BLOCK = 1024;
@@ -50,8 +50,8 @@ export const rowsPerBlock = (sequenceLength: number): number =>
 export async function* blocks(
   batches: ReadableStream<RecordBatch>,
   { tokenizer, vocabulary, sequenceLength }: Sequences,
-  range: Range = [0, Infinity],
-): AsyncGenerator<Block> {
+  range: RowRange = [0, Infinity],
+): AsyncGenerator<RowBlock> {
   let before = 0;
   const inRange = async function* (): AsyncGenerator<Columns> {
     for await (const batch of batches) {
@@ -281,9 +281,9 @@ export interface ModelScores extends Pick<Checkpoint, "config" | "notes"> {
 }
 
 /** What {@linkcode scoreModel} takes. */
-export interface ScoreOptions extends PassOptions {
+export interface ScorePassOptions extends PassOptions {
   /** The rows that are scored. Default: all. */
-  range?: Range;
+  range?: RowRange;
   /** Called with the sequences of each block. */
   onRows?: (rows: number) => void;
   /** Called with the log-probabilities of all tokens, block by block. */
@@ -293,7 +293,7 @@ export interface ScoreOptions extends PassOptions {
 /** Scores every sequence with one model of a mixture. */
 export async function scoreModel(
   model: ModelName,
-  { mixture, open, signal, range, onRows, onTokens }: ScoreOptions,
+  { mixture, open, signal, range, onRows, onTokens }: ScorePassOptions,
   sequences: Sequences,
 ): Promise<ModelScores> {
   signal?.throwIfAborted();

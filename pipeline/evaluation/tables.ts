@@ -7,7 +7,7 @@
  */
 
 import { columnNames, needColumn, readArrow, toTable, writeArrowFile } from "../rows/arrow.ts";
-import { doubles, integers, strings } from "../rows/column_values.ts";
+import { readDoubles, readIntegers, readStrings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
 import { type FileRecord, unreadable } from "../graph/files.ts";
 import { BASELINES } from "./baselines.ts";
@@ -233,12 +233,12 @@ export async function readDocumentScores(path: string): Promise<DocumentScores> 
   const there = columnNames(batch);
   const ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
   return {
-    document: integers(column("document"), BigUint64Array),
-    source: strings(column("source")),
-    sequences: integers(column("sequences"), Uint32Array),
-    tokens: integers(column("tokens"), Uint32Array),
+    document: readIntegers(column("document"), BigUint64Array),
+    source: readStrings(column("source")),
+    sequences: readIntegers(column("sequences"), Uint32Array),
+    tokens: readIntegers(column("tokens"), Uint32Array),
     nll: Object.fromEntries(
-      ways.map((way) => [way, doubles(column(way))]),
+      ways.map((way) => [way, readDoubles(column(way))]),
     ) as DocumentScores["nll"],
   };
 }

@@ -105,7 +105,7 @@ export async function nameSamples(
 }
 
 /** A part's sampled sequences. */
-export interface Sample {
+interface Sample {
   /** Ids that were read. */
   ids: (Uint16Array | Uint32Array)[];
   /** The words of each. */
@@ -115,7 +115,7 @@ export interface Sample {
 }
 
 /** A training sequence that is sampled. */
-export interface SampledRow extends Pick<SampledText, "source"> {
+interface SampledRow extends Pick<SampledText, "source"> {
   /** Its id. */
   sequence: bigint;
   /** Its real tokens. */
@@ -215,7 +215,7 @@ function listWords(text: string): string[] {
 }
 
 /** Numbers of sequences that hold each term. */
-export interface TermCounts {
+interface TermCounts {
   /** Sequences that were looked at. */
   sequences: number;
   /** Those that hold a term. */

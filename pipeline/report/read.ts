@@ -44,7 +44,7 @@ import { readTimes, secondsByNode } from "../graph/timing.ts";
 import { readLineageSteps } from "../stages/derivation.ts";
 import { listLacks, readStatus } from "../run/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
-import { METRICS, readStepMetrics } from "../training/metrics.ts";
+import { METRICS_FILE, readStepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";
 
@@ -120,7 +120,7 @@ export async function readRun(run: string, { doing = "report on", details = true
       expert,
       path,
       seconds: spentOn(node),
-      points: await read(`${node}/${METRICS}`, readStepMetrics) ?? [],
+      points: await read(`${node}/${METRICS_FILE}`, readStepMetrics) ?? [],
       hasWeights: await exists(`${run}/${node}/model.safetensors`),
     })),
   );

@@ -15,7 +15,7 @@ import { allTargets, expertTarget, type Target } from "../stages/targets.ts";
 import { SEARCHED, type Searched } from "../report/reproduction.ts";
 import { byLabel, conform, count, finite } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { METRICS, readStepMetrics } from "../training/metrics.ts";
+import { METRICS_FILE, readStepMetrics } from "../training/metrics.ts";
 
 /** Lists the models of a run that a name stands for: all experts, or one baseline. */
 export const findTargets = (
@@ -154,7 +154,7 @@ export async function runCrossing(
 
 /** Reads the held-out losses of a model, by step. */
 async function readLosses(run: string, node: string): Promise<Map<number, number>> {
-  const lines = await readStepMetrics(`${run}/${node}/${METRICS}`);
+  const lines = await readStepMetrics(`${run}/${node}/${METRICS_FILE}`);
   return new Map(
     lines.flatMap(({ step, validationLoss: loss }) => loss == null ? [] : [[step, loss]]),
   );

@@ -14,7 +14,7 @@ import { RunError, say, setting } from "../../kernels/errors.ts";
 import { modelShapes } from "../model/shape.ts";
 import { LOSS, type RateSearch, SEARCHED, type Searched } from "../report/reproduction.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
-import { givenValues, type Sources } from "../settings/resolution.ts";
+import { joinSources, type Sources } from "../settings/resolution.ts";
 import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../run/models.ts";
 import type { RunWatch } from "../run/run.ts";
@@ -120,7 +120,7 @@ export const RATES = Object.fromEntries(
  * for.
  */
 export function withoutRates(sources: Sources): Partial<Configuration> {
-  const values = givenValues(sources);
+  const values = joinSources(sources);
   for (const field of Object.values(RATES)) delete values[field];
   return values;
 }

@@ -26,8 +26,15 @@ import { ARRAYS, type Columns, roomFor, sliceColumns, takeColumns, tokenArray } 
 import { unreadable } from "../graph/files.ts";
 import { findOrigin, readArrow } from "./ipc/read.ts";
 import { ArrowFile, shardName, type WrittenShard } from "./ipc/write.ts";
-import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
-import { checkLineage, type Lineage, NAMES, pickIdentity, readLineage } from "./lineage.ts";
+import {
+  type ArrowColumn,
+  listItems,
+  readFloats,
+  readIntegers,
+  readStrings,
+  readTokenIds,
+} from "./column_values.ts";
+import { checkLineage, type Lineage, LINEAGE_NAMES, pickIdentity, readLineage } from "./lineage.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
@@ -62,19 +69,19 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
 }
 
 /** How shards are cut and named. */
-export interface ShardOptions {
-  folder: string; // folder, which must be there
-  kind: string; // the kind that the names of shards begin with
-  lineage: Lineage; // lineage of the rows
+interface ShardOptions {
+  folder: string; // must exist
+  kind: string; // how the names of shards begin, such as "train"
+  lineage: Lineage;
   empty: Columns; // columns without rows, for the schema of a shard without rows
   shardRows: number; // most rows in a shard
   batchRows: number; // most rows in a batch of a shard; memory holds as many
 }
 
 /**
- * Writes rows into shards as they come, at least one. The same rows give the same bytes, however
- * they come. Disposing of it before it is closed removes the shard that is half-written; those
- * before it stay.
+ * Writes rows into shards, at least one. The bytes depend on the rows alone, not on how calls group
+ * them. Disposing of the writer before it is closed removes the unfinished shard and keeps the
+ * others.
  */
 export class ShardWriter implements AsyncDisposable {
   readonly #shards: WrittenShard[] = [];
@@ -99,7 +106,7 @@ export class ShardWriter implements AsyncDisposable {
     }
   }
 
-  /** Writes the last rows, and tells what was written. */
+  /** Writes the last rows. Returns the shards. */
   async close(): Promise<WrittenShard[]> {
     if (this.#filled > 0 || this.#file || this.#shards.length === 0) await this.#flush(true);
     return this.#shards;
@@ -202,7 +209,7 @@ function makeBatch(
 ): RecordBatch {
   const fields = columns.map(([name, { type }]) => field(name, type));
   const metadata = new Map<string, string>();
-  for (const name of [...NAMES].sort()) {
+  for (const name of [...LINEAGE_NAMES].sort()) {
     if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
   }
   const type = new Struct(fields);
@@ -212,17 +219,14 @@ function makeBatch(
   );
 }
 
-/** Builds a batch that has the given columns and no rows, for inputs without rows. */
+/** Builds a batch without rows, so that files without rows have a schema. */
 export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
   const columns = COLUMNS.filter((name) => NEEDED.includes(name) || names.includes(name))
     .map((name) => [name, name === "source" ? [] : new ARRAYS[name]()]);
   return toBatch({ rows: 0, ...Object.fromEntries(columns) }, lineage);
 }
 
-/**
- * Gives tokens in the array type that fits the vocabulary. Where the vocabulary is not known, they
- * stay as they are.
- */
+/** Converts tokens to the array type of the vocabulary, if that is known. */
 function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
   if (!tokens || vocabulary === undefined) return tokens;
   const Fitting = tokenArray(vocabulary);
@@ -263,24 +267,24 @@ export function fromBatch(
 ): Columns {
   const { numRows: rows } = batch;
   const wanted = [...NEEDED, ...needed];
-  const found = COLUMNS.flatMap((name) => {
+  const entries = COLUMNS.flatMap((name) => {
     const column = (wanted.includes(name) ? needColumn : findColumn)(batch, name, where);
     return column ? [[name, readColumn(name, column)]] : [];
   });
-  const columns: Columns = { rows, ...Object.fromEntries(found) };
+  const columns: Columns = { rows, ...Object.fromEntries(entries) };
   checkLengths(columns.length, columns.tokens && columns.tokens.length / rows, where);
   const vocabulary = readLineage(batch)?.vocabulary;
   if (vocabulary !== undefined) checkTokens(columns, vocabulary, where);
   return columns;
 }
 
-function readColumn(name: typeof COLUMNS[number], column: Column): unknown {
-  if (name === "source") return strings(column);
-  if (name === "tokens") return tokenIds(items(column));
-  return name === "nll" ? floats(items(column)) : integers(column, ARRAYS[name]);
+function readColumn(name: typeof COLUMNS[number], column: ArrowColumn): unknown {
+  if (name === "source") return readStrings(column);
+  if (name === "tokens") return readTokenIds(listItems(column));
+  return name === "nll" ? readFloats(listItems(column)) : readIntegers(column, ARRAYS[name]);
 }
 
-function findColumn(batch: RecordBatch, name: string, where: string): Column | undefined {
+function findColumn(batch: RecordBatch, name: string, where: string): ArrowColumn | undefined {
   const at = columnNames(batch).indexOf(name);
   return at < 0 ? undefined : { name, data: batch.data.children[at], where };
 }
@@ -290,14 +294,14 @@ export function needColumn(
   batch: RecordBatch,
   name: string,
   where: string = findOrigin(batch),
-): Column {
+): ArrowColumn {
   const column = findColumn(batch, name, where);
   if (column) return column;
   const fact = `its columns are ${columnNames(batch).join(", ") || "none"}`;
   throw unreadable(where, `it must have a column "${name}"`, fact);
 }
 
-/** What a row is called in messages: the batch that all rows are of, or a function of the row. */
+/** How messages name a row: by the batch of all rows, or by a function of the row. */
 type Where = string | ((row: number) => string);
 const nameRow = (where: Where, row: number) =>
   typeof where === "string" ? `${where}, row ${row},` : where(row);
@@ -319,10 +323,7 @@ interface Tokens {
   tokens?: ArrayLike<number>;
 }
 
-/**
- * Throws an InputError that names the row where a length is below 2 or above `sequenceLength`, if
- * that is known.
- */
+/** Throws an InputError that names the row where a length is not from 2 to `sequenceLength`. */
 export function checkLengths(
   length: ArrayLike<number>,
   sequenceLength: number | undefined,
@@ -336,7 +337,6 @@ export function checkLengths(
   }
 }
 
-/** Lists the names of a batch's columns. */
 export function columnNames(batch: RecordBatch): string[] {
   return batch.schema.fields.map(({ name }) => name);
 }

@@ -4,11 +4,11 @@
  * @module
  */
 
-/** Joins chunks into memory of their own. */
+/** Copies chunks into one array. */
 export const joinBytes = (chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> =>
   joinArrays(Uint8Array, chunks) as Uint8Array<ArrayBuffer>;
 
-/** Joins arrays into one of this type. */
+/** Copies arrays into one. */
 export function joinArrays<
   Joined extends Uint8Array | Uint16Array | Int32Array | Uint32Array | Float32Array,
 >(
@@ -24,7 +24,9 @@ export function joinArrays<
   return joined;
 }
 
-/** Reads a file, or some bytes of it, in chunks, and shows them to somebody as they pass. */
+/**
+ * Reads a file, or a range of its bytes, in chunks. `onBytes` gets each chunk before the reader.
+ */
 export async function* readBytes(
   path: string,
   { from, to } = { from: 0, to: Infinity },
@@ -43,12 +45,12 @@ export async function* readBytes(
   }
 }
 
-/** Reads the next `size` bytes into memory of their own, fewer only at the end of the input. */
+/** Reads a copy of the next `size` bytes; fewer only at the end of the input. */
 export type Take = (size: number) => Promise<Uint8Array<ArrayBuffer>>;
 
 /**
- * Reads pieces of a given size from chunks of any size. Where a damaged file names a huge size, no
- * more memory is taken than there are bytes.
+ * Reads pieces of any size from chunks of any size. A damaged file may name a huge size: the piece
+ * takes only as much memory as there are bytes.
  */
 export function takeFrom(chunks: AsyncIterator<Uint8Array>): Take {
   let held: Uint8Array = new Uint8Array();

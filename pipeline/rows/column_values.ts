@@ -18,17 +18,17 @@ import { unreadable } from "../graph/files.ts";
 import { orUnreadable } from "./ipc/library.ts";
 
 /** A column being read: its data, and what to call it in messages. */
-export interface Column {
+export interface ArrowColumn {
   name: string;
   data: Data;
   where: string;
 }
 
-function wrongType({ name, data, where }: Column, expected: string): InputError {
+function wrongType({ name, data, where }: ArrowColumn, expected: string): InputError {
   return unreadable(where, `column "${name}" must hold ${expected}`, `its type is ${data.type}`);
 }
 
-function refuseNulls({ name, data, where }: Column): void {
+function refuseNulls({ name, data, where }: ArrowColumn): void {
   if (data.nullCount === 0) return;
   let row = 0;
   while (row < data.length - 1 && data.getValid(row)) row++;
@@ -39,28 +39,22 @@ function refuseNulls({ name, data, where }: Column): void {
   );
 }
 
-/**
- * Gives the numbers of a flat column, and checks that they are all there; those of nulls are
- * anything.
- */
-function readSlots({ name, data, where }: Column): ArrayLike<number | bigint> {
+/** Returns the numbers of a flat column, and checks that none is missing. Nulls have any number. */
+function readSlots({ name, data, where }: ArrowColumn): ArrayLike<number | bigint> {
   const values = data.values ?? new Uint8Array(); // a column of nulls has none
   if (values.length >= data.length) return values.subarray(0, data.length);
   const rule = `the buffer of column "${name}" must hold ${data.length} values`;
   throw unreadable(where, rule, `it holds ${values.length}`);
 }
 
-/** Gives the numbers of a flat column, and checks that none is null. */
-function readNumbers(column: Column): ArrayLike<number | bigint> {
+/** Returns the numbers of a flat column, and checks that none is null. */
+function readNumbers(column: ArrowColumn): ArrayLike<number | bigint> {
   refuseNulls(column);
   return readSlots(column);
 }
 
-/**
- * Reports where the list of each row begins among the items, and where the last one ends; checks
- * that all lie within them.
- */
-function listBounds(column: Column): Float64Array {
+/** Returns where each row's list begins among the items, and where the last one ends. */
+function listBounds(column: ArrowColumn): Float64Array {
   refuseNulls(column);
   const { name, where, data: { type, length, valueOffsets, children: [child] } } = column;
   const isFixed = DataType.isFixedSizeList(type);
@@ -79,19 +73,16 @@ function listBounds(column: Column): Float64Array {
   return bounds;
 }
 
-/**
- * Gives the items of a list column as one flat column. All lists must have one length; that of a
- * fixed-size list is part of its type.
- */
-export function items(column: Column): Column {
+/** Returns the items of a list column as one flat column. All lists must have one length. */
+export function listItems(column: ArrowColumn): ArrowColumn {
   const { name, where, data: { length, children: [child] } } = column;
   const bounds = listBounds(column);
   const size = length > 0 ? bounds[1] - bounds[0] : 0;
   for (let row = 0; row < length; row++) {
-    const own = bounds[row + 1] - bounds[row];
-    if (own === size) continue;
+    const rowSize = bounds[row + 1] - bounds[row];
+    if (rowSize === size) continue;
     const rule = `lists of column "${name}" must have one length`;
-    throw unreadable(`${where}, row ${row},`, rule, `this one has ${own}, the first ${size}`);
+    throw unreadable(`${where}, row ${row},`, rule, `this one has ${rowSize}, the first ${size}`);
   }
   return { name, data: child.slice(bounds[0], size * length), where };
 }
@@ -100,10 +91,13 @@ export function items(column: Column): Column {
 type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
 
 /**
- * Gives an integer column as a `Target`. Where the type is the same, this is the column itself;
- * otherwise every value is checked and converted.
+ * Reads a column of integers as a `Target`. Where the types are the same this is a view; otherwise
+ * every value is checked and converted.
  */
-export function integers<T extends IntegerArray>(column: Column, Target: T): InstanceType<T> {
+export function readIntegers<T extends IntegerArray>(
+  column: ArrowColumn,
+  Target: T,
+): InstanceType<T> {
   const { name, data, where } = column;
   if (!DataType.isInt(data.type)) throw wrongType(column, "integers");
   const values = readNumbers(column);
@@ -125,14 +119,14 @@ export function integers<T extends IntegerArray>(column: Column, Target: T): Ins
   return result as InstanceType<T>;
 }
 
-/** Gives a column of token ids, in 16 bits where its type has no more. */
-export function tokenIds(column: Column): Uint16Array | Uint32Array {
+/** Reads a column of token ids, as u16 where its type has at most 16 bits. */
+export function readTokenIds(column: ArrowColumn): Uint16Array | Uint32Array {
   const { bitWidth = 32 } = column.data.type as { bitWidth?: number };
-  return integers(column, bitWidth <= 16 ? Uint16Array : Uint32Array);
+  return readIntegers(column, bitWidth <= 16 ? Uint16Array : Uint32Array);
 }
 
-/** Gives a column of floats as float32. */
-export function floats(column: Column): Float32Array {
+/** Reads a column of floats as float32. */
+export function readFloats(column: ArrowColumn): Float32Array {
   const type = column.data.type;
   if (!DataType.isFloat(type) || type.precision === 0) {
     throw wrongType(column, "lists of float32 or float64");
@@ -141,24 +135,21 @@ export function floats(column: Column): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
 
-/** Gives a column of float64. */
-export function doubles(column: Column): Float64Array {
+/** Reads a column of float64. */
+export function readDoubles(column: ArrowColumn): Float64Array {
   const values = readNumbers(column);
   if (values instanceof Float64Array) return values;
   throw wrongType(column, "float64");
 }
 
-/** Gives a column of texts. */
-export function strings(column: Column): string[] {
+/** Reads a column of texts. */
+export function readStrings(column: ArrowColumn): string[] {
   refuseNulls(column);
   return texts(column, "strings") as string[];
 }
 
-/**
- * Gives the values of a column of texts, numbers, true and false, or lists of integers; null where
- * there is none.
- */
-export function columnValues(column: Column): ArrayLike<unknown> {
+/** Reads a column of texts, numbers, booleans or lists of integers; null where a value is null. */
+export function columnValues(column: ArrowColumn): ArrayLike<unknown> {
   const { name, where, data } = column;
   const { type, children: [child] } = data;
   if (child && DataType.isInt(child.type)) {
@@ -176,13 +167,13 @@ export function columnValues(column: Column): ArrayLike<unknown> {
 
 const WORDS = new WeakMap<Data, string[]>(); // of parts of dictionaries, which batches share
 
-/** Gives texts, which must be UTF-8; null where there is none. */
-function texts(column: Column, expected: string): (string | null)[] {
+/** Reads texts in UTF-8; null where a value is null. */
+function texts(column: ArrowColumn, expected: string): (string | null)[] {
   const { name, data, where } = column;
   const isThere = (row: number) => data.nullCount === 0 || data.getValid(row);
   if (DataType.isDictionary(data.type)) {
     const words = data.dictionary!.data.flatMap((data) =>
-      WORDS.getOrInsertComputed(data, () => strings({ name, data, where }))
+      WORDS.getOrInsertComputed(data, () => readStrings({ name, data, where }))
     );
     return Array.from(
       readSlots({ name, data: data.clone(data.type.indices), where }),
@@ -223,12 +214,12 @@ function texts(column: Column, expected: string): (string | null)[] {
   return orUnreadable(where, () => Array.from(new Vector<DataType>([data.clone(bytes)]), decode));
 }
 
-/** Most bytes of a column that are decoded at once, as a string has a limit. */
+/** Most bytes of a column that are decoded at once, because strings have a limit. */
 const MOST_AT_ONCE = 2 ** 26;
 
 /**
- * Gives the texts of a column of ASCII: one call decodes all, and the texts are cut out of it.
- * Undefined where there are other characters, or damaged ones.
+ * Reads a column of ASCII: one call decodes all texts, which are then cut out of the result.
+ * Returns undefined where characters are not ASCII, or damaged.
  */
 function asciiTexts(
   { valueOffsets, values, length }: Data,
@@ -241,7 +232,7 @@ function asciiTexts(
   try {
     all = decoder.decode(bytes);
   } catch {
-    return undefined; // whoever decodes one text after another knows the row
+    return undefined; // the caller decodes text by text, and so finds the row
   }
   if (all.length < bytes.length) return undefined;
   return Array.from(

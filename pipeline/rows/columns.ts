@@ -45,9 +45,7 @@ export const ARRAYS = {
   lowest: Float32Array, // of assignments
 };
 
-/**
- * Gives the type of array that holds the ids of a vocabulary: u16 where they fit, otherwise u32.
- */
+/** Returns the array type for the ids of a vocabulary: u16 where they fit, otherwise u32. */
 export function tokenArray(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
   return vocabulary <= 65_536 ? Uint16Array : Uint32Array;
 }
@@ -92,9 +90,9 @@ export function sliceColumns(columns: Columns, begin: number, end: number): Colu
   );
 }
 
-const WIDE = 32; // from so many values on, one call of `set` costs less than a loop
+const WIDE = 32; // values per row from which on one call of `set` is faster than a loop
 
-/** Returns room for so many rows like these. */
+/** Makes empty columns of `rows` rows, of the same types and widths. */
 export function roomFor(columns: Columns, rows: number): Columns {
   return mapColumns(
     columns,
@@ -107,9 +105,9 @@ export function roomFor(columns: Columns, rows: number): Columns {
 }
 
 /**
- * Copies the rows at `indices`, in that order, into new columns, or over the rows of `into` from
- * `at` on; returns these. Throws an `InputError` where rows have not the columns of `into`, or
- * other values per row.
+ * Copies the rows at `indices`, in that order, into `into` from row `at` on; by default into new
+ * columns. Returns `into`. Throws an `InputError` where a column of `into` is missing or has
+ * another number of values per row.
  */
 export function takeColumns(
   columns: Columns,
@@ -132,7 +130,7 @@ export function takeColumns(
   return into;
 }
 
-/** Gives a column that must be there, with so many values per row. */
+/** Returns a column that must have `width` values per row. */
 function needValues(columns: Columns, name: keyof Columns, width: number): Values {
   const values = columns[name] as Values | undefined;
   if (values?.length === columns.rows * width) return values;

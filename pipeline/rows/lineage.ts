@@ -1,6 +1,6 @@
 /**
- * Where rows come from: what a batch's schema says of the stage that wrote it, and whether two
- * sources of rows go together.
+ * Where rows come from: the metadata that a stage writes into a batch's schema, and the check that
+ * two sources of rows fit together.
  *
  * @module
  */
@@ -41,9 +41,6 @@ export interface Lineage {
 /** Version of the file layout that this code writes, and the newest that it reads. */
 export const FORMAT = 1;
 
-/**
- * Names of the texts in a lineage, then of its numbers, in the order in which manifests list them.
- */
 const TEXTS = ["stage", "tokenizer", "routers", "method", "costs"] as const;
 const NUMBERS = [
   "format",
@@ -54,7 +51,8 @@ const NUMBERS = [
   "experts",
   "seed",
 ] as const;
-export const NAMES = [...TEXTS, ...NUMBERS];
+/** The fields of a lineage, in the order in which manifests list them. */
+export const LINEAGE_NAMES = [...TEXTS, ...NUMBERS];
 
 /**
  * Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where

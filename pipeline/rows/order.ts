@@ -15,7 +15,7 @@ import { randomKeys } from "../random.ts";
 const ROUNDS = 12; // six were measurably biased at small n, with keys of neighbouring seeds
 const MOST = 2 ** 52; // then a half has 26 bits, and doubles are exact
 
-/** What decides an order, apart from the number of its things. */
+/** What decides an order next to n. */
 export interface OrderOptions {
   /** Seed of the run, 0 to 2^53 - 1. */
   seed: number;
@@ -44,7 +44,7 @@ export class Order {
     this.#keys = new Uint32Array(randomKeys(seed, purpose, blocks).buffer); // a key per round
   }
 
-  /** Gives the number at place i; every number stands at one place. */
+  /** Returns the number at place i. Every number stands at exactly one place. */
   at(i: number): number {
     if (!(i >= 0 && i < this.n)) {
       throw new RangeError(
@@ -58,7 +58,8 @@ export class Order {
       let left = Math.floor(i / size);
       let right = i & mask;
       for (let round = 0; round < ROUNDS; round++) {
-        let x = Math.imul(right ^ keys[round], 0x85ebca6b); // MurmurHash3's finalizer, from its first product on
+        // MurmurHash3's finalizer, from its first product on.
+        let x = Math.imul(right ^ keys[round], 0x85ebca6b);
         x = Math.imul(x ^ x >>> 13, 0xc2b2ae35);
         const next = left ^ ((x ^ x >>> 16) & mask);
         left = right;

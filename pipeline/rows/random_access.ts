@@ -13,7 +13,7 @@ import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom
 import { crc32 } from "node:zlib";
 import { openToRead, unreadable } from "../graph/files.ts";
 import { checkLengths, checkTokens, type Columns, needColumn, type RecordBatch } from "./arrow.ts";
-import { floats, integers, strings } from "./column_values.ts";
+import { readFloats, readIntegers, readStrings } from "./column_values.ts";
 import { ARRAYS } from "./columns.ts";
 import { checkNodes, orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
@@ -36,20 +36,20 @@ type Span = Pick<IpcMessage, "offset" | "end">; // bytes of a file, from `offset
 /** A batch with rows. */
 interface Batch extends Span {
   shard: Shard;
-  where: string; // what messages call it
+  where: string; // its name in messages
   rows: number;
   first: number; // the number of its first row
   places: number[]; // where values of the columns of `NUMERIC` begin in the file
   dictionaries: readonly Span[]; // messages of the dictionaries that it uses
-  crc?: number; // its CRC-32, where it is known
-  isChecked?: boolean; // whether that was found to be right
+  crc?: number; // its CRC-32, if known
+  isChecked?: boolean; // whether the CRC-32 was right
 }
 
-/** A file, and what all its batches need. */
+/** An open file. */
 interface Shard {
   path: string;
   size: number; // its size in bytes
-  identity: string; // tells the file from another one that takes its place
+  identity: string; // device, inode, size and time: another file in its place differs
   empty: RecordBatch; // a batch without rows: its schema
   schema: Uint8Array; // the message of its schema
   batches: Batch[];
@@ -72,9 +72,9 @@ export async function openRows(
   for (const path of paths) {
     using file = await openToRead(path);
     const shard = await scan(file, path);
-    const known = checksums?.get(path);
+    const expected = checksums?.get(path);
     const [first = shard] = shards;
-    if (known) noteChecksums(file, shard, known);
+    if (expected) noteChecksums(file, shard, expected);
     checkLineage(shard.empty, pickIdentity(readLineage(first.empty)), first.path);
     for (const name of NUMERIC) {
       const [type, wanted] = [shard, first].map(({ empty }) =>
@@ -127,8 +127,8 @@ export class Rows implements Disposable {
   }
 
   /**
-   * Gives those rows that have these numbers, numbered anew from 0 in their order. Whoever closes
-   * one closes the files of both.
+   * Selects the rows with these numbers, and numbers them anew from 0 in their order. Both share
+   * open files: closing one closes those of the other.
    */
   some(numbers: Float64Array): Rows {
     return new Rows(this.#shards, this.#readNumbers(numbers) as Float64Array, this.files);
@@ -180,10 +180,10 @@ export class Rows implements Disposable {
       const offset = batch.places[column] + row * all * bytes;
       const read = new item.ArrayType(readAt(this.#open(batch), offset, length * bytes).buffer);
       const data = makeData({ type: item as Int, length, data: read, nullCount: 0 });
-      const found = { name, data, where: batch.where };
+      const runColumn = { name, data, where: batch.where };
       const values = Type === Float32Array
-        ? floats(found)
-        : integers(found, Type as typeof Uint32Array);
+        ? readFloats(runColumn)
+        : readIntegers(runColumn, Type as typeof Uint32Array);
       for (let k = 0; k < run; k++) {
         const some = values.subarray(k * all, k * all + width);
         (target as Uint32Array).set(some as Uint32Array, (i + k) * width);
@@ -208,7 +208,7 @@ export class Rows implements Disposable {
     this.files.clear();
   }
 
-  /** Gives the numbers in the files of rows with these numbers here. */
+  /** Translates row numbers into those of the files. */
   #readNumbers(numbers: ArrayLike<number>): ArrayLike<number> {
     return this.only ? Float64Array.from(numbers, (number) => this.only![number] ?? NaN) : numbers;
   }
@@ -256,7 +256,7 @@ export class Rows implements Disposable {
         readAt(file, offset, end - offset)
       );
       const decoded = decode(batch.where, [batch.shard.schema, ...messages]);
-      this.#decoded = { batch, sources: strings(needColumn(decoded, "source")) };
+      this.#decoded = { batch, sources: readStrings(needColumn(decoded, "source")) };
     }
     return this.#decoded.sources[row];
   }
@@ -266,33 +266,33 @@ const identify = ({ dev, ino, size, mtime }: Deno.FileInfo) =>
   `${dev} ${ino} ${size} ${Number(mtime)}`;
 
 /**
- * Opens a file once more. Where another one has taken its place meanwhile, each batch is checked
- * anew; without checksums that is an error.
+ * Opens a file again. If another file has replaced it, each batch is checked again; without
+ * checksums that is an error.
  */
 function reopen(shard: Shard): Deno.FsFile {
   const { path, batches } = shard;
   const file = Deno.openSync(path);
-  const now = file.statSync();
-  if (identify(now) === shard.identity) return file;
-  if (now.size !== shard.size || batches.some(({ crc }) => crc === undefined)) {
+  const stat = file.statSync();
+  if (identify(stat) === shard.identity) return file;
+  if (stat.size !== shard.size || batches.some(({ crc }) => crc === undefined)) {
     file.close();
     throw unreadable(path, "it must stay as it is while it is read", "another file took its place");
   }
   for (const batch of batches) batch.isChecked = false;
-  shard.identity = identify(now);
+  shard.identity = identify(stat);
   return file;
 }
 
 /** Finds the batches of a file. */
 async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
-  const info = file.statSync();
-  const { size, isFile } = info;
+  const stat = file.statSync();
+  const { size, isFile } = stat;
   if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
   const messages = messagesIn(file, size, path);
   const { value: { head: schema } } = await messages.next();
   const batches: Batch[] = [];
   const empty = decode(path, [schema]);
-  const shard: Shard = { path, size, identity: identify(info), empty, schema, batches };
+  const shard: Shard = { path, size, identity: identify(stat), empty, schema, batches };
   const dictionaries = new Map<number, Span[]>(); // by id; a delta is added, anything else replaces
   for await (const { message, where, offset, start, end } of messages) {
     if (message.isDictionaryBatch()) {
@@ -308,10 +308,10 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
       const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
       throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
     }
-    const found = orUnreadable(where, () => checkNodes(where, empty.schema, message));
+    const layout = orUnreadable(where, () => checkNodes(where, empty.schema, message));
     const places = NUMERIC.map((name) => {
       if (!columnType(empty, name)) return NaN;
-      const place = found.get(name);
+      const place = layout.get(name);
       if (!place) {
         throw unreadable(where, `column "${name}" must come before any union`, "it does not");
       }
@@ -336,8 +336,8 @@ function columnType(
 }
 
 /**
- * Gives the type of a column's values, and how many there are in a row. Throws an `InputError`
- * where rows have no fixed places.
+ * Returns the type of a column's values, and how many a row has. Throws an `InputError` where rows
+ * have no fixed places.
  */
 function findLayout(
   { path, empty }: Shard,
@@ -365,20 +365,20 @@ function findLayout(
   );
 }
 
-/** Checks what is in no batch, and notes what the batches are to be checked against. */
-function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]): void {
+/** Notes the checksums of a file's batches, and checks the bytes between them now. */
+function noteChecksums(file: Deno.FsFile, shard: Shard, expected: readonly number[]): void {
   const { path, batches } = shard;
-  if (known.length !== batches.length + 1) {
-    const fact = `it has ${batches.length}, its maker noted ${known.length - 1}`;
+  if (expected.length !== batches.length + 1) {
+    const fact = `it has ${batches.length}, its maker noted ${expected.length - 1}`;
     throw unreadable(path, "it must have as many batches as were written", fact);
   }
-  checkChecksum(path, checksum(file, rest(shard)), known[batches.length]);
-  batches.forEach((batch, i) => batch.crc = known[i]);
+  checkChecksum(path, checksum(file, betweenBatches(shard)), expected[batches.length]);
+  batches.forEach((batch, i) => batch.crc = expected[i]);
 }
 
-function checkChecksum(where: string, actual: number, known: number): void {
-  if (actual === known) return;
-  const fact = `its CRC-32 is ${actual}, its maker noted ${known}`;
+function checkChecksum(where: string, actual: number, expected: number): void {
+  if (actual === expected) return;
+  const fact = `its CRC-32 is ${actual}, its maker noted ${expected}`;
   throw unreadable(where, "it must be as it was made", fact);
 }
 
@@ -393,8 +393,8 @@ function checksum(file: Deno.FsFile, spans: readonly Span[]): number {
   return value;
 }
 
-/** Lists the bytes that are in no batch. */
-const rest = ({ batches, size }: Shard): Span[] =>
+/** Lists the spans of a file that belong to no batch. */
+const betweenBatches = ({ batches, size }: Shard): Span[] =>
   [0, ...batches.map(({ end }) => end)].map((offset, i) => ({
     offset,
     end: batches[i]?.offset ?? size,

@@ -32,9 +32,9 @@ import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import { writeSplit, writeSplits } from "../rows/export/datasets.ts";
 import { writeMegatron } from "../rows/export/megatron.ts";
 import {
-  counted,
   pieces,
   rowTexts,
+  tally,
   type TokenText,
   wholeDocuments,
   writeLines,
@@ -159,7 +159,7 @@ export async function exportTexts(
       const all = expert === undefined || side === "test"
         ? readTexts(needed.map(({ need, file }) => `${path(need)}/${file}`), documents, onRows)
         : shuffled(await openNeeded({ path, manifest: () => shards }, needed), seed, onRows);
-      const texts = counted(all, counts);
+      const texts = tally(all, counts);
       const write = {
         megatron: () => writeMegatron(folder, side, texts, vocabulary),
         datasets: () => writeSplit(folder, side, texts),

@@ -13,7 +13,7 @@ import { writePages } from "../graph/folder.ts";
 import { hashFiles, nodesIn, partNode, readManifest } from "../graph/node.ts";
 import { changedInput } from "../graph/walk.ts";
 import { columnNames, needColumn, readArrow } from "../rows/arrow.ts";
-import { integers, strings } from "../rows/column_values.ts";
+import { readIntegers, readStrings } from "../rows/column_values.ts";
 import { jsonText } from "../graph/files.ts";
 import { canonical, count, MANIFEST, readJsonIfThere } from "../graph/schema.ts";
 import { type Derivation, type Forgotten, readDerivation } from "../stages/derivation.ts";
@@ -136,9 +136,9 @@ async function findRow(
   for await (const batch of readArrow(path)) {
     const names = columnNames(batch);
     const documents = names.includes("document")
-      ? integers(needColumn(batch, "document"), BigUint64Array)
+      ? readIntegers(needColumn(batch, "document"), BigUint64Array)
       : [];
-    const hashes = names.includes("sha256") ? strings(needColumn(batch, "sha256")) : [];
+    const hashes = names.includes("sha256") ? readStrings(needColumn(batch, "sha256")) : [];
     for (const id of documents) {
       if (ids.has(id)) return { what: `it must have no row of document ${id}: it has one` };
     }

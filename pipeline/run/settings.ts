@@ -17,8 +17,8 @@ import { findTokenizer, readRunConfiguration } from "../graph/configuration.ts";
 import { checkRunFolder, exists, listEntries, wholeName } from "../graph/files.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, listNames } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
-import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
-import { givenValues, resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { ASSIGNMENT, ROUTERS } from "../settings/partitioner.ts";
+import { joinSources, resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { TEXT, TOKENS } from "../settings/text.ts";
 import { expandInputs } from "../text/inputs.ts";
 import { stagesAdded } from "../stages/stages.ts";
@@ -54,8 +54,8 @@ type Fixed = [folder: string, names: readonly (keyof Configuration)[]];
 const FIXED: readonly Fixed[] = [
   ["tokens", [...listNames(TEXT), ...listNames(TOKENS, "shardSequences"), "seed"]],
   ["tokenizer", ["tokenizer", "vocabularySize", "tokenizerSample"]],
-  ["rounds", [...listNames(PARTITIONER), "seed"]],
-  ["partitioner", [...listNames(PARTITIONER), "seed"]],
+  ["rounds", [...listNames(ROUTERS), "seed"]],
+  ["partitioner", [...listNames(ROUTERS), "seed"]],
   ["scores", listNames(ASSIGNMENT, "method", "chunk", "prices")],
   ["assignments", listNames(ASSIGNMENT)],
   ["partition", [...listNames(ASSIGNMENT), "shardSequences"]],
@@ -73,7 +73,7 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   await checkOwn(run);
   const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ??
     {};
-  const given = givenValues(sources);
+  const given = joinSources(sources);
   const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
     : {};
@@ -177,7 +177,7 @@ async function withPartitioner(
   isThere: boolean,
 ): Promise<Configuration> {
   const { routers: folder, tokenizer } = configuration;
-  const given = givenValues(sources);
+  const given = joinSources(sources);
   if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
     return configuration;
   }

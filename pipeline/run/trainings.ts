@@ -16,7 +16,7 @@ import { Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { describeAdoption } from "../training/adoption.ts";
-import { METRICS, readLastMetrics } from "../training/metrics.ts";
+import { METRICS_FILE, readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
 import { nameCompared, readJobPlan } from "./jobs.ts";
@@ -120,7 +120,7 @@ async function describeTraining(
   const last = await findLatestCheckpoint(scratches);
   const partials = record.partials.map(({ path }) => path);
   const folders = works ? partials : made ? [place] : [];
-  const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ??
+  const path = await newest(folders.map((folder) => `${folder}/${METRICS_FILE}`)) ??
     (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
   const ended = adoption ? "adopted" : "complete";
@@ -166,9 +166,9 @@ async function describeTraining(
 
 /** Whether the metrics of a model, which are shown, are not what its manifest says. */
 async function hasOtherMetrics(place: string, manifest: Manifest): Promise<boolean> {
-  const { [METRICS]: note } = manifest.files;
+  const { [METRICS_FILE]: note } = manifest.files;
   return note !== undefined &&
-    await findDamage(place, { ...manifest, files: { [METRICS]: note } }, true) !== undefined;
+    await findDamage(place, { ...manifest, files: { [METRICS_FILE]: note } }, true) !== undefined;
 }
 
 /** Gives the file that was written last; undefined where none is there. */

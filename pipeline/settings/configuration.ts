@@ -7,7 +7,7 @@
 
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "./experts.ts";
 import { fillValues, integer, readSomeValues, section, type Values } from "./field.ts";
-import { ASSIGNMENT, PARTITIONER } from "./partitioner.ts";
+import { ASSIGNMENT, ROUTERS } from "./partitioner.ts";
 import { TEXT, TOKENS } from "./text.ts";
 
 /**
@@ -18,7 +18,7 @@ import { TEXT, TOKENS } from "./text.ts";
 export const FIELDS = {
   ...TEXT,
   ...TOKENS,
-  ...PARTITIONER,
+  ...ROUTERS,
   ...OPTIMISER,
   ...ASSIGNMENT,
   ...EXPERTS,
@@ -35,26 +35,22 @@ export const FIELD_NAMES: readonly (keyof Configuration)[] = Object.keys(
   FIELDS,
 ) as (keyof Configuration)[];
 
-/** Gives the default values: those of the preset `tiny`. */
+/** Returns the default values, which are those of the preset `tiny`. */
 export function defaultConfiguration(): Configuration {
   return fillValues(FIELDS, {});
 }
 
-/** Returns whether a value of a setting is its default. */
 export function isDefault(name: keyof Configuration, value: unknown): boolean {
   return JSON.stringify(value) === JSON.stringify(FIELDS[name].default);
 }
 
-/**
- * Checks settings. Throws an `InputError` for a value that is not allowed. Settings that are
- * undefined are not looked at.
- */
+/** Throws an `InputError` for a value that is not allowed. Skips settings that are undefined. */
 export function checkSettings(values: Partial<Configuration>): void {
-  const given = Object.entries(values).filter(([, value]) => value !== undefined);
-  readSomeValues(FIELDS, Object.fromEntries(given));
+  const defined = Object.entries(values).filter(([, value]) => value !== undefined);
+  readSomeValues(FIELDS, Object.fromEntries(defined));
 }
 
-/** Names the fields of a section, except some. */
+/** Lists the names of a section's fields, in the order of the configuration. */
 export function listNames(
   section: Partial<Record<keyof Configuration, unknown>>,
   ...without: (keyof Configuration)[]

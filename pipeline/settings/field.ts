@@ -42,18 +42,18 @@ export type Values<Table extends Fields> = {
   -readonly [Name in keyof Table]: Table[Name] extends Field<infer Value> ? Value : never;
 };
 
-/** What the maker of a field says of it. Without a default it may be left out. */
-export interface Notes<Default> {
+/** The default and the words of a field. A field without a default may be left out. */
+export interface FieldNotes<Default> {
   /** Value where none is given. */
   default?: Default;
   /** Flag on the command line, where it is not the name in kebab case. */
   flag?: string;
-  /** What stands for the value in the help. */
+  /** Placeholder for the value in the help. */
   value?: string;
 }
 
-/** The same, where the help must name what stands for the value. */
-type Named<Default> = Notes<Default> & { value: string };
+/** The same for fields whose help needs a placeholder. */
+type PlaceholderNotes<Default> = FieldNotes<Default> & { value: string };
 
 /** Bounds of a number. The upper bound is 2^53 - 1 unless given, and is not mentioned then. */
 export interface Range {
@@ -73,7 +73,7 @@ function field<Value>(
   form: Field["form"],
   schema: v.GenericSchema<unknown, Value>,
   requirement: string,
-  notes: Notes<Value> & { isPath?: boolean },
+  notes: FieldNotes<Value> & { isPath?: boolean },
   help: Text,
 ): Field<Value> {
   const read = (value: unknown) => {
@@ -86,7 +86,7 @@ function field<Value>(
 
 /** Makes a field of an integer. */
 export function integer<Default extends number | undefined = undefined>(
-  { min, max, ...notes }: Notes<Default> & Range,
+  { min, max, ...notes }: FieldNotes<Default> & Range,
   help: Text,
 ): Field<number | Default> {
   const schema = v.pipe(within({ min, max }), v.safeInteger());
@@ -101,7 +101,7 @@ export function integer<Default extends number | undefined = undefined>(
 
 /** Makes a field of a number. */
 export function number<Default extends number | undefined = undefined>(
-  { min, max, ...notes }: Notes<Default> & Range,
+  { min, max, ...notes }: FieldNotes<Default> & Range,
   help: Text,
 ): Field<number | Default> {
   const words = `a number ${rangeText({ min, max })}`;
@@ -110,7 +110,7 @@ export function number<Default extends number | undefined = undefined>(
 
 /** Makes a field of a list of integers, separated by commas in a flag. */
 export function integers(
-  { min, max, ...notes }: Notes<number[]> & Range,
+  { min, max, ...notes }: FieldNotes<number[]> & Range,
   help: Text,
 ): Field<number[]> {
   const schema = v.array(v.pipe(within({ min, max }), v.safeInteger()));
@@ -125,7 +125,7 @@ export function integers(
 
 /** Makes a field of a text. */
 export function text<Default extends string | undefined = undefined>(
-  notes: Named<Default>,
+  notes: PlaceholderNotes<Default>,
   help: Text,
 ): Field<string | Default> {
   return field<string | Default>("text", v.string(), "a text", notes, help);
@@ -139,12 +139,12 @@ export const WORD: v.GenericSchema<unknown, string> = v.pipe(
 );
 
 /** Makes a field of a text that can stand as it is in a line of a script. */
-export function word(notes: Named<never>, help: Text): Field<string | undefined> {
+export function word(notes: PlaceholderNotes<never>, help: Text): Field<string | undefined> {
   return field<string | undefined>("text", WORD, ONE_WORD, notes, help);
 }
 
 /** Makes a field of a list of texts, whose flag is repeated. */
-export function texts(notes: Named<string[]>, help: Text): Field<string[]> {
+export function texts(notes: PlaceholderNotes<string[]>, help: Text): Field<string[]> {
   return field("texts", v.array(v.string()), "a list of texts", notes, help);
 }
 
@@ -153,7 +153,7 @@ export function texts(notes: Named<string[]>, help: Text): Field<string[]> {
  * otherwise it is refused.
  */
 export function path<Default extends string | undefined = undefined>(
-  notes: Named<Default>,
+  notes: PlaceholderNotes<Default>,
   help: Text,
 ): Field<string | Default> {
   const schema = notes.default === "" ? v.string() : v.pipe(v.string(), v.nonEmpty());
@@ -161,14 +161,14 @@ export function path<Default extends string | undefined = undefined>(
 }
 
 /** Makes a field of a list of paths, whose flag is repeated. */
-export function paths(notes: Notes<string[]>, help: Text): Field<string[]> {
+export function paths(notes: FieldNotes<string[]>, help: Text): Field<string[]> {
   return { ...texts({ value: "PATH", ...notes }, help), isPath: true };
 }
 
 /** Makes a field that takes one of some texts. */
 export function choice<const Choice extends string, Default extends string | undefined = undefined>(
   choices: readonly Choice[],
-  notes: Notes<Default> & { default?: NoInfer<Choice> },
+  notes: FieldNotes<Default> & { default?: NoInfer<Choice> },
   help: Text,
 ): Field<Choice | Default> {
   const all = { value: choices.join("|"), ...notes };
@@ -187,22 +187,18 @@ export function flag(help: Text): Field<boolean> {
 }
 
 /**
- * Makes a field whose text, which is never empty, is read as something else by `read`, which throws
- * where it cannot.
+ * Makes a field of a text that `read` parses. The text is never empty; `read` throws if it must.
  */
 export function custom<Value, Default extends Value | undefined = undefined>(
   read: (text: string) => Value,
-  notes: Named<Default>,
+  notes: PlaceholderNotes<Default>,
   help: Text,
 ): Field<Value | Default> {
   const schema = v.pipe(v.string(), v.nonEmpty(), v.transform(read));
   return field<Value | Default>("text", schema, "a text that is not empty", notes, help);
 }
 
-/**
- * Gives the fields of a table their names and their heading, and flags to those that name none.
- * Returns the table.
- */
+/** Sets the names, the heading and the missing flags of a table's fields. Returns the table. */
 export function section<Table extends Fields>(title: string, table: Table): Table {
   for (const [name, field] of Object.entries(table)) {
     field.name = name;
@@ -218,8 +214,8 @@ export function kebabCase(name: string): string {
 }
 
 /**
- * Reads the text of a flag as the kind of value that the field has. A text that is no number comes
- * back as it is, so that `checkValue` refuses it.
+ * Parses the text of a flag for a field. Returns a text that should be a number and is none as it
+ * is, so that `checkValue` refuses it.
  */
 export function parseValue({ form }: Field, text: string): unknown {
   const number = (part: string) =>
@@ -229,9 +225,7 @@ export function parseValue({ form }: Field, text: string): unknown {
   return form === "flag" ? text === "true" : text;
 }
 
-/**
- * Returns a value as its field reads it. Throws an `InputError` for a value that is not allowed.
- */
+/** Reads a value by its field. Throws an `InputError` for a value that is not allowed. */
 export function checkValue(field: Field, value: unknown): unknown {
   const read = field.read(value);
   if (read) return read.value;
@@ -252,8 +246,8 @@ export function readSomeValues<Table extends Fields>(
 ): Partial<Values<Table>> {
   const read = Object.entries(values).map(([name, value]) => {
     if (Object.hasOwn(table, name)) return [name, checkValue(table[name], value)];
-    const is = nearestText(name, Object.keys(table));
-    throw new InputError(`Cannot use field "${name}" as it must be a known one: ${is}`);
+    const fact = nearestText(name, Object.keys(table));
+    throw new InputError(`Cannot use field "${name}" as it must be a known one: ${fact}`);
   });
   return Object.fromEntries(read) as Partial<Values<Table>>;
 }
@@ -272,27 +266,24 @@ export function fillValues<Table extends Fields>(
   return { ...Object.fromEntries(defaults), ...readSomeValues(table, values) } as Values<Table>;
 }
 
-/** Letters from which on the beginning of a name tells which one is meant. */
+/** The fewest letters at the beginning of a name that identify it. */
 const BEGINNING = 3;
 
 /**
- * Finds the name that `word` was meant to be, the first of equals: one that takes about an edit for
- * every three letters of the longer of both, and leaves a letter of it; or else one that begins
- * with it. Undefined where none is that near.
+ * Guesses which name `word` was meant to be: one that differs by about one edit in three letters,
+ * or else one that begins with `word`. Returns undefined where none is that near.
  */
 export function nearest(word: string, names: readonly string[]): string | undefined {
-  const found = closest(word, names);
-  if (found === undefined) return undefined;
-  const most = Math.round(Math.max(word.length, found.length) / 3);
-  const edits = distance(word, found);
-  if (edits <= most && edits < word.length) return found;
+  const candidate = closest(word, names);
+  if (candidate === undefined) return undefined;
+  const most = Math.round(Math.max(word.length, candidate.length) / 3);
+  const edits = distance(word, candidate);
+  if (edits <= most && edits < word.length) return candidate;
   if (word.length < BEGINNING) return undefined;
   return closest(word, names.filter((name) => name.startsWith(word)));
 }
 
-/**
- * Reports which name is near, as the fact of a message: `the nearest is "rounds"`; or that none is.
- */
+/** Words the nearest name for a message, as in `the nearest is "rounds"`. */
 export function nearestText(word: string, names: readonly string[]): string {
   const near = nearest(word, names);
   return near === undefined ? "none is like it" : `the nearest is "${near}"`;

@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { choice, flag, integer, integers, number, path, section, text } from "./field.ts";
 
 /** Settings of the partitioner and its routers. Symbols in brackets are those of the paper. */
-export const PARTITIONER = section("Routers", {
+export const ROUTERS = section("Routers", {
   partitioner: text(
     { default: "em", value: "em|ctbm|random|source" },
     "how text is split: em by routers trained by expectation maximisation, ctbm by " +
@@ -79,8 +79,8 @@ export const ASSIGNMENT = section("Assignment", {
 const TREE = /^\d+(x\d+)+$/;
 
 /**
- * Counts the tokens of a sequence that a round of routers reads, or a `first` one: all, where
- * clusters begin.
+ * Counts the tokens of a sequence that routers read in a round. The `first` round reads all where
+ * it begins with clusters.
  */
 export function routedTokens(
   { prefix, prefixLengths, start, sequenceLength }: Record<"prefix" | "sequenceLength", number> & {
@@ -92,10 +92,7 @@ export function routedTokens(
   return first && start === "ctbm" ? sequenceLength : Math.max(prefix, ...prefixLengths);
 }
 
-/**
- * Counts the tokens of a router's training sequences: the longest of the prefixes that are mixed,
- * or M.
- */
+/** Counts the tokens of a router's training sequences: the longest mixed prefix, or else M. */
 export const trainedTokens = (
   { prefix, prefixLengths }: { prefix: number; prefixLengths: readonly number[] },
 ): number => prefixLengths.length > 0 ? Math.max(...prefixLengths) : prefix;
@@ -105,18 +102,18 @@ export const countExperts = (levels: readonly number[]): number =>
   levels.reduce((product, wide) => product * wide, 1);
 
 /**
- * Reads experts that are written by levels, as `16x16`, as their number and the widths of the
- * levels. A number alone, or one level of that number, means that there are no levels.
+ * Reads experts written as levels, such as `16x16`: sets their number and the widths of the levels.
+ * A plain number, or one level of that width, means no levels.
  */
 export function withLevels<Value extends Record<string, unknown>>(values: Value): Value {
   const { experts, levels = [] } = values;
   if (typeof experts === "string" && TREE.test(experts)) {
-    const own = experts.split("x").map(Number);
-    if (String(levels) !== "" && String(levels) !== String(own)) {
+    const widths = experts.split("x").map(Number);
+    if (String(levels) !== "" && String(levels) !== String(widths)) {
       const must = say`${setting("levels")} must be theirs: they are ${String(levels)}`;
       throw new InputError(say`Cannot make ${experts} experts as ${must}`);
     }
-    return { ...values, experts: countExperts(own), levels: own };
+    return { ...values, experts: countExperts(widths), levels: widths };
   }
   if (experts === undefined && values.levels === undefined) return values;
   if (!Array.isArray(levels)) return values; // its field refuses what is no list

@@ -22,7 +22,7 @@ export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
 };
 
 /**
- * Gives the values of a preset; no values for no name. Throws an `InputError` for an unknown name.
+ * Returns the values of a preset, or none without a name. Throws an `InputError` for other names.
  */
 export function findPreset(name?: string): Partial<Configuration> {
   if (name === undefined) return {};
@@ -32,7 +32,7 @@ export function findPreset(name?: string): Partial<Configuration> {
   );
 }
 
-/** Reports where a configuration's values come from; later ones win. */
+/** The places from which a configuration takes values. Later places override earlier ones. */
 export interface Sources {
   /**
    * Values that hold unless another place sets them, for instance those of a run's `config.json`.
@@ -56,17 +56,17 @@ export function resolveConfiguration(
 ): Configuration {
   const configuration = fillValues(FIELDS, {
     ...withLevels(base),
-    ...givenValues({ preset, file, flags }),
+    ...joinSources({ preset, file, flags }),
   });
   checkTogether(configuration);
   return configuration;
 }
 
 /**
- * Joins the values that preset, file and flags give, as {@linkcode withLevels} reads them: a number
- * of experts means no levels.
+ * Joins the values of preset, file and flags. {@linkcode withLevels} reads each first, so a number
+ * of experts in a later place removes the levels of an earlier one.
  */
-export function givenValues(
+export function joinSources(
   { preset, file = {}, flags = {} }: Omit<Sources, "base">,
 ): Partial<Configuration> {
   return Object.assign({}, ...[findPreset(preset), file, flags].map(withLevels));
@@ -78,19 +78,15 @@ const EVEN = "an even multiple of";
 function checkTogether(c: Configuration): void {
   const rule = (
     holds: boolean,
-    what: string,
-    one: keyof Configuration,
+    action: string,
+    name: keyof Configuration,
     bound: string,
-    two: typeof one,
+    boundName: keyof Configuration,
   ) => {
-    const [name, other, value, limit] = [
-      setting(one),
-      setting(two),
-      String(c[one]),
-      String(c[two]),
-    ];
-    const must = say`${name} must be ${bound} ${other}: ${name} is ${value}, ${other} is ${limit}`;
-    ensure(holds, say`Cannot ${what} as ${must}`);
+    const [value, limit] = [setting(name), setting(boundName)];
+    const requirement = say`${value} must be ${bound} ${limit}`;
+    const fact = say`${value} is ${String(c[name])}, ${limit} is ${String(c[boundName])}`;
+    ensure(holds, say`Cannot ${action} as ${requirement}: ${fact}`);
   };
   rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength");
   rule(

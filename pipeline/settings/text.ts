@@ -123,7 +123,7 @@ export const TOKENS = section("Tokens", {
   shardSequences: integer({ default: 4096, min: 1, max: 16_777_216 }, "most sequences in a shard"),
 });
 
-/** Gives the seed by which documents are taken and held out. */
+/** Returns the seed that takes and holds out documents. */
 export function findTextSeed({ textSeed, seed }: { textSeed: number; seed: number }): number {
   return textSeed < 0 ? seed : textSeed;
 }

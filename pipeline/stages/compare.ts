@@ -19,7 +19,7 @@ import {
   readArrow,
   type RecordBatch,
 } from "../rows/arrow.ts";
-import { floats, integers } from "../rows/column_values.ts";
+import { readFloats, readIntegers } from "../rows/column_values.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../graph/files.ts";
 import { conform, count, finite, MANIFEST } from "../graph/schema.ts";
@@ -197,11 +197,11 @@ class Comparison {
     const all: number[] = [];
     let isWrong = false;
     for await (const batch of this.#read(file)) {
-      const sequence = integers(needColumn(batch, "sequence"), BigUint64Array);
+      const sequence = readIntegers(needColumn(batch, "sequence"), BigUint64Array);
       const [expert, best] = ["expert", "best"].map((name) =>
-        integers(needColumn(batch, name), Uint16Array)
+        readIntegers(needColumn(batch, name), Uint16Array)
       );
-      const [cost, lowest] = ["cost", "lowest"].map((name) => floats(needColumn(batch, name)));
+      const [cost, lowest] = ["cost", "lowest"].map((name) => readFloats(needColumn(batch, name)));
       for (let row = 0; row < batch.numRows; row++, scores.row++) {
         if (!await scores.fill()) break;
         const { columns } = scores;

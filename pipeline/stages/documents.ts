@@ -21,7 +21,7 @@ import {
   type Work,
 } from "../graph/node.ts";
 import { needColumn, readArrow, type RecordBatch } from "../rows/arrow.ts";
-import { integers } from "../rows/column_values.ts";
+import { readIntegers } from "../rows/column_values.ts";
 import { exists, sha256 } from "../graph/files.ts";
 import { readVerified } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -230,7 +230,7 @@ export async function findDocument(run: string, id: bigint): Promise<FoundDocume
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
   const isSplit = await exists(part);
   for await (const batch of readArrow(isSplit ? part : all)) {
-    const row = integers(needColumn(batch, "document"), BigUint64Array).indexOf(id);
+    const row = readIntegers(needColumn(batch, "document"), BigUint64Array).indexOf(id);
     if (row < 0) continue;
     if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };
     const found = documentRows(batch, PART_COLUMNS)[row];

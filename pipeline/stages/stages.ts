@@ -10,7 +10,7 @@ import { CORPUS, type Node, orGiven, PRUNED, TOKENIZER, ZERO_SHOT } from "../gra
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
-import { ASSIGNMENT, PARTITIONER } from "../settings/partitioner.ts";
+import { ASSIGNMENT, ROUTERS } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
 import type { AdoptRequest } from "./adopt.ts";
 import type { AskRequest } from "./ask.ts";
@@ -232,7 +232,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
   show: () => ["tokenizer"],
   cost: () => [
     ...["vocabularySize", "sequenceLength", "holdout", "shardSequences"] as const,
-    ...listNames(PARTITIONER, "routerRate", "routerWarmup"),
+    ...listNames(ROUTERS, "routerRate", "routerWarmup"),
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
     ...listNames(LARGER_DENSE, "denseComputeRate"),

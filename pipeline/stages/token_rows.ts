@@ -16,7 +16,7 @@ import {
   toTable,
   writeArrowFile,
 } from "../rows/arrow.ts";
-import { integers, strings } from "../rows/column_values.ts";
+import { readIntegers, readStrings } from "../rows/column_values.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
 import { Order } from "../rows/order.ts";
 import { type Numeric, openRows, type Rows } from "../rows/random_access.ts";
@@ -220,8 +220,8 @@ export function documentRows<Name extends Column>(
   const columns = names.map((name) => {
     const column = needColumn(batch, name);
     return name in NUMBERS
-      ? integers(column, NUMBERS[name as keyof typeof NUMBERS])
-      : strings(column);
+      ? readIntegers(column, NUMBERS[name as keyof typeof NUMBERS])
+      : readStrings(column);
   });
   return Array.from({ length: batch.numRows }, (_, row) => {
     const values: Record<string, unknown> = {};

@@ -20,7 +20,7 @@ import { MANIFEST } from "../graph/schema.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
-import { PARTITIONER } from "../settings/partitioner.ts";
+import { ROUTERS } from "../settings/partitioner.ts";
 import { targetsBefore } from "./derivation.ts";
 import { partsAlone } from "./parts.ts";
 import type { GraphOf } from "./stage.ts";
@@ -41,7 +41,7 @@ function targetSettings(
 ): Record<string, unknown> {
   const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
   // By which its compute is counted.
-  const ofMixture = tellsCost ? listNames(PARTITIONER, ...levels) : [];
+  const ofMixture = tellsCost ? listNames(ROUTERS, ...levels) : [];
   const names = [
     ...SETTINGS,
     ...settings,

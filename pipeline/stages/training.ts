@@ -46,7 +46,7 @@ import { canonical } from "../graph/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type TrainModelOptions } from "../training/loop.ts";
 import {
-  METRICS,
+  METRICS_FILE,
   type MetricsFile,
   openMetrics,
   type StepMetrics,
@@ -214,9 +214,9 @@ class Training {
       if (saved.context.interrupted) this.#extra = checkpointPath(scratch, step);
       // Metrics grow in the folder of this process alone: where locks do not hold, another one may
       // train the same.
-      await writeAtomic(`${folder}/${METRICS}`, saved.metrics);
+      await writeAtomic(`${folder}/${METRICS_FILE}`, saved.metrics);
     }
-    const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
+    const metrics = await openMetrics(`${folder}/${METRICS_FILE}`, saved?.context.metricsBytes);
     this.#metrics = metrics;
     this.#result = result;
     const stage = `train-${target.name}`;
@@ -383,7 +383,7 @@ class Training {
   ): Promise<void> {
     const { of: { making: { folder, scratch }, options }, recipe, known: { key, settings } } = this;
     const path = checkpointPath(scratch, state.trainer.step);
-    await copy(`${folder}/${METRICS}`, metricsPath(path)); // before the state, which is nothing without them
+    await copy(`${folder}/${METRICS_FILE}`, metricsPath(path)); // before the state, which is nothing without them
     await saveCheckpointState(scratch, recipe.model, state, {
       key,
       settings,

@@ -21,7 +21,7 @@ const VOCABULARY = v.object({ entries: count });
  * The text of a run in numbers: documents, tokens, sequences for training and held out, and entries
  * of the vocabulary.
  */
-export type TextCounts = v.InferOutput<typeof BLOCK> & { vocabulary: number };
+type TextCounts = v.InferOutput<typeof BLOCK> & { vocabulary: number };
 
 /**
  * Names the blocks of a run, in order, as the node that lists the sequences of all of them does.

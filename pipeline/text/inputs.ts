@@ -36,7 +36,7 @@ export interface Inputs {
 }
 
 /** How inputs are understood. */
-export interface InputOptions {
+interface InputOptions {
   format?: string; // format of every file, as the setting says it
   sourceFromPath?: string; // pattern by which paths tell sources, as the setting says it
   once?: boolean; // accepts named pipes, for those who read once

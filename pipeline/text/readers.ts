@@ -156,7 +156,7 @@ async function* jsonRecords(
 }
 
 /** A record in a file, and where it stands. */
-export interface DataRecord {
+interface DataRecord {
   record: Record<string, unknown>; // its fields by name; whole numbers of Parquet are numbers
   place: string; // the file and the line or row, as in `"data.jsonl", line 3`
 }

@@ -8,7 +8,7 @@
  */
 
 /** Encodes texts, each on its own, without special tokens; on one core where that is asked for. */
-export type EncodeBatch = (texts: string[], onOneCore?: boolean) => Promise<ArrayLike<number>[]>;
+type EncodeBatch = (texts: string[], onOneCore?: boolean) => Promise<ArrayLike<number>[]>;
 
 /**
  * The settings in a `tokenizer.json` that say whether its texts can be cut, and which tokens it

@@ -34,7 +34,7 @@ const ADOPTION = v.object({
  */
 export type Adoption = v.InferOutput<typeof ADOPTION>;
 
-/** Reports where the model of a manifest came from; undefined where it was trained here. */
+/** Returns where the model of a manifest came from, or undefined where it was trained here. */
 export function describeAdoption(
   manifest: Pick<Manifest, "result"> | null | undefined,
 ): Adoption | undefined {
@@ -55,12 +55,12 @@ export interface AdoptedExpert extends Adoption {
 export async function adoptedExperts(run: string): Promise<AdoptedExpert[]> {
   const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ??
     Infinity;
-  const found: AdoptedExpert[] = [];
+  const adopted: AdoptedExpert[] = [];
   for (const { name } of await listEntries(`${run}/experts`)) {
     const [, id] = /^expert-(\d+)$/.exec(name) ?? [];
     if (id === undefined || Number(id) >= experts) continue;
     const adoption = describeAdoption(await readManifest(`${run}/experts/${name}`));
-    if (adoption) found.push({ expert: Number(id), ...adoption });
+    if (adoption) adopted.push({ expert: Number(id), ...adoption });
   }
-  return found.sort((a, b) => a.expert - b.expert);
+  return adopted.sort((a, b) => a.expert - b.expert);
 }

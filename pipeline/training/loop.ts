@@ -31,7 +31,7 @@ import {
 } from "../model/trainer.ts";
 import type { StepMetrics } from "./metrics.ts";
 
-/** Where a training stands after a step: enough to go on bit for bit. */
+/** The state of a training after a step: enough to go on bit for bit. */
 export interface TrainingState {
   /** Weights, moments and steps. */
   trainer: TrainerState;
@@ -87,9 +87,9 @@ export interface TrainModelOptions
   signal?: AbortSignal;
 }
 
-/** Reports that a loss is not a number; carries the step. */
+/** A loss or a gradient norm is not finite. */
 export class LossNotFiniteError extends RunError {
-  /** Step whose loss or gradient norm is not finite. */
+  /** The step at which that happened; the first is 1. */
   readonly step: number;
   /** Describes the step and its loss. */
   constructor(step: number, loss: number, norm: number) {
@@ -179,10 +179,7 @@ async function takeSteps(
   const [{ options: { steps, rateAt, batch } }] = trainings;
   const pace = startPace(gpu.kind);
   const active = () => trainings.filter(({ failure }) => !failure);
-  /**
-   * Does something for each training; one that cannot ends there, and its part of the batch is
-   * empty from then on.
-   */
+  /** Runs `work` for each training. One that fails ends, and its part of the batch stays empty. */
   const each = (work: (training: SingleTraining) => Promise<void> | void) =>
     Promise.all(active().map((training) => training.orEnd(() => work(training))));
   while (trainer.steps < steps) {
@@ -215,14 +212,14 @@ const MOST_STEPS: Record<AdapterKind, number> = { software: 8, gpu: STEPS_PER_RE
 const MOST_MS = 400; // an interruption has an effect only at a read
 
 /**
- * Begins to count steps, and decides how often their results are read back: a read waits for all
- * steps that the device still works on, and costs as much as a small step. Results are read after
- * the first step, and then after as many as take a moment: at most 8, or 64 on a GPU.
+ * Counts steps, and decides when their results are read back. A read waits for all steps that the
+ * device still works on, and costs as much as a small step. Results are read after the first step,
+ * and then about every 0.4 s, but at least every 8 steps, or every 64 on a GPU.
  */
 export function startPace(kind: AdapterKind) {
   let [steps, every, since] = [0, 1, performance.now()];
   return {
-    /** Counts a step, and reports whether to read now. */
+    /** Counts a step. Returns whether to read the results now. */
     step() {
       if (steps++ === 0) since = performance.now();
       return steps >= every;
@@ -264,7 +261,7 @@ class SingleTraining {
     this.#reports = structuredClone(start.reports);
   }
 
-  /** Does something, and ends the training where that fails. */
+  /** Runs `work`. Ends the training where it fails. */
   async orEnd(work: () => Promise<void> | void): Promise<void> {
     try {
       await work();
@@ -276,8 +273,7 @@ class SingleTraining {
   }
 
   /**
-   * Reports what is due after a step: a look at so many held-out sequences, a line of metrics, a
-   * checkpoint.
+   * Returns what is due after a step: held-out sequences to read, a line of metrics, a checkpoint.
    */
   due(step: number): { heldOut: number; log: boolean; checkpoint: boolean } {
     const {
@@ -307,7 +303,9 @@ class SingleTraining {
     this.#tokens += this.input.lengths.reduce((sum, n) => sum + n, 0);
   }
 
-  /** Takes held-out sequences from number `first` on for a batch, as far as there are so many. */
+  /**
+   * Fills the batch with held-out sequences from number `first` on; after the last one with none.
+   */
   holdOut(first: number, rows: number): void {
     if (first === 0) Object.assign(this.heldOut, { nll: 0, predicted: 0 });
     const count = Math.max(0, Math.min(this.options.batch, rows - first));
@@ -378,10 +376,7 @@ class SingleTraining {
     await this.options.onMetrics?.(metrics);
   }
 
-  /**
-   * Makes a checkpoint if one is due, of the state that `read` gives of the bank; ends where the
-   * signal says so.
-   */
+  /** Makes a checkpoint of what `read` returns, if one is due. Throws where `signal` is aborted. */
   async save(step: number, read: () => Promise<TrainerState>): Promise<void> {
     const { steps, checkpointMinutes = 0, onCheckpoint, signal } = this.options;
     const { checkpoint } = this.due(step);

@@ -10,7 +10,7 @@ import { refuseLink, writeAll, writing } from "../graph/files.ts";
 import { count, finite, readJsonLines, readLastLines, share } from "../graph/schema.ts";
 
 /** Name of the file in a model's folder. */
-export const METRICS = "metrics.jsonl";
+export const METRICS_FILE = "metrics.jsonl";
 
 const STEP_METRICS = v.object({
   step: count,
@@ -39,19 +39,19 @@ const STEP_METRICS = v.object({
 export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
 
 /**
- * What routing tokens among the experts of layers comes to, over all layers. `balance` is E · Σ f
+ * How evenly tokens are routed among the experts of layers, over all layers. `balance` is E · Σ f
  * P, where f is the share of tokens sent to an expert and P its mean probability. It is 1 where all
  * are equal, and E where one gets all. `dropped` is the share of tokens that no expert took.
  */
 export const ROUTING = v.object({ balance: finite, dropped: share });
 /** @ignore */
-export type Routing = v.InferOutput<typeof ROUTING>;
+export type RoutingSummary = v.InferOutput<typeof ROUTING>;
 
-/** Sums up routing from what the sublayers of all layers report. */
+/** Summarises routing from the reports of the sublayers of all layers. */
 export function summarizeRouting(
   { balance, routed, dropped }: Record<string, number>,
   { layers }: { layers: number },
-): Routing {
+): RoutingSummary {
   return { balance: balance / layers, dropped: dropped / routed };
 }
 
@@ -88,7 +88,7 @@ export async function openMetrics(path: string, bytes = 0) {
       hash.update(text);
       bytes += text.length;
     },
-    // Hashes all that is written so far: SHA-256, hexadecimal.
+    /** Hashes everything that is written so far: SHA-256, hexadecimal. */
     sha256: () => hash.copy().digest("hex"),
     flush: () => writing(path, () => file.syncData()), // waits until all lines are on the disk
     close: () => file.close(),
@@ -108,7 +108,7 @@ export async function readLastMetrics(
   const last = lines.at(-1);
   if (last === undefined) return null;
   const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
-  // Where it has got its name meanwhile.
+  // Null where the file has been renamed since.
   const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);
   return { last, validationLoss: validated?.validationLoss ?? null, at };
 }

@@ -71,20 +71,20 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
   if (config.untied && !weights.get(HEAD)!.every((value, i) => value === embedding[i])) {
     throw refuse("output head must be the embedding: it is another matrix");
   }
-  const facts = (of: ModelConfig) => ({
-    vocabulary: of.vocabulary,
-    hidden: of.hidden,
-    layers: of.layers,
-    heads: of.heads,
-    sublayers: chooseSublayers(of).map(({ name }) => name).join(", "),
-    "experts of a layer": of.switch?.experts,
+  const facts = (shape: ModelConfig) => ({
+    vocabulary: shape.vocabulary,
+    hidden: shape.hidden,
+    layers: shape.layers,
+    heads: shape.heads,
+    sublayers: chooseSublayers(shape).map(({ name }) => name).join(", "),
+    "experts of a layer": shape.switch?.experts,
   });
-  const there = facts(config);
+  const startFacts = facts(config);
   for (const [name, here] of Object.entries(facts(model))) {
-    const other = there[name as keyof typeof there];
-    if (other === here) continue;
+    const startFact = startFacts[name as keyof typeof startFacts];
+    if (startFact === here) continue;
     throw refuse(
-      `${name} must be that of the model to train: there it is ${other}, here it is ${here}`,
+      `${name} must be that of the model to train: there it is ${startFact}, here it is ${here}`,
     );
   }
   if (notes.tokenizer !== undefined && notes.tokenizer !== tokenizer) {

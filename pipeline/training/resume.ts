@@ -9,9 +9,9 @@ import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, listEntries, removeIfThere } from "../graph/files.ts";
 import { count, finite } from "../graph/schema.ts";
 import type { TrainingState } from "./loop.ts";
-import { METRICS, ROUTING } from "./metrics.ts";
+import { METRICS_FILE, ROUTING } from "./metrics.ts";
 
-// With models, which who lists checkpoints needs not.
+// Imported late: it loads the code of models, which listing checkpoints does not need.
 const states = () => import("../model/checkpoints/trainer_state.ts");
 
 const CONTEXT = v.object({
@@ -48,14 +48,14 @@ const NOTES = v.object({
  */
 export type CheckpointContext = v.InferOutput<typeof CONTEXT>;
 
-/** Gives the path of the checkpoint after `step` steps. */
+/** Returns the path of the checkpoint after `step` steps. */
 export function checkpointPath(folder: string, step: number): string {
   return `${folder}/step-${String(step).padStart(8, "0")}.safetensors`;
 }
 
-/** Gives the path of the metrics up to a checkpoint, where these lie next to it. */
+/** Returns the path of the copy of the metrics that lies next to a checkpoint. */
 export const metricsPath = (checkpoint: string): string =>
-  checkpoint.replace(/safetensors$/, METRICS);
+  checkpoint.replace(/safetensors$/, METRICS_FILE);
 
 /** Removes a checkpoint, with the metrics up to it. */
 export async function removeCheckpoint(path: string): Promise<void> {
@@ -108,7 +108,7 @@ export async function loadCheckpointState(
   folder: string,
   model: ModelConfig,
   accepts: (context: CheckpointContext, step: number) => boolean,
-  onDamaged?: (what: Text) => void,
+  onDamaged?: (refusal: Text) => void,
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
   const { loadTrainerState } = await states();
   for (const path of await listCheckpoints(folder)) {

@@ -51,7 +51,8 @@ export function longWarmup(
   const why = steps < warmup
     ? `its rate ends at ${reached} while it still rises to ${peak}`
     : "that is more than a quarter of its steps";
-  return say`${name} warms up for ${warmup} steps and trains for ${steps}: ${why}; give a smaller ${WARMUP} or more steps`;
+  return say`${name} warms up for ${warmup} steps and trains for ${steps}: ${why}; \
+give a smaller ${WARMUP} or more steps`;
 }
 
 /** What a number of steps depends on apart from the configuration. */
@@ -81,7 +82,8 @@ export function trainingSteps(
   const { expertTokens: tokens, expertEpochs: epochs } = configuration;
   if (tokens > 0 && epochs > 0) {
     throw new InputError(
-      say`Cannot train as only one of ${TOKENS} and ${EPOCHS} may be given: tokens is ${tokens}, epochs is ${epochs}`,
+      say`Cannot train as only one of ${TOKENS} and ${EPOCHS} may be given: \
+tokens is ${tokens}, epochs is ${epochs}`,
     );
   }
   if (tokens === 0 && epochs === 0) return configuration.expertSteps * multiple;

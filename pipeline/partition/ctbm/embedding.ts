@@ -25,7 +25,7 @@ export function countTokens(tokens: Uint16Array | Uint32Array, eos: number): Spa
  * Gives the inverse document frequency of every id `[vocabulary]`, ln((1 + n) / (1 + df)) + 1,
  * where df of n rows hold it.
  */
-export function inverseFrequencies(rows: readonly SparseRow[], vocabulary: number): Float64Array {
+function inverseFrequencies(rows: readonly SparseRow[], vocabulary: number): Float64Array {
   const holding = new Uint32Array(vocabulary);
   for (const { column } of rows) for (const id of column) holding[id]++;
   return Float64Array.from(holding, (df) => Math.log((1 + rows.length) / (1 + df)) + 1);

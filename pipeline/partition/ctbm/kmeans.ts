@@ -13,7 +13,7 @@ const ITERATIONS = 20; // at most
 const STILL = 1e-3; // squared shifts of all centres together
 
 /** Centres of parts. */
-export interface Clusters {
+interface Clusters {
   /** Centres f64 `[E, d]`: the means of their parts. */
   centres: Float64Array;
   /** The part of each point `[rows]`. */

@@ -17,7 +17,7 @@ const NOTHING = 1e-12; // of the largest eigenvalue counts as 0
 const PATIENCE = 1.2;
 
 /** A truncated singular value decomposition. */
-export interface Decomposition {
+interface Decomposition {
   /** The largest singular values, descending; fewer than asked for where the rank is lower. */
   values: Float64Array;
   /** Right singular vectors `[columns, values]`, row-major. */

@@ -145,7 +145,7 @@ export interface RouterSettings
 export type TokenColumns = Required<Pick<Columns, "rows" | "tokens" | "length" | "sequence">>;
 
 /** What a router's steps of a round came to. */
-export interface RoundSteps {
+interface RoundSteps {
   /** Mean training loss of each router of the bank, nats per predicted token. */
   trainingLoss: number[];
   /** Learning rate of the last step. */

@@ -17,11 +17,11 @@ import {
 import NOTES from "../../../fixtures/datasets.json" with { type: "json" };
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../graph/files.ts";
 import { arrowBytes, type RecordBatch, shardName } from "../arrow.ts";
-import { counted, INPUT_IDS, type TokenText, writeFiles } from "./texts.ts";
+import { INPUT_IDS, tally, type TokenText, writeFiles } from "./texts.ts";
 
 const TYPE = new List(new Field("item", new Int32(), true));
 const FIELD = new Field(INPUT_IDS, TYPE, true);
-const GROUP = { texts: 1000, tokens: 1 << 20 }; // a batch
+const GROUP = { texts: 1000, tokens: 1 << 20 }; // texts and tokens of a batch
 const ROWS_PER_FILE = 1 << 20;
 
 /** Builds a batch of lists of ids, i32. */
@@ -52,7 +52,7 @@ export async function writeSplit(
 ): Promise<Record<string, FileRecord>> {
   const place = `${folder}/${split}`;
   const counts = { texts: 0, tokens: 0 };
-  const all = counted(texts, counts);
+  const all = tally(texts, counts);
   const encode = (groups: AsyncIterable<TokenText[]>) => {
     const batches = async function* () {
       for await (const group of groups) yield listBatch(group);
@@ -68,7 +68,8 @@ export async function writeSplit(
   );
   const data = Object.values(files);
   const records: Record<string, FileRecord> = {};
-  const ending = `-of-${String(data.length).padStart(5, "0")}.arrow`; // only now it is known how many files there are
+  // The names contain the number of files, so they can only be given now.
+  const ending = `-of-${String(data.length).padStart(5, "0")}.arrow`;
   const names = data.map((_, i) => shardName("data", i, ending));
   for (const [i, name] of names.entries()) {
     await Deno.rename(`${place}/${shardName("data", i)}`, `${place}/${name}`);

@@ -43,8 +43,8 @@ export async function writeMegatron(
         () => Deno.open(scratch, { write: true, createNew: true }),
       );
       for await (const some of texts) {
-        const own = Int32Array.from(some, ({ ids }) => ids.length);
-        await writeAll(lengths, new Uint8Array(own.buffer), scratch);
+        const textLengths = Int32Array.from(some, ({ ids }) => ids.length);
+        await writeAll(lengths, new Uint8Array(textLengths.buffer), scratch);
         count += some.length;
         yield joinBytes(some.map(({ ids }) => new Uint8Array(new Ids(ids).buffer)));
       }
@@ -76,11 +76,11 @@ async function* indexBytes(
   yield* (await Deno.open(lengths)).readable;
   let offset = 0n;
   const read = takeFrom((await Deno.open(lengths)).readable[Symbol.asyncIterator]());
-  for (let own = await read(4 * CHUNK); own.length > 0; own = await read(4 * CHUNK)) {
-    const offsets = BigInt64Array.from(new Int32Array(own.buffer), (length) => {
-      const before = offset;
+  for (let chunk = await read(4 * CHUNK); chunk.length > 0; chunk = await read(4 * CHUNK)) {
+    const offsets = BigInt64Array.from(new Int32Array(chunk.buffer), (length) => {
+      const start = offset;
       offset += BigInt(length * Ids.BYTES_PER_ELEMENT);
-      return before;
+      return start;
     });
     yield new Uint8Array(offsets.buffer);
   }

@@ -1,6 +1,6 @@
 /**
- * Gives texts of tokens as other trainers take them: either the pieces that an expert's part holds,
- * or whole documents. Writes them as JSON lines and as Parquet, a row per text.
+ * Exports texts of tokens for other trainers: the sequences of an expert's part, or whole
+ * documents. Writes them as JSON lines or as Parquet, a row per text.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export interface TokenText {
   source: string; // its label, "" if none
 }
 
-/** Gives every row as a text, as views of the memory of the columns. */
+/** Returns every row as a text. The ids are views of the columns' memory. */
 export function rowTexts(
   { rows, tokens, length, source }: Pick<Columns, "rows" | "tokens" | "length" | "source">,
 ): TokenText[] {
@@ -82,8 +82,7 @@ export interface Cut {
   rows: number; // texts in all files but the last
   least?: number; // files to write at least; none unless given
   texts: number; // texts with which a group ends
-  // Tokens with which a group ends: it has these, or more by less than its last text.
-  tokens: number;
+  tokens: number; // tokens with which a group ends; its last text may add more
 }
 
 /**
@@ -126,8 +125,8 @@ export async function writeFiles(
   return records;
 }
 
-/** Counts the texts and tokens of a stream that passes through. */
-export async function* counted(
+/** Passes texts on, and adds their number and their tokens to `counts`. */
+export async function* tally(
   source: AsyncIterable<TokenText[]>,
   counts: { texts: number; tokens: number },
 ): AsyncGenerator<TokenText[]> {
@@ -163,7 +162,7 @@ export function writeLines(
 /** The column that holds the ids. */
 export const INPUT_IDS = "input_ids";
 
-// The library holds its ids as numbers, with their levels.
+// Small, because the library keeps every id as a number with two levels.
 const ROW_GROUP = { texts: 1024, tokens: 1 << 18 };
 
 const text = (name: string): SchemaElement => ({

@@ -1,6 +1,6 @@
 /**
  * What the Arrow library lacks: Zstandard, errors that say where something is wrong, and the bytes
- * of a batch as soon as it is written. Also checks of what it takes for granted: that the columns
+ * of a batch as soon as it is written. Also checks that the library does not make: whether columns
  * and buffers of a batch are as long as its rows need.
  *
  * @module
@@ -44,7 +44,7 @@ Metadata.prototype.fieldsLength = function () {
   throw new TypeError("its numbers are big-endian; write it on a machine that is little-endian");
 };
 
-/** Runs a call into the library; what it throws becomes one line that says where. */
+/** Runs a call into the library. Turns its errors into one line that says where. */
 export function orUnreadable<T>(where: string, call: () => T): T {
   try {
     return call();
@@ -55,8 +55,7 @@ export function orUnreadable<T>(where: string, call: () => T): T {
 }
 
 /**
- * Opens a writer. What this returns gives the bytes written since its last call, as views of the
- * batches' memory.
+ * Opens a writer. Returns a function that takes the bytes written since its last call, as views.
  */
 export function openWriter(writer: RecordBatchWriter, schema: Schema): () => Uint8Array[] {
   const chunks: Uint8Array[] = [];
@@ -72,7 +71,7 @@ export interface Place {
   nulls: number; // null values among them
 }
 
-/** What a message says of a batch. */
+/** The header of a batch's message. */
 interface BatchHeader {
   length: number;
   nodes: { length: number; nullCount: number }[];
@@ -82,9 +81,9 @@ interface BatchHeader {
 }
 
 /**
- * Throws where a column of a batch has another number of rows than the batch says, or a buffer is
- * too short for them. Returns where the columns lie, by name, up to the first of a type that has
- * another layout than lists and numbers.
+ * Throws where a column has another number of rows than its batch, or a buffer is too short.
+ * Returns the places of the columns by name, up to the first column whose layout is not known here,
+ * such as a union.
  */
 export function checkNodes(
   where: string,
@@ -96,27 +95,24 @@ export function checkNodes(
   const rule = "its columns must be as long as it";
   const places = new Map<string, Place>();
   let [node, buffer, variadic] = [0, 0, 0];
-  /**
-   * Checks a column and the columns in it. Returns where its values lie, or undefined where it
-   * cannot go on.
-   */
+  /** Checks a column and its children. Returns undefined where its layout is not known. */
   const visit = (
     { name, type }: Pick<Field, "name" | "type">,
     rows?: number,
   ): Place | undefined => {
-    const { length: own, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
-    if (own < 0 || rows !== undefined && own !== rows) {
+    const { length: nodeRows, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
+    if (nodeRows < 0 || rows !== undefined && nodeRows !== rows) {
       throw unreadable(
         where,
         rule,
-        `it has ${length} rows, column "${name}" has ${own} of ${rows}`,
+        `it has ${length} rows, column "${name}" has ${nodeRows} of ${rows}`,
       );
     }
-    if (nullCount < 0 || nullCount > own) {
-      throw unreadable(where, rule, `column "${name}" has ${nullCount} null values of ${own}`);
+    if (nullCount < 0 || nullCount > nodeRows) {
+      throw unreadable(where, rule, `column "${name}" has ${nullCount} null values of ${nodeRows}`);
     }
     const stored: DataType = DataType.isDictionary(type) ? type.indices : type;
-    const sizes = leastBytes(stored, own);
+    const sizes = leastBytes(stored, nodeRows);
     if (sizes === undefined) return undefined;
     if (nullCount === 0 && sizes.length > 0) sizes[0] = 0;
     const place = { offset: 0, nulls: nullCount };
@@ -125,7 +121,7 @@ export function checkNodes(
       if (compression === null && has < needed) {
         throw unreadable(
           where,
-          `the buffers of column "${name}" must hold ${own} values`,
+          `the buffers of column "${name}" must hold ${nodeRows} values`,
           `one has ${has} bytes, they take ${needed}`,
         );
       }
@@ -135,7 +131,7 @@ export function checkNodes(
       buffer += variadicBufferCounts[variadic++];
     }
     for (const child of stored.children as Field[] ?? []) {
-      const fixed = DataType.isFixedSizeList(stored) ? own * stored.listSize : undefined;
+      const fixed = DataType.isFixedSizeList(stored) ? nodeRows * stored.listSize : undefined;
       const inner = visit({ name, type: child.type }, fixed);
       if (!inner) return undefined;
       place.offset = inner.offset;
@@ -159,8 +155,8 @@ export function checkNodes(
 }
 
 /**
- * Lists the bytes that the buffers of a column take at least, validity first; undefined where the
- * layout is another one.
+ * Lists the fewest bytes of each buffer of a column, validity first. Returns undefined where the
+ * layout is not known.
  */
 function leastBytes(type: DataType, length: number): number[] | undefined {
   const validity = Math.ceil(length / 8);
@@ -175,5 +171,5 @@ function leastBytes(type: DataType, length: number): number[] | undefined {
   if (DataType.isFixedSizeList(type) || DataType.isStruct(type)) return [validity];
   if (DataType.isNull(type)) return [];
   if (DataType.isUnion(type)) return undefined;
-  return [validity, 0]; // of one width
+  return [validity, 0]; // the other types have one buffer of values
 }

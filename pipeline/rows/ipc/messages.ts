@@ -3,7 +3,7 @@
  * its end marker, and a message whose buffers leave its body, are errors that name file and batch.
  *
  * Format:
- * https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+ * https://arrow.apache.org/docs/format/Columnar.html#format-ipc
  *
  * @module
  */
@@ -23,10 +23,11 @@ import { openWriter, orUnreadable } from "./library.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
-const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
-// Bytes that the magic and its padding take at most: arrow-rs aligns so what follows.
+/** Bytes before a message's metadata: ff ff ff ff and a length. The padded magic has as many. */
+const PREFIX = 8;
+/** Most bytes of the magic and its padding: arrow-rs aligns the first message to this. */
 const PADDED = 64;
-// Bytes read at once of what follows the end marker: nothing, or the footer of a file.
+/** Bytes read at once after the end marker, where a file has its footer. */
 const PIECE = 2 ** 16;
 
 /**
@@ -43,33 +44,29 @@ export const CLOSING_SHA256 = "smalltalk.sha256";
 
 /** One encapsulated IPC message. */
 export interface IpcMessage {
-  /** What it holds; the batch that closes a stream of this project has no rows. */
+  /** Its kind; `closing` is the batch without rows with which this project ends a stream. */
   kind: "schema" | "dictionary" | "batch" | "closing";
   message: Message;
-  where: string; // what errors call it: the file, and the batch that is next
+  where: string; // its name in errors: the file and the next batch
   head: Uint8Array; // its prefix and metadata
   offset: number; // where it begins in its file or stream
   start: number; // where its body begins
   end: number; // where it ends
-  /**
-   * Reads its body into memory of its own, so that it is aligned. To be called before the next
-   * message is asked for.
-   */
+  /** Reads a copy of its body, which is aligned. Call it before asking for the next message. */
   body(): Promise<Uint8Array>;
 }
 
-/** Hears the bytes of a file or stream as they are read. */
+/** Gets the bytes of a file or stream as they are read. */
 type Hear = (bytes: Uint8Array) => void;
 
-/** What messages are read from, one after another. */
+/** A file or stream from which messages are read. */
 interface Source {
   take: Take; // reads the next bytes
   skip(size: number): unknown; // passes over bytes without reading them
 }
 
 /**
- * Reads the messages of a file or stream. Of a plain file `hear` gets all bytes, in their order,
- * where all messages are asked for.
+ * Reads the messages of a file or stream. `hear` gets all bytes of a plain file, in their order.
  */
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
@@ -107,8 +104,8 @@ export const messagesIn = (
   messagesFrom(sourceIn(file, size, hear), name, () => schemaInFooter(file, size, name));
 
 /**
- * Reads bytes that the file must have. It keeps the thread while it waits: 2 us where the system
- * has them in memory; a promise for them would take 40 us.
+ * Reads bytes that the file must have. It blocks the thread: for 2 us where the system has the
+ * bytes in memory, whereas a promise would take 40 us.
  */
 export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
@@ -139,9 +136,9 @@ function sourceIn(file: Deno.FsFile, size: number, hear?: Hear): Source {
 }
 
 /**
- * Reads messages up to the end marker, then all that follows. A file is a stream between its magic
- * and its footer. First comes a schema, which may be found elsewhere, then no other one; last what
- * closes the stream, where something does.
+ * Reads messages up to the end marker, and checks what follows it. A file is a stream between magic
+ * and footer. The schema comes first, and there is only one; `findSchema` looks elsewhere if it is
+ * missing. A closing batch, if there is one, comes last.
  */
 async function* messagesFrom(
   { take, skip }: Source,
@@ -149,8 +146,8 @@ async function* messagesFrom(
   findSchema: () => IpcMessage | undefined = () => undefined,
 ): AsyncGenerator<IpcMessage> {
   const needSchema = (fact: string) => {
-    const found = findSchema();
-    if (found) return found;
+    const schema = findSchema();
+    if (schema) return schema;
     throw unreadable(name, "an Arrow stream must begin with its schema", fact);
   };
   let prefix = await take(PREFIX);
@@ -160,7 +157,7 @@ async function* messagesFrom(
   while (isFile && offset < PADDED && (offset === 0 || prefix.every((byte) => byte === 0))) {
     [prefix, offset] = [await take(PREFIX), offset + PREFIX];
   }
-  let before: IpcMessage["kind"] | undefined;
+  let lastKind: IpcMessage["kind"] | undefined;
   for (let batches = 0;; prefix = await take(PREFIX)) {
     const where = `${name}, batch ${batches}`;
     const length = metadataLength(prefix, where);
@@ -169,16 +166,16 @@ async function* messagesFrom(
     if (metadata.length < length) throw cutShort(where);
     const message = decodeMessage(metadata, where);
     const kind = messageKind(message);
-    if (before === "closing") {
+    if (lastKind === "closing") {
       throw unreadable(name, "nothing must follow the batch that closes it", "more does");
     }
-    if (kind === "schema" && before) {
+    if (kind === "schema" && lastKind) {
       throw unreadable(name, "an Arrow stream must have one schema", "a second one follows");
     }
-    if (kind !== "schema" && !before) {
+    if (kind !== "schema" && !lastKind) {
       yield needSchema(`it begins with message ${message.headerType}`);
     }
-    before = kind;
+    lastKind = kind;
     if (kind === "batch") batches++;
     const start = offset + PREFIX + length;
     const end = start + message.bodyLength;
@@ -201,7 +198,7 @@ async function* messagesFrom(
   if (!isFile && tail.length > 0) {
     throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
   }
-  if (!before) yield needSchema("it has none");
+  if (!lastKind) yield needSchema("it has none");
 }
 
 function messageKind(message: Message): IpcMessage["kind"] {
@@ -210,10 +207,7 @@ function messageKind(message: Message): IpcMessage["kind"] {
   return message.metadata.has(CLOSING_ROWS) ? "closing" : "batch";
 }
 
-/**
- * Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut
- * short.
- */
+/** Throws where the first bytes show that this is no Arrow stream or file. */
 function checkBeginning(prefix: Uint8Array, name: string): void {
   const begins = (bytes: Uint8Array) =>
     bytes.every((byte, i) => i >= prefix.length || byte === prefix[i]);
@@ -229,8 +223,7 @@ function checkBeginning(prefix: Uint8Array, name: string): void {
 const hex = (bytes: Uint8Array): string => bytes.toHex().replace(/..(?=.)/g, "$& ");
 
 /**
- * Gives the schema that the footer of a file holds, where it ends with one: the library's own
- * writer leaves out the schema's message.
+ * Reads the schema from a file's footer, because the library's writer omits the schema's message.
  */
 function schemaInFooter(file: Deno.FsFile, size: number, name: string): IpcMessage | undefined {
   const tail = readAt(file, Math.max(0, size - 4 - MAGIC.length), Math.min(size, 4 + MAGIC.length));
@@ -290,6 +283,7 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
   });
 }
 
+/** Returns the error of a file or stream that lacks its end. */
 export function cutShort(where: string): InputError {
   const fact = "it is cut short; what wrote it did not finish and must run again";
   return unreadable(where, "it must end with Arrow's end marker", fact);

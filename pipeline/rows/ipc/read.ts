@@ -21,10 +21,7 @@ import {
 
 const origins = new WeakMap<RecordBatch, string>();
 
-/**
- * Returns where a batch was read, "tokens.arrow, batch 3", for messages; "the batch" where it was
- * made here.
- */
+/** Names a batch in messages, as in "tokens.arrow, batch 3"; "the batch" if it was not read. */
 export function findOrigin(batch: RecordBatch): string {
   return origins.get(batch) ?? "the batch";
 }
@@ -54,7 +51,7 @@ export function readArrow(
     try {
       yield* readBatches(messages(input, name, record && hear), name, some);
     } catch (error) {
-      // It explains the error better.
+      // A wrong hash explains the error better.
       if (record) checkRead(input as string, await hashFile(input as string), record);
       throw error;
     }
@@ -87,8 +84,8 @@ async function* readBatches(
   some: BatchRange = { from: 0, to: Infinity },
 ): AsyncGenerator<RecordBatch> {
   let schema: Uint8Array[] = [];
-  let fields: Schema | undefined; // the schema's metadata, without the announcement of a closing batch
-  let hash: ReturnType<typeof createHash> | undefined; // of all that the closing batch follows
+  let fields: Schema | undefined; // without the announcement of a closing batch
+  let hash: ReturnType<typeof createHash> | undefined; // of everything before the closing batch
   let closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Vector>(); // by id
   // Dictionaries of the next batch by id; a delta is added, anything else replaces.
@@ -110,9 +107,9 @@ async function* readBatches(
     else chunks.forEach((chunk) => hash?.update(chunk));
     if (message.isDictionaryBatch()) {
       const { id, isDelta } = message.header();
-      const before = isDelta && ahead.get(id) || [];
-      before.push(...chunks);
-      ahead.set(id, before);
+      const parts = isDelta && ahead.get(id) || [];
+      parts.push(...chunks);
+      ahead.set(id, parts);
     } else if (kind === "batch") {
       orUnreadable(where, () => checkNodes(where, fields!, message));
       const all = [...schema, ...[...ahead.values()].flat(), ...chunks];
@@ -133,21 +130,20 @@ async function* readBatches(
 }
 
 /**
- * Decodes a schema, dictionaries and one batch, with a schema of the same columns. `known` holds
- * the dictionaries that were decoded before; those decoded here are added to it. Where there is no
- * batch, gives one without rows.
+ * Decodes a schema, dictionaries and one batch, or a batch without rows where there is none. The
+ * batch gets `schema`, if given. `dictionaries` holds those decoded so far, and gets the new ones.
  */
 export function decode(
   where: string,
   chunks: Uint8Array[],
   schema?: Schema,
-  known = new Map<number, Vector>(),
+  dictionaries = new Map<number, Vector>(),
 ): RecordBatch {
   const decoded: RecordBatch = orUnreadable(where, () => {
     const reader = RecordBatchReader.from(chunks).open();
-    for (const [id, values] of known) reader.dictionaries.set(id, values);
+    for (const [id, values] of dictionaries) reader.dictionaries.set(id, values);
     const { value } = reader.next();
-    for (const [id, values] of reader.dictionaries) known.set(id, values);
+    for (const [id, values] of reader.dictionaries) dictionaries.set(id, values);
     return value;
   });
   const batch = schema ? new RecordBatch(schema, decoded.data) : decoded;

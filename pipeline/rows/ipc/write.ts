@@ -32,11 +32,10 @@ class FileWriter extends RecordBatchFileWriter {
   }
 }
 
-const FILE_MAGIC = 8; // bytes that a file has before its first message: Arrow's magic and its padding
+const FILE_MAGIC = 8; // bytes before a file's first message: Arrow's magic and its padding
 
 /**
- * Encodes batches, which must share one schema. With `closes` the last one says what came before
- * it.
+ * Encodes batches of one schema. With `closes` it adds a closing batch: rows and hash of the rest.
  */
 class Encoder {
   /** Rows so far. */
@@ -45,7 +44,7 @@ class Encoder {
   readonly checksums: number[] = [];
   #schema?: Schema;
   #head: Uint8Array[] = []; // what comes before the first batch, until it is given
-  #rest = 0; // CRC-32 of what is in no batch
+  #rest = 0; // CRC-32 of the bytes outside batches
   #take!: () => Uint8Array[];
   readonly #hash = createHash("sha256");
 
@@ -55,7 +54,7 @@ class Encoder {
     private readonly closes: boolean,
   ) {}
 
-  /** Gives the bytes of a batch; none where it has no rows. */
+  /** Returns the bytes of a batch; none where it has no rows. */
   write(batch: RecordBatch): Uint8Array[] {
     const schema = this.#open(batch.schema);
     if (!util.compareSchemas(batch.schema, schema)) {
@@ -73,7 +72,7 @@ class Encoder {
     return [...this.#head.splice(0), bytes];
   }
 
-  /** Gives the last bytes. Where no batch was written, `empty` gives the schema. */
+  /** Returns the last bytes. Without any batch, the schema is that of `empty`. */
   close(empty?: RecordBatch): Uint8Array[] {
     if (!this.#schema && !empty) {
       throw new TypeError(`Cannot write ${this.target} as there must be a batch: there is none`);
@@ -92,13 +91,13 @@ class Encoder {
     return [...this.#head, bytes];
   }
 
-  /** Begins with a schema, unless that is done. */
+  /** Writes the schema, unless it is written already. */
   #open(schema?: Schema): Schema {
     if (this.#schema) return this.#schema;
     this.#take = openWriter(this.writer, this.closes ? announcing(schema!) : schema!);
     const head = joinBytes(this.#take());
     this.#rest = crc32(head);
-    // Of messages alone.
+    // The hash covers messages only, not the magic.
     this.#hash.update(head.subarray(this.writer instanceof FileWriter ? FILE_MAGIC : 0));
     this.#head = [head];
     return this.#schema = schema!;
@@ -147,7 +146,7 @@ export interface WrittenShard extends Written {
   name: string;
 }
 
-/** Gives the name of a shard, for instance `train-00003.arrow`. */
+/** Returns the name of a shard, such as `train-00003.arrow`. */
 export function shardName(kind: string, index: number, ending = ".arrow"): string {
   return `${kind}-${String(index).padStart(5, "0")}${ending}`;
 }

@@ -17,7 +17,7 @@ import { partition } from "../../../pipeline/run/partition.ts";
 import { makePartition } from "../../../pipeline/run/run.ts";
 import { readStatus } from "../../../pipeline/run/status.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
-import { integers } from "../../../pipeline/rows/column_values.ts";
+import { readIntegers } from "../../../pipeline/rows/column_values.ts";
 import { matchesPath } from "../../../pipeline/text/glob.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
 import { saveModelFolder } from "../../../pipeline/model/checkpoints/checkpoint.ts";
@@ -379,7 +379,7 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     await derive({ run: twice, from: run, add: change.add, router: "fresh", noTrain: true });
     const ids: bigint[] = [];
     for await (const batch of readArrow(`${twice}/text/documents.arrow`)) {
-      ids.push(...integers(needColumn(batch, "document"), BigUint64Array));
+      ids.push(...readIntegers(needColumn(batch, "document"), BigUint64Array));
     }
     assertEquals(ids.length, 72 + 60);
     assertEquals(new Set(ids).size, ids.length);
@@ -442,7 +442,7 @@ async function listSequences(run: string, expert: number): Promise<bigint[]> {
   );
   for (const file of files.sort()) {
     for await (const batch of readArrow(`${run}/${node}/${file}`)) {
-      ids.push(...integers(needColumn(batch, "sequence"), BigUint64Array));
+      ids.push(...readIntegers(needColumn(batch, "sequence"), BigUint64Array));
     }
   }
   return ids;

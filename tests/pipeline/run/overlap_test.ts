@@ -5,7 +5,7 @@ import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import type { RunEvent } from "../../../pipeline/graph/events.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
-import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import { readIntegers, readStrings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import {
   findOverlap,
@@ -86,10 +86,10 @@ async function readTable(
       const column = needColumn(batch, name);
       return /place|document/i.test(name)
         ? Array.from(
-          integers(column, name.endsWith("document") ? BigUint64Array : Uint32Array),
+          readIntegers(column, name.endsWith("document") ? BigUint64Array : Uint32Array),
           String,
         )
-        : strings(column);
+        : readStrings(column);
     });
     for (let i = 0; i < batch.numRows; i++) {
       rows.push(Object.fromEntries(names.map((name, k) => [name, columns[k][i]])));

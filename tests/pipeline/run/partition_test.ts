@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
-import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import { readIntegers, readStrings } from "../../../pipeline/rows/column_values.ts";
 import { runOneStage } from "../../../pipeline/run/partition.ts";
 import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
@@ -152,7 +152,7 @@ Deno.test("the index leads from every document to its file, and after the split 
     await makeSmall(run, configuration);
     const read = async (path: string, name: string) => {
       const batches = await Array.fromAsync(readArrow(`${run}/${path}/documents.arrow`));
-      return batches.flatMap((batch) => strings(needColumn(batch, name)));
+      return batches.flatMap((batch) => readStrings(needColumn(batch, name)));
     };
     const paths = await read("text", "path");
     assertEquals(paths.length, 6 * 6 + 18); // six files of six lines, and others of one document
@@ -165,7 +165,7 @@ Deno.test("the index leads from every document to its file, and after the split 
       await makeSmall(`${folder}/${packing}`, smallSettings(`${folder}/text`, mixed));
       for await (const batch of readArrow(`${folder}/${packing}/partition/documents.arrow`)) {
         const [experts, shares] = ["expert", "shares"].map((name) =>
-          strings(needColumn(batch, name))
+          readStrings(needColumn(batch, name))
         );
         const isRight = (text: string, i: number) => (text !== "") === (experts[i] === "mixed");
         assert(experts.includes("mixed") && shares.every(isRight));
@@ -198,7 +198,7 @@ Deno.test("lines in the index are those of the text, whatever the file was like 
     assertEquals(await index("run"), await index("fresh"));
     const places: number[] = [];
     for await (const batch of readArrow(`${folder}/run/text/documents.arrow`)) {
-      places.push(...integers(needColumn(batch, "place"), Uint32Array));
+      places.push(...readIntegers(needColumn(batch, "place"), Uint32Array));
     }
     assertEquals(places.sort((a, b) => a - b), Array.from({ length: 59 }, (_, i) => i + 1));
   }));

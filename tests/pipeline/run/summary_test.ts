@@ -7,7 +7,7 @@ import {
   takeFingerprint,
 } from "../../../pipeline/run/partition.ts";
 import { needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
-import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import { readIntegers, readStrings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { copyFolder, execute, inFolder, ok } from "../../tasks/support.ts";
@@ -49,8 +49,10 @@ Deno.test("a summary reports what was done, and what is held out of each source"
 
     const heldOut: Record<string, { documents: number; tokens: number }> = {};
     for await (const batch of readArrow(`${run}/text/documents.arrow`)) {
-      const [sources, sides] = ["source", "side"].map((name) => strings(needColumn(batch, name)));
-      const tokens = integers(needColumn(batch, "tokens"), Uint32Array);
+      const [sources, sides] = ["source", "side"].map((name) =>
+        readStrings(needColumn(batch, name))
+      );
+      const tokens = readIntegers(needColumn(batch, "tokens"), Uint32Array);
       for (const [i, source] of sources.entries()) {
         const counts = heldOut[source] ??= { documents: 0, tokens: 0 };
         if (sides[i] !== "test") continue;

@@ -12,7 +12,7 @@ import { partitionGraph } from "../../../pipeline/run/plan.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
 import { type Columns, fromBatch, needColumn, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { toBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
-import { floats, integers } from "../../../pipeline/rows/column_values.ts";
+import { readFloats, readIntegers } from "../../../pipeline/rows/column_values.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
@@ -89,11 +89,11 @@ async function changeAssigned(
 ): Promise<void> {
   const [batch] = await Array.fromAsync(readArrow(path));
   const rows = {
-    sequence: integers(needColumn(batch, "sequence"), BigUint64Array).slice(),
-    expert: integers(needColumn(batch, "expert"), Uint16Array).slice(),
-    best: integers(needColumn(batch, "best"), Uint16Array),
-    cost: floats(needColumn(batch, "cost")).slice(),
-    lowest: floats(needColumn(batch, "lowest")),
+    sequence: readIntegers(needColumn(batch, "sequence"), BigUint64Array).slice(),
+    expert: readIntegers(needColumn(batch, "expert"), Uint16Array).slice(),
+    best: readIntegers(needColumn(batch, "best"), Uint16Array),
+    cost: readFloats(needColumn(batch, "cost")).slice(),
+    lowest: readFloats(needColumn(batch, "lowest")),
   };
   change(rows);
   await writeArrowFile(path, ReadableStream.from([toTable(rows, readLineage(batch)!)]));
