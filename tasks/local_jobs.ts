@@ -105,21 +105,26 @@ async function runProcess(
   const note = (line: string) => write(new TextEncoder().encode(`${line}\n`));
   const places: string[] = []; // the checkpoints at which it was ended
   for (;;) {
-    const code = await runOnce(["task", ...taskArguments(job.task(unit))], write, signal);
-    const reason = ENDS[code];
+    let last = ""; // what it printed last
+    const keep = async (chunk: Uint8Array) => {
+      last = (last + new TextDecoder().decode(chunk)).slice(-LAST_WORDS);
+      await write(chunk);
+    };
+    const code = await runOnce(["task", ...taskArguments(job.task(unit))], keep, signal);
+    const reason = code === 1 && LOST.test(last) ? "its device was lost" : ENDS[code];
     if (reason !== undefined && !signal.aborted) {
-      const last = await latestCheckpoint(run, job, place);
-      places.push(last);
+      const checkpoint = await latestCheckpoint(run, job, place);
+      places.push(checkpoint);
       const end = `exit code ${code} (${reason})`;
       const isStuck = places.length >= MOST_ENDS &&
-        places.slice(-MOST_ENDS).every((other) => other === last);
+        places.slice(-MOST_ENDS).every((other) => other === checkpoint);
       if (!isStuck) {
-        await note(`ended with ${end} at ${last}: goes on`);
-        tell(`${name} ended with ${end} at ${last}: goes on`);
+        await note(`ended with ${end} at ${checkpoint}: goes on`);
+        tell(`${name} ended with ${end} at ${checkpoint}: goes on`);
         continue;
       }
       await note(
-        `error: Cannot go on as an attempt must gain a step: three ended at ${last}, this one with ` +
+        `error: Cannot go on as an attempt must gain a step: three ended at ${checkpoint}, this one with ` +
           `${end}; give it more memory, or see what doctor and the system's log say, and submit again`,
       );
     }
@@ -135,6 +140,13 @@ const ENDS: Record<number, string> = {
   137: "killed, as where memory runs out",
   139: "crashed, as in a driver",
 };
+/**
+ * What stands in a log where a device was lost: Deno ends with 1 where its wait meets the loss, and
+ * the task does where a submit meets it.
+ */
+const LOST = /^Deno has panicked|^error: .* lost its device/m;
+/** Characters of a log that are looked at for this; Deno prints its stack after its words. */
+const LAST_WORDS = 8192;
 /** So many ends at the same step end a process for good. */
 const MOST_ENDS = 3;
 

@@ -36,9 +36,14 @@ trap : TERM
 latest() {
   [ -z "${scratch:-}" ] || ls -t "$scratch"*/step-*.safetensors 2>/dev/null | head -n 1 | sed 's|.*/||'
 }
+# Deno ends with 1 where its wait meets a lost device, and the task does where a submit meets it: this attempt's words tell.
+lost_device() {
+  tac "$log-$own.log" 2>/dev/null | sed '/: queued again$/q' | grep -qE "^Deno has panicked|^error: .* lost its device"
+}
 # Why a process ended whose task did not end it; nothing where the task did.
 whose_end() {
   case $1 in
+    1) ! lost_device || echo "its device was lost" ;;
     134) echo "aborted, as by a driver that lost its device" ;;
     137) echo "killed, as where memory runs out" ;;
     139) echo "crashed, as in a driver" ;;

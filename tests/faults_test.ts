@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/graph/files.ts";
 import { uniform } from "../pipeline/random.ts";
 import { IGNORED, readCounts, withFaults } from "./faults/faults.ts";
@@ -71,6 +71,32 @@ Deno.test(
       assert(endings.abort > 0 && endings.error > 0, JSON.stringify(endings));
       console.log(
         `${endings.error} losses that a task explained, ${endings.abort} that ended Deno`,
+      );
+      assertEquals(
+        await whatIsMade(`${folder}/disturbed`),
+        await whatIsMade(`${folder}/undisturbed`),
+      );
+    }),
+);
+
+Deno.test(
+  "deno task submit begins a job again whose device was lost in a wait, to the same bytes",
+  {
+    ignore: IGNORED || TIMES === 1,
+  },
+  () =>
+    inFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+      const argsIn = (run: string) => [
+        ...["--run", `${folder}/${run}`, "--input", `${folder}/docs.jsonl`, ...SMALL],
+        ...[...trainingFlags(12), "--executor", "local", "--jobs", "1", "--dense", "none"],
+      ];
+      await ok(task("submit", argsIn("undisturbed")));
+      const env = withFaults({ wait: 9, once: `${folder}/lost` });
+      const { err } = await ok(task("submit", argsIn("disturbed"), { env }));
+      assertStringIncludes(
+        err,
+        "ended with exit code 1 (its device was lost) at no checkpoint: goes on",
       );
       assertEquals(
         await whatIsMade(`${folder}/disturbed`),

@@ -147,6 +147,11 @@ console.log(\`attempt \${attempt}\`);
 if (attempt < 4) Deno.kill(Deno.pid, "SIGKILL");
 `,
       stays: `Deno.kill(Deno.pid, "SIGABRT");\n`,
+      loses: `Deno.writeTextFileSync("losses", "x", { append: true });
+if (Deno.statSync("losses").size > 1) Deno.exit(0);
+console.error("\\nDeno has panicked. This is a bug in Deno.\\n" + "stack\\n".repeat(100));
+Deno.exit(1);
+`,
     };
     const tasks: Record<string, string> = {};
     for (const [name, text] of Object.entries(scripts)) {
@@ -157,14 +162,22 @@ if (attempt < 4) Deno.kill(Deno.pid, "SIGKILL");
     const reported: string[] = [];
     const here = Deno.cwd();
     Deno.chdir(folder);
-    const jobs = [{ ...job("moves", ["moves"]), trains: ["dense"] }, job("stays", ["stays"])];
+    const jobs = [
+      { ...job("moves", ["moves"]), trains: ["dense"] },
+      job("stays", ["stays"]),
+      job("loses", ["loses"]),
+    ];
     const options = {
       atOnce: 1,
       tell: (text: string) => void reported.push(text),
       signal: new AbortController().signal,
     };
     const finished = await runJobs(folder, jobs, options).finally(() => Deno.chdir(here));
-    assertEquals(finished.map(({ job, code }) => [job, code]), [["moves", 0], ["stays", 134]]);
+    assertEquals(finished.map(({ job, code }) => [job, code]), [
+      ["moves", 0],
+      ["stays", 134],
+      ["loses", 0],
+    ]);
     const killed = "moves ended with exit code 137 (killed, as where memory runs out) at";
     const aborted =
       "stays ended with exit code 134 (aborted, as by a driver that lost its device) at";
@@ -178,6 +191,9 @@ if (attempt < 4) Deno.kill(Deno.pid, "SIGKILL");
       `${aborted} no checkpoint: goes on`,
       `${aborted} no checkpoint: goes on`,
       "stays failed with 134",
+      "loses starts",
+      "loses ended with exit code 1 (its device was lost) at no checkpoint: goes on",
+      "loses is done",
     ]);
     const { ended } = await endedJobs(folder, [job("stays", ["stays"])], null);
     const [{ code, line }] = ended;

@@ -321,7 +321,7 @@ Deno.test("a process that the system ends is queued again while its checkpoint m
       await Deno.mkdir(place, { recursive: true });
     }
     const programs = {
-      srun: "exit $CODE",
+      srun: '[ -z "$SAYS" ] || { echo "$SAYS"; sleep 0.5; }; exit $CODE', // the log takes a moment
       scontrol: 'echo "scontrol $*"',
       squeue: "echo ${STATE:-RUNNING} 0 2:00 N/A",
     };
@@ -330,7 +330,12 @@ Deno.test("a process that the system ends is queued again while its checkpoint m
     }
     const scriptOf = (job: Job) =>
       /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [job], [], 9, {}))![1];
-    const attempt = async (script: string, log: string, code: number, state = "RUNNING") => {
+    const attempt = async (
+      script: string,
+      log: string,
+      code: number,
+      { state = "RUNNING", says = "" } = {},
+    ) => {
       await Deno.writeTextFile(`${folder}/script`, script);
       const line = 'exec bash "$0" | tee -a "$1"; exit ${PIPESTATUS[0]}';
       const { code: ended, out, err } = await execute(
@@ -344,6 +349,7 @@ Deno.test("a process that the system ends is queued again while its checkpoint m
             SLURM_ARRAY_TASK_ID: "1",
             CODE: String(code),
             STATE: state,
+            SAYS: says,
           },
         },
       );
@@ -376,6 +382,17 @@ Deno.test("a process that the system ends is queued again while its checkpoint m
       last.out,
       /^error: Cannot go on as an attempt must gain a step: three ended at step-00000200\.safetensors, this one with exit code 137 \(killed, .*\) on \S+; .*, and submit again\nended with exit code 137\n$/,
     );
+    await Deno.writeTextFile(`${states}/step-00000300.safetensors`, "");
+    const panic = "Deno has panicked. This is a bug in Deno. Please report this";
+    for (const says of [panic, "error: Cannot go on as the GPU lost its device, at or before …"]) {
+      const { code, out } = await attempt(training, log, 1, { says });
+      assertEquals([code, out.split("\n")[1]], [
+        130,
+        "ended with exit code 1 (its device was lost) at step-00000300.safetensors: queued again",
+      ]);
+    }
+    const own = await attempt(training, log, 1, { says: "error: Cannot go on training" });
+    assertEquals(own, { code: 1, out: "error: Cannot go on training\nended with exit code 1\n" });
     // Other tasks keep no checkpoints that a job knows of.
     const score = scriptOf({ ...job("score", [false, false]), device: true });
     const other = `${run}/jobs/logs/score+0-7_1.log`;
@@ -383,7 +400,9 @@ Deno.test("a process that the system ends is queued again while its checkpoint m
     assertEquals(await attempt(score, other, 139), again(139, crashed, none));
     assertEquals((await attempt(score, other, 139)).code, 139);
     // Somebody has cancelled it.
-    const cancelled = await attempt(score, `${run}/jobs/logs/none.log`, 137, "COMPLETING");
+    const cancelled = await attempt(score, `${run}/jobs/logs/none.log`, 137, {
+      state: "COMPLETING",
+    });
     assertEquals(cancelled, { code: 130, out: "" });
   }));
 
