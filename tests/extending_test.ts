@@ -6,9 +6,13 @@ import {
   partition,
   PARTITIONERS,
   readStatus,
+  runOneStage,
+  type Stage,
   STAGES,
 } from "../mod.ts";
 import { planPartition, trainExpert, verifyRun } from "../mod.ts";
+import { cleanRun } from "../pipeline/run/clean.ts";
+import { type Maker, readManifest } from "../pipeline/graph/node.ts";
 import { wordText } from "../kernels/errors.ts";
 import { type ModelConfig, SUBLAYERS } from "../pipeline/model/shape.ts";
 import { createTrainer } from "../pipeline/model/trainer.ts";
@@ -79,6 +83,51 @@ async function counts(run: string): Promise<void> {
   }
 }
 
+/** Lists, makes, reports, verifies and cleans a stage of a script that somebody must ask for. */
+async function greets(run: string): Promise<void> {
+  const place = "greet/one";
+  const maker: Maker = {
+    stage: "greet",
+    make: (all) =>
+      Promise.all(all.map(async ({ node, write }) => {
+        await write("greeting.txt", String(node.settings.text));
+        return {};
+      })),
+  };
+  const greet: Stage<{ text?: string }> = {
+    about: "Greets whoever asks.",
+    settings: [],
+    onRequest: true,
+    nodes: (_, { text = "" }) => [
+      { name: place, needs: ["partition/names"], settings: { text }, revision: 1, maker },
+    ],
+    requests: async () => [{ ...(await readManifest(`${run}/${place}`))?.settings }],
+  };
+  STAGES.set("greet", greet as Stage);
+  const stands = async () => {
+    const { state, optional, command } = (await readStatus(run)).stages
+      .find(({ stage }) => stage === "greet")!;
+    return [state, optional, command.task];
+  };
+  assertEquals(await stands(), ["missing", true, "greet"]);
+  const ask = (text: string) => runOneStage({ run, stage: "greet", request: { text } });
+  await ask("hello");
+  assertEquals(await Deno.readTextFile(`${run}/${place}/greeting.txt`), "hello");
+  assertEquals(await stands(), ["up to date", true, "greet"]);
+  await ask("good day");
+  assertEquals(await Deno.readTextFile(`${run}/${place}/greeting.txt`), "good day");
+  assertEquals((await verifyRun(run)).problems, []);
+  await Deno.truncate(`${run}/${place}/greeting.txt`, 2);
+  assertEquals(await stands(), ["damaged", true, "greet"]);
+  assertEquals((await verifyRun(run)).problems.map(({ file }) => file), [`${place}/greeting.txt`]);
+  const begun = `${run}/scratch/greet~one~0123456789abcdef`;
+  await Deno.mkdir(begun, { recursive: true });
+  await Deno.writeTextFile(`${begun}/step-00000001.metrics.jsonl`, "");
+  assertEquals((await cleanRun({ run, dryRun: true })).unfinished.files, 1);
+  await ask("good day");
+  assertEquals(await stands(), ["up to date", true, "greet"]);
+}
+
 /**
  * Trains experts of the partitioner of the examples, evaluates them and has the one of a prompt go
  * on with it.
@@ -135,6 +184,7 @@ Deno.test("the examples of how to add something run, and put it into the tables"
     assertEquals(added, [["count"], ["first"], ["turn"], ["second mlp"]]);
     await inFolder(async (folder) => {
       await counts(`${folder}/run`);
+      await greets(`${folder}/run`);
       await serves(`${folder}/run`);
     });
     await trains();

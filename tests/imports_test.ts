@@ -14,7 +14,6 @@ const ORDER = [
     "training",
     "partition",
     "serving",
-    "web",
   ],
   ...["evaluation", "cost", "doctor", "stages", "run", "report", "reproduction"],
 ];

@@ -188,6 +188,23 @@ export const unaskedNode = (name: string, revision: number, asked: Asked): Node 
   },
 });
 
+/**
+ * Lists a node as it was made, after what it was made of: it stands as long as that stays, and this
+ * revision makes the same.
+ */
+export function nodesAsMade(
+  { name, settings, inputs }: Manifest,
+  revision: number,
+  asked: Asked,
+): Node[] {
+  const needs = Object.keys(inputs);
+  const maker = { ...GIVEN, stage: asked.name };
+  return [
+    ...needs.map((need) => givenNode(splitNeed(need).name)),
+    { name, settings, needs, revision, maker, asked },
+  ];
+}
+
 /** A node that must be there as it is, whatever it was made of. */
 export function givenNode(name: string): Node {
   return { name, needs: [], settings: {}, revision: 0, maker: GIVEN, given: true };

@@ -48,18 +48,24 @@ export class Walk {
   readonly #nodes: ReadonlyMap<string, Node>;
   readonly #again: Set<string>;
   readonly #revived = new Set<string>();
+  readonly #isChecked: (node: Node) => boolean;
 
   /**
-   * Looks at a graph in the folder `run`. With `check` files are hashed, rather than believed by
-   * their sizes. Nodes named in `again` count as missing until this process has made them.
+   * Looks at a graph in the folder `run`. With `check` files are hashed, of all nodes or of those
+   * that it chooses; otherwise their sizes are compared. Nodes named in `again` count as missing
+   * until this process has made them.
    */
   constructor(
     readonly run: string,
     readonly graph: readonly Node[],
-    private readonly options: { check?: boolean; again?: Iterable<string> } = {},
+    { check = false, again }: {
+      check?: boolean | ((node: Node) => boolean);
+      again?: Iterable<string>;
+    } = {},
   ) {
+    this.#isChecked = typeof check === "boolean" ? () => check : check;
     this.#nodes = new Map(graph.map((node) => [node.name, node]));
-    this.#again = new Set(options.again);
+    this.#again = new Set(again);
   }
 
   /** Gives the folder of a node. */
@@ -149,7 +155,7 @@ export class Walk {
     } catch (error) {
       // One that the disk cannot read is an error always; one that is not as it was written, unless
       // that was asked.
-      if (!this.options.check || !(error instanceof InputError)) throw error;
+      if (!this.#isChecked(node) || !(error instanceof InputError)) throw error;
       [manifest, broken] = [null, true];
     }
     const is = (state: NodeState["state"], because?: string, known = {}): NodeState => ({
@@ -161,7 +167,7 @@ export class Walk {
     });
     if (node.given) {
       if (!manifest) return broken ? is("damaged", MANIFEST) : is("missing");
-      const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
+      const file = await findDamage(this.path(node.name), manifest, this.#isChecked(node));
       return file === undefined
         ? is("made", undefined, { key: manifest.key })
         : is("damaged", file);
@@ -172,7 +178,7 @@ export class Walk {
     if (!manifest) return broken ? is("damaged", MANIFEST, known) : is("missing", undefined, known);
     if (manifest.key !== key) return is("changed", difference(node, inputs, manifest), known);
     if (this.#again.has(node.name)) return is("missing", undefined, known);
-    const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
+    const file = await findDamage(this.path(node.name), manifest, this.#isChecked(node));
     if (file === undefined) return is("made", undefined, known);
     if (!node.temporary) return is("damaged", file, known);
     return is(this.#revived.has(node.name) ? "missing" : "spent", undefined, known);

@@ -25,7 +25,9 @@ import {
 } from "../graph/node.ts";
 import { expertNames } from "../stages/split.ts";
 import { evaluateClean } from "../run/evaluate_run.ts";
-import { overlapState, readOverlap } from "../run/overlap.ts";
+import { readOverlap } from "../run/overlap.ts";
+import { OVERLAP } from "../stages/overlap.ts";
+import { REPORT } from "../stages/page.ts";
 import { onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
 import { findRemedy } from "../run/output.ts";
 import { nodeFolders } from "../run/settings.ts";
@@ -129,7 +131,8 @@ export async function readRun(run: string, { doing = "report on", details = true
   );
   const status = await readStatus(run);
   const evaluation = await read(`${EVALUATION}/evaluation.json`, readEvaluation);
-  const overlap = await overlapState(run) === "made" ? await readOverlap(run) : null;
+  const { state: overlapState } = status.stages.find(({ stage }) => stage === OVERLAP) ?? {};
+  const overlap = overlapState === "up to date" ? await readOverlap(run) : null;
   const clean = details && overlap && evaluation &&
     await read(`${EVALUATION}/evaluation.arrow`, () => evaluateClean(run, evaluation));
   const path = resolve(run);
@@ -146,7 +149,8 @@ export async function readRun(run: string, { doing = "report on", details = true
     routes: await routesByPrefix(run), // else the true labels of held-out text choose the experts
     alone: status.parts, // experts whose parts lie here without their run
     lineage: await readLineageSteps(run), // the runs that it derives from
-    lacks: listLacks(status.stages), // what is not up to date
+    // What is not up to date, but for the report itself.
+    lacks: listLacks(status.stages.filter(({ stage }) => stage !== REPORT)),
     // On which it was made.
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))],
     folders: await summarizeFolders(run, nodes, spentOn),

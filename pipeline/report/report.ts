@@ -4,11 +4,14 @@ import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { wordText } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { asPositive, isEqual } from "../evaluation/evaluation.ts";
-import { writePages } from "../graph/folder.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { writeAtomic } from "../graph/files.ts";
 import { checkOutput, isSamePlace } from "../run/output.ts";
+import { requestGraph } from "../run/plan.ts";
+import { makeNodes } from "../run/run.ts";
 import type { Lack } from "../run/status.ts";
+import { PAGE, pageNodes, REPORT } from "../stages/page.ts";
+import { needConfiguration } from "../stages/parts.ts";
 import { COMPARED, wayName } from "./charts.ts";
 import { number, rounded } from "./html.ts";
 import { type Missing, page, type PageOptions } from "./page.ts";
@@ -21,9 +24,6 @@ import { routers } from "./sections/routers.ts";
 import { training } from "./sections/training.ts";
 import { outOfDate, whatRan } from "./sections/what_ran.ts";
 import { zeroShot } from "./sections/zero_shot.ts";
-
-/** The page, by its path in the run folder. */
-const PAGE = "report.html";
 
 /** Most tokens of the text that an expert writes, unless said. */
 export const SAMPLE_TOKENS = 48;
@@ -90,8 +90,10 @@ export async function report(options: ReportOptions): Promise<Report> {
     figures: figures(record),
   };
   const { html, plots, missing } = await page(frame, SECTIONS, data, options);
-  if (isPage) await writePages(run, "report/page", { [PAGE]: html });
-  else await writeAtomic(output, html);
+  if (isPage) {
+    const of = requestGraph(run, await needConfiguration(run));
+    await makeNodes(run, await pageNodes(of, { html }), REPORT);
+  } else await writeAtomic(output, html);
   const again = data.outOfDate.map(({ stages, command }) => ({
     part: stages.join(", "),
     command: wordText([command], words),

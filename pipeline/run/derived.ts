@@ -265,7 +265,10 @@ export async function derivedNodes(
     ...[partIndexNode(of), namesNode(of)],
     ...beforeNodes(derivation),
   ];
-  for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes(of, {}));
+  for (const name of stagesAdded()) {
+    const stage = STAGES.get(name)!;
+    if (!stage.onRequest) nodes.push(...await stage.nodes(of, {}));
+  }
   return nodes;
 }
 

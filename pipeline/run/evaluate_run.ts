@@ -115,7 +115,7 @@ export async function evaluateClean(
   if (state === "out of date") {
     warn(say`what was found to overlap is of other text: run ${again} again`);
   }
-  if (state !== "made") return undefined;
+  if (state !== "up to date") return undefined;
   const leaks = await readLeaks(run);
   const scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
   const clean = await figuresOn(scores, (id) => !leaks.has(id), evaluation);

@@ -14,20 +14,17 @@ import { ggufModel } from "../model/checkpoints/gguf/model.ts";
 import { readInput } from "../model/checkpoints/hugging_face_config.ts";
 import { PARTIAL, publish, removeFolder } from "../graph/folder.ts";
 import { LOCKS } from "../graph/lock.ts";
-import { makeAll } from "../graph/make.ts";
 import {
   findDamage,
   hashFiles,
   type Making,
   type Manifest,
-  type Node,
-  oneByOne,
   readManifest,
   TOKENIZER,
   TOKENIZER_FILE,
   type Work,
 } from "../graph/node.ts";
-import { otherSetting, Walk } from "../graph/walk.ts";
+import { otherSetting } from "../graph/walk.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import { writeSplit, writeSplits } from "../rows/export/datasets.ts";
 import { writeMegatron } from "../rows/export/megatron.ts";
@@ -48,7 +45,8 @@ import { readChatTemplate, tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
 import { resolvePlace } from "./output.ts";
-import type { RunWatch } from "./run.ts";
+import { makeNodes, type RunWatch } from "./run.ts";
+import { EXPORT, exportNodes } from "../stages/exported.ts";
 import { expertTarget, listNodeFiles, textNode } from "../stages/targets.ts";
 import { drawing, openNeeded, readRows } from "../stages/token_rows.ts";
 
@@ -104,7 +102,6 @@ export interface Exported extends Pick<Manifest, "files" | "result"> {
   of: Record<string, unknown>;
 }
 
-const EXPORT = "export";
 const CHUNK_BYTES = 2 ** 26; // of tokens that are read at once in random order
 
 /**
@@ -302,11 +299,11 @@ async function needNode(run: string, name: string, remedy: Text): Promise<Manife
  * elsewhere it is made in a folder of its own next to `output`, and gets that name once it is
  * whole.
  */
-export async function exportInto(
+async function exportInto(
   { run, output, of, force = false }:
     & Pick<Exported, "output" | "of">
     & Pick<ExportTextOptions, "run" | "force">,
-  { onEvent: emit = () => {}, signal }: RunWatch,
+  watch: RunWatch,
   write: (making: Making, work: Work) => Promise<Record<string, unknown>>,
 ): Promise<Exported> {
   output = output.replace(/(?<=.)\/+$/, "");
@@ -321,15 +318,12 @@ export async function exportInto(
   const real = await Deno.realPath(output).catch(() => resolvePlace(output));
   const place = isNode ? run : `${real}.making`;
   const name = isNode ? inRun : EXPORT;
-  const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
-  const gpu = () => Promise.reject(new Error("an export needs no device"));
-  const walk = new Walk(place, [node], { again: force ? [name] : [] });
-  try {
-    await makeAll({ run: place, workers: 1, signal, emit, gpu }, walk, { task: EXPORT });
-  } catch (error) {
+  const nodes = exportNodes({ run }, { name, made: { settings: of, write } });
+  const making = makeNodes(place, nodes, EXPORT, watch, force ? [name] : []);
+  const walk = await making.catch(async (error) => {
     if (!isNode) await removeEmpty(place);
     throw error;
-  }
+  });
   const manifest = walk.manifest(name);
   const { files, result } = manifest;
   if (!isNode) {

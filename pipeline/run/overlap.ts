@@ -16,19 +16,20 @@ import { namedFiles } from "../stages/duplicates.ts";
 import {
   type Count,
   COUNTS,
-  foundNodes,
   JSON_FILE,
   LEAKS,
   OVERLAP,
   type Overlap,
   OVERLAP_SCHEMA,
   type OverlapRequest,
+  overlapRequests,
   percent,
   RESULT,
   type Tally,
 } from "../stages/overlap.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { PASSAGE } from "../text/hashes.ts";
+import { requestGraph, runGraph, type StageState, stageStates } from "./plan.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 
 export type { Overlap };
@@ -88,12 +89,12 @@ export const readOverlap = (run: string): Promise<Overlap> =>
 export const readLeaks = async (run: string): Promise<Set<bigint>> =>
   new Set(new BigUint64Array((await readVerified(`${run}/${RESULT}/${LEAKS}`)).buffer));
 
-/** Tells whether somebody has looked at a run, and whether at what it holds now. */
-export async function overlapState(run: string): Promise<"missing" | "out of date" | "made"> {
-  const made = await readManifest(`${run}/${RESULT}`).catch(() => null);
-  if (!made) return "missing";
-  const walk = new Walk(run, foundNodes(made));
-  return (await walk.of(walk.node(RESULT))).state === "made" ? "made" : "out of date";
+/** Tells how what was found in a run stands; it is missing where nobody has looked. */
+export async function overlapState(run: string): Promise<StageState["state"]> {
+  const of = requestGraph(run, await needConfiguration(run), true);
+  const requests = (await overlapRequests(of)).map((request) => ({ stage: OVERLAP, request }));
+  const [stage] = await stageStates(new Walk(run, await runGraph([], of, requests)));
+  return stage?.state ?? "missing";
 }
 
 const titled = (name: string) => name.replace("O", " o");

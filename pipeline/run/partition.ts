@@ -21,7 +21,7 @@ import { compareBytes } from "../text/glob.ts";
 import { INDEX } from "../stages/documents.ts";
 import { readParts, sideCounts } from "../stages/parts.ts";
 import { stageStates } from "./plan.ts";
-import { makePartition, type RunOptions, type RunWatch } from "./run.ts";
+import { makePartition, makeStage, type RunOptions, type RunWatch } from "./run.ts";
 import { assignmentNode, scoresNode } from "../stages/token_rows.ts";
 import type { SourceCounts } from "../stages/tokenize.ts";
 
@@ -51,14 +51,15 @@ export async function partition(
 
 /**
  * Runs one stage in a run folder, after what it needs, and returns its counts; a part makes its
- * share of it, and tells how many of the stage's nodes are made. Throws what {@linkcode partition}
- * throws.
+ * share of it, and tells how many of the stage's nodes are made. What a stage on request needs must
+ * be there; it makes what is requested. Throws what {@linkcode partition} throws.
  */
 export async function runOneStage(
-  { stage, ...options }: RunOptions & { stage: string },
+  { stage, request = {}, ...options }: RunOptions & { stage: string; request?: object },
   watch: RunWatch = {},
 ): Promise<Record<string, unknown>> {
-  const { walk, plan: { nodes, text }, stages } = await makePartition(options, watch, stage);
+  const { walk, text, stages } = await makeStage(options, watch, stage, request);
+  const nodes = walk.graph;
   const { result = {} } = stages.findLast((ended) => ended.stage === stage) ?? {};
   if (options.part) {
     walk.refresh(); // others have made some of it as well
@@ -69,9 +70,9 @@ export async function runOneStage(
   if (result.proof) return { ...result, proof: proofSummary(result.proof as Proof) };
   if (nodes.some(({ maker }) => maker.stage === stage)) return result;
   const files = new Set(
-    text.blocks?.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)),
+    text?.blocks?.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)),
   );
-  return stage === "corpus" ? { files: files.size, blocks: text.blocks?.length ?? 0 } : result;
+  return stage === "corpus" ? { files: files.size, blocks: text?.blocks?.length ?? 0 } : result;
 }
 
 /**

@@ -97,9 +97,18 @@ export async function listRequested(
 ): Promise<readonly Node[]> {
   const stage = STAGES.get(name)!;
   const of = requestGraph(run, configuration);
-  if (!stage.readsText) return await stage.nodes(of, request);
+  if (!stage.readsText) return withGiven(await stage.nodes(of, request));
   const { text } = await partitionGraph(run, configuration, { keep: true, check });
-  return await stage.nodes({ ...of, text, blocks: text.blocks ?? [] }, request);
+  return withGiven(await stage.nodes({ ...of, text, blocks: text.blocks ?? [] }, request));
+}
+
+/** Puts the nodes before others that these need and that nobody here makes: they must be there. */
+function withGiven(nodes: readonly Node[]): Node[] {
+  const known = new Set(nodes.map(({ name }) => name));
+  const needed = new Set(
+    nodes.flatMap(({ needs }) => needs.map((need) => splitNeed(need).name)),
+  );
+  return [...[...needed.difference(known)].map(givenNode), ...nodes];
 }
 
 /** Something that is requested of a stage. */
@@ -141,11 +150,7 @@ export async function runGraph(
       add(node.maker === GIVEN || node.asked ? node : { ...node, asked });
     }
   }
-  const needed = [...known.values()].flatMap(({ needs }) =>
-    needs.map((need) => splitNeed(need).name)
-  );
-  const others = new Set(needed.filter((name) => !known.has(name)));
-  return [...[...others].map(givenNode), ...known.values()];
+  return withGiven([...known.values()]);
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */

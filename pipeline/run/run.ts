@@ -169,6 +169,27 @@ export async function openRun<Result>(
 }
 
 /**
+ * Makes nodes of a run that need neither a device nor other settings than they have, for a task of
+ * this name. Those that are there are hashed, and made again if they are damaged or named in
+ * `again`.
+ */
+export async function makeNodes(
+  run: string,
+  nodes: readonly Node[],
+  taskName: string,
+  { onEvent: emit = () => {}, signal }: RunWatch = {},
+  again: readonly string[] = [],
+): Promise<Walk> {
+  const gpu = () => Promise.reject(new Error(`task "${taskName}" opens no device`));
+  const walk = new Walk(run, nodes, {
+    check: ({ given = false }) => !given,
+    again,
+  });
+  await makeAll({ run, workers: 1, gpu, emit, signal }, walk, { task: taskName });
+  return walk;
+}
+
+/**
  * Resolves the settings by which a run is made or planned, and reports whether everything is made
  * anew.
  */
@@ -195,21 +216,38 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
   return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
 
+/** What was made: what is known of the graph, how its stages ended, and the text if it was read. */
+export interface Made {
+  /** What is known of the graph. */
+  walk: Walk;
+  /** How its stages ended. */
+  stages: StageEvent[];
+  /** The text, where somebody looked at it. */
+  text?: RunText;
+}
+
+/** How a stage ended. */
+export type StageEvent = Extract<RunEvent, { type: "stage" }>;
+
+/** Makes all stages of a partition. Throws what {@linkcode makeStage} throws. */
+export const makePartition = (options: RunOptions, watch: RunWatch = {}): Promise<Made> =>
+  makeStage(options, watch, PARTITION, {});
+
 /**
- * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made
- * is not made again. Returns what is known of the graph, and how its stages ended. Throws what
- * {@linkcode openRun} throws.
+ * Makes a stage with what that needs, or a part of it; what is made is not made again. A stage on
+ * request makes what is requested, of what must be there. Throws what {@linkcode openRun} throws.
  */
-export async function makePartition(
+export async function makeStage(
   options: RunOptions,
-  watch: RunWatch = {},
-  stage = PARTITION,
-): Promise<{ walk: Walk; plan: Plan; stages: Extract<RunEvent, { type: "stage" }>[] }> {
-  const { run, frozen, force, part, check } = options;
+  watch: RunWatch,
+  stage: string,
+  request: object,
+): Promise<Made> {
+  const { run, frozen, force, part } = options;
   if (frozen) await refuseChanges(options);
   // Before anything is made, rather than at what the other process needs.
   if (force) await checkAlone(run);
-  const stages: Extract<RunEvent, { type: "stage" }>[] = [];
+  const stages: StageEvent[] = [];
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state !== "started") {
       // One that text was unpacked by is up to date then.
@@ -218,25 +256,33 @@ export async function makePartition(
     }
     watch.onEvent?.(event);
   };
-  return await openRun(
-    options,
-    { ...watch, onEvent },
-    stage,
-    async ({ run, configuration, make }) => {
-      const given = handedOver(options);
-      const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
-      let plan = await partitionGraph(run, configuration, { given, keep: true, check });
-      if (!plan.text.blocks) {
-        await make(plan.nodes, { mine: shareOf(plan) });
-        plan = await partitionGraph(run, configuration, { given, keep: true });
-      }
-      for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
-      const isWanted = wantedFor(stage);
-      const mine = shareOf(plan);
-      const walk = await make(plan.nodes, { mine, wanted: (node) => isWanted(node) && mine(node) });
-      return { walk, plan, stages };
-    },
-  );
+  return await openRun(options, { ...watch, onEvent }, stage, async (open) => {
+    const { onRequest } = STAGES.get(stage) ?? {};
+    if (onRequest) return { walk: await open.makeStage(stage, request, { part }), stages };
+    return { ...await makeFromText(options, open, stage, onEvent), stages };
+  });
+}
+
+/** Makes a partition or one of its stages from text, which is unpacked first where it must be. */
+async function makeFromText(
+  options: RunOptions,
+  { run, configuration, make }: OpenRun,
+  stage: string,
+  onEvent: (event: RunEvent) => void,
+): Promise<Omit<Made, "stages">> {
+  const { part, check } = options;
+  const given = handedOver(options);
+  const shareOf = ({ nodes }: Plan) => part ? chooseShare(part, nodes) : () => true;
+  let plan = await partitionGraph(run, configuration, { given, keep: true, check });
+  if (!plan.text.blocks) {
+    await make(plan.nodes, { mine: shareOf(plan) });
+    plan = await partitionGraph(run, configuration, { given, keep: true });
+  }
+  for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
+  const isWanted = wantedFor(stage);
+  const mine = shareOf(plan);
+  const wanted = (node: Node) => isWanted(node) && mine(node);
+  return { walk: await make(plan.nodes, { mine, wanted }), text: plan.text };
 }
 
 /**
@@ -252,7 +298,7 @@ const PARTITION = "partition";
 
 /** Chooses the nodes of a stage, or of all that a partition makes. */
 const wantedFor = (stage: string) => ({ maker }: Node): boolean =>
-  stage === PARTITION ? !STAGES.get(maker.stage)?.onRequest : maker.stage === stage;
+  stage === PARTITION || maker.stage === stage;
 
 /** Reports which files of the text are read as one document each, and which not at all. */
 function textWarnings({ asText, passed }: RunText): string[] {

@@ -30,8 +30,7 @@ import { INDEX, PART_INDEX } from "../stages/documents.ts";
 import type { Problem } from "./partition.ts";
 import { type ExpertPart, partIn } from "../stages/parts.ts";
 import { nodeFolders } from "./settings.ts";
-
-const EXPORT = "export"; // the folder of exports, which are nodes of other names
+import { EXPORT } from "../stages/exported.ts";
 
 /**
  * What {@linkcode verifyRun} found: files whose size and hash were checked, and their bytes;

@@ -13,14 +13,13 @@ import { InputError, say, task } from "../../kernels/errors.ts";
 import { byNumber, jsonText } from "../graph/files.ts";
 import {
   type Asked,
-  GIVEN,
   givenNode,
   type Making,
   type Manifest,
   type Node,
+  nodesAsMade,
   oneByOne,
   readManifest,
-  splitNeed,
   unaskedNode,
   type Work,
 } from "../graph/node.ts";
@@ -139,7 +138,7 @@ export async function overlapNodes(
     optional: true,
   };
   if (made === null) return [unaskedNode(RESULT, REVISION, asked)];
-  if (made) return foundNodes(made).map((node) => node.name === RESULT ? { ...node, asked } : node);
+  if (made) return nodesAsMade(made, REVISION, asked);
   await refuseUnsplit(of);
   const kinds = ["text", "bands", PASSAGE, ...named.length > 0 ? [8] as const : []] as const;
   const hashed = [...blockTexts(of, kinds), ...named];
@@ -155,17 +154,6 @@ export async function overlapNodes(
       asked,
       maker: oneByOne(OVERLAP, (making, work) => writeResult(making, work, hashed)),
     },
-  ];
-}
-
-/** Lists the node of what was found in a run as it was made, after what it was made of. */
-export function foundNodes(made: Manifest): Node[] {
-  const needs = Object.keys(made.inputs);
-  const maker = { ...GIVEN, stage: OVERLAP };
-  const { name, settings } = made;
-  return [
-    ...needs.map((need) => givenNode(splitNeed(need).name)),
-    { name, settings, needs, revision: REVISION, maker },
   ];
 }
 

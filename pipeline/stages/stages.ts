@@ -15,7 +15,9 @@ import { TEXT } from "../settings/text.ts";
 import type { AdoptRequest } from "./adopt.ts";
 import type { AskRequest } from "./ask.ts";
 import type { EvaluateRequest } from "./evaluate.ts";
+import type { ExportRequest } from "./exported.ts";
 import type { OverlapRequest } from "./overlap.ts";
+import type { PageRequest } from "./page.ts";
 import type { GraphOf, Stage } from "./stage.ts";
 import type { TrainRequest } from "./train.ts";
 
@@ -205,6 +207,26 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
       onRequest: true,
       nodes: async (of, request) => await (await import("./ask.ts")).askNodes(of, request),
       requests: async (of) => await (await import("./ask.ts")).askRequests(of),
+    }),
+  ],
+  [
+    "export",
+    stage<ExportRequest>({
+      about: "Writes the text of a run, or its models, in formats of other tools.",
+      settings: [],
+      onRequest: true,
+      nodes: async (of, request) => (await import("./exported.ts")).exportNodes(of, request),
+      requests: async (of) => await (await import("./exported.ts")).exportRequests(of),
+    }),
+  ],
+  [
+    "report",
+    stage<PageRequest>({
+      about: "Writes the report of a run: one page that shows what it has made.",
+      settings: [],
+      onRequest: true,
+      nodes: async (of, request) => await (await import("./page.ts")).pageNodes(of, request),
+      requests: async (of) => await (await import("./page.ts")).pageRequests(of),
     }),
   ],
 ]);
