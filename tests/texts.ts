@@ -21,7 +21,7 @@ import {
   parameterSpecs,
   switchShape,
 } from "../pipeline/model/shape.ts";
-import { createTrainer } from "../pipeline/model/trainer.ts";
+import { createTrainer, type Trainer } from "../pipeline/model/trainer.ts";
 import { defaultConfiguration } from "../pipeline/settings/configuration.ts";
 import { PRESETS } from "../pipeline/settings/resolution.ts";
 
@@ -75,10 +75,11 @@ const OTHERS = [undefined, 4, 8, 16, 64].map((subgroupSize): Device => ({
   variants: WORKGROUP,
 }));
 
-/** A device that runs nothing, and `record`s what is planned. */
+/** A device that runs nothing, and `record`s what is planned; `submit` takes what is submitted. */
 export function recordingGpu(
   { kind, variants, subgroupSize }: Device,
   record: (plan: DispatchPlan) => void,
+  submit: Gpu["submit"] = () => {},
 ): Gpu {
   const make = (label: string, size: number, storage?: GpuBuffer["storage"]): GpuBuffer => ({
     label,
@@ -105,9 +106,10 @@ export function recordingGpu(
     }),
     dispatch(plan: DispatchPlan) {
       record(plan);
-      return { label: plan.label, grid: [plan.workgroups, 1, plan.models ?? 1] };
+      const { label, workgroups, models = 1, multiplications = 0 } = plan;
+      return { label, grid: [workgroups, 1, models], multiplications: models * multiplications };
     },
-    submit() {},
+    submit,
     write() {},
     read: (ranges: readonly { buffer: GpuBuffer; bytes?: number }[]) =>
       Promise.resolve(ranges.map(({ buffer, bytes }) => new ArrayBuffer(bytes ?? buffer.bytes))),
@@ -188,14 +190,30 @@ const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, cli
 const zeros = (config: ModelConfig): Weights =>
   new Map(parameterSpecs(config).map((spec) => [spec.name, new Float32Array(countValues(spec))]));
 
+/** So many models without weights: planning needs their number alone, and nothing walks them. */
+const unweighted = ({ models }: Use): Weights[] => new Array(models);
+
+/** Makes a trainer of a model on a device that runs nothing. */
+export function planTrainer(gpu: Gpu, use: Use, dtype: Dtype): Trainer {
+  const { config, batch, length } = use;
+  const start = { step: 0, weights: unweighted(use), moments: [], squares: [] };
+  const microBatch = Math.min(batch, Math.max(1, Math.floor(TOKENS / length)));
+  return createTrainer(gpu, {
+    config,
+    start,
+    batch,
+    microBatch,
+    length,
+    dtype,
+    settings: SETTINGS,
+  });
+}
+
 /** Plans all that is done with a model on a device. */
 export async function planUse(gpu: Gpu, use: Use, dtype: Dtype): Promise<void> {
-  const { config, batch, length, answers } = use;
-  // Planning needs their number alone; an array without elements is one that nothing walks.
-  const models: Weights[] = new Array(use.models);
-  const start = { step: 0, weights: models, moments: [], squares: [] };
-  const microBatch = Math.min(batch, Math.max(1, Math.floor(TOKENS / length)));
-  createTrainer(gpu, { config, start, batch, microBatch, length, dtype, settings: SETTINGS });
+  const { config, length, answers } = use;
+  const models = unweighted(use);
+  planTrainer(gpu, use, dtype);
   const rows = rowsPerPass(gpu.maxBindingBytes, config, length);
   createScorer(gpu, { config, models, batch: rows, length, dtype });
   if (!answers) return;

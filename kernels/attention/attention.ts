@@ -47,13 +47,15 @@ const sized = (code: string, { headSize }: AttentionShape) =>
 /** Plans a call whose params are `count`, the sizes of heads, and `lastParams`. */
 function planAttention(
   gpu: Gpu,
-  { models, length, heads, headSize }: AttentionShape,
+  { models, batch, length, heads, headSize }: AttentionShape,
   count: number,
   call: Omit<DispatchPlan, "params" | "models">,
   lastParams: number[] = [],
 ): Dispatch {
   const params = [count, length, heads, headSize, padded(heads * headSize), ...lastParams];
-  return gpu.dispatch({ ...call, params, models });
+  // Forward two products of half a square each; no kernel of the backward pass has more than four.
+  const multiplications = 2 * batch * heads * length * length * headSize;
+  return gpu.dispatch({ ...call, params, models, multiplications });
 }
 
 const countQueries = ({ batch, heads, length }: AttentionShape) => batch * heads * length;

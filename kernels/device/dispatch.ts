@@ -4,6 +4,7 @@
  */
 
 import type { GpuBuffer } from "./buffers.ts";
+import type { AdapterKind } from "./variants.ts";
 import { withStorage } from "./storage.ts";
 import { enableSubgroups } from "./wgsl.ts";
 
@@ -20,6 +21,8 @@ export interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   /** Bound buffers. */
   readonly bindings: GPUBindGroup;
+  /** Multiplications of all models, about; 0 where they take no time next to those of products. */
+  readonly multiplications: number;
 }
 
 /** What a device needs to plan a kernel call. */
@@ -43,6 +46,8 @@ export interface DispatchPlan {
   workgroups: number;
   /** Workgroups along z, the model axis of a bank: 1 unless given. */
   models?: number;
+  /** Multiplications of one model, about: 0 unless given. */
+  multiplications?: number;
 }
 
 const WORKGROUPS_PER_AXIS = 65_535;
@@ -104,7 +109,7 @@ export function createPlanner(device: GPUDevice, { directive = false } = {}) {
   return {
     /** Plans a kernel call. Throws a `RangeError` on a grid that the device cannot take. */
     dispatch(plan: DispatchPlan): Dispatch {
-      const { label, params, buffers, workgroups, models = 1 } = plan;
+      const { label, params, buffers, workgroups, models = 1, multiplications = 0 } = plan;
       if (
         !(workgroups >= 1) || workgroups > WORKGROUPS_PER_AXIS ** 2 || models < 1 ||
         models > WORKGROUPS_PER_AXIS
@@ -128,7 +133,13 @@ export function createPlanner(device: GPUDevice, { directive = false } = {}) {
           resource: { buffer },
         })),
       });
-      return { label, grid: [...foldGrid(workgroups), models], pipeline, bindings };
+      return {
+        label,
+        grid: [...foldGrid(workgroups), models],
+        pipeline,
+        bindings,
+        multiplications: models * multiplications,
+      };
     },
 
     /** Frees the parameters. */
@@ -136,6 +147,28 @@ export function createPlanner(device: GPUDevice, { directive = false } = {}) {
       for (const buffer of uniforms.values()) buffer.destroy();
     },
   };
+}
+
+/**
+ * Multiplications of one submit, at most, by kind of adapter: less than a second on any that
+ * trains. Drivers give up a device whose submit takes seconds (Windows two, amdgpu ten), and nobody
+ * else gets a share of the device in the meantime.
+ */
+export const SUBMIT_MULTIPLICATIONS: Record<AdapterKind, number> = { software: 2e10, gpu: 2e11 };
+
+/** Splits dispatches into submits of a bounded amount of work, or of one dispatch. */
+export function splitWork(dispatches: readonly Dispatch[], kind: AdapterKind): Dispatch[][] {
+  const parts: Dispatch[][] = [];
+  let work = Infinity;
+  for (const dispatch of dispatches) {
+    work += dispatch.multiplications;
+    if (work > SUBMIT_MULTIPLICATIONS[kind]) {
+      parts.push([]);
+      work = dispatch.multiplications;
+    }
+    parts.at(-1)!.push(dispatch);
+  }
+  return parts;
 }
 
 /** Puts a call into a pass. */

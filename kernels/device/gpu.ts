@@ -15,7 +15,7 @@ import {
   plannedLimit,
   writeBuffer,
 } from "./buffers.ts";
-import { createPlanner, type Dispatch, type DispatchPlan, encode } from "./dispatch.ts";
+import { createPlanner, type Dispatch, type DispatchPlan, encode, splitWork } from "./dispatch.ts";
 import { watchFailures } from "./failures.ts";
 import { type KernelTime, profile } from "./profile.ts";
 import { type BufferRange, createReadback } from "./readback.ts";
@@ -60,7 +60,7 @@ export interface Gpu {
   arena(): Arena;
   /** Plans a kernel call. Throws a `RangeError` on a grid that the device cannot take. */
   dispatch(plan: DispatchPlan): Dispatch;
-  /** Runs the dispatches in order, in one submit. */
+  /** Runs the dispatches in order, in submits of a bounded amount of work. */
   submit(dispatches: readonly Dispatch[]): void;
   /** Copies `data` into `buffer` before the next submit. */
   write(buffer: GpuBuffer, data: Uint32Array | Float32Array, byteOffset?: number): void;
@@ -266,15 +266,16 @@ function wrapDevice(
     arena: () => createArena(device),
     dispatch: planner.dispatch,
     submit(dispatches) {
-      if (dispatches.length === 0) return;
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      for (const dispatch of dispatches) {
-        encode(pass, dispatch);
-        failures.submitted(dispatch.label);
+      for (const part of splitWork(dispatches, properties.kind)) {
+        const encoder = device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        for (const dispatch of part) {
+          encode(pass, dispatch);
+          failures.submitted(dispatch.label);
+        }
+        pass.end();
+        device.queue.submit([encoder.finish()]);
       }
-      pass.end();
-      device.queue.submit([encoder.finish()]);
     },
     write: (buffer, data, byteOffset) => writeBuffer(device, buffer, data, byteOffset),
     read: reader.read,

@@ -143,6 +143,7 @@ export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
       ...details ? [details.likeliest, details.least] : statistics ? [statistics] : [],
     ],
     models,
+    multiplications: rows * vocabulary * k,
   });
 }
 
@@ -169,6 +170,7 @@ export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatc
       code: backwardCode,
       constants,
       models,
+      multiplications: 2 * rows * vocabulary * k, // the logits, and their gradient times a factor
       workgroups: Math.ceil(m / SIDE),
       params: [...logits, ...place("other", factor, terms), ...place("out", out, m)],
       buffers: [

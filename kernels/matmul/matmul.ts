@@ -137,7 +137,8 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
     plan.params.unshift(tensors.groups.first ?? 0);
     plan.buffers = [...plan.buffers, tensors.groups.buffer];
   }
-  return gpu.dispatch({ label: "matmul", models: tensors.models, ...plan });
+  const { models, m, n, k } = tensors;
+  return gpu.dispatch({ label: "matmul", models, multiplications: m * n * k, ...plan });
 }
 
 /**
@@ -167,6 +168,7 @@ export function matmulSplit(
       buffers: buffers.toSpliced(4, 1, parts),
       workgroups: countWorkgroups(chosenTile, m, n4) * segments,
       models,
+      multiplications: m * n * k,
     }),
     joinSegments(gpu, {
       label: "matmul_join",

@@ -113,7 +113,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
       plan.params.unshift(tensors.groups.first ?? 0);
       buffers.push(tensors.groups.buffer);
     }
-    return [gpu.dispatch({ label, buffers, models, ...plan })];
+    return [gpu.dispatch({ label, buffers, models, multiplications: m * n * k, ...plan })];
   }
   const tile = tensors.tile ?? chooseTile(m, n4, models);
   return [
@@ -125,6 +125,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
       buffers: buffers.toSpliced(2, 1, tensors.parts),
       workgroups: countWorkgroups(tile, m, n4) * segments,
       models,
+      multiplications: m * n * k,
     }),
     joinSegments(gpu, {
       label: "matmul_transposed_join",

@@ -7,6 +7,7 @@
 import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
 import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
+import { splitWork, SUBMIT_MULTIPLICATIONS } from "../../kernels/device/dispatch.ts";
 import type { Arena, Dispatch, Gpu, KernelTime } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { tokenOrder } from "../../kernels/embedding/embedding.ts";
@@ -91,6 +92,11 @@ export function joinStates(states: readonly TrainerState[]): TrainerState {
 
 /** Steps whose results fit before they must be drained. An evaluation has the place after them. */
 export const STEPS_PER_READ = 64;
+
+/**
+ * Submits of the largest size after which a step waits: on slow devices one takes most of a second.
+ */
+const WAIT_SUBMITS = 2;
 
 /** What `createTrainer` takes. */
 export interface TrainerOptions {
@@ -294,14 +300,42 @@ export class Trainer {
    * {@link Trainer.drain}.
    */
   step(batch: HostBatch, rate: number): void {
-    for (const dispatches of this.#passes(batch, rate)) this.gpu.submit(dispatches);
+    for (const [pass, update] of this.#passes(batch, rate)) this.gpu.submit([...pass, ...update]);
+  }
+
+  /**
+   * Takes one step as {@link Trainer.step} does, but where it takes more than about a second, waits
+   * for the device now and then. If `isStopped` says so at such a moment, it leaves the step off:
+   * the models are those before it. Gives whether the step was taken.
+   */
+  async stepUnless(isStopped: () => boolean, batch: HostBatch, rate: number): Promise<boolean> {
+    const { gpu } = this;
+    let waiting = 0;
+    let isUpdated = false; // whether models have changed, those of one group before those of others
+    for (const [pass, update] of this.#passes(batch, rate)) {
+      const parts = splitWork(pass, gpu.kind);
+      for (const [i, part] of parts.entries()) {
+        const updates = i === parts.length - 1 ? update : [];
+        gpu.submit([...part, ...updates]);
+        isUpdated ||= updates.length > 0;
+        waiting += part.reduce((sum, { multiplications }) => sum + multiplications, 0);
+        if (waiting < WAIT_SUBMITS * SUBMIT_MULTIPLICATIONS[gpu.kind]) continue;
+        waiting = 0;
+        await gpu.read([{ buffer: gpu.empty, bytes: 4 }]);
+        if (isUpdated || !isStopped()) continue;
+        this.#pending.pop();
+        this.steps--;
+        return false;
+      }
+    }
+    return true;
   }
 
   /** Takes one step as {@link Trainer.step} does, and times its kernels. */
   async profile(batch: HostBatch, rate: number): Promise<KernelTime[]> {
     const times: KernelTime[] = [];
-    for (const dispatches of this.#passes(batch, rate)) {
-      times.push(...await this.gpu.profile(dispatches));
+    for (const [pass, update] of this.#passes(batch, rate)) {
+      times.push(...await this.gpu.profile([...pass, ...update]));
     }
     return times;
   }
@@ -398,8 +432,8 @@ export class Trainer {
     });
   }
 
-  /** Begins a step and yields what each of its uploads has to run. */
-  *#passes(batch: HostBatch, rate: number): Generator<Dispatch[]> {
+  /** Begins a step and yields what each of its uploads runs: a pass, and what updates models. */
+  *#passes(batch: HostBatch, rate: number): Generator<[pass: Dispatch[], update: Dispatch[]]> {
     if (this.#pending.length === STEPS_PER_READ) {
       throw new RangeError(
         `Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`,
@@ -409,7 +443,7 @@ export class Trainer {
     this.gpu.write(this.#shared.step, adamwStep(++this.steps, rate, this.options.settings));
     for (const [{ passes, update }, micro] of this.#uploads(batch, this.#pending.length - 1)) {
       const pass = passes[Math.min(micro, 1)];
-      yield micro === this.#shared.micros - 1 ? [...pass, ...update] : pass;
+      yield [pass, micro === this.#shared.micros - 1 ? update : []];
     }
   }
 

@@ -178,23 +178,40 @@ async function takeSteps(
 ): Promise<void> {
   const [{ options: { steps, rateAt, batch } }] = trainings;
   const pace = startPace(gpu.kind);
+  const first = trainer.steps;
   const active = () => trainings.filter(({ failure }) => !failure);
+  const isStopped = () => active().every(({ options: { signal } }) => signal?.aborted);
   /** Runs `work` for each training. One that fails ends, and its part of the batch stays empty. */
   const each = (work: (training: SingleTraining) => Promise<void> | void) =>
     Promise.all(active().map((training) => training.orEnd(() => work(training))));
+  const save = async (step: number) => {
+    let state: Promise<TrainerState> | undefined; // of all models, which is read once
+    await each((training) => training.save(step, () => state ??= trainer.state()));
+  };
+  /** Ends all trainings after the last step that was taken whole. */
+  const saveStopped = async () => {
+    const step = trainer.steps;
+    const results = await trainer.drain();
+    if (results.length > 0) await each((training) => training.note(results, rateAt(step)));
+    if (step > first) await save(step);
+    else await each(({ options: { signal } }) => signal?.throwIfAborted());
+  };
   while (trainer.steps < steps) {
     await each((training) => training.take(trainer.steps));
     if (active().length === 0) return;
     const step = trainer.steps + 1;
     const rate = rateAt(step);
-    trainer.step(input, rate);
+    if (!await trainer.stepUnless(isStopped, input, rate)) {
+      await each((training) => training.leaveOff());
+      return await saveStopped();
+    }
     if (!pace.step() && !active().some((training) => training.looksAt(step))) continue;
     const results = await trainer.drain();
     pace.looked();
     await each((training) => training.note(results, rate));
     const most = () => Math.max(0, ...active().map((training) => training.due(step).heldOut));
-    for (let first = 0; first < most(); first += batch) {
-      await each((training) => training.holdOut(first, training.due(step).heldOut));
+    for (let row = 0; row < most(); row += batch) {
+      await each((training) => training.holdOut(row, training.due(step).heldOut));
       const { nll, predicted } = await trainer.evaluate(input);
       for (const { index, heldOut } of active()) {
         heldOut.nll += nll[index];
@@ -202,8 +219,7 @@ async function takeSteps(
       }
     }
     await each((training) => training.log(step, rate));
-    let state: Promise<TrainerState> | undefined; // of all models, which is read once
-    await each((training) => training.save(step, () => state ??= trainer.state()));
+    await save(step);
   }
 }
 
@@ -301,6 +317,11 @@ class SingleTraining {
     this.#next ??= open(steps * batch);
     this.#fill(await this.#next(batch), 0, batch);
     this.#tokens += this.input.lengths.reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Forgets the batch that was taken last, as no step has learnt from it. */
+  leaveOff(): void {
+    this.#tokens -= this.input.lengths.reduce((sum, n) => sum + n, 0);
   }
 
   /**

@@ -1,4 +1,4 @@
-import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
@@ -111,6 +111,43 @@ Deno.test("trainModel() stopped by its signal writes a checkpoint to go on from"
     await assertRejects(() => trainModel(stopped), DOMException, "abort");
     assertEquals(saved.map(({ trainer }) => trainer.step), [stop]);
     assertSameTensors(await trainModel(options({ start: saved[0] })), expected);
+  }
+});
+
+/** The device with dispatches of much work, so that a step waits often; `onRead` sees each read. */
+const slowGpu = (onRead: () => void): typeof gpu => ({
+  ...gpu,
+  dispatch: (plan) => ({ ...gpu.dispatch(plan), multiplications: 1e10 }),
+  read: (ranges) => {
+    onRead();
+    return gpu.read(ranges);
+  },
+});
+
+Deno.test("trainModel() stopped in the middle of a step saves the state before it, whenever that is", async () => {
+  const expected = await trainModel(options());
+  let reads = 0;
+  await trainModel(options({ gpu: slowGpu(() => reads++) }));
+  assert(reads > 4 * STEPS, `it waits ${reads} times`);
+  for (let stop = 1; stop < reads; stop += 7) {
+    const controller = new AbortController();
+    const saved: TrainingState[] = [];
+    let read = 0;
+    let later = 0; // reads between the signal and the end
+    const stopped = options({
+      gpu: slowGpu(() => {
+        if (++read === stop) controller.abort();
+        else if (read > stop) later++;
+      }),
+      signal: controller.signal,
+      onCheckpoint: async (read) => void saved.push(await read()),
+    });
+    await assertRejects(() => trainModel(stopped), DOMException, "abort");
+    const whole = 3 + 3; // results, a validation, and the state's three lists
+    assert(later <= reads / STEPS + whole, `${later} reads after the signal at read ${stop}`);
+    const [state] = saved;
+    const start = state ?? anyWeights(MODEL, "start");
+    assertSameTensors(await trainModel(options({ start })), expected, `stopped at read ${stop}`);
   }
 });
 
