@@ -14,6 +14,7 @@ const ORDER = [
     "training",
     "partition",
     "serving",
+    "web",
   ],
   ...["evaluation", "cost", "doctor", "stages", "run", "report", "reproduction"],
 ];

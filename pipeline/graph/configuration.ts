@@ -181,14 +181,19 @@ async function isConfigured(folder: string): Promise<boolean> {
   }
 }
 
+/** Gives the text of a run's `config.json`. */
+export function runConfigurationText(configuration: Configuration, adapter?: AdapterNote): string {
+  const versions = { smalltalk: VERSION, deno: Deno.version.deno };
+  return jsonText(seal({ format: FORMAT, configuration, versions, adapter }));
+}
+
 /** Writes a run's `config.json` if that changes it. */
 export async function writeRunConfiguration(
   run: string,
   configuration: Configuration,
   adapter?: AdapterNote,
 ): Promise<void> {
-  const versions = { smalltalk: VERSION, deno: Deno.version.deno };
-  const text = jsonText(seal({ format: FORMAT, configuration, versions, adapter }));
+  const text = runConfigurationText(configuration, adapter);
   const path = `${run}/config.json`;
   if (await Deno.readTextFile(path).catch(() => null) === text) return;
   await writeAtomic(path, text);

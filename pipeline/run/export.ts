@@ -299,7 +299,7 @@ async function needNode(run: string, name: string, remedy: Text): Promise<Manife
  * elsewhere it is made in a folder of its own next to `output`, and gets that name once it is
  * whole.
  */
-async function exportInto(
+export async function exportInto(
   { run, output, of, force = false }:
     & Pick<Exported, "output" | "of">
     & Pick<ExportTextOptions, "run" | "force">,

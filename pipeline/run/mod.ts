@@ -11,6 +11,7 @@ export * from "./jobs.ts";
 export * from "./evaluate_run.ts";
 export * from "./adopt.ts";
 export * from "./export.ts";
+export { exportSite, type ExportSiteOptions } from "./export_site.ts";
 export * from "./trainings.ts";
 export * from "./models.ts";
 export { checkOutput, findRepair } from "./output.ts";

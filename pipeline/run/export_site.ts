@@ -1,0 +1,143 @@
+/**
+ * Exports a mixture as a site: a folder for any static web server, whose page routes prompts and
+ * runs the chosen expert in the browser.
+ *
+ *     index.html  style.css  script.js
+ *     site.json                 small files as text; sizes and hashes of the others; the experts
+ *     tokenizer.json
+ *     partitioner/router-00/model.safetensors …     experts/expert-00/model.safetensors …
+ *
+ * @module
+ */
+
+import PAGE from "../web/browser/index.html" with { type: "text" };
+import STYLE from "../web/browser/style.css" with { type: "text" };
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { expertFolder, PARTITIONER, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
+import { runConfigurationText } from "../graph/configuration.ts";
+import { jsonText, listEntries, sha256 } from "../graph/files.ts";
+import { readVerified } from "../graph/schema.ts";
+import { encodeSafetensors, type SafetensorsDtype } from "../model/checkpoints/safetensors.ts";
+import { loadCheckpoint, nameTensors } from "../model/checkpoints/checkpoint.ts";
+import { huggingFaceConfig } from "../model/checkpoints/hugging_face_config.ts";
+import { partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import { defaultConfiguration } from "../settings/configuration.ts";
+import { needConfiguration } from "../stages/parts.ts";
+import { expertNames } from "../stages/split.ts";
+import { expertTarget } from "../stages/targets.ts";
+import { type Site, SITE_FORMAT } from "../web/site.ts";
+import { bundleScript } from "../web/bundle.ts";
+import { type Exported, exportInto, type ExportTextOptions } from "./export.ts";
+import { modelsOfRun } from "./evaluate_run.ts";
+import type { RunWatch } from "./run.ts";
+
+/** What {@linkcode exportSite} takes. */
+export interface ExportSiteOptions extends Pick<ExportTextOptions, "run" | "output" | "force"> {
+  /** Number type of the weights that are downloaded. Default: f32. */
+  dtype?: "f32" | "f16";
+}
+
+/** Characters of an expert's example at most: the beginning of a text that it finds likely. */
+const EXAMPLE = 80;
+/** Settings of the run that its page needs; others may name the user's files. */
+const NEEDED = [
+  "experts",
+  "prefix",
+  "eos",
+  "expertHidden",
+  "expertLayers",
+  "expertHeads",
+] as const;
+
+/**
+ * Exports the routers and all experts of a run as a site.
+ *
+ * Throws an `InputError` where an expert is not trained, where the partitioner has no routers, or
+ * where the folder holds files of others. Throws a `RunError` where the disk is full, or the script
+ * cannot be bundled.
+ */
+export async function exportSite(
+  { run, output, force, dtype = "f32" }: ExportSiteOptions,
+  watch: RunWatch = {},
+): Promise<Exported> {
+  const configuration = await needConfiguration(run);
+  const { experts } = configuration;
+  const routing = await partitionerFolder(run, configuration.routers);
+  const { kind } = await partitionerKind(routing);
+  if (kind !== "em") {
+    throw new InputError(
+      `Cannot export "${run}" as a site as routers must choose its experts: ${kind} does`,
+      { where: run, remedy: say`partition with ${setting("partitioner", "em")}` },
+    );
+  }
+  await modelsOfRun(run, configuration, "export");
+  const names = await expertNames(run);
+  const script = await bundleScript();
+  const folders = {
+    ...Object.fromEntries(
+      (await listEntries(routing)).filter(({ isDirectory }) => isDirectory)
+        .map(({ name }) => [`${PARTITIONER}/${name}`, `${routing}/${name}`]),
+    ),
+    ...Object.fromEntries(Array.from({ length: experts }, (_, expert) => [
+      `experts/${expertFolder(expert, experts)}`,
+      `${run}/${expertTarget(expert, configuration).node}`,
+    ])),
+  };
+  const hashes: Record<string, string> = {};
+  for (const [path, folder] of Object.entries(folders).sort()) {
+    hashes[path] = (await loadCheckpoint(folder)).sha256;
+  }
+  const of = { to: "web", of: "all experts", dtype, script: sha256(script), models: hashes };
+  return await exportInto({ run, output, of, force }, watch, async (making) => {
+    const site: Site = {
+      format: SITE_FORMAT,
+      title: experts === 1 ? "One small expert" : `One of ${experts} small experts answers`,
+      texts: {
+        "config.json": runConfigurationText({
+          ...defaultConfiguration(),
+          ...Object.fromEntries(NEEDED.map((name) => [name, configuration[name]])),
+        }),
+        [`${PARTITIONER}/partitioner.json`]: await readText(`${routing}/partitioner.json`),
+      },
+      files: {},
+      experts: Array.from({ length: experts }, (_, expert) => {
+        const name = expertFolder(expert, experts);
+        const known = names?.[expert];
+        return {
+          name,
+          weights: `experts/${name}/model.safetensors`,
+          words: known?.terms.map(({ text }) => text) ?? [],
+          example: known?.likeliest[0] ? beginning(known.likeliest[0].text) : null,
+        };
+      }),
+    };
+    const write = async (path: string, data: Uint8Array | Iterable<Uint8Array>) => {
+      await making.write(path, data);
+      const whole = await Deno.readFile(`${making.folder}/${path}`);
+      site.files[path] = { bytes: whole.length, sha256: sha256(whole) };
+    };
+    await write(TOKENIZER_FILE, await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`));
+    for (const [path, folder] of Object.entries(folders)) {
+      const { config, weights, notes } = await loadCheckpoint(folder);
+      const tensors = new Map(nameTensors(config, weights));
+      const type = dtype.toUpperCase() as SafetensorsDtype;
+      const name = { f32: "float32", f16: "float16" }[dtype];
+      site.texts[`${path}/config.json`] = jsonText(huggingFaceConfig(config, notes, name));
+      await write(`${path}/model.safetensors`, encodeSafetensors(tensors, { dtype: type }));
+    }
+    await making.write("site.json", jsonText(site));
+    await making.write("script.js", script);
+    await making.write("style.css", STYLE);
+    await making.write("index.html", PAGE);
+    return { bytes: Object.values(site.files).reduce((sum, { bytes }) => sum + bytes, 0) };
+  });
+}
+
+const readText = async (path: string) => new TextDecoder().decode(await readVerified(path));
+
+/** Gives the beginning of a text that was cut out of a document, from one word to another. */
+function beginning(text: string): string {
+  const start = text.replace(/^\S*\s+/, "").trim();
+  if (start.length <= EXAMPLE) return start;
+  return start.slice(0, EXAMPLE).replace(/\s+\S*$/, "");
+}

@@ -1,0 +1,173 @@
+/**
+ * The files of a site: small ones come with `site.json`, the others are fetched when they are first
+ * read. What was fetched is checked against its hash, and kept by its hash for the next visit.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError } from "../../../kernels/errors.ts";
+import { SITE, type Site } from "../site.ts";
+
+/** What of a file has come so far, in bytes. */
+export interface Progress {
+  path: string;
+  bytes: number;
+  total: number;
+}
+
+const CACHE = "smalltalk";
+
+/** The files of a site. */
+export class SiteFiles {
+  readonly #fetched = new Set<string>();
+
+  /** Called while a file comes. */
+  onProgress: (progress: Progress) => void = () => {};
+
+  private constructor(
+    /** What `site.json` says. */
+    readonly site: Site,
+    private readonly base: string,
+  ) {}
+
+  /** Reads `site.json` below `base`. Throws an `InputError` where it is missing or wrong. */
+  static async open(base: string): Promise<SiteFiles> {
+    const where = new URL("site.json", base).href;
+    const remedy = "export the site again";
+    let value: unknown;
+    try {
+      value = await (await need(where)).json();
+    } catch (cause) {
+      if (cause instanceof InputError) throw cause;
+      throw new InputError(`Cannot read "${where}" as it must be JSON: it is not`, { remedy });
+    }
+    const read = v.safeParse(SITE, value);
+    if (!read.success) {
+      const [{ message, path }] = read.issues;
+      const field = path?.map(({ key }) => key).join(".") ?? "";
+      throw new InputError(`Cannot read "${where}" as ${field} must be right: ${message}`, {
+        remedy,
+      });
+    }
+    return new SiteFiles(read.output, base);
+  }
+
+  /** Whether a file was fetched, now or on a former visit. */
+  async isHere(path: string): Promise<boolean> {
+    return this.#fetched.has(path) || await kept(this.site.files[path].sha256) !== undefined;
+  }
+
+  /** Bytes of the files that were fetched. */
+  async here(): Promise<number> {
+    let sum = 0;
+    for (const [path, { bytes }] of Object.entries(this.site.files)) {
+      if (await this.isHere(path)) sum += bytes;
+    }
+    return sum;
+  }
+
+  /** Lists the names below a folder, and whether each is a folder. */
+  list(folder: string): { name: string; isDirectory: boolean; isFile: boolean }[] {
+    const names = new Map<string, boolean>();
+    for (const path of this.#paths()) {
+      if (!path.startsWith(`${folder}/`)) continue;
+      const [name, ...rest] = path.slice(folder.length + 1).split("/");
+      names.set(name, rest.length > 0);
+    }
+    return Array.from(names, ([name, isDirectory]) => ({
+      name,
+      isDirectory,
+      isFile: !isDirectory,
+    }));
+  }
+
+  /** Whether there is a file of this path. */
+  has(path: string): boolean {
+    return Object.hasOwn(this.site.texts, path) || Object.hasOwn(this.site.files, path);
+  }
+
+  /** Gives a file that came with `site.json`. */
+  text(path: string): string | undefined {
+    return Object.hasOwn(this.site.texts, path) ? this.site.texts[path] : undefined;
+  }
+
+  /**
+   * Reads a file. Throws an `InputError` where it cannot be fetched, is cut, or is another one than
+   * `site.json` says.
+   */
+  async read(path: string): Promise<Uint8Array<ArrayBuffer>> {
+    const text = this.text(path);
+    if (text !== undefined) return new TextEncoder().encode(text);
+    const data = await this.#fetch(path);
+    this.#fetched.add(path);
+    return data;
+  }
+
+  *#paths(): Generator<string> {
+    yield* Object.keys(this.site.texts);
+    yield* Object.keys(this.site.files);
+  }
+
+  async #fetch(path: string): Promise<Uint8Array<ArrayBuffer>> {
+    const { bytes: total, sha256 } = this.site.files[path];
+    const before = await kept(sha256);
+    if (before) {
+      const data = new Uint8Array(await before.arrayBuffer());
+      if (await hash(data) === sha256) return data;
+    }
+    const where = new URL(path, this.base).href;
+    const { body } = await need(where);
+    const data = new Uint8Array(total);
+    let bytes = 0;
+    for await (const chunk of body!) {
+      if (bytes + chunk.length > total) throw other(where, `it has more than ${total} bytes`);
+      data.set(chunk, bytes);
+      bytes += chunk.length;
+      this.onProgress({ path, bytes, total });
+    }
+    if (bytes < total) throw other(where, `it has ${bytes} bytes instead of ${total}`);
+    if (await hash(data) !== sha256) throw other(where, "its SHA-256 is another one");
+    await keep(sha256, data);
+    return data;
+  }
+}
+
+function other(where: string, fact: string): InputError {
+  return new InputError(
+    `Cannot use "${where}" as it must be the file that was exported: ${fact}`,
+    { where, remedy: "copy the whole site to the server again" },
+  );
+}
+
+async function need(where: string): Promise<Response> {
+  const response = await fetch(where).catch((cause) => {
+    throw new InputError(`Cannot fetch "${where}" as the server must answer: it does not`, {
+      where,
+      remedy: "look at the connection, then try again",
+      cause,
+    });
+  });
+  if (response.ok && response.body) return response;
+  throw new InputError(
+    `Cannot fetch "${where}" as it must be there: the server answers ${response.status}`,
+    { where, remedy: "copy the whole site to the server again" },
+  );
+}
+
+async function hash(data: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
+}
+
+const keyOf = (sha256: string) => new URL(`kept/${sha256}`, location.href).href;
+
+async function kept(sha256: string): Promise<Response | undefined> {
+  const cache = await caches.open(CACHE);
+  return await cache.match(keyOf(sha256));
+}
+
+/** Keeps a file for the next visit, where the browser has room. */
+async function keep(sha256: string, data: Uint8Array<ArrayBuffer>): Promise<void> {
+  const cache = await caches.open(CACHE);
+  await cache.put(keyOf(sha256), new Response(data)).catch(() => {});
+}

@@ -1,0 +1,58 @@
+/**
+ * Makes the script of a page from the package's own files, with `deno bundle`.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { RunError } from "../../kernels/errors.ts";
+
+const BROWSER = new URL("./browser/", import.meta.url);
+/** Modules of Node, and the native tokenizer, have stand-ins in a browser. */
+const NODE_MODULES = ["crypto", "fs", "path", "v8", "vm", "zlib", "stream", "buffer", "url"];
+
+/** Bundles `pipeline/web/browser/script.ts` for a browser, as small as it gets. */
+export async function bundleScript(): Promise<string> {
+  const config = JSON.parse(
+    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+  );
+  const node = Object.fromEntries(
+    NODE_MODULES.map((name) => [`node:${name}`, new URL("node.ts", BROWSER).href]),
+  );
+  const imports = {
+    ...config.imports,
+    ...node,
+    tokenizers: new URL("tokenizers.ts", BROWSER).href,
+  };
+  const folder = await Deno.makeTempDir({ prefix: "smalltalk-" });
+  try {
+    const map = `${folder}/imports.json`;
+    const script = `${folder}/script.js`;
+    await Deno.writeTextFile(map, JSON.stringify({ imports }));
+    const { success, stderr } = await new Deno.Command("deno", {
+      args: [
+        "bundle",
+        "--quiet",
+        "--frozen",
+        `--lock=${fileURLToPath(new URL("../../deno.lock", import.meta.url))}`,
+        "--no-config",
+        "--platform=browser",
+        "--minify",
+        `--import-map=${map}`,
+        `--output=${script}`,
+        fileURLToPath(new URL("script.ts", BROWSER)),
+      ],
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    if (!success) {
+      const said = new TextDecoder().decode(stderr).trim().split("\n")[0];
+      throw new RunError(
+        `Cannot bundle the script of a page as Deno must do it: it says "${said}"`,
+      );
+    }
+    return await Deno.readTextFile(script);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
