@@ -62,7 +62,7 @@ function showError(error: unknown): void {
   element("error").textContent = error === undefined ? "" : errorText(error);
 }
 
-/** Says why this browser cannot run the page; undefined where it can. */
+/** Tells why this browser cannot run the page; undefined where it can. */
 async function findObstacle(): Promise<string | undefined> {
   if (!isSecureContext) {
     return "A browser computes only on pages that come over https, or from this machine: open " +

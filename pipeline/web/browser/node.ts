@@ -15,18 +15,13 @@ class Hash {
     return this;
   }
 
-  digest(): Digest;
+  digest(): { readBigUInt64LE(offset: number): bigint };
   digest(encoding: "hex"): string;
-  digest(encoding?: "hex"): Digest | string {
+  digest(encoding?: "hex") {
     const bytes = this.#hash.digest();
-    return encoding === "hex" ? bytes.toHex() : new Digest(bytes);
-  }
-}
-
-/** The bytes of a hash, with the one reading that the pipeline takes of them. */
-class Digest extends Uint8Array<ArrayBuffer> {
-  readBigUInt64LE(offset: number): bigint {
-    return new DataView(this.buffer, this.byteOffset).getBigUint64(offset, true);
+    if (encoding === "hex") return bytes.toHex();
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    return { readBigUInt64LE: (offset: number) => view.getBigUint64(offset, true) };
   }
 }
 

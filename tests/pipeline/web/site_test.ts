@@ -5,7 +5,7 @@ import { trainExpert } from "../../../pipeline/run/models.ts";
 import { generate } from "../../../pipeline/serving/generate.ts";
 import { serveSite } from "../../../pipeline/web/static_server.ts";
 import { gpu } from "../../kernels/support.ts";
-import { IGNORED, GPU_ARGUMENTS, withBrowser } from "../../browser.ts";
+import { GPU_ARGUMENTS, IGNORED, withBrowser } from "../../browser.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { withPartition } from "../run/support.ts";
 
