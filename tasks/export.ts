@@ -6,7 +6,7 @@
 import { basename, resolve } from "node:path";
 import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import type { Exported } from "../pipeline/run/mod.ts";
+import type { Exported, RunWatch } from "../pipeline/run/mod.ts";
 import { ensure, say, setting } from "../kernels/errors.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, take } from "./options.ts";
@@ -15,23 +15,71 @@ import { bytes, counted } from "./layout.ts";
 const { choice, flag, path, text } = field;
 const MODEL_FORMATS = ["safetensors", "gguf"] as const;
 const TEXT_FORMATS = ["megatron", "datasets", "parquet", "text"] as const;
-const FORMATS = [...TEXT_FORMATS, ...MODEL_FORMATS] as const;
+const FORMATS = [...TEXT_FORMATS, ...MODEL_FORMATS, "web"] as const;
 type ModelFormat = typeof MODEL_FORMATS[number];
 const isModelFormat = (to: typeof FORMATS[number]): to is ModelFormat =>
   MODEL_FORMATS.some((format) => format === to);
-/** Options of one format. */
-const ONLY = [["as", "parquet"], ["untie", "safetensors"], ["saveDtype", "gguf"]] as const;
+/** Options of some formats. */
+const ONLY = [
+  ["as", ["parquet"]],
+  ["untie", ["safetensors"]],
+  ["saveDtype", ["gguf", "web"]],
+  ["serve", ["web"]],
+] as const;
+/** Number types of weights that a browser reads. */
+const WEB_TYPES = ["f32", "f16"] as const;
+
+type Counts = Record<string, { texts: number; tokens: number }>;
 
 /** Reports what an export wrote, or that it is there. */
 function exportedText({ output, state, of, files, result }: Exported): string {
   const sizes = Object.values(files).map(({ bytes }) => bytes);
-  const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(
-    ([kind, { texts, tokens }]) =>
-      `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`,
-  );
+  const kinds = of.to === "web" ? [] : Object.entries(result as Counts).map((
+    [kind, { texts, tokens }],
+  ) => `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`);
   const size = `${counted(sizes.length, "files")}, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
   return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size]
     .join(", ");
+}
+
+/** Writes the whole mixture as a page, and serves it where that is asked for. */
+async function exportWeb(
+  { run, expert, allText, model, serve, port, force, signal, onEvent, print, given, ...options }: {
+    run: string;
+    expert?: string;
+    allText: boolean;
+    model?: string;
+    output?: string;
+    saveDtype: string;
+    serve: boolean;
+    port: number;
+    force: boolean;
+    signal: AbortSignal;
+    onEvent: RunWatch["onEvent"];
+    print: (value: object, text: string) => void;
+    given: ReadonlySet<string>;
+  },
+): Promise<void> {
+  const dtype = WEB_TYPES.find((type) => type === options.saveDtype);
+  ensure(
+    dtype || !given.has("saveDtype"),
+    `Cannot export as --save-dtype must be f32 or f16 with --to web: it is ${options.saveDtype}`,
+  );
+  ensure(
+    expert === undefined && !allText && model === undefined,
+    "Cannot export as --to web takes the whole mixture: leave out --expert, --all-text and --model",
+  );
+  const { exportSite } = await import("../pipeline/run/mod.ts");
+  const output = options.output ?? `${run}/export/web`;
+  const exported = await exportSite(
+    { run, output, force, dtype: given.has("saveDtype") ? dtype : "f32" },
+    { signal, onEvent },
+  );
+  print({ run, exports: [exported] }, exportedText(exported));
+  if (!serve) return;
+  const { serveSite } = await import("../pipeline/web/mod.ts");
+  const onListen = (url: string) => console.error(`${url} (Ctrl-C ends it)`);
+  await serveSite(output, { port, signal, onListen });
 }
 
 export const TASK = await defineTask({
@@ -42,7 +90,8 @@ export const TASK = await defineTask({
     to: choice<typeof FORMATS[number], undefined>(
       FORMATS,
       {},
-      "what to write; safetensors and gguf (for llama.cpp) are a trained model, the others are text",
+      "what to write; safetensors and gguf (for llama.cpp) are a trained model, web a page that " +
+        "runs the mixture in a browser, the others are text",
     ),
     expert: text(
       { value: "N|all" },
@@ -58,7 +107,13 @@ export const TASK = await defineTask({
     saveDtype: choice(
       ["f32", "f16", "bf16", "q8_0"],
       { default: "f16" },
-      "with --to gguf: number type of matrices; q8_0 is 8 bits and a scale for every 32 values",
+      "with --to gguf: number type of matrices; q8_0 is 8 bits and a scale for every 32 values; " +
+        "with --to web: f32, which it is unless given, or f16",
+    ),
+    serve: flag("with --to web: serve the page on this machine, to look at it, until Ctrl-C"),
+    port: field.integer(
+      { default: 8080, min: 0, max: 65_535 },
+      "with --serve: port to listen on; 0 takes a free one",
     ),
     output: path(
       { value: "FOLDER" },
@@ -72,13 +127,17 @@ export const TASK = await defineTask({
       to !== undefined,
       `Cannot export as --to must be one of ${FORMATS.join(", ")}: it is not given`,
     );
-    const [name, only] = ONLY.find(([name, only]) => given.has(name) && to !== only) ?? [];
+    const isFor = (formats: readonly string[]) => formats.includes(to);
+    const [name, formats = []] = ONLY.find(([name, formats]) =>
+      given.has(name) && !isFor(formats)
+    ) ?? [];
     ensure(
       !name,
-      say`Cannot export as ${setting(name ?? "")} must come with ${
-        setting("to", only)
+      say`Cannot export as ${setting(name ?? "")} must come with ${setting("to")} ${
+        formats.join(" or ")
       }: --to is ${to}`,
     );
+    if (to === "web") return await exportWeb({ ...options, signal, onEvent, print, given });
     const isModel = isModelFormat(to);
     ensure(
       isModel || model === undefined,

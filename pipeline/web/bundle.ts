@@ -44,7 +44,16 @@ export async function bundleScript(): Promise<string> {
       ],
       stdout: "null",
       stderr: "piped",
-    }).output();
+    }).output().catch((cause) => {
+      if (!(cause instanceof Deno.errors.NotFound)) throw cause;
+      throw new RunError(
+        "Cannot bundle the script of a page as Deno must be on the path: it is not",
+        {
+          remedy: "add the folder of its binary to PATH",
+          cause,
+        },
+      );
+    });
     if (!success) {
       const said = new TextDecoder().decode(stderr).trim().split("\n")[0];
       throw new RunError(
