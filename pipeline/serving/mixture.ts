@@ -252,6 +252,24 @@ export class Mixture {
     return await this.#leases.lease(loaders, signal);
   }
 
+  /**
+   * Throws an `InputError` where the limit of memory leaves no room for any of some models. Those
+   * that cannot be read count for nothing.
+   */
+  async checkRoom(models: readonly ModelName[]): Promise<void> {
+    const { memory } = this.settings;
+    if (memory === undefined) return;
+    const read = await Promise.allSettled(models.map((model) => this.#loaderOf(model)));
+    const loaders = read.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+    const [smallest] = loaders.sort((a, b) => a.estimate - b.estimate);
+    if (smallest === undefined || smallest.estimate <= memory) return;
+    const rule = say`${setting("memory")} must hold the smallest model`;
+    const fact = `it is ${memory} bytes, ${smallest.name} takes ${smallest.estimate}`;
+    throw new InputError(say`Cannot use models as ${rule}: ${fact}`, {
+      remedy: "allow more memory",
+    });
+  }
+
   /** Frees the models that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void {
     this.#leases.freeIdle(milliseconds);

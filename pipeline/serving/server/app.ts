@@ -105,7 +105,7 @@ function addTexts(app: Hono<Env>): void {
     app.post(
       path,
       async ({ req, var: { exchange } }) =>
-        await answer(exchange, readBody(await req.arrayBuffer(), schema)),
+        await answer(exchange, await readBody(await req.arrayBuffer(), schema)),
     );
   post("/v1/completions", COMPLETION, complete);
   post("/v1/chat/completions", CHAT, chat);

@@ -24,8 +24,6 @@ export async function complete(exchange: Exchange, request: CompletionRequest): 
     most > 0 || echo,
     "Cannot complete as max_tokens must be at least 1 without echo: it is 0",
   );
-  const few = `logprobs must be 0 or 1 with echo: it is ${likeliest}`;
-  ensureAsked(!isScored || likeliest <= 1, `Cannot echo as ${few}`);
   const rule = `a request may ask for at most ${MOST_TEXTS} texts: it asks for ${count}`;
   ensureAsked(count <= MOST_TEXTS, `Cannot complete as ${rule}`);
   const places = exchange.held.use(service.admission.enter(count));

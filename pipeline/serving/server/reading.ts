@@ -16,9 +16,9 @@ const LONG = 1 << 13; // UTF-16 units of texts, or ids, beyond which they are lo
 const PIECE = 1 << 16; // UTF-16 units that are encoded in one go
 /**
  * Most of them where the tokenizer finds no place to cut: the library takes some 300 bytes for
- * each.
+ * each, and all others wait while these are freed.
  */
-const LONGEST_PIECE = 1 << 20;
+const LONGEST_PIECE = 1 << 17;
 
 /** Reads the texts of requests. Their `signal` ends the work: the client hung up. */
 export class TextReader {

@@ -6,6 +6,10 @@
 import * as v from "valibot";
 import { badRequest, short } from "./errors.ts";
 
+const MOST_STOPS = 64;
+const LONGEST_STOP = 1024; // in UTF-16 units: what is written is compared with all of it
+const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] as const;
+
 const count = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
 const within = (least: number, most: number) =>
@@ -23,7 +27,8 @@ const isList = (value: unknown, most = Infinity): value is unknown[] =>
   Array.isArray(value) && value.length <= most;
 const isIds = (value: unknown): value is number[] =>
   isList(value) && value.every((id) => Number.isSafeInteger(id) && Number(id) >= 0);
-const isStop = (value: unknown) => typeof value === "string" && value !== "";
+const isStop = (value: unknown) =>
+  typeof value === "string" && value !== "" && value.length <= LONGEST_STOP;
 const isPrompt = (value: unknown) => typeof value === "string" || isIds(value) && value.length > 0;
 const ids = v.custom<number[]>(isIds, "Expected a list of whole numbers from 0");
 
@@ -66,8 +71,9 @@ const COMMON = {
   stop: v.pipe(
     v.nullish(
       v.custom<string | string[]>(
-        (value) => isStop(value) || isList(value, 64) && value.every(isStop),
-        "Expected a text that is not empty, or a list of 64 such texts at most",
+        (value) => isStop(value) || isList(value, MOST_STOPS) && value.every(isStop),
+        `Expected a text of 1 to ${LONGEST_STOP} characters, or a list of ${MOST_STOPS} such ` +
+          "texts at most",
       ),
       () => [],
     ),
@@ -130,7 +136,7 @@ const PARTS = shortList(v.object({
 }));
 
 const MESSAGE = v.object({
-  role: v.pipe(text, v.nonEmpty()),
+  role: v.picklist(ROLES, `Expected one of ${ROLES.join(", ")}`),
   /** A text, or parts of one. */
   content: v.pipe(
     v.unknown(),
@@ -175,11 +181,40 @@ export type ChatRequest = v.InferOutput<typeof CHAT>;
 /** What both have in common. */
 export type CommonRequest = Pick<CompletionRequest, keyof typeof COMMON>;
 
+/** Most values of a body, such as ids: all others wait while they are read. */
+const MOST_VALUES = 2 ** 17;
+const SLICE = 2 ** 18; // bytes that are looked at in one go
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+
+/**
+ * Throws a 400 where JSON has more values than may be read in one go: each stands before a comma
+ * outside of texts, or comes last. Others have their turn meanwhile.
+ */
+async function checkValues(bytes: Uint8Array): Promise<void> {
+  if (bytes.length < 2 * MOST_VALUES) return;
+  let values = 1;
+  let isText = false;
+  for (let i = 0; i < bytes.length;) {
+    for (const end = i + SLICE; i < end; i++) {
+      if (isText && bytes[i] === BACKSLASH) i++;
+      else if (bytes[i] === QUOTE) isText = !isText;
+      else if (bytes[i] === COMMA && !isText) values++;
+    }
+    if (values > MOST_VALUES) {
+      throw badRequest(`Cannot read the request as it must have at most ${MOST_VALUES} values`);
+    }
+    await new Promise((done) => setTimeout(done));
+  }
+}
+
 /** Reads a body as its schema says. Throws a 400 that names the first thing that is wrong. */
-export function readBody<Output>(
+export async function readBody<Output>(
   bytes: ArrayBuffer,
   schema: v.GenericSchema<unknown, Output>,
-): Output {
+): Promise<Output> {
+  await checkValues(new Uint8Array(bytes));
   const refuse = (fact: string) => badRequest(`Cannot read the request as ${fact}`);
   let body: unknown;
   try {

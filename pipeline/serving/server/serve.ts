@@ -114,9 +114,11 @@ async function checkServed(
     throw new InputError(say`Cannot serve an expert as ${rule}: one is ${foreign}`);
   }
   const ids = serveExperts ?? [...Array(experts).keys()];
-  if (upstreams?.addresses.size || (await mixture.dense()).length > 0) return;
-  const present = await mixture.present();
-  if (ids.some((id) => present.includes(id))) return;
+  const dense = await mixture.dense();
+  const there = new Set(await mixture.present());
+  const present = ids.filter((id) => there.has(id));
+  if (!upstreams?.addresses.size) await mixture.checkRoom([...present, ...dense]);
+  if (upstreams?.addresses.size || dense.length + present.length > 0) return;
   throw new InputError(`Cannot serve "${run}" as an expert of it must be trained: none is`, {
     where: `${run}/experts/${expertFolder(ids[0], experts)}`,
     remedy: say`run ${task("train-expert", { run, expert: serveExperts ? ids[0] : "all" })} first`,

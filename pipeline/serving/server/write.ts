@@ -7,6 +7,7 @@ import { branching } from "../forms.ts";
 import { answer, type Finish, type Generation } from "../generate.ts";
 import { type ModelName, modelTitle } from "../models.ts";
 import type { Places } from "./admission.ts";
+import { ensureAsked } from "./errors.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange } from "./service.ts";
 import { isMixed } from "./targets.ts";
@@ -127,8 +128,8 @@ const PROMPTS = 64; // most prompts that are scored in one go
 export const SCORING = branching({ most: 4 });
 
 /**
- * Scores prompts token by token with the likeliest token of each place, those of one model
- * together.
+ * Scores prompts token by token with the likeliest tokens of each place; with one likeliest token
+ * or none, those of one model together.
  */
 export async function scorePrompts(
   exchange: Exchange,
@@ -140,6 +141,13 @@ export async function scorePrompts(
   const firsts = wanted.keys().filter((i) => wanted[i].prompt !== wanted[i - 1]?.prompt);
   const byModel = Map.groupBy(firsts, (i) => wanted[i].target.model);
   await Promise.all([...byModel].map(async ([model, rows]) => {
+    const { likeliest } = wanted[0];
+    if (likeliest !== null && likeliest > 1) {
+      await Promise.all(rows.map(async (row) => {
+        scored[row] = await scoreStepwise(exchange, wanted[row], likeliest, places);
+      }));
+      return;
+    }
     for (let first = 0; first < rows.length; first += PROMPTS) {
       const part = rows.slice(first, first + PROMPTS);
       const results = await scoreWith(exchange, model, part.map((i) => wanted[i].prompt), places);
@@ -148,6 +156,41 @@ export async function scorePrompts(
   }));
   wanted.forEach((_, i) => scored[i] ??= scored[i - 1]);
   return scored;
+}
+
+/**
+ * Scores a prompt with several likeliest tokens of each place, as the form that writes does: token
+ * by token, which takes as long as to write it. The bits are those of what is written.
+ */
+async function scoreStepwise(
+  { service: { mixture }, signal }: Exchange,
+  { target: { model }, prompt }: Wanted,
+  likeliest: number,
+  places: Places,
+): Promise<ScoredPrompt> {
+  using lease = await mixture.lease(model, undefined, signal);
+  using reader = lease.value.engine.join();
+  const { capacity } = reader;
+  const fact = `at most ${capacity} tokens: it has ${prompt.length}`;
+  ensureAsked(prompt.length <= capacity, `Cannot score a prompt as it must have ${fact}`);
+  using _ = places.start();
+  const tokens: ScoredToken[] = [{ id: prompt[0], logProbability: null, top: [] }];
+  for (let i = 0;; i++) {
+    signal.throwIfAborted();
+    const logits = await reader.read([prompt[i]]);
+    const id = i + 1 < prompt.length ? prompt[i + 1] : largestIds(logits, 1)[0];
+    const token = scoreToken(id, logits, likeliest);
+    checkScore(token.logProbability!, model);
+    if (i + 1 === prompt.length) return { tokens, next: token };
+    tokens.push(token);
+  }
+}
+
+/** Throws an `InputError` for a log-probability that is no number. */
+function checkScore(logProbability: number, model: ModelName): void {
+  if (Number.isFinite(logProbability)) return;
+  const fact = `one is ${logProbability}; the weights of ${modelTitle(model)} are damaged`;
+  throw new InputError(`Cannot score a prompt as log-probabilities must be numbers: ${fact}`);
 }
 
 async function scoreWith(
@@ -169,11 +212,7 @@ async function scoreWith(
   );
   return prompts.map((prompt, row) => {
     const [{ logProbability, likeliest, highest }] = results[row];
-    const broken = logProbability.find((value) => !Number.isFinite(value));
-    if (broken !== undefined) {
-      const fact = `one is ${broken}; the weights of ${modelTitle(model)} are damaged`;
-      throw new InputError(`Cannot score a prompt as log-probabilities must be numbers: ${fact}`);
-    }
+    for (const value of logProbability) checkScore(value, model);
     const tops = Array.from(likeliest, (id, i) => ({ id, logProbability: highest[i] }));
     const next = tops.at(-1)!;
     const tokens = Array.from(prompt, (id, i): ScoredToken => ({

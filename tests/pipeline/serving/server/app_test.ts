@@ -59,7 +59,7 @@ Deno.test("a request may leave out everything but what is asked, and name what i
 });
 
 Deno.test("what is wrong with a request is named by its place, the first thing alone, however much of it is wrong", async () => {
-  const many = (value: unknown) => Array(200_000).fill(value);
+  const many = (value: unknown) => Array(60_000).fill(value);
   const image = [{ type: "text", text: "What is this?" }, {
     type: "image_url",
     image_url: { url: "" },
@@ -90,6 +90,13 @@ Deno.test("what is wrong with a request is named by its place, the first thing a
       "messages.0.content.0.text",
     ],
     [CHATS, { messages: [{ role: "user", content: 5 }] }, "messages.0.content"],
+    [
+      CHATS,
+      { messages: [{ role: "captain", content: "" }] },
+      "messages.0.role must be as documented: Expected one of system, developer, user, ",
+    ],
+    [COMPLETIONS, { stop: "x".repeat(1025) }],
+    [COMPLETIONS, { stop: ["a", "x".repeat(1025)] }],
     [
       ...[CHATS, { messages: [...messages, { role: "user", content: image }] }] as [string, Body],
       'messages.1.content.1.type must be as documented: Expected text, which alone is what models here read: it is "image_url"',

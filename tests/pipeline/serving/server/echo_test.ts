@@ -180,9 +180,42 @@ Deno.test("echo goes with other settings: without logprobs, without new tokens, 
       const response = await post(`${url}/v1/completions`, { ...scored, ...more });
       return [response.status, (await response.json()).error.code];
     };
-    assertEquals(await refused({ logprobs: 2 }), [400, null]);
     const long = [...randomIntegers(EXPERT.context + 1, EXPERT.vocabulary, "long")];
-    assertEquals(await refused({ prompt: [long] }), [400, "context_length_exceeded"]);
+    for (const logprobs of [1, 2]) {
+      assertEquals(await refused({ prompt: [long], logprobs }), [400, "context_length_exceeded"]);
+    }
+  }));
+
+Deno.test("echo gives up to five likeliest tokens of each place, as they are given of what is written", () =>
+  withServer({}, async ({ url }) => {
+    const ask = async (more: Record<string, unknown>) => {
+      const body = { model: "expert-1", temperature: 0, max_tokens: 1, ...more };
+      const response = await post(`${url}/v1/completions`, body);
+      const { choices } = await response.json() as { choices: Choice[] };
+      assertEquals(response.status, 200);
+      return choices.map(({ logprobs }) => logprobs);
+    };
+    const prompts = [1, 3, 9].map((length) => [
+      ...randomIntegers(length, EXPERT.vocabulary, `echoed ${length}`),
+    ]);
+    const near = (one: number, other: number) => assert(Math.abs(one - other) < 1e-4);
+    const [ones, fives] = await Promise.all(
+      [1, 5].map((logprobs) => ask({ prompt: prompts, echo: true, logprobs })),
+    );
+    for (const [i, prompt] of prompts.entries()) {
+      const { tokens, token_logprobs: own, top_logprobs: top } = fives[i];
+      assertEquals(tokens, ones[i].tokens);
+      assertEquals([own[0], top[0], top.length], [null, null, prompt.length + 1]);
+      for (let place = 1; place <= prompt.length; place++) {
+        // What would be written there without an echo.
+        const [written] = await ask({ prompt: [prompt.slice(0, place)], logprobs: 5 });
+        const [expected] = written.top_logprobs;
+        const likeliest = Object.entries(top[place]!).sort(([, a], [, b]) => b - a);
+        const five = likeliest.slice(0, Math.min(5, Object.keys(expected!).length));
+        for (const [token, value] of five) near(value, expected![token]);
+        near(own[place]!, ones[i].token_logprobs[place]!);
+      }
+    }
   }));
 
 Deno.test("tokens are reported as the harness' RemoteTokenizer asks for them: the name of EOS, and the first of the ids of that text", () =>

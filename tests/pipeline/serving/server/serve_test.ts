@@ -608,6 +608,9 @@ Deno.test("a run that cannot be served is refused before the server names its ad
     await refused("Cannot serve an expert as upstream must be of 0 to 1: one is 7", {
       upstreams: { addresses, timeout: 1000 },
     });
+    await refused("Cannot use models as memory must hold the smallest model: it is 1000 bytes, ", {
+      memory: 1000,
+    });
     await Deno.remove(`${run}/experts/expert-00`, { recursive: true });
     const none = `Cannot serve "${run}" as an expert of it must be trained: none is`;
     await refused(`${none}; run task "train-expert" with run "${run}", expert 0 first`, {
