@@ -1,10 +1,17 @@
-/** Causal multi-head attention over heads split by `rotary.ts`, forward and backward. */
+/**
+ * Causal multi-head attention over heads split by `rotary.ts`, forward and backward. Heads of
+ * queries may share heads of keys and values (grouped-query attention).
+ */
 
 import forwardCode from "./attention_forward.wgsl" with { type: "text" };
 import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
 import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
-import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
+import {
+  attentionBackwardSubgroup,
+  attentionForwardSubgroup,
+  type HeadShape,
+} from "./attention_subgroup.ts";
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import {
@@ -22,6 +29,7 @@ import {
   cacheParams,
   headedSize,
   type KeyValueCache,
+  sharingHeads,
 } from "../rotary/rotary.ts";
 
 const WORKGROUP = 16;
@@ -39,10 +47,10 @@ const BACKWARD_BLOCK = 32;
 const MOST_MERGED = 32;
 
 /**
- * Writes the head size into a WGSL text: arrays that shall lie in registers need a constant length.
+ * Writes the head size, and how many heads share keys, into a WGSL text: arrays that shall lie in registers need a constant length.
  */
-const sized = (code: string, { headSize }: AttentionShape) =>
-  compose(code, {}, { HEAD4: padded(headSize) / 4 });
+const sized = (code: string, shape: AttentionShape) =>
+  compose(code, {}, { HEAD4: padded(shape.headSize) / 4, SHARE: sharingHeads(shape) });
 
 /** Plans a call whose params are `count`, the sizes of heads, and `lastParams`. */
 function planAttention(
@@ -81,13 +89,13 @@ function planHeads(
   gpu: Gpu,
   shape: AttentionShape,
   label: string,
-  write: (sizes: { columns: number; block: number }) => string,
+  write: (sizes: HeadShape) => string,
   buffers: GpuBuffer[],
   largestBlock: number,
 ): Dispatch {
   const { batch, length, heads, headSize } = shape;
   const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
-  const code = write({ columns: padded(headSize), block });
+  const code = write({ columns: padded(headSize), block, share: sharingHeads(shape) });
   return planAttention(gpu, shape, countQueries(shape), {
     label,
     code,
@@ -116,7 +124,7 @@ function planBlocks(
   const workgroups = batch * heads * Math.ceil(length / rows);
   return planAttention(gpu, shape, batch * heads, {
     label,
-    code: write({ head4, rows }),
+    code: write({ head4, rows, share: sharingHeads(shape) }),
     buffers,
     workgroups,
   });
@@ -137,7 +145,7 @@ interface AttentionForward {
    * to vec4s, rotated and scaled.
    */
   q: GpuBuffer;
-  /** The same layout (of `slots` and `capacity` with a cache), rotated. */
+  /** The same layout of `keyHeads` (of `slots` and `capacity` with a cache), rotated. */
   k: GpuBuffer;
   /** The layout of `k`. */
   v: GpuBuffer;
@@ -204,9 +212,9 @@ interface AttentionBackward extends AttentionForward {
   product: GpuBuffer;
   /** f32, the layout of `q`. */
   dQ: GpuBuffer;
-  /** f32, the layout of `q`. */
+  /** f32, the layout of `q`: of each head of queries, also where several share keys. */
   dK: GpuBuffer;
-  /** f32, the layout of `q`. */
+  /** The layout of `dK`. */
   dV: GpuBuffer;
 }
 
@@ -228,8 +236,7 @@ export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatc
   const rowInputs = merged ? [dOut, lse, out] : [dHeads, lse, product];
   const inputs = [q, k, v, ...rowInputs];
   if (variant === "subgroup") {
-    const write = (sizes: { columns: number; block: number }) =>
-      attentionBackwardSubgroup({ ...sizes, merged });
+    const write = (sizes: HeadShape) => attentionBackwardSubgroup({ ...sizes, merged });
     const buffers = [...inputs, dQ, dK, dV];
     return [...heads, planHeads(gpu, shape, "attention_backward", write, buffers, BACKWARD_BLOCK)];
   }

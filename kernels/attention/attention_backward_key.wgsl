@@ -1,10 +1,11 @@
 // attention_backward_key: the gradients of attention's keys and values.
 //
-//   q k v    [models, batch, heads, length, HEAD4]  vec4  read
+//   q        [models, batch, heads, length, HEAD4]  vec4  read
+//   k v      [models, batch, heads / SHARE, length, HEAD4]  vec4  read   SHARE heads of q share a head
 //   d_heads  [models, batch, heads, length, HEAD4]  vec4  read   from attention_backward_heads
 //   lse      [models, batch, heads, length]         f32   read   from attention_forward
 //   product  [models, batch, heads, length]         f32   read   from attention_backward_heads
-//   d_k d_v  [models, batch, heads, length, HEAD4]  vec4  write
+//   d_k d_v  [models, batch, heads, length, HEAD4]  vec4  write  of each head of q: rotary_backward adds those that share
 //
 // d_v[j] = sum_{i >= j} p_ij d_heads[i]
 // d_k[j] = sum_{i >= j} p_ij (d_heads[i] · v[j] - product[i]) q[i],  p_ij = exp(q[i] · k[j] - lse[i])
@@ -13,6 +14,7 @@
 
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;
+const SHARE: u32 = 1u;
 
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
@@ -37,14 +39,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (local >= params.queries) { return; }
   let key = group.z * params.queries + local;
   let position = key % params.length;
+  let key_row = key / params.length / SHARE * params.length + position;
 
   var mine: array<vec4f, HEAD4>;
   var value: array<vec4f, HEAD4>;
   var key_sum: array<vec4f, HEAD4>;
   var value_sum: array<vec4f, HEAD4>;
   for (var i = 0u; i < HEAD4; i++) {
-    mine[i] = load_k(key * HEAD4 + i);
-    value[i] = load_v(key * HEAD4 + i);
+    mine[i] = load_k(key_row * HEAD4 + i);
+    value[i] = load_v(key_row * HEAD4 + i);
     key_sum[i] = vec4f();
     value_sum[i] = vec4f();
   }

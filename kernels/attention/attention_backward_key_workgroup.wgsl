@@ -1,10 +1,11 @@
 // attention_backward_key_workgroup: the gradients of attention's keys and values, block by block. For GPUs.
 //
-//   q k v    [models, batch, heads, length, HEAD4]  vec4  read
+//   q        [models, batch, heads, length, HEAD4]  vec4  read
+//   k v      [models, batch, heads / SHARE, length, HEAD4]  vec4  read   SHARE heads of q share a head
 //   d_heads  [models, batch, heads, length, HEAD4]  vec4  read   from attention_backward_heads
 //   lse      [models, batch, heads, length]         f32   read   from attention_forward
 //   product  [models, batch, heads, length]         f32   read   from attention_backward_heads, or from the pass of queries
-//   d_k d_v  [models, batch, heads, length, HEAD4]  vec4  write
+//   d_k d_v  [models, batch, heads, length, HEAD4]  vec4  write  of each head of q: rotary_backward adds those that share
 //
 // d_v[j] = sum_{i >= j} p_ij d_heads[i]
 // d_k[j] = sum_{i >= j} p_ij (d_heads[i] · v[j] - product[i]) q[i],  p_ij = exp(q[i] · k[j] - lse[i])
@@ -15,6 +16,7 @@
 
 const HEAD4: u32 = 4u;
 const ROWS: u32 = 64u; // 32 or 64
+const SHARE: u32 = 1u;
 
 struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
 

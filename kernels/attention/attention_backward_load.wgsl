@@ -13,8 +13,8 @@ const D_HEADS: u32 = 3u;
 
 fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   if (row >= params.length || column4 >= HEAD4) { return vec4f(); }
-  let i = (base + row) * HEAD4 + column4;
-  if (tensor == Q) { return load_q(i); }
+  if (tensor == Q) { return load_q((base + row) * HEAD4 + column4); }
+  let i = (base_of_keys(base) + row) * HEAD4 + column4;
   if (tensor == K) { return load_k(i); }
   if (tensor == V) { return load_v(i); }
   return load_gradient(base, row, column4);

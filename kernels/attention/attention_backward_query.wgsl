@@ -1,6 +1,7 @@
 // attention_backward_query: the gradient of attention's queries.
 //
-//   q k v    [models, batch, heads, length, HEAD4]  vec4  read
+//   q        [models, batch, heads, length, HEAD4]  vec4  read
+//   k v      [models, batch, heads / SHARE, length, HEAD4]  vec4  read   SHARE heads of q share a head
 //   d_heads  [models, batch, heads, length, HEAD4]  vec4  read   from attention_backward_heads
 //   lse      [models, batch, heads, length]         f32   read   from attention_forward
 //   product  [models, batch, heads, length]         f32   read   from attention_backward_heads
@@ -12,6 +13,7 @@
 
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;
+const SHARE: u32 = 1u;
 
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
@@ -35,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (local >= params.queries) { return; }
   let query = group.z * params.queries + local;
   let position = query % params.length;
-  var key = (query - position) * HEAD4;
+  var key = query / params.length / SHARE * params.length * HEAD4;
 
   var mine: array<vec4f, HEAD4>;
   var slope: array<vec4f, HEAD4>;

@@ -1,6 +1,7 @@
 // attention_backward_query_workgroup: the gradient of attention's queries, block by block. For GPUs.
 //
-//   q k v    [models, batch, heads, length, HEAD4]  vec4  read
+//   q        [models, batch, heads, length, HEAD4]  vec4  read
+//   k v      [models, batch, heads / SHARE, length, HEAD4]  vec4  read   SHARE heads of q share a head
 //   d_heads  [models, batch, heads, length, HEAD4]  vec4  read   from attention_backward_heads
 //   lse      [models, batch, heads, length]         f32   read   from attention_forward
 //   product  [models, batch, heads, length]         f32   read   from attention_backward_heads
@@ -15,6 +16,7 @@
 
 const HEAD4: u32 = 4u;
 const ROWS: u32 = 64u; // 32 or 64
+const SHARE: u32 = 1u;
 
 struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
 

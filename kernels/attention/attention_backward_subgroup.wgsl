@@ -1,10 +1,11 @@
 // attention_backward_subgroup: the gradients of attention's queries, keys and values. For software adapters with subgroups of 8 lanes.
 //
-//   q k v        [models, batch, heads, length, HEAD4]  vec4  read
+//   q            [models, batch, heads, length, HEAD4]  vec4  read
+//   k v          [models, batch, heads / SHARE, length, HEAD4]  vec4  read   SHARE heads of q share a head
 //   d_heads      [models, batch, heads, length, HEAD4]  vec4  read        from attention_backward_heads
 //   lse          [models, batch, heads, length]         f32   read        from attention_forward
 //   product      [models, batch, heads, length]         f32   read        from attention_backward_heads
-//   d_q d_k d_v  [models, batch, heads, length, HEAD4]  vec4  write
+//   d_q d_k d_v  [models, batch, heads, length, HEAD4]  vec4  write  d_k, d_v of each head of q: rotary_backward adds those that share
 //
 // d_v[j] = sum_{i >= j} p_ij d_heads[i],  p_ij = exp(q[i] · k[j] - lse[i])
 // d_q[i] = sum_{j <= i} slope_ij k[j],  d_k[j] = sum_{i >= j} slope_ij q[i],  slope_ij = p_ij (d_heads[i] · v[j] - product[i])
@@ -17,6 +18,7 @@
 const HEAD4: u32 = 4u; // vec4s of a head
 const BLOCK: u32 = 32u; // keys
 const KEYS: u32 = 4u; // of a block per lane
+const SHARE: u32 = 1u;
 
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
@@ -40,6 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (local * params.length >= params.queries) { return; }
   let index = group.z * (params.queries / params.length) + local; // of this head among all
   let base = index * params.length;
+  let key_base = index / SHARE * params.length;
   // How many keys and vec4s a lane has: with literals as their bounds, the driver would unroll loops.
   let keys = (min(BLOCK, params.length) + 7u) / 8u;
   let vec4s = (params.head_size + 3u) / 4u;
@@ -49,8 +52,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var c = 0u; c < keys; c++) {
       let key = min(first + 8u * c + lane, params.length - 1u);
       for (var i = 0u; i < vec4s; i++) {
-        let x = load_k((base + key) * HEAD4 + i);
-        let y = load_v((base + key) * HEAD4 + i);
+        let x = load_k((key_base + key) * HEAD4 + i);
+        let y = load_v((key_base + key) * HEAD4 + i);
         // include fill_keys_and_values
       }
     }

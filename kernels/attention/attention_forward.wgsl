@@ -1,7 +1,7 @@
 // attention_forward: causal attention with an online softmax, never holding a [length, length] matrix.
 //
 //   q      [models, batch, heads, length, HEAD4]   vec4  read   scaled and rotated
-//   k v    [models, slots, heads, capacity, HEAD4] vec4  read   k rotated
+//   k v    [models, slots, heads / SHARE, capacity, HEAD4]  vec4  read  k rotated; SHARE heads of q share a head
 //   places [batch]                                 vec2u read   with a cache: a sequence's slot and start
 //   out    [models, batch, length, stride / 2]     vec2  write  head by head; padding columns become zero
 //   lse    [models, batch, heads, length]          f32   write  log of the softmax's denominator
@@ -12,10 +12,11 @@
 // idle: nothing is written.
 //
 // One invocation per query; it walks its keys in ascending order, four at a time, and stops at its own position.
-// The host sets HEAD4: registers need a constant length. Reference: attentionForwardReference in attention.ts.
+// The host sets HEAD4 and SHARE: registers need a constant length. Reference: attentionForwardReference in attention.ts.
 
 override WG: u32 = 16u;
 const HEAD4: u32 = 4u;
+const SHARE: u32 = 1u;
 
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32, slots: u32, cached: u32 }
 
@@ -49,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   if (inside && params.cached == 1u) { place = places[place.x]; }
   if (!inside || place.x >= params.slots) { return; } // one return for both: each costs the loop some percent on llvmpipe
   let position = place.y + row % params.length;
-  let first = ((group.z * params.slots + place.x) * params.heads + head) * params.capacity * HEAD4; // its key 0
+  let first = ((group.z * params.slots + place.x) * (params.heads / SHARE) + head / SHARE) * params.capacity * HEAD4; // its key 0
 
   var mine: array<vec4f, HEAD4>;
   var sum: array<vec4f, HEAD4>;

@@ -1,6 +1,7 @@
 // attention_forward_subgroup: causal attention past panels of keys and values. For software adapters with subgroups of 8 lanes.
 //
-//   q k v    [models, batch, heads, length, HEAD4]  vec4  read        q scaled and rotated, k rotated
+//   q        [models, batch, heads, length, HEAD4]  vec4  read        scaled and rotated
+//   k v      [models, batch, heads / SHARE, length, HEAD4]  vec4  read  k rotated; SHARE heads of q share a head
 //   out      [models, batch, length, stride / 2]    vec2  write       head by head; padding columns become zero
 //   lse      [models, batch, heads, length]         f32   write       log of the softmax's denominator
 //   running  [models, batch, heads, length, 8]      vec2  read/write  peak and sum of a query between blocks, a copy per lane
@@ -17,6 +18,7 @@
 const HEAD4: u32 = 4u; // vec4s of a head
 const BLOCK: u32 = 64u; // keys
 const KEYS: u32 = 8u; // of a block per lane
+const SHARE: u32 = 1u;
 
 struct Params { queries: u32, length: u32, heads: u32, head_size: u32, stride: u32, capacity: u32 }
 
@@ -42,6 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let index = group.z * (params.queries / params.length) + local; // of this head among all
   let head = index % params.heads;
   let base = index * params.length;
+  let key_base = index / SHARE * params.length;
   // How many keys and vec4s a lane has: with literals as their bounds, the driver would unroll loops.
   let keys = (min(BLOCK, params.length) + 7u) / 8u;
   let vec4s = (params.head_size + 3u) / 4u;
@@ -51,7 +54,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     for (var c = 0u; c < keys; c++) {
       let key = min(first + 8u * c + lane, params.length - 1u);
       for (var i = 0u; i < vec4s; i++) {
-        let x = load_k((base + key) * HEAD4 + i);
+        let x = load_k((key_base + key) * HEAD4 + i);
         // include fill_keys
       }
     }

@@ -1,6 +1,7 @@
 // attention_forward_workgroup: causal attention block by block, never holding a [length, length] matrix. For GPUs.
 //
-//   q k v  [models, batch, heads, length, HEAD4]  vec4  read   q scaled and rotated, k rotated
+//   q      [models, batch, heads, length, HEAD4]  vec4  read   scaled and rotated
+//   k v    [models, batch, heads / SHARE, length, HEAD4]  vec4  read   k rotated; SHARE heads of q share a head
 //   out    [models, batch, length, stride / 2]    vec2  write  head by head; padding columns become zero
 //   lse    [models, batch, heads, length]         f32   write  log of the softmax's denominator
 //
@@ -14,6 +15,7 @@
 
 const HEAD4: u32 = 4u;
 const ROWS: u32 = 64u; // 32 or 64
+const SHARE: u32 = 1u;
 
 struct Params { sequence_heads: u32, length: u32, heads: u32, head_size: u32, stride: u32 }
 
@@ -38,8 +40,8 @@ var<workgroup> shared_rows: array<array<vec4f, 64>, OWN_ROWS / 4u>; // what lane
 
 fn load(tensor: u32, base: u32, row: u32, column4: u32) -> vec4f {
   if (row >= params.length || column4 >= HEAD4) { return vec4f(); }
-  let i = (base + row) * HEAD4 + column4;
-  if (tensor == Q) { return load_q(i); }
+  if (tensor == Q) { return load_q((base + row) * HEAD4 + column4); }
+  let i = (base_of_keys(base) + row) * HEAD4 + column4;
   if (tensor == K) { return load_k(i); }
   return load_v(i);
 }

@@ -27,6 +27,8 @@ interface HeadShape {
   columns: number;
   /** Keys per block, a multiple of 8. */
   block: number;
+  /** Heads of queries that share a head of keys and values. */
+  share: number;
 }
 
 /** Reads one column of a row that the lanes share, as the same scalar in all lanes. */
@@ -40,7 +42,7 @@ const keyArrays = (name: string, length: number) =>
   unroll(4, (r) => `var ${name}_${r}: array<f32, ${length}>;`, " ");
 
 /** What the texts of both passes have in common. */
-function sharedLines({ columns, block }: HeadShape) {
+function sharedLines({ columns, block, share }: HeadShape) {
   const keys = block / LANES; // per lane
   const vec4s = columns / 4;
   const parts = Math.ceil(columns / (4 * LANES));
@@ -52,7 +54,7 @@ function sharedLines({ columns, block }: HeadShape) {
   return {
     keys,
     parts,
-    constants: { HEAD4: vec4s, BLOCK: block, KEYS: keys },
+    constants: { HEAD4: vec4s, BLOCK: block, KEYS: keys, SHARE: share },
     /** Values of an array of {@link keyArrays}. */
     values: vec4s * keys,
     /**
@@ -78,7 +80,7 @@ function sharedLines({ columns, block }: HeadShape) {
     /** Copies a row of keys or values into the arrays of its parts. */
     fillRows: (array: string, load: string) =>
       unroll(parts, (part) => {
-        const x = `let x${part} = ${load}(${vec4At(`(base + key) * ${vec4s}u`, part)}); `;
+        const x = `let x${part} = ${load}(${vec4At(`(key_base + key) * ${vec4s}u`, part)}); `;
         return x + XYZW.map((r) => `${array}${part}${r}[c] = x${part}.${r};`).join(" ");
       }),
     /** Adds the block's rows, each times the scalar of its key, to the parts of a sum. */

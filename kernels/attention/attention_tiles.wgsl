@@ -1,13 +1,19 @@
 // attention_tiles: products of blocks of ROWS × 32 over tiles in workgroup memory, for the three passes of the workgroup variant.
 //
 // A workgroup of 64 fills `left` and `right` with 32 terms of either factor, and each invocation adds the products to its
-// OWN_ROWS rows of a vec4 of columns. HEAD4, ROWS and `load` are those of the text that includes this: `load` says which tensor
+// OWN_ROWS rows of a vec4 of columns. HEAD4, ROWS, SHARE and `load` are those of the text that includes this: `load` says which tensor
 // a number stands for.
 
 const PARTS: u32 = (HEAD4 + 7u) / 8u; // of a head, 32 columns each
 const OWN_ROWS: u32 = ROWS / 8u;
 
 alias Rows = array<vec4f, OWN_ROWS>; // an invocation's rows lane / 8 + 8 i, of the vec4 of columns lane % 8
+
+// Where the keys and values lie that the head of queries at `base` shares with others.
+fn base_of_keys(base: u32) -> u32 {
+  if (SHARE == 1u) { return base; }
+  return base / params.length / SHARE * params.length;
+}
 
 var<workgroup> left: array<array<vec4f, 9>, ROWS>; // [row][vec4 of terms, and one against bank conflicts]
 var<workgroup> right: array<array<vec4f, 8>, 32>; // [term][vec4 of columns]

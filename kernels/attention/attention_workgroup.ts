@@ -25,6 +25,8 @@ export interface BlockShape {
   head4: number;
   /** Queries or keys that a workgroup holds: 32 or 64. */
   rows: number;
+  /** Heads of queries that share a head of keys and values. */
+  share: number;
 }
 
 /** The passes. */
@@ -53,7 +55,7 @@ const bytesOfTile = (rows: number) => rows * 9 * 16;
  */
 export function keepsQuery(
   { capabilities: { limits } }: Pick<Gpu, "capabilities">,
-  { head4, rows }: BlockShape,
+  { head4, rows }: Pick<BlockShape, "head4" | "rows">,
 ): boolean {
   const sharedBytes = bytesOfTile(rows) + 32 * 8 * 16 + (rows / 32) * 64 * 16;
   return countParts(head4) * bytesOfTile(rows) + sharedBytes <=
@@ -82,12 +84,12 @@ function multiplyText(laneRows: number, left: (row: string) => string): string {
 }
 
 /** Lines that the passes share. */
-function sharedLines({ head4, rows }: BlockShape) {
+function sharedLines({ head4, rows, share }: BlockShape) {
   const [laneRows, parts] = [rows / 8, countParts(head4)];
   return {
     laneRows,
     parts,
-    constants: { HEAD4: head4, ROWS: rows },
+    constants: { HEAD4: head4, ROWS: rows, SHARE: share },
     tiles: compose(tilesCode, { multiply_left: multiplyText(laneRows, (row) => `left[${row}]`) }),
     /** Sums of all parts of the invocation's rows. */
     sums: (name: string) => unroll(parts, (part) => `var ${name}${part} = Rows();`),

@@ -1,5 +1,5 @@
 /**
- * Sums over rows, in blocks: the gradients of LayerNorm's gains and biases. {@link addBlocks} also
+ * Sums over rows, in blocks: the gradients of the gains and biases of norms. {@link addBlocks} also
  * adds up the blocks that other kernels sum for their biases.
  */
 
@@ -26,18 +26,20 @@ const [ALONE, SHARED] = ([
 interface ColumnSums extends BankRows {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
-  /** LayerNorm's input, f32 or bf16, the layout of `dY`. */
+  /** The norm's input, f32 or bf16, the layout of `dY`. */
   x: GpuBuffer;
   /** f32 `[models, rows, 2]`: mean and reciprocal standard deviation of the rows of `x`. */
   statistics: GpuBuffer;
-  /** f32 `[models, blocks, 2, columns]`, rows padded to vec4s. */
+  /** f32 `[models, blocks, 2, columns]` (RMSNorm: 1 instead of 2), rows padded to vec4s. */
   partial: GpuBuffer;
+  /** Whether it is RMSNorm, which has no biases. */
+  rms?: boolean;
   /** Rows per block. */
   blockRows: number;
 }
 
 /**
- * Plans the sums of the columns of `dY · z` (`x` normalised), and of `dY`, over blocks of rows:
+ * Plans the sums of the columns of `dY · z` (`x` normalised), and for biases of `dY`, over blocks of rows:
  * {@link addBlocks} adds these.
  */
 export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
@@ -47,7 +49,7 @@ export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
   return gpu.dispatch({
     label: "column_sum_partial",
     code,
-    constants: { COLUMNS, ROWS },
+    constants: { COLUMNS, ROWS, ...tensors.rms && { CENTRED: 0 } },
     workgroups: Math.ceil(stride4 / COLUMNS) * blocks,
     params: [tensors.rows, stride4, tensors.blockRows, blocks],
     buffers: [tensors.dY, tensors.x, tensors.statistics, tensors.partial],

@@ -1,16 +1,18 @@
-// column_sum_partial: LayerNorm's gain and bias gradients over blocks of rows; column_sum_finish adds the blocks.
+// column_sum_partial: LayerNorm's gain and bias gradients, or RMSNorm's of gains, over blocks of rows; column_sum_finish adds the blocks.
 //
 //   d_y         [models, rows, stride4]       vec4   read
 //   x           [models, rows, stride4]       vec4   read
 //   statistics  [models, rows]                vec2f  read   mean, reciprocal deviation
-//   partial     [models, blocks, 2, stride4]  vec4   write  sums of d_y * (x - mean) * scale, then of d_y
+//   partial     [models, blocks, 2, stride4]  vec4   write  sums of d_y * (x - mean) * scale, then of d_y;
+//                                                         CENTRED 0: the former alone, [models, blocks, stride4]
 //
 // One workgroup per COLUMNS vec4s of columns and block of `block_rows` rows, neighbours on neighbouring columns; ROWS lanes share a
 // column: one, or for GPUs some, whose sums `sum_rows` adds. Fixed orders: equal bits.
-// Reference: layerNormBackwardReference in layer_norm.ts.
+// References: layerNormBackwardReference and rmsNormBackwardReference in layer_norm.ts.
 
 override COLUMNS: u32 = 16u;
 override ROWS: u32 = 1u;
+override CENTRED: u32 = 1u;
 
 struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
 
@@ -45,9 +47,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     product += d * ((load_x(i) - s.x) * s.y);
   }
   let products = sum_rows(lane, product);
-  let sums = sum_rows(lane, sum);
+  var sums = vec4f();
+  if (CENTRED == 1u) { sums = sum_rows(lane, sum); }
   if (lane >= COLUMNS || column >= params.stride4) { return; }
-  let out = (model * params.blocks + block) * params.stride4 * 2u + column;
+  let out = (model * params.blocks + block) * params.stride4 * (1u + CENTRED) + column;
   partial[out] = products;
-  partial[out + params.stride4] = sums;
+  if (CENTRED == 1u) { partial[out + params.stride4] = sums; }
 }

@@ -1,6 +1,7 @@
 /** Token embedding: the look-up, and the gradient of its weights without atomics. */
 
 import forwardCode from "./embedding_forward.wgsl" with { type: "text" };
+import clearCode from "./embedding_clear.wgsl" with { type: "text" };
 import backwardCode from "./embedding_backward.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import type { BankRows, Matrix } from "../device/matrix.ts";
@@ -60,6 +61,26 @@ export function embeddingBackward(gpu: Gpu, tensors: EmbeddingBackward): Dispatc
     buffers: [tensors.dX, tensors.tokens, tensors.order, tensors.dWeights.buffer],
     workgroups: Math.ceil((tensors.rows * stride4) / WORKGROUP),
     models: tensors.models,
+  });
+}
+
+/** Plans zeros for the gradient of a vocabulary of so many tokens. */
+export function embeddingClear(
+  gpu: Gpu,
+  { dWeights, models, vocabulary }: Pick<EmbeddingBackward, "dWeights" | "models"> & {
+    vocabulary: number;
+  },
+): Dispatch {
+  const { buffer, offset = 0, stride, model } = dWeights;
+  const vec4s = vocabulary * stride / 4;
+  return gpu.dispatch({
+    label: "embedding_clear",
+    code: clearCode,
+    constants: { WG: WORKGROUP },
+    params: [vec4s, offset / 4, model / 4],
+    buffers: [buffer],
+    workgroups: Math.ceil(vec4s / WORKGROUP),
+    models,
   });
 }
 

@@ -1,11 +1,20 @@
-/** LayerNorm over the columns of every row, forward and backward to its input. */
+/**
+ * LayerNorm and RMSNorm over the columns of every row, forward and backward. RMSNorm is LayerNorm
+ * with a mean of 0 and without biases.
+ */
 
 import forwardCode from "./layer_norm_forward.wgsl" with { type: "text" };
 import forwardBindings from "./layer_norm_forward_bindings.wgsl" with { type: "text" };
 import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
 import backwardBindings from "./layer_norm_backward_bindings.wgsl" with { type: "text" };
 import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
-import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
+import {
+  type Dispatch,
+  type DispatchPlan,
+  floatBits,
+  type Gpu,
+  type GpuBuffer,
+} from "../device/gpu.ts";
 import { type BankRows, type Matrix, padded } from "../device/matrix.ts";
 import {
   layerNormBackwardSubgroup,
@@ -34,11 +43,14 @@ const sizeParams = (
   { rows, columns }: { rows: number; columns: number },
 ) => [rows, columns, padded(columns) / 4];
 
+/** What the texts of RMSNorm set. */
+const centred = ({ rms }: { rms?: boolean }) => rms ? { CENTRED: 0 } : {};
+
 /** Arguments of {@link layerNormForward}. */
 interface LayerNormForward extends BankRows {
   /** f32 or bf16, as y, `[models, rows, columns]`, rows padded to a multiple of 4 with zeros. */
   x: GpuBuffer;
-  /** f32 `[models, 2, columns]`: gains, then biases. */
+  /** f32 `[models, 2, columns]`: gains, then biases; in RMSNorm gains alone. */
   parameters: Matrix;
   /** `[models, rows, columns]`. */
   y: GpuBuffer;
@@ -46,18 +58,25 @@ interface LayerNormForward extends BankRows {
   statistics: GpuBuffer;
   /** Added to the variance. */
   epsilon: number;
+  /** Whether it is RMSNorm. */
+  rms?: boolean;
 }
 
-/** Plans `y = (x - mean) / sqrt(variance + epsilon) * gain + bias` for every row of every model. */
+/**
+ * Plans `y = (x - mean) / sqrt(variance + epsilon) * gain + bias` for every row of every model; as
+ * RMSNorm `y = x / sqrt(mean(x²) + epsilon) * gain`.
+ */
 export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch {
   const { offset = 0, model } = tensors.parameters;
   const vec4s = subgroupWidth(gpu, tensors.columns);
   const block = Math.min(BLOCK_ROWS, Math.ceil(tensors.rows * tensors.models / SUBGROUPS));
+  const variant: Pick<DispatchPlan, "code" | "constants" | "workgroups"> = vec4s === undefined
+    ? rowPlan(gpu, tensors, ...forwardTexts(gpu))
+    : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) };
   return gpu.dispatch({
     label: "layer_norm_forward",
-    ...vec4s === undefined
-      ? rowPlan(gpu, tensors, ...forwardTexts(gpu))
-      : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
+    ...variant,
+    constants: { ...variant.constants, ...centred(tensors) },
     params: [...sizeParams(tensors), offset / 4, model / 4, floatBits(tensors.epsilon), block],
     buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
     models: tensors.models,
@@ -72,11 +91,11 @@ interface LayerNormBackward extends BankRows {
   x: GpuBuffer;
   /** f32 `[models, rows, 2]`, from the forward pass. */
   statistics: GpuBuffer;
-  /** f32 `[models, 2, columns]`: gains, then biases. */
+  /** f32 `[models, 2, columns]`: gains, then biases; in RMSNorm gains alone. */
   parameters: Matrix;
   /** f32 `[models, rows, columns]`. */
   dX: GpuBuffer;
-  /** f32 `[models, 2, columns]`: gradients of gains, then of biases. */
+  /** f32, the layout of `parameters`: gradients of gains, then of biases. */
   dParameters: Matrix;
   /** Scratch of at least {@link layerNormScratch} f32 values. */
   partial: GpuBuffer;
@@ -84,6 +103,8 @@ interface LayerNormBackward extends BankRows {
   accumulate?: boolean;
   /** Adds into `dParameters` instead of writing them. */
   accumulateParameters?: boolean;
+  /** Whether it is RMSNorm. */
+  rms?: boolean;
 }
 
 /** Returns the f32 values of scratch that {@link layerNormBackward} needs. */
@@ -91,7 +112,7 @@ export function layerNormScratch({ models, rows, columns }: BankRows): number {
   return 2 * models * Math.ceil(rows / BLOCK_ROWS) * padded(columns);
 }
 
-/** Plans the gradients of LayerNorm's input, gains and biases. */
+/** Plans the gradients of the norm's input, gains and biases. */
 export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatch[] {
   const { models, rows, columns, partial } = tensors;
   const { offset = 0, model } = tensors.parameters;
@@ -109,7 +130,7 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   const finish = addBlocks(gpu, {
     partial,
     blocks,
-    width: 2 * padded(columns),
+    width: (tensors.rms ? 1 : 2) * padded(columns),
     sums: tensors.dParameters,
     models,
     accumulate: tensors.accumulateParameters,
@@ -119,6 +140,7 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
     const backward = gpu.dispatch({
       label,
       code: layerNormBackwardSubgroup(vec4s),
+      constants: centred(tensors),
       params,
       buffers: [...buffers, partial],
       workgroups: blocks,
@@ -126,12 +148,14 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
     });
     return [backward, finish];
   }
+  const variant = rowPlan(gpu, tensors, ...backwardTexts(gpu));
   return [
     columnSums(gpu, { ...tensors, blockRows: BLOCK_ROWS }),
     finish,
     gpu.dispatch({
       label,
-      ...rowPlan(gpu, tensors, ...backwardTexts(gpu)),
+      ...variant,
+      constants: { ...variant.constants, ...centred(tensors) },
       params,
       buffers,
       models,
@@ -196,4 +220,45 @@ export function layerNormBackwardReference(
     }
   }
   return { dX, dGain, dBias };
+}
+
+/** Divides the rows of `x` by their root mean square for one model, in f64. */
+export function rmsNormForwardReference(
+  x: ArrayLike<number>,
+  gain: ArrayLike<number>,
+  epsilon: number,
+): { y: Float64Array; scale: Float64Array } {
+  const columns = gain.length;
+  const scale = new Float64Array(x.length / columns);
+  for (let i = 0; i < x.length; i++) scale[Math.floor(i / columns)] += x[i] ** 2 / columns;
+  scale.forEach((square, row) => scale[row] = 1 / Math.sqrt(square + epsilon));
+  const y = Float64Array.from(
+    x,
+    (value, i) => value * scale[Math.floor(i / columns)] * gain[i % columns],
+  );
+  return { y, scale };
+}
+
+/** Computes the gradients of RMSNorm's input and gains for one model, in f64. */
+export function rmsNormBackwardReference(
+  dY: ArrayLike<number>,
+  x: ArrayLike<number>,
+  gain: ArrayLike<number>,
+  epsilon: number,
+): { dX: Float64Array; dGain: Float64Array } {
+  const columns = gain.length;
+  const { scale } = rmsNormForwardReference(x, gain, epsilon);
+  const products = new Float64Array(scale.length);
+  const dGain = new Float64Array(columns);
+  for (let i = 0; i < x.length; i++) {
+    const row = Math.floor(i / columns);
+    dGain[i % columns] += dY[i] * x[i] * scale[row];
+    products[row] += dY[i] * gain[i % columns] * x[i];
+  }
+  const dX = Float64Array.from(x, (value, i) => {
+    const row = Math.floor(i / columns);
+    return scale[row] * dY[i] * gain[i % columns] -
+      value * scale[row] ** 3 * products[row] / columns;
+  });
+  return { dX, dGain };
 }

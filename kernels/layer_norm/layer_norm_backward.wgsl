@@ -3,15 +3,17 @@
 //   d_y         [models, rows, stride4]  vec4   read   padding columns hold zero
 //   x           [models, rows, stride4]  vec4   read
 //   statistics  [models, rows]           vec2f  read   from layer_norm_forward
-//   parameters  [models, 2, stride4]     vec4   read   gains (the biases are not used)
+//   parameters  [models, 2, stride4]     vec4   read   gains; the biases, which RMSNorm lacks, are not used
 //   d_x         [models, rows, stride4]  vec4   write  accumulate 1: += (the gradient of the residual stream)
 //
 // with z = (x - mean) * scale and g = d_y * gain:  d_x = scale * (g - mean(g) - z * mean(g * z))
+// RMSNorm (CENTRED 0) has mean 0, and no mean(g)
 //
 // Laid out as layer_norm_forward. The gradients of gains and biases are column sums: column_sum_partial.wgsl.
-// Reference: layerNormBackwardReference in layer_norm.ts.
+// References: layerNormBackwardReference and rmsNormBackwardReference in layer_norm.ts.
 
 override WG: u32 = 16u;
+override CENTRED: u32 = 1u;
 
 // include layer_norm_backward_bindings
 
@@ -37,7 +39,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     product += g * ((load_x(base + i) - mean) * scale);
   }
   let size = f32(params.columns);
-  let mean_g = sum_lanes(lane, sum.x + sum.y + sum.z + sum.w) / size;
+  var mean_g = 0.0;
+  if (CENTRED == 1u) { mean_g = sum_lanes(lane, sum.x + sum.y + sum.z + sum.w) / size; }
   let mean_gz = sum_lanes(lane, product.x + product.y + product.z + product.w) / size;
 
   for (var i = first_of(lane); i < params.stride4; i += apart()) {

@@ -1,17 +1,21 @@
-// layer_norm_backward_subgroup: the gradients of LayerNorm. For software adapters with subgroups of 8 lanes.
+// layer_norm_backward_subgroup: the gradients of LayerNorm or RMSNorm. For software adapters with subgroups of 8 lanes.
 //
 //   d_y         [models, rows, stride4]       vec4   read
 //   x           [models, rows, stride4]       vec4   read
 //   statistics  [models, rows]                vec2f  read        mean, reciprocal deviation
 //   parameters  [models, 2, stride4]          vec4   read        gains first; offset and stride count vec4s
 //   d_x         [models, rows, stride4]       vec4   write       accumulate 1: adds into d_x; padding columns become zero
-//   partial     [models, blocks, 2, stride4]  vec4   write       sums of d_y * (x - mean) * scale, then of d_y, over a block
+//   partial     [models, blocks, 2, stride4]  vec4   write       sums of d_y * (x - mean) * scale, then of d_y, over a block;
+//                                                                RMSNorm has the former alone, [models, blocks, stride4]
 //
-// d_x = scale * (g - mean(g) - z * mean(g * z)),  g = d_y * gain,  z = (x - mean) * scale
+// d_x = scale * (g - mean(g) - z * mean(g * z)),  g = d_y * gain,  z = (x - mean) * scale; RMSNorm (CENTRED 0) has mean 0, and no mean(g)
 //
 // Laid out as layer_norm_forward_subgroup; the gradients of gains and biases are summed on the way, in private arrays, as
 // column_sum_partial does it, and column_sum_finish adds the blocks. Fixed orders: equal bits. The loops that must be unrolled
-// are fragments: layer_norm_subgroup.ts writes them. Reference: layerNormBackwardReference in layer_norm.ts.
+// are fragments: layer_norm_subgroup.ts writes them. References: layerNormBackwardReference and
+// rmsNormBackwardReference in layer_norm.ts.
+
+override CENTRED: u32 = 1u;
 
 // include layer_norm_backward_bindings
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4f>;
@@ -61,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
     }
   }
   let blocks = (params.rows + params.block_rows - 1u) / params.block_rows;
-  let out = (model * blocks + block) * 2u * params.stride4;
+  let out = (model * blocks + block) * (1u + CENTRED) * params.stride4;
   for (var j = 0u; j < (params.stride4 + 7u) / 8u; j++) {
     let column = lane + 8u * j;
     if (column < params.stride4) {

@@ -1,16 +1,18 @@
-// layer_norm_forward: normalises every row, then scales and shifts its columns.
+// layer_norm_forward: normalises every row, then scales and shifts its columns; as RMSNorm it scales them alone.
 //
 //   x           [models, rows, stride4]  vec4   read
-//   parameters  [models, 2, stride4]     vec4   read   gains, then biases; padding columns hold zero
+//   parameters  [models, 2, stride4]     vec4   read   gains, then biases (none in RMSNorm); padding columns hold zero
 //   y           [models, rows, stride4]  vec4   write  padding columns become zero
 //   statistics  [models, rows]           vec2f  write  mean, 1 / standard deviation
 //
-// y = (x - mean) / sqrt(variance + epsilon) * gain + bias, the variance over `columns` (biased)
+// CENTRED 1: LayerNorm, y = (x - mean) / sqrt(variance + epsilon) * gain + bias, the variance over `columns` (biased)
+// CENTRED 0: RMSNorm, y = x / sqrt(mean(x²) + epsilon) * gain, with a mean of 0 in `statistics`
 //
 // One invocation per row, or for GPUs one workgroup, neighbours on neighbouring vec4s (`rows`). Fixed orders: equal bits.
-// Reference: layerNormForwardReference in layer_norm.ts.
+// References: layerNormForwardReference and rmsNormForwardReference in layer_norm.ts.
 
 override WG: u32 = 16u; // of a workgroup per row a power of two
+override CENTRED: u32 = 1u;
 
 // include layer_norm_forward_bindings
 
@@ -27,9 +29,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let base = (model * params.rows + row) * params.stride4;
   let size = f32(params.columns);
 
-  var sum = vec4f();
-  for (var i = first_of(lane); i < params.stride4; i += apart()) { sum += load_x(base + i); } // padding is zero
-  let mean = sum_of_row(lane, sum) / size;
+  var mean = 0.0;
+  if (CENTRED == 1u) {
+    var sum = vec4f();
+    for (var i = first_of(lane); i < params.stride4; i += apart()) { sum += load_x(base + i); } // padding is zero
+    mean = sum_of_row(lane, sum) / size;
+  }
 
   var squares = vec4f();
   for (var i = first_of(lane); i < params.stride4; i += apart()) {
@@ -42,7 +47,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let gain = params.parameter_offset + model * params.parameter_model;
   for (var i = first_of(lane); i < params.stride4; i += apart()) {
     let z = (load_x(base + i) - mean) * scale;
-    store_y(base + i, z * parameters[gain + i] + parameters[gain + params.stride4 + i]);
+    var value = z * parameters[gain + i];
+    if (CENTRED == 1u) { value += parameters[gain + params.stride4 + i]; }
+    store_y(base + i, value);
   }
   if (leads(lane)) { statistics[model * params.rows + row] = vec2f(mean, scale); }
 }

@@ -1,16 +1,19 @@
-// layer_norm_forward_subgroup: LayerNorm of rows that stay in registers. For software adapters with subgroups of 8 lanes.
+// layer_norm_forward_subgroup: LayerNorm or RMSNorm of rows that stay in registers. For software adapters with subgroups of 8 lanes.
 //
 //   x           [models, rows, stride4]              vec4   read   padding columns are zero
-//   parameters  [models, 2, stride4]                 vec4   read   gains, then biases; offset and stride count vec4s
+//   parameters  [models, 2, stride4]                 vec4   read   gains, then biases (none in RMSNorm); offset and stride count vec4s
 //   y           [models, rows, stride4]              vec4   write  padding columns become zero
 //   statistics  [models, rows]                       vec2f  write  mean, reciprocal deviation
 //
-// y = (x - mean) / sqrt(variance + epsilon) * gain + bias
+// y = (x - mean) / sqrt(variance + epsilon) * gain + bias; RMSNorm (CENTRED 0) has mean 0 and no bias
 //
 // A workgroup is one subgroup and walks a block of rows. Its lanes own every eighth vec4 of a row, so that a row is read once,
 // and is summed over the lanes by broadcasts; gains and biases are read once per block and lie in private arrays. Fixed
 // orders: equal bits. The loops that must be unrolled are fragments: layer_norm_subgroup.ts writes them; storage is accessed
-// in loops, since each access takes long to compile. Reference: layerNormForwardReference in layer_norm.ts.
+// in loops, since each access takes long to compile. References: layerNormForwardReference
+// and rmsNormForwardReference in layer_norm.ts.
+
+override CENTRED: u32 = 1u;
 
 // include layer_norm_forward_bindings
 
@@ -31,7 +34,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   for (var j = 0u; j < (params.stride4 + 7u) / 8u; j++) {
     let column = min(lane + 8u * j, params.stride4 - 1u);
     let own_gain = parameters[gain + column];
-    let own_bias = parameters[gain + params.stride4 + column];
+    var own_bias = vec4f();
+    if (CENTRED == 1u) { own_bias = parameters[gain + params.stride4 + column]; }
     // include fill_parameters
   }
   for (var row = first; row < end; row++) {

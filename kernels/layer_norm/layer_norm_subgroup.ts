@@ -1,5 +1,5 @@
 /**
- * The variant of LayerNorm for software adapters with subgroups of 8 lanes. This file writes the
+ * The variant of LayerNorm and RMSNorm for software adapters with subgroups of 8 lanes. This file writes the
  * unrolled loops of its WGSL, one text per width of a row. The number after a name is that of the
  * lane's vec4: a lane holds every eighth vec4 of the row, `x0`, `x1`, …
  */
@@ -45,7 +45,7 @@ export const layerNormForwardSubgroup: (vec4s: number) => string = remembered((v
     clear_row: each((j) => `var x${j} = vec4f();`),
     keep_value: each((j) => `x${j} = select(x${j}, value, j == ${j}u);`),
     sum_row: `let sum = ${each((j) => `x${j}`, " + ")};`,
-    mean_over_lanes: `let mean = ${sumOverLanes("own_sum")} / size;`,
+    mean_over_lanes: `let mean = select(0.0, ${sumOverLanes("own_sum")} / size, CENTRED == 1u);`,
     centre_row: `${
       each((j) => `let centred${j} = select(vec4f(), x${j} - mean, real(lane + ${LANES * j}u));`)
     }
@@ -83,13 +83,13 @@ export const layerNormBackwardSubgroup: (vec4s: number) => string = remembered((
     sum_row: `let g = ${each((j) => `g${j}`, " + ")};\nlet gz = ${
       each((j) => `g${j} * z${j}`, " + ")
     };`,
-    means_over_lanes: `let mean_g = ${sumOverLanes("own_g")} / size;
+    means_over_lanes: `let mean_g = select(0.0, ${sumOverLanes("own_g")} / size, CENTRED == 1u);
     let mean_gz = ${sumOverLanes("own_gz")} / size;`,
     gradient_of_row: each((j) => `let d_x${j} = known.y * (g${j} - mean_g - z${j} * mean_gz);`),
     pick_value: `var value = select(vec4f(), ${
       pick(numbers(vec4s).map((j) => `d_x${j}`))
     }, real(column));`,
     store_partial: `partial[out + column] = ${element("products", "j")};
-      partial[out + params.stride4 + column] = ${element("sums", "j")};`,
+      if (CENTRED == 1u) { partial[out + params.stride4 + column] = ${element("sums", "j")}; }`,
   });
 });

@@ -22,7 +22,7 @@ import {
 /** What happens to the product before it is stored. */
 export type Tail = typeof TAILS[number];
 
-const TAILS = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"] as const;
+const TAILS = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope", "residual"] as const;
 
 /** Sizes of a product over a bank of models, and how it is done. */
 export interface Product {
@@ -66,6 +66,11 @@ export interface Matmul extends Product {
   sums?: GpuBuffer;
   /** Default `none`. */
   tail?: Tail;
+  /**
+   * Whether it is the forward product of a linear layer: `workgroup_f16` takes no other in f16.
+   * Default: where it has a bias.
+   */
+  linear?: boolean;
   /**
    * Where the rows of each model lie in a, c, extra and sums, each of which holds the rows of all
    * models; m is then the largest number of rows of a model. Rows beyond a model's own are neither
@@ -273,16 +278,17 @@ function panels(
 
 function tiles(
   gpu: Gpu,
-  { models, m, n, k, c, tail = "none", accumulate = false, bias, groups, tile: wanted }: Matmul,
+  tensors: Matmul,
   params: number[],
   buffers: GpuBuffer[],
 ): VariantPlan {
+  const { models, m, n, k, c, tail = "none", accumulate = false, bias, groups } = tensors;
   const n4 = padded(n) / 4;
-  const tile = wanted ?? chooseTile(m, n4, models);
+  const tile = tensors.tile ?? chooseTile(m, n4, models);
   const segmented = isLong({ c, k, tail });
-  // A bias tells the forward product of a linear layer. No other product is in f16:
-  // kernels/NOTES.md tells why.
-  const half = gpu.variants.matmul === "workgroup_f16" && bias !== undefined;
+  // kernels/NOTES.md tells why no other product is in f16. Segments of long sums are f32 alone.
+  const { linear = bias !== undefined } = tensors;
+  const half = gpu.variants.matmul === "workgroup_f16" && linear && !segmented;
   return {
     code: (groups ? groupedWorkgroup : matmulWorkgroup)({
       tile,

@@ -3,10 +3,10 @@
 //   a      [models, m, a_stride]       f32   read        rows of k values, contiguous
 //   b      [models, k, b_stride]       vec4  read        strides and offsets of b, bias, extra and c count vec4s
 //   bias   [models, n4]                vec4  read        used by TAIL 1, 2, 3
-//   extra  [models, m, extra_stride]   vec4  read/write  TAIL 2 writes the sum before GELU; 3 and 4 read
+//   extra  [models, m, extra_stride]   vec4  read/write  TAIL 2 writes the sum before GELU; 3 to 5 read
 //   c      [models, m, c_stride]       vec4  write       ACCUMULATE 1: adds into c
 //
-// TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)
+// TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)    5: A·B + extra
 //
 // One invocation holds 8 rows × 8 columns in registers; invocations are numbered along the columns, then the
 // rows. Every element is one sum over k in ascending order, so equal inputs give equal bits.

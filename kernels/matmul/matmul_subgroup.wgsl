@@ -3,7 +3,7 @@
 //   a      [models, m, a_stride]       vec4  read        strides and offsets count vec4s; padding columns may hold anything finite
 //   b      [models, k, b_stride]       vec4  read        padding columns are zero
 //   bias   [models, n4]                vec4  read        used by tail 1, 2, 3
-//   extra  [models, m, extra_stride]   vec4  read/write  tail 2 writes the sum before GELU; 3 and 4 read
+//   extra  [models, m, extra_stride]   vec4  read/write  tail 2 writes the sum before GELU; 3 to 5 read
 //   c      [models, m, c_stride]       vec4  write       resume 1: sums go on from what it holds
 //   sums   [models, m, n4]             vec4  read/write  where partial sums wait if c would round them; else there is none
 //

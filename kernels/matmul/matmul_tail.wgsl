@@ -1,6 +1,6 @@
 // matmul_tail: what all variants of a product A · B bind next to a, and what is done with a sum before it is stored.
 //
-// TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)
+// TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)    5: A·B + extra
 //
 // TAIL, ACCUMULATE, Params and a are those of the text that includes this; the table in its header describes the buffers.
 
@@ -45,7 +45,7 @@ fn finish(model: u32, row: u32, column: u32, sum: vec4f) {
   if (TAIL == 2u) { store_extra(extra_index, value); }
   var x = value;
   if (TAIL >= 3u) { x = load_extra(extra_index); }
-  if (TAIL == 3u) { value += x; }
+  if (TAIL == 3u || TAIL == 5u) { value += x; }
   if (TAIL == 2u || TAIL == 4u) {
     let t = gelu_tanh(x);
     if (TAIL == 2u) { value = gelu(x, t); } else { value *= gelu_slope(x, t); }

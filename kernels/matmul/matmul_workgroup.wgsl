@@ -3,10 +3,10 @@
 //   a      [models, m, a_stride]       vec4  read        strides and offsets count vec4s; padding columns may hold anything finite
 //   b      [models, k, b_stride]       vec4  read        padding columns are zero
 //   bias   [models, n4]                vec4  read        used by TAIL 1, 2, 3
-//   extra  [models, m, extra_stride]   vec4  read/write  TAIL 2 writes the sum before GELU; 3 and 4 read
+//   extra  [models, m, extra_stride]   vec4  read/write  TAIL 2 writes the sum before GELU; 3 to 5 read
 //   c      [models, m, c_stride]       vec4  write       ACCUMULATE 1: adds into c
 //
-// TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)
+// TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)    5: A·B + extra
 //
 // One workgroup per ROWS × 4 SPAN elements of C, numbered along the columns, then the rows. An invocation holds some rows,
 // ROW_STEP apart, of some vec4s of columns, COLUMN_STEP apart: what a subgroup reads at once lies in different banks. Terms

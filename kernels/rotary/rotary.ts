@@ -27,6 +27,28 @@ export interface AttentionShape extends BatchShape {
   heads: number;
   /** Columns of one head, even. */
   headSize: number;
+  /**
+   * Heads of keys and values, a divisor of `heads`: each is shared by equally many neighbouring
+   * heads of queries. Default: `heads`.
+   */
+  keyHeads?: number;
+}
+
+/** Returns how many heads of queries share a head of keys and values. */
+export function sharingHeads({ heads, keyHeads = heads }: AttentionShape): number {
+  return heads / keyHeads;
+}
+
+/** Returns the columns of a row of the fused projection: queries, keys and values of all heads. */
+export function fusedColumns({ heads, headSize, keyHeads = heads }: AttentionShape): number {
+  return (heads + 2 * keyHeads) * headSize;
+}
+
+/** Where the queries, keys and values of a head begin in a row of the fused projection. */
+function fusedPlaces({ heads, headSize, keyHeads = heads }: AttentionShape, apart: boolean) {
+  return apart
+    ? [headSize, heads * headSize, (heads + keyHeads) * headSize, headSize]
+    : [3 * headSize, headSize, 2 * headSize, 3 * headSize];
 }
 
 /**
@@ -79,19 +101,32 @@ function rotary(
   label: string,
   code: string,
   buffers: GpuBuffer[],
-  cache?: KeyValueCache,
+  { apart = false, cache }: { apart?: boolean; cache?: KeyValueCache },
 ): Dispatch {
   const { models, batch, length, heads, headSize } = shape;
+  const SHARE = sharingHeads(shape);
+  if (SHARE > 1 && !apart) {
+    throw new RangeError(
+      `Cannot plan ${label} as shared keys must lie apart from queries: ${SHARE} heads share one`,
+    );
+  }
   const rows = batch * length;
   const WG = workgroupSize(gpu);
-  const sizes = [rows, padded(3 * heads * headSize), heads, headSize, padded(headSize), length];
+  const width = fusedColumns(shape);
+  const sizes = [rows, padded(width), heads, headSize, padded(headSize), length];
+  const places = [...fusedPlaces(shape, apart), width];
   return gpu.dispatch({
     label,
     code,
     buffers,
     models,
-    constants: { WG, PAIRS: Number(headSize % 4 === 0) },
-    params: [...sizes, floatBits(1 / Math.sqrt(headSize)), ...cacheParams(shape, cache)],
+    constants: { WG, PAIRS: Number(headSize % 4 === 0), SHARE },
+    params: [
+      ...sizes,
+      floatBits(1 / Math.sqrt(headSize)),
+      ...places,
+      ...cacheParams(shape, cache),
+    ],
     workgroups: Math.ceil((rows * heads) / WG),
   });
 }
@@ -100,8 +135,13 @@ function rotary(
 interface RotaryForward {
   /** Sizes. */
   shape: AttentionShape;
-  /** f32 `[models, batch · length, heads, 3, headSize]`, rows padded to vec4s. */
+  /**
+   * f32 `[models, batch · length, heads, 3, headSize]`, or with `apart` all queries, then all keys,
+   * then all values of a row; rows padded to vec4s.
+   */
   qkv: GpuBuffer;
+  /** Whether queries, keys and values lie apart. Default: each head's lie together. */
+  apart?: boolean;
   /** f32 from {@link rotaryAngles}. */
   angles: GpuBuffer;
   /**
@@ -109,8 +149,8 @@ interface RotaryForward {
    */
   q: GpuBuffer;
   /**
-   * {@link headedSize} values (with a cache those of `slots` sequences of `capacity` tokens),
-   * rotated.
+   * {@link headedSize} values of the heads of keys (with a cache those of `slots` sequences of
+   * `capacity` tokens), rotated.
    */
   k: GpuBuffer;
   /** The layout of `k`. */
@@ -123,9 +163,9 @@ interface RotaryForward {
 
 /** Plans the split of `qkv` into heads with rotary positions on q and k. */
 export function rotaryForward(gpu: Gpu, tensors: RotaryForward): Dispatch {
-  const { shape, qkv, angles, q, k, v, cache } = tensors;
+  const { shape, qkv, angles, q, k, v, apart, cache } = tensors;
   const buffers = [qkv, angles, cache?.places ?? gpu.empty, q, k, v];
-  return rotary(gpu, shape, "rotary_forward", forwardCode, buffers, cache);
+  return rotary(gpu, shape, "rotary_forward", forwardCode, buffers, { apart, cache });
 }
 
 /** Arguments of {@link rotaryBackward}. */
@@ -134,20 +174,23 @@ interface RotaryBackward {
   shape: AttentionShape;
   /** f32 {@link headedSize}. */
   dQ: GpuBuffer;
-  /** f32 {@link headedSize}. */
+  /** f32 {@link headedSize}, of each head of queries: those that share a head are added here. */
   dK: GpuBuffer;
-  /** f32 {@link headedSize}. */
+  /** The layout of `dK`. */
   dV: GpuBuffer;
   /** f32 from {@link rotaryAngles}. */
   angles: GpuBuffer;
-  /** f32 `[models, batch · length, heads, 3, headSize]`, rows padded to vec4s. */
+  /** f32, laid out as `qkv` of the forward pass. */
   dQkv: GpuBuffer;
+  /** Whether queries, keys and values lie apart there. */
+  apart?: boolean;
 }
 
 /** Plans the gradient of {@link rotaryForward}. */
 export function rotaryBackward(gpu: Gpu, tensors: RotaryBackward): Dispatch {
-  const { shape, dQ, dK, dV, angles, dQkv } = tensors;
-  return rotary(gpu, shape, "rotary_backward", backwardCode, [dQ, dK, dV, angles, dQkv]);
+  const { shape, dQ, dK, dV, angles, dQkv, apart } = tensors;
+  const buffers = [dQ, dK, dV, angles, dQkv];
+  return rotary(gpu, shape, "rotary_backward", backwardCode, buffers, { apart });
 }
 
 /** Rotates one head's vector (`[headSize]`) at `position`, in f64; `direction` -1 turns it back. */

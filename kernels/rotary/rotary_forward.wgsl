@@ -1,24 +1,28 @@
 // rotary_forward: splits the fused projection into q, k, v by head and rotates q and k by their position.
 //
-//   qkv     [models, rows, stride / 2]                       vec2f  read   head by head: q, k, v of head_size each
+//   qkv     [models, rows, stride / 2]                       vec2f  read   q, k, v of head_size each: head by head, or all q first, …
 //   angles  [capacity, head_size / 2]                        vec2f  read   cos, sin
 //   places  [batch]                                          vec2u  read   with a cache: a sequence's slot and start
 //   q       [models, batch, heads, length, head_stride / 2]  vec2   write  padding columns become zero
-//   k v     [models, slots, heads, capacity, head_stride / 2] vec2  write  at start..start + length of the slot
+//   k v     [models, slots, heads / SHARE, capacity, head_stride / 2]  vec2  write  at start..start + length of the slot
 //
 // (a, b) -> (a cos - b sin, b cos + a sin), a and b the halves of a head; q is then divided by sqrt(head_size),
 // the scale of attention's scores. Row r is sequence r / length at position start + r % length. Without a cache a
 // sequence's slot is its own number and it starts at 0. A sequence whose slot lies beyond the cache is idle: nothing is
 // written.
 //
-// One invocation per row and head, two columns at a time: heads are even, their halves may be odd.
-// Reference: rotateReference in rotary.ts.
+// Head h of q begins at column h · query_step; the keys of SHARE heads at key_start + h / SHARE · key_step.
+//
+// One invocation per row and head of q, the first of those that share also k and v; two columns at a time: heads are even, their halves
+// may be odd. Reference: rotateReference in rotary.ts.
 
 override WG: u32 = 16u;
 override PAIRS: u32 = 1u; // 1: half a head is a whole number of pairs; 0: it is not
+override SHARE: u32 = 1u; // heads of q per head of k and v
 
 struct Params {
   rows: u32, stride: u32, heads: u32, head_size: u32, head_stride: u32, length: u32, scale: f32,
+  query_step: u32, key_start: u32, value_start: u32, key_step: u32, width: u32,
   capacity: u32, slots: u32, cached: u32,
 }
 
@@ -60,9 +64,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
   let position = place.y + local;
   let angle = position * half;
   let model_row = group.z * params.rows + row;
-  let source = model_row * params.stride + head * 3u * d;
+  let source = model_row * params.stride + head * params.query_step;
+  let key_head = head / SHARE;
+  let leads = head % SHARE == 0u;
+  let key_source = model_row * params.stride + params.key_start + key_head * params.key_step;
+  let value_source = model_row * params.stride + params.value_start + key_head * params.key_step;
   let q_row = ((model_row / params.length * params.heads + head) * params.length + local) * params.head_stride;
-  let slot_head = (group.z * params.slots + place.x) * params.heads + head;
+  let slot_head = (group.z * params.slots + place.x) * (params.heads / SHARE) + key_head;
   let kv_row = (slot_head * params.capacity + position) * params.head_stride;
   if (PAIRS == 1u) {
     for (var i = 0u; i < half; i += 2u) {
@@ -72,24 +80,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
       let sine = vec2f(turn.y, next.y);
       let qa = qkv[(source + i) / 2u];
       let qb = qkv[(source + half + i) / 2u];
-      let ka = qkv[(source + d + i) / 2u];
-      let kb = qkv[(source + d + half + i) / 2u];
       store_q((q_row + i) / 2u, (qa * cosine - qb * sine) * params.scale);
       store_q((q_row + half + i) / 2u, (qb * cosine + qa * sine) * params.scale);
+      if (!leads) { continue; }
+      let ka = qkv[(key_source + i) / 2u];
+      let kb = qkv[(key_source + half + i) / 2u];
       store_k((kv_row + i) / 2u, ka * cosine - kb * sine);
       store_k((kv_row + half + i) / 2u, kb * cosine + ka * sine);
     }
   } else {
     for (var c = 0u; c < d; c += 2u) {
       let left = vec2f(turned(source, angle, c), turned(source, angle, c + 1u));
-      let right = vec2f(turned(source + d, angle, c), turned(source + d, angle, c + 1u));
       store_q((q_row + c) / 2u, left * params.scale);
+      if (!leads) { continue; }
+      let right = vec2f(turned(key_source, angle, c), turned(key_source, angle, c + 1u));
       store_k((kv_row + c) / 2u, right);
     }
   }
-  for (var c = 0u; c < d; c += 2u) { store_v((kv_row + c) / 2u, qkv[(source + 2u * d + c) / 2u]); }
+  for (var c = d; c < params.head_stride; c += 2u) { store_q((q_row + c) / 2u, vec2f()); }
+  if (!leads) { return; }
+  for (var c = 0u; c < d; c += 2u) { store_v((kv_row + c) / 2u, qkv[(value_source + c) / 2u]); }
   for (var c = d; c < params.head_stride; c += 2u) {
-    store_q((q_row + c) / 2u, vec2f());
     store_k((kv_row + c) / 2u, vec2f());
     store_v((kv_row + c) / 2u, vec2f());
   }

@@ -7,7 +7,7 @@ import {
   attentionScratch,
 } from "../../../kernels/attention/attention.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
+import { type AttentionShape, sharingHeads } from "../../../kernels/rotary/rotary.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import { edges, randomShapes } from "../random_shapes.ts";
 import {
@@ -55,6 +55,9 @@ const SHAPES: AttentionShape[] = [
   { models: 3, batch: 1, length: 65, heads: 2, headSize: 32 },
   // 63 heads: more than workgroups along x.
   { models: 1, batch: 21, length: 2, heads: 3, headSize: 2 },
+  // Heads that share keys and values: some of them, and all.
+  { models: 2, batch: 2, length: 37, heads: 6, headSize: 8, keyHeads: 2 },
+  { models: 2, batch: 1, length: 65, heads: 3, headSize: 6, keyHeads: 1 },
 ];
 
 /** Wide heads, forward alone: their backward pass takes long to compile. */
@@ -71,7 +74,7 @@ const RANDOM_SHAPES = randomShapes("attention", ({ upTo, among }) => ({
     models: upTo(2),
     batch: upTo(2),
     length: upTo(130),
-    heads: upTo(3),
+    ...among([{ heads: upTo(3) }, { heads: 4, keyHeads: among([1, 2]) }]),
     headSize: 2 * upTo(wide),
   },
   dtype: among(DTYPES),
@@ -80,9 +83,9 @@ const RANDOM_SHAPES = randomShapes("attention", ({ upTo, among }) => ({
 
 /**
  * Some of the edge shapes: halves of heads odd and even, one block of keys and several, one head
- * and several of whole vec4s.
+ * and several of whole vec4s, keys that are shared.
  */
-const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[7], SHAPES[8]];
+const BF16_SHAPES = [1, 4, 5, 7, 8, 10].map((i) => SHAPES[i]);
 
 interface Heads {
   q: Float32Array;
@@ -90,19 +93,19 @@ interface Heads {
   v: Float32Array;
 }
 
-function randomHeads(
-  { models, batch, length, heads, headSize }: AttentionShape,
-  scale: number,
-  dtype: Dtype = "f32",
-): Heads {
-  const size = models * batch * heads * length * headSize;
-  const draw = (name: string, scale = 1) =>
-    inStorage(dtype, random(size, `${name} ${length} ${headSize}`, scale));
-  return { q: draw("q", scale / Math.sqrt(headSize)), k: draw("k"), v: draw("v") };
+function randomHeads(shape: AttentionShape, scale: number, dtype: Dtype = "f32"): Heads {
+  const { models, batch, length, heads, headSize, keyHeads = heads } = shape;
+  const draw = (name: string, heads: number, scale = 1) => {
+    const size = models * batch * heads * length * headSize;
+    return inStorage(dtype, random(size, `${name} ${length} ${headSize}`, scale));
+  };
+  const q = draw("q", heads, scale / Math.sqrt(headSize));
+  return { q, k: draw("k", keyHeads), v: draw("v", keyHeads) };
 }
 
-function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
+function sizesOf({ models, batch, length, heads, headSize, keyHeads = heads }: AttentionShape) {
   return {
+    keyed: { models, rows: batch * keyHeads * length, columns: headSize },
     headed: { models, rows: batch * heads * length, columns: headSize },
     perHead: { models, rows: 1, columns: batch * heads * length, stride: batch * heads * length },
     merged: { models, rows: batch * length, columns: heads * headSize },
@@ -140,12 +143,12 @@ async function forward(
   dtype: Dtype = "f32",
   blockRows?: number,
 ) {
-  const { headed, perHead, merged } = sizesOf(shape);
+  const { headed, keyed, perHead, merged } = sizesOf(shape);
   const [out, lse] = [bank("out", { ...merged, dtype }), bank("lse", perHead)];
   const buffers = {
     q: bank("q", { ...headed, dtype }, q).buffer,
-    k: bank("k", { ...headed, dtype }, k).buffer,
-    v: bank("v", { ...headed, dtype }, v).buffer,
+    k: bank("k", { ...keyed, dtype }, k).buffer,
+    v: bank("v", { ...keyed, dtype }, v).buffer,
     out: out.buffer,
     lse: lse.buffer,
   };
@@ -163,13 +166,23 @@ async function forward(
   return await run([plan], [out, lse], { scratch });
 }
 
-function forwardReference({ models, batch, heads, headSize }: AttentionShape, { q, k, v }: Heads) {
-  const count = models * batch * heads;
-  const all = Array.from(
+/** Lists the heads of queries of all models, each with the keys and values that it reads. */
+function listHeads(shape: AttentionShape, { q, k, v }: Heads) {
+  const count = shape.models * shape.batch * shape.heads;
+  const share = sharingHeads(shape);
+  const ofKeys = (values: Float32Array, head: number) =>
+    part(values, count / share, Math.floor(head / share));
+  return Array.from(
     { length: count },
-    (_, i) =>
-      attentionForwardReference(part(q, count, i), part(k, count, i), part(v, count, i), headSize),
+    (_, head) => [part(q, count, head), ofKeys(k, head), ofKeys(v, head)] as const,
   );
+}
+
+function forwardReference(shape: AttentionShape, heads: Heads) {
+  const all = listHeads(shape, heads).map((head) =>
+    attentionForwardReference(...head, shape.headSize)
+  );
+  const count = all.length;
   return { out: stack(count, (i) => all[i].out), lse: stack(count, (i) => all[i].lse) };
 }
 
@@ -245,6 +258,7 @@ interface Cached {
   slots: number;
   heads: number;
   headSize: number;
+  keyHeads?: number;
   /** Positions that are filled in the end. */
   end: number;
   /** Positions that there is room for. */
@@ -257,15 +271,16 @@ interface Cached {
  */
 async function checkCache(
   dtype: Dtype,
-  { models, slots, heads, headSize, end, capacity }: Cached,
+  { models, slots, heads, headSize, keyHeads, end, capacity }: Cached,
   continued: typeof PLACES,
 ) {
-  const whole = { models, batch: slots, length: end, heads, headSize };
+  const whole = { models, batch: slots, length: end, heads, headSize, keyHeads };
+  const cachedHeads = keyHeads ?? heads;
   const values = randomHeads(whole, 1, dtype);
   const { on } = KERNEL_VARIANTS[0]; // the variant that takes a cache
   const [all, allLse] = await forward(on, whole, values, dtype);
   for (const { length, places } of continued) {
-    const shape = { models, batch: places.length, length, heads, headSize };
+    const shape = { models, batch: places.length, length, heads, headSize, keyHeads };
     const what = `${length} at ${places.join("; ")}`;
     const { headed, perHead, merged } = sizesOf(shape);
     const idle = (sequence: number) => places[sequence % places.length][0] === slots;
@@ -287,9 +302,9 @@ async function checkCache(
       );
     /** Keys or values in the cache; what no query may look at would ruin its sum. */
     const kept = (tensor: Float32Array) => {
-      const rows = new Float32Array(models * slots * heads * capacity * headSize).fill(1e6);
-      for (let lane = 0; lane < models * slots * heads; lane++) {
-        const slot = Math.floor(lane / heads) % slots;
+      const rows = new Float32Array(models * slots * cachedHeads * capacity * headSize).fill(1e6);
+      for (let lane = 0; lane < models * slots * cachedHeads; lane++) {
+        const slot = Math.floor(lane / cachedHeads) % slots;
         const read = Math.max(
           0,
           ...places.map((place) => place[0] === slot ? place[1] + length : 0),
@@ -299,7 +314,7 @@ async function checkCache(
       }
       return rows;
     };
-    const cached = { models, rows: slots * heads * capacity, columns: headSize, dtype };
+    const cached = { models, rows: slots * cachedHeads * capacity, columns: headSize, dtype };
     const out = bank("out", { ...merged, dtype });
     const lse = bank("lse", {
       ...perHead,
@@ -333,6 +348,7 @@ async function checkCache(
 Deno.test("attentionForward() continues each sequence from its place in a cache with the same bits as in one call, at random shapes too", async () => {
   const sizes = { models: 2, slots: 3, heads: 3, headSize: 6, end: 13, capacity: 20 };
   for (const dtype of DTYPES) await checkCache(dtype, sizes, PLACES);
+  await checkCache("f32", { ...sizes, heads: 4, keyHeads: 2 }, PLACES);
   const shapes = randomShapes("attention with a cache", ({ upTo, among }) => {
     const [slots, end] = [upTo(5), upTo(60)];
     const length = upTo(end);
@@ -358,7 +374,7 @@ async function checkBackward(
   blockRows?: number,
 ) {
   const what = `${JSON.stringify(shape)} at scale ${scale}, ${dtype}`;
-  const { headed, perHead, merged } = sizesOf(shape);
+  const { headed, keyed, perHead, merged } = sizesOf(shape);
   const heads = randomHeads(shape, scale, dtype);
   const { q, k, v } = heads;
   const dOut = random(q.length, `dOut ${what}`);
@@ -369,8 +385,8 @@ async function checkBackward(
     attentionBackward(on, {
       shape,
       q: bank("q", { ...headed, dtype }, q).buffer,
-      k: bank("k", { ...headed, dtype }, k).buffer,
-      v: bank("v", { ...headed, dtype }, v).buffer,
+      k: bank("k", { ...keyed, dtype }, k).buffer,
+      v: bank("v", { ...keyed, dtype }, v).buffer,
       out: bank("out", { ...merged, dtype }, merge(shape, out)).buffer,
       lse: bank("lse", perHead, lse).buffer,
       dOut: bank("dOut", merged, dOut).buffer,
@@ -386,10 +402,9 @@ async function checkBackward(
   );
   const dHeads = merge(shape, dOut, true);
   const count = shape.models * shape.batch * shape.heads;
-  const expected = Array.from({ length: count }, (_, i) => {
-    const [own, keys, values, gradient] = [q, k, v, dHeads].map((all) => part(all, count, i));
-    return attentionBackwardReference(own, keys, values, gradient, shape.headSize);
-  });
+  const expected = listHeads(shape, heads).map((head, i) =>
+    attentionBackwardReference(...head, part(dHeads, count, i), shape.headSize)
+  );
   (["dQ", "dK", "dV"] as const).forEach((name, i) =>
     assertClose(
       actual[i],

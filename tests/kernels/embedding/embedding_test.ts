@@ -2,6 +2,7 @@ import fc from "fast-check";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   embeddingBackward,
+  embeddingClear,
   embeddingForward,
   tokenOrder,
 } from "../../../kernels/embedding/embedding.ts";
@@ -86,7 +87,7 @@ function orders(tokens: Uint32Array, { models, vocabulary }: Shape): Uint32Array
   return order;
 }
 
-async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
+async function checkBackward(shape: Shape, tokens: Uint32Array, what: string, cleared = false) {
   const { models, rows, columns, vocabulary } = shape;
   const dX = random(models * rows * columns, `dX ${what}`);
   const before = random(models * vocabulary * columns, `before ${what}`);
@@ -96,6 +97,7 @@ async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
     before,
   );
   const [actual] = await run([
+    ...cleared ? [embeddingClear(gpu, { dWeights, models, vocabulary })] : [],
     embeddingBackward(gpu, {
       dX: bank("dX", { models, rows, columns }, dX).buffer,
       tokens: integers("tokens", tokens),
@@ -105,7 +107,7 @@ async function checkBackward(shape: Shape, tokens: Uint32Array, what: string) {
       rows,
     }),
   ], [dWeights]);
-  const expected = Float64Array.from(before);
+  const expected = Float64Array.from(before, (value) => cleared ? 0 : value);
   dX.forEach((value, i) => {
     const row = Math.floor(i / columns);
     expected[(Math.floor(row / rows) * vocabulary + tokens[row]) * columns + i % columns] += value;
@@ -129,14 +131,12 @@ Deno.test("embeddingForward() copies rows with shared and own tokens, at edge sh
   await checkForward(MANY_WORKGROUPS, true, "f32");
 });
 
-Deno.test("embeddingBackward() adds the rows of every token into its gradient, at edge shapes and random ones", async () => {
+Deno.test("embeddingBackward() adds the rows of every token into its gradient, also of embeddingClear(), at edge shapes and random ones", async () => {
   for (const shape of [...SHAPES, { ...MANY_WORKGROUPS, vocabulary: 8192 }, ...RANDOM_SHAPES]) {
     const what = JSON.stringify(shape);
-    await checkBackward(
-      shape,
-      randomIntegers(shape.models * shape.rows, shape.vocabulary, what),
-      what,
-    );
+    const tokens = randomIntegers(shape.models * shape.rows, shape.vocabulary, what);
+    await checkBackward(shape, tokens, what);
+    await checkBackward(shape, tokens, what, true);
   }
 });
 

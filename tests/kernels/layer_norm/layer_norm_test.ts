@@ -4,6 +4,8 @@ import {
   layerNormForward,
   layerNormForwardReference,
   layerNormScratch,
+  rmsNormBackwardReference,
+  rmsNormForwardReference,
 } from "../../../kernels/layer_norm/layer_norm.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
@@ -35,6 +37,8 @@ interface Shape {
   models: number;
   rows: number;
   columns: number;
+  /** Whether it is RMSNorm. */
+  rms?: boolean;
 }
 
 const COLUMNS = [1, 2, 3, 4, 5, 8, 33, 96, 131];
@@ -48,11 +52,16 @@ const SHAPES: Shape[] = [
   { models: 1, rows: 70, columns: 256 }, // as wide as a subgroup takes
   { models: 2, rows: 5, columns: 1030 },
   { models: 1, rows: MANY_ROWS, columns: 3 },
-];
+].flatMap((shape) => [shape, { ...shape, rms: true }]);
 
 const RANDOM_SHAPES = randomShapes("LayerNorm", ({ upTo, among }) => ({
   // Several blocks of rows.
-  shape: { models: 1 + upTo(2), rows: 64 + upTo(150), columns: upTo(600) },
+  shape: {
+    models: 1 + upTo(2),
+    rows: 64 + upTo(150),
+    columns: upTo(600),
+    rms: among([false, true]),
+  },
   accumulate: among([false, true]),
   dtype: among(DTYPES),
 }));
@@ -63,13 +72,32 @@ const RANDOM_SHAPES = randomShapes("LayerNorm", ({ upTo, among }) => ({
 const forwardTolerance = ({ columns }: Shape, dtype: Dtype): Tolerance =>
   dtype === "f32" || columns > 3 ? LONG_SUMS : { atol: 2e-3, rtol: 1e-3 };
 
-/** Random gains and biases `[models, 2, columns]`, both away from 0. */
-function gainsAndBiases({ models, columns }: Shape): Float32Array {
-  return random(models * 2 * columns, `parameters ${columns}`, 0.3).map((value) => value + 1);
+/** Gains and biases, or gains alone. */
+const countParameters = ({ rms }: Shape) => rms ? 1 : 2;
+
+/** Random gains and biases `[models, 2, columns]`, both away from 0; of RMSNorm gains alone. */
+function gainsAndBiases(shape: Shape): Float32Array {
+  const { models, columns } = shape;
+  return random(models * countParameters(shape) * columns, `parameters ${columns}`, 0.3)
+    .map((value) => value + 1);
 }
 
-function place({ models, columns }: Shape, values: Float32Array) {
-  return bank("parameters", { models, rows: 2, columns, offset: 20, gap: 8 }, values);
+function place(shape: Shape, values: Float32Array) {
+  const { models, columns } = shape;
+  const rows = countParameters(shape);
+  return bank("parameters", { models, rows, columns, offset: 20, gap: 8 }, values);
+}
+
+/** Normalises the rows of one model; the mean of RMSNorm is 0. */
+function forwardReference(
+  { columns, rms }: Shape,
+  x: ArrayLike<number>,
+  own: Float32Array,
+): { y: Float64Array; mean: Float64Array; scale: Float64Array } {
+  const gain = own.subarray(0, columns);
+  if (!rms) return layerNormForwardReference(x, gain, own.subarray(columns), EPSILON);
+  const { y, scale } = rmsNormForwardReference(x, gain, EPSILON);
+  return { y, mean: new Float64Array(scale.length), scale };
 }
 
 async function checkForward(
@@ -95,16 +123,12 @@ async function checkForward(
       rows,
       columns,
       epsilon: EPSILON,
+      rms: shape.rms,
     }),
   ], [y, statistics]);
   for (let model = 0; model < models; model++) {
     const own = part(parameters, models, model);
-    const expected = layerNormForwardReference(
-      part(x, models, model),
-      own.subarray(0, columns),
-      own.subarray(columns),
-      EPSILON,
-    );
+    const expected = forwardReference(shape, part(x, models, model), own);
     assertClose(
       part(actual, models, model),
       expected.y,
@@ -134,19 +158,15 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
   const parameters = gainsAndBiases(shape);
   const gain = (model: number) => part(parameters, models, model).subarray(0, columns);
   const statistics = stack(models, (model) => {
-    const { mean, scale } = layerNormForwardReference(
-      part(x, models, model),
-      gain(model),
-      new Float32Array(columns),
-      EPSILON,
-    );
+    const own = part(parameters, models, model);
+    const { mean, scale } = forwardReference(shape, part(x, models, model), own);
     return [...mean].flatMap((value, row) => [value, scale[row]]);
   });
-  const parametersBefore = random(models * 2 * columns, `parameters before ${what}`);
+  const parametersBefore = random(parameters.length, `parameters before ${what}`);
   const dX = bank("dX", shape, accumulate ? before : undefined);
   const dParameters = bank(
     "dParameters",
-    { models, rows: 2, columns, offset: 8, gap: 12 },
+    { models, rows: countParameters(shape), columns, offset: 8, gap: 12 },
     accumulate ? parametersBefore : undefined,
   );
   // Guards lie behind it.
@@ -165,20 +185,17 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
       columns,
       accumulate,
       accumulateParameters: accumulate,
+      rms: shape.rms,
     }),
     [dX, dParameters],
     { scratch: [partial] },
   );
-  const references = Array.from(
-    { length: models },
-    (_, model) =>
-      layerNormBackwardReference(
-        part(dY, models, model),
-        part(x, models, model),
-        gain(model),
-        EPSILON,
-      ),
-  );
+  const references = Array.from({ length: models }, (_, model) => {
+    const inputs = [part(dY, models, model), part(x, models, model), gain(model)] as const;
+    return shape.rms
+      ? { ...rmsNormBackwardReference(...inputs, EPSILON), dBias: [] }
+      : layerNormBackwardReference(...inputs, EPSILON);
+  });
   const expected = stack(models, (model) => references[model].dX)
     .map((value, i) => value + (accumulate ? before[i] : 0));
   const expectedOfParameters = stack(models, (model) => {
@@ -197,7 +214,7 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
 }
 
 for (const { variant, on } of KERNEL_VARIANTS) {
-  Deno.test(`layerNormForward() by ${variant} equals its reference at edge shapes and random ones`, async () => {
+  Deno.test(`layerNormForward() by ${variant}, of RMSNorm too, equals its reference at edge shapes and random ones`, async () => {
     for (const shape of [...edges(SHAPES), ...RANDOM_SHAPES.map(({ shape }) => shape)]) {
       const x = random(shape.models * shape.rows * shape.columns, `x ${JSON.stringify(shape)}`);
       for (const dtype of DTYPES) {
@@ -214,7 +231,7 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     await checkForward(on, shape, new Float32Array(2 * 17 * 33), LONG_SUMS);
   });
 
-  Deno.test(`layerNormBackward() by ${variant} equals its reference at edge shapes and random ones`, async () => {
+  Deno.test(`layerNormBackward() by ${variant}, of RMSNorm too, equals its reference at edge shapes and random ones`, async () => {
     for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]] as const) {
       for (const shape of edges(SHAPES)) await checkBackward(on, shape, accumulate, dtype);
     }
@@ -246,4 +263,16 @@ Deno.test("layerNormBackwardReference() is the derivative of layerNormForwardRef
     CENTRAL_DIFFERENCES,
     "dBias",
   );
+});
+
+Deno.test("rmsNormBackwardReference() is the derivative of rmsNormForwardReference()", () => {
+  const [rows, columns] = [3, 5];
+  const x = random(rows * columns, "x");
+  const gain = random(columns, "gain");
+  const dY = random(rows * columns, "dY");
+  const loss = (at: ArrayLike<number>, g: ArrayLike<number>) =>
+    dot(rmsNormForwardReference(at, g, EPSILON).y, dY);
+  const { dX, dGain } = rmsNormBackwardReference(dY, x, gain, EPSILON);
+  assertClose(dX, centralDifferences((at) => loss(at, gain), x), CENTRAL_DIFFERENCES, "dX");
+  assertClose(dGain, centralDifferences((at) => loss(x, at), gain), CENTRAL_DIFFERENCES, "dGain");
 });

@@ -89,7 +89,7 @@ const FEW_SHAPES = [SHAPES[3], SHAPES[8], SHAPES[SHAPES.length - 4], SHAPES[SHAP
  * kind.
  */
 const VARIANTS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
-const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
+const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope", "residual"];
 
 const RANDOM_SHAPES = randomShapes("products", ({ upTo, among }) => ({
   shape: { models: upTo(3), m: upTo(200), n: upTo(200), k: upTo(300) },
@@ -171,6 +171,9 @@ const referenceOf = (shape: Shape, a: Float32Array, b: Float32Array, transposed 
 const zeroBias = ({ models, n }: Shape) =>
   bank("bias", { models, rows: 1, columns: n }, new Float32Array(models * n));
 
+/** Whether the tests take a product with this tail for the forward one of a linear layer. */
+const isLinear = (tail: Tail) => tail.startsWith("bias") || tail === "residual";
+
 /** Runs one product with a tail on random values and compares it with the reference. */
 async function check(
   on: Gpu,
@@ -200,6 +203,7 @@ async function check(
   );
   const sums = bank("sums", { models, rows: m, columns: n }); // exactly as large as promised
   const withExtra = tail !== "none" && tail !== "bias";
+  const linear = isLinear(tail);
   const dispatch = matmul(on, {
     // Padding is never part of a sum.
     a: bank("a", { ...place({ models, rows: m, columns: k }), padding: 1e3, dtype }, a),
@@ -210,6 +214,7 @@ async function check(
     extra: withExtra ? extraOut : undefined,
     ...shape,
     tail,
+    linear,
     accumulate,
   });
   const outputs = tail === "bias_gelu" ? [c, extraOut] : [c];
@@ -220,14 +225,14 @@ async function check(
   const expected = expectedSums.map((value, i) => {
     const result = tail === "bias_gelu"
       ? geluReference(value)
-      : tail === "bias_residual"
+      : tail === "bias_residual" || tail === "residual"
       ? value + extra[i]
       : tail === "gelu_slope"
       ? value * geluSlopeReference(extra[i])
       : value;
     return result + (accumulate ? before[i] : 0);
   });
-  const halves = on.variants.matmul === "workgroup_f16" && withBias;
+  const halves = on.variants.matmul === "workgroup_f16" && linear;
   const tolerance = stored(dtype, halves ? halfProducts(k) : LONG_SUMS);
   assertClose(actual, expected, tolerance, `c of ${what}`);
   if (beforeGelu) assertClose(beforeGelu, expectedSums, tolerance, `sum before GELU of ${what}`);
@@ -505,7 +510,7 @@ for (const { on } of KERNEL_VARIANTS.filter(({ variant }) => variant === "workgr
         await check(on, shape, tail, false),
         await check(TILED[0].on, shape, tail, false),
       ];
-      if (tail.startsWith("bias")) assertNotEquals(a, b, tail);
+      if (isLinear(tail)) assertNotEquals(a, b, tail);
       else assertSameBits(a, b, tail);
     }
   });

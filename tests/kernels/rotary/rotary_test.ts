@@ -3,10 +3,12 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   type AttentionShape,
+  fusedColumns,
   rotaryAngles,
   rotaryBackward,
   rotaryForward,
   rotateReference,
+  sharingHeads,
 } from "../../../kernels/rotary/rotary.ts";
 import { randomShapes } from "../random_shapes.ts";
 import {
@@ -39,29 +41,54 @@ const SHAPES: AttentionShape[] = [
   { models: 1, batch: 1, length: 15, heads: 1, headSize: 64 },
   { models: 1, batch: 9363, length: 7, heads: 1, headSize: 2 }, // 65,541 rows
   { models: 1, batch: 1, length: 2, heads: 501, headSize: 2 },
+  // Queries, keys and values lie apart.
+  { models: 2, batch: 2, length: 3, heads: 3, headSize: 2, keyHeads: 3 },
+  { models: 2, batch: 1, length: 17, heads: 6, headSize: 6, keyHeads: 2 },
+  { models: 1, batch: 3, length: 9, heads: 8, headSize: 8, keyHeads: 1 },
 ];
 
 /** Sizes of the fused projection's rows, and of a tensor with one row per head and position. */
-function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
+function sizesOf(shape: AttentionShape) {
+  const { models, batch, length, heads, headSize, keyHeads = heads } = shape;
   return {
-    fused: { models, rows: batch * length, columns: 3 * heads * headSize },
+    fused: { models, rows: batch * length, columns: fusedColumns(shape) },
     headed: { models, rows: batch * heads * length, columns: headSize },
+    keyed: { models, rows: batch * keyHeads * length, columns: headSize },
   };
 }
 
-/**
- * Visits every head of every row with its place in the fused projection and its row in a headed
- * tensor.
- */
-function eachHead(
-  { models, batch, length, heads, headSize }: AttentionShape,
-  visit: (fused: number, headed: number, position: number) => void,
-) {
+/** Tests of shapes that name their heads of keys have them apart from queries. */
+const isApart = ({ keyHeads }: AttentionShape) => keyHeads !== undefined;
+
+/** A head of a row. */
+interface HeadOfRow {
+  sequence: number; // among those of all models
+  position: number;
+  /** Where its query, key and value begin in the fused projection. */
+  fused: [query: number, key: number, value: number];
+  /** Its row in a tensor with one per head of queries, and in one with one per head of keys. */
+  headed: number;
+  keyed: number;
+}
+
+/** Visits every head of queries of every row. */
+function eachHead(shape: AttentionShape, visit: (head: HeadOfRow) => void) {
+  const { models, batch, length, heads, headSize: d, keyHeads = heads } = shape;
   for (let sequence = 0; sequence < models * batch; sequence++) {
     for (let position = 0; position < length; position++) {
+      const row = (sequence * length + position) * fusedColumns(shape);
       for (let head = 0; head < heads; head++) {
-        const fused = ((sequence * length + position) * heads + head) * 3 * headSize;
-        visit(fused, (sequence * heads + head) * length + position, position);
+        const shared = Math.floor(head / sharingHeads(shape));
+        const places = isApart(shape)
+          ? [head, heads + shared, heads + keyHeads + shared]
+          : [3 * head, 3 * head + 1, 3 * head + 2];
+        visit({
+          sequence,
+          position,
+          fused: places.map((place) => row + place * d) as HeadOfRow["fused"],
+          headed: (sequence * heads + head) * length + position,
+          keyed: (sequence * keyHeads + shared) * length + position,
+        });
       }
     }
   }
@@ -77,20 +104,20 @@ function forwardReference(
   starts: readonly number[] = [],
 ): Float64Array[] {
   const d = shape.headSize;
-  const [q, k, v] = [0, 1, 2].map(() => new Float64Array(qkv.length / 3));
+  const { headed, keyed } = sizesOf(shape);
+  const [q, k, v] = [headed, keyed, keyed].map(({ models, rows, columns }) =>
+    new Float64Array(models * rows * columns)
+  );
   const values = Float64Array.from(qkv);
-  eachHead(shape, (fused, headed, position) => {
-    const sequence = Math.floor(headed / (shape.heads * shape.length));
+  eachHead(shape, ({ sequence, position, fused, headed, keyed }) => {
     const start = starts[sequence % shape.batch] ?? 0;
-    const [mineQ, mineK, mineV] = [0, 1, 2].map((i) =>
-      values.subarray(fused + i * d, fused + (i + 1) * d)
-    );
+    const [mineQ, mineK, mineV] = fused.map((place) => values.subarray(place, place + d));
     q.set(
       rotateReference(mineQ, start + position).map((value) => value / Math.sqrt(d)),
       headed * d,
     );
-    k.set(rotateReference(mineK, start + position), headed * d);
-    v.set(mineV, headed * d);
+    k.set(rotateReference(mineK, start + position), keyed * d);
+    v.set(mineV, keyed * d);
   });
   return [q, k, v];
 }
@@ -100,13 +127,16 @@ function forwardReference(
  */
 function backwardReference(shape: AttentionShape, gradients: ArrayLike<number>[]): Float64Array {
   const d = shape.headSize;
-  const dQkv = new Float64Array(3 * gradients[0].length);
+  const { fused: { models, rows, columns } } = sizesOf(shape);
+  const dQkv = new Float64Array(models * rows * columns);
   const [dQ, dK, dV] = gradients.map((values) => Float64Array.from(values));
-  eachHead(shape, (fused, headed, position) => {
+  eachHead(shape, ({ position, fused: [query, key, value], headed }) => {
     const own = (values: Float64Array) => values.subarray(headed * d, (headed + 1) * d);
-    dQkv.set(rotateReference(own(dQ), position, -1).map((value) => value / Math.sqrt(d)), fused);
-    dQkv.set(rotateReference(own(dK), position, -1), fused + d);
-    dQkv.set(own(dV), fused + 2 * d);
+    const add = (place: number, values: Float64Array) =>
+      values.forEach((each, i) => dQkv[place + i] += each);
+    add(query, rotateReference(own(dQ), position, -1).map((each) => each / Math.sqrt(d)));
+    add(key, rotateReference(own(dK), position, -1));
+    add(value, own(dV));
   });
   return dQkv;
 }
@@ -118,13 +148,14 @@ const anglesOf = (positions: number, headSize: number) =>
 
 async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype) {
   const what = JSON.stringify(shape);
-  const { fused, headed } = sizesOf(shape);
+  const { fused, headed, keyed } = sizesOf(shape);
   const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
-  const outputs = ["q", "k", "v"].map((label) => bank(label, { ...headed, dtype }));
+  const outputs = [headed, keyed, keyed].map((sizes, i) => bank("qkv"[i], { ...sizes, dtype }));
   const [q, k, v] = outputs.map(({ buffer }) => buffer);
   const angles = anglesOf(shape.length, shape.headSize);
+  const apart = isApart(shape);
   const actual = await run([
-    rotaryForward(on, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v }),
+    rotaryForward(on, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v, apart }),
   ], outputs);
   const expected = forwardReference(shape, qkv);
   assertClose(actual[0], expected[0], stored(dtype, ROTATED), `q of ${what}`);
@@ -159,12 +190,14 @@ const RANDOM_SHAPES = randomShapes("rotary", ({ upTo, among }) => {
     const [slot] = free.splice(upTo(free.length) - 1, 1);
     return [among([slot, slot, slot, slots]), upTo(capacity - length + 1) - 1];
   });
+  const keyHeads = among([undefined, upTo(3)]);
   const shape = {
     models: upTo(3),
     batch: upTo(3),
     length: upTo(130),
-    heads: upTo(5),
+    heads: (keyHeads ?? 1) * upTo(5),
     headSize: 2 * upTo(32),
+    keyHeads,
   };
   return { shape, cache: { length, slots, capacity, places }, dtype: among(DTYPES) };
 });
@@ -172,18 +205,19 @@ const RANDOM_SHAPES = randomShapes("rotary", ({ upTo, among }) => {
 /** Rotates sequences into the cache at their places, and compares with the reference. */
 async function checkCache(
   on: Gpu,
-  { models, heads, headSize }: Pick<AttentionShape, "models" | "heads" | "headSize">,
+  { models, heads, headSize, keyHeads }: Omit<AttentionShape, "batch" | "length">,
   { length, slots, capacity, places }: typeof CACHES[number],
   dtype: Dtype,
 ) {
   const batch = places.length;
-  const shape = { models, batch, length, heads, headSize };
+  const shape = { models, batch, length, heads, headSize, keyHeads };
   const what = `${length} rows of ${headSize} at ${
     places.join("; ")
   } of ${slots} times ${capacity}`;
   const { fused, headed } = sizesOf(shape);
   const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
-  const cached = { ...headed, rows: slots * heads * capacity };
+  const cachedHeads = keyHeads ?? heads;
+  const cached = { ...headed, rows: slots * cachedHeads * capacity };
   const outputs = [headed, cached, cached].map((sizes, i) => bank("qkv"[i], { ...sizes, dtype }));
   const [q, k, v] = outputs.map(({ buffer }) => buffer);
   const angles = anglesOf(capacity, headSize);
@@ -195,22 +229,23 @@ async function checkCache(
     q,
     k,
     v,
+    apart: isApart(shape),
     cache,
   });
 
-  // Rows of q, and those of k and v that they belong to.
-  const rows: { own: number; kept: number }[] = [];
-  eachHead(shape, (_, own, position) => {
-    const [model, sequence] = [
-      Math.floor(own / headed.rows),
-      Math.floor(own / (heads * length)) % batch,
-    ];
-    const [slot, start] = places[sequence];
-    const head = Math.floor(own / length) % heads;
-    const kept = ((model * slots + slot) * heads + head) * capacity + start + position;
-    if (slot < slots) rows.push({ own, kept });
+  // Rows of q, and rows of k and v, in one call and in the cache.
+  const own: number[] = [];
+  const called: number[] = [];
+  const kept: number[] = [];
+  eachHead(shape, ({ sequence, position, headed, keyed }) => {
+    const [slot, start] = places[sequence % batch];
+    if (slot === slots) return;
+    own.push(headed);
+    const head = Math.floor(keyed / length) % cachedHeads;
+    const model = Math.floor(sequence / batch);
+    called.push(keyed);
+    kept.push(((model * slots + slot) * cachedHeads + head) * capacity + start + position);
   });
-  const [own, kept] = [rows.map((row) => row.own), rows.map((row) => row.kept)];
   const [actualQ] = await run([plan], outputs.slice(0, 1), {
     scratch: outputs.slice(1),
     untouched: (row) => !own.includes(row),
@@ -228,8 +263,8 @@ async function checkCache(
     rows.flatMap((row) => [...values.subarray(row * headSize, (row + 1) * headSize)]);
   const tolerance = stored(dtype, ROTATED);
   assertClose(select(actualQ, own), select(expectedQ, own), tolerance, `q of ${what}`);
-  assertClose(select(actualK, kept), select(expectedK, own), tolerance, `k of ${what}`);
-  const values = inStorage(dtype, Float32Array.from(select(expectedV, own)));
+  assertClose(select(actualK, kept), select(expectedK, called), tolerance, `k of ${what}`);
+  const values = inStorage(dtype, Float32Array.from(select(expectedV, called)));
   assertClose(select(actualV, kept), values, EXACT, `v of ${what}`);
 }
 
@@ -244,7 +279,7 @@ async function checkBackward(on: Gpu, shape: AttentionShape) {
   const dQkv = bank("dQkv", fused);
   const angles = anglesOf(shape.length, shape.headSize);
   const [actual] = await run(
-    [rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })],
+    [rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer, apart: isApart(shape) })],
     [dQkv],
   );
   assertClose(actual, backwardReference(shape, gradients), ROTATED, `dQkv of ${what}`);
@@ -262,6 +297,7 @@ Deno.test("rotaryForward() writes keys and values at each sequence's place in a 
     for (const headSize of [6, 8]) {
       for (const dtype of DTYPES) {
         await checkCache(gpu, { models: 2, heads: 3, headSize }, cache, dtype);
+        await checkCache(gpu, { models: 2, heads: 4, headSize, keyHeads: 2 }, cache, dtype);
       }
     }
   }
