@@ -22,7 +22,7 @@ import backwardCode from "./attention_backward_subgroup.wgsl" with { type: "text
 import forwardCode from "./attention_forward_subgroup.wgsl" with { type: "text" };
 
 /** Sizes that the texts depend on. */
-interface HeadShape {
+export interface HeadShape {
   /** Columns of a head, padded to a multiple of 4. */
   columns: number;
   /** Keys per block, a multiple of 8. */

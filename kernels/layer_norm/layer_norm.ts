@@ -44,7 +44,7 @@ const sizeParams = (
 ) => [rows, columns, padded(columns) / 4];
 
 /** What the texts of RMSNorm set. */
-const centred = ({ rms }: { rms?: boolean }) => rms ? { CENTRED: 0 } : {};
+const centred = ({ rms }: { rms?: boolean }): Record<string, number> => rms ? { CENTRED: 0 } : {};
 
 /** Arguments of {@link layerNormForward}. */
 interface LayerNormForward extends BankRows {

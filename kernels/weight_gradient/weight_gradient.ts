@@ -17,8 +17,8 @@ interface WeightGradient {
   x: Matrix;
   /** f32 `[models, outputs, inputs]`. */
   weight: Matrix;
-  /** f32 `[models, outputs]`. */
-  bias: Matrix;
+  /** f32 `[models, outputs]`; left out where the layer has no bias. */
+  bias?: Matrix;
   /** Scratch of at least {@link weightGradientScratch} f32 values. */
   partial: GpuBuffer;
   /** Scratch with which a GPU may split the sums: see `matmulTransposedScratch`. */
@@ -48,12 +48,13 @@ export function weightGradientScratch(
 }
 
 /**
- * Plans `weight = dYᵀ · x` and `bias = Σ_rows dY` (or `+=`) for every model, in one to three
+ * Plans `weight = dYᵀ · x` and `bias = Σ_rows dY`, if any, (or `+=`) for every model, in one to three
  * dispatches.
  */
 export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
   const { models, rows, inputs, outputs, partial, bias, accumulate, groups } = tensors;
-  const together = sumsIntoProduct(gpu) && bias.buffer === tensors.weight.buffer;
+  const together = bias && sumsIntoProduct(gpu) && bias.buffer === tensors.weight.buffer;
+  const apart = !together && bias;
   return [
     ...matmulTransposed(gpu, {
       a: tensors.dY,
@@ -67,20 +68,20 @@ export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
       groups,
       ...together
         ? { sumsInC: { offset: bias.offset ?? 0, model: bias.model } }
-        : { sums: partial },
+        : apart && { sums: partial },
       parts: tensors.parts,
     }),
     // One block: the bias's gradient may share the weight's buffer, which one dispatch must not
     // bind twice for writing.
-    ...together ? [] : [
-      addBlocks(gpu, {
+    ...apart
+      ? [addBlocks(gpu, {
         partial,
         blocks: 1,
         width: padded(outputs),
         sums: bias,
         models,
         accumulate,
-      }),
-    ],
+      })]
+      : [],
   ];
 }

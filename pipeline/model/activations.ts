@@ -11,7 +11,7 @@ import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
-import { chooseSublayers, listSublayers, type ModelConfig } from "./shape.ts";
+import { chooseSublayers, joinMatrices, listSublayers, type ModelConfig } from "./shape.ts";
 import type { BatchShape, BufferSize, Mode, SublayerReport } from "./sublayers/sublayer.ts";
 
 /**
@@ -316,7 +316,8 @@ function scratchOfSums(
   kind: AdapterKind,
 ): { columns: number; products: number } {
   const { vocabulary, hidden } = config;
-  const weights = chooseSublayers(config).flatMap((sublayer) => sublayer.parameters(config, ""));
+  const specs = chooseSublayers(config).flatMap((sublayer) => sublayer.parameters(config, ""));
+  const weights = [...joinMatrices(specs), ...specs.filter(({ shape }) => shape.length === 1)];
   const columns = [
     layerNormScratch({ models, rows: batch * length, columns: hidden }),
     ...weights.map(({ shape: [outputs], stack = 1 }) =>

@@ -20,6 +20,7 @@ import {
 } from "./activations.ts";
 import {
   countValues,
+  joinMatrices,
   listSublayers,
   type ModelConfig,
   type ParameterSpec,
@@ -76,12 +77,12 @@ type Layout = ReturnType<typeof planLayout>;
 export function planLayout(config: ModelConfig, limit: number) {
   const capacity = Math.floor(limit / 4);
   const specs = parameterSpecs(config);
-  const matrices = specs.filter(({ shape }) => shape.length === 2);
+  const matrices = joinMatrices(specs);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
   const { sizes, placements } = pack([...matrices, ...vectors], capacity);
   const transposedSpecs = matrices.map((spec) => ({
     ...spec,
-    shape: [spec.shape[1]!, spec.shape[0]] as const,
+    shape: [spec.shape[1], spec.shape[0]] as const,
   }));
   const transposed = pack(transposedSpecs, capacity);
   return {
@@ -98,10 +99,26 @@ export function planLayout(config: ModelConfig, limit: number) {
           0,
         ),
     })),
-    placements, // by name
+    placements, // of matrices and vectors, by name
+    tensors: placeTensors(specs, placements), // by name on disk
     transposedSegments: transposed.sizes, // values per model, as in `segments`
     transposedPlacements: transposed.placements, // by name
   };
+}
+
+/** Finds the place of every tensor: that of its matrix, or of the rows that are its own. */
+function placeTensors(
+  specs: readonly ParameterSpec[],
+  placements: ReadonlyMap<string, Placement>,
+): Map<string, Placement> {
+  const filled = new Map<string, number>(); // rows of each matrix so far
+  return new Map(specs.map(({ name, matrix, shape: [rows] }) => {
+    if (matrix === undefined) return [name, placements.get(name)!];
+    const whole = placements.get(matrix)!;
+    const before = filled.get(matrix) ?? 0;
+    filled.set(matrix, before + rows);
+    return [name, { ...whole, rows, offset: whole.offset + before * whole.stride }];
+  }));
 }
 
 /**
@@ -112,7 +129,7 @@ export function planLayout(config: ModelConfig, limit: number) {
  */
 export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
   const specs = parameterSpecs({ ...config, layers: 1 });
-  const weights = specs.map(({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+  const weights = joinMatrices(specs).map(({ name, shape: [rows, columns], stack = 1 }) => ({
     name: `tensor "${name}"`,
     values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
   }));
@@ -189,7 +206,7 @@ export function createBank(
 }
 
 /**
- * Describes a tensor of the bank as kernels read it. `gradients` are buffers with the layout of the
+ * Describes a matrix or vector of the bank as kernels read it. `gradients` are buffers with the layout of the
  * weights.
  */
 export function findParameter(
@@ -290,7 +307,7 @@ export function writeTensors(
 ): void {
   models.forEach((tensors, model) => {
     const host = layout.segments.map(({ size }) => new Float32Array(size));
-    for (const [name, { segment, offset, rows, columns, stride }] of layout.placements) {
+    for (const [name, { segment, offset, rows, columns, stride }] of layout.tensors) {
       const values = tensors.get(name);
       if (!values || values.length !== rows * columns) {
         throw new RangeError(
@@ -314,7 +331,7 @@ export function writeTensors(
 /** Reads one list of tensors of every model of a bank of `size` back. */
 export async function readTensors(
   gpu: Gpu,
-  { config, placements, segments }: Layout,
+  { config, tensors: places, segments }: Layout,
   buffers: readonly GpuBuffer[],
   size: number,
 ): Promise<Weights[]> {
@@ -327,7 +344,7 @@ export async function readTensors(
     const host = parts.map((part) => new Float32Array(part));
     const tensors: Weights = new Map();
     for (const { name } of parameterSpecs(config)) {
-      const { segment, offset, rows, columns, stride } = placements.get(name)!;
+      const { segment, offset, rows, columns, stride } = places.get(name)!;
       const values = new Float32Array(rows * columns);
       for (let row = 0; row < rows; row++) {
         const start = offset + row * stride;

@@ -1,7 +1,7 @@
 /**
  * The shape of a model: a decoder-only transformer (SmallTalk LM, arXiv 2410.03529), the sublayers
- * that its layers are made of, and its tensors. Its embedding is also its output head, except in
- * models that others trained, which may have a head of their own.
+ * that its layers are made of, and its tensors. Its embedding is also its output head, unless it is
+ * untied.
  */
 
 import { InputError } from "../../kernels/errors.ts";
@@ -12,7 +12,9 @@ import {
   type ParameterSpec,
   type Sublayer,
 } from "./sublayers/sublayer.ts";
-import { attention } from "./sublayers/attention.ts";
+import { embeddingName, findArchitecture, headName } from "./architectures.ts";
+import { attention, groupedAttention } from "./sublayers/attention.ts";
+import { gatedMlp } from "./sublayers/gated_mlp.ts";
 import { mlp } from "./sublayers/mlp.ts";
 import { normParameters } from "./sublayers/parts.ts";
 import { switchMlp } from "./sublayers/switch.ts";
@@ -26,23 +28,26 @@ export {
 } from "./sublayers/sublayer.ts";
 export { ROTARY_BASE } from "./sublayers/attention.ts";
 export { MLP_EXPANSION } from "./sublayers/mlp.ts";
-export { LAYER_NORM_EPSILON } from "./sublayers/parts.ts";
+export { NORM_EPSILON } from "./sublayers/parts.ts";
+export { embeddingName, findArchitecture, headName } from "./architectures.ts";
 
 /** Every sublayer by its name. */
 export const SUBLAYERS: Map<string, Sublayer> = new Map(
-  [attention, mlp, switchMlp].map((sublayer) => [sublayer.name, sublayer]),
+  [attention, mlp, switchMlp, groupedAttention, gatedMlp].map((sublayer) => [
+    sublayer.name,
+    sublayer,
+  ]),
 );
-
-const DEFAULT = [attention.name, mlp.name];
 
 /**
  * Lists the sublayers of each layer. Throws an `InputError` where a name is unknown; `what` names
  * the model in the message.
  */
 export function chooseSublayers(
-  { sublayers = DEFAULT }: ModelConfig,
+  config: ModelConfig,
   modelName = "a model",
 ): readonly Sublayer[] {
+  const { sublayers = findArchitecture(config).sublayers } = config;
   return sublayers.map((name) => {
     const sublayer = SUBLAYERS.get(name);
     if (sublayer) return sublayer;
@@ -64,7 +69,7 @@ export function listSublayers(
     chooseSublayers(config).map((sublayer) => ({
       sublayer,
       layer,
-      scope: `gpt_neox.layers.${layer}`,
+      scope: `${findArchitecture(config).body}.layers.${layer}`,
     }))
   );
 }
@@ -93,48 +98,43 @@ export function validateModelConfig(config: ModelConfig, modelName = "a model"):
       );
     }
   }
-  const { hidden, heads } = config;
-  if (hidden % heads !== 0) {
-    throw new InputError(
-      `Cannot build ${modelName} as hidden must be divisible by heads: hidden is ` +
-        `${hidden}, heads is ${heads}`,
-    );
-  }
-  if ((hidden / heads) % 2 !== 0) {
-    throw new InputError(
-      `Cannot build ${modelName} as hidden / heads must be even for rotary positions: ` +
-        `hidden is ${hidden}, heads is ${heads}`,
-    );
-  }
   for (const sublayer of chooseSublayers(config, modelName)) sublayer.validate?.(config, modelName);
-}
-
-/** The tensor of the embedding. */
-export const EMBEDDING = "gpt_neox.embed_in.weight";
-/** The tensor of an output head that is not the embedding. */
-export const HEAD = "embed_out.weight";
-
-/** Names the tensor that turns the last stream into logits. */
-export function headName({ untied }: ModelConfig): string {
-  return untied ? HEAD : EMBEDDING;
 }
 
 /**
  * Returns every tensor of a model, in the order of the forward pass; a LayerNorm's bias follows its
- * gain.
+ * gain, and tensors of one matrix follow one another.
  */
 export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   const { vocabulary, hidden, untied } = config;
-  const head: ParameterSpec = { name: HEAD, shape: [vocabulary, hidden], initial: "normal" };
+  const { body, norm, rms } = findArchitecture(config);
+  const table = (name: string): ParameterSpec => {
+    return { name, shape: [vocabulary, hidden], initial: "normal" };
+  };
   return [
-    { name: EMBEDDING, shape: [vocabulary, hidden], initial: "normal" },
+    table(embeddingName(config)),
     ...listSublayers(config).flatMap(({ sublayer, scope }) => sublayer.parameters(config, scope)),
-    ...normParameters("gpt_neox.final_layer_norm", hidden),
-    ...untied ? [head] : [],
+    ...normParameters(`${body}.${norm}`, hidden, { rms }),
+    ...untied ? [table(headName(config))] : [],
   ];
 }
 
-/** Counts the weights of a model, biases and LayerNorm parameters among them. */
+/** Lists matrices; one that lies in several tensors on disk has the name that they give it. */
+export function joinMatrices(
+  specs: readonly ParameterSpec[],
+): (ParameterSpec & { shape: [number, number] })[] {
+  const joined = new Map<string, ParameterSpec & { shape: [number, number] }>();
+  for (const spec of specs) {
+    const [rows, columns] = spec.shape;
+    if (columns === undefined) continue;
+    const { matrix: name = spec.name } = spec;
+    const before = joined.get(name)?.shape[0] ?? 0;
+    joined.set(name, { ...spec, name, shape: [before + rows, columns] });
+  }
+  return [...joined.values()];
+}
+
+/** Counts the weights of a model, biases and parameters of norms among them. */
 export function parameterCount(config: ModelConfig): number {
   return parameterSpecs(config).reduce((sum, spec) => sum + countValues(spec), 0);
 }

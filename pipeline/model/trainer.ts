@@ -238,11 +238,6 @@ type Group = ReturnType<typeof planGroup>;
  * or the batch does not split.
  */
 export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
-  if (options.config.untied) {
-    throw new InputError(
-      "Cannot train as the output head must be tied to the embedding: it is a matrix of its own",
-    );
-  }
   const arena = gpu.arena();
   return orDestroy(arena, () => new Trainer(gpu, arena, options));
 }

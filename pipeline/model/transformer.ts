@@ -5,7 +5,11 @@
  */
 
 import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.ts";
-import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
+import {
+  embeddingBackward,
+  embeddingClear,
+  embeddingForward,
+} from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Matrix } from "../../kernels/device/matrix.ts";
 import {
@@ -16,7 +20,13 @@ import {
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { type Bank, findParameter } from "./parameters.ts";
-import { chooseSublayers, EMBEDDING, headName, listSublayers } from "./shape.ts";
+import {
+  chooseSublayers,
+  embeddingName,
+  findArchitecture,
+  headName,
+  listSublayers,
+} from "./shape.ts";
 import { describeMatrix, norm, normBackward } from "./sublayers/parts.ts";
 import type { Mode, Pass, Sublayer } from "./sublayers/sublayer.ts";
 import { type Activations, listReports, passMode } from "./activations.ts";
@@ -75,7 +85,7 @@ function describePasses(
 }
 
 /**
- * Plans the forward pass up to the final LayerNorm. Default of `mode`: that which the buffers were
+ * Plans the forward pass up to the last norm. Default of `mode`: that which the buffers were
  * made for.
  */
 export function planForward(
@@ -85,15 +95,16 @@ export function planForward(
   mode: Mode = passMode(acts),
 ): Dispatch[] {
   const { shape: { models, batch, length }, tokens, streams, normalized: y, statistics } = acts;
-  const context = makeContext(gpu, bank, acts, "gpt_neox");
-  const weights = context.parameter("embed_in.weight").matrix;
+  const { config } = bank.layout;
+  const { body, norm: last, rms } = findArchitecture(config);
+  const weights = findParameter(bank, embeddingName(config)).matrix;
   const sizes = { models, rows: batch * length, sharedTokens: !acts.training };
   return [
     embeddingForward(gpu, { weights, tokens, x: streams[0], ...sizes }),
     ...describePasses(gpu, bank, acts, mode).flatMap(({ sublayer, pass }) =>
       sublayer.forward(pass)
     ),
-    norm(context, "final_layer_norm", { x: streams.at(-1)!, y, statistics }),
+    norm(makeContext(gpu, bank, acts, body), last, { x: streams.at(-1)!, y, statistics, rms }),
   ];
 }
 
@@ -165,7 +176,7 @@ export function planLossBackward(
 ): Dispatch[] {
   const { vocabulary, hidden } = bank.layout.config;
   const { a: normalized, b: weights, rows } = headLoss(bank, acts);
-  const head = findParameter(bank, EMBEDDING, gradients.buffers);
+  const head = findParameter(bank, headName(bank.layout.config), gradients.buffers);
   const { branch, parts } = acts.gradients!;
   const { logits, lossStatistics: statistics } = acts;
   if (!logits) {
@@ -247,16 +258,19 @@ export function planBackward(
   { buffers, accumulate }: Gradients,
 ): Dispatch[] {
   const { models, batch, length } = acts.shape;
-  const context = makeContext(gpu, bank, acts, "gpt_neox", buffers);
+  const { config } = bank.layout;
+  const { body, norm: last, rms } = findArchitecture(config);
+  const context = makeContext(gpu, bank, acts, body, buffers);
   const gradients = { ...acts.gradients!, accumulate };
   const passes = describePasses(gpu, bank, acts, "train", buffers);
-  const dispatches = normBackward({ ...context, ...gradients }, "final_layer_norm", {
+  const dispatches = normBackward({ ...context, ...gradients }, last, {
     x: acts.streams.at(-1)!,
     statistics: acts.statistics,
     add: false,
+    rms,
   });
   while (passes.length > 0) {
-    const layer = passes.splice(-chooseSublayers(context.config).length);
+    const layer = passes.splice(-chooseSublayers(config).length);
     if (acts.recompute) {
       // The output of the last sublayer is still there: it is the input of the next layer.
       layer.forEach(({ sublayer, pass }, i) => {
@@ -269,13 +283,14 @@ export function planBackward(
       dispatches.push(...sublayer.backward({ ...pass, ...gradients }));
     }
   }
-  const embedding = embeddingBackward(gpu, {
-    dX: gradients.residual,
-    tokens: acts.tokens,
-    order: acts.order,
-    dWeights: context.parameter("embed_in.weight").gradient,
-    models,
-    rows: batch * length,
-  });
-  return [...dispatches, embedding];
+  const { tokens, order } = acts;
+  const dWeights = findParameter(bank, embeddingName(config), buffers).gradient;
+  const own = { dX: gradients.residual, tokens, order, dWeights, models, rows: batch * length };
+  // A tied head has written its gradient there already.
+  const clears = config.untied && !accumulate;
+  return [
+    ...dispatches,
+    ...clears ? [embeddingClear(gpu, { ...own, vocabulary: config.vocabulary })] : [],
+    embeddingBackward(gpu, own),
+  ];
 }

@@ -493,7 +493,7 @@ const copy = async (from: string, to: string) =>
  * another than the others'.
  */
 async function withShape(target: Target, folder: string): Promise<Target> {
-  const { config: { untied: _, ...shape } } = await loadCheckpointConfig(folder);
+  const { config: shape } = await loadCheckpointConfig(folder);
   return {
     ...target,
     model: async (of) => ({ ...shape, context: (await target.model(of)).context }),

@@ -16,6 +16,12 @@ export const SHAPE = v.object({
   layers: count,
   heads: count,
   context: count,
+  architecture: v.optional(v.string()),
+  keyHeads: v.optional(count),
+  headSize: v.optional(count),
+  intermediate: v.optional(count),
+  ropeTheta: v.optional(v.number()),
+  normEpsilon: v.optional(v.number()),
   sublayers: v.optional(v.pipe(v.array(v.string()), v.readonly())),
   untied: v.optional(v.literal(true)),
 });

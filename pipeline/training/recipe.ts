@@ -7,7 +7,12 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Checkpoint } from "../model/checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../model/checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
-import { chooseSublayers, EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
+import {
+  chooseSublayers,
+  embeddingName,
+  findArchitecture,
+  type ModelConfig,
+} from "../model/shape.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /**
@@ -58,8 +63,11 @@ export async function startWeights(
   if (init === "") return () => initialWeights(model, seed);
   const checkpoint = await loadCheckpoint(init); // a run may have made it
   checkStart(init, checkpoint, model, tokenizer);
-  checkpoint.weights.delete(HEAD); // where it is there, it is the embedding
-  return () => checkpoint.weights;
+  const { weights } = checkpoint;
+  const { head } = findArchitecture(model);
+  if (!model.untied) weights.delete(head); // where it is there, it is the embedding
+  else if (!weights.has(head)) weights.set(head, weights.get(embeddingName(model))!.slice());
+  return () => weights;
 }
 
 function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokenizer: string): void {
@@ -67,15 +75,22 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
   const remedy = say`name another one with ${setting("init")}`;
   const refuse = (must: string) =>
     new InputError(`Cannot start from "${where}" as its ${must}`, { where, remedy });
-  const embedding = weights.get(EMBEDDING)!;
-  if (config.untied && !weights.get(HEAD)!.every((value, i) => value === embedding[i])) {
+  const embedding = weights.get(embeddingName(config))!;
+  const head = config.untied && !model.untied && weights.get(findArchitecture(config).head);
+  if (head && !head.every((value, i) => value === embedding[i])) {
     throw refuse("output head must be the embedding: it is another matrix");
   }
   const facts = (shape: ModelConfig) => ({
+    architecture: findArchitecture(shape).name,
     vocabulary: shape.vocabulary,
     hidden: shape.hidden,
     layers: shape.layers,
     heads: shape.heads,
+    "key-value heads": shape.keyHeads,
+    "head size": shape.headSize,
+    "intermediate size": shape.intermediate,
+    "base of rotary angles": shape.ropeTheta,
+    "epsilon of norms": shape.normEpsilon,
     sublayers: chooseSublayers(shape).map(({ name }) => name).join(", "),
     "experts of a layer": shape.switch?.experts,
   });

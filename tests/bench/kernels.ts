@@ -47,7 +47,7 @@ import {
   weightGradient,
   weightGradientScratch,
 } from "../../kernels/weight_gradient/weight_gradient.ts";
-import { LAYER_NORM_EPSILON, MLP_EXPANSION, parameterCount } from "../../pipeline/model/shape.ts";
+import { MLP_EXPANSION, NORM_EPSILON, parameterCount } from "../../pipeline/model/shape.ts";
 import { logitsChunk } from "../../pipeline/model/activations.ts";
 import { SETTINGS, type Size, someTokens } from "./sizes.ts";
 
@@ -308,7 +308,7 @@ function byRow(s: Sizes): Kernel[] {
           y: stream(t, s),
           statistics: statistics(t),
           ...sizes,
-          epsilon: LAYER_NORM_EPSILON,
+          epsilon: NORM_EPSILON,
         }),
       flops: 8 * rows * hidden,
       values: rows * (2 * hidden + 2) + 2 * hidden,

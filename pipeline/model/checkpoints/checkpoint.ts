@@ -1,11 +1,12 @@
 /**
- * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` (`config.json`,
- * `model.safetensors`). So other tools load what is trained here, and models that they trained are
+ * Checkpoints are Hugging Face folders of a `GPTNeoXForCausalLM` or `LlamaForCausalLM`
+ * (`config.json`, `model.safetensors`). So other tools load what is trained here, and models that they trained are
  * loaded here. A folder of routers holds `router-00`, `router-01`, …, each a checkpoint of the same
  * shape.
  */
 
 import { dirname } from "node:path";
+import * as v from "valibot";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import {
   byNumber,
@@ -13,19 +14,28 @@ import {
   type FileRecord,
   isMissing,
   jsonText,
+  oneLine,
   sha256,
   writeAtomic,
 } from "../../graph/files.ts";
-import { checkRead, findRecord, readVerified } from "../../graph/schema.ts";
+import { checkRead, conform, findRecord, readVerified } from "../../graph/schema.ts";
 import { readChatTemplate, type Tokenizer, TOKENIZER_CONFIG } from "../../text/tokenizer.ts";
-import { EMBEDDING, HEAD, type ModelConfig, parameterSpecs, wholeShape } from "../shape.ts";
+import {
+  embeddingName,
+  findArchitecture,
+  type ModelConfig,
+  parameterSpecs,
+  wholeShape,
+} from "../shape.ts";
 import type { Weights } from "../parameters.ts";
 import {
   decodeSafetensors,
   encodeSafetensors,
   type HostTensor,
+  parseObject,
   type SafetensorsDtype,
 } from "./safetensors.ts";
+import { findFields } from "./fields.ts";
 import {
   type Checkpoint,
   type CheckpointNotes,
@@ -33,6 +43,12 @@ import {
   loadCheckpointConfig,
   readInput,
 } from "./hugging_face_config.ts";
+
+/** The file that says which of several files holds a tensor. */
+const TENSOR_INDEX = "model.safetensors.index.json";
+const INDEX = v.object({
+  weight_map: v.record(v.string(), v.pipe(v.string(), v.regex(/^[^/]+$/))),
+});
 
 /** Names the tensors of a model as a file holds them: `scope` and the name in the model. */
 export function nameTensors(
@@ -85,7 +101,9 @@ export async function saveCheckpoint(
 ): Promise<Record<"config.json" | "model.safetensors", FileRecord>> {
   checkRange(weights, dtype, folder);
   const tensors = new Map(nameTensors(config, weights));
-  if (untie && !config.untied) tensors.set(HEAD, tensors.get(EMBEDDING)!);
+  if (untie && !config.untied) {
+    tensors.set(findArchitecture(config).head, tensors.get(embeddingName(config))!);
+  }
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   const text = jsonText(huggingFaceConfig(config, notes, dtypeName, { untie }));
   return {
@@ -105,16 +123,12 @@ export async function saveCheckpoint(
  */
 export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder);
-  const path = `${folder}/model.safetensors`;
-  const file = await readInput(folder, "model.safetensors", Deno.readFile); // which is hashed here
-  const actual = { bytes: file.length, sha256: sha256(file) };
-  const record = findRecord(path);
-  if (record) checkRead(path, actual, record);
-  const tensors = decodeSafetensors(file, path);
+  const { tensors, path, sha256 } = await readTensorFiles(folder);
   const weights = weightsIn(tensors, config, path);
   checkNumbers(weights, path);
-  const head = config.untied ? undefined : tensors.get(HEAD);
-  const embedding = weights.get(EMBEDDING)!;
+  const headTensor = findArchitecture(config).head;
+  const head = config.untied ? undefined : tensors.get(headTensor);
+  const embedding = weights.get(embeddingName(config))!;
   if (
     head &&
     (head.values.length !== embedding.length ||
@@ -122,18 +136,92 @@ export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
   ) {
     throw new InputError(
       `Cannot load "${path}" as the output head must be tied to the embedding, as ` +
-        `tie_word_embeddings of its config.json says: tensor "${HEAD}" differs`,
+        `tie_word_embeddings of its config.json says: tensor "${headTensor}" differs`,
       { where: path },
     );
   }
+  checkNames(tensors, config, path);
   const dtypes = new Set([...weights.keys()].map((name) => tensors.get(name)!.dtype));
   return {
     config,
     weights,
     notes,
-    sha256: actual.sha256,
+    sha256,
     dtype: dtypes.size > 1 ? "F32" : [...dtypes][0],
   };
+}
+
+/** The tensors of a checkpoint, the path that names them in messages, and their hash. */
+interface TensorFiles {
+  tensors: Map<string, HostTensor & { dtype: SafetensorsDtype }>;
+  path: string;
+  sha256: string;
+}
+
+/** Reads `model.safetensors`, or the files that `model.safetensors.index.json` names. */
+async function readTensorFiles(folder: string): Promise<TensorFiles> {
+  const read = async (name: string) => {
+    const path = `${folder}/${name}`;
+    const file = await readInput(folder, name, Deno.readFile); // which is hashed here
+    const actual = { bytes: file.length, sha256: sha256(file) };
+    const record = findRecord(path);
+    if (record) checkRead(path, actual, record);
+    return { tensors: decodeSafetensors(file, path), path, sha256: actual.sha256 };
+  };
+  const whole = "model.safetensors";
+  const index = `${folder}/${TENSOR_INDEX}`;
+  if (await exists(`${folder}/${whole}`) || !await exists(index)) return await read(whole);
+  const places = readIndex(await Deno.readFile(index), index);
+  const tensors: TensorFiles["tensors"] = new Map();
+  const hashes: string[] = [];
+  for (const name of [...new Set(places.values())].sort()) {
+    const file = await read(name);
+    hashes.push(file.sha256);
+    for (const [tensor, values] of file.tensors) {
+      if (places.get(tensor) === name) tensors.set(tensor, values);
+    }
+  }
+  return { tensors, path: index, sha256: sha256(hashes.join("\n")) };
+}
+
+/** Reads which file holds which tensor. Throws an `InputError` where the index does not say it. */
+function readIndex(bytes: Uint8Array, where: string): Map<string, string> {
+  try {
+    const { weight_map } = conform(INDEX, parseObject(bytes));
+    return new Map(Object.entries(weight_map));
+  } catch (error) {
+    const fact = oneLine(error);
+    throw new InputError(
+      `Cannot read "${where}" as it must name the file of each tensor: ${fact}`,
+      {
+        where,
+      },
+    );
+  }
+}
+
+/**
+ * Throws an `InputError` where a file holds tensors that models of its architecture lack, as norms
+ * of queries: without them it would compute something else.
+ */
+function checkNames(
+  tensors: ReadonlyMap<string, HostTensor>,
+  config: ModelConfig,
+  where: string,
+): void {
+  const { ignored } = findFields(config);
+  if (!ignored) return;
+  const names = new Set([
+    ...parameterSpecs(config).map(({ name }) => name),
+    findArchitecture(config).head,
+  ]);
+  const other = [...tensors.keys()].find((name) => !names.has(name) && !ignored.test(name));
+  if (other === undefined) return;
+  throw new InputError(
+    `Cannot load "${where}" as it must hold the tensors of its architecture alone: it holds ` +
+      `"${other}"`,
+    { where },
+  );
 }
 
 /**

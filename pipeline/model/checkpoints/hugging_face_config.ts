@@ -6,16 +6,10 @@
 import * as v from "valibot";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import type { Weights } from "../parameters.ts";
-import {
-  LAYER_NORM_EPSILON,
-  MLP_EXPANSION,
-  type ModelConfig,
-  ROTARY_BASE,
-  SUBLAYERS,
-  validateModelConfig,
-} from "../shape.ts";
+import { type ModelConfig, SUBLAYERS, validateModelConfig } from "../shape.ts";
 import { exists, isFolder, isMissing, oneLine } from "../../graph/files.ts";
 import { conform, readVerified } from "../../graph/schema.ts";
+import { ARCHITECTURE_FIELDS, findFields } from "./fields.ts";
 import { parseObject, type SafetensorsDtype } from "./safetensors.ts";
 
 /**
@@ -52,29 +46,12 @@ export interface Checkpoint {
 }
 
 /**
- * The fields that describe our architecture in a Hugging Face configuration: the value, and the
- * value that a missing field stands for. Newer files put the rotary settings into
- * `rope_parameters`. Whether the head is tied to the embedding is a matter of each model.
+ * The type of models with experts in their layers, whose tensors no other tool knows.
  */
-const ARCHITECTURE: [name: string, value: unknown, absent: unknown][] = [
-  ["use_parallel_residual", false, true],
-  ["rotary_pct", 1, 0.25],
-  ["rotary_emb_base", ROTARY_BASE, 10_000],
-  ["attention_bias", true, true],
-  ["layer_norm_eps", LAYER_NORM_EPSILON, 1e-5],
-];
-
-/**
- * The type of plain models, which other tools load, and that of models with experts in their
- * layers, whose tensors no other tool knows.
- */
-const [PLAIN, SWITCH] = [
-  { model_type: "gpt_neox", architectures: ["GPTNeoXForCausalLM"] },
-  { model_type: "smalltalk_switch", architectures: ["SmallTalkSwitchForCausalLM"] },
-];
-
-// One function under three names.
-const ACTIVATIONS = ["gelu_pytorch_tanh", "gelu_new", "gelu_fast"];
+const SWITCH = {
+  model_type: "smalltalk_switch",
+  architectures: ["SmallTalkSwitchForCausalLM"],
+};
 
 /** The names of sizes in a Hugging Face configuration. */
 const SIZES = {
@@ -97,17 +74,19 @@ export function huggingFaceConfig(
   dtype = "float32",
   { untie = false } = {},
 ): object {
+  const { type, fixed, activations, sizes, written, derived } = findFields(config);
   const fields = {
-    ...Object.fromEntries(ARCHITECTURE),
+    ...Object.fromEntries(fixed),
     ...Object.fromEntries(SIZE_NAMES.map((name) => [SIZES[name], config[name]])),
-    ...config.switch ? SWITCH : PLAIN,
+    ...Object.fromEntries(sizes.map(({ name, field }) => [field, config[name]])),
+    ...config.switch ? SWITCH : type,
+    ...written,
+    ...derived(config),
     attention_dropout: 0,
     bos_token_id: notes.eos ?? 0,
     eos_token_id: notes.eos ?? 0,
-    hidden_act: ACTIVATIONS[0],
-    hidden_dropout: 0,
+    hidden_act: activations[0],
     initializer_range: 0.02,
-    intermediate_size: MLP_EXPANSION * config.hidden,
     smalltalk: { ...notes, sublayers: config.sublayers, switch: config.switch },
     tie_word_embeddings: !(untie || config.untied),
     torch_dtype: dtype,
@@ -136,16 +115,20 @@ export async function loadCheckpointConfig(
   }
   const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
   const ourNotes = fields.smalltalk as { switch?: unknown } | undefined;
+  const known = ARCHITECTURE_FIELDS.map(({ type }) => type.model_type);
+  const table = ARCHITECTURE_FIELDS[Math.max(0, known.indexOf(fields.model_type as string))];
+  const { architecture, fixed, activations, sizes: ownSizes, derived } = table;
   const merged: Record<string, unknown> = {
     ...fields,
     rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
     rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
-    hidden_act: fields.hidden_act ?? "gelu",
+    rope_theta: fields.rope_theta ?? rope.rope_theta,
+    hidden_act: fields.hidden_act ?? table.activation,
     rope_type: rope.rope_type ?? rope.type ?? "default",
     // Hugging Face's default.
     tie_word_embeddings: fields.tie_word_embeddings ?? false,
   };
-  for (const [name, , absent] of ARCHITECTURE) merged[name] ??= absent;
+  for (const [name, , absent] of fixed) merged[name] ??= absent;
   const check = (name: string, holds: (value: unknown) => boolean, wanted: string) => {
     if (holds(merged[name])) return;
     const fact = JSON.stringify(merged[name]);
@@ -154,21 +137,30 @@ export async function loadCheckpointConfig(
       { where },
     );
   };
-  const exact: [name: string, value: unknown][] = [
-    ["model_type", (ourNotes?.switch ? SWITCH : PLAIN).model_type],
-    ...ARCHITECTURE.map(([name, value]): [string, unknown] => [name, value]),
-    ["rope_type", "default"],
-  ];
-  for (const [name, value] of exact) {
-    check(name, (actual) => actual === value, JSON.stringify(value));
+  const types = ourNotes?.switch ? [SWITCH.model_type] : known;
+  check(
+    "model_type",
+    (actual) => types.includes(actual as string),
+    types.map((type) => JSON.stringify(type)).join(" or "),
+  );
+  for (const [name, value] of [...fixed, ["rope_type", "default"]]) {
+    check(name, (actual) => actual === value, JSON.stringify(value) ?? "left out");
   }
-  check("hidden_act", (value) => ACTIVATIONS.includes(value as string), ACTIVATIONS.join(" or "));
+  check("hidden_act", (value) => activations.includes(value as string), activations.join(" or "));
   check("tie_word_embeddings", (value) => typeof value === "boolean", "true or false");
   for (const name of SIZE_NAMES) {
     check(SIZES[name], (value) => typeof value === "number", "a number");
   }
   const sizes = SIZE_NAMES.map((name) => [name, fields[SIZES[name]]]);
-  const plain: ModelConfig = Object.fromEntries(sizes);
+  const common: ModelConfig = Object.fromEntries(sizes);
+  const plain = { ...common, ...architecture && { architecture } };
+  for (const { name, field, absent, whole } of ownSizes) {
+    const value = merged[field] ??= absent(common);
+    const isSize = (value: unknown) =>
+      typeof value === "number" && value > 0 && (!whole || Number.isSafeInteger(value));
+    check(field, isSize, `a ${whole ? "whole " : ""}number above 0`);
+    plain[name] = value as number;
+  }
   const { sublayers, switch: switchConfig, ...notes } = checkNotes(
     fields.smalltalk ?? {},
     plain,
@@ -180,9 +172,10 @@ export async function loadCheckpointConfig(
     ...switchConfig && { switch: switchConfig },
   };
   validateModelConfig(config, `the model of "${where}"`);
-  const inner = MLP_EXPANSION * config.hidden;
-  merged.intermediate_size ??= inner;
-  check("intermediate_size", (value) => value === inner, `${inner} (4 × hidden_size)`);
+  for (const [name, value] of Object.entries(derived(config))) {
+    merged[name] ??= value;
+    check(name, (actual) => actual === value, `${value} (4 × hidden_size)`);
+  }
   return { config: { ...config, ...!merged.tie_word_embeddings && { untied: true } }, notes };
 }
 
@@ -231,22 +224,11 @@ export async function readInput(
   } catch (error) {
     if (!isMissing(error)) throw error;
     const isFile = await exists(folder) && !await isFolder(folder);
-    const isParted = await exists(`${path}.index.json`);
     throw new InputError(
       `Cannot load a checkpoint as "${path}" must be there, as a model is a folder ` +
         "of config.json and model.safetensors: " +
-        (isFile
-          ? `"${folder}" is a file`
-          : isParted
-          ? "its weights lie in several files"
-          : "no such file"),
-      {
-        where: path,
-        remedy: isParted
-          ? "save it as one file, in Python with model.save_pretrained(folder, " +
-            'max_shard_size="1TB")'
-          : await suggestModel(folder),
-      },
+        (isFile ? `"${folder}" is a file` : "no such file"),
+      { where: path, remedy: await suggestModel(folder) },
     );
   }
 }

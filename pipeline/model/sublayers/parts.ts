@@ -1,6 +1,6 @@
 /**
- * The parts that sublayers are made of: a LayerNorm and a linear layer, with their weights, forward
- * and backward.
+ * The parts that sublayers are made of: norms and linear layers, with their weights, forward and
+ * backward.
  */
 
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
@@ -14,15 +14,17 @@ import type { BackwardPass, BatchShape, ModelConfig, ParameterSpec, Pass } from 
 /** What every kernel call of a pass needs. */
 type Context = Pick<Pass, "gpu" | "config" | "shape" | "parameter">;
 
-/** Epsilon of every LayerNorm. */
-export const LAYER_NORM_EPSILON = 1e-5;
+/** Epsilon of norms, unless the shape of a model says another. */
+export const NORM_EPSILON = 1e-5;
 
-/** Lists the weights of a LayerNorm. */
-export function normParameters(name: string, columns: number): ParameterSpec[] {
-  return [
-    { name: `${name}.weight`, shape: [columns], initial: "ones" },
-    { name: `${name}.bias`, shape: [columns], initial: "zeros" },
-  ];
+/** Lists the weights of a LayerNorm, or of an RMSNorm, which has no bias. */
+export function normParameters(
+  name: string,
+  columns: number,
+  { rms = false } = {},
+): ParameterSpec[] {
+  const gain: ParameterSpec = { name: `${name}.weight`, shape: [columns], initial: "ones" };
+  return rms ? [gain] : [gain, { name: `${name}.bias`, shape: [columns], initial: "zeros" }];
 }
 
 /** Lists the weights of a linear layer, or of a stack of them. */
@@ -31,13 +33,20 @@ export function linearParameters(
   outputs: number,
   inputs: number,
   initial: "normal" | "residual",
-  stack?: number,
+  { stack, bias = true, matrix }: { stack?: number; bias?: boolean; matrix?: string } = {},
 ): ParameterSpec[] {
   const many = stack === undefined ? {} : { stack };
-  return [
-    { name: `${name}.weight`, shape: [outputs, inputs], initial, ...many },
-    { name: `${name}.bias`, shape: [outputs], initial: "zeros", ...many },
-  ];
+  const joined = matrix === undefined ? {} : { matrix: `${matrix}.weight` };
+  const weight: ParameterSpec = {
+    name: `${name}.weight`,
+    shape: [outputs, inputs],
+    initial,
+    ...many,
+    ...joined,
+  };
+  return bias
+    ? [weight, { name: `${name}.bias`, shape: [outputs], initial: "zeros", ...many }]
+    : [weight];
 }
 
 /** Describes a matrix of `rows` rows of `columns` values per model. */
@@ -49,29 +58,34 @@ function streamSizes({ hidden: columns }: ModelConfig, { models, batch, length }
   return { models, rows: batch * length, columns };
 }
 
-/** Plans `y = LayerNorm(x)`. */
+/** Plans `y = LayerNorm(x)` or RMSNorm. */
 export function norm(
   { gpu, config, shape, parameter }: Context,
   name: string,
-  t: { x: GpuBuffer; y: GpuBuffer; statistics: GpuBuffer },
+  t: { x: GpuBuffer; y: GpuBuffer; statistics: GpuBuffer; rms?: boolean },
 ): Dispatch {
   const parameters = parameter(`${name}.weight`).matrix;
   return layerNormForward(gpu, {
     ...t,
     parameters,
     ...streamSizes(config, shape),
-    epsilon: LAYER_NORM_EPSILON,
+    epsilon: config.normEpsilon ?? NORM_EPSILON,
   });
 }
 
 /**
- * Plans the gradients of a LayerNorm's weights and input. The gradient of its output is `branch`;
+ * Plans the gradients of a norm's weights and input. The gradient of its output is `branch`;
  * that of its input is added to `residual` or becomes it.
  */
 export function normBackward(
   pass: Context & Pick<BackwardPass, "residual" | "branch" | "partial" | "accumulate">,
   name: string,
-  { x, statistics, add = true }: { x: GpuBuffer; statistics: GpuBuffer; add?: boolean },
+  { x, statistics, add = true, rms }: {
+    x: GpuBuffer;
+    statistics: GpuBuffer;
+    add?: boolean;
+    rms?: boolean;
+  },
 ): Dispatch[] {
   const { matrix, gradient } = pass.parameter(`${name}.weight`);
   return layerNormBackward(pass.gpu, {
@@ -85,6 +99,7 @@ export function normBackward(
     ...streamSizes(pass.config, pass.shape),
     accumulate: add,
     accumulateParameters: pass.accumulate,
+    rms,
   });
 }
 
@@ -114,7 +129,7 @@ function productSizes(
 }
 
 /**
- * Plans `y = tail(W · x + b)`, with scratch `sums` if there is some; of a stack for the rows of
+ * Plans `y = tail(W · x + b)`, where the tail has a bias, with scratch `sums` if there is some; of a stack for the rows of
  * each layer.
  */
 export function linear(
@@ -134,7 +149,8 @@ export function linear(
     a: rows(x, k),
     b: transposed,
     c: rows(y, n),
-    bias: pass.parameter(`${name}.bias`).matrix,
+    bias: tail.startsWith("bias") ? pass.parameter(`${name}.bias`).matrix : undefined,
+    linear: true,
     extra: extra && rows(extra, n),
     sums: pass.buffers.sums,
     ...sizes,
@@ -151,11 +167,12 @@ export function linear(
 export function linearBackward(
   pass: BackwardPass,
   name: string,
-  { dY, x, dX, gelu, stacked }: {
+  { dY, x, dX, gelu, bias = true, stacked }: {
     dY: GpuBuffer;
     x: GpuBuffer;
     dX: GpuBuffer;
     gelu?: GpuBuffer;
+    bias?: boolean;
     stacked?: StackedRows;
   },
 ): Dispatch[] {
@@ -169,7 +186,7 @@ export function linearBackward(
       dY: rows(dY, outputs),
       x: rows(x, inputs),
       weight: gradient,
-      bias: pass.parameter(`${name}.bias`).gradient,
+      bias: bias ? pass.parameter(`${name}.bias`).gradient : undefined,
       partial,
       models,
       rows: m,

@@ -20,19 +20,28 @@ export interface ModelConfig {
   hidden: number;
   /** Transformer blocks, L. */
   layers: number;
-  /** Attention heads; H / heads must be even. */
+  /** Attention heads; the size of each must be even. */
   heads: number;
   /**
    * Longest sequence in tokens, S: trainings read sequences of so many, and scoring and generation
    * end there. No weight depends on it, and the table of rotary angles is as long as what runs.
    */
   context: number;
-  /** Names of each layer's sublayers, in order. Default: attention, mlp. */
+  /** Name of its architecture. Default: GPT-NeoX. */
+  architecture?: string;
+  /** Heads of keys and values, a divisor of `heads`. Default: `heads`. */
+  keyHeads?: number;
+  /** Columns of a head. Default: H / heads. */
+  headSize?: number;
+  /** Columns inside a gated MLP. */
+  intermediate?: number;
+  /** Base of the rotary angles. Default: 10,000. */
+  ropeTheta?: number;
+  /** What norms add to the variance. Default: 1e-5. */
+  normEpsilon?: number;
+  /** Names of each layer's sublayers, in order. Default: those of the architecture. */
   sublayers?: readonly string[];
-  /**
-   * Whether the output head is a matrix of its own instead of the embedding. Only models that
-   * others trained have one; they are not trained here.
-   */
+  /** Whether the output head is a matrix of its own instead of the embedding. */
   untied?: true;
   /** Settings of the sublayer `switch`, for models that have it. */
   switch?: SwitchConfig;
@@ -53,10 +62,15 @@ export interface SwitchConfig {
 
 /** One weight tensor of a model. */
 export interface ParameterSpec {
-  /** Name in a Hugging Face `GPTNeoXForCausalLM` checkpoint. */
+  /** Name in a Hugging Face checkpoint. */
   name: string;
-  /** `[out, in]`, or `[columns]` for biases and LayerNorm parameters. */
+  /** `[out, in]`, or `[columns]` for biases and parameters of norms. */
   shape: [number, number] | [number];
+  /**
+   * Name of the matrix whose next rows this tensor is, where a matrix lies in several tensors on
+   * disk. Default: it is a matrix of its own.
+   */
+  matrix?: string;
   /**
    * How many matrices of that shape the tensor holds, one after another; the shape in a checkpoint
    * then begins with this number, and a bank holds one such model. Default: one, and the shape is
@@ -153,7 +167,7 @@ export interface SublayerBuffers {
 
 /** A weight tensor in the forms that kernels take. */
 export interface Parameter {
-  /** Rows, the outputs of a linear layer; 1 for biases and LayerNorm parameters. */
+  /** Rows, the outputs of a linear layer; 1 for biases and parameters of norms. */
   readonly rows: number;
   /** Columns, the inputs of a linear layer. */
   readonly columns: number;

@@ -69,13 +69,15 @@ export const switchMlp: Sublayer = {
     return [
       ...normParameters(`${scope}.${NORM}`, hidden),
       { name: `${scope}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
-      ...linearParameters(`${scope}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal", experts),
+      ...linearParameters(`${scope}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal", {
+        stack: experts,
+      }),
       ...linearParameters(
         `${scope}.${NARROW}`,
         hidden,
         MLP_EXPANSION * hidden,
         "residual",
-        experts,
+        { stack: experts },
       ),
     ];
   },

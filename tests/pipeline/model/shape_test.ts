@@ -33,7 +33,7 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
     [{ hidden: 416, heads: 12 }, "hidden is 416, heads is 12"], // the paper's 64M router
     [
       { sublayers: ["mlp", "moe"] },
-      'its sublayers must be some of attention, mlp, switch: one is "moe"',
+      'its sublayers must be some of attention, mlp, switch, grouped-attention, gated-mlp: one is "moe"',
     ],
   ];
   for (const [change, fact] of refused) {

@@ -155,7 +155,10 @@ Deno.test("loadCheckpoint() reports which folder to name, or which file of a mod
     await Deno.remove(path);
     await refused(expert, path);
     await Deno.writeTextFile(`${path}.index.json`, "{}");
-    await refused(expert, ": its weights lie in several files; save it as one file");
+    await refused(expert, "must name the file of each tensor");
+    await Deno.writeTextFile(`${path}.index.json`, '{"weight_map": {"a": "b.safetensors"}}');
+    await refused(expert, `"${expert}/b.safetensors" must be there`);
+    await Deno.remove(`${path}.index.json`);
     for (const text of ["", "{", "null", "[]", "5", '{\n "a":\n oops }', "\u0000"]) {
       await Deno.writeTextFile(`${expert}/config.json`, text);
       await refused(expert, `Cannot read "${expert}/config.json"`, `${expert}/config.json`);

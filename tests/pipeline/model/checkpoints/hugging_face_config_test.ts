@@ -65,10 +65,10 @@ Deno.test("loadCheckpoint() refuses other architectures by the field's name and 
     await writeTensors(folder, {});
     const refused: [Record<string, unknown>, string][] = [
       [
-        { model_type: "llama" },
-        'model_type must be "gpt_neox" in this architecture: it is "llama"',
+        { model_type: "mistral" },
+        'model_type must be "gpt_neox" or "llama" in this architecture: it is "mistral"',
       ],
-      [{ model_type: undefined }, 'model_type must be "gpt_neox"'],
+      [{ model_type: undefined }, 'model_type must be "gpt_neox" or "llama"'],
       [
         { use_parallel_residual: true },
         "use_parallel_residual must be false in this architecture: it is true",

@@ -46,7 +46,8 @@ Deno.test("chooseSublayers() and listSublayers() give attention and MLP unless o
     listSublayers(CONFIG).map(({ sublayer, layer, scope }) => `${layer} ${scope} ${sublayer.name}`),
     [0, 1].flatMap((i) => CONFIG.sublayers!.map((name) => `${i} gpt_neox.layers.${i} ${name}`)),
   );
-  const message = 'must be some of attention, mlp, switch, second: one is "none"';
+  const message =
+    'must be some of attention, mlp, switch, grouped-attention, gated-mlp, second: one is "none"';
   assertThrows(
     () => chooseSublayers({ ...PLAIN, sublayers: ["mlp", "none"] }),
     InputError,
