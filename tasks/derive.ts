@@ -12,13 +12,16 @@ import {
   type Derived,
   type DeriveOptions,
   type DerivePlan,
+  describeDescendant,
   planDerive,
   type RunWatch,
 } from "../pipeline/run/mod.ts";
 import { EXPERT_STATES } from "../pipeline/stages/mod.ts";
+import { COPY_RULE } from "../pipeline/text/near_copies.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
 import { count, counted, lines, percent, table } from "./layout.ts";
+import { worded } from "./wording.ts";
 import { DEVICE, take } from "./options.ts";
 
 export const TASK = await defineTask({
@@ -40,6 +43,17 @@ export const TASK = await defineTask({
       "documents to forget, by their source; repeatable",
     ),
     forgetIds: field.text({ value: "ID,…|FILE" }, "documents to forget, by their ids"),
+    forgetCopies: field.flag(
+      "forget the copies of these documents too, which are listed in any case",
+    ),
+    forgetNear: field.number(
+      { min: 0.01, max: 1 },
+      `least share of runs of three words that makes a copy; ${COPY_RULE.near} unless given`,
+    ),
+    forgetPassage: field.integer(
+      { value: "WORDS", min: 5 },
+      `least words in a row that make a copy; ${COPY_RULE.passage} unless given`,
+    ),
     routers: field.choice(
       ["keep", "relearn"],
       { default: "keep" },
@@ -70,13 +84,16 @@ export const TASK = await defineTask({
     ...DEVICE,
   },
   run: async ({ options, print, ...watch }) => {
-    const { from, forget = [], forgetSource = [], forgetIds, replaceExpert = [], ...how } = options;
+    const { from, forget = [], forgetSource = [], forgetIds, replaceExpert = [], ...rest } =
+      options;
+    const { forgetCopies, forgetNear: near, forgetPassage: passage, ...how } = rest;
+    const copies = { forget: forgetCopies, near, passage };
     const named = { paths: forget, sources: forgetSource, ids: await parseIds(forgetIds) };
     const replace = replaceExpert.map(parseReplaced);
     if (from === undefined) {
       throw new InputError("Cannot derive as --from must be given: it is not");
     }
-    await runDerive({ ...how, from, forget: named, replace }, watch, print);
+    await runDerive({ ...how, from, forget: named, copies, replace }, watch, print);
   },
 }, import.meta);
 
@@ -119,7 +136,8 @@ function parseReplaced(text: string): { expert: number; from: string } {
 
 /** Lays out what a derivation does, or would do. */
 function deriveText(plan: DerivePlan | Derived): string {
-  const { run, from, forgotten, added, dropped, split, pairs, experts, seconds, descends } = plan;
+  const { run, from, forgotten, copies, added, dropped, split, pairs, experts, seconds } = plan;
+  const { descends, below } = plan;
   const rows = experts.map(({ expert, was, state, sequences: { before, now = "" } }) => {
     const then = was === null || was === expert ? "" : `; it was expert ${was}`;
     return [expert, before, now, EXPERT_STATES[state][1] + then];
@@ -131,7 +149,8 @@ function deriveText(plan: DerivePlan | Derived): string {
     forgotten.documents > 0 &&
       `forgotten        ${counted(forgotten.documents, "documents")}, ${
         counted(forgotten.tokens, "tokens")
-      }`,
+      }${forgotten.asCopies > 0 ? `; ${forgotten.asCopies} of them as copies` : ""}`,
+    copies.length > 0 && copiesText(copies, forgotten.asCopies > 0),
     dropped && `dropped          ${itsText(dropped)} go to the others`,
     split && `split            ${itsText(split)} are divided by two routers`,
     added.length > 0 && `added            ${added.join(", ")}`,
@@ -139,10 +158,30 @@ function deriveText(plan: DerivePlan | Derived): string {
       `pairs            ${count(pairs.count)}: about ${counted(pairs.steps, "steps")} of an expert`,
     seconds > 0 && `training         took ${duration(Math.ceil(seconds))} in ${from}`,
     descends.map((what, i) => `${i === 0 ? "may have seen it " : "                 "}${what}`),
+    below.map((other, i) =>
+      `${i === 0 ? "made from it     " : "                 "}${describeDescendant(other)}`
+    ),
     "partition" in plan && [
       `largest load     ${percent(plan.deviation)} from an equal one`,
       `root hash        ${plan.partition.sha256}`,
     ],
     `run folder       ${run}, from ${from}`,
   );
+}
+
+/** Lays out the copies of forgotten documents, with a line of each. */
+function copiesText(copies: DerivePlan["copies"], areForgotten: boolean): string {
+  const rows = copies.map(({ path, place, document, side, expert, kind, share, of, line }) => [
+    `${path}:${place}`,
+    document,
+    side === "train" ? `expert ${expert}` : "held out",
+    kind === "near" ? `near ${percent(share)}` : kind,
+    `${of.path}:${of.place}`,
+    `"${line}"`,
+  ]);
+  const what = areForgotten
+    ? "are forgotten as well"
+    : say`stay: ${setting("forgetCopies")} forgets them as well`;
+  const title = `copies           ${counted(copies.length, "documents")}, which ${worded(what)}`;
+  return `${title}\n${table("document | id | where | copy | of | line", rows)}`;
 }

@@ -57,17 +57,23 @@ export const TASK = await defineTask({
     ensure(isOne, `Cannot verify as one run must be named: "${place}" is one, ${second} another`);
     const { against } = options;
     ensure(against !== "", 'Cannot verify as --against must be a file or a hash: it is ""');
-    const { checkForgotten, comparePartition, verifyRun } = await import("../pipeline/run/mod.ts");
+    const { certificateText, checkForgotten, comparePartition, verifyRun } = await import(
+      "../pipeline/run/mod.ts"
+    );
     const run = place ?? options.run;
     const report = await verifyRun(run, () => signal.throwIfAborted());
     const differences = against === undefined
       ? []
       : await comparePartition(run, /^[0-9a-f]{64}$/i.test(against) ? against : fromHere(against));
-    const left = options.forgotten ? await checkForgotten(run) : [];
-    const problems = [...report.problems, ...differences, ...left]
+    const audit = options.forgotten ? await checkForgotten(run) : undefined;
+    const problems = [...report.problems, ...differences, ...audit?.problems ?? []]
       .map(({ file, what, remedy }) => ({ file, what: worded(what), remedy: worded(remedy) }));
     const reported = { ...report, problems };
-    print({ run, ...reported }, verifyText(run, reported));
+    const { certificate } = audit ?? {};
+    const text = audit && certificate && problems.length === 0
+      ? `${verifyText(run, reported)}\n\n${certificateText(run, { ...audit, certificate })}`
+      : verifyText(run, reported);
+    print({ run, ...reported, ...certificate ? { certificate } : {} }, text);
     if (problems.length === 0) return;
     const found = problems.length === 1
       ? "1 problem was found"

@@ -18,6 +18,7 @@ import { type Adoption, describeAdoption } from "../training/adoption.ts";
 import { ADOPT, type AdoptRequest } from "../stages/adopt.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { checkExpert } from "./models.ts";
+import { noteDescendant } from "./descendants.ts";
 import { isSamePlace } from "./output.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { expertTarget } from "../stages/targets.ts";
@@ -79,6 +80,7 @@ export async function adoptExpert(
       }
     }
     await makeStage(ADOPT, request);
+    await noteDescendant(from, run, "expert");
     return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
   });
 }

@@ -5,23 +5,24 @@
  * @module
  */
 
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../model/checkpoints/hugging_face_config.ts";
 import { routerFolder } from "../model/checkpoints/checkpoint.ts";
 import { hashFiles, PARTITIONER, readManifest } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { modelShapes } from "../model/shape.ts";
-import { writeRunConfiguration } from "../graph/configuration.ts";
+import { findRun, writeRunConfiguration } from "../graph/configuration.ts";
 import { exists } from "../graph/files.ts";
 import { canonical, VERSION } from "../graph/schema.ts";
 import { readTimes, secondsByNode } from "../graph/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { isGlob, matchesPath } from "../text/glob.ts";
-import { listInputs } from "../text/inputs.ts";
+import { readOptions } from "../text/documents.ts";
+import { type InputFile, listInputs } from "../text/inputs.ts";
+import type { CopyRule } from "../text/near_copies.ts";
+import { readDocuments } from "../text/readers.ts";
 import { readChatTemplate } from "../text/tokenizer.ts";
 import { adoptExpert, loadAdoptable } from "./adopt.ts";
-import { DOCUMENTS, readDocumentRows } from "../stages/token_rows.ts";
 import { computeDeviation } from "../partition/assignment/prices.ts";
 import { partitionerKind } from "../partition/partitioners.ts";
 import { readPairs } from "./derived.ts";
@@ -30,22 +31,32 @@ import {
   type DerivedExpert,
   derivedExperts,
   type ExpertBefore,
-  type Forgotten,
   type LineageStep,
+  listForgotten,
   readDerivation,
   readLineageSteps,
   toDerivation,
   writeDerivation,
 } from "../stages/derivation.ts";
-import { INDEX, indexedBlocks, PART_COLUMNS, PART_INDEX } from "../stages/documents.ts";
-import { listForgotten, writeCertificate } from "./forgotten.ts";
+import { INDEX, indexedBlocks } from "../stages/documents.ts";
+import { writeCertificate } from "./certificate.ts";
+import { checkAdded, type FoundCopy } from "./copies.ts";
+import { type Descendant, listDescendants, noteDescendant } from "./descendants.ts";
+import {
+  checkCopyRule,
+  expertsOf,
+  findForgotten,
+  listFilesLeft,
+  listWitnesses,
+  textsAway,
+} from "./forget.ts";
 import { checkExpert, trainModels } from "./models.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, readParts } from "../stages/parts.ts";
 import { partition, type PartitionSummary } from "./partition.ts";
 import { partitionGraph, stageStates } from "./plan.ts";
 import type { RunOptions, RunWatch } from "./run.ts";
-import { checkOwn, MODELS } from "./settings.ts";
+import { checkOwn } from "./settings.ts";
 import { allTargets, denseTarget, expertTarget } from "../stages/targets.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 
@@ -53,6 +64,11 @@ import { adoptedExperts } from "../training/adoption.ts";
 export interface Change {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
+  /**
+   * Which documents count as copies of forgotten ones, and whether they are forgotten as well. They
+   * are looked for and named in any case.
+   */
+  copies?: Partial<CopyRule> & { forget?: boolean };
   /**
    * Whether tokenizer and routers are kept, though they have seen forgotten text, or everything is
    * learned again without it. Default: `keep`.
@@ -102,8 +118,10 @@ export interface DeriveOptions
 
 /** What a derivation does, or would do. */
 export interface DerivePlan extends Omit<LineageStep, "forgotten" | "dropped"> {
-  /** Documents that are forgotten, and their tokens. */
-  forgotten: { documents: number; tokens: number };
+  /** Documents that are forgotten, and their tokens; of them so many as copies of those named. */
+  forgotten: { documents: number; tokens: number; asCopies: number };
+  /** Documents that hold text of forgotten ones, whether they are forgotten as well or stay. */
+  copies: FoundCopy[];
   /** The expert of the other run that is dropped, and its training sequences; null for none. */
   dropped: { expert: number; sequences: number } | null;
   /** The same of one that is split. */
@@ -120,6 +138,8 @@ export interface DerivePlan extends Omit<LineageStep, "forgotten" | "dropped"> {
   seconds: number;
   /** What may have seen text that is forgotten, now or before, and stays, here or elsewhere. */
   descends: string[];
+  /** Other runs that were made from the runs above, as far as these note them. */
+  below: Descendant[];
 }
 
 /** What {@linkcode derive} did. */
@@ -145,12 +165,13 @@ export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
  * throws what {@linkcode partition} and {@linkcode trainModels} throw as well.
  */
 export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
-  const { run, check, workers, adapter, variants, requireGpu, gpu, noTrain } = options;
+  const { run, from, check, workers, adapter, variants, requireGpu, gpu, noTrain } = options;
   const how = { run, check, workers, adapter, variants, requireGpu, gpu };
   const prepared = await prepare(options);
   const { derivation, configuration, settings } = prepared;
   const plan = await describePlan(prepared);
   await writeDerivation(run, derivation);
+  await noteDescendant(from, run, derivation.change.tuned ? "tuned" : "derived");
   if (!await exists(`${run}/${INDEX}`)) await writeRunConfiguration(run, settings); // what was begun otherwise does not count
   const { dedup, decontaminate, maxDocuments, maxTokens } = configuration;
   const isChosen = dedup !== "off" || decontaminate.length > 0 || maxDocuments + maxTokens > 0;
@@ -172,7 +193,9 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   );
   if (models.length > 0) await trainModels(() => models, how, watch);
   for (const own of replaced) await adoptExpert({ run, ...own, force: true }, watch);
-  if (listForgotten(derivation).length > 0) await writeCertificate(run, derivation, plan.descends);
+  if (listForgotten(derivation).length > 0) {
+    await writeCertificate(run, derivation, { ...prepared, ...plan });
+  }
   const deviation = computeDeviation(made.experts.map(({ sequences }) => sequences));
   return { ...plan, experts, deviation, partition: made };
 }
@@ -202,41 +225,23 @@ export const PLAIN_CHAT: string = "{% for message in messages %}{{ message['cont
   "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}";
 
 async function prepare({ run, from, routers, router, noTrain, ...named }: DeriveOptions) {
-  if (await isSamePlace(run, from)) {
-    throw refuse(
-      from,
-      say`${setting("run")} must be another folder than ${setting("from")}: it is the same`,
-    );
-  }
+  await checkPlaces(run, from);
   const configuration = await needConfiguration(from);
   checkChange(from, named, configuration);
-  const { add, newExpert, tune, forget = {}, replace = [], replay = 0.5, epochs = 2 } = named;
-  const { dropExpert: dropped = null, splitExpert: split = null } = named;
-  const added = [newExpert, tune, add].find((list) => list?.length) ?? [];
-  const tuned = added === tune;
-  const { files } = await listInputs(added, tuned ? { format: "jsonl" } : configuration);
-  const template = await readChatTemplate(from) ?? (tuned ? PLAIN_CHAT : "");
-  const pairs = tuned ? (await Array.fromAsync(readPairs(files, template), () => 1)).length : 0;
-  if (tuned && pairs === 0) {
-    throw refuse(from, "there must be pairs to tune it on: the files hold none");
-  }
+  const { replace = [], replay = 0.5, epochs = 2, dropExpert: dropped = null } = named;
+  const { splitExpert: split = null } = named;
   const before = await readBefore(from, configuration);
-  const { grouped, forgottenBefore, paired } = before;
-  const isForgetting = Object.values(forget).flat().length > 0;
-  const rows = isForgetting || forgottenBefore.length > 0 ? await listDocuments(from) : [];
-  const forgotten = isForgetting ? choose(from, rows, forget) : [];
-  if (paired && !tuned && (added.length + forgotten.length > 0 || split !== null)) {
-    const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
-    throw refuse(
-      from,
-      fact,
-      say`change the run that it derives from, and tune that with ${task("tune")}`,
-    );
-  }
+  const changesText = [named.add, named.newExpert, ...Object.values(named.forget ?? {})]
+    .some((list) => list?.length) || split !== null;
+  if (before.paired && !named.tune?.length && changesText) await refusePairs(from);
+  const forgetting = await findForgotten(from, configuration, before, named);
+  const { forgotten, rows, passages } = forgetting;
+  const { added, template, pairs } = await readAdded(from, configuration, named, forgetting);
+  const tuned = pairs > 0;
   const change: Derivation["change"] = {
     forgotten: forgotten.map((row) => ({ ...row, document: String(row.document) })),
     added: added.map((path) => resolve(path)),
-    newExpert: added === newExpert,
+    newExpert: !!named.newExpert?.length,
     replay,
     dropped,
     stays: dropped !== null && !!noTrain,
@@ -250,7 +255,6 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
   const experts = listExperts(before.experts, change);
   const renumbered = experts.length !== before.experts.length;
   if (renumbered || change.fresh) await checkRouters(from, configuration, before, split);
-  const { away, copies } = findTexts(rows, [...forgottenBefore, ...change.forgotten]);
   const derivation = toDerivation({
     from: resolve(from),
     version: VERSION,
@@ -258,60 +262,129 @@ async function prepare({ run, from, routers, router, noTrain, ...named }: Derive
     template,
     experts,
     renumbered,
-    away,
+    away: textsAway(rows, [...before.forgottenBefore, ...change.forgotten]),
+    passages,
     change,
     dense: tuned ? before.dense : [],
-    paired: tuned || paired,
-    grouped: tuned
-      ? { experts: configuration.experts, starts: [] } // of the blocks of pairs
-      : {
-        ...grouped,
-        starts: [...grouped.starts, ...added.length > 0 ? [before.blocks.length] : []],
-      },
+    paired: tuned || before.paired,
+    grouped: groupBlocks(before, configuration, change),
   });
-  await checkOwn(run);
-  const begun = await readDerivation(run);
-  const isMade = await exists(`${run}/${INDEX}`);
-  if (
-    begun ? isMade && changeOf(begun) !== changeOf(derivation) : await exists(`${run}/config.json`)
-  ) {
-    const is = begun ? `it derives otherwise, from "${begun.from}"` : "it is a run of its own";
-    throw new InputError(
-      `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
-      { where: run, remedy: say`choose another ${setting("run")}` },
-    );
-  }
+  const begun = await checkBegun(run, derivation);
   for (const { from: checkpoint } of replace) await loadAdoptable(from, checkpoint);
   const settings: Configuration = change.relearned
-    ? { ...configuration, input: await filesLeft(configuration, rows, derivation) }
+    ? { ...configuration, input: await listFilesLeft(configuration, rows, derivation) }
     // What it is split by lies in it.
     : { ...configuration, experts: experts.length, routers: "", prices: "", chunk: 0 };
   if (tuned) Object.assign(settings, pairSettings(epochs));
-  const known = { run, from, added, configuration, old: before.experts, copies, forgotten, pairs };
-  return { ...known, derivation: begun && isMade ? begun : derivation, settings };
-}
-
-/**
- * Lists the documents that stay and have the text of a forgotten one; and the texts that no
- * document may have again: those of forgotten ones, but for such copies.
- */
-function findTexts(rows: readonly DocumentOfRun[], forgotten: readonly Forgotten[]) {
-  const ids = new Set(forgotten.map(({ document }) => document));
-  const texts = new Set(forgotten.map(({ sha256 }) => sha256));
-  const copies = rows.filter(({ sha256, document }) =>
-    texts.has(sha256) && !ids.has(String(document))
-  );
-  for (const { sha256 } of copies) texts.delete(sha256);
-  return { copies: copies.map(({ document }) => document), away: [...texts] };
+  return {
+    run,
+    from,
+    added,
+    configuration,
+    old: before.experts,
+    ...forgetting,
+    pairs,
+    derivation: begun ?? derivation,
+    settings,
+  };
 }
 
 type Prepared = Awaited<ReturnType<typeof prepare>>;
+
+/** Throws an `InputError` where a run cannot derive from another one because of their places. */
+async function checkPlaces(run: string, from: string): Promise<void> {
+  if (!await exists(from)) {
+    const what = say`Cannot derive as ${setting("from")} must be a run: there is no "${from}"`;
+    throw new InputError(what, { where: from, remedy: "name the folder of a run" });
+  }
+  if (await isSamePlace(run, from)) {
+    throw refuse(
+      from,
+      say`${setting("run")} must be another folder than ${setting("from")}: it is the same`,
+    );
+  }
+  const above = await findRun(dirname(resolve(run)));
+  if (above === null || !await isSamePlace(above, from)) return;
+  throw refuse(
+    from,
+    say`${setting("run")} must lie outside of that run: "${run}" lies in it`,
+    say`choose another ${setting("run")}`,
+  );
+}
+
+/** Throws an `InputError` for a change of text in a run of pairs, and names the run to change. */
+async function refusePairs(from: string): Promise<never> {
+  const steps = await readLineageSteps(from);
+  const derivations = await Promise.all(steps.map(({ run }) => readDerivation(run)));
+  const tuned = derivations.findLastIndex((derivation) => derivation?.change.tuned);
+  const above = derivations[tuned]?.from;
+  const fact = "its text must be documents, to add or forget some, or to split them: it is pairs";
+  const remedy = above === undefined || !await exists(above)
+    ? say`change the run that it derives from, and tune that with ${task("tune")}`
+    : say`run ${task("derive", { from: above })}, and tune what that makes with ${task("tune")}`;
+  throw refuse(from, fact, remedy);
+}
+
+/**
+ * Reads text or pairs that are added. Throws an `InputError` for what cannot be read, and where a
+ * text is forgotten or holds a passage of such a one: nothing is written by then.
+ */
+async function readAdded(
+  from: string,
+  configuration: Configuration,
+  { add, newExpert, tune }: Change,
+  { passages, forgottenBefore }: Pick<Prepared, "passages" | "forgottenBefore">,
+) {
+  const added = [newExpert, tune, add].find((list) => list?.length) ?? [];
+  const tuned = added === tune;
+  const template = await readChatTemplate(from) ?? (tuned ? PLAIN_CHAT : "");
+  if (added.length === 0) return { added, template, pairs: 0 };
+  const { files } = await listInputs(added, tuned ? { format: "jsonl" } : configuration);
+  const read = ({ path }: InputFile) =>
+    readDocuments([path], { ...readOptions(configuration), maxDocuments: undefined });
+  const texts = tuned ? (file: InputFile) => readPairs([file], template) : read;
+  const hashes = new Set(forgottenBefore.map(({ sha256 }) => sha256));
+  const documents = await checkAdded(files, texts, { hashes, passages });
+  if (tuned && documents === 0) {
+    throw refuse(from, "there must be pairs to tune it on: the files hold none");
+  }
+  return { added, template, pairs: tuned ? documents : 0 };
+}
+
+/** Gives how blocks of text are grouped: those that are added begin a group of their own. */
+function groupBlocks(
+  { grouped, blocks }: Pick<Derivation, "grouped" | "blocks">,
+  { experts }: Configuration,
+  { tuned, added }: Derivation["change"],
+): Derivation["grouped"] {
+  if (tuned) return { experts, starts: [] }; // of the blocks of pairs
+  return { ...grouped, starts: [...grouped.starts, ...added.length > 0 ? [blocks.length] : []] };
+}
+
+/**
+ * Reads how the run was begun before; null where its partition is not made, or nothing is there.
+ * Throws an `InputError` where it holds another run.
+ */
+async function checkBegun(run: string, derivation: Derivation): Promise<Derivation | null> {
+  await checkOwn(run);
+  const begun = await readDerivation(run);
+  const isMade = await exists(`${run}/${INDEX}`);
+  const isOther = begun
+    ? isMade && describeChange(begun) !== describeChange(derivation)
+    : await exists(`${run}/config.json`);
+  if (!isOther) return isMade ? begun : null;
+  const is = begun ? `it derives otherwise, from "${begun.from}"` : "it is a run of its own";
+  throw new InputError(
+    `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
+    { where: run, remedy: say`choose another ${setting("run")}` },
+  );
+}
 
 /**
  * Tells the change alone: the other run may have trained more meanwhile, and its text may lie
  * elsewhere.
  */
-const changeOf = ({ from, change }: Derivation) => canonical({ from, change });
+const describeChange = ({ from, change }: Derivation) => canonical({ from, change });
 
 type KnownExpert = Omit<ExpertBefore, "becomes">;
 
@@ -373,10 +446,11 @@ const refuse = (from: string, fact: Text, remedy?: Text) =>
  */
 function checkChange(
   from: string,
-  { forget = {}, add, newExpert, tune, replace = [], dropExpert, splitExpert }: Change,
+  { forget = {}, copies, add, newExpert, tune, replace = [], dropExpert, splitExpert }: Change,
   { experts, levels, packing }: Configuration,
 ) {
   const forgotten = Object.values(forget).flat();
+  checkCopyRule(from, { forget, copies });
   const changes = {
     forget: forgotten,
     add,
@@ -472,83 +546,9 @@ async function readBefore(from: string, configuration: Configuration) {
     paired: above?.paired ?? false,
     grouped: above?.grouped ?? { experts, starts: [] },
     forgottenBefore: listForgotten(above),
+    passages: above?.passages ?? {},
   };
 }
-
-type DocumentOfRun = Awaited<ReturnType<typeof listDocuments>>[number];
-
-const listDocuments = (from: string) =>
-  Array.fromAsync(readDocumentRows(`${from}/${PART_INDEX}/${DOCUMENTS}`, PART_COLUMNS));
-
-/**
- * Chooses the documents that are forgotten. Throws an `InputError` for a pattern, a source or an id
- * that names none.
- */
-function choose(
-  from: string,
-  rows: readonly DocumentOfRun[],
-  { paths = [], sources = [], ids = [] }: NonNullable<Change["forget"]>,
-): DocumentOfRun[] {
-  const byId = Map.groupBy(ids.length > 0 ? rows : [], ({ document }) => String(document));
-  const isAt = (named: string) => ({ path }: DocumentOfRun) =>
-    path === named || path.endsWith(`/${named}`) || isGlob(named) && matchesPath(path, named);
-  const found = [
-    ...paths.map((path) =>
-      [`path "${path}"`, rows.filter(isAt(path.replace(/^\.\//, "")))] as const
-    ),
-    ...sources.map((name) =>
-      [`source "${name}"`, rows.filter(({ source }) => source === name)] as const
-    ),
-    ...ids.map((id) => [`id ${id}`, byId.get(id) ?? []] as const),
-  ];
-  const missing = found.find(([, rows]) => rows.length === 0)?.[0];
-  if (missing) {
-    const rule = `what is forgotten must be there: no document has the ${missing}`;
-    throw refuse(from, rule, `"${from}/partition/${DOCUMENTS}" lists paths, sources and ids`);
-  }
-  const chosen = new Set(found.flatMap(([, rows]) => rows));
-  if (chosen.size === rows.length) {
-    throw refuse(from, "some documents must stay: all would be forgotten");
-  }
-  return rows.filter((row) => chosen.has(row));
-}
-
-/**
- * Lists the files of a run that stay, where everything is learned again. Throws an `InputError`
- * where one is not there, or if a file of a document that is forgotten, now or before, holds others
- * as well.
- */
-async function filesLeft(
-  { input, tokenizer, routers, prices }: Configuration,
-  rows: readonly DocumentOfRun[],
-  derivation: Derivation,
-): Promise<string[]> {
-  const { from, change: { forgotten } } = derivation;
-  const all = listForgotten(derivation);
-  const gone = new Set(all.map(({ path }) => path));
-  const ids = new Set(all.map(({ document }) => document));
-  const left = [...new Set(rows.map(({ path }) => path))].filter((path) => !gone.has(path));
-  const named = tokenizer !== "" || routers !== "" || prices !== "";
-  const partly = rows.find(({ path, document }) => gone.has(path) && !ids.has(String(document)))
-    ?.path;
-  const there = await Promise.all(left.map(exists));
-  const missing = left.find((_, i) => !there[i]);
-  const fact = forgotten.length === 0
-    ? "documents must be forgotten"
-    : input.length === 0
-    ? "its text must be files: it is not"
-    : named
-    ? "they must be its own: its settings name others"
-    : partly
-    ? `whole files must be forgotten: "${partly}" holds other documents`
-    : missing && `its files must be there: there is no "${missing}"`;
-  if (fact) throw refuse(from, `nothing can be learned again: ${fact}`);
-  return left;
-}
-
-/** Names the experts of a document, by its row in the index. */
-const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
-  expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
 
 async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const { run, from, added, configuration, old, forgotten, pairs, derivation } = prepared;
@@ -556,7 +556,7 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const describe = (expert: number | null) =>
     expert === null ? null : { expert, sequences: old[expert].sequences };
   const losing = new Set<number | null>(
-    forgotten.filter(({ side }) => side === "train").flatMap(expertsIn),
+    forgotten.filter(({ side }) => side === "train").flatMap(expertsOf),
   );
   const experts = derivation.experts.map(
     ({ was, sequences, becomes, trained }, expert): DerivedExpert => {
@@ -573,55 +573,30 @@ async function describePlan(prepared: Prepared): Promise<DerivePlan> {
   const { holdout, expertBatch } = configuration;
   const steps = pairs * (1 - holdout) * epochs / length / expertBatch;
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
+  const isForgetting = listForgotten(derivation).length > 0;
   return {
     run,
     from,
-    forgotten: { documents: forgotten.length, tokens },
+    forgotten: { documents: forgotten.length, tokens, asCopies: prepared.asCopies },
+    copies: prepared.copies,
     added,
     dropped: describe(dropped),
     split: describe(split),
     pairs: pairs > 0 ? { count: pairs, steps: Math.max(1, Math.round(steps)) } : null,
     experts,
     seconds: seconds.reduce((a, b) => a + b, 0),
-    descends: listForgotten(derivation).length > 0 ? await descendants(prepared) : [],
+    descends: isForgetting ? await listWitnesses(from, derivation, configuration) : [],
+    below: isForgetting ? await listBelow(run, derivation) : [],
   };
 }
 
-/** Whether tokenizer and routers were learned again after the last text was forgotten. */
-async function learnedSince({ from, change }: Derivation): Promise<boolean> {
-  const above = change.forgotten.length > 0 ? null : await readDerivation(from);
-  return above !== null && (above.change.relearned || await learnedSince(above));
-}
-
-/**
- * Names what may have seen forgotten text and stays: here, in the runs above as far as they are
- * there, and elsewhere.
- */
-async function descendants(
-  { from, copies, derivation, configuration }: Prepared,
-): Promise<string[]> {
-  const { relearned, replaced } = derivation.change;
-  const all = listForgotten(derivation);
-  const above = [from, ...(await readLineageSteps(from)).map(({ from }) => from)];
-  const places = await Promise.all(above.map((run) => Deno.realPath(run).catch(() => "")));
-  const runs = above.filter((_, i) => places[i] !== "" && places.indexOf(places[i]) === i);
-  const isNew = relearned || await learnedSince(derivation);
-  const found = isNew ? [] : ["the tokenizer, the routers and any prices, which are kept"];
-  if (configuration.init !== "") found.push(`${configuration.init}, where experts begin`);
-  for (const { expert, from } of replaced) {
-    found.push(`${from}, which takes the place of expert ${expert}`);
-  }
-  for (const run of runs) {
-    for (const { expert, from } of relearned ? [] : await adoptedExperts(run)) {
-      found.push(`${from}, which expert ${expert} of ${run} was adopted from`);
-    }
-    for (const name of [...MODELS, "evaluation", "zero-shot", "report", "export", "overlap"]) {
-      if (name !== "experts" && await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
-    }
-  }
-  if (copies.length > 0) {
-    found.push(`the same text in other documents, which stay: ${copies.join(", ")}`);
-  }
-  const which = all.length === 1 ? "the document" : "the documents";
-  return [...found, `${runs.join(", ")}, and the files of ${which}`];
+/** Lists the runs that were made from those above, where forgotten text may be as well. */
+async function listBelow(run: string, derivation: Derivation): Promise<Descendant[]> {
+  const steps = await readLineageSteps(derivation.from);
+  const first = steps.at(-1)?.from ?? derivation.from;
+  const above = new Set(
+    [run, derivation.from, ...steps.map(({ from }) => from)].map((path) => resolve(path)),
+  );
+  const below = await listDescendants(first);
+  return below.filter((other) => !above.has(resolve(other.run)));
 }

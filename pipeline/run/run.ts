@@ -28,6 +28,7 @@ import {
   type StageState,
   stageStates,
 } from "./plan.ts";
+import { noteDescendant } from "./descendants.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "../stages/stages.ts";
 import { GIVEN_TEXT, type GivenText, type Text as RunText } from "../stages/text.ts";
@@ -279,6 +280,10 @@ async function makeFromText(
     plan = await partitionGraph(run, configuration, { given, keep: true });
   }
   for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
+  const { routers, prices } = configuration;
+  for (const path of [routers, prices].filter(Boolean)) {
+    await noteDescendant(path, run, "routers");
+  }
   const isWanted = wantedFor(stage);
   const mine = shareOf(plan);
   const wanted = (node: Node) => isWanted(node) && mine(node);
@@ -369,7 +374,8 @@ async function refuseChanges(options: RunOptions): Promise<void> {
     const [now, then] = [configuration, existing].map((values) => JSON.stringify(values[name]));
     throw refuse(say`${setting(name)} is ${now}, it was made with ${then}`);
   }
-  const { stages, changes } = await planRun(options);
+  // A file may have other bytes with the size and time that it had.
+  const { stages, changes } = await planRun({ ...options, check: true });
   const files = changesText(changes);
   if (files) throw refuse(files);
   const open = stages.find(({ toMake }) => toMake > 0);

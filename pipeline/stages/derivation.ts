@@ -35,7 +35,8 @@ import { assignmentNode } from "./token_rows.ts";
 
 const FILE = "derivation.json";
 
-const DOCUMENT = v.object({
+/** Describes a document that is forgotten. */
+export const FORGOTTEN_DOCUMENT = v.object({
   document: v.string(),
   path: v.string(),
   place: count,
@@ -67,7 +68,7 @@ const EXPERT = v.object({
 });
 
 const CHANGE = v.object({
-  forgotten: v.array(DOCUMENT),
+  forgotten: v.array(FORGOTTEN_DOCUMENT),
   added: v.array(v.string()),
   newExpert: v.boolean(),
   replay: v.pipe(share, v.maxValue(0.99)),
@@ -93,8 +94,9 @@ const SCHEMA = v.object({
   kept: v.record(v.string(), v.string()),
   partitioner: v.string(),
   grouped: v.object({ experts: count, starts: v.array(count) }),
-  forgottenBefore: v.array(DOCUMENT),
+  forgottenBefore: v.array(FORGOTTEN_DOCUMENT),
   away: v.array(v.string()),
+  passages: v.optional(v.record(v.string(), v.array(finite)), {}),
   template: v.string(),
 });
 
@@ -103,7 +105,7 @@ const SCHEMA = v.object({
  *
  * @ignore Its type is inferred.
  */
-export type Forgotten = v.InferOutput<typeof DOCUMENT>;
+export type Forgotten = v.InferOutput<typeof FORGOTTEN_DOCUMENT>;
 
 /**
  * An expert: its id in the other run, null of a new one; the training sequences that it had there;
@@ -122,7 +124,7 @@ export type ExpertBefore = v.InferOutput<typeof EXPERT>;
  * where text was added; in a `paired` run all text is pairs. `kept` has the keys of nodes that may
  * be linked, by name; `partitioner` is one of these names, or a path. Documents of
  * `forgottenBefore` left on the way to the other run; `away` are hashes of forgotten texts that no
- * document may have. `template` is its chat template, or that of pairs, "" for none.
+ * document has, and `passages` of passages of all forgotten texts. `template` is its chat template, or that of pairs, "" for none.
  *
  * Of the change, `added` inputs may be for a `newExpert`, or pairs that models are `tuned` on for
  * so many `epochs`, with `fresh` routers or the old ones. After one is `dropped` the other experts
@@ -140,6 +142,17 @@ export const readDerivation = (run: string): Promise<Derivation | null> =>
     "what a run derives from, as this version writes it",
   )
     .catch(withRemedy("derive again, into another folder"));
+
+/** Lists the documents that a run has forgotten, on the way to the other run as well. */
+export const listForgotten = (derivation: Derivation | null): Forgotten[] =>
+  [derivation?.forgottenBefore ?? [], derivation?.change.forgotten ?? []].flat();
+
+/** Whether tokenizer and routers were learned again after the last text was forgotten. */
+export async function learnedSince({ from, change }: Derivation): Promise<boolean> {
+  if (change.relearned) return true;
+  const above = change.forgotten.length > 0 ? null : await readDerivation(from);
+  return above !== null && await learnedSince(above);
+}
 
 /**
  * Gives a derivation as it is read, without what does not belong there: what is written again has

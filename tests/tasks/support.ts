@@ -264,7 +264,8 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
   const found: Record<string, string> = {};
   for (const { name, isDirectory } of Deno.readDirSync(`${folder}/${under}`)) {
     const path = `${under}${name}`;
-    if (["metrics/timing.jsonl", "text/files.json", "locks", "partial"].includes(path)) continue;
+    const notes = ["metrics/timing.jsonl", "metrics/descendants.jsonl", "text/files.json"];
+    if ([...notes, "locks", "partial"].includes(path)) continue;
     if (isDirectory) Object.assign(found, await hashes(folder, `${path}/`));
     else {
       const bytes = await Deno.readFile(`${folder}/${path}`);

@@ -11,7 +11,7 @@ import {
   stepText,
 } from "../../../pipeline/stages/derivation.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/run/derive.ts";
-import { checkForgotten } from "../../../pipeline/run/forgotten.ts";
+import { checkForgotten } from "../../../pipeline/run/certificate.ts";
 import { trainExpert, trainExperts } from "../../../pipeline/run/models.ts";
 import { partition } from "../../../pipeline/run/partition.ts";
 import { makePartition } from "../../../pipeline/run/run.ts";
@@ -140,7 +140,7 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     }
     for (const node of ["tokenizer", "partitioner"]) await assertSame(run, from, node);
     assertEquals((await verifyRun(run)).problems, []);
-    assertEquals(await checkForgotten(run), []);
+    assertEquals((await checkForgotten(run)).problems, []);
     assertEquals(
       await Deno.readTextFile(`${run}/tokenizer.json`),
       await Deno.readTextFile(`${from}/tokenizer.json`),
@@ -163,12 +163,14 @@ Deno.test("derive() forgets documents: experts without one keep their bytes, the
     // What was put back is found.
     await Deno.remove(`${run}/experts/expert-0${again}`, { recursive: true });
     copyFolder(`${from}/experts/expert-0${again}`, `${run}/experts/expert-0${again}`);
-    assertEquals((await checkForgotten(run)).map(({ file }) => file), [
+    assertEquals((await checkForgotten(run)).problems.map(({ file }) => file), [
       ...["forgotten/forget.json", `experts/expert-0${again}/manifest.json`],
     ]);
     copyFolder(`${from}/tokens`, `${run}/overlap`);
     assert(
-      (await checkForgotten(run)).some(({ what }) => what.includes("must have no row of document")),
+      (await checkForgotten(run)).problems.some(({ what }) =>
+        what.includes("must have no row of document")
+      ),
     );
   }));
 
@@ -216,7 +218,7 @@ Deno.test("derive() learns everything again, to the bytes of a run that never re
     assertEquals((await partition({ run })).sha256, sha256);
     await trainExperts([0, 1, 2], { run: never });
     assertEquals(await partsOf(run), await partsOf(never));
-    assertEquals(await checkForgotten(run), []);
+    assertEquals((await checkForgotten(run)).problems, []);
     const whole = "whole files must be forgotten";
     const { document, path } = (await listDocuments(from)).find(({ path }) =>
       !/[04]-of/.test(path)
@@ -289,10 +291,10 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
     );
     const passesOf = (of: typeof now) => of!.experts.map(({ trained }) => trained!.passes);
     assertEquals(passesOf(now), passesOf(then));
-    assertEquals(await checkForgotten(path("last")), []);
+    assertEquals((await checkForgotten(path("last"))).problems, []);
     await Deno.remove(`${path("last")}/forgotten`, { recursive: true });
     assertStringIncludes(
-      wordText((await checkForgotten(path("last")))[0].what),
+      wordText((await checkForgotten(path("last"))).problems[0].what),
       "the certificate must be there",
     );
     const prefix = { run: path("last"), force: true, sources: { flags: { prefix: 8 } } };

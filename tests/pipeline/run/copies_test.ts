@@ -1,0 +1,196 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { certificateText, checkForgotten } from "../../../pipeline/run/certificate.ts";
+import { listDescendants } from "../../../pipeline/run/descendants.ts";
+import { derive, type DeriveOptions, planDerive } from "../../../pipeline/run/derive.ts";
+import { partition } from "../../../pipeline/run/partition.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { hashes, inFolder, lastingFolder, ok, task } from "../../tasks/support.ts";
+import { copiesCorpus, COPY_KINDS, writeCorpus } from "./copies_support.ts";
+
+const CORPUS = copiesCorpus(40, 4);
+const FLAGS: Partial<Configuration> = {
+  vocabularySize: 300,
+  sequenceLength: 64,
+  prefix: 16,
+  experts: 2,
+  partitioner: "random",
+};
+
+let made: Promise<string> | undefined;
+
+/** Makes a run of the corpus, whose experts are not trained. */
+async function makeRun(): Promise<string> {
+  const folder = await lastingFolder();
+  await writeCorpus(`${folder}/texts`, CORPUS);
+  await partition({
+    run: `${folder}/a`,
+    sources: { flags: { ...FLAGS, input: [`${folder}/texts`] } },
+  });
+  return folder;
+}
+
+const withRun = (
+  test: (
+    change: Pick<DeriveOptions, "run" | "from" | "forget" | "noTrain">,
+    folder: string,
+  ) => Promise<void>,
+) =>
+  inFolder(async (folder) => {
+    const from = `${await (made ??= makeRun())}/a`;
+    await test(
+      { run: `${folder}/b`, from, forget: { paths: ["secret/*"] }, noTrain: true },
+      folder,
+    );
+  });
+
+const pathIn = (path: string) => path.split("/").slice(-2).join("/");
+
+Deno.test("derive() names the copies of what it forgets by path, kind and a line, and leaves them", () =>
+  withRun(async (change) => {
+    const plan = await planDerive(change);
+    const expected = [...CORPUS.copies].map(([path, { of }]) => [path, of]).sort();
+    assertEquals(
+      plan.copies.map(({ path, of }) => [pathIn(path), pathIn(of.path)]).sort(),
+      expected,
+    );
+    for (const { path, kind, line, share } of plan.copies) {
+      const { kind: planted } = CORPUS.copies.get(pathIn(path))!;
+      const wanted = planted === "exact" ? "exact" : planted === "lines" ? "passage" : "near";
+      assertEquals(kind, wanted, path);
+      assert(line.length > 20 && share <= 1);
+    }
+    assertEquals(plan.forgotten.documents, CORPUS.secrets.length);
+    const { experts } = await derive(change);
+    assert(experts.length === 2);
+    const { problems, certificate, ...counts } = await checkForgotten(change.run);
+    assertEquals(problems, []);
+    assertEquals(certificate!.copies.stay.length, CORPUS.copies.size);
+    const text = certificateText(change.run, { problems, certificate: certificate!, ...counts });
+    assertStringIncludes(text, `Copies that stay in this run: ${CORPUS.copies.size}`);
+    assertStringIncludes(text, "Not covered: a paraphrase");
+  }));
+
+Deno.test("derive() forgets copies where that is asked, and --add refuses all of them from then on", () =>
+  withRun(async (change, folder) => {
+    const { from } = change;
+    const texts = `${from}/../texts`;
+    const { forgotten } = await derive({ ...change, copies: { forget: true } });
+    const all = CORPUS.secrets.length * (1 + COPY_KINDS.length);
+    assertEquals([forgotten.documents, forgotten.asCopies], [all, all - CORPUS.secrets.length]);
+    const { problems, certificate } = await checkForgotten(change.run);
+    assertEquals(problems, []);
+    assertEquals([certificate!.documents.length, certificate!.copies.stay], [all, []]);
+    const more = { run: `${folder}/more`, from: change.run, noTrain: true };
+    const named = [CORPUS.secrets[0], ...[...CORPUS.copies.keys()].slice(0, COPY_KINDS.length)];
+    for (const path of named) {
+      const added = { ...more, add: [`${texts}/${path}`] };
+      await assertRejects(() => derive(added), InputError, "what is forgotten must stay away");
+      const tuned = { ...more, tune: [`${folder}/pairs.jsonl`] };
+      const response = await Deno.readTextFile(`${texts}/${path}`);
+      await Deno.writeTextFile(
+        `${folder}/pairs.jsonl`,
+        JSON.stringify({ prompt: "Say: ", response }) + "\n",
+      );
+      await assertRejects(() => derive(tuned), InputError, "holds a passage of it");
+    }
+    await assertRejects(() => Deno.stat(more.run), Deno.errors.NotFound);
+    await Deno.writeTextFile(
+      `${folder}/new.txt`,
+      "Some words that nobody ever wrote before. ".repeat(20),
+    );
+    await derive({ ...more, add: [`${folder}/new.txt`] });
+    assertEquals((await checkForgotten(more.run)).problems, []);
+    // What a run below forgets once more, it knows as well.
+    const again = {
+      ...more,
+      run: `${folder}/again`,
+      from: more.run,
+      add: [`${texts}/${named[3]}`],
+    };
+    await assertRejects(() => derive(again), InputError, "what is forgotten must stay away");
+  }));
+
+Deno.test("derive() refuses to add forgotten text whose exact copy stayed", () =>
+  withRun(async (change, folder) => {
+    await derive(change);
+    const add = [`${change.from}/../texts/${CORPUS.secrets[1]}`];
+    const more = { run: `${folder}/more`, from: change.run, noTrain: true, add };
+    await assertRejects(() => derive(more), InputError, "what is forgotten must stay away");
+  }));
+
+Deno.test("derive() takes other numbers for copies, which go with what is forgotten alone", () =>
+  withRun(async (change) => {
+    const { copies } = await planDerive({ ...change, copies: { near: 0.99, passage: 1000 } });
+    const kinds = new Set(copies.map(({ path }) => CORPUS.copies.get(pathIn(path))!.kind));
+    assertEquals([...kinds].sort(), ["case", "exact"]);
+    const add = [`${change.from}/../texts/plain/0.txt`];
+    const other = { ...change, forget: {}, add, copies: { near: 0.5 } };
+    await assertRejects(() => planDerive(other), InputError, "none is named");
+  }));
+
+Deno.test("a certificate of relearned routers names copies by the ids of the new run", () =>
+  withRun(async (change) => {
+    await derive({ ...change, routers: "relearn" });
+    const { problems, certificate } = await checkForgotten(change.run);
+    assertEquals(problems, []);
+    const { copies: { stay }, routersSawText } = certificate!;
+    assertEquals([stay.length, routersSawText], [CORPUS.copies.size, false]);
+    const { out } = await ok(task("show", [change.run, "--document", stay[0].document]));
+    assertStringIncludes(out, stay[0].path);
+  }));
+
+Deno.test("a certificate names runs that were made from those above, and tells the gone ones", () =>
+  withRun(async ({ from: first, ...change }, folder) => {
+    const from = `${folder}/a`;
+    await partition({
+      run: from,
+      sources: { flags: { ...FLAGS, input: [`${first}/../texts`] } },
+    });
+    const add = [`${folder}/new.txt`];
+    await Deno.writeTextFile(add[0], "Some words that nobody ever wrote before. ".repeat(20));
+    const other = { from, noTrain: true, add };
+    await derive({ ...other, run: `${folder}/child` });
+    await derive({ ...other, run: `${folder}/grandchild`, from: `${folder}/child` });
+    await derive({ ...other, run: `${folder}/gone` });
+    await Deno.remove(`${folder}/gone`, { recursive: true });
+    const { below } = await derive({ ...change, from });
+    assertEquals(below.map(({ run, isThere }) => [run, isThere]), [
+      [`${folder}/child`, true],
+      [`${folder}/grandchild`, true],
+      [`${folder}/gone`, false],
+    ]);
+    const { out } = await ok(task("verify", [change.run, "--forgotten"]));
+    assertStringIncludes(out, `${folder}/grandchild, which derives from ${folder}/child`);
+    assertStringIncludes(out, `${folder}/gone, which is gone`);
+    assertEquals((await listDescendants(from)).length, 4);
+  }));
+
+Deno.test("derive() refuses wrong places and files by name, and leaves nothing", () =>
+  withRun(async ({ from, ...change }, folder) => {
+    await derive({ ...change, from });
+    const before = await hashes(folder);
+    const bad: [string, string | Uint8Array, string][] = [
+      ["empty.txt", "", "there must be text"],
+      ["cut.jsonl", '{"text":"some text"}\n{"text":"so', "must"],
+      ["random.parquet", crypto.getRandomValues(new Uint8Array(2000)), "must"],
+      ["binary.txt", Uint8Array.from([255, 254, 0, 128, 129]), "must"],
+      ["cut.json.gz", Uint8Array.from([31, 139, 8, 0, 1]), "must"],
+    ];
+    for (const [name, content, text] of bad) {
+      const path = await lastingFolder() + `/${name}`;
+      await Deno.writeFile(
+        path,
+        typeof content === "string" ? new TextEncoder().encode(content) : content,
+      );
+      const added = { run: `${folder}/more`, from, noTrain: true, add: [path] };
+      const error = await assertRejects(() => derive(added), InputError);
+      assertStringIncludes(wordText(error.what), text);
+    }
+    const inside = { ...change, from, run: `${from}/inside` };
+    await assertRejects(() => derive(inside), InputError, "lies in it");
+    const nowhere = { ...change, from: `${folder}/none` };
+    const error = await assertRejects(() => derive(nowhere), InputError);
+    assertStringIncludes(wordText(error.what), "from must be a run: there is no");
+    assertEquals(await hashes(folder), before);
+  }));
