@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say, task } from "../../kernels/errors.ts";
+import { InputError, say } from "../../kernels/errors.ts";
 import { exists } from "../graph/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import {
