@@ -105,6 +105,6 @@ async function isFrom({ run, took }: Noted, from: string): Promise<boolean> {
   return derivation !== null && resolve(derivation.from) === above;
 }
 
-/** Says in one line what a run took. */
+/** Writes in one line what a run took. */
 export const describeDescendant = ({ run, from, took, isThere }: Descendant): string =>
   isThere ? `${run}, which ${TAKEN[took].replace("it", from)}` : `${run}, which is gone`;
