@@ -17,7 +17,7 @@ import {
   type RunWatch,
 } from "../pipeline/run/mod.ts";
 import { EXPERT_STATES } from "../pipeline/stages/mod.ts";
-import { COPY_RULE } from "../pipeline/text/near_copies.ts";
+import { COPY_RULE } from "../pipeline/text/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
 import { count, counted, lines, percent, table } from "./layout.ts";

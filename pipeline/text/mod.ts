@@ -29,3 +29,4 @@ export {
   type TrainTokenizerOptions,
 } from "./tokenizer.ts";
 export type { Encoders } from "./encoders.ts";
+export { COPY_RULE, type CopyRule } from "./near_copies.ts";
