@@ -93,10 +93,8 @@ export function joinStates(states: readonly TrainerState[]): TrainerState {
 /** Steps whose results fit before they must be drained. An evaluation has the place after them. */
 export const STEPS_PER_READ = 64;
 
-/**
- * Submits of the largest size after which a step waits: on slow devices one takes most of a second.
- */
-const WAIT_SUBMITS = 2;
+/** About how long a step that is to end early works between two waits. A wait costs some 10 ms. */
+const WAIT_MS = 1000;
 
 /** What `createTrainer` takes. */
 export interface TrainerOptions {
@@ -256,6 +254,8 @@ export class Trainer {
   readonly #targets: Uint32Array;
   readonly #weights: Float32Array;
   readonly #order: Uint32Array;
+  /** Multiplications that the device takes about a second for, as far as is known. */
+  #patience: number;
 
   /** Use {@link createTrainer}. */
   constructor(
@@ -272,6 +272,7 @@ export class Trainer {
     const { acts, banks } = createBanks(gpu, arena, config, state.weights, shape, passOptions);
     this.#acts = acts;
     this.#groups = banks.map((bank) => planGroup(gpu, arena, bank, state, shared));
+    this.#patience = SUBMIT_MULTIPLICATIONS[gpu.kind];
     this.models = models;
     this.steps = state.step;
     this.#targets = new Uint32Array(models * batch * length);
@@ -305,7 +306,8 @@ export class Trainer {
    */
   async stepUnless(isStopped: () => boolean, batch: HostBatch, rate: number): Promise<boolean> {
     const { gpu } = this;
-    let waiting = 0;
+    let waiting = 0; // multiplications since the last wait
+    let since = performance.now();
     let isUpdated = false; // whether models have changed, those of one group before those of others
     for (const [pass, update] of this.#passes(batch, rate)) {
       const parts = splitWork(pass, gpu.kind);
@@ -314,9 +316,11 @@ export class Trainer {
         gpu.submit([...part, ...updates]);
         isUpdated ||= updates.length > 0;
         waiting += part.reduce((sum, { multiplications }) => sum + multiplications, 0);
-        if (waiting < WAIT_SUBMITS * SUBMIT_MULTIPLICATIONS[gpu.kind]) continue;
-        waiting = 0;
+        if (waiting < this.#patience) continue;
         await gpu.read([{ buffer: gpu.empty, bytes: 4 }]);
+        const now = performance.now();
+        this.#patience = waiting * WAIT_MS / (now - since);
+        [waiting, since] = [0, now];
         if (isUpdated || !isStopped()) continue;
         this.#pending.pop();
         this.steps--;
