@@ -30,7 +30,9 @@ function doctorText(
     ["driver version", versions.join(", ") || "unknown"],
     ...Object.entries(environment).map((pair): Row => ["environment", pair.join("=")]),
     ...container ? [["container", container] as Row] : [],
-    ...others.map(({ by, adapter }): Row => ["alone", `${by}: ${adapter ?? "no adapter"}`]),
+    ...others.map((
+      { by, adapter, words },
+    ): Row => ["alone", `${by}: ${adapter ?? `no adapter${words ? `, ${words}` : ""}`}`]),
     ...adapter ? adapterRows(adapter, quick) : [["adapter", `none: ${refusal}`] as Row],
   ];
   const once = rows.map(([name, text], i) => [name === rows[i - 1]?.[0] ? "" : name, text]);

@@ -170,7 +170,8 @@ function copyLimits({ limits }: GPUDevice): Record<string, number> {
 /** Asks for an adapter, and refuses one whose name lacks what is wanted. */
 async function requestAdapter(wanted?: string): Promise<GPUAdapter> {
   const preference = wanted === "high-performance" || wanted === "low-power" ? wanted : undefined;
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: preference });
+  const powerPreference = preference ?? "high-performance"; // else the first that the loader lists
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference });
   if (!adapter) {
     throw new RunError(
       "Cannot open a GPU as this machine has no Vulkan driver: install one, for " +

@@ -63,6 +63,8 @@ const IN_APPTAINER =
   "driver's file of the host, which the former may leave out " +
   "(/usr/share/vulkan/icd.d/nvidia_icd.json, on some hosts in /etc/vulkan/icd.d); " +
   "the image needs libegl1 and libxext6";
+const OTHER_WAY_IN = "Install what it names; or copy the file, name libEGL_nvidia.so.0 in it " +
+  "instead of libGLX_nvidia.so.0, which needs no libraries of X11, and set VK_DRIVER_FILES to it.";
 const NAME_ANOTHER = "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.";
 
 /** Reports what makes the card of a machine usable. */
@@ -154,6 +156,7 @@ function ofDrivers({ system, adapter }: Findings): Rule[] {
  * OpenGL.
  */
 function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
+  const silent = others.filter(({ adapter, words }) => adapter === null && words !== undefined);
   const { cards, environment: { DENO_WEBGPU_BACKEND: backend } } = system;
   const isIgnored = adapter?.kind === "software" && cards.length > 0;
   const ofCards = others.filter(({ adapter }) =>
@@ -169,6 +172,11 @@ function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
         ? `Set VK_DRIVER_FILES=${byVulkan.by}, which gives ${byVulkan.adapter}.`
         : `To use it, ${remedyOfCard(system)}.`,
     },
+    ...silent.map(({ by, words }): Rule => ({
+      when: cards.length > 0,
+      warning: `The driver ${by} hands out no adapter. Vulkan's loader says: ${words}.`,
+      remedy: /nvidia/i.test(by) ? OTHER_WAY_IN : "Install what it names.",
+    })),
     {
       when: isIgnored && byGl,
       warning: `The card can be reached through OpenGL alone (${byGl?.adapter}): its Vulkan ` +

@@ -91,19 +91,29 @@ export async function listCards({ root = "" }: SystemPlaces = {}): Promise<strin
  */
 export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
 
-/** Runs a program and gives what it prints; undefined where it is missing or may not be run. */
-async function printedBy(program: string, args: string[], env = {}): Promise<string | undefined> {
+/**
+ * Runs a program and gives what it prints, and what it writes as errors; undefined where it is
+ * missing or may not be run.
+ */
+async function outputOf(program: string, args: string[], env = {}) {
   try {
     // No configuration lies there.
-    const options = { args, cwd: "/", stdin: "null", stderr: "null" } as const;
+    const options = { args, cwd: "/", stdin: "null" } as const;
     const command = new Deno.Command(program, { ...options, env: { ...NO_LIBRARIES, ...env } });
-    return new TextDecoder().decode((await command.output()).stdout);
+    const { stdout, stderr } = await command.output();
+    const [printed, errors] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+    return { printed, errors };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
       return undefined;
     }
     throw error;
   }
+}
+
+/** Runs a program and gives what it prints; undefined where it is missing or may not be run. */
+async function printedBy(program: string, args: string[]): Promise<string | undefined> {
+  return (await outputOf(program, args))?.printed;
 }
 
 /** Looks at a system. */
@@ -193,6 +203,8 @@ export interface FoundAdapter {
   by: string;
   /** Description of the adapter; null where none is handed out. */
   adapter: string | null;
+  /** What Vulkan's loader says where none is, its first error. */
+  words?: string;
 }
 
 const PROBE = "const adapter = await navigator.gpu?.requestAdapter();" +
@@ -207,14 +219,18 @@ export async function otherAdapters(
 ): Promise<FoundAdapter[] | undefined> {
   const found: FoundAdapter[] = [];
   for (const by of [...drivers, "OpenGL"]) {
-    const printed = await printedBy("deno", ["eval", PROBE], {
+    const output = await outputOf("deno", ["eval", PROBE], {
       DENO_NO_UPDATE_CHECK: "1",
+      NO_COLOR: "1",
+      VK_LOADER_DEBUG: "error",
       ...by === "OpenGL"
         ? { DENO_WEBGPU_BACKEND: "gl" }
         : { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: by, VK_ICD_FILENAMES: by },
     });
-    if (printed === undefined) return undefined;
-    found.push({ by, adapter: JSON.parse(printed.trim() || "null") });
+    if (output === undefined) return undefined;
+    const adapter = JSON.parse(output.printed.trim() || "null");
+    const [, words] = /^(?:\[Vulkan Loader\] )?ERROR[^:]*:\s*(.+)$/m.exec(output.errors) ?? [];
+    found.push({ by, adapter, ...adapter === null && words !== undefined && { words } });
   }
   return found;
 }

@@ -73,3 +73,19 @@ Deno.test("openGpu() refuses an adapter that runs on the processor where a GPU i
     `one is required: the adapter obtained is "${gpu.adapter}", which runs on the processor`;
   await assertRejects(() => openGpu({ requireGpu: true }), InputError, message);
 });
+
+Deno.test("openGpu() asks for the fastest adapter unless another is wanted", async () => {
+  const { requestAdapter } = GPU.prototype;
+  const asked: (string | undefined)[] = [];
+  GPU.prototype.requestAdapter = function (options) {
+    asked.push(options?.powerPreference);
+    return requestAdapter.call(this, options);
+  };
+  try {
+    (await openGpu()).close();
+    (await openGpu({ adapter: "low-power" })).close();
+  } finally {
+    GPU.prototype.requestAdapter = requestAdapter;
+  }
+  assertEquals(asked, ["high-performance", "low-power"]);
+});

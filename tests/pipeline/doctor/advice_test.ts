@@ -98,6 +98,19 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
     0,
   ],
   [
+    "a driver of NVIDIA that does not load",
+    {
+      ...IGNORED,
+      others: [byLavapipe, {
+        by: NVIDIA_FILE,
+        adapter: null,
+        words: "libXext.so.6: cannot open shared object file: No such file or directory",
+      }],
+    },
+    [["runs on the processor"], [NVIDIA_FILE, "libXext.so.6", "libEGL_nvidia.so.0"]],
+    0,
+  ],
+  [
     "OpenGL instead of Vulkan",
     { ...IGNORED, others: [{ by: "OpenGL", adapter: "NVIDIA H100 PCIe" }] },
     [["runs on the processor"], ["through OpenGL alone", "NVIDIA H100 PCIe"]],

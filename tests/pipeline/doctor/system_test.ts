@@ -107,10 +107,27 @@ Deno.test("otherAdapters() finds by one of the drivers the adapter that is hande
     found!.slice(0, drivers.length).some(({ adapter }) => adapter === gpu.adapter),
     true,
   );
-  assertEquals(found!.at(-2), { by: "/none.json", adapter: null });
+  assertEquals(found!.at(-2)!.adapter, null);
   assertEquals(found!.at(-1)!.by, "OpenGL");
   gpu.close();
 });
+
+Deno.test("otherAdapters() gives the loader's words where a driver's library does not load", () =>
+  inFolder(async (folder) => {
+    const by = `${folder}/nvidia_icd.json`;
+    const library = `${folder}/libGLX_nvidia.so.0`;
+    await Deno.writeTextFile(library, "no library");
+    await Deno.writeTextFile(
+      by,
+      JSON.stringify({
+        file_format_version: "1.0.0",
+        ICD: { library_path: library, api_version: "1.3.280" },
+      }),
+    );
+    const [{ adapter, words }] = (await otherAdapters([by]))!;
+    assertEquals(adapter, null);
+    assertEquals(words, `${library}: file too short`);
+  }));
 
 Deno.test("otherAdapters() asks also where the environment names libraries, with which Deno starts no program", async () => {
   const code = `import { otherAdapters } from "${new URL(
