@@ -38,7 +38,7 @@ import {
   writeParquet,
 } from "../rows/export/texts.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { listEntries, writeAtomic } from "../graph/files.ts";
+import { hashFile, listEntries, writeAtomic } from "../graph/files.ts";
 import { findRecord, readVerified } from "../graph/schema.ts";
 import { SAMPLING, settingsAmong } from "../serving/sampling.ts";
 import { readChatTemplate, tokenizerIn } from "../text/tokenizer.ts";
@@ -226,7 +226,9 @@ export async function exportModel(
     ExportModelOptions,
 ): Promise<Exported> {
   const folder = model?.replace(/(?<=.)\/+$/, "") ?? await findExpert(run, expert!);
-  const record = findRecord(`${folder}/model.safetensors`) ?? await loadCheckpoint(folder);
+  const weightsPath = `${folder}/model.safetensors`;
+  const record = findRecord(weightsPath) ??
+    await hashFile(weightsPath).catch(() => loadCheckpoint(folder)); // which says what is wrong
   const name = basename(resolve(folder));
   const of = {
     to,

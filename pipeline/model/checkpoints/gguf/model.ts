@@ -7,7 +7,7 @@ import { ensure } from "../../../../kernels/errors.ts";
 import { chooseSublayers } from "../../shape.ts";
 import { nameTensors } from "../checkpoint.ts";
 import { type Checkpoint, huggingFaceConfig } from "../hugging_face_config.ts";
-import { describeModel } from "./architectures.ts";
+import { describeModel } from "./tensors.ts";
 import { encodeGguf, type GgufType } from "./file.ts";
 import { vocabularyMetadata } from "./vocabulary.ts";
 

@@ -44,6 +44,9 @@ export const hasLlamaCpp = Deno.build.os === "linux" && Deno.build.arch === "x86
 
 const NEW_TOKENS = 64;
 
+/** Attention in f32: by itself llama.cpp rounds queries, keys and values to f16. */
+const EXACT = { flashAttention: false, kvCacheKeyType: 0, kvCacheValueType: 0 };
+
 /** Runs this program. */
 export async function askLlamaCpp(request: Request): Promise<Answer> {
   const args = ["run", "--quiet", "--no-prompt", "-A", fileURLToPath(import.meta.url)];
@@ -84,6 +87,7 @@ async function answer(
     sequences: 1,
     logitsAll: true,
     threads: 1,
+    ...EXACT,
   });
   if (!await context.init()) throw new Error("llama.cpp cannot make a context");
   const greedy = new addon.AddonSampler(model);

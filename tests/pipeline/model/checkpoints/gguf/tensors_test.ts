@@ -4,7 +4,7 @@ import { writeAtomic } from "../../../../../pipeline/graph/files.ts";
 import {
   describeModel,
   type Fields,
-} from "../../../../../pipeline/model/checkpoints/gguf/architectures.ts";
+} from "../../../../../pipeline/model/checkpoints/gguf/tensors.ts";
 import { encodeGguf } from "../../../../../pipeline/model/checkpoints/gguf/file.ts";
 import { vocabularyMetadata } from "../../../../../pipeline/model/checkpoints/gguf/vocabulary.ts";
 import { decodeSafetensors } from "../../../../../pipeline/model/checkpoints/safetensors.ts";
