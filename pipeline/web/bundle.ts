@@ -11,18 +11,27 @@ const BROWSER = new URL("./browser/", import.meta.url);
 /** Modules of Node, and the native tokenizer, have stand-ins in a browser. */
 const NODE_MODULES = ["crypto", "fs", "path", "v8", "vm", "zlib", "stream", "buffer", "url"];
 
-/** Bundles `pipeline/web/browser/script.ts` for a browser, as small as it gets. */
-export async function bundleScript(): Promise<string> {
-  const config = JSON.parse(
-    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+/**
+ * Bundles a script for a browser, as small as it gets: that of a site unless another is named.
+ * `standIns` are files that take the place of further modules.
+ */
+export async function bundleScript(
+  entry = new URL("script.ts", BROWSER),
+  standIns: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  const project = new URL("../../", import.meta.url);
+  const { imports: packages } = JSON.parse(await Deno.readTextFile(new URL("deno.json", project)));
+  const own = Object.entries(packages as Record<string, string>).map(([name, place]) =>
+    [name, place.startsWith("./") ? new URL(place, project).href : place] as const
   );
   const node = Object.fromEntries(
     NODE_MODULES.map((name) => [`node:${name}`, new URL("node.ts", BROWSER).href]),
   );
   const imports = {
-    ...config.imports,
+    ...Object.fromEntries(own),
     ...node,
     tokenizers: new URL("tokenizers.ts", BROWSER).href,
+    ...standIns,
   };
   const folder = await Deno.makeTempDir({ prefix: "smalltalk-" });
   try {
@@ -40,7 +49,7 @@ export async function bundleScript(): Promise<string> {
         "--minify",
         `--import-map=${map}`,
         `--output=${script}`,
-        fileURLToPath(new URL("script.ts", BROWSER)),
+        fileURLToPath(entry),
       ],
       stdout: "null",
       stderr: "piped",

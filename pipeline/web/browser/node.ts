@@ -52,3 +52,6 @@ export const join = (...paths: string[]): string => normalized(paths.join("/"));
 export const statfsSync = (): never => {
   throw new Error("a browser has no file system");
 };
+
+/** Gives the path of an address; of a page, its part after the server's name. */
+export const fileURLToPath = (url: string | URL): string => new URL(url).pathname;
