@@ -133,11 +133,11 @@ Deno.test("setup.sh --gpu N starts the task on that card alone, and does not tel
     assertStringIncludes(empty.err, "Cannot run on one GPU as --gpu must have a value");
   }));
 
-Deno.test(".ci/run adds up the tests of its three tasks from closing lines, and fails where there is none", async () => {
+Deno.test(".ci/run adds up the tests of its four tasks from closing lines, and fails where there is none", async () => {
   const script = await Deno.readTextFile(`${ROOT}.ci/run`);
   const cases: [string, number, string, number][] = [
-    ["ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)", 0, "36 passed, 0 failed", 0],
-    ["\x1b[0m\x1b[31mFAILED\x1b[0m | 11 passed | 2 failed (2s)", 1, "33 passed, 6 failed", 1],
+    ["ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)", 0, "48 passed, 0 failed", 0],
+    ["\x1b[0m\x1b[31mFAILED\x1b[0m | 11 passed | 2 failed (2s)", 1, "44 passed, 8 failed", 1],
     ["ok | 0 passed | 0 failed (0ms)", 0, "0 passed, 0 failed", 1],
     ["error: Module not found", 1, "0 passed, 0 failed", 1],
   ];
