@@ -91,9 +91,9 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
     copyFolder(`${run}/partitioner`, `${only}/partitioner`);
     copyFolder(`${run}/experts/expert-01`, `${only}/experts/expert-01`);
     const asked = { prompt: "river stone", expert: 1, maxNewTokens: 6, seed: 1, gpu };
-    const textNode = async (of: { run?: string; model?: string }) =>
+    const generateText = async (of: { run?: string; model?: string }) =>
       (await Array.fromAsync(await generate({ ...asked, ...of }))).join("");
-    assertEquals(await textNode({ run: only }), await textNode({ run }));
+    assertEquals(await generateText({ run: only }), await generateText({ run }));
     await serving(only, ["--serve-experts", "1"], async ({ client, url }) => {
       const { choices } = await client.completions.create({
         model: "expert-01",
@@ -101,7 +101,7 @@ Deno.test("a finished run is reported, compared, priced and served, and a flippe
         max_tokens: 6,
         seed: 1,
       });
-      assertEquals(choices[0].text, await textNode({ run }));
+      assertEquals(choices[0].text, await generateText({ run }));
       const { data } = await (await fetch(`${url}/v1/models`)).json();
       assert(data.every(({ words }: { words?: unknown }) => !words));
     });

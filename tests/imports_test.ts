@@ -53,7 +53,7 @@ const IMPORTS = new Map(
  * Gives the place of a file in the order of layers: kernels, the folders of pipeline, mod.ts,
  * tasks.
  */
-function chooseSublayers(file: string): number {
+function findLayer(file: string): number {
   const [top, next] = file.split("/");
   if (top === "kernels") return 0;
   if (top === "mod.ts") return ORDER.length + 1;
@@ -74,10 +74,10 @@ function refused(rule: (file: string, path: string) => boolean): string[] {
 
 Deno.test("no file imports one of a layer above it", () => {
   assertEquals(
-    FILES.filter((file) => chooseSublayers(file) === 0 && !file.startsWith("kernels/")),
+    FILES.filter((file) => findLayer(file) === 0 && !file.startsWith("kernels/")),
     [],
   );
-  assertEquals(refused((file, path) => chooseSublayers(path) > chooseSublayers(file)), []);
+  assertEquals(refused((file, path) => findLayer(path) > findLayer(file)), []);
 });
 
 /**

@@ -13,11 +13,11 @@ import {
 } from "./tasks/support.ts";
 
 /** Lists everything below a folder: files with their text, links with where they lead, folders. */
-async function openTree(folder: string, under = ""): Promise<Record<string, string>> {
+async function listTree(folder: string, under = ""): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const { name, isDirectory, isSymlink } of Deno.readDirSync(`${folder}/${under}`)) {
     const path = `${under}${name}`;
-    if (isDirectory) Object.assign(found, { [path]: "folder" }, await openTree(folder, `${path}/`));
+    if (isDirectory) Object.assign(found, { [path]: "folder" }, await listTree(folder, `${path}/`));
     else {found[path] = isSymlink
         ? Deno.readLinkSync(`${folder}/${path}`)
         : Deno.readTextFileSync(`${folder}/${path}`);}
@@ -76,11 +76,11 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
     for (const [i, fill] of make.entries()) {
       await Deno.mkdir(home);
       fill(home);
-      const before = await openTree(home);
+      const before = await listTree(home);
       for (const [name, ...flags] of [["partition"], ...i === 0 ? others : []]) {
         const { code, err } = await taskHere(name, ["--run", home, ...flags]);
         assertEquals(code, 2, err);
-        assertEquals(await openTree(home), before, err);
+        assertEquals(await listTree(home), before, err);
       }
       await Deno.remove(home, { recursive: true });
     }
@@ -92,7 +92,7 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     const names =
       "x.partial train-00000.arrow expert-00/train-00000.arrow step-00000001.safetensors";
     for (const name of names.split(" ")) await Deno.writeTextFile(`${folder}/away/${name}`, "mine");
-    const away = await openTree(`${folder}/away`);
+    const away = await listTree(`${folder}/away`);
     const { run, docs } = await smallRunAt(`${folder}/run`);
     const args = ["--run", run, "--input", docs, ...SMALL];
     const brief =
@@ -100,16 +100,16 @@ Deno.test("files and links of the user's stay at every level of a run, through k
     const tiny = ["--run", run, ...brief.split(" "), "--checkpoint-every", "1"];
     assertEquals((await taskHere("train-expert", tiny)).code, 0);
     const placed = litter(run, `${folder}/away`, MINE);
-    const all = await openTree(run);
+    const all = await listTree(run);
     const mine = Object.entries(all).filter(([path]) => placed.includes(`${run}/${path}`));
     assert(
       mine.length === placed.length && mine.length > 100,
       `${mine.length} of ${placed.length}`,
     );
     const check = async (what: string) => {
-      const now = await openTree(run);
+      const now = await listTree(run);
       assertEquals(mine.filter(([path, text]) => now[path] !== text), [], what);
-      assertEquals(await openTree(`${folder}/away`), away, what);
+      assertEquals(await listTree(`${folder}/away`), away, what);
     };
 
     const quiet = { stderr: "null", stdout: "null" } as const;
@@ -153,12 +153,12 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
       else await Deno.writeTextFile(`${folder}/mine/it`, "mine");
       await Deno.remove(`${run}/${path}`).catch(() => {});
       await Deno.symlink(`${folder}/mine/it`, `${run}/${path}`);
-      const before = await openTree(`${folder}/mine`);
+      const before = await listTree(`${folder}/mine`);
       await refused(
         taskHere("partition", [...args, "--force"]),
         `${path}" as it must not lead elsewhere: it is a symbolic link`,
       );
-      assertEquals(await openTree(`${folder}/mine`), before);
+      assertEquals(await listTree(`${folder}/mine`), before);
       await Deno.remove(`${run}/${path}`);
       if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
       if (isFolder) await Deno.rename(`${folder}/mine/it`, `${run}/${path}`);
@@ -200,12 +200,12 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
       ["report", ["--run", run], `${other}/partition/expert-00/train-00000.arrow`],
       ["compare", [run, other], `${other}/tokenizer.json`],
     ];
-    const before = await openTree(folder);
+    const before = await listTree(folder);
     for (const [name, args, output] of cases) {
       const { code, err } = await taskHere(name, [...args, "--output", output]);
       assertEquals(code, 2, `${name}: ${err}`);
       assertMatch(err, /^error: Cannot write ".+" as it must not .*; choose another --output\n$/);
-      assertEquals(await openTree(folder), before, name);
+      assertEquals(await listTree(folder), before, name);
     }
     for (const page of [`${run}/report.html`, `${folder}/page.html`]) {
       await ok(taskHere("report", ["--run", run, "--samples", "0", "--output", page]));

@@ -17,7 +17,7 @@ import {
   FIELD_NAMES,
   FIELDS,
   isDefault,
-  listNames as settingsIn,
+  listNames,
 } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
@@ -339,7 +339,7 @@ function joinChoices(setups: readonly Setup[]): Choices {
  * those that are no defaults.
  */
 const TRAINED_BY = [
-  ...settingsIn(OPTIMISER),
+  ...listNames(OPTIMISER),
   ...["expertWarmup", "expertFinalRate", "expertTokens", "expertEpochs", "init"] as const,
 ];
 

@@ -21,7 +21,7 @@ export function refuse(why: string): never {
 }
 
 /** Reports what a flag takes. */
-function writeHelp(name: string, flag: Flag): string {
+function writeFlagHelp(name: string, flag: Flag): string {
   if (flag === false) return `  --${name}`;
   if (typeof flag !== "object") {
     return `  --${name} ${typeof flag === "number" ? `N  (default ${flag})` : "TEXT"}`;
@@ -61,7 +61,7 @@ export function benchFlags<const Flags extends Record<string, Flag>>(
   const all = Object.entries(flags);
   if (Deno.args.includes("--help")) {
     console.log(
-      [about, "", ...all.map(([name, flag]) => writeHelp(name, flag)), "  --help"].join("\n"),
+      [about, "", ...all.map(([name, flag]) => writeFlagHelp(name, flag)), "  --help"].join("\n"),
     );
     Deno.exit(0);
   }

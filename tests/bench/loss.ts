@@ -76,9 +76,9 @@ export async function measureHead(
     takeMedian(seconds.get(way)!, clock)
   );
   const flops = 2 * head.models * head.rows * head.vocabulary * head.hidden;
-  const chooseShare = (products: number, seconds: number) =>
+  const shareOfPeak = (products: number, seconds: number) =>
     products * flops / seconds / (peak.gflops * 1e9);
-  const shares = { share: chooseShare(1, loss), trainingShare: chooseShare(3, training) };
+  const shares = { share: shareOfPeak(1, loss), trainingShare: shareOfPeak(3, training) };
   return { ...head, product, loss, ratio: product / loss, training, ...shares };
 }
 

@@ -21,7 +21,7 @@ export type Speed =
   & Record<"gbytes" | "ofMemory", number>;
 
 /** Divides work by time and by the peak. */
-export function findSpeed(seconds: number, flops: number, bytes: number, peak: Peak): Speed {
+export function computeSpeed(seconds: number, flops: number, bytes: number, peak: Peak): Speed {
   const gbytes = bytes / seconds / 1e9;
   const speed = { gbytes, ofMemory: gbytes / peak.gbytes };
   if (flops === 0) return speed;
@@ -61,7 +61,7 @@ export async function measureKernels(
       if (dispatches.length === 0) continue;
       const seconds = await measureSeconds(gpu, dispatches, effort);
       row.ms = seconds * 1000;
-      row.speed = findSpeed(seconds, flops, 4 * values, peak);
+      row.speed = computeSpeed(seconds, flops, 4 * values, peak);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       row.refused = error.message;

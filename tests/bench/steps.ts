@@ -9,7 +9,7 @@ import type { Dtype } from "../../kernels/device/storage.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import type { Trainer } from "../../pipeline/model/trainer.ts";
 import { isProduct, type Kernel, kernelsOf } from "./kernels.ts";
-import { findSpeed, SPEED, type Speed, speedCells } from "./measure_kernels.ts";
+import { computeSpeed, SPEED, type Speed, speedCells } from "./measure_kernels.ts";
 import type { Peak } from "../../kernels/device/peak.ts";
 import { RATE, type Size, someBatch } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
@@ -149,7 +149,11 @@ async function profileStep(
     otherThanProducts: 1 - products / total,
     kernels: kernels.toSorted((a, b) => b.ms - a.ms).map((row) => {
       const { flops, bytes } = workOf(row.kernel, uses);
-      return { ...row, share: row.ms / total, speed: findSpeed(row.ms / 1000, flops, bytes, peak) };
+      return {
+        ...row,
+        share: row.ms / total,
+        speed: computeSpeed(row.ms / 1000, flops, bytes, peak),
+      };
     }),
   };
 }

@@ -167,7 +167,7 @@ type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
  * Reports what is in a value as text, without the names of the folders of the run and of the
  * undisturbed one.
  */
-const textNode = (value: unknown, run: string): string =>
+const withoutRunName = (value: unknown, run: string): string =>
   JSON.stringify(value).replaceAll(run, "RUN").replaceAll(basename(run), "RUN");
 
 /** What may be done in a run whose file is damaged. */
@@ -179,28 +179,30 @@ export const WORK: Record<string, Work> = {
   report: reported,
   compare: async (run, _, base) => {
     const comparison = await compareRuns({ runs: [run, base.run] });
-    return textNode({
+    return withoutRunName({
       ...comparison,
       runs: comparison.runs.map((found) => ({ ...found, lacks: [] })),
     }, run);
   },
-  cost: async (run) => textNode(await readCost({ run, flops: 1, utilisation: 1 }), run),
+  cost: async (run) => withoutRunName(await readCost({ run, flops: 1, utilisation: 1 }), run),
   // What tells how a run stands may tell of what is damaged; of no other stages.
   plan: async (run) => (await planPartition({ run })).stages.map(({ stage }) => stage),
   "plan of experts": (run) => planExperts([0, 1], { run }).then(() => {}),
   jobs: (run) => planJobs({ run, parts: 2 }).then(() => {}),
   status: async (run) => {
     const { stages, unseen } = await readStatus(run);
-    return unseen ? textNode({ damaged: unseen }, run) : stages.map(({ stage }) => stage).join();
+    return unseen
+      ? withoutRunName({ damaged: unseen }, run)
+      : stages.map(({ stage }) => stage).join();
   },
   watch: async (run) => {
     const trainings = await readTrainings(run);
-    return textNode(
+    return withoutRunName(
       trainings.map((training) => ({ ...training, updated: null, checkpoint: null })),
       run,
     );
   },
-  clean: async (run) => textNode((await cleanRun({ run, dryRun: true })).unfinished, run),
+  clean: async (run) => withoutRunName((await cleanRun({ run, dryRun: true })).unfinished, run),
   "export text": async (run) =>
     (await exportTexts({ run, to: "text", expert: 1, output: `${run}/export/text/expert-01` }))
       .files,
@@ -232,7 +234,7 @@ export const WORK: Record<string, Work> = {
     );
   },
   "zero-shot again": async (run, gpu, base) =>
-    textNode(await askRun({ run, gpu, ...asked(base.run) }), run),
+    withoutRunName(await askRun({ run, gpu, ...asked(base.run) }), run),
   adopt: async (run, _, base) =>
     (await adoptExpert({ run, expert: 1, from: `${base.run}/experts/expert-00`, force: true }))
       .sha256,
@@ -356,8 +358,8 @@ function withField(bytes: Uint8Array, at: number, value: unknown): Uint8Array {
   return bytes;
 }
 
-/** Gives the kind of a file: its path without numbers. */
-export const findKind = (file: string): string => file.replaceAll(/\d+/g, "N");
+/** Gives the path of a file without its numbers: files of one kind have the same. */
+export const withoutNumbers = (file: string): string => file.replaceAll(/\d+/g, "N");
 
 const KINDS = ["flip", "flip", "flip", "flip", "cut", "swap", "zeros", "field", "field"] as const;
 
@@ -373,7 +375,7 @@ export function findFileDamage(
 ): Damage {
   const draw = (what: string, below: number) =>
     Number(randomBits(seed, `damage ${what}`, BigInt(index)) % BigInt(Math.max(1, below)));
-  const kinds = [...Map.groupBy(files, findKind).values()];
+  const kinds = [...Map.groupBy(files, withoutNumbers).values()];
   const alike = kinds[index % kinds.length];
   const file = alike[draw("file", alike.length)];
   const { size } = Deno.statSync(`${folder}/${file}`);

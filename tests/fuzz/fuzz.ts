@@ -18,7 +18,7 @@ import { openGpu } from "../../kernels/device/gpu.ts";
 import { exists } from "../../pipeline/graph/files.ts";
 import { commandOf } from "../tasks/support.ts";
 import { type Case, caseOf, doCase, flipCases, openBench } from "./cases.ts";
-import { findKind, makeBase, openBase } from "./damage.ts";
+import { makeBase, openBase, withoutNumbers } from "./damage.ts";
 
 /** A case that says nothing for so long hangs: each takes seconds at most. */
 const SILENT_MS = 180_000;
@@ -134,7 +134,7 @@ async function supervise(base: string, scratch: string): Promise<number> {
   let done = 0;
   let failed = 0;
   const note = (own: Case, error?: string, outcome = "FAILED") => {
-    const name = flags.flips ? findKind(own.damage.file) : own.work;
+    const name = flags.flips ? withoutNumbers(own.damage.file) : own.work;
     const row = counts.get(name) ?? {};
     counts.set(name, { ...row, [outcome]: (row[outcome] ?? 0) + 1 });
     done++;

@@ -83,7 +83,7 @@ function linesOf(bytes: Uint8Array): unknown {
 const listDocuments = async (path: string) =>
   await Array.fromAsync(readDocuments([path], { sourceField: "source" }));
 
-const listBranchRows = (batches: ReadableStream<RecordBatch>) =>
+const describeRows = (batches: ReadableStream<RecordBatch>) =>
   Array.fromAsync(batches, (batch) => {
     const { rows, sequence, expert, nll, tokens } = fromBatch(batch);
     return [rows, ...[sequence, expert, nll, tokens].map((values) => values?.join())];
@@ -101,7 +101,7 @@ async function scored(
 ): Promise<unknown> {
   const partitioner = await openPartitioner(folder, () => Promise.resolve(gpu));
   try {
-    return await listBranchRows(score(batches, { partitioner }));
+    return await describeRows(score(batches, { partitioner }));
   } finally {
     partitioner.close();
   }
@@ -209,12 +209,12 @@ export const INPUTS: Record<string, Input> = {
     files: ["scores.arrows"],
     make: (folder, base, gpu) => writeScores(`${folder}/scores.arrows`, base, gpu),
     use: async (folder) =>
-      await listBranchRows(assign(await streamOf(`${folder}/scores.arrows`), { chunk: 8 })),
+      await describeRows(assign(await streamOf(`${folder}/scores.arrows`), { chunk: 8 })),
   },
   "file of scores": {
     files: ["scores.arrow"],
     make: (folder, base, gpu) => writeScores(`${folder}/scores.arrow`, base, gpu),
-    use: (folder) => listBranchRows(assign(readArrow(`${folder}/scores.arrow`), { chunk: 8 })),
+    use: (folder) => describeRows(assign(readArrow(`${folder}/scores.arrow`), { chunk: 8 })),
   },
   "prices": {
     files: ["prices.json"],
@@ -231,7 +231,7 @@ export const INPUTS: Record<string, Input> = {
     },
     use: async (folder) => {
       const prices = await readPrices(`${folder}/prices.json`);
-      return await listBranchRows(
+      return await describeRows(
         assign(readArrow(`${folder}/scores.arrow`), { prices, chunk: 8 }),
       );
     },

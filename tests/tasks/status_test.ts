@@ -4,7 +4,7 @@ import { task } from "../../kernels/mod.ts";
 import { statusText } from "../../tasks/status.ts";
 
 /** The status of a stage that is made. */
-function summarizeStage(stage: string, more: Partial<StageStatus> = {}): StageStatus {
+function upToDateStage(stage: string, more: Partial<StageStatus> = {}): StageStatus {
   const name = stage.replace(/-\d+$/, "");
   return {
     stage,
@@ -20,23 +20,23 @@ function summarizeStage(stage: string, more: Partial<StageStatus> = {}): StageSt
   } as StageStatus;
 }
 
-const readStatus = (...stages: StageStatus[]): RunStatus =>
+const statusWith = (...stages: StageStatus[]): RunStatus =>
   ({ run: "runs/a", holders: [], parts: [], text: null, stages }) as unknown as RunStatus;
 
 Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
   const experts = [0, 1, 2].map((expert) =>
-    summarizeStage(`train-expert-0${expert}`, {
+    upToDateStage(`train-expert-0${expert}`, {
       command: task("train-expert", { run: "runs/a", expert }),
     })
   );
-  const other = summarizeStage("train-expert-03", {
+  const other = upToDateStage("train-expert-03", {
     command: task("train-expert", { run: "runs/a", expert: 3 }),
     state: "missing",
     outputs: undefined,
     settings: undefined,
     revision: { made: null, now: 1 },
   });
-  const text = statusText(readStatus(...experts, other));
+  const text = statusText(statusWith(...experts, other));
   assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +6 +3 MiB$/m);
   assertMatch(text, /^train-expert-03 +missing$/m);
   assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
@@ -46,14 +46,14 @@ Deno.test("statusText() has a row for every branch of a tree and state, whatever
   const experts = Array.from(
     { length: 256 },
     (_, expert) =>
-      summarizeStage(`train-expert-${String(expert).padStart(3, "0")}`, {
+      upToDateStage(`train-expert-${String(expert).padStart(3, "0")}`, {
         path: `${expert >> 4}.${expert % 16}`,
         command: task("train-expert", { run: "runs/a", expert }),
         state: expert < 20 ? "up to date" : "missing",
         because: `it was made at ${expert}`,
       }),
   );
-  const rows = statusText(readStatus(...experts)).split("\n").filter((line) =>
+  const rows = statusText(statusWith(...experts)).split("\n").filter((line) =>
     /(up to date|missing) /.test(line)
   );
   assertEquals(rows.length, 17);

@@ -11,7 +11,7 @@ import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/
 import { benchFlags } from "../flags.ts";
 import { inProcess } from "../stage_process.ts";
 import { columns, digits } from "../text.ts";
-import { type CompiledText, compileTexts, readTexts } from "./texts.ts";
+import { type CompiledText, compileTexts, listTexts } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
 
 const ABOUT =
@@ -86,7 +86,7 @@ export async function examine(
 ): Promise<{ device?: string; texts: Compiled[] }> {
   const folder = await Deno.makeTempDir({ prefix: "compiled-" });
   try {
-    const texts = await compileTexts(readTexts(variants), folder);
+    const texts = await compileTexts(listTexts(variants), folder);
     const driver = await statisticsOf(texts.map(({ file }) => file), on);
     return {
       device: driver?.device,

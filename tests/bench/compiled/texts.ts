@@ -25,7 +25,7 @@ export interface KernelText {
 }
 
 /** Lists the texts of a step of every model, each once. */
-export function readTexts(variants: Variants): KernelText[] {
+export function listTexts(variants: Variants): KernelText[] {
   const texts = new Map<string, KernelText>();
   for (const [size, { shape, models }] of Object.entries(MODELLED)) {
     const record = ({ label, code, constants = {} }: DispatchPlan) => {

@@ -6,7 +6,7 @@
 // resolves
 
 import {
-  buildBatch,
+  drawBatch,
   RATE,
   rotary,
   SCORE_BATCH,
@@ -112,7 +112,7 @@ await serve((size) => {
     async train(from: number, count: number) {
       const losses: any[] = [];
       for (let i = 0; i < count; i++) {
-        const { tokens, targets, weights } = buildBatch(size, from + i);
+        const { tokens, targets, weights } = drawBatch(size, from + i);
         const t = from + i + 1;
         const rates = [RATE, 1 - beta1 ** t, 1 - beta2 ** t].map((value) => np.array([value]));
         const [value, ...next] = step(

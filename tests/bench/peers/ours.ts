@@ -4,7 +4,7 @@ import { openGpu } from "../../../kernels/device/gpu.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer, type Scorer } from "../../../pipeline/model/scorer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { buildBatch, RATE, SCORE_BATCH, scoreTokens, serve, SETTINGS } from "./task.ts";
+import { drawBatch, RATE, SCORE_BATCH, scoreTokens, serve, SETTINGS } from "./task.ts";
 
 await serve(async (size) => {
   const gpu = await openGpu();
@@ -20,7 +20,7 @@ await serve(async (size) => {
   const scorers = new Map<number, Scorer>();
   return {
     async train(first, count) {
-      for (let i = 0; i < count; i++) trainer.step(buildBatch(size, first + i), RATE);
+      for (let i = 0; i < count; i++) trainer.step(drawBatch(size, first + i), RATE);
       return (await trainer.drain()).map(({ loss }) => loss[0]);
     },
     async score(prefix, rows) {

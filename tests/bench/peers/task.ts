@@ -35,7 +35,7 @@ export function tensors(size: Size): Tensor[] {
  * Returns the tokens of one step, the small ids more often than the large ones, their successors
  * and loss weights.
  */
-export function buildBatch({ vocabulary, batch, context }: Size, step: number) {
+export function drawBatch({ vocabulary, batch, context }: Size, step: number) {
   const tokens = Uint32Array.from(
     { length: batch * context },
     (_, i) => Math.floor(uniform(1, `peers ${step}`, i) ** 3 * vocabulary),
@@ -59,7 +59,7 @@ export function rotary(length: number, headSize: number): Record<"cos" | "sin", 
 /** A library that trains and scores one model. */
 export interface Peer {
   /**
-   * Takes a step on every batch of {@link buildBatch} from `first` to `first + count`; returns the
+   * Takes a step on every batch of {@link drawBatch} from `first` to `first + count`; returns the
    * losses before each.
    */
   train(first: number, count: number): Promise<number[]>;

@@ -5,7 +5,7 @@
 // deno-lint-ignore-file no-explicit-any -- the package is imported by a name that no other task
 // resolves
 
-import { buildBatch, RATE, rotary, serve, SETTINGS, type Size, tensors } from "./task.ts";
+import { drawBatch, RATE, rotary, serve, SETTINGS, type Size, tensors } from "./task.ts";
 
 // The core alone registers no gradients.
 const PACKAGES = ["@tensorflow/tfjs", "@tensorflow/tfjs-backend-webgpu"];
@@ -92,7 +92,7 @@ await serve((size) => {
     async train(from: number, count: number) {
       const losses: any[] = [];
       for (let i = 0; i < count; i++) {
-        const { tokens, targets, weights } = buildBatch(size, from + i);
+        const { tokens, targets, weights } = drawBatch(size, from + i);
         const t = from + i + 1;
         const [value, ...next] = tf.tidy(() => {
           const whole = (values: Uint32Array) => tf.tensor1d(Int32Array.from(values), "int32");

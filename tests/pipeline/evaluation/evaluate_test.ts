@@ -30,7 +30,6 @@ import {
   evaluateRows,
   EXPERTS,
   M,
-  makeBatches,
   MODEL,
   type ModelLoader,
   type Options,
@@ -40,6 +39,7 @@ import {
   ROUTER,
   SEED,
   sequencesOf,
+  streamRows,
 } from "./support.ts";
 
 /**
@@ -333,7 +333,7 @@ Deno.test("evaluate() sends all to the first of equal routers, and to the only o
 Deno.test("evaluate() refuses what does not fit together, with both values", async () => {
   const rows = anyRows(8);
   const refusals: [Options, RegExp][] = [
-    [{ open: () => makeBatches(anyRows(0)) }, /there must be held-out sequences: there are none$/],
+    [{ open: () => streamRows(anyRows(0)) }, /there must be held-out sequences: there are none$/],
     [
       { experts: [anyModel("a"), anyModel("b", { ...MODEL, layers: 1 }), anyModel("c")] },
       /Cannot use expert 1 as it must have the shape of expert 0: layers is 1, that of expert 0 is 2; train it again$/,
@@ -353,7 +353,7 @@ Deno.test("evaluate() refuses scores of more or fewer sequences than were routed
   const rows = anyRows(8);
   for (const others of [7, 9]) {
     let passes = 0; // the first one routes, the second is that of expert 0
-    const open = () => makeBatches(passes++ === 2 ? anyRows(others) : rows, 100);
+    const open = () => streamRows(passes++ === 2 ? anyRows(others) : rows, 100);
     const rule = "every pass must read the same sequences: expert 1 gets more or fewer of them";
     await assertRejects(() => evaluateRows(rows, { open }), InputError, rule);
   }

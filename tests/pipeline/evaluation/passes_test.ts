@@ -3,26 +3,26 @@ import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { blocks, route } from "../../../pipeline/evaluation/passes.ts";
 import { gpu } from "../../kernels/support.ts";
-import { anyRouters, anyRows, E, LINEAGE, makeBatches, mixtureOf, S } from "./support.ts";
+import { anyRouters, anyRows, E, LINEAGE, mixtureOf, S, streamRows } from "./support.ts";
 
 const KNOWN = { tokenizer: "ab12", vocabulary: 13, sequenceLength: S };
 
 Deno.test("blocks() gives every row of a range once, in blocks of one size, however they come in batches", async () => {
   const rows = anyRows(2500);
-  const expected = await Array.fromAsync(blocks(makeBatches(rows, 2500), KNOWN));
+  const expected = await Array.fromAsync(blocks(streamRows(rows, 2500), KNOWN));
   assertEquals(expected.map((block) => block.rows), [1024, 1024, 452]);
   assertEquals(expected.flatMap(({ length }) => [...length]), [...rows.length]);
   assertEquals(expected.flatMap(({ tokens }) => [...tokens]), [...rows.tokens!]);
   assertEquals(expected.flatMap(({ document }) => [...document]), [...rows.document!]);
   assertEquals(expected.flatMap(({ source }) => source), rows.source);
   for (const size of [7, 1000]) {
-    const actual = await Array.fromAsync(blocks(makeBatches(rows, size), KNOWN));
+    const actual = await Array.fromAsync(blocks(streamRows(rows, size), KNOWN));
     assert(
       JSON.stringify(actual, bigints) === JSON.stringify(expected, bigints),
       `batches of ${size}`,
     );
   }
-  const kept = await Array.fromAsync(blocks(makeBatches(rows, 70), KNOWN, [100, 1350]));
+  const kept = await Array.fromAsync(blocks(streamRows(rows, 70), KNOWN, [100, 1350]));
   assertEquals(kept.map((block) => block.rows), [1024, 226]);
   assertEquals(kept.flatMap(({ length }) => [...length]), [...rows.length].slice(100, 1350));
 });
@@ -56,7 +56,7 @@ Deno.test("blocks() refuses rows without tokens, and of another tokenizer, lengt
     );
   };
   await refused(ReadableStream.from([toBatch(bare, LINEAGE)]), 'it must have a column "tokens"');
-  const all = () => makeBatches(anyRows(4));
+  const all = () => streamRows(anyRows(4));
   await refused(all(), "tokenizer is ab12 in the former, ef56 in the latter", {
     tokenizer: "ef56",
   });
@@ -94,7 +94,7 @@ async function routeRows(size: number, more: { routeLengths?: number[]; trained?
       mixture,
       prefix: 6,
       sequenceLength: S,
-      open: () => makeBatches(ROWS, size),
+      open: () => streamRows(ROWS, size),
       ...more,
     };
     return await route(options, await mixture.partitioner(), () => {});

@@ -21,7 +21,7 @@ import { Mixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
-import { makeBatches as cutRows } from "../partition/support.ts";
+import { makeBatches } from "../partition/support.ts";
 
 export const S = 12;
 export const ROUTER: ModelConfig = { vocabulary: 13, hidden: 8, layers: 1, heads: 2, context: S };
@@ -64,7 +64,7 @@ export async function evaluateRows(
     ...rest
   } = options;
   const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense));
-  const open = rest.open ?? (() => makeBatches(rows, size));
+  const open = rest.open ?? (() => streamRows(rows, size));
   const pass = { mixture, open, signal: rest.signal };
   try {
     return await evaluate({
@@ -105,11 +105,11 @@ export function anyRows(rows: number, documents = 7, name = "rows"): Columns {
 }
 
 /** Streams rows in batches of one size. */
-export const makeBatches = (
+export const streamRows = (
   columns: Columns,
   size = 5,
   lineage: Lineage = LINEAGE,
-): ReadableStream<RecordBatch> => cutRows(columns, size, lineage);
+): ReadableStream<RecordBatch> => makeBatches(columns, size, lineage);
 
 /** Routers with random weights. */
 export function anyRouters(count: number, notes: CheckpointNotes = { tokenizer: "ab12" }): Routers {

@@ -33,7 +33,7 @@ export const UNIGRAM: ModelConfig = {
  * bias, which takes that column.
  */
 export function unigram(logits: Record<string, number>, config = UNIGRAM): Weights {
-  const fillValues = ({ name, shape: [rows, columns = 1] }: ParameterSpec) => {
+  const weightValues = ({ name, shape: [rows, columns = 1] }: ParameterSpec) => {
     const values = new Float32Array(rows * columns);
     if (name === "gpt_neox.embed_in.weight") {
       for (const [character, logit] of Object.entries(logits)) {
@@ -43,7 +43,7 @@ export function unigram(logits: Record<string, number>, config = UNIGRAM): Weigh
     if (name === "gpt_neox.final_layer_norm.bias") values[0] = 1;
     return values;
   };
-  return new Map(parameterSpecs(config).map((spec) => [spec.name, fillValues(spec)]));
+  return new Map(parameterSpecs(config).map((spec) => [spec.name, weightValues(spec)]));
 }
 
 /** Log-probability of every character of a text under such a model, added up in f64. */

@@ -185,14 +185,14 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
   const { error } = await refused.json();
   assertEquals(error.code, "busy");
   assertStringIncludes(error.message, "all that are read must have at most 2097152 bytes together");
-  const readStatus = async (response: Response | Promise<Response>) => {
+  const statusCode = async (response: Response | Promise<Response>) => {
     await (await response).body?.cancel();
     return (await response).status;
   };
-  assertEquals(await readStatus(send(bytes(2 ** 14))), 400); // no JSON: it was read
+  assertEquals(await statusCode(send(bytes(2 ** 14))), 400); // no JSON: it was read
   for (const sender of senders) sender.close();
-  assertEquals(await Promise.all(stalled.map(readStatus)), Array(8).fill(400));
-  assertEquals(await readStatus(send(bytes(maxBody - 1))), 400);
+  assertEquals(await Promise.all(stalled.map(statusCode)), Array(8).fill(400));
+  assertEquals(await statusCode(send(bytes(maxBody - 1))), 400);
 });
 
 /** A service that reads texts, with one place; `asked` posts to it. */

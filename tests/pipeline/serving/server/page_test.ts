@@ -4,11 +4,11 @@ import { IGNORED, withBrowser } from "../../../browser.ts";
 import { eventsOf, post, withServer } from "./support.ts";
 
 /** Gives what an element says. */
-const textNode = async (page: Page, id: string) =>
+const readElement = async (page: Page, id: string) =>
   await page.evaluate(`at("${id}").textContent`) as string;
 
 /** Gives what all elements say that a selector finds. */
-const readTexts = async (page: Page, selector: string) =>
+const readElements = async (page: Page, selector: string) =>
   await page.evaluate(
     `[...document.querySelectorAll("${selector}")].map((one) => one.textContent.trim())`,
   ) as string[];
@@ -16,11 +16,11 @@ const readTexts = async (page: Page, selector: string) =>
 /** Waits until an element says what matches. */
 async function says(page: Page, id: string, pattern: RegExp): Promise<string> {
   for (let i = 0; i < 300; i++) {
-    const text = await textNode(page, id);
+    const text = await readElement(page, id);
     if (pattern.test(text)) return text;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`${id} says "${await textNode(page, id)}", not ${pattern}`);
+  throw new Error(`${id} says "${await readElement(page, id)}", not ${pattern}`);
 }
 
 /** Presses Ctrl+Enter in the prompt, and waits until the text is written. */
@@ -98,13 +98,13 @@ Deno.test({
           const { choices: [{ text, routing: { expert } }] } = await client.completions.create(
             request,
           ) as unknown as { choices: { text: string; routing: { expert: number } }[] };
-          assertEquals(await textNode(page, "text"), prompt + text);
-          assertEquals((await readTexts(page, "#bars li")).length, 3);
+          assertEquals(await readElement(page, "text"), prompt + text);
+          assertEquals((await readElements(page, "#bars li")).length, 3);
           assertMatch(
-            (await readTexts(page, "#bars .chosen")).join(),
+            (await readElements(page, "#bars .chosen")).join(),
             new RegExp(`^expert ${expert}\\d+%$`),
           );
-          assertStringIncludes(await textNode(page, "why"), `Expert ${expert} writes: `);
+          assertStringIncludes(await readElement(page, "why"), `Expert ${expert} writes: `);
           const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
           assertEquals(paper, scheme === "dark" ? "rgb(22, 24, 28)" : "rgb(255, 255, 255)");
           const fields = `[...document.querySelectorAll("input, select, textarea")]`;
@@ -153,18 +153,18 @@ Deno.test({
           );
           assertEquals(shown, turns);
           assertEquals(
-            await textNode(page, "text"),
+            await readElement(page, "text"),
             prompt + turns.map(({ text }) =>
               text
             ).join(""),
           );
           const writers = [...new Set(turns.map(({ expert }) => expert))];
           assertEquals(
-            await readTexts(page, "#legend li"),
+            await readElements(page, "#legend li"),
             writers.map((id) => `${id} expert ${id}`),
           );
           assertMatch(
-            await textNode(page, "why"),
+            await readElement(page, "why"),
             /^Expert \d writes: .* Mixed: \d+% expert \d, \d+% expert \d\.$/,
           );
           const contrasts = await page.evaluate(CONTRASTS) as number[];
@@ -189,7 +189,7 @@ Deno.test({
           window.fetch = fetch;
           showBars([], null);
         })()`);
-        assertEquals(await readTexts(page, "#bars li"), ["expert 0of 0", "expert 2of 2"]);
+        assertEquals(await readElements(page, "#bars li"), ["expert 0of 0", "expert 2of 2"]);
         await page.evaluate("listModels()");
         await set("exclude", "7");
         await page.click("#write");
@@ -212,10 +212,10 @@ Deno.test({
         await page.click("#write"); // another text instead: the one before says nothing any more
         await says(page, "state", /writing/);
         await new Promise((resolve) => setTimeout(resolve, 100));
-        assertEquals(await textNode(page, "state"), "writing …");
+        assertEquals(await readElement(page, "state"), "writing …");
         await page.click("#stop");
         assertEquals(await says(page, "state", /stopped/), "stopped");
-        assertEquals(await textNode(page, "error"), "");
+        assertEquals(await readElement(page, "error"), "");
       });
     }),
 });

@@ -32,7 +32,7 @@ interface Mixed {
 
 Deno.test("mix and reroute write what generate writes with them; every piece says who wrote it, the whole where others took over", () =>
   withServer({}, async ({ run, url, client }) => {
-    const readExpertCount = (answering: readonly { expert: number }[]) =>
+    const joinExperts = (answering: readonly { expert: number }[]) =>
       answering.map(({ expert }) => expert).join();
     const complete = (body: unknown) => post(`${url}/v1/completions`, body);
     const cases: [mixing: { mix?: number; reroute?: number }, model: string, exclude?: number[]][] =
@@ -54,12 +54,12 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
         ...shared,
       });
       const first = wanted.answering;
-      let last = readExpertCount(first);
+      let last = joinExperts(first);
       const pieces: [string, string][] = [];
       const turns: [number, string][] = [];
       let text = "";
       for await (const piece of wanted) {
-        const now = readExpertCount(wanted.answering);
+        const now = joinExperts(wanted.answering);
         if (now !== last) turns.push([text.length, last = now]);
         text += piece;
         pieces.push([piece, JSON.stringify(wanted.answering)]);
@@ -79,7 +79,7 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
       assertEquals([whole.text, whole.routing.answering], [text, first], what);
       const reported = whole.routing.changes!.map((
         own,
-      ) => [own.text_offset, readExpertCount(own.answering)]);
+      ) => [own.text_offset, joinExperts(own.answering)]);
       assertEquals(reported, turns, what);
       assertEquals(reported.length > 0, "reroute" in mixing, what);
     }
