@@ -25,8 +25,8 @@ export const TASK = await defineTask({
     const { adoptExpert } = await import("../pipeline/run/mod.ts");
     const adopted = await adoptExpert({ ...options, expert, from }, { signal, onEvent });
     const { folder, parameters, shape: { hidden, layers, heads }, state } = adopted;
-    const what = `expert ${expert} ${state === "done" ? "is" : "was"} adopted from ${adopted.from}`;
+    const fact = `expert ${expert} ${state === "done" ? "is" : "was"} adopted from ${adopted.from}`;
     const size = `${count(parameters)} weights, H=${hidden} L=${layers} heads=${heads}`;
-    print({ run, ...adopted }, `${run}/${folder}: ${what}, ${size}`);
+    print({ run, ...adopted }, `${run}/${folder}: ${fact}, ${size}`);
   },
 }, import.meta);

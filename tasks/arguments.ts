@@ -30,14 +30,14 @@ export interface Arguments {
   /** Values of the options, by name. */
   options: Record<string, unknown>;
   /** Names of the options that were given. */
-  given: ReadonlySet<string>;
+  givenNames: ReadonlySet<string>;
   /** Names of the flags that were said to be false. */
   denied: ReadonlySet<string>;
 }
 
 /** Reads the arguments of a task that takes `options`, and `fields` in all: settings as well. */
 export async function readArguments(
-  { name, positional, options: own, fields }: Record<"options" | "fields", Fields> & {
+  { name, positional, options: ownOptions, fields }: Record<"options" | "fields", Fields> & {
     name: string;
     positional?: string;
   },
@@ -58,7 +58,7 @@ export async function readArguments(
   for (const [field, texts] of words) {
     const value = valueOf(field, texts);
     if (value === undefined) denied.add(field.name);
-    else (field.name in own ? options : settings)[field.name] = value;
+    else (field.name in ownOptions ? options : settings)[field.name] = value;
   }
   const flags = readSomeValues(FIELDS, withLevels(settings));
   if (flags.corpus !== undefined) {
@@ -74,8 +74,8 @@ export async function readArguments(
   return {
     paths: paths.map(fromHere),
     sources: { preset, file, flags },
-    options: fillValues(own, options),
-    given: new Set(Object.keys(options)),
+    options: fillValues(ownOptions, options),
+    givenNames: new Set(Object.keys(options)),
     denied,
   };
 }
@@ -183,35 +183,39 @@ const MOST_TASKS = 3; // that are named
  */
 async function unknownFlag(
   task: string,
-  own: readonly string[],
+  ownFlags: readonly string[],
   word: string,
   remedy = "see --help",
 ): Promise<InputError> {
   const flag = word.replace(/=.*/s, "");
   const name = flag.replace(/^--?/, "");
-  const [, known = ""] = MEANT.find(([typed]) => typed.split(" ").includes(name)) ?? [];
-  const meant = known.split(" ").filter((other) => own.includes(other)).map((other) =>
-    `--${other}`
-  );
-  const near = nearest(name, [...own, "help"]);
+  const [, meantFlags = ""] = MEANT.find(([typed]) => typed.split(" ").includes(name)) ?? [];
+  const meant = meantFlags.split(" ").filter((flagName) => ownFlags.includes(flagName)).map((
+    other,
+  ) => `--${other}`);
+  const near = nearest(name, [...ownFlags, "help"]);
   const facts = [`${flag} is not`];
   if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
   else if (near !== undefined) facts.push(`the nearest is --${near}`);
   // By a table: loading the tasks would load their packages, which need not be here.
   const table = await Deno.readTextFile(new URL("flags.json", import.meta.url));
-  const others = Object.entries<string>(JSON.parse(table))
-    .filter(([other, flags]) =>
-      other !== task && flag === `--${name}` && flags.split(" ").includes(name)
+  const otherTasks = Object.entries<string>(JSON.parse(table))
+    .filter(([taskName, flags]) =>
+      taskName !== task && flag === `--${name}` && flags.split(" ").includes(name)
     );
-  if (others.length > 0) {
-    const names = others.slice(0, MOST_TASKS).map(([name]) => `"${name}"`).join(", ");
-    const more = others.length > MOST_TASKS ? ` and ${others.length - MOST_TASKS} more` : "";
+  if (otherTasks.length > 0) {
+    const names = otherTasks.slice(0, MOST_TASKS).map(([name]) => `"${name}"`).join(", ");
+    const further = otherTasks.length > MOST_TASKS
+      ? ` and ${otherTasks.length - MOST_TASKS} more`
+      : "";
     facts.push(
-      `but ${others.length === 1 ? `task ${names} takes` : `tasks ${names}${more} take`} ${flag}`,
+      `but ${
+        otherTasks.length === 1 ? `task ${names} takes` : `tasks ${names}${further} take`
+      } ${flag}`,
     );
   }
-  const what = `Cannot run task "${task}" as every flag must be one of its own: ${
+  const refusal = `Cannot run task "${task}" as every flag must be one of its own: ${
     facts.join(", ")
   }`;
-  return new InputError(what, { remedy });
+  return new InputError(refusal, { remedy });
 }

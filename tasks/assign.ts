@@ -40,26 +40,26 @@ export const TASK = await stageTask("assign", import.meta, take("part", "output"
   await pipe.checkWritten(call, [...paths, prices ?? ""]);
   const isOne = prices === undefined || method === undefined;
   ensure(isOne, `Cannot assign by --prices as no --method may be given as well: it is ${method}`);
-  const known = prices === undefined ? undefined : await readPrices(prices);
+  const runPrices = prices === undefined ? undefined : await readPrices(prices);
   let proof: Proof | undefined;
-  const given = {
+  const assigning = {
     method,
     prefix,
-    prices: known,
+    prices: runPrices,
     onWarning,
     onProof: (proved: Proof) => proof = proved,
   };
   const write = (batches: Parameters<typeof assign>[0], experts: number) =>
     pipe.arrowOutput(
-      assign(batches, { ...given, chunk: chooseChunk({ chunk, experts }) }),
+      assign(batches, { ...assigning, chunk: chooseChunk({ chunk, experts }) }),
       output,
       call,
     );
-  const passes = known ? 1 : findAssignment(method ?? "balanced").passes;
+  const passes = runPrices ? 1 : findAssignment(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await pipe.peekExperts(pipe.arrowInput(paths));
     await write(batches, experts);
-    if (known && proof) tell(driftText(drift(proof.loads, known.rows)));
+    if (runPrices && proof) tell(driftText(drift(proof.loads, runPrices.rows)));
     return;
   }
   // Prices have the name of the output, so that no output takes the place of another one's.
@@ -72,11 +72,11 @@ export const TASK = await stageTask("assign", import.meta, take("part", "output"
   if (proof === undefined) return;
   tell(proofText(proofSummary(proof), lineage?.costs));
   if (!proof.prices) return;
-  const what = "the prices, which assign other sequences like these";
-  if (pricesOutput === undefined) return tell(`${what}, are not kept: --output PATH keeps them`);
+  const subject = "the prices, which assign other sequences like these";
+  if (pricesOutput === undefined) return tell(`${subject}, are not kept: --output PATH keeps them`);
   const { prefix: scored = prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
-  const found = { method: method!, experts, rows, prefix: scored, partitioner, prices: kept };
-  await writePrices(pricesOutput, found, { sealed: true });
-  tell(`${pricesOutput}: ${what}`);
+  const pricesFound = { method: method!, experts, rows, prefix: scored, partitioner, prices: kept };
+  await writePrices(pricesOutput, pricesFound, { sealed: true });
+  tell(`${pricesOutput}: ${subject}`);
 });

@@ -48,8 +48,8 @@ const EXTRAS = Object.keys(ADDED);
 /** Gathers the tasks and packages of a bundle with these extras. */
 export function gatherParts(extras: readonly Extra[]): Record<"tasks" | "packages", string[]> {
   const parts = [BASE, ...extras.map((extra) => ADDED[extra])];
-  const words = (of: "tasks" | "packages") =>
-    parts.flatMap((part) => part[of].split(" ").filter(Boolean));
+  const words = (kind: "tasks" | "packages") =>
+    parts.flatMap((part) => part[kind].split(" ").filter(Boolean));
   return { tasks: words("tasks"), packages: words("packages") };
 }
 
@@ -84,17 +84,17 @@ export function neededKeys({ specifiers, npm }: LockFile, wanted: readonly strin
     name in npm
       ? name
       : keys.find((key) => key.startsWith(`${name}_`) || packageName(key) === name)!;
-  const found = new Set<string>();
+  const keysFound = new Set<string>();
   const visit = (key: string) => {
-    if (found.has(key)) return;
-    found.add(key);
+    if (keysFound.has(key)) return;
+    keysFound.add(key);
     const { dependencies = [], optionalPeers = [] } = npm[key];
     for (const name of dependencies) if (!optionalPeers.includes(name)) visit(findKey(name));
   };
   for (const target of wanted) {
     visit(findKey(`${packageName(target.slice(4))}@${specifiers[target]}`));
   }
-  return [...found].sort();
+  return [...keysFound].sort();
 }
 
 /** Lists the same packages as `name@version`. */
@@ -150,8 +150,8 @@ export async function makeBundle(options: BundleOptions) {
     await copy(`${ROOT}tasks/bundle_run.sh`, `${root}/run`, signal);
     await Deno.chmod(`${root}/run`, 0o755);
     for (const file of COPIED) await copy(`${ROOT}${file}`, `${root}/project/${file}`, signal);
-    const own = { ...project, tasks: Object.fromEntries(held) };
-    await Deno.writeTextFile(`${root}/project/deno.json`, jsonText(own));
+    const projectFile = { ...project, tasks: Object.fromEntries(held) };
+    await Deno.writeTextFile(`${root}/project/deno.json`, jsonText(projectFile));
     if (extras.includes("driver")) await copyDriver(`${root}/driver`, signal);
     const { files, bytes } = await writeSums(root);
     const record = await pack(work, name, compression, bytes, options);
@@ -198,7 +198,7 @@ async function pack(
   total: number,
   { signal, onEvent = () => {} }: BundleOptions,
 ): Promise<FileRecord> {
-  const own = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", name];
+  const flags = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", name];
   const piped = {
     stdin: "null",
     stdout: "piped",
@@ -206,7 +206,7 @@ async function pack(
     signal,
     env: NO_LIBRARIES,
   } as const;
-  const tar = start("tar", { ...piped, args: ["--create", "--directory", work, ...own] });
+  const tar = start("tar", { ...piped, args: ["--create", "--directory", work, ...flags] });
   let done = 0;
   const counted = tar.stdout.pipeThrough(
     new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
@@ -242,8 +242,8 @@ function start(program: string, options: Deno.CommandOptions): Deno.ChildProcess
     return new Deno.Command(program, options).spawn();
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    const what = `Cannot bundle as the program ${program} must be there: it is not`;
-    throw new RunError(what, { remedy: "install it", cause: error });
+    const refusal = `Cannot bundle as the program ${program} must be there: it is not`;
+    throw new RunError(refusal, { remedy: "install it", cause: error });
   }
 }
 
@@ -256,10 +256,10 @@ async function ended(program: string, child: Deno.ChildProcess): Promise<void> {
 
 /** Finds the folder in which Deno keeps packages. */
 function cacheFolder(): string {
-  const [own, caches, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map((name) =>
+  const [denoFolder, caches, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map((name) =>
     Deno.env.get(name)
   );
-  return own || `${caches || `${home}/.cache`}/deno`;
+  return denoFolder || `${caches || `${home}/.cache`}/deno`;
 }
 
 /** Copies a file, or a folder without what nothing reads. */

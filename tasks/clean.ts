@@ -18,8 +18,8 @@ function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): s
   return lines(
     `${run}: ${dryRun ? "would remove" : "removed"} ${parts.join(" and ") || "nothing"}`,
     left.map(({ place, holders }) => {
-      const who = holders.map(processText).join(", ");
-      return `left ${place}, as ${who || "another process"} works at it`;
+      const processes = holders.map(processText).join(", ");
+      return `left ${place}, as ${processes || "another process"} works at it`;
     }),
   );
 }

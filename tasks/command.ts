@@ -24,13 +24,13 @@ export interface Task<Options extends Fields = Fields> {
   /** What it does, in one sentence. Default: its description in `deno.json`. */
   about?: string;
   /** What else its help says. */
-  more?: string;
+  note?: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
   positional?: string;
   /**
    * Whether it, or a call of it, begins anew after an interruption. Others go on where they were.
    */
-  startsAnew?: true | ((call: Pick<Call<Options>, "paths" | "given">) => boolean);
+  startsAnew?: true | ((call: Pick<Call<Options>, "paths" | "givenNames">) => boolean);
   /**
    * Whether it completes its work in its own time when it is interrupted; others have some seconds.
    * A second one ends any task.
@@ -83,21 +83,21 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const isHelp = ["--help", "--help=all", "-h"].some((word) => args.includes(word));
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = startProgress(isJson ? "json" : "text");
-  const known: Known = { startsAnew: task.startsAnew === true };
+  const failing: Known = { startsAnew: task.startsAnew === true };
   // Trainings that save a checkpoint: several may go on side by side, also of other runs.
   let saving = 0;
   const onEvent = (event: RunEvent) => {
     if (event.type === "checkpoint") saving += event.state === "started" ? 1 : -1;
     else progress.show(event);
-    if (event.type === "adapter") known.adapter = event.adapter;
+    if (event.type === "adapter") failing.adapter = event.adapter;
   };
   const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
     const code = signal.aborted ? 130 : exitCode(error);
     try {
-      if (code === 130) progress.tell("error", interruptedText(args, known), { code });
+      if (code === 130) progress.tell("error", interruptedText(args, failing), { code });
       else if (code !== 0) {
-        const text = await describe(error, known);
+        const text = await describe(error, failing);
         progress.tell("error", isJson ? text.replace(/^error: /, "") : text, { code });
         if (args.includes("--verbose")) console.error(error);
       }
@@ -129,7 +129,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
         progress.stop(); // its bar may stand in the line
         console.log(text);
       };
-      await perform(task, args, { known, signal, onEvent, tell, print });
+      await perform(task, args, { failing, signal, onEvent, tell, print });
     }
   } catch (error) {
     await end(error);
@@ -158,14 +158,16 @@ function interruption(onFirst: () => void): AbortSignal {
 
 function interruptedText(args: readonly string[], { startsAnew }: Known): string {
   if (startsAnew) return "interrupted";
-  const again = args.includes("--force") ? "the same command without --force" : "the same command";
-  return `interrupted: run ${again} again to continue`;
+  const command = args.includes("--force")
+    ? "the same command without --force"
+    : "the same command";
+  return `interrupted: run ${command} again to continue`;
 }
 
 /** What a task is given to work with, apart from its arguments. */
 export interface Frame extends Pick<Call<Fields>, "signal" | "onEvent" | "tell"> {
   /** Takes what the arguments say, for what is printed at the end. */
-  known?: Known;
+  failing?: Known;
   /** Takes the result, as JSON or in words. */
   print: (text: string) => void;
 }
@@ -174,14 +176,14 @@ export interface Frame extends Pick<Call<Fields>, "signal" | "onEvent" | "tell">
 export async function perform<Options extends Fields>(
   task: Task<Options>,
   args: string[],
-  { known = {}, signal, onEvent, tell, print }: Frame,
+  { failing: failing = {}, signal, onEvent, tell, print }: Frame,
 ): Promise<void> {
   const options = { ...task.options, ...PRINTING };
   const call = await readArguments({ ...task, options, fields: listFields(task) }, args);
-  if (typeof task.startsAnew === "function") known.startsAnew = task.startsAnew(call);
-  if ("run" in call.options) known.run = String(call.options.run);
-  known.choosing = "expert" in task.options;
-  if (call.given.has("onGpu")) await checkOneCard(Number(call.options.onGpu), task.name);
+  if (typeof task.startsAnew === "function") failing.startsAnew = task.startsAnew(call);
+  if ("run" in call.options) failing.run = String(call.options.run);
+  failing.choosing = "expert" in task.options;
+  if (call.givenNames.has("onGpu")) await checkOneCard(Number(call.options.onGpu), task.name);
   await task.run({
     ...call,
     options: call.options as Values<Options & typeof PRINTING>,
@@ -262,15 +264,15 @@ export function writeHelp<Options extends Fields>(
   const fields = Object.values<Field>({ ...listFields(task), HELP });
   const shown = all || fields.length <= FEW ? fields : fields.filter(({ name }) => OFTEN.has(name));
   const sections = Map.groupBy(shown, ({ section }) => section);
-  const more = fields.length - shown.length;
+  const hidden = fields.length - shown.length;
   return [
     `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
-    wrapped([about, ...task.more ? [task.more] : []].join(" "), "", columns),
+    wrapped([about, ...task.note ? [task.note] : []].join(" "), "", columns),
     ...Array.from(
       sections,
       ([title, fields]) => [title, ...fields.map((f) => line(f, columns))].join("\n"),
     ),
-    ...more > 0 ? [`${more} more flags: --help all`] : [],
+    ...hidden > 0 ? [`${hidden} more flags: --help all`] : [],
     "A value that begins with a dash follows =, as in --flag=-VALUE.",
   ].join("\n\n");
 }

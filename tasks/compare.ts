@@ -48,8 +48,10 @@ function prefixes(runs: readonly ComparedRun[]) {
   const routed = runs.flatMap(({ name, routes, evaluation, experts }) =>
     routes && evaluation && experts > 1 ? [{ name, evaluation }] : []
   );
-  const found = routed.flatMap(({ evaluation }) => evaluation.prefixes.map(({ prefix }) => prefix));
-  const rows = [...new Set(found)].sort((a, b) => a - b).map((length) => [
+  const lengths = routed.flatMap(({ evaluation }) =>
+    evaluation.prefixes.map(({ prefix }) => prefix)
+  );
+  const rows = [...new Set(lengths)].sort((a, b) => a - b).map((length) => [
     count(length),
     ...routed.map(({ evaluation: { prefixes } }) =>
       prefixes.find(({ prefix }) => prefix === length)?.perplexity.toFixed(2)

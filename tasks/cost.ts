@@ -57,11 +57,11 @@ const CLUSTER = {
  * Throws an `InputError` where options are given that say nothing of a cluster and one is counted,
  * or the other way round.
  */
-function checkClusterOptions(given: ReadonlySet<string>): void {
-  const isCluster = given.has("cluster");
+function checkClusterOptions(givenNames: ReadonlySet<string>): void {
+  const isCluster = givenNames.has("cluster");
   const names = isCluster ? ["run", "recompute"] : Object.keys(CLUSTER);
   const [must, fact] = isCluster ? ["without", "both are given"] : ["with", "it is not"];
-  const name = names.find((name) => given.has(name)) ?? "";
+  const name = names.find((name) => givenNames.has(name)) ?? "";
   ensure(
     !name,
     say`Cannot count a cluster as --cluster must be given ${must} ${setting(name)}: ${fact}`,
@@ -223,8 +223,8 @@ function weightsTable(cost: Cost): string {
     [
       routes && row("router", parameters.router, [routerSteps, routerBatch], router, routersNote),
       row("expert", parameters.expert, [steps, batch], expert),
-      ...adopted.map(({ expert, parameters, shape: own, from }) => [
-        ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],
+      ...adopted.map(({ expert, parameters, shape: config, from }) => [
+        ...[`expert ${expert}, adopted`, parameters, "", `${shape(config)}, from ${from}`],
       ]),
       [routes ? "all routers and experts" : "all experts", parameters.total, "", ""],
       row("larger dense", larger.parameters, sizes(larger), larger.model, largerNote),
@@ -390,8 +390,8 @@ export const TASK = await defineTask({
     ...take("preset", "config", "recompute", "flops", "utilisation"),
     ...CLUSTER,
   },
-  run: async ({ sources, options, given, print }) => {
-    checkClusterOptions(given);
+  run: async ({ sources, options, givenNames, print }) => {
+    checkClusterOptions(givenNames);
     const device = namedDevice(options, await usualDevice());
     if (options.cluster) {
       const plans = clusterPlans(sources, options, device);
@@ -399,8 +399,8 @@ export const TASK = await defineTask({
     }
     const cost = await readCost({ ...options, ...device, sources });
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
-    const own = costText(cost, options.run || undefined);
+    const text = costText(cost, options.run || undefined);
     const all = { table: paperTable(), pair: paperPair(), communication, cost };
-    print(all, blocks(own, options.paper && paperText()));
+    print(all, blocks(text, options.paper && paperText()));
   },
 }, import.meta);

@@ -15,7 +15,7 @@ type Row = [name: string, text: string];
 
 /** Writes a diagnosis as text; `quick` says that its figures of speed mean nothing. */
 function doctorText(
-  { system, adapter, refusal, others = [], problems }: Diagnosis,
+  { system, adapter, refusal, others: otherAdapters = [], problems }: Diagnosis,
   quick = false,
 ): string {
   const { cards, nvidia, mesa, loader, drivers, environment, container } = system;
@@ -30,14 +30,16 @@ function doctorText(
     ["driver version", versions.join(", ") || "unknown"],
     ...Object.entries(environment).map((pair): Row => ["environment", pair.join("=")]),
     ...container ? [["container", container] as Row] : [],
-    ...others.map((
+    ...otherAdapters.map((
       { by, adapter, words },
     ): Row => ["alone", `${by}: ${adapter ?? `no adapter${words ? `, ${words}` : ""}`}`]),
     ...adapter ? adapterRows(adapter, quick) : [["adapter", `none: ${refusal}`] as Row],
   ];
   const once = rows.map(([name, text], i) => [name === rows[i - 1]?.[0] ? "" : name, text]);
-  const found = problems.map(({ severity, what, remedy }) => `${severity}: ${what}\n  ${remedy}`);
-  return blocks(table(null, once), lines(found.length > 0 ? found : "nothing is wrong"));
+  const findings = problems.map(({ severity, what, remedy }) =>
+    `${severity}: ${what}\n  ${remedy}`
+  );
+  return blocks(table(null, once), lines(findings.length > 0 ? findings : "nothing is wrong"));
 }
 
 function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
@@ -102,7 +104,7 @@ export const TASK = await defineTask({
   run: async ({ options, signal, tell, print }) => {
     const { adapter, variants, quick } = options;
     const { examine } = await import("../pipeline/doctor/mod.ts");
-    const onStep = (what: string) => tell(`looking at ${what} …`);
+    const onStep = (subject: string) => tell(`looking at ${subject} …`);
     const diagnosis = await examine({
       adapter: adapter || undefined,
       variants,

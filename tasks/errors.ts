@@ -57,13 +57,13 @@ export function explained(error: unknown): unknown {
   const path = where === undefined ? "a path" : `"${where}"`;
   const { code = "" } = error as { code?: string };
   if (error instanceof Deno.errors.NotFound) {
-    const what = `Cannot open ${path} as it must exist: there is no such file or folder`;
-    return new InputError(what, { where, cause: error });
+    const refusal = `Cannot open ${path} as it must exist: there is no such file or folder`;
+    return new InputError(refusal, { where, cause: error });
   }
   if (error instanceof Deno.errors.NotCapable) {
     const remedy = "use an ordinary file, or - for standard input";
-    const what = `Cannot use ${path} as this task must be permitted to: ${line}`;
-    return new InputError(what, { where, remedy, cause: error });
+    const refusal = `Cannot use ${path} as this task must be permitted to: ${line}`;
+    return new InputError(refusal, { where, remedy, cause: error });
   }
   const full = fullDisk(where, error);
   if (full) return full;
@@ -93,14 +93,14 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
  * Words an error in one line; if it has no remedy, the run that its file is of may know one. A bug
  * gets what failed, and where.
  */
-export async function describe(error: unknown, known: Known = {}): Promise<string> {
+export async function describe(error: unknown, failing: Known = {}): Promise<string> {
   const reported = explained(error);
-  if (!(reported instanceof ExplainedError)) return bugText(error, known.adapter);
+  if (!(reported instanceof ExplainedError)) return bugText(error, failing.adapter);
   const { what, where, remedy } = reported;
   const mend = remedy ??
     (reported instanceof InputError && where !== undefined
       // The first error must be printed, not this one.
-      ? await mended(where, known).catch(() => undefined)
+      ? await mended(where, failing).catch(() => undefined)
       : undefined);
   return `error: ${oneLine(worded(mend === undefined ? what : say`${what}; ${mend}`))}`;
 }

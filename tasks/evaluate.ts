@@ -83,8 +83,8 @@ export function evaluationText(
     `${bytesNote(evaluation)}${BEST}: every sequence by the expert ` +
     "that predicts it best; random: the mean of all experts" + (clean ? CLEAN : "");
   const lower = gains.map((gain) => {
-    const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
-    const onClean = own ? `; on clean documents ${gainText(own)}` : "";
+    const cleanGain = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
+    const onClean = cleanGain ? `; on clean documents ${gainText(cleanGain)}` : "";
     return `perplexity next to that of ${names[gain.baseline]}: ${gainText(gain)}${onClean}`;
   });
   const dense = words(task("train-dense", { run }));
@@ -111,10 +111,14 @@ const CLEAN = "; clean documents: no 13 words in a row stand in training text, a
   "document is nearly equal";
 
 /** Reports that a part of the models is scored, how far all are, and what puts them together. */
-function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
-  const [close, others] = [words(task("evaluate", { run })), "the other parts, then "];
-  const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, others];
-  return `${run}: part ${index}/${of} is complete, with ${all} ${models} models ` +
+function scoredText(
+  run: string,
+  { index, of: parts }: Part,
+  { evaluated, models }: ScoredModels,
+): string {
+  const [close, otherParts] = [words(task("evaluate", { run })), "the other parts, then "];
+  const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, otherParts];
+  return `${run}: part ${index}/${parts} is complete, with ${all} ${models} models ` +
     `scored: ${first}${close} puts them together`;
 }
 
@@ -133,7 +137,8 @@ function bytesNote({ bytes, unscoredBytes = 0 }: Evaluation): string {
 }
 
 const nats = (value: number): string => value.toPrecision(3);
-const prefixName = (tokens: number, own: number) => count(tokens) + (tokens === own ? " (M)" : "");
+const prefixName = (tokens: number, routingPrefix: number) =>
+  count(tokens) + (tokens === routingPrefix ? " (M)" : "");
 
 function sources({ sources }: Evaluation, ways: Way[]): string {
   const titles = ways.map((way) => way === "oracle" ? "best" : way);
@@ -144,8 +149,15 @@ function sources({ sources }: Evaluation, ways: Way[]): string {
       );
     if (most.length > MOST_SHARES) most.splice(MOST_SHARES, Infinity, "…");
     const all = ways.map((way) => perplexity(by[way]));
-    const own = by.mixture && bitsPerByte(by.mixture, { tokens, bytes });
-    return [sourceName(source), documents, tokens, ...all, bits(own || undefined), most.join(", ")];
+    const mixtureBits = by.mixture && bitsPerByte(by.mixture, { tokens, bytes });
+    return [
+      sourceName(source),
+      documents,
+      tokens,
+      ...all,
+      bits(mixtureBits || undefined),
+      most.join(", "),
+    ];
   });
   const note =
     `perplexities by source; best: ${BEST}; bits/byte: the mixture's; goes to expert: the share of the ` +
@@ -180,9 +192,9 @@ function segments({ segments, scores, trained, levels = [] }: Evaluation): strin
 }
 
 function prefixes(evaluation: Evaluation): string {
-  const { prefixes, prefix: own } = evaluation;
+  const { prefixes, prefix: routingPrefix } = evaluation;
   const rows = prefixes.map((by) => [
-    prefixName(by.prefix, own),
+    prefixName(by.prefix, routingPrefix),
     ...fit(by),
     bits(bitsPerByte(by.perplexity, evaluation)),
     percent(by.agreement),
@@ -271,11 +283,11 @@ function calibratedText(
 }
 
 /** The same experts, chosen by another partitioner. */
-function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string {
+function routedBy({ routedBy, prefixes, prefix: routingPrefix }: Evaluation): string {
   if (routedBy === undefined) return "";
   const rows = routedBy.prefixes.map(({ prefix, low, high, gain, agreement, ...score }, i) => [
     ...[
-      prefixName(prefix, own),
+      prefixName(prefix, routingPrefix),
       score.perplexity.toFixed(2),
       `${low.toFixed(2)} to ${high.toFixed(2)}`,
     ],

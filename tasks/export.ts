@@ -44,7 +44,20 @@ function exportedText({ output, state, of, files, result }: Exported): string {
 
 /** Writes the whole mixture as a page, and serves it where that is asked for. */
 async function exportWeb(
-  { run, expert, allText, model, serve, port, force, signal, onEvent, print, given, ...options }: {
+  {
+    run,
+    expert,
+    allText,
+    model,
+    serve,
+    port,
+    force,
+    signal,
+    onEvent,
+    print,
+    givenNames,
+    ...options
+  }: {
     run: string;
     expert?: string;
     allText: boolean;
@@ -62,7 +75,7 @@ async function exportWeb(
 ): Promise<void> {
   const dtype = WEB_TYPES.find((type) => type === options.saveDtype);
   ensure(
-    dtype || !given.has("saveDtype"),
+    dtype || !givenNames.has("saveDtype"),
     `Cannot export as --save-dtype must be f32 or f16 with --to web: it is ${options.saveDtype}`,
   );
   ensure(
@@ -72,7 +85,7 @@ async function exportWeb(
   const { exportSite } = await import("../pipeline/run/mod.ts");
   const output = options.output ?? `${run}/export/web`;
   const exported = await exportSite(
-    { run, output, force, dtype: given.has("saveDtype") ? dtype : "f32" },
+    { run, output, force, dtype: givenNames.has("saveDtype") ? dtype : "f32" },
     { signal, onEvent },
   );
   print({ run, exports: [exported] }, exportedText(exported));
@@ -108,7 +121,7 @@ export const TASK = await defineTask({
       ["f32", "f16", "bf16", "q8_0"],
       { default: "f16" },
       "with --to gguf: number type of matrices; q8_0 is 8 bits and a scale for every 32 values; " +
-        "with --to web: f32, which it is unless given, or f16",
+        "with --to web: f32, which it is unless givenNames, or f16",
     ),
     serve: flag("with --to web: serve the page on this machine, to look at it, until Ctrl-C"),
     port: field.integer(
@@ -121,7 +134,7 @@ export const TASK = await defineTask({
     ),
     force: flag("replace another export in that folder, and write again what is there"),
   },
-  run: async ({ options, given, signal, onEvent, print }) => {
+  run: async ({ options, givenNames, signal, onEvent, print }) => {
     const { run, to, expert, allText, model } = options;
     ensure(
       to !== undefined,
@@ -129,7 +142,7 @@ export const TASK = await defineTask({
     );
     const isFor = (formats: readonly string[]) => formats.includes(to);
     const [name, formats = []] = ONLY.find(([name, formats]) =>
-      given.has(name) && !isFor(formats)
+      givenNames.has(name) && !isFor(formats)
     ) ?? [];
     ensure(
       !name,

@@ -37,9 +37,9 @@ function routeLine(
  * choice is.
  */
 function changeLine({ tokens, answering, route }: Change): string {
-  const after = `after ${counted(tokens, "new tokens")}`;
+  const place = `after ${counted(tokens, "new tokens")}`;
   const read = `the last ${counted(route.prefixTokens, "tokens")}`;
-  return `${nameExperts(answering)} ${after}: ${sureness(route, answering)} over ${read}`;
+  return `${nameExperts(answering)} ${place}: ${sureness(route, answering)} over ${read}`;
 }
 
 function nameExperts(answering: readonly Answering[]): string {
@@ -57,8 +57,8 @@ function sureness(route: Route, answering: readonly Answering[]): string {
     const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${perToken})`;
     return isOne ? ahead : `expert ${expert} is ${ahead}`;
   }
-  const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
-  const reported = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
+  const [rounded, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
+  const reported = `${cost} ${rounded}, ${less} less than that of expert ${runnerUp},`;
   return isOne ? reported : `expert ${expert} has the ${reported}`;
 }
 
@@ -132,10 +132,10 @@ export const TASK = await defineTask({
   run: async ({ options, signal, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const onChange = (change: Change) => tell(changeLine(change));
-    const more = { cache: !options.noCache, onChange, signal };
+    const decoding = { cache: !options.noCache, onChange, signal };
     const { generate } = await import("../pipeline/serving/mod.ts"); // loads what generates
     const fallback = await readFallbackOption(options);
-    const generation = await generate({ ...options, ...more, fallback, prompt });
+    const generation = await generate({ ...options, ...decoding, fallback, prompt });
     tell(routeLine(generation, options));
     const { answering } = generation; // at the beginning
     if (options.json) {

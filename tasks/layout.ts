@@ -103,10 +103,8 @@ export function count(value: number): string {
 }
 
 /** Writes a number of things that are named in the plural, such as "1 entry" of "entries". */
-export function counted(number: number, things: string): string {
-  return `${count(number)} ${
-    number === 1 ? things.replace(/ies$/, "y").replace(/s$/, "") : things
-  }`;
+export function counted(number: number, unit: string): string {
+  return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
 }
 
 /** Writes a share as a percentage. */
@@ -134,10 +132,10 @@ export function ranges(names: readonly string[]): string {
   const number = (name: string) => Number(/(\d+)$/.exec(name)?.[1] ?? NaN);
   const start = (name: string) => name.replace(/\d+$/, "");
   for (const name of names) {
-    const before = parts.at(-1);
-    const follows = before && start(before.last) === start(name) &&
-      number(name) === number(before.last) + 1;
-    if (follows) before.last = name;
+    const previous = parts.at(-1);
+    const follows = previous && start(previous.last) === start(name) &&
+      number(name) === number(previous.last) + 1;
+    if (follows) previous.last = name;
     else parts.push({ first: name, last: name });
   }
   let said = "";

@@ -17,9 +17,9 @@ const { choice, custom, flag, integer, integers, number, path, paths, section, t
  * else, which gives valid parts.
  */
 function parsePart(text: string): Part {
-  const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
-  if (index >= 1 && index <= of) return { index, of };
-  const all = of || 4;
+  const [index, parts = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+  if (index >= 1 && index <= parts) return { index, of: parts };
+  const all = parts || 4;
   throw new InputError(
     `Cannot make a part as --part must be I/N with 1 <= I <= N: it is "${text}"`,
     {
@@ -41,12 +41,12 @@ export function parseBytes(text: string): number {
  * Reads which experts of a run are named, one or `all`; `what` is the verb of messages, as in
  * "train".
  */
-export function expertsNamed(text: string | undefined, experts: number, what: string): number[] {
+export function expertsNamed(text: string | undefined, experts: number, action: string): number[] {
   if (text === "all") return [...Array(experts).keys()];
   if (text !== undefined && /^\d+$/.test(text)) return [Number(text)];
-  const is = text ? `"${text}"` : "not given";
+  const fact = text ? `"${text}"` : "not given";
   throw new InputError(
-    `Cannot ${what} as --expert must be one of 0 to ${experts - 1}, or all: it is ${is}`,
+    `Cannot ${action} as --expert must be one of 0 to ${experts - 1}, or all: it is ${fact}`,
   );
 }
 

@@ -45,7 +45,7 @@ function summaryText(summary: PartitionSummary): string {
   )
     .join(", ");
   const last = rounds.at(-1)?.nmi;
-  const own = nmi === null
+  const nmiText = nmi === null
     ? NO_SOURCES
     : `${nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)`;
   const inLast = typeof last === "number"
@@ -65,7 +65,7 @@ function summaryText(summary: PartitionSummary): string {
       }          ${loads.length} loads of ${least} to ${most} sequences${proved}`;
     }),
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
-    `NMI with source  ${own}${inLast}`,
+    `NMI with source  ${nmiText}${inLast}`,
     held.length > 0 && `held out         ${held.slice(0, MOST_HELD_OUT).join("; ")}`,
     dropped !== undefined &&
       `left out         ${leftOut || "nothing"}; text/dropped.arrow lists what`,

@@ -37,13 +37,13 @@ const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
  * tasks.
  */
 export function pipeValues(
-  { sources, given }: { sources: Sources; given: ReadonlySet<string> },
+  { sources, givenNames }: { sources: Sources; givenNames: ReadonlySet<string> },
   ofRuns: readonly (keyof Configuration)[] = [],
   { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
 ): Partial<Configuration> {
   const { flags = {} } = sources;
   const [name] = [
-    ...OF_RUNS.filter((name) => given.has(name)),
+    ...OF_RUNS.filter((name) => givenNames.has(name)),
     ...ofRuns.filter((name) => name in flags),
   ];
   if (name === undefined) return { ...findPreset(sources.preset), ...sources.file, ...flags };

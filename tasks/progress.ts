@@ -41,14 +41,14 @@ export function startProgress(log: Log) {
     else console.error(isBar ? text : `${time.slice(0, 19)}Z ${text}`);
   };
   function tick(event: Step): void {
-    const now = performance.now();
-    const before = paces.get(event.stage);
-    const pace = measurePace(event, before, now);
+    const time = performance.now();
+    const lastPace = paces.get(event.stage);
+    const pace = measurePace(event, lastPace, time);
     paces.set(event.stage, pace);
-    const isFirst = isBar && (before === undefined || !isDrawn);
+    const isFirst = isBar && (lastPace === undefined || !isDrawn);
     const isLast = log === "json" && event.done === event.total;
-    if (!isFirst && !isLast && now - pace.reported < wait) return;
-    pace.reported = now;
+    if (!isFirst && !isLast && time - pace.reported < wait) return;
+    pace.reported = time;
     if (!isBar) {
       return write(
         { ...event, perSecond: pace.rate, secondsLeft: pace.left },
@@ -67,8 +67,8 @@ export function startProgress(log: Log) {
         : event;
       write(reported, eventLine(event));
     },
-    tell(type: "note" | "error", text: string, more?: Record<string, unknown>) {
-      if (log === "json") return write({ type, message: text, ...more }, text);
+    tell(type: "note" | "error", text: string, fields?: Record<string, unknown>) {
+      if (log === "json") return write({ type, message: text, ...fields }, text);
       stop();
       console.error(text);
     },
@@ -95,15 +95,15 @@ const QUIET_MS = 1000;
  * Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins
  * anew.
  */
-function measurePace({ done, total }: Step, before: Pace | undefined, now: number): Pace {
-  if (before === undefined || done < before.done) {
-    return { first: done, since: now, done, reported: now };
+function measurePace({ done, total }: Step, lastPace: Pace | undefined, time: number): Pace {
+  if (lastPace === undefined || done < lastPace.done) {
+    return { first: done, since: time, done, reported: time };
   }
-  const { first, since } = before;
-  const isResolved = now - since >= QUIET_MS && done > first;
-  const rate = isResolved ? 1000 * (done - first) / (now - since) : before.rate;
+  const { first, since } = lastPace;
+  const isResolved = time - since >= QUIET_MS && done > first;
+  const rate = isResolved ? 1000 * (done - first) / (time - since) : lastPace.rate;
   const left = rate && total !== undefined ? Math.max(0, total - done) / rate : undefined;
-  return { ...before, done, rate, left };
+  return { ...lastPace, done, rate, left };
 }
 
 /**

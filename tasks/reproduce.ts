@@ -50,8 +50,8 @@ const STUDY = field.section("Command", {
  * Throws an `InputError` for a flag of studies where none is named, and for one that no study goes
  * by.
  */
-function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
-  const name = ["from", "seeds", "only", "dryRun"].find((name) => given.has(name));
+function checkStudyFlags(givenNames: ReadonlySet<string>, isStudy: boolean): void {
+  const name = ["from", "seeds", "only", "dryRun"].find((name) => givenNames.has(name));
   ensure(
     isStudy || name === undefined,
     say`Cannot use ${setting(name ?? "")} as it must go with a study: none is named`,
@@ -68,9 +68,13 @@ function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
     ],
   };
   for (const [name, [why, remedy]] of Object.entries(refused)) {
-    ensure(!isStudy || !given.has(name), say`Cannot use ${setting(name)} with a study ${why}`, {
-      remedy,
-    });
+    ensure(
+      !isStudy || !givenNames.has(name),
+      say`Cannot use ${setting(name)} with a study ${why}`,
+      {
+        remedy,
+      },
+    );
   }
 }
 
@@ -146,9 +150,12 @@ export const TASK = await defineTask({
     ...DEVICE,
     ...take("requireGpu"),
   },
-  run: async ({ sources, options, given, denied, signal, onEvent, print }) => {
+  run: async ({ sources, options, givenNames, denied, signal, onEvent, print }) => {
     const { run, study: studies, dryRun } = options;
-    checkStudyFlags(given.union(new Set(Object.keys(sources.flags ?? {}))), studies.length > 0);
+    checkStudyFlags(
+      givenNames.union(new Set(Object.keys(sources.flags ?? {}))),
+      studies.length > 0,
+    );
     if (studies.length === 0) {
       const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
       return print(
@@ -156,7 +163,9 @@ export const TASK = await defineTask({
         `${claimsText(reproduction.claims)}\n${writtenIn(run)}`,
       );
     }
-    const note = lackText(sources) && !given.union(denied).has("dryRun") ? PLAN_ALONE : undefined;
+    const note = lackText(sources) && !givenNames.union(denied).has("dryRun")
+      ? PLAN_ALONE
+      : undefined;
     if (dryRun || note) {
       const usual = await (areOfPaper(sources) ? usualGpu() : usualDevice());
       const device = namedDevice(options, usual);
@@ -165,7 +174,7 @@ export const TASK = await defineTask({
     }
     const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });
     const notes = options.only.length > 0 ? [`runs    ${run}/outcomes`] : [];
-    const found = results.map(({ study, findings }) => claimsText(findings.claims, study.title));
-    print(results, [...found, writtenIn(run), ...notes].join("\n"));
+    const claims = results.map(({ study, findings }) => claimsText(findings.claims, study.title));
+    print(results, [...claims, writtenIn(run), ...notes].join("\n"));
   },
 }, import.meta);

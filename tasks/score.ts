@@ -27,7 +27,7 @@ export const TASK = await stageTask("score", import.meta, {
   // A row may go to any expert.
   const every = { batch: values.scoreBatch || undefined, beam: Infinity };
   const partitioner = await openPartitioner(values.routers, device.open, every);
-  const how = { partitioner, prefix: values.prefix, signal: call.signal, onWarning };
-  await arrowOutput(score(arrowInput(paths), how), options.output, call);
+  const scoring = { partitioner, prefix: values.prefix, signal: call.signal, onWarning };
+  await arrowOutput(score(arrowInput(paths), scoring), options.output, call);
   partitioner.close();
 });

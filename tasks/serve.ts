@@ -23,15 +23,15 @@ function writeLog(log: Log, value: object, text: string): void {
 
 /** Words a request that was answered. */
 function answerText({ request, status, milliseconds, notes }: Answered): string {
-  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`)
+  const fields = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`)
     .join("");
-  return `${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
+  return `${request} ${status} ${milliseconds.toFixed(0)} ms${fields}`;
 }
 
 /** Words an error: one line where it explains itself, as tasks tell it; a bug has its stack. */
-async function errorText(error: unknown, known: Known): Promise<string> {
+async function errorText(error: unknown, failing: Known): Promise<string> {
   const isExplained = explained(error) instanceof ExplainedError;
-  return isExplained ? await describe(error, known) : `bug: ${Deno.inspect(error)}`;
+  return isExplained ? await describe(error, failing) : `bug: ${Deno.inspect(error)}`;
 }
 
 /**
@@ -107,14 +107,21 @@ export const TASK = await defineTask({
     ...FALLBACK,
   },
   run: async ({ options, signal, onWarning, print }) => {
-    const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } =
-      options;
+    const {
+      apiKeyFile,
+      upstream,
+      upstreamKeyFile,
+      upstreamTimeout,
+      serveExperts,
+      log,
+      ...serving
+    } = options;
     await checkUpstreams(upstream);
     const { readKeys, serve } = await import("../pipeline/serving/mod.ts"); // loads what serves
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile, 1);
     await serve({
-      ...rest,
-      fallback: await readFallbackOption(rest),
+      ...serving,
+      fallback: await readFallbackOption(serving),
       signal,
       onWarning,
       upstreams: { addresses: upstream, key, timeout: 1000 * upstreamTimeout },

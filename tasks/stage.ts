@@ -19,14 +19,18 @@ type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<SharedOptions>>;
 /** Runs a stage and prints what it made. */
 export async function runStageTask(
   stage: string,
-  { sources, options, given, signal, onEvent, print }: Omit<Call<Fields>, "options"> & {
+  { sources, options, givenNames, signal, onEvent, print }: Omit<Call<Fields>, "options"> & {
     options: StageOptions;
   },
 ): Promise<void> {
   const { run, part } = options;
-  ensure(!given.has("output"), "Cannot use --output as files or - must be named as well: none is", {
-    remedy: "leave it out to work in the run folder",
-  });
+  ensure(
+    !givenNames.has("output"),
+    "Cannot use --output as files or - must be named as well: none is",
+    {
+      remedy: "leave it out to work in the run folder",
+    },
+  );
   const { runOneStage } = await import("../pipeline/run/partition.ts");
   const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
   const { proof, costs } = result as { proof?: ProofSummary; costs?: string };
@@ -41,8 +45,10 @@ export async function runStageTask(
  * Returns whether a task works on files or a pipe and not in a run. Nothing of that is kept where
  * it is interrupted.
  */
-export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<string> }): boolean {
-  return paths.length > 0 || given.has("output");
+export function isPipe(
+  { paths, givenNames }: { paths: string[]; givenNames: ReadonlySet<string> },
+): boolean {
+  return paths.length > 0 || givenNames.has("output");
 }
 
 const ON_FILES =
@@ -55,15 +61,15 @@ const ON_FILES =
 export function stageTask<Own extends Fields>(
   name: string,
   meta: { main: boolean },
-  own: Own,
+  options: Own,
   onFiles?: (call: Call<typeof IN_A_RUN & Own>) => Promise<void>,
 ) {
   const inRun = (call: unknown) => runStageTask(name, call as Parameters<typeof runStageTask>[1]);
   return defineTask<typeof IN_A_RUN & Own>({
     name,
     about: onFiles ? undefined : STAGES.get(name)!.about,
-    ...onFiles && { startsAnew: isPipe, positional: "[FILE…|-]", more: ON_FILES },
-    options: { ...IN_A_RUN, ...own },
+    ...onFiles && { startsAnew: isPipe, positional: "[FILE…|-]", note: ON_FILES },
+    options: { ...IN_A_RUN, ...options },
     run: (call) => onFiles && call.paths.length > 0 ? onFiles(call) : inRun(call),
   }, meta);
 }
@@ -74,12 +80,12 @@ export function stageTask<Own extends Fields>(
 function partText(
   run: string,
   stage: string,
-  { index, of }: Part,
-  { nodes, made, closed }: Record<string, unknown>,
+  { index, of: parts }: Part,
+  { nodes, made: nodesMade, closed }: Record<string, unknown>,
 ): string {
-  const own = `part ${index}/${of} of ${stage} is complete`;
-  if (closed) return `${own}, as are all others`;
+  const completed = `part ${index}/${parts} of ${stage} is complete`;
+  if (closed) return `${completed}, as are all others`;
   const [all, partition] = [stage, "partition"].map((name) => words(task(name, { run })));
-  return `${own}, with ${made} of ${nodes} of its folders made: ${all} makes the ` +
+  return `${completed}, with ${nodesMade} of ${nodes} of its folders made: ${all} makes the ` +
     `rest, ${partition} all that follows`;
 }

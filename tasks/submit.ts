@@ -46,13 +46,13 @@ const TRAINING = [
 const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] as const;
 
 /**
- * Gives the plan that options say, those of them that were `given`, without what was `denied`, and
+ * Gives the plan that options say, those of them that were given, without what was `denied`, and
  * otherwise the one of `before`. Throws an `InputError` where a name is unknown or a folder is
  * missing, and where settings are to be written by a dry run.
  */
 export function readPlan(
   options: PlanOptions,
-  { given, denied }: Pick<Call<Fields>, "given" | "denied">,
+  { givenNames, denied }: Pick<Call<Fields>, "givenNames" | "denied">,
   before: JobPlan | null,
 ): JobPlan {
   const { parts, routerGroups, dense, settle, dryRun } = options;
@@ -66,9 +66,11 @@ export function readPlan(
     if (!value || value === "none") return undefined;
     return name === "container" ? wholeImage(String(value)) : value;
   };
-  const training = TRAINING.filter((name) => given.has(name) || denied.has(name))
+  const training = TRAINING.filter((name) => givenNames.has(name) || denied.has(name))
     .map((name) => [name, denied.has(name) ? undefined : options[name]]);
-  const slurm = SLURM.filter((name) => given.has(name)).map((name) => [name, slurmValue(name)]);
+  const slurm = SLURM.filter((name) => givenNames.has(name)).map((
+    name,
+  ) => [name, slurmValue(name)]);
   return {
     parts: parts ?? before?.parts ?? 1,
     dense: dense === undefined ? before?.dense ?? ["batch"] : readDense(dense),
@@ -203,9 +205,9 @@ export const TASK = await defineTask({
   name: "submit",
   drains: true,
   options: { ...take("run", "preset", "config", "force"), ...PLANNING },
-  run: async ({ sources, options, given, denied, signal, tell, print }) => {
+  run: async ({ sources, options, givenNames, denied, signal, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
-    const plan = readPlan(options, { given, denied }, await readJobPlan(run));
+    const plan = readPlan(options, { givenNames, denied }, await readJobPlan(run));
     const reported = { run, sources, force };
     // What is accepted here is accepted by the trainings; they keep what was trained with these
     // settings.

@@ -33,11 +33,11 @@ export const TASK = await defineTask({
     ...DEVICE,
   },
   run: async ({ options, print, ...watch }) => {
-    const { from, input: tune = [], ...how } = options;
+    const { from, input: tune = [], ...tuning } = options;
     if (from === undefined || tune.length === 0) {
       const missing = from === undefined ? "from" : "input";
       throw new InputError(`Cannot tune as --${missing} must be given: it is not`);
     }
-    await runDerive({ ...how, from, tune }, watch, print);
+    await runDerive({ ...tuning, from, tune }, watch, print);
   },
 }, import.meta);

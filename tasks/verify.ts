@@ -51,8 +51,8 @@ export const TASK = await defineTask({
       "check also that nothing in a derived run is of text that it has forgotten",
     ),
   },
-  run: async ({ paths, options, given, signal, print }) => {
-    const [place, second = given.has("run") ? "--run" : undefined] = paths;
+  run: async ({ paths, options, givenNames, signal, print }) => {
+    const [place, second = givenNames.has("run") ? "--run" : undefined] = paths;
     const isOne = place === undefined || second === undefined;
     ensure(isOne, `Cannot verify as one run must be named: "${place}" is one, ${second} another`);
     const { against } = options;

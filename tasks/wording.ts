@@ -34,8 +34,8 @@ export function taskArguments(reference: TaskReference): string[] {
 }
 
 function flagName(name: string): string {
-  const known: Fields = { ...FIELDS, ...DEVICE };
-  return `--${known[name]?.flag ?? field.kebabCase(name)}`;
+  const fields: Fields = { ...FIELDS, ...DEVICE };
+  return `--${fields[name]?.flag ?? field.kebabCase(name)}`;
 }
 
 /** Quotes a word that a shell would not take as it is. */

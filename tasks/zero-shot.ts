@@ -55,9 +55,11 @@ function metricTable(results: readonly ZeroShotResult[]): string {
       const { task, questions, chance, ways } = result;
       const about = [task, count(questions), chance === null ? "-" : percent(chance)];
       const cells = metrics.flatMap((metric) => {
-        const { [metric]: own } = ways[way]!;
-        if (!own) return ["-", ""];
-        const [value, low, high] = [own.value, own.low, own.high].map(valueText(metric));
+        const { [metric]: measured } = ways[way]!;
+        if (!measured) return ["-", ""];
+        const [value, low, high] = [measured.value, measured.low, measured.high].map(
+          valueText(metric),
+        );
         return [value, `${low} to ${high}`];
       });
       return [...i === 0 ? about : about.map(() => ""), NAMES[way] ?? way, ...cells];
@@ -85,8 +87,8 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
   const rows = results.flatMap(({ task, differences, sets }) => [
     ...differences.map((difference) => row(task, difference)),
     ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
-      differences.filter(({ metric }) => metric === "acc").map((one) =>
-        row(`  ${sourceName(set)}`, one)
+      differences.filter(({ metric }) => metric === "acc").map((difference) =>
+        row(`  ${sourceName(set)}`, difference)
       )
     ),
   ]);
@@ -98,17 +100,19 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
  * all be undecided.
  */
 function winLines<One extends Compared>(
-  things: string,
+  unit: string,
   all: readonly One[],
-  who: (one: One) => string,
+  nameOpponents: (difference: One) => string,
 ): string[] {
-  const groups = Map.groupBy(all.filter(({ metric }) => metric === "acc"), who);
-  return Array.from(groups, ([who, own]) => {
+  const groups = Map.groupBy(all.filter(({ metric }) => metric === "acc"), nameOpponents);
+  return Array.from(groups, ([opponents, differences]) => {
     const counts = (["better", "worse", "equal"] as const).map((verdict) => {
       const name = verdict === "equal" ? "no difference beyond the interval" : verdict;
-      return `${name} on ${own.filter((one) => judge(one) === verdict).length}`;
+      return `${name} on ${
+        differences.filter((difference) => judge(difference) === verdict).length
+      }`;
     });
-    return `${who} by acc, of ${counted(own.length, things)}: ${counts.join(", ")}`;
+    return `${opponents} by acc, of ${counted(differences.length, unit)}: ${counts.join(", ")}`;
   });
 }
 
@@ -117,16 +121,16 @@ function winLines<One extends Compared>(
  * are counted separately.
  */
 function wins(results: readonly ZeroShotResult[]): string[] {
-  const own = (things: string, all: readonly { differences: Difference[] }[]) =>
+  const countWins = (unit: string, all: readonly { differences: Difference[] }[]) =>
     winLines(
-      things,
+      unit,
       all.flatMap(({ differences }) => differences),
       ({ baseline }) => `mixture against ${baseline}`,
     );
   const many = results.filter(({ sets }) => sets.length > MOST_SETS);
   return [
-    ...own("tasks", results),
-    ...many.flatMap(({ task, sets }) => own(`sets of ${task}`, sets)),
+    ...countWins("tasks", results),
+    ...many.flatMap(({ task, sets }) => countWins(`sets of ${task}`, sets)),
   ];
 }
 

@@ -29,17 +29,19 @@ export function calibrateMargin(margins: readonly number[], wanted: number): num
 export async function readFallback(run: string, model: Baseline): Promise<Fallback> {
   const manifest = await readManifest(`${run}/${EVALUATION_NODE}`);
   const remedy = say`run ${task("evaluate", { run, fallback: model, calibrate: "10%" })} first`;
-  const what = say`Cannot use ${setting("fallback")} as a margin must be calibrated for ${model}`;
-  if (!manifest) throw new InputError(say`${what}: "${run}" is not evaluated`, { remedy });
+  const refusal = say`Cannot use ${
+    setting("fallback")
+  } as a margin must be calibrated for ${model}`;
+  if (!manifest) throw new InputError(say`${refusal}: "${run}" is not evaluated`, { remedy });
   const where = `${run}/${EVALUATION_NODE}/evaluation.json`;
   const { fallback } = await readEvaluation(where);
   ensure(
     fallback?.calibrated && fallback.model === model,
-    say`${what}: the evaluation has none`,
+    say`${refusal}: the evaluation has none`,
     { where, remedy },
   );
   const changed = await changedInput(run, manifest.inputs);
   const fact = `"${changed}" has changed since`;
-  ensure(changed === undefined, say`${what}: ${fact}`, { where, remedy });
+  ensure(changed === undefined, say`${refusal}: ${fact}`, { where, remedy });
   return { model, margin: fallback.calibrated.margin };
 }

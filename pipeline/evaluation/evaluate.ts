@@ -137,21 +137,21 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const routed = await route(options, partitioner, onRows, mixes !== undefined)
     .finally(() => mixture.closePartitioner());
   warn(routed, options);
-  const other = routeBy && await route({ ...options, mixture: routeBy }, routeBy, onRows);
+  const routedOtherwise = routeBy && await route({ ...options, mixture: routeBy }, routeBy, onRows);
   const together = mixes && await mixExperts(mixes, routed, options, partitioner, onRows);
-  const there = trained ?? [...Array(experts).keys()];
+  const expertIds = trained ?? [...Array(experts).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   const scores = new Map<ModelName, ModelScores>();
   const check = shapeChecker(
     { vocabulary: partitioner.vocabulary, context: sequenceLength },
     "the run",
   );
-  for (const model of [...there, ...baselines]) {
-    const found = typeof model === "number" && together?.scores[model] ||
+  for (const model of [...expertIds, ...baselines]) {
+    const modelScores = typeof model === "number" && together?.scores[model] ||
       await options.scores(model);
-    check(model, found);
-    const nll = countedNll(model, found.nll, routed);
-    scores.set(model, { ...found, nll });
+    check(model, modelScores);
+    const nll = countedNll(model, modelScores.nll, routed);
+    scores.set(model, { ...modelScores, nll });
     if (!together || typeof model === "string") onRows(nll.length);
   }
 
@@ -159,10 +159,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const nll = (model: ModelName) => scores.get(model)!.nll;
   const routedNll = ({ expert }: Routes) => (row: number) => nll(expert[row])[row];
   const mixtureNll = routedNll(routed.routes.get(prefix)!);
-  const own = there.map(nll);
-  const bestNll = (row: number) => Math.min(...own.map((values) => values[row]));
+  const expertNlls = expertIds.map(nll);
+  const bestNll = (row: number) => Math.min(...expertNlls.map((values) => values[row]));
   table.add("mixture", mixtureNll);
-  for (const values of own) table.add("random", (row) => values[row] / there.length);
+  for (const values of expertNlls) table.add("random", (row) => values[row] / expertIds.length);
   table.add("oracle", bestNll);
   for (const name of baselines) table.add(name, (row) => nll(name)[row]);
   for (const [tokens, routes] of routed.routes) table.add(byPrefix(tokens), routedNll(routes));
@@ -178,7 +178,9 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       (row) => nll(fallback)[row],
     );
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
-  for (const [tokens, routes] of other?.routes ?? []) table.add(otherBy(tokens), routedNll(routes));
+  for (const [tokens, routes] of routedOtherwise?.routes ?? []) {
+    table.add(otherBy(tokens), routedNll(routes));
+  }
 
   const bytes = routed.bytes.reduce((a, b) => a + b, 0);
   const drawing = { resamples, seed, signal: options.signal };
@@ -202,10 +204,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     ...!trained && { reliability: measureReliability(routed.margin.map(choice)) },
     ...mixing && { mixing: mixing(figures) },
     ...sent && { fallback: sent(figures) },
-    ...other && {
+    ...routedOtherwise && {
       routedBy: {
         kind: routeBy!.kind,
-        prefixes: Array.from(other.routes, ([tokens, routes]) => ({
+        prefixes: Array.from(routedOtherwise.routes, ([tokens, routes]) => ({
           prefix: tokens,
           ...figures.perplexity(otherBy(tokens)),
           gain: figures.gain(byPrefix(tokens), otherBy(tokens)),
@@ -224,10 +226,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
  * Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate.
  */
 function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOptions): void {
-  const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
+  const ofExperts = trained ? ` that go to experts ${trained.join(", ")}` : "";
   ensure(
     documents.length > 0,
-    `Cannot evaluate as there must be held-out sequences${which}: there are none`,
+    `Cannot evaluate as there must be held-out sequences${ofExperts}: there are none`,
   );
   if (unknown > 0) onWarning?.(unknownText(unknown));
   const few = fewDocuments(documents.length);
@@ -266,14 +268,13 @@ function countedNll(
  */
 function sharedShapes(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["models"] {
   const all = [...scores].map(([model, { config, notes }]) => {
-    return { model, own: { config, parameters: parameterCount(config) }, from: notes.adopted };
+    return { model, shape: { config, parameters: parameterCount(config) }, from: notes.adopted };
   });
-  const { own } = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ??
-    all[0];
-  const adopted = all.flatMap(({ model, own, from }) =>
-    from === undefined || typeof model === "string" ? [] : [{ expert: model, ...own, from }]
+  const first = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ?? all[0];
+  const adopted = all.flatMap(({ model, shape, from }) =>
+    from === undefined || typeof model === "string" ? [] : [{ expert: model, ...shape, from }]
   );
-  return { ...own, ...adopted.length > 0 && { adopted } };
+  return { ...first.shape, ...adopted.length > 0 && { adopted } };
 }
 
 /** A routed sequence. */
@@ -297,8 +298,8 @@ export function measureReliability(choices: readonly Choice[]): Reliability {
     let end = Math.round(bin * sorted.length / BINS);
     if (end <= begin) continue;
     while (end < sorted.length && sorted[end].margin === sorted[end - 1].margin) end++;
-    const own = sorted.slice(begin, end);
-    bins.push({ from: own[0].margin, to: own.at(-1)!.margin, ...summary(own) });
+    const inBin = sorted.slice(begin, end);
+    bins.push({ from: inBin[0].margin, to: inBin.at(-1)!.margin, ...summary(inBin) });
     begin = end;
   }
   return { ...summary(sorted), bins };

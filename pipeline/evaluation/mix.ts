@@ -141,11 +141,17 @@ export async function mixExperts(
   { experts, tokenizer, vocabulary }: Partitioner,
   onRows: (rows: number) => void,
 ): Promise<{ mixed: Mixed[]; scores: ModelScores[] }> {
-  const { mixture, prefix: own, sequenceLength, open, signal, valuesAtOnce = VALUES_AT_ONCE } =
-    options;
+  const {
+    mixture,
+    prefix: routingPrefix,
+    sequenceLength,
+    open,
+    signal,
+    valuesAtOnce = VALUES_AT_ONCE,
+  } = options;
   const mixed = [undefined, ...reroute === undefined ? [] : [reroute]].flatMap((every) =>
     sizes.map((size): Mixed => {
-      const prefixes = every === undefined ? [...routes.keys()] : [own];
+      const prefixes = every === undefined ? [...routes.keys()] : [routingPrefix];
       return {
         size,
         every,
@@ -174,15 +180,15 @@ export async function mixExperts(
     const tokens: Float32Array[] = [];
     for (let expert = 0; expert < experts; expert++) {
       const values: Float32Array[] = [];
-      const onTokens = (own: Float32Array) => values.push(own);
+      const onTokens = (nll: Float32Array) => values.push(nll);
       const scored = await scoreModel(
         expert,
         { mixture, open, signal, range, onRows, onTokens },
         sequences,
       );
       tokens.push(joinArrays(Float32Array, values));
-      const before = scores[expert]?.nll ?? new Float32Array();
-      scores[expert] = { ...scored, nll: joinArrays(Float32Array, [before, scored.nll]) };
+      const earlier = scores[expert]?.nll ?? new Float32Array();
+      scores[expert] = { ...scored, nll: joinArrays(Float32Array, [earlier, scored.nll]) };
     }
     let start = 0;
     for (let row = begin; row < end; start += predicted[row++]) {
@@ -193,8 +199,8 @@ export async function mixExperts(
         const { size, every } = mix;
         for (const [prefix, nll] of mix.nll) {
           const costs = [routes.get(prefix)!.costs[row], ...every ? later[row - begin] : []];
-          const stretches = costs.map((own, time): Stretch => ({
-            weights: mixingWeights(own, size, routingTemperature),
+          const stretches = costs.map((timeCosts, time): Stretch => ({
+            weights: mixingWeights(timeCosts, size, routingTemperature),
             end: every
               ? Math.min(
                 predicted[row],
@@ -203,7 +209,7 @@ export async function mixExperts(
               : predicted[row],
           }));
           nll.push(mixedNll(tokens, start, stretches));
-          if (prefix !== own) continue;
+          if (prefix !== routingPrefix) continue;
           mix.run += tokensRun(stretches);
           mix.routings += stretches.length;
         }
@@ -218,7 +224,7 @@ export function addMixes(
   table: Table,
   mixes: readonly Mixed[],
   temperature: number,
-  { prefix: own, predicted }: Pick<Routed, "predicted"> & { prefix: number },
+  { prefix: routingPrefix, predicted }: Pick<Routed, "predicted"> & { prefix: number },
 ): (figures: Figures) => NonNullable<Evaluation["mixing"]> {
   const column = ({ size, every = 0 }: Mixed, prefix: number) =>
     `${size} of ${prefix} tokens, anew ${every}`;
@@ -230,11 +236,11 @@ export function addMixes(
     mixes: mixes.map((mix) => ({
       experts: mix.size,
       reroute: mix.every ?? null,
-      ...score(column(mix, own)),
+      ...score(column(mix, routingPrefix)),
       expertsPerToken: mix.run / predicted.reduce((a, b) => a + b),
       routings: mix.routings / predicted.length,
-      gain: gain(column(mix, own), "mixture"),
-      gains: gains(column(mix, own)),
+      gain: gain(column(mix, routingPrefix), "mixture"),
+      gains: gains(column(mix, routingPrefix)),
       prefixes: mix.every === undefined
         ? Array.from(mix.nll.keys(), (prefix) => ({ prefix, ...perplexity(column(mix, prefix)) }))
         : [],

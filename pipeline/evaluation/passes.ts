@@ -52,17 +52,17 @@ export async function* blocks(
   { tokenizer, vocabulary, sequenceLength }: Sequences,
   range: RowRange = [0, Infinity],
 ): AsyncGenerator<RowBlock> {
-  let before = 0;
+  let rowsRead = 0;
   const inRange = async function* (): AsyncGenerator<Columns> {
     for await (const batch of batches) {
-      const first = before;
+      const first = rowsRead;
       if (first >= range[1]) return;
-      before += batch.numRows;
-      if (before <= range[0]) continue;
+      rowsRead += batch.numRows;
+      if (rowsRead <= range[0]) continue;
       checkLineage(batch, { tokenizer, vocabulary, sequenceLength }, "the partitioner");
-      const own = fromBatch(batch, undefined, ["tokens"]);
-      const { rows, sequence, tokens, length, begin } = own;
-      const { document = sequence, source = Array(rows).fill("") } = own;
+      const columns = fromBatch(batch, undefined, ["tokens"]);
+      const { rows, sequence, tokens, length, begin } = columns;
+      const { document = sequence, source = Array(rows).fill("") } = columns;
       const [from, to] = range.map((row) => Math.min(rows, Math.max(0, row - first)));
       const all = { rows, sequence, document, source, tokens, length, ...begin && { begin } };
       if (from < to) yield sliceColumns(all, from, to);
@@ -180,7 +180,7 @@ export async function route(
   const routes = new Map(
     lengths.map((tokens): [number, Routes] => [tokens, { expert: [], costs: [] }]),
   );
-  const others = lengths.filter((tokens) => tokens !== prefix);
+  const otherLengths = lengths.filter((tokens) => tokens !== prefix);
   const [documents, sources] = [new Map<bigint, number>(), new Map<string, number>()]; // numbers
   const routed: Routed = {
     counts: [],
@@ -205,8 +205,8 @@ export async function route(
     };
     const routing = { ...block, length: routedLengths(block) };
     routed.unknown += partitioner.unknown?.(routing) ?? 0;
-    const own = await mixture.costs(routing, [prefix], signal);
-    const free = assignArgmax(own, experts);
+    const prefixCosts = await mixture.costs(routing, [prefix], signal);
+    const free = assignArgmax(prefixCosts, experts);
     const counts = Array.from(free, (expert) => trained?.includes(expert) ?? true);
     const counted = [...counts.keys()].filter((row) => counts[row]);
     /** Keeps what a prefix chooses, from the costs `[rows, E]`. */
@@ -218,11 +218,13 @@ export async function route(
         if (keepsCosts) kept.push(costs.subarray(row * experts, (row + 1) * experts));
       }
     };
-    keep(prefix, own);
+    keep(prefix, prefixCosts);
     // [prefixes, rows, E].
-    const rest = others.length === 0 ? own : await mixture.costs(routing, others, signal);
-    others.forEach((tokens, i) =>
-      keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts))
+    const otherCosts = otherLengths.length === 0
+      ? prefixCosts
+      : await mixture.costs(routing, otherLengths, signal);
+    otherLengths.forEach((tokens, i) =>
+      keep(tokens, otherCosts.subarray(i * rows * experts, (i + 1) * rows * experts))
     );
     for (const row of counted) {
       const label = takeNumber(sources, source[row]);
@@ -236,7 +238,9 @@ export async function route(
       routed.predicted.push(length[row] - first);
       routed.bytes.push(countBytes(start + first, start + length[row]));
       routed.unscoredBytes += countBytes(start, start + first);
-      routed.margin.push(findMargin(own.slice(row * experts, (row + 1) * experts), free[row]));
+      routed.margin.push(
+        findMargin(prefixCosts.slice(row * experts, (row + 1) * experts), free[row]),
+      );
     }
     routed.counts.push(...counts);
     onRows(rows);
@@ -326,13 +330,15 @@ export type Check = (model: ModelName, loaded: Pick<Checkpoint, "config" | "note
  * must have one shape, except baselines that may have their own. Models of other trainers must be
  * able to read the text.
  */
-export function shapeChecker(text: Partial<ModelConfig>, whose: string): Check {
-  let first: { shape: ModelConfig; whose: string } | undefined;
+export function shapeChecker(text: Partial<ModelConfig>, source: string): Check {
+  let first: { shape: ModelConfig; source: string } | undefined;
   return (model, loaded) => {
     const name = modelTitle(model);
-    if (loaded.notes.adopted !== undefined) return checkShape(loaded, text, name, { whose });
+    if (loaded.notes.adopted !== undefined) {
+      return checkShape(loaded, text, name, { whose: source });
+    }
     const textAlone = hasOwnShape(model);
-    if (!textAlone) first ??= { shape: loaded.config, whose: name };
-    if (first) checkShape(loaded, first.shape, name, { whose: first.whose, textAlone });
+    if (!textAlone) first ??= { shape: loaded.config, source: name };
+    if (first) checkShape(loaded, first.shape, name, { whose: first.source, textAlone });
   };
 }

@@ -62,10 +62,10 @@ export function createTable(
     return sums;
   });
   const add: Table["add"] = (column, nll) => {
-    const own = sums.map(({ nll, tokens }) => nll[column] ??= new Float64Array(tokens.length));
+    const columns = sums.map(({ nll, tokens }) => nll[column] ??= new Float64Array(tokens.length));
     for (let row = 0; row < predicted.length; row++) {
       const value = nll(row);
-      own.forEach((values, i) => values[groupings[i][row]] += value);
+      columns.forEach((values, i) => values[groupings[i][row]] += value);
     }
   };
   return { document: sums[0], source: sums[1], segment: sums[2], add };
@@ -100,7 +100,7 @@ export async function computeFigures(
     const { value, ...ends } = estimate((mean) => 100 * (1 - Math.exp(mean(column) - mean(than))));
     return { percent: value, ...ends };
   };
-  const there = BASELINES.filter((name) => name in documents.nll);
+  const baselines = BASELINES.filter((name) => name in documents.nll);
   return {
     perplexity,
     score: (column) => {
@@ -113,7 +113,7 @@ export async function computeFigures(
       };
     },
     gain,
-    gains: (column) => there.map((baseline) => ({ baseline, ...gain(column, baseline) })),
+    gains: (column) => baselines.map((baseline) => ({ baseline, ...gain(column, baseline) })),
   };
 }
 
@@ -129,13 +129,13 @@ export function summarize(
   { score, perplexity, gains }: Figures,
   prefix: number,
 ): Pick<Evaluation, "scores" | "gains" | "sources" | "segments" | "prefixes"> {
-  const own = routes.get(prefix)!;
+  const routed = routes.get(prefix)!;
   const each = <Value>(ways: readonly Way[], value: (way: Way) => Value) =>
     Object.fromEntries(ways.filter((way) => way in bySource.nll).map((way) => [way, value(way)]));
   const findPerplexity = ({ nll, tokens }: Sums, group: number) => (way: Way) =>
     Math.exp(nll[way][group] / tokens[group]);
   const shares = sources.map(() => Array.from(bySegment.tokens, () => 0)); // sequences at first
-  source.forEach((number, row) => shares[number][own.expert[row]]++);
+  source.forEach((number, row) => shares[number][routed.expert[row]]++);
   const documentsOf = sources.map(() => 0);
   for (const { source } of documents) documentsOf[source]++;
   return {
@@ -167,7 +167,7 @@ export function summarize(
       prefix: tokens,
       ...perplexity(byPrefix(tokens)),
       gains: gains(byPrefix(tokens)),
-      agreement: shareAgreed(by, own),
+      agreement: shareAgreed(by, routed),
     })),
   };
 }
@@ -221,8 +221,8 @@ export async function writeDocumentScores(
  * another layout.
  */
 export async function readDocumentScores(path: string): Promise<DocumentScores> {
-  const [batch, ...others] = await Array.fromAsync(readArrow(path, path));
-  if (!batch || others.length > 0) {
+  const [batch, ...further] = await Array.fromAsync(readArrow(path, path));
+  if (!batch || further.length > 0) {
     throw unreadable(
       path,
       "it must hold one batch of documents",
@@ -230,8 +230,8 @@ export async function readDocumentScores(path: string): Promise<DocumentScores> 
     );
   }
   const column = (name: string) => needColumn(batch, name);
-  const there = columnNames(batch);
-  const ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
+  const columns = columnNames(batch);
+  const ways = SHOWN_WAYS.filter((way) => way === "mixture" || columns.includes(way));
   return {
     document: readIntegers(column("document"), BigUint64Array),
     source: readStrings(column("source")),

@@ -166,10 +166,10 @@ export function textWidth(text: string, fontSize = VEGA.text.fontSize): number {
 export const shownNames = <Name>(
   names: readonly Name[],
 ): [shown: readonly Name[], more: string] => {
-  const more = names.length - MOST_NAMES;
+  const hidden = names.length - MOST_NAMES;
   return [
     names.slice(0, MOST_NAMES),
-    more > 0 ? `; ${more} smaller ones are in the table only` : "",
+    hidden > 0 ? `; ${hidden} smaller ones are in the table only` : "",
   ];
 };
 
@@ -252,7 +252,7 @@ const marks = (values: readonly unknown[], mark: Spec, encoding: Spec): Spec[] =
  * intervals if there is one line.
  */
 function linesTable<X extends string | number>(
-  what: string,
+  xTitle: string,
   { title, format }: Axis,
   { values, lines = [ONE], columns = [] }: Rows<X>,
 ): Table {
@@ -260,13 +260,13 @@ function linesTable<X extends string | number>(
     value != null && format?.endsWith("%") ? percent(value) : value ?? null;
   const hasIntervals = lines.length === 1 && values.some(({ low }) => low !== undefined);
   const head = [
-    ...[what, ...lines.length === 1 ? [title] : lines.map(({ name }) => name)],
+    ...[xTitle, ...lines.length === 1 ? [title] : lines.map(({ name }) => name)],
     ...[...hasIntervals ? ["95% from", "to"] : [], ...columns.map(([title]) => title)],
   ];
-  const rows = [...Map.groupBy(values, ({ x }) => x)].map(([x, found], i) => [
+  const rows = [...Map.groupBy(values, ({ x }) => x)].map(([x, valuesAtX], i) => [
     x,
-    ...lines.map(({ name }) => cell(found.find(({ line = name }) => line === name)?.y)),
-    ...hasIntervals ? [cell(found[0].low), cell(found[0].high)] : [],
+    ...lines.map(({ name }) => cell(valuesAtX.find(({ line = name }) => line === name)?.y)),
+    ...hasIntervals ? [cell(valuesAtX[0].low), cell(valuesAtX[0].high)] : [],
     ...columns.map(([, cells]) => cells[i]),
   ]);
   return { head, rows };
@@ -285,12 +285,12 @@ export function curves(
 ): Drawn {
   const { lines = [ONE] } = rows;
   const named = (values: readonly Value<number>[]) =>
-    values.map((one) => ({ line: lines[0].name, ...one }));
+    values.map((value) => ({ line: lines[0].name, ...value }));
   const values = named(rows.values);
-  const known = values.filter(({ y }) => y !== null);
+  const drawn = values.filter(({ y }) => y !== null);
   const counts = Map.groupBy(values, ({ line }) => line);
-  const dots = known.filter((one) =>
-    counts.get(one.line)!.length <= MOST_DOTS && one.y! <= (y.domain?.[1] ?? Infinity)
+  const dots = drawn.filter((value) =>
+    counts.get(value.line)!.length <= MOST_DOTS && value.y! <= (y.domain?.[1] ?? Infinity)
   );
   const place = { x: numbers("x", x, false), y: numbers("y", y) };
   const look = looks(lines, STROKE, {
@@ -304,7 +304,7 @@ export function curves(
   const layer = [
     marks(at === undefined ? [] : [{ x: at }], upright, { x: place.x }),
     marks(values.filter(({ low }) => low !== undefined), { type: "area", opacity: 0.15 }, band),
-    marks(known, { type: "line", clip: true }, { ...place, ...look }),
+    marks(drawn, { type: "line", clip: true }, { ...place, ...look }),
     marks(levels, { type: "rule" }, { y: place.y, ...look }),
     marks(dots, { ...POINT, size: 28 }, dot),
     marks(named(points), { ...POINT, size: 90 }, dot),
@@ -347,7 +347,7 @@ export function dots(
   const isUp = bars === "up";
   const all = [...new Set(rows.values.map(({ x }) => x))];
   const names = isUp ? all : shownNames(all)[0];
-  const values = rows.values.filter((one) => one.y !== null && names.includes(one.x))
+  const values = rows.values.filter((value) => value.y !== null && names.includes(value.x))
     .map((value) => ({ line: named ? value.x : lines[0].name, ...value }));
   const isApart = isUp || apart && lines.length > 1;
   const [along, across] = isUp ? ["x", "y"] : ["y", "x"];

@@ -122,8 +122,8 @@ export const rounded = (value: number, digits: number): string =>
 export const rough = (value: number): number => Number(value.toPrecision(3));
 
 /** Writes a number of things, such as `3 layers`. */
-export const plural = (count: number, one: string): string =>
-  `${number(count)} ${one}${count === 1 ? "" : "s"}`;
+export const plural = (count: number, singular: string): string =>
+  `${number(count)} ${singular}${count === 1 ? "" : "s"}`;
 
 /** Writes a number of bytes with a unit of at most three digits. */
 export function bytes(size: number): string {

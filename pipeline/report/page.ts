@@ -86,17 +86,17 @@ export async function page<Data>(
   data: Data,
   options: PageOptions = {},
 ): Promise<Page> {
-  const made: Page = { html: "", plots: [], missing: [] };
+  const page: Page = { html: "", plots: [], missing: [] };
   const links: Html[] = [];
   const written: Html[] = [];
   for (const { id, title, parts } of sections) {
-    const own = parts(data);
-    if (own === null) continue;
+    const sectionParts = parts(data);
+    if (sectionParts === null) continue;
     const heading = typeof title === "string" ? title : title(data);
     links.push(markup`<a href="#${id}">${heading}</a>`);
     written.push(markup`<section id="${id}" aria-labelledby="${id}-h">
 <h2 id="${id}-h">${heading}</h2>
-${await partsHtml(own, options, made)}</section>
+${await partsHtml(sectionParts, options, page)}</section>
 `);
   }
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -128,28 +128,28 @@ Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 
 </body>
 </html>
 `;
-  return { ...made, html: html.text };
+  return { ...page, html: html.text };
 }
 
 const flat = (part: Part): Single[] => !part ? [] : "flatMap" in part ? part.flatMap(flat) : [part];
 const isPlot = (part?: Single): part is Plot => part !== undefined && "spec" in part;
 
-async function partsHtml(parts: Part, options: PageOptions, made: Page): Promise<Html[]> {
+async function partsHtml(parts: Part, options: PageOptions, page: Page): Promise<Html[]> {
   const all = flat(parts);
   const written: Html[] = [];
   for (const [i, part] of all.entries()) {
     if (isPlot(part)) {
       if (!isPlot(all[i - 1])) written.push(new Html(`<div class="plots">\n`));
-      written.push(await figure(part, options, made));
+      written.push(await figure(part, options, page));
       if (!isPlot(all[i + 1])) written.push(new Html("</div>\n"));
-    } else written.push("part" in part ? lackingHtml(part, options, made) : part);
+    } else written.push("part" in part ? lackingHtml(part, options, page) : part);
   }
   return written;
 }
 
-function lackingHtml({ part, task, because }: Lacking, { words }: PageOptions, made: Page): Html {
+function lackingHtml({ part, task, because }: Lacking, { words }: PageOptions, page: Page): Html {
   const command = task && wordText(say`${task}`, words);
-  made.missing.push({ part, command });
+  page.missing.push({ part, command });
   return command === undefined
     ? markup`<p class="missing">${part} is not here: ${because}.</p>`
     : markup`<p class="missing">${part} is not here yet: run <code>${
@@ -164,7 +164,7 @@ const DRAW = "./draw.ts";
 async function figure(
   plot: Plot,
   { plots: folder, signal, onWarning }: PageOptions,
-  made: Page,
+  page: Page,
 ): Promise<Html> {
   signal?.throwIfAborted();
   const { drawPlot }: typeof Draw = await import(DRAW);
@@ -182,7 +182,7 @@ async function figure(
       path,
       await drawPlot(plot, { width: width + 32, id, alone: true, onWarning }) + "\n",
     );
-    made.plots.push(path);
+    page.plots.push(path);
   }
   return markup`<figure class="${half ? "half" : "full"}" id="plot-${id}">
 <figcaption><h3>${title}</h3><p>${about}</p></figcaption>

@@ -103,17 +103,17 @@ export async function readRun(run: string, { doing = "report on", details = true
     });
   };
   const nodes = await readNodes(run);
-  const made = secondsByNode(await readTimes(run));
-  const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : made(node);
+  const secondsOf = secondsByNode(await readTimes(run));
+  const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : secondsOf(node);
   const reproduction = await read("reproduction.json", readClaims);
   const begun = [
     ...await listEntries(`${run}/${SCRATCH}`),
     ...await listEntries(`${run}/${PARTIAL}`),
   ];
   if (nodes.size === 0 && !reproduction && begun.length === 0) {
-    const what =
+    const rule =
       "hold something that a task made: it holds a configuration and nothing made with it";
-    throw refuse(what, first);
+    throw refuse(rule, first);
   }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
   const models = await Promise.all(
@@ -218,9 +218,11 @@ async function summarizeFolders(
   folders.delete("report"); // a page tells nothing of itself
   return await Promise.all([...folders].map(async ([folder, all]) => {
     const damages = await Promise.all(
-      all.map((one) => findDamage(`${run}/${one.name}`, one, false)),
+      all.map((node) => findDamage(`${run}/${node.name}`, node, false)),
     );
-    const files = all.flatMap((one, i) => damages[i] === undefined ? Object.values(one.files) : []);
+    const files = all.flatMap((node, i) =>
+      damages[i] === undefined ? Object.values(node.files) : []
+    );
     const spent = all.map(({ name }) => spentOn(name));
     const times = spent.filter((seconds) => typeof seconds === "number");
     const seconds: Spent = times.length > 0

@@ -70,7 +70,7 @@ const SECTIONS = [
  * run wrote it. Also if the page or a plot cannot be written.
  */
 export async function report(options: ReportOptions): Promise<Report> {
-  const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } =
+  const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...device } =
     options;
   const record = await readRun(run);
   const isPage = await isSamePlace(output, `${run}/${PAGE}`);
@@ -79,7 +79,7 @@ export async function report(options: ReportOptions): Promise<Report> {
     ...record,
     words,
     cost: await readCost({ run, flops: 1, utilisation: 1 }),
-    samples: await writeSamples(run, record.weights, { ...rest, tokens }),
+    samples: await writeSamples(run, record.weights, { ...device, tokens }),
     outOfDate: lacksShown(record),
   };
   const frame = {
@@ -91,14 +91,14 @@ export async function report(options: ReportOptions): Promise<Report> {
   };
   const { html, plots, missing } = await page(frame, SECTIONS, data, options);
   if (isPage) {
-    const of = requestGraph(run, await needConfiguration(run));
-    await makeNodes(run, await pageNodes(of, { html }), REPORT);
+    const graph = requestGraph(run, await needConfiguration(run));
+    await makeNodes(run, await pageNodes(graph, { html }), REPORT);
   } else await writeAtomic(output, html);
-  const again = data.outOfDate.map(({ stages, command }) => ({
+  const outOfDate = data.outOfDate.map(({ stages, command }) => ({
     part: stages.join(", "),
     command: wordText([command], words),
   }));
-  return { output, plots, missing, outOfDate: again };
+  return { output, plots, missing, outOfDate };
 }
 
 /**
@@ -129,26 +129,28 @@ function splitText({ config: { configuration: { routers, partitioner } } }: RunR
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
   const experts = partition?.experts ?? config.configuration.experts;
   const { gains = [], scores = {}, experts: times = experts } = evaluation ?? {};
-  const found = gains.map(({ baseline, ...gain }): [string, string] => {
+  const comparisons = gains.map(({ baseline, ...gain }): [string, string] => {
     const { side, by } = asPositive(gain);
     const name = wayName(baseline, times);
     return isEqual(gain)
       ? ["equal", `perplexities of the mixture and of ${name}`]
       : [`${by.toFixed(1)}% ${side}`, `perplexity of the mixture than of ${name}`];
   });
-  found.push([number(experts), experts === 1 ? "expert" : "experts"]);
+  comparisons.push([number(experts), experts === 1 ? "expert" : "experts"]);
   if (partition) {
     const { tokens, nmi } = partition.train;
     const compact = tokens.toLocaleString("en", {
       notation: "compact",
       maximumSignificantDigits: 3,
     });
-    found.push([compact, "training tokens"]);
-    if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);
+    comparisons.push([compact, "training tokens"]);
+    if (nmi !== null && experts > 1) {
+      comparisons.push([rounded(nmi, 3), "NMI of expert and source"]);
+    }
   }
   for (const way of COMPARED.filter((way) => scores[way])) {
     const label = way === "mixture" ? "perplexity of the mixture" : wayName(way, times);
-    found.push([scores[way]!.perplexity.toFixed(2), label]);
+    comparisons.push([scores[way]!.perplexity.toFixed(2), label]);
   }
-  return found;
+  return comparisons;
 }

@@ -55,9 +55,9 @@ export const shortPrefix = (prefix: number): number =>
 
 /** Puts the label of a run before claims of it. */
 export const labelled = (label: string, claims: readonly Claim[]): Claim[] =>
-  claims.map(({ claim, ...rest }) => ({
+  claims.map(({ claim, ...fields }) => ({
     claim: `${label}: ${claim[0].toLowerCase()}${claim.slice(1)}`,
-    ...rest,
+    ...fields,
   }));
 
 /**
@@ -85,11 +85,11 @@ export function gainClaim(gain: Gain, experts: number): Claim {
  * part in common, that is open, unless it must be better beyond both.
  */
 export function isBetter(claim: string, mixtures: Record<string, Scored>, beyond = false): Claim {
-  const [one, other] = Object.values(mixtures);
+  const [first, second] = Object.values(mixtures);
   const here = Object.entries(mixtures).map(([name, score]) => `${name} ${scoreText(score)}`).join(
     ", ",
   );
-  const holds = isLower(one, other);
+  const holds = isLower(first, second);
   return { claim, paper: NOT_REPORTED, here, holds: beyond ? holds === true : holds };
 }
 
@@ -118,8 +118,9 @@ const [LEAST, MOST, SHARE] = [2, 4, 0.1];
 
 /** Gives all experts of a run. */
 export const compareOwnText = (outcome: Outcome): OwnText[] =>
-  outcome.evaluation.segments.map(({ expert, share, perplexity: { mixture, ...others } }) => {
-    const below = (other: number | null = null) => other && mixture ? 1 - mixture / other : null;
+  outcome.evaluation.segments.map(({ expert, share, perplexity: { mixture, ...dense } }) => {
+    const below = (perplexity: number | null = null) =>
+      perplexity && mixture ? 1 - mixture / perplexity : null;
     const { sources, sequences } = outcome.partition.experts[expert];
     const kinds = Object.entries(sources).filter(([source]) => source !== "").sort(([, a], [, b]) =>
       b - a
@@ -130,7 +131,7 @@ export const compareOwnText = (outcome: Outcome): OwnText[] =>
       expert,
       share,
       perplexity: mixture ?? null,
-      below: { dense: below(others.dense), "dense-steps": below(others["dense-steps"]) },
+      below: { dense: below(dense.dense), "dense-steps": below(dense["dense-steps"]) },
       sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`)
         .join(", "),
     };

@@ -63,7 +63,7 @@ export async function openStudies(
 ): Promise<Grid> {
   const chosen = findStudies(studies);
   for (const folder of from) await checkHolds(folder);
-  const grid = new Grid(chosen, sources, { seeds, known: await readKnown(run, ...from), only });
+  const grid = new Grid(chosen, sources, { seeds, searched: await readKnown(run, ...from), only });
   await checkStudies(run, grid);
   return grid;
 }
@@ -157,8 +157,8 @@ export async function alone(
  * Reads a note, which is `what`; null where there is none. Throws an `InputError` that says how to
  * go on without it where it is damaged.
  */
-const readFound = async <T>(path: string, schema: Schema<T>, what: string): Promise<T | null> =>
-  await readJsonIfThere(path, schema, what).catch(
+const readFound = async <T>(path: string, schema: Schema<T>, kind: string): Promise<T | null> =>
+  await readJsonIfThere(path, schema, kind).catch(
     withRemedy(`remove "${path}": what it held is made again`),
   );
 
@@ -176,33 +176,38 @@ const ROUTERS_FOUND = v.object({
  * `InputError` where it is damaged.
  */
 export async function readKnown(...folders: string[]): Promise<Known> {
-  const known: Known = { rates: {}, routers: {} };
+  const merged: Known = { rates: {}, routers: {} };
   for (const folder of folders.toReversed()) {
     const [rates, routers] = [`${folder}/rates.json`, `${folder}/routers.json`];
-    const found = [
+    const files = [
       await readFound(rates, RATES_FOUND, "learning rates that were found"),
       await readFound(routers, ROUTERS_FOUND, "settings of routers that were found"),
     ] as const;
-    Object.assign(known.rates, found[0]?.rates);
-    Object.assign(known.routers, found[1]?.routers);
+    Object.assign(merged.rates, files[0]?.rates);
+    Object.assign(merged.routers, files[1]?.routers);
   }
-  return known;
+  return merged;
 }
 
 /** Gives the files of what searches found: the same text in whichever order that was. */
-export const knownFiles = (known: Known): [file: string, text: string][] =>
-  Object.entries(known).filter(([, found]) => Object.keys(found).length > 0).map(([key, found]) => {
-    const sorted = Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1);
-    return [`${key}.json`, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
-  });
+export const knownFiles = (searches: Known): [file: string, text: string][] =>
+  Object.entries(searches).filter(([, byRecipe]) => Object.keys(byRecipe).length > 0).map(
+    ([key, found]) => {
+      const sorted = Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1);
+      return [`${key}.json`, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
+    },
+  );
 
 /**
  * Notes what searches found; of one recipe that which is there stays, as runs may go by it already.
  */
 export async function writeKnown(root: string, { rates, routers }: Partial<Known>): Promise<void> {
   await alone(root, async () => {
-    const there = await readKnown(root);
-    const all = { rates: { ...rates, ...there.rates }, routers: { ...routers, ...there.routers } };
+    const written = await readKnown(root);
+    const all = {
+      rates: { ...rates, ...written.rates },
+      routers: { ...routers, ...written.routers },
+    };
     for (const [file, text] of knownFiles(all)) await writeAtomic(`${root}/${file}`, text);
   });
 }
@@ -243,8 +248,8 @@ export async function checkHolds(folder: string): Promise<void> {
   for (const name of names) await readNote(folder, name);
   const isOne = names.length > 0 || knownFiles(await readKnown(folder)).length > 0;
   const must = say`${setting("from")} must be a folder of studies, or of their results`;
-  const found = "there are no outcomes of runs, no rates.json and no routers.json";
-  ensure(isOne, say`Cannot go on from "${folder}" as ${must}: ${found}`, { where: folder });
+  const fact = "there are no outcomes of runs, no rates.json and no routers.json";
+  ensure(isOne, say`Cannot go on from "${folder}" as ${must}: ${fact}`, { where: folder });
 }
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */
@@ -270,8 +275,11 @@ export class Notes {
     for (const folder of [this.root, ...this.from]) {
       const note = await readNote(folder, setup.name);
       if (!note || !covers(note.choices, setup.choices)) continue;
-      const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...rates });
-      if (!Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
+      const hashes = await this.#made(setup.models, {
+        ...this.grid.configuration(setup),
+        ...rates,
+      });
+      if (!Object.entries(hashes).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
         const bytes = await Deno.readFile(`${folder}/${file}`);
         await writeAtomic(`${this.root}/${file}`, bytes);
@@ -285,8 +293,8 @@ export class Notes {
     const models = Object.keys(outcome.trained) as Searched[];
     const rates = models.map((model) => [RATES[model], outcome.trained[model]![0].rate]);
     const c = { ...this.grid.configuration(setup), ...Object.fromEntries(rates) };
-    const made = await this.#made(models, c);
-    const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
+    const hashes = await this.#made(models, c);
+    const note: Note = { format: FORMAT, made: hashes, choices: { ...setup.choices }, outcome };
     await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)));
   }
 
@@ -304,18 +312,18 @@ export class Notes {
       tokens: blocks.map(tokensNode),
       models: [],
     });
-    const of = graphOf({ run: "", configuration: c, text, blocks });
+    const graph = graphOf({ run: "", configuration: c, text, blocks });
     const parts = [];
-    for (const stage of partitionStages()) parts.push(...await stage.nodes(of, {}));
+    for (const stage of partitionStages()) parts.push(...await stage.nodes(graph, {}));
     const isPart = ({ name }: Node) => name.startsWith("partition/expert-"); // others tell of paths
-    const made: Record<string, string> = {
+    const hashes: Record<string, string> = {
       partition: hash([...text.unpacked, ...withNeeds(parts, isPart)]),
       evaluation: hash(evaluation),
     };
     for (const model of models) {
-      made[model] = hash(await trainNodes(c, findTargets(model, c), []));
+      hashes[model] = hash(await trainNodes(c, findTargets(model, c), []));
     }
-    return made;
+    return hashes;
   }
 }
 

@@ -44,11 +44,11 @@ export function findStudies(names: readonly string[]): Study[] {
 }
 
 /** Throws an `InputError` for a name that is not known. */
-const checkName = (verb: string, option: string, name: string, known: readonly string[]): void =>
+const checkName = (verb: string, option: string, name: string, names: readonly string[]): void =>
   ensure(
-    known.includes(name),
+    names.includes(name),
     say`Cannot ${verb} ${setting(option)} ${name} as it must be one of ${
-      known.join(", ")
+      names.join(", ")
     }: it is none`,
   );
 
@@ -82,7 +82,7 @@ export interface GridOptions {
   /** Seeds where a study repeats them. Default: 1. */
   seeds?: number;
   /** What searches found. It is added to. */
-  known?: Known;
+  searched?: Known;
   /** Runs that are made alone, by their names before or after a search; none for all. */
   only?: readonly string[];
 }
@@ -91,7 +91,7 @@ export interface GridOptions {
 export class Grid {
   readonly seeds: number;
   /** What searches found. */
-  readonly known: Known;
+  readonly searched: Known;
   /** The settings that runs share. */
   readonly preset: Configuration;
   /** Every run of every study, before any search for settings of routers. */
@@ -108,8 +108,8 @@ export class Grid {
     readonly sources: Sources,
     private readonly options: GridOptions = {},
   ) {
-    const { seeds = 1, known = { rates: {}, routers: {} }, only = [] } = options;
-    [this.seeds, this.known] = [seeds, known];
+    const { seeds = 1, searched: searched = { rates: {}, routers: {} }, only = [] } = options;
+    [this.seeds, this.searched] = [seeds, searched];
     this.#given = withoutRates(sources);
     const method = this.#given.method ?? usualMethod(this.#given);
     this.preset = resolveConfiguration({ flags: { ...this.#given, ...method && { method } } });
@@ -125,13 +125,17 @@ export class Grid {
 
   /** Throws an `InputError` for the name of a run to make alone that the studies do not need. */
   checkNames(): void {
-    const known = [...new Set(this.all.flatMap(this.#names))];
-    for (const name of this.options.only ?? []) checkName("make", "only", name, known);
+    const names = [...new Set(this.all.flatMap(this.#names))];
+    for (const name of this.options.only ?? []) checkName("make", "only", name, names);
   }
 
   /** The same settings with other studies, or other seeds. */
   with(studies: readonly Study[], options: GridOptions = {}): Grid {
-    return new Grid(studies, this.sources, { ...this.options, known: this.known, ...options });
+    return new Grid(studies, this.sources, {
+      ...this.options,
+      searched: this.searched,
+      ...options,
+    });
   }
 
   /**
@@ -177,8 +181,8 @@ export class Grid {
    * undefined where there is none. Runs that agree in it have routers of the same settings,
    * whatever their seed.
    */
-  routerRecipe(setup: Setup, given = this.givenRouters): string | undefined {
-    const isGiven = given.routerRate !== undefined && given.rounds !== undefined;
+  routerRecipe(setup: Setup, fixed = this.givenRouters): string | undefined {
+    const isGiven = fixed.routerRate !== undefined && fixed.rounds !== undefined;
     if (!setup.searchesRouters || isGiven) return undefined;
     const c = this.configuration(setup);
     const lengths = (c.prefixLengths.length ? c.prefixLengths : [c.prefix]).join("/");
@@ -189,8 +193,8 @@ export class Grid {
       `${c.vocabularySize} tokens, ` +
       `rounds of ${c.roundSequences} sequences in batches of ${c.routerBatch} × ${lengths}, ` +
       `${c.routerWarmup} steps of warmup` +
-      (given.routerRate === undefined ? "" : `, rate ${given.routerRate} given`) +
-      (given.rounds === undefined ? "" : `, ${given.rounds} rounds given`);
+      (fixed.routerRate === undefined ? "" : `, rate ${fixed.routerRate} given`) +
+      (fixed.rounds === undefined ? "" : `, ${fixed.rounds} rounds given`);
   }
 
   /**
@@ -201,13 +205,19 @@ export class Grid {
   resolved(setup: Setup, alike = false): Setup | undefined {
     const recipe = this.routerRecipe(setup);
     if (recipe === undefined) return setup;
-    const found = this.known.routers;
+    const searches = this.searched.routers;
     const begin = this.routerRecipe(setup, {})!; // others begin with it
-    const others = alike ? Object.keys(found).filter((other) => other.startsWith(begin)) : [];
-    const name = recipe in found ? recipe : others.length === 1 ? others[0] : undefined;
+    const alikeRecipes = alike
+      ? Object.keys(searches).filter((name) => name.startsWith(begin))
+      : [];
+    const name = recipe in searches
+      ? recipe
+      : alikeRecipes.length === 1
+      ? alikeRecipes[0]
+      : undefined;
     return name === undefined
       ? undefined
-      : this.withRouters(setup, { ...found[name], ...this.givenRouters });
+      : this.withRouters(setup, { ...searches[name], ...this.givenRouters });
   }
 
   /**
@@ -265,7 +275,7 @@ export class Grid {
       const recipe = this.rateRecipe(model, setup);
       if (this.sources.flags?.[RATES[model]] !== undefined || !isNew(recipe, seen)) continue;
       let searcher = setup;
-      if (!(recipe in this.known.rates)) {
+      if (!(recipe in this.searched.rates)) {
         const first = this.rateSearcher(recipe);
         yield* this.#routerSearch(first, seen);
         searcher = this.resolved(first) ?? first;
@@ -298,7 +308,8 @@ export class Grid {
   rates(setup: Setup): Partial<Configuration> | undefined {
     // What flags give, else what was found.
     const rateOf = (model: Searched): number | undefined =>
-      this.sources.flags?.[RATES[model]] ?? this.known.rates[this.rateRecipe(model, setup)]?.rate;
+      this.sources.flags?.[RATES[model]] ??
+        this.searched.rates[this.rateRecipe(model, setup)]?.rate;
     const rates = setup.models.map((model) =>
       rateOf(model) === 0 ? rateOf("experts") : rateOf(model)
     ); // 0 stands for theirs
@@ -361,10 +372,12 @@ export function rateRecipe(model: Searched, c: Configuration): string {
     : [c.expertSteps, c.expertBatch * multiple];
   const [{ settings = [] }] = findTargets(model, c);
   // Its passes have experts of limited capacity.
-  const more = model === "switch" ? ["microBatch" as const] : [];
-  const own = [...TRAINED_BY, ...settings, ...more].filter((name) => !isDefault(name, c[name]))
+  const shapeSettings = model === "switch" ? ["microBatch" as const] : [];
+  const changed = [...TRAINED_BY, ...settings, ...shapeSettings].filter((name) =>
+    !isDefault(name, c[name])
+  )
     .map((name) => `, ${name} ${c[name]}`).join("");
   return `${shape}${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ` +
     `${c.vocabularySize} tokens, ${c.dtype}, ${steps} steps of ${batch} × ` +
-    `${c.sequenceLength}${own}`;
+    `${c.sequenceLength}${changed}`;
 }

@@ -135,11 +135,17 @@ export async function runCrossing(
   );
   const ofDense = await readLosses(run, "dense-steps");
   const both = [...curves[0].keys()].flatMap((step) => {
-    const own = curves.map((losses) => losses.get(step));
-    const other = ofDense.get(step * batches.experts * experts / batches.steps);
-    if (other === undefined || own.includes(undefined)) return [];
-    const loss = own.reduce<number>((sum, loss, i) => sum + loss! * used[i].tokens / total, 0);
-    return [{ tokens: step * batches.experts * models.config.context, difference: loss - other }];
+    const expertLosses = curves.map((losses) => losses.get(step));
+    const denseLoss = ofDense.get(step * batches.experts * experts / batches.steps);
+    if (denseLoss === undefined || expertLosses.includes(undefined)) return [];
+    const loss = expertLosses.reduce<number>(
+      (sum, loss, i) => sum + loss! * used[i].tokens / total,
+      0,
+    );
+    return [{
+      tokens: step * batches.experts * models.config.context,
+      difference: loss - denseLoss,
+    }];
   });
   const last = both.at(-1);
   if (!last) return null;

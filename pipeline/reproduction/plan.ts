@@ -134,10 +134,12 @@ function listAssumptions(
   const { flops, utilisation, name, memoryBytes = 0 } = device;
   const kind = adapterKind(device);
   const assumed = ASSUMED_GPU.name;
-  const whose = name === assumed
+  const deviceName = name === assumed
     ? `an ${name}, on which no training was timed`
     : `"${name}", as measured here`;
-  const share = `, ${+(100 * utilisation).toFixed(2)}% of the ${flops.toPrecision(3)} of ${whose}`;
+  const share = `, ${+(100 * utilisation).toFixed(2)}% of the ${
+    flops.toPrecision(3)
+  } of ${deviceName}`;
   const size = `${memoryBytes / 1e9} GB (${(memoryBytes / 2 ** 30).toFixed(1)} GiB)`;
   const shapes = grid.all.flatMap((setup) => Object.values(modelShapes(grid.configuration(setup))));
   const trial = percent(trialShare);
@@ -189,22 +191,22 @@ async function listJobs(
   device: CostDevice,
   options: PlanStudiesOptions,
 ): Promise<PlannedJob[]> {
-  const grid = studies.with(studies.studies, { known: structuredClone(studies.known) });
-  const { known, preset: { routerRate, rounds } } = grid;
+  const grid = studies.with(studies.studies, { searched: structuredClone(studies.searched) });
+  const { searched, preset: { routerRate, rounds } } = grid;
   const notes = new Notes(studies, options.run, options.from);
   const jobs: PlannedJob[] = [];
   const scored = new Set<string>(); // whose routers and scores other runs take
   const add = async (job: Job, isNoted: boolean) => {
-    const isFound = "recipe" in job && job.recipe in { ...known.rates, ...known.routers };
+    const isFound = "recipe" in job && job.recipe in { ...searched.rates, ...searched.routers };
     const isDone = "recipe" in job ? isFound : isNoted;
     for (const part of listParts(job, grid, scored, options)) {
       jobs.push(await estimatePart(part, job.setup, grid, device, isDone, options));
     }
     if (job.work === "split" && !isDone) scored.add(grid.routedAs(job.setup));
     if (job.work === "search routers") {
-      known.routers[job.recipe] ??= { routerRate, rounds, trials: [] };
+      searched.routers[job.recipe] ??= { routerRate, rounds, trials: [] };
     }
-    if (job.work === "search rate") known.rates[job.recipe] ??= { rate: 1, trials: [] };
+    if (job.work === "search rate") searched.rates[job.recipe] ??= { rate: 1, trials: [] };
   };
   const seen = new Set<string>();
   for (const job of grid.searches(seen)) await add(job, false);

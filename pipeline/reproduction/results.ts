@@ -129,8 +129,8 @@ export async function writeResults(
 /** Reports with which settings the runs were made; nothing where there are none to tell. */
 function settingsText(settings: StudyResults["settings"] = {}): string[] {
   const reported = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
-  const what = "Settings that are no defaults, unless a study varies or searches them";
-  return reported.length === 0 ? [] : [`${what}: ${reported.join(", ")}.`];
+  const title = "Settings that are no defaults, unless a study varies or searches them";
+  return reported.length === 0 ? [] : [`${title}: ${reported.join(", ")}.`];
 }
 
 /**

@@ -170,13 +170,13 @@ export async function runStudies(
   }
   using device = lazyDevice(options, grid.preset, emit);
   const gpu = await device.open();
-  if (from.length > 0) await writeKnown(root, grid.known);
+  if (from.length > 0) await writeKnown(root, grid.searched);
   const runner = new Runner(grid, { ...options, gpu }, watch);
   await runner.makeAll();
   const results = await runner.results(warn);
   const settings = grid.reported as StudyResults["settings"];
-  const more = { settings, words, signal, onWarning: warn };
-  await alone(root, () => writeResults(root, results, more), signal);
+  const writing = { settings, words, signal, onWarning: warn };
+  await alone(root, () => writeResults(root, results, writing), signal);
   return results;
 }
 
@@ -204,7 +204,7 @@ class Runner {
       await this.#learn();
       const owners = await Promise.all(left.map(({ name }) => listOwners(`${root}/${name}`)));
       const setup = left[Math.max(0, owners.findIndex(({ length }) => length === 0))];
-      left = left.filter((one) => one !== setup);
+      left = left.filter((waiting) => waiting !== setup);
       if (!await this.#notes.find(setup, true)) {
         for (const job of grid.jobs(setup, seen)) await this.#do(job);
       }
@@ -218,20 +218,20 @@ class Runner {
   /** Takes up what other processes found meanwhile. */
   async #learn(): Promise<void> {
     const { rates, routers } = await readKnown(this.options.run);
-    Object.assign(this.grid.known.rates, rates);
-    Object.assign(this.grid.known.routers, routers);
+    Object.assign(this.grid.searched.rates, rates);
+    Object.assign(this.grid.searched.routers, routers);
   }
 
   async #do(job: Job): Promise<void> {
     const { setup } = job;
-    const { known } = this.grid;
+    const { searched } = this.grid;
     const { run: root } = this.options;
     if (job.work === "split") return await this.#split(setup);
     if (job.work === "train") return await this.#train(setup);
     const { recipe } = job;
-    const found = job.work === "search rate" ? known.rates : known.routers;
-    if (!(recipe in found)) await this.#learn();
-    if (recipe in found) return;
+    const searches = job.work === "search rate" ? searched.rates : searched.routers;
+    if (!(recipe in searches)) await this.#learn();
+    if (recipe in searches) return;
     if (job.work === "search rate") {
       const site = await this.#makeSite(setup);
       const configuration = this.grid.configuration(setup);
@@ -251,13 +251,19 @@ class Runner {
       this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });
     }
     this.#within = name;
-    const others = [];
+    const otherRuns = [];
     for (const entry of await listEntries(root)) {
-      const other = `${root}/${entry.name}`;
-      if (entry.name !== name && await exists(`${other}/config.json`)) others.push(other);
+      const folder = `${root}/${entry.name}`;
+      if (entry.name !== name && await exists(`${folder}/config.json`)) otherRuns.push(folder);
     }
     const run = `${root}/${name}`;
-    return { ...this.options, sources: {}, run, force: false, reuse: [...reuse, ...others.sort()] };
+    return {
+      ...this.options,
+      sources: {},
+      run,
+      force: false,
+      reuse: [...reuse, ...otherRuns.sort()],
+    };
   }
 
   #searchRouters(setup: Setup): Promise<RouterSearch> {
@@ -288,7 +294,8 @@ class Runner {
     const runs = grid.runs();
     // The same routers are trained once: a run that would train them, too, follows on the first
     // that does.
-    const first = runs.find((one) => grid.routedAs(one) === grid.routedAs(setup)) ?? setup;
+    const first = runs.find((candidate) => grid.routedAs(candidate) === grid.routedAs(setup)) ??
+      setup;
     if (first.name !== setup.name && !await this.#notes.find(first)) await this.#split(first);
     const site = await this.#makeSite(setup);
     const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
@@ -316,11 +323,11 @@ class Runner {
     for (const study of STUDIES.values()) {
       const isAsked = grid.studies.includes(study);
       try {
-        const found = await this.#findResult(study, isAsked, most);
-        if (typeof found !== "string") results.push(found);
+        const result = await this.#findResult(study, isAsked, most);
+        if (typeof result !== "string") results.push(result);
         else if (isAsked) {
-          const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
-          warn(`the study "${study.name}" is left out as its run "${found}" is not made${more}`);
+          const hint = only.length > 0 ? "" : ", or another process changed it: run the same again";
+          warn(`the study "${study.name}" is left out as its run "${result}" is not made${hint}`);
         }
       } catch (error) {
         if (isAsked || !(error instanceof InputError)) throw error;
@@ -339,17 +346,19 @@ class Runner {
    */
   async #findResult(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
     let missing = "";
-    const found = new Map<string, Outcome | undefined>();
+    const outcomeByRun = new Map<string, Outcome | undefined>();
     for (let seeds = most; seeds >= (isAsked ? this.grid.seeds : 1); seeds--) {
       const grid = this.grid.with([study], { seeds });
       const setups = grid.all.map((setup) => grid.resolved(setup, !isAsked) ?? setup);
       for (const setup of setups) {
-        if (!found.has(setup.name)) found.set(setup.name, await this.#notes.find(setup, true));
+        if (!outcomeByRun.has(setup.name)) {
+          outcomeByRun.set(setup.name, await this.#notes.find(setup, true));
+        }
       }
       const runs = setups.map(({ name }) => name);
-      const outcomes = runs.flatMap((name) => found.get(name) ?? []);
+      const outcomes = runs.flatMap((name) => outcomeByRun.get(name) ?? []);
       if (outcomes.length < runs.length) {
-        missing = runs.find((name) => !found.get(name))!;
+        missing = runs.find((name) => !outcomeByRun.get(name))!;
         continue;
       }
       const findings = study.findings(outcomes);

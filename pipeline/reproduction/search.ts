@@ -47,16 +47,20 @@ export async function train(
   watch: RunWatch,
 ): Promise<Partial<Record<Searched, TrainResult[]>>> {
   const targets = (model: Searched) => findTargets(model, configuration);
-  const found: Partial<Record<Searched, TrainResult[]>> = {};
+  const results: Partial<Record<Searched, TrainResult[]>> = {};
   if (models.includes("experts")) {
-    const how = { ...options, gpu, ...await sideBySide(gpu, configuration, options.recompute) };
-    found.experts = await trainModels(() => targets("experts"), how, watch);
+    const training = {
+      ...options,
+      gpu,
+      ...await sideBySide(gpu, configuration, options.recompute),
+    };
+    results.experts = await trainModels(() => targets("experts"), training, watch);
   }
-  const others = models.filter((model) => model !== "experts");
-  if (others.length === 0) return found;
-  const trained = await trainModels(() => others.flatMap(targets), { ...options, gpu }, watch);
-  others.forEach((model, i) => found[model] = [trained[i]]);
-  return found;
+  const baselines = models.filter((model) => model !== "experts");
+  if (baselines.length === 0) return results;
+  const trained = await trainModels(() => baselines.flatMap(targets), { ...options, gpu }, watch);
+  baselines.forEach((model, i) => results[model] = [trained[i]]);
+  return results;
 }
 
 /**
@@ -65,7 +69,7 @@ export async function train(
  */
 async function sideBySide(gpu: Gpu, configuration: Configuration, recompute?: boolean) {
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
-  const how = {
+  const training = {
     batch,
     microBatch,
     length,
@@ -75,7 +79,7 @@ async function sideBySide(gpu: Gpu, configuration: Configuration, recompute?: bo
     loss: gpu.variants.loss,
   };
   const memoryFor = (models: number) =>
-    memoryTogether(modelShapes(configuration).expert, models, how);
+    memoryTogether(modelShapes(configuration).expert, models, training);
   const together = SIDE_BY_SIDE[gpu.kind];
   // One model is tried in any case: the device itself says where even that does not fit.
   const free = PLANNED_SHARE * await gpu.allocatable(memoryFor(together) / PLANNED_SHARE);
@@ -136,13 +140,13 @@ export async function searchModelRate(
   share: number,
   watch: RunWatch,
 ): Promise<RateSearch> {
-  const found = await searchRate(async (rate) => {
+  const search = await searchRate(async (rate) => {
     const losses = await trialLosses(model, configuration, site, { share, rate }, watch);
     return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   });
-  const doubt = searchDoubt(model, found);
+  const doubt = searchDoubt(model, search);
   if (doubt) watch.onEvent?.({ type: "warning", message: `${site.run}: ${doubt}` });
-  return found;
+  return search;
 }
 
 /**
@@ -271,13 +275,13 @@ export type RouterSearch = v.InferOutput<typeof ROUTER_SEARCH>;
  */
 export async function searchRouters(
   { routerRate, rounds }: RouterSettings,
-  given: Partial<RouterSettings>,
+  fixed: Partial<RouterSettings>,
   validate: (settings: RouterSettings) => Promise<number>,
 ): Promise<RouterSearch> {
-  const best = { routerRate, rounds, ...given };
+  const best = { routerRate, rounds, ...fixed };
   const trials = new Map<string, RouterSearch["trials"][number]>();
   for (const name of ["routerRate", "rounds"] as const) {
-    if (given[name] !== undefined) continue;
+    if (fixed[name] !== undefined) continue;
     const line = { first: best[name], cautious: true, most: MOST_TRIALS };
     const whole = name === "rounds" && { whole: true, largest: best.rounds * MOST_ROUNDS };
     const { value } = await searchLine({ ...line, ...whole }, async (value) => {

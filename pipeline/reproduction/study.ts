@@ -71,12 +71,12 @@ export const MODELS: Setup["models"] = ["experts", "dense", "dense-steps"];
 export const REPEATED = 4;
 
 /** Describes a run that studies share: so many experts, and dense models next to them. */
-export const sharedSetup = (experts: number, more: Partial<Setup> = {}): Setup => ({
+export const sharedSetup = (experts: number, changes: Partial<Setup> = {}): Setup => ({
   name: `em-${experts}-experts`,
   label: `${experts} experts`,
   settings: { experts },
   models: MODELS,
-  ...more,
+  ...changes,
 });
 
 /** Lists runs with their seeds, from 0. */
@@ -92,9 +92,9 @@ export const withSeeds = (setups: readonly Setup[], seeds: number): Setup[] =>
 
 /** Reports how many seeds, from 0, some of these runs have. */
 export function seedsAmong(runs: readonly string[]): number {
-  const found = new Set(runs.map((name) => Number(/-seed-(\d+)$/.exec(name)?.[1])));
+  const numbers = new Set(runs.map((name) => Number(/-seed-(\d+)$/.exec(name)?.[1])));
   let seeds = 0;
-  while (found.has(seeds)) seeds++;
+  while (numbers.has(seeds)) seeds++;
   return seeds;
 }
 
@@ -128,8 +128,8 @@ export type Scored = Pick<Score, "perplexity" | "low" | "high">;
  * Whether one perplexity is lower than another one; null where their intervals have a part in
  * common.
  */
-export const isLower = (one: Scored, other: Scored): boolean | null =>
-  one.high < other.low ? true : other.high < one.low ? false : null;
+export const isLower = (first: Scored, second: Scored): boolean | null =>
+  first.high < second.low ? true : second.high < first.low ? false : null;
 
 /** Writes a perplexity with its interval. */
 export const scoreText = (score: Scored | undefined): string | null =>
@@ -220,9 +220,9 @@ export const agreements = (
 export function makeTable<Row extends Outcome>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
-  { part = () => "", after = () => [] }: {
+  { part = () => "", rowsAfter = () => [] }: {
     part?: (row: Row) => string;
-    after?: (row: Row) => Cell[][];
+    rowsAfter?: (row: Row) => Cell[][];
   } = {},
 ): Table {
   const groups = Map.groupBy(
@@ -230,7 +230,7 @@ export function makeTable<Row extends Outcome>(
     (row) => `${row.setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`,
   );
   const all: Cell[][] = [
-    ...rows.flatMap((row) => [columns.map(([, cell]) => cell(row)), ...after(row)]),
+    ...rows.flatMap((row) => [columns.map(([, cell]) => cell(row)), ...rowsAfter(row)]),
     ...[...groups.values()].filter(({ length }) => length > 1).map((group) => [
       seedsText(group),
       ...columns.slice(1).map(([, , seeds]) => seeds?.(group)),

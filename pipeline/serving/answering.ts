@@ -113,14 +113,14 @@ function checkFallback(
   mix: number,
   reroute: number | undefined,
 ): void {
-  const other = named !== undefined
+  const conflict = named !== undefined
     ? "a model is named"
     : mix > 1
     ? say`${setting("mix")} is ${mix}`
     : reroute !== undefined && say`${setting("reroute")} is ${reroute}`;
-  if (!other) return;
+  if (!conflict) return;
   const rule = say`${setting("fallback")} is for prompts that choose one expert`;
-  throw new RequestError(say`Cannot continue a prompt as ${rule}: ${other}`, {
+  throw new RequestError(say`Cannot continue a prompt as ${rule}: ${conflict}`, {
     remedy: "leave out one of them",
   });
 }

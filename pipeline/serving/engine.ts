@@ -103,11 +103,11 @@ export class Engine {
   }
 
   #leave(slot: number): void {
-    const [own, others] = [true, false].map((isOwn) =>
+    const [leaving, staying] = [true, false].map((isOwn) =>
       this.#requests.filter((request) => (request.slot === slot) === isOwn)
     );
-    this.#requests = others;
-    for (const { reject } of own) reject(left());
+    this.#requests = staying;
+    for (const { reject } of leaving) reject(left());
     this.#expected.delete(slot);
     this.#free.push(slot);
     this.#schedule();

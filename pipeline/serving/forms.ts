@@ -49,8 +49,8 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
       weightBytes(config) +
       2 * config.layers * slots * usedCapacity(config) * config.hidden * BYTES,
     open({ config, weights, notes }, gpu, queue) {
-      const own = { config, weights, slots, capacity: usedCapacity(config) };
-      const engine = new Engine(createDecoder(gpu, { ...options, ...own }), queue);
+      const shape = { config, weights, slots, capacity: usedCapacity(config) };
+      const engine = new Engine(createDecoder(gpu, { ...options, ...shape }), queue);
       return {
         config,
         notes,
@@ -69,13 +69,13 @@ export function scoring({ length }: { length: number }): Form<LoadedModel & { sc
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
       const batch = rowsPerPass(gpu.maxBindingBytes, config, length);
-      const own = createScorer(gpu, { config, models: [weights], batch, length });
+      const scoring = createScorer(gpu, { config, models: [weights], batch, length });
       const scorer: Scorer = {
-        ...own,
-        score: (...asked) => queue(() => own.score(...asked)),
-        scoreTokens: (...asked) => queue(() => own.scoreTokens(...asked)),
+        ...scoring,
+        score: (...asked) => queue(() => scoring.score(...asked)),
+        scoreTokens: (...asked) => queue(() => scoring.scoreTokens(...asked)),
       };
-      return { config, notes, scorer, bytes: own.bytes, close: own.close };
+      return { config, notes, scorer, bytes: scoring.bytes, close: scoring.close };
     },
   };
 }
@@ -92,9 +92,9 @@ export function branching(
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
       const batch = Math.min(most, rowsPerPass(gpu.maxBindingBytes, config, config.context));
-      const own = createBranchScorer(gpu, { config, weights, batch });
-      const score: BranchScorer["score"] = (...asked) => queue(() => own.score(...asked));
-      return { config, notes, branches: { score }, bytes: own.bytes, close: own.close };
+      const scoring = createBranchScorer(gpu, { config, weights, batch });
+      const score: BranchScorer["score"] = (...asked) => queue(() => scoring.score(...asked));
+      return { config, notes, branches: { score }, bytes: scoring.bytes, close: scoring.close };
     },
   };
 }

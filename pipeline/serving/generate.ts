@@ -201,15 +201,15 @@ export class Generation implements AsyncIterable<string>, Disposable {
       : [choice.model];
     const models = stack.use(await mixture.leaseAll(names, this.form, options.signal)).value;
     const [{ config, notes }] = models;
-    models.forEach((one, i) => {
+    models.forEach((model, i) => {
       const name = `expert ${names[i]}`;
       if (typeof names[i] === "number") {
-        checkShape(one, mixture.shape, name, { whose: "the run's experts" });
+        checkShape(model, mixture.shape, name, { whose: "the run's experts" });
       }
       if (i > 0 && notes.adopted === undefined) {
-        checkShape(one, config, name, { whose: `expert ${names[0]}` });
+        checkShape(model, config, name, { whose: `expert ${names[0]}` });
       }
-      checkPrompt(this.promptTokens, one.config, tokenizer, options);
+      checkPrompt(this.promptTokens, model.config, tokenizer, options);
     });
     this.#readers.clear();
     models.forEach(({ engine }, i) => this.#readers.set(names[i], stack.use(engine.join())));
@@ -231,14 +231,14 @@ export class Generation implements AsyncIterable<string>, Disposable {
   async #readerFor(tokens: readonly number[]): Promise<Reader | undefined> {
     const chosen = await chooseAnew(this.choice, this.mixture, this.promptTokens.length, tokens);
     if (!chosen) return undefined;
-    const [before, after] = [this.answering, chosen.answering].map(answeringExperts);
+    const [experts, newExperts] = [this.answering, chosen.answering].map(answeringExperts);
     ({ route: this.lastRoute, answering: this.answering } = chosen);
-    if (new Set(before).symmetricDifference(new Set(after)).size > 0) {
+    if (new Set(experts).symmetricDifference(new Set(newExperts)).size > 0) {
       // Given back before others are asked for: a text that waits for models holds none.
       this.#models.dispose();
       await this.#takeModels();
     }
-    if (String(after) !== String(before)) {
+    if (String(newExperts) !== String(experts)) {
       const change = { tokens: this.tokens.length, ...chosen };
       this.changes.push(change);
       this.options.onChange?.(change);

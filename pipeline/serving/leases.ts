@@ -253,8 +253,8 @@ export class Leases {
     const bytes = sum(sizes);
     if (bytes <= memory) return;
     const fact = `${bytes} bytes are needed, the limit is ${memory}`;
-    const what = say`Cannot load ${names} as ${setting("memory")} must suffice: ${fact}`;
-    throw new (loaders.length === 1 ? InputError : RoomError)(what, {
+    const refusal = say`Cannot load ${names} as ${setting("memory")} must suffice: ${fact}`;
+    throw new (loaders.length === 1 ? InputError : RoomError)(refusal, {
       remedy: "allow more memory",
     });
   }

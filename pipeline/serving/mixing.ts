@@ -87,8 +87,8 @@ export function chooseRoute(
   }
   const margin = runnerUp === null ? 0 : scores[expert] - scores[runnerUp];
   const marginPerToken = prefixTokens === 1 ? 0 : margin / (prefixTokens - 1);
-  const known = scores.map((score) => score > -NOT_FOLLOWED ? score : -Infinity);
-  return { expert, runnerUp, margin, marginPerToken, scores: known, prefixTokens };
+  const followed = scores.map((score) => score > -NOT_FOLLOWED ? score : -Infinity);
+  return { expert, runnerUp, margin, marginPerToken, scores: followed, prefixTokens };
 }
 
 /** An expert that continues a text, and its weight among those that do. */

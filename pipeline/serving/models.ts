@@ -51,8 +51,8 @@ export async function modelSource(folder: string): Promise<MixtureSource> {
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const path = await findTokenizer(folder, 2);
   if (path === undefined) {
-    const what = `Cannot generate with "${folder}" as its tokenizer must be known`;
-    throw new InputError(`${what}: there is no tokenizer.json in it or above it`, {
+    const refusal = `Cannot generate with "${folder}" as its tokenizer must be known`;
+    throw new InputError(`${refusal}: there is no tokenizer.json in it or above it`, {
       where: folder,
       remedy: "copy the one that it was trained with there",
     });
@@ -104,10 +104,10 @@ export async function runSource(
     }
   };
   const isWhole = async (model: ModelName) => {
-    const there = await Promise.all(
+    const present = await Promise.all(
       MODEL_FILES.map((name) => exists(`${modelFolder(model)}/${name}`)),
     );
-    return !there.includes(false);
+    return !present.includes(false);
   };
   const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
   return {
@@ -129,15 +129,15 @@ export async function runSource(
       const names = (await listEntries(run)).filter(({ isDirectory }) => isDirectory).map((
         { name },
       ) => name);
-      const there = await Promise.all(
+      const present = await Promise.all(
         names.map((name) => exists(`${run}/${name}/model.safetensors`)),
       );
-      return names.filter((name, i) => FOLDER_NAME.test(name) && there[i]).sort();
+      return names.filter((name, i) => FOLDER_NAME.test(name) && present[i]).sort();
     },
     async present(experts) {
       const ids = [...Array(experts).keys()];
-      const there = await Promise.all(ids.map(isWhole));
-      return ids.filter((id) => there[id]);
+      const whole = await Promise.all(ids.map(isWhole));
+      return ids.filter((id) => whole[id]);
     },
     describe: (model) => loadCheckpointConfig(modelFolder(model)),
     async load(model) {
@@ -160,14 +160,14 @@ export function checkShape(
   { config, notes }: Pick<Checkpoint, "config" | "notes">,
   like: Partial<ModelConfig>,
   name: string,
-  { whose = "expert 0", textAlone = false }: { whose?: string; textAlone?: boolean } = {},
+  { whose: likeName = "expert 0", textAlone = false }: { whose?: string; textAlone?: boolean } = {},
 ): void {
   const isAdopted = notes.adopted !== undefined;
   for (const field of textAlone || isAdopted ? TEXT : SHAPE) {
-    const [own, other] = [config[field], like[field]];
-    if (other === undefined || (isAdopted ? own >= other : own === other)) continue;
-    const rule = isAdopted ? `read what ${whose} reads` : `have the shape of ${whose}`;
-    const fact = `${field} is ${own}, that of ${whose} is ${other}`;
+    const [value, likeValue] = [config[field], like[field]];
+    if (likeValue === undefined || (isAdopted ? value >= likeValue : value === likeValue)) continue;
+    const rule = isAdopted ? `read what ${likeName} reads` : `have the shape of ${likeName}`;
+    const fact = `${field} is ${value}, that of ${likeName} is ${likeValue}`;
     throw new InputError(`Cannot use ${name} as it must ${rule}: ${fact}`, {
       remedy: isAdopted ? "adopt another one" : "train it again",
     });

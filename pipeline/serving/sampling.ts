@@ -49,10 +49,10 @@ interface Candidates {
  * throws an `InputError` where one is impossible.
  */
 export function settingsAmong<Table extends Fields>(table: Table, options: object): Values<Table> {
-  const given = Object.entries(options).filter(([name, value]) =>
+  const chosen = Object.entries(options).filter(([name, value]) =>
     name in table && value !== undefined
   );
-  return fillValues(table, Object.fromEntries(given));
+  return fillValues(table, Object.fromEntries(chosen));
 }
 
 const FEW = 256; // ids that are found faster than all are sorted

@@ -64,8 +64,8 @@ export class TokenTexts {
       ids,
       length: (await this.tokenizer.decode(ids)).length,
     }));
-    const { ids: before, length } = await this.#anchor;
-    return (await this.tokenizer.decode([...before, ...ids])).slice(length);
+    const { ids: anchor, length } = await this.#anchor;
+    return (await this.tokenizer.decode([...anchor, ...ids])).slice(length);
   }
 }
 
@@ -86,11 +86,11 @@ export function createStopFilter(stops: readonly string[]) {
      */
     push(text: string): { text: string; stopped: boolean } {
       held += text;
-      const found = stops.map((stop) => ({ start: held.indexOf(stop), length: stop.length }))
+      const matches = stops.map((stop) => ({ start: held.indexOf(stop), length: stop.length }))
         .filter(({ start }) => start >= 0)
         .sort((a, b) => a.start + a.length - b.start - b.length || a.start - b.start);
-      const stopped = found.length > 0;
-      const end = stopped ? found[0].start : held.length - longestBeginning(held, stops);
+      const stopped = matches.length > 0;
+      const end = stopped ? matches[0].start : held.length - longestBeginning(held, stops);
       const shown = held.slice(0, end);
       held = stopped ? "" : held.slice(end);
       return { text: shown, stopped };

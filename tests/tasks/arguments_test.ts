@@ -5,7 +5,7 @@ const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks
 
 Deno.test("a task is reported which flags were given, and which were said to be false", async () => {
   const task = await taskOf("submit");
-  const reported: Pick<Call<Task["options"]>, "given" | "denied">[] = [];
+  const reported: Pick<Call<Task["options"]>, "givenNames" | "denied">[] = [];
   const run: Task["run"] = (call) => Promise.resolve(void reported.push(call));
   const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
   const args = [
@@ -19,7 +19,7 @@ Deno.test("a task is reported which flags were given, and which were said to be 
     "2",
   ];
   await perform({ ...task, run }, args, frame);
-  assertEquals([...reported[0].given].sort(), ["keep", "run", "settle"]);
+  assertEquals([...reported[0].givenNames].sort(), ["keep", "run", "settle"]);
   assertEquals([...reported[0].denied].sort(), ["recompute", "requireGpu"]);
 });
 

@@ -23,7 +23,7 @@ function planned(
   before: JobPlan | null = null,
   denied: string[] = [],
 ): Partial<JobPlan> {
-  const said = { given: new Set(Object.keys(flags)), denied: new Set(denied) };
+  const said = { givenNames: new Set(Object.keys(flags)), denied: new Set(denied) };
   const plan = readPlan(fillValues(PLANNING, flags), said, before);
   return Object.fromEntries(Object.entries(plan).filter(([, value]) => value !== undefined));
 }

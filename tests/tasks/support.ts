@@ -128,7 +128,7 @@ export async function taskHere(
   const known = {};
   const [out, err]: string[][] = [[], []];
   const frame: Frame = {
-    known,
+    failing: known,
     signal: AbortSignal.timeout(300_000), // what hangs must fail, not stay
     onEvent(event) {
       if (event.type === "progress" || event.type === "checkpoint") return;

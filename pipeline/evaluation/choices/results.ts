@@ -135,12 +135,12 @@ export function judge({ metric, low, high }: Pick<Difference, "metric" | "low" |
  * Lists the ways in which any of the tasks was answered, in the order in which they are printed.
  */
 export function listWays(results: readonly ZeroShotResult[]): ChoiceWay[] {
-  const found = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
-  const together = [...found].filter(expertsTogether).sort((a, b) =>
+  const ways = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
+  const together = [...ways].filter(expertsTogether).sort((a, b) =>
     expertsTogether(a) - expertsTogether(b)
   );
   return [...new Set<ChoiceWay>(["mixture", ...together, ...SHOWN_WAYS])].filter((way) =>
-    found.has(way)
+    ways.has(way)
   );
 }
 

@@ -149,25 +149,31 @@ function collectAnswers(
   questions: readonly Question[],
   scores: readonly ScoredChoice[][],
 ): Answers {
-  const each = (value: (question: Question, own: number[], first: ScoredChoice) => number) =>
+  const each = (
+    value: (question: Question, logLikelihoods: number[], first: ScoredChoice) => number,
+  ) =>
     Float64Array.from(questions, (question, i) => {
       return value(question, scores[i].map(({ logLikelihood }) => logLikelihood), scores[i][0]);
     });
   return {
-    acc: each(({ choices, gold }, own, first) =>
-      Number(choices.length === 1 ? first.greedy : firstLargest(own) === gold)
+    acc: each(({ choices, gold }, logLikelihoods, first) =>
+      Number(choices.length === 1 ? first.greedy : firstLargest(logLikelihoods) === gold)
     ),
-    acc_norm: each(({ choices, gold }, own) =>
-      Number(firstLargest(own.map((value, i) => value / [...choices[i]].length)) === gold)
+    acc_norm: each(({ choices, gold }, logLikelihoods) =>
+      Number(
+        firstLargest(logLikelihoods.map((value, i) => value / [...choices[i]].length)) === gold,
+      )
     ),
-    perplexity: each(({ gold }, own) => own[gold]),
+    perplexity: each(({ gold }, logLikelihoods) => logLikelihoods[gold]),
   };
 }
 
 /** Averages the answers of several experts. */
 function meanAnswers(all: readonly Answers[]): Answers {
   const mean = (metric: keyof Answers) =>
-    all[0][metric].map((_, at) => all.reduce((sum, one) => sum + one[metric][at], 0) / all.length);
+    all[0][metric].map((_, at) =>
+      all.reduce((sum, answers) => sum + answers[metric][at], 0) / all.length
+    );
   return { acc: mean("acc"), acc_norm: mean("acc_norm"), perplexity: mean("perplexity") };
 }
 
@@ -182,8 +188,8 @@ async function routePrompts(
   );
   const routes = await mixture.routeAll(texts.flat(), prefix, [], signal);
   return prompts.map(({ choices }, i) => {
-    const found = routes.splice(0, texts[i].length);
-    return choices.map((_, j) => found[j] ?? found[0]);
+    const routesOfQuestion = routes.splice(0, texts[i].length);
+    return choices.map((_, j) => routesOfQuestion[j] ?? routesOfQuestion[0]);
   });
 }
 
@@ -204,16 +210,16 @@ export async function scoreChoices(
     signal?.throwIfAborted();
     // Choices of a question that follow the same tokens: a model reads these once.
     const groups = prompts.slice(first, first + QUESTIONS).flatMap(({ choices }, i) => {
-      const own = choices.map((choice, j) => ({ ...choice, i: first + i, j }));
-      return [...Map.groupBy(own, ({ context }) => context.join()).values()];
+      const placed = choices.map((choice, j) => ({ ...choice, i: first + i, j }));
+      return [...Map.groupBy(placed, ({ context }) => context.join()).values()];
     });
     const texts = groups.map((group) => ({
       context: group[0].context,
       continuations: group.map(({ continuation }) => continuation),
     }));
-    const found = (await lease.value.branches.score(texts, signal)).flat();
+    const scored = (await lease.value.branches.score(texts, signal)).flat();
     for (const [k, { i, j }] of groups.flat().entries()) {
-      const { logProbability, greedy } = found[k];
+      const { logProbability, greedy } = scored[k];
       const logLikelihood = logProbability.reduce((a, b) => a + b, 0);
       const rule = `every log-probability must be finite: one of ${modelTitle(model)} is not`;
       ensure(Number.isFinite(logLikelihood), `Cannot ask a question as ${rule}`, {
@@ -221,7 +227,7 @@ export async function scoreChoices(
       });
       scores[i][j] = { logLikelihood, greedy, ...keepsTokens && { tokens: logProbability } };
     }
-    onChoices?.(found.length);
+    onChoices?.(scored.length);
   }
   return scores;
 }
@@ -238,12 +244,13 @@ function mixedLikelihood(
   logProbability: (expert: number) => Float32Array,
   { mix, temperature }: Together,
 ): number {
-  const own = chooseAnswering(route, mix, temperature).map(({ expert, weight }) => {
+  const answering = chooseAnswering(route, mix, temperature).map(({ expert, weight }) => {
     return { logWeight: Math.log(weight), values: logProbability(expert) };
   });
-  return own[0].values.reduce(
+  return answering[0].values.reduce(
     (sum, _, token) =>
-      sum + logSumExp(Float64Array.from(own, ({ logWeight, values }) => logWeight + values[token])),
+      sum +
+      logSumExp(Float64Array.from(answering, ({ logWeight, values }) => logWeight + values[token])),
     0,
   );
 }

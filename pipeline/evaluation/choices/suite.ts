@@ -36,29 +36,29 @@ export async function* heldOutDocuments(
 ): AsyncGenerator<HeldOutDocument> {
   const { eos, sha256, vocabulary } = tokenizer;
   let ids: number[] = [];
-  let given = 0;
+  let characters = 0;
   let open = { document: -1n, source: "" };
   const close = async function* (): AsyncGenerator<HeldOutDocument> {
     const tokens = ids.length;
     const text = tokens > 0 ? await tokenizer.decode(ids) : "";
-    [ids, given] = [[], given + text.length];
+    [ids, characters] = [[], characters + text.length];
     if (text !== "") yield { text, source: open.source, tokens };
   };
   for await (const batch of batches) {
     checkLineage(batch, { tokenizer: sha256, vocabulary }, "the tokenizer");
     const columns = fromBatch(batch);
     const { document = columns.sequence } = columns;
-    for (const [row, { ids: own, source }] of rowTexts(columns).entries()) {
-      if (given >= MOST_CHARACTERS) return;
+    for (const [row, { ids: rowIds, source }] of rowTexts(columns).entries()) {
+      if (characters >= MOST_CHARACTERS) return;
       if (packing === "document" && open.document !== document[row]) yield* close();
       open = { document: document[row], source };
-      for (const id of own) {
+      for (const id of rowIds) {
         if (id === eos) yield* close();
         else ids.push(id);
       }
     }
   }
-  if (given < MOST_CHARACTERS) yield* close();
+  if (characters < MOST_CHARACTERS) yield* close();
 }
 
 /**
@@ -85,8 +85,8 @@ const SEED = 0;
  * `longest` tokens can probably read together with a sentence.
  */
 export function cutPassages(documents: readonly HeldOutDocument[], longest = Infinity): Passage[] {
-  const sum = (of: (document: HeldOutDocument) => number) =>
-    documents.reduce((total, document) => total + of(document), 0);
+  const sum = (count: (document: HeldOutDocument) => number) =>
+    documents.reduce((total, document) => total + count(document), 0);
   // In characters.
   const readable = longest * sum(({ text }) => text.length) / sum(({ tokens }) => tokens);
   const most = Math.min(LONGEST.context, SHARES.context * readable);
@@ -97,12 +97,12 @@ export function cutPassages(documents: readonly HeldOutDocument[], longest = Inf
       .map(({ index, 0: sentence }) => ({ start: index, end: index + sentence.trimEnd().length }));
     let first = 0;
     return sentences.slice(1).flatMap(({ start, end }, i): Passage[] => {
-      const before = sentences[i].end;
-      while (before - sentences[first].start > most && first < i) first++;
-      const context = text.slice(sentences[first].start, before);
+      const contextEnd = sentences[i].end;
+      while (contextEnd - sentences[first].start > most && first < i) first++;
+      const context = text.slice(sentences[first].start, contextEnd);
       const fits = context.length >= most / 4 && context.length <= most;
       if (!fits || end - start < SHORTEST_SENTENCE || end - start > mostOfSentence) return [];
-      const delimiter = text.slice(before, start);
+      const delimiter = text.slice(contextEnd, start);
       return [{ document, source, context, delimiter, sentence: text.slice(start, end) }];
     });
   });
@@ -138,8 +138,8 @@ function task(
       const draw = drawOf(candidates);
       // By a hash of their text; of equal ones the first.
       const keyed = new Map<bigint, Candidate>();
-      for (const one of candidates.toReversed()) {
-        keyed.set(randomBits(SEED, name, indexCandidate(one)), one);
+      for (const candidate of candidates.toReversed()) {
+        keyed.set(randomBits(SEED, name, indexCandidate(candidate)), candidate);
       }
       const taken = [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS);
       return taken.flatMap(([, candidate]) => ask(name, candidate, draw));
@@ -169,14 +169,14 @@ function ask(purpose: string, candidate: Candidate, draw: Draw): Question[] {
  * other, else of any.
  */
 function fromOthers(candidates: readonly Candidate[]): Draw {
-  const others = new Map<number, readonly Candidate[]>(); // by document
+  const pools = new Map<number, readonly Candidate[]>(); // by document
   return ({ document, source, context }, bits) => {
-    const known = others.getOrInsertComputed(document, () => {
-      const elsewhere = candidates.filter((other) => other.document !== document);
-      const same = elsewhere.filter((other) => other.source === source);
+    const pool = pools.getOrInsertComputed(document, () => {
+      const elsewhere = candidates.filter((candidate) => candidate.document !== document);
+      const same = elsewhere.filter((candidate) => candidate.source === source);
       return [same, elsewhere, candidates].find(({ length }) => length > 0)!;
     });
-    const { right } = known[Number(bits % BigInt(known.length))];
+    const { right } = pool[Number(bits % BigInt(pool.length))];
     return context.includes(right) ? undefined : right;
   };
 }
@@ -184,7 +184,9 @@ function fromOthers(candidates: readonly Candidate[]): Draw {
 /** Takes the sentences after passages that `fits` takes. */
 const sentences =
   (fits: (sentence: string) => boolean) => (passages: readonly Passage[]): Candidate[] =>
-    passages.flatMap(({ sentence: right, ...rest }) => fits(right) ? [{ ...rest, right }] : []);
+    passages.flatMap(({ sentence: right, ...passage }) =>
+      fits(right) ? [{ ...passage, right }] : []
+    );
 
 const WORD = /[\p{L}\p{M}]+/gu;
 const words = (text: string): string[] => text.match(WORD) ?? [];
@@ -195,20 +197,20 @@ const words = (text: string): string[] => text.match(WORD) ?? [];
  */
 function lastWords(passages: readonly Passage[]): Candidate[] {
   const counts = Map.groupBy(passages.flatMap(({ sentence }) => words(sentence)), (word) => word);
-  const sorted = [...counts].sort(([a, some], [b, more]) =>
-    more.length - some.length || (a < b ? -1 : 1)
+  const sorted = [...counts].sort(([a, places], [b, otherPlaces]) =>
+    otherPlaces.length - places.length || (a < b ? -1 : 1)
   );
   const most = Math.min(FREQUENT_WORDS, sorted.length >> 3);
   const frequent = new Set(sorted.slice(0, most).map(([word]) => word));
   return passages.flatMap(({ context, delimiter, sentence, ...passage }): Candidate[] => {
-    const known = words(context);
+    const contextWords = words(context);
     const last = [...sentence.matchAll(WORD)].findLast(({ index, 0: word }) =>
       index > 1 && sentence[index - 1] === " " && sentence[index - 2] !== " " &&
-      [...word].length >= 4 && !frequent.has(word) && known.includes(word)
+      [...word].length >= 4 && !frequent.has(word) && contextWords.includes(word)
     );
     if (!last) return [];
-    const before = context + delimiter + sentence.slice(0, last.index - 1);
-    return [{ ...passage, context: before, delimiter: " ", right: last[0] }];
+    const contextToWord = context + delimiter + sentence.slice(0, last.index - 1);
+    return [{ ...passage, context: contextToWord, delimiter: " ", right: last[0] }];
   });
 }
 

@@ -72,28 +72,32 @@ export async function summarizeAnswers(
     const measures = (way: ChoiceWay) =>
       metrics.map((metric) => {
         const figure = metricOf(way, metric);
-        const own = estimate(figure);
+        const measured = estimate(figure);
         const apart = values(way, metric).map((value, i) =>
-          weights[i] / total * (value - own.value)
+          weights[i] / total * (value - measured.value)
         );
         const isMean = metric !== "perplexity";
         const standardError = isMean ? errorOfMean(sumBy(groups, apart)) : deviation(drawn(figure));
-        return [metric, { ...own, standardError }];
+        return [metric, { ...measured, standardError }];
       });
     /** How much higher each metric of one way is than of another, on the same draws. */
     const differences = (way: ChoiceWay, than: ChoiceWay): Omit<Difference, "baseline">[] =>
       metrics.map((metric) => {
-        const [own, other] = [metricOf(way, metric), metricOf(than, metric)];
-        return { metric, ...estimate((mean) => own(mean) - other(mean)) };
+        const [figure, otherFigure] = [metricOf(way, metric), metricOf(than, metric)];
+        return { metric, ...estimate((mean) => figure(mean) - otherFigure(mean)) };
       });
     return {
       ways: Object.fromEntries(names.map((way) => [way, Object.fromEntries(measures(way))])),
       differences: baselines.flatMap((baseline) =>
-        differences("mixture", baseline).map((one) => ({ baseline, ...one }))
+        differences("mixture", baseline).map((difference) => ({ baseline, ...difference }))
       ),
       mixed: sizes.flatMap((experts) =>
         (["mixture", ...baselines] as const).flatMap((against) =>
-          differences(topWay(experts), against).map((one) => ({ experts, against, ...one }))
+          differences(topWay(experts), against).map((difference) => ({
+            experts,
+            against,
+            ...difference,
+          }))
         )
       ),
     };
@@ -133,5 +137,7 @@ function deviation(values: Float64Array): number {
  */
 function errorOfMean(deviations: Float64Array): number {
   const { length } = deviations;
-  return length < 2 ? 0 : Math.sqrt(sum(deviations.map((one) => one ** 2)) * length / (length - 1));
+  return length < 2
+    ? 0
+    : Math.sqrt(sum(deviations.map((deviation) => deviation ** 2)) * length / (length - 1));
 }

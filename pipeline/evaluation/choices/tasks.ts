@@ -127,8 +127,8 @@ function withoutBrackets(line: string): string {
   return line.slice(0, end).replace(/\[.*?\]/g, "") + line.slice(end);
 }
 
-const capitalize = ([first = "", ...rest]: string) =>
-  first.toUpperCase() + rest.join("").toLowerCase();
+const capitalize = ([first = "", ...letters]: string) =>
+  first.toUpperCase() + letters.join("").toLowerCase();
 
 const LETTERS = ["A", "B", "C", "D"];
 

@@ -41,8 +41,8 @@ export type ComparedRun = Comparison["runs"][number];
 
 /** Compares runs by the files in their folders. */
 export async function compare({ runs: paths, signal }: CompareOptions) {
-  const found = paths.length === 0 ? "none is named" : `only "${paths[0]}" is named`;
-  ensure(paths.length > 1, `Cannot compare runs as at least two must be named: ${found}`);
+  const fact = paths.length === 0 ? "none is named" : `only "${paths[0]}" is named`;
+  ensure(paths.length > 1, `Cannot compare runs as at least two must be named: ${fact}`);
   const names = shortNames(paths).map(printable);
   const records: RunRecord[] = [];
   for (const run of paths) {
@@ -56,16 +56,18 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
     throw error;
   });
   const isShared = heldOut !== null || !derived;
-  const evaluated = records.map((own) =>
-    isShared && own.heldOut?.evaluated ? own.evaluation : null
+  const evaluated = records.map((record) =>
+    isShared && record.heldOut?.evaluated ? record.evaluation : null
   );
-  const evaluations = evaluated.map((own) => own?.trained ? null : own);
+  const evaluations = evaluated.map((evaluation) => evaluation?.trained ? null : evaluation);
   const { sources, sourcesApart } = compareSources(evaluations);
   const documents = await Promise.all(
-    records.map((own, i) => evaluations[i] && readDocuments(own)),
+    records.map((record, i) => evaluations[i] && readDocuments(record)),
   );
   const paired = await compareWithFirst(documents, { resamples: RESAMPLES, signal });
-  const labelled = evaluations.map((own) => own && own.sources.some(({ source }) => source !== ""));
+  const labelled = evaluations.map((evaluation) =>
+    evaluation && evaluation.sources.some(({ source }) => source !== "")
+  );
   return {
     runs: records.map((record, i) => ({
       name: names[i],
@@ -122,10 +124,10 @@ function pickFigures(evaluation: Evaluation | null) {
 /** Names every run by the shortest end of its path that no other run shares. */
 function shortNames(paths: readonly string[]): string[] {
   const parts = paths.map((path) => path.split("/").filter((name) => name !== "" && name !== "."));
-  return parts.map((own, i) => {
-    const ends = own.map((_, at) => own.slice(-1 - at).join("/"));
+  return parts.map((names, i) => {
+    const ends = names.map((_, at) => names.slice(-1 - at).join("/"));
     const isShared = (end: string) =>
-      parts.some((other, j) => j !== i && `/${other.join("/")}`.endsWith(`/${end}`));
+      parts.some((otherNames, j) => j !== i && `/${otherNames.join("/")}`.endsWith(`/${end}`));
     return ends.find((end) => !isShared(end)) ?? paths[i];
   });
 }
@@ -144,16 +146,16 @@ function listDifferences(records: readonly RunRecord[]) {
  * others.
  */
 function compareSources(evaluations: readonly (Evaluation | null)[]) {
-  const scores = evaluations.map((own) =>
-    own && new Map(own.sources.map((score) => [score.source, score]))
+  const scores = evaluations.map((evaluation) =>
+    evaluation && new Map(evaluation.sources.map((score) => [score.source, score]))
   );
-  const evaluated = scores.filter((own) => own !== null);
+  const evaluated = scores.filter((bySource) => bySource !== null);
   if (evaluated.length < 2) return { sources: [], sourcesApart: [] };
-  const labels = [...new Set(evaluated.flatMap((own) => [...own.keys()]))].sort();
+  const labels = [...new Set(evaluated.flatMap((bySource) => [...bySource.keys()]))].sort();
   const isShared = (label: string) =>
-    new Set(evaluated.map((own) => own.get(label)?.tokens)).size === 1;
+    new Set(evaluated.map((bySource) => bySource.get(label)?.tokens)).size === 1;
   const sources = labels.filter(isShared).map((source) => {
-    const perplexity = scores.map((own) => own?.get(source)?.perplexity.mixture ?? null);
+    const perplexity = scores.map((bySource) => bySource?.get(source)?.perplexity.mixture ?? null);
     const lowest = Math.min(...perplexity.filter((value) => value !== null));
     const best = perplexity.flatMap((value, i) => value === lowest ? [i] : []);
     return { source, tokens: evaluated[0].get(source)!.tokens, perplexity, best };
@@ -174,12 +176,12 @@ export async function compareWithFirst(
   runs: readonly (DocumentScores | null)[],
   { resamples, signal }: { resamples: number; signal?: AbortSignal },
 ): Promise<{ first: number; gains: (Lower | null)[] } | null> {
-  const cuts = runs.map((own) => own && `${own.tokens} ${own.sequences}`); // ids may differ: each run counts its own
+  const cuts = runs.map((run) => run && `${run.tokens} ${run.sequences}`); // ids may differ: each run counts its own
   const first = cuts.findIndex((cut, i) => cut !== null && cuts.indexOf(cut, i + 1) !== -1);
   if (first === -1) return null;
   const isPaired = (i: number) => i !== first && cuts[i] === cuts[first];
   const nll = Object.fromEntries(
-    runs.flatMap((own, i) => cuts[i] === cuts[first] ? [[i, own!.nll.mixture]] : []),
+    runs.flatMap((run, i) => cuts[i] === cuts[first] ? [[i, run!.nll.mixture]] : []),
   );
   const tokens = Float64Array.from(runs[first]!.tokens);
   const { gain } = await computeFigures({ tokens, nll }, { resamples, seed: 0, signal });
@@ -195,12 +197,12 @@ async function shareHeldOut(
   runs: readonly RunRecord[],
   names: readonly string[],
 ): Promise<HeldOut | null> {
-  const [first, ...others] = runs.filter(({ heldOut }) => heldOut !== null);
+  const [first, ...laterRuns] = runs.filter(({ heldOut }) => heldOut !== null);
   if (first === undefined) return null;
-  for (const other of others) {
-    if (other.heldOut!.sha256 === first.heldOut!.sha256) continue;
+  for (const run of laterRuns) {
+    if (run.heldOut!.sha256 === first.heldOut!.sha256) continue;
     const tokens = await heldOutTokens(first);
-    if (tokens === null || tokens !== await heldOutTokens(other)) throw otherText(first, other);
+    if (tokens === null || tokens !== await heldOutTokens(run)) throw otherText(first, run);
   }
   const { sha256, sequences } = first.heldOut!;
   return { sha256, sequences, untold: names.filter((_, i) => !runs[i].heldOut) };
@@ -214,23 +216,27 @@ const SETTINGS = [
 ] as const;
 
 function otherText(former: RunRecord, latter: RunRecord): InputError {
-  const [own, other] = [former, latter].map(({ config: { configuration } }) => ({
+  const [settings, otherSettings] = [former, latter].map(({ config: { configuration } }) => ({
     ...configuration,
     textSeed: findTextSeed(configuration),
   }));
-  const differing = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
+  const differing = SETTINGS.filter((name) =>
+    valueText(settings[name]) !== valueText(otherSettings[name])
+  );
   const hashes = [former, latter].map(({ heldOut }) => shortHash(heldOut!.sha256)).join(" and ");
-  const what = differing.reduce<Text>(
+  const refusal = differing.reduce<Text>(
     (text, name) =>
-      say`${text}, ${setting(name)} ${valueText(own[name])} and ${valueText(other[name])}`,
+      say`${text}, ${setting(name)} ${valueText(settings[name])} and ${
+        valueText(otherSettings[name])
+      }`,
     `Cannot compare "${former.run}" and "${latter.run}" as their held-out tokens ` +
       `must be the same: SHA-256 is ${hashes}`,
   );
-  const how = differing.length > 0
+  const remedy = differing.length > 0
     ? "with the same settings"
     : say`of the same text with the other's ${setting("tokenizer")}`;
-  return new InputError(what, {
+  return new InputError(refusal, {
     where: latter.run,
-    remedy: say`make one of them anew, in another folder, ${how}`,
+    remedy: say`make one of them anew, in another folder, ${remedy}`,
   });
 }

@@ -73,15 +73,15 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const byLabel = evaluated.filter(({ routes }) => !routes).map(({ name }) => name);
   const isApart = ({ name, evaluation, beside }: ComparedRun) =>
     evaluation !== null && counts.length > 1 && !beside && name !== reference;
-  const notes = runs.map((own): Text | false => {
-    const { name, run, trained, experts } = own;
-    const again = task("evaluate", { run });
+  const notes = runs.map((compared): Text | false => {
+    const { name, run, trained, experts } = compared;
+    const evaluateTask = task("evaluate", { run });
     if (!trained) {
-      return isApart(own) &&
+      return isApart(compared) &&
         `${name} cuts the text into other documents, so it is not compared by document`;
     }
     const some = `the text that goes to ${trained.length} of ${experts} experts`;
-    return say`${name} is evaluated only on ${some}, so it is not compared: run ${again} once the others are trained`;
+    return say`${name} is evaluated only on ${some}, so it is not compared: run ${evaluateTask} once the others are trained`;
   });
   return [
     counts.length > 0 && fewDocuments(Math.min(...counts)),
@@ -115,7 +115,9 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
   const perplexity = (way: Way) => ({ evaluation }: ComparedRun) =>
     decimals(evaluation?.scores[way]?.perplexity, 2);
   const bits = ({ evaluation }: ComparedRun) => evaluation?.scores.mixture?.bitsPerByte;
-  const others = ways.map((way) => [way === "oracle" ? "best in hindsight" : way, perplexity(way)]);
+  const columns = ways.map((
+    way,
+  ) => [way === "oracle" ? "best in hindsight" : way, perplexity(way)]);
   return makeTable("Mixtures", runs, {
     run: ({ name }) => name,
     M: ({ evaluation, routes }) => evaluation && (routes ? String(evaluation.prefix) : "label"),
@@ -129,7 +131,7 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
     },
     ...reference !== null &&
       { [`against ${reference}`]: ({ beside }) => beside && gainText(beside) },
-    ...Object.fromEntries(others),
+    ...Object.fromEntries(columns),
     "sources won": ({ wins }) => wins === null ? null : `${wins} of ${sources.length}`,
   }, evaluationNotes(comparison));
 }
@@ -229,8 +231,8 @@ export function comparisonTables(
 }
 
 /** Gives every run a line; the colours are those of experts, which no plot here shows. */
-const runLines = (runs: readonly ComparedRun[]): (Line & { own: ComparedRun })[] =>
-  runs.map((own, i) => ({ ...expertLine(i), name: own.name, width: 2, own }));
+const runLines = (runs: readonly ComparedRun[]): (Line & { run: ComparedRun })[] =>
+  runs.map((run, i) => ({ ...expertLine(i), name: run.name, width: 2, run }));
 
 function perplexityPlot(runs: readonly ComparedRun[]): Plot {
   // A random expert would squeeze all others into a corner.
@@ -263,14 +265,14 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
 }
 
 function evaluationPlots({ runs, sources, reference }: Comparison): Part {
-  const lines = runLines(runs).filter(({ own }) => own.evaluation !== null);
+  const lines = runLines(runs).filter(({ run }) => run.evaluation !== null);
   if (lines.length === 0) return null;
-  const routed = lines.filter(({ own }) => own.routes);
+  const routed = lines.filter(({ run }) => run.routes);
   const paired = runs.flatMap(({ name, beside }) =>
     beside ? [{ name, colour: colour("mixture"), gain: beside }] : []
   );
   return [
-    perplexityPlot(lines.map(({ own }) => own)),
+    perplexityPlot(lines.map(({ run }) => run)),
     reference !== null && lowerPlot(paired, {
       id: "against-first",
       title: `Against ${reference}`,
@@ -280,18 +282,18 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Part {
         "documents cannot tell.",
     }),
     runs.length <= MOST_LEGEND && [
-      routed.some(({ own }) => own.experts > 1) && {
+      routed.some(({ run }) => run.experts > 1) && {
         id: "prefix-perplexity",
         title: "Perplexity by routing prefix",
         about: "Perplexity of every run's mixture when it routes by that many tokens, " +
           "with its 95% interval.",
-        ...byPrefix(routed.map((line) => ({ ...line, scores: line.own.evaluation!.prefixes }))),
+        ...byPrefix(routed.map((line) => ({ ...line, scores: line.run.evaluation!.prefixes }))),
       },
       sources.length > 1 && sourcePlot(
         sources,
         lines.map((line) => ({
           ...line,
-          of: ({ perplexity }) => perplexity[runs.indexOf(line.own)],
+          perplexity: ({ perplexity }) => perplexity[runs.indexOf(line.run)],
         })),
         "Perplexity of every run's mixture on",
       ),
@@ -323,7 +325,7 @@ function listSections(comparison: Comparison, words?: Words): Section[] {
   const few = runs.length <= MOST_LEGEND; // colours and dashes tell no more apart
   const left = !few &&
     ` Of more than ${MOST_LEGEND} runs there are no plots by prefix and by source.`;
-  const rounds = runLines(runs).map((line) => ({ ...line, rounds: line.own.rounds }));
+  const rounds = runLines(runs).map((line) => ({ ...line, rounds: line.run.rounds }));
   const sections: [id: string, title: string, parts: Part[]][] = [
     ["runs", "What differs", [tables.runs, tables.lineage, tables.settings].map(show)],
     ["partition", "Partition", [show(tables.partitions), few && roundPlots(rounds)]],

@@ -46,14 +46,14 @@ function perplexityPlot({ scores, experts, bytes }: Evaluation): Plot {
   )
     .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
   const random = scores.random?.perplexity.toFixed(2);
-  const others = experts > 1
+  const bounds = experts > 1
     ? " Best in hindsight picks each sequence's best expert after the fact. A random " +
       `expert, the mean over experts, has ${random}.`
     : "";
   return {
     id: "perplexity",
     title: "Perplexity of held-out text",
-    about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${others}`,
+    about: `Perplexity with its 95% bootstrap interval over documents. Lower is better.${bounds}`,
     ...dots({
       title: "way",
       values: lines.map(({ name, perplexity: y, low, high }) => ({ x: name, y, low, high })),
@@ -91,8 +91,11 @@ export const lowerPlot = (
 function gainPlot({ gains, experts }: Evaluation, clean: RunRecord["clean"]): Plot {
   const lines = gains.flatMap((gain) => {
     const line = wayLine(gain.baseline, experts);
-    const own = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
-    return [{ ...line, gain }, ...own ? [{ ...line, name: `${line.name}, clean`, gain: own }] : []];
+    const cleanGain = clean?.gains.find(({ baseline }) => baseline === gain.baseline);
+    return [
+      { ...line, gain },
+      ...cleanGain ? [{ ...line, name: `${line.name}, clean`, gain: cleanGain }] : [],
+    ];
   });
   const note = clean
     ? ` Clean: on the ${
@@ -132,10 +135,10 @@ export function segmentPlot(
     ...dots({
       title,
       bars: "up",
-      values: segments.flatMap((one) =>
+      values: segments.flatMap((segment) =>
         ways.map((way) => ({
-          x: label(one),
-          y: one.perplexity[way] ?? null,
+          x: label(segment),
+          y: segment.perplexity[way] ?? null,
           line: wayName(way, experts),
         }))
       ),
@@ -153,14 +156,15 @@ export function segmentPlot(
 function branchSegments({ segments, levels: [wide = 1] = [] }: Evaluation): Evaluation["segments"] {
   const size = segments.length / wide;
   return Array.from({ length: wide }, (_, expert) => {
-    const own = segments.slice(expert * size, (expert + 1) * size).filter(({ tokens }) =>
+    const branch = segments.slice(expert * size, (expert + 1) * size).filter(({ tokens }) =>
       tokens > 0
     );
-    const total = (name: "sequences" | "share" | "tokens") => sum(own.map((one) => one[name]));
+    const total = (name: "sequences" | "share" | "tokens") =>
+      sum(branch.map((segment) => segment[name]));
     const tokens = total("tokens");
     const perplexity = { ...segments[0].perplexity };
     for (const way of Object.keys(perplexity) as (keyof typeof perplexity)[]) {
-      const nll = sum(own.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
+      const nll = sum(branch.map(({ tokens, perplexity }) => tokens * Math.log(perplexity[way]!)));
       perplexity[way] = tokens > 0 ? Math.exp(nll / tokens) : null;
     }
     return { expert, sequences: total("sequences"), share: total("share"), tokens, perplexity };
@@ -170,25 +174,29 @@ function branchSegments({ segments, levels: [wide = 1] = [] }: Evaluation): Eval
 /** Plots perplexities of sources, the largest first; `whose` says of what. */
 export function sourcePlot<Source extends { source: string; tokens: number; documents?: number }>(
   sources: readonly Source[],
-  lines: readonly (Line & { of: (source: Source) => number | null | undefined })[],
-  whose: string,
+  lines: readonly (Line & { perplexity: (source: Source) => number | null | undefined })[],
+  models: string,
 ): Plot {
   const order = sources.toSorted((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
-  const [, more] = shownNames(sources);
+  const [, inTable] = shownNames(sources);
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",
-    about: `${whose} held-out text of each source, the largest first${more}. Lower is better.`,
+    about: `${models} held-out text of each source, the largest first${inTable}. Lower is better.`,
     ...dots({
       title: "source",
-      values: order.flatMap((one) =>
-        lines.map(({ name, of }) => ({ x: sourceName(one.source), y: of(one) ?? null, line: name }))
+      values: order.flatMap((row) =>
+        lines.map(({ name, perplexity }) => ({
+          x: sourceName(row.source),
+          y: perplexity(row) ?? null,
+          line: name,
+        }))
       ),
       lines,
       columns: (["documents", "tokens"] as const).filter((name) =>
-        order.some((one) => one[name] !== undefined)
+        order.some((row) => row[name] !== undefined)
       )
-        .map((name) => [name, order.map((one) => one[name] ?? null)]),
+        .map((name) => [name, order.map((row) => row[name] ?? null)]),
     }),
   };
 }
@@ -246,12 +254,12 @@ function prefixPlots({ prefixes, prefix, scores, experts }: Evaluation): Plot[] 
 }
 
 function routedByPlot(
-  own: Evaluation,
+  evaluation: Evaluation,
   { kind, prefixes }: NonNullable<Evaluation["routedBy"]>,
 ): Plot {
-  const run = { ...wayLine("mixture", own.experts), name: "the run's partitioner" };
+  const run = { ...wayLine("mixture", evaluation.experts), name: "the run's partitioner" };
   const name = kind === "self" ? "the experts themselves" : kind;
-  const other = { ...run, name, colour: colour("random"), dash: [6, 3] };
+  const routedBy = { ...run, name, colour: colour("random"), dash: [6, 3] };
   const head = [
     "prefix",
     name,
@@ -264,7 +272,7 @@ function routedByPlot(
     "same expert",
   ];
   const rows = prefixes.map(({ prefix, perplexity, low, high, gain, agreement }, i) => [
-    ...[prefix, perplexity, low, high, own.prefixes[i].perplexity],
+    ...[prefix, perplexity, low, high, evaluation.prefixes[i].perplexity],
     ...[gain.percent, gain.low, gain.high, percent(agreement)],
   ]);
   return {
@@ -274,7 +282,7 @@ function routedByPlot(
       `${name}, of which the one that finds the prefix likeliest answers; with 95% ` +
       "intervals. The numbers tell how much lower the former's perplexity is, on the " +
       "same draws of documents: where that interval holds 0, neither chooses better.",
-    ...byPrefix([{ ...run, scores: own.prefixes }, { ...other, scores: prefixes }]),
+    ...byPrefix([{ ...run, scores: evaluation.prefixes }, { ...routedBy, scores: prefixes }]),
     table: { head, rows },
   };
 }
@@ -294,16 +302,16 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
     })),
   ];
   return gains.flatMap(({ baseline }) => {
-    const found = parts.flatMap(({ name, perplexity: { mixture, [baseline]: dense } }) =>
+    const worse = parts.flatMap(({ name, perplexity: { mixture, [baseline]: dense } }) =>
       mixture && dense && mixture > dense ? [{ name, by: 100 * (mixture / dense - 1) }] : []
     ).filter(({ by }) => by >= 0.05).sort((a, b) => b.by - a.by);
-    if (found.length === 0) return [];
-    const named = found.slice(0, MOST_WORSE).map(({ name, by }) =>
+    if (worse.length === 0) return [];
+    const named = worse.slice(0, MOST_WORSE).map(({ name, by }) =>
       `${name} (${by.toFixed(1)}% higher)`
     );
-    const more = found.length > MOST_WORSE && ` and ${found.length - MOST_WORSE} more`;
+    const notNamed = worse.length > MOST_WORSE && ` and ${worse.length - MOST_WORSE} more`;
     const model = wayName(baseline, experts);
-    return [markup`<p><strong>Worse</strong> than ${model} on ${named.join(", ")}${more}.</p>`];
+    return [markup`<p><strong>Worse</strong> than ${model} on ${named.join(", ")}${notNamed}.</p>`];
   });
 }
 
@@ -336,7 +344,7 @@ export const evaluation: Section<RunRecord> = {
     const lines = COMPARED.filter((way) => scores[way])
       .map((way) => ({
         ...wayLine(way, experts),
-        of: ({ perplexity }: Source) => perplexity[way],
+        perplexity: ({ perplexity }: Source) => perplexity[way],
       }));
     const several = experts > 1;
     return [

@@ -37,7 +37,7 @@ const [MOST_SOURCES, MOST_EXPERTS] = [6, 64];
 export async function writeSamples(
   run: string,
   experts: readonly number[],
-  { tokens, signal, gpu: given, ...device }: OpenGpuOptions & {
+  { tokens, signal, gpu: opened, ...device }: OpenGpuOptions & {
     tokens: number;
     gpu?: Gpu;
     signal?: AbortSignal;
@@ -48,7 +48,7 @@ export async function writeSamples(
   let hasDevice = false;
   try {
     using held = new DisposableStack();
-    const gpu = given ?? held.adopt(await openGpu(device), (own) => own.close());
+    const gpu = opened ?? held.adopt(await openGpu(device), (device) => device.close());
     hasDevice = true;
     const options = {
       run,
@@ -58,7 +58,7 @@ export async function writeSamples(
       slots: 1,
       capacity: 1 + tokens,
     };
-    const mixture = held.adopt(await openMixture(options), (own) => own.close());
+    const mixture = held.adopt(await openMixture(options), (mixture) => mixture.close());
     const prompt = Uint32Array.of((await mixture.tokenizer()).eos);
     for (const expert of experts.slice(0, MOST_EXPERTS)) {
       const text = await answer(mixture, { prompt, expert, maxNewTokens: tokens, seed: 0, signal });
@@ -79,9 +79,9 @@ export async function writeSamples(
 }
 
 function aboutSamples({ texts, tokens, reason }: Samples): string {
-  const which = texts.size === 0 ? "No" : "Not every";
+  const extent = texts.size === 0 ? "No" : "Not every";
   return [
-    reason && ` ${which} expert has written a text, as ${reason}.`,
+    reason && ` ${extent} expert has written a text, as ${reason}.`,
     texts.size > 0 &&
     (" What an expert writes begins a document, with no text before it, and has " +
       `${tokens} tokens at most; its seed is the same for all.`),

@@ -35,10 +35,10 @@ export function sourcesIn(
   parts: readonly Pick<ExpertPart, "train">[],
 ): [source: string, share: number][] {
   const all = parts.flatMap(({ train }) => Object.entries(train.sources));
-  const count = (own: typeof all) => sum(own.map(([, { sequences }]) => sequences));
+  const count = (counts: typeof all) => sum(counts.map(([, { sequences }]) => sequences));
   const total = count(all);
   return [...Map.groupBy(all, ([source]) => sourceName(source))]
-    .map(([source, own]): [string, number] => [source, count(own) / Math.max(1, total)])
+    .map(([source, counts]): [string, number] => [source, count(counts) / Math.max(1, total)])
     .sort(([, a], [, b]) => b - a);
 }
 
@@ -94,8 +94,8 @@ export function heatPlot(
       shares: counts.map((count) => count / Math.max(1, total)),
     };
   }).sort((a, b) => b.total - a.total);
-  const [shown, more] = shownNames(rows);
-  const after = balanced ? ", after balancing" : "";
+  const [shown, inTable] = shownNames(rows);
+  const balancing = balanced ? ", after balancing" : "";
   const cells = shown.flatMap(({ source, shares }) =>
     shares.map((share, expert) => ({
       x: source,
@@ -114,7 +114,7 @@ export function heatPlot(
     id: "sources-by-expert",
     title: "Sources by expert",
     about: "Percent of each source's training sequences that were assigned to each " +
-      `expert${after}; rows add up to 100, the largest source first${more}.`,
+      `expert${balancing}; rows add up to 100, the largest source first${inTable}.`,
     spec: {
       height: 26 * shown.length + 44,
       data: { values: cells },
@@ -134,7 +134,7 @@ export function heatPlot(
       head: ["source", "sequences", ...parts.map((_, e) => `expert ${e}`)],
       rows: rows.map((
         { source, total, shares },
-      ) => [source, total, ...shares.map((own) => percent(own))]),
+      ) => [source, total, ...shares.map((share) => percent(share))]),
     },
   };
 }
@@ -212,7 +212,9 @@ and coloured the stronger, the more of its training text is of one source, which
       head: ["branch", "experts", `share of the ${text} sequences`, "sources of its training text"],
       rows: branches.filter(({ id }) => parentOf(id) === "all").map(({ id, experts, share }) => [
         ...[id, experts.length, share],
-        sourcesIn(experts).slice(0, MOST_SOURCES).map((one) => `${one[0]} ${percent(one[1], 0)}`)
+        sourcesIn(experts).slice(0, MOST_SOURCES).map((sourceShare) =>
+          `${sourceShare[0]} ${percent(sourceShare[1], 0)}`
+        )
           .join(", "),
       ]),
     },
@@ -232,9 +234,9 @@ function partitionText({ train, parts, costs }: PartitionRecord, balanced: boole
   const agreement = nmi === null
     ? "the text has no two sources to compare experts with, so that no plot shows them"
     : `NMI of expert and source is ${rounded(nmi, 3)}`;
-  const more = percent(tokenImbalance);
+  const imbalance = percent(tokenImbalance);
   const split = balanced ? "equal" : parts.length;
-  return markup`<p>${trained} in ${split} parts, one for each expert. The largest part has ${more} more tokens than the
+  return markup`<p>${trained} in ${split} parts, one for each expert. The largest part has ${imbalance} more tokens than the
 mean; ${agreement}${balanced && regret !== null && `, and ${balance}`}.</p>`;
 }
 
@@ -274,11 +276,11 @@ export const overlap: Section<RunRecord> = {
   title: "Duplicates and leaks",
   parts: ({ overlap }) => {
     if (overlap === null) return null;
-    const [bySource, ...others] = overlapTables(overlap);
+    const [bySource, ...tables] = overlapTables(overlap);
     return [
       markup`<p>Compared by runs of words: ${overlapLine(overlap)}.</p>`,
       htmlTable(bySource, bySource.title),
-      others.map((table) => foldedTable(table, table.title)),
+      tables.map((table) => foldedTable(table, table.title)),
     ];
   },
 };

@@ -63,12 +63,12 @@ export const roundPlots = (
 
 function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
   const lines = rounds[0].shares.map((_, e) => ({ ...expertLine(e), name: `router ${e}` }));
-  const [what, then] = fixed
+  const [removed, then] = fixed
     ? ["the clusters", "routers train on the clusters all the same"]
     : ["balance", "balanced assignment then gives all the same number"];
   return {
     id: "em-shares",
-    title: `Shares without ${what} by round`,
+    title: `Shares without ${removed} by round`,
     about: `Share of a round's sequences for which each of ${lines.length} routers is the ` +
       `best; ${then}.`,
     half: true,
@@ -100,10 +100,10 @@ export const routers: Section<RunRecord> = {
           markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. There are no rounds.</p>`,
         ];
       }
-      const other = routers || lineage.at(-1)?.from; // the run that all others derive from
-      return other
+      const origin = routers || lineage.at(-1)?.from; // the run that all others derive from
+      return origin
         ? [
-          markup`<p>The routers were taken from <code>${other}</code>; their rounds are recorded there.</p>`,
+          markup`<p>The routers were taken from <code>${origin}</code>; their rounds are recorded there.</p>`,
         ]
         : [lacking(run, "The record of router training", "train-routers")];
     }

@@ -138,12 +138,12 @@ ${htmlTable({ head, rows }, "Routing in the Switch Transformer")}`;
 function listMissing(run: RunRecord, experts: number): Lacking[] {
   const { curves, alone, adopted } = run;
   const ready = new Set([...curves, ...adopted].flatMap(({ expert }) => expert ?? []));
-  const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
+  const missing = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
   const parts = alone.filter((expert) => !ready.has(expert)).map((expert) =>
     lacking(run, `Training of expert ${expert}`, "train-expert", { expert })
   );
   const all = alone.length === 0 && ready.size < experts
-    ? [lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" })]
+    ? [lacking(run, `Training of ${missing} experts`, "train-expert", { expert: "all" })]
     : [];
   const dense = allTargets(run.config.configuration).filter(({ name, expert, optional }) =>
     expert === undefined && !optional && !curves.some(({ model }) => model === name)
@@ -182,8 +182,8 @@ export const training: Section<RunRecord> = {
       markup`<p>Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
 inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.\
 ${larger}${layers} The steep beginning of the curves is cut off.</p>`,
-      adopted.map(({ expert, from, shape: own, parameters }) => {
-        const model = shape(own, parameters);
+      adopted.map(({ expert, from, shape: config, parameters }) => {
+        const model = shape(config, parameters);
         return markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${model}, trained by others.</p>`;
       }),
       listMissing(run, experts),

@@ -52,7 +52,7 @@ function facts(
   const { configuration: { routers, rounds, prefix, experts, ...settings }, versions } = config;
   const { mixture, parameters } = cost;
   const kind = PARTITIONERS.get(settings.partitioner);
-  const how = routers === ""
+  const learned = routers === ""
     ? `${plural(rounds, "EM round")}, prefix of ${prefix} tokens`
     : `taken from ${routers}`;
   const tokens = text && [
@@ -68,7 +68,7 @@ function facts(
     ["experts", `${experts}, each of ${shape(mixture.expert, parameters.expert)}`],
     routers === "" && kind && !kind.models
       ? ["partitioner", `${kind.kind}: ${kind.about}`]
-      : ["routers", `${experts}, each of ${shape(mixture.router, parameters.router)}; ${how}`],
+      : ["routers", `${experts}, each of ${shape(mixture.router, parameters.router)}; ${learned}`],
     ["seed", String(settings.seed)],
     ["adapter", adapters.join(", ")],
     [
@@ -91,8 +91,15 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
       valueText(configuration[name]),
       unbroken(wordText(FIELDS[name].help, words)),
     ]);
-    const rows = folders.map((one) => [
-      ...[one.folder, one.nodes, spent(one.seconds), folderSpeed(one), one.files, bytes(one.bytes)],
+    const rows = folders.map((summary) => [
+      ...[
+        summary.folder,
+        summary.nodes,
+        spent(summary.seconds),
+        folderSpeed(summary),
+        summary.files,
+        bytes(summary.bytes),
+      ],
     ]);
     const head = ["folder", "parts made", "time", "speed", "files", "size"];
     return [

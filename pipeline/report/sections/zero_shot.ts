@@ -33,11 +33,13 @@ function measureText(metric: Metric, measure: Measure | undefined): string | nul
 function verdictTexts(results: readonly ZeroShotResult[]): string[] {
   return BASELINES.flatMap((baseline) => {
     const verdicts = results.flatMap(({ differences }) =>
-      differences.filter((one) => one.baseline === baseline && one.metric === "acc").map(judge)
+      differences.filter((difference) =>
+        difference.baseline === baseline && difference.metric === "acc"
+      ).map(judge)
     );
     if (verdicts.length === 0) return [];
     const count = (wanted: typeof verdicts[number]) =>
-      verdicts.filter((own) => own === wanted).length;
+      verdicts.filter((verdict) => verdict === wanted).length;
     const [better, equal, worse] = (["better", "equal", "worse"] as const).map(count);
     const name = wayName(baseline, results[0].experts);
     return ` Against ${name} the mixture is better on ${better}, equal within the ` +

@@ -46,8 +46,8 @@ import {
 } from "../study.ts";
 
 /** Lists runs of these numbers of experts, one of them with all seeds. */
-const setupsByExperts = (counts: readonly number[], more: Partial<Setup> = {}): Setup[] =>
-  counts.map((experts) => sharedSetup(experts, { repeated: experts === REPEATED, ...more }));
+const setupsByExperts = (counts: readonly number[], changes: Partial<Setup> = {}): Setup[] =>
+  counts.map((experts) => sharedSetup(experts, { repeated: experts === REPEATED, ...changes }));
 
 const EXPERTS = [2, 4, 8];
 /** The dense models, and what columns and plot call them. */
@@ -115,9 +115,9 @@ function aheadText(outcome: Outcome, model: Dense): string | null {
 function behindText(outcomes: readonly Outcome[]): string | undefined {
   const texts = DENSE.flatMap(([model, short]) => {
     const named = outcomes.flatMap(compareOwnText).flatMap(({ setup, expert, sources, below }) => {
-      const own = below[model];
-      if (own === null || own >= 0) return [];
-      return `${setup.label}, expert ${expert}${sources && ` (${sources})`} by ${percent(-own)}`;
+      const gain = below[model];
+      if (gain === null || gain >= 0) return [];
+      return `${setup.label}, expert ${expert}${sources && ` (${sources})`} by ${percent(-gain)}`;
     });
     const where = "on the text that is routed to them, with most of their training text";
     return named.length === 0 ? [] : `Behind dense, × ${short}, ${where}: ${named.join("; ")}.`;
@@ -211,13 +211,13 @@ function modelCosts({ cost, trained, evaluation, way }: Compared) {
       exchanged: communication.bytesPerNode,
     };
   }
-  const [{ steps, cost: own }] = trained[way]!;
-  const weights = own?.parameters ?? parameters.expert;
+  const [{ steps, cost: modelCost }] = trained[way]!;
+  const weights = modelCost?.parameters ?? parameters.expert;
   return {
-    training: own?.training ?? flops.dense,
-    token: (own?.inference ?? flops.inference) / length,
+    training: modelCost?.training ?? flops.dense,
+    token: (modelCost?.inference ?? flops.inference) / length,
     routing: null,
-    memory: own?.memory.inference ?? memory.inference.total,
+    memory: modelCost?.memory.inference ?? memory.inference.total,
     exchanged: communication.denseBytesPerStep * weights / parameters.expert * steps,
   };
 }

@@ -109,7 +109,7 @@ const COMPARED = 4;
 
 const reliability = (
   head: string,
-  right: (of: NonNullable<Outcome["evaluation"]["reliability"]>) => number,
+  right: (reliability: NonNullable<Outcome["evaluation"]["reliability"]>) => number,
 ): Column => [
   head,
   ({ evaluation: { reliability } }) => reliability && percent(right(reliability)),

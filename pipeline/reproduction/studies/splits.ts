@@ -48,12 +48,12 @@ const way = (
   name: string,
   label: string,
   settings: Way["settings"],
-  more: Partial<Way> = {},
+  changes: Partial<Way> = {},
 ): Way => ({
   name,
   label,
   settings,
-  ...more,
+  ...changes,
 });
 const em = (start: Configuration["start"], fixed = false) => ({ partitioner: "em", start, fixed });
 const BOTH = { repeated: true, doubled: true };
@@ -72,9 +72,9 @@ const WAYS = [EM, STARTED, FIXED, CLUSTERS, RANDOM, SOURCE];
 const SHORTEST = 8;
 
 /** Whether settings split text in this way. */
-const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
+const splitsSo = ({ settings }: Way, configuration: Partial<Configuration>): boolean =>
   (Object.keys(settings) as (keyof Configuration)[]).every((name) =>
-    given[name] === settings[name]
+    configuration[name] === settings[name]
   );
 
 /**
@@ -143,8 +143,9 @@ function perSeed(
   tokens?: number,
 ): { here: string; holds: boolean } {
   const [a, b] = ways.map(([, outcomes]) =>
-    outcomes.map((one) =>
-      (tokens === undefined ? one.evaluation.scores.mixture! : scoreAt(one, tokens)!).perplexity
+    outcomes.map((outcome) =>
+      (tokens === undefined ? outcome.evaluation.scores.mixture! : scoreAt(outcome, tokens)!)
+        .perplexity
     )
   );
   const texts = [a, b].map((values, i) =>
@@ -188,7 +189,7 @@ export const partitioners: Study = {
     ];
     return {
       claims: compareClusters(outcomes, experts, lengths[0], lengths.at(-1)!),
-      table: makeTable(outcomes, columns, { after: (outcome) => moreRows(outcome, lengths) }),
+      table: makeTable(outcomes, columns, { rowsAfter: (outcome) => moreRows(outcome, lengths) }),
       plots: [experts, 2 * experts].map((experts) =>
         prefixesPlot(
           {
@@ -198,8 +199,8 @@ export const partitioners: Study = {
             shortest: SHORTEST,
           },
           outcomes.filter((outcome) => {
-            const { seed, experts: own } = outcome.setup.settings;
-            return seed === 0 && own === experts && routes(outcome);
+            const { seed, experts: count } = outcome.setup.settings;
+            return seed === 0 && count === experts && routes(outcome);
           }),
         )
       ),
@@ -213,17 +214,20 @@ function compareClusters(
   short: number,
   whole: number,
 ): Claim[] {
-  const of = (way: Way, times = 1) =>
+  const select = (way: Way, times = 1) =>
     outcomes.filter(({ setup: { settings } }) =>
       splitsSo(way, settings) && settings.experts === times * experts
     );
-  const byClusters: [string, Outcome[]][] = [["routers", of(EM)], ["clusters", of(CLUSTERS)]];
+  const byClusters: [string, Outcome[]][] = [["routers", select(EM)], [
+    "clusters",
+    select(CLUSTERS),
+  ]];
   const [fromClusters, fromRandom] = [STARTED, EM].map((way) =>
-    of(way, 2)[0].evaluation.scores.mixture!
+    select(way, 2)[0].evaluation.scores.mixture!
   );
   const dense = outcomes.find(({ setup }) => setup.models.includes("dense"))!.evaluation.scores
     .dense!;
-  const random = of(RANDOM)[0].evaluation.scores.mixture!;
+  const random = select(RANDOM)[0].evaluation.scores.mixture!;
   const later = "outers that start from clusters are ahead of those that start from random parts";
   return [
     {
@@ -241,7 +245,7 @@ function compareClusters(
     {
       claim: `R${later}, with every seed`,
       paper: NOT_REPORTED,
-      ...perSeed([["from clusters", of(STARTED)], ["from random parts", of(EM)]]),
+      ...perSeed([["from clusters", select(STARTED)], ["from random parts", select(EM)]]),
     },
     isBetter(`With ${2 * experts} experts, r${later}`, {
       "from clusters": fromClusters,
@@ -368,9 +372,9 @@ export const assignment: Study = {
   question: "Does an assignment at the least cost make a better mixture than the greedy one, " +
     "and what does balancing cost?",
   paper: "Not reported: the paper assigns greedily.",
-  setups: ({ experts, method: own }) =>
+  setups: ({ experts, method: usual }) =>
     Object.entries(METHODS).map(([method, label]) =>
-      method === own
+      method === usual
         ? sharedSetup(experts, { label, settings: { experts, method } })
         : { name: `em-${method}`, label, settings: { method }, models: ["experts"] }
     ),

@@ -19,19 +19,19 @@ const UPSTREAM = setting("upstream");
  * where they are something else.
  */
 export function parseUpstreams(text: string): Map<number, string> {
-  const found = new Map<number, string>();
-  const parts = text.split(",").filter((one) => one !== "");
-  for (const one of parts.length > 0 ? parts : [text]) {
-    const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s?#@]+)\/*(?:v1\/*)?$/.exec(one.trim()) ?? [];
-    if (expert === undefined || found.has(Number(expert)) || !URL.canParse(url)) {
+  const addresses = new Map<number, string>();
+  const parts = text.split(",").filter((part) => part !== "");
+  for (const part of parts.length > 0 ? parts : [text]) {
+    const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s?#@]+)\/*(?:v1\/*)?$/.exec(part.trim()) ?? [];
+    if (expert === undefined || addresses.has(Number(expert)) || !URL.canParse(url)) {
       const rule = "name an expert once, with its address, like 0=http://10.0.0.1:8000";
       throw new InputError(
-        say`Cannot forward as each part of ${UPSTREAM} must ${rule}: one is "${one}"`,
+        say`Cannot forward as each part of ${UPSTREAM} must ${rule}: one is "${part}"`,
       );
     }
-    found.set(Number(expert), url);
+    addresses.set(Number(expert), url);
   }
-  return found;
+  return addresses;
 }
 
 /** Addresses that a server may be permitted to listen on, as permissions name them. */
@@ -46,9 +46,9 @@ const OWN = ["127.0.0.1", "[::1]", "localhost", "0.0.0.0"];
  */
 export function keepToUpstreams(urls: Iterable<string>): void {
   const hosts = [...urls].map((url) => new URL(url).host);
-  const isNeeded = (own: string) =>
-    hosts.some((host) => host === own || host.startsWith(`${own}:`));
-  for (const host of OWN.filter((own) => !isNeeded(own))) {
+  const isNeeded = (listened: string) =>
+    hosts.some((host) => host === listened || host.startsWith(`${listened}:`));
+  for (const host of OWN.filter((host) => !isNeeded(host))) {
     Deno.permissions.revokeSync({ name: "net", host });
   }
   Deno.permissions.revokeSync({ name: "run", command: "ls" });

@@ -32,15 +32,15 @@ export class Admission {
     }
     if (this.waiting > 0 && this.waiting + texts > this.most) {
       const fact = `${this.waiting} do, and ${texts} are asked for; try again later`;
-      const what = `Cannot answer as at most ${this.most} texts may wait: ${fact}`;
-      throw new ApiError(429, what, "queue_full", { "retry-after": "1" });
+      const refusal = `Cannot answer as at most ${this.most} texts may wait: ${fact}`;
+      throw new ApiError(429, refusal, "queue_full", { "retry-after": "1" });
     }
-    const own = { waiting: 0, running: 0, isOver: false };
+    const request = { waiting: 0, running: 0, isOver: false };
     this.#requests++;
     const move = (waiting: number, running: number) => {
-      if (own.isOver) return;
-      own.waiting += waiting;
-      own.running += running;
+      if (request.isOver) return;
+      request.waiting += waiting;
+      request.running += running;
       this.waiting += waiting;
       this.running += running;
       this.#checkEmpty();
@@ -48,13 +48,13 @@ export class Admission {
     move(texts, 0);
     return {
       start() {
-        move(-Math.min(1, own.waiting), 1);
+        move(-Math.min(1, request.waiting), 1);
         return { [Symbol.dispose]: () => move(0, -1) };
       },
       [Symbol.dispose]: () => {
-        if (!own.isOver) this.#requests--;
-        move(-own.waiting, -own.running);
-        own.isOver = true;
+        if (!request.isOver) this.#requests--;
+        move(-request.waiting, -request.running);
+        request.isOver = true;
       },
     };
   }

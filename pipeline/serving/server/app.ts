@@ -41,11 +41,11 @@ export function createApp(options: AppOptions): Hono<Env> {
   app.use(methodNotAllowed({
     app: app as unknown as Hono,
     onMethodNotAllowed({ req: { method, path } }, allowed) {
-      const what = `Cannot ${method} ${path} as the method must be ${
+      const refusal = `Cannot ${method} ${path} as the method must be ${
         allowed.join(" or ")
       }: it is not`;
       return errorResponse(
-        new ApiError(405, what, "method_not_allowed", { allow: allowed.join(", ") }),
+        new ApiError(405, refusal, "method_not_allowed", { allow: allowed.join(", ") }),
       );
     },
   }));
@@ -83,8 +83,10 @@ function addAbout(app: Hono<Env>, isClosing: () => boolean): void {
   );
   app.get("/v1/models/:id", async (context) => {
     const id = context.req.param("id");
-    const found = (await listModels(context.var.exchange.service)).find((model) => model.id === id);
-    if (found) return context.json(found);
+    const listed = (await listModels(context.var.exchange.service)).find((model) =>
+      model.id === id
+    );
+    if (listed) return context.json(listed);
     throw modelNotFound(id);
   });
   app.get("/tokenizer_info", (context) => {
@@ -135,8 +137,8 @@ function observe({ service, onAnswer, onError }: AppOptions): Handler {
     else signal.addEventListener("abort", leave);
     const exchange: Exchange = {
       get service() {
-        const found = service();
-        if (found) return found;
+        const loaded = service();
+        if (loaded) return loaded;
         throw unavailable(
           "Cannot answer as the mixture must be loaded: it is being loaded",
           "loading",
@@ -178,8 +180,8 @@ function guard({ keys = [], local = false }: AppOptions): Handler {
       const [, key] = /^Bearer (.+)$/i.exec(req.header("authorization") ?? "") ?? [];
       if (key === undefined || !digests.includes(sha256(key))) {
         const fact = key === undefined ? "there is none" : "it is not";
-        const what = `Cannot answer as the API key must be one of the server's: ${fact}`;
-        throw new ApiError(401, what, "invalid_api_key");
+        const refusal = `Cannot answer as the API key must be one of the server's: ${fact}`;
+        throw new ApiError(401, refusal, "invalid_api_key");
       }
     }
     await next();
@@ -204,8 +206,9 @@ const withoutDefaultPort = (host?: string) => host?.replace(/:(80|443)$/, "");
 function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void {
   const { host, hostname } = new URL(req.url);
   const refuse = (rule: string, fact: string) => {
-    const what = `Cannot answer as without an API key ${rule}: ${fact}; start the server with keys`;
-    return new ApiError(403, what, "forbidden");
+    const refusal =
+      `Cannot answer as without an API key ${rule}: ${fact}; start the server with keys`;
+    return new ApiError(403, refusal, "forbidden");
   };
   if (local && !THIS_MACHINE.test(hostname)) {
     throw refuse(
@@ -234,8 +237,9 @@ function limitBodies(maxSize: number): Handler {
   const limit = bodyLimit({
     maxSize,
     onError() {
-      const what = `Cannot read the request as it must have at most ${maxSize} bytes: it has more`;
-      throw new ApiError(413, what, "too_large", { connection: "close" });
+      const refusal =
+        `Cannot read the request as it must have at most ${maxSize} bytes: it has more`;
+      throw new ApiError(413, refusal, "too_large", { connection: "close" });
     },
   });
   return async (context, next) => {
@@ -243,19 +247,19 @@ function limitBodies(maxSize: number): Handler {
     if (req.method !== "POST" || OPEN.includes(req.path)) return await next();
     // Some say nothing of it.
     const length = Math.min(Number(req.header("content-length") ?? maxSize), maxSize);
-    const own = length > SMALL_BODY ? length : 0;
-    if (held + own > MOST_BODIES * maxSize) {
+    const counted = length > SMALL_BODY ? length : 0;
+    if (held + counted > MOST_BODIES * maxSize) {
       const rule = `all that are read must have at most ${MOST_BODIES * maxSize} bytes together`;
       throw unavailable(
         `Cannot read the request as ${rule}: they have more; try again later`,
         "busy",
       );
     }
-    held += own;
+    held += counted;
     try {
       return await limit(context, next);
     } finally {
-      held -= own;
+      held -= counted;
     }
   };
 }

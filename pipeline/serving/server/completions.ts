@@ -39,7 +39,7 @@ export async function complete(exchange: Exchange, request: CompletionRequest): 
   if (echo) {
     const promptText = (i: number) => prompts[Math.floor(i / n)].text;
     await Promise.all(
-      wanted.map((own, i) => addHead(service, request, own, promptText(i), scored[i])),
+      wanted.map((text, i) => addHead(service, request, text, promptText(i), scored[i])),
     );
   }
   return await respond(exchange, request, wanted, places, completionShape(service));
@@ -58,11 +58,11 @@ async function addHead(
 ): Promise<void> {
   const offsets = await texts.offsets(tokens.map(({ id }) => id));
   wanted.head = { text, tokens: tokens.map((token, i) => ({ ...token, offset: offsets[i] })) };
-  if (wanted.most === 0) wanted.known = { text: "", tokens: [], finish: "length", count: 0 };
+  if (wanted.most === 0) wanted.decided = { text: "", tokens: [], finish: "length", count: 0 };
   const isGreedy = wanted.most === 1 && temperature === 0 && stop.length === 0;
   if (!next || !isGreedy || next.id >= tokenizer.vocabulary) return;
   const ends = next.id === tokenizer.eos;
-  wanted.known = {
+  wanted.decided = {
     text: ends ? "" : await texts.text(next.id),
     tokens: [{ ...next, offset: text.length }],
     finish: ends ? "stop" : "length",
@@ -76,12 +76,14 @@ async function readPrompts(
   all: CompletionRequest["prompt"],
 ): Promise<{ ids: Uint32Array; text: string }[]> {
   const { tokenizer: { eos }, reader } = exchange.service;
-  const decoded = await reader.decode(all.filter((one) => typeof one !== "string"), exchange);
-  const encoded = await reader.encode(all.filter((one) => typeof one === "string"), exchange);
-  return all.map((one) => {
-    if (typeof one !== "string") return { ids: Uint32Array.from(one), text: decoded.shift()! };
+  const decoded = await reader.decode(all.filter((prompt) => typeof prompt !== "string"), exchange);
+  const encoded = await reader.encode(all.filter((prompt) => typeof prompt === "string"), exchange);
+  return all.map((prompt) => {
+    if (typeof prompt !== "string") {
+      return { ids: Uint32Array.from(prompt), text: decoded.shift()! };
+    }
     const ids = encoded.shift()!;
-    return { ids: ids.length > 0 ? ids : Uint32Array.of(eos), text: one };
+    return { ids: ids.length > 0 ? ids : Uint32Array.of(eos), text: prompt };
   });
 }
 
@@ -94,7 +96,7 @@ function completionShape({ texts }: Service): Shape {
     if (logProbability === null) return null;
     const all = [...top, { id, logProbability }];
     const spelled = await Promise.all(all.map(({ id }) => texts.text(id)));
-    const first = all.map((one, i) => [spelled[i], one.logProbability])
+    const first = all.map((token, i) => [spelled[i], token.logProbability])
       .filter(([text], i) => spelled.indexOf(text as string) === i);
     return Object.fromEntries(first);
   };
@@ -140,7 +142,7 @@ function chatShape({ texts, template }: Service): Shape {
   };
   const describeToken = async ({ id, logProbability, top }: PlacedToken) => ({
     ...await reported(id, logProbability!),
-    top_logprobs: await Promise.all(top.map((one) => reported(one.id, one.logProbability))),
+    top_logprobs: await Promise.all(top.map((token) => reported(token.id, token.logProbability))),
   });
   const logprobs = async (tokens: PlacedToken[] | null) =>
     tokens && { content: await Promise.all(tokens.map(describeToken)), refusal: null };

@@ -60,8 +60,10 @@ export function apiError(error: unknown): ApiError {
  */
 function missing({ where = "" }: ExplainedError): string {
   const [, expert] = /^.*[/\\]experts[/\\]expert-(\d+)(?:[/\\]|$)/s.exec(where) ?? [];
-  const what = expert === undefined ? "what the server needs for it" : `expert ${Number(expert)}`;
-  return `Cannot answer as ${what} must be available: it is not`;
+  const missingPart = expert === undefined
+    ? "what the server needs for it"
+    : `expert ${Number(expert)}`;
+  return `Cannot answer as ${missingPart} must be available: it is not`;
 }
 
 const MOST_REPEATED = 200; // most characters that a message repeats of what a client sent

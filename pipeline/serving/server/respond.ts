@@ -75,12 +75,14 @@ export async function respond(
   notes.promptTokens = read;
   let written = 0;
   exchange.held.defer(() => notes.completionTokens = written);
-  const texts = wanted.map(async function* (one): AsyncGenerator<Piece> {
-    if (one.head) yield { ...one.head, finish: null, count: 0 };
-    const write = isElsewhere(service, one.target.model) ? forwardText : writeText;
-    for await (const piece of one.known ? [one.known] : write(exchange, request, one, places)) {
+  const texts = wanted.map(async function* (text): AsyncGenerator<Piece> {
+    if (text.head) yield { ...text.head, finish: null, count: 0 };
+    const write = isElsewhere(service, text.target.model) ? forwardText : writeText;
+    for await (
+      const piece of text.decided ? [text.decided] : write(exchange, request, text, places)
+    ) {
       if (piece.finish !== null) written += piece.count;
-      if (piece.finish !== null && !one.known) {
+      if (piece.finish !== null && !text.decided) {
         metrics.tokens.inc({ kind: "completion" }, piece.count);
       }
       yield piece;
@@ -115,14 +117,14 @@ export async function respond(
     await Promise.all(texts.map(async (pieces, index) => {
       const { likeliest, target } = wanted[index];
       if (shape.first) sendChoice({ index, ...shape.first, routing: routing[index] });
-      for await (const { text, tokens, finish, target: now = target } of pieces) {
+      for await (const { text, tokens, finish, target: current = target } of pieces) {
         if (text === "" && tokens.length === 0 && finish === null) continue;
         const fields = await shape.piece(text, likeliest === null ? null : tokens);
         sendChoice({
           index,
           ...fields,
           finish_reason: finish,
-          routing: describeRouting(now, experts),
+          routing: describeRouting(current, experts),
         });
       }
     }));
@@ -149,10 +151,10 @@ async function wholeChoice(
   const changes: { text_offset: number; answering: readonly Answering[] }[] = [];
   let writers = target.answering;
   for await (const piece of pieces) {
-    const now = piece.target?.answering ?? writers;
-    if (piece.text !== "" && joinExperts(now) !== joinExperts(writers)) {
-      changes.push({ text_offset: text.length, answering: now });
-      writers = now;
+    const answering = piece.target?.answering ?? writers;
+    if (piece.text !== "" && joinExperts(answering) !== joinExperts(writers)) {
+      changes.push({ text_offset: text.length, answering });
+      writers = answering;
     }
     text += piece.text;
     tokens.push(...piece.tokens);
@@ -165,13 +167,13 @@ async function wholeChoice(
 
 async function* resumed<Value>(
   first: IteratorResult<Value>,
-  rest: AsyncGenerator<Value>,
+  following: AsyncGenerator<Value>,
 ): AsyncGenerator<Value> {
   try {
     if (!first.done) yield first.value;
-    yield* rest;
+    yield* following;
   } finally {
-    await rest.return(undefined); // also where the first one cannot be sent
+    await following.return(undefined); // also where the first one cannot be sent
   }
 }
 

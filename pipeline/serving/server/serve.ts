@@ -167,8 +167,8 @@ async function listen(
     const [name, rule, fact, remedy] = REFUSALS[code] ?? [];
     if (name === undefined) throw cause;
     const subject = name === "port" ? setting("port", port) : setting("host");
-    const what = say`Cannot listen as ${subject} must be ${rule}: ${fact ?? `it is "${host}"`}`;
-    throw new InputError(what, { remedy, cause });
+    const refusal = say`Cannot listen as ${subject} must be ${rule}: ${fact ?? `it is "${host}"`}`;
+    throw new InputError(refusal, { remedy, cause });
   }
 }
 

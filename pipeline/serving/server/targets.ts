@@ -28,13 +28,13 @@ export async function listModels({ mixture, words, serveExperts, upstreams }: Se
   const experts = new Set([...here, ...upstreams?.addresses.keys() ?? []]);
   const models: ModelName[] = [...[...experts].sort((a, b) => a - b), ...await mixture.dense()];
   const all = await mixture.experts();
-  const own = models.map((model) => ({
+  const served = models.map((model) => ({
     id: nameModel(model, all),
     loaded: mixture.holds(model),
     words: typeof model === "number" ? words?.[model] ?? null : null,
   }));
   const mixtures = ["mixture", "mixture@32"].map((id) => ({ id, loaded: null, words: null }));
-  return [...mixtures, ...own].map((model) => ({
+  return [...mixtures, ...served].map((model) => ({
     object: "model",
     created: 0,
     owned_by: OWNER,
@@ -104,18 +104,18 @@ export async function findTargets(
     );
   }
   const all = [...Array(await mixture.experts()).keys()].filter((id) => !exclude.includes(id));
-  const known = new Map<ModelName, ReturnType<typeof mixture.describe>>();
+  const described = new Map<ModelName, ReturnType<typeof mixture.describe>>();
   for (const [i, target] of targets.entries()) {
     const { model, answering } = target;
     if (isElsewhere(service, model)) continue;
     if (typeof model === "number" && serveExperts && !serveExperts.includes(model)) {
-      const what = `Cannot answer as a server must have expert ${model}: none does`;
-      throw unavailable(what, "expert_not_served");
+      const refusal = `Cannot answer as a server must have expert ${model}: none does`;
+      throw unavailable(refusal, "expert_not_served");
     }
     const begin = isMixed(target) ? answering.map(({ expert }) => expert) : [model];
     // Adopted ones may have contexts of their own.
     for (const model of reroute === undefined ? begin : all) {
-      const { config: { context } } = await known.getOrInsertComputed(
+      const { config: { context } } = await described.getOrInsertComputed(
         model,
         (model) => mixture.describe(model),
       );

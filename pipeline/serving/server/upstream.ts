@@ -18,7 +18,7 @@ import type { Piece, Wanted } from "./write.ts";
  * Milliseconds that a server may take to say which models it has, and for which that stays known.
  */
 const [MOST_TO_LIST, HOLDS] = [3000, 5000];
-const known = new Map<string, { until: number; model: Promise<Model> }>();
+const modelsAsked = new Map<string, { until: number; model: Promise<Model> }>();
 
 /** A model as a server tells of it. */
 const MODEL = v.object({
@@ -48,12 +48,12 @@ const CHUNK = v.object({
  */
 function findModel(url: string, expert: number, upstreams: Upstreams): Promise<Model> {
   const place = `${expert} ${url}`;
-  const before = known.get(place);
+  const asked = modelsAsked.get(place);
   // A request may have many texts.
-  if (before && before.until > performance.now()) return before.model;
+  if (asked && asked.until > performance.now()) return asked.model;
   const model = askForModel(url, expert, upstreams);
-  known.set(place, { until: performance.now() + HOLDS, model });
-  model.catch(() => known.delete(place));
+  modelsAsked.set(place, { until: performance.now() + HOLDS, model });
+  model.catch(() => modelsAsked.delete(place));
   return model;
 }
 
@@ -191,10 +191,10 @@ async function ask(
 async function* readChunks(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<v.InferOutput<typeof CHUNK>> {
-  let rest = "";
+  let lastLine = "";
   for await (const text of body.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split(/\r?\n/);
-    rest = lines.pop()!;
+    const lines = (lastLine + text).split(/\r?\n/);
+    lastLine = lines.pop()!;
     for (const line of lines) {
       const [, data] = /^data: ?(.*)$/.exec(line) ?? [];
       if (data === "[DONE]") return;

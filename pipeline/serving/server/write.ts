@@ -32,7 +32,7 @@ export interface Wanted {
   // How many tokens are given for each place; null where no log-probabilities are asked for.
   likeliest: number | null;
   head?: { text: string; tokens: PlacedToken[] }; // the text before what is written
-  known?: Piece; // the text that follows, where nothing is to be written
+  decided?: Piece; // the text that follows, where nothing is to be written
 }
 
 /** A piece of a text. */

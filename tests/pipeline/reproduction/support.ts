@@ -28,7 +28,7 @@ export const gridOf = (
 ): Grid =>
   new Grid(names.map(study), { ...SMALL, flags }, {
     ...options,
-    known: { rates: {}, routers: {}, ...options.known },
+    searched: { rates: {}, routers: {}, ...options.known },
   });
 
 /** The searches for settings of routers that a grid waits for, in order. */
