@@ -70,7 +70,7 @@ async function exportWeb(
     signal: AbortSignal;
     onEvent: RunWatch["onEvent"];
     print: (value: object, text: string) => void;
-    given: ReadonlySet<string>;
+    givenNames: ReadonlySet<string>;
   },
 ): Promise<void> {
   const dtype = WEB_TYPES.find((type) => type === options.saveDtype);
@@ -121,7 +121,7 @@ export const TASK = await defineTask({
       ["f32", "f16", "bf16", "q8_0"],
       { default: "f16" },
       "with --to gguf: number type of matrices; q8_0 is 8 bits and a scale for every 32 values; " +
-        "with --to web: f32, which it is unless givenNames, or f16",
+        "with --to web: f32, which it is unless given, or f16",
     ),
     serve: flag("with --to web: serve the page on this machine, to look at it, until Ctrl-C"),
     port: field.integer(
@@ -150,7 +150,7 @@ export const TASK = await defineTask({
         formats.join(" or ")
       }: --to is ${to}`,
     );
-    if (to === "web") return await exportWeb({ ...options, signal, onEvent, print, given });
+    if (to === "web") return await exportWeb({ ...options, signal, onEvent, print, givenNames });
     const isModel = isModelFormat(to);
     ensure(
       isModel || model === undefined,

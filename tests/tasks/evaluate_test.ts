@@ -6,7 +6,7 @@ Deno.test("evaluationText() prints next to every figure what it is on clean docu
   const evaluation = evaluationOf(SHAPE);
   const { scores, gains } = evaluation;
   const text = evaluationText("runs/a", evaluation, true, { documents: 12, scores, gains });
-  assertMatch(text, /NLL\/token +12 clean documents$/m);
+  assertMatch(text, /NLL\/token +bits\/byte +12 clean documents$/m);
   assertMatch(text, /^mixture, routed by 64 tokens +45\.25 .* 45\.25, \d/m);
   assertMatch(text, /13\.2% lower \[11\.9%, 14\.6%\]; on clean documents 13\.2% lower/);
   assertFalse(evaluationText("runs/a", evaluation).includes("clean"));
