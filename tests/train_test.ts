@@ -298,6 +298,10 @@ Deno.test("train-expert stops at a loss that is no number and reports how to go 
     const longer = ["--expert", "0", ...BRIEF, "--expert-steps", "200", "--init", "", "--force"];
     const step = await interrupt(run, longer, "SIGINT");
     const resume = ["--run", run, "--expert", "0", "--expert-rate", "0.0015", "--resume", "--json"];
+    const settings = await Deno.readTextFile(`${run}/config.json`);
+    await Deno.writeTextFile(`${run}/config.json`, settings.replace("0.003", "0.004"));
+    await refuse("train-expert", resume, "it must be what the run wrote, by its checksum");
+    await Deno.writeTextFile(`${run}/config.json`, settings);
     const resumed = await succeed("train-expert", resume);
     assertStringIncludes(resumed.err, `goes on after step ${step} of 200`);
     assertEquals(JSON.parse(resumed.out).models[0].resumed[0].step, step);

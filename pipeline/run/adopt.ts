@@ -8,7 +8,7 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint, tokenText } from "../model/checkpoints/checkpoint.ts";
 import type { Checkpoint, CheckpointNotes } from "../model/checkpoints/hugging_face_config.ts";
-import { listScratches } from "../graph/folder.ts";
+import { replacements } from "../graph/replace.ts";
 import { hashFiles, readManifest, TOKENIZER, TOKENIZER_FILE } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
@@ -70,7 +70,7 @@ export async function adoptExpert(
     const there = state === "made" && !force;
     if (!there && !force) {
       await checkPart(run, part, notes, { expert, from });
-      if (before || (await listScratches(run, name)).length > 0) {
+      if ((await replacements(walk)).length > 0) {
         const was = describeAdoption(before);
         const is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
         throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {

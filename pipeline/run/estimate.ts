@@ -36,7 +36,7 @@ import { checkExpert, needTrainingText } from "./models.ts";
 import { needConfiguration, partIn } from "../stages/parts.ts";
 import { type Plan, requestGraph, type StageState, stageStates } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
-import { resolveSettings } from "./settings.ts";
+import { resolveSettings, trainingSettings } from "./settings.ts";
 import { expertTarget, type TrainingOptions } from "../stages/targets.ts";
 import { trainingNodes } from "../stages/train.ts";
 
@@ -231,7 +231,8 @@ export async function planExperts(
 async function estimateExperts(experts: readonly number[], options: PlanOptions & TrainingOptions) {
   const { run, sources = {}, force = false, resume = false, memory } = options;
   await needConfiguration(run);
-  const { configuration, adapter } = await resolveSettings(run, sources, force || resume);
+  const accepted = resume ? trainingSettings() : [];
+  const { configuration, adapter } = await resolveSettings(run, sources, force, accepted);
   const { notes, ...speed } = await findSpeed(options, configuration, adapter);
   for (const expert of experts) checkExpert("train", run, expert, configuration.experts);
   const targets = experts.map((expert) => expertTarget(expert, configuration));

@@ -27,6 +27,7 @@ import {
   writeManifest,
   ZERO_SHOT,
 } from "../graph/node.ts";
+import { replacements } from "../graph/replace.ts";
 import { Walk } from "../graph/walk.ts";
 import { findKind } from "../partition/partitioners.ts";
 import { writeRunConfiguration } from "../graph/configuration.ts";
@@ -132,12 +133,12 @@ async function giveUpRevisions(
   configuration: Configuration,
   plan: JobPlan,
 ): Promise<void> {
-  for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
-    const manifest = given ? null : await readManifest(`${run}/${name}`);
-    if (!manifest || manifest.revision === revision) continue;
+  const { graph } = await planAll(run, configuration, plan);
+  for (const { node: { name, revision }, because } of await replacements(new Walk(run, graph))) {
+    if (because !== "revision") continue;
     await checkAlone(run);
     await refuseLinks(run, name);
-    const { made, ...known } = manifest;
+    const { made, ...known } = (await readManifest(`${run}/${name}`))!;
     await writeManifest(`${run}/${name}`, { ...known, revision, key: "" }, made);
   }
 }

@@ -9,13 +9,15 @@
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import { listScratches } from "../graph/folder.ts";
 import { type Node, readManifest, SEQUENCES, TOKENIZER } from "../graph/node.ts";
-import { otherSetting, Walk } from "../graph/walk.ts";
+import { replacements } from "../graph/replace.ts";
+import { Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { needConfiguration, partitionRemedy } from "../stages/parts.ts";
 import { Bank } from "../stages/bank.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { trainingSettings } from "./settings.ts";
 import {
   denseTarget,
   expertTarget,
@@ -58,7 +60,8 @@ export async function trainModels(
   choose(await needConfiguration(run)); // a model that the run cannot have is refused first
   const opening = {
     ...options,
-    force: force || resume || trial !== undefined,
+    force: force || trial !== undefined,
+    accepted: resume ? trainingSettings() : [],
     aside: trial !== undefined,
   };
   const anew = force && !resume;
@@ -69,7 +72,10 @@ export async function trainModels(
     const graph = await planStage("train-expert", request);
     await needTrainingText(run, graph);
     const nodes = graph.filter(({ asked }) => asked);
-    if (!force) await refuseReplaced(new Walk(run, graph, options), nodes, targets, options);
+    if (!force) {
+      const targetByNode = new Map(nodes.map(({ name }, i) => [name, targets[i]]));
+      await refuseReplaced(new Walk(run, graph, options), targetByNode, options);
+    }
     const walk = await make(graph, anew ? {} : { again: [] });
     return nodes.flatMap(({ name }, i) => {
       const manifest = walk.manifest(name);
@@ -102,16 +108,15 @@ export async function needTrainingText(run: string, nodes: readonly Node[]): Pro
  */
 async function refuseReplaced(
   walk: Walk,
-  nodes: readonly Node[],
-  targets: readonly Target[],
+  targets: ReadonlyMap<string, Target>,
   { resume, replace }: TrainOptions,
 ): Promise<void> {
-  for (const [i, node] of nodes.entries()) {
-    const { state, manifest } = await walk.of(node);
-    const where = walk.path(node.name);
+  for (const { node, because, then, now } of await replacements(walk)) {
+    const { manifest } = await walk.of(node);
+    const { name } = targets.get(node.name)!;
     const refuse = (verb: string, fact: string, how: string) =>
-      new InputError(`Cannot ${verb} ${targets[i].name} as ${fact}`, {
-        where,
+      new InputError(`Cannot ${verb} ${name} as ${fact}`, {
+        where: walk.path(node.name),
         remedy: say`${how} with ${setting("force")}`,
       });
     const adoption = describeAdoption(manifest);
@@ -120,7 +125,7 @@ async function refuseReplaced(
         `what is there must not come from elsewhere: it was adopted from "${adoption.from}"`;
       throw refuse("train", fact, "train it here instead");
     }
-    if (state !== "changed" || replace) continue;
+    if (!manifest || replace) continue;
     if (resume) {
       const saved = await Promise.all(
         (await listScratches(walk.run, node.name)).map(listCheckpoints),
@@ -132,10 +137,9 @@ async function refuseReplaced(
         "start again",
       );
     }
-    const other = otherSetting(node, manifest!);
-    if (other === undefined) continue; // it is of another text
-    const [then, now] = [manifest!, node].map(({ settings }) => JSON.stringify(settings[other]));
-    const fact = `it was trained with another ${other}: ${then} then, ${now} now`;
+    if (!(because in node.settings) && !(because in manifest.settings)) continue; // it is of another text
+    const [before, after] = [then, now].map((value) => JSON.stringify(value));
+    const fact = `it was trained with another ${because}: ${before} then, ${after} now`;
     throw refuse("train", fact, "train it again");
   }
 }

@@ -153,6 +153,23 @@ export async function runGraph(
   return withGiven([...known.values()]);
 }
 
+/**
+ * Gives the graph of a whole run by these settings: its partition, and what was asked of it. The
+ * text is looked at, unless `recorded`; where that is not possible, it counts as it was.
+ */
+export async function wholeGraph(
+  run: string,
+  configuration: Configuration,
+  recorded: boolean,
+): Promise<Node[]> {
+  const partition = await partitionGraph(run, configuration, { recorded }).catch((error) => {
+    if (recorded || !(error instanceof InputError)) throw error;
+    return partitionGraph(run, configuration, { recorded: true });
+  });
+  const of = requestGraph(run, configuration, true);
+  return await runGraph(partition.nodes, of, await listRequests(of));
+}
+
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */
 function checkLabels(
   { partitioner, routers, input, sourceField, sourceFromPath }: Configuration,

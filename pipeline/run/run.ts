@@ -12,6 +12,7 @@ import { InputError, say, setting, task, type Text } from "../../kernels/errors.
 import { makeAll, type MakeOptions } from "../graph/make.ts";
 import type { Owner } from "../graph/lock.ts";
 import { LEARN, type Node, splitNeed } from "../graph/node.ts";
+import { type Replacement, replacements } from "../graph/replace.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../graph/configuration.ts";
@@ -69,6 +70,8 @@ export interface RunOptions {
   gpu?: Gpu;
   /** Leaves the settings of the run as they are, and works by others. */
   aside?: boolean;
+  /** Settings that may differ from those of the run, although something was made with these. */
+  accepted?: readonly (keyof Configuration)[];
   /** Text to split instead of what the settings name: read once, and kept in the run. */
   documents?: AsyncIterable<Document>;
 }
@@ -194,7 +197,9 @@ export async function makeNodes(
  * Resolves the settings by which a run is made or planned, and reports whether everything is made
  * anew.
  */
-async function resolve({ run, sources = {}, force = false, reuse = [], documents }: RunOptions) {
+async function resolve(
+  { run, sources = {}, force = false, accepted, reuse = [], documents }: RunOptions,
+) {
   for (const where of reuse) {
     if (await readRunConfiguration(where)) continue;
     const what = say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`;
@@ -203,7 +208,12 @@ async function resolve({ run, sources = {}, force = false, reuse = [], documents
       remedy: say`name a folder that ${task("partition")} wrote`,
     });
   }
-  const settings = await resolveSettings(run, documents ? withoutInput(sources) : sources, force);
+  const settings = await resolveSettings(
+    run,
+    documents ? withoutInput(sources) : sources,
+    force,
+    accepted,
+  );
   const corpus = settings.changed.find((name) => name === "corpus" || name === "corpusCharacters");
   if (
     corpus && !documents && settings.configuration.input.length === 0 &&
@@ -385,20 +395,18 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
 export async function refuseRevision(walk: Walk): Promise<void> {
   const { run } = walk;
-  for (const node of walk.graph) {
-    const { state, because, manifest } = await walk.of(node);
-    const { name } = node;
-    if (state !== "changed" || because !== "revision") continue;
-    const { version } = manifest!.made;
-    throw new InputError(
-      `Cannot go on in "${run}" as one version must make all of it: "${name}" was ` +
-        `made by ${version}`,
-      {
-        where: `${run}/${name}`,
-        remedy: say`use that version, or make it again with ${setting("force")}`,
-      },
-    );
-  }
+  const isOther = ({ because }: Replacement) => because === "revision";
+  const other = (await replacements(walk)).find(isOther);
+  if (!other) return;
+  const { name } = other.node;
+  const { version } = (await walk.of(other.node)).manifest!.made;
+  throw new InputError(
+    `Cannot go on in "${run}" as one version must make all of it: "${name}" was made by ${version}`,
+    {
+      where: `${run}/${name}`,
+      remedy: say`use that version, or make it again with ${setting("force")}`,
+    },
+  );
 }
 
 /**

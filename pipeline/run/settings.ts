@@ -9,6 +9,8 @@
 import { ensure, InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { DERIVED } from "../graph/node.ts";
+import { type Replacement, replacements } from "../graph/replace.ts";
+import { Walk } from "../graph/walk.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
 import { readDescription } from "../partition/partitioner.ts";
@@ -16,12 +18,13 @@ import { findKind, identifyPartitioner, PARTITIONERS } from "../partition/partit
 import { findTokenizer, readRunConfiguration } from "../graph/configuration.ts";
 import { checkRunFolder, exists, listEntries, wholeName } from "../graph/files.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, listNames } from "../settings/configuration.ts";
-import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
-import { ASSIGNMENT, ROUTERS } from "../settings/partitioner.ts";
+import { OPTIMISER } from "../settings/experts.ts";
 import { joinSources, resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { TEXT, TOKENS } from "../settings/text.ts";
+import { TEXT } from "../settings/text.ts";
 import { expandInputs } from "../text/inputs.ts";
-import { stagesAdded } from "../stages/stages.ts";
+import { INDEX } from "../stages/documents.ts";
+import { listSettings, stagesAdded } from "../stages/stages.ts";
+import { wholeGraph } from "./plan.ts";
 
 /** Folders of trained models. */
 export const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
@@ -42,34 +45,27 @@ export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
  */
 export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
-/** What trained models are made with; each has a rate of its own as well. */
-const TRAINING = [
-  ...listNames(EXPERTS, "denseRate", "denseStepsRate", "init"),
-  ...listNames(OPTIMISER),
-];
+/** Settings of a run that may be others for each model: where it begins, and how fast it learns. */
+const OF_A_MODEL: readonly (keyof Configuration)[] = ["init", "denseRate", "denseStepsRate"];
 
-/** Settings that are fixed once a folder is there. */
-type Fixed = [folder: string, names: readonly (keyof Configuration)[]];
-
-const FIXED: readonly Fixed[] = [
-  ["tokens", [...listNames(TEXT), ...listNames(TOKENS, "shardSequences"), "seed"]],
-  ["tokenizer", ["tokenizer", "vocabularySize", "tokenizerSample"]],
-  ["rounds", [...listNames(ROUTERS), "seed"]],
-  ["partitioner", [...listNames(ROUTERS), "seed"]],
-  ["scores", listNames(ASSIGNMENT, "method", "chunk", "prices")],
-  ["assignments", listNames(ASSIGNMENT)],
-  ["partition", [...listNames(ASSIGNMENT), "shardSequences"]],
-  ...MODELS.map((folder): Fixed => [folder, TRAINING]),
-];
+/** Names the settings that only trainings take: what a run is split by does not depend on them. */
+export const trainingSettings = (): (keyof Configuration)[] =>
+  ["train-expert", "train-dense", "train-switch"].flatMap((task) => [...listSettings(task)])
+    .concat(listNames(OPTIMISER));
 
 /**
  * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports
  * which of them differ from the run's, which it has already, and the adapter that it notes. Throws
  * an `InputError` with both values where a setting that something was made with is to change, or
- * where `config.json` was edited. `force` accepts both. Throws one also where a folder holds files
- * and is no run.
+ * where `config.json` was edited. `force` accepts both; `accepted` settings may change. Throws one
+ * also where a folder holds files and is no run.
  */
-export async function resolveSettings(run: string, sources: Sources, force: boolean) {
+export async function resolveSettings(
+  run: string,
+  sources: Sources,
+  force: boolean,
+  accepted: readonly (keyof Configuration)[] = [],
+) {
   await checkOwn(run);
   const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ??
     {};
@@ -90,9 +86,8 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
       Object.assign(configuration, { [name]: existing[name] });
     } else changed.push(name);
   }
-  const bound = changed.find((name) =>
-    !TRAINING.includes(name) && !/^(expert|dense|switch)/.test(name)
-  );
+  const trained = trainingSettings();
+  const bound = changed.find((name) => !trained.includes(name));
   if (bound && await exists(`${run}/${DERIVED}`)) {
     const what = say`Cannot change ${setting(bound)} of "${run}" as it derives from another run`;
     throw new InputError(say`${what}: its text and its parts go by that`, {
@@ -100,8 +95,8 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
       remedy: "change that run, and derive again",
     });
   }
-  const fixed = changed.length > 0 && !force ? await fixedSettings(run) : new Set();
-  const refused = changed.find((name) => fixed.has(name));
+  const open = force ? [] : changed.filter((name) => !accepted.includes(name));
+  const refused = open.length > 0 ? await findMadeWith(run, configuration, open) : undefined;
   if (refused) {
     const [now, then] = [configuration, existing].map((values) => text(values[refused]));
     const rule = say`${
@@ -115,22 +110,39 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
       remedy: say`choose another ${setting("run")}, or ${accept}`,
     });
   }
-  if (changed.length > 0 && force) await checkAlone(run);
+  if (changed.length > open.length) await checkAlone(run);
   return { configuration, changed, existing, adapter };
 }
 
 const text = (value: unknown) => JSON.stringify(value);
 
-/** Names the settings with which something was made. */
-async function fixedSettings(run: string): Promise<Set<string>> {
-  const fixed = new Set<string>();
-  const begun = await listEntries(`${run}/${SCRATCH}`); // trainings, of whose nodes nothing is there yet
-  for (const [folder, names] of FIXED) {
-    const isBegun = begun.some(({ name }) => name.startsWith(`${folder}~`));
-    if (!isBegun && (await listEntries(`${run}/${folder}`)).length === 0) continue;
-    for (const name of names) fixed.add(name);
-  }
-  return fixed;
+/**
+ * Names one of the settings that are to change with which something was made that would be
+ * replaced.
+ */
+async function findMadeWith(
+  run: string,
+  configuration: Configuration,
+  changed: readonly (keyof Configuration)[],
+): Promise<keyof Configuration | undefined> {
+  const isOfText = changed.some((name) => name in TEXT);
+  const graph = await wholeGraph(run, configuration, !isOfText && await exists(`${run}/${INDEX}`));
+  const all = await replacements(new Walk(run, graph));
+  const isExact = (name: keyof Configuration) =>
+    !OF_A_MODEL.includes(name) && all.some(({ because }) => because === name);
+  return changed.find(isExact) ?? changed.find((name) => all.some((one) => dependsOn(one, name)));
+}
+
+/**
+ * Whether what would be replaced may have been made with another value of a setting that it does
+ * not keep by its name. A model that is made keeps all by their names but its learning rate.
+ */
+function dependsOn({ node, because }: Replacement, name: keyof Configuration): boolean {
+  const { asked, maker } = node;
+  const isOfRate = because === "rate" && name.endsWith("Rate");
+  if (asked && because !== "checkpoint" && !isOfRate) return false;
+  return !OF_A_MODEL.includes(name) &&
+    listSettings(asked?.command.task ?? maker.stage).includes(name);
 }
 
 /** Throws a `RunError` where another process works in a run that is about to change. */

@@ -8,7 +8,8 @@
 import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import type { Asked, Manifest } from "../graph/node.ts";
-import { otherSetting, Walk } from "../graph/walk.ts";
+import { replacementOf } from "../graph/replace.ts";
+import { Walk } from "../graph/walk.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { changesOfText, type TextChanges } from "../stages/documents.ts";
@@ -151,15 +152,16 @@ function describeStage(run: string, state: StageState): StageStatus {
  * Whether a task refuses to make a stage unless that is accepted: another version made it, or a
  * training by other settings or elsewhere.
  */
-function isRefused({ state, revision, records }: StageState): boolean {
-  const { made, now } = revision;
-  if (state === "out of date" && made !== null && made !== now) return true;
-  const isTraining = records[0]?.node.asked?.command.task.startsWith("train-");
-  if (!isTraining || state === "up to date") return false;
-  return records.some(({ node, manifest }) =>
-    manifest !== null &&
-    (describeAdoption(manifest) !== undefined || otherSetting(node, manifest) !== undefined)
-  );
+function isRefused({ records }: StageState): boolean {
+  return records.some((record) => {
+    const { node, manifest } = record;
+    const replaced = replacementOf(record);
+    if (replaced?.because === "revision") return true;
+    if (!node.asked?.command.task.startsWith("train-") || !record.toMake || !manifest) return false;
+    const isOfSetting = replaced !== undefined &&
+      (replaced.because in node.settings || replaced.because in manifest.settings);
+    return describeAdoption(manifest) !== undefined || isOfSetting;
+  });
 }
 
 /** Gives the settings of a run with which nodes were made. */

@@ -297,8 +297,10 @@ Deno.test("derive() keeps experts on the way over several runs, also adopted one
       wordText((await checkForgotten(path("last"))).problems[0].what),
       "the certificate must be there",
     );
-    const prefix = { run: path("last"), force: true, sources: { flags: { prefix: 8 } } };
-    await assertRejects(() => partition(prefix), InputError, "it derives from another run");
+    for (const flags of [{ prefix: 8 }, { experts: 8 }]) {
+      const changed = { run: path("last"), force: true, sources: { flags } };
+      await assertRejects(() => partition(changed), InputError, "it derives from another run");
+    }
     // A run takes the place of the one that it derives from.
     await Deno.remove(path("more"), { recursive: true });
     await Deno.rename(path("twice"), path("more"));

@@ -140,7 +140,8 @@ Deno.test("writeJobSettings() with force writes settings that jobs find agreed, 
     const plan = { parts: 1, dense: [] };
     await writeJobSettings(reported, plan);
     await makePartition({ run });
-    await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true }); // one is trained
+    // One is begun.
+    await Deno.mkdir(`${run}/scratch/experts~expert-00~0123456789abcdef`, { recursive: true });
     const changed = { run, sources: { flags: { expertSteps: 7 } } };
     await assertRejects(
       () => planJobs(changed),

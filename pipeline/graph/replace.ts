@@ -1,0 +1,51 @@
+/**
+ * Finds out what of a run would be replaced: what was made, or begun, of other settings, of other
+ * text or by another version. Whoever refuses or accepts a change asks here.
+ *
+ * @module
+ */
+
+import { basename } from "node:path";
+import { describe, type NodeRecord } from "./describe.ts";
+import type { Node } from "./node.ts";
+import { otherSetting, type Walk } from "./walk.ts";
+
+/** Something that would take the place of what is there. */
+export interface Replacement {
+  /** The node. */
+  node: Node;
+  /**
+   * Why: a setting of the node, or a node that it needs. Also `revision` or `version`, of what made
+   * it; `checkpoint`, where its making was only begun, as something else; `again`, where it is made
+   * again as it is.
+   */
+  because: string;
+  /** The setting, or the revision, with which it was made. */
+  then?: unknown;
+  /** The same, with which it would be made. */
+  now?: unknown;
+}
+
+/** Lists what would be replaced if a graph was made, in its order. */
+export async function replacements(walk: Walk): Promise<Replacement[]> {
+  return (await describe(walk)).flatMap((record) => replacementOf(record) ?? []);
+}
+
+/** Tells what a node would replace; undefined where it is there, or takes nothing's place. */
+export function replacementOf(record: NodeRecord): Replacement | undefined {
+  const { node, state, toMake, because = "again", manifest, key, scratches } = record;
+  if (node.given || !toMake || state === "damaged" || state === "spent") return undefined;
+  if (!manifest) {
+    const isOwn = ({ path }: { path: string }) => key && basename(path).endsWith(key.slice(0, 16));
+    return scratches.length > 0 && !scratches.some(isOwn)
+      ? { node, because: "checkpoint" }
+      : undefined;
+  }
+  if (node.revision !== manifest.revision) {
+    return { node, because: "revision", then: manifest.revision, now: node.revision };
+  }
+  if (manifest.key === "") return { node, because: "version" };
+  const setting = otherSetting(node, manifest);
+  if (setting === undefined) return { node, because };
+  return { node, because: setting, then: manifest.settings[setting], now: node.settings[setting] };
+}
