@@ -196,13 +196,16 @@ export const TASK = await defineTask({
     const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
     const every = options.every ?? (screen ? 2 : 60);
     let now: Training[] = [];
+    let planned = ""; // states of trainings for which the jobs were last planned
     const reported = new Map<string, string>(); // what was last reported of each
     try {
       while (!signal.aborted) {
         now = await readTrainings(run);
         screen?.show(watchText(run, now, Deno.consoleSize()));
         for (const line of screen ? [] : newLines(now, reported)) console.log(line);
-        if (!follow && await isTrained(run, now)) break;
+        const states = JSON.stringify(now.map(({ model, state }) => [model, state]));
+        if (!follow && states !== planned && await isTrained(run, now)) break;
+        planned = states;
         // The loop looks at the signal.
         await setTimeout(1000 * every, undefined, { signal }).catch(() => {});
       }

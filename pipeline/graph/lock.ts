@@ -19,6 +19,9 @@ const BEAT_MS = 5_000;
 /** How long the owner on another machine may be silent. */
 export const SILENT_MS = 60_000;
 
+/** How long others may look at a lock, and the pause between two tries to get it. */
+const [SEEN_MS, PAUSE_MS] = [2_000, 10];
+
 /** The process that makes a node. */
 export interface Owner {
   /** Name of the node. */
@@ -128,11 +131,26 @@ async function livingOwner(
   exclusive: boolean,
 ): Promise<Owner | undefined> {
   const path = namePath(run, node);
-  const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
+  const isFree = await (exclusive ? tryAlone(file) : file.tryLock(false))
+    .catch(() => undefined); // a disk without locks
   const record = await readRecord(path, node);
   if (isFree === false) return record ?? { node, pid: 0, host: "", since: "", task: "" };
   if (!record || isFree && record.machine === machine()) return; // its owner is gone
   return await silence(run, path) < SILENT_MS ? record : undefined;
+}
+
+/**
+ * Locks a file for this process alone, unless another one has it. Whoever lists owners has it for a
+ * moment, together with others: that is waited for.
+ */
+async function tryAlone(file: Deno.FsFile): Promise<boolean> {
+  for (let waited = 0; waited < SEEN_MS; waited += PAUSE_MS) {
+    if (await file.tryLock(true)) return true;
+    if (!await file.tryLock(false)) return false;
+    await file.unlock();
+    await new Promise((done) => setTimeout(done, PAUSE_MS));
+  }
+  return false;
 }
 
 /** Measures how long ago a file was written, milliseconds by the clock of its disk. */
