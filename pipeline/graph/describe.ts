@@ -31,7 +31,7 @@ export const isThere = ({ state }: Pick<NodeState, "state">): boolean =>
   state === "made" || state === "spent";
 
 /** Describes all nodes of a graph, in its order. `owners` are the processes that work in the run. */
-export async function describe(
+export async function describeNodes(
   walk: Walk,
   owners: readonly Owner[] = [],
 ): Promise<NodeRecord[]> {

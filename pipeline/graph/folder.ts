@@ -92,10 +92,6 @@ const scratchPath = (run: string, name: string, key: string) =>
 export const listScratches = (run: string, name: string): Promise<string[]> =>
   listOwn(run, SCRATCH, name);
 
-/** Lists the folders in which processes make a node, or were making it. */
-export const listPartials = (run: string, name: string): Promise<string[]> =>
-  listOwn(run, PARTIAL, name);
-
 /** Names a new folder in which a node, or a link, is made. */
 const newPartial = (run: string, name: string, more = "") =>
   `${run}/${PARTIAL}/${flat(name)}~${more}${crypto.randomUUID()}`;

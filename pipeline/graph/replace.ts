@@ -6,7 +6,7 @@
  */
 
 import { basename } from "node:path";
-import { describe, type NodeRecord } from "./describe.ts";
+import { describeNodes, type NodeRecord } from "./describe.ts";
 import type { Node } from "./node.ts";
 import { otherSetting, type Walk } from "./walk.ts";
 
@@ -28,7 +28,7 @@ export interface Replacement {
 
 /** Lists what would be replaced if a graph was made, in its order. */
 export async function replacements(walk: Walk): Promise<Replacement[]> {
-  return (await describe(walk)).flatMap((record) => replacementOf(record) ?? []);
+  return (await describeNodes(walk)).flatMap((record) => replacementOf(record) ?? []);
 }
 
 /** Tells what a node would replace; undefined where it is there, or takes nothing's place. */

@@ -28,14 +28,21 @@ import {
   EVALUATE,
   type EvaluateRequest,
   type EvaluationOf,
+  modelScoresNode,
   RESULT,
-  scoresNode,
 } from "../stages/evaluate.ts";
 import { tokensOfRun } from "./models.ts";
 import { type TrainResult, trainResult } from "../stages/train_result.ts";
 import { overlapState, readLeaks } from "./overlap.ts";
 import { needConfiguration } from "../stages/parts.ts";
-import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
+import {
+  chooseShare,
+  type OpenRun,
+  openRun,
+  type Part,
+  type RunOptions,
+  type RunWatch,
+} from "./run.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
 
 /** The settings of a run and its models that are evaluated. */
@@ -156,16 +163,22 @@ export async function evaluateModels(
       remedy: "leave it out here, and give it where the parts are put together",
     });
   }
-  return await opened(options, watch, true, async (models, { configuration, makeStage }) => {
-    const places = allTargets(configuration).map(({ name }) => name);
-    const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
-    const names = new Set(own.map(scoresNode));
+  return await opened(options, watch, true, async (models, open) => {
+    const { configuration, planStage, makeStage } = open;
+    // Shares are those of all models, so that no model that is trained meanwhile moves another one.
+    const everyModel: EvaluateRequest = { models: allTargets(configuration) };
+    const nodes = await planStage(EVALUATE, everyModel);
+    const isMine = chooseShare(part, nodes);
+    const names = new Set(nodes.filter(isMine).map(({ name }) => name));
+    const own = models.filter((model) => names.has(modelScoresNode(model)));
     const request: EvaluateRequest = { models };
     const walk = await makeStage(EVALUATE, request, {
       wanted: ({ name, given = false }) => given || names.has(name),
     });
     walk.refresh(); // others have scored some as well
-    const states = await Promise.all(models.map((model) => walk.of(walk.node(scoresNode(model)))));
+    const states = await Promise.all(
+      models.map((model) => walk.of(walk.node(modelScoresNode(model)))),
+    );
     const evaluated = states.filter(({ state }) => state === "made").length;
     return { own: own.map(({ name }) => name), evaluated, models: models.length };
   });

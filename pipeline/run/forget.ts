@@ -21,7 +21,7 @@ import { isGlob, matchesPath } from "../text/glob.ts";
 import { COPY_RULE, type CopyRule, type Passages } from "../text/near_copies.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { findCopies, type FoundCopy } from "./copies.ts";
-import { MODELS } from "./settings.ts";
+import { MODEL_FOLDERS } from "./settings.ts";
 
 /** A document in the index of a run's parts. */
 export type IndexedDocument = Pick<DocumentRow, typeof PART_COLUMNS[number]>;
@@ -193,7 +193,9 @@ export async function listWitnesses(
     for (const { expert, from } of relearned ? [] : await adoptedExperts(run)) {
       found.push(`${from}, which expert ${expert} of ${run} was adopted from`);
     }
-    for (const name of [...MODELS, "evaluation", "zero-shot", "report", "export", "overlap"]) {
+    for (
+      const name of [...MODEL_FOLDERS, "evaluation", "zero-shot", "report", "export", "overlap"]
+    ) {
       if (name !== "experts" && await exists(`${run}/${name}`)) found.push(`${run}/${name}`);
     }
   }

@@ -11,7 +11,7 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { RunError, say, task, type TaskReference } from "../../kernels/errors.ts";
-import { describe } from "../graph/describe.ts";
+import { describeNodes } from "../graph/describe.ts";
 import { type Lock, processText, takeLock } from "../graph/lock.ts";
 import {
   ASSIGN,
@@ -37,7 +37,12 @@ import { count, readJsonIfThere } from "../graph/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
 import { ADOPT, adoptRequests } from "../stages/adopt.ts";
-import { askedChoices, EVALUATE, type EvaluateRequest, scoresNode } from "../stages/evaluate.ts";
+import {
+  askedChoices,
+  EVALUATE,
+  type EvaluateRequest,
+  modelScoresNode,
+} from "../stages/evaluate.ts";
 import {
   type GraphOptions,
   partitionGraph,
@@ -237,7 +242,7 @@ export async function planJobs(
   const walk = new Walk(run, graph);
   if (!force) await refuseRevision(walk);
   const needed = new Set(
-    (await describe(walk)).filter(({ toMake }) => toMake).map(({ node }) => node.name),
+    (await describeNodes(walk)).filter(({ toMake }) => toMake).map(({ node }) => node.name),
   );
   const known = new Set(graph.map(({ name }) => name));
   const isKnown = partition.text.blocks !== undefined;
@@ -352,7 +357,7 @@ function modelJobs(
     task: () => task(command.task, { run, ...command.with, ...training }),
   }));
   const trained = [expertsJob, ...others].map(({ name }) => name);
-  const places = allTargets({ experts: experts.length }).map(scoresNode);
+  const places = allTargets({ experts: experts.length }).map(modelScoresNode);
   const scores = "evaluate-models";
   const asked: Draft[] = zeroShot
     ? [{

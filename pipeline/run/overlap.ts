@@ -23,9 +23,9 @@ import {
   OVERLAP_SCHEMA,
   type OverlapRequest,
   overlapRequests,
-  percent,
+  type OverlapTally,
   RESULT,
-  type Tally,
+  sharePercent,
 } from "../stages/overlap.ts";
 import { needConfiguration } from "../stages/parts.ts";
 import { PASSAGE } from "../text/hashes.ts";
@@ -103,7 +103,7 @@ const titled = (name: string) => name.replace("O", " o");
 export const overlapLine = ({ all }: Pick<Overlap, "all">): string =>
   [
     ...COUNTS.map((name) => `${titled(name)} ${all[name].toLocaleString("en")}`),
-    `shared ${percent(all.shared, all.runs)} of their runs of 13 words`,
+    `shared ${sharePercent(all.shared, all.runs)} of their runs of 13 words`,
   ].join(", ");
 
 /** Lays out what was found: by source, by expert, named texts where there are some, examples. */
@@ -112,14 +112,14 @@ export function overlapTables(
 ): { title: string; head: string[]; rows: (string | number)[][] }[] {
   const counted = (
     title: string,
-    tallies: Record<string, Tally>,
+    tallies: Record<string, OverlapTally>,
     names: readonly Count[] = COUNTS,
   ) => ({
     title,
     head: ["", ...names.map(titled), "shared runs"],
     rows: Object.entries(tallies).map(([label, tally]) => [
       ...[printable(label) || "(none)", ...names.map((name) => tally[name])],
-      percent(tally.shared, tally.runs),
+      sharePercent(tally.shared, tally.runs),
     ]),
   });
   const rows = examples.map(({ pair, document, text }) => [pair, document, text]);

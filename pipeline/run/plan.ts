@@ -6,7 +6,7 @@
  */
 
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
-import { describe, type NodeRecord } from "../graph/describe.ts";
+import { describeNodes, type NodeRecord } from "../graph/describe.ts";
 import type { Owner } from "../graph/lock.ts";
 import { GIVEN, givenNode, type Manifest, type Node, splitNeed } from "../graph/node.ts";
 import { MANIFEST } from "../graph/schema.ts";
@@ -228,7 +228,7 @@ export async function stageStates(
   walk: Walk,
   owners: readonly Owner[] = [],
 ): Promise<StageState[]> {
-  const records = await describe(walk, owners);
+  const records = await describeNodes(walk, owners);
   const stageByNode = new Map(records.map(({ node }) => [node.name, stageOf(node)]));
   const stages = Map.groupBy(
     records.filter(({ node }) => node.maker !== GIVEN),

@@ -27,12 +27,12 @@ import { listSettings, stagesAdded } from "../stages/stages.ts";
 import { wholeGraph } from "./plan.ts";
 
 /** Folders of trained models. */
-export const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
+export const MODEL_FOLDERS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "branches", "partitioner"],
   ...["scores", "assignments", "split", "partition"],
-  ...[...MODELS, "search", "evaluation", "zero-shot", "report", "overlap"],
+  ...[...MODEL_FOLDERS, "search", "evaluation", "zero-shot", "report", "overlap"],
   ...["derived", "before", "forgotten"],
 ];
 

@@ -8,7 +8,7 @@
 
 import { trainingFlops } from "../cost/flops.ts";
 import { readRouters } from "../cost/mixture.ts";
-import { describe, type NodeRecord } from "../graph/describe.ts";
+import { describeNodes, type NodeRecord } from "../graph/describe.ts";
 import { listOwners } from "../graph/lock.ts";
 import { findDamage, givenNode, type Manifest, readManifest, TOKENIZER } from "../graph/node.ts";
 import { readTimes, type Time } from "../graph/timing.ts";
@@ -69,7 +69,7 @@ export async function readTrainings(run: string): Promise<Training[]> {
   const times = await readTimes(run, TIMES_BYTES);
   // Each is judged by its own manifest: nobody looks at what it was trained on.
   const walk = new Walk(run, targets.map(({ node }) => givenNode(node)));
-  const records = await describe(walk, await listOwners(run));
+  const records = await describeNodes(walk, await listOwners(run));
   const all = await Promise.all(
     targets.map((target, i) => describeTraining(run, configuration, target, records[i], times)),
   );

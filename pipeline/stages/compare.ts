@@ -30,7 +30,7 @@ import { joinSide } from "./learn.ts";
 import { type ExpertPart } from "./parts.ts";
 
 /** What is compared. */
-export interface Compared {
+export interface ComparedParts {
   run: string;
   parts: readonly ExpertPart[]; // of all experts; where these are alone, of some
   alone: boolean; // whether only parts are there, so that their rows are counted alone
@@ -60,7 +60,7 @@ const ASSIGNED = v.object({ loads: v.array(count), proof: v.optional(PROOF) });
 /**
  * Compares all rows. Returns the sequences that were found in each part. Throws what readers throw.
  */
-export async function compareParts(compared: Compared): Promise<Record<Side, number[]>> {
+export async function compareParts(compared: ComparedParts): Promise<Record<Side, number[]>> {
   await using open = new AsyncDisposableStack();
   const comparison = new Comparison(compared, open);
   return { train: await comparison.side("train"), test: await comparison.side("test") };
@@ -77,7 +77,7 @@ class Comparison {
   #done = 0;
   #total = 0;
 
-  constructor(private readonly of: Compared, private readonly open: AsyncDisposableStack) {
+  constructor(private readonly of: ComparedParts, private readonly open: AsyncDisposableStack) {
     const { parts, alone, manifests } = of;
     const names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);

@@ -69,7 +69,7 @@ export interface EvaluationOf {
 /** Names a model as the mixture does. */
 const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
 /** Names the node of a model's scores. */
-export const scoresNode = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
+export const modelScoresNode = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
 /** Names those of the models that the mixture is compared with. */
 export const listBaselines = (models: readonly Target[]): Baseline[] =>
   models.flatMap(({ expert, name }) => expert === undefined ? name as Baseline : []);
@@ -101,7 +101,7 @@ export async function evaluateNodes(
   return [
     ...given,
     ...passes.map((model): Node => ({
-      name: scoresNode(model),
+      name: modelScoresNode(model),
       needs: [ALL_TEST, `${model.node}:model.safetensors`, `${model.node}:config.json`, TOKENIZER],
       settings: {},
       revision: 1,
@@ -109,7 +109,7 @@ export async function evaluateNodes(
     })),
     {
       name: EVALUATION,
-      needs: [ALL_TEST, TOKENIZER, ...partitioner, ...passes.map(scoresNode), ...weights],
+      needs: [ALL_TEST, TOKENIZER, ...partitioner, ...passes.map(modelScoresNode), ...weights],
       settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...routers, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
       revision: 4,
@@ -196,7 +196,7 @@ async function score(
   const { scoreModel } = await import("../evaluation/passes.ts");
   const { emit, signal } = work;
   const { adapter, variants } = await work.gpu();
-  const model = of.models.find((model) => scoresNode(model) === making.node.name)!;
+  const model = of.models.find((model) => modelScoresNode(model) === making.node.name)!;
   const { entries, tokenizer } = making.manifest(TOKENIZER).result;
   const { sequenceLength } = of.configuration;
   const counts = of.tokens.map((name) => Number(making.manifest(name).result.testSequences));
@@ -258,7 +258,7 @@ async function putTogether(
     baselines: listBaselines(of.models),
     scores: async (name) => {
       const model = of.models.find((model) => modelName(model) === name)!;
-      const bytes = await readVerified(`${making.path(scoresNode(model))}/${NLL}`);
+      const bytes = await readVerified(`${making.path(modelScoresNode(model))}/${NLL}`);
       const { config, notes } = await loadCheckpointConfig(making.path(model.node));
       return { config, notes, nll: new Float32Array(bytes.buffer) };
     },

@@ -74,7 +74,7 @@ export type Count = typeof COUNTS[number];
  */
 const TALLY = v.object(v.entriesFromList([...COUNTS, "runs", "shared"], count));
 /** What is counted of some documents. */
-export type Tally = v.InferOutput<typeof TALLY>;
+export type OverlapTally = v.InferOutput<typeof TALLY>;
 /** What `overlap.json` holds. */
 export const OVERLAP_SCHEMA = v.object({
   format: v.literal(1),
@@ -176,17 +176,17 @@ export async function overlapRequests({ run }: GraphOf): Promise<OverlapRequest[
   return [{ against: [], named: [], made }];
 }
 
-/** Writes a share of so many as percent. */
-export const percent = (part: number, all: number) =>
+/** Writes a share of so many as a percentage. */
+export const sharePercent = (part: number, all: number) =>
   all === 0 ? "–" : `${(100 * part / all).toFixed(1)}%`;
 
 const COLUMNS = ["document", "path", "place", "source", "side", "expert"] as const;
 type Row = Pick<DocumentRow, typeof COLUMNS[number]>;
-const NAMES = Object.keys(TALLY.entries) as (keyof Tally)[];
-const noTally = () => Object.fromEntries(NAMES.map((name) => [name, 0])) as Tally;
-const add = (tally: Tally, counts: Partial<Tally>) =>
+const NAMES = Object.keys(TALLY.entries) as (keyof OverlapTally)[];
+const noTally = () => Object.fromEntries(NAMES.map((name) => [name, 0])) as OverlapTally;
+const add = (tally: OverlapTally, counts: Partial<OverlapTally>) =>
   NAMES.forEach((name) => tally[name] += counts[name] ?? 0);
-const byName = (tallies: ReadonlyMap<string, Tally>) =>
+const byName = (tallies: ReadonlyMap<string, OverlapTally>) =>
   Object.fromEntries([...tallies].sort(([a], [b]) => byNumber(a, b)));
 
 /** Fills the node of the result. The documents of named files have been hashed last. */
@@ -204,7 +204,10 @@ async function writeResult(making: Making, { signal }: Work, hashed: readonly Ha
   const pairsByOther = Map.groupBy(pairs, ({ other }) => other);
   const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other]));
   const rows = new Map<number, Row>();
-  const [sources, experts, against] = Array.from({ length: 3 }, () => new Map<string, Tally>());
+  const [sources, experts, against] = Array.from(
+    { length: 3 },
+    () => new Map<string, OverlapTally>(),
+  );
   const total = noTally();
   const expertNames: string[] = [];
   const leaks: bigint[] = [];
@@ -270,7 +273,7 @@ async function findPassages(all: Compared, kind: 13 | 8) {
       pairs.push({ kind: "passage", one: ones[other], other, share: count / runs[other] });
     }
   }
-  const count = (document: number): Partial<Tally> => {
+  const count = (document: number): Partial<OverlapTally> => {
     const [own, leaked] = [runs[document], shared[document]];
     return { heldOut: 1, leaking: Math.min(1, leaked), runs: own, shared: leaked };
   };
@@ -300,7 +303,7 @@ async function chooseExamples(
     );
     return [one, other].map((number, i) => {
       const { path, place } = rows.get(number)!;
-      const pair = i === 0 ? `${kind} ${percent(share, 1)}` : "";
+      const pair = i === 0 ? `${kind} ${sharePercent(share, 1)}` : "";
       return { pair, document: place > 0 ? `${path}:${place}` : path, text: printable(parts[i]) };
     });
   });
