@@ -14,11 +14,14 @@ import { loadCheckpoint } from "../../../pipeline/model/checkpoints/checkpoint.t
 import type { Checkpoint } from "../../../pipeline/model/checkpoints/hugging_face_config.ts";
 import { createDecoder } from "../../../pipeline/model/decoder.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
+import { normals } from "../../../pipeline/random.ts";
+import { adoptExpert } from "../../../pipeline/run/adopt.ts";
 import { exportModel } from "../../../pipeline/run/export.ts";
 import { trainDense, trainExpert } from "../../../pipeline/run/models.ts";
 import { verifyRun } from "../../../pipeline/run/verify.ts";
 import { fromBatch, readShards } from "../../../pipeline/rows/arrow.ts";
 import { largestIds } from "../../../pipeline/serving/sampling.ts";
+import { llamaLogProbabilities } from "../model/llama_reference.ts";
 import { askLlamaCpp, hasLlamaCpp } from "../model/checkpoints/gguf/llama_cpp.ts";
 import { ignore, onGrowingDisk } from "../../disk.ts";
 import { copyFolder, hashes } from "../../tasks/support.ts";
@@ -197,6 +200,126 @@ Deno.test("exportModel() writes a GGUF file once, the same bytes again, and leav
     await Deno.remove(`${cutter}/tokenizer.json`);
     await refused(cutter, "tokenizer.json");
   }));
+
+const LLAMA = {
+  architectures: ["LlamaForCausalLM"],
+  bos_token_id: 0,
+  eos_token_id: 0,
+  head_dim: 16,
+  hidden_act: "silu",
+  hidden_size: 32,
+  intermediate_size: 88,
+  max_position_embeddings: 128,
+  model_type: "llama",
+  num_attention_heads: 4,
+  num_hidden_layers: 2,
+  num_key_value_heads: 2,
+  rms_norm_eps: 1e-6,
+  rope_theta: 500_000,
+  tie_word_embeddings: false,
+  torch_dtype: "bfloat16",
+  vocab_size: 336,
+};
+
+/** Draws the tensors of that model as bf16, by names and shapes of Hugging Face. */
+function drawLlama(): { name: string; shape: number[]; halves: Uint16Array<ArrayBuffer> }[] {
+  const { hidden_size: hidden, head_dim, vocab_size, intermediate_size: inner } = LLAMA;
+  const [queries, keys] = [4 * head_dim, 2 * head_dim];
+  const shapes: [name: string, shape: number[]][] = [
+    ["model.embed_tokens", [vocab_size, hidden]],
+    ["lm_head", [vocab_size, hidden]],
+    ["model.norm", [hidden]],
+  ];
+  for (let layer = 0; layer < LLAMA.num_hidden_layers; layer++) {
+    const scope = `model.layers.${layer}`;
+    shapes.push(
+      [`${scope}.input_layernorm`, [hidden]],
+      [`${scope}.self_attn.q_proj`, [queries, hidden]],
+      [`${scope}.self_attn.k_proj`, [keys, hidden]],
+      [`${scope}.self_attn.v_proj`, [keys, hidden]],
+      [`${scope}.self_attn.o_proj`, [hidden, queries]],
+      [`${scope}.post_attention_layernorm`, [hidden]],
+      [`${scope}.mlp.gate_proj`, [inner, hidden]],
+      [`${scope}.mlp.up_proj`, [inner, hidden]],
+      [`${scope}.mlp.down_proj`, [hidden, inner]],
+    );
+  }
+  return shapes.map(([name, shape]) => {
+    const drawn = normals(shape.reduce((a, b) => a * b), 5, name);
+    const values = drawn.map((value) => shape.length === 1 ? 1 + value / 5 : value / 4);
+    const bits = new Uint32Array(values.buffer);
+    return { name: `${name}.weight`, shape, halves: Uint16Array.from(bits, (own) => own >>> 16) };
+  });
+}
+
+/**
+ * Writes that model as another trainer does, in two files with an index; gives its tensors by name.
+ */
+async function writeLlama(folder: string, run: string): Promise<Map<string, Float32Array>> {
+  const tensors = drawLlama();
+  await Deno.mkdir(folder);
+  const weight_map: Record<string, string> = {};
+  for (const [i, some] of [tensors.slice(0, 9), tensors.slice(9)].entries()) {
+    const file = `model-0000${i + 1}-of-00002.safetensors`;
+    const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+    let begin = 0;
+    for (const { name, shape, halves } of some) {
+      const end = begin + halves.byteLength;
+      header[name] = { dtype: "BF16", shape, data_offsets: [begin, end] };
+      weight_map[name] = file;
+      begin = end;
+    }
+    const text = new TextEncoder().encode(JSON.stringify(header));
+    const length = BigUint64Array.of(BigInt(text.length));
+    const whole = new Blob([length, text, ...some.map(({ halves }) => halves)]);
+    await Deno.writeFile(`${folder}/${file}`, await whole.bytes());
+  }
+  const texts = {
+    "config.json": LLAMA,
+    "model.safetensors.index.json": { metadata: {}, weight_map },
+  };
+  for (const [name, value] of Object.entries(texts)) {
+    await Deno.writeTextFile(`${folder}/${name}`, JSON.stringify(value, null, 2));
+  }
+  await Deno.copyFile(`${run}/tokenizer/tokenizer.json`, `${folder}/tokenizer.json`);
+  return new Map(tensors.map(({ name, halves }) => {
+    const bits = Uint32Array.from(halves, (half) => half << 16);
+    return [name, new Float32Array(bits.buffer)];
+  }));
+}
+
+Deno.test({
+  name:
+    "a Llama of two bf16 files becomes an expert that scores as a plain f64 model does, and llama.cpp as well",
+  ignore: !hasLlamaCpp,
+  fn: () =>
+    withPartition(async (run) => {
+      const from = `${run}/../llama`;
+      const tensors = await writeLlama(from, run);
+      await adoptExpert({ run, expert: 1, from });
+      const model = await loadCheckpoint(`${run}/experts/expert-01`);
+      const sequences = (await heldOut(run)).slice(0, 4);
+      const expected = sequences.flatMap((ids) => llamaLogProbabilities(LLAMA, tensors, ids));
+      const found = (await scores(model, sequences)).flat();
+      const off = largestDifference(expected, found);
+      assert(off < 1e-4, `a log-probability is off by ${off}`);
+      const output = `${run}/../gguf`;
+      const { files } = await exportModel({
+        run,
+        expert: 1,
+        to: "gguf",
+        saveDtype: "f32",
+        output,
+      });
+      const file = `${output}/${Object.keys(files)[0]}`;
+      const prompts = sequences.map((ids) => ids.slice(0, PROMPT));
+      const answer = await askLlamaCpp({ file, sequences, prompts });
+      assertStringIncludes(answer.description, "llama");
+      const theirs = largestDifference(expected, answer.logProbabilities.flat());
+      assert(theirs < 1e-4, `a log-probability of llama.cpp is off by ${theirs}`);
+      assertEquals(answer.continuations, await continuations(model, prompts));
+    }, SETTINGS),
+});
 
 Deno.test({
   name:
