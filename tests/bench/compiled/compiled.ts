@@ -11,12 +11,14 @@ import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/
 import { benchFlags } from "../flags.ts";
 import { inProcess } from "../stage_process.ts";
 import { columns, digits } from "../text.ts";
+import { countLoopsOf, type LoopCounts } from "./loops.ts";
 import { type CompiledText, compileTexts, listTexts } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
 
 const ABOUT =
   `Compiles every text of the variants for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
-spirv-tools), and registers, spills and private memory as a driver counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
+spirv-tools), its loops, the clamps of indices in the innermost ones and the additions of products that a driver may
+fuse, and registers, spills and private memory as a driver counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
 
 --on names AMD cards that Mesa's driver RADV compiles for without one; own asks the machine's first Vulkan device instead
 --variants takes other variants than those for GPUs, KERNEL=VARIANT,…`;
@@ -27,6 +29,8 @@ export interface Compiled extends Pick<CompiledText, "label" | "sizes"> {
   bytes: number;
   /** What spirv-val says: "" where it is valid, undefined where there is no such program. */
   invalid?: string;
+  /** Loops and clamps in it; undefined where there is no spirv-dis. */
+  counts?: LoopCounts;
   /** What the driver says, by its own names. */
   statistics?: Record<string, number>;
 }
@@ -97,6 +101,7 @@ export async function examine(
           sizes,
           bytes,
           invalid: await invalidity(file),
+          counts: await countLoopsOf(file),
           statistics: driver?.texts[i],
         };
       })),
@@ -121,11 +126,12 @@ function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): s
   const shown = SHOWN.filter((name) =>
     texts.some(({ statistics }) => statistics?.[name] !== undefined)
   );
-  const rows = texts.map(({ label, sizes, bytes, invalid, statistics }) => [
+  const rows = texts.map(({ label, sizes, bytes, invalid, counts, statistics }) => [
     label,
     sizes.join(", "),
     digits(bytes, 1),
     invalid === undefined ? "not asked" : invalid === "" ? "valid" : "INVALID",
+    ...[counts?.loops, counts?.clamps, counts?.fusible].map((count) => String(count ?? "")),
     ...shown.map((name) => String(statistics?.[name] ?? "")),
   ]);
   return [
@@ -133,8 +139,8 @@ function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): s
       ? "no driver asked: RADV is not installed (package mesa-vulkan-drivers)"
       : `registers as ${device} needs them`,
     columns(
-      [["kernel", "of", "bytes", "SPIR-V", ...shown], ...rows],
-      `llrl${shown.map(() => "r").join("")}`,
+      [["kernel", "of", "bytes", "SPIR-V", "loops", "clamps", "fusible", ...shown], ...rows],
+      `llrlrrr${shown.map(() => "r").join("")}`,
     ),
     ...texts.filter(({ invalid }) => invalid).map(({ label, invalid }) => `${label}: ${invalid}`),
   ].join("\n");
