@@ -53,6 +53,16 @@ export class SiteFiles {
     return new SiteFiles(read.output, base);
   }
 
+  /** Drops what was kept of former versions of this site. */
+  async dropOthers(): Promise<void> {
+    const cache = await openCache();
+    const wanted = new Set(Object.values(this.site.files).map(({ sha256 }) => keyOf(sha256)));
+    const folder = keyOf("");
+    for (const { url } of await cache?.keys() ?? []) {
+      if (url.startsWith(folder) && !wanted.has(url)) await cache!.delete(url);
+    }
+  }
+
   /** Whether a file was fetched, now or on a former visit. */
   async isHere(path: string): Promise<boolean> {
     return this.#fetched.has(path) || await kept(this.site.files[path].sha256) !== undefined;
@@ -159,15 +169,16 @@ async function hash(data: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
 }
 
-const keyOf = (sha256: string) => new URL(`kept/${sha256}`, location.href).href;
+const keyOf = (sha256: string) => new URL(`kept/${sha256}`, document.baseURI).href;
+
+/** What is kept of this page; undefined where the browser lets nothing be kept. */
+const openCache = () => caches.open(CACHE).catch(() => undefined);
 
 async function kept(sha256: string): Promise<Response | undefined> {
-  const cache = await caches.open(CACHE);
-  return await cache.match(keyOf(sha256));
+  return await (await openCache())?.match(keyOf(sha256));
 }
 
 /** Keeps a file for the next visit, where the browser has room. */
 async function keep(sha256: string, data: Uint8Array<ArrayBuffer>): Promise<void> {
-  const cache = await caches.open(CACHE);
-  await cache.put(keyOf(sha256), new Response(data)).catch(() => {});
+  await (await openCache())?.put(keyOf(sha256), new Response(data)).catch(() => {});
 }

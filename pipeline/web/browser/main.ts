@@ -7,7 +7,7 @@
 
 /// <reference lib="dom" />
 
-import { ExplainedError, type Text, wordText } from "../../../kernels/errors.ts";
+import { ExplainedError, RunError, type Text, wordText } from "../../../kernels/errors.ts";
 import { answer } from "../../serving/generate.ts";
 import type { Route } from "../../serving/mixing.ts";
 import { type Mixture, openMixture } from "../../serving/mixture.ts";
@@ -227,7 +227,14 @@ class Page {
     stop.disabled = false;
     element("texts").replaceChildren();
     try {
-      for (const expert of experts) await this.#continue(expert, own.signal);
+      for (const expert of experts) {
+        await this.#continue(expert, own.signal).catch((error) => {
+          // A device that was lost is opened anew; the same seed gives the same text again.
+          if (own.signal.aborted || !(error instanceof RunError)) throw error;
+          element("texts").lastElementChild?.remove();
+          return this.#continue(expert, own.signal);
+        });
+      }
     } catch (error) {
       if (!own.signal.aborted) showError(error);
       else if (this.#writing === own) element("state").textContent = "stopped";
@@ -248,17 +255,17 @@ class Page {
       seed: number(fields.seed, 0),
     };
     element("state").textContent = "waiting …";
+    const article = create("article", "");
+    element("texts").append(article);
     const generation = await answer(this.mixture, { prompt, expert, signal, ...settings });
     const writer = generation.expert!;
     if (generation.route) this.#showScores(generation.route);
     await this.#showShare();
-    const article = create("article", "");
     const text = create("p", "");
     const words = this.files.site.experts[writer].words.join(", ");
     article.style.color = colour(writer);
     text.append(create("span", "prompt", prompt));
     article.append(create("h3", "", `Expert ${writer}: ${words}`), text);
-    element("texts").append(article);
     const began = performance.now();
     for await (const piece of generation) {
       text.append(piece);
@@ -280,6 +287,7 @@ async function open(): Promise<void> {
   const files = await SiteFiles.open(document.baseURI);
   Object.assign(globalThis, { Deno: createDeno(files) });
   await keepOffline();
+  await files.dropOthers();
   const mixture = await openMixture({ run: RUN });
   await new Page(files, mixture).start();
 }

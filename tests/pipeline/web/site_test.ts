@@ -133,6 +133,15 @@ Deno.test({
         page.on("request", (request) => {
           if (!request.url().startsWith(url)) faults.push(`asked for ${request.url()}`);
         });
+        await page.evaluateOnNewDocument(`
+          globalThis.devices = [];
+          const { requestDevice } = GPUAdapter.prototype;
+          GPUAdapter.prototype.requestDevice = async function (wanted) {
+            const device = await requestDevice.call(this, wanted);
+            devices.push(device);
+            return device;
+          };
+        `);
         await opens(page, url);
         const set = (id: string, value: number) =>
           page.evaluate(`void (document.querySelector("#${id}").value = "${value}")`);
@@ -162,6 +171,13 @@ Deno.test({
           await textOf(page, "#share"),
           new RegExp(`^Downloaded: ${experts.size} of 2 experts, `),
         );
+
+        // A device that is lost: the page opens another one, and goes on.
+        const before = await textOf(page, "#texts p");
+        await page.evaluate("devices.at(-1).destroy()");
+        assertEquals(await writes(page), before);
+        assertEquals(await textOf(page, "#error"), "");
+        assertEquals(await page.evaluate("devices.length"), 2);
 
         asked.length = 0;
         await opens(page, url);
