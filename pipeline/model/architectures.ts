@@ -6,7 +6,18 @@
 import { attention, groupedAttention } from "./sublayers/attention.ts";
 import { gatedMlp } from "./sublayers/gated_mlp.ts";
 import { mlp } from "./sublayers/mlp.ts";
+import { NORM_EPSILON } from "./sublayers/parts.ts";
 import type { ModelConfig } from "./sublayers/sublayer.ts";
+
+/** Sizes of a model as settings say them; 0 is for the default. */
+export interface ChosenSizes {
+  hidden: number;
+  heads: number;
+  keyHeads: number;
+  headSize: number;
+  intermediate: number;
+  ropeTheta: number;
+}
 
 /** An architecture: names of tensors are those of a Hugging Face checkpoint. */
 export interface Architecture {
@@ -24,6 +35,8 @@ export interface Architecture {
   readonly rms: boolean;
   /** The tensor of an output head that is not the embedding. */
   readonly head: string;
+  /** Gives what the shape of a model says beyond sizes that all architectures have. */
+  resolve(sizes: ChosenSizes): Partial<ModelConfig>;
 }
 
 const GPT_NEOX: Architecture = {
@@ -34,7 +47,13 @@ const GPT_NEOX: Architecture = {
   norm: "final_layer_norm",
   rms: false,
   head: "embed_out.weight",
+  resolve: () => ({}),
 };
+
+/** A gated MLP has as many weights as one of four times the width where it has 8/3 of it. */
+const GATED_EXPANSION = 8 / 3;
+/** The intermediate size is rounded up to a multiple of this. */
+const GATED_MULTIPLE = 32;
 
 const LLAMA: Architecture = {
   name: "llama",
@@ -44,12 +63,27 @@ const LLAMA: Architecture = {
   norm: "norm",
   rms: true,
   head: "lm_head.weight",
+  resolve: ({ hidden, heads, keyHeads, headSize, intermediate, ropeTheta }) => ({
+    architecture: "llama",
+    keyHeads: keyHeads || heads,
+    headSize: headSize || hidden / heads,
+    intermediate: intermediate || roundUp(GATED_EXPANSION * hidden, GATED_MULTIPLE),
+    ropeTheta,
+    normEpsilon: NORM_EPSILON,
+  }),
 };
+
+/** Rounds up to a multiple; sizes are whole but for the rounding of 8/3. */
+function roundUp(size: number, multiple: number): number {
+  return Math.ceil(Math.round(size * 1000) / 1000 / multiple) * multiple;
+}
 
 const ARCHITECTURES = new Map([GPT_NEOX, LLAMA].map((each) => [each.name, each]));
 
 /** Finds the architecture of a model. */
-export function findArchitecture({ architecture = GPT_NEOX.name }: ModelConfig): Architecture {
+export function findArchitecture(
+  { architecture = GPT_NEOX.name }: Pick<ModelConfig, "architecture">,
+): Architecture {
   const found = ARCHITECTURES.get(architecture);
   if (found) return found;
   throw new RangeError(

@@ -146,22 +146,41 @@ export function parameterCount(config: ModelConfig): number {
 export function modelShapes(
   configuration: Configuration,
 ): { router: ModelConfig; expert: ModelConfig } {
-  const { routerHidden, routerLayers, routerHeads, expertHidden, expertLayers, expertHeads } =
-    configuration;
-  const common = {
-    vocabulary: configuration.vocabularySize,
-    context: configuration.sequenceLength,
-  };
   return {
-    router: { ...common, hidden: routerHidden, layers: routerLayers, heads: routerHeads },
-    expert: { ...common, hidden: expertHidden, layers: expertLayers, heads: expertHeads },
+    router: buildShape(configuration, "router"),
+    expert: buildShape(configuration, "expert"),
+  };
+}
+
+/** Builds the shape that settings give models, of other sizes where these are given. */
+function buildShape(
+  c: Configuration,
+  role: "router" | "expert",
+  { hidden = c[`${role}Hidden`], heads = c[`${role}Heads`] } = {},
+): ModelConfig {
+  const wider = hidden / c[`${role}Hidden`];
+  return {
+    vocabulary: c.vocabularySize,
+    context: c.sequenceLength,
+    hidden,
+    layers: c[`${role}Layers`],
+    heads,
+    ...findArchitecture({ architecture: c[`${role}Architecture`] }).resolve({
+      hidden,
+      heads,
+      keyHeads: c[`${role}KvHeads`],
+      headSize: c[`${role}HeadSize`],
+      intermediate: 4 * Math.round(c[`${role}Intermediate`] * wider / 4),
+      ropeTheta: c[`${role}RopeTheta`],
+    }),
+    ...c[`${role}Untied`] && { untied: true as const },
   };
 }
 
 /** Returns the shape of the Switch Transformer: that of an expert, with experts in every layer. */
 export function switchShape(configuration: Configuration): ModelConfig {
   return {
-    ...modelShapes(configuration).expert,
+    ...buildShape({ ...configuration, expertArchitecture: "gpt-neox" }, "expert"),
     sublayers: [attention.name, switchMlp.name],
     switch: {
       experts: configuration.switchExperts || configuration.experts,
@@ -184,11 +203,10 @@ const LEAST_RATIO = 3.6;
  */
 export function largerDenseShape(configuration: Configuration): ModelConfig {
   const { expert } = modelShapes(configuration);
-  const wide = {
-    ...expert,
+  const wide = buildShape(configuration, "expert", {
     hidden: configuration.denseHidden || 2 * expert.hidden,
     heads: configuration.denseHeads || expert.heads,
-  };
+  });
   if (configuration.denseLayers > 0) return { ...wide, layers: configuration.denseLayers };
   const ratio = (layers: number) => parameterCount({ ...wide, layers }) / parameterCount(expert);
   if (ratio(expert.layers) >= LEAST_RATIO) return wide;

@@ -7,6 +7,7 @@ import { readRunConfiguration } from "../graph/configuration.ts";
 import { exists, isMissing } from "../graph/files.ts";
 import { type Configuration, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
+import { ROUTER_SHAPE } from "../settings/partitioner.ts";
 import {
   type OpenOptions,
   type Partitioner,
@@ -43,6 +44,7 @@ const em = loaded({
       "routerHidden",
       "routerLayers",
       "routerHeads",
+      ...ROUTER_SHAPE,
       "routerBatch",
       "routerRate",
       "routerWarmup",

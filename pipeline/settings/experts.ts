@@ -6,7 +6,7 @@
  */
 
 import { say, setting } from "../../kernels/errors.ts";
-import { choice, integer, number, path, section } from "./field.ts";
+import { choice, flag, integer, number, path, section } from "./field.ts";
 
 const INSTEAD = say`, instead of ${setting("expertSteps")}; 0 goes by the steps`;
 
@@ -21,6 +21,28 @@ export const EXPERTS = section("Experts", {
   expertHidden: integer({ default: 64, min: 2, max: 65_536 }, "width of an expert"),
   expertLayers: integer({ default: 2, min: 1, max: 1024 }, "layers of an expert"),
   expertHeads: integer({ default: 4, min: 1, max: 1024 }, "attention heads of an expert"),
+  expertArchitecture: choice(
+    ["gpt-neox", "llama"],
+    { default: "gpt-neox", isLater: true },
+    "shape of experts: the paper's, or RMSNorm, SwiGLU and no biases",
+  ),
+  expertKvHeads: integer(
+    { default: 0, min: 0, max: 1024, isLater: true },
+    "heads of keys and values (llama); 0 takes all attention heads",
+  ),
+  expertHeadSize: integer(
+    { default: 0, min: 0, max: 65_536, isLater: true },
+    "columns of an attention head (llama); 0 takes the width over the heads",
+  ),
+  expertIntermediate: integer(
+    { default: 0, min: 0, max: 1_048_576, isLater: true },
+    "columns inside the MLP (llama); 0 takes 8/3 of the width, rounded up to 32",
+  ),
+  expertRopeTheta: number(
+    { default: 10_000, min: 1, isLater: true },
+    "base of the rotary angles (llama)",
+  ),
+  expertUntied: flag("gives experts an output head that is not the embedding", { isLater: true }),
   expertBatch: integer(
     { default: 16, min: 1, max: 65_536 },
     "sequences in an expert's training batch",
@@ -55,7 +77,8 @@ export const EXPERTS = section("Experts", {
   ),
   init: path(
     { default: "", value: "FOLDER" },
-    "checkpoint folder (GPTNeoXForCausalLM) to start from; without it from new weights",
+    "checkpoint folder (GPTNeoXForCausalLM or LlamaForCausalLM) to start from; without " +
+      "it from new weights",
   ),
   dtype: choice(
     ["f32", "bf16"],
@@ -65,6 +88,16 @@ export const EXPERTS = section("Experts", {
   ),
   saveDtype: choice(["f32", "f16", "bf16"], { default: "f32" }, "number type of the final weights"),
 });
+
+/** Settings of the experts' shape beyond sizes that all shapes have. */
+export const EXPERT_SHAPE = [
+  "expertArchitecture",
+  "expertKvHeads",
+  "expertHeadSize",
+  "expertIntermediate",
+  "expertRopeTheta",
+  "expertUntied",
+] as const;
 
 /** Settings of the larger dense model. */
 export const LARGER_DENSE = section("Larger dense model", {

@@ -28,6 +28,10 @@ export interface Field<Value = unknown> {
   readonly requirement: string;
   /** Whether it names files or folders. */
   readonly isPath: boolean;
+  /**
+   * Whether keys of what is made leave it out at its default, as keys from before it existed do.
+   */
+  readonly isLater: boolean;
   /** One line of help. */
   readonly help: Text;
   /** Reads a value of any kind as a value of this field; returns null where it is not allowed. */
@@ -50,6 +54,8 @@ export interface FieldNotes<Default> {
   flag?: string;
   /** Placeholder for the value in the help. */
   value?: string;
+  /** Whether keys leave it out at its default: for settings that were added. Default: false. */
+  isLater?: boolean;
 }
 
 /** The same for fields whose help needs a placeholder. */
@@ -80,7 +86,7 @@ function field<Value>(
     const result = v.safeParse(schema, value);
     return result.success ? { value: result.output } : null;
   };
-  const plain = { name: "", section: "", flag: "", value: "N", isPath: false };
+  const plain = { name: "", section: "", flag: "", value: "N", isPath: false, isLater: false };
   return { ...plain, form, requirement, help, read, ...notes };
 }
 
@@ -182,8 +188,9 @@ export function choice<const Choice extends string, Default extends string | und
 }
 
 /** Makes a field that is true where its flag is given, and false elsewhere. */
-export function flag(help: Text): Field<boolean> {
-  return field("flag", v.boolean(), "true or false", { default: false, value: "" }, help);
+export function flag(help: Text, { isLater = false } = {}): Field<boolean> {
+  const notes = { default: false, value: "", isLater };
+  return field("flag", v.boolean(), "true or false", notes, help);
 }
 
 /**

@@ -37,6 +37,28 @@ export const ROUTERS = section("Routers", {
   ),
   routerLayers: integer({ default: 2, min: 1, max: 1024 }, "layers of a router [L]"),
   routerHeads: integer({ default: 2, min: 1, max: 1024 }, "attention heads of a router"),
+  routerArchitecture: choice(
+    ["gpt-neox", "llama"],
+    { default: "gpt-neox", isLater: true },
+    "shape of routers: the paper's, or RMSNorm, SwiGLU and no biases",
+  ),
+  routerKvHeads: integer(
+    { default: 0, min: 0, max: 1024, isLater: true },
+    "heads of keys and values (llama); 0 takes all attention heads",
+  ),
+  routerHeadSize: integer(
+    { default: 0, min: 0, max: 65_536, isLater: true },
+    "columns of an attention head (llama); 0 takes the width over the heads",
+  ),
+  routerIntermediate: integer(
+    { default: 0, min: 0, max: 1_048_576, isLater: true },
+    "columns inside the MLP (llama); 0 takes 8/3 of the width, rounded up to 32",
+  ),
+  routerRopeTheta: number(
+    { default: 10_000, min: 1, isLater: true },
+    "base of the rotary angles (llama)",
+  ),
+  routerUntied: flag("gives routers an output head that is not the embedding", { isLater: true }),
   start: choice(
     ["random", "ctbm"],
     { default: "random" },
@@ -55,6 +77,16 @@ export const ROUTERS = section("Routers", {
   ),
   routerWarmup: integer({ default: 50, min: 0 }, "steps over which the rate rises to its value"),
 });
+
+/** Settings of the routers' shape beyond sizes that all shapes have. */
+export const ROUTER_SHAPE = [
+  "routerArchitecture",
+  "routerKvHeads",
+  "routerHeadSize",
+  "routerIntermediate",
+  "routerRopeTheta",
+  "routerUntied",
+] as const;
 
 /** Settings of scoring and assignment. */
 export const ASSIGNMENT = section("Assignment", {

@@ -4,12 +4,14 @@
  * @module
  */
 
+import llama135 from "../../fixtures/presets/llama-135m.json" with { type: "json" };
 import paper1300 from "../../fixtures/presets/paper-1.3b.json" with { type: "json" };
 import paper335 from "../../fixtures/presets/paper-335m.json" with { type: "json" };
+import smallLlama from "../../fixtures/presets/small-llama.json" with { type: "json" };
 import small from "../../fixtures/presets/small.json" with { type: "json" };
 import tiny from "../../fixtures/presets/tiny.json" with { type: "json" };
 import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
-import { type Configuration, FIELDS } from "./configuration.ts";
+import { type Configuration, FIELDS, isDefault } from "./configuration.ts";
 import { fillValues, readSomeValues } from "./field.ts";
 import { countExperts, withLevels } from "./partitioner.ts";
 
@@ -17,6 +19,8 @@ import { countExperts, withLevels } from "./partitioner.ts";
 export const PRESETS: Readonly<Record<string, Partial<Configuration>>> = {
   tiny: readSomeValues(FIELDS, tiny),
   small: readSomeValues(FIELDS, small),
+  "small-llama": readSomeValues(FIELDS, smallLlama),
+  "llama-135m": readSomeValues(FIELDS, llama135),
   "paper-335m": readSomeValues(FIELDS, paper335),
   "paper-1.3b": readSomeValues(FIELDS, paper1300),
 };
@@ -89,20 +93,28 @@ function checkTogether(c: Configuration): void {
     ensure(holds, say`Cannot ${action} as ${requirement}: ${fact}`);
   };
   rule(c.prefix <= c.sequenceLength, "route by a prefix", "prefix", "at most", "sequenceLength");
-  rule(
-    c.routerHidden / c.routerHeads % 2 === 0,
-    "build the routers",
-    "routerHidden",
-    EVEN,
-    "routerHeads",
-  );
-  rule(
-    c.expertHidden / c.expertHeads % 2 === 0,
-    "build the experts",
-    "expertHidden",
-    EVEN,
-    "expertHeads",
-  );
+  for (
+    const [role, what] of [["router", "build the routers"], [
+      "expert",
+      "build the experts",
+    ]] as const
+  ) {
+    const even = c[`${role}HeadSize`] > 0 || c[`${role}Hidden`] / c[`${role}Heads`] % 2 === 0;
+    rule(even, what, `${role}Hidden`, EVEN, `${role}Heads`);
+    const keys = c[`${role}KvHeads`];
+    const shares = keys === 0 || c[`${role}Heads`] % keys === 0;
+    rule(shares, what, `${role}Heads`, "a multiple of", `${role}KvHeads`);
+    const architecture = c[`${role}Architecture`];
+    for (const size of ["KvHeads", "HeadSize", "Intermediate", "RopeTheta"] as const) {
+      const name = `${role}${size}` as const;
+      const needs = say`${setting(name)} needs ${setting(`${role}Architecture`, "llama")}`;
+      const fact = say`Cannot ${what} as ${needs}: it is ${architecture}`;
+      ensure(
+        architecture !== FIELDS[`${role}Architecture`].default || isDefault(name, c[name]),
+        fact,
+      );
+    }
+  }
   rule(
     c.roundSequences >= c.routerBatch,
     "train routers",

@@ -95,7 +95,7 @@ export const TEXT = section("Text", {
 export const TOKENS = section("Tokens", {
   tokenizer: path(
     { default: "", value: "FILE" },
-    "a tokenizer.json to use; without it one is trained",
+    "a tokenizer.json to use, or the folder of a model with one; without it one is trained",
   ),
   vocabularySize: integer(
     { flag: "vocab-size", default: 1024, min: 258, max: 1_048_576 },

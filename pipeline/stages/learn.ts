@@ -43,9 +43,9 @@ import { type Branch, branchName, listBranches } from "../partition/tree/branche
 import { type RecordBatch, toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import type { Read } from "../rows/random_access.ts";
-import { type Configuration, listNames } from "../settings/configuration.ts";
+import { type Configuration, FIELDS, isDefault, listNames } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
-import { countExperts } from "../settings/partitioner.ts";
+import { countExperts, ROUTER_SHAPE } from "../settings/partitioner.ts";
 import { assignNodes, hashOrder, writeAssigned } from "./assign.ts";
 import { scoreNodes } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
@@ -67,7 +67,10 @@ const listRound = (round: number, of: GraphOf): string[] =>
   Array.from({ length: of.configuration.experts }, (_, router) => roundNode(round, router, of));
 
 const pickValues = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
-  Object.fromEntries(names.map((name) => [name, configuration[name]]));
+  Object.fromEntries(
+    names.filter((name) => !FIELDS[name].isLater || !isDefault(name, configuration[name]))
+      .map((name) => [name, configuration[name]]),
+  );
 
 /**
  * Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner
@@ -118,6 +121,7 @@ const SETTINGS = [
     "routerHidden",
     "routerLayers",
     "routerHeads",
+    ...ROUTER_SHAPE,
     "routerBatch",
     "routerRate",
     "routerWarmup",

@@ -9,7 +9,7 @@
 import { CORPUS, type Node, orGiven, PRUNED, TOKENIZER, ZERO_SHOT } from "../graph/node.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { type Configuration, FIELD_NAMES, listNames } from "../settings/configuration.ts";
-import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
+import { EXPERT_SHAPE, EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { ASSIGNMENT, ROUTERS } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
 import type { AdoptRequest } from "./adopt.ts";
@@ -256,6 +256,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
     ...["vocabularySize", "sequenceLength", "holdout", "shardSequences"] as const,
     ...listNames(ROUTERS, "routerRate", "routerWarmup"),
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
+    ...EXPERT_SHAPE,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
     ...listNames(LARGER_DENSE, "denseComputeRate"),
     ...listNames(SWITCH, "switchRate"),

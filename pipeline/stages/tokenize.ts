@@ -30,7 +30,13 @@ import {
   type TokenizeOptions,
   tokenLineage,
 } from "../text/tokenize.ts";
-import { loadTokenizer, type Tokenizer, tokenizerIn, trainTokenizer } from "../text/tokenizer.ts";
+import {
+  findTokenizerFile,
+  loadTokenizer,
+  type Tokenizer,
+  tokenizerIn,
+  trainTokenizer,
+} from "../text/tokenizer.ts";
 import type { GraphOf } from "./stage.ts";
 import { SIDES } from "./parts.ts";
 import { readTaken, takenNeed } from "./take.ts";
@@ -255,7 +261,7 @@ export async function tokenizerNodes(of: GraphOf, taken?: Node): Promise<Node[]>
   return [{
     name: TOKENIZER,
     needs: taken && !isNamed ? [taken.name] : [],
-    settings: isNamed ? { tokenizer: await hashNamed(tokenizer), eos } : {
+    settings: isNamed ? { tokenizer: await hashNamed(await findTokenizerFile(tokenizer)), eos } : {
       text: hashText(text),
       vocabularySize,
       tokenizerSample,

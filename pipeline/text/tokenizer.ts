@@ -11,7 +11,7 @@ import * as v from "valibot";
 import BYTE_LEVEL from "../../fixtures/byte_level_bpe.json" with { type: "json" };
 import { ensure, InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { TOKENIZER_FILE } from "../graph/node.ts";
-import { sha256 } from "../graph/files.ts";
+import { exists, sha256 } from "../graph/files.ts";
 import { canonical, readJsonIfThere, readVerified } from "../graph/schema.ts";
 import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
 import type { Document } from "./readers.ts";
@@ -173,9 +173,10 @@ export const tokenizerIn = (folder: string, { eos }: { eos: string }): Promise<T
  * as it was made.
  */
 export async function loadTokenizer(
-  path: string,
+  named: string,
   { eos }: { eos?: string } = {},
 ): Promise<Tokenizer> {
+  const path = await findTokenizerFile(named);
   let json: string;
   try {
     json = new TextDecoder("utf-8", { fatal: true }).decode(await readVerified(path));
@@ -189,6 +190,12 @@ export async function loadTokenizer(
       : error;
   }
   return await openTokenizer(json, eos, path);
+}
+
+/** Names the tokenizer's file: the one that is named, or that of the model in a folder. */
+export async function findTokenizerFile(named: string): Promise<string> {
+  const file = `${named}/${TOKENIZER_FILE}`;
+  return await exists(file) ? file : named;
 }
 
 function unloadable(where: string, rule: string, fact: string, remedy?: Text): InputError {
