@@ -17,6 +17,11 @@ function normalize(x: Vector, gain: ArrayLike<number>, bias: ArrayLike<number>):
   return x.map((value, i) => (value - mean) / Math.sqrt(variance + 1e-5) * gain[i] + bias[i]);
 }
 
+function normalizeRms(x: Vector, gain: ArrayLike<number>, epsilon: number): Vector {
+  const square = x.reduce((sum, value) => sum + value ** 2, 0) / x.length;
+  return x.map((value, i) => value / Math.sqrt(square + epsilon) * gain[i]);
+}
+
 function apply(weight: ArrayLike<number>, bias: ArrayLike<number> | null, x: Vector): Vector {
   return Array.from({ length: weight.length / x.length }, (_, row) => {
     return x.reduce(
@@ -26,10 +31,10 @@ function apply(weight: ArrayLike<number>, bias: ArrayLike<number> | null, x: Vec
   });
 }
 
-function rotate(x: Vector, position: number): Vector {
+function rotate(x: Vector, position: number, base = 10_000): Vector {
   const half = x.length / 2;
   return x.map((value, i) => {
-    const angle = position / 10_000 ** ((i % half) / half);
+    const angle = position / base ** ((i % half) / half);
     return i < half
       ? value * Math.cos(angle) - x[i + half] * Math.sin(angle)
       : value * Math.cos(angle) + x[i - half] * Math.sin(angle);
@@ -113,6 +118,62 @@ export const BRANCHES: Record<string, Branch> = {
     }),
 };
 
+/** Llama's attention: every group of heads reads the same keys and values. */
+BRANCHES["grouped-attention"] = (stream, { config, norm, linear }) => {
+  const { heads, keyHeads = heads, headSize: size = config.hidden / heads, ropeTheta } = config;
+  const part = (row: Vector, head: number) => row.slice(head * size, (head + 1) * size);
+  const inputs = stream.map((x) => norm("input_layernorm", x));
+  const [q, k, v] = ["q", "k", "v"].map((name) =>
+    inputs.map((x) => linear(`self_attn.${name}_proj`, x))
+  );
+  return stream.map((_, i) => {
+    const query = (head: number) => rotate(part(q[i], head), i, ropeTheta);
+    const merged = Array.from({ length: heads }, (_, head) => {
+      const shared = Math.floor(head * keyHeads / heads);
+      const weights = softmax(
+        k.slice(0, i + 1).map((row, j) => {
+          const key = rotate(part(row, shared), j, ropeTheta);
+          return query(head).reduce((sum, value, c) => sum + value * key[c], 0) / Math.sqrt(size);
+        }),
+      );
+      return weights.reduce(
+        (sum, weight, j) => add(sum, part(v[j], shared).map((value) => weight * value)),
+        Array(size).fill(0),
+      );
+    });
+    return linear("self_attn.o_proj", merged.flat());
+  });
+};
+
+/** Llama's MLP. */
+BRANCHES["gated-mlp"] = (stream, { norm, linear }) =>
+  stream.map((x) => {
+    const input = norm("post_attention_layernorm", x);
+    const up = linear("mlp.up_proj", input);
+    const gated = linear("mlp.gate_proj", input).map((gate, i) =>
+      gate / (1 + Math.exp(-gate)) * up[i]
+    );
+    return linear("mlp.down_proj", gated);
+  });
+
+/** Names of tensors outside the layers, and the sublayers of a layer, by architecture. */
+const ARCHITECTURES = {
+  "gpt-neox": {
+    body: "gpt_neox",
+    embedding: "embed_in.weight",
+    norm: "final_layer_norm",
+    head: "embed_out.weight",
+    sublayers: ["attention", "mlp"],
+  },
+  llama: {
+    body: "model",
+    embedding: "embed_tokens.weight",
+    norm: "norm",
+    head: "lm_head.weight",
+    sublayers: ["grouped-attention", "gated-mlp"],
+  },
+};
+
 /** Takes one of several equal parts of a tensor. */
 function partNode(values: ArrayLike<number>, parts: number, index: number): number[] {
   const size = values.length / parts;
@@ -143,18 +204,22 @@ export function logitsReference(
   tokens: number[],
   watch: (name: string, added: Vector[], stream: Vector[], layer: Layer) => void = () => {},
 ): Vector[] {
-  const { hidden, layers, sublayers = ["attention", "mlp"], untied } = config;
-  const tensor = (name: string) => weights.get(`gpt_neox.${name}`)!;
-  const embedding = tensor("embed_in.weight");
+  const { hidden, layers, untied, normEpsilon = 1e-5, architecture = "gpt-neox" } = config;
+  const names = ARCHITECTURES[architecture as keyof typeof ARCHITECTURES];
+  const { sublayers = names.sublayers } = config;
+  const tensor = (name: string) => weights.get(`${names.body}.${name}`)!;
+  const embedding = tensor(names.embedding);
+  const normalizeBy = (x: Vector, gain: ArrayLike<number>, bias?: ArrayLike<number>) =>
+    bias ? normalize(x, gain, bias) : normalizeRms(x, gain, normEpsilon);
   let stream = tokens.map((token) =>
     Array.from({ length: hidden }, (_, i) => embedding[token * hidden + i])
   );
   for (let layer = 0; layer < layers; layer++) {
     const own = (name: string) => tensor(`layers.${layer}.${name}`);
     const norm = (name: string, x: Vector) =>
-      normalize(x, own(`${name}.weight`), own(`${name}.bias`));
+      normalizeBy(x, own(`${name}.weight`), own(`${name}.bias`));
     const linear = (name: string, x: Vector) =>
-      apply(own(`${name}.weight`), own(`${name}.bias`), x);
+      apply(own(`${name}.weight`), own(`${name}.bias`) ?? null, x);
     for (const name of sublayers) {
       const parts = { config, tensor: own, norm, linear };
       const branch = BRANCHES[name](stream, parts);
@@ -162,14 +227,9 @@ export function logitsReference(
       stream = stream.map((x, i) => add(x, branch[i]));
     }
   }
-  const head = untied ? weights.get("embed_out.weight")! : embedding;
-  return stream.map((x) =>
-    apply(
-      head,
-      null,
-      normalize(x, tensor("final_layer_norm.weight"), tensor("final_layer_norm.bias")),
-    )
-  );
+  const head = untied ? weights.get(names.head)! : embedding;
+  const [gain, bias] = ["weight", "bias"].map((part) => tensor(`${names.norm}.${part}`));
+  return stream.map((x) => apply(head, null, normalizeBy(x, gain, bias)));
 }
 
 /** Computes the NLL in nats of one sequence: the sum over all tokens but the first. */
