@@ -15,7 +15,10 @@ export const TASK = await defineTask({
   options: {
     ...take("run"),
     expert: field.integer({ min: 0 }, "the expert that it becomes"),
-    from: field.path({ value: "FOLDER" }, "checkpoint folder (GPTNeoXForCausalLM) of any size"),
+    from: field.path(
+      { value: "FOLDER" },
+      "checkpoint folder (GPTNeoXForCausalLM or LlamaForCausalLM)",
+    ),
     force: field.flag("replace the expert that is there, or accept one that notes another part"),
   },
   run: async ({ options, signal, onEvent, print }) => {
