@@ -5,9 +5,9 @@
  */
 import { ensure } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { count } from "./layout.ts";
-import { take } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import { count } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
 
 export const TASK = await defineTask({
   name: "adopt",

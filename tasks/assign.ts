@@ -8,10 +8,10 @@
  */
 import { ensure } from "../kernels/errors.ts";
 import type { Drift, Proof } from "../pipeline/partition/mod.ts";
-import { percent } from "./layout.ts";
-import { take } from "./options.ts";
-import { stageTask } from "./stage.ts";
-import { proofText } from "./text.ts";
+import { percent } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
+import { stageTask } from "./cli/stage.ts";
+import { proofText } from "./cli/text.ts";
 
 /**
  * Reports how far the shares of an assignment by prices are from equal ones, and warns if the text
@@ -26,7 +26,7 @@ function driftText({ deviation, limit }: Drift): string {
 }
 
 export const TASK = await stageTask("assign", import.meta, take("part", "output"), async (call) => {
-  const pipe = await import("./pipe.ts");
+  const pipe = await import("./cli/pipe.ts");
   const partition = await import("../pipeline/partition/mod.ts");
   const { assign, drift, findAssignment, readPrices, writePrices } = partition;
   const { checkOutput, proofSummary } = await import("../pipeline/run/mod.ts");

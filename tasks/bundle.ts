@@ -18,9 +18,9 @@ import {
 } from "../pipeline/graph/files.ts";
 import { removeFolder, type RunEvent } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { fromHere } from "./arguments.ts";
-import { defineTask } from "./command.ts";
-import { count, decimalBytes } from "./layout.ts";
+import { fromHere } from "./cli/arguments.ts";
+import { defineTask } from "./cli/command.ts";
+import { count, decimalBytes } from "./cli/layout.ts";
 
 /** What every bundle holds: tasks, and the names under which `deno.json` imports their packages. */
 const BASE = {

@@ -6,9 +6,9 @@
 import { processText } from "../pipeline/graph/lock.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Cleaned } from "../pipeline/run/mod.ts";
-import { defineTask } from "./command.ts";
-import { bytes, counted, lines } from "./layout.ts";
-import { take } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import { bytes, counted, lines } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
 
 /** Reports what was removed of a run, and what stays as somebody works at it. */
 function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {

@@ -11,9 +11,9 @@ import {
   heldOutText,
 } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { count, table } from "./layout.ts";
-import { worded, words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { count, table } from "./cli/layout.ts";
+import { worded, words } from "./cli/wording.ts";
 
 const NONE = "-";
 

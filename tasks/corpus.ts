@@ -7,9 +7,9 @@
 import { ensure } from "../kernels/errors.ts";
 import { writeAtomic } from "../pipeline/graph/mod.ts";
 import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { IN_A_RUN, take } from "./options.ts";
-import { isPipe, runStageTask } from "./stage.ts";
+import { defineTask } from "./cli/command.ts";
+import { IN_A_RUN, take } from "./cli/options.ts";
+import { isPipe, runStageTask } from "./cli/stage.ts";
 
 export const TASK = await defineTask({
   name: "corpus",
@@ -22,7 +22,7 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { sources, options, signal, tell } = call;
     if (!options.output) return await runStageTask("corpus", call);
-    const { checkWritten, pipeValues, until, writeOut } = await import("./pipe.ts");
+    const { checkWritten, pipeValues, until, writeOut } = await import("./cli/pipe.ts");
     const { tokenColumn } = pipeValues(call, [], { pipe: "--output", left: "--output" });
     const fact = `--token-column names ids, "${tokenColumn}"`;
     ensure(!tokenColumn, `Cannot write documents as they must be text: ${fact}`);

@@ -35,9 +35,18 @@ import {
   type Sources,
   type Values,
 } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { blocks, bytes, count, decimalBytes, lines, percent, scientific, table } from "./layout.ts";
-import { take } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import {
+  blocks,
+  bytes,
+  count,
+  decimalBytes,
+  lines,
+  percent,
+  scientific,
+  table,
+} from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
 
 /** The cluster that is counted, and its corpus. */
 const CLUSTER = {

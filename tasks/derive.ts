@@ -18,11 +18,11 @@ import {
 } from "../pipeline/run/mod.ts";
 import { EXPERT_STATES } from "../pipeline/stages/mod.ts";
 import { COPY_RULE } from "../pipeline/text/mod.ts";
-import { fromHere } from "./arguments.ts";
-import { defineTask } from "./command.ts";
-import { count, counted, lines, percent, table } from "./layout.ts";
-import { worded } from "./wording.ts";
-import { DEVICE, take } from "./options.ts";
+import { fromHere } from "./cli/arguments.ts";
+import { defineTask } from "./cli/command.ts";
+import { count, counted, lines, percent, table } from "./cli/layout.ts";
+import { worded } from "./cli/wording.ts";
+import { DEVICE, take } from "./cli/options.ts";
 
 export const TASK = await defineTask({
   name: "derive",

@@ -6,9 +6,9 @@
 import { RunError } from "../kernels/errors.ts";
 import type { AdapterDiagnosis, Diagnosis } from "../pipeline/doctor/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { blocks, bytes, count, lines, peakText, table } from "./layout.ts";
-import { DEVICE } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import { blocks, bytes, count, lines, peakText, table } from "./cli/layout.ts";
+import { DEVICE } from "./cli/options.ts";
 
 /** A row: a name, which stands once for several, and what there is of it. */
 type Row = [name: string, text: string];

@@ -13,7 +13,7 @@ import { expertPath, withPath } from "../pipeline/partition/tree/branches.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Part, ScoredModels } from "../pipeline/run/mod.ts";
-import { defineTask } from "./command.ts";
+import { defineTask } from "./cli/command.ts";
 import {
   blocks,
   count,
@@ -25,10 +25,10 @@ import {
   perplexity,
   ranges,
   sourceName,
-} from "./layout.ts";
-import { DEVICE, take } from "./options.ts";
-import { FALLBACK, parseShare } from "./fallback.ts";
-import { words } from "./wording.ts";
+} from "./cli/layout.ts";
+import { DEVICE, take } from "./cli/options.ts";
+import { FALLBACK, parseShare } from "./cli/fallback.ts";
+import { words } from "./cli/wording.ts";
 
 const MOST_SHARES = 3;
 const BEST = "best in hindsight";

@@ -8,9 +8,9 @@ import { expertFolder } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Exported, RunWatch } from "../pipeline/run/mod.ts";
 import { ensure, say, setting } from "../kernels/errors.ts";
-import { defineTask } from "./command.ts";
-import { expertsNamed, take } from "./options.ts";
-import { bytes, counted } from "./layout.ts";
+import { defineTask } from "./cli/command.ts";
+import { expertsNamed, take } from "./cli/options.ts";
+import { bytes, counted } from "./cli/layout.ts";
 
 const { choice, flag, path, text } = field;
 const MODEL_FORMATS = ["safetensors", "gguf"] as const;

@@ -9,10 +9,10 @@ import type { Answering, Change, Generation, Route } from "../pipeline/serving/m
 import { SAMPLING } from "../pipeline/serving/sampling.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Baseline } from "../pipeline/evaluation/mod.ts";
-import { defineTask } from "./command.ts";
-import { FALLBACK, readFallbackOption } from "./fallback.ts";
-import { counted, forOutput, percent } from "./layout.ts";
-import { DEVICE, take } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import { FALLBACK, readFallbackOption } from "./cli/fallback.ts";
+import { counted, forOutput, percent } from "./cli/layout.ts";
+import { DEVICE, take } from "./cli/options.ts";
 
 /** Reports which expert or experts continue the prompt, and how sure the choice is. */
 function routeLine(

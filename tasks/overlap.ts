@@ -5,9 +5,9 @@
  *   deno task overlap --run runs/a --against data/arc_easy.jsonl
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { lines, table } from "./layout.ts";
-import { take } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import { lines, table } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
 
 export const TASK = await defineTask({
   name: "overlap",

@@ -9,11 +9,11 @@ import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import { withPath } from "../pipeline/partition/tree/branches.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { PartitionSummary } from "../pipeline/run/mod.ts";
-import { defineTask } from "./command.ts";
-import { count, counted, lines, percent, sourceName, table } from "./layout.ts";
-import { DEVICE, IN_A_RUN, take } from "./options.ts";
-import { planText, proofText } from "./text.ts";
-import { words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { count, counted, lines, percent, sourceName, table } from "./cli/layout.ts";
+import { DEVICE, IN_A_RUN, take } from "./cli/options.ts";
+import { planText, proofText } from "./cli/text.ts";
+import { words } from "./cli/wording.ts";
 
 const MOST_SOURCES = 6; // of an expert that are printed
 const MOST_HELD_OUT = 12; // sources of which held-out text is printed

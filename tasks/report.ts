@@ -5,9 +5,9 @@
  */
 import { type Report, report, SAMPLE_TOKENS } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { DEVICE, take } from "./options.ts";
-import { words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { DEVICE, take } from "./cli/options.ts";
+import { words } from "./cli/wording.ts";
 
 /** Reports what was written, and which parts are missing or not up to date. */
 function reportText({ output, plots, missing, outOfDate }: Report): string {

@@ -19,10 +19,10 @@ import {
 } from "../pipeline/reproduction/mod.ts";
 import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { bytes, scientific, table } from "./layout.ts";
-import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./options.ts";
-import { words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { bytes, scientific, table } from "./cli/layout.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./cli/options.ts";
+import { words } from "./cli/wording.ts";
 
 /** Which studies are made, and what of them. */
 const STUDY = field.section("Command", {

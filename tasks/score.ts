@@ -6,15 +6,15 @@
  */
 import { ensure } from "../kernels/errors.ts";
 import { defaultConfiguration } from "../pipeline/settings/configuration.ts";
-import { DEVICE, take } from "./options.ts";
-import { stageTask } from "./stage.ts";
+import { DEVICE, take } from "./cli/options.ts";
+import { stageTask } from "./cli/stage.ts";
 
 export const TASK = await stageTask("score", import.meta, {
   ...take("part", "output", "requireGpu"),
   ...DEVICE,
 }, async (call) => {
   const { paths, options, onEvent, onWarning } = call;
-  const { arrowInput, arrowOutput, checkWritten, pipeValues } = await import("./pipe.ts");
+  const { arrowInput, arrowOutput, checkWritten, pipeValues } = await import("./cli/pipe.ts");
   const values = pipeValues(call);
   ensure(
     values.routers,

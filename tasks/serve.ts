@@ -8,12 +8,12 @@ import { ExplainedError, InputError } from "../kernels/errors.ts";
 import type { Answered } from "../pipeline/serving/mod.ts";
 import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addresses.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { FALLBACK, readFallbackOption } from "./fallback.ts";
-import { describe, explained, type Known } from "./errors.ts";
-import { DEVICE, take } from "./options.ts";
-import type { Log } from "./progress.ts";
-import { quoted } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { FALLBACK, readFallbackOption } from "./cli/fallback.ts";
+import { describe, explained, type Known } from "./cli/errors.ts";
+import { DEVICE, take } from "./cli/options.ts";
+import type { Log } from "./cli/progress.ts";
+import { quoted } from "./cli/wording.ts";
 
 /** Writes a line of the log on standard error: an object, or the time and a text. */
 function writeLog(log: Log, value: object, text: string): void {

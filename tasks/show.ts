@@ -12,8 +12,8 @@ import { findRun, findTokenizer, verifyFile } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { defineTask } from "./command.ts";
-import { counted, forOutput, sourceName } from "./layout.ts";
+import { defineTask } from "./cli/command.ts";
+import { counted, forOutput, sourceName } from "./cli/layout.ts";
 
 /** Lists the folders of experts in a folder of parts. */
 const experts = async (parts: string): Promise<string[]> =>

@@ -4,7 +4,7 @@
  *   deno task split --run runs/a
  *   deno task split --run runs/a --part 2/4
  */
-import { take } from "./options.ts";
-import { stageTask } from "./stage.ts";
+import { take } from "./cli/options.ts";
+import { stageTask } from "./cli/stage.ts";
 
 export const TASK = await stageTask("split", import.meta, take("part"));

@@ -17,10 +17,10 @@ import {
   type RunStatus,
   type StageStatus,
 } from "../pipeline/run/status.ts";
-import { defineTask } from "./command.ts";
-import { blocks, bytes, explained, lines, ranges } from "./layout.ts";
-import { take } from "./options.ts";
-import { worded, words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { blocks, bytes, explained, lines, ranges } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
+import { worded, words } from "./cli/wording.ts";
 
 /** Longest list of models that is printed whole. */
 const MOST_NAMES = 40;
@@ -164,7 +164,7 @@ export const TASK = await defineTask({
     }));
     const isSubmitted = await readJobPlan(options.run) !== null;
     const slurm = isSubmitted
-      ? await (await import("./slurm_view.ts")).slurmView(options.run)
+      ? await (await import("./slurm/queue.ts")).slurmView(options.run)
       : undefined;
     const text = statusText(status) + (slurm ? `\n\n${slurm.text}` : "");
     const unseen = status.unseen && worded(status.unseen);

@@ -21,13 +21,13 @@ import {
   readJobPlan,
   writeJobSettings,
 } from "../pipeline/run/mod.ts";
-import { fromHere } from "./arguments.ts";
-import { type Call, defineTask } from "./command.ts";
-import { lines } from "./layout.ts";
-import { checkFinished, runJobs } from "./local_jobs.ts";
-import { CHECKPOINTS, JOB_OPTIONS, take } from "./options.ts";
-import { NONE, type Queued, readSlurm, submitJobs, submitScript } from "./slurm.ts";
-import { words } from "./wording.ts";
+import { fromHere } from "./cli/arguments.ts";
+import { type Call, defineTask } from "./cli/command.ts";
+import { lines } from "./cli/layout.ts";
+import { checkFinished, runJobs } from "./slurm/local_jobs.ts";
+import { CHECKPOINTS, JOB_OPTIONS, take } from "./cli/options.ts";
+import { NONE, type Queued, readSlurm, submitJobs, submitScript } from "./slurm/batch.ts";
+import { words } from "./cli/wording.ts";
 
 /** The options that a plan depends on. */
 export const PLANNING = { ...JOB_OPTIONS, ...CHECKPOINTS, ...take("recompute", "requireGpu") };

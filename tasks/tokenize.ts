@@ -7,15 +7,15 @@
  */
 import { ensure } from "../kernels/errors.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
-import { take } from "./options.ts";
-import { stageTask } from "./stage.ts";
+import { take } from "./cli/options.ts";
+import { stageTask } from "./cli/stage.ts";
 
 export const TASK = await stageTask(
   "tokenize",
   import.meta,
   take("part", "workers", "output"),
   async (call) => {
-    const { arrowOutput, checkWritten, pipeValues } = await import("./pipe.ts");
+    const { arrowOutput, checkWritten, pipeValues } = await import("./cli/pipe.ts");
     const { paths, sources, options } = call;
     // All text is tokenized, in its order, up to a limit.
     const takes = sources.flags?.take === "hash" ? ["take"] as const : [];

@@ -7,11 +7,11 @@
 import { ensure } from "../kernels/errors.ts";
 import { writeAtomic } from "../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
-import { take } from "./options.ts";
-import { stageTask } from "./stage.ts";
+import { take } from "./cli/options.ts";
+import { stageTask } from "./cli/stage.ts";
 
 export const TASK = await stageTask("tokenizer", import.meta, take("output"), async (call) => {
-  const { checkWritten, pipeValues, until } = await import("./pipe.ts");
+  const { checkWritten, pipeValues, until } = await import("./cli/pipe.ts");
   const { paths, sources, options, onWarning, signal, tell } = call;
   // All text is for training, and in its order; a tokenizer that exists only says what ids stand
   // for.

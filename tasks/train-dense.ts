@@ -5,9 +5,9 @@
  *   deno task train-dense --run runs/docs --match compute
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { IN_A_RUN, TRAINING } from "./options.ts";
-import { trainedText } from "./text.ts";
+import { defineTask } from "./cli/command.ts";
+import { IN_A_RUN, TRAINING } from "./cli/options.ts";
+import { trainedText } from "./cli/text.ts";
 
 export const TASK = await defineTask({
   name: "train-dense",

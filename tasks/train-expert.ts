@@ -5,10 +5,10 @@
  */
 import { ensure } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
-import { planText, trainedText } from "./text.ts";
-import { words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./cli/options.ts";
+import { planText, trainedText } from "./cli/text.ts";
+import { words } from "./cli/wording.ts";
 
 export const TASK = await defineTask({
   name: "train-expert",

@@ -5,8 +5,8 @@
  *   deno task train-routers --run runs/a --experts 8 --rounds 12
  *   deno task train-routers --run runs/a --part 1/4        # a quarter of the routers; three others train the rest
  */
-import { DEVICE, take } from "./options.ts";
-import { stageTask } from "./stage.ts";
+import { DEVICE, take } from "./cli/options.ts";
+import { stageTask } from "./cli/stage.ts";
 
 export const TASK = await stageTask("train-routers", import.meta, {
   ...take("part", "requireGpu"),

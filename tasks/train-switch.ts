@@ -4,9 +4,9 @@
  *
  *   deno task train-switch --run runs/docs --switch-capacity 1.25
  */
-import { defineTask } from "./command.ts";
-import { IN_A_RUN, TRAINING } from "./options.ts";
-import { trainedText } from "./text.ts";
+import { defineTask } from "./cli/command.ts";
+import { IN_A_RUN, TRAINING } from "./cli/options.ts";
+import { trainedText } from "./cli/text.ts";
 
 export const TASK = await defineTask({
   name: "train-switch",

@@ -6,9 +6,9 @@
  */
 import { InputError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
+import { defineTask } from "./cli/command.ts";
 import { runDerive } from "./derive.ts";
-import { DEVICE, take } from "./options.ts";
+import { DEVICE, take } from "./cli/options.ts";
 
 export const TASK = await defineTask({
   name: "tune",

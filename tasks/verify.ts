@@ -7,11 +7,11 @@
 import { ensure, RunError } from "../kernels/errors.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { VerifyReport } from "../pipeline/run/mod.ts";
-import { fromHere } from "./arguments.ts";
-import { defineTask } from "./command.ts";
-import { count } from "./layout.ts";
-import { take } from "./options.ts";
-import { worded } from "./wording.ts";
+import { fromHere } from "./cli/arguments.ts";
+import { defineTask } from "./cli/command.ts";
+import { count } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
+import { worded } from "./cli/wording.ts";
 
 /** Up to so many experts, the load of each is shown. */
 const MOST_LOADS = 16;

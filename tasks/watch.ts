@@ -8,9 +8,9 @@ import { ensure } from "../kernels/errors.ts";
 import { duration } from "../pipeline/graph/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import type { Training } from "../pipeline/run/mod.ts";
-import { defineTask } from "./command.ts";
-import { count, PEAK_TOO_LOW, percent, ranges, table } from "./layout.ts";
-import { take } from "./options.ts";
+import { defineTask } from "./cli/command.ts";
+import { count, PEAK_TOO_LOW, percent, ranges, table } from "./cli/layout.ts";
+import { take } from "./cli/options.ts";
 
 /** Room for a table, in columns and lines. Default: as much as it takes. */
 type Room = Partial<ReturnType<typeof Deno.consoleSize>>;
@@ -188,7 +188,7 @@ export const TASK = await defineTask({
     const isOne = !follow || !(once || json);
     ensure(isOne, `Cannot watch as only one of --follow and ${other} may be given: both are`);
     const { readTrainings } = await import("../pipeline/run/trainings.ts");
-    const { isTrained } = await import("./slurm_view.ts");
+    const { isTrained } = await import("./slurm/queue.ts");
     if (once || json) {
       const now = await readTrainings(run);
       return print({ run, trainings: now }, watchText(run, now));

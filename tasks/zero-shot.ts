@@ -10,10 +10,19 @@ import { METRICS } from "../pipeline/evaluation/choices/tasks.ts";
 import type { ChoiceWay, Difference, Metric, ZeroShotResult } from "../pipeline/evaluation/mod.ts";
 import { MIXING } from "../pipeline/serving/mixing.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask } from "./command.ts";
-import { blocks, count, counted, lines, percent, perplexity, sourceName, table } from "./layout.ts";
-import { DEVICE, take } from "./options.ts";
-import { words } from "./wording.ts";
+import { defineTask } from "./cli/command.ts";
+import {
+  blocks,
+  count,
+  counted,
+  lines,
+  percent,
+  perplexity,
+  sourceName,
+  table,
+} from "./cli/layout.ts";
+import { DEVICE, take } from "./cli/options.ts";
+import { words } from "./cli/wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
 const MOST_SETS = 4; // of a task that are printed one by one

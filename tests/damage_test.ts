@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { openGpu } from "../kernels/device/gpu.ts";
 import { askRun, evaluateRun, generate, partition, report, trainDense } from "../mod.ts";
 import { trainExpert, verifyRun } from "../mod.ts";
-import { describe, exitCode } from "../tasks/errors.ts";
+import { describe, exitCode } from "../tasks/cli/errors.ts";
 import { SMALL_SETTINGS } from "./pipeline/run/support.ts";
 import {
   copyFolder,

@@ -3,7 +3,7 @@ import type { Browser, Page } from "puppeteer-core";
 import { report } from "../pipeline/report/report.ts";
 import { DARK, LIGHT, type Palette } from "../pipeline/report/charts.ts";
 import { evaluationOf, SHAPE, writeEvaluation, writeRun } from "./pipeline/report/support.ts";
-import { words } from "../tasks/wording.ts";
+import { words } from "../tasks/cli/wording.ts";
 import { IGNORED, withBrowser } from "./browser.ts";
 import { inFolder } from "./tasks/support.ts";
 

@@ -37,7 +37,7 @@ import {
   trainModels,
 } from "../../pipeline/run/mod.ts";
 import { switchTarget } from "../../pipeline/stages/mod.ts";
-import { perform } from "../../tasks/command.ts";
+import { perform } from "../../tasks/cli/command.ts";
 import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 
 /** Settings of the trainings of the run that is damaged. */

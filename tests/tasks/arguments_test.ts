@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type Call, perform, type Task } from "../../tasks/command.ts";
+import { type Call, perform, type Task } from "../../tasks/cli/command.ts";
 
 const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks/${name}.ts`)).TASK;
 

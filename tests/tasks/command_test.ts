@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
-import { listFields, type Task, writeHelp } from "../../tasks/command.ts";
+import { listFields, type Task, writeHelp } from "../../tasks/cli/command.ts";
 import { inFolder, ok, ROOT, smallCorpus, task } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));

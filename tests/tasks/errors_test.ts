@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../mod.ts";
-import { describe, exitCode, explained } from "../../tasks/errors.ts";
+import { describe, exitCode, explained } from "../../tasks/cli/errors.ts";
 import { commandOf, execute, inFolder, ROOT } from "./support.ts";
 
 Deno.test("explained() makes an InputError of what the system says of a path, and a RunError of a full disk", () =>
@@ -53,7 +53,7 @@ Deno.test("a task that fails by a programming error ends with 1, says where it h
     await Deno.writeTextFile(
       path,
       `import { toBatch } from "${ROOT}mod.ts";
-import { defineTask } from "${ROOT}tasks/command.ts";
+import { defineTask } from "${ROOT}tasks/cli/command.ts";
 const run = () => {
   const columns = { rows: 2, sequence: new BigUint64Array(1), length: new Uint32Array(2) };
   toBatch(columns, { format: 1, stage: "" });

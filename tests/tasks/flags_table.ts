@@ -6,7 +6,7 @@
  */
 
 import { jsonText } from "../../pipeline/graph/files.ts";
-import { listFields } from "../../tasks/command.ts";
+import { listFields } from "../../tasks/cli/command.ts";
 import { ROOT } from "./support.ts";
 
 /** Where the table lies. */

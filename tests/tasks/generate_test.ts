@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { lines } from "../../tasks/generate.ts";
-import { forOutput } from "../../tasks/layout.ts";
+import { forOutput } from "../../tasks/cli/layout.ts";
 import { byteTokenizer, inServingRun, PREFIX } from "../pipeline/serving/support.ts";
 import { lastOfEach, ok, task, taskCommand, taskHere } from "./support.ts";
 

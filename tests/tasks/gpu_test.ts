@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
-import { checkOneCard } from "../../tasks/command.ts";
+import { checkOneCard } from "../../tasks/cli/command.ts";
 import { execute, inFolder, refused, task } from "./support.ts";
 
 /** Makes a folder like `/dev` with these files. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { bytes, decimalBytes, scientific, sourceName } from "../../tasks/layout.ts";
+import { bytes, decimalBytes, scientific, sourceName } from "../../tasks/cli/layout.ts";
 
 Deno.test("sourceName() keeps any label on one line of a table, short, and from the terminal", () => {
   assertEquals(

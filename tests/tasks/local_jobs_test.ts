@@ -9,8 +9,8 @@ import { RunError } from "../../mod.ts";
 import type { Job } from "../../pipeline/run/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { exists } from "../../pipeline/graph/files.ts";
-import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
-import { endedJobs } from "../../tasks/slurm_view.ts";
+import { checkFinished, runJobs } from "../../tasks/slurm/local_jobs.ts";
+import { endedJobs } from "../../tasks/slurm/queue.ts";
 import { until } from "../slurm.ts";
 import {
   inFolder,

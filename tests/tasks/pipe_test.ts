@@ -9,7 +9,7 @@ import {
 import { tableFromIPC } from "@uwdata/flechette";
 import { InputError } from "../../kernels/mod.ts";
 import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
-import { arrowOutput } from "../../tasks/pipe.ts";
+import { arrowOutput } from "../../tasks/cli/pipe.ts";
 import { bytesOf, LINEAGE, listLearnedColumns, stream } from "../pipeline/rows/support.ts";
 import {
   commandOf,

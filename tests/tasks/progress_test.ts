@@ -7,7 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import type { RunEvent } from "../../mod.ts";
-import { stepText } from "../../tasks/progress.ts";
+import { stepText } from "../../tasks/cli/progress.ts";
 import { commandOf, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 /**

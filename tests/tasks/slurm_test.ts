@@ -2,8 +2,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { task as taskOf } from "../../kernels/mod.ts";
 import { exists } from "../../pipeline/graph/files.ts";
 import { type Job } from "../../pipeline/run/mod.ts";
-import { type Queued, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
-import { endedJobs, queueText } from "../../tasks/slurm_view.ts";
+import { type Queued, type SlurmOptions, submitScript } from "../../tasks/slurm/batch.ts";
+import { endedJobs, queueText } from "../../tasks/slurm/queue.ts";
 import { execute, inFolder, ok, refused, smallCorpus, task } from "./support.ts";
 
 const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({

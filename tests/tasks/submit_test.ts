@@ -11,7 +11,7 @@ import {
   readJobPlan,
 } from "../../pipeline/run/mod.ts";
 import { PLANNING, readPlan } from "../../tasks/submit.ts";
-import { taskArguments } from "../../tasks/wording.ts";
+import { taskArguments } from "../../tasks/cli/wording.ts";
 import { inFolder, lastOfEach, ok, SMALL, smallCorpus, taskHere, whatIsMade } from "./support.ts";
 
 // A folder that is there.

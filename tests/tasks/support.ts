@@ -6,7 +6,7 @@
 
 import { fileURLToPath } from "node:url";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { Frame } from "../../tasks/command.ts";
+import type { Frame } from "../../tasks/cli/command.ts";
 import { shareDevice } from "../device.ts";
 
 /** The project's folder. */
@@ -120,9 +120,9 @@ export async function taskHere(
 ): Promise<Pick<Outcome, "code" | "out" | "err">> {
   shareDevice();
   const [{ perform }, { describe, exitCode }, { eventLine }, { TASK }] = await Promise.all([
-    import("../../tasks/command.ts"),
-    import("../../tasks/errors.ts"),
-    import("../../tasks/progress.ts"),
+    import("../../tasks/cli/command.ts"),
+    import("../../tasks/cli/errors.ts"),
+    import("../../tasks/cli/progress.ts"),
     import(`../../tasks/${name}.ts`),
   ]);
   const known = {};

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { listFields, type Task } from "../../tasks/command.ts";
+import { listFields, type Task } from "../../tasks/cli/command.ts";
 import { hashes, inFolder, ROOT, smallRunAt, task, taskHere } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */

@@ -20,7 +20,7 @@ import {
   readRunConfiguration,
   writeRunConfiguration,
 } from "../../../pipeline/graph/configuration.ts";
-import { words } from "../../../tasks/wording.ts";
+import { words } from "../../../tasks/cli/wording.ts";
 import { hashes, inFolder, task } from "../../tasks/support.ts";
 import {
   changeEvaluation,

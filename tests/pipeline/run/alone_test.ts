@@ -5,7 +5,7 @@ import { report } from "../../../pipeline/report/mod.ts";
 import { generate } from "../../../pipeline/serving/mod.ts";
 import { makePartition, trainExpert } from "../../../pipeline/run/mod.ts";
 import { needConfiguration, partitionRemedy, partsAlone } from "../../../pipeline/stages/mod.ts";
-import { worded } from "../../../tasks/wording.ts";
+import { worded } from "../../../tasks/cli/wording.ts";
 import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { smallSettings, writeTexts } from "./support.ts";
 

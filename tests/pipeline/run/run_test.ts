@@ -18,7 +18,7 @@ import {
   writeRunConfiguration,
 } from "../../../pipeline/graph/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { eventLine } from "../../../tasks/progress.ts";
+import { eventLine } from "../../../tasks/cli/progress.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { shareDevice } from "../../device.ts";
 import { smallFlags, smallSettings, smallWork, writeTexts } from "./support.ts";

@@ -12,7 +12,7 @@ import {
   stagesText,
 } from "../../../pipeline/run/mod.ts";
 import { statusText } from "../../../tasks/status.ts";
-import { worded } from "../../../tasks/wording.ts";
+import { worded } from "../../../tasks/cli/wording.ts";
 import { inFolder, ok, task } from "../../tasks/support.ts";
 import { smallFlags, writeTexts } from "./support.ts";
 

@@ -13,7 +13,7 @@ import { InputError } from "../../../../kernels/errors.ts";
 import { compareWithFirst } from "../../../../pipeline/report/comparison/compare.ts";
 import { compareRuns } from "../../../../pipeline/report/mod.ts";
 import { ALL_TEST, EVALUATION } from "../../../../pipeline/graph/mod.ts";
-import { words } from "../../../../tasks/wording.ts";
+import { words } from "../../../../tasks/cli/wording.ts";
 import { copyFolder, inFolder } from "../../../tasks/support.ts";
 import { changeEvaluation, plotsOf } from "../support.ts";
 import { scoresOf, type Unlike, writeComparedRun } from "./support.ts";

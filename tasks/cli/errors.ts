@@ -6,9 +6,16 @@
  * @module
  */
 
-import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/errors.ts";
-import { exists } from "../pipeline/graph/files.ts";
-import { fullDisk, VERSION } from "../pipeline/graph/mod.ts";
+import {
+  ExplainedError,
+  InputError,
+  RunError,
+  say,
+  task,
+  type Text,
+} from "../../kernels/errors.ts";
+import { exists } from "../../pipeline/graph/files.ts";
+import { fullDisk, VERSION } from "../../pipeline/graph/mod.ts";
 import { worded } from "./wording.ts";
 
 /**
@@ -85,7 +92,7 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
   if (run !== undefined && where.startsWith(`${run}/`) && !await exists(`${run}/config.json`)) {
     return say`run ${task("partition", { run })} first`; // whatever run it may lie in
   }
-  const { findRepair } = await import("../pipeline/run/output.ts");
+  const { findRepair } = await import("../../pipeline/run/output.ts");
   return await findRepair(where, { choosing });
 }
 
@@ -115,7 +122,7 @@ function bugText(error: unknown, adapter: string | undefined): string {
   ].join("\n");
 }
 
-const ROOT = new URL("../", import.meta.url).href;
+const ROOT = new URL("../../", import.meta.url).href;
 
 /** Finds the file and line in this project where an error, or one of its causes, was thrown. */
 function findPlace(error: unknown): string | undefined {

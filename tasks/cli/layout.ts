@@ -4,7 +4,7 @@
  * @module
  */
 
-import { printable, printableLines } from "../pipeline/graph/mod.ts";
+import { printable, printableLines } from "../../pipeline/graph/mod.ts";
 
 /**
  * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { duration, type RunEvent } from "../pipeline/graph/mod.ts";
+import { duration, type RunEvent } from "../../pipeline/graph/mod.ts";
 import { count, counted, leading, peakText } from "./layout.ts";
 import { worded } from "./wording.ts";
 

@@ -5,11 +5,17 @@
  * @module
  */
 
-import { InputError, say, setting, type Text } from "../kernels/errors.ts";
-import type { SystemPlaces } from "../pipeline/doctor/mod.ts";
-import type { RunEvent } from "../pipeline/graph/mod.ts";
-import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
-import { listSettings } from "../pipeline/stages/stages.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import type { SystemPlaces } from "../../pipeline/doctor/mod.ts";
+import type { RunEvent } from "../../pipeline/graph/mod.ts";
+import {
+  type Field,
+  field,
+  FIELDS,
+  type Fields,
+  type Values,
+} from "../../pipeline/settings/mod.ts";
+import { listSettings } from "../../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
 import { wrapped } from "./layout.ts";
@@ -212,7 +218,7 @@ export async function checkOneCard(
   task: string,
   places?: SystemPlaces,
 ): Promise<void> {
-  const { listCards } = await import("../pipeline/doctor/system.ts");
+  const { listCards } = await import("../../pipeline/doctor/system.ts");
   const all = await listCards(places);
   const nvidia = all.filter((card) => card.startsWith("/dev/nvidia"));
   const cards = nvidia.length > 0 ? nvidia : all;
@@ -259,7 +265,7 @@ export function writeHelp<Options extends Fields>(
   { all = false, columns = Infinity }: { all?: boolean; columns?: number } = {},
 ): string {
   const about = task.about ??
-    JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[task.name]
+    JSON.parse(Deno.readTextFileSync(new URL("../../deno.json", import.meta.url))).tasks[task.name]
       .description;
   const fields = Object.values<Field>({ ...listFields(task), HELP });
   const shown = all || fields.length <= FEW ? fields : fields.filter(({ name }) => OFTEN.has(name));

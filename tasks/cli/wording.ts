@@ -5,8 +5,8 @@
  * @module
  */
 
-import { type TaskReference, type Text, type Words, wordText } from "../kernels/errors.ts";
-import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
+import { type TaskReference, type Text, type Words, wordText } from "../../kernels/errors.ts";
+import { field, FIELDS, type Fields } from "../../pipeline/settings/mod.ts";
 import { DEVICE } from "./options.ts";
 
 /** Words a text for the command line. */

@@ -6,7 +6,7 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { listEntries } from "../pipeline/graph/files.ts";
+import { listEntries } from "../../pipeline/graph/files.ts";
 import {
   type Job,
   JOBS,
@@ -14,9 +14,9 @@ import {
   planJobs,
   readJobPlan,
   type Training,
-} from "../pipeline/run/mod.ts";
-import { lines } from "./layout.ts";
-import { type Queued, readQueue, slurmRanges } from "./slurm.ts";
+} from "../../pipeline/run/mod.ts";
+import { lines } from "../cli/layout.ts";
+import { type Queued, readQueue, slurmRanges } from "./batch.ts";
 
 /** A process that was started, is not complete, and is not known to be queued or at work. */
 interface Ended {

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { ensure, InputError } from "../kernels/errors.ts";
-import { type Baseline, BASELINES } from "../pipeline/evaluation/baselines.ts";
-import type { Fallback } from "../pipeline/serving/mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
+import { ensure, InputError } from "../../kernels/errors.ts";
+import { type Baseline, BASELINES } from "../../pipeline/evaluation/baselines.ts";
+import type { Fallback } from "../../pipeline/serving/mod.ts";
+import { field } from "../../pipeline/settings/mod.ts";
 
 /** The option. */
 export const FALLBACK = {
@@ -28,7 +28,7 @@ export async function readFallbackOption(
       "Cannot use --fallback as it belongs to a run: --model names one model; leave one out",
     );
   }
-  const { readFallback } = await import("../pipeline/evaluation/mod.ts");
+  const { readFallback } = await import("../../pipeline/evaluation/mod.ts");
   return await readFallback(run, fallback);
 }
 

@@ -5,12 +5,12 @@
  */
 
 import { basename } from "node:path";
-import { InputError, RunError } from "../kernels/errors.ts";
-import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
-import { type Job, JOBS, nameUnit } from "../pipeline/run/mod.ts";
-import { listScratches } from "../pipeline/graph/folder.ts";
-import { writeAll } from "../pipeline/graph/mod.ts";
-import { taskArguments } from "./wording.ts";
+import { InputError, RunError } from "../../kernels/errors.ts";
+import { NO_LIBRARIES } from "../../pipeline/doctor/system.ts";
+import { type Job, JOBS, nameUnit } from "../../pipeline/run/mod.ts";
+import { listScratches } from "../../pipeline/graph/folder.ts";
+import { writeAll } from "../../pipeline/graph/mod.ts";
+import { taskArguments } from "../cli/wording.ts";
 
 /** The outcome of a process. */
 interface Finished {
@@ -152,7 +152,7 @@ const MOST_ENDS = 3;
 
 /** Names the last checkpoint of the training of a process. */
 async function latestCheckpoint(run: string, { trains }: Job, place: number): Promise<string> {
-  const { findLatestCheckpoint } = await import("../pipeline/run/trainings.ts");
+  const { findLatestCheckpoint } = await import("../../pipeline/run/trainings.ts");
   const scratches = trains ? await listScratches(run, trains[place]) : [];
   const last = await findLatestCheckpoint(scratches);
   return last === undefined ? "no checkpoint" : basename(last);

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { parseVariants, variantsText } from "../kernels/device/variants.ts";
-import { ensure, InputError } from "../kernels/errors.ts";
-import { field, PRESETS } from "../pipeline/settings/mod.ts";
-import type { Part } from "../pipeline/run/mod.ts";
+import { parseVariants, variantsText } from "../../kernels/device/variants.ts";
+import { ensure, InputError } from "../../kernels/errors.ts";
+import { field, PRESETS } from "../../pipeline/settings/mod.ts";
+import type { Part } from "../../pipeline/run/mod.ts";
 
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { ensure, task } from "../kernels/errors.ts";
-import type { Part, ProofSummary } from "../pipeline/run/mod.ts";
-import type { Fields, Values } from "../pipeline/settings/mod.ts";
-import { STAGES } from "../pipeline/stages/stages.ts";
+import { ensure, task } from "../../kernels/errors.ts";
+import type { Part, ProofSummary } from "../../pipeline/run/mod.ts";
+import type { Fields, Values } from "../../pipeline/settings/mod.ts";
+import { STAGES } from "../../pipeline/stages/stages.ts";
 import { type Call, defineTask } from "./command.ts";
 import { IN_A_RUN, type SharedOptions } from "./options.ts";
 import { proofText } from "./text.ts";
@@ -31,7 +31,7 @@ export async function runStageTask(
       remedy: "leave it out to work in the run folder",
     },
   );
-  const { runOneStage } = await import("../pipeline/run/partition.ts");
+  const { runOneStage } = await import("../../pipeline/run/partition.ts");
   const result = await runOneStage({ ...options, sources, stage }, { signal, onEvent });
   const { proof, costs } = result as { proof?: ProofSummary; costs?: string };
   const complete = part ? partText(run, stage, part, result) : `${stage} is complete`;

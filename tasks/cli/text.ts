@@ -4,10 +4,10 @@
  * @module
  */
 
-import { withPath } from "../pipeline/partition/tree/branches.ts";
-import type { Estimate, PartitionPlan, ProofSummary } from "../pipeline/run/mod.ts";
-import type { TrainResult } from "../pipeline/stages/mod.ts";
-import { duration } from "../pipeline/graph/mod.ts";
+import { withPath } from "../../pipeline/partition/tree/branches.ts";
+import type { Estimate, PartitionPlan, ProofSummary } from "../../pipeline/run/mod.ts";
+import type { TrainResult } from "../../pipeline/stages/mod.ts";
+import { duration } from "../../pipeline/graph/mod.ts";
 import { bytes, count, lines, percent, scientific, table } from "./layout.ts";
 
 /**

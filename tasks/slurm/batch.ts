@@ -8,12 +8,19 @@
 
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ensure, ExplainedError, InputError, RunError, say, setting } from "../kernels/errors.ts";
-import { NO_LIBRARIES } from "../pipeline/doctor/system.ts";
-import { expertFolder, writeAtomic } from "../pipeline/graph/mod.ts";
-import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/run/mod.ts";
-import { ranges } from "./layout.ts";
-import { quoted, words } from "./wording.ts";
+import {
+  ensure,
+  ExplainedError,
+  InputError,
+  RunError,
+  say,
+  setting,
+} from "../../kernels/errors.ts";
+import { NO_LIBRARIES } from "../../pipeline/doctor/system.ts";
+import { expertFolder, writeAtomic } from "../../pipeline/graph/mod.ts";
+import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../../pipeline/run/mod.ts";
+import { ranges } from "../cli/layout.ts";
+import { quoted, words } from "../cli/wording.ts";
 
 /**
  * What Slurm is asked for, and the folders that a container shows tasks apart from the project's
@@ -40,7 +47,7 @@ interface Submission {
   after: string;
 }
 
-const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
+const PROJECT = resolve(fileURLToPath(new URL("../..", import.meta.url)));
 const SUBMIT_MS = 60_000; // to wait for another process that submits the same run
 // Before the time is up: more than slurm_job.sh gives a task to save a checkpoint.
 const SIGNAL_SECONDS = 90;

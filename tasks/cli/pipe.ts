@@ -5,7 +5,7 @@
  */
 
 import { openSync, readSync } from "node:fs";
-import { ensure, InputError, say, setting } from "../kernels/errors.ts";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
 import {
   arrowBytes,
   fromBatch,
@@ -14,16 +14,16 @@ import {
   readLineage,
   type RecordBatch,
   writeArrowFile,
-} from "../pipeline/rows/mod.ts";
-import { writeAll } from "../pipeline/graph/mod.ts";
+} from "../../pipeline/rows/mod.ts";
+import { writeAll } from "../../pipeline/graph/mod.ts";
 import {
   type Configuration,
   type Fields,
   findPreset,
   type Sources,
-} from "../pipeline/settings/mod.ts";
-import { checkOutput } from "../pipeline/run/output.ts";
-import { expandInputs } from "../pipeline/text/mod.ts";
+} from "../../pipeline/settings/mod.ts";
+import { checkOutput } from "../../pipeline/run/output.ts";
+import { expandInputs } from "../../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
 
 /** What ends the work of a pipe, and what shows a line that is no part of its result. */

@@ -6,8 +6,8 @@
  */
 
 import { resolve } from "node:path";
-import { ensure, InputError, say, setting } from "../kernels/errors.ts";
-import { readConfiguration } from "../pipeline/graph/configuration.ts";
+import { ensure, InputError, say, setting } from "../../kernels/errors.ts";
+import { readConfiguration } from "../../pipeline/graph/configuration.ts";
 import {
   type Field,
   FIELDS,
@@ -18,7 +18,7 @@ import {
   readSomeValues,
   type Sources,
   withLevels,
-} from "../pipeline/settings/mod.ts";
+} from "../../pipeline/settings/mod.ts";
 import { quoted } from "./wording.ts";
 
 /** The arguments of a task. */
@@ -198,7 +198,7 @@ async function unknownFlag(
   if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
   else if (near !== undefined) facts.push(`the nearest is --${near}`);
   // By a table: loading the tasks would load their packages, which need not be here.
-  const table = await Deno.readTextFile(new URL("flags.json", import.meta.url));
+  const table = await Deno.readTextFile(new URL("../flags.json", import.meta.url));
   const otherTasks = Object.entries<string>(JSON.parse(table))
     .filter(([taskName, flags]) =>
       taskName !== task && flag === `--${name}` && flags.split(" ").includes(name)
