@@ -65,6 +65,24 @@ export async function hashNamed(where: string): Promise<string> {
   throw unreadable(`"${where}"`, "it must be a file", fact, { where });
 }
 
+const READ_BYTES = 2 ** 26;
+
+/**
+ * Reads a whole file into as much memory as it has bytes; `Deno.readFile` needs twice as much while
+ * it reads.
+ */
+export async function readLarge(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  using file = await Deno.open(path);
+  const bytes = new Uint8Array((await file.stat()).size);
+  let at = 0;
+  while (at < bytes.length) {
+    const count = await file.read(bytes.subarray(at, at + READ_BYTES));
+    if (count === null) break; // it became shorter
+    at += count;
+  }
+  return bytes.subarray(0, at);
+}
+
 /**
  * Shortens a SHA-256 to as many digits as tell two of them apart in a message. Shorter texts stay
  * as they are.

@@ -15,6 +15,7 @@ import {
   isMissing,
   jsonText,
   oneLine,
+  readLarge,
   sha256,
   writeAtomic,
 } from "../../graph/files.ts";
@@ -162,7 +163,7 @@ interface TensorFiles {
 async function readTensorFiles(folder: string): Promise<TensorFiles> {
   const read = async (name: string) => {
     const path = `${folder}/${name}`;
-    const file = await readInput(folder, name, Deno.readFile); // which is hashed here
+    const file = await readInput(folder, name, readLarge); // which is hashed here
     const actual = { bytes: file.length, sha256: sha256(file) };
     const record = findRecord(path);
     if (record) checkRead(path, actual, record);
