@@ -17,20 +17,37 @@
  *     yield { source: "sums", text: `${i} + ${i} = ${i + i}; `.repeat(8) };
  *     yield { source: "tales", text: `Tale ${i}: once upon a time there was a king. `.repeat(4) };
  *   }
- * } const routers = { routerHidden: 8, routerLayers: 1, rounds: 3, roundSequences: 32, routerBatch:
- * 8 }; const flags = { experts: 2, vocabularySize: 300, sequenceLength: 32, prefix: 16, ...routers
- * }; const { experts } = await partition({ run: "run", documents: ReadableStream.from(texts()),
- * sources: { flags } }); console.log(experts.map(({ sequences }) => sequences)); // they differ by
- * one at most console.log((await readStatus("run")).stages.map(({ stage, state }) =>
- * `${stage}: ${state}`)); console.log((await verifyRun("run")).problems); // none
+ * }
+ * const routers = {
+ *   routerHidden: 8,
+ *   routerLayers: 1,
+ *   rounds: 3,
+ *   roundSequences: 32,
+ *   routerBatch: 8,
+ * };
+ * const flags = { experts: 2, vocabularySize: 300, sequenceLength: 32, prefix: 16, ...routers };
+ * const { experts } = await partition({
+ *   run: "run",
+ *   documents: ReadableStream.from(texts()),
+ *   sources: { flags },
+ * });
+ * console.log(experts.map(({ sequences }) => sequences)); // they differ by one at most
+ * console.log((await readStatus("run")).stages.map(({ stage, state }) => `${stage}: ${state}`));
+ * console.log((await verifyRun("run")).problems); // none
  * ```
  *
  * @example Models of a run, and how good they are
  * ```ts
  * import { evaluateRun, readExpertCount, report, trainDense, trainExpert } from "@smalltalk/deno";
  *
- * const flags = { expertHidden: 16, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps:
- * 20 }; for (let expert = 0; expert < await readExpertCount("run"); expert++) {
+ * const flags = {
+ *   expertHidden: 16,
+ *   expertLayers: 1,
+ *   expertHeads: 2,
+ *   expertBatch: 4,
+ *   expertSteps: 20,
+ * };
+ * for (let expert = 0; expert < await readExpertCount("run"); expert++) {
  *   await trainExpert(expert, { run: "run", sources: { flags } });
  * }
  * await trainDense("batch", { run: "run", sources: { flags } });
@@ -43,8 +60,9 @@
  * ```ts
  * import { answer, generate, openMixture } from "@smalltalk/deno";
  *
- * for await (const piece of await generate({ run: "run", prompt: "Once upon", maxNewTokens: 8 }))
- * console.log(piece);
+ * for await (const piece of await generate({ run: "run", prompt: "Once upon", maxNewTokens: 8 })) {
+ *   console.log(piece);
+ * }
  *
  * const mixture = await openMixture({ run: "run" }); // opened once, it answers many at a time
  * const prompts = ["7 + 7", "Tale 3"];
@@ -57,27 +75,49 @@
  *
  * @example Documents, tokens and Arrow rows as streams
  * ```ts
- * import { loadTokenizer, openRows, Order, readDocuments, tokenBatches, trainTokenizer,
- * writeArrowFile } from "@smalltalk/deno";
+ * import {
+ *   loadTokenizer,
+ *   openRows,
+ *   Order,
+ *   readDocuments,
+ *   tokenBatches,
+ *   trainTokenizer,
+ *   writeArrowFile,
+ * } from "@smalltalk/deno";
  *
- * await Deno.writeTextFile("new.jsonl",
- * `${JSON.stringify({ text: "5 + 5 = 10; ".repeat(20) })}\n`); const tokenizer = await
- * loadTokenizer("run/tokenizer.json"); const batches = tokenBatches(readDocuments(["new.jsonl"]),
- * tokenizer, { sequenceLength: 32 }); await writeArrowFile("new.arrow", batches); using rows =
- * await openRows(["new.arrow"]); // shards of any Arrow writer that leaves them uncompressed const
- * order = new Order(rows.count, { seed: 1, purpose: "a look" }); // a random order takes no memory
- * console.log(rows.count, "sequences, of which one is", rows.read([order.at(0)],
- * ["tokens"]).tokens);
+ * await Deno.writeTextFile(
+ *   "new.jsonl",
+ *   `${JSON.stringify({ text: "5 + 5 = 10; ".repeat(20) })}\n`,
+ * );
+ * const tokenizer = await loadTokenizer("run/tokenizer.json");
+ * const batches = tokenBatches(readDocuments(["new.jsonl"]), tokenizer, { sequenceLength: 32 });
+ * await writeArrowFile("new.arrow", batches);
+ * using rows = await openRows(["new.arrow"]); // uncompressed shards of any Arrow writer
+ * const order = new Order(rows.count, { seed: 1, purpose: "a look" }); // random, without memory
+ * console.log(
+ *   rows.count,
+ *   "sequences, of which one is",
+ *   rows.read([order.at(0)], ["tokens"]).tokens,
+ * );
  *
- * const small = await trainTokenizer(readDocuments(["new.jsonl"]), { vocabularySize: 260, sample:
- * 1e6 }); await Deno.writeTextFile("tokenizer.json", small.json); // EOS, the 256 bytes and three
- * merges console.log(await small.decode((await small.encode(["5 + 5 = 10; "]))[0]));
+ * const small = await trainTokenizer(readDocuments(["new.jsonl"]), {
+ *   vocabularySize: 260,
+ *   sample: 1e6,
+ * });
+ * await Deno.writeTextFile("tokenizer.json", small.json); // EOS, the 256 bytes and three merges
+ * console.log(await small.decode((await small.encode(["5 + 5 = 10; "]))[0]));
  * ```
  *
  * @example From scores to experts
  * ```ts
- * import { assign, openGpu, openPartitioner, readArrow, score, writeArrowFile } from
- * "@smalltalk/deno";
+ * import {
+ *   assign,
+ *   openGpu,
+ *   openPartitioner,
+ *   readArrow,
+ *   score,
+ *   writeArrowFile,
+ * } from "@smalltalk/deno";
  *
  * const gpu = await openGpu();
  * const partitioner = await openPartitioner("run/partitioner", () => Promise.resolve(gpu));
@@ -101,8 +141,8 @@
  *     }
  *     return undefined;
  *   },
- * }; ASSIGNMENTS.set(inTurn.method, inTurn); // the setting method may be "turn" now;
- * pipeline/EXTENDING.md tells more
+ * };
+ * ASSIGNMENTS.set(inTurn.method, inTurn); // the setting method may be "turn" now
  * ```
  *
  * @example A model on the device
@@ -125,9 +165,18 @@
  * ```ts
  * import { readCost, trainingMemory } from "@smalltalk/deno";
  *
- * const cost = await readCost({ sources: { preset: "paper-1.3b" }, flops: 1e15, utilisation: 0.4
- * }); console.log(cost.parameters.expert, "weights,", cost.seconds, "seconds of a device of 1e15
- * FLOP/s"); const small = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
+ * const cost = await readCost({
+ *   sources: { preset: "paper-1.3b" },
+ *   flops: 1e15,
+ *   utilisation: 0.4,
+ * });
+ * console.log(
+ *   cost.parameters.expert,
+ *   "weights,",
+ *   cost.seconds,
+ *   "seconds of a device of 1e15 FLOP/s",
+ * );
+ * const small = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
  * console.log(trainingMemory(small, { batch: 16, length: 128 }).total); // bytes on the device
  * ```
  *

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   ASSIGNMENTS,
   evaluateRun,
@@ -13,7 +19,7 @@ import {
 import { planPartition, trainExpert, verifyRun } from "../mod.ts";
 import { cleanRun } from "../pipeline/run/clean.ts";
 import { type Maker, readManifest } from "../pipeline/graph/node.ts";
-import { wordText } from "../kernels/errors.ts";
+import { InputError, wordText } from "../kernels/errors.ts";
 import { type ModelConfig, SUBLAYERS } from "../pipeline/model/shape.ts";
 import { createTrainer } from "../pipeline/model/trainer.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
@@ -43,8 +49,9 @@ const FLAGS: Partial<Configuration> = {
  * to assign.
  */
 async function counts(run: string): Promise<void> {
-  const make = async (more: Partial<Configuration> = {}) => {
-    const { stages } = await partition({ run, gpu, sources: { flags: { ...FLAGS, ...more } } });
+  const make = async (more: Partial<Configuration> = {}, force = false) => {
+    const sources = { flags: { ...FLAGS, ...more } };
+    const { stages } = await partition({ run, gpu, force, sources });
     return stages.filter(({ state }) => state === "run").map(({ stage }) => stage);
   };
   const planned = async () => {
@@ -71,7 +78,9 @@ async function counts(run: string): Promise<void> {
     },
   });
   assertEquals(await make(), ["count"]);
-  assertEquals(await make({ expertSteps: 4 }), ["count"]);
+  // It is made of this setting, so a change replaces it.
+  await assertRejects(() => make({ expertSteps: 4 }), InputError, "expertSteps");
+  assertEquals(await make({ expertSteps: 4 }, true), ["count"]);
   assertEquals((await verifyRun(run)).problems, []);
   await Deno.writeTextFile(path, "{}");
   assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["count/all.txt"]);

@@ -16,7 +16,7 @@ const ALLOWED = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-env", 
 
 Deno.test("every group of mod.ts has an example, which runs as a script in another folder", () =>
   inFolder(async (folder) => {
-    const groups = [...MOD.matchAll(/^\/\/ ([^:.]+)/gm)].map(([, title]) => title);
+    const groups = [...MOD.matchAll(/\n\n\/\/ ([^:.]+)/g)].map(([, title]) => title);
     assertEquals(groups, [...EXAMPLES.keys()]);
     const files = [...EXAMPLES.keys()].map((_, i) => `${i}.ts`);
     for (const [i, code] of [...EXAMPLES.values()].entries()) {

@@ -88,7 +88,7 @@ export type MixtureShape =
  * `inferenceOverhead` is its prefix through all routers. What is split without models counts as
  * free.
  */
-type MixtureFlops =
+export type MixtureFlops =
   & Record<
     "experts" | "trainRouters" | "shardForRouters" | "shardForExperts" | "overhead" | "total",
     number

@@ -94,7 +94,7 @@ function countRow(
  * A model of the paper's pair: training in 1e19 FLOPs and one sequence in 1e12, both with all
  * overhead; printed perplexity.
  */
-type PairedModel =
+export type PairedModel =
   & { model: string }
   & Record<"training" | "inference" | "perplexity", number>;
 
@@ -102,7 +102,7 @@ type PairedModel =
  * The 1.3B dense model next to 32 experts of 335M, and how much less its training costs, as a share
  * of the mixture's (`apart`).
  */
-type PaperPair = Record<"dense" | "mixture", PairedModel> & Record<"apart", number>;
+export type PaperPair = Record<"dense" | "mixture", PairedModel> & Record<"apart", number>;
 
 /**
  * Takes the pair out of Table 3, as it is: the dense model's training costs 14% less than the

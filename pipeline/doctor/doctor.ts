@@ -51,7 +51,7 @@ export interface Diagnosis {
 export type AdapterDiagnosis = Awaited<ReturnType<typeof examineAdapter>>;
 
 /** What {@linkcode examine} takes. */
-interface ExamineOptions {
+export interface ExamineOptions {
   /** Part of the adapter's name, or a preference. */
   adapter?: string;
   /** Variants of kernels instead of the adapter's own. */

@@ -10,6 +10,7 @@ export * from "./lock.ts";
 export * from "./make.ts";
 export * from "./node.ts";
 export * from "./walk.ts";
+export { type NodeRecord } from "./describe.ts";
 export { findRun, findTokenizer, readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration, printable, printableLines } from "./printable.ts";

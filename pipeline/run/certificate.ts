@@ -74,8 +74,12 @@ const CERTIFICATE = v.object({
   below: v.array(v.string()),
 });
 
-/** A certificate, as it is written. */
-export type Certificate = v.InferOutput<typeof CERTIFICATE>;
+/**
+ * A certificate of what a run has forgotten, as it is written.
+ *
+ * @ignore Its type is inferred.
+ */
+export type ForgettingCertificate = v.InferOutput<typeof CERTIFICATE>;
 
 /** What a certificate needs to know of a change. */
 export interface Witnessed {
@@ -106,7 +110,7 @@ export async function writeCertificate(
   const documents = listForgotten(derivation);
   const above = await readCertificate(from).catch(() => undefined);
   const before = above?.copies ?? { searched: 0, forgotten: 0, stay: [] };
-  const text: Certificate = {
+  const text: ForgettingCertificate = {
     format: 2,
     from,
     version,
@@ -156,7 +160,7 @@ async function findCopiesHere(
 async function describeExperts(
   run: string,
   { kept, experts }: Derivation,
-): Promise<Certificate["experts"]> {
+): Promise<ForgettingCertificate["experts"]> {
   const { length } = experts;
   return await Promise.all(experts.map(async ({ trained }, expert) => {
     const part = hashFiles((await readManifest(`${run}/${partNode(expert, length)}`))!, "train-");
@@ -175,7 +179,7 @@ async function describeExperts(
 }
 
 /** Reads the certificate of a run; undefined where there is none. */
-const readCertificate = async (run: string): Promise<Certificate | undefined> =>
+const readCertificate = async (run: string): Promise<ForgettingCertificate | undefined> =>
   await readJsonIfThere(
     `${run}/${FOLDER}/${FILE}`,
     CERTIFICATE,
@@ -187,11 +191,12 @@ export interface ForgottenReport {
   /** What is wrong; nothing if the list is empty. */
   problems: Problem[];
   /** The certificate; undefined where it is missing. */
-  certificate?: Certificate;
+  certificate?: ForgettingCertificate;
   /** Documents of the run that were read. */
   documents: number;
-  /** Tables and shards that were searched for rows of forgotten documents, and their rows. */
+  /** Tables and shards that were searched for rows of forgotten documents. */
   files: number;
+  /** Rows of these files. */
   rows: number;
 }
 
@@ -341,7 +346,7 @@ const LISTED = 20;
 /** Words a certificate, and what its check counted, for readers who know nothing of models. */
 export function certificateText(
   run: string,
-  { certificate, documents, files, rows }: ForgottenReport & { certificate: Certificate },
+  { certificate, documents, files, rows }: ForgottenReport & { certificate: ForgettingCertificate },
 ): string {
   const { from, copies, experts, routersSawText, descends, below } = certificate;
   const listOf = (lines: readonly string[]) => [

@@ -30,7 +30,11 @@ const LINE = v.object({
 type Noted = v.InferOutput<typeof LINE>;
 
 /** A run that was made from another one. */
-export interface Descendant extends Noted {
+export interface Descendant {
+  /** Its folder. */
+  run: string;
+  /** What it took of the other one. */
+  took: "derived" | "tuned" | "expert" | "routers";
   /** The other one. */
   from: string;
   /** Whether it is still there. */

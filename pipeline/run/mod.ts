@@ -15,14 +15,21 @@ export { exportSite, type ExportSiteOptions } from "./export_site.ts";
 export * from "./trainings.ts";
 export * from "./models.ts";
 export { checkOutput, findRepair } from "./output.ts";
-export { describeDescendant } from "./descendants.ts";
+export { type Copy, type FoundCopy } from "./copies.ts";
+export { type Descendant, describeDescendant } from "./descendants.ts";
 export * from "./derive.ts";
 export * from "./estimate.ts";
-export { certificateText, checkForgotten } from "./certificate.ts";
+export {
+  certificateText,
+  checkForgotten,
+  type ForgettingCertificate,
+  type ForgottenReport,
+} from "./certificate.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
 export * from "./status.ts";
 export {
+  type HowMade,
   makePartition,
   type OpenRun,
   openRun,

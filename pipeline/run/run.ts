@@ -110,7 +110,7 @@ export interface OpenRun {
 }
 
 /** How nodes are made: some `again`, although they are there. */
-type HowMade = Partial<MakeOptions> & { again?: Iterable<string> };
+export type HowMade = Partial<MakeOptions> & { again?: Iterable<string> };
 
 /**
  * Opens a run, works in it and closes it, however the work ends. Throws an `InputError` for
