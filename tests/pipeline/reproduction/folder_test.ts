@@ -18,8 +18,8 @@ import {
   writeKnown,
 } from "../../../pipeline/reproduction/folder.ts";
 import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
+import { runOneStage } from "../../../pipeline/run/partition.ts";
 import { STAGES } from "../../../pipeline/stages/stages.ts";
-import { writeRunConfiguration } from "../../../pipeline/graph/configuration.ts";
 import { seal } from "../../../pipeline/graph/schema.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
@@ -234,11 +234,12 @@ Deno.test("a run of other settings is reported at once, with a remedy", () =>
   inFolder(async (root) => {
     const [setup] = setupsFor("segments");
     const run = `${root}/${setup.name}`;
-    await writeRunConfiguration(run, gridOf(["segments"]).configuration(setup));
-    await Deno.mkdir(`${run}/tokens/a`, { recursive: true });
-    await check(root, "segments");
-    const other = { sequenceLength: 128 };
+    const flags = { corpusCharacters: 100_000, vocabularySize: 300 };
+    const configuration = gridOf(["segments"], flags).configuration(setup);
+    await runOneStage({ run, stage: "tokenizer", sources: { flags: configuration } });
+    await check(root, "segments", flags);
+    const other = { ...flags, vocabularySize: 301 };
     const { message } = await assertRejects(() => check(root, "segments", other), InputError);
-    assertStringIncludes(message, "sequenceLength must be what its config.json");
+    assertStringIncludes(message, "vocabularySize must be what its config.json");
     assertStringIncludes(message, `or remove "${run}"`);
   }));

@@ -155,7 +155,7 @@ Deno.test("trainExpert() begins every expert from one Llama checkpoint, and refu
     await trainDense("batch", { run, sources: { flags: LLAMA } });
     const init = `${run}/../seed`;
     await Deno.rename(`${run}/dense`, init);
-    const flags = { ...LLAMA, init, expertRate: 1e-9, expertWarmup: 0, weightDecay: 0 };
+    const flags = { ...LLAMA, init, expertRate: 1e-9, expertWarmup: 0 };
     const seed = await loadCheckpoint(init);
     for (const expert of [0, 1]) {
       await trainExpert(expert, { run, sources: { flags } });
