@@ -348,6 +348,12 @@ Deno.test("errors have OpenAI's form, and the server lives", () =>
         completions,
         JSON.stringify({ prompt: "\u0301".repeat(1e6) }),
         400,
+        "may come without a place to cut it",
+      ],
+      [
+        completions,
+        JSON.stringify({ prompt: "a ".repeat(5e5) }),
+        400,
         "context of 64 tokens: it has ",
       ],
       [completions, "{}", 405, "the method must be POST", "PUT"],
